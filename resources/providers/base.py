@@ -1,0 +1,253 @@
+"""The interface every provider speaks: four outcomes of a submit, one normalized state of a job.
+
+The four outcomes exist because providers have no idempotency key: the difference between "surely not sent" and
+"perhaps sent" is the difference between a free retry and a clip paid twice.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class FailureKind(StrEnum):
+    """Why something failed, once and for all; decided where the answer is read, never by matching text later."""
+
+    MODERATION = "moderation"
+    """The provider refuses the content. Final for this prompt."""
+    INVALID = "invalid"
+    """The request is wrong, or the model is unknown. Final until it is changed."""
+    AUTH = "auth"
+    """The key is missing, wrong or not allowed. Final until a person acts; stops the account."""
+    INSUFFICIENT_FUNDS = "insufficient_funds"
+    """The account cannot pay. Final until it is topped up; stops the account."""
+    THROTTLED = "throttled"
+    """Refused before anything was created because there was too much; may be sent again later."""
+    PROVIDER = "provider"
+    """The provider failed in passing; another purchase may succeed."""
+    NO_OUTPUT = "no_output"
+    """The job says completed and delivers nothing."""
+    GONE = "gone"
+    """The provider no longer knows the job (deleted or expired)."""
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether another purchase of the same request may succeed."""
+        return self in {FailureKind.PROVIDER, FailureKind.NO_OUTPUT}
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The provider has the job.
+
+    Attributes:
+        job_id: The provider's id, opaque.
+        model: The model the answer names, None where it names none; compared with the one asked for.
+        raw: The answer as received.
+    """
+
+    job_id: str
+    model: str | None
+    raw: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """The provider definitely did not create a job.
+
+    Attributes:
+        kind: Why.
+        message: One sentence for a person, without secrets.
+        http_status: Status of the answer.
+        retry_after: Seconds the provider asks to wait, where it says so.
+        raw: The answer as received, where it was readable.
+    """
+
+    kind: FailureKind
+    message: str
+    http_status: int
+    retry_after: float | None = None
+    raw: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class NotSent:
+    """Nothing left this machine (connect, pool or proxy error); sending again is safe.
+
+    Attributes:
+        cause: One sentence for a person, without secrets.
+    """
+
+    cause: str
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """The request may have been accepted: sent but no readable answer, a 5xx, a 408. Never to be repeated blindly.
+
+    Attributes:
+        cause: One sentence for a person, without secrets.
+        http_status: Status of the answer, where there was one.
+    """
+
+    cause: str
+    http_status: int | None = None
+
+
+SubmitOutcome = Accepted | Rejected | NotSent | Unknown
+
+
+class JobStatus(StrEnum):
+    """A job's state in one vocabulary. Only SUCCEEDED, FAILED and GONE are final; anything unheard-of is RUNNING."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    GONE = "gone"
+
+    @property
+    def final(self) -> bool:
+        """Whether the provider will not change its mind. Providers do go backwards between the others."""
+        return self in {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.GONE}
+
+
+@dataclass(frozen=True)
+class JobState:
+    """What one poll saw.
+
+    Attributes:
+        status: Normalized.
+        raw_status: The provider's own word, kept because it may be new.
+        outputs: URLs of the finished media, in the provider's order.
+        model: The model the provider says it used, None where it names none.
+        error: The provider's reason, for a person.
+        failure: Why, when the status is FAILED or GONE.
+        cost_micros: The charge in micro-dollars where the answer carries one.
+        inference_seconds: How long the provider says it worked.
+        nsfw: Per output, None where the provider does not say (which is not the same as no).
+        raw: The answer as received.
+    """
+
+    status: JobStatus
+    raw_status: str
+    outputs: tuple[str, ...] = ()
+    model: str | None = None
+    error: str | None = None
+    failure: FailureKind | None = None
+    cost_micros: int | None = None
+    inference_seconds: float | None = None
+    nsfw: tuple[bool | None, ...] = ()
+    raw: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PollFailed:
+    """A poll that says nothing about the job: network, 429, 5xx, 401. The job goes on.
+
+    Attributes:
+        cause: One sentence for a person, without secrets.
+        retry_after: Seconds the provider asks to wait, where it says so.
+        kind: AUTH when the key is refused, THROTTLED on 429, else PROVIDER.
+    """
+
+    cause: str
+    retry_after: float | None = None
+    kind: FailureKind = FailureKind.PROVIDER
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A job the provider lists that may be the one we lost sight of.
+
+    Attributes:
+        job_id: The provider's id.
+        model: The model it names.
+        created_at: When the provider says it was created (aware, UTC).
+        status: Normalized.
+        submission_id: Our own id where the provider echoes it: proof, not a guess.
+        body: The request where the provider echoes it.
+    """
+
+    job_id: str
+    model: str | None
+    created_at: datetime
+    status: JobStatus
+    submission_id: str | None = None
+    body: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a provider's contract offers; see the docs page of each for its source.
+
+    Attributes:
+        echoes_submission_id: A listing names our submission id, so that a lost answer can be matched exactly.
+        lists_jobs: Jobs can be listed by time.
+        cancels: A running job can be cancelled.
+        output_days: Days until a finished output is deleted, None where the provider does not say.
+        settle_seconds: How long after a submit its absence from the listing starts to mean something.
+        propagation_seconds: How long after a submit a 404 on its id still means "not known yet".
+    """
+
+    echoes_submission_id: bool
+    lists_jobs: bool
+    cancels: bool
+    output_days: float | None
+    settle_seconds: float
+    propagation_seconds: float = 60
+
+
+class Provider(Protocol):
+    """A client of one account at one provider. Implementations are in this package, one module each."""
+
+    name: str
+    capabilities: Capabilities
+
+    async def submit(
+        self, endpoint: str, body: dict[str, Any], *, submission_id: str, deadline_seconds: float
+    ) -> SubmitOutcome:
+        """POST one generation on a fresh connection, without redirects or retries, within a hard total deadline.
+
+        Args:
+            endpoint: The provider's model id.
+            body: The request as it is to be sent.
+            submission_id: Our id of this POST, sent along where the provider has a place for it.
+            deadline_seconds: Total seconds for connecting, sending and reading; after it the outcome is `Unknown`
+                unless it is certain that nothing was sent.
+
+        Never raises for anything the network or the provider does.
+        """
+        ...
+
+    async def poll(self, job_id: str, *, age_seconds: float) -> JobState | PollFailed:
+        """Ask once for a job's state.
+
+        Args:
+            job_id: As `Accepted.job_id`.
+            age_seconds: Seconds since the submit; a 404 within `capabilities.propagation_seconds` is no answer.
+
+        Never raises for anything the network or the provider does.
+        """
+        ...
+
+    async def find_candidates(self, endpoint: str, *, after: datetime, before: datetime) -> list[Candidate]:
+        """Every job of the endpoint created in a window (aware datetimes), all pages.
+
+        Raises:
+            resources.errors.UnavailableError: The listing could not be read to its end.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Ask something free that needs the key, so that a wrong key or address is found before money moves.
+
+        Raises:
+            resources.errors.ConfigurationError: The key is missing or refused.
+            resources.errors.UnavailableError: The provider does not answer.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...

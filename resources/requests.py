@@ -1,0 +1,84 @@
+"""The rendered request of a clip: what `prompts` writes, `submissions` buys and every manifest quotes.
+
+It is data only, so that every room may import it and none has to import another for it.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Expected(BaseModel):
+    """What the file must look like for this request; unknown is None and is not checked.
+
+    Attributes:
+        width: Pixels.
+        height: Pixels.
+        duration: Seconds.
+        audio: Whether the endpoint promises an audio track.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    width: int | None = None
+    height: int | None = None
+    duration: float | None = None
+    audio: bool | None = None
+
+
+class ClipRequest(BaseModel):
+    """One clip, rendered and validated: everything that is needed to buy it, and nothing that is not.
+
+    Attributes:
+        clip: The clip's key, which is its Dagster partition, e.g. `city-sunset-2026-11-20-hero`.
+        series: Name of the series that declares it.
+        provider: `wavespeed` or `aimlapi`.
+        endpoint: The provider's model id, e.g. `openai/sora-2/text-to-video`.
+        body: The request exactly as it is sent: every parameter explicit, since providers fill what is missing with
+            defaults that cost money.
+        price_micros: The catalogue's price in micro-dollars, None where it is unknown (such a clip is not bought).
+        expected: What the delivered file is checked against.
+        usual_seconds: How long this endpoint usually takes, where the catalogue knows.
+        max_seconds: When a job is considered overdue.
+        max_attempts: How many purchases one decision may make for this clip when the provider fails in passing.
+        owner: Who is told about it, as Dagster writes owners.
+        tags: The series' tags.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    clip: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{2,79}$")
+    series: str
+    provider: str
+    endpoint: str
+    body: dict[str, Any]
+    price_micros: int | None
+    expected: Expected
+    usual_seconds: float | None = None
+    max_seconds: float = 1800
+    max_attempts: int = Field(default=1, ge=1, le=5)
+    owner: str | None = None
+    tags: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def prompt(self) -> str:
+        """The text of the prompt as it is sent."""
+        return str(self.body.get("prompt", ""))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the canonical request: provider, model and body, and nothing that does not change the clip."""
+        return fingerprint(self.provider, self.endpoint, self.body)
+
+
+def fingerprint(provider: str, endpoint: str, body: dict[str, Any]) -> str:
+    """SHA-256 (hex) of a request in canonical form: sorted keys, no spaces, UTF-8."""
+    canonical = json.dumps(
+        {"provider": provider, "endpoint": endpoint, "body": body},
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+    )
+    return hashlib.sha256(canonical.encode()).hexdigest()
