@@ -29,6 +29,8 @@ class FailureKind(StrEnum):
     """The job says completed and delivers nothing."""
     GONE = "gone"
     """The provider no longer knows the job (deleted or expired)."""
+    CHECK = "check"
+    """The file that was delivered is not what was asked for."""
 
     @property
     def may_pass(self) -> bool:
@@ -188,6 +190,7 @@ class Capabilities:
         output_days: Days until a finished output is deleted, None where the provider does not say.
         settle_seconds: How long after a submit its absence from the listing starts to mean something.
         propagation_seconds: How long after a submit a 404 on its id still means "not known yet".
+        refunds_failures: A failed job is charged first and refunded later (WaveSpeed); otherwise it is never charged.
     """
 
     echoes_submission_id: bool
@@ -196,6 +199,7 @@ class Capabilities:
     output_days: float | None
     settle_seconds: float
     propagation_seconds: float = 60
+    refunds_failures: bool = False
 
 
 class Provider(Protocol):

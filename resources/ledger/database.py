@@ -1,0 +1,182 @@
+"""Opening the ledger's database: safe defaults for SQLite, the same code on PostgreSQL, migrations, refusals.
+
+The ledger guards money, so a database that cannot promise what it needs (a network filesystem under SQLite, a schema
+from a newer dailies) is refused with a sentence instead of used.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+
+from resources.errors import ConfigurationError, UnavailableError
+
+SCHEMA_REVISION = "0001"
+"""The newest migration this program knows."""
+
+BUSY_TIMEOUT_MS = 30_000
+NETWORK_FILESYSTEMS = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "9p",
+    "fuse.sshfs",
+    "fuse.s3fs",
+    "ceph",
+    "glusterfs",
+    "lustre",
+}
+
+
+def open_database(url: str) -> sa.Engine:
+    """Connect to the ledger's database, bring its schema up to date, and refuse what is unsafe.
+
+    Args:
+        url: `sqlite:///path/to/ledger.db`, or `postgresql+psycopg2://...` for several machines.
+
+    Raises:
+        ConfigurationError: The address is not usable, the folder is not writable or on a network filesystem, or the
+            database was written by a newer dailies.
+        UnavailableError: The database does not answer.
+    """
+    try:
+        parsed = make_url(url)
+    except sa.exc.ArgumentError:
+        raise ConfigurationError(
+            "the ledger's address is not a database URL; allowed: sqlite:///path/to/ledger.db or "
+            "postgresql+psycopg2://user:password@host/name. Set DAILIES_LEDGER_URL."
+        ) from None
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        engine = _open_sqlite(parsed)
+    elif backend == "postgresql":
+        # a bare postgresql:// means psycopg 3 since SQLAlchemy 2.1; dailies brings psycopg2
+        engine = sa.create_engine(parsed.set(drivername="postgresql+psycopg2"), pool_pre_ping=True)
+    else:
+        raise ConfigurationError(
+            f"the ledger cannot live in {backend!r}; allowed: sqlite, postgresql. Set DAILIES_LEDGER_URL."
+        )
+    shown = parsed.render_as_string(hide_password=True)
+    try:
+        _bring_up_to_date(engine, shown)
+    except sa.exc.OperationalError as error:
+        engine.dispose()
+        raise UnavailableError(
+            f"the ledger's database {shown} does not answer: {_first_line(error)}. Nothing was bought. "
+            "Check the address and that the server runs or the folder is writable, then try again."
+        ) from None
+    return engine
+
+
+def _open_sqlite(url: sa.URL) -> sa.Engine:
+    if not url.database or url.database == ":memory:":
+        raise ConfigurationError(
+            "the ledger must be a file: what is only in memory is forgotten. Set DAILIES_LEDGER_URL."
+        )
+    path = Path(url.database).absolute()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot make the ledger's folder {path.parent}: {error.strerror}. Choose another with DAILIES_HOME."
+        ) from None
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigurationError(
+            f"the ledger's folder {path.parent} is not writable. Nothing was bought. Choose another with DAILIES_HOME."
+        )
+    filesystem = _filesystem_of(path.parent)
+    if filesystem in NETWORK_FILESYSTEMS:
+        raise ConfigurationError(
+            f"the ledger {path} is on a network filesystem ({filesystem}), where SQLite cannot lock safely. "
+            "Use a local disk, or PostgreSQL with DAILIES_LEDGER_URL."
+        )
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+
+    @sa.event.listens_for(engine, "connect")
+    def _pragmas(connection: Any, _record: object) -> None:
+        # pysqlite would open transactions by itself, and late; ours begin where we say
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        reading = connection.get_execution_options().get("reading", False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _filesystem_of(folder: Path) -> str:
+    """The filesystem type of a folder as Linux names it, empty where that cannot be told."""
+    best, kind = "", ""
+    with contextlib.suppress(OSError), Path("/proc/self/mounts").open() as mounts:
+        for line in mounts:
+            _device, mount, fstype, *_rest = line.split()
+            if str(folder).startswith(mount) and len(mount) >= len(best):
+                best, kind = mount, fstype
+    return kind
+
+
+def _bring_up_to_date(engine: sa.Engine, shown: str) -> None:
+    if _revision(engine) == SCHEMA_REVISION:
+        return
+    with _migration_lock(engine):
+        revision = _revision(engine)
+        if revision is not None and revision > SCHEMA_REVISION:
+            raise ConfigurationError(
+                f"the ledger {shown} was written by a newer dailies (schema {revision}, this one knows {SCHEMA_REVISION}). "
+                "Nothing was read or written. Update dailies."
+            )
+        if revision != SCHEMA_REVISION:
+            _migrate(engine)
+
+
+def _revision(engine: sa.Engine) -> str | None:
+    with engine.connect().execution_options(reading=True) as connection:
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+
+
+@contextlib.contextmanager
+def _migration_lock(engine: sa.Engine) -> Iterator[None]:
+    """Let one process migrate: SQLite by a lock file beside the database, PostgreSQL by an advisory lock."""
+    if engine.dialect.name == "sqlite":
+        with Path(f"{engine.url.database}.migrating").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+    else:
+        with engine.connect() as connection:
+            connection.execute(sa.text("SELECT pg_advisory_lock(7246001)"))
+            try:
+                yield
+            finally:
+                connection.execute(sa.text("SELECT pg_advisory_unlock(7246001)"))
+                connection.commit()
+
+
+def _migrate(engine: sa.Engine) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,275 @@
+"""Whether a clip is bought, adopted, reused or refused: the question that is asked before any money moves.
+
+Every purchase belongs to a decision. What a decision already has is found here and never bought again, whoever asks:
+a retry, a restarted worker, a second backfill, another machine.
+"""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts, current_takes
+from resources.ledger.states import OPEN, AttemptState, MoneyState
+from resources.providers.base import FailureKind
+from resources.requests import ClipRequest
+
+SUPERSEDED = "superseded"
+"""Stands in `reported_run_id` of an attempt that a newer one has replaced before anybody reported it."""
+
+TRIES = 3
+
+
+class Verdict(StrEnum):
+    """What was decided about a clip."""
+
+    NEW = "new"
+    """A purchase was queued and its money reserved."""
+    ADOPTED = "adopted"
+    """A purchase of the same request is under way; it is waited for instead."""
+    REUSED = "reused"
+    """A delivered video of the same request is there; it costs nothing."""
+    REFUSED = "refused"
+    """Nothing is bought; the reason says why."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The verdict on one clip.
+
+    Attributes:
+        request: What was asked for.
+        verdict: What was decided.
+        attempt: The attempt to go on with; for a refusal the one that stands in the way, if one does.
+        reason: Why, for a refusal.
+    """
+
+    request: ClipRequest
+    verdict: Verdict
+    attempt: Attempt | None
+    reason: str | None = None
+
+
+def decide(
+    ledger: Ledger,
+    requests: Iterable[ClipRequest],
+    *,
+    decision: str,
+    batch: str | None = None,
+    watched_by: str | None = None,
+    run_id: str | None = None,
+    regenerate: bool = False,
+) -> list[Decided]:
+    """Find or queue the purchase of every clip, in one transaction each.
+
+    Args:
+        ledger: The record.
+        requests: The clips to have.
+        decision: A person's, schedule's or command's word to produce.
+        batch: The run that asks; what is collected together.
+        watched_by: The run that will wait and report, None when it will leave.
+        run_id: For the journal.
+        regenerate: Whether a delivered video of the same request is to be made again as another take.
+
+    Raises:
+        UnavailableError: The ledger cannot be written; what was decided before stands and will be adopted.
+    """
+    return [
+        _decide_one(
+            ledger,
+            request,
+            decision=decision,
+            batch=batch,
+            watched_by=watched_by,
+            run_id=run_id,
+            regenerate=regenerate,
+        )
+        for request in requests
+    ]
+
+
+def _decide_one(
+    ledger: Ledger,
+    request: ClipRequest,
+    *,
+    decision: str,
+    batch: str | None,
+    watched_by: str | None,
+    run_id: str | None,
+    regenerate: bool,
+) -> Decided:
+    for tried in range(TRIES):
+        try:
+            with ledger.write() as connection:
+                settled = _find(
+                    ledger, connection, request, decision=decision, run_id=run_id, regenerate=regenerate
+                )
+                if settled is None:
+                    attempt = _queue(
+                        ledger,
+                        connection,
+                        request,
+                        decision=decision,
+                        batch=batch,
+                        watched_by=watched_by,
+                        run_id=run_id,
+                    )
+                    return Decided(request, Verdict.NEW, attempt)
+                if (
+                    settled.verdict is Verdict.ADOPTED
+                    and settled.attempt is not None
+                    and watched_by is not None
+                ):
+                    connection.execute(
+                        sa.update(attempts)
+                        .where(attempts.c.id == settled.attempt.id)
+                        .values(watched_by=watched_by)
+                    )
+                return settled
+        except sa.exc.IntegrityError:
+            # another process queued the same clip between our look and our insert; look again and adopt it
+            if tried == TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _find(
+    ledger: Ledger,
+    connection: sa.Connection,
+    request: ClipRequest,
+    *,
+    decision: str,
+    run_id: str | None,
+    regenerate: bool,
+) -> Decided | None:
+    """What the ledger already has for this clip, None when it is to be bought."""
+    subject = (attempts.c.subject_kind == "clip", attempts.c.subject_key == request.clip)
+    rows = connection.execute(sa.select(attempts).where(*subject).order_by(attempts.c.seq.desc()))
+    known = [Attempt.from_row(row) for row in rows]
+    open_attempt = next((a for a in known if a.state in OPEN), None)
+    if open_attempt is not None:
+        if open_attempt.fingerprint == request.fingerprint:
+            return Decided(request, Verdict.ADOPTED, open_attempt)
+        if open_attempt.state is not AttemptState.QUEUED:
+            return Decided(request, Verdict.REFUSED, open_attempt, _in_the_way(open_attempt))
+        ledger.transition(
+            connection,
+            open_attempt,
+            AttemptState.WITHDRAWN,
+            money=MoneyState.RELEASED,
+            who="engine",
+            why="its request was changed before anything was sent",
+            run_id=run_id,
+            reported_run_id=SUPERSEDED,
+        )
+    ours = [a for a in known if a.decision == decision and a is not open_attempt]
+    delivered = next((a for a in ours if a.state is AttemptState.DELIVERED), None)
+    if delivered is not None:
+        return Decided(request, Verdict.REUSED, delivered)
+    current = _current_take(connection, request.clip)
+    take = next((a for a in known if a.id == current), None)
+    if take is not None and take.fingerprint == request.fingerprint and not regenerate:
+        return Decided(request, Verdict.REUSED, take)
+    if request.price_micros is None:
+        reason = f"the price of {request.endpoint} with these parameters is unknown, and an unknown price is not bought"
+        return Decided(
+            request,
+            Verdict.REFUSED,
+            None,
+            f"{reason}. Choose parameters with a known price (`dailies models`).",
+        )
+    return _tried_before(request, ours)
+
+
+def _tried_before(request: ClipRequest, ours: list[Attempt]) -> Decided | None:
+    """A refusal when this decision has used up its purchases of the clip. Account trouble is no purchase."""
+    account_trouble = {FailureKind.AUTH, FailureKind.INSUFFICIENT_FUNDS}
+    never_bought = {AttemptState.WITHDRAWN, AttemptState.ABSENT}
+    spent = [a for a in ours if a.state not in never_bought and a.reason_kind not in account_trouble]
+    if not spent:
+        return None
+    last = spent[0]
+    if len(spent) < request.max_attempts and last.reason_kind is not None and last.reason_kind.may_pass:
+        return None
+    return Decided(
+        request,
+        Verdict.REFUSED,
+        last,
+        f"{last.reason or last.state} (this decision has already tried {len(spent)} of {request.max_attempts}; "
+        f"`dailies retry --clip {request.clip}` or Materialize is a new decision)",
+    )
+
+
+def _in_the_way(attempt: Attempt) -> str:
+    return (
+        f"an earlier purchase of this clip with another request is still {attempt.state} (attempt {attempt.id}, "
+        f"job {attempt.job_id or 'not known yet'}); what was paid for is fetched first. Run this again when it has ended."
+    )
+
+
+def _current_take(connection: sa.Connection, clip: str) -> str | None:
+    return connection.execute(
+        sa.select(current_takes.c.attempt_id).where(
+            current_takes.c.subject_kind == "clip", current_takes.c.subject_key == clip
+        )
+    ).scalar()
+
+
+def _queue(
+    ledger: Ledger,
+    connection: sa.Connection,
+    request: ClipRequest,
+    *,
+    decision: str,
+    batch: str | None,
+    watched_by: str | None,
+    run_id: str | None,
+) -> Attempt:
+    connection.execute(
+        sa.update(attempts)
+        .where(
+            attempts.c.subject_kind == "clip",
+            attempts.c.subject_key == request.clip,
+            attempts.c.reported_run_id.is_(None),
+        )
+        .values(reported_run_id=SUPERSEDED)
+    )
+    attempt_id = uuid.uuid4().hex
+    connection.execute(
+        sa.insert(attempts).values(
+            id=attempt_id,
+            subject_kind="clip",
+            subject_key=request.clip,
+            series=request.series,
+            fingerprint=request.fingerprint,
+            provider=request.provider,
+            account=request.provider,
+            endpoint=request.endpoint,
+            request=request.model_dump(mode="json"),
+            decision=decision,
+            batch=batch,
+            watched_by=watched_by,
+            state=AttemptState.QUEUED.value,
+            version=1,
+            money_state=MoneyState.RESERVED.value,
+            quoted_micros=request.price_micros,
+            created_at=ledger.clock(),
+        )
+    )
+    attempt = ledger.require(connection, attempt_id)
+    ledger.journalize(
+        connection,
+        attempt,
+        version=1,
+        to=AttemptState.QUEUED,
+        money=None,
+        who="engine",
+        why=f"decision {decision}",
+        run_id=run_id,
+        created=True,
+    )
+    return attempt

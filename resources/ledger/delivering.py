@@ -1,0 +1,181 @@
+"""Claiming deliveries, recording them, and keeping track of what Dagster has been told.
+
+What was paid for is fetched: a delivery that fails stays claimed only for its lease and is tried again as a download.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+import sqlalchemy as sa
+
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts, current_takes
+from resources.ledger.states import AttemptState, MoneyState
+from resources.providers.base import FailureKind
+
+LEASE_SECONDS = 900
+
+
+def claim(ledger: Ledger, attempt_id: str, *, token: str) -> Attempt | None:
+    """Take the delivery of a finished generation; None when somebody else has it or it is no longer to be delivered.
+
+    Args:
+        ledger: The record.
+        attempt_id: Whose.
+        token: Names this claim; `release` and the records need the same.
+    """
+    with ledger.write() as connection:
+        now = ledger.clock()
+        taken = connection.execute(
+            sa.update(attempts)
+            .where(
+                attempts.c.id == attempt_id,
+                attempts.c.state == AttemptState.SUCCEEDED.value,
+                sa.or_(attempts.c.delivery_until.is_(None), attempts.c.delivery_until < now),
+            )
+            .values(delivery_owner=token, delivery_until=now + LEASE_SECONDS)
+        )
+        return ledger.require(connection, attempt_id) if taken.rowcount == 1 else None
+
+
+def release(ledger: Ledger, attempt_id: str, *, token: str, why: str) -> None:
+    """Give a delivery back after a failure, with the reason for whoever looks; it can be claimed again at once."""
+    with ledger.write() as connection:
+        connection.execute(
+            sa.update(attempts)
+            .where(
+                attempts.c.id == attempt_id,
+                attempts.c.delivery_owner == token,
+                attempts.c.state == AttemptState.SUCCEEDED.value,
+            )
+            .values(delivery_owner=None, delivery_until=None, reason=why)
+        )
+
+
+def record_delivered(
+    ledger: Ledger, attempt_id: str, delivery: dict[str, Any], *, run_id: str | None = None
+) -> Attempt:
+    """Write that the video and its manifest are in the bucket, and make it the subject's current take.
+
+    A newer take that is current already stays current.
+    """
+    with ledger.write() as connection:
+        attempt = ledger.require(connection, attempt_id)
+        if attempt.state is not AttemptState.SUCCEEDED:
+            return attempt
+        now = ledger.clock()
+        attempt = ledger.transition(
+            connection,
+            attempt,
+            AttemptState.DELIVERED,
+            who="engine",
+            why=f"{delivery.get('uri')}",
+            run_id=run_id,
+            delivered_at=now,
+            delivery=delivery,
+            reason=None,
+            reason_kind=None,
+            delivery_owner=None,
+            delivery_until=None,
+        )
+        _make_current(connection, attempt, now)
+        return attempt
+
+
+def _make_current(connection: sa.Connection, attempt: Attempt, now: float) -> None:
+    mine = (
+        current_takes.c.subject_kind == attempt.subject_kind,
+        current_takes.c.subject_key == attempt.subject_key,
+    )
+    shown = connection.execute(
+        sa.select(attempts.c.seq)
+        .join(current_takes, current_takes.c.attempt_id == attempts.c.id)
+        .where(*mine)
+    ).scalar()
+    if shown is None:
+        connection.execute(
+            sa.insert(current_takes).values(
+                subject_kind=attempt.subject_kind,
+                subject_key=attempt.subject_key,
+                attempt_id=attempt.id,
+                since=now,
+            )
+        )
+    elif shown < attempt.seq:
+        connection.execute(sa.update(current_takes).where(*mine).values(attempt_id=attempt.id, since=now))
+
+
+def record_quarantined(
+    ledger: Ledger, attempt_id: str, delivery: dict[str, Any], *, why: str, run_id: str | None = None
+) -> Attempt:
+    """Write that the file was fetched and kept apart because it is not what was asked for."""
+    with ledger.write() as connection:
+        attempt = ledger.require(connection, attempt_id)
+        if attempt.state is not AttemptState.SUCCEEDED:
+            return attempt
+        return ledger.transition(
+            connection,
+            attempt,
+            AttemptState.QUARANTINED,
+            who="engine",
+            why=why,
+            run_id=run_id,
+            delivery=delivery,
+            reason=why,
+            reason_kind=FailureKind.CHECK.value,
+            delivery_owner=None,
+            delivery_until=None,
+        )
+
+
+def record_lost(ledger: Ledger, attempt_id: str, *, why: str, run_id: str | None = None) -> Attempt:
+    """Write that a finished generation can no longer be fetched. It was charged, so its money stays confirmed."""
+    with ledger.write() as connection:
+        attempt = ledger.require(connection, attempt_id)
+        if attempt.state is not AttemptState.SUCCEEDED:
+            return attempt
+        return ledger.transition(
+            connection,
+            attempt,
+            AttemptState.LOST,
+            money=MoneyState.CONFIRMED,
+            who="engine",
+            why=why,
+            run_id=run_id,
+            reason=why,
+            reason_kind=FailureKind.GONE.value,
+            delivery_owner=None,
+            delivery_until=None,
+        )
+
+
+def update_outputs(ledger: Ledger, attempt_id: str, outputs: list[str]) -> None:
+    """Keep fresh addresses of a finished generation whose old ones expired."""
+    with ledger.write() as connection:
+        connection.execute(
+            sa.update(attempts)
+            .where(attempts.c.id == attempt_id, attempts.c.state == AttemptState.SUCCEEDED.value)
+            .values(outputs=outputs)
+        )
+
+
+def mark_reported(ledger: Ledger, attempt_ids: Collection[str], run_id: str) -> None:
+    """Write that a run has told Dagster how these attempts ended."""
+    with ledger.write() as connection:
+        connection.execute(
+            sa.update(attempts)
+            .where(attempts.c.id.in_(list(attempt_ids)))
+            .values(reported_run_id=run_id, reported_at=ledger.clock())
+        )
+
+
+def unreported(ledger: Ledger, account: str) -> list[Attempt]:
+    """Attempts of an account that Dagster was not told the end of, and those still on their way, oldest first."""
+    with ledger.read() as connection:
+        rows = connection.execute(
+            sa.select(attempts)
+            .where(attempts.c.account == account, attempts.c.reported_run_id.is_(None))
+            .order_by(attempts.c.seq)
+        )
+        return [Attempt.from_row(row) for row in rows]

@@ -1,0 +1,315 @@
+"""The ledger: transactions, the one way to change a state, and the records people and runs read.
+
+Every change of an attempt goes through `Ledger.transition`, which compares the version the writer has read, writes the
+journal in the same transaction, and refuses what `states.TRANSITIONS` does not allow. The verbs that use it are in
+`deciding.py`, `submitting.py`, `polling.py` and `delivering.py`.
+"""
+
+import contextlib
+import os
+import secrets
+import socket
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Self
+
+import sqlalchemy as sa
+
+from resources.errors import DailiesError, UnavailableError
+from resources.ledger.database import open_database
+from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts, current_takes, journal, locks, meta
+from resources.ledger.states import TRANSITIONS, AttemptState, MoneyState
+
+Clock = Callable[[], float]
+
+CHUNK = 500
+"""Keys per IN list; SQLite allows 32,766 parameters, and short statements keep other writers waiting less."""
+
+
+class StaleAttemptError(DailiesError):
+    """Somebody else changed the attempt since it was read. The writer must read it again; nothing was written."""
+
+
+class ForbiddenTransitionError(DailiesError):
+    """A state was asked to follow another that it may not follow. It is a bug, never the user's mistake."""
+
+
+class Ledger:
+    """The durable record of every attempt and every dollar.
+
+    Args:
+        url: The database; see `resources.ledger.database.open_database`.
+        clock: Seconds since the epoch; tests pass a fake one.
+
+    Attributes:
+        clock: As given.
+        owner: Names this process in leases and the journal: host, process id and a random part.
+    """
+
+    def __init__(self, url: str, *, clock: Clock = time.time) -> None:
+        self._engine = open_database(url)
+        self.clock = clock
+        self.owner = f"{socket.gethostname()[:24]}:{os.getpid()}:{secrets.token_hex(4)}"
+        with self.write() as connection:
+            self.id = self._remember(connection, "ledger_id", uuid.uuid4().hex)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Transactions
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """One transaction that may write. On SQLite it holds the write lock from the start.
+
+        Raises:
+            UnavailableError: The database is locked for too long, full or gone; nothing of the transaction remains.
+        """
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except sa.exc.OperationalError as error:
+            raise UnavailableError(
+                f"the ledger could not be written: {error.orig}. Nothing of this step was recorded or sent. "
+                "Free the disk or the lock, then run it again."
+            ) from error
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """One consistent view that blocks no writer.
+
+        Raises:
+            UnavailableError: The database does not answer.
+        """
+        try:
+            with self._engine.connect().execution_options(reading=True) as connection, connection.begin():
+                yield connection
+        except sa.exc.OperationalError as error:
+            raise UnavailableError(
+                f"the ledger could not be read: {error.orig}. Check that its database runs."
+            ) from error
+
+    # The one way to change a state
+
+    def transition(
+        self,
+        connection: sa.Connection,
+        attempt: Attempt,
+        to: AttemptState,
+        *,
+        money: MoneyState | None = None,
+        who: str,
+        why: str | None = None,
+        run_id: str | None = None,
+        **values: Any,
+    ) -> Attempt:
+        """Move an attempt to another state, together with its journal entry.
+
+        Args:
+            connection: The transaction to do it in.
+            attempt: As it was read; its version must still be the row's.
+            to: The new state.
+            money: The new state of its money, None to leave it.
+            who: The part of dailies that does it, e.g. `engine`.
+            why: One sentence for a person.
+            run_id: The Dagster run it happens in, if any.
+            values: Further columns to set.
+
+        Raises:
+            StaleAttemptError: The row has another version by now.
+            ForbiddenTransitionError: `to` may not follow the attempt's state.
+        """
+        if to not in TRANSITIONS.get(attempt.state, frozenset()):
+            raise ForbiddenTransitionError(
+                f"attempt {attempt.id} of {attempt.subject_key}: {to} may not follow {attempt.state}"
+            )
+        version = attempt.version + 1
+        changed = connection.execute(
+            sa.update(attempts)
+            .where(attempts.c.id == attempt.id, attempts.c.version == attempt.version)
+            .values(
+                state=to.value, version=version, money_state=(money or attempt.money_state).value, **values
+            )
+        )
+        if changed.rowcount != 1:
+            raise StaleAttemptError(
+                f"attempt {attempt.id} of {attempt.subject_key} changed since it was read"
+            )
+        self.journalize(
+            connection, attempt, version=version, to=to, money=money, who=who, why=why, run_id=run_id
+        )
+        return self.require(connection, attempt.id)
+
+    def journalize(
+        self,
+        connection: sa.Connection,
+        attempt: Attempt,
+        *,
+        version: int,
+        to: AttemptState,
+        money: MoneyState | None,
+        who: str,
+        why: str | None,
+        run_id: str | None,
+        created: bool = False,
+    ) -> None:
+        """Append one entry; `transition` and the creation of an attempt are its only callers."""
+        connection.execute(
+            sa.insert(journal).values(
+                attempt_id=attempt.id,
+                version=version,
+                from_state=None if created else attempt.state.value,
+                to_state=to.value,
+                money_state=(money or attempt.money_state).value,
+                at=self.clock(),
+                who=f"{who} {self.owner}"[:64],
+                run_id=run_id,
+                why=why,
+            )
+        )
+
+    # Reading
+
+    def require(self, connection: sa.Connection, attempt_id: str) -> Attempt:
+        """The attempt with this id.
+
+        Raises:
+            DailiesError: There is none.
+        """
+        row = connection.execute(sa.select(attempts).where(attempts.c.id == attempt_id)).first()
+        if row is None:
+            raise DailiesError(
+                f"the ledger knows no attempt {attempt_id!r}; `dailies status --json` lists them"
+            )
+        return Attempt.from_row(row)
+
+    def attempts(self, ids: Iterable[str]) -> dict[str, Attempt]:
+        """The attempts with these ids, by id; unknown ids are left out."""
+        return {a.id: a for a in self._select(attempts.c.id, list(ids))}
+
+    def latest(self, keys: Collection[str], *, kind: str = "clip") -> dict[str, Attempt]:
+        """The newest attempt of each subject, by its key; subjects never bought are left out."""
+        newest: dict[str, Attempt] = {}
+        for attempt in self._select(attempts.c.subject_key, list(keys), attempts.c.subject_kind == kind):
+            newest[attempt.subject_key] = attempt
+        return newest
+
+    def current(self, keys: Collection[str], *, kind: str = "clip") -> dict[str, Attempt]:
+        """The delivered attempt that is shown for each subject, by its key."""
+        found: dict[str, Attempt] = {}
+        wanted = list(keys)
+        with self.read() as connection:
+            for start in range(0, len(wanted), CHUNK):
+                rows = connection.execute(
+                    sa.select(attempts)
+                    .join(current_takes, current_takes.c.attempt_id == attempts.c.id)
+                    .where(
+                        current_takes.c.subject_kind == kind,
+                        current_takes.c.subject_key.in_(wanted[start : start + CHUNK]),
+                    )
+                )
+                found.update({a.subject_key: a for a in map(Attempt.from_row, rows)})
+        return found
+
+    def overview(self, *, series: str | None = None, kind: str = "clip") -> list[Attempt]:
+        """The newest attempt of every subject, oldest subject first."""
+        newest = (
+            sa.select(sa.func.max(attempts.c.seq))
+            .where(attempts.c.subject_kind == kind)
+            .group_by(attempts.c.subject_key)
+        )
+        query = sa.select(attempts).where(attempts.c.seq.in_(newest)).order_by(attempts.c.seq)
+        if series is not None:
+            query = query.where(attempts.c.series == series)
+        with self.read() as connection:
+            return [Attempt.from_row(row) for row in connection.execute(query)]
+
+    def history(self, attempt_id: str) -> list[dict[str, Any]]:
+        """The journal of one attempt, oldest entry first."""
+        with self.read() as connection:
+            rows = connection.execute(
+                sa.select(journal).where(journal.c.attempt_id == attempt_id).order_by(journal.c.version)
+            )
+            return [dict(row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public way to a mapping
+
+    def _select(
+        self, column: sa.Column[Any], values: list[str], *where: sa.ColumnElement[bool]
+    ) -> list[Attempt]:
+        found: list[Attempt] = []
+        with self.read() as connection:
+            for start in range(0, len(values), CHUNK):
+                query = (
+                    sa.select(attempts)
+                    .where(column.in_(values[start : start + CHUNK]), *where)
+                    .order_by(attempts.c.seq)
+                )
+                found.extend(Attempt.from_row(row) for row in connection.execute(query))
+        return found
+
+    # Facts of the ledger itself, and locks for work outside it
+
+    def fact(self, key: str) -> str | None:
+        """A fact the ledger keeps about itself, such as the bucket it belongs to."""
+        with self.read() as connection:
+            return connection.execute(sa.select(meta.c.value).where(meta.c.key == key)).scalar()
+
+    def remember(self, key: str, value: str) -> str:
+        """Keep a fact unless one is kept already; returns what is kept."""
+        with self.write() as connection:
+            return self._remember(connection, key, value)
+
+    @staticmethod
+    def _remember(connection: sa.Connection, key: str, value: str) -> str:
+        kept = connection.execute(sa.select(meta.c.value).where(meta.c.key == key)).scalar()
+        if kept is None:
+            connection.execute(sa.insert(meta).values(key=key, value=value))
+            return value
+        return str(kept)
+
+    @contextlib.contextmanager
+    def lock(self, name: str, *, seconds: float = 60, wait: float = 30) -> Iterator[None]:
+        """Hold a named lease around work outside the database, such as adding partitions.
+
+        Args:
+            name: What is locked.
+            seconds: How long the lease lasts should its holder die.
+            wait: How many seconds to wait for another holder.
+
+        Raises:
+            UnavailableError: Another process held it all the time.
+        """
+        owner = f"{self.owner}:{secrets.token_hex(4)}"[:64]
+        give_up = time.monotonic() + wait
+        while not self._take_lock(name, owner, seconds):
+            if time.monotonic() > give_up:
+                raise UnavailableError(
+                    f"another process holds the lock {name!r} for more than {wait:.0f} s; try again"
+                )
+            time.sleep(0.05)
+        try:
+            yield
+        finally:
+            with self.write() as connection:
+                connection.execute(sa.delete(locks).where(locks.c.name == name, locks.c.owner == owner))
+
+    def _take_lock(self, name: str, owner: str, seconds: float) -> bool:
+        now = self.clock()
+        try:
+            with self.write() as connection:
+                connection.execute(sa.delete(locks).where(locks.c.name == name, locks.c.until < now))
+                connection.execute(sa.insert(locks).values(name=name, owner=owner, until=now + seconds))
+        except sa.exc.IntegrityError:
+            return False
+        return True

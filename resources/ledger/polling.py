@@ -1,0 +1,199 @@
+"""Claiming polls that are due and recording what they saw.
+
+A poll is claimed by moving its time forward, so that a sensor and a waiting run never ask for the same job.
+"""
+
+import statistics
+from collections.abc import Collection
+
+import sqlalchemy as sa
+
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts
+from resources.ledger.states import AT_PROVIDER, AttemptState, MoneyState
+from resources.providers.base import Capabilities, FailureKind, JobState, JobStatus
+
+CLAIM_SECONDS = 60
+"""How long a claimed poll is its claimer's: longer than any single request takes."""
+
+OBSERVATIONS = 20
+
+
+def claim_due(
+    ledger: Ledger, account: str, *, limit: int, only: Collection[str] | None = None
+) -> list[Attempt]:
+    """Take the polls of an account that are due, longest overdue first, so that nobody else asks meanwhile.
+
+    Args:
+        ledger: The record.
+        account: Whose jobs.
+        limit: At most so many.
+        only: Ids of attempts to choose from, None for all of the account.
+    """
+    with ledger.write() as connection:
+        now = ledger.clock()
+        query = (
+            sa.select(attempts)
+            .where(
+                attempts.c.account == account,
+                attempts.c.state.in_([s.value for s in AT_PROVIDER]),
+                attempts.c.next_poll_at <= now,
+            )
+            .order_by(attempts.c.next_poll_at)
+            .limit(limit)
+        )
+        if only is not None:
+            query = query.where(attempts.c.id.in_(list(only)))
+        due = [Attempt.from_row(row) for row in connection.execute(query.with_for_update(skip_locked=True))]
+        if due:
+            connection.execute(
+                sa.update(attempts)
+                .where(attempts.c.id.in_([a.id for a in due]))
+                .values(next_poll_at=now + CLAIM_SECONDS)
+            )
+        return due
+
+
+def reschedule(ledger: Ledger, times: dict[str, float], *, polled: bool) -> None:
+    """Say when each attempt (by id) is to be polled next; `polled` counts one poll that saw it still running."""
+    with ledger.write() as connection:
+        for attempt_id, at in times.items():
+            connection.execute(
+                sa.update(attempts)
+                .where(attempts.c.id == attempt_id, attempts.c.state.in_([s.value for s in AT_PROVIDER]))
+                .values(next_poll_at=at, polls=attempts.c.polls + (1 if polled else 0))
+            )
+
+
+def record_end(
+    ledger: Ledger,
+    attempt: Attempt,
+    state: JobState,
+    capabilities: Capabilities,
+    *,
+    run_id: str | None = None,
+) -> Attempt:
+    """Write the end of a job: succeeded, failed or vanished. Somebody else's earlier word stands.
+
+    Args:
+        ledger: The record.
+        attempt: As it was claimed.
+        state: A final state of its job.
+        capabilities: Of the provider: how long it keeps outputs, and whether it charges for failures first.
+        run_id: For the journal.
+    """
+    with ledger.write() as connection:
+        attempt = ledger.require(connection, attempt.id)
+        if attempt.state not in AT_PROVIDER:
+            return attempt
+        now = ledger.clock()
+        values = {
+            "polls": attempt.polls + 1,
+            "finished_at": now,
+            "next_poll_at": None,
+            "served_model": state.model or attempt.served_model,
+            "inference_seconds": state.inference_seconds,
+        }
+        if state.status is JobStatus.SUCCEEDED:
+            charged = attempt.quoted_micros if state.cost_micros is None else state.cost_micros
+            return ledger.transition(
+                connection,
+                attempt,
+                AttemptState.SUCCEEDED,
+                money=MoneyState.CONFIRMED,
+                who="engine",
+                why=f"{state.raw_status} after {now - (attempt.submitted_at or now):.0f} s",
+                run_id=run_id,
+                outputs=list(state.outputs),
+                charged_micros=charged,
+                charge_source="quote" if state.cost_micros is None else "answer",
+                copy_deadline=None
+                if capabilities.output_days is None
+                else now + capabilities.output_days * 86_400,
+                **values,
+            )
+        gone = state.status is JobStatus.GONE
+        kind = state.failure or (FailureKind.GONE if gone else FailureKind.PROVIDER)
+        money = MoneyState.RELEASED
+        if gone:
+            money = MoneyState.INDETERMINATE
+        elif capabilities.refunds_failures:
+            money = MoneyState.REFUND_EXPECTED
+        reason = state.error or f"{attempt.account} says {state.raw_status!r} and no more"
+        return ledger.transition(
+            connection,
+            attempt,
+            AttemptState.VANISHED if gone else AttemptState.FAILED,
+            money=money,
+            who="engine",
+            why=reason,
+            run_id=run_id,
+            reason=reason,
+            reason_kind=kind.value,
+            **values,
+        )
+
+
+def mark_overdue(ledger: Ledger, account: str) -> list[Attempt]:
+    """Move jobs that run too long to `overdue`: they free their place, keep their money and are polled slowly."""
+    with ledger.read() as connection:
+        late = [
+            Attempt.from_row(row)
+            for row in connection.execute(
+                sa.select(attempts).where(
+                    attempts.c.account == account,
+                    attempts.c.state == AttemptState.SUBMITTED.value,
+                    attempts.c.overdue_at < ledger.clock(),
+                )
+            )
+        ]
+    moved = []
+    for attempt in late:
+        reason = f"job {attempt.job_id} has run for more than {attempt.request.max_seconds:.0f} s; it is still asked for, slowly"
+        with ledger.write() as connection:
+            fresh = ledger.require(connection, attempt.id)
+            if fresh.state is AttemptState.SUBMITTED:
+                moved.append(
+                    ledger.transition(
+                        connection, fresh, AttemptState.OVERDUE, who="engine", why=reason, reason=reason
+                    )
+                )
+    return moved
+
+
+def usual_seconds(ledger: Ledger, account: str, endpoints: Collection[str]) -> dict[str, float]:
+    """How long jobs of these endpoints took lately on this account: the median of the last twenty, in seconds.
+
+    Endpoints without three finished jobs are left out: one job says nothing.
+    """
+    usual: dict[str, float] = {}
+    with ledger.read() as connection:
+        for endpoint in endpoints:
+            took = connection.execute(
+                sa.select(attempts.c.finished_at - attempts.c.submitted_at)
+                .where(
+                    attempts.c.account == account,
+                    attempts.c.endpoint == endpoint,
+                    attempts.c.charge_source.is_not(None),
+                    attempts.c.submitted_at.is_not(None),
+                    attempts.c.finished_at.is_not(None),
+                )
+                .order_by(attempts.c.seq.desc())
+                .limit(OBSERVATIONS)
+            ).scalars()
+            seconds = [float(s) for s in took]
+            if len(seconds) >= 3:
+                usual[endpoint] = statistics.median(seconds)
+    return usual
+
+
+def next_poll_time(ledger: Ledger, account: str) -> float | None:
+    """When the next poll of an account is due, None when nothing is at the provider."""
+    with ledger.read() as connection:
+        at = connection.execute(
+            sa.select(sa.func.min(attempts.c.next_poll_at)).where(
+                attempts.c.account == account, attempts.c.state.in_([s.value for s in AT_PROVIDER])
+            )
+        ).scalar()
+        return None if at is None else float(at)

@@ -1,0 +1,117 @@
+"""What the ledger hands out: plain, immutable records of its rows."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from resources.ledger.states import AttemptState, MoneyState
+from resources.providers.base import FailureKind
+from resources.requests import ClipRequest
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One intended purchase as it stood when it was read. Times are seconds since the epoch, money is micro-dollars.
+
+    Attributes:
+        seq: Order of creation, which is the order of the queue.
+        id: The attempt's id; part of the keys of its objects.
+        subject_key: The clip's key.
+        decision: What the purchase belongs to: a root run, a schedule's tick, a command.
+        batch: The run that asked for it; what is collected together.
+        watched_by: The run that waits for it and will report it, None when nobody does.
+        reported_run_id: The run that told Dagster how it ended, None while nobody has.
+        version: Grows with every transition; a writer must name the version it read.
+        quoted_micros: What the catalogue said it costs.
+        charged_micros: What it did cost, None until that is known.
+        charge_source: Who said so: `answer`, `quote` or `bill`.
+        overdue_at: When the job has taken longer than it should.
+        copy_deadline: When the provider may delete the output.
+        delivery: What was stored (a manifest's facts), None until it was.
+    """
+
+    seq: int
+    id: str
+    subject_kind: str
+    subject_key: str
+    series: str
+    fingerprint: str
+    provider: str
+    account: str
+    endpoint: str
+    request: ClipRequest
+    decision: str
+    batch: str | None
+    watched_by: str | None
+    reported_run_id: str | None
+    reported_at: float | None
+    state: AttemptState
+    version: int
+    reason_kind: FailureKind | None
+    reason: str | None
+    money_state: MoneyState
+    quoted_micros: int
+    charged_micros: int | None
+    charge_source: str | None
+    created_at: float
+    submitted_at: float | None
+    finished_at: float | None
+    delivered_at: float | None
+    next_poll_at: float | None
+    polls: int
+    overdue_at: float | None
+    copy_deadline: float | None
+    job_id: str | None
+    served_model: str | None
+    outputs: list[str] | None
+    inference_seconds: float | None
+    delivery_owner: str | None
+    delivery_until: float | None
+    delivery: dict[str, Any] | None
+
+    @classmethod
+    def from_row(cls, row: sa.Row[Any]) -> "Attempt":
+        """Read a row of the `attempts` table."""
+        values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public way to a mapping, named like a private one
+        values["request"] = ClipRequest.model_validate(values["request"])
+        values["state"] = AttemptState(values["state"])
+        values["money_state"] = MoneyState(values["money_state"])
+        values["reason_kind"] = FailureKind(values["reason_kind"]) if values["reason_kind"] else None
+        return cls(**values)
+
+    @property
+    def waited_seconds(self) -> float | None:
+        """Seconds from the submit to the poll that saw the end, None while it is not over."""
+        if self.submitted_at is None or self.finished_at is None:
+            return None
+        return self.finished_at - self.submitted_at
+
+    @property
+    def cost_micros(self) -> int:
+        """What it costs as far as is known: the charge, nothing when released, else the quote."""
+        if self.money_state in {MoneyState.RELEASED, MoneyState.REFUNDED}:
+            return 0
+        return self.quoted_micros if self.charged_micros is None else self.charged_micros
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One POST that was committed and may now be sent.
+
+    Attributes:
+        id: Goes out with the POST, so that a late answer names it.
+        attempt: The attempt in state `submitting`.
+    """
+
+    id: str
+    attempt: Attempt
+
+
+@dataclass(frozen=True)
+class AccountState:
+    """When an account may be sent to again, and why it is stopped, if it is."""
+
+    account: str
+    not_before: float
+    stopped_reason: str | None

@@ -1,0 +1,156 @@
+"""The ledger's tables, as SQLAlchemy Core. The migrations build the same; a test holds the two together.
+
+Times are seconds since the epoch (UTC) in a double, money is micro-dollars in a 64-bit integer: both compare and sum
+the same way in SQLite and PostgreSQL.
+"""
+
+import sqlalchemy as sa
+
+from resources.ledger.states import OPEN
+
+metadata = sa.MetaData()
+
+Id = sa.String(64)
+Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+OPEN_STATES_SQL = "state IN ({})".format(", ".join(f"'{state.value}'" for state in sorted(OPEN)))
+
+meta = sa.Table(
+    "meta",
+    metadata,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+"""Facts of the ledger itself: its id, the bucket it belongs to."""
+
+accounts = sa.Table(
+    "accounts",
+    metadata,
+    sa.Column("account", Id, primary_key=True),
+    sa.Column("not_before", sa.Double, nullable=False, server_default="0"),
+    sa.Column("stopped_kind", sa.String(32)),
+    sa.Column("stopped_reason", sa.Text),
+    sa.Column("stopped_at", sa.Double),
+)
+"""One row per account: when it may be sent to again, and why it is stopped. Locked while a submit is claimed."""
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("seq", Serial, primary_key=True, autoincrement=True),
+    sa.Column("id", Id, nullable=False, unique=True),
+    sa.Column("subject_kind", sa.String(16), nullable=False),
+    sa.Column("subject_key", sa.String(128), nullable=False),
+    sa.Column("series", sa.String(128), nullable=False),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("provider", sa.String(32), nullable=False),
+    sa.Column("account", Id, nullable=False),
+    sa.Column("endpoint", sa.String(128), nullable=False),
+    sa.Column("request", sa.JSON, nullable=False),
+    sa.Column("decision", sa.String(128), nullable=False),
+    sa.Column("batch", sa.String(128)),
+    sa.Column("watched_by", sa.String(128)),
+    sa.Column("reported_run_id", sa.String(128)),
+    sa.Column("reported_at", sa.Double),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("reason_kind", sa.String(32)),
+    sa.Column("reason", sa.Text),
+    sa.Column("money_state", sa.String(16), nullable=False),
+    sa.Column("quoted_micros", sa.BigInteger, nullable=False),
+    sa.Column("charged_micros", sa.BigInteger),
+    sa.Column("charge_source", sa.String(16)),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("submitted_at", sa.Double),
+    sa.Column("finished_at", sa.Double),
+    sa.Column("delivered_at", sa.Double),
+    sa.Column("next_poll_at", sa.Double),
+    sa.Column("polls", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("overdue_at", sa.Double),
+    sa.Column("copy_deadline", sa.Double),
+    sa.Column("job_id", sa.String(256)),
+    sa.Column("served_model", sa.String(128)),
+    sa.Column("outputs", sa.JSON),
+    sa.Column("inference_seconds", sa.Double),
+    sa.Column("delivery_owner", sa.String(64)),
+    sa.Column("delivery_until", sa.Double),
+    sa.Column("delivery", sa.JSON),
+    sa.CheckConstraint("quoted_micros >= 0", name="quoted_not_negative"),
+    sa.CheckConstraint("version >= 1", name="version_positive"),
+)
+sa.Index(
+    "one_open_attempt_per_subject",
+    attempts.c.subject_kind,
+    attempts.c.subject_key,
+    unique=True,
+    sqlite_where=sa.text(OPEN_STATES_SQL),
+    postgresql_where=sa.text(OPEN_STATES_SQL),
+)
+sa.Index("attempts_by_subject", attempts.c.subject_kind, attempts.c.subject_key, attempts.c.seq)
+sa.Index("attempts_by_state", attempts.c.account, attempts.c.state, attempts.c.next_poll_at)
+sa.Index("attempts_by_batch", attempts.c.batch)
+
+submissions = sa.Table(
+    "submissions",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("attempt_id", Id, sa.ForeignKey("attempts.id"), nullable=False),
+    sa.Column("account", Id, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("started_at", sa.Double, nullable=False),
+    sa.Column("lease_until", sa.Double, nullable=False),
+    sa.Column("ended_at", sa.Double),
+    sa.Column("http_status", sa.Integer),
+    sa.Column("detail", sa.Text),
+)
+sa.Index("submissions_by_account", submissions.c.account, submissions.c.started_at)
+sa.Index("submissions_by_attempt", submissions.c.attempt_id)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("account", Id, primary_key=True),
+    sa.Column("job_id", sa.String(256), primary_key=True),
+    sa.Column("attempt_id", Id),
+    sa.Column("submission_id", Id),
+    sa.Column("source", sa.String(16), nullable=False),
+    sa.Column("seen_at", sa.Double, nullable=False),
+)
+"""Every job id ever seen for an account, from whatever answer; written whatever the attempt's state says by then."""
+
+journal = sa.Table(
+    "journal",
+    metadata,
+    sa.Column("seq", Serial, primary_key=True, autoincrement=True),
+    sa.Column("attempt_id", Id, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("from_state", sa.String(16)),
+    sa.Column("to_state", sa.String(16), nullable=False),
+    sa.Column("money_state", sa.String(16), nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("who", sa.String(64), nullable=False),
+    sa.Column("run_id", sa.String(128)),
+    sa.Column("why", sa.Text),
+    sa.UniqueConstraint("attempt_id", "version", name="one_entry_per_version"),
+)
+"""Append-only: every transition. Updates and deletes are refused by trigger."""
+
+current_takes = sa.Table(
+    "current_takes",
+    metadata,
+    sa.Column("subject_kind", sa.String(16), primary_key=True),
+    sa.Column("subject_key", sa.String(128), primary_key=True),
+    sa.Column("attempt_id", Id, sa.ForeignKey("attempts.id"), nullable=False),
+    sa.Column("since", sa.Double, nullable=False),
+)
+"""Which delivered attempt is the one to show for a subject."""
+
+locks = sa.Table(
+    "locks",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+)
+"""Named leases for work outside the database that must not interleave, such as adding partitions."""

@@ -1,0 +1,471 @@
+"""Claiming the next POST and recording what became of it.
+
+A POST is sent only after `claim_next` has committed its submission, and a job id is committed by `record_outcome` the
+moment it is seen, whatever the attempt's state says by then.
+"""
+
+import uuid
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt, Submission
+from resources.ledger.schema import accounts, attempts, jobs, submissions
+from resources.ledger.states import IN_FLIGHT, AttemptState, MoneyState, SubmissionState
+from resources.providers.base import Accepted, FailureKind, NotSent, Rejected, SubmitOutcome, Unknown
+
+LEASE_MARGIN_SECONDS = 30
+"""How long after the hard deadline of a POST its poster is given up for dead."""
+
+WINDOW_SECONDS = 60
+THROTTLE_SECONDS = 30
+"""Wait after a 429 without Retry-After (AI/ML API sends none as far as was probed)."""
+
+NOT_SENT_SECONDS = 2
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an account allows, across all processes. None is no limit.
+
+    Attributes:
+        in_flight: Jobs at the provider at one time; an unknown submit fills a place until its endpoint's longest time.
+        per_minute: Submits in any 60 seconds.
+    """
+
+    in_flight: int | None = None
+    per_minute: int | None = None
+
+
+@dataclass(frozen=True)
+class Later:
+    """Something is queued, and may not be sent yet.
+
+    Attributes:
+        at: When to ask again, seconds since the epoch.
+        why: One sentence for a person.
+    """
+
+    at: float
+    why: str
+
+
+def claim_next(
+    ledger: Ledger, account: str, *, limits: Limits, deadline_seconds: float, run_id: str | None = None
+) -> Submission | Later | None:
+    """Commit the submission of the oldest queued attempt of an account: after this, and only after this, it may be sent.
+
+    First in, first out over all processes: whoever has a hand free sends what is oldest, whoever asked for it.
+
+    Args:
+        ledger: The record.
+        account: Whose queue.
+        limits: What the account allows.
+        deadline_seconds: The hard deadline of the POST; its lease ends a margin after it.
+        run_id: For the journal.
+
+    Returns:
+        The submission to send now, `Later` when the queue must wait, None when it is empty.
+    """
+    with ledger.write() as connection:
+        now = ledger.clock()
+        not_before = _lock_account(connection, account)
+        queued = connection.execute(
+            sa.select(attempts)
+            .where(
+                attempts.c.account == account,
+                attempts.c.state == AttemptState.QUEUED.value,
+                ~_waits_for_an_unknown(),
+            )
+            .order_by(attempts.c.seq)
+            .limit(1)
+        ).first()
+        if queued is None:
+            return _why_nothing(connection, account, now)
+        if not_before > now:
+            return Later(not_before, f"{account} asked for a pause")
+        later = _over_limit(connection, account, limits, now)
+        if later is not None:
+            return later
+        attempt = Attempt.from_row(queued)
+        submission_id = uuid.uuid4().hex
+        connection.execute(
+            sa.insert(submissions).values(
+                id=submission_id,
+                attempt_id=attempt.id,
+                account=account,
+                state=SubmissionState.OPEN.value,
+                owner=ledger.owner,
+                started_at=now,
+                lease_until=now + deadline_seconds + LEASE_MARGIN_SECONDS,
+            )
+        )
+        attempt = ledger.transition(
+            connection,
+            attempt,
+            AttemptState.SUBMITTING,
+            who="engine",
+            why=f"submission {submission_id}",
+            run_id=run_id,
+            overdue_at=now + attempt.request.max_seconds,
+        )
+        return Submission(submission_id, attempt)
+
+
+def _lock_account(connection: sa.Connection, account: str) -> float:
+    """Serialise the claims of one account, and say when it may be sent to."""
+    query = sa.select(accounts.c.not_before).where(accounts.c.account == account).with_for_update()
+    not_before = connection.execute(query).scalar()
+    if not_before is None:
+        insert = _insert_ignoring(connection, accounts)
+        connection.execute(insert.values(account=account))
+        not_before = connection.execute(query).scalar()
+    return float(not_before or 0)
+
+
+def _waits_for_an_unknown() -> sa.ColumnElement[bool]:
+    """While one submit of an endpoint is unknown, its other submits go one at a time: one lost answer must not become two."""
+    unknown, posting = attempts.alias("unknown"), attempts.alias("posting")
+
+    def other(table: sa.FromClause, state: AttemptState) -> sa.ColumnElement[bool]:
+        return sa.exists().where(
+            table.c.account == attempts.c.account,
+            table.c.endpoint == attempts.c.endpoint,
+            table.c.state == state.value,
+        )
+
+    return sa.and_(other(unknown, AttemptState.UNKNOWN), other(posting, AttemptState.SUBMITTING))
+
+
+def _why_nothing(connection: sa.Connection, account: str, now: float) -> Later | None:
+    waiting = connection.execute(
+        sa.select(sa.func.count()).where(
+            attempts.c.account == account, attempts.c.state == AttemptState.QUEUED.value
+        )
+    ).scalar()
+    return (
+        Later(now + 1, "the outcome of another submit to this endpoint is not known yet") if waiting else None
+    )
+
+
+def _over_limit(connection: sa.Connection, account: str, limits: Limits, now: float) -> Later | None:
+    if limits.in_flight is not None:
+        flying = connection.execute(
+            sa.select(sa.func.count()).where(
+                attempts.c.account == account,
+                attempts.c.state.in_([s.value for s in IN_FLIGHT]),
+                sa.or_(attempts.c.overdue_at.is_(None), attempts.c.overdue_at > now),
+            )
+        ).scalar_one()
+        if flying >= limits.in_flight:
+            return Later(now + 1, f"all {limits.in_flight} places of {account} are taken")
+    if limits.per_minute is not None:
+        recent = connection.execute(
+            sa.select(submissions.c.started_at)
+            .where(
+                submissions.c.account == account,
+                submissions.c.started_at > now - WINDOW_SECONDS,
+                submissions.c.state != SubmissionState.NOT_SENT.value,
+            )
+            .order_by(submissions.c.started_at.desc())
+            .limit(limits.per_minute)
+        ).scalars()
+        starts = list(recent)
+        if len(starts) >= limits.per_minute:
+            return Later(
+                starts[-1] + WINDOW_SECONDS, f"{limits.per_minute} submits a minute to {account} are used up"
+            )
+    return None
+
+
+def record_outcome(
+    ledger: Ledger, submission: Submission, outcome: SubmitOutcome, *, run_id: str | None = None
+) -> Attempt:
+    """Write what a POST came to. A job id is kept whatever the attempt's state says by then.
+
+    Args:
+        ledger: The record.
+        submission: As `claim_next` returned it.
+        outcome: What the provider's client says.
+        run_id: For the journal.
+
+    Returns:
+        The attempt afterwards.
+    """
+    with ledger.write() as connection:
+        _close_submission(ledger, connection, submission, outcome)
+        attempt = ledger.require(connection, submission.attempt.id)
+        match outcome:
+            case Accepted():
+                return _accepted(ledger, connection, attempt, submission, outcome, run_id=run_id)
+            case Rejected():
+                return _rejected(ledger, connection, attempt, outcome, run_id)
+            case NotSent():
+                pause(connection, attempt.account, ledger.clock() + NOT_SENT_SECONDS)
+                return _back_to_queue(ledger, connection, attempt, f"not sent: {outcome.cause}", run_id)
+            case Unknown():
+                return _unknown(ledger, connection, attempt, outcome.cause, run_id)
+
+
+def _close_submission(
+    ledger: Ledger, connection: sa.Connection, submission: Submission, outcome: SubmitOutcome
+) -> None:
+    match outcome:
+        case Accepted():
+            state, status, detail = SubmissionState.ACCEPTED, None, outcome.job_id
+        case Rejected():
+            throttled = outcome.kind is FailureKind.THROTTLED
+            state, status, detail = (
+                SubmissionState.THROTTLED if throttled else SubmissionState.REJECTED,
+                outcome.http_status,
+                outcome.message,
+            )
+        case NotSent():
+            state, status, detail = SubmissionState.NOT_SENT, None, outcome.cause
+        case Unknown():
+            state, status, detail = SubmissionState.UNKNOWN, outcome.http_status, outcome.cause
+    connection.execute(
+        sa.update(submissions)
+        .where(submissions.c.id == submission.id)
+        .values(state=state.value, ended_at=ledger.clock(), http_status=status, detail=detail)
+    )
+
+
+def _accepted(
+    ledger: Ledger,
+    connection: sa.Connection,
+    attempt: Attempt,
+    submission: Submission,
+    outcome: Accepted,
+    *,
+    run_id: str | None,
+) -> Attempt:
+    book_job(
+        ledger,
+        connection,
+        attempt.account,
+        outcome.job_id,
+        attempt_id=attempt.id,
+        submission_id=submission.id,
+        source="answer",
+    )
+    if attempt.state not in {AttemptState.SUBMITTING, AttemptState.UNKNOWN, AttemptState.HELD}:
+        return attempt
+    now = ledger.clock()
+    return ledger.transition(
+        connection,
+        attempt,
+        AttemptState.SUBMITTED,
+        money=MoneyState.RESERVED,
+        who="engine",
+        why=f"job {outcome.job_id}",
+        run_id=run_id,
+        job_id=outcome.job_id,
+        served_model=outcome.model,
+        submitted_at=now,
+        next_poll_at=now,
+        overdue_at=now + attempt.request.max_seconds,
+        reason=None,
+        reason_kind=None,
+    )
+
+
+def book_job(
+    ledger: Ledger,
+    connection: sa.Connection,
+    account: str,
+    job_id: str,
+    *,
+    attempt_id: str | None,
+    submission_id: str | None,
+    source: str,
+) -> None:
+    """Write down a job id, from whatever answer it came; a second sighting changes nothing."""
+    connection.execute(
+        _insert_ignoring(connection, jobs).values(
+            account=account,
+            job_id=job_id,
+            attempt_id=attempt_id,
+            submission_id=submission_id,
+            source=source,
+            seen_at=ledger.clock(),
+        )
+    )
+
+
+def _rejected(
+    ledger: Ledger, connection: sa.Connection, attempt: Attempt, outcome: Rejected, run_id: str | None
+) -> Attempt:
+    if outcome.kind is FailureKind.THROTTLED:
+        pause(
+            connection,
+            attempt.account,
+            ledger.clock()
+            + max(outcome.retry_after or 0, THROTTLE_SECONDS if outcome.retry_after is None else 0),
+        )
+        return _back_to_queue(ledger, connection, attempt, outcome.message, run_id)
+    if attempt.state is AttemptState.SUBMITTING:
+        to = AttemptState.REJECTED
+    elif attempt.state in {AttemptState.UNKNOWN, AttemptState.HELD}:
+        to = AttemptState.ABSENT
+    else:
+        return attempt
+    return ledger.transition(
+        connection,
+        attempt,
+        to,
+        money=MoneyState.RELEASED,
+        who="engine",
+        why=outcome.message,
+        run_id=run_id,
+        reason=outcome.message,
+        reason_kind=outcome.kind.value,
+        finished_at=ledger.clock(),
+    )
+
+
+def _back_to_queue(
+    ledger: Ledger, connection: sa.Connection, attempt: Attempt, why: str, run_id: str | None
+) -> Attempt:
+    if attempt.state is not AttemptState.SUBMITTING:
+        return attempt
+    return ledger.transition(
+        connection, attempt, AttemptState.QUEUED, who="engine", why=why, run_id=run_id, overdue_at=None
+    )
+
+
+def _unknown(
+    ledger: Ledger, connection: sa.Connection, attempt: Attempt, cause: str, run_id: str | None
+) -> Attempt:
+    if attempt.state is not AttemptState.SUBMITTING:
+        return attempt
+    reason = f"it is not known whether {attempt.account} took the order ({cause}); it is not sent again, so that nothing is paid twice"
+    return ledger.transition(
+        connection,
+        attempt,
+        AttemptState.UNKNOWN,
+        money=MoneyState.INDETERMINATE,
+        who="engine",
+        why=cause,
+        run_id=run_id,
+        reason=reason,
+    )
+
+
+def expire_submissions(ledger: Ledger, account: str) -> list[Attempt]:
+    """Turn submits whose poster is dead into unknown ones: an expired lease permits reading, never a POST."""
+    with ledger.read() as connection:
+        overdue = list(
+            connection.execute(
+                sa.select(submissions.c.id, submissions.c.attempt_id).where(
+                    submissions.c.account == account,
+                    submissions.c.state == SubmissionState.OPEN.value,
+                    submissions.c.lease_until < ledger.clock(),
+                )
+            )
+        )
+    expired = []
+    for submission_id, attempt_id in overdue:
+        with ledger.write() as connection:
+            closed = connection.execute(
+                sa.update(submissions)
+                .where(submissions.c.id == submission_id, submissions.c.state == SubmissionState.OPEN.value)
+                .values(
+                    state=SubmissionState.UNKNOWN.value,
+                    ended_at=ledger.clock(),
+                    detail="the process that sent it died",
+                )
+            )
+            if closed.rowcount == 1:
+                attempt = ledger.require(connection, attempt_id)
+                expired.append(
+                    _unknown(
+                        ledger,
+                        connection,
+                        attempt,
+                        "the process that sent it died before it wrote down the answer",
+                        None,
+                    )
+                )
+    return expired
+
+
+def pause(connection: sa.Connection, account: str, until: float) -> None:
+    """Send nothing to an account before a time; a longer pause stays."""
+    _lock_account(connection, account)
+    connection.execute(
+        sa.update(accounts)
+        .where(accounts.c.account == account, accounts.c.not_before < until)
+        .values(not_before=until)
+    )
+
+
+def withdraw(
+    ledger: Ledger,
+    attempt_ids: list[str],
+    *,
+    why: str,
+    kind: FailureKind | None = None,
+    run_id: str | None = None,
+) -> list[Attempt]:
+    """Give up what is still queued among these attempts; their money is free again. What was sent stays as it is."""
+    withdrawn = []
+    for attempt_id in attempt_ids:
+        with ledger.write() as connection:
+            attempt = ledger.require(connection, attempt_id)
+            if attempt.state is not AttemptState.QUEUED:
+                continue
+            withdrawn.append(
+                ledger.transition(
+                    connection,
+                    attempt,
+                    AttemptState.WITHDRAWN,
+                    money=MoneyState.RELEASED,
+                    who="engine",
+                    why=why,
+                    run_id=run_id,
+                    reason=why,
+                    reason_kind=kind.value if kind else None,
+                    finished_at=ledger.clock(),
+                )
+            )
+    return withdrawn
+
+
+def withdraw_stale(ledger: Ledger, account: str, *, older_than_seconds: float) -> list[Attempt]:
+    """Give up what has been queued for so long that whoever decided it no longer expects it."""
+    with ledger.read() as connection:
+        stale = connection.execute(
+            sa.select(attempts.c.id).where(
+                attempts.c.account == account,
+                attempts.c.state == AttemptState.QUEUED.value,
+                attempts.c.created_at < ledger.clock() - older_than_seconds,
+            )
+        ).scalars()
+        ids = list(stale)
+    hours = older_than_seconds / 3600
+    return withdraw(
+        ledger,
+        ids,
+        why=f"queued for more than {hours:.0f} h without a free place; nothing was sent. `dailies retry` asks again.",
+    )
+
+
+def queue_length(ledger: Ledger, account: str) -> int:
+    """How many attempts of an account wait to be sent."""
+    with ledger.read() as connection:
+        return connection.execute(
+            sa.select(sa.func.count()).where(
+                attempts.c.account == account, attempts.c.state == AttemptState.QUEUED.value
+            )
+        ).scalar_one()
+
+
+def _insert_ignoring(connection: sa.Connection, table: sa.Table) -> sa.Insert:
+    """An INSERT that leaves an existing row alone; both dialects have it, under different names."""
+    if connection.dialect.name == "sqlite":
+        return sa.insert(table).prefix_with("OR IGNORE")
+    from sqlalchemy.dialects.postgresql import insert  # noqa: PLC0415 - the dialect is only needed with PostgreSQL
+
+    return insert(table).on_conflict_do_nothing()
