@@ -1,0 +1,82 @@
+"""All endpoints of `data/models/`, and the search for one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from resources.catalogue.endpoint import Endpoint
+from resources.declared.document import Document, read_document, yaml_files
+from resources.declared.problems import Problem, ProblemsError, listed, nearest, show
+from resources.declared.validation import declare
+
+
+class Catalogue:
+    """What can be bought.
+
+    Attributes:
+        problems: What is wrong with entries that are therefore not in here.
+    """
+
+    def __init__(self, endpoints: list[Endpoint], problems: list[Problem] | None = None) -> None:
+        self._endpoints = {(endpoint.id, endpoint.provider): endpoint for endpoint in endpoints}
+        self.problems = problems or []
+
+    @classmethod
+    def load(cls, models_dir: Path) -> "Catalogue":
+        """Read every entry of a folder. A broken entry is in `problems` and does not stop the others."""
+        problems: list[Problem] = []
+        read: dict[tuple[str, str], tuple[Endpoint, Document]] = {}
+        for file in yaml_files(models_dir):
+            try:
+                document = read_document(file)
+                endpoint = declare(Endpoint, document)
+            except ProblemsError as error:
+                problems += error.problems
+                continue
+            key = (endpoint.id, endpoint.provider)
+            if key in read:
+                first = read[key][1].file.name
+                problems.append(
+                    document.problem(("id",), found=show(endpoint.id), message=f"is already in {first}")
+                )
+                continue
+            read[key] = (endpoint, document)
+        for endpoint, document in read.values():
+            other = endpoint.lifecycle.replacement
+            if other is not None and (other, endpoint.provider) not in read:
+                ids = [id_ for id_, provider in read if provider == endpoint.provider]
+                message = f"is not an endpoint of {endpoint.provider} in this catalogue"
+                where = ("lifecycle", "replacement")
+                problems.append(
+                    document.problem(where, found=show(other), message=message).hinted(other, ids)
+                )
+        return cls([endpoint for endpoint, _ in read.values()], problems)
+
+    def get(self, endpoint: str, provider: str | None = None) -> Endpoint:
+        """One endpoint by its id, and by its provider where two sell the same id.
+
+        Raises:
+            ProblemsError: There is no such endpoint, or it needs a provider; fields `endpoint` and `provider`.
+        """
+        matches = [e for e in self if e.id == endpoint and provider in {None, e.provider}]
+        if len(matches) == 1:
+            return matches[0]
+        sellers = [e.provider for e in self if e.id == endpoint]
+        if len(matches) > 1:
+            raise ProblemsError(
+                [Problem("provider", "two providers sell this endpoint; name one", None, listed(sellers))]
+            )
+        if sellers:
+            raise ProblemsError(
+                [Problem("provider", "does not sell this endpoint", show(provider), listed(sellers))]
+            )
+        ids = [e.id for e in self if provider in {None, e.provider}]
+        message, hint = "is not in the catalogue (data/models)", nearest(endpoint, ids)
+        if hint:
+            raise ProblemsError([Problem("endpoint", f"{message}; {hint}", show(endpoint))])
+        raise ProblemsError([Problem("endpoint", message, show(endpoint), listed(ids))])
+
+    def __iter__(self) -> Iterator[Endpoint]:
+        return iter(self._endpoints.values())
+
+    def __len__(self) -> int:
+        return len(self._endpoints)

@@ -1,0 +1,266 @@
+"""One thing that can be bought: a provider's model with its parameters, its price, its output and its lifecycle."""
+
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+
+from resources.catalogue.parameters import Parameter
+from resources.declared.problems import Problem, ProblemsError, listed
+from resources.declared.validation import Declared, refused
+from resources.money import Micros, usd
+from resources.requests import Expected
+
+PROMPT = "prompt"
+PROVIDERS = ("wavespeed", "aimlapi")
+
+
+def _amount(value: Any) -> Decimal:
+    if (
+        not isinstance(value, str)
+        or not value.replace(".", "", 1).isascii()
+        or not value.replace(".", "", 1).isdigit()
+    ):
+        raise refused(allowed='US dollars as text in quotes, e.g. "0.10"')
+    amount = Decimal(value)
+    if amount > 1000 or amount.as_tuple().exponent < -6:  # type: ignore[operator]
+        raise refused(allowed="at most 1000 dollars, with at most six decimals")
+    return amount
+
+
+def _day(value: Any) -> date:
+    try:
+        return date.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise refused(allowed="a date as YYYY-MM-DD") from None
+
+
+def _frame(value: str) -> str:
+    width, x, height = value.partition("x")
+    if not (x and width.isdecimal() and height.isdecimal() and len(value) < 12):
+        raise refused(allowed="a frame as WIDTHxHEIGHT in pixels, e.g. 1280x720")
+    return value
+
+
+Usd = Annotated[
+    Decimal,
+    BeforeValidator(_amount),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]{1,6})?$"}),
+]
+"""An amount of US dollars, exact."""
+Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
+Frame = Annotated[
+    str, AfterValidator(_frame), WithJsonSchema({"type": "string", "pattern": "^[0-9]+x[0-9]+$"})
+]
+
+
+class Pricing(Declared):
+    """What one job costs. Providers bill the selected duration, not what is played (WaveSpeed docs: model page)."""
+
+    basis: Literal["listed", "upper_bound", "unknown"]
+    """`listed`: from the provider's own page. `upper_bound`: the page names no price; another's list price stands in as
+    the most it should cost. `unknown`: nobody knows, and nothing is bought at an unknown price."""
+    source: str
+    """Where the price was read."""
+    per: Literal["second", "job"] = "second"
+    """What `usd` and `rates` are for."""
+    seconds: str = "duration"
+    """The parameter that holds the billed seconds."""
+    usd: Usd | None = None
+    """The one rate, in US dollars."""
+    by: str | None = None
+    """The parameter that chooses among `rates`."""
+    rates: dict[str, Usd] = Field(default_factory=dict)
+    """Rates in US dollars by the value of `by`; a value that is not here has an unknown price."""
+    unknown_with: list[str] = Field(default_factory=list)
+    """Parameters that make the price unknown when they are given."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Pricing":
+        priced = (self.usd is not None) + bool(self.rates)
+        if priced != (self.basis != "unknown"):
+            raise refused(
+                "give either `usd` or `rates` with `by`, and neither when the basis is unknown", found=False
+            )
+        if bool(self.rates) != (self.by is not None):
+            raise refused("`rates` and `by` belong together", found=False)
+        return self
+
+    def price(self, body: Mapping[str, Any]) -> Micros | None:
+        """The price of a request in micro-dollars, None where it is unknown."""
+        if any(body.get(name) is not None for name in self.unknown_with):
+            return None
+        rate = self.usd if self.by is None else self.rates.get(str(body.get(self.by)))
+        if rate is None or self.per == "job":
+            return None if rate is None else usd(rate)
+        seconds = body.get(self.seconds)
+        return usd(rate * seconds) if type(seconds) is int else None
+
+    @property
+    def parameters(self) -> set[str]:
+        """The parameters it reads."""
+        seconds = {self.seconds} if self.basis != "unknown" and self.per == "second" else set()
+        return seconds | ({self.by} if self.by else set()) | set(self.unknown_with)
+
+
+class FrameTable(Declared):
+    """Frames by the values of one or two parameters; what is not in the table is not known."""
+
+    rows: str
+    """The parameter that chooses the row, e.g. `resolution`."""
+    columns: str
+    """The parameter that chooses within a row, e.g. `aspect_ratio`."""
+    frames: dict[str, dict[str, Frame]]
+    """Frames as `1280x720`, by row and column."""
+
+
+class Output(Declared):
+    """What the file must look like, as far as the provider says so."""
+
+    size: str | None = None
+    """The parameter that holds the frame itself, as `1280*720`."""
+    table: FrameTable | None = None
+    """Frames by parameters, where no parameter holds the frame itself."""
+    seconds: str | None = None
+    """The parameter that holds the duration."""
+    audio: bool | str | None = None
+    """Whether there is an audio track, or the parameter that says so."""
+
+    def expected(self, body: Mapping[str, Any]) -> Expected:
+        """What the file of a request must look like."""
+        frame: str | None = None
+        if self.size is not None:
+            frame = str(body.get(self.size, "")).replace("*", "x")
+        elif self.table is not None:
+            row = self.table.frames.get(str(body.get(self.table.rows)), {})
+            frame = row.get(str(body.get(self.table.columns)))
+        width, _, height = (frame or "").partition("x")
+        seconds = body.get(self.seconds) if self.seconds is not None else None
+        return Expected(
+            width=int(width) if height else None,
+            height=int(height) if height else None,
+            duration=seconds,
+            audio=body.get(self.audio) if isinstance(self.audio, str) else self.audio,
+        )
+
+    @property
+    def parameters(self) -> set[str]:
+        """The parameters it reads."""
+        names = {self.size, self.seconds, self.audio if isinstance(self.audio, str) else None}
+        if self.table is not None:
+            names |= {self.table.rows, self.table.columns}
+        return {name for name in names if name is not None}
+
+
+class Lifecycle(Declared):
+    """Whether the endpoint can still be bought."""
+
+    status: Literal["live", "retired"]
+    """`retired` endpoints are refused unless a series says `allow_retired`."""
+    sunset_at: Day | None = None
+    """The day from which it is gone, where one was announced."""
+    replacement: str | None = None
+    """The endpoint of the same provider to use instead."""
+
+    def retired(self, today: date) -> bool:
+        """Whether it is gone on a day."""
+        return self.status == "retired" or (self.sunset_at is not None and self.sunset_at <= today)
+
+
+class Endpoint(Declared):
+    """A provider's model: an entry of `data/models/`. A new model of a known provider is such an entry and no code."""
+
+    provider: Literal["wavespeed", "aimlapi"]
+    """Who sells it."""
+    id: Annotated[str, Field(min_length=1, max_length=120)]
+    """The provider's model id."""
+    title: str
+    """Its name for people."""
+    kind: Literal["text-to-video", "image-to-video", "video-to-text"]
+    """What it turns into what."""
+    parameters: dict[str, Parameter]
+    """Its parameters by the provider's own names, in the order of its page."""
+    pricing: Pricing
+    """What one job costs."""
+    output: Output = Output()
+    """What the file must look like."""
+    usual_seconds: Annotated[int, Field(gt=0)] | None = None
+    """How long a job usually takes, where the provider says so."""
+    max_seconds: Annotated[int, Field(gt=0)] = 1800
+    """When a job is considered overdue."""
+    lifecycle: Lifecycle
+    """Whether it can still be bought."""
+    source: str
+    """Where parameters and output were read."""
+    checked: Day
+    """The day somebody last compared this entry with its source."""
+    doubts: list[str] = Field(default_factory=list)
+    """What the sources contradict each other in, or leave open."""
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Endpoint":
+        for field, names in (("pricing", self.pricing.parameters), ("output", self.output.parameters)):
+            for name in sorted(names - self.parameters.keys()):
+                raise refused(
+                    f"`{field}` reads the parameter {name!r}, which is not in `parameters`", found=False
+                )
+        return self
+
+    @property
+    def makes_video(self) -> bool:
+        """Whether a clip can be made with it."""
+        return self.kind.endswith("-to-video")
+
+    def resolve(self, prompt: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The request body, with every parameter explicit and in the order of the provider's page.
+
+        Providers drop unknown keys in silence and bill their defaults (WaveSpeed docs: validate-inputs), so nothing
+        that the page does not allow gets through here.
+
+        Args:
+            prompt: The rendered prompt.
+            parameters: What the series says, in the endpoint's own words.
+
+        Raises:
+            ProblemsError: With every mistake; fields are `prompt` and `parameters.<name>`.
+        """
+        problems = [
+            self._unknown(name) for name in parameters if name == PROMPT or name not in self.parameters
+        ]
+        body: dict[str, Any] = {}
+        for name, parameter in self.parameters.items():
+            field = PROMPT if name == PROMPT else f"parameters.{name}"
+            if name == PROMPT:
+                value: Any = prompt
+            elif name in parameters:
+                value = parameters[name]
+            elif (value := parameter.sent) is None:
+                if parameter.required:
+                    problems.append(Problem(field, f"is missing; {self.id} needs it ({parameter.allows})"))
+                continue
+            if (problem := parameter.problem(value)) is not None:
+                problems.append(Problem(field, problem.message, problem.found, problem.allowed))
+            body[name] = value
+        if problems:
+            raise ProblemsError(problems)
+        return body
+
+    def price(self, body: Mapping[str, Any]) -> Micros | None:
+        """The price of a request in micro-dollars, None where it is unknown; `pricing.basis` says what it rests on."""
+        return self.pricing.price(body)
+
+    def expected(self, body: Mapping[str, Any]) -> Expected:
+        """What the file of a request must look like; None where the sources do not say."""
+        return self.output.expected(body)
+
+    def _unknown(self, name: str) -> Problem:
+        if name == PROMPT:
+            return Problem(
+                f"parameters.{name}", "the prompt is the series' own field `prompt`, not a parameter"
+            )
+        known = [known for known in self.parameters if known != PROMPT]
+        return Problem(
+            f"parameters.{name}", f"is not a parameter of {self.id}", allowed=listed(known)
+        ).hinted(name, known)

@@ -1,0 +1,212 @@
+"""A strict YAML reader that remembers the line of everything it read.
+
+YAML is read event by event, so that what people do not expect can be refused where it stands: anchors and aliases (the
+billion-laughs bomb), tags, a key written twice, several documents, unbounded nesting. Plain scalars mean what they
+mean in YAML 1.2, read as narrowly as JSON: `9:16` is text and not 556, `on` and `no` are text, `007` and a date are text.
+"""
+
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+
+from resources.declared.problems import Problem, ProblemsError, show
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 12
+
+Where = tuple[str | int, ...]
+"""A place inside a document: keys and list positions from the top, e.g. `("clips", 2, "parameters", "size")`."""
+
+# libyaml is some twenty times faster than Python's own parser; the wheels of every platform we know carry it
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_WORDS = {
+    "": None,
+    "~": None,
+    "null": None,
+    "Null": None,
+    "NULL": None,
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+}
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
+_NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,4})?")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ud800-\udfff]")
+
+
+@dataclass
+class Document:
+    """A file's content as plain dicts, lists and scalars, with the place of each.
+
+    Attributes:
+        file: Where it was read from.
+        value: The content.
+        lines: Line of each value, from 1.
+        blocks: Places whose text is a literal block (`|`): text line n stands n lines below the value's line.
+    """
+
+    file: Path
+    value: Any = None
+    lines: dict[Where, int] = field(default_factory=dict)
+    blocks: set[Where] = field(default_factory=set)
+
+    def line(self, where: Where) -> int:
+        """Line of a place, or of the nearest thing around it that was written."""
+        while where not in self.lines and where:
+            where = where[:-1]
+        return self.lines.get(where, 1)
+
+    def text_line(self, where: Where, line: int) -> int:
+        """Line in the file of the `line`-th line (from 1) of a text; the text's first line where that cannot be known."""
+        return self.line(where) + (line if where in self.blocks else 0)
+
+    def problem(self, where: Where, **what: Any) -> Problem:
+        """A problem in its place; `what` as the fields of `Problem`."""
+        return Problem(field=dotted(where), file=self.file, line=self.line(where), **what)
+
+
+def dotted(where: Where) -> str:
+    """A place as people write it: `clips[2].parameters.size`."""
+    text = ""
+    for part in where:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def read_document(file: Path) -> Document:
+    """Read one YAML file.
+
+    Raises:
+        ProblemsError: It cannot be read, or holds something that is not allowed; with file and line.
+    """
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ProblemsError([Problem("", f"cannot be read: {error.strerror or error}", file=file)]) from None
+    if len(data) > MAX_BYTES:
+        message = f"is larger than {MAX_BYTES // 1024} KB; split it into several files"
+        raise ProblemsError([Problem("", message, file=file)])
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ProblemsError([Problem("", "is not UTF-8 text", file=file, line=line)]) from None
+    return parse_document(text, file)
+
+
+def parse_document(text: str, file: Path) -> Document:
+    """Read YAML from text; `file` is what problems name.
+
+    Raises:
+        ProblemsError: It is not YAML, or holds something that is not allowed.
+    """
+    document = Document(file)
+    loader = _Loader(text)
+    try:
+        document.value = _Reader(document, loader).document()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be understood"
+        line = mark.line + 1 if mark is not None else None
+        raise ProblemsError([Problem("", f"is not valid YAML: {reason}", file=file, line=line)]) from None
+    finally:
+        loader.dispose()
+    return document
+
+
+class _Reader:
+    """Builds the plain values of one document out of YAML events."""
+
+    def __init__(self, document: Document, loader: Any) -> None:
+        self._document = document
+        self._events = iter(loader.get_event, None)
+
+    def document(self) -> Any:
+        next(self._events)  # the stream's start
+        if isinstance(next(self._events), yaml.StreamEndEvent):
+            return None
+        value = self._value(next(self._events), ())
+        next(self._events)  # the document's end
+        after = next(self._events)
+        if not isinstance(after, yaml.StreamEndEvent):
+            raise self._refused((), after, "a second document ('---') is not allowed; use one file for each")
+        return value
+
+    def _value(self, event: Any, where: Where) -> Any:
+        if isinstance(event, yaml.AliasEvent):
+            raise self._refused(where, event, "an alias (*) is not allowed; write the value out")
+        if event.anchor is not None:
+            raise self._refused(where, event, "an anchor (&) is not allowed; write the value out")
+        if event.tag is not None:
+            raise self._refused(where, event, "a tag (!) is not allowed")
+        if len(where) > MAX_DEPTH:
+            raise self._refused(where[:4], event, f"is nested deeper than {MAX_DEPTH} levels")
+        self._document.lines[where] = event.start_mark.line + 1
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(where)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._sequence(where)
+        return self._scalar(event, where)
+
+    def _mapping(self, where: Where) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            if not isinstance(event, yaml.ScalarEvent) or event.anchor is not None or event.tag is not None:
+                raise self._refused(where, event, "a key must be plain text")
+            key = self._text(event, where)
+            if key in values:
+                line = self._document.lines[*where, key]
+                raise self._refused((*where, key), event, f"is written twice, first in line {line}")
+            values[key] = self._value(next(self._events), (*where, key))
+        return values
+
+    def _sequence(self, where: Where) -> list[Any]:
+        values: list[Any] = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            values.append(self._value(event, (*where, len(values))))
+        return values
+
+    def _scalar(self, event: Any, where: Where) -> Any:
+        text = self._text(event, where)
+        if event.style == "|":
+            self._document.blocks.add(where)
+        if event.style:
+            return text
+        if text in _WORDS:
+            return _WORDS[text]
+        if _INTEGER.fullmatch(text):
+            return int(text)
+        if _NUMBER.fullmatch(text):
+            number = float(text)
+            if not math.isfinite(number) or text.lstrip("+-").isdigit():
+                raise self._refused(where, event, f"{show(text)} is too large a number; put text in quotes")
+            return number
+        return text
+
+    def _text(self, event: Any, where: Where) -> str:
+        text = str(event.value)
+        if found := _CONTROL.search(text):
+            raise self._refused(where, event, f"holds the control character {show(found[0])}")
+        return text
+
+    def _refused(self, where: Where, event: Any, message: str) -> ProblemsError:
+        line = event.start_mark.line + 1
+        return ProblemsError([Problem(dotted(where), message, file=self._document.file, line=line)])
+
+
+def yaml_files(folder: Path) -> list[Path]:
+    """The YAML files of a folder in a fixed order; none where the folder is missing."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        f for f in folder.iterdir() if f.suffix in {".yaml", ".yml"} and f.is_file() and f.name[0] != "."
+    )

@@ -1,0 +1,102 @@
+"""What is wrong with something a person wrote: where, what was found, what is allowed, and the nearest right spelling."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from resources.errors import ConfigurationError
+
+_SHOWN = 80
+_LISTED = 24
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in one place.
+
+    Attributes:
+        field: Where inside the file, e.g. `parameters.size`; empty for the file as a whole.
+        message: What is wrong, where `found` and `allowed` do not already say it.
+        found: What stands there, as it is shown to a person (see `show`).
+        allowed: What may stand there, as it is shown to a person.
+        file: The file, where there is one.
+        line: Line in the file, from 1.
+    """
+
+    field: str
+    message: str = ""
+    found: str | None = None
+    allowed: str | None = None
+    file: Path | None = None
+    line: int | None = None
+
+    def at(self, file: Path, line: int | None, field: str | None = None) -> "Problem":
+        """The same problem, in its place."""
+        return replace(self, file=file, line=line, field=self.field if field is None else field)
+
+    def hinted(self, found: object, choices: Iterable[object]) -> "Problem":
+        """The same problem, with the choice that looks most like what was found, where one does."""
+        hint = nearest(found, choices)
+        return replace(self, message="; ".join(filter(None, (self.message, hint)))) if hint else self
+
+    def __str__(self) -> str:
+        place = ""
+        if self.file is not None:
+            place = _relative(self.file) + (f":{self.line}" if self.line is not None else "") + ": "
+        facts = ", ".join(
+            f"{word}{text}"
+            for word, text in (("found ", self.found), ("allowed: ", self.allowed))
+            if text is not None
+        )
+        what = " - ".join(part for part in (facts, self.message) if part)
+        return f"{place}{self.field}: {what}" if self.field else f"{place}{what}"
+
+
+class ProblemsError(ConfigurationError):
+    """Something declared is wrong; nothing was sent anywhere.
+
+    Attributes:
+        problems: Every mistake that was found, at least one.
+    """
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def show(value: object) -> str:
+    """A value as a person reads it in a message: text quoted, long things cut, `true` and `nothing` by their YAML names."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    text = repr(value[:_SHOWN]) if isinstance(value, str) else repr(value)[:_SHOWN]
+    return f"{text}..." if isinstance(value, str) and len(value) > _SHOWN else text
+
+
+def listed(values: Sequence[object]) -> str:
+    """Allowed values as a person reads them, cut after two dozen."""
+    if not values:
+        return "none"
+    rest = len(values) - _LISTED
+    return ", ".join(show(value) for value in values[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def nearest(found: object, choices: Iterable[object]) -> str:
+    """`did you mean 'x'?` for the choice that looks most like what was found, empty where none does."""
+    by_text = {str(choice): choice for choice in choices}
+    # the reader caps a file at 256 KB, and comparing that much text takes minutes
+    matches = difflib.get_close_matches(str(found)[:_SHOWN], by_text, n=1, cutoff=0.6)
+    return f"did you mean {show(by_text[matches[0]])}?" if matches else ""
+
+
+def _relative(file: Path) -> str:
+    try:
+        return str(file.absolute().relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(file)

@@ -1,0 +1,130 @@
+"""From a document to a pydantic model, and from pydantic's errors to problems that name file, line and field."""
+
+import types
+import typing
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, WithJsonSchema
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from resources.declared.document import Document, Where
+from resources.declared.problems import Problem, ProblemsError, listed, nearest, show
+
+
+class Declared(BaseModel):
+    """Base of everything that is declared in YAML: no unknown keys, no silent conversion, documented by its docstrings."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+Model = TypeVar("Model", bound=Declared)
+
+_ALLOWED = {
+    "string_type": "text (put it in quotes)",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping of names to values",
+    "model_type": "a mapping of names to values",
+    "date_type": "a date as YYYY-MM-DD",
+    "float_type": "a number",
+}
+
+
+def declare(model: type[Model], document: Document) -> Model:
+    """Validate a document against a model.
+
+    Raises:
+        ProblemsError: With every mistake, each in its place.
+    """
+    try:
+        return model.model_validate(document.value)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        raise ProblemsError(_problem(model, document, detail) for detail in details) from None
+
+
+def refused(message: str = "", *, allowed: str = "", found: bool = True) -> PydanticCustomError:
+    """What a validator raises: a message and what is allowed, for `declare` to put in its place.
+
+    Args:
+        message: What is wrong, where `allowed` does not already say it.
+        allowed: What may stand there.
+        found: Whether to show the value that was found.
+    """
+    return PydanticCustomError(
+        "refused", "{message}{allowed}", {"message": message, "allowed": allowed, "found": found}
+    )
+
+
+def _problem(model: type[Declared], document: Document, detail: ErrorDetails) -> Problem:
+    where: Where = tuple(part for part in detail["loc"] if part != "[key]")
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        known = sorted(_fields(model, where[:-1]))
+        hint = nearest(where[-1], known)
+        return (
+            document.problem(where, message="is not known here", allowed=listed(known))
+            if not hint
+            else (document.problem(where, message=f"is not known here; {hint}"))
+        )
+    if kind == "missing":
+        return document.problem(where, message="is missing")
+    if kind == "refused":
+        found = show(detail["input"]) if context["found"] else None
+        return document.problem(
+            where, found=found, allowed=context["allowed"] or None, message=context["message"]
+        )
+    if kind == "literal_error":
+        allowed = str(context["expected"]).replace(" or ", ", ")
+        return document.problem(
+            where,
+            found=show(detail["input"]),
+            allowed=allowed,
+            message=nearest(detail["input"], allowed.split("'")[1::2]),
+        )
+    if kind in _ALLOWED:
+        return document.problem(where, found=show(detail["input"]), allowed=_ALLOWED[kind])
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return document.problem(where, found=show(detail["input"]), message=message)
+
+
+def _fields(model: Any, where: Where) -> set[str]:
+    """The keys a model knows at a place."""
+    for part in where:
+        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
+            model = _inner(model.model_fields[str(part)].annotation)
+        elif typing.get_origin(model) in {list, dict}:
+            model = _inner(typing.get_args(model)[-1])
+        else:
+            return set()
+    return set(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else set()
+
+
+def _inner(annotation: Any) -> Any:
+    """An annotation without `Annotated` and `| None`."""
+    if typing.get_origin(annotation) is Annotated:
+        return _inner(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in {types.UnionType, typing.Union}:
+        return _inner(next(arg for arg in typing.get_args(annotation) if arg is not type(None)))
+    return annotation
+
+
+MAX_TEXT = 2000
+"""Characters of one plain value."""
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, (str, int, float, bool)):
+        raise refused(allowed="text, a number, true or false")
+    if isinstance(value, str) and len(value) > MAX_TEXT:
+        raise refused(f"is longer than {MAX_TEXT} characters")
+    return value
+
+
+Plain = Annotated[
+    Any,
+    AfterValidator(_plain),
+    WithJsonSchema({"type": ["string", "number", "boolean"], "maxLength": MAX_TEXT}),
+]
+"""A plain value as YAML writes it: text, a number, true or false."""
