@@ -1,0 +1,76 @@
+"""From settings to the client of one account."""
+
+from typing import Literal
+
+import httpx
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from resources.errors import ConfigurationError
+from resources.providers.address import checked_base_url
+from resources.providers.aimlapi import AimlApi
+from resources.providers.base import Provider
+from resources.providers.wavespeed import WaveSpeed
+
+WAVESPEED_URL = "https://api.wavespeed.ai"
+"""WaveSpeedAI's public address (source: the provider's model pages)."""
+AIMLAPI_URL = "https://api.aimlapi.com"
+"""AI/ML API's public address (source: the provider's documentation)."""
+
+KEY_VARIABLES = {"wavespeed": "WAVESPEED_API_KEY", "aimlapi": "AIMLAPI_API_KEY"}
+"""The environment variable that holds each provider's key. WaveSpeed's own clients read the same one."""
+
+
+class AccountSettings(BaseModel):
+    """One account at one provider: where it is, its key and its limits. Its repr never shows the key.
+
+    Attributes:
+        name: What the ledger calls the account, e.g. `wavespeed` or `wavespeed-team-b`.
+        provider: Which client speaks to it.
+        base_url: Address without the API's path; https, or http for this machine (the sandbox).
+        api_key: The account's key, None where none is set.
+        max_in_flight: Jobs that may run at once, None for no limit of ours. WaveSpeed's Bronze level allows 2.
+        submits_per_minute: Submits in any sixty seconds, None for no limit of ours. WaveSpeed's Bronze level allows 2.
+        submit_deadline_seconds: Hard total time of one submit in seconds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")
+    provider: Literal["wavespeed", "aimlapi"]
+    base_url: str
+    api_key: SecretStr | None = None
+    max_in_flight: int | None = Field(default=None, ge=1)
+    submits_per_minute: int | None = Field(default=None, ge=1)
+    submit_deadline_seconds: float = Field(default=60, gt=0, le=600)
+
+    @field_validator("base_url")
+    @classmethod
+    def _usable(cls, value: str) -> str:
+        return checked_base_url(value)
+
+
+def build_provider(
+    settings: AccountSettings, *, transport: httpx.AsyncBaseTransport | None = None
+) -> Provider:
+    """The client of an account. Connects to nothing yet; `Provider.check` does.
+
+    Args:
+        settings: The account.
+        transport: Replaces the network in tests.
+
+    Raises:
+        ConfigurationError: There is no key, or it cannot be one. The text names the variable and how to run without.
+    """
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
+    variable = KEY_VARIABLES[settings.provider]
+    if not key:
+        raise ConfigurationError(
+            f"no API key for the account {settings.name!r}: set {variable} in the environment or in .env. To try "
+            "everything without a key and without spending, use the sandbox: `dailies up` or `make demo`"
+        )
+    try:
+        if settings.provider == "wavespeed":
+            return WaveSpeed(settings.base_url, key, transport=transport)
+        return AimlApi(settings.base_url, key, transport=transport)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"the account {settings.name!r} ({variable}): {error}") from None

@@ -1,0 +1,66 @@
+"""Where a key may be sent, and what can be a key: checked once, before anything is sent anywhere."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+import httpx
+
+from resources.errors import ConfigurationError
+from resources.providers.answers import without_queries
+
+
+def checked_base_url(url: str) -> str:
+    """The address without a trailing slash, if a key may be sent to it.
+
+    Plain http is for this machine only (the sandbox): anywhere else the key would cross the network readable.
+
+    Raises:
+        ConfigurationError: It is not an http(s) address, carries a user, query or fragment, or is plain http to
+            another machine.
+    """
+    shown = without_queries(url)[:200]
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+        httpx.URL(url)
+    except (ValueError, httpx.InvalidURL):
+        raise ConfigurationError(f"the provider address {shown!r} is not a URL") from None
+    if parts.scheme not in {"http", "https"} or not host or any(char.isspace() for char in url):
+        raise ConfigurationError(f"the provider address {shown!r} must look like https://api.example.com")
+    if parts.username or parts.password or parts.query or parts.fragment or "?" in url or "#" in url:
+        raise ConfigurationError(
+            f"the provider address {shown!r} must be an address only: no user, password, query or fragment"
+        )
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise ConfigurationError(
+            f"the provider address {shown!r} is plain http, so the API key would cross the network readable by "
+            "anybody on the way; use https (plain http is allowed for this machine only, e.g. http://127.0.0.1:8700)"
+        )
+    return url.rstrip("/")
+
+
+def checked_key(key: str) -> str:
+    """The key, if it can be a header value.
+
+    Raises:
+        ConfigurationError: It is empty or holds a space, a line break or a character no key has. The key is not shown.
+    """
+    if not key:
+        raise ConfigurationError("the API key is empty; paste the key from the provider's dashboard")
+    if key != key.strip():
+        raise ConfigurationError(
+            "the API key begins or ends with a space or line break (often from copying, or from `echo` into a "
+            "secret file); remove it"
+        )
+    if not all("!" <= char <= "~" for char in key):
+        raise ConfigurationError(
+            "the API key holds a space, line break or character that no key has; paste it again"
+        )
+    return key
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

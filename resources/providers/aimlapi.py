@@ -1,0 +1,326 @@
+"""AI/ML API's v2 video generations.
+
+Source of the facts: the provider's public documentation (AI/ML API contract, sections 2.1 to 2.5; the documentation
+pages "request tracing and cost headers" and "usage logs"). There is no envelope: the HTTP status and the body speak for
+themselves. A failed generation comes as HTTP 200 with status `error`.
+
+What a submit's answer proves, and why:
+
+| answer | outcome | because |
+|---|---|---|
+| a generation with an id; a 2xx with an `x-inference-id` header | Accepted | the header is the generation's id |
+| 401, 402 | Rejected AUTH, INSUFFICIENT_FUNDS | nobody to charge, whoever wrote the page |
+| 403 with the API's error | Rejected INSUFFICIENT_FUNDS or AUTH | "out of credits" comes as 403 |
+| 400, 404, 413, 422 with the API's error | Rejected INVALID or MODERATION | a retired model is a 404 |
+| 429 with the API's error | Rejected THROTTLED | no source says that a refused rate creates a job |
+| any of these from a gateway (HTML, cut, empty), 3xx, 408, other 4xx, 5xx | Unknown | nothing is stated, so nothing is proved |
+| 2xx without an id, or unreadable | Unknown | something was received |
+"""
+
+import logging
+import re
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import httpx
+
+from resources.errors import ConfigurationError, UnavailableError
+from resources.providers import answers
+from resources.providers.base import (
+    Accepted,
+    Candidate,
+    Capabilities,
+    FailureKind,
+    JobState,
+    JobStatus,
+    NotSent,
+    PollFailed,
+    Rejected,
+    SubmitOutcome,
+    Unknown,
+)
+from resources.providers.http import Answer, ProviderHttp, encode
+from resources.providers.listing import PAGE_SIZE, Page, every_job, widened
+
+CREDITS_PER_USD = 2_000_000
+"""AI/ML API documentation, FAQ."""
+
+STATUS_WORDS = answers.STATUS_WORDS
+
+_GENERATIONS = "/v2/video/generations"
+_REFUSED = {400, 404, 413, 422}
+_ENDPOINT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}")
+_SUBMISSION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+_log = logging.getLogger(__name__)
+
+
+class AimlApi:
+    """One account at AI/ML API; implements `resources.providers.base.Provider`.
+
+    Args:
+        base_url: Address without `/v2`, e.g. `https://api.aimlapi.com`.
+        api_key: The account's key.
+        transport: Replaces the network in tests.
+
+    Raises:
+        ConfigurationError: The address or the key cannot be used.
+    """
+
+    name = "aimlapi"
+    capabilities = Capabilities(
+        echoes_submission_id=True,
+        lists_jobs=True,
+        cancels=False,
+        output_days=None,
+        # the logs come from an analytics pipeline of unstated delay and may not show a job that still runs,
+        # so a miss means something only when the longest job would have ended
+        settle_seconds=3600,
+        propagation_seconds=60,
+    )
+
+    def __init__(
+        self, base_url: str, api_key: str, *, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self._http = ProviderHttp(base_url, api_key, transport=transport)
+
+    def __repr__(self) -> str:
+        return f"AimlApi({self._http.base_url!r})"
+
+    async def submit(
+        self, endpoint: str, body: dict[str, Any], *, submission_id: str, deadline_seconds: float
+    ) -> SubmitOutcome:
+        """See `Provider.submit`. A request that cannot be built is `Rejected` with status 0: nothing was sent.
+
+        The model goes into the body here; the submission id goes out as `X-Client-Request-Id`. An id the provider would
+        drop in silence (outside 1 to 128 of `A-Z a-z 0-9 . _ : -`) is refused, since it is the only proof later.
+        """
+        problem = None
+        if not _ENDPOINT.fullmatch(endpoint):
+            problem = f"{endpoint[:200]!r} is not an AI/ML API model id (like 'openai/sora-2-t2v')"
+        elif not _SUBMISSION_ID.fullmatch(submission_id):
+            problem = f"the submission id {submission_id[:200]!r} would be dropped by AI/ML API"
+        try:
+            content = encode({**body, "model": endpoint})
+        except ValueError as error:
+            problem = self._http.scrub.message(f"the request cannot be written as JSON: {error}", 300)
+        if problem is not None:
+            return Rejected(FailureKind.INVALID, f"{problem}; nothing was sent", 0)
+        answer = await self._http.submit(
+            _GENERATIONS,
+            content,
+            deadline_seconds=deadline_seconds,
+            headers={"X-Client-Request-Id": submission_id},
+        )
+        return answer if isinstance(answer, NotSent | Unknown) else self._outcome(answer)
+
+    async def poll(self, job_id: str, *, age_seconds: float) -> JobState | PollFailed:
+        """See `Provider.poll`. The id goes out as a query parameter, percent-encoded: real ones hold `:` and `/`."""
+        if answers.job_id(job_id) is None:
+            return PollFailed("this is not an id AI/ML API can be asked for")
+        answer = await self._http.ask("GET", _GENERATIONS, params={"generation_id": job_id})
+        if isinstance(answer, PollFailed):
+            return answer
+        fields = answer.fields
+        if answer.ok and ("status" in fields or "video" in fields):
+            named = _generation_id(fields)
+            # the same id is written with and without its `:model` part
+            if named is not None and named.split(":", maxsplit=1)[0] != job_id.split(":", maxsplit=1)[0]:
+                return PollFailed("AI/ML API answered for another generation than the one asked for")
+            return self._state(answer)
+        if (
+            answer.status in {404, 410}
+            and _is_error(fields)
+            and age_seconds > self.capabilities.propagation_seconds
+        ):
+            said = self._http.scrub.message(fields) or "AI/ML API does not know this generation"
+            return JobState(
+                JobStatus.GONE,
+                f"HTTP {answer.status}",
+                error=said,
+                failure=FailureKind.GONE,
+                raw=answers.storable(answer.document),
+            )
+        return self._no_state(answer)
+
+    async def find_candidates(self, endpoint: str, *, after: datetime, before: datetime) -> list[Candidate]:
+        """See `Provider.find_candidates`. A job with a submission id is kept whatever model it names."""
+        jobs = await self.list_jobs(after=after, before=before)
+        return [job for job in jobs if job.submission_id is not None or job.model in {None, endpoint}]
+
+    async def list_jobs(self, *, after: datetime, before: datetime) -> list[Candidate]:
+        """Every request of this key in a window (at most 92 days), from the usage logs.
+
+        The logs are not filtered by model: their filter matches a name exactly, models have aliases, and a name that
+        does not match gives an empty page, which would look like proof of absence.
+
+        Raises:
+            UnavailableError: The logs could not be read to their end.
+        """
+        start, end = widened(after, before)
+
+        async def read(_: int, offset: int) -> Page:
+            asked = {"start": start, "end": end, "limit": str(PAGE_SIZE), "offset": str(offset)}
+            fields = self._fields(await self._http.ask("GET", "/v2/logs", params=asked), "list its requests")
+            rows, pagination = fields.get("data"), fields.get("pagination")
+            if not isinstance(rows, list):
+                raise UnavailableError(
+                    "AI/ML API's logs have no rows (`data`); their format may have changed"
+                )
+            more = pagination.get("has_more") if isinstance(pagination, dict) else None
+            return Page([_candidate(row) for row in rows], more if isinstance(more, bool) else None)
+
+        return await every_job(read, after=after, before=before)
+
+    async def check(self) -> None:
+        """See `Provider.check`. Asks for the balance, which is free."""
+        await self.balance()
+
+    async def balance(self) -> int | None:
+        """What the account can spend, in micro-dollars; None where the answer does not say it readably.
+
+        Raises:
+            ConfigurationError: The key is refused.
+            UnavailableError: AI/ML API does not answer.
+        """
+        fields = self._fields(await self._http.ask("GET", "/v2/billing"), "tell its balance")
+        return answers.dollars(fields.get("current_balance"))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    def _outcome(self, answer: Answer) -> SubmitOutcome:
+        fields = answer.fields
+        job_id = _generation_id(fields) if answer.ok or "status" in fields else None
+        if job_id is None and answer.ok:
+            job_id = answers.job_id(answer.headers.get("x-inference-id"))
+        if job_id is not None:
+            return Accepted(job_id, answers.text_or_none(fields.get("model")), answers.storable(fields))
+        kind = _refusal(answer)
+        if kind is None:
+            return Unknown(f"{self._said(answer)}; a job may have been created", answer.status)
+        raw = answers.storable(answer.document) if answer.document is not None else None
+        return Rejected(kind, self._said(answer), answer.status, answer.retry_after, raw)
+
+    def _state(self, answer: Answer) -> JobState:
+        fields = answer.fields
+        word = fields.get("status")
+        known = answers.normal_status(word, STATUS_WORDS)
+        urls = answers.media_urls(fields.get("video"))
+        status = known or (JobStatus.SUCCEEDED if urls else JobStatus.RUNNING)
+        raw_status = self._http.scrub.message(word, 100)
+        if known is None and urls:
+            _log.warning("AI/ML API uses the new status word %r for a finished video", raw_status)
+        given = fields.get("error")
+        error = self._http.scrub.message(given) or None
+        failure = None
+        if status is JobStatus.SUCCEEDED and not urls:
+            status, failure = JobStatus.FAILED, _failure(given, error) if given else FailureKind.NO_OUTPUT
+            error = error or "AI/ML API says that the generation is completed but gives no video"
+        elif status is JobStatus.FAILED:
+            failure = _failure(given, error)
+        elif status is JobStatus.GONE:
+            failure = FailureKind.GONE
+        return JobState(
+            status,
+            raw_status,
+            outputs=urls,
+            model=answers.text_or_none(fields.get("model")),
+            error=error,
+            failure=failure,
+            cost_micros=_cost(answer, finished=status is JobStatus.SUCCEEDED),
+            raw=answers.storable(fields),
+        )
+
+    def _no_state(self, answer: Answer) -> PollFailed:
+        kind = FailureKind.PROVIDER
+        if answer.status == 429:
+            kind = FailureKind.THROTTLED
+        elif answer.status == 401 or (answer.status == 403 and answer.document is not None):
+            kind = FailureKind.AUTH
+        return PollFailed(self._said(answer), answer.retry_after, kind)
+
+    def _fields(self, answer: Answer | PollFailed, task: str) -> dict[str, Any]:
+        """The answer to a question about the account, or the error a person can act on."""
+        if isinstance(answer, Answer) and answer.ok and answer.fields:
+            return answer.fields
+        failed = answer if isinstance(answer, PollFailed) else self._no_state(answer)
+        if failed.kind is FailureKind.AUTH:
+            raise ConfigurationError(
+                f"AI/ML API refuses the API key: {failed.cause}. Set AIMLAPI_API_KEY to a key of the account"
+            )
+        raise UnavailableError(f"AI/ML API did not {task}: {failed.cause}. Try again later")
+
+    def _said(self, answer: Answer) -> str:
+        words = self._http.scrub.message(answer.fields) or answer.problem or "it gives no reason"
+        return self._http.scrub.message(f"AI/ML API answered HTTP {answer.status}: {words}")
+
+
+def _generation_id(fields: dict[str, Any]) -> str | None:
+    """The documentation says `id` on one page and `generation_id` on another."""
+    return answers.job_id(fields.get("id")) or answers.job_id(fields.get("generation_id"))
+
+
+def _is_error(fields: dict[str, Any]) -> bool:
+    """Whether this is an error the API itself wrote: it carries a reason or repeats the status."""
+    return bool(answers.reason(fields)) or "statusCode" in fields
+
+
+def _refusal(answer: Answer) -> FailureKind | None:
+    """Why a submit was certainly refused, None where that is not certain (see the module's table)."""
+    if answer.status == 401:
+        return FailureKind.AUTH
+    if answer.status == 402:
+        return FailureKind.INSUFFICIENT_FUNDS
+    fields = answer.fields
+    repeated = answers.whole_number(fields.get("statusCode"))
+    if not _is_error(fields) or repeated not in {None, answer.status}:
+        return None
+    text = answers.reason(fields)
+    kind = None
+    if answer.status == 403:
+        no_funds = answers.NO_FUNDS.search(text) or "credit" in text.lower()
+        kind = FailureKind.INSUFFICIENT_FUNDS if no_funds else FailureKind.AUTH
+    elif answer.status == 429:
+        # a proxy's own 429 may well be JSON too; the API's repeats the status or names the request
+        kind = FailureKind.THROTTLED if repeated == 429 or fields.get("requestId") else None
+    elif answer.status in _REFUSED:
+        kind = FailureKind.MODERATION if answers.MODERATED.search(text) else FailureKind.INVALID
+    return kind
+
+
+def _failure(given: object, error: str | None) -> FailureKind:
+    """Why a generation failed. A list of details is a validation error of the model behind the gateway."""
+    if isinstance(given, dict) and isinstance(given.get("detail"), list):
+        return FailureKind.INVALID
+    return answers.failure_in_text(error or "")
+
+
+def _cost(answer: Answer, *, finished: bool) -> int | None:
+    """The charge in micro-dollars. The header counts only for a finished job and above zero: the charge is booked late."""
+    meta = answer.fields.get("meta")
+    usage = meta.get("usage") if isinstance(meta, dict) else None
+    credits_used = answers.amount(usage.get("credits_used")) if isinstance(usage, dict) else None
+    if credits_used is not None:
+        return answers.dollars(
+            str((credits_used / Decimal(CREDITS_PER_USD)).quantize(Decimal("0.000000001")))
+        )
+    return (answers.dollars(answer.headers.get("x-aimlapi-usd-spent")) or None) if finished else None
+
+
+def _candidate(row: object) -> Candidate:
+    fields = row if isinstance(row, dict) else {}
+    job_id, created = answers.job_id(fields.get("inference_id")), answers.moment(fields.get("created"))
+    if job_id is None or created is None:
+        raise UnavailableError(
+            "AI/ML API logs a request without a readable id and time, so the logs prove nothing"
+        )
+    return Candidate(
+        job_id,
+        answers.text_or_none(fields.get("model")),
+        created,
+        answers.normal_status(fields.get("status"), STATUS_WORDS) or JobStatus.RUNNING,
+        submission_id=answers.text_or_none(fields.get("client_request_id")),
+    )

@@ -1,0 +1,234 @@
+"""Reading what a provider wrote: made safe to keep, tolerant of what varies, never trusted.
+
+Everything in here takes any value at all and never raises for it.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from resources.money import usd
+from resources.providers.base import FailureKind, JobStatus
+
+MESSAGE_LIMIT = 500
+"""Characters of a provider's message that are kept."""
+
+STATUS_WORDS: Mapping[str, JobStatus] = {
+    **dict.fromkeys(
+        ("created", "queued", "pending", "submitted", "queueing", "preparing", "waiting", "starting"),
+        JobStatus.QUEUED,
+    ),
+    **dict.fromkeys(("in_queue", "not_start"), JobStatus.QUEUED),
+    **dict.fromkeys(
+        ("processing", "generating", "in_progress", "running", "active", "dreaming"), JobStatus.RUNNING
+    ),
+    **dict.fromkeys(("completed", "succeeded", "succeed", "success", "finished"), JobStatus.SUCCEEDED),
+    **dict.fromkeys(("failed", "fail", "error"), JobStatus.FAILED),
+    **dict.fromkeys(("cancelled", "canceled", "aborted"), JobStatus.FAILED),
+    **dict.fromkeys(("expired", "deleted"), JobStatus.GONE),
+}
+"""Words seen for a job's state, since gateways pass the upstream's own words through (contract table: status synonyms).
+Each provider's client starts from these and adds its own."""
+
+NO_FUNDS = re.compile(
+    r"insufficient(?!\s+(?:permission|privilege|scope|role|access))|not (?:have )?enough credits?"
+    r"|\bbalance\b|out of credits?|\bcredits? (?:limit|exhausted)|spend(?:ing)? limit",
+    re.IGNORECASE,
+)
+"""How providers word that the account cannot pay, where the code does not say it."""
+
+MODERATED = re.compile(
+    r"moderat|flagged|content polic|usage polic|policy violation|safety (?:system|filter)|\bnsfw\b|prohibited content",
+    re.IGNORECASE,
+)
+"""How providers word that the content is refused, where the code does not say it."""
+
+_URL_QUERY = re.compile(r"""(https?://[^\s?#"'<>]+)[?#][^\s"'<>]*""", re.IGNORECASE)
+_URL_USER = re.compile(r"""(https?://)[^/\s@"'<>]*@""", re.IGNORECASE)
+_SHORTEST_SECRET = 8
+_LONGEST_URL = 8192
+_LONGEST_WAIT = 86_400.0
+
+
+class Scrubber:
+    """Takes one account's key out of everything a provider may echo.
+
+    A key shorter than eight characters is left alone: no provider issues one, and replacing it would damage answers.
+    """
+
+    __slots__ = ("_forms",)
+
+    def __init__(self, secret: str) -> None:
+        forms = {secret, quote(secret, safe="")} if len(secret) >= _SHORTEST_SECRET else set()
+        self._forms = tuple(sorted(forms, key=len, reverse=True))
+
+    def __repr__(self) -> str:
+        return "Scrubber(***)"
+
+    def hide(self, text: str) -> str:
+        """The text without the key, and without what a database cannot hold (lone surrogates, NUL)."""
+        for form in self._forms:
+            text = text.replace(form, "[key]")
+        return text.replace("\x00", "").encode("utf-8", "replace").decode()
+
+    def message(self, value: object, limit: int = MESSAGE_LIMIT) -> str:
+        """One line for a person: no key, no URL query, no control characters, at most `limit` characters."""
+        # cut first, generously: a megabyte of message is not worth walking through character by character
+        text = without_queries(self.hide(reason(value)[: limit * 20]))
+        text = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text)
+        text = " ".join(text.split())
+        return text if len(text) <= limit else text[: limit - 1] + "…"
+
+    def document(self, body: bytes) -> Any:
+        """The parsed JSON of a body with the key hidden in every name and text; None where it cannot be read."""
+        try:
+            # NaN is not JSON and no database stores it
+            return map_text(json.loads(body, parse_constant=lambda _: None), self.hide)
+        except (ValueError, RecursionError):
+            return None
+
+
+def map_text(value: Any, change: Callable[[str], str]) -> Any:
+    """A copy of a JSON value with every text and every name changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [map_text(item, change) for item in value]
+    if isinstance(value, dict):
+        return {change(name): map_text(item, change) for name, item in value.items()}
+    return value
+
+
+def without_queries(text: str) -> str:
+    """The text with the query, fragment and user of every URL cut off: that is where signatures and tokens are."""
+    return _URL_QUERY.sub(r"\1", _URL_USER.sub(r"\1", text))
+
+
+def storable(document: Any) -> dict[str, Any]:
+    """An answer as it may be kept in the ledger or a manifest: as received, but signed URLs without their signature."""
+    kept = map_text(document, without_queries)
+    return kept if isinstance(kept, dict) else {"answer": kept}
+
+
+def reason(value: object) -> str:
+    """The human text in an error, whatever its shape: text, `{message}`, `{detail: [{msg}]}`, a list of those."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        for name in ("message", "error", "detail", "msg", "reason"):
+            if text := reason(value.get(name)):
+                return text
+    if isinstance(value, list):
+        return "; ".join(text for item in value[:5] if (text := reason(item)))
+    return ""
+
+
+def text_or_none(value: object) -> str | None:
+    """The value if it is a text that says something, else None."""
+    return value if isinstance(value, str) and value.strip() else None
+
+
+def whole_number(value: object) -> int | None:
+    """A code or status as a number, whether it came as a number or as text; None for anything else."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value.strip()):
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def amount(value: object) -> Decimal | None:
+    """A price or count as an exact decimal; None where it is not a plausible non-negative number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,18})?", value):
+        return None
+    number = Decimal(str(value))
+    return number if number.is_finite() and 0 <= number < 10**15 else None
+
+
+def dollars(value: object) -> int | None:
+    """An amount in US dollars as micro-dollars, None where it cannot be read."""
+    number = amount(value)
+    return None if number is None else usd(number)
+
+
+def seconds(milliseconds: object) -> float | None:
+    """Milliseconds as seconds; None for what is not a positive number (a job that has not worked yet says 0)."""
+    number = amount(milliseconds)
+    return float(number) / 1000 if number else None
+
+
+def job_id(value: object) -> str | None:
+    """A provider's id if it can be kept and asked for again: printable, no spaces, not only dots, up to 512 characters."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value) if 0 <= value < 10**30 else None
+    if not isinstance(value, str) or not 0 < len(value) <= 512:
+        return None
+    return value if value.isprintable() and " " not in value and value.strip(".") else None
+
+
+def moment(value: object) -> datetime | None:
+    """An ISO 8601 time as an aware UTC datetime. Nanoseconds are cut to microseconds; no offset is read as UTC."""
+    if not isinstance(value, str):
+        return None
+    try:
+        read = datetime.fromisoformat(value.strip())
+        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def wait_seconds(headers: Mapping[str, str]) -> float | None:
+    """`Retry-After` in seconds, at most a day. A date is compared with the answer's own `Date`, not with our clock."""
+    asked = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", asked):
+        return min(float(asked), _LONGEST_WAIT)
+    until = _http_date(asked)
+    if until is None:
+        return None
+    now = _http_date(headers.get("date", "")) or datetime.now(UTC)
+    return min(max((until - now).total_seconds(), 0.0), _LONGEST_WAIT)
+
+
+def _http_date(value: str) -> datetime | None:
+    try:
+        read = parsedate_to_datetime(value)
+        return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def media_urls(value: object) -> tuple[str, ...]:
+    """Every http(s) URL in an output field: a text, `{url}`, `{video: {url}}` or a list of those, in order."""
+    items = value if isinstance(value, list) else [value]
+    return tuple(url for item in items if (url := _media_url(item)) is not None)
+
+
+def _media_url(value: object, depth: int = 0) -> str | None:
+    if isinstance(value, dict) and depth < 3:
+        found = (_media_url(value.get(name), depth + 1) for name in ("url", "video_url", "video"))
+        return next((url for url in found if url), None)
+    if not isinstance(value, str) or len(value) > _LONGEST_URL or not value.isprintable() or " " in value:
+        return None
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return None
+    return value if parts.scheme in {"http", "https"} and parts.hostname else None
+
+
+def normal_status(word: object, words: Mapping[str, JobStatus]) -> JobStatus | None:
+    """The normalized state of a provider's word, None where the word is new (which means: still running)."""
+    return (
+        words.get(word.strip().lower().replace("-", "_").replace(" ", "_")) if isinstance(word, str) else None
+    )
+
+
+def failure_in_text(text: str) -> FailureKind:
+    """Why a job failed when only words tell: refused content, else the provider's own trouble."""
+    return FailureKind.MODERATION if MODERATED.search(text) else FailureKind.PROVIDER

@@ -1,0 +1,309 @@
+"""The one place that creates HTTP clients for providers and knows what their errors prove.
+
+A purchase is one POST without an idempotency key, so the question after every error is: could the provider have read
+it? httpx names the step that failed, and httpcore's trace says whether the first byte of the request was about to be
+written. Only where both allow it is the outcome `NotSent`; every doubt is `Unknown`, because a wrong `NotSent` is a clip
+paid twice, while a wrong `Unknown` is a clip that waits.
+"""
+
+import asyncio
+import contextlib
+import functools
+import importlib.metadata
+import json
+import logging
+import math
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from resources.providers.address import checked_base_url, checked_key
+from resources.providers.answers import Scrubber, wait_seconds, without_queries
+from resources.providers.base import NotSent, PollFailed, Unknown
+
+CONNECT_SECONDS = 10.0
+"""Seconds for DNS, TCP and TLS (as the WaveSpeed Python SDK has it)."""
+READ_SECONDS = 30.0
+"""Seconds without a byte after which a GET is given up (as the WaveSpeed Python SDK has it)."""
+ASK_SECONDS = 60.0
+"""Seconds a GET may take in all, against answers that drip."""
+BODY_LIMIT = 1_000_000
+"""Bytes of an answer that are read. Real ones are a few kB, a full page of a listing about 100 kB."""
+
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.InvalidURL,
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: a status line and headers for certain, a document where the body could be read.
+
+    Attributes:
+        status: HTTP status.
+        headers: Names in lower case.
+        document: The parsed JSON with our key hidden, None where there is none or it is not JSON.
+        problem: Why there is no document, for a person.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    document: Any
+    problem: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status < 300
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The document if it is an object, else an empty one."""
+        return self.document if isinstance(self.document, dict) else {}
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds the provider asks to wait, None where it does not say."""
+        return wait_seconds(self.headers)
+
+
+class ProviderHttp:
+    """The HTTP of one account: one address, one key, and the difference between sent and not sent.
+
+    The key goes to this address only: redirects are not followed, and proxies and netrc of the environment are ignored.
+    Belongs to one event loop.
+
+    Args:
+        base_url: Address without the API's path, e.g. `https://api.wavespeed.ai`; see `checked_base_url`.
+        api_key: Sent as a bearer token.
+        transport: Replaces the network in tests.
+
+    Raises:
+        ConfigurationError: The address or the key cannot be used; the text never shows the key.
+    """
+
+    def __init__(
+        self, base_url: str, api_key: str, *, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self.base_url = checked_base_url(base_url)
+        self.host = urlsplit(self.base_url).netloc
+        self.scrub = Scrubber(checked_key(api_key))
+        # a fresh connection for every purchase: a kept one may be closed by the other side just as we write
+        self._submits = _client(api_key, transport, httpx.Limits(max_keepalive_connections=0))
+        self._asks = _client(
+            api_key,
+            transport,
+            httpx.Limits(max_connections=32, max_keepalive_connections=8, keepalive_expiry=20),
+        )
+
+    def __repr__(self) -> str:
+        return f"ProviderHttp({self.base_url!r})"
+
+    async def submit(
+        self,
+        path: str,
+        content: bytes,
+        *,
+        deadline_seconds: float,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer | NotSent | Unknown:
+        """POST once, on a connection of its own, within a hard total deadline.
+
+        Args:
+            path: Percent-encoded path below the base address.
+            content: The JSON, complete.
+            deadline_seconds: Seconds for connecting, sending and reading together. It is looked at once more when the
+                connection stands and before the first byte leaves, so that a process that slept does not buy late.
+            params: Query parameters.
+            headers: Additional headers.
+
+        Returns:
+            An `Answer` whenever a status line was read, even if the body broke off; `NotSent` only with proof.
+        """
+        watch = _Watch(deadline_seconds)
+        if watch.left() <= 0:
+            return NotSent("the deadline had passed before the request was sent; nothing left this machine")
+        response: httpx.Response | None = None
+        try:
+            request = self._submits.build_request(
+                "POST",
+                self.base_url + path,
+                params=params,
+                content=content,
+                headers={"Content-Type": "application/json", "Connection": "close", **(headers or {})},
+                timeout=httpx.Timeout(deadline_seconds, connect=min(CONNECT_SECONDS, deadline_seconds)),
+                extensions={"trace": watch.saw},
+            )
+            async with asyncio.timeout(watch.left()):
+                response = await self._submits.send(request, stream=True)
+                return await self._read(response)
+        except TimeoutError as timeout:
+            error: Exception = timeout
+            cause = f"no complete answer from {self.host} within {deadline_seconds:g} s"
+        except Exception as other:  # noqa: BLE001 - whatever the network stack raises, the purchase has an outcome
+            error, cause = other, self._cause(other)
+        if response is not None:
+            return Answer(response.status_code, response.headers, None, cause)
+        if watch.proves_unsent(error):
+            return NotSent(f"{cause}; nothing was sent")
+        return Unknown(f"{cause}; the request may have been received")
+
+    async def ask(
+        self, method: str, path: str, *, params: Mapping[str, str] | None = None, content: bytes | None = None
+    ) -> Answer | PollFailed:
+        """Ask something that changes nothing. Reuses connections; never repeats, since the engine schedules.
+
+        Args:
+            method: `GET`, or `POST` where a provider lists that way.
+            path: Percent-encoded path below the base address.
+            params: Query parameters.
+            content: The JSON body, where there is one.
+        """
+        try:
+            request = self._asks.build_request(
+                method,
+                self.base_url + path,
+                params=params,
+                content=content,
+                headers={"Content-Type": "application/json"} if content is not None else None,
+            )
+            async with asyncio.timeout(ASK_SECONDS):
+                return await self._read(await self._asks.send(request, stream=True))
+        except TimeoutError:
+            return PollFailed(f"no complete answer from {self.host} within {ASK_SECONDS:g} s")
+        except Exception as error:  # noqa: BLE001 - a poll that fails says nothing about the job, whatever it raised
+            return PollFailed(self._cause(error))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._submits.aclose()
+        await self._asks.aclose()
+
+    async def _read(self, response: httpx.Response) -> Answer:
+        async with contextlib.aclosing(response):
+            # one layer of gzip is undone although none was asked for; layers of it are how a bomb is built
+            if response.headers.get("content-encoding", "").lower() not in {
+                "",
+                "identity",
+                "gzip",
+                "deflate",
+            }:
+                return Answer(response.status_code, response.headers, None, "the answer is encoded")
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > BODY_LIMIT:
+                    problem = f"the answer is larger than {BODY_LIMIT} bytes"
+                    return Answer(response.status_code, response.headers, None, problem)
+        document = self.scrub.document(bytes(body))
+        unread = "the answer is not readable JSON" if document is None else None
+        return Answer(response.status_code, response.headers, document, unread)
+
+    def _cause(self, error: Exception) -> str:
+        said = self.scrub.message(str(error), limit=200)
+        name = type(error).__name__.lstrip("_")
+        return f"{self.host}: {name}{f' ({said})' if said else ''}"
+
+
+class _TooLateError(Exception):
+    """Raised between connecting and sending, when the deadline has passed meanwhile."""
+
+
+class _Watch:
+    """One POST's deadline and the evidence of whether it was sent, from httpcore's trace events."""
+
+    def __init__(self, deadline_seconds: float) -> None:
+        self._deadline = deadline_seconds if math.isfinite(deadline_seconds) else 0.0
+        self._started = time.monotonic(), time.time()
+        self._connecting = False
+        self._sending = False
+
+    def left(self) -> float:
+        """Seconds left by the clock that says less: the monotonic one stands still while a laptop sleeps."""
+        passed = max(time.monotonic() - self._started[0], time.time() - self._started[1])
+        return self._deadline - passed
+
+    async def saw(self, event: str, _info: Mapping[str, Any]) -> None:
+        """Called by httpcore at every step, before it does the step."""
+        if event == "connection.connect_tcp.started":
+            self._connecting = True
+        elif event.endswith(".send_request_headers.started"):
+            if self.left() <= 0:
+                raise _TooLateError("the deadline passed while connecting")
+            self._sending = True
+
+    def proves_unsent(self, error: Exception) -> bool:
+        """Whether nothing can have reached the provider.
+
+        Either the trace shows that connecting began and sending did not, or the kind of error says it (a pool or
+        proxy error comes before the first event). A trace that saw sending begin overrules every kind of error.
+        """
+        return not self._sending and (self._connecting or isinstance(error, _NEVER_SENT))
+
+
+class _WithoutQueries(logging.Filter):
+    """httpx logs every URL at INFO; the query may hold a webhook's token or a job's id."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                without_queries(str(arg)) if isinstance(arg, httpx.URL) else arg for arg in record.args
+            )
+        return True
+
+
+logging.getLogger("httpx").addFilter(_WithoutQueries())
+
+
+def encode(body: Mapping[str, Any]) -> bytes:
+    """A request body as the bytes to send.
+
+    Raises:
+        ValueError: It is not JSON (an object, NaN, a broken character in it); the text says what.
+    """
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """One context for all clients: reading the certificate store takes tens of milliseconds."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
+@functools.cache
+def _user_agent() -> str:
+    return f"dailies/{importlib.metadata.version('dailies')}"
+
+
+def _client(
+    api_key: str, transport: httpx.AsyncBaseTransport | None, limits: httpx.Limits
+) -> httpx.AsyncClient:
+    network = transport or httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False, limits=limits, retries=0)
+    return httpx.AsyncClient(
+        transport=network,
+        trust_env=False,
+        follow_redirects=False,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
+        headers={
+            "Authorization": f"Bearer {api_key}",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": _user_agent(),
+        },
+    )

@@ -1,0 +1,125 @@
+"""How WaveSpeed says what happened: three numbers that are all called `code`, kept apart.
+
+They are the HTTP status, the *envelope code* (`code` beside `data`, 200 when the request went well) and the *task code*
+(`data.code`, or a number from 1000 on in the envelope's place). A task that failed comes as HTTP 200 with envelope
+code 200 (WaveSpeed contract, sections 1.1 to 1.5).
+
+What a submit's answer proves, and why:
+
+| answer | outcome | because |
+|---|---|---|
+| a prediction with an id, whatever the status | Accepted | an id that was seen is a job that may be billed; polling tells |
+| 401, 402 | Rejected AUTH, INSUFFICIENT_FUNDS | nobody to charge, whoever wrote the page |
+| 400, 403, 404, 413, 422 with an error of the API | Rejected | the API says that it refused |
+| the same from a gateway (HTML, cut, empty) | Unknown | a filter may replace an answer after the task was created |
+| 429 with envelope code 429 | Rejected THROTTLED | no source says that a refused rate creates a task |
+| any other 429, 3xx, 408, other 4xx, 5xx | Unknown | the documentation says that a task may exist after a 5xx |
+| 2xx with an envelope code of a refusal | Rejected | as the same HTTP status |
+| 2xx otherwise (no id, unreadable, task codes 14xx and 5xxx) | Unknown | something was received |
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from resources.providers import answers
+from resources.providers.base import FailureKind
+from resources.providers.http import Answer
+
+_REFUSED = {
+    400: FailureKind.INVALID,
+    401: FailureKind.AUTH,
+    402: FailureKind.INSUFFICIENT_FUNDS,
+    403: FailureKind.AUTH,
+    404: FailureKind.INVALID,
+    413: FailureKind.INVALID,
+    422: FailureKind.INVALID,
+    429: FailureKind.THROTTLED,
+}
+TASK_REFUSED = {
+    1200: FailureKind.MODERATION,
+    1400: FailureKind.INVALID,
+    1401: FailureKind.INVALID,
+    1402: FailureKind.INVALID,
+    1407: FailureKind.INSUFFICIENT_FUNDS,
+    4006: FailureKind.INVALID,
+}
+"""Task codes that are final for the request (WaveSpeed contract, task codes)."""
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """An answer with its three codes named apart.
+
+    Attributes:
+        http_status: Of the HTTP answer.
+        envelope_code: `code` beside `data`, where it is a status.
+        task_code: `data.code` or the envelope's, where it is a number from 1000 on.
+        message: The provider's words about an error, not yet safe to show.
+        data: The prediction, empty where there is none.
+        from_api: Whether this is something the API itself wrote, not a gateway.
+    """
+
+    http_status: int
+    envelope_code: int | None
+    task_code: int | None
+    message: str
+    data: dict[str, Any]
+    from_api: bool
+
+    @classmethod
+    def of(cls, answer: Answer) -> "Envelope":
+        """Read an answer, whatever it is."""
+        fields = answer.fields
+        data = fields.get("data")
+        data = data if isinstance(data, dict) else {}
+        outer, inner = answers.whole_number(fields.get("code")), answers.whole_number(data.get("code"))
+        codes = [code for code in (inner, outer) if code is not None and code >= 1000]
+        # an envelope without data, as the webhook has it: the prediction itself
+        if not data and "status" in fields and "id" in fields:
+            data = fields
+        return cls(
+            http_status=answer.status,
+            envelope_code=outer if outer is not None and outer < 1000 else None,
+            task_code=codes[0] if codes else None,
+            message=answers.reason(data.get("error")) or answers.reason(fields) or answers.reason(data),
+            data=data,
+            from_api=outer is not None or bool(answers.reason(fields)),
+        )
+
+    @property
+    def status(self) -> int:
+        """The status the API means: HTTP's, or the envelope's where HTTP says that all is well."""
+        if 200 <= self.http_status < 300 and self.envelope_code not in {None, 0}:
+            return self.envelope_code or self.http_status
+        return self.http_status
+
+    @property
+    def job_id(self) -> str | None:
+        """The id of the prediction in it. Outside 2xx an id counts only beside something else a prediction has."""
+        likely = 200 <= self.http_status < 300 or "status" in self.data or "urls" in self.data
+        return answers.job_id(self.data.get("id")) if likely else None
+
+    def says(self, statuses: set[int]) -> bool:
+        """Whether the API itself, not a gateway's page, gives one of these statuses."""
+        return self.from_api and self.status in statuses
+
+    def refusal(self) -> FailureKind | None:
+        """Why a submit was certainly refused, None where that is not certain (see the module's table)."""
+        if self.http_status in {401, 402}:
+            return _REFUSED[self.http_status]
+        fine = 200 <= self.http_status < 300
+        said = [code for code in (None if fine else self.http_status, self.envelope_code) if code is not None]
+        doubtful = any(code not in _REFUSED for code in said) or (429 in said and self.envelope_code != 429)
+        if not self.from_api or doubtful:
+            return None
+        if self.task_code is not None:
+            return TASK_REFUSED.get(self.task_code)
+        return self._kind(said[-1]) if said else None
+
+    def _kind(self, code: int) -> FailureKind:
+        """The kind of a certain refusal; the words decide only where one code stands for several things."""
+        if code in {400, 403} and answers.NO_FUNDS.search(self.message):
+            return FailureKind.INSUFFICIENT_FUNDS
+        if code == 400 and answers.MODERATED.search(self.message):
+            return FailureKind.MODERATION
+        return _REFUSED[code]
