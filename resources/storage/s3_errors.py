@@ -1,0 +1,139 @@
+"""Which S3 errors pass by themselves, and what the others mean, in words for a person."""
+
+from resources.errors import ConfigurationError, DailiesError, UnavailableError
+from resources.storage.errors import (
+    AccessDeniedError,
+    CorruptUploadError,
+    NoSuchBucketError,
+    NoSuchObjectError,
+    ObjectConflictError,
+    StorageError,
+)
+
+_PASSING_CODES = {
+    "SlowDown",
+    "RequestTimeout",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequests",
+    "ConditionalRequestConflict",  # two writers of one key at once; the loser is told to try again
+    "OperationAborted",
+}
+
+_Meaning = tuple[type[DailiesError], str]
+_ELSEWHERE: _Meaning = (
+    ConfigurationError,
+    "the bucket is in another region than the settings say, or {server} is the wrong address",
+)
+_EXPIRED: _Meaning = (
+    AccessDeniedError,
+    "the session token is no longer valid; get new temporary credentials",
+)
+_REFUSED: _Meaning = (
+    AccessDeniedError,
+    "{server} refuses this key: it is wrong, or may not s3:ListBucket, s3:GetObject and s3:PutObject here",
+)
+_DAMAGED: _Meaning = (CorruptUploadError, "other bytes arrived than were sent; nothing was stored")
+_TAKEN: _Meaning = (ObjectConflictError, "the key is taken")
+_MEANINGS: dict[str, _Meaning] = {
+    "NoSuchBucket": (
+        NoSuchBucketError,
+        "there is no such bucket at {server}. Create it, or correct its name",
+    ),
+    "NoSuchKey": (NoSuchObjectError, "there is no such object"),
+    "InvalidAccessKeyId": (AccessDeniedError, "{server} does not know this access key id"),
+    "SignatureDoesNotMatch": (AccessDeniedError, "{server} says that the secret access key is wrong"),
+    "ExpiredToken": _EXPIRED,
+    "InvalidToken": _EXPIRED,
+    "RequestTimeTooSkewed": (
+        ConfigurationError,
+        "this machine's clock differs from that of {server}; set the clock",
+    ),
+    "PermanentRedirect": _ELSEWHERE,
+    "AuthorizationHeaderMalformed": _ELSEWHERE,
+    "IllegalLocationConstraintException": _ELSEWHERE,
+    "BadDigest": _DAMAGED,
+    "XAmzContentChecksumMismatch": _DAMAGED,
+    "PreconditionFailed": _TAKEN,
+    # the answer to a HEAD has no body, so no code but the status
+    "301": _ELSEWHERE,
+    "401": _REFUSED,
+    "403": _REFUSED,
+    "404": (NoSuchObjectError, "there is no such object"),
+    "412": _TAKEN,
+}
+
+
+_NO_CREDENTIALS: _Meaning = (
+    ConfigurationError,
+    "there are no S3 credentials. Give an access key id and a secret access key, or set up boto3's own chain",
+)
+_HERE: dict[str, _Meaning] = {
+    "NoCredentialsError": _NO_CREDENTIALS,
+    "PartialCredentialsError": _NO_CREDENTIALS,
+    "CredentialRetrievalError": _NO_CREDENTIALS,
+    "SSLError": (
+        ConfigurationError,
+        "the server's TLS certificate is not trusted; AWS_CA_BUNDLE can name another CA",
+    ),
+    "ProxyConnectionError": (ConfigurationError, "the proxy of HTTP_PROXY or HTTPS_PROXY does not answer"),
+}
+"""By class of botocore's error: what went wrong before anything was answered."""
+
+
+def is_code(error: BaseException | None, *codes: str) -> bool:
+    """Whether S3 answered with one of these error codes."""
+    return _answer(error)[0] in codes
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether the same request may succeed in a moment: no connection, a cut, 429, 5xx. Never 403, 404 or 412."""
+    from botocore import exceptions as boto
+
+    if isinstance(error, boto.ClientError):
+        code, status = _answer(error)
+        return code in _PASSING_CODES or status == 429 or (status >= 500 and status != 501)
+    if isinstance(error, (boto.SSLError, boto.ProxyConnectionError)):
+        return False  # a certificate or a proxy setting does not mend itself
+    return isinstance(error, (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError))
+
+
+def translated(error: Exception, what: str, endpoint: str | None, patience: float) -> Exception:
+    """The same error for a person; what did not come from boto3 is returned as it is.
+
+    Args:
+        error: What botocore raised.
+        what: What was tried, e.g. `cannot store s3://bucket/key`.
+        endpoint: Address of the server, None for AWS.
+        patience: For how many seconds it was repeated.
+    """
+    from botocore import exceptions as boto
+
+    server = f"the S3 server at {endpoint}" if endpoint else "AWS S3"
+    code, status = _answer(error)
+    if is_transient(error):
+        why = f"answers {_said(code, status)}" if status else "does not answer"
+        tried = f" (tried for {patience:g} s)" if patience else ""
+        return UnavailableError(f"{what}: {server} {why}{tried}. Is it running, and is the address right?")
+    if isinstance(error, boto.ClientError):
+        kind, meaning = (
+            _MEANINGS.get(code) or _MEANINGS.get(str(status)) or (StorageError, "{server} does not want it")
+        )
+        return kind(f"{what}: {meaning.format(server=server)} ({_said(code, status)})")
+    if isinstance(error, boto.BotoCoreError):
+        kind, meaning = _HERE.get(type(error).__name__, (StorageError, type(error).__name__))
+        return kind(f"{what}: {meaning}")
+    return error
+
+
+def _said(code: str, status: int) -> str:
+    return str(status) if code == str(status) else f"{status} {code}"
+
+
+def _answer(error: BaseException | None) -> tuple[str, int]:
+    """The error code and the HTTP status of an answer, `("", 0)` where there was none."""
+    response = getattr(error, "response", None)
+    if not isinstance(response, dict):
+        return "", 0
+    code = response.get("Error", {}).get("Code", "")
+    return str(code), int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

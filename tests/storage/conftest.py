@@ -1,0 +1,58 @@
+"""Two independent S3 servers as real processes and threads: rclone (what ships) and moto (a second opinion)."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from resources.storage.embedded import EmbeddedS3
+from resources.storage.objects import ObjectStore
+from resources.storage.s3_client import S3Settings
+
+
+@pytest.fixture(scope="session")
+def rclone_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedS3]:
+    with EmbeddedS3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto_s3() -> Iterator[S3Settings]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield S3Settings(
+        bucket="dailies",
+        endpoint_url=f"http://{host}:{port}",
+        access_key_id="dailieskey",
+        secret_access_key=SecretStr("dailies-secret"),
+    )
+    server.stop()
+
+
+@pytest.fixture(params=["rclone", "moto"])
+def settings(request: pytest.FixtureRequest) -> S3Settings:
+    """A fresh bucket's settings at either server, with little patience."""
+    if request.param == "rclone":
+        found = request.getfixturevalue("rclone_s3").settings
+    else:
+        found = request.getfixturevalue("moto_s3")
+    return found.model_copy(update={"bucket": f"test-{uuid.uuid4().hex[:12]}", "ride_out_seconds": 1})
+
+
+@pytest.fixture
+def store(settings: S3Settings) -> ObjectStore:
+    made = ObjectStore(settings)
+    made.ensure_bucket()
+    return made
+
+
+@pytest.fixture
+def some_file(tmp_path: Path) -> Path:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(bytes(range(256)) * 4096)
+    return path
