@@ -1,7 +1,7 @@
 """One thing that can be bought: a provider's model with its parameters, its price, its output and its lifecycle."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -32,7 +32,7 @@ def _amount(value: Any) -> Decimal:
 
 def _day(value: Any) -> date:
     try:
-        return date.fromisoformat(value)
+        return datetime.strptime(value, "%Y-%m-%d").date()  # noqa: DTZ007 (a date has no time zone)
     except (TypeError, ValueError):
         raise refused(allowed="a date as YYYY-MM-DD") from None
 

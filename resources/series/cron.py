@@ -1,0 +1,67 @@
+"""Cron expressions of five fields, checked conservatively: what passes here, Dagster accepts too."""
+
+import re
+
+from resources.declared.problems import show
+
+_FIELDS = (
+    ("minute", 0, 59),
+    ("hour", 0, 23),
+    ("day of month", 1, 31),
+    ("month", 1, 12),
+    ("day of week", 0, 7),
+)
+_NAMES = {
+    "month": ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
+    "day of week": ("sun", "mon", "tue", "wed", "thu", "fri", "sat"),
+}
+_LONGEST = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_PART = re.compile(r"(?:(\*)|(\w{1,3})(?:-(\w{1,3}))?)(?:/(\d{1,2}))?", re.ASCII)
+
+
+def cron_mistake(cron: str) -> str | None:
+    """What is wrong with a cron expression, in a sentence; None if nothing."""
+    texts = cron.split()
+    if len(texts) != len(_FIELDS) or len(cron) > 200:
+        return "needs five fields: minute, hour, day of month, month, day of week (e.g. 0 6 * * 1-5)"
+    values: list[set[int]] = []
+    for text, (name, low, high) in zip(texts, _FIELDS, strict=True):
+        chosen: set[int] = set()
+        for part in text.split(","):
+            numbers = _numbers(part, name, low, high)
+            if numbers is None:
+                names = f" or {_NAMES[name][0]} to {_NAMES[name][-1]}" if name in _NAMES else ""
+                return f"{show(part)} is not a {name}: allowed are {low} to {high}{names}, ranges, steps, lists and *"
+            chosen |= numbers
+        values.append(chosen)
+    # with a day of week given, cron means either day
+    if texts[4] == "*" and not any(day <= _LONGEST[month - 1] for day in values[2] for month in values[3]):
+        return "names a day that never comes"
+    return None
+
+
+def _numbers(part: str, name: str, low: int, high: int) -> set[int] | None:
+    """What one part of a field (`*/5`, `1-5`, `mon`) stands for; None where it is not understood."""
+    match = _PART.fullmatch(part)
+    if match is None:
+        return None
+    star, first, last, step = match.groups()
+    if star:
+        start, end = low, high
+    else:
+        begins, ends = _number(first, name), _number(last or first, name)
+        if begins is None or ends is None or not low <= begins <= ends <= high:
+            return None
+        # a step counts from a range; from a single number it means different things to different crons
+        if step is not None and last is None:
+            return None
+        start, end = begins, ends
+    stride = int(step) if step is not None else 1
+    return set(range(start, end + 1, stride)) if 1 <= stride <= high else None
+
+
+def _number(text: str, name: str) -> int | None:
+    if text.isdigit():
+        return int(text)
+    names = _NAMES.get(name, ())
+    return names.index(text.lower()) + (name == "month") if text.lower() in names else None

@@ -1,0 +1,184 @@
+"""The format of a series file. Its docstrings are what editors show, through the JSON Schema that is made of it."""
+
+import functools
+import re
+import zoneinfo
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+
+from resources.declared.problems import nearest
+from resources.declared.validation import Declared, Plain, refused
+from resources.series.cron import cron_mistake
+from resources.series.templates import BUILT_IN, MAX_TEMPLATE, RESERVED
+
+MAX_CLIPS = 2000
+"""Clips of one series for one date."""
+
+_NAME = r"[a-z0-9]+(?:-[a-z0-9]+)*"
+_DATE_SHAPED = re.compile(r"(?<![0-9])[0-9]{4}-[0-9]{2}-[0-9]{2}(?![0-9])")
+_OWNER = r"team:[A-Za-z0-9][A-Za-z0-9._-]*|[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}"
+
+
+def is_date_shaped(text: str) -> bool:
+    """Whether a text holds something that reads as a date, which would make a clip's key ambiguous."""
+    return _DATE_SHAPED.search(text) is not None
+
+
+def _matching(pattern: str, allowed: str, longest: int) -> Callable[[str], str]:
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if len(value) > longest or not compiled.fullmatch(value):
+            raise refused(allowed=f"{allowed}, at most {longest} characters")
+        return value
+
+    return check
+
+
+def _undated(value: str) -> str:
+    if is_date_shaped(value):
+        raise refused("looks like a date, and clip keys hold the date themselves", found=True)
+    return value
+
+
+def _variable(value: str) -> str:
+    if value in BUILT_IN | RESERVED:
+        raise refused("is a name that templates already know; choose another")
+    return value
+
+
+def _text(pattern: str, longest: int) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": f"^(?:{pattern})$", "maxLength": longest})
+
+
+Name = Annotated[
+    str,
+    AfterValidator(_matching(_NAME, "lower-case letters, digits and single hyphens", 48)),
+    AfterValidator(_undated),
+    _text(_NAME, 48),
+]
+VariableName = Annotated[
+    str,
+    AfterValidator(_matching("[a-z][a-z0-9_]*", "lower-case letters, digits and _", 40)),
+    AfterValidator(_variable),
+    _text("[a-z][a-z0-9_]*", 40),
+]
+Owner = Annotated[
+    str, AfterValidator(_matching(_OWNER, "an e-mail address or team:name", 120)), _text(_OWNER, 120)
+]
+TagKey = Annotated[
+    str,
+    AfterValidator(_matching("[A-Za-z0-9_.-]+", "letters, digits, _ . and -", 63)),
+    _text("[A-Za-z0-9_.-]+", 63),
+]
+TagValue = Annotated[
+    str,
+    AfterValidator(_matching("[A-Za-z0-9_.-]*", "letters, digits, _ . and -", 63)),
+    _text("[A-Za-z0-9_.-]*", 63),
+]
+
+
+@functools.cache
+def _timezones() -> frozenset[str]:
+    # reading them walks the whole time zone database
+    return frozenset(zoneinfo.available_timezones())
+
+
+def _timezone(value: str) -> str:
+    if value not in _timezones():
+        hint = nearest(value, _timezones())
+        raise refused(hint, allowed="" if hint else "a time zone of the IANA database, e.g. Europe/Berlin")
+    return value
+
+
+def _cron(value: str) -> str:
+    if (mistake := cron_mistake(value)) is not None:
+        raise refused(mistake)
+    return " ".join(value.split())
+
+
+def _parameter(value: Any) -> Any:
+    if not isinstance(value, (str, int, float, bool, list)):
+        raise refused(allowed="text, a number, true or false, or a list of texts")
+    return value
+
+
+ParameterValue = Annotated[Any, AfterValidator(_parameter), WithJsonSchema({})]
+Parameters = dict[str, ParameterValue]
+Variables = dict[VariableName, Plain]
+
+
+class Schedule(Declared):
+    """When the series is produced by itself."""
+
+    cron: Annotated[str, AfterValidator(_cron), WithJsonSchema({"type": "string"})] = Field(
+        examples=["0 6 * * 1-5"]
+    )
+    """Minute, hour, day of month, month, day of week."""
+    timezone: Annotated[str, AfterValidator(_timezone), WithJsonSchema({"type": "string"})] = Field(
+        default="UTC", examples=["Europe/Berlin"]
+    )
+    """The time zone of the cron expression, and of the date in the clips' keys."""
+
+
+class ClipDeclaration(Declared):
+    """One clip of a series."""
+
+    name: Name = Field(examples=["hero"])
+    """Its name, the end of its key."""
+    variables: Variables = Field(default_factory=dict)
+    """Its own variables, over the series'."""
+    parameters: Parameters = Field(default_factory=dict)
+    """Its own parameters, over the series'."""
+
+
+class SeriesDeclaration(Declared):
+    """A series: which clips, with which model and settings, and when."""
+
+    name: Name = Field(examples=["city-sunset"])
+    """Its name, the start of its clips' keys; unique among all series."""
+    title: Annotated[str, Field(max_length=100)] | None = None
+    """Its name for people."""
+    description: Annotated[str, Field(max_length=2000)] | None = None
+    """What it is for."""
+    endpoint: str
+    """The provider's model id, as in data/models."""
+    provider: Literal["wavespeed", "aimlapi"] | None = None
+    """Who sells it; needed only where two providers sell the same id."""
+    parameters: Parameters = Field(default_factory=dict)
+    """The endpoint's parameters in its own words; what is left out is sent as the default of the provider's page."""
+    prompt: Annotated[str, Field(min_length=1, max_length=MAX_TEMPLATE)]
+    """The prompt, a Jinja2 template with the variables, `series`, `clip` and, in a dated series, `date` (YYYY-MM-DD)."""
+    variables: Variables = Field(default_factory=dict)
+    """Variables of every clip."""
+    clips: Annotated[list[ClipDeclaration], Field(min_length=1, max_length=MAX_CLIPS)] | None = None
+    """The clips one by one; or give `matrix`."""
+    matrix: (
+        Annotated[dict[VariableName, Annotated[list[Plain], Field(min_length=1)]], Field(min_length=1)] | None
+    ) = None
+    """Variables with lists of values: one clip for each combination, named after its values; or give `clips`."""
+    schedule: Schedule | None = None
+    """When it is produced by itself; without one, only by a person or a command."""
+    owner: Owner | None = Field(default=None, examples=["team:video"])
+    """Who answers for it: an e-mail address or `team:name`."""
+    tags: dict[TagKey, TagValue] = Field(default_factory=dict)
+    """Labels shown in Dagster."""
+    max_attempts: int = Field(default=1, ge=1, le=5)
+    """How many purchases one decision may make for a clip when the provider fails in passing."""
+    allow_retired: bool = False
+    """Buy from an endpoint that its provider has retired."""
+    dated: bool | None = None
+    """Whether each date has its own clips; left out, a series with a schedule is dated."""
+
+    @model_validator(mode="after")
+    def _clips_or_matrix(self) -> "SeriesDeclaration":
+        if (self.clips is None) == (self.matrix is None):
+            raise refused("give either `clips` or `matrix`", found=False)
+        return self
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether each date has its own clips."""
+        return self.schedule is not None if self.dated is None else self.dated

@@ -1,0 +1,168 @@
+"""All series of `data/series/`: loading, the search for a clip by its key, and the rendering of its request."""
+
+import datetime as dt
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from resources.catalogue import Catalogue
+from resources.declared.document import Document, read_document, yaml_files
+from resources.declared.problems import Problem, ProblemsError, listed, show
+from resources.declared.validation import declare
+from resources.requests import ClipRequest
+from resources.series.declaration import SeriesDeclaration
+from resources.series.series import Clip, Series
+
+# its weekday and month have the longest names, so that the longest prompt of a dated series is tried
+SAMPLE_DATE = dt.date(2026, 9, 23)
+
+_DATED_KEY = re.compile(r"(.+)-([0-9]{4}-[0-9]{2}-[0-9]{2})-(.+)")
+
+
+@dataclass
+class Declarations:
+    """What is declared.
+
+    Attributes:
+        series: The series without mistakes, by name.
+        problems: What is wrong with the others.
+    """
+
+    series: dict[str, Series] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def find(self, key: str) -> Clip:
+        """The clip of a key.
+
+        Raises:
+            ProblemsError: No declared clip has this key; names the nearest, or the series there are.
+        """
+        for series in self.series.values():
+            name = key.removeprefix(f"{series.name}-")
+            if not series.dated and name != key and name in series:
+                return series.clip(name)
+        match = _DATED_KEY.fullmatch(key)
+        series_of_key = self.series.get(match[1]) if match else None
+        if match is None or series_of_key is None or not series_of_key.dated:
+            raise ProblemsError([self._not_found(key)])
+        try:
+            date = dt.date.fromisoformat(match[2])
+        except ValueError:
+            raise ProblemsError([Problem("clip", "its date does not exist", show(key))]) from None
+        return series_of_key.clip(match[3], date)
+
+    def render(self, clip: Clip) -> ClipRequest:
+        """The clip's request: the prompt rendered, every parameter explicit, with its price and what to expect.
+
+        Raises:
+            ProblemsError: The prompt or a parameter is wrong, or the endpoint is retired; nothing may be bought.
+        """
+        series = self.series.get(clip.series)
+        if series is None:
+            raise ProblemsError([self._not_found(clip.key)])
+        if (problem := _retired(series)) is not None:
+            raise ProblemsError([problem])
+        return series.render(clip)
+
+    def _not_found(self, key: str) -> Problem:
+        message = "no series declares this clip"
+        match = _DATED_KEY.fullmatch(key)
+        named = self.series.get(match[1]) if match else None
+        if named is not None:
+            return Problem("clip", f"the series {named.name} is not dated: its keys hold no date", show(key))
+        if self.problems:
+            message += f"; {len(self.problems)} problems keep other series out, first: {self.problems[0]}"
+        undated = [clip.key for series in self.series.values() if not series.dated for clip in series.clips()]
+        choices = [*undated, *self.series] if match is None else list(self.series)
+        problem = Problem("clip", message, show(key)).hinted(match[1] if match else key, choices)
+        return (
+            problem
+            if problem.message != message
+            else replace(problem, allowed=f"clips of {listed(sorted(self.series))}")
+        )
+
+
+def load_series(data_dir: Path, catalogue: Catalogue) -> Declarations:
+    """Read and check every file of `data_dir/series`. A broken file is in `problems` and never stops the others.
+
+    Every series is checked as deeply as can be without sending anything: its endpoint, its parameters, and its prompt for
+    every clip (on a sample date where it is dated), so that a mistake shows when the file is read and not when money moves.
+    """
+    declarations = Declarations()
+    keys: dict[str, Series] = {}
+    for file in yaml_files(data_dir / "series"):
+        try:
+            series = _load(read_document(file), catalogue)
+            _check_unique(series, declarations, keys)
+            _check_clips(series)
+        except ProblemsError as error:
+            declarations.problems += error.problems
+            continue
+        declarations.series[series.name] = series
+        if not series.dated:
+            keys |= {clip.key: series for clip in series.clips()}
+    return declarations
+
+
+def _load(document: Document, catalogue: Catalogue) -> Series:
+    declaration = declare(SeriesDeclaration, document)
+    try:
+        endpoint = catalogue.get(declaration.endpoint, declaration.provider)
+    except ProblemsError as error:
+        raise ProblemsError(
+            problem.at(document.file, document.line((problem.field,))) for problem in error.problems
+        ) from None
+    if not endpoint.makes_video:
+        message = f"turns {endpoint.kind.replace('-to-', ' into ')} and makes no clips"
+        raise ProblemsError([document.problem(("endpoint",), found=show(endpoint.id), message=message)])
+    series = Series(declaration, endpoint, document)
+    if (problem := _retired(series)) is not None:
+        raise ProblemsError([problem])
+    return series
+
+
+def _check_unique(series: Series, declarations: Declarations, keys: dict[str, Series]) -> None:
+    """Refuse a name, or a key, that an earlier file has. Keys with a date are unique when names are: names hold no date."""
+    other = declarations.series.get(series.name)
+    if other is not None:
+        message = f"is already the name of the series in {other.document.file.name}"
+        raise ProblemsError([series.document.problem(("name",), found=show(series.name), message=message)])
+    if series.dated:
+        return
+    for clip in series.clips():
+        if clip.key in keys:
+            message = (
+                f"its clip {clip.name} has the key {clip.key}, which the series {keys[clip.key].name} has too"
+            )
+            raise ProblemsError(
+                [series.document.problem(("name",), found=show(series.name), message=message)]
+            )
+
+
+def _check_clips(series: Series) -> None:
+    """Render every clip; a mistake that many clips share is told once."""
+    found: dict[tuple[object, ...], list[Problem]] = {}
+    for clip in series.clips(SAMPLE_DATE):
+        try:
+            series.render(clip)
+        except ProblemsError as error:
+            for problem in error.problems:
+                found.setdefault((problem.line, problem.field, problem.found), []).append(problem)
+    if found:
+        raise ProblemsError(
+            same[0]
+            if len(same) == 1
+            else replace(same[0], message=f"{same[0].message} (and in {len(same) - 1} more clips)")
+            for same in found.values()
+        )
+
+
+def _retired(series: Series) -> Problem | None:
+    lifecycle = series.endpoint.lifecycle
+    today = dt.datetime.now(dt.UTC).date()
+    if series.declaration.allow_retired or not lifecycle.retired(today):
+        return None
+    since = f" since {lifecycle.sunset_at}" if lifecycle.sunset_at else ""
+    instead = f"use {show(lifecycle.replacement)}, or " if lifecycle.replacement else ""
+    message = f"is retired by its provider{since}; {instead}say `allow_retired: true` if you know better"
+    return series.document.problem(("endpoint",), found=show(series.endpoint.id), message=message)

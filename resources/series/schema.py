@@ -1,0 +1,80 @@
+"""JSON Schemas of what is declared, so that editors complete and check it: `python -m resources.series.schema`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from resources.catalogue import Catalogue, Endpoint, Parameter
+from resources.series.declaration import SeriesDeclaration
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+DATA = Path("data")
+
+
+def series_json_schema(catalogue: Catalogue) -> dict[str, Any]:
+    """The JSON Schema of a series file, with the endpoints of a catalogue and the parameters of each."""
+    schema = SeriesDeclaration.model_json_schema()
+    endpoints = sorted((e for e in catalogue if e.makes_video), key=lambda e: (e.id, e.provider))
+    schema["properties"]["endpoint"]["enum"] = sorted({endpoint.id for endpoint in endpoints})
+    schema["oneOf"] = [{"required": ["clips"]}, {"required": ["matrix"]}]
+    schema["allOf"] = [_parameters_of(endpoint) for endpoint in endpoints]
+    return {"$schema": DIALECT, **schema}
+
+
+def model_json_schema() -> dict[str, Any]:
+    """The JSON Schema of an entry of the catalogue."""
+    return {"$schema": DIALECT, **Endpoint.model_json_schema()}
+
+
+def _parameters_of(endpoint: Endpoint) -> dict[str, Any]:
+    """What `parameters` may hold once the endpoint is chosen."""
+    parameters = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {name: _parameter(p) for name, p in endpoint.parameters.items() if name != "prompt"},
+    }
+    clip = {"type": "object", "properties": {"parameters": parameters}}
+    chosen: dict[str, Any] = {
+        "endpoint": {"const": endpoint.id},
+        "provider": {"enum": [endpoint.provider, None]},
+    }
+    return {
+        "if": {"properties": chosen, "required": ["endpoint"]},
+        "then": {"properties": {"parameters": parameters, "clips": {"items": clip}}},
+    }
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    text = {"pattern": f"^{parameter.starts_with}"} if parameter.starts_with else {}
+    facts: dict[str, Any] = {
+        "type": parameter.type,
+        "description": parameter.description,
+        "default": parameter.sent,
+        "enum": parameter.allowed,
+        "minimum": parameter.min,
+        "maximum": parameter.max,
+        "maxLength": parameter.max_length,
+        "maxItems": parameter.max_items,
+        "items": {"type": "string", **text} if parameter.type == "array" else None,
+    }
+    return {name: fact for name, fact in facts.items() if fact is not None}
+
+
+def rendered(schema: dict[str, Any]) -> str:
+    """A schema as its file holds it."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    """Write both schema files."""
+    schemas = {
+        "series.schema.json": series_json_schema(Catalogue.load(DATA / "models")),
+        "model.schema.json": model_json_schema(),
+    }
+    (DATA / "schemas").mkdir(exist_ok=True)
+    for name, schema in schemas.items():
+        (DATA / "schemas" / name).write_text(rendered(schema), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""Prompt templates: the part of Jinja2 that a prompt needs, and nothing that can loop, call or grow.
+
+A template is checked node by node before it is compiled. What is left has no loops, calls, attributes, assignments or
+arithmetic, so every node is evaluated at most once; with caps on the template, on values and on `replace`, time and memory
+of a rendering are bounded by construction. It is run in Jinja2's immutable sandbox all the same.
+"""
+
+import datetime as dt
+import keyword
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateSyntaxError, nodes
+from jinja2.exceptions import TemplateError, UndefinedError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+MAX_TEMPLATE = 20_000
+"""Characters of a template."""
+MAX_PROMPT = 20_000
+"""Characters of a rendered prompt."""
+_MAX_NODES = 1000
+_MAX_DEPTH = 24
+
+BUILT_IN = frozenset({"date", "series", "clip"})
+"""Variables every template has (`date` only in a dated series)."""
+RESERVED = frozenset(
+    {
+        *keyword.kwlist,
+        "true",
+        "false",
+        "none",
+        "self",
+        "loop",
+        "caller",
+        "varargs",
+        "kwargs",
+        "block",
+        "endif",
+        "elif",
+    }
+)
+"""Names that mean something to the template language."""
+
+_NODES: frozenset[type[nodes.Node]] = frozenset(
+    {
+        nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.CondExpr, nodes.Name, nodes.Const,
+        nodes.Tuple, nodes.List, nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Concat,
+        nodes.Filter, nodes.Test, nodes.Keyword,
+    }
+)  # fmt: skip
+_TESTS = frozenset({"defined", "undefined"})
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_MONTHS = (
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
+)  # fmt: skip
+
+
+class PromptError(Exception):
+    """What is wrong with a template or with its rendering.
+
+    Attributes:
+        line: Line inside the template, from 1.
+        variable: The variable it is about, if it is one that is not known.
+    """
+
+    def __init__(self, message: str, line: int = 1, variable: str | None = None) -> None:
+        self.line = line
+        self.variable = variable
+        super().__init__(message)
+
+
+def _replace(value: object, old: str, new: str) -> str:
+    """`replace`, which is the one filter that can make a text grow without end."""
+    text, old, new = str(value), str(old), str(new)
+    if not old or len(text) + text.count(old) * (len(new) - len(old)) > MAX_PROMPT:
+        raise PromptError(
+            f"`replace` needs something to replace, and a result of at most {MAX_PROMPT} characters"
+        )
+    return text.replace(old, new)
+
+
+def _weekday(value: object) -> str:
+    return _DAYS[_date(value).weekday()]
+
+
+def _month(value: object) -> str:
+    return _MONTHS[_date(value).month - 1]
+
+
+def _date(value: object) -> dt.date:
+    try:
+        return dt.datetime.strptime(str(value), "%Y-%m-%d").date()  # noqa: DTZ007 (a date has no time zone)
+    except ValueError:
+        raise PromptError("`weekday` and `month` need a date as YYYY-MM-DD") from None
+
+
+def _finalize(value: object) -> object:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
+        cache_size=0,
+    )
+    environment.globals.clear()
+    kept = ("capitalize", "default", "length", "lower", "title", "trim", "upper")
+    environment.filters = {name: environment.filters[name] for name in kept}
+    environment.filters |= {"replace": _replace, "weekday": _weekday, "month": _month}
+    environment.tests = {name: test for name, test in environment.tests.items() if name in _TESTS}
+    return environment
+
+
+_ENVIRONMENT = _environment()
+
+
+class PromptTemplate:
+    """A compiled prompt.
+
+    Attributes:
+        names: The line of the first use of each variable that it cannot do without.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Check and compile a template.
+
+        Raises:
+            PromptError: It is not a template, or uses what a prompt may not use.
+        """
+        if len(text) > MAX_TEMPLATE:
+            raise PromptError(f"is longer than {MAX_TEMPLATE} characters")
+        try:
+            tree = _ENVIRONMENT.parse(text)
+            self.names = _check(tree)
+            self._template = _ENVIRONMENT.from_string(tree)
+        except TemplateSyntaxError as error:
+            raise PromptError(error.message or "is not a template", error.lineno) from None
+        # a literal or an expression that Python's own parser refuses, e.g. a number of 5,000 digits
+        except (ValueError, SyntaxError, RecursionError, MemoryError, OverflowError):
+            raise PromptError("is too complicated") from None
+
+    def render(self, variables: Mapping[str, Any]) -> str:
+        """The prompt's text, without space around it.
+
+        Raises:
+            PromptError: A variable is missing, or the text is empty or too long.
+        """
+        missing = self.names.keys() - variables.keys()
+        if missing:
+            name = min(missing, key=lambda name: (self.names[name], name))
+            raise PromptError("is not a variable here", self.names[name], name)
+        try:
+            text = self._template.render(variables).strip()
+        except UndefinedError as error:
+            raise PromptError(str(error.message)) from None
+        except (TemplateError, TypeError, ValueError) as error:
+            raise PromptError(f"cannot be rendered: {error}") from None
+        if not text:
+            raise PromptError("renders to nothing")
+        if len(text) > MAX_PROMPT:
+            raise PromptError(f"renders to more than {MAX_PROMPT} characters")
+        return text
+
+
+def _check(tree: nodes.Template) -> dict[str, int]:
+    """Refuse what a prompt may not use; the line of the first use of each variable it needs."""
+    used: dict[str, int] = {}
+    guarded: set[str] = set()
+    for count, (node, depth) in enumerate(_walk(tree)):
+        if count > _MAX_NODES or depth > _MAX_DEPTH:
+            raise PromptError("is too complicated", node.lineno or 1)
+        if type(node) not in _NODES:
+            raise PromptError(_refusal(node), node.lineno or 1)
+        if isinstance(node, nodes.Name):
+            used.setdefault(node.name, node.lineno)
+        elif isinstance(node, (nodes.Filter, nodes.Test)):
+            known = _ENVIRONMENT.filters if isinstance(node, nodes.Filter) else _TESTS
+            if node.name not in known:
+                word = "filter" if isinstance(node, nodes.Filter) else "test"
+                raise PromptError(
+                    f"there is no {word} {node.name!r}; there are {', '.join(sorted(known))}", node.lineno
+                )
+            if node.name in {"default", "defined", "undefined"} and isinstance(node.node, nodes.Name):
+                guarded.add(node.node.name)
+    return {name: line for name, line in used.items() if name not in guarded}
+
+
+def _walk(tree: nodes.Node) -> Iterator[tuple[nodes.Node, int]]:
+    waiting = [(tree, 0)]
+    while waiting:
+        node, depth = waiting.pop()
+        yield node, depth
+        waiting.extend((child, depth + 1) for child in reversed(list(node.iter_child_nodes())))
+
+
+def _refusal(node: nodes.Node) -> str:
+    if isinstance(node, (nodes.Getattr, nodes.Getitem)):
+        return "attributes and positions are not allowed in a prompt; variables are plain values"
+    if isinstance(node, nodes.Call):
+        return "calls are not allowed in a prompt; use a filter, e.g. {{ mood|upper }}"
+    if isinstance(node, (nodes.BinExpr, nodes.UnaryExpr)):
+        return "arithmetic is not allowed in a prompt; join text with ~"
+    return f"`{type(node).__name__.lower()}` is not allowed in a prompt; use variables, filters and if"
