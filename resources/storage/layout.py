@@ -1,0 +1,77 @@
+"""The keys of the bucket, in one place.
+
+| key | what | overwritten |
+|---|---|---|
+| `prompts/{clip}/{fingerprint}.json` | the rendered request | no |
+| `videos/{clip}/{attempt}.mp4` | the clip | no |
+| `videos/{clip}/{attempt}.webp` | its poster | no |
+| `videos/{clip}/{attempt}.json` | its manifest, written last: with it the clip is delivered | no |
+| `videos/{clip}/current.json` | which attempt is the current one; the ledger decides, this shows it | yes |
+| `ledger.json` | id and high-water mark of the ledger that owns the bucket | yes |
+"""
+
+import re
+
+PROMPTS = "prompts/"
+VIDEOS = "videos/"
+
+_CLIP = re.compile(r"[a-z0-9][a-z0-9-]{2,79}", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
+_MANIFEST = re.compile(rf"{VIDEOS}(?P<clip>[^/]+)/(?P<attempt>[^/]+)\.json")
+_CURRENT = "current"
+
+
+def prompt_key(clip: str, fingerprint: str) -> str:
+    """Of a clip's rendered request."""
+    return f"{PROMPTS}{_checked(_CLIP, 'clip', clip)}/{_checked(_NAME, 'fingerprint', fingerprint)}.json"
+
+
+def video_key(clip: str, attempt: str) -> str:
+    """Of the clip that an attempt bought."""
+    return f"{_take(clip, attempt)}.mp4"
+
+
+def poster_key(clip: str, attempt: str) -> str:
+    """Of its poster."""
+    return f"{_take(clip, attempt)}.webp"
+
+
+def manifest_key(clip: str, attempt: str) -> str:
+    """Of its manifest."""
+    return f"{_take(clip, attempt)}.json"
+
+
+def current_key(clip: str) -> str:
+    """Of the object that shows which attempt is current."""
+    return f"{clip_prefix(clip)}{_CURRENT}.json"
+
+
+def ledger_key() -> str:
+    """Of the mark of the ledger that owns the bucket."""
+    return "ledger.json"
+
+
+def clip_prefix(clip: str) -> str:
+    """What every take of a clip begins with."""
+    return f"{VIDEOS}{_checked(_CLIP, 'clip', clip)}/"
+
+
+def manifest_of(key: str) -> tuple[str, str] | None:
+    """Clip and attempt of a manifest's key, None for any other key: how a list of the bucket is read back."""
+    found = _MANIFEST.fullmatch(key)
+    if found is None or found["attempt"] == _CURRENT:
+        return None
+    return found["clip"], found["attempt"]
+
+
+def _take(clip: str, attempt: str) -> str:
+    if attempt == _CURRENT:
+        raise ValueError("an attempt cannot be called 'current': that key shows which one is")
+    return f"{clip_prefix(clip)}{_checked(_NAME, 'attempt', attempt)}"
+
+
+def _checked(pattern: re.Pattern[str], what: str, text: str) -> str:
+    # A provider's id with / or .. in it must never become part of a key.
+    if not pattern.fullmatch(text):
+        raise ValueError(f"{text!r} cannot be the {what} of a key; allowed is {pattern.pattern}")
+    return text

@@ -1,0 +1,242 @@
+"""The manifest: everything a person asks later about a clip, in one JSON object beside it.
+
+It is written last, so a clip is delivered when its manifest exists, and the ledger can be rebuilt from manifests alone.
+"""
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from resources.errors import DailiesError
+from resources.money import to_usd
+from resources.video.facts import VideoFacts
+
+TRAINED_ALGORITHMIC_MEDIA = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+"""IPTC's digital source type of media made by a generative model."""
+
+SCHEMA_ID = "urn:dailies:manifest:1"
+
+
+class ManifestError(DailiesError):
+    """A stored manifest is not one this version can read."""
+
+
+def _without_query(value: Any) -> Any:
+    """The same value with every URL in it cut before its query, which may be a signature."""
+    if isinstance(value, dict):
+        return {name: _without_query(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_query(inner) for inner in value]
+    if (
+        isinstance(value, str)
+        and value.startswith(("https://", "http://"))
+        and not any(map(str.isspace, value))
+    ):
+        try:
+            scheme, place, path, _, _ = urlsplit(value)
+        except ValueError:
+            return "(an address that cannot be read)"
+        return urlunsplit((scheme, place.rpartition("@")[2], path, "", ""))
+    return value
+
+
+Utc = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC))]
+Body = Annotated[dict[str, Any], AfterValidator(_without_query)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Times(_Part):
+    """When it happened (UTC).
+
+    Attributes:
+        submitted: The provider accepted the job.
+        finished: The poll that saw it finished.
+        delivered: This manifest was written.
+        waited_seconds: From `submitted` to `finished`.
+        inference_seconds: How long the provider says it worked.
+    """
+
+    submitted: Utc | None
+    finished: Utc | None
+    delivered: Utc
+    waited_seconds: float | None = Field(ge=0)
+    inference_seconds: float | None = None
+
+
+class Cost(_Part):
+    """What it cost.
+
+    Attributes:
+        micros: Millionths of a US dollar, None where it is not known yet.
+        usd: The same in dollars, exactly, as text.
+        state: The ledger's word for the money when this was written, e.g. `confirmed`.
+        source: Who said so: `answer`, `quote` or `bill`.
+    """
+
+    micros: int | None
+    usd: str | None
+    state: str
+    source: str | None = None
+
+    @classmethod
+    def of(cls, micros: int | None, *, state: str, source: str | None = None) -> "Cost":
+        """A cost from its micros."""
+        return cls(micros=micros, usd=_dollars(micros), state=state, source=source)
+
+    @model_validator(mode="after")
+    def _one_amount(self) -> "Cost":
+        if self.usd != _dollars(self.micros):
+            raise ValueError("micros and usd must be the same amount")
+        return self
+
+
+class StoredObject(_Part):
+    """An object of the bucket.
+
+    Attributes:
+        key: Its key.
+        uri: `s3://bucket/key`.
+        size: Bytes.
+        sha256: Of its bytes, in hex.
+        content_type: E.g. `video/mp4`.
+    """
+
+    key: str
+    uri: str
+    size: int = Field(gt=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    content_type: str
+
+
+class Check(_Part):
+    """What one check of the clip said.
+
+    Attributes:
+        name: E.g. `as-requested`, `black`.
+        outcome: Whether it passed, and if not, what the series wants done about it.
+        detail: One sentence for a person.
+    """
+
+    name: str
+    outcome: Literal["passed", "warned", "failed"]
+    detail: str = ""
+
+
+class Disclosure(_Part):
+    """What a publisher has to say about an AI-made clip.
+
+    Attributes:
+        digital_source_type: IPTC's term for how it was made.
+        c2pa: Whether the file carries content credentials of its maker; they are kept byte for byte.
+    """
+
+    digital_source_type: str = TRAINED_ALGORITHMIC_MEDIA
+    c2pa: bool
+
+
+class Manifest(_Part):
+    """One delivered take of one clip.
+
+    Attributes:
+        manifest_version: Of this format.
+        clip: The clip's key.
+        series: The series that declares it.
+        prompt: The text as it was sent.
+        fingerprint: SHA-256 of the canonical request, as `resources.requests` makes it.
+        body: The request as it was sent; addresses in it are cut before their query.
+        provider: Who made it.
+        account: The account that paid.
+        endpoint: What was asked for.
+        endpoint_served: What the provider says it used, None where it does not say.
+        attempt: The purchase, also the name of the objects.
+        decision: The word to produce that the purchase belongs to.
+        submission: The POST that was accepted.
+        job: The provider's own id.
+        run_id: The Dagster run that delivered it, None outside of Dagster.
+        times: When.
+        cost: How much.
+        object: The video in the bucket.
+        poster: Its poster, None where none could be made.
+        video: What the file itself says.
+        differences: How it differs from what was asked for, in sentences.
+        checks: What further checks said.
+        disclosure: What a publisher has to say.
+    """
+
+    manifest_version: Literal[1] = 1
+    clip: str
+    series: str
+    prompt: str
+    fingerprint: str
+    body: Body
+    provider: str
+    account: str
+    endpoint: str
+    endpoint_served: str | None
+    attempt: str
+    decision: str
+    submission: str | None
+    job: str | None
+    run_id: str | None
+    times: Times
+    cost: Cost
+    object: StoredObject
+    poster: StoredObject | None
+    video: VideoFacts
+    differences: list[str] = Field(default_factory=list)
+    checks: list[Check] = Field(default_factory=list)
+    disclosure: Disclosure
+
+    def to_json_bytes(self) -> bytes:
+        """Canonical JSON: sorted keys, two spaces, UTF-8, so that equal manifests are equal bytes."""
+        plain = self.model_dump(mode="json")
+        return (
+            json.dumps(plain, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        ).encode()
+
+    @classmethod
+    def from_json_bytes(cls, data: bytes, *, where: str) -> "Manifest":
+        """Read a stored manifest back.
+
+        Args:
+            data: Its bytes.
+            where: Its address, for the error.
+
+        Raises:
+            ManifestError: It is damaged or of another version.
+        """
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(map(str, first["loc"])) or "the document"
+            raise ManifestError(f"{where} is not a manifest of version 1: {place}: {first['msg']}") from None
+
+
+def manifest_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a manifest."""
+    schema = Manifest.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, **schema}
+
+
+def utc(seconds: float | None) -> datetime | None:
+    """A time of the ledger (seconds since the epoch) as a manifest has it."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _dollars(micros: int | None) -> str | None:
+    return None if micros is None else f"{to_usd(micros):f}"

