@@ -1,0 +1,68 @@
+"""The ASGI application: both providers, the CDN and the admin under one address."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from resources.sandbox.admin import Admin
+from resources.sandbox.aimlapi import AimlApi
+from resources.sandbox.cdn import Cdn
+from resources.sandbox.settings import SandboxSettings
+from resources.sandbox.wavespeed import WaveSpeed
+from resources.sandbox.webhooks import Courier
+from resources.sandbox.workshop import Workshop
+
+
+def create_app(
+    settings: SandboxSettings | None = None, *, clock: Callable[[], float] = time.time
+) -> Starlette:
+    """Build a sandbox.
+
+    Both providers have the same base URL, the address of the app: WaveSpeed answers under `/api/v3`, AI/ML API under `/v1` and
+    `/v2`. What ends the app closes `app.state.workshop`: its lifespan does, and where none runs (an in-process transport), call
+    `app.state.workshop.close()`.
+
+    Args:
+        settings: How it behaves; None for the defaults.
+        clock: Seconds since the epoch; tests pass their own and move it.
+
+    Raises:
+        resources.errors.ConfigurationError: The fault script is wrong, or the state directory cannot be used.
+    """
+    workshop = Workshop(settings or SandboxSettings(), clock)
+    courier = Courier(workshop)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001 - Starlette's interface
+        yield
+        await courier.stop()
+        workshop.close()
+
+    app = Starlette(
+        routes=[
+            Route("/", _welcome),
+            *Admin(workshop).routes(),
+            *Cdn(workshop).routes(),
+            *AimlApi(workshop).routes(),
+            *WaveSpeed(workshop, courier.wake).routes(),
+        ],
+        lifespan=lifespan,
+    )
+    app.state.workshop = workshop
+    return app
+
+
+async def _welcome(request: Request) -> Response:  # noqa: ARG001 - Starlette's interface
+    return JSONResponse(
+        {
+            "service": "dailies sandbox",
+            "wavespeed": "/api/v3",
+            "aimlapi": "/v2",
+            "admin": ["/admin/books", "/admin/faults", "/admin/settings"],
+        }
+    )

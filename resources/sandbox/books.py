@@ -1,0 +1,310 @@
+"""The sandbox's own books: every job it took and every request it got, in SQLite, in memory or in a file.
+
+A job's whole course is decided when it is accepted and written down as times, so that its state at any moment is a comparison
+with the clock: nothing runs for it, and a restart forgets nothing.
+"""
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from resources.sandbox.endpoints import Frame
+from resources.sandbox.faults import Tally
+
+
+class Phase(Enum):
+    """Where a job stands; each provider has its own words for it."""
+
+    WAITING = "waiting"
+    WORKING = "working"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What a fault script has in store for a job.
+
+    Attributes:
+        error: It fails with this text.
+        code: WaveSpeed's task code of the failure.
+        empty: It completes with no output.
+        size: Its clip has this width and height instead of the right ones.
+        hidden_seconds: How long lists do not show it.
+        faults: Names of the rules that decided this.
+    """
+
+    error: str | None = None
+    code: int = 0
+    empty: bool = False
+    size: tuple[int, int] | None = None
+    hidden_seconds: float = 0
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One accepted job.
+
+    Attributes:
+        number: Counts all jobs of the sandbox from 1.
+        id: The provider's id.
+        provider: `wavespeed` or `aimlapi`.
+        endpoint: The model id that was asked for.
+        model: The model id that does the work.
+        media: Name of its file at the CDN.
+        body: The request as received.
+        params: What the job works with: checked, with defaults, unknown keys gone.
+        submission_id: The `X-Client-Request-Id` of the request, None if it had none that is valid.
+        webhook: Where WaveSpeed reports the end, None for nowhere.
+        received_at: Seconds since the epoch, as are the next two.
+        starts_at: When it gets its slot.
+        ends_at: When it ends; infinite for a job that is stuck.
+        price_micros: What it costs if it is charged.
+        fate: What goes wrong with it.
+        polls: How often its state was asked for.
+        fetches: How often its file was asked for.
+    """
+
+    number: int
+    id: str
+    provider: str
+    endpoint: str
+    model: str
+    media: str
+    body: dict[str, Any]
+    params: dict[str, Any]
+    submission_id: str | None
+    webhook: str | None
+    received_at: float
+    starts_at: float
+    ends_at: float
+    price_micros: int
+    fate: Fate = field(default_factory=Fate)
+    polls: int = 0
+    fetches: int = 0
+
+    def phase(self, now: float) -> Phase:
+        """Where the job stands at this moment."""
+        if now < self.starts_at:
+            return Phase.WAITING
+        if now < self.ends_at:
+            return Phase.WORKING
+        return Phase.FAILED if self.fate.error is not None else Phase.DONE
+
+    def listed(self, now: float) -> bool:
+        """Whether lists and logs show it yet."""
+        return now >= self.received_at + self.fate.hidden_seconds
+
+    def frame(self, planned: Frame) -> Frame:
+        """What its clip measures, given what the endpoint would make."""
+        if self.fate.size is None:
+            return planned
+        return planned.model_copy(update={"width": self.fate.size[0], "height": self.fate.size[1]})
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One request.
+
+    Attributes:
+        at: Seconds since the epoch.
+        provider: `wavespeed`, `aimlapi` or `cdn`.
+        operation: What it was about.
+        method: HTTP method.
+        path: Path without the query.
+        status: The answer's status, None if the connection was dropped.
+        job_id: The job it created or asked for.
+        endpoint: The model id it named.
+        submission_id: Its `X-Client-Request-Id` as received.
+        body: Its body, for a submit.
+        faults: Names of the rules that hit it.
+    """
+
+    at: float
+    provider: str
+    operation: str
+    method: str
+    path: str
+    status: int | None
+    job_id: str | None = None
+    endpoint: str | None = None
+    submission_id: str | None = None
+    body: str | None = None
+    faults: str = ""
+
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, provider TEXT NOT NULL, endpoint TEXT NOT NULL, model TEXT NOT NULL,
+    media TEXT NOT NULL UNIQUE, body TEXT NOT NULL, params TEXT NOT NULL, submission_id TEXT, webhook TEXT,
+    received_at REAL NOT NULL, starts_at REAL NOT NULL, ends_at REAL NOT NULL, price_micros INTEGER NOT NULL,
+    fate TEXT NOT NULL, fails INTEGER NOT NULL, polls INTEGER NOT NULL DEFAULT 0, fetches INTEGER NOT NULL DEFAULT 0,
+    deleted INTEGER NOT NULL DEFAULT 0, reported INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX IF NOT EXISTS jobs_by_end ON jobs (provider, ends_at);
+CREATE INDEX IF NOT EXISTS jobs_by_time ON jobs (provider, received_at);
+CREATE TABLE IF NOT EXISTS visits (
+    at REAL NOT NULL, provider TEXT NOT NULL, operation TEXT NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL,
+    status INTEGER, job_id TEXT, endpoint TEXT, submission_id TEXT, body TEXT, faults TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS tallies (rule TEXT PRIMARY KEY, seen INTEGER NOT NULL, fired INTEGER NOT NULL);
+"""
+_JOB_COLUMNS = ", ".join(f.name for f in fields(Job))
+_VISIT_COLUMNS = ", ".join(f.name for f in fields(Visit))
+
+
+class Books:
+    """The tables.
+
+    Args:
+        path: The database's file, None to keep it in memory.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        # built in one thread and used by the server's; never by two at once
+        self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+        self._db.row_factory = sqlite3.Row
+        # a killed process loses nothing this way, a power cut may: enough for a stand-in, and no fsync per request
+        self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;" + _SCHEMA)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def add(self, job: Job) -> None:
+        """Write a job down."""
+        row = {**asdict(job), "fails": job.fate.error is not None}
+        row |= {name: json.dumps(row[name]) for name in ("body", "params", "fate")}
+        self._insert("jobs", row)
+
+    def next_number(self) -> int:
+        """The number of the next job."""
+        return int(self._db.execute("SELECT coalesce(max(number), 0) + 1 FROM jobs").fetchone()[0])
+
+    def job(self, provider: str, job_id: str) -> Job | None:
+        """A job by its provider's id; None if there is none or it was deleted."""
+        return self._one("provider = ? AND id = ? AND NOT deleted", provider, job_id)
+
+    def job_of_media(self, media: str) -> Job | None:
+        """The job a file belongs to."""
+        return self._one("media = ? AND NOT deleted", media)
+
+    def jobs(
+        self,
+        provider: str | None = None,
+        *,
+        after: float = -math.inf,
+        before: float = math.inf,
+        deleted: bool = False,
+    ) -> list[Job]:
+        """Jobs accepted in a window of time, both ends included, newest first; `deleted` shows those as well."""
+        where = "(? IS NULL OR provider = ?) AND received_at >= ? AND received_at <= ? AND (? OR NOT deleted)"
+        return self._many(f"{where} ORDER BY number DESC", provider, provider, after, before, deleted)
+
+    def unreported(self) -> list[Job]:
+        """Jobs with a webhook that was not called yet, the next to end first."""
+        return self._many("webhook IS NOT NULL AND NOT reported ORDER BY ends_at")
+
+    def mark_reported(self, job: Job) -> None:
+        """Note that a job's webhook was called, or given up."""
+        self._db.execute("UPDATE jobs SET reported = 1 WHERE id = ?", (job.id,))
+
+    def count(self, job: Job, column: str) -> None:
+        """Add one to a job's `polls` or `fetches`."""
+        self._db.execute(f"UPDATE jobs SET {column} = {column} + 1 WHERE number = ?", (job.number,))  # noqa: S608 - own names
+
+    def delete(self, provider: str, ids: Iterable[str]) -> int:
+        """Forget jobs towards the outside; returns how many there were."""
+        return sum(
+            self._db.execute(
+                "UPDATE jobs SET deleted = 1 WHERE provider = ? AND id = ? AND NOT deleted",
+                (provider, job_id),
+            ).rowcount
+            for job_id in ids
+        )
+
+    def accepted_since(self, provider: str, moment: float) -> int:
+        """How many jobs a provider accepted after a moment."""
+        query = "SELECT count(*) FROM jobs WHERE provider = ? AND received_at > ?"
+        return int(self._db.execute(query, (provider, moment)).fetchone()[0])
+
+    def free_at(self, provider: str, slots: int | None, now: float) -> float:
+        """When the next job gets a slot: now, or when the job that many places before it ends."""
+        if slots is None:
+            return now
+        # jobs take the slot that is free first, so the last `slots` ends are the times at which slots become free
+        query = "SELECT ends_at FROM jobs WHERE provider = ? AND ends_at > ? ORDER BY ends_at DESC LIMIT 1 OFFSET ?"
+        row = self._db.execute(query, (provider, now, slots - 1)).fetchone()
+        return float(row[0]) if row else now
+
+    def ordered_micros(self, provider: str) -> int:
+        """Prices of all jobs a provider ever accepted."""
+        return self._sum("provider = ?", provider)
+
+    def completed_micros(self, provider: str, now: float) -> int:
+        """Prices of the jobs that have ended well."""
+        return self._sum("provider = ? AND ends_at <= ? AND NOT fails", provider, now)
+
+    def failed_micros(self, provider: str, moment: float) -> int:
+        """Prices of the jobs that had failed by a moment."""
+        return self._sum("provider = ? AND ends_at <= ? AND fails", provider, moment)
+
+    def note(self, visit: Visit) -> None:
+        """Write a request down."""
+        self._insert("visits", asdict(visit))
+
+    def visits(self) -> list[Visit]:
+        """Every request, in order."""
+        rows = self._db.execute(f"SELECT {_VISIT_COLUMNS} FROM visits ORDER BY rowid")  # noqa: S608 - own names
+        return [Visit(**dict(row)) for row in rows]
+
+    def visit_counts(self) -> dict[str, dict[str, int]]:
+        """How many requests there were, by provider and operation."""
+        counts: dict[str, dict[str, int]] = {}
+        for provider, operation, count in self._db.execute(
+            "SELECT provider, operation, count(*) FROM visits GROUP BY provider, operation"
+        ):
+            counts.setdefault(provider, {})[operation] = count
+        return counts
+
+    def tallies(self) -> dict[str, Tally]:
+        """The counts of all rules, by their keys."""
+        return {
+            row["rule"]: Tally(row["seen"], row["fired"]) for row in self._db.execute("SELECT * FROM tallies")
+        }
+
+    def keep_tally(self, rule: str, tally: Tally) -> None:
+        """Write a rule's counts down."""
+        self._db.execute("INSERT OR REPLACE INTO tallies VALUES (?, ?, ?)", (rule, tally.seen, tally.fired))
+
+    def forget_tallies(self) -> None:
+        """Start all counts anew."""
+        self._db.execute("DELETE FROM tallies")
+
+    def _insert(self, table: str, row: dict[str, Any]) -> None:
+        query = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"  # noqa: S608 - own names
+        self._db.execute(query, list(row.values()))
+
+    def _sum(self, where: str, *values: Any) -> int:
+        query = f"SELECT coalesce(sum(price_micros), 0) FROM jobs WHERE {where}"  # noqa: S608 - own text
+        return int(self._db.execute(query, values).fetchone()[0])
+
+    def _one(self, where: str, *values: Any) -> Job | None:
+        return next(iter(self._many(f"{where} LIMIT 1", *values)), None)
+
+    def _many(self, where: str, *values: Any) -> list[Job]:
+        rows = self._db.execute(f"SELECT {_JOB_COLUMNS} FROM jobs WHERE {where}", values)  # noqa: S608 - own text
+        return [_job(dict(row)) for row in rows]
+
+
+def _job(row: dict[str, Any]) -> Job:
+    fate = json.loads(row["fate"])
+    fate["size"] = tuple(fate["size"]) if fate["size"] else None
+    fate["faults"] = tuple(fate["faults"])
+    return Job(
+        **{**row, "body": json.loads(row["body"]), "params": json.loads(row["params"]), "fate": Fate(**fate)}
+    )

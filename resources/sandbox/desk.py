@@ -1,0 +1,220 @@
+"""The way of every request: check the key, see which faults hit it, have it answered, and write it down."""
+
+import asyncio
+import hmac
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from resources.sandbox.books import Job, Visit
+from resources.sandbox.faults import (
+    Delay,
+    ErrorAfter,
+    FaultRule,
+    Garbage,
+    LoseAnswer,
+    Operation,
+    Reject,
+    Subject,
+    Throttle,
+)
+from resources.sandbox.wire import Dropped
+from resources.sandbox.workshop import Workshop
+
+MAX_BODY = 32 * 1024 * 1024
+"""Bytes a request may have: room for a picture in base64."""
+
+E = TypeVar("E")
+
+
+@dataclass
+class Call:
+    """One request on its way.
+
+    Attributes:
+        request: As Starlette has it.
+        workshop: Where it is carried out.
+        body: The JSON object it carries, empty where it has none.
+        broken: Whether it carries something else than a JSON object.
+        model: The model id it names.
+        job: The job it is about.
+        rules: The faults that hit it.
+    """
+
+    request: Request
+    workshop: Workshop
+    body: dict[str, Any] = field(default_factory=dict)
+    broken: bool = False
+    raw: bytes = b""
+    model: str = ""
+    job: Job | None = None
+    rules: list[FaultRule] = field(default_factory=list)
+
+    @property
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self.workshop.clock()
+
+    @property
+    def base_url(self) -> str:
+        """What addresses in the answer start with, without a slash at the end."""
+        return (self.workshop.settings.public_url or str(self.request.base_url)).rstrip("/")
+
+    def effect(self, kind: type[E]) -> E | None:
+        """The first effect of a kind that hits this request."""
+        return next((rule.then for rule in self.rules if isinstance(rule.then, kind)), None)
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+
+class Front(ABC):
+    """What one provider's routes have in common.
+
+    Args:
+        workshop: Where jobs are made.
+    """
+
+    name: str
+
+    def __init__(self, workshop: Workshop) -> None:
+        self.workshop = workshop
+
+    @abstractmethod
+    def wrong_key(self, call: Call) -> Response:
+        """The answer to a missing or wrong key."""
+
+    @abstractmethod
+    def throttled(self, call: Call) -> Response:
+        """The provider's own 429."""
+
+    @abstractmethod
+    def identify(self, call: Call) -> None:
+        """Set the call's model and job as far as the request names them."""
+
+    def route(
+        self, path: str, operation: Operation, handler: Handler, *methods: str, key: bool = True
+    ) -> Route:
+        """A route whose requests go the usual way."""
+
+        async def serve(request: Request) -> Response:
+            return await self._serve(request, operation, handler, key=key)
+
+        return Route(path, serve, methods=list(methods))
+
+    async def _serve(
+        self, request: Request, operation: Operation, handler: Handler, *, key: bool
+    ) -> Response:
+        call = await self._read(request)
+        self.identify(call)
+        at = call.now
+        if key and not self._has_key(request):
+            response = self.wrong_key(call)
+        else:
+            prompt = (call.job.body if call.job else call.body).get("prompt")
+            model = call.job.endpoint if call.job else call.model
+            provider = call.job.provider if call.job else self.name
+            call.rules = self.workshop.strike(Subject(provider, operation, model, str(prompt or "")))
+            response = await self._answer(call, handler)
+        self.workshop.books.note(
+            Visit(
+                at=at,
+                provider=self.name,
+                operation=operation,
+                method=request.method,
+                path=request.url.path,
+                status=None if isinstance(response, Dropped) else response.status_code,
+                job_id=call.job.id if call.job else None,
+                endpoint=call.model or (call.job.endpoint if call.job else None),
+                submission_id=request.headers.get("x-client-request-id"),
+                body=call.raw.decode("utf-8", "replace") if operation == "submit" else None,
+                faults=", ".join(rule.name for rule in call.rules),
+            )
+        )
+        return response
+
+    async def _read(self, request: Request) -> Call:
+        call = Call(request, self.workshop)
+        # uploads are read by their own handler, piece by piece
+        if request.method != "POST":
+            return call
+        pieces = bytearray()
+        async for piece in request.stream():
+            pieces += piece
+            if len(pieces) > MAX_BODY:
+                call.broken = True
+                return call
+        call.raw = bytes(pieces)
+        try:
+            body = json.loads(call.raw or b"{}")
+        except ValueError:
+            body = None
+        call.broken = not isinstance(body, dict)
+        call.body = body if isinstance(body, dict) else {}
+        return call
+
+    def _has_key(self, request: Request) -> bool:
+        expected = f"Bearer {self.workshop.settings.key.get_secret_value()}"
+        return hmac.compare_digest(request.headers.get("authorization", "").encode(), expected.encode())
+
+    async def _answer(self, call: Call, handler: Handler) -> Response:
+        delays = [rule.then for rule in call.rules if isinstance(rule.then, Delay)]
+        await _pause(sum(delay.seconds for delay in delays if delay.before))
+        if reject := call.effect(Reject):
+            return _literal(reject.status, reject.body, reject.headers)
+        if throttle := call.effect(Throttle):
+            response = self.throttled(call) if throttle.envelope else _literal(429, "Too Many Requests")
+            if throttle.retry_after is not None:
+                response.headers["Retry-After"] = f"{throttle.retry_after:g}"
+            return response
+        response = await handler(call)
+        await _pause(sum(delay.seconds for delay in delays if not delay.before))
+        if call.effect(LoseAnswer):
+            return Dropped()
+        if error := call.effect(ErrorAfter):
+            return _literal(error.status, error.body)
+        if garbage := call.effect(Garbage):
+            return Response(garbage.text, media_type="application/json")
+        return response
+
+
+def _literal(status: int, body: Any, headers: dict[str, str] | None = None) -> Response:
+    if body is None:
+        return Response(status_code=status, headers=headers)
+    if isinstance(body, str):
+        kind = "text/html" if body.lstrip().startswith("<") else "text/plain"
+        return Response(body, status_code=status, headers=headers, media_type=kind)
+    return JSONResponse(body, status_code=status, headers=headers)
+
+
+async def _pause(seconds: float) -> None:
+    if seconds > 0:
+        await asyncio.sleep(seconds)
+
+
+def timestamp(seconds: float, digits: int = 3) -> str:
+    """A moment as the providers write it: ISO 8601, UTC, `Z`, with milliseconds or with nanoseconds."""
+    whole = datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    fraction = int((seconds % 1) * 10**digits)
+    return f"{whole}.{fraction:0{digits}d}Z"
+
+
+def moment(text: object) -> float:
+    """Seconds since the epoch from ISO 8601 or from milliseconds in text; without an offset it is UTC.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if not isinstance(text, str):
+        raise ValueError(f"not a time: {text!r}")  # noqa: TRY004 - one error for all that is no time
+    if text.isdigit():
+        return int(text) / 1000
+    parsed = datetime.fromisoformat(text)
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()

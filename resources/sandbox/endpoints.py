@@ -1,0 +1,173 @@
+"""The sandbox's own table of what is sold: which parameters are read, what they may be, what a clip costs and measures."""
+
+from decimal import Decimal
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from ruamel.yaml import YAML
+
+from resources.money import Micros, usd
+
+
+class InvalidParameter(Exception):  # noqa: N818 - it is the provider's answer, not a failure of the sandbox
+    """A request breaks the endpoint's rules.
+
+    Attributes:
+        parameter: Which one.
+        missing: Whether it is absent, as against wrong.
+    """
+
+    def __init__(self, parameter: str, message: str, *, missing: bool = False) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+        self.missing = missing
+
+
+class Parameter(BaseModel):
+    """One key of a request: `url` is text that must be an http(s) or data URL."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["string", "integer", "boolean", "array", "url"]
+    required: bool = False
+    default: Any = None
+    values: tuple[Any, ...] = ()
+    max_items: int | None = None
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise `InvalidParameter` unless the value is allowed; a boolean is no integer and "4" is not 4."""
+        if not self._fits(value):
+            raise InvalidParameter(name, f"parameter {name} must be of type {self.type}, got {value!r}")
+        if self.values and value not in self.values:
+            allowed = ", ".join(str(v) for v in self.values)
+            raise InvalidParameter(name, f"parameter {name} must be one of {allowed}, got {value!r}")
+        if self.max_items is not None and len(value) > self.max_items:
+            raise InvalidParameter(
+                name, f"parameter {name} takes at most {self.max_items} items, got {len(value)}"
+            )
+
+    def _fits(self, value: Any) -> bool:
+        match self.type:
+            case "string":
+                return isinstance(value, str) and bool(value.strip())
+            case "url":
+                return isinstance(value, str) and value.startswith(("http://", "https://", "data:"))
+            case "integer":
+                return isinstance(value, int) and not isinstance(value, bool)
+            case "boolean":
+                return isinstance(value, bool)
+            case "array":
+                return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+    def as_json_schema(self) -> dict[str, Any]:
+        """The parameter as JSON Schema, which is how WaveSpeed's `/models` shows it."""
+        schema: dict[str, Any] = {"type": "string" if self.type == "url" else self.type}
+        if self.type == "array":
+            schema["items"] = {"type": "string"}
+        if self.values:
+            schema["enum"] = list(self.values)
+        if self.default is not None:
+            schema["default"] = self.default
+        return schema
+
+
+class Price(BaseModel):
+    """What a clip costs in US dollars: `flat`, or `per_second`, one rate or one for each value of the parameter `by`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flat: Decimal | None = None
+    by: str | None = None
+    per_second: Decimal | dict[str, Decimal] | None = None
+
+
+class Frame(BaseModel):
+    """What a finished clip measures: pixels, frames per second, seconds, and whether it sounds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    width: int
+    height: int
+    fps: int
+    seconds: int
+    audio: bool = True
+
+
+class Endpoint(BaseModel):
+    """One thing that can be bought from one provider."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: str
+    base_price: Decimal
+    price: Price
+    parameters: dict[str, Parameter]
+    output: Literal["video", "character"] = "video"
+    fps: int = 24
+    seconds: int = 4
+    frames: Literal["size"] | dict[str, dict[str, str]] = Field(default_factory=dict)
+    guess: str = ""
+
+    def read(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The parameters a job works with: checked, unknown keys dropped without a word, defaults filled in.
+
+        Raises:
+            InvalidParameter: A parameter is missing or not allowed.
+        """
+        params: dict[str, Any] = {}
+        for name, rule in self.parameters.items():
+            value = body.get(name)
+            if value is None:
+                if rule.required:
+                    raise InvalidParameter(name, f"parameter {name} is required", missing=True)
+                value = rule.default
+            else:
+                rule.check(name, value)
+            if value is not None:
+                params[name] = value
+        return params
+
+    def cost(self, params: dict[str, Any]) -> Micros:
+        """What a job with these parameters is charged; the length that counts is the one asked for."""
+        if self.price.flat is not None:
+            return usd(self.price.flat)
+        rate = self.price.per_second
+        if isinstance(rate, dict):
+            rate = rate[str(params[str(self.price.by)])]
+        return usd((rate or Decimal(0)) * int(params.get("duration", self.seconds)))
+
+    def estimate(self, inputs: dict[str, Any]) -> Micros:
+        """What the price endpoint answers: the base price as soon as anything that decides the price is not given."""
+        deciding = {name for name in ("duration", self.price.by) if name in self.parameters}
+        if not deciding <= inputs.keys():
+            return usd(self.base_price)
+        try:
+            return self.cost(inputs)
+        except (KeyError, TypeError, ValueError):
+            return usd(self.base_price)
+
+    def frame(self, params: dict[str, Any]) -> Frame:
+        """What the finished clip will measure."""
+        if self.frames == "size":
+            width, height = str(params["size"]).split("*")
+        else:
+            shapes = self.frames.get(str(params.get("resolution")), next(iter(self.frames.values())))
+            shape = shapes.get(str(params.get("aspect_ratio")), next(iter(shapes.values())))
+            width, height = shape.split("x")
+        return Frame(
+            width=int(width),
+            height=int(height),
+            fps=self.fps,
+            seconds=int(params.get("duration", self.seconds)),
+            audio=bool(params.get("generate_audio", True)),
+        )
+
+
+@cache
+def load_endpoints() -> dict[str, dict[str, Endpoint]]:
+    """Every endpoint, by provider and model id."""
+    text = files("resources.sandbox").joinpath("endpoints.yaml").read_text(encoding="utf-8")
+    table = YAML(typ="safe", pure=True).load(text)
+    return TypeAdapter(dict[str, dict[str, Endpoint]]).validate_python(table)

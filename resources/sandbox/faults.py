@@ -1,0 +1,328 @@
+"""The fault script: rules that say when something goes wrong, and what.
+
+A rule's `when` picks requests; its `then` says what happens to the answer, or to the job the request creates. In YAML:
+
+    faults:
+      - name: one bad gateway after the job was taken
+        when: {provider: wavespeed, operation: submit, prompt_contains: storm, times: 1}
+        then: {do: error_after, status: 502}
+"""
+
+import hashlib
+import random
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from resources.errors import ConfigurationError
+
+Operation = Literal[
+    "submit", "poll", "list", "cdn", "balance", "price", "billing", "models", "delete", "upload", "secret"
+]
+"""What a request is about: both providers' calls under one set of names (AI/ML API's log is `list`, its billing `balance`)."""
+
+
+class _Effect(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Fail(_Effect):
+    """The job ends as failed after its usual time, with this text; WaveSpeed adds the code."""
+
+    do: Literal["fail"]
+    error: str = "Task failed: upstream worker restarted, please try again"
+    code: int = 1405
+
+
+class Stuck(_Effect):
+    """The job never ends, and keeps its slot."""
+
+    do: Literal["stuck"]
+
+
+class EmptyOutputs(_Effect):
+    """The job ends as completed, and charged, with nothing to fetch."""
+
+    do: Literal["empty_outputs"]
+
+
+class WrongSize(_Effect):
+    """The clip measures something else than was asked for; even numbers of pixels."""
+
+    do: Literal["wrong_size"]
+    width: int = Field(ge=16, le=4096, multiple_of=2)
+    height: int = Field(ge=16, le=4096, multiple_of=2)
+
+
+class Substitute(_Effect):
+    """Another model does the work, and the answers name it."""
+
+    do: Literal["substitute"]
+    model: str
+
+
+class Take(_Effect):
+    """The job works this many seconds instead of its usual time."""
+
+    do: Literal["take"]
+    seconds: float = Field(ge=0)
+
+
+class Unlisted(_Effect):
+    """The job appears in lists and logs only this many seconds after it was accepted."""
+
+    do: Literal["unlisted"]
+    seconds: float = Field(ge=0)
+
+
+class ErrorAfter(_Effect):
+    """The request is carried out, and the answer is this error all the same."""
+
+    do: Literal["error_after"]
+    status: int = Field(default=502, ge=400, le=599)
+    body: Any = "<html><body><h1>502 Bad Gateway</h1></body></html>"
+
+
+class LoseAnswer(_Effect):
+    """The request is carried out, and the connection is dropped without a byte of answer."""
+
+    do: Literal["lose_answer"]
+
+
+class Garbage(_Effect):
+    """The request is carried out, and the body of the 200 is this text."""
+
+    do: Literal["garbage"]
+    text: str = '{"code":200,"message":"succ'
+
+
+class Reject(_Effect):
+    """Nothing is carried out; this status and body, JSON or text, are the answer."""
+
+    do: Literal["reject"]
+    status: int = Field(ge=300, le=599)
+    body: Any = None
+    headers: dict[str, str] = Field(default_factory=dict)
+
+
+class Throttle(_Effect):
+    """429, nothing is carried out: the provider's own error body, or a gateway's page without its envelope."""
+
+    do: Literal["throttle"]
+    envelope: bool = True
+    retry_after: float | None = Field(default=None, ge=0)
+
+
+class Delay(_Effect):
+    """Everything takes longer: the request is carried out and then answered late, or `before`, carried out late as well."""
+
+    do: Literal["delay"]
+    seconds: float = Field(ge=0)
+    before: bool = False
+
+
+class StatusWord(_Effect):
+    """A poll shows this word for the job's status, and its outputs only with `keep_outputs`."""
+
+    do: Literal["status"]
+    word: str
+    keep_outputs: bool = False
+
+
+class Backward(_Effect):
+    """A poll shows the job as not begun, whatever it showed before."""
+
+    do: Literal["backward"]
+
+
+class Html(_Effect):
+    """The CDN answers 200 with a web page instead of the clip."""
+
+    do: Literal["html"]
+    text: str = (
+        "<!doctype html><title>Just a moment...</title><p>Checking your browser before you continue.</p>"
+    )
+
+
+class Truncate(_Effect):
+    """The CDN sends this share of the clip and drops the connection."""
+
+    do: Literal["truncate"]
+    share: float = Field(default=0.5, ge=0, lt=1)
+
+
+JobEffect = Fail | Stuck | EmptyOutputs | WrongSize | Substitute | Take | Unlisted
+Effect = (
+    JobEffect
+    | ErrorAfter
+    | LoseAnswer
+    | Garbage
+    | Reject
+    | Throttle
+    | Delay
+    | StatusWord
+    | Backward
+    | Html
+    | Truncate
+)
+
+_ONLY_AT: dict[type[_Effect], Operation] = {
+    **dict.fromkeys((Fail, Stuck, EmptyOutputs, WrongSize, Substitute, Take, Unlisted), "submit"),
+    **dict.fromkeys((StatusWord, Backward), "poll"),
+    **dict.fromkeys((Html, Truncate), "cdn"),
+}
+
+
+class When(BaseModel):
+    """Which requests a rule is about: all that is given must hold.
+
+    Attributes:
+        provider: `wavespeed` or `aimlapi`, None for both.
+        endpoint: The model id asked for.
+        operation: What the request does; None means where the effect belongs, `submit` for most.
+        prompt_contains: A piece of the job's prompt, upper and lower case alike.
+        prompt_matches: A regular expression to be found in the job's prompt.
+        number: Only the nth request of those the rule is about, counted from 1.
+        probability: How likely each of them is hit, drawn with `seed`.
+        seed: Makes the draws repeatable.
+        times: How often the rule fires at most.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    provider: Literal["wavespeed", "aimlapi"] | None = None
+    endpoint: str | None = None
+    operation: Operation | None = None
+    prompt_contains: str | None = None
+    prompt_matches: re.Pattern[str] | None = None
+    number: int | None = Field(default=None, ge=1)
+    probability: float = Field(default=1, ge=0, le=1)
+    seed: int = 0
+    times: int | None = Field(default=None, ge=1)
+
+
+class FaultRule(BaseModel):
+    """One thing that goes wrong."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    when: When = Field(default_factory=When)
+    then: Annotated[Effect, Field(discriminator="do")]
+
+    @model_validator(mode="after")
+    def _belongs(self) -> Self:
+        place = _ONLY_AT.get(type(self.then))
+        if place and self.when.operation not in {None, place}:
+            raise ValueError(
+                f"{self.then.do!r} can only happen at operation {place!r}, not {self.when.operation!r}"
+            )
+        return self
+
+    @property
+    def operation(self) -> Operation:
+        """Where the rule applies."""
+        return self.when.operation or _ONLY_AT.get(type(self.then), "submit")
+
+    @property
+    def key(self) -> str:
+        """What its counts are kept under; two rules that say the same share them."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+
+class FaultScript(BaseModel):
+    """All rules. Every rule that fits a request applies to it, in this order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    faults: list[FaultRule] = Field(default_factory=list)
+
+
+def load_faults(path: Path) -> FaultScript:
+    """Read a fault script.
+
+    Raises:
+        ConfigurationError: The file is missing, no YAML, or says something a rule cannot mean.
+    """
+    try:
+        return FaultScript.model_validate(
+            YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) or {}
+        )
+    except (OSError, YAMLError) as error:
+        raise ConfigurationError(f"the fault script {path} cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"the fault script {path} is wrong at {where}: {first['msg']}") from error
+
+
+@dataclass
+class Tally:
+    """How often a rule's requests came, and how often it fired."""
+
+    seen: int = 0
+    fired: int = 0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What of a request the rules look at; endpoint and prompt are empty where it is about no job."""
+
+    provider: str
+    operation: Operation
+    endpoint: str = ""
+    prompt: str = ""
+
+
+@dataclass
+class Faults:
+    """The rules in force, and their counts.
+
+    Attributes:
+        rules: In the order they apply.
+        tallies: By `FaultRule.key`.
+    """
+
+    rules: list[FaultRule] = field(default_factory=list)
+    tallies: dict[str, Tally] = field(default_factory=dict)
+
+    def strike(self, subject: Subject) -> list[FaultRule]:
+        """Count a request and return the rules that hit it."""
+        hit = []
+        for rule in self.rules:
+            if not _fits(rule, subject):
+                continue
+            tally = self.tallies.setdefault(rule.key, Tally())
+            tally.seen += 1
+            if _due(rule.when, tally):
+                tally.fired += 1
+                hit.append(rule)
+        return hit
+
+    def tally(self, rule: FaultRule) -> Tally:
+        """The counts of a rule."""
+        return self.tallies.get(rule.key, Tally())
+
+
+def _fits(rule: FaultRule, subject: Subject) -> bool:
+    when = rule.when
+    return (
+        rule.operation == subject.operation
+        and when.provider in {None, subject.provider}
+        and when.endpoint in {None, subject.endpoint}
+        and (when.prompt_contains is None or when.prompt_contains.casefold() in subject.prompt.casefold())
+        and (when.prompt_matches is None or when.prompt_matches.search(subject.prompt) is not None)
+    )
+
+
+def _due(when: When, tally: Tally) -> bool:
+    if when.number is not None and tally.seen != when.number:
+        return False
+    if when.times is not None and tally.fired >= when.times:
+        return False
+    return when.probability >= 1 or random.Random(f"{when.seed}:{tally.seen}").random() < when.probability

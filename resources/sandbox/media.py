@@ -1,0 +1,224 @@
+"""Real MP4s for almost nothing: one second is encoded per size and colour, and repeated to the length that was asked for.
+
+A clip is a template on disk, shared by all jobs of the same size, length and colour, in which 64 bytes of the comment tag are
+the job's own. So every job's bytes differ, are the same at every fetch, and cost no encoding.
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resources.sandbox.endpoints import Frame
+
+if TYPE_CHECKING:
+    import av
+
+PALETTES = (
+    ("0x0b1d3a", "0xf0b429", "0xd64545", "0x2cb1bc"),
+    ("0x12372a", "0xfbfada", "0x436850", "0xd98324"),
+    ("0x2d1b4e", "0xff6f91", "0xffc75f", "0x845ec2"),
+    ("0x3d0e1e", "0xf7b267", "0xf25c54", "0x5b8e7d"),
+    ("0x0f2027", "0x9bd1e5", "0x2c7da0", "0xe9f5db"),
+    ("0x1b1b1e", "0xeaf27c", "0x49b6ff", "0xd8c4b6"),
+)
+"""Four colours for a moving gradient; a job's id picks the row, so that clips can be told apart by eye."""
+
+_MARK = b"sandbox-clip-of-job-" + b"0" * 44
+_AUDIO_RATE = 48_000
+_AUDIO_FRAME = 1024
+_AUDIO_LOOP = 47
+"""AAC frames in the repeated piece of sound: just over a second."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One job's file.
+
+    Attributes:
+        path: The shared template.
+        size: Bytes.
+        etag: Strong, quoted.
+        mark: Where the job's own 64 bytes go.
+        stamp: Those bytes.
+    """
+
+    path: Path
+    size: int
+    etag: str
+    mark: int
+    stamp: bytes
+
+    def read(self, start: int, length: int) -> bytes:
+        """A piece of the file as this job has it."""
+        with self.path.open("rb") as file:
+            file.seek(start)
+            piece = bytearray(file.read(length))
+        for position in range(max(start, self.mark), min(start + len(piece), self.mark + len(self.stamp))):
+            piece[position - start] = self.stamp[position - self.mark]
+        return bytes(piece)
+
+
+class ClipStore:
+    """Makes clips when they are first asked for, and keeps their templates in a directory.
+
+    Args:
+        directory: Where templates are kept; made if missing.
+        pad_to: Bytes every clip has at least, None for no padding.
+    """
+
+    def __init__(self, directory: Path, pad_to: int | None = None) -> None:
+        self._directory = directory
+        self._pad_to = pad_to
+        self._marks: dict[Path, int] = {}
+        self._making = threading.Lock()
+
+    def clip(self, job_id: str, frame: Frame) -> Clip:
+        """The clip of a job; blocks for some milliseconds, for a few hundred when the size is new."""
+        digest = hashlib.sha256(job_id.encode()).hexdigest()
+        palette = int(digest[:8], 16) % len(PALETTES)
+        sound = "sound" if frame.audio else "mute"
+        name = f"{frame.width}x{frame.height}-{frame.fps}fps-{frame.seconds}s-{palette}-{sound}-{self._pad_to or 0}.mp4"
+        path = self._directory / name
+        with self._making:
+            if path not in self._marks:
+                if not path.exists():
+                    self._make(path, frame, palette)
+                self._marks[path] = path.read_bytes().index(_MARK)
+        return Clip(path, path.stat().st_size, f'"{digest[:32]}"', self._marks[path], digest.encode())
+
+    def _make(self, path: Path, frame: Frame, palette: int) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial.mp4")
+        picture = _picture_second(frame.width, frame.height, frame.fps, palette)
+        _repeat(partial, frame, picture, _sound_second(palette) if frame.audio else None)
+        missing = (self._pad_to or 0) - partial.stat().st_size
+        if missing > 0:
+            with partial.open("ab") as file:
+                file.write(max(missing, 8).to_bytes(4, "big") + b"free" + bytes(max(missing, 8) - 8))
+        partial.replace(path)
+
+
+@lru_cache(maxsize=16)
+def _picture_second(width: int, height: int, fps: int, palette: int) -> bytes:
+    """An MP4 of one second of moving gradient that starts with its only key frame and ends where it begins."""
+    import av
+    from av.filter import Graph
+
+    graph = Graph()
+    colours = ":".join(f"c{n}={colour}" for n, colour in enumerate(PALETTES[palette]))
+    # a quarter of the size is scaled up: a gradient loses nothing by it and costs a fifth
+    small = f"s={max(width // 8 * 2, 16)}x{max(height // 8 * 2, 16)}:r={fps}:n=4:{colours}:speed=0.06:seed={palette + 1}"
+    nodes = [
+        graph.add("gradients", small),
+        graph.add("scale", f"{width}:{height}"),
+        graph.add("format", "yuv420p"),
+        graph.add("buffersink"),
+    ]
+    for left, right in pairwise(nodes):
+        left.link_to(right)
+    graph.configure()
+    forth = [graph.pull() for _ in range(fps // 2 + 1)]
+    # there and back again, without showing a frame twice in a row: no jump where the piece is repeated
+    order = [*range(fps // 2 + 1), *range(fps - fps // 2 - 1, 0, -1)]
+
+    out = BytesIO()
+    with av.open(out, "w", format="mp4") as container:
+        stream: Any = container.add_stream("libx264", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = {
+            "preset": "ultrafast",
+            "crf": "18",
+            "g": str(fps),
+            "keyint_min": str(fps),
+            "bf": "0",
+            "threads": "1",
+        }
+        for number, index in enumerate(order):
+            picture: Any = forth[index]
+            picture.pts, picture.time_base, picture.pict_type = number, Fraction(1, fps), 0
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return out.getvalue()
+
+
+@lru_cache(maxsize=len(PALETTES))
+def _sound_second(palette: int) -> bytes:
+    """An MP4 of a tone, long enough to take one seamless piece out of its middle."""
+    import av
+    from av.filter import Graph
+
+    # a whole number of waves in the repeated piece, so that its end meets its beginning
+    waves = (262, 294, 330, 392, 440, 523)[palette]
+    pitch = waves * _AUDIO_RATE / (_AUDIO_LOOP * _AUDIO_FRAME)
+    graph = Graph()
+    nodes = [
+        graph.add("sine", f"f={pitch}:r={_AUDIO_RATE}:samples_per_frame={_AUDIO_FRAME}"),
+        graph.add("volume", "2.0"),
+        graph.add("aformat", f"sample_fmts=fltp:sample_rates={_AUDIO_RATE}:channel_layouts=stereo"),
+        graph.add("abuffersink"),
+    ]
+    for left, right in pairwise(nodes):
+        left.link_to(right)
+    graph.configure()
+    out = BytesIO()
+    with av.open(out, "w", format="mp4") as container:
+        stream: Any = container.add_stream("aac", rate=_AUDIO_RATE, layout="stereo")
+        stream.bit_rate = 96_000
+        for number in range(2 * _AUDIO_LOOP + 2):
+            sound: Any = graph.pull()
+            sound.pts, sound.time_base = number * _AUDIO_FRAME, Fraction(1, _AUDIO_RATE)
+            container.mux(stream.encode(sound))
+        container.mux(stream.encode(None))
+    return out.getvalue()
+
+
+def _repeat(path: Path, frame: Frame, picture: bytes, sound: bytes | None) -> None:
+    """Write a clip of the full length by copying the encoded second, without encoding anything."""
+    import av
+
+    with av.open(os.fspath(path), "w", format="mp4", options={"movflags": "faststart"}) as out:
+        out.metadata["comment"] = _MARK.decode()
+        video_data, video = _take(out, picture, "video")
+        tracks = [_packets(video_data, video, Fraction(1, frame.fps), 1, frame.fps * frame.seconds)]
+        if sound is not None:
+            audio_data, audio = _take(out, sound, "audio")
+            frames = round(frame.seconds * _AUDIO_RATE / _AUDIO_FRAME)
+            steady = audio_data[_AUDIO_LOOP // 2 : _AUDIO_LOOP // 2 + _AUDIO_LOOP]
+            tracks.append(_packets(steady, audio, Fraction(1, _AUDIO_RATE), _AUDIO_FRAME, frames))
+        # the muxer takes packets in the order of their times
+        for packet in sorted((p for track in tracks for p in track), key=_seconds):
+            out.mux(packet)
+
+
+def _take(out: "av.container.OutputContainer", source: bytes, kind: str) -> tuple[list[bytes], Any]:
+    import av
+
+    with av.open(BytesIO(source), "r") as container:
+        stream = next(s for s in container.streams if s.type == kind)
+        packets = [bytes(p) for p in container.demux(stream) if p.size]
+        return packets, out.add_stream_from_template(stream)
+
+
+def _packets(data: list[bytes], stream: Any, base: Fraction, step: int, count: int) -> Iterator[Any]:
+    import av
+
+    for number in range(count):
+        packet = av.Packet(data[number % len(data)])
+        packet.stream, packet.time_base = stream, base
+        packet.pts = packet.dts = number * step
+        packet.duration = step
+        packet.is_keyframe = stream.type == "audio" or number % len(data) == 0
+        yield packet
+
+
+def _seconds(packet: Any) -> Fraction:
+    time: Fraction = packet.pts * packet.time_base
+    return time

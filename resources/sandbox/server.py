@@ -1,0 +1,123 @@
+"""Serving a sandbox on 127.0.0.1 with uvicorn, in this thread or in one of its own."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+
+from resources.errors import ConfigurationError, UnavailableError
+from resources.sandbox.app import create_app
+from resources.sandbox.settings import SandboxSettings
+from resources.sandbox.wire import TRANSPORT
+
+if TYPE_CHECKING:
+    import uvicorn
+
+HOST = "127.0.0.1"
+_START_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class RunningSandbox:
+    """A sandbox that answers.
+
+    Attributes:
+        url: Its address without a slash at the end; the base URL of both providers.
+        app: The application, with `app.state.workshop`.
+    """
+
+    url: str
+    app: Starlette
+
+
+@contextmanager
+def running_sandbox(
+    settings: SandboxSettings | None = None, *, port: int = 0, clock: Callable[[], float] | None = None
+) -> Iterator[RunningSandbox]:
+    """Serve a sandbox from a thread for as long as the block runs.
+
+    Args:
+        settings: How it behaves.
+        port: 0 for any free one.
+        clock: See `create_app`.
+
+    Raises:
+        ConfigurationError: The settings are wrong or the port is in use.
+        UnavailableError: The server did not start.
+    """
+    listener = bind(port)
+    app = create_app(settings, clock=clock) if clock else create_app(settings)
+    started = threading.Event()
+    server = build_server(app, started.set)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="sandbox", daemon=True)
+    thread.start()
+    try:
+        if not started.wait(_START_SECONDS):
+            raise UnavailableError(f"the sandbox did not start within {_START_SECONDS} s")
+        yield RunningSandbox(address(listener), app)
+    finally:
+        server.should_exit = True
+        thread.join(_START_SECONDS)
+        listener.close()
+
+
+def bind(port: int) -> socket.socket:
+    """A listening socket on 127.0.0.1.
+
+    Raises:
+        ConfigurationError: The port cannot be had.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+        listener.listen(512)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise ConfigurationError(
+            f"the sandbox cannot listen on {HOST}:{port} ({error}); choose another port, or 0 for any free one"
+        ) from error
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    """The URL of a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{host}:{port}"
+
+
+def build_server(app: Starlette, on_start: Callable[[], None]) -> "uvicorn.Server":
+    """A uvicorn server that calls `on_start` once it answers, and lets the app close its own connections."""
+    import uvicorn
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+    class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+        """Puts the connection into the scope of its requests: ASGI has no word for hanging up."""
+
+        app: Any
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            inner = self.app
+
+            async def outer(scope: Any, receive: Any, send: Any) -> None:
+                scope.setdefault("extensions", {})[TRANSPORT] = transport
+                await inner(scope, receive, send)
+
+            self.app = outer
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                on_start()
+
+    config = uvicorn.Config(
+        app, http=Protocol, access_log=False, log_level="warning", lifespan="on", timeout_graceful_shutdown=2
+    )
+    return Server(config)

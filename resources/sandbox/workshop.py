@@ -1,0 +1,184 @@
+"""Where jobs are accepted, timed and charged: what both providers' fronts share."""
+
+import secrets
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from resources.errors import ConfigurationError
+from resources.money import usd
+from resources.sandbox.books import Books, Fate, Job
+from resources.sandbox.endpoints import Endpoint, load_endpoints
+from resources.sandbox.faults import (
+    EmptyOutputs,
+    Fail,
+    FaultRule,
+    Faults,
+    Stuck,
+    Subject,
+    Substitute,
+    Take,
+    Unlisted,
+    WrongSize,
+    load_faults,
+)
+from resources.sandbox.media import Clip, ClipStore
+from resources.sandbox.settings import Pace, SandboxSettings
+
+
+class Workshop:
+    """One sandbox: its books, clips, faults and pace.
+
+    Args:
+        settings: How it behaves.
+        clock: Seconds since the epoch; tests pass their own.
+
+    Attributes:
+        settings: As given.
+        clock: As given.
+        pace: What can be changed while it runs.
+        faults: The rules in force.
+        books: Jobs and requests.
+        directory: Where clips and uploads are kept.
+
+    Raises:
+        ConfigurationError: The fault script is wrong, or the state directory cannot be used.
+    """
+
+    def __init__(self, settings: SandboxSettings, clock: Callable[[], float]) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.pace: Pace = settings.pace
+        script = load_faults(settings.faults_path) if settings.faults_path else None
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        if settings.state_path is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="dailies-sandbox-")
+            self.directory = Path(self._temporary.name)
+            self.books = Books()
+        else:
+            self.directory = settings.state_path
+            try:
+                self.directory.mkdir(parents=True, exist_ok=True)
+                self.books = Books(self.directory / "sandbox.sqlite")
+            except Exception as error:
+                raise ConfigurationError(
+                    f"the state directory {self.directory} cannot be used: {error}"
+                ) from error
+        self._clips = ClipStore(self.directory / "clips", settings.clip_bytes)
+        self.faults = Faults(list(script.faults) if script else [], self.books.tallies())
+
+    def close(self) -> None:
+        """Close the books and remove what was temporary."""
+        self.books.close()
+        if self._temporary:
+            self._temporary.cleanup()
+
+    def strike(self, subject: Subject) -> list[FaultRule]:
+        """The rules that hit a request; their counts survive a restart."""
+        hit = self.faults.strike(subject)
+        for rule in self.faults.rules:
+            if rule.operation == subject.operation:
+                self.books.keep_tally(rule.key, self.faults.tally(rule))
+        return hit
+
+    def endpoint(self, provider: str, model: str) -> Endpoint | None:
+        """What a provider sells under a model id."""
+        return load_endpoints()[provider].get(model)
+
+    def accept(
+        self,
+        *,
+        provider: str,
+        model: str,
+        job_id: str,
+        body: dict[str, Any],
+        params: dict[str, Any],
+        price_micros: int,
+        rules: Iterable[FaultRule],
+        submission_id: str | None = None,
+        webhook: str | None = None,
+    ) -> Job:
+        """Take a job on: decide its times and its fate, and write it down."""
+        now = self.clock()
+        number = self.books.next_number()
+        starts_at = self.books.free_at(provider, self.pace.slots, now)
+        seconds = self.pace.job_seconds * (
+            1 + self.pace.spread * Random(f"{self.settings.seed}:{number}").uniform(-1, 1)
+        )
+        served = model
+        fate: dict[str, Any] = {"faults": ()}
+        for rule in rules:
+            match rule.then:
+                case Fail(error=error, code=code):
+                    fate |= {"error": error, "code": code}
+                case EmptyOutputs():
+                    fate["empty"] = True
+                case WrongSize(width=width, height=height):
+                    fate["size"] = (width, height)
+                case Unlisted(seconds=hidden):
+                    fate["hidden_seconds"] = hidden
+                case Substitute(model=other):
+                    served = other
+                case Take(seconds=taken):
+                    seconds = taken
+                case Stuck():
+                    seconds = float("inf")
+            fate["faults"] += (rule.name,)
+        job = Job(
+            number=number,
+            id=job_id,
+            provider=provider,
+            endpoint=model,
+            model=served,
+            media=secrets.token_hex(16),
+            body=body,
+            params=params,
+            submission_id=submission_id,
+            webhook=webhook,
+            received_at=now,
+            starts_at=starts_at,
+            ends_at=starts_at + seconds,
+            price_micros=price_micros,
+            fate=Fate(**fate),
+        )
+        self.books.add(job)
+        return job
+
+    def clip(self, job: Job) -> Clip:
+        """The finished file of a job; blocks while it is made."""
+        endpoint = load_endpoints()[job.provider][job.endpoint]
+        return self._clips.clip(job.id, job.frame(endpoint.frame(job.params)))
+
+    def balance_micros(self, provider: str) -> int:
+        """What an account holds: WaveSpeed deducts at once and refunds failures, AI/ML API charges what has completed."""
+        start = usd(self.pace.balance_usd)
+        now = self.clock()
+        if provider == "wavespeed":
+            refunded = self.books.failed_micros(provider, now - self.pace.refund_seconds)
+            return start - self.books.ordered_micros(provider) + refunded
+        return start - self.books.completed_micros(provider, now)
+
+    def available_micros(self, provider: str) -> int:
+        """What an account can still order for; AI/ML API holds the price of what is running."""
+        if provider == "wavespeed":
+            return self.balance_micros(provider)
+        held = self.books.ordered_micros(provider) - self.books.failed_micros(provider, self.clock())
+        return usd(self.pace.balance_usd) - held
+
+    def charged_micros(self, job: Job) -> int:
+        """What a job has cost so far; a refund is not subtracted."""
+        if job.provider == "wavespeed":
+            return job.price_micros
+        return job.price_micros if job.ends_at <= self.clock() and job.fate.error is None else 0
+
+    def refunded_micros(self, job: Job) -> int:
+        """What of it was given back."""
+        failed = job.provider == "wavespeed" and job.fate.error is not None
+        return job.price_micros if failed and job.ends_at + self.pace.refund_seconds <= self.clock() else 0
+
+    def too_many(self, provider: str) -> bool:
+        """Whether the last minute's jobs leave no room for another."""
+        limit = self.pace.submits_per_minute
+        return limit is not None and self.books.accepted_since(provider, self.clock() - 60) >= limit
