@@ -50,16 +50,16 @@ class Parameter(Declared):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Parameter":
-        for name in ("default", "prefer"):
-            value = getattr(self, name)
-            if value is not None and (problem := self.problem(value)) is not None:
-                raise refused(f"its `{name}` does not obey its own rules: {problem}", found=False)
         kind = _TYPES[self.type]
         for value in self.allowed or ():
             if type(value) is not kind:
                 raise refused(
                     f"`allowed` holds {show(value)}, which is not {_ALLOWED_TYPE[self.type]}", found=False
                 )
+        for name in ("default", "prefer"):
+            value = getattr(self, name)
+            if value is not None and (problem := self.problem(value)) is not None:
+                raise refused(f"its `{name}` does not obey its own rules: {problem}", found=False)
         return self
 
     @property

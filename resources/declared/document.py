@@ -116,7 +116,8 @@ def parse_document(text: str, file: Path) -> Document:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be understood"
-        line = mark.line + 1 if mark is not None else None
+        # at the end of the file the parser points one line too far
+        line = min(mark.line + 1, max(1, len(text.splitlines()))) if mark is not None else None
         raise ProblemsError([Problem("", f"is not valid YAML: {reason}", file=file, line=line)]) from None
     finally:
         loader.dispose()

@@ -31,11 +31,11 @@ def cron_mistake(cron: str) -> str | None:
             numbers = _numbers(part, name, low, high)
             if numbers is None:
                 names = f" or {_NAMES[name][0]} to {_NAMES[name][-1]}" if name in _NAMES else ""
-                return f"{show(part)} is not a {name}: allowed are {low} to {high}{names}, ranges, steps, lists and *"
+                return f"{show(part)} is not a valid {name}: allowed are {low} to {high}{names}, ranges, steps, lists and *"
             chosen |= numbers
         values.append(chosen)
-    # with a day of week given, cron means either day
-    if texts[4] == "*" and not any(day <= _LONGEST[month - 1] for day in values[2] for month in values[3]):
+    # with a day of week given, cron means either day, but Dagster refuses such a date all the same
+    if not any(day <= _LONGEST[month - 1] for day in values[2] for month in values[3]):
         return "names a day that never comes"
     return None
 

@@ -1,0 +1,126 @@
+"""Mistakes in entries of the catalogue, and the search for an endpoint."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from resources.catalogue import Catalogue
+from resources.catalogue.endpoint import Lifecycle
+from resources.declared.problems import ProblemsError
+
+ENTRY = """\
+provider: wavespeed
+id: maker/model
+title: A model
+kind: text-to-video
+parameters:
+  prompt: {type: string, required: true}
+  duration: {type: integer, default: 4, allowed: [4, 8]}
+pricing: {basis: listed, source: page, usd: "0.10"}
+output: {seconds: duration}
+lifecycle: {status: live}
+source: page
+checked: 2026-11-20
+"""
+
+
+def load(folder: Path, **files: str) -> Catalogue:
+    for name, text in files.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return Catalogue.load(folder)
+
+
+def test_a_new_model_is_an_entry_and_no_code(tmp_path):
+    catalogue = load(tmp_path, model=ENTRY)
+    assert catalogue.problems == []
+    assert len(catalogue) == 1
+    endpoint = catalogue.get("maker/model")
+    assert endpoint.price(endpoint.resolve("x", {"duration": 8})) == 800_000
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "line", "says"),
+    [
+        (
+            "title: A model",
+            "title: x\nusual_second: 5",
+            4,
+            "usual_second: is not known here; did you mean 'usual_seconds'?",
+        ),
+        ("default: 4", "default: 5", 7, "does not obey its own rules: found 5, allowed: 4, 8"),
+        ("allowed: [4, 8]", 'allowed: ["4", 8]', 7, "`allowed` holds '4', which is not a whole number"),
+        ("type: integer", "type: int", 7, "found 'int', allowed: 'string', 'integer', 'boolean', 'array'"),
+        ('usd: "0.10"', "usd: 0.10", 8, "allowed: US dollars as text in quotes"),
+        ('usd: "0.10"', 'usd: "0.0000001"', 8, "at most six decimals"),
+        ('usd: "0.10"', 'usd: "-1"', 8, "allowed: US dollars"),
+        (', usd: "0.10"', "", 8, "give either `usd` or `rates`"),
+        ("{seconds: duration}", "{seconds: length}", 1, "`output` reads the parameter 'length'"),
+        ("checked: 2026-11-20", "checked: 2026-13-20", 12, "allowed: a date as YYYY-MM-DD"),
+        ("checked: 2026-11-20", "checked: 20261120", 12, "allowed: a date as YYYY-MM-DD"),
+        ("status: live", "status: alive", 10, "did you mean 'live'?"),
+        ("status: live", "status: live, replacement: maker/modl", 10, "is not an endpoint of wavespeed"),
+        ("source: page\nchecked", "checked", 1, "source: is missing"),
+    ],
+)
+def test_a_mistake_names_file_line_and_what_is_allowed(tmp_path, wrong, right, line, says):
+    assert wrong in ENTRY
+    catalogue = load(tmp_path, model=ENTRY.replace(wrong, right))
+    (problem,) = catalogue.problems
+    assert problem.line == line
+    assert str(problem).startswith(f"{tmp_path}/model.yaml:{line}: ")
+    assert says in str(problem)
+
+
+def test_a_broken_entry_does_not_stop_the_others(tmp_path):
+    catalogue = load(tmp_path, a="id: [", b=ENTRY, c=ENTRY.replace("maker/model", "maker/other"))
+    assert [endpoint.id for endpoint in catalogue] == ["maker/model", "maker/other"]
+    (problem,) = catalogue.problems
+    assert "a.yaml:1: is not valid YAML" in str(problem)
+
+
+def test_the_same_endpoint_twice_is_a_problem_of_the_later_file(tmp_path):
+    catalogue = load(tmp_path, a=ENTRY, b=ENTRY)
+    (problem,) = catalogue.problems
+    assert "b.yaml:2: id: found 'maker/model' - is already in a.yaml" in str(problem)
+
+
+def test_an_unknown_endpoint_names_the_nearest(tmp_path):
+    catalogue = load(tmp_path, a=ENTRY)
+    with pytest.raises(ProblemsError, match="did you mean 'maker/model'"):
+        catalogue.get("maker/modle")
+    with pytest.raises(ProblemsError, match="allowed: 'maker/model'"):
+        catalogue.get("something else")
+
+
+def test_an_id_that_two_providers_sell_needs_a_provider(tmp_path):
+    catalogue = load(tmp_path, a=ENTRY, b=ENTRY.replace("wavespeed", "aimlapi"))
+    assert catalogue.get("maker/model", "aimlapi").provider == "aimlapi"
+    with pytest.raises(ProblemsError, match="two providers sell this endpoint; name one"):
+        catalogue.get("maker/model")
+
+
+def test_a_provider_that_does_not_sell_it_is_told_who_does(tmp_path):
+    with pytest.raises(ProblemsError, match="provider: found 'aimlapi', allowed: 'wavespeed'"):
+        load(tmp_path, a=ENTRY).get("maker/model", "aimlapi")
+
+
+def test_all_mistakes_of_a_request_are_told_at_once(tmp_path):
+    endpoint = load(tmp_path, a=ENTRY).get("maker/model")
+    with pytest.raises(ProblemsError) as refused:
+        endpoint.resolve("x", {"duraton": 4, "duration": 5, "prompt": "y"})
+    assert [problem.field for problem in refused.value.problems] == [
+        "parameters.duraton",
+        "parameters.prompt",
+        "parameters.duration",
+    ]
+    assert "did you mean 'duration'?" in str(refused.value)
+
+
+@pytest.mark.parametrize(("today", "gone"), [(date(2026, 9, 23), False), (date(2026, 9, 24), True)])
+def test_a_live_endpoint_is_gone_from_its_sunset_on(today, gone):
+    assert Lifecycle(status="live", sunset_at="2026-09-24").retired(today) is gone
+
+
+def test_a_missing_folder_is_an_empty_catalogue(tmp_path):
+    assert len(Catalogue.load(tmp_path / "models")) == 0

@@ -1,0 +1,147 @@
+"""Prompt templates: what they can do, what they refuse, and that no template can grow or hang."""
+
+import contextlib
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resources.series.templates import MAX_PROMPT, MAX_TEMPLATE, PromptError, PromptTemplate
+
+VARIABLES = {"mood": "calm", "city": "Oslo", "count": 3, "rain": True, "date": "2026-11-20", "nothing": ""}
+
+
+def render(text: str, **variables: object) -> str:
+    return PromptTemplate(text).render({**VARIABLES, **variables})
+
+
+@pytest.mark.parametrize(
+    ("template", "prompt"),
+    [
+        ("{{ city }} in a {{ mood }} light\n", "Oslo in a calm light"),
+        ("{{ mood|capitalize }}, {{ city|upper }}", "Calm, OSLO"),
+        ("{% if rain %}\nwet\n{% else %}\ndry\n{% endif %}\nstreet", "wet\nstreet"),
+        ("{{ 'wet' if count > 2 and not nothing else 'dry' }}", "wet"),
+        ("{% if city in ['Oslo', 'Bergen'] %}Norway{% endif %}", "Norway"),
+        ("{{ city ~ ' ' ~ count }}", "Oslo 3"),
+        ("{{ rain }}", "true"),
+        ("{{ weather|default('sun') }}", "sun"),
+        ("{% if weather is defined %}x{% endif %}y", "y"),
+        ("{{ date|weekday }} in {{ date|month }}", "Friday in November"),
+        ("{{ city|replace('s', 'ss') }}", "Osslo"),
+        ("{# a note #}<b>&", "<b>&"),
+        ("{% raw %}{{ x }}{% endraw %}", "{{ x }}"),
+    ],
+)
+def test_a_template_renders(template, prompt):
+    assert render(template) == prompt
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ("{% for x in range(9) %}{% endfor %}", "`for` is not allowed"),
+        ("{% set a = 'x' %}", "`assign` is not allowed"),
+        ("{% macro m() %}{% endmacro %}", "`macro` is not allowed"),
+        ("{% include 'x' %}", "`include` is not allowed"),
+        ("{% extends '/etc/passwd' %}", "`extends` is not allowed"),
+        ("{% import 'x' as y %}", "`import` is not allowed"),
+        ("{% filter upper %}x{% endfilter %}", "`filterblock` is not allowed"),
+        ("{{ 'a' * 999999999 }}", "arithmetic is not allowed"),
+        ("{{ 9 ** 9 ** 9 }}", "arithmetic is not allowed"),
+        ("{{ '%999999999d' % 1 }}", "arithmetic is not allowed"),
+        ("{{ city.__class__ }}", "attributes and positions are not allowed"),
+        ("{{ city['x'] }}", "attributes and positions are not allowed"),
+        ("{{ city.upper() }}", "calls are not allowed"),
+        ("{{ range(9) }}", "calls are not allowed"),
+        ("{{ city|center(999999999) }}", "there is no filter 'center'; there are capitalize, default"),
+        ("{{ city|attr('x') }}", "there is no filter 'attr'"),
+        ("{% if count is divisibleby 0 %}{% endif %}", "there is no test 'divisibleby'"),
+        ("{{ {'a': 1} }}", "`dict` is not allowed"),
+        ("{{ city", "unexpected end of template"),
+        ("{% if %}", "Expected an expression"),
+        ("{{ " + "9" * 5000 + " }}", "is too complicated"),
+        ("{{ " + "(" * 2000 + "1" + ")" * 2000 + " }}", "is too complicated"),
+        ("{{ " + "not " * 3000 + "city }}", "is too complicated"),
+        ("{{ " + " ~ ".join(["city"] * 1500) + " }}", "is too complicated"),
+        ("{% if city %}" * 90 + "{% endif %}" * 90, "is too complicated"),
+        ("x" * (MAX_TEMPLATE + 1), "is longer than 20000 characters"),
+    ],
+)
+def test_what_a_prompt_may_not_use_is_refused_before_it_runs(template, says):
+    with pytest.raises(PromptError) as refused:
+        PromptTemplate(template)
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ("{{ citty }}", "is not a variable here"),
+        ("{{ '' }}", "renders to nothing"),
+        (" \n ", "renders to nothing"),
+        ("{{ city < count }}", "cannot be rendered"),
+        ("{{ city|month }}", "need a date as YYYY-MM-DD"),
+        ("{{ city|replace('', 'x') }}", "needs something to replace"),
+        ("{{ x|default('a') }}{{ x }}", "'x' is undefined"),
+    ],
+)
+def test_what_cannot_be_rendered_says_why(template, says):
+    with pytest.raises(PromptError) as refused:
+        render(template)
+    assert says in str(refused.value)
+
+
+def test_a_missing_variable_names_its_line():
+    with pytest.raises(PromptError) as refused:
+        render("a\nb\n{% if rain %}{{ subjcet }}{% endif %}")
+    assert (refused.value.line, refused.value.variable) == (3, "subjcet")
+
+
+def test_a_missing_variable_is_found_in_a_branch_that_is_not_taken():
+    with pytest.raises(PromptError, match="is not a variable here"):
+        render("x{% if not rain %}{{ subjcet }}{% endif %}")
+
+
+def test_a_chain_of_replace_cannot_grow_without_end():
+    chain = "|replace('a', 'aaaaaaaaaa')" * 12
+    with pytest.raises(PromptError, match="a result of at most 20000 characters"):
+        render("{{ big" + chain + " }}", big="a" * 10)
+
+
+def test_many_long_variables_end_at_the_cap():
+    with pytest.raises(PromptError, match=f"more than {MAX_PROMPT} characters"):
+        render("{{ big }}" * 400, big="a" * 2000)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.text(alphabet="{}%#-+*~|()[].,:'\"= \nabcity019_ifnotelsr", max_size=200))
+def test_any_text_is_a_template_that_renders_briefly_or_a_problem(text):
+    started = time.perf_counter()
+    with contextlib.suppress(PromptError):
+        assert len(render(text)) <= MAX_PROMPT
+    assert time.perf_counter() - started < 1
+
+
+EXPRESSION = st.recursive(
+    st.sampled_from(["city", "count", "big", "'a'", "1", "missing", "9**9", "city.x", "range(9)"]),
+    lambda inner: st.one_of(
+        st.tuples(inner, inner).map(" ~ ".join),
+        st.tuples(inner, inner).map(" * ".join),
+        st.tuples(inner, inner).map(lambda pair: f"({pair[0]} if {pair[1]} else {pair[0]})"),
+        inner.map("({})|upper".format),
+        inner.map("({})|replace('a', big)".format),
+        inner.map("({})|default(big)".format),
+    ),
+    max_leaves=40,
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(EXPRESSION)
+def test_whatever_an_expression_combines_stays_bounded(expression):
+    started = time.perf_counter()
+    with contextlib.suppress(PromptError):
+        assert len(render("{{ " + expression + " }}", big="a" * 2000)) <= MAX_PROMPT
+    assert time.perf_counter() - started < 1

@@ -1,0 +1,81 @@
+"""Cron expressions: what passes here, Dagster accepts; what makes no sense is refused with the reason."""
+
+import dagster
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resources.series.cron import cron_mistake
+
+
+@dagster.job
+def _job() -> None:
+    pass
+
+
+def accepted_by_dagster(cron: str) -> bool:
+    try:
+        dagster.ScheduleDefinition(name="x", cron_schedule=cron, job=_job)
+    except dagster.DagsterInvalidDefinitionError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "cron",
+    [
+        "0 6 * * *",
+        "*/5 * * * *",
+        "0 6,18 * * 1-5",
+        "30 5 1-7/2 JAN-MAR mon",
+        "0 0 29 2 *",
+        "0 0 31 12 fri",
+        "0 0 * * 7",
+    ],
+)
+def test_a_cron_expression_that_dagster_runs_is_accepted(cron):
+    assert cron_mistake(cron) is None
+    assert accepted_by_dagster(cron)
+
+
+@pytest.mark.parametrize(
+    ("cron", "says"),
+    [
+        ("", "needs five fields"),
+        ("0 6 * *", "needs five fields"),
+        ("0 0 6 * * *", "needs five fields"),
+        ("@daily", "needs five fields"),
+        ("60 * * * *", "'60' is not a valid minute: allowed are 0 to 59"),
+        ("0 24 * * *", "'24' is not a valid hour"),
+        ("0 0 0 * *", "'0' is not a valid day of month: allowed are 1 to 31"),
+        ("0 0 * foo *", "'foo' is not a valid month: allowed are 1 to 12 or jan to dec"),
+        ("0 0 * * 8", "is not a valid day of week: allowed are 0 to 7 or sun to sat"),
+        ("0 0 * * FRI-MON", "'FRI-MON'"),
+        ("*/0 * * * *", "'*/0'"),
+        ("5/10 * * * *", "'5/10'"),
+        ("0 0 L * *", "'L'"),
+        ("0 0 30 2 *", "names a day that never comes"),
+        ("0 0 31 2 fri", "names a day that never comes"),
+        ("0 0 31 4,6 *", "names a day that never comes"),
+        ("\u0661 0 * * *", "is not a valid minute"),
+        ("0 0 * * " + "1," * 200 + "1", "needs five fields"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_the_reason(cron, says):
+    assert says in (cron_mistake(cron) or "")
+
+
+FIELD = st.from_regex(r"\A(\*|[0-9a-z]{1,3})(-[0-9]{1,2})?(/[0-9]{1,2})?(,[0-9]{1,2})?\Z")
+CRON = st.one_of(
+    st.lists(FIELD, min_size=5, max_size=5).map(" ".join),
+    st.tuples(*(st.integers(low, high) for low, high in [(0, 60), (0, 24), (0, 32), (0, 13), (0, 8)])).map(
+        lambda numbers: " ".join(map(str, numbers))
+    ),
+)
+
+
+@settings(deadline=None)
+@given(CRON)
+def test_whatever_passes_here_dagster_accepts_too(cron):
+    if cron_mistake(cron) is None:
+        assert accepted_by_dagster(cron)

@@ -1,0 +1,82 @@
+"""The samples of `data/` and their JSON Schemas."""
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from resources.catalogue import Catalogue
+from resources.declared.document import read_document
+from resources.series import load_series
+from resources.series.schema import model_json_schema, rendered, series_json_schema
+
+DATA = Path(__file__).parents[2] / "data"
+CATALOGUE = Catalogue.load(DATA / "models")
+SAMPLES = sorted((DATA / "series").glob("*.yaml"))
+MODELS = sorted((DATA / "models").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def declarations():
+    declarations = load_series(DATA, CATALOGUE)
+    assert declarations.problems == []
+    return declarations
+
+
+@pytest.mark.parametrize("day", [dt.date(2026, 11, 20), dt.date(2028, 2, 29), dt.date(2027, 9, 1)])
+def test_the_samples_make_twelve_clips_for_any_date(declarations, day):
+    clips = [clip for series in declarations.series.values() for clip in series.clips(day)]
+    requests = [declarations.render(clip) for clip in clips]
+    assert len({request.fingerprint for request in requests}) == 12
+    assert all(request.price_micros for request in requests)
+    lighthouses = [request for request in requests if "lighthouse" in request.prompt.lower()]
+    assert [request.provider for request in lighthouses] == ["wavespeed"]
+
+
+def test_the_samples_show_one_series_on_each_endpoint(declarations):
+    assert sorted(series.endpoint.id for series in declarations.series.values()) == [
+        "bytedance/seedance-2.0/text-to-video",
+        "openai/sora-2-pro-t2v",
+        "openai/sora-2-pro/text-to-video",
+        "openai/sora-2/text-to-video",
+    ]
+    assert sum(series.schedule is not None for series in declarations.series.values()) >= 2
+    assert all(series.owner and series.tags for series in declarations.series.values())
+
+
+def test_the_schema_files_are_up_to_date():
+    hint = "run `python -m resources.series.schema`"
+    for name, schema in [("series", series_json_schema(CATALOGUE)), ("model", model_json_schema())]:
+        assert (DATA / "schemas" / f"{name}.schema.json").read_text(encoding="utf-8") == rendered(schema), (
+            hint
+        )
+
+
+@pytest.mark.parametrize("file", [*SAMPLES, *MODELS], ids=lambda file: file.stem)
+def test_every_file_obeys_its_schema_and_names_it(file):
+    name = {"series": "series.schema.json", "models": "model.schema.json"}[file.parent.name]
+    schema = json.loads((DATA / "schemas" / name).read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(read_document(file).value, schema)
+    assert file.read_text(encoding="utf-8").startswith(f"# yaml-language-server: $schema=../schemas/{name}\n")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"endpoint": "openai/sora-3"},
+        {"parameters": {"size": "720x1280"}},
+        {"parameters": {"resolution": "720p"}},
+        {"clips": [{"name": "a", "parameters": {"duration": 5}}]},
+        {"matrix": {"mood": ["a"]}},
+        {"alow_retired": True},
+        {"owner": "nobody"},
+        {"name": "City"},
+    ],
+)
+def test_the_schema_finds_what_the_loader_refuses(change):
+    declared = read_document(DATA / "series" / "city-sunset.yaml").value
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**declared, **change}, series_json_schema(CATALOGUE))
