@@ -7,6 +7,7 @@ from a newer dailies) is refused with a sentence instead of used.
 import contextlib
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def open_database(url: str) -> sa.Engine:
     """
     try:
         parsed = make_url(url)
-    except sa.exc.ArgumentError:
+    except (sa.exc.ArgumentError, ValueError):
         raise ConfigurationError(
             "the ledger's address is not a database URL; allowed: sqlite:///path/to/ledger.db or "
             "postgresql+psycopg2://user:password@host/name. Set DAILIES_LEDGER_URL."
@@ -72,6 +73,12 @@ def open_database(url: str) -> sa.Engine:
             f"the ledger's database {shown} does not answer: {_first_line(error)}. Nothing was bought. "
             "Check the address and that the server runs or the folder is writable, then try again."
         ) from None
+    except sa.exc.DatabaseError as error:
+        engine.dispose()
+        raise ConfigurationError(
+            f"the ledger's database {shown} cannot be used: {_first_line(error)}. Nothing was bought. "
+            "If it was a ledger, restore it from a backup; otherwise set DAILIES_LEDGER_URL to another place."
+        ) from None
     return engine
 
 
@@ -91,7 +98,7 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
         raise ConfigurationError(
             f"the ledger's folder {path.parent} is not writable. Nothing was bought. Choose another with DAILIES_HOME."
         )
-    filesystem = _filesystem_of(path.parent)
+    filesystem = _filesystem_of(path.parent.resolve())
     if filesystem in NETWORK_FILESYSTEMS:
         raise ConfigurationError(
             f"the ledger {path} is on a network filesystem ({filesystem}), where SQLite cannot lock safely. "
@@ -120,12 +127,24 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
 
 def _filesystem_of(folder: Path) -> str:
     """The filesystem type of a folder as Linux names it, empty where that cannot be told."""
-    best, kind = "", ""
-    with contextlib.suppress(OSError), Path("/proc/self/mounts").open() as mounts:
-        for line in mounts:
-            _device, mount, fstype, *_rest = line.split()
-            if str(folder).startswith(mount) and len(mount) >= len(best):
-                best, kind = mount, fstype
+    with contextlib.suppress(OSError):
+        return filesystem_of(folder, Path("/proc/self/mounts").read_text())
+    return ""
+
+
+def filesystem_of(folder: Path, mounts: str) -> str:
+    """The type of the filesystem a folder is on.
+
+    Args:
+        folder: Absolute, links resolved.
+        mounts: A table of mounts as in `/proc/self/mounts`, which writes a space in a path as `\\040`.
+    """
+    deepest, kind = Path("/"), ""
+    for line in mounts.splitlines():
+        _device, escaped, filesystem, *_rest = line.split()
+        mount = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), escaped))
+        if folder.is_relative_to(mount) and mount.is_relative_to(deepest):
+            deepest, kind = mount, filesystem
     return kind
 
 

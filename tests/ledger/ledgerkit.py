@@ -1,0 +1,247 @@
+"""What the ledger's tests share: a clock that is moved by hand, requests, and shortcuts to a state."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from resources.ledger import polling, submitting
+from resources.ledger.deciding import Decided, decide
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt, Submission
+from resources.ledger.schema import journal, submissions
+from resources.ledger.states import TRANSITIONS, AttemptState, MoneyState, SubmissionState
+from resources.ledger.submitting import Limits, claim_next, record_outcome
+from resources.providers.base import (
+    Accepted,
+    Capabilities,
+    FailureKind,
+    JobState,
+    JobStatus,
+    Rejected,
+    SubmitOutcome,
+    Unknown,
+)
+from resources.requests import ClipRequest, Expected
+
+ACCOUNT = "wavespeed"
+DEADLINE = 30.0
+NO_LIMITS = Limits()
+START = 1_800_000_000.0
+
+NEVER_CHARGED = Capabilities(
+    echoes_submission_id=True, lists_jobs=True, cancels=False, output_days=None, settle_seconds=60
+)
+CHARGED_FIRST = Capabilities(
+    echoes_submission_id=False,
+    lists_jobs=True,
+    cancels=False,
+    output_days=7,
+    settle_seconds=60,
+    refunds_failures=True,
+)
+
+LEGAL_MONEY: dict[AttemptState, set[MoneyState]] = {
+    AttemptState.QUEUED: {MoneyState.RESERVED},
+    AttemptState.SUBMITTING: {MoneyState.RESERVED},
+    AttemptState.UNKNOWN: {MoneyState.INDETERMINATE},
+    AttemptState.HELD: {MoneyState.INDETERMINATE},
+    AttemptState.SUBMITTED: {MoneyState.RESERVED},
+    AttemptState.OVERDUE: {MoneyState.RESERVED},
+    AttemptState.SUCCEEDED: {MoneyState.CONFIRMED},
+    AttemptState.DELIVERED: {MoneyState.CONFIRMED},
+    AttemptState.QUARANTINED: {MoneyState.CONFIRMED},
+    AttemptState.LOST: {MoneyState.CONFIRMED},
+    AttemptState.WITHDRAWN: {MoneyState.RELEASED},
+    AttemptState.REJECTED: {MoneyState.RELEASED},
+    AttemptState.ABSENT: {MoneyState.RELEASED},
+    AttemptState.FAILED: {MoneyState.RELEASED, MoneyState.REFUND_EXPECTED, MoneyState.REFUNDED},
+    AttemptState.VANISHED: {MoneyState.INDETERMINATE},
+    AttemptState.ABANDONED: {MoneyState.INDETERMINATE, MoneyState.RESERVED},
+}
+"""Where the money of an attempt may stand in each state: it never disappears and never is in two places."""
+
+
+@dataclass
+class Clock:
+    """Seconds since the epoch that only a test moves."""
+
+    now: float = START
+
+    def __call__(self) -> float:
+        return self.now
+
+    def forward(self, seconds: float) -> float:
+        self.now += seconds
+        return self.now
+
+
+@dataclass
+class Ids:
+    """Job ids that never repeat within a test."""
+
+    used: int = field(default=0)
+
+    def __call__(self) -> str:
+        self.used += 1
+        return f"job-{self.used}"
+
+
+def a_request(clip: str = "city-sunset", **changes: Any) -> ClipRequest:
+    """A valid request; `prompt` changes the body and thereby the fingerprint."""
+    prompt = changes.pop("prompt", "a city at sunset")
+    values: dict[str, Any] = {
+        "clip": clip,
+        "series": "city",
+        "provider": ACCOUNT,
+        "endpoint": "openai/sora-2/text-to-video",
+        "body": {"prompt": prompt, "duration": 4},
+        "price_micros": 400_000,
+        "expected": Expected(),
+    }
+    return ClipRequest(**(values | changes))
+
+
+def decided(
+    ledger: Ledger, request: ClipRequest | None = None, *, decision: str = "monday", **how: Any
+) -> Decided:
+    """The verdict on one clip."""
+    (verdict,) = decide(ledger, [request or a_request()], decision=decision, **how)
+    return verdict
+
+
+def queued(ledger: Ledger, request: ClipRequest | None = None, **how: Any) -> Attempt:
+    """A clip that is queued anew."""
+    attempt = decided(ledger, request, **how).attempt
+    assert attempt is not None
+    assert attempt.state is AttemptState.QUEUED
+    return attempt
+
+
+def claimed(ledger: Ledger, account: str = ACCOUNT, limits: Limits = NO_LIMITS) -> Submission:
+    """The next submission, which must be possible."""
+    submission = claim_next(ledger, account, limits=limits, deadline_seconds=DEADLINE)
+    assert isinstance(submission, Submission), submission
+    return submission
+
+
+def accepted(job_id: str = "job-1", model: str | None = None) -> Accepted:
+    return Accepted(job_id, model, {"id": job_id})
+
+
+def rejected(kind: FailureKind = FailureKind.INVALID, *, retry_after: float | None = None) -> Rejected:
+    return Rejected(kind, f"the provider says {kind}", 400, retry_after=retry_after)
+
+
+def submitted(
+    ledger: Ledger, request: ClipRequest | None = None, *, job_id: str = "job-1", **how: Any
+) -> Attempt:
+    """A clip whose job is at the provider. Nothing else may be queued."""
+    queued(ledger, request, **how)
+    attempt = record_outcome(ledger, claimed(ledger), accepted(job_id))
+    assert attempt.state is AttemptState.SUBMITTED
+    return attempt
+
+
+def succeeded(
+    ledger: Ledger, request: ClipRequest | None = None, *, job_id: str = "job-1", **how: Any
+) -> Attempt:
+    """A clip whose generation waits to be fetched."""
+    attempt = submitted(ledger, request, job_id=job_id, **how)
+    return polling.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
+
+
+def a_state(status: JobStatus = JobStatus.SUCCEEDED, **changes: Any) -> JobState:
+    """What a poll saw."""
+    if status is JobStatus.SUCCEEDED:
+        changes.setdefault("outputs", ("https://cdn.example/clip.mp4",))
+    return JobState(status, status.value, **changes)
+
+
+def read(ledger: Ledger, attempt: Attempt) -> Attempt:
+    """The attempt as it stands now."""
+    return ledger.attempts([attempt.id])[attempt.id]
+
+
+def put_into(ledger: Ledger, clock: Clock, state: AttemptState) -> tuple[Submission, Attempt]:
+    """A clip that was claimed once and stands in `state`, with the submission that was claimed for it.
+
+    Only states that an attempt can be in after a claim.
+    """
+    queued(ledger)
+    submission = claimed(ledger)
+    attempt = submission.attempt
+    if state is AttemptState.SUBMITTING:
+        return submission, attempt
+    if state in {AttemptState.UNKNOWN, AttemptState.HELD, AttemptState.ABSENT, AttemptState.ABANDONED}:
+        clock.forward(DEADLINE + submitting.LEASE_MARGIN_SECONDS + 1)
+        (attempt,) = submitting.expire_submissions(ledger, ACCOUNT)
+        with ledger.write() as connection:
+            if state in {AttemptState.HELD, AttemptState.ABANDONED}:
+                attempt = ledger.transition(connection, attempt, AttemptState.HELD, who="test")
+            if state is AttemptState.ABANDONED:
+                attempt = ledger.transition(connection, attempt, state, who="test")
+            if state is AttemptState.ABSENT:
+                attempt = ledger.transition(connection, attempt, state, money=MoneyState.RELEASED, who="test")
+        return submission, attempt
+    outcome: SubmitOutcome
+    if state is AttemptState.REJECTED:
+        outcome = rejected()
+    elif state in {AttemptState.QUEUED, AttemptState.WITHDRAWN}:
+        outcome = rejected(FailureKind.THROTTLED)
+    else:
+        outcome = accepted()
+    attempt = record_outcome(ledger, submission, outcome)
+    if state is AttemptState.WITHDRAWN:
+        (attempt,) = submitting.withdraw(ledger, [attempt.id], why="no longer wanted")
+    if state is AttemptState.OVERDUE:
+        clock.forward(attempt.request.max_seconds + 1)
+        (attempt,) = polling.mark_overdue(ledger, ACCOUNT)
+    ends = {
+        AttemptState.FAILED: JobStatus.FAILED,
+        AttemptState.VANISHED: JobStatus.GONE,
+        AttemptState.SUCCEEDED: JobStatus.SUCCEEDED,
+        AttemptState.DELIVERED: JobStatus.SUCCEEDED,
+        AttemptState.QUARANTINED: JobStatus.SUCCEEDED,
+        AttemptState.LOST: JobStatus.SUCCEEDED,
+    }
+    if state in ends:
+        attempt = polling.record_end(ledger, attempt, a_state(ends[state]), NEVER_CHARGED)
+    if state in {AttemptState.DELIVERED, AttemptState.QUARANTINED, AttemptState.LOST}:
+        with ledger.write() as connection:
+            attempt = ledger.transition(connection, attempt, state, who="test")
+    assert attempt.state is state
+    return submission, attempt
+
+
+def submission_state(ledger: Ledger, submission: Submission) -> SubmissionState:
+    """What the ledger says became of a POST."""
+    with ledger.read() as connection:
+        query = sa.select(submissions.c.state).where(submissions.c.id == submission.id)
+        return SubmissionState(connection.execute(query).scalar_one())
+
+
+def the_journal_is_whole(ledger: Ledger, attempt: Attempt) -> None:
+    """Versions 1..n without a gap, each step allowed, the last one what the row says, money legal at every step."""
+    entries = ledger.history(attempt.id)
+    assert [entry["version"] for entry in entries] == list(range(1, attempt.version + 1))
+    assert entries[0]["from_state"] is None
+    for before, after in zip(entries, entries[1:], strict=False):
+        assert after["from_state"] == before["to_state"]
+        assert AttemptState(after["to_state"]) in TRANSITIONS[AttemptState(after["from_state"])]
+        assert after["at"] >= before["at"]
+    assert entries[-1]["to_state"] == attempt.state
+    assert entries[-1]["money_state"] == attempt.money_state
+    for entry in entries:
+        assert MoneyState(entry["money_state"]) in LEGAL_MONEY[AttemptState(entry["to_state"])], entry
+
+
+def everything(ledger: Ledger) -> list[Attempt]:
+    """All attempts, oldest first."""
+    with ledger.read() as connection:
+        ids = connection.execute(sa.select(journal.c.attempt_id).distinct()).scalars().all()
+    return sorted(ledger.attempts(ids).values(), key=lambda attempt: attempt.seq)
+
+
+def unknown(cause: str = "read timed out") -> Unknown:
+    return Unknown(cause)

@@ -1,0 +1,297 @@
+"""Opening the ledger's database: what it builds, and what it refuses."""
+
+import os
+import re
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.migration import MigrationContext
+from ledgerkit import Clock, decided, queued, submitted
+
+from resources.errors import ConfigurationError, DailiesError, UnavailableError
+from resources.ledger import database, schema
+from resources.ledger.database import SCHEMA_REVISION, open_database
+from resources.ledger.deciding import Verdict
+from resources.ledger.ledger import Ledger
+from resources.ledger.states import OPEN, TRANSITIONS, AttemptState
+
+SECRET = "hunter2-canary"
+
+
+def test_the_migrations_build_exactly_what_the_schema_says(ledger_url: str) -> None:
+    from alembic.autogenerate import compare_metadata
+
+    engine = open_database(ledger_url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True}
+        )
+        assert compare_metadata(context, schema.metadata) == []
+        built = sa.inspect(connection)
+        for table in schema.metadata.sorted_tables:
+            checks = {check["name"] for check in built.get_check_constraints(table.name)}
+            declared = {c.name for c in table.constraints if isinstance(c, sa.CheckConstraint) and c.name}
+            assert checks == declared, table.name
+    engine.dispose()
+
+
+def test_the_migrated_index_covers_exactly_the_open_states(ledger_url: str, backend: str) -> None:
+    engine = open_database(ledger_url)
+    name = "one_open_attempt_per_subject"
+    query = {
+        "sqlite": f"SELECT sql FROM sqlite_master WHERE name = '{name}'",
+        "postgresql": f"SELECT indexdef FROM pg_indexes WHERE indexname = '{name}' AND schemaname = current_schema()",
+    }[backend]
+    with engine.connect() as connection:
+        definition = str(connection.execute(sa.text(query)).scalar_one())
+    engine.dispose()
+    assert "UNIQUE" in definition
+    assert set(re.findall(r"'(\w+)'", definition)) == {state.value for state in OPEN}
+
+
+def test_the_index_of_the_schema_says_the_same_as_the_states() -> None:
+    assert set(re.findall(r"'(\w+)'", schema.OPEN_STATES_SQL)) == {state.value for state in OPEN}
+
+
+def test_every_open_state_has_a_way_out_and_a_closed_one_never_opens_again() -> None:
+    for state in OPEN:
+        assert TRANSITIONS.get(state), f"{state} has no way out"
+    for state, following in TRANSITIONS.items():
+        if state not in OPEN:
+            assert not following & OPEN, f"{state} would open again"
+
+
+def test_everything_can_be_reached_from_the_queue() -> None:
+    seen, frontier = {AttemptState.QUEUED}, [AttemptState.QUEUED]
+    while frontier:
+        fresh = TRANSITIONS.get(frontier.pop(), frozenset()) - seen
+        seen |= fresh
+        frontier.extend(fresh)
+    assert seen == set(AttemptState)
+
+
+def test_a_ledger_keeps_its_id_and_its_content_when_it_is_opened_again(ledger_url: str) -> None:
+    with Ledger(ledger_url) as first:
+        attempt = queued(first)
+        name = first.id
+    with Ledger(ledger_url) as second:
+        assert second.id == name
+        assert second.attempts([attempt.id]) == {attempt.id: attempt}
+        assert second.owner != first.owner
+
+
+def test_many_that_open_an_empty_database_at_once_agree_on_one_ledger(ledger_url: str) -> None:
+    together = threading.Barrier(6, timeout=10)
+    ids: list[str] = []
+    errors: list[Exception] = []
+
+    def start() -> None:
+        together.wait()
+        try:
+            with Ledger(ledger_url) as ledger:
+                ids.append(ledger.id)
+        except Exception as error:  # noqa: BLE001 - the test wants to see whatever it is
+            errors.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert errors == []
+    assert len(ids) == 6
+    assert len(set(ids)) == 1
+
+
+def test_a_database_of_a_newer_dailies_is_refused_and_left_alone(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Ledger(ledger_url) as ledger, ledger.write() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(
+        ConfigurationError, match=rf"newer dailies \(schema 9999, this one knows {SCHEMA_REVISION}\)"
+    ):
+        open_database(ledger_url)
+    monkeypatch.setattr(database, "SCHEMA_REVISION", "9999")
+    with Ledger(ledger_url) as ledger:
+        assert ledger.overview() == []
+
+
+def test_a_migration_that_is_interrupted_leaves_nothing_and_is_done_at_the_next_start(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from alembic import op
+
+    def dies(*_args: object, **_kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(op, "create_index", dies)
+        with pytest.raises(KeyboardInterrupt):
+            open_database(ledger_url)
+    with Ledger(ledger_url) as ledger:
+        assert decided(ledger).verdict is Verdict.NEW
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "ledger.db",
+        "postgresql://",
+        f"postgresql://me:{SECRET}@host:notaport/ledger",
+        f"mysql://me:{SECRET}@host/ledger",
+        f"redis://:{SECRET}@host/1",
+    ],
+)
+def test_an_address_that_cannot_be_used_is_refused_without_showing_its_password(url: str) -> None:
+    with pytest.raises((ConfigurationError, UnavailableError)) as refused:
+        open_database(url)
+    assert SECRET not in f"{refused.value!r} {refused.value.__cause__!r}"
+    if url != "postgresql://":
+        assert isinstance(refused.value, ConfigurationError)
+        assert "DAILIES_LEDGER_URL" in str(refused.value)
+        assert "sqlite" in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_a_ledger_in_memory_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="must be a file"):
+        open_database(url)
+
+
+def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
+    with pytest.raises(UnavailableError, match="does not answer") as refused:
+        open_database(f"postgresql://me:{SECRET}@127.0.0.1:1/ledger?connect_timeout=2")
+    assert SECRET not in str(refused.value)
+    assert "127.0.0.1:1" in str(refused.value)
+    assert "Nothing was bought" in str(refused.value)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ConfigurationError, match=re.escape(str(tmp_path / "file"))):
+        open_database(f"sqlite:///{tmp_path}/file/deeper/ledger.db")
+
+
+def test_a_folder_that_is_not_writable_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # the tests may run as root, whom no mode stops
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(ConfigurationError, match=r"not writable.*DAILIES_HOME"):
+        open_database(f"sqlite:///{tmp_path}/ledger.db")
+    assert not (tmp_path / "ledger.db").exists()
+
+
+def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_text("a shopping list, and not a short one" * 40)
+    with pytest.raises(DailiesError, match=re.escape(str(path))):
+        open_database(f"sqlite:///{path}")
+    assert path.read_text().startswith("a shopping list")
+
+
+def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DailiesError, match=re.escape(str(tmp_path))):
+        open_database(f"sqlite:///{tmp_path}")
+
+
+def test_a_network_filesystem_is_refused_for_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_filesystem_of", lambda folder: "nfs4")
+    with pytest.raises(ConfigurationError, match=r"network filesystem \(nfs4\).*PostgreSQL"):
+        open_database(f"sqlite:///{tmp_path}/ledger.db")
+
+
+MOUNTS = """\
+/dev/sda1 / ext4 rw 0 0
+server:/home /home nfs4 rw 0 0
+server:/with /mnt/my\\040share cifs rw 0 0
+/dev/sdb1 /home/me/local xfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        ("/home/me/dailies", "nfs4"),
+        ("/home", "nfs4"),
+        ("/homelab/dailies", "ext4"),
+        ("/home/me/local/dailies", "xfs"),
+        ("/mnt/my share/dailies", "cifs"),
+        ("/srv", "ext4"),
+    ],
+)
+def test_the_filesystem_is_that_of_the_nearest_mount(folder: str, kind: str) -> None:
+    assert database.filesystem_of(Path(folder), MOUNTS) == kind
+
+
+def test_a_link_to_a_network_filesystem_does_not_hide_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "share").mkdir()
+    (tmp_path / "local").symlink_to(tmp_path / "share")
+    monkeypatch.setattr(
+        database, "_filesystem_of", lambda folder: "nfs" if folder.name == "share" else "ext4"
+    )
+    with pytest.raises(ConfigurationError, match="network filesystem"):
+        open_database(f"sqlite:///{tmp_path}/local/ledger.db")
+
+
+def test_sqlite_keeps_every_commit_and_lets_readers_go_on(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path}/ledger.db")
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == database.BUSY_TIMEOUT_MS
+    engine.dispose()
+
+
+def test_a_writer_on_sqlite_holds_the_lock_from_its_first_word(tmp_path: Path) -> None:
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger, ledger.write():
+        stranger = sqlite3.connect(tmp_path / "ledger.db", timeout=0)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            stranger.execute("BEGIN IMMEDIATE")
+        assert stranger.execute("SELECT count(*) FROM attempts").fetchone() == (0,)
+        stranger.close()
+
+
+def test_a_locked_database_is_told_in_a_sentence_and_nothing_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 20)
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        stranger = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+        stranger.execute("BEGIN IMMEDIATE")
+        with pytest.raises(
+            UnavailableError, match=r"could not be written: database is locked.*Nothing of this step"
+        ):
+            decided(ledger)
+        stranger.execute("ROLLBACK")
+        stranger.close()
+        assert ledger.overview() == []
+
+
+@pytest.mark.parametrize("statement", ["UPDATE journal SET why = 'nothing happened'", "DELETE FROM journal"])
+def test_the_journal_cannot_be_changed(ledger: Ledger, statement: str) -> None:
+    attempt = queued(ledger)
+    before = ledger.history(attempt.id)
+    with (
+        pytest.raises(sa.exc.DatabaseError, match="the journal is append-only"),
+        ledger.write() as connection,
+    ):
+        connection.execute(sa.text(statement))
+    assert ledger.history(attempt.id) == before
+    assert len(before) == 1
+
+
+def test_the_database_itself_refuses_a_second_open_attempt_of_a_clip(ledger: Ledger, clock: Clock) -> None:
+    attempt = submitted(ledger)
+    with pytest.raises(sa.exc.IntegrityError), ledger.write() as connection:
+        row = connection.execute(sa.select(schema.attempts).where(schema.attempts.c.id == attempt.id)).one()
+        values = dict(row._mapping) | {"id": "another", "decision": "another"}
+        del values["seq"]
+        connection.execute(sa.insert(schema.attempts).values(values))
+    assert len(ledger.overview()) == 1
