@@ -1,0 +1,387 @@
+"""WaveSpeed's side, as its pages say and as its own client expects."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import httpx
+import pytest
+import wavespeed
+from sandbox_bench import KEY, SORA, Bench, Clock
+
+from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
+
+PRO = "openai/sora-2-pro/text-to-video"
+
+
+def official(sandbox: RunningSandbox) -> wavespeed.Client:
+    return wavespeed.Client(api_key="sandbox", base_url=sandbox.url, retry_interval=0.01)
+
+
+def test_the_official_client_runs_to_the_end_and_downloads(live: RunningSandbox) -> None:
+    result = official(live).run(SORA, {"prompt": "a hill", "duration": 4}, poll_interval=0.02)
+    clip = httpx.get(result["outputs"][0])
+    assert clip.headers["content-type"] == "video/mp4"
+    assert clip.content[4:8] == b"ftyp"
+
+
+def test_the_official_client_sees_a_failed_task(live: RunningSandbox) -> None:
+    rule = {
+        "name": "f",
+        "when": {"times": 1},
+        "then": {"do": "fail", "error": "worker went away", "code": 1405},
+    }
+    httpx.post(f"{live.url}/admin/faults", json={"faults": [rule]})
+    with pytest.raises(RuntimeError, match=r"Prediction failed .* worker went away"):
+        official(live).run(SORA, {"prompt": "a hill"}, poll_interval=0.02)
+    assert official(live).run(SORA, {"prompt": "a hill"}, poll_interval=0.02)["outputs"]
+
+
+def test_the_official_client_runs_a_failed_task_again_when_asked_to(live: RunningSandbox) -> None:
+    rule = {"name": "f", "when": {"times": 1}, "then": {"do": "fail", "error": "HTTP 503 upstream"}}
+    httpx.post(f"{live.url}/admin/faults", json={"faults": [rule]})
+    assert official(live).run(SORA, {"prompt": "a hill"}, poll_interval=0.02, max_retries=1)["outputs"]
+    assert len(httpx.get(f"{live.url}/admin/books").json()["jobs"]) == 2
+
+
+def test_the_official_client_does_not_repeat_a_submit_whose_answer_was_lost(live: RunningSandbox) -> None:
+    rule = {"name": "f", "then": {"do": "lose_answer"}}
+    httpx.post(f"{live.url}/admin/faults", json={"faults": [rule]})
+    with pytest.raises(RuntimeError, match="may already have been created"):
+        official(live).run(SORA, {"prompt": "a hill"})
+    books = httpx.get(f"{live.url}/admin/books?requests=1").json()
+    assert len(books["jobs"]) == 1
+    assert [visit["status"] for visit in books["requests"]] == [None]
+
+
+def test_the_official_client_says_so_when_sync_mode_runs_out(live: RunningSandbox) -> None:
+    answer = official(live).run_no_throw(SORA, {"prompt": "a hill"}, enable_sync_mode=True)
+    assert answer["status"] == "processing"
+    assert answer["task_id"] in answer["error"]
+
+
+def test_the_official_client_uploads(live: RunningSandbox, tmp_path: Path) -> None:
+    image = tmp_path / "hill.png"
+    image.write_bytes(b"\x89PNG" + bytes(range(256)) * 500)
+    url = official(live).upload(str(image))
+    assert httpx.get(url).content == image.read_bytes()
+    assert official(live).run("openai/sora-2/image-to-video", {"image": url, "prompt": "it moves"})["outputs"]
+
+
+def test_an_upload_with_the_key_or_other_headers_is_refused(live: RunningSandbox) -> None:
+    ticket = httpx.post(
+        f"{live.url}/api/v3/media/uploads", json={"filename": "a/../b.png", "size": 3}, headers=KEY
+    ).json()["data"]
+    headers, url = ticket["upload"]["headers"], ticket["upload"]["url"]
+    assert httpx.put(url, content=b"abc", headers=headers | KEY).status_code == 403
+    assert httpx.put(url, content=b"abc", headers={"Content-Type": "image/png"}).status_code == 403
+    assert httpx.put(url, content=b"abcd", headers=headers).status_code == 400
+    assert httpx.get(url).status_code == 404
+    assert httpx.put(url, content=b"abc", headers=headers).status_code == 200
+    assert httpx.put(url, content=b"xyz", headers=headers).status_code == 403
+    assert httpx.get(url).content == b"abc"
+
+
+async def test_a_job_goes_from_created_over_processing_to_completed(
+    make: Callable[..., Bench], clock: Clock
+) -> None:
+    bench = make(slots=1, job_seconds=10)
+    first, second = await bench.buy(), await bench.bought()
+    body = first.json()
+    assert (body["code"], body["message"], body["data"]["status"], body["data"]["outputs"]) == (
+        200,
+        "success",
+        "created",
+        [],
+    )
+    job_id = body["data"]["id"]
+    assert body["data"]["urls"]["get"] == f"http://127.0.0.1/api/v3/predictions/{job_id}/result"
+    clock.tick(5)
+    assert [(await bench.poll(i))["status"] for i in (job_id, second)] == ["processing", "created"]
+    clock.tick(5)
+    done = await bench.poll(job_id)
+    assert (done["status"], done["has_nsfw_contents"], done["timings"]) == (
+        "completed",
+        [False],
+        {"inference": 10_000},
+    )
+    assert done["outputs"][0].startswith("http://127.0.0.1/cdn/")
+    assert (await bench.client.get(f"/api/v3/predictions/{job_id}")).json()["data"] == done
+
+
+async def test_jobs_beyond_the_slots_wait_in_order_of_arrival(
+    make: Callable[..., Bench], clock: Clock
+) -> None:
+    bench = make(slots=2, job_seconds=10)
+    jobs = [await bench.bought() for _ in range(5)]
+    finished = []
+    for _ in range(4):
+        finished.append([(await bench.poll(job))["status"] for job in jobs])
+        clock.tick(10)
+    assert [statuses.count("completed") for statuses in finished] == [0, 2, 4, 5]
+    assert finished[1] == ["completed", "completed", "processing", "processing", "created"]
+
+
+async def test_slots_can_change_while_jobs_run(make: Callable[..., Bench], clock: Clock) -> None:
+    bench = make(slots=2, job_seconds=10)
+    await bench.bought()
+    await bench.bought()
+    assert (await bench.client.post("/admin/settings", json={"slots": 3, "job_seconds": 1})).json()[
+        "slots"
+    ] == 3
+    quick = await bench.bought()
+    clock.tick(1)
+    assert (await bench.poll(quick))["status"] == "completed"
+    assert (await bench.client.post("/admin/settings", json={"slots": 0})).status_code == 422
+
+
+async def test_times_spread_and_repeat_with_the_seed(make: Callable[..., Bench]) -> None:
+    async def lengths(seed: int) -> list[float]:
+        bench = make(seed=seed, spread=0.3, job_seconds=10)
+        for _ in range(20):
+            await bench.buy()
+        return [job["ends_at"] - job["starts_at"] for job in (await bench.books())["jobs"]]
+
+    first = await lengths(1)
+    assert min(first) >= 7
+    assert max(first) <= 13
+    assert max(first) - min(first) > 3
+    assert await lengths(1) == first
+    assert await lengths(2) != first
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "word"),
+    [
+        ({}, 1400, "prompt"),
+        ({"prompt": "  "}, 1401, "prompt"),
+        ({"prompt": "x", "size": "720x1280"}, 1401, "720*1280"),
+        ({"prompt": "x", "duration": "4"}, 1401, "integer"),
+        ({"prompt": "x", "duration": True}, 1401, "integer"),
+        ({"prompt": "x", "duration": 5}, 1401, "4, 8, 12, 16, 20"),
+        ({"prompt": "x", "characters": ["char_unknown"]}, 1401, "char_unknown"),
+    ],
+)
+async def test_a_wrong_parameter_is_refused_and_creates_nothing(
+    bench: Bench, body: dict[str, Any], code: int, word: str
+) -> None:
+    answer = await bench.client.post(f"/api/v3/{SORA}", json=body)
+    assert answer.status_code == 400
+    assert (answer.json()["code"], answer.json()["data"]["code"]) == (400, code)
+    assert word in answer.json()["message"]
+    assert (await bench.books())["jobs"] == []
+
+
+async def test_unknown_keys_are_dropped_and_the_default_is_billed(bench: Bench) -> None:
+    answer = await bench.buy(model=PRO, resolution="1080p", duration=4)
+    assert answer.status_code == 200
+    (job,) = (await bench.books())["jobs"]
+    assert job["params"] == {"prompt": "a hill", "size": "1280*720", "duration": 4}
+    assert job["charged_micros"] == 1_200_000
+
+
+async def test_what_is_not_a_request_is_refused(bench: Bench) -> None:
+    url = f"/api/v3/{SORA}"
+    assert (await bench.client.post(url, content=b"[1]")).json() == {"error": "invalid request body"}
+    assert (await bench.client.post(url, content=b"{")).status_code == 400
+    base64 = await bench.client.post(
+        f"{url}?webhook=http://127.0.0.1:9/", json={"prompt": "x", "enable_base64_output": True}
+    )
+    assert (base64.status_code, list(base64.json())) == (400, ["error"])
+    unknown = await bench.buy(model="openai/sora-9")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, 404)
+    assert (await bench.client.get("/api/v3/predictions/nothing/result")).status_code == 404
+
+
+async def test_a_wrong_key_is_refused_everywhere_but_at_the_cdn(bench: Bench) -> None:
+    async with bench.stranger({"Authorization": "Bearer wrong"}) as stranger:
+        for answer in (
+            await stranger.post(f"/api/v3/{SORA}", json={"prompt": "x"}),
+            await stranger.get("/api/v3/balance"),
+            await stranger.post("/api/v3/predictions", json={"page": 1, "page_size": 1}),
+        ):
+            assert (answer.status_code, answer.json()["message"]) == (401, "Invalid API key")
+    assert (await bench.books())["counts"]["wavespeed"] == {"submit": 1, "balance": 1, "list": 1}
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "micros"),
+    [
+        (SORA, {"duration": 20}, 2_000_000),
+        (PRO, {"size": "1280*720", "duration": 8}, 2_400_000),
+        (PRO, {"size": "1024*1792", "duration": 4}, 2_000_000),
+        (PRO, {"size": "1920*1080", "duration": 20}, 14_000_000),
+        ("bytedance/seedance-2.0/text-to-video", {"resolution": "720p", "duration": 5}, 1_200_000),
+    ],
+)
+async def test_the_price_endpoint_and_the_charge_agree(
+    bench: Bench, model: str, body: dict[str, Any], micros: int
+) -> None:
+    price = await bench.client.post(
+        "/api/v3/model/price", json={"model_id": model, "inputs": {"prompt": "x", **body}}
+    )
+    assert price.json()["data"] == {
+        "model_id": model,
+        "price": micros / 1_000_000,
+        "discounted_price": micros / 1_000_000,
+        "discount_rate": 100,
+        "currency": "USD",
+    }
+    await bench.buy(model=model, **body)
+    assert (await bench.books())["accounts"]["wavespeed"]["charged_micros"] == micros
+
+
+async def test_a_price_for_part_of_the_inputs_is_the_base_price(bench: Bench) -> None:
+    for inputs in ({"prompt": "x"}, {"size": "1920*1080"}, {"duration": 20, "resolution": "1080p"}):
+        price = await bench.client.post("/api/v3/model/price", json={"model_id": PRO, "inputs": inputs})
+        assert price.json()["data"]["price"] == 1.2
+
+
+async def test_money_goes_at_once_and_a_failure_is_refunded_later(
+    make: Callable[..., Bench], clock: Clock
+) -> None:
+    bench = make(balance_usd=1, refund_seconds=100)
+    await bench.fault({"prompt_contains": "BAD"}, {"do": "fail", "error": "no", "code": 1403})
+
+    async def balance() -> float:
+        return float((await bench.client.get("/api/v3/balance")).json()["data"]["balance"])
+
+    bad = await bench.bought("a bad hill")
+    good = await bench.bought()
+    assert await balance() == pytest.approx(0.2)
+    poor = await bench.buy()
+    assert (poor.status_code, poor.json()["code"], poor.json()["data"]["code"]) == (400, 400, 1407)
+    clock.tick(8)
+    failed = await bench.poll(bad)
+    assert (failed["status"], failed["error"], failed["code"], failed["outputs"]) == (
+        "failed",
+        "no",
+        1403,
+        [],
+    )
+    assert await balance() == pytest.approx(0.2)
+    clock.tick(100)
+    assert await balance() == pytest.approx(0.6)
+    search = {"page": 1, "page_size": 10, "sort": "created_at ASC"}
+    bill = (await bench.client.post("/api/v3/billings/search", json=search)).json()["data"]
+    rows = [
+        (r["billing_type"], r["prediction"]["uuid"], r["price"], r["order"]["state"]) for r in bill["items"]
+    ]
+    assert rows == [("deduct", bad, 0.4, "done"), ("deduct", good, 0.4, "done"), ("refund", bad, 0.4, "done")]
+    search |= {"prediction_uuids": [bad], "billing_type": "refund", "start_time": str(int(clock.now * 1000))}
+    assert (await bench.client.post("/api/v3/billings/search", json=search)).json()["data"]["total"] == 1
+
+
+async def test_the_list_pages_newest_first_and_shows_no_inputs(bench: Bench, clock: Clock) -> None:
+    jobs = []
+    for number in range(5):
+        jobs.append(await bench.bought(f"hill {number}", model=PRO if number == 3 else SORA))
+        clock.tick(1.5)
+
+    async def ids(**query: Any) -> list[str]:
+        answer = await bench.client.post("/api/v3/predictions", json={"page": 1, "page_size": 100, **query})
+        assert answer.status_code == 200, answer.text
+        return [item["id"] for item in answer.json()["data"]["items"]]
+
+    assert await ids() == jobs[::-1]
+    assert (
+        await ids(page_size=2) + await ids(page=2, page_size=2) + await ids(page=3, page_size=2) == jobs[::-1]
+    )
+    assert await ids(page=4, page_size=2) == []
+    assert await ids(model=PRO) == [jobs[3]]
+    assert await ids(status="processing") == jobs[::-1]
+    middle = datetime.fromtimestamp(clock.now - 5).astimezone().isoformat()
+    assert await ids(created_after=middle) == jobs[:1:-1]
+    assert await ids(created_before=middle) == jobs[1::-1]
+    page = await bench.client.post("/api/v3/predictions", json={"page": 1, "page_size": 1})
+    (item,) = page.json()["data"]["items"]
+    assert not {"input", "inputs", "prompt", "has_nsfw_contents"} & item.keys()
+    assert len(item["created_at"].partition(".")[2]) == len("123456789Z")
+    for wrong in ({"page": 1}, {"page_size": 5}, {"page": 0, "page_size": 5}, {"page": 1, "page_size": 101}):
+        assert (await bench.client.post("/api/v3/predictions", json=wrong)).status_code == 400
+
+
+async def test_jobs_are_forgotten_after_seven_days_and_when_deleted(bench: Bench, clock: Clock) -> None:
+    old, other = await bench.bought(), await bench.bought()
+    clock.tick(8)
+    file = (await bench.poll(old))["outputs"][0]
+    deleted = await bench.client.post("/api/v3/predictions/delete", json={"ids": [other, "nothing"]})
+    assert deleted.json()["data"] == {"deleted_count": 1}
+    assert (await bench.client.get(f"/api/v3/predictions/{other}/result")).status_code == 404
+    assert (await bench.client.head(file)).status_code == 200
+    clock.tick(7 * 86400)
+    assert (await bench.client.get(f"/api/v3/predictions/{old}/result")).status_code == 404
+    assert (await bench.client.head(file)).status_code == 404
+    assert len((await bench.books())["jobs"]) == 2
+
+
+async def test_a_character_is_made_and_used(bench: Bench, clock: Clock) -> None:
+    making = await bench.client.post(
+        "/api/v3/openai/sora-2/characters", json={"video": "https://example.org/joe.mp4", "name": "Joe"}
+    )
+    clock.tick(8)
+    job_id = making.json()["data"]["id"]
+    (character,) = (await bench.poll(job_id))["outputs"]
+    assert character == {"id": f"char_{job_id}", "name": "Joe"}
+    assert (await bench.buy(characters=[character["id"]])).status_code == 200
+    assert (await bench.books())["jobs"][0]["charged_micros"] == 1_000
+
+
+async def test_too_many_submits_in_a_minute_are_refused(make: Callable[..., Bench], clock: Clock) -> None:
+    bench = make(submits_per_minute=2)
+    assert [(await bench.buy()).status_code for _ in range(3)] == [200, 200, 429]
+    clock.tick(61)
+    assert (await bench.buy()).status_code == 200
+
+
+async def test_models_carry_their_schema(bench: Bench) -> None:
+    models = {m["model_id"]: m for m in (await bench.client.get("/api/v3/models")).json()["data"]}
+    assert len(models) == 9
+    schema = models[PRO]["api_schema"]["api_schemas"][0]["request_schema"]
+    assert schema["required"] == ["prompt"]
+    assert schema["properties"]["duration"] == {"type": "integer", "enum": [4, 8, 12, 16, 20], "default": 4}
+
+
+def test_a_webhook_is_signed_and_tried_again_until_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resources.sandbox.webhooks._PAUSE", 0.01)
+    got: list[tuple[dict[str, str], bytes]] = []
+    done = Event()
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(500 if len(got) == 1 else 200)
+            self.end_headers()
+            if len(got) == 2:
+                done.set()
+
+        def log_message(self, *_: object) -> None: ...
+
+    receiver = HTTPServer(("127.0.0.1", 0), Receiver)
+    Thread(target=receiver.serve_forever, daemon=True).start()
+    try:
+        with running_sandbox(SandboxSettings(job_seconds=0)) as sandbox:
+            httpx.post(
+                f"{sandbox.url}/api/v3/{SORA}",
+                params={"webhook": f"http://127.0.0.1:{receiver.server_port}/hook?attempt=7"},
+                json={"prompt": "a hill"},
+                headers=KEY,
+            )
+            assert done.wait(5)
+            secret = httpx.get(f"{sandbox.url}/api/v3/webhook/secret", headers=KEY).json()["data"]["secret"]
+    finally:
+        receiver.shutdown()
+        receiver.server_close()
+    headers, body = got[1]
+    message = json.loads(body)
+    assert (message["status"], message["input"]) == ("completed", {"prompt": "a hill"})
+    assert "data" not in message
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    expected = hmac.new(secret.removeprefix("whsec_").encode(), signed, hashlib.sha256).hexdigest()
+    assert headers["webhook-signature"] == f"v3,{expected}"
