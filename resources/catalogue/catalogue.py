@@ -5,7 +5,7 @@ from pathlib import Path
 
 from resources.catalogue.endpoint import Endpoint
 from resources.declared.document import Document, read_document, yaml_files
-from resources.declared.problems import Problem, ProblemsError, listed, nearest, show
+from resources.declared.problems import Problem, ProblemsError, listed, show
 from resources.declared.validation import declare
 
 
@@ -70,10 +70,8 @@ class Catalogue:
                 [Problem("provider", "does not sell this endpoint", show(provider), listed(sellers))]
             )
         ids = [e.id for e in self if provider in {None, e.provider}]
-        message, hint = "is not in the catalogue (data/models)", nearest(endpoint, ids)
-        if hint:
-            raise ProblemsError([Problem("endpoint", f"{message}; {hint}", show(endpoint))])
-        raise ProblemsError([Problem("endpoint", message, show(endpoint), listed(ids))])
+        problem = Problem("endpoint", "is not in the catalogue (data/models)", show(endpoint))
+        raise ProblemsError([problem.suggesting(endpoint, ids)])
 
     def __iter__(self) -> Iterator[Endpoint]:
         return iter(self._endpoints.values())

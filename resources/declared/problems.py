@@ -40,6 +40,11 @@ class Problem:
         hint = nearest(found, choices)
         return replace(self, message="; ".join(filter(None, (self.message, hint)))) if hint else self
 
+    def suggesting(self, found: object, choices: Sequence[object]) -> "Problem":
+        """The same problem, with the nearest choice, or with all of them where none is near."""
+        hinted = self.hinted(found, choices)
+        return hinted if hinted is not self else replace(self, allowed=listed(choices))
+
     def __str__(self) -> str:
         place = ""
         if self.file is not None:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, Wit
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from resources.declared.document import Document, Where
-from resources.declared.problems import Problem, ProblemsError, listed, nearest, show
+from resources.declared.problems import Problem, ProblemsError, show
 
 
 class Declared(BaseModel):
@@ -16,6 +16,9 @@ class Declared(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+
+MAX_PROBLEMS = 50
+"""Problems of one file that are told; finding the right spelling for each of thousands would take minutes."""
 
 Model = TypeVar("Model", bound=Declared)
 
@@ -35,12 +38,12 @@ def declare(model: type[Model], document: Document) -> Model:
     """Validate a document against a model.
 
     Raises:
-        ProblemsError: With every mistake, each in its place.
+        ProblemsError: With its mistakes, each in its place.
     """
     try:
         return model.model_validate(document.value)
     except ValidationError as error:
-        details = error.errors(include_url=False)
+        details = error.errors(include_url=False)[:MAX_PROBLEMS]
         raise ProblemsError(_problem(model, document, detail) for detail in details) from None
 
 
@@ -62,12 +65,7 @@ def _problem(model: type[Declared], document: Document, detail: ErrorDetails) ->
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         known = sorted(_fields(model, where[:-1]))
-        hint = nearest(where[-1], known)
-        return (
-            document.problem(where, message="is not known here", allowed=listed(known))
-            if not hint
-            else (document.problem(where, message=f"is not known here; {hint}"))
-        )
+        return document.problem(where, message="is not known here").suggesting(where[-1], known)
     if kind == "missing":
         return document.problem(where, message="is missing")
     if kind == "refused":
@@ -77,12 +75,8 @@ def _problem(model: type[Declared], document: Document, detail: ErrorDetails) ->
         )
     if kind == "literal_error":
         allowed = str(context["expected"]).replace(" or ", ", ")
-        return document.problem(
-            where,
-            found=show(detail["input"]),
-            allowed=allowed,
-            message=nearest(detail["input"], allowed.split("'")[1::2]),
-        )
+        problem = document.problem(where, found=show(detail["input"]), allowed=allowed)
+        return problem.hinted(detail["input"], allowed.split("'")[1::2])
     if kind in _ALLOWED:
         return document.problem(where, found=show(detail["input"]), allowed=_ALLOWED[kind])
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")

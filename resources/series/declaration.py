@@ -106,8 +106,8 @@ def _parameter(value: Any) -> Any:
 
 
 ParameterValue = Annotated[Any, AfterValidator(_parameter), WithJsonSchema({})]
-Parameters = dict[str, ParameterValue]
-Variables = dict[VariableName, Plain]
+Parameters = Annotated[dict[str, ParameterValue], Field(max_length=50)]
+Variables = Annotated[dict[VariableName, Plain], Field(max_length=100)]
 
 
 class Schedule(Declared):

@@ -2,12 +2,13 @@
 
 import datetime as dt
 import re
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from resources.catalogue import Catalogue
 from resources.declared.document import Document, read_document, yaml_files
-from resources.declared.problems import Problem, ProblemsError, listed, show
+from resources.declared.problems import Problem, ProblemsError, show
 from resources.declared.validation import declare
 from resources.requests import ClipRequest
 from resources.series.declaration import SeriesDeclaration
@@ -15,6 +16,11 @@ from resources.series.series import Clip, Series
 
 # its weekday and month have the longest names, so that the longest prompt of a dated series is tried
 SAMPLE_DATE = dt.date(2026, 9, 23)
+
+MAX_SECONDS = 5
+"""Seconds that all prompts of one series may take; thousands of honest ones take a tenth of one."""
+MAX_FAILED = 20
+"""Clips with mistakes after which no more of a series are tried."""
 
 _DATED_KEY = re.compile(r"(.+)-([0-9]{4}-[0-9]{2}-[0-9]{2})-(.+)")
 
@@ -72,14 +78,12 @@ class Declarations:
             return Problem("clip", f"the series {named.name} is not dated: its keys hold no date", show(key))
         if self.problems:
             message += f"; {len(self.problems)} problems keep other series out, first: {self.problems[0]}"
-        undated = [clip.key for series in self.series.values() if not series.dated for clip in series.clips()]
-        choices = [*undated, *self.series] if match is None else list(self.series)
-        problem = Problem("clip", message, show(key)).hinted(match[1] if match else key, choices)
-        return (
-            problem
-            if problem.message != message
-            else replace(problem, allowed=f"clips of {listed(sorted(self.series))}")
-        )
+        # with the clips of the one series it may belong to: comparing with every clip of all would take seconds
+        own = [
+            s for s in self.series.values() if match is None and not s.dated and key.startswith(f"{s.name}-")
+        ]
+        choices = [*(clip.key for series in own for clip in series.clips()), *self.series]
+        return Problem("clip", message, show(key)).suggesting(match[1] if match else key, choices)
 
 
 def load_series(data_dir: Path, catalogue: Catalogue) -> Declarations:
@@ -140,19 +144,27 @@ def _check_unique(series: Series, declarations: Declarations, keys: dict[str, Se
 
 
 def _check_clips(series: Series) -> None:
-    """Render every clip; a mistake that many clips share is told once."""
+    """Render every clip; a mistake that clips share is told once, and one that repeats without end not to its end."""
     found: dict[tuple[object, ...], list[Problem]] = {}
+    deadline = time.monotonic() + MAX_SECONDS
+    failed = 0
     for clip in series.clips(SAMPLE_DATE):
         try:
             series.render(clip)
         except ProblemsError as error:
+            failed += 1
             for problem in error.problems:
                 found.setdefault((problem.line, problem.field, problem.found), []).append(problem)
+        if time.monotonic() > deadline:
+            message = f"takes more than {MAX_SECONDS} seconds to render for all clips; make it simpler"
+            raise ProblemsError([series.document.problem(("prompt",), message=message)])
+        if failed >= MAX_FAILED:
+            break
     if found:
         raise ProblemsError(
             same[0]
             if len(same) == 1
-            else replace(same[0], message=f"{same[0].message} (and in {len(same) - 1} more clips)")
+            else replace(same[0], message=f"{same[0].message} (and in other clips)".lstrip())
             for same in found.values()
         )
 

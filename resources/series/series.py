@@ -158,6 +158,7 @@ class Series:
         Raises:
             ProblemsError: The prompt or a parameter is wrong, each in its place.
         """
+        clip = self.clip(clip.name, clip.date)  # one that was found before the file changed may be gone
         entry = self._entries[clip.name]
         variables = {**entry.variables, "series": clip.series, "clip": clip.name}
         if clip.date is not None:

@@ -18,7 +18,7 @@ MAX_TEMPLATE = 20_000
 """Characters of a template."""
 MAX_PROMPT = 20_000
 """Characters of a rendered prompt."""
-_MAX_NODES = 1000
+_MAX_NODES = 500
 _MAX_DEPTH = 24
 
 BUILT_IN = frozenset({"date", "series", "clip"})

@@ -86,7 +86,7 @@ def test_a_series_renders_into_requests(tmp_path):
             "      size: 720p",
             "city.yaml:16: clips[1].parameters.size: found '720p', allowed: '720*1280', '1280*720'",
         ),
-        ("duration: 4", "duration: '4'", "city.yaml:6: parameters.duration: found '4', allowed: 4, 8, 12, 16, 20 - did you mean 4? (and in 1 more clips)"),
+        ("duration: 4", "duration: '4'", "city.yaml:6: parameters.duration: found '4', allowed: 4, 8, 12, 16, 20 - did you mean 4? (and in other clips)"),
         ("duration: 4", "duration: true", "city.yaml:6: parameters.duration: found true, allowed: 4, 8, 12, 16, 20"),
         ("duration: 4", "duration:", "city.yaml:6: parameters.duration: found nothing, allowed: text, a number"),
         ("  duration: 4", "  durration: 4", "city.yaml:6: parameters.durration: allowed: 'size', 'duration', 'characters' - is not a parameter of openai/sora-2/text-to-video; did you mean 'duration'?"),
@@ -227,7 +227,7 @@ def test_every_key_finds_its_own_clip_again(tmp_path_factory, series):
         ("city-hero", "no series declares this clip"),
         ("stills-hero2", "no series declares this clip; did you mean 'stills-hero'?"),
         ("stills-2026-11-20-hero", "the series stills is not dated: its keys hold no date"),
-        ("zzz", "allowed: clips of 'city', 'stills'"),
+        ("zzz", "allowed: 'city', 'stills'"),
         ("", "no series declares this clip"),
         ("../../etc/passwd", "no series declares this clip"),
     ],
@@ -309,6 +309,34 @@ def test_a_series_that_was_taken_out_cannot_be_rendered(tmp_path):
     declarations.series.clear()
     with pytest.raises(ProblemsError, match="no series declares this clip"):
         declarations.render(clip)
+
+
+def test_a_file_that_is_wrong_thousands_of_times_is_refused_briefly(tmp_path):
+    unknown = "".join(f"unknown_{i}: 1\n" for i in range(8000))
+    parameters = "".join(f"  sise{i}: 1\n" for i in range(45))
+    wrong = CITY.replace("parameters:\n", f"parameters:\n{parameters}", 1).split("  - name: wide")[0]
+    clips = "".join(f"  - name: c{i}\n" for i in range(1900))
+    started = time.perf_counter()
+    declarations = load(
+        tmp_path, a=CITY + unknown, b=wrong + clips, c=CITY.replace("name: city\n", "name: fine\n")
+    )
+    assert time.perf_counter() - started < 3
+    assert list(declarations.series) == ["fine"]
+    assert 50 < len(declarations.problems) < 120
+
+
+def test_prompts_that_take_too_long_together_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("resources.series.declarations.MAX_SECONDS", -1)
+    assert "to render for all clips; make it simpler" in only_problem(load(tmp_path, a=CITY))
+
+
+def test_a_clip_that_left_the_file_is_no_longer_rendered(tmp_path):
+    clip = load(tmp_path, a=CITY).find("city-2026-11-20-wide")
+    later = load(tmp_path, a=CITY.replace("name: wide", "name: tall"))
+    with pytest.raises(
+        ProblemsError, match="found 'wide', allowed: 'hero', 'tall' - is not a clip of the series city"
+    ):
+        later.render(clip)
 
 
 YAML_VALUE = st.recursive(
