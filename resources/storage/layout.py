@@ -7,6 +7,7 @@
 | `videos/{clip}/{attempt}.webp` | its poster | no |
 | `videos/{clip}/{attempt}.json` | its manifest, written last: with it the clip is delivered | no |
 | `videos/{clip}/current.json` | which attempt is the current one; the ledger decides, this shows it | yes |
+| `quarantine/{clip}/{attempt}.mp4`, `.webp`, `.json` | a take that failed a check, kept apart | no |
 | `ledger.json` | id and high-water mark of the ledger that owns the bucket | yes |
 """
 
@@ -14,6 +15,7 @@ import re
 
 PROMPTS = "prompts/"
 VIDEOS = "videos/"
+QUARANTINE = "quarantine/"
 
 _CLIP = re.compile(r"[a-z0-9][a-z0-9-]{2,79}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
@@ -39,6 +41,11 @@ def poster_key(clip: str, attempt: str) -> str:
 def manifest_key(clip: str, attempt: str) -> str:
     """Of its manifest."""
     return f"{_take(clip, attempt)}.json"
+
+
+def quarantined(key: str) -> str:
+    """Where a take's object is kept when a check failed, from the key it would have had."""
+    return QUARANTINE + key.removeprefix(VIDEOS)
 
 
 def current_key(clip: str) -> str:

@@ -1,0 +1,114 @@
+"""Where a URL really leads: parsed once, resolved once, and refused unless it is on the internet.
+
+Output addresses come from outside. A name that resolves to this machine, a private network or a cloud's metadata service
+would let a stranger read what only this machine can.
+"""
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from urllib.parse import urljoin
+
+import urllib3
+from urllib3.exceptions import LocationParseError
+
+from resources.storage.policy import DEFAULT_PORTS, DownloadError, DownloadPolicy, UnsafeAddressError
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST6 = ipaddress.ip_network("2000::/3")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A URL taken apart, and the addresses its name had when it was looked at.
+
+    Attributes:
+        scheme: `https`, or `http` for an allowed origin.
+        host: As it is named in TLS and the Host header; an IPv6 address without brackets.
+        port: TCP port.
+        path: Path and query, for the request line only; never shown.
+        addresses: Numeric addresses, all of them allowed; the connection goes to one of these and nowhere else.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    addresses: tuple[str, ...]
+
+    @property
+    def host_header(self) -> str:
+        """The Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+def locate(url: str, policy: DownloadPolicy) -> Target:
+    """Parse and resolve a URL.
+
+    Raises:
+        UnsafeAddressError: It must not be fetched.
+        DownloadError: Its name cannot be resolved now.
+    """
+    try:
+        parts = urllib3.util.parse_url(url)
+    except LocationParseError:
+        raise UnsafeAddressError("the output's address cannot be read as a URL") from None
+    scheme, host = parts.scheme or "", (parts.host or "").strip("[]")
+    if scheme not in DEFAULT_PORTS or not host:
+        raise UnsafeAddressError(f"the output's address must be https, not {scheme or 'without a scheme'}")
+    if parts.auth is not None:
+        raise UnsafeAddressError(f"the output's address at {host} holds a user name or password")
+    port = parts.port or DEFAULT_PORTS[scheme]
+    allowed = policy.allows(scheme, host, port)
+    if scheme == "http" and not allowed:
+        raise UnsafeAddressError(
+            f"the output's address at {host} is plain http, which anybody on the way can change; only https is fetched"
+        )
+    addresses = _resolve(host, port)
+    bad = None if allowed else next((address for address in addresses if not is_public(address)), None)
+    if bad is not None:
+        raise UnsafeAddressError(
+            f"the output's address {scheme}://{host}:{port} leads to {bad}, which is not on the internet. "
+            "If that is meant (the sandbox), allow exactly this origin: DAILIES_ALLOWED_ORIGINS"
+        )
+    return Target(scheme, host, port, parts.request_uri, addresses)
+
+
+def joined(base: str, location: str) -> str:
+    """The absolute URL of a redirect's Location."""
+    try:
+        return urljoin(base, location)
+    except ValueError:
+        raise UnsafeAddressError("a redirect leads to an address that cannot be read as a URL") from None
+
+
+def shown(url: str) -> str:
+    """A URL for a person: without user, query and fragment, and not too long."""
+    try:
+        parts = urllib3.util.parse_url(url)
+    except LocationParseError:
+        return "an address that cannot be read"
+    text = urllib3.util.Url(scheme=parts.scheme, host=parts.host, port=parts.port, path=parts.path).url
+    return text if len(text) <= 160 else f"{text[:157]}..."
+
+
+def is_public(text: str) -> bool:
+    """Whether a numeric address is one of the internet, also when it is wrapped into an IPv6 address."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv4Address):
+        return address.is_global and not address.is_multicast
+    inner = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
+    if inner is None and address in _NAT64:
+        inner = ipaddress.IPv4Address(address.packed[-4:])
+    if inner is not None:
+        return is_public(str(inner))
+    return address in _UNICAST6 and address.is_global
+
+
+def _resolve(host: str, port: int) -> tuple[str, ...]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise DownloadError(f"the output's host {host} cannot be resolved now") from None
+    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))

@@ -1,0 +1,239 @@
+"""A file at a URL, read once from its beginning to its verified end, over cuts and redirects."""
+
+import hashlib
+import re
+import ssl
+import time
+from typing import TYPE_CHECKING, Self
+
+from resources.storage.addresses import Target, joined, locate, shown
+from resources.storage.connections import NETWORK_ERRORS, Connections, Deadline, ask, connect
+from resources.storage.policy import (
+    ChangedError,
+    DownloadError,
+    DownloadPolicy,
+    OutputGoneError,
+    RefusedError,
+    TooLargeError,
+    UnsafeAddressError,
+)
+
+if TYPE_CHECKING:
+    from urllib3 import HTTPResponse
+    from urllib3.connection import HTTPConnection
+
+_REDIRECTS = {301, 302, 303, 307, 308}
+_PASSING = {408, 425, 429, 500, 502, 503, 504}
+_GONE = {401, 403, 404, 410}
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_PIECE = 128 << 10
+
+_connections = Connections()
+
+
+class _PassingError(Exception):
+    """This request failed in a way that another one may not."""
+
+
+class RemoteFile:
+    """Reads like a file. After a cut it goes on where it was.
+
+    With Range and If-Range where the server names a strong ETag and heeds them, else by reading again from the start,
+    where the bytes must be the same as before.
+
+    Attributes:
+        size: Bytes of the whole file, None while or where the server does not say.
+        content_type: As the server says, without parameters, in lower case.
+        position: Bytes read so far.
+    """
+
+    def __init__(self, url: str, policy: DownloadPolicy) -> None:
+        self.size: int | None = None
+        self.content_type = ""
+        self.position = 0
+        self._url = url
+        self._policy = policy
+        self._digest = hashlib.sha256()
+        self._etag: str | None = None
+        self._resumes = 0
+        self._deadline = Deadline(policy.total_seconds)
+        self._open: tuple[Target, HTTPConnection, HTTPResponse] | None = None
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 in hex of what was read so far."""
+        return self._digest.hexdigest()
+
+    def __enter__(self) -> Self:
+        self._deadline.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._deadline.__exit__()
+        self._drop()
+
+    def read(self, amount: int = _PIECE) -> bytes:
+        """The next bytes, at most `amount`; none at the end, which is where the server said it would be.
+
+        Raises:
+            DownloadError: See its kinds.
+        """
+        while True:
+            try:
+                response = self._open[2] if self._open else self._start()
+                piece = response.read(amount)
+                self._take(piece)
+            except _PassingError as error:
+                self._pause(str(error))
+            except NETWORK_ERRORS as error:
+                if isinstance(error, ssl.SSLCertVerificationError):
+                    raise self._failed("its TLS certificate is not trusted") from None
+                self._pause("the connection failed" if self.position == 0 else "the connection was cut")
+            else:
+                return piece
+
+    def _take(self, piece: bytes) -> None:
+        self.position += len(piece)
+        self._digest.update(piece)
+        if self.position > self._policy.max_bytes:
+            raise self._too_large()
+        if self.size is not None and self.position > self.size:
+            raise self._changed()
+        if not piece:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._deadline.passed or (self.size is not None and self.position < self.size):
+            raise _PassingError("it ended too early")
+        if self._open:
+            target, connection, _ = self._open
+            self._open = None
+            if connection.is_connected:
+                _connections.give_back(target, connection)
+
+    def _start(self) -> "HTTPResponse":
+        """Ask for the file, or for the rest of it, and come to the byte that is to be read next."""
+        if self._deadline.passed:
+            raise _PassingError("the time is over")
+        headers = {}
+        if self.position == 0:
+            self._etag = None
+        elif self._etag:
+            headers = {"Range": f"bytes={self.position}-", "If-Range": self._etag}
+        response = self._request(headers)
+        etag = response.headers.get("ETag")
+        if etag and self._etag and etag != self._etag:
+            raise self._changed()
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise self._failed("it is sent compressed, though that was not asked for")
+        if response.status == 206 and headers:
+            self._check_part(response)
+        else:
+            self._check_whole(response)
+            self._skip(response)
+        if etag and not etag.startswith("W/"):
+            self._etag = etag
+        self.content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return response
+
+    def _check_part(self, response: "HTTPResponse") -> None:
+        part = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if part is None or int(part[1]) != self.position:
+            raise self._failed("the server sent another part than was asked for")
+        if self.size is None:
+            self.size = int(part[3])  # a chunked answer did not say
+        elif int(part[3]) != self.size:
+            raise self._changed()
+
+    def _check_whole(self, response: "HTTPResponse") -> None:
+        length = response.headers.get("Content-Length", "")
+        size = int(length) if length.isascii() and length.isdigit() else None
+        if self.position and size != self.size:
+            raise self._changed()
+        if size is not None and size > self._policy.max_bytes:
+            raise self._too_large(size)
+        self.size = size
+
+    def _skip(self, response: "HTTPResponse") -> None:
+        """Read what was read before once more: it must be the same."""
+        again, missing = hashlib.sha256(), self.position
+        while missing:
+            piece = response.read(min(_PIECE, missing))
+            if not piece:
+                raise self._changed()
+            again.update(piece)
+            missing -= len(piece)
+        if again.digest() != self._digest.digest() and self.position:
+            raise self._changed()
+
+    def _request(self, headers: dict[str, str]) -> "HTTPResponse":
+        """The answer with the file in it, after redirects; every hop is located and checked anew."""
+        url = self._url
+        for _ in range(self._policy.max_redirects + 1):
+            target = locate(url, self._policy)
+            response = self._ask(target, headers)
+            location = response.headers.get("Location")
+            if response.status not in _REDIRECTS or location is None:
+                self._check_status(response.status)
+                return response
+            self._drop()
+            url = joined(url, location)
+        raise UnsafeAddressError(f"{shown(self._url)}: more than {self._policy.max_redirects} redirects")
+
+    def _ask(self, target: Target, headers: dict[str, str]) -> "HTTPResponse":
+        connection = _connections.take(target) or connect(
+            target, connect_seconds=self._policy.connect_seconds, deadline=self._deadline
+        )
+        try:
+            response = ask(
+                connection, target, headers, read_seconds=self._policy.read_seconds, deadline=self._deadline
+            )
+        except BaseException:
+            connection.close()
+            raise
+        self._open = (target, connection, response)
+        return response
+
+    def _check_status(self, status: int) -> None:
+        if status in _PASSING:
+            raise _PassingError(f"the server answers {status}")
+        if status == 416:
+            raise self._changed()
+        if status in _GONE:
+            raise OutputGoneError(
+                f"{shown(self._url)}: the server answers {status}; the address has expired or the output was deleted"
+            )
+        if status not in {200, 206}:
+            raise RefusedError(f"{shown(self._url)}: the server answers {status}")
+
+    def _pause(self, why: str) -> None:
+        """After a failure that may pass: wait a little, or give up."""
+        self._drop()
+        if self._deadline.passed:
+            raise self._failed(f"it took longer than {self._policy.total_seconds:g} s") from None
+        if self._resumes >= self._policy.max_resumes:
+            raise self._failed(f"{why}, {self._resumes + 1} times in a row") from None
+        time.sleep(min(self._policy.pause_seconds * 2**self._resumes, 5))
+        self._resumes += 1
+
+    def _drop(self) -> None:
+        if self._open:
+            _, connection, response = self._open
+            self._open = None
+            response.close()
+            connection.close()
+
+    def _failed(self, why: str) -> DownloadError:
+        at = f" at byte {self.position:,}" if self.position else ""
+        return DownloadError(f"{shown(self._url)}: {why}{at}. The clip is there to be fetched again later")
+
+    def _changed(self) -> ChangedError:
+        return ChangedError(
+            f"{shown(self._url)}: the file changed while it was fetched; it is to be fetched anew"
+        )
+
+    def _too_large(self, size: int | None = None) -> TooLargeError:
+        has = f"{size:,}" if size is not None else f"more than {self.position:,}"
+        return TooLargeError(
+            f"{shown(self._url)}: it has {has} bytes; at most {self._policy.max_bytes:,} are fetched"
+        )
