@@ -20,12 +20,12 @@ What a submit's answer proves, and why:
 import logging
 import re
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 import httpx
 
 from resources.errors import ConfigurationError, UnavailableError
+from resources.money import usd
 from resources.providers import answers
 from resources.providers.base import (
     Accepted,
@@ -193,14 +193,17 @@ class AimlApi:
 
     def _outcome(self, answer: Answer) -> SubmitOutcome:
         fields = answer.fields
-        job_id = _generation_id(fields) if answer.ok or "status" in fields else None
+        inference_id = answers.job_id(answer.headers.get("x-inference-id"))
+        runs = answers.normal_status(fields.get("status"), STATUS_WORDS) not in {None, JobStatus.FAILED}
+        job_id = _generation_id(fields) if answer.ok or runs else None
         if job_id is None and answer.ok:
-            job_id = answers.job_id(answer.headers.get("x-inference-id"))
+            job_id = inference_id
         if job_id is not None:
             return Accepted(job_id, answers.text_or_none(fields.get("model")), answers.storable(fields))
         kind = _refusal(answer)
         if kind is None:
-            return Unknown(f"{self._said(answer)}; a job may have been created", answer.status)
+            named = f" as {self._http.scrub.message(inference_id)}" if inference_id else ""
+            return Unknown(f"{self._said(answer)}; a job may have been created{named}", answer.status)
         raw = answers.storable(answer.document) if answer.document is not None else None
         return Rejected(kind, self._said(answer), answer.status, answer.retry_after, raw)
 
@@ -304,9 +307,7 @@ def _cost(answer: Answer, *, finished: bool) -> int | None:
     usage = meta.get("usage") if isinstance(meta, dict) else None
     credits_used = answers.amount(usage.get("credits_used")) if isinstance(usage, dict) else None
     if credits_used is not None:
-        return answers.dollars(
-            str((credits_used / Decimal(CREDITS_PER_USD)).quantize(Decimal("0.000000001")))
-        )
+        return usd(credits_used / CREDITS_PER_USD)
     return (answers.dollars(answer.headers.get("x-aimlapi-usd-spent")) or None) if finished else None
 
 

@@ -4,6 +4,7 @@ Everything in here takes any value at all and never raises for it.
 """
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -49,11 +50,12 @@ MODERATED = re.compile(
 )
 """How providers word that the content is refused, where the code does not say it."""
 
-_URL_QUERY = re.compile(r"""(https?://[^\s?#"'<>]+)[?#][^\s"'<>]*""", re.IGNORECASE)
-_URL_USER = re.compile(r"""(https?://)[^/\s@"'<>]*@""", re.IGNORECASE)
+# matches a URL to its end, whatever is in it: a pattern that can fail late is slow on a hostile megabyte
+_URL = re.compile(r"""https?://[^\s"'<>]*""", re.IGNORECASE)
 _SHORTEST_SECRET = 8
 _LONGEST_URL = 8192
 _LONGEST_WAIT = 86_400.0
+_DEEPEST = 64
 
 
 class Scrubber:
@@ -79,8 +81,8 @@ class Scrubber:
 
     def message(self, value: object, limit: int = MESSAGE_LIMIT) -> str:
         """One line for a person: no key, no URL query, no control characters, at most `limit` characters."""
-        # cut first, generously: a megabyte of message is not worth walking through character by character
-        text = without_queries(self.hide(reason(value)[: limit * 20]))
+        # cut generously first: a megabyte of message is not worth walking through character by character
+        text = without_queries(self.hide(reason(value))[: limit * 20])
         text = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text)
         text = " ".join(text.split())
         return text if len(text) <= limit else text[: limit - 1] + "…"
@@ -88,26 +90,44 @@ class Scrubber:
     def document(self, body: bytes) -> Any:
         """The parsed JSON of a body with the key hidden in every name and text; None where it cannot be read."""
         try:
-            # NaN is not JSON and no database stores it
-            return map_text(json.loads(body, parse_constant=lambda _: None), self.hide)
+            # NaN and infinity are not JSON, and no database stores them
+            document = json.loads(body, parse_constant=lambda _: None, parse_float=_finite)
+            return map_text(document, self.hide)
         except (ValueError, RecursionError):
             return None
 
 
-def map_text(value: Any, change: Callable[[str], str]) -> Any:
-    """A copy of a JSON value with every text and every name changed."""
+def map_text(value: Any, change: Callable[[str], str], _depth: int = 0) -> Any:
+    """A copy of a JSON value with every text and every name changed.
+
+    Raises:
+        ValueError: It is nested more than 64 deep, which no provider's answer is.
+    """
+    if _depth > _DEEPEST:
+        raise ValueError("nested too deeply")
     if isinstance(value, str):
         return change(value)
     if isinstance(value, list):
-        return [map_text(item, change) for item in value]
+        return [map_text(item, change, _depth + 1) for item in value]
     if isinstance(value, dict):
-        return {change(name): map_text(item, change) for name, item in value.items()}
+        return {change(name): map_text(item, change, _depth + 1) for name, item in value.items()}
     return value
 
 
 def without_queries(text: str) -> str:
     """The text with the query, fragment and user of every URL cut off: that is where signatures and tokens are."""
-    return _URL_QUERY.sub(r"\1", _URL_USER.sub(r"\1", text))
+    return _URL.sub(_address_only, text)
+
+
+def _address_only(found: re.Match[str]) -> str:
+    scheme, _, rest = re.split(r"[?#]", found[0], maxsplit=1)[0].partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
 
 
 def storable(document: Any) -> dict[str, Any]:

@@ -117,7 +117,7 @@ class WaveSpeed:
             return answer
         envelope = Envelope.of(answer)
         if answer.ok and isinstance(envelope.data.get("status"), str):
-            if envelope.data.get("id") not in {None, job_id}:
+            if answers.job_id(envelope.data.get("id")) not in {None, job_id}:
                 return PollFailed("WaveSpeed answered for another prediction than the one asked for")
             return self._state(envelope, answer)
         # only the API's own 404 is final; a gateway's page is not

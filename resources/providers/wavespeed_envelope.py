@@ -74,8 +74,8 @@ class Envelope:
         data = data if isinstance(data, dict) else {}
         outer, inner = answers.whole_number(fields.get("code")), answers.whole_number(data.get("code"))
         codes = [code for code in (inner, outer) if code is not None and code >= 1000]
-        # an envelope without data, as the webhook has it: the prediction itself
-        if not data and "status" in fields and "id" in fields:
+        # no envelope, as in a webhook: the prediction itself
+        if not data and "id" in fields:
             data = fields
         return cls(
             http_status=answer.status,
@@ -96,7 +96,8 @@ class Envelope:
     @property
     def job_id(self) -> str | None:
         """The id of the prediction in it. Outside 2xx an id counts only beside something else a prediction has."""
-        likely = 200 <= self.http_status < 300 or "status" in self.data or "urls" in self.data
+        known = answers.normal_status(self.data.get("status"), answers.STATUS_WORDS) is not None
+        likely = 200 <= self.http_status < 300 or known or "urls" in self.data
         return answers.job_id(self.data.get("id")) if likely else None
 
     def says(self, statuses: set[int]) -> bool:

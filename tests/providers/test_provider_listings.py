@@ -1,0 +1,286 @@
+"""Listings are read to their end, or refused."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from resources.errors import ConfigurationError, UnavailableError
+from resources.providers.aimlapi import AimlApi
+from resources.providers.base import Candidate, JobStatus
+from resources.providers.wavespeed import WaveSpeed
+
+START = datetime(2026, 1, 2, 3, 0, tzinfo=UTC)
+END = START + timedelta(minutes=10)
+MODEL = "openai/sora-2/text-to-video"
+AIML_MODEL = "openai/sora-2-t2v"
+
+
+def ws_row(number: int, created: datetime | None = None, **fields: Any) -> dict[str, Any]:
+    at = (created or START + timedelta(seconds=number)).isoformat().replace("+00:00", "") + ".678901234Z"
+    return {"id": f"job-{number}", "model": MODEL, "status": "completed", "created_at": at, **fields}
+
+
+def aiml_row(number: int, **fields: Any) -> dict[str, Any]:
+    at = (START + timedelta(seconds=number)).isoformat().replace("+00:00", ".000Z")
+    row = {"created": at, "status": "succeeded", "origin": "api", "model": AIML_MODEL, "cost": {"usd": 0.4}}
+    return {**row, "inference_id": f"inf-{number}", "client_request_id": f"sub-{number}", **fields}
+
+
+class FakeWaveSpeed:
+    """Pages like WaveSpeed's list: newest first, one-based."""
+
+    def __init__(self, rows: list[dict[str, Any]], *, cap: int = 100) -> None:
+        self.rows, self.cap = rows, cap
+        self.asked: list[dict[str, Any]] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        assert (request.method, request.url.path) == ("POST", "/api/v3/predictions")
+        asked = json.loads(request.content)
+        self.asked.append(asked)
+        size = min(asked["page_size"], self.cap)
+        rows = self.rows[(asked["page"] - 1) * size : asked["page"] * size]
+        return httpx.Response(200, json={"code": 200, "data": {"page": asked["page"], "items": rows}})
+
+
+class FakeLogs:
+    """Pages like AI/ML API's logs: offset and limit, with `has_more`."""
+
+    def __init__(self, rows: list[dict[str, Any]], *, cap: int = 100) -> None:
+        self.rows, self.cap = rows, cap
+        self.asked: list[dict[str, Any]] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        assert (request.method, request.url.path) == ("GET", "/v2/logs")
+        asked = dict(request.url.params)
+        self.asked.append(asked)
+        first, size = int(asked["offset"]), min(int(asked["limit"]), self.cap)
+        more = first + size < len(self.rows)
+        pagination = {"limit": size, "offset": first, "total": len(self.rows), "has_more": more}
+        return httpx.Response(200, json={"data": self.rows[first : first + size], "pagination": pagination})
+
+
+def wavespeed(handler: Any) -> WaveSpeed:
+    return WaveSpeed("https://ws.test", "key-of-wavespeed", transport=httpx.MockTransport(handler))
+
+
+def aimlapi(handler: Any) -> AimlApi:
+    return AimlApi("https://aiml.test", "key-of-aimlapi", transport=httpx.MockTransport(handler))
+
+
+async def find(client: Any, model: str = MODEL) -> list[Candidate]:
+    found: list[Candidate] = await client.find_candidates(model, after=START, before=END)
+    return found
+
+
+@pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 250, 300])
+async def test_all_pages_are_read(count: int) -> None:
+    rows = [ws_row(number) for number in reversed(range(count))]
+    assert {job.job_id for job in await find(wavespeed(FakeWaveSpeed(rows)))} == {
+        f"job-{n}" for n in range(count)
+    }
+    logs = FakeLogs([aiml_row(number) for number in reversed(range(count))])
+    assert len(await find(aimlapi(logs), AIML_MODEL)) == count
+    assert len(logs.asked) == max(1, -(-count // 100))
+
+
+async def test_a_page_size_capped_in_silence_loses_nothing() -> None:
+    rows = [ws_row(number) for number in reversed(range(130))]
+    assert len(await find(wavespeed(FakeWaveSpeed(rows, cap=20)))) == 130
+    logs = [aiml_row(number) for number in reversed(range(130))]
+    assert len(await find(aimlapi(FakeLogs(logs, cap=20)), AIML_MODEL)) == 130
+
+
+async def test_the_window_goes_out_a_little_wider_and_is_cut_exactly_here() -> None:
+    fake = FakeWaveSpeed(
+        [
+            ws_row(1, END + timedelta(seconds=1)),
+            ws_row(2, END - timedelta(seconds=1)),
+            ws_row(3, START),
+            ws_row(4, START - timedelta(seconds=1)),
+        ]
+    )
+    assert [job.job_id for job in await find(wavespeed(fake))] == ["job-2", "job-3"]
+    assert fake.asked[0] == {
+        "page": 1,
+        "page_size": 100,
+        "created_after": "2026-01-02T02:59:59.000Z",
+        "created_before": "2026-01-02T03:10:01.000Z",
+    }
+    logs = FakeLogs([])
+    await find(aimlapi(logs), AIML_MODEL)
+    assert logs.asked == [
+        {
+            "start": "2026-01-02T02:59:59.000Z",
+            "end": "2026-01-02T03:10:01.000Z",
+            "limit": "100",
+            "offset": "0",
+        }
+    ]
+
+
+async def test_nanoseconds_models_and_states_are_read() -> None:
+    fake = FakeWaveSpeed(
+        [
+            ws_row(5, status="processing", input={"prompt": "x"}),
+            ws_row(6, model="bytedance/seedance-2.0/text-to-video"),
+            ws_row(7, model=None),
+        ]
+    )
+    client = wavespeed(fake)
+    first, unnamed = await find(client)
+    assert first == Candidate(
+        "job-5", MODEL, datetime(2026, 1, 2, 3, 0, 5, 678901, UTC), JobStatus.RUNNING, body={"prompt": "x"}
+    )
+    assert unnamed.job_id == "job-7"
+    assert len(await client.list_jobs(after=START, before=END)) == 3
+
+
+async def test_aimlapi_names_our_submission_and_keeps_ours_whatever_the_model() -> None:
+    rows = [
+        aiml_row(1, model="some/alias", status="failed"),
+        aiml_row(2, client_request_id=None, model="some/alias"),
+        aiml_row(3, client_request_id=None),
+    ]
+    first, second = await find(aimlapi(FakeLogs(rows)), AIML_MODEL)
+    assert (first.job_id, first.submission_id, first.status) == ("inf-1", "sub-1", JobStatus.FAILED)
+    assert (second.job_id, second.submission_id) == ("inf-3", None)
+
+
+async def test_a_listing_that_ignores_the_window_ends_when_it_is_older() -> None:
+    fake = FakeWaveSpeed([ws_row(number, END - timedelta(seconds=4 * number)) for number in range(1000)])
+    # the newest is two thirds of a second too late
+    assert len(await find(wavespeed(fake))) == 150
+    assert len(fake.asked) == 3
+
+
+async def test_no_rows_may_be_null_and_a_refused_page_after_a_short_one_is_the_end() -> None:
+    null = {"code": 200, "data": {"page": 1, "items": None}}
+    assert await find(wavespeed(lambda request: httpx.Response(200, json=null))) == []
+
+    def one_page(request: httpx.Request) -> httpx.Response:
+        if json.loads(request.content)["page"] > 1:
+            return httpx.Response(400, json={"code": 400, "message": "page out of range"})
+        return httpx.Response(200, json={"code": 200, "data": {"items": [ws_row(1)]}})
+
+    assert len(await find(wavespeed(one_page))) == 1
+
+
+def always(rows: list[Any]) -> Any:
+    return lambda request: httpx.Response(200, json={"code": 200, "data": {"items": rows}})
+
+
+def broken_later(request: httpx.Request) -> httpx.Response:
+    page = json.loads(request.content)["page"]
+    rows = [ws_row(number) for number in range(100)]
+    return (
+        httpx.Response(200, json={"code": 200, "data": {"items": rows}}) if page == 1 else httpx.Response(503)
+    )
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        always([ws_row(number) for number in range(100)]),
+        broken_later,
+        lambda request: httpx.Response(500),
+        lambda request: httpx.Response(429, json={"code": 429, "message": "slow"}),
+        lambda request: httpx.Response(200, content=b"<html>"),
+        lambda request: httpx.Response(200, json={"code": 500, "message": "x"}),
+        lambda request: httpx.Response(200, json={"code": 200, "data": {}}),
+        lambda request: httpx.Response(200, json={"code": 200, "data": None}),
+        lambda request: httpx.Response(400, json={"code": 400, "message": "x"}),
+        always([{"id": "job-1", "created_at": "yesterday"}]),
+        always([{"created_at": "2026-01-02T03:04:05Z"}]),
+        always([None]),
+    ],
+)
+async def test_half_a_wavespeed_listing_is_refused(handler: Any) -> None:
+    with pytest.raises(UnavailableError, match=r"WaveSpeed|listing"):
+        await find(wavespeed(handler))
+
+
+async def test_a_full_page_then_a_refused_page_is_refused() -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        if json.loads(request.content)["page"] == 1:
+            return httpx.Response(200, json={"data": {"items": [ws_row(number) for number in range(100)]}})
+        return httpx.Response(400, json={"code": 400, "message": "page too high"})
+
+    with pytest.raises(UnavailableError, match="broke off"):
+        await find(wavespeed(handler))
+
+
+async def test_a_listing_without_end_is_refused() -> None:
+    def endless(request: httpx.Request) -> httpx.Response:
+        first = json.loads(request.content)["page"] * 100
+        rows = [
+            ws_row(number, START + timedelta(seconds=1), id=f"j{number}")
+            for number in range(first, first + 100)
+        ]
+        return httpx.Response(200, json={"data": {"items": rows}})
+
+    with pytest.raises(UnavailableError, match="shorter window"):
+        await find(wavespeed(endless))
+
+
+def log_page(rows: list[Any], more: bool) -> Any:
+    return lambda request: httpx.Response(200, json={"data": rows, "pagination": {"has_more": more}})
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        log_page([], more=True),
+        log_page([aiml_row(1)], more=True),
+        log_page([{"created": "2026-01-02T03:04:05Z"}], more=False),
+        lambda request: httpx.Response(200, json={"rows": []}),
+        lambda request: httpx.Response(200, json=[]),
+        lambda request: httpx.Response(400, json={"message": "window over 92 days", "statusCode": 400}),
+    ],
+)
+async def test_half_of_aimlapis_logs_is_refused(handler: Any) -> None:
+    with pytest.raises(UnavailableError, match=r"AI/ML API|listing"):
+        await find(aimlapi(handler), AIML_MODEL)
+
+
+async def test_check_asks_for_the_balance() -> None:
+    def ws(request: httpx.Request) -> httpx.Response:
+        assert (request.method, request.url.path) == ("GET", "/api/v3/balance")
+        return httpx.Response(200, json={"code": 200, "data": {"balance": 12.5}})
+
+    def aiml(request: httpx.Request) -> httpx.Response:
+        assert (request.method, request.url.path) == ("GET", "/v2/billing")
+        return httpx.Response(200, json={"current_balance": 123.45, "currency": "USD"})
+
+    await wavespeed(ws).check()
+    assert await wavespeed(ws).balance() == 12_500_000
+    await aimlapi(aiml).check()
+    assert await aimlapi(aiml).balance() == 123_450_000
+
+
+@pytest.mark.parametrize(("status", "error"), [(401, ConfigurationError), (403, ConfigurationError)])
+async def test_check_says_that_the_key_is_refused(status: int, error: type[Exception]) -> None:
+    body = {"code": status, "message": "no", "statusCode": status}
+    for client, variable in (
+        (wavespeed(lambda request: httpx.Response(status, json=body)), "WAVESPEED_API_KEY"),
+        (aimlapi(lambda request: httpx.Response(status, json=body)), "AIMLAPI_API_KEY"),
+    ):
+        with pytest.raises(error, match=variable):
+            await client.check()
+
+
+@pytest.mark.parametrize("status", [302, 404, 429, 500, 503])
+async def test_check_says_that_the_provider_does_not_answer(status: int) -> None:
+    for client in (
+        wavespeed(lambda request: httpx.Response(status, json={"message": "x"})),
+        aimlapi(lambda request: httpx.Response(status, json={"message": "x"})),
+    ):
+        with pytest.raises(UnavailableError, match=str(status)):
+            await client.check()
+
+
+async def test_a_refused_key_inside_http_200_is_found() -> None:
+    with pytest.raises(ConfigurationError):
+        await wavespeed(lambda request: httpx.Response(200, json={"code": 401, "message": "no"})).check()

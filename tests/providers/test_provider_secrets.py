@@ -1,0 +1,143 @@
+"""A planted key is in no outcome, exception, repr or log, whatever the provider echoes."""
+
+import json
+import logging
+import traceback
+from typing import Any
+
+import httpx
+import pytest
+from hostile_server import Peer
+
+from resources.errors import ConfigurationError, DailiesError
+from resources.providers.accounts import AccountSettings, build_provider
+from resources.providers.aimlapi import AimlApi
+from resources.providers.wavespeed import WaveSpeed
+
+KEY = "canary-7f3a91c0de5e+11ab/42"
+ENDPOINT = "openai/sora-2/text-to-video"
+TOKEN = "hooktoken-55e1"
+
+ECHOES: list[Any] = [
+    {"code": 401, "message": f"Invalid API key {KEY}", "statusCode": 401},
+    {"code": 400, "message": f"bad {KEY}", "data": {KEY: [KEY, {"x": KEY}]}},
+    {"message": f"https://x.test/?key={KEY}&t=1", "error": {"message": KEY}},
+    {
+        "code": 200,
+        "data": {"id": "job-1", "status": "completed", "outputs": [], "error": KEY},
+        "status": KEY,
+        "id": "j",
+    },
+    {
+        "id": "job-1",
+        "status": f"status {KEY}",
+        "video": {"url": "https://x.test/v.mp4"},
+        "error": KEY,
+        "model": KEY,
+    },
+    {"message": "canary-7f3a91c0de5e%2B11ab%2F42", "statusCode": 400},
+    "\ud800" + KEY,
+]
+
+
+def escaped(document: Any) -> bytes:
+    """JSON in which every character of the key is written as \\uXXXX, so that no plain search finds it."""
+    plain = json.dumps(document)
+    return plain.replace(KEY, "".join(f"\\u{ord(char):04x}" for char in KEY)).encode()
+
+
+def shown(thing: object) -> str:
+    text = f"{thing!r} {thing}"
+    if isinstance(thing, BaseException):
+        text += "".join(traceback.format_exception(thing)) + repr(thing.__context__) + repr(thing.__cause__)
+    return text
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 429, 500])
+@pytest.mark.parametrize("echo", ECHOES, ids=range(len(ECHOES)))
+@pytest.mark.parametrize(
+    "write", [lambda document: json.dumps(document).encode(), escaped], ids=["plain", "escaped"]
+)
+async def test_an_echoed_key_is_hidden(
+    status: int, echo: Any, write: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    transport = httpx.MockTransport(lambda request: httpx.Response(status, content=write(echo)))
+    everything = []
+    for client in (
+        WaveSpeed("https://ws.test", KEY, transport=transport),
+        AimlApi("https://aiml.test", KEY, transport=transport),
+    ):
+        everything += [client, vars(client)]
+        everything.append(
+            await client.submit(ENDPOINT, {"prompt": "x"}, submission_id="s", deadline_seconds=5)
+        )
+        for age in (1, 1000):
+            everything.append(await client.poll("job-1", age_seconds=age))
+        try:
+            await client.check()
+        except DailiesError as error:
+            everything.append(error)
+    text = " ".join(shown(thing) for thing in everything) + caplog.text
+    assert KEY not in text
+    assert "7f3a91c0de5e" not in text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        httpx.ConnectError(f"no route for Bearer {KEY}"),
+        httpx.ReadError(f"https://u:{KEY}@x.test/?k={KEY}"),
+        httpx.LocalProtocolError(f"Illegal header value b'Bearer {KEY}'"),
+        ValueError(KEY),
+    ],
+)
+async def test_a_key_in_a_library_error_is_hidden(error: Exception) -> None:
+    def broken(request: httpx.Request) -> httpx.Response:
+        raise error
+
+    client = WaveSpeed("https://ws.test", KEY, transport=httpx.MockTransport(broken))
+    outcome = await client.submit(ENDPOINT, {"prompt": "x"}, submission_id="s", deadline_seconds=5)
+    polled = await client.poll("job-1", age_seconds=5)
+    with pytest.raises(DailiesError) as raised:
+        await client.check()
+    text = shown(outcome) + shown(polled) + shown(raised.value)
+    assert "7f3a91c0de5e" not in text
+    assert type(error).__name__ in text
+
+
+async def test_logs_show_neither_key_nor_query(listen: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async def accepts(peer: Peer) -> None:
+        await peer.read_request()
+        await peer.answer(200, b'{"code":200,"data":{"id":"job-1"}}')
+
+    caplog.set_level(logging.DEBUG)
+    server = await listen(accepts)
+    client = WaveSpeed(
+        server.url, KEY, webhook_url=lambda submission: f"https://me.test/{submission}?token={TOKEN}"
+    )
+    await client.submit(ENDPOINT, {"prompt": "x"}, submission_id="s", deadline_seconds=5)
+    await client.aclose()
+    assert TOKEN.encode() in server.received
+    assert f"{server.url}/api/v3/{ENDPOINT} " in caplog.text.replace('"', " ")
+    assert "7f3a91c0de5e" not in caplog.text
+    assert TOKEN not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "key", [f"{KEY}\n", f" {KEY}", f"{KEY}\r\nX: y", f"{KEY} {KEY}", f"{KEY}é", f"{KEY}\x00", " "]
+)
+@pytest.mark.parametrize("make", [WaveSpeed, AimlApi])
+def test_a_key_that_cannot_be_a_header_is_refused_without_showing_it(make: Any, key: str) -> None:
+    with pytest.raises(ConfigurationError, match="API key") as raised:
+        make("https://x.test", key)
+    assert "7f3a91c0de5e" not in shown(raised.value)
+
+
+def test_account_settings_never_show_the_key() -> None:
+    settings = AccountSettings(name="wavespeed", provider="wavespeed", base_url="https://x.test", api_key=KEY)  # type: ignore[arg-type]
+    assert "7f3a91c0de5e" not in shown(settings) + shown(settings.model_dump()) + settings.model_dump_json()
+    assert "7f3a91c0de5e" not in shown(build_provider(settings))
+    with pytest.raises(ValueError, match="api_key") as raised:
+        AccountSettings(name="wavespeed", provider="wavespeed", base_url="https://x.test", api_key=[KEY])  # type: ignore[arg-type]
+    assert "7f3a91c0de5e" not in shown(raised.value)

@@ -1,0 +1,426 @@
+"""Sent or not sent, judged against the bytes a real socket received."""
+
+import asyncio
+import datetime as dt
+import gzip
+import ipaddress
+import json
+import socket
+import ssl
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from hostile_server import HostileServer, Peer
+
+from resources.providers import http
+from resources.providers.aimlapi import AimlApi
+from resources.providers.base import Accepted, FailureKind, JobState, NotSent, PollFailed, Rejected, Unknown
+from resources.providers.wavespeed import WaveSpeed
+
+ENDPOINT = "openai/sora-2/text-to-video"
+BODY = {"prompt": "a lighthouse in a storm", "duration": 4}
+CREATED = json.dumps(
+    {"code": 200, "message": "success", "data": {"id": "job-1", "status": "created"}}
+).encode()
+
+
+async def submit(url: str, deadline: float = 3) -> Any:
+    client = WaveSpeed(url, "key-of-wavespeed")
+    try:
+        return await client.submit(ENDPOINT, BODY, submission_id="s-1", deadline_seconds=deadline)
+    finally:
+        await client.aclose()
+
+
+def got_the_request(server: HostileServer) -> bool:
+    return b"POST /api/v3/" in server.received and b"a lighthouse in a storm" in server.received
+
+
+async def test_a_refused_connection_is_not_sent() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        outcome = await submit(f"http://127.0.0.1:{port}")
+    assert isinstance(outcome, NotSent)
+    assert "nothing was sent" in outcome.cause
+
+
+async def test_a_name_that_does_not_resolve_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*args: Any, **kwargs: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert isinstance(await submit("https://provider.invalid"), NotSent)
+
+
+async def closes_at_once(peer: Peer) -> None:
+    return
+
+
+async def resets_at_once(peer: Peer) -> None:
+    peer.reset()
+
+
+async def reads_headers_and_closes(peer: Peer) -> None:
+    await peer.read_headers()
+
+
+async def reads_all_and_resets(peer: Peer) -> None:
+    await peer.read_request()
+    peer.reset()
+
+
+async def answers_half_a_body(peer: Peer) -> None:
+    await peer.read_request()
+    await peer.answer(200, CREATED[:20], length=len(CREATED))
+
+
+async def answers_half_a_status_line(peer: Peer) -> None:
+    await peer.read_request()
+    await peer.write(b"HTTP/1.1 20")
+
+
+async def answers_garbage(peer: Peer) -> None:
+    await peer.read_request()
+    await peer.write(b"\x16\x03\x01\x00garbage\r\n\r\n")
+
+
+async def answers_too_much(peer: Peer) -> None:
+    await peer.read_request()
+    await peer.answer(200, b'{"data": {"id": "job-1"}, "x": "' + b"x" * http.BODY_LIMIT + b'"}')
+
+
+async def answers_endless_headers(peer: Peer) -> None:
+    await peer.read_request()
+    await peer.write(b"HTTP/1.1 200 OK\r\n" + b"X-A: " + b"y" * 200_000)
+
+
+async def answers_layers_of_gzip(peer: Peer) -> None:
+    await peer.read_request()
+    await peer.answer(200, gzip.compress(gzip.compress(CREATED)), "Content-Encoding: gzip, gzip\r\n")
+
+
+async def claims_gzip(peer: Peer) -> None:
+    await peer.read_request()
+    await peer.answer(200, CREATED, "Content-Encoding: gzip\r\n")
+
+
+async def upgrades(peer: Peer) -> None:
+    await peer.read_request()
+    await peer.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+
+
+BREAKING = [
+    closes_at_once,
+    resets_at_once,
+    reads_headers_and_closes,
+    reads_all_and_resets,
+    answers_half_a_body,
+    answers_half_a_status_line,
+    answers_garbage,
+    answers_too_much,
+    answers_endless_headers,
+    answers_layers_of_gzip,
+    claims_gzip,
+    upgrades,
+]
+
+
+@pytest.mark.parametrize("behaviour", BREAKING, ids=lambda behaviour: behaviour.__name__)
+async def test_once_connected_every_break_is_unknown(listen: Any, behaviour: Any) -> None:
+    server = await listen(behaviour)
+    outcome = await submit(server.url)
+    assert isinstance(outcome, Unknown), outcome
+    assert len(server.peers) == 1
+    if behaviour not in (closes_at_once, resets_at_once):
+        assert b"POST /api/v3/" in server.received
+
+
+async def test_the_status_of_a_cut_answer_is_kept(listen: Any) -> None:
+    outcome = await submit((await listen(answers_half_a_body)).url)
+    assert isinstance(outcome, Unknown)
+    assert outcome.http_status == 200
+
+
+async def test_a_cut_401_is_still_a_refusal_and_a_cut_400_is_not(listen: Any) -> None:
+    for status, kind in ((401, Rejected), (400, Unknown)):
+
+        async def cut(peer: Peer, status: int = status) -> None:
+            await peer.read_request()
+            await peer.answer(status, b'{"code"', length=500)
+
+        assert isinstance(await submit((await listen(cut)).url), kind)
+
+
+async def test_an_answer_that_never_comes_is_unknown_at_the_deadline(listen: Any) -> None:
+    async def silent(peer: Peer) -> None:
+        await peer.read_request()
+        await asyncio.sleep(5)
+
+    server = await listen(silent)
+    began = time.monotonic()
+    outcome = await submit(server.url, deadline=0.2)
+    assert isinstance(outcome, Unknown)
+    assert "0.2 s" in outcome.cause
+    assert time.monotonic() - began < 1.5
+    assert got_the_request(server)
+
+
+async def test_an_answer_that_drips_ends_at_the_deadline(listen: Any) -> None:
+    async def drips(peer: Peer) -> None:
+        await peer.read_request()
+        await peer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        while True:
+            await peer.write(b" ")
+            await asyncio.sleep(0.02)
+
+    began = time.monotonic()
+    outcome = await submit((await listen(drips)).url, deadline=0.2)
+    assert isinstance(outcome, Unknown)
+    assert outcome.http_status == 200
+    assert time.monotonic() - began < 1.5
+
+
+async def test_an_early_answer_to_a_half_read_request_is_read(listen: Any) -> None:
+    async def impatient(peer: Peer) -> None:
+        await peer.read_headers()
+        await peer.answer(413, b'{"code":413,"message":"too large"}', "Connection: close\r\n")
+
+    outcome = await submit((await listen(impatient)).url)
+    assert isinstance(outcome, Rejected)
+    assert outcome.kind is FailureKind.INVALID
+
+
+async def test_a_machine_that_slept_while_connecting_does_not_buy_late(
+    listen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def patient(peer: Peer) -> None:
+        await peer.read_request()
+        await peer.answer(200, CREATED)
+
+    server = await listen(patient)
+    looks = iter(range(100))
+    # the fourth look at the wall clock is the one between connecting and sending
+    monkeypatch.setattr(http.time, "time", lambda: 1e9 + (600 if next(looks) >= 3 else 0))
+    outcome = await submit(server.url)
+    assert isinstance(outcome, NotSent), outcome
+    assert "TooLate" in outcome.cause
+    await eventually(lambda: len(server.peers) == 1)
+    assert server.received == b""
+
+
+async def test_cancelling_stays_cancelling(listen: Any) -> None:
+    async def silent(peer: Peer) -> None:
+        await peer.read_request()
+        await asyncio.sleep(5)
+
+    server = await listen(silent)
+    task = asyncio.create_task(submit(server.url))
+    await eventually(lambda: got_the_request(server))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_every_submit_has_a_connection_of_its_own(listen: Any) -> None:
+    async def keeps_open(peer: Peer) -> None:
+        while True:
+            await peer.read_request()
+            peer.received += b"|"
+            await peer.answer(200, CREATED)
+            await asyncio.sleep(0.02)
+            peer.received = b""
+
+    server = await listen(keeps_open)
+    client = WaveSpeed(server.url, "key-of-wavespeed")
+    for _ in range(3):
+        outcome = await client.submit(ENDPOINT, BODY, submission_id="s", deadline_seconds=3)
+        assert isinstance(outcome, Accepted)
+    assert len(server.peers) == 3
+    await client.aclose()
+
+
+async def test_polls_share_a_connection(listen: Any) -> None:
+    async def keeps_open(peer: Peer) -> None:
+        while True:
+            peer.received = b""
+            await peer.read_headers()
+            await peer.answer(200, CREATED)
+
+    server = await listen(keeps_open)
+    client = WaveSpeed(server.url, "key-of-wavespeed")
+    for _ in range(3):
+        assert isinstance(await client.poll("job-1", age_seconds=1), JobState)
+    assert len(server.peers) == 1
+    await client.aclose()
+
+
+async def test_the_key_does_not_follow_a_redirect(listen: Any) -> None:
+    elsewhere = await listen(reads_headers_and_closes)
+
+    async def redirects(peer: Peer) -> None:
+        await peer.read_request()
+        await peer.answer(307, b"", f"Location: {elsewhere.url}/steal\r\n")
+
+    server = await listen(redirects)
+    assert isinstance(await submit(server.url), Unknown)
+    client = AimlApi(server.url, "key-of-aimlapi")
+    assert isinstance(await client.poll("x", age_seconds=999), PollFailed)
+    await client.aclose()
+    assert elsewhere.peers == []
+
+
+async def test_proxies_and_netrc_of_the_environment_are_ignored(
+    listen: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    proxy = await listen(reads_headers_and_closes)
+
+    async def accepts(peer: Peer) -> None:
+        await peer.read_request()
+        await peer.answer(200, CREATED, "Set-Cookie: stick=1\r\n")
+
+    server = await listen(accepts)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy.url)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    client = WaveSpeed(server.url, "key-of-wavespeed")
+    for _ in range(2):
+        outcome = await client.submit(ENDPOINT, BODY, submission_id="s", deadline_seconds=3)
+        assert isinstance(outcome, Accepted)
+    await client.aclose()
+    assert proxy.peers == []
+    assert server.received.count(b"Bearer key-of-wavespeed") == 2
+    assert b"cookie" not in server.received.lower()
+
+
+async def test_one_layer_of_gzip_nobody_asked_for_is_read(listen: Any) -> None:
+    async def compresses(peer: Peer) -> None:
+        await peer.read_request()
+        await peer.answer(200, gzip.compress(CREATED), "Content-Encoding: gzip\r\n")
+
+    assert isinstance(await submit((await listen(compresses)).url), Accepted)
+
+
+async def test_an_id_goes_out_percent_encoded(listen: Any) -> None:
+    server = await listen(reads_headers_and_closes)
+    wavespeed, aimlapi = WaveSpeed(server.url, "key-of-wavespeed"), AimlApi(server.url, "key-of-aimlapi")
+    await wavespeed.poll("a/../b?c#d:e%2f", age_seconds=1)
+    await aimlapi.poll("video_1:openai/sora-2&x=1", age_seconds=1)
+    first, second = (peer.received.split(b"\r\n")[0] for peer in server.peers)
+    assert first == b"GET /api/v3/predictions/a%2F..%2Fb%3Fc%23d%3Ae%252f/result HTTP/1.1"
+    assert second == b"GET /v2/video/generations?generation_id=video_1%3Aopenai%2Fsora-2%26x%3D1 HTTP/1.1"
+    await wavespeed.aclose()
+    await aimlapi.aclose()
+
+
+async def test_tls_that_is_garbage_is_not_sent(listen: Any) -> None:
+    async def garbage(peer: Peer) -> None:
+        await peer.read_some()
+        await peer.write(b"HTTP/1.1 400 Bad Request\r\n\r\nthis is not TLS")
+
+    server = await listen(garbage)
+    outcome = await submit(server.url.replace("http:", "https:"))
+    assert isinstance(outcome, NotSent)
+    assert b"lighthouse" not in server.received
+    assert b"key-of-wavespeed" not in server.received
+
+
+async def test_a_tls_handshake_that_never_ends_is_not_sent(listen: Any) -> None:
+    async def stalls(peer: Peer) -> None:
+        await peer.read_some()
+        await asyncio.sleep(5)
+
+    server = await listen(stalls)
+    outcome = await submit(server.url.replace("http:", "https:"), deadline=0.2)
+    assert isinstance(outcome, NotSent), outcome
+    assert server.received.startswith(b"\x16")
+    assert b"lighthouse" not in server.received
+
+
+async def test_the_total_deadline_during_connect_is_proved_by_the_trace(
+    listen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stalls(peer: Peer) -> None:
+        await peer.read_some()
+        await asyncio.sleep(5)
+
+    server = await listen(stalls)
+    # without the connect timeout only the total deadline is left, and only the trace can tell
+    monkeypatch.setattr(http.httpx, "Timeout", lambda *args, **kwargs: None)
+    client = WaveSpeed(server.url.replace("http:", "https:"), "key-of-wavespeed")
+    outcome = await client.submit(ENDPOINT, BODY, submission_id="s", deadline_seconds=0.2)
+    assert isinstance(outcome, NotSent), outcome
+    assert "no complete answer" in outcome.cause
+    await client.aclose()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[ssl.SSLContext, Path]:
+    """A server context with a self-signed certificate for 127.0.0.1, and that certificate's file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path / "server.pem"
+    pem = serialization.Encoding.PEM
+    file.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + signed.public_bytes(pem)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    return context, file
+
+
+async def test_a_certificate_nobody_signed_is_not_sent(
+    listen: Any, certificate: tuple[ssl.SSLContext, Path]
+) -> None:
+    server = await listen(reads_all_and_resets, certificate[0])
+    outcome = await submit(server.url.replace("http:", "https:"))
+    assert isinstance(outcome, NotSent)
+    assert server.received == b""
+
+
+async def test_over_trusted_tls_a_break_is_unknown_and_an_answer_is_read(
+    listen: Any, certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusting = ssl.create_default_context(cafile=str(certificate[1]))
+    monkeypatch.setattr(http, "_tls", lambda: trusting)
+
+    async def accepts(peer: Peer) -> None:
+        await peer.read_request()
+        await peer.answer(200, CREATED)
+
+    breaking = await listen(reads_all_and_resets, certificate[0])
+    assert isinstance(await submit(breaking.url.replace("http:", "https:")), Unknown)
+    assert got_the_request(breaking)
+    working = await listen(accepts, certificate[0])
+    assert isinstance(await submit(working.url.replace("http:", "https:")), Accepted)
+
+
+async def eventually(condition: Any, within: float = 2) -> None:
+    end = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        await asyncio.sleep(0.01)
