@@ -15,7 +15,7 @@ from resources.sandbox.faults import Html, Truncate
 from resources.sandbox.media import Clip
 from resources.sandbox.wire import CutShort
 
-_PIECE = 512 * 1024
+_PIECE = 256 * 1024
 
 
 class Cdn(Front):
@@ -47,7 +47,7 @@ class Cdn(Front):
             self.workshop.books.count(job, "fetches")
         if page := call.effect(Html):
             return Response(page.text, media_type="text/html")
-        clip = await asyncio.to_thread(self.workshop.clip, job)
+        clip = await self.workshop.clip(job)
         headers = {
             "Accept-Ranges": "bytes",
             "Content-Type": "video/mp4",

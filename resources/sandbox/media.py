@@ -6,7 +6,6 @@ the job's own. So every job's bytes differ, are the same at every fetch, and cos
 
 import hashlib
 import os
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -67,7 +66,7 @@ class Clip:
 
 
 class ClipStore:
-    """Makes clips when they are first asked for, and keeps their templates in a directory.
+    """Makes clips when they are first asked for, and keeps their templates in a directory. For one thread at a time.
 
     Args:
         directory: Where templates are kept; made if missing.
@@ -78,7 +77,6 @@ class ClipStore:
         self._directory = directory
         self._pad_to = pad_to
         self._marks: dict[Path, int] = {}
-        self._making = threading.Lock()
 
     def clip(self, job_id: str, frame: Frame) -> Clip:
         """The clip of a job; blocks for some milliseconds, for a few hundred when the size is new."""
@@ -87,11 +85,10 @@ class ClipStore:
         sound = "sound" if frame.audio else "mute"
         name = f"{frame.width}x{frame.height}-{frame.fps}fps-{frame.seconds}s-{palette}-{sound}-{self._pad_to or 0}.mp4"
         path = self._directory / name
-        with self._making:
-            if path not in self._marks:
-                if not path.exists():
-                    self._make(path, frame, palette)
-                self._marks[path] = path.read_bytes().index(_MARK)
+        if path not in self._marks:
+            if not path.exists():
+                self._make(path, frame, palette)
+            self._marks[path] = path.read_bytes().index(_MARK)
         return Clip(path, path.stat().st_size, f'"{digest[:32]}"', self._marks[path], digest.encode())
 
     def _make(self, path: Path, frame: Frame, palette: int) -> None:

@@ -1,8 +1,10 @@
 """Where jobs are accepted, timed and charged: what both providers' fronts share."""
 
+import asyncio
 import secrets
 import tempfile
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -66,11 +68,14 @@ class Workshop:
                 raise ConfigurationError(
                     f"the state directory {self.directory} cannot be used: {error}"
                 ) from error
+        # one thread makes all clips: each more that ever encoded would keep tens of megabytes
+        self._maker = ThreadPoolExecutor(1, "sandbox-clips")
         self._clips = ClipStore(self.directory / "clips", settings.clip_bytes)
         self.faults = Faults(list(script.faults) if script else [], self.books.tallies())
 
     def close(self) -> None:
         """Close the books and remove what was temporary."""
+        self._maker.shutdown()
         self.books.close()
         if self._temporary:
             self._temporary.cleanup()
@@ -146,10 +151,10 @@ class Workshop:
         self.books.add(job)
         return job
 
-    def clip(self, job: Job) -> Clip:
-        """The finished file of a job; blocks while it is made."""
-        endpoint = load_endpoints()[job.provider][job.endpoint]
-        return self._clips.clip(job.id, job.frame(endpoint.frame(job.params)))
+    async def clip(self, job: Job) -> Clip:
+        """The finished file of a job, made in a thread if it is new."""
+        frame = job.frame(load_endpoints()[job.provider][job.endpoint].frame(job.params))
+        return await asyncio.get_running_loop().run_in_executor(self._maker, self._clips.clip, job.id, frame)
 
     def balance_micros(self, provider: str) -> int:
         """What an account holds: WaveSpeed deducts at once and refunds failures, AI/ML API charges what has completed."""

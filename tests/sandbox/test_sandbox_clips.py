@@ -144,16 +144,16 @@ async def test_nothing_is_served_before_the_job_is_done(bench: Bench) -> None:
 
 def test_fetching_does_not_stop_other_requests(live: RunningSandbox) -> None:
     """A new size takes a while to encode; polls go on meanwhile."""
-    workshop = live.app.state.workshop
+    clips = live.app.state.workshop._clips
     begun, go_on = Event(), Event()
-    make = workshop.clip
+    make = clips.clip
 
-    def slow(job: Any) -> Any:
+    def slow(*wanted: Any) -> Any:
         begun.set()
         assert go_on.wait(5)
-        return make(job)
+        return make(*wanted)
 
-    workshop.clip = slow
+    clips.clip = slow
     headers = {"Authorization": "Bearer sandbox"}
     with httpx.Client(base_url=live.url, headers=headers, timeout=3) as client, ThreadPoolExecutor(1) as pool:
         job_id = client.post("/api/v3/openai/sora-2/text-to-video", json={"prompt": "x"}).json()["data"]["id"]
