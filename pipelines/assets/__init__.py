@@ -1,0 +1,1 @@
+"""The assets: `prompts`, then `submissions`, `generations` and `uploaded_videos`, one partition per clip."""

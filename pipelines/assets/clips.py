@@ -1,0 +1,112 @@
+"""The assets `submissions`, `generations` and `uploaded_videos`: one step that buys, waits and keeps.
+
+They are keys of one multi_asset, because a chain of steps cannot go on for ninety clips when ten have failed. What a run
+selects is what it waits for.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+from pydantic import Field
+
+from pipelines.failing import clips_failed, explained
+from pipelines.lineage import CODE_VERSIONS, GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
+from pipelines.partitions import CLIPS_PER_RUN, clips
+from pipelines.producing import Batch, buy, collect, decision_of
+from pipelines.rendering import read_prompts
+from pipelines.reporting import ASSET_OF_STAGE, show_again
+from resources.dagster_resources import Production
+from resources.production.following import Followed, Stage
+
+DESCRIPTIONS = {
+    SUBMISSIONS: (
+        "The purchase of each clip at its provider. Green means that the provider has the job; the ledger makes sure "
+        "that it has it once. A clip that is delivered and unchanged is not bought again."
+    ),
+    GENERATIONS: (
+        "The finished job of each clip at its provider: what it cost, how long it took, which model served it. "
+        "Red shows the provider's reason."
+    ),
+    UPLOADED_VIDEOS: (
+        "The video of each clip, fetched, checked against what was asked for, and kept in the bucket with its poster "
+        "and its manifest."
+    ),
+}
+KINDS = {SUBMISSIONS: {"python"}, GENERATIONS: {"python"}, UPLOADED_VIDEOS: {"s3", "mp4"}}
+DEPENDS_ON = {SUBMISSIONS: PROMPTS, GENERATIONS: SUBMISSIONS, UPLOADED_VIDEOS: GENERATIONS}
+STAGE_TAGS = {SUBMISSIONS: "buy", GENERATIONS: "wait", UPLOADED_VIDEOS: "keep"}
+
+
+class ProduceConfig(dg.Config):
+    """How a run produces its clips."""
+
+    regenerate: bool = Field(
+        default=False,
+        description="Buy another take of clips whose video is delivered and unchanged. Costs the full price of each.",
+    )
+
+
+def _spec(key: dg.AssetKey) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        key,
+        deps=[DEPENDS_ON[key]],
+        description=DESCRIPTIONS[key],
+        partitions_def=clips,
+        skippable=True,
+        group_name="dailies",
+        kinds=KINDS[key],
+        owners=["team:video"],
+        code_version=CODE_VERSIONS[key],
+        tags={"dailies/stage": STAGE_TAGS[key]},
+    )
+
+
+@dg.multi_asset(
+    name="produce",
+    specs=[_spec(SUBMISSIONS), _spec(GENERATIONS), _spec(UPLOADED_VIDEOS)],
+    can_subset=True,
+    backfill_policy=dg.BackfillPolicy.multi_run(CLIPS_PER_RUN),
+)
+def produce(
+    context: dg.AssetExecutionContext, production: Production, config: ProduceConfig
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Buy, wait for and keep the run's clips, as far as the run selects."""
+    keys = list(context.partition_keys)
+    selected = context.selected_asset_keys
+    show = frozenset(stage for stage, asset in ASSET_OF_STAGE.items() if asset in selected)
+    batch = Batch(context, production, max(show), decision_of(context.run), show)
+    with explained():
+        reasons = _buy(batch, keys, config) if Stage.SUBMITTED in show else _collect(batch, keys)
+    if reasons:
+        raise clips_failed(reasons, len(keys), "failed")
+    # a result of the framework would turn the whole range green; the events above are all there is
+    yield from ()
+
+
+def _buy(batch: Batch, keys: list[str], config: ProduceConfig) -> dict[str, str]:
+    context, production = batch.context, batch.production
+    prompts = read_prompts(context.instance, production.store(), keys)
+    if prompts.problems:
+        if isinstance(context, dg.AssetExecutionContext):
+            with production.ledger() as ledger:
+                show_again(context, ledger, production, keys)
+        raise clips_failed(prompts.problems, len(keys), "cannot be bought; nothing was bought")
+    return say(batch, buy(batch, prompts.requests, regenerate=config.regenerate))
+
+
+def _collect(batch: Batch, keys: list[str]) -> dict[str, str]:
+    with batch.production.ledger() as ledger:
+        attempts = ledger.latest(keys)
+    followed = collect(batch, attempts)
+    never = {key: "it was never bought: materialize `submissions` too" for key in keys if key not in attempts}
+    return never | say(batch, followed)
+
+
+def say(batch: Batch, followed: Followed) -> dict[str, str]:
+    """Log what was left to the completion sensor; returns why the failed clips failed."""
+    if followed.left:
+        batch.context.log.info(
+            "%d clips wait for a free place at their provider; the completion sensor sends them",
+            len(followed.left),
+        )
+    return followed.failed

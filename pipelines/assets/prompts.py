@@ -1,0 +1,51 @@
+"""The asset `prompts`: every clip's request, rendered and validated before any money moves."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from pipelines.failing import clips_failed, explained
+from pipelines.lineage import CODE_VERSIONS, PROMPTS
+from pipelines.partitions import CLIPS_PER_RUN, clips
+from pipelines.rendering import prompt_event, render, write_prompt
+from pipelines.reporting import show_again
+from resources.dagster_resources import Production
+
+DESCRIPTION = """
+The request of each clip as it will be sent: the rendered prompt and every parameter, checked against the endpoint's
+rules, with its price. Written to the bucket as `prompts/{clip}/{fingerprint}.json`. Costs nothing.
+
+A batch with one bad prompt is refused as a whole, so that a mistake shows before the first dollar is spent.
+"""
+
+
+@dg.asset(
+    key=PROMPTS,
+    description=DESCRIPTION,
+    partitions_def=clips,
+    backfill_policy=dg.BackfillPolicy.multi_run(CLIPS_PER_RUN),
+    group_name="dailies",
+    kinds={"yaml", "s3"},
+    owners=["team:video"],
+    code_version=CODE_VERSIONS[PROMPTS],
+    tags={"dailies/stage": "declare"},
+)
+def prompts(
+    context: dg.AssetExecutionContext, production: Production
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Render the prompts of the run's clips."""
+    keys = list(context.partition_keys)
+    with explained():
+        rendered = render(production.declarations(), keys)
+        if rendered.problems:
+            with production.ledger() as ledger:
+                show_again(context, ledger, production, keys)
+            raise clips_failed(rendered.problems, len(keys), "could not be rendered; nothing was bought")
+        with production.ledger() as ledger:
+            store = production.bound_store(ledger)
+        addresses = {clip: write_prompt(store, request) for clip, request in rendered.requests.items()}
+    # A step that only logs events is taken for skipped, and then so is what depends on it. This result stands for the
+    # whole range; the events after it give each clip the version of its own prompt.
+    yield dg.MaterializeResult()
+    for clip, request in rendered.requests.items():
+        context.log_event(prompt_event(context.instance, request, addresses[clip]))

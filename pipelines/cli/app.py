@@ -1,0 +1,201 @@
+"""The commands. Each is thin: it reads what the person said, calls the module that does it, and shows the result.
+
+Exit codes: 0 all good, 1 some clips failed, 2 something declared or set is wrong, 3 something does not answer.
+"""
+
+import datetime as dt
+import signal
+import time
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from pipelines.cli.output import as_document, complain, console, print_json, status_table
+from resources.settings import Settings, load_settings
+
+app = typer.Typer(
+    name="dailies",
+    help="Declarative AI-video production on Dagster: every clip bought once, kept in your own bucket.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the machine's form.")]
+Port = Annotated[int, typer.Option(help="Port of Dagster's UI on 127.0.0.1.", min=1, max=65535)]
+
+
+@app.command()
+def up(
+    port: Port = 3000,
+    job_seconds: Annotated[float, typer.Option(help="How long the sandbox's jobs take.", min=0)] = 8.0,
+) -> None:
+    """Start everything on this machine, until Ctrl-C. What is not set in .env is stood in for."""
+    from pipelines.cli.stack import Stack, Wanted
+
+    wanted = Wanted(
+        port=port,
+        sandbox_options=["--job-seconds", str(job_seconds)],
+        log=lambda text: console.print(f"… {text}"),
+    )
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    settings = load_settings()
+    with Stack(settings, wanted) as stack:
+        console.print()
+        console.print(f"Dagster    {stack.dagster_url}")
+        console.print(
+            f"providers  {stack.sandbox_url + ' (sandbox: costs nothing)' if stack.sandbox_url else 'as set in .env'}"
+        )
+        console.print(
+            f"bucket     {stack.environment.get('DAILIES_S3_ENDPOINT', 'AWS')} {stack.environment.get('DAILIES_S3_BUCKET') or settings.s3_bucket}"
+        )
+        console.print("Schedules are off until you turn them on. Ctrl-C ends everything.\n")
+        try:
+            while True:
+                stack.check()
+                time.sleep(1)
+        except KeyboardInterrupt:
+            console.print("ending")
+
+
+@app.command()
+def demo(
+    port: Port = 3000,
+    job_seconds: Annotated[float, typer.Option(help="How long the sandbox's jobs take.", min=0)] = 8.0,
+) -> None:
+    """Produce the twelve clips of the sample series on the sandbox: no key, no money."""
+    from pipelines.cli.demo import run_demo
+
+    raise typer.Exit(run_demo(load_settings(), port=port, job_seconds=job_seconds))
+
+
+@app.command()
+def produce(
+    series: Annotated[str, typer.Argument(help="Name of the series.")],
+    date: Annotated[
+        dt.datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Date of a dated series; today if left out."),
+    ] = None,
+    clip: Annotated[
+        list[str] | None, typer.Option(help="Only this clip, by name or key; may be repeated.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the clips are delivered.")] = False,
+    regenerate: Annotated[
+        bool, typer.Option("--regenerate", help="Buy another take of delivered, unchanged clips.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Buy the clips of a series. Without --wait the completion sensor collects them."""
+    from pipelines.cli.dagster_api import DagsterApi
+    from pipelines.cli.launching import clips_of, dagster_url, declarations_of, launch
+
+    settings = load_settings()
+    keys = clips_of(declarations_of(settings), series, date.date() if date else None, clip or [])
+    job = "produce_clips" if wait else "submit_clips"
+    with DagsterApi(dagster_url(settings)) as api:
+        launched = launch(
+            settings, api, keys, job=job, command="produce", series=series, regenerate=regenerate
+        )
+        _finish(settings, api, launched, wait=wait, as_json=as_json)
+
+
+@app.command()
+def retry(
+    clips: Annotated[
+        list[str] | None, typer.Argument(help="Keys of failed clips; all of them if left out.")
+    ] = None,
+    series: Annotated[str | None, typer.Option(help="Only failed clips of this series.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the clips are delivered.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Buy failed clips again, all or some; scattered ones go in one run. It is a new decision."""
+    from pipelines.cli.dagster_api import DagsterApi
+    from pipelines.cli.launching import Launched, dagster_url, failed_clips, launch
+    from resources.ledger.ledger import Ledger
+
+    settings = load_settings()
+    with Ledger(settings.ledger_url) as ledger:
+        keys = failed_clips(ledger, series=series, names=clips or [])
+    if not keys:
+        if as_json:
+            print_json({"decision": None, "runs": [], "clips": []})
+        else:
+            console.print("no clip has failed; there is nothing to try again")
+        return
+    with DagsterApi(dagster_url(settings)) as api:
+        launched: Launched = launch(settings, api, keys, job="produce_clips", command="retry", scattered=True)
+        _finish(settings, api, launched, wait=wait, as_json=as_json)
+
+
+@app.command()
+def status(
+    series: Annotated[str | None, typer.Option(help="Only this series.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only clips that came to nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show every clip: its state, endpoint, age, cost, and where it is."""
+    from resources.ledger.ledger import Ledger
+    from resources.ledger.states import AttemptState
+    from resources.money import show_usd
+
+    settings = load_settings()
+    with Ledger(settings.ledger_url) as ledger:
+        attempts = ledger.overview(series=series)
+    if failed:
+        attempts = [a for a in attempts if not a.state.is_open and a.state is not AttemptState.DELIVERED]
+    if as_json:
+        print_json([as_document(attempt) for attempt in attempts])
+        return
+    if not attempts:
+        console.print("no clips yet; `dailies produce SERIES` asks for some")
+        return
+    console.print(status_table(attempts))
+    delivered = sum(a.state is AttemptState.DELIVERED for a in attempts)
+    total = sum(a.cost_micros for a in attempts)
+    console.print(f"\n{delivered} of {len(attempts)} delivered, {show_usd(total)} in their newest takes")
+
+
+@app.command()
+def check() -> None:
+    """Check everything that is declared in the data folder. Sends nothing."""
+    from pipelines.cli.launching import declarations_of
+    from resources.catalogue import Catalogue
+
+    settings = load_settings()
+    problems = [*Catalogue.load(settings.data / "models").problems, *declarations_of(settings).problems]
+    for problem in problems:
+        complain(str(problem))
+    declared = declarations_of(settings).series
+    console.print(Text(f"{len(declared)} series are fine, {len(problems)} problems"))
+    raise typer.Exit(2 if problems else 0)
+
+
+def _finish(settings: Settings, api: object, launched: object, *, wait: bool, as_json: bool) -> None:
+    """Show what was asked for; with `wait`, what came of it, and end with 1 when clips failed."""
+    from pipelines.cli.dagster_api import DagsterApi
+    from pipelines.cli.launching import Launched, unsuccessful, wait_for
+    from resources.ledger.states import AttemptState
+
+    if not isinstance(api, DagsterApi) or not isinstance(launched, Launched):
+        raise TypeError("needs the running Dagster and what was asked of it")
+    document = {"decision": launched.decision, "runs": launched.runs, "clips": launched.keys}
+    if not wait:
+        if as_json:
+            print_json(document)
+        else:
+            console.print(
+                f"{len(launched.keys)} clips asked for in {len(launched.runs)} runs: {api.url}/runs"
+            )
+        return
+    newest = wait_for(api, settings, launched, quiet=as_json)
+    delivered = [a for a in newest.values() if a.state is AttemptState.DELIVERED]
+    broken = unsuccessful(api, launched)
+    if as_json:
+        print_json({**document, "results": [as_document(a) for a in newest.values()], "failed_runs": broken})
+    else:
+        console.print(status_table(newest.values()))
+        for run in broken:
+            complain(f"run {run} failed; why: {api.url}/runs/{run}")
+    if broken or len(delivered) < len(launched.keys):
+        raise typer.Exit(1)

@@ -1,0 +1,192 @@
+"""Asking Dagster over GraphQL, in the words its UI uses."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httpx
+
+from resources.errors import DailiesError, UnavailableError
+
+LOCATION = "dailies"
+REPOSITORY = "__repository__"
+
+_LAUNCH = """
+mutation Launch($params: ExecutionParams!) {
+  launchPipelineExecution(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } }
+    ... on PipelineNotFoundError { message }
+    ... on InvalidSubsetError { message }
+    ... on UnauthorizedError { message }
+  }
+}
+"""
+_RUN = "query Run($id: ID!) { runOrError(runId: $id) { ... on Run { runId status } } }"
+_READY = """
+query Ready {
+  repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } } } }
+  workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError { ... on PythonError { message } } } } }
+  instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } }
+}
+"""
+_COLOURS = """
+query Colours {
+  assetNodes {
+    assetKey { path }
+    assetPartitionStatuses {
+      ... on DefaultPartitionStatuses { materializedPartitions failedPartitions materializingPartitions }
+    }
+  }
+}
+"""
+_SENSORS = """
+query Sensors($selector: RepositorySelector!) {
+  sensorsOrError(repositorySelector: $selector) {
+    ... on Sensors { results { name sensorState { status } } }
+  }
+}
+"""
+_START_SENSOR = """
+mutation Start($selector: SensorSelector!) {
+  startSensor(sensorSelector: $selector) { __typename ... on PythonError { message } }
+}
+"""
+
+
+@dataclass(frozen=True)
+class Colours:
+    """Which clips an asset shows in which colour. A red clip that is tried again is both red and materializing."""
+
+    green: frozenset[str]
+    red: frozenset[str]
+    materializing: frozenset[str]
+
+
+class DagsterApi:
+    """The webserver of the running Dagster.
+
+    Args:
+        url: Its address, e.g. `http://127.0.0.1:3000`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._client = httpx.Client(timeout=30, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def query(self, document: str, **variables: Any) -> dict[str, Any]:
+        """Send one query.
+
+        Raises:
+            UnavailableError: Dagster does not answer.
+            DailiesError: It refuses the query.
+        """
+        try:
+            answer = self._client.post(
+                f"{self.url}/graphql", json={"query": document, "variables": variables}
+            )
+            answer.raise_for_status()
+            body = answer.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise UnavailableError(
+                f"Dagster does not answer at {self.url} ({type(error).__name__}). Nothing was bought. Start it with "
+                "`dailies up`, or set DAILIES_DAGSTER_URL to where it is."
+            ) from None
+        if body.get("errors"):
+            raise DailiesError(f"Dagster refused the question: {body['errors'][0].get('message')}")
+        return dict(body["data"])
+
+    def is_ready(self) -> bool:
+        """Whether the code location is loaded and the daemons beat.
+
+        Raises:
+            DailiesError: The code location could not be loaded.
+        """
+        try:
+            data = self.query(_READY)
+        except UnavailableError:
+            return False
+        entries = data["workspaceOrError"].get("locationEntries", [])
+        for entry in entries:
+            failure = (entry.get("locationOrLoadError") or {}).get("message")
+            if failure:
+                raise DailiesError(
+                    f"Dagster could not load the definitions: {failure.strip().splitlines()[-1]}"
+                )
+        nodes = data["repositoriesOrError"].get("nodes", [])
+        daemons = data["instance"]["daemonHealth"]["allDaemonStatuses"]
+        needed = [
+            d
+            for d in daemons
+            if d["required"] and d["daemonType"] in {"SENSOR", "SCHEDULER", "QUEUED_RUN_COORDINATOR"}
+        ]
+        return any(n["location"]["name"] == LOCATION for n in nodes) and all(d["healthy"] for d in needed)
+
+    def launch(
+        self,
+        job: str,
+        *,
+        tags: Mapping[str, str],
+        config: Mapping[str, Any] | None = None,
+        assets: Sequence[str] | None = None,
+    ) -> str:
+        """Start a run of a job; returns its id.
+
+        Raises:
+            DailiesError: Dagster refuses the run.
+        """
+        selector: dict[str, Any] = {
+            "repositoryLocationName": LOCATION,
+            "repositoryName": REPOSITORY,
+            "pipelineName": job,
+        }
+        if assets is not None:
+            selector["assetSelection"] = [{"path": [asset]} for asset in assets]
+        params = {
+            "selector": selector,
+            "runConfigData": config or {},
+            "mode": "default",
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+        }
+        result = self.query(_LAUNCH, params=params)["launchPipelineExecution"]
+        if result["__typename"] != "LaunchRunSuccess":
+            why = result.get("message") or "; ".join(e["message"] for e in result.get("errors", []))
+            raise DailiesError(
+                f"Dagster did not start the run: {why or result['__typename']}. Nothing was bought."
+            )
+        return str(result["run"]["runId"])
+
+    def run_status(self, run_id: str) -> str:
+        """A run's status in Dagster's word, e.g. `STARTED`, `SUCCESS`, `FAILURE`."""
+        return str(self.query(_RUN, id=run_id)["runOrError"].get("status", "UNKNOWN"))
+
+    def colours(self) -> dict[str, Colours]:
+        """What each asset shows, by its name: the same question the UI asks."""
+        shown: dict[str, Colours] = {}
+        for node in self.query(_COLOURS)["assetNodes"]:
+            statuses = node["assetPartitionStatuses"] or {}
+            shown["/".join(node["assetKey"]["path"])] = Colours(
+                frozenset(statuses.get("materializedPartitions", [])),
+                frozenset(statuses.get("failedPartitions", [])),
+                frozenset(statuses.get("materializingPartitions", [])),
+            )
+        return shown
+
+    def start_sensors(self, names: Sequence[str]) -> None:
+        """Turn sensors on that are off."""
+        where = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY}
+        results = self.query(_SENSORS, selector=where)["sensorsOrError"].get("results", [])
+        for sensor in results:
+            if sensor["name"] in names and sensor["sensorState"]["status"] != "RUNNING":
+                self.query(_START_SENSOR, selector={**where, "sensorName": sensor["name"]})
+
+
+FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}

@@ -1,0 +1,155 @@
+"""The demo: twelve clips of the sample series through the real pipeline, one of them failing the first time.
+
+Nothing here is special but the addresses: it starts what `dailies up` starts with the sandbox and the embedded S3, asks
+for runs as a person would, and looks at Dagster and the ledger as a person would.
+"""
+
+import datetime as dt
+import time
+from pathlib import Path
+
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.cli.dagster_api import Colours, DagsterApi
+from pipelines.cli.launching import Launched, declarations_of, failed_clips, launch, wait_for
+from pipelines.cli.output import age, complain, console
+from pipelines.cli.stack import Stack, Wanted
+from pipelines.lineage import GENERATIONS, UPLOADED_VIDEOS
+from resources.errors import ConfigurationError, DailiesError
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState
+from resources.money import show_usd
+from resources.series import Declarations
+from resources.settings import Settings
+
+FAULTS = Path(__file__).parents[2] / "resources" / "sandbox" / "demo_faults.yaml"
+SETTLE_SECONDS = 20.0
+
+
+def run_demo(settings: Settings, *, port: int, job_seconds: float) -> int:
+    """Run the demo; returns the command's exit code.
+
+    Args:
+        settings: Of the folder it runs in; providers and bucket are replaced by stand-ins whatever they say.
+        port: Of Dagster's UI.
+        job_seconds: How long the sandbox's jobs take.
+    """
+    began = time.monotonic()
+    options = ["--job-seconds", str(job_seconds), "--faults", str(FAULTS)]
+    wanted = Wanted(
+        port=port,
+        sandbox=True,
+        embedded_s3=True,
+        sandbox_options=options,
+        log=lambda text: console.print(f"… {text}"),
+    )
+    declarations = declarations_of(settings)
+    if declarations.problems or not declarations.series:
+        for problem in declarations.problems:
+            complain(str(problem))
+        raise ConfigurationError(
+            "the demo needs the sample series of data/series to be fine; nothing was bought"
+        )
+    with Stack(settings, wanted) as stack, DagsterApi(stack.dagster_url) as api:
+        console.print(
+            f"\nDagster is at {stack.dagster_url} - the asset graph: {stack.dagster_url}/asset-groups\n"
+        )
+        keys = _keys(settings, declarations)
+        newest = _first_take(settings, api, declarations, keys)
+        newest |= _second_take(settings, api, newest)
+        _show_result(stack, api, newest, time.monotonic() - began)
+    delivered = sum(attempt.state is AttemptState.DELIVERED for attempt in newest.values())
+    return 0 if delivered == len(keys) else 1
+
+
+def _keys(settings: Settings, declarations: Declarations) -> list[str]:
+    """All clips of a day that was not produced yet, so that every demo has something to show."""
+    with Ledger(settings.ledger_url) as ledger:
+        for days in range(366):
+            date = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=days)
+            keys = [
+                clip.key
+                for series in declarations.series.values()
+                for clip in series.clips(date if series.dated else None)
+            ]
+            dated = [key for key in keys if date.isoformat() in key]
+            if not ledger.latest(dated):
+                return keys
+    raise DailiesError("a year of demos has been produced here; start a new one with DAILIES_HOME")
+
+
+def _first_take(
+    settings: Settings, api: DagsterApi, declarations: Declarations, keys: list[str]
+) -> dict[str, Attempt]:
+    console.print(Rule(f"{len(keys)} clips of {len(declarations.series)} series", align="left"))
+    for series in declarations.series.values():
+        console.print(Text(f"  {series.name}: {series.title} ({series.endpoint.id})"))
+    launched = launch(settings, api, keys, job="produce_clips", command="demo")
+    console.print(f"\nasked for in one run: {api.url}/runs/{launched.runs[0]}")
+    return wait_for(api, settings, launched, quiet=False)
+
+
+def _second_take(settings: Settings, api: DagsterApi, newest: dict[str, Attempt]) -> dict[str, Attempt]:
+    """What failed, shown as Dagster shows it, and made again: just that."""
+    with Ledger(settings.ledger_url) as ledger:
+        failed = [key for key in failed_clips(ledger, series=None, names=()) if key in newest]
+    if not failed:
+        return {}
+    colours = _settled(api, set(newest), red=set(failed))
+    for key in failed:
+        attempt = newest[key]
+        shown = "red" if key in colours[GENERATIONS.to_user_string()].red else "not red yet"
+        body = Text(
+            f"{attempt.reason}\nits cost: {show_usd(attempt.cost_micros)}; in Dagster: {shown} on generations"
+        )
+        console.print(Panel(body, title=f"{key} failed", border_style="red", title_align="left"))
+    console.print(Rule("only what failed is made again", align="left"))
+    launched: Launched = launch(settings, api, failed, job="produce_clips", command="retry", scattered=True)
+    console.print(f"asked for in one run: {api.url}/runs/{launched.runs[0]}")
+    again = wait_for(api, settings, launched, quiet=False)
+    _settled(api, set(newest), red=set())
+    return again
+
+
+def _settled(api: DagsterApi, keys: set[str], *, red: set[str]) -> dict[str, Colours]:
+    """What Dagster shows, once it has caught up with the run that just ended."""
+    give_up = time.monotonic() + SETTLE_SECONDS
+    while True:
+        colours = api.colours()
+        videos = colours[UPLOADED_VIDEOS.to_user_string()]
+        if (videos.red & keys == red and videos.green & keys == keys - red) or time.monotonic() > give_up:
+            return colours
+        time.sleep(0.5)
+
+
+def _show_result(stack: Stack, api: DagsterApi, newest: dict[str, Attempt], seconds: float) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("clip", "endpoint", "cost", "waited", "file"):
+        table.add_column(name, justify="right" if name in {"cost", "waited"} else "left", overflow="fold")
+    for key, attempt in newest.items():
+        delivery = attempt.delivery or {}
+        path = stack.home / "s3" / "dailies" / str(delivery.get("key", ""))
+        shown = _relative(path) if delivery else Text(attempt.reason or attempt.state.value, style="red")
+        waited = age(attempt.waited_seconds) if attempt.waited_seconds is not None else ""
+        table.add_row(key, attempt.endpoint, show_usd(attempt.cost_micros), waited, shown)
+    colours = api.colours()[UPLOADED_VIDEOS.to_user_string()]
+    green = len(colours.green & set(newest))
+    total = sum(attempt.cost_micros for attempt in newest.values())
+    console.print(Rule("done", align="left"))
+    console.print(table)
+    console.print(
+        f"\n{green} of {len(newest)} clips are green in Dagster. On a real account this would have cost "
+        f"{show_usd(total)}; the sandbox charged nothing. It took {seconds:.0f} s.\n"
+        f"Everything is still there: `make up` shows it at {stack.dagster_url}, `.venv/bin/dailies status` lists it."
+    )
+
+
+def _relative(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

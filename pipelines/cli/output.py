@@ -1,0 +1,101 @@
+"""How the command shows things: tables for people, JSON for machines, complaints on standard error."""
+
+import json
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState
+from resources.money import show_usd, to_usd
+
+console = Console()
+errors = Console(stderr=True)
+
+COLOURS = {
+    AttemptState.DELIVERED: "green",
+    AttemptState.SUCCEEDED: "cyan",
+    AttemptState.SUBMITTED: "yellow",
+    AttemptState.SUBMITTING: "yellow",
+    AttemptState.QUEUED: "yellow",
+    AttemptState.OVERDUE: "magenta",
+    AttemptState.UNKNOWN: "magenta",
+    AttemptState.HELD: "magenta",
+}
+
+
+def complain(message: str) -> None:
+    """Say what went wrong, for a person."""
+    errors.print(Text.assemble(("dailies: ", "bold red"), message), soft_wrap=True)
+
+
+def print_json(document: object) -> None:
+    """Print the machine's form."""
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+def age(seconds: float) -> str:
+    """A length of time as people say it: `42 s`, `7 min`, `3 h`, `2 d`."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def where(attempt: Attempt) -> str:
+    """Where a clip is now, or why it is not."""
+    if attempt.delivery is not None:
+        return str(attempt.delivery.get("uri", ""))
+    if attempt.reason:
+        return attempt.reason
+    return f"job {attempt.job_id}" if attempt.job_id else ""
+
+
+def status_table(attempts: Iterable[Attempt], *, now: float | None = None) -> Table:
+    """Clip, state, endpoint, age, cost and where it is, one line each."""
+    now = time.time() if now is None else now
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("clip", "state", "endpoint", "age", "cost", "where"):
+        table.add_column(name, justify="right" if name in {"age", "cost"} else "left", overflow="fold")
+    for attempt in attempts:
+        table.add_row(
+            attempt.subject_key,
+            Text(attempt.state.value, style=COLOURS.get(attempt.state, "red")),
+            attempt.endpoint,
+            age(now - attempt.created_at),
+            show_usd(attempt.cost_micros),
+            Text(where(attempt)),
+        )
+    return table
+
+
+def as_document(attempt: Attempt) -> dict[str, Any]:
+    """One clip for machines: stable names, numbers as numbers, money as exact text in USD."""
+    delivery = attempt.delivery or {}
+    return {
+        "clip": attempt.subject_key,
+        "series": attempt.series,
+        "state": attempt.state.value,
+        "reason": attempt.reason,
+        "provider": attempt.provider,
+        "endpoint": attempt.endpoint,
+        "attempt": attempt.id,
+        "decision": attempt.decision,
+        "job": attempt.job_id,
+        "created_at": attempt.created_at,
+        "submitted_at": attempt.submitted_at,
+        "finished_at": attempt.finished_at,
+        "delivered_at": attempt.delivered_at,
+        "seconds_waited": attempt.waited_seconds,
+        "cost_usd": str(to_usd(attempt.cost_micros)),
+        "money": attempt.money_state.value,
+        "uri": delivery.get("uri"),
+        "manifest": delivery.get("manifest_uri"),
+        "size_bytes": delivery.get("size"),
+        "sha256": delivery.get("sha256"),
+    }

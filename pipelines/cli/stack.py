@@ -1,0 +1,336 @@
+"""Everything dailies needs on one machine: Dagster's webserver and daemon, and stand-ins for what is not set.
+
+Where no provider's key is set the sandbox stands in, where no bucket is set the embedded S3 does. The pipeline sees
+addresses and keys in its environment and cannot tell the difference.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pydantic import SecretStr
+
+from pipelines.cli.dagster_api import DagsterApi
+from resources.errors import ConfigurationError, DailiesError, UnavailableError
+from resources.settings import Settings
+from resources.storage.embedded import EmbeddedS3
+
+HOST = "127.0.0.1"
+START_SECONDS = 120.0
+STOP_SECONDS = 15.0
+STATE_FILE = "stack.json"
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass
+class Wanted:
+    """What to start.
+
+    Attributes:
+        port: Of Dagster's webserver.
+        sandbox: Whether the sandbox stands in for the providers; None decides by whether a key is set.
+        embedded_s3: Whether the embedded S3 stands in for the bucket; None decides by whether a bucket is set.
+        sandbox_options: Further arguments of the sandbox, e.g. `["--job-seconds", "20"]`.
+        log: Told what is being done.
+    """
+
+    port: int = 3000
+    sandbox: bool | None = None
+    embedded_s3: bool | None = None
+    sandbox_options: list[str] = field(default_factory=list)
+    log: Callable[[str], None] = lambda _message: None
+
+
+class Stack:
+    """The running processes; a context manager that ends them, by id, however it is left."""
+
+    def __init__(self, settings: Settings, wanted: Wanted) -> None:
+        self.settings = settings
+        self.wanted = wanted
+        self.home = settings.home.absolute()
+        no_key = settings.wavespeed_api_key is None and settings.aimlapi_api_key is None
+        self.uses_sandbox = no_key if wanted.sandbox is None else wanted.sandbox
+        self.uses_embedded_s3 = not settings.s3_bucket if wanted.embedded_s3 is None else wanted.embedded_s3
+        self.dagster_url = f"http://{HOST}:{wanted.port}"
+        self.sandbox_url: str | None = None
+        self.environment = dict(os.environ)
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._s3: EmbeddedS3 | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._prepare()
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # Starting
+
+    def _prepare(self) -> None:
+        running = running_stack(self.settings.home)
+        if running is not None:
+            raise ConfigurationError(
+                f"dailies is already running here (process {running['pid']}, Dagster at {running['dagster_url']}). "
+                "Use it, or end it with Ctrl-C where it runs."
+            )
+        try:
+            for folder in ("dagster", "logs", "tmp"):
+                (self.home / folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot write to {self.home}: {error.strerror}. Choose another folder with DAILIES_HOME."
+            ) from None
+        if not self.settings.data.is_dir():
+            raise ConfigurationError(
+                f"there is no data folder {self.settings.data}. Run dailies from the folder of the project, or set DAILIES_DATA."
+            )
+        check_port_is_free(self.wanted.port)
+        _link_dagster_yaml(self.home / "dagster")
+        self.environment |= {
+            "DAILIES_HOME": str(self.home),
+            "DAILIES_DATA": str(self.settings.data.absolute()),
+            "DAILIES_DAGSTER_URL": self.dagster_url,
+            "DAGSTER_HOME": str(self.home / "dagster"),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _start(self) -> None:
+        code_port = free_port()
+        if self.uses_sandbox:
+            self._start_sandbox()
+        if self.uses_embedded_s3:
+            self._start_s3()
+        if self.uses_sandbox and self.uses_embedded_s3:
+            # nothing of the person's own .env may reach a stack that promises to spend nothing
+            self.environment["DAILIES_ENV_FILE"] = ""
+        self.wanted.log("starting Dagster")
+        python = [sys.executable, "-m"]
+        self._spawn(
+            "code",
+            [
+                *python,
+                "dagster",
+                "code-server",
+                "start",
+                "-m",
+                "pipelines.definitions",
+                "-h",
+                HOST,
+                "-p",
+                str(code_port),
+            ],
+        )
+        workspace = self.home / "workspace.yaml"
+        workspace.write_text(
+            f"load_from:\n  - grpc_server: {{host: {HOST}, port: {code_port}, location_name: dailies}}\n"
+        )
+        self._wait("code", lambda: _answers(code_port))
+        self._spawn(
+            "webserver",
+            [*python, "dagster_webserver", "-w", str(workspace), "-h", HOST, "-p", str(self.wanted.port)],
+        )
+        self._spawn("daemon", [*python, "dagster._daemon", "run", "-w", str(workspace)])
+        with DagsterApi(self.dagster_url) as api:
+            self._wait("webserver", lambda: _answers(self.wanted.port) and api.is_ready())
+        self._write_state()
+
+    def _start_sandbox(self) -> None:
+        self.wanted.log("starting the sandbox: it speaks the providers' wire formats and costs nothing")
+        key = secrets.token_urlsafe(16)
+        state = self.home / "sandbox"
+        command = [sys.executable, "-m", "resources.sandbox", "--port", "0", "--state", str(state)]
+        # by the environment, since other users of the machine can read arguments
+        self.environment["DAILIES_SANDBOX_KEY"] = key
+        self._spawn("sandbox", [*command, *self.wanted.sandbox_options], stdout=subprocess.PIPE)
+        line = self._first_line("sandbox")
+        self.sandbox_url = str(json.loads(line)["url"])
+        self.environment |= {
+            "DAILIES_WAVESPEED_URL": self.sandbox_url,
+            "WAVESPEED_API_KEY": key,
+            "DAILIES_AIMLAPI_URL": self.sandbox_url,
+            "AIMLAPI_API_KEY": key,
+            "DAILIES_ALLOWED_ORIGINS": self.sandbox_url,
+        }
+
+    def _start_s3(self) -> None:
+        self.wanted.log("starting the embedded S3")
+        self._s3 = EmbeddedS3(self.home / "s3", secret_access_key=self._s3_secret()).start()
+        settings = self._s3.settings
+        secret = settings.secret_access_key.get_secret_value() if settings.secret_access_key else ""
+        self.environment |= {
+            "DAILIES_S3_ENDPOINT": self._s3.endpoint_url,
+            "DAILIES_S3_BUCKET": settings.bucket,
+            "AWS_ACCESS_KEY_ID": settings.access_key_id or "",
+            "AWS_SECRET_ACCESS_KEY": secret,
+            "AWS_REGION": settings.region,
+        }
+        self.environment.pop("AWS_SESSION_TOKEN", None)
+
+    def _s3_secret(self) -> SecretStr:
+        """The same key each time, so that a tool pointed at the embedded S3 keeps working."""
+        file = self.home / "s3-secret"
+        if not file.exists():
+            file.touch(mode=0o600)
+            file.write_text(secrets.token_urlsafe(24))
+        return SecretStr(file.read_text().strip())
+
+    def _spawn(self, name: str, command: list[str], *, stdout: int | None = None) -> None:
+        with (self.home / "logs" / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(  # noqa: S603 - our own commands
+                command,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log if stdout is None else stdout,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - only a C call between fork and exec
+            )
+
+    def _first_line(self, name: str) -> str:
+        process = self.processes[name]
+        line = process.stdout.readline().decode() if process.stdout else ""
+        if not line:
+            raise self._why_ended(name)
+        return line
+
+    def _wait(self, name: str, ready: Callable[[], bool]) -> None:
+        give_up = time.monotonic() + START_SECONDS
+        while not ready():
+            self.check()
+            if time.monotonic() > give_up:
+                raise UnavailableError(
+                    f"{name} did not start within {START_SECONDS:.0f} s; see {self._log_of(name)}"
+                )
+            time.sleep(0.2)
+
+    def check(self) -> None:
+        """Make sure that every process still runs.
+
+        Raises:
+            UnavailableError: One has ended; names its log.
+        """
+        for name, process in self.processes.items():
+            if process.poll() is not None:
+                raise self._why_ended(name)
+
+    def _why_ended(self, name: str) -> DailiesError:
+        lines = [line for line in self._log_of(name).read_text(errors="replace").splitlines() if line.strip()]
+        last = lines[-1][:300] if lines else "it said nothing"
+        return UnavailableError(f"{name} has ended: {last}\nIts log: {self._log_of(name)}")
+
+    def _log_of(self, name: str) -> Path:
+        return self.home / "logs" / f"{name}.log"
+
+    def _write_state(self) -> None:
+        state = {
+            "pid": os.getpid(),
+            "dagster_url": self.dagster_url,
+            "dagster_home": self.environment["DAGSTER_HOME"],
+            "sandbox_url": self.sandbox_url,
+            "s3_url": None if self._s3 is None else self._s3.endpoint_url,
+            "processes": {name: process.pid for name, process in self.processes.items()},
+        }
+        (self.home / STATE_FILE).write_text(json.dumps(state, indent=2))
+
+    # Stopping
+
+    def stop(self) -> None:
+        """End every process that was started, the youngest first."""
+        (self.home / STATE_FILE).unlink(missing_ok=True)
+        for name in ("daemon", "webserver", "code", "sandbox"):
+            process = self.processes.get(name)
+            if process is not None and process.poll() is None:
+                process.terminate()
+        for process in self.processes.values():
+            _end(process)
+        if self._s3 is not None:
+            self._s3.stop()
+        self.processes.clear()
+
+
+def running_stack(home: Path) -> dict[str, Any] | None:
+    """What `dailies up` wrote down about itself, None when it does not run."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        state = json.loads((home / STATE_FILE).read_text())
+        os.kill(state["pid"], 0)
+        return dict(state)
+    return None
+
+
+def check_port_is_free(port: int) -> None:
+    """Make sure that nothing listens on a port.
+
+    Raises:
+        ConfigurationError: Something does.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"port {port} on {HOST} cannot be used ({error.strerror}): something else listens there, perhaps another "
+                f"Dagster. Choose another one: --port {port + 1}"
+            ) from None
+
+
+def free_port() -> int:
+    """A port nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        return True
+    return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _die_with_parent() -> None:
+    """Let the kernel end this process when its parent dies without ending it (Linux only; elsewhere a no-op)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _link_dagster_yaml(dagster_home: Path) -> None:
+    """Let the project's dagster.yaml configure Dagster; a file somebody put there stays."""
+    target, link = Path("dagster.yaml").absolute(), dagster_home / "dagster.yaml"
+    if not target.exists() or (link.exists() and not link.is_symlink()):
+        return
+    link.unlink(missing_ok=True)
+    try:
+        link.symlink_to(target)
+    except OSError:
+        shutil.copyfile(target, link)

@@ -1,0 +1,99 @@
+"""Which finished clips are collected by which runs: pure planning for the completion sensors.
+
+Nothing here is remembered between ticks. What is to be collected is what the ledger says Dagster was not told; whether
+somebody is at it is what Dagster's runs say.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipelines.partitions import stretches
+from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState
+
+BATCH_TAG = "dailies/collects"
+RUNS_PER_TICK = 4
+FIRST_PAUSE_SECONDS = 30.0
+LONGEST_PAUSE_SECONDS = 1800.0
+
+
+@dataclass(frozen=True)
+class PastRuns:
+    """The runs that collected a batch before.
+
+    Attributes:
+        active: Whether one of them is not over.
+        count: How many there were.
+        last_ended_at: When the last one ended, seconds since the epoch, None where none did.
+    """
+
+    active: bool = False
+    count: int = 0
+    last_ended_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Collection:
+    """One run to ask for.
+
+    Attributes:
+        batch: Whose clips.
+        keys: A contiguous stretch of clips.
+        run_key: New for every try, since Dagster answers the same key only once, for ever.
+    """
+
+    batch: str
+    keys: tuple[str, ...]
+    run_key: str
+
+
+def batches(unreported: Iterable[Attempt]) -> dict[str, list[Attempt]]:
+    """Attempts by the batch they were bought in, those that are over and those on their way."""
+    found: dict[str, list[Attempt]] = {}
+    for attempt in unreported:
+        found.setdefault(attempt.batch or attempt.decision, []).append(attempt)
+    return found
+
+
+def plan(
+    found: Mapping[str, Sequence[Attempt]],
+    *,
+    order: Sequence[str],
+    past: Mapping[str, PastRuns],
+    watched: frozenset[str],
+    now: float,
+    linger: float,
+) -> list[Collection]:
+    """The runs to ask for now.
+
+    Args:
+        found: What Dagster was not told, by batch.
+        order: All partitions in Dagster's order.
+        past: The runs that collected each batch before.
+        watched: Runs that are at work and will report what they watch.
+        now: Seconds since the epoch.
+        linger: Seconds a finished clip waits for the stragglers of its batch.
+    """
+    collections: list[Collection] = []
+    for batch, attempts in found.items():
+        mine = [a for a in attempts if a.watched_by not in watched]
+        ended = [a for a in mine if a.state.is_ended]
+        runs = past.get(batch, PastRuns())
+        if not ended or runs.active or now < _pause_over(runs):
+            continue
+        waiting = [a for a in mine if not a.state.is_ended and a.state is not AttemptState.UNKNOWN]
+        oldest = min(a.finished_at or now for a in ended)
+        if waiting and now - oldest < linger:
+            continue
+        for stretch in stretches(order, [a.subject_key for a in ended])[:RUNS_PER_TICK]:
+            digest = hashlib.sha256(",".join(stretch).encode()).hexdigest()[:12]
+            collections.append(Collection(batch, tuple(stretch), f"collect:{batch}:{digest}:{runs.count}"))
+    return collections
+
+
+def _pause_over(runs: PastRuns) -> float:
+    """When to try again after runs that did not get everything home: later each time."""
+    if runs.last_ended_at is None or runs.count == 0:
+        return 0.0
+    return runs.last_ended_at + min(FIRST_PAUSE_SECONDS * 2.0 ** (runs.count - 1), LONGEST_PAUSE_SECONDS)

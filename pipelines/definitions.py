@@ -1,0 +1,48 @@
+"""The root: everything Dagster loads, put together by one factory that tests call with resources of their own."""
+
+import logging
+
+import dagster as dg
+
+from pipelines.assets.clips import produce
+from pipelines.assets.prompts import prompts
+from pipelines.jobs import ALL_JOBS
+from pipelines.schedules import series_schedule
+from pipelines.sensors import ALL_SENSORS
+from resources.dagster_resources import Production
+from resources.errors import DailiesError
+from resources.series import Series
+
+logger = logging.getLogger("dailies")
+
+
+def build_defs(production: Production | None = None) -> dg.Definitions:
+    """Everything Dagster loads.
+
+    Args:
+        production: What runs work with; tests pass their own.
+    """
+    production = production or Production()
+    return dg.Definitions(
+        assets=[prompts, produce],
+        jobs=ALL_JOBS,
+        schedules=[series_schedule(series) for series in _declared(production) if series.schedule],
+        sensors=ALL_SENSORS,
+        resources={"production": production},
+        executor=dg.in_process_executor,
+    )
+
+
+def _declared(production: Production) -> list[Series]:
+    """The series without mistakes. A mistake must not take down the code location: the others go on."""
+    try:
+        declarations = production.declarations()
+    except DailiesError as error:
+        logger.warning("no series could be read, so there are no schedules: %s", error)
+        return []
+    for problem in declarations.problems:
+        logger.error("%s", problem)
+    return list(declarations.series.values())
+
+
+defs = build_defs()

@@ -1,0 +1,44 @@
+"""How failures reach a person in Dagster: one `Failure` per batch with a table of clips, and never a bare traceback.
+
+Dagster's own retries are told that repeating the step is no help: what may be tried again is decided in the ledger, per
+clip, and a step that is repeated adopts what it finds there.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+import dagster as dg
+
+from resources.errors import DailiesError
+
+SHOWN = 20
+
+
+def clips_failed(reasons: Mapping[str, str], total: int, what: str) -> dg.Failure:
+    """The one failure of a batch.
+
+    Args:
+        reasons: Why, by clip.
+        total: How many clips the batch has.
+        what: What they failed to do, e.g. `failed`.
+    """
+    first = "\n".join(f"- {clip}: {reason}" for clip, reason in list(reasons.items())[:SHOWN])
+    more = f"\n- and {len(reasons) - SHOWN} more" if len(reasons) > SHOWN else ""
+    table = dg.MetadataValue.table(
+        records=[dg.TableRecord({"clip": clip, "reason": reason}) for clip, reason in reasons.items()],
+        schema=dg.TableSchema([dg.TableColumn("clip"), dg.TableColumn("reason")]),
+    )
+    return dg.Failure(
+        description=f"{len(reasons)} of {total} clips {what}:\n{first}{more}",
+        metadata={"failed_clips": table},
+        allow_retries=False,
+    )
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turn an error that is meant for people into a Failure that shows its sentence."""
+    try:
+        yield
+    except DailiesError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from None

@@ -1,0 +1,84 @@
+"""The jobs: the runs that people, schedules and sensors ask for, by what they are for."""
+
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from pipelines.assets.clips import say
+from pipelines.failing import clips_failed, explained
+from pipelines.lineage import GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
+from pipelines.partitions import clips
+from pipelines.producing import Batch, buy, decision_of
+from pipelines.rendering import prompt_event, render, write_prompt
+from resources.dagster_resources import Production
+from resources.production.following import Stage
+
+render_prompts = dg.define_asset_job(
+    "render_prompts",
+    selection=[PROMPTS],
+    partitions_def=clips,
+    description="Render and check prompts. Costs nothing.",
+)
+submit_clips = dg.define_asset_job(
+    "submit_clips",
+    selection=[PROMPTS, SUBMISSIONS],
+    partitions_def=clips,
+    description="Buy clips and leave: the completion sensor collects them. What schedules run.",
+)
+collect_clips = dg.define_asset_job(
+    "collect_clips",
+    selection=[GENERATIONS, UPLOADED_VIDEOS],
+    partitions_def=clips,
+    description="Fetch, check and keep clips that were bought before. What the completion sensors run.",
+)
+produce_clips = dg.define_asset_job(
+    "produce_clips",
+    selection=[PROMPTS, SUBMISSIONS, GENERATIONS, UPLOADED_VIDEOS],
+    partitions_def=clips,
+    description="Buy clips, wait for them and keep them.",
+)
+
+
+class ScatteredConfig(dg.Config):
+    """Which clips."""
+
+    keys: list[str] = Field(description="The clips' keys, in any order and with any gaps.")
+    regenerate: bool = Field(
+        default=False, description="Buy another take of what is delivered and unchanged."
+    )
+
+
+@dg.op(description="Produce clips from a list of keys, and show each in the four assets.")
+def produce_scattered(
+    context: dg.OpExecutionContext, production: Production, config: ScatteredConfig
+) -> None:
+    """Produce clips that are no contiguous range of partitions, in one run.
+
+    Nothing is planned for an op, so a clip that fails here keeps the colour it had.
+    """
+    keys = list(dict.fromkeys(config.keys))
+    show = frozenset({Stage.SUBMITTED, Stage.GENERATED, Stage.DELIVERED})
+    batch = Batch(context, production, Stage.DELIVERED, decision_of(context.run), show)
+    with explained():
+        rendered = render(production.declarations(), keys)
+        if rendered.problems:
+            raise clips_failed(rendered.problems, len(keys), "could not be rendered; nothing was bought")
+        with production.ledger() as ledger:
+            store = production.bound_store(ledger)
+        for request in rendered.requests.values():
+            context.log_event(prompt_event(context.instance, request, write_prompt(store, request)))
+        reasons = say(batch, buy(batch, rendered.requests, regenerate=config.regenerate))
+    if reasons:
+        raise clips_failed(reasons, len(keys), "failed")
+
+
+@dg.job(
+    description="Produce a list of clips, wherever they are among the partitions. What `dailies retry` runs."
+)
+def produce_scattered_clips() -> None:
+    """One run for scattered clips; Dagster's own way needs one per contiguous stretch."""
+    produce_scattered()
+
+
+ALL_JOBS: list[Any] = [render_prompts, submit_clips, collect_clips, produce_clips, produce_scattered_clips]

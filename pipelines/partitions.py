@@ -1,0 +1,64 @@
+"""The partitions: one key per clip, and how keys become runs.
+
+A run covers a contiguous range of keys, in the order Dagster keeps them in, so what belongs together is added together,
+under a lock of the ledger, and the order is read back.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import dagster as dg
+
+from resources.ledger.ledger import Ledger
+
+clips = dg.DynamicPartitionsDefinition(name="clips")
+"""All clips that were ever asked for, in the order they were."""
+
+CLIPS_PER_RUN = 50
+"""A worker takes about 165 MB whether it carries 50 clips or 400; fifty keep a lost worker's redone work small."""
+
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+
+
+def add_clips(instance: dg.DagsterInstance, ledger: Ledger, keys: Iterable[str]) -> list[str]:
+    """Add keys to the partitions in one go, and return all keys in Dagster's order.
+
+    Args:
+        instance: Where Dagster keeps them.
+        ledger: Whose lock keeps two batches from interleaving.
+        keys: The clips' keys; those that exist stay where they are.
+
+    Raises:
+        resources.errors.UnavailableError: Another process holds the lock, or the ledger does not answer.
+    """
+    name = clips.name or "clips"
+    with ledger.lock("partitions"):
+        existing = set(instance.get_dynamic_partitions(name))
+        new = [key for key in dict.fromkeys(keys) if key not in existing]
+        if new:
+            instance.add_dynamic_partitions(name, new)
+        return list(instance.get_dynamic_partitions(name))
+
+
+def stretches(order: Sequence[str], keys: Iterable[str], *, longest: int = CLIPS_PER_RUN) -> list[list[str]]:
+    """Cut keys into contiguous stretches of the partitions' order, each at most so long.
+
+    Args:
+        order: All keys, as Dagster orders them.
+        keys: The ones wanted; those that are no partition are left out.
+        longest: At most so many keys a stretch.
+    """
+    position = {key: index for index, key in enumerate(order)}
+    found: list[list[str]] = []
+    last = -2
+    for index in sorted(position[key] for key in set(keys) if key in position):
+        if index != last + 1 or len(found[-1]) >= longest:
+            found.append([])
+        found[-1].append(order[index])
+        last = index
+    return found
+
+
+def range_tags(stretch: Sequence[str]) -> dict[str, str]:
+    """The run tags that make one run cover a contiguous stretch."""
+    return {RANGE_START: stretch[0], RANGE_END: stretch[-1]}

@@ -1,0 +1,171 @@
+"""Carrying a batch of clips through the engine inside a Dagster step, and telling Dagster what each clip reached.
+
+The step's own thread runs one asyncio loop for the whole batch: interrupted, every task of it is cancelled and POSTs on
+the wire get a moment to be answered.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import dagster as dg
+
+from pipelines.reporting import stage_event
+from resources.dagster_resources import Production
+from resources.errors import DailiesError
+from resources.ledger import deciding, delivering, submitting
+from resources.ledger.deciding import Decided, Verdict
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState
+from resources.production.engine import Engine
+from resources.production.following import Followed, Follower, Report, Stage
+from resources.requests import ClipRequest
+from resources.storage.objects import ObjectStore
+
+DECISION_TAG = "dailies/decision"
+BACKFILL_TAG = "dagster/backfill"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch in one run.
+
+    Attributes:
+        context: The step, for its log and its instance.
+        production: What it works with.
+        until: How far the batch is followed.
+        decision: What its purchases belong to.
+        show: Which stages are shown as materializations; the run's selection.
+    """
+
+    context: dg.OpExecutionContext | dg.AssetExecutionContext
+    production: Production
+    until: Stage
+    decision: str
+    show: frozenset[Stage]
+
+    @property
+    def run_id(self) -> str:
+        """The run the batch is carried by."""
+        return self.context.run_id
+
+
+def decision_of(run: dg.DagsterRun) -> str:
+    """What the purchases of a run belong to: the command or tick that started it, its backfill, or its first run.
+
+    Re-executions and Dagster's own retries carry the same tags and root, so they find what was bought before.
+    """
+    return run.tags.get(DECISION_TAG) or run.tags.get(BACKFILL_TAG) or run.root_run_id or run.run_id
+
+
+def buy(batch: Batch, requests: Mapping[str, ClipRequest], *, regenerate: bool) -> Followed:
+    """Find or buy each clip, and follow the batch as far as it wants.
+
+    Raises:
+        DailiesError: The batch cannot be carried out (no key, no bucket, a provider that does not answer); what was
+            queued by it was withdrawn and nothing of it was sent.
+    """
+    with batch.production.ledger() as ledger:
+        store = batch.production.bound_store(ledger)
+        accounts = {request.provider for request in requests.values()}
+
+        async def work(engine: Engine, follower: Follower) -> Followed:
+            decided = await engine.call(
+                deciding.decide,
+                ledger,
+                list(requests.values()),
+                decision=batch.decision,
+                batch=batch.run_id,
+                watched_by=batch.run_id if batch.until > Stage.SUBMITTED else None,
+                run_id=batch.run_id,
+                regenerate=regenerate,
+            )
+            await _check_accounts(engine, decided, batch)
+            return await follower.follow(decided)
+
+        return _carry(batch, ledger, store, accounts, work)
+
+
+def collect(batch: Batch, attempts: Mapping[str, Attempt]) -> Followed:
+    """Follow what was bought before as far as the batch wants; nothing is bought."""
+    with batch.production.ledger() as ledger:
+        store = batch.production.bound_store(ledger)
+        accounts = {attempt.account for attempt in attempts.values()}
+
+        async def work(_engine: Engine, follower: Follower) -> Followed:
+            decided = [
+                Decided(
+                    a.request, Verdict.REUSED if a.state is AttemptState.DELIVERED else Verdict.ADOPTED, a
+                )
+                for a in attempts.values()
+            ]
+            return await follower.follow(decided)
+
+        return _carry(batch, ledger, store, accounts, work)
+
+
+def _carry(
+    batch: Batch,
+    ledger: Ledger,
+    store: ObjectStore,
+    accounts: set[str],
+    work: Callable[[Engine, Follower], Awaitable[Followed]],
+) -> Followed:
+    told = _Told(batch, ledger, store)
+
+    async def run() -> Followed:
+        async with batch.production.engine(ledger, accounts) as engine:
+            with batch.production.deliverer(engine, store) as deliverer:
+                follower = Follower(
+                    engine, deliverer, until=batch.until, report=told.tell, run_id=batch.run_id
+                )
+                return await work(engine, follower)
+
+    return asyncio.run(run())
+
+
+async def _check_accounts(engine: Engine, decided: list[Decided], batch: Batch) -> None:
+    """Ask each account that is about to be bought from something free first.
+
+    A wrong key or a provider that is down is then found once, and not once per clip.
+    """
+    new = [d.attempt for d in decided if d.verdict is Verdict.NEW and d.attempt is not None]
+    for name in sorted({attempt.account for attempt in new}):
+        try:
+            await engine.accounts[name].provider.check()
+        except DailiesError as error:
+            ids = [attempt.id for attempt in new]
+            why = f"not sent: {error}"
+            withdrawn = await engine.call(
+                submitting.withdraw, engine.ledger, ids, why=why, run_id=batch.run_id
+            )
+            await engine.call(
+                delivering.mark_reported, engine.ledger, [a.id for a in withdrawn], batch.run_id
+            )
+            raise
+
+
+class _Told:
+    """Logs what each clip reached, and notes in the ledger what Dagster has been told."""
+
+    def __init__(self, batch: Batch, ledger: Ledger, store: ObjectStore) -> None:
+        self._batch = batch
+        self._ledger = ledger
+        self._store = store
+
+    def tell(self, report: Report) -> None:
+        """Show one report in Dagster."""
+        context = self._batch.context
+        if report.error is not None:
+            context.log.error("%s: %s", report.clip, report.error)
+        elif report.attempt is not None and report.stage in self._batch.show:
+            context.log_event(stage_event(context.instance, report.stage, report.attempt, store=self._store))
+        if report.attempt is not None and self._is_last_word(report, report.attempt):
+            delivering.mark_reported(self._ledger, [report.attempt.id], self._batch.run_id)
+
+    def _is_last_word(self, report: Report, attempt: Attempt) -> bool:
+        if report.error is None:
+            return report.stage is Stage.DELIVERED and Stage.DELIVERED in self._batch.show
+        # a finished generation that could not be stored is asked for again; whatever is still open, too
+        return not attempt.state.is_open

@@ -1,0 +1,163 @@
+"""What Dagster is told about each clip: one materialization per asset and clip, with what a person wants to see.
+
+Events are logged one by one, so that each clip's colour is its own; see `lineage.py` for the tags they need.
+"""
+
+import base64
+from collections.abc import Iterable
+from typing import Any
+
+import dagster as dg
+
+from pipelines.lineage import GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS, version_tags
+from resources.dagster_resources import Production
+from resources.errors import DailiesError
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.states import AT_PROVIDER, AttemptState
+from resources.money import to_usd
+from resources.production.following import Stage
+from resources.storage.layout import poster_key
+from resources.storage.objects import ObjectStore
+
+ASSET_OF_STAGE = {
+    Stage.SUBMITTED: SUBMISSIONS,
+    Stage.GENERATED: GENERATIONS,
+    Stage.DELIVERED: UPLOADED_VIDEOS,
+}
+
+MAX_POSTER_BYTES = 64_000
+"""A larger poster is left out of the event log, which keeps every event for ever."""
+
+
+def stage_event(
+    instance: dg.DagsterInstance, stage: Stage, attempt: Attempt, *, store: ObjectStore | None = None
+) -> dg.AssetMaterialization:
+    """The materialization that says a clip has reached a stage.
+
+    Args:
+        instance: For the lineage.
+        stage: What was reached.
+        attempt: By which purchase.
+        store: Where the poster is read from, None to leave it out.
+    """
+    asset = ASSET_OF_STAGE[stage]
+    match stage:
+        case Stage.SUBMITTED:
+            version, inputs, metadata = attempt.id, {PROMPTS: attempt.fingerprint}, _of_submission(attempt)
+        case Stage.GENERATED:
+            version, inputs = attempt.job_id or attempt.id, {SUBMISSIONS: attempt.id}
+            metadata = _of_generation(attempt)
+        case Stage.DELIVERED:
+            delivery = attempt.delivery or {}
+            version = str(delivery.get("sha256", attempt.id))
+            inputs = {GENERATIONS: attempt.job_id or attempt.id}
+            metadata = _of_video(attempt, delivery, store)
+        case Stage.DECIDED:
+            raise ValueError("nothing is shown of a decision")
+    return dg.AssetMaterialization(
+        asset_key=asset,
+        partition=attempt.subject_key,
+        metadata={name: value for name, value in metadata.items() if value is not None},
+        tags=version_tags(instance, asset, attempt.subject_key, data_version=version, inputs=inputs),
+    )
+
+
+def show_again(
+    context: dg.AssetExecutionContext, ledger: Ledger, production: Production, keys: Iterable[str]
+) -> None:
+    """Log the green clips of a range once more before its run fails.
+
+    A failing run turns red every key of its range that it does not log, and what is delivered stays delivered.
+    """
+    selected = context.run.asset_selection
+    store = _store_or_none(production)
+    wanted = list(keys)
+    green = {**ledger.latest(wanted), **ledger.current(wanted)}
+    for attempt in green.values():
+        for stage, asset in ASSET_OF_STAGE.items():
+            if stage <= _reached(attempt) and (selected is None or asset in selected):
+                context.log_event(stage_event(context.instance, stage, attempt, store=store))
+
+
+def _reached(attempt: Attempt) -> Stage:
+    if attempt.state is AttemptState.DELIVERED:
+        return Stage.DELIVERED
+    if attempt.state is AttemptState.SUCCEEDED:
+        return Stage.GENERATED
+    return Stage.SUBMITTED if attempt.state in AT_PROVIDER else Stage.DECIDED
+
+
+def _store_or_none(production: Production) -> ObjectStore | None:
+    try:
+        return production.store()
+    except DailiesError:
+        return None
+
+
+def _of_submission(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "prompt": dg.MetadataValue.text(attempt.request.prompt),
+        "endpoint": attempt.endpoint,
+        "provider": attempt.provider,
+        "job_id": attempt.job_id,
+        "attempt": attempt.id,
+        "decision": attempt.decision,
+        "price_usd": float(to_usd(attempt.quoted_micros)),
+        "submitted_at": None
+        if attempt.submitted_at is None
+        else dg.MetadataValue.timestamp(attempt.submitted_at),
+    }
+
+
+def _of_generation(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "prompt": dg.MetadataValue.text(attempt.request.prompt),
+        "endpoint": attempt.endpoint,
+        "model_served": attempt.served_model,
+        "provider": attempt.provider,
+        "job_id": attempt.job_id,
+        "attempt": attempt.id,
+        "cost_usd": float(to_usd(attempt.cost_micros)),
+        "cost_known_from": attempt.charge_source,
+        "seconds_waited": None if attempt.waited_seconds is None else round(attempt.waited_seconds, 1),
+        "inference_seconds": attempt.inference_seconds,
+    }
+
+
+def _of_video(attempt: Attempt, delivery: dict[str, Any], store: ObjectStore | None) -> dict[str, Any]:
+    facts = delivery.get("video", {})
+    width, height = facts.get("width"), facts.get("height")
+    return {
+        "poster": _poster(attempt, store),
+        "prompt": dg.MetadataValue.text(attempt.request.prompt),
+        "endpoint": attempt.endpoint,
+        "model_served": attempt.served_model,
+        "job_id": attempt.job_id,
+        "cost_usd": float(to_usd(attempt.cost_micros)),
+        "seconds_waited": None if attempt.waited_seconds is None else round(attempt.waited_seconds, 1),
+        "s3": delivery.get("uri"),
+        "manifest": delivery.get("manifest_uri"),
+        "size_bytes": delivery.get("size"),
+        "sha256": delivery.get("sha256"),
+        "duration_seconds": facts.get("duration"),
+        "resolution": f"{width}x{height}" if width and height else None,
+        "width": width,
+        "height": height,
+        "frames_per_second": facts.get("fps"),
+        "video_codec": facts.get("video_codec"),
+        "audio_codec": facts.get("audio_codec"),
+    }
+
+
+def _poster(attempt: Attempt, store: ObjectStore | None) -> dg.MetadataValue | None:
+    if store is None or attempt.state is not AttemptState.DELIVERED:
+        return None
+    try:
+        data = store.get_bytes(poster_key(attempt.subject_key, attempt.id))
+    except DailiesError:
+        return None
+    if data is None or len(data) > MAX_POSTER_BYTES:
+        return None
+    # Dagster sanitizes Markdown but shows images, data URIs too (dagster-io/dagster#13443)
+    return dg.MetadataValue.md(f"![poster](data:image/webp;base64,{base64.b64encode(data).decode()})")

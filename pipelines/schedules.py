@@ -1,0 +1,69 @@
+"""The schedules: one per series that has one. They spend money, so they are off until somebody turns them on."""
+
+import datetime as dt
+from collections.abc import Iterator
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from pipelines.jobs import submit_clips
+from pipelines.partitions import add_clips, range_tags, stretches
+from pipelines.producing import DECISION_TAG
+from pipelines.rendering import render
+from resources.dagster_resources import Production
+from resources.errors import DailiesError
+from resources.series import Series
+
+SERIES_TAG = "dailies/series"
+
+
+def series_schedule(series: Series) -> dg.ScheduleDefinition:
+    """The schedule of one series: at each tick, buy the clips of that date and leave."""
+    name = series.name
+    declared = series.schedule
+    if declared is None:
+        raise ValueError(f"the series {name} has no schedule")
+    zone = ZoneInfo(declared.timezone)
+
+    @dg.schedule(
+        name=f"{name.replace('-', '_')}_schedule",
+        job=submit_clips,
+        cron_schedule=declared.cron,
+        execution_timezone=declared.timezone,
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description=f"{series.title}: buys the clips of the day. Spends money; off until it is turned on.",
+    )
+    def tick(
+        context: dg.ScheduleEvaluationContext, production: Production
+    ) -> dg.SkipReason | list[dg.RunRequest]:
+        when = context.scheduled_execution_time.astimezone(zone)
+        try:
+            return list(_requests(context.instance, production, name, when)) or dg.SkipReason(
+                f"the series {name} has no clips"
+            )
+        except DailiesError as error:
+            return dg.SkipReason(f"{name}: {error}")
+
+    return tick
+
+
+def _requests(
+    instance: dg.DagsterInstance, production: Production, name: str, when: dt.datetime
+) -> Iterator[dg.RunRequest]:
+    declarations = production.declarations()
+    series = declarations.series.get(name)
+    if series is None:
+        problems = "; ".join(str(problem) for problem in declarations.problems)
+        raise DailiesError(f"is no longer declared, or broken; nothing was bought. {problems}")
+    keys = [clip.key for clip in series.clips(when.date() if series.dated else None)]
+    rendered = render(declarations, keys)
+    if rendered.problems:
+        raise DailiesError("; ".join(f"{clip}: {why}" for clip, why in rendered.problems.items()))
+    with production.ledger() as ledger:
+        order = add_clips(instance, ledger, keys)
+    tick = when.isoformat(timespec="minutes")
+    for stretch in stretches(order, keys):
+        yield dg.RunRequest(
+            run_key=f"{name}:{tick}:{stretch[0]}",
+            tags={**range_tags(stretch), DECISION_TAG: f"schedule:{name}:{tick}", SERIES_TAG: name},
+        )

@@ -1,0 +1,189 @@
+"""The sensors: one per account that completes what was bought, and one that takes in what is declared.
+
+A tick has 60 seconds; each does one bounded step and carries on next time.
+"""
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+
+from pipelines.collecting import BATCH_TAG, PastRuns, batches, plan
+from pipelines.jobs import collect_clips, render_prompts
+from pipelines.lineage import PROMPTS, latest
+from pipelines.partitions import add_clips, clips, range_tags, stretches
+from pipelines.rendering import render
+from pipelines.reporting import stage_event
+from resources.dagster_resources import Production
+from resources.errors import DailiesError
+from resources.ledger import delivering
+from resources.ledger.ledger import Ledger
+from resources.production.engine import StepResult
+from resources.production.following import Stage
+from resources.series import Declarations
+from resources.settings import ACCOUNTS
+
+COMPLETION_SECONDS = 10
+DECLARED_SECONDS = 15
+DECLARED_BUDGET_SECONDS = 30.0
+
+
+def completion_sensor(account: str) -> dg.SensorDefinition:
+    """The sensor that completes what was bought at one account.
+
+    It runs unless it is turned off: it decides nothing, and what was paid for is lost when nobody fetches it.
+    """
+
+    @dg.sensor(
+        name=f"{account}_completion",
+        job=collect_clips,
+        minimum_interval_seconds=COMPLETION_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=(
+            f"Asks {account} for the jobs that are due, sends what waits for a free place, and asks for one run per "
+            "finished batch that fetches and keeps its clips. It never decides to buy."
+        ),
+    )
+    def complete(
+        context: dg.SensorEvaluationContext, production: Production
+    ) -> dg.SensorResult | dg.SkipReason:
+        try:
+            with production.ledger() as ledger:
+                unreported = delivering.unreported(ledger, account)
+                if not unreported:
+                    return dg.SkipReason(f"nothing of {account} is on its way")
+                step = asyncio.run(_step(production, ledger, account))
+                return _ask_for_runs(context, production, ledger, account, step)
+        except DailiesError as error:
+            return dg.SkipReason(str(error))
+
+    return complete
+
+
+async def _step(production: Production, ledger: Ledger, account: str) -> StepResult:
+    async with production.engine(ledger, [account]) as engine:
+        return await engine.step(account, submit=production.allow_submits)
+
+
+def _ask_for_runs(
+    context: dg.SensorEvaluationContext,
+    production: Production,
+    ledger: Ledger,
+    account: str,
+    step: StepResult,
+) -> dg.SensorResult:
+    found = batches(delivering.unreported(ledger, account))
+    instance = context.instance
+    past = {
+        batch: _past_runs(instance, batch)
+        for batch, attempts in found.items()
+        if any(a.state.is_ended for a in attempts)
+    }
+    watchers = {a.watched_by for attempts in found.values() for a in attempts if a.watched_by is not None}
+    collections = plan(
+        found,
+        order=instance.get_dynamic_partitions(clips.name or "clips"),
+        past=past,
+        watched=frozenset(run_id for run_id in watchers if _is_active(instance, run_id)),
+        now=ledger.clock(),
+        linger=production.settings().linger_seconds,
+    )
+    going = sum(not a.state.is_ended for attempts in found.values() for a in attempts)
+    message = f"{account}: {going} clips on their way, {step.polled} polled, {len(step.ended)} ended, {step.queued} queued"
+    context.log.info(message)
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(run_key=c.run_key, tags={**range_tags(c.keys), BATCH_TAG: c.batch})
+            for c in collections
+        ],
+        asset_events=[stage_event(instance, Stage.SUBMITTED, attempt) for attempt in step.submitted],
+        skip_reason=None if collections else dg.SkipReason(message),
+    )
+
+
+def _past_runs(instance: dg.DagsterInstance, batch: str) -> PastRuns:
+    records = instance.get_run_records(dg.RunsFilter(tags={BATCH_TAG: batch}))
+    ended = [record.end_time for record in records if record.end_time is not None]
+    return PastRuns(
+        active=any(not record.dagster_run.is_finished for record in records),
+        count=len(records),
+        last_ended_at=max(ended, default=None),
+    )
+
+
+def _is_active(instance: dg.DagsterInstance, run_id: str) -> bool:
+    run = instance.get_run_by_id(run_id)
+    return run is not None and not run.is_finished
+
+
+@dg.sensor(
+    name="declared_clips",
+    job=render_prompts,
+    minimum_interval_seconds=DECLARED_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Watches the data folder: adds the clips of new series without dates to the partitions, and renders prompts "
+        "that were changed, so that Dagster shows which clips are stale. Costs nothing."
+    ),
+)
+def declared_clips(
+    context: dg.SensorEvaluationContext, production: Production
+) -> dg.SensorResult | dg.SkipReason:
+    """Take in what is declared."""
+    try:
+        files = _digests(production.settings().data)
+        before = json.loads(context.cursor) if context.cursor else {}
+        if files == before:
+            return dg.SkipReason("nothing in the data folder has changed")
+        declarations = production.declarations()
+        for problem in declarations.problems:
+            context.log.error(str(problem))
+        with production.ledger() as ledger:
+            undated = [c.key for s in declarations.series.values() if not s.dated for c in s.clips()]
+            order = add_clips(context.instance, ledger, undated)
+    except DailiesError as error:
+        return dg.SkipReason(str(error))
+    changed = list(_changed(context.instance, declarations, order, set(undated)))
+    requests = [
+        dg.RunRequest(
+            run_key=f"prompts:{_digest(files)}:{stretch[0]}:{len(stretch)}", tags=range_tags(stretch)
+        )
+        for stretch in stretches(order, changed)
+    ]
+    reason = dg.SkipReason(
+        f"the data folder has changed, no prompt has ({len(declarations.problems)} problems)"
+    )
+    return dg.SensorResult(
+        run_requests=requests, cursor=json.dumps(files), skip_reason=None if requests else reason
+    )
+
+
+def _changed(
+    instance: dg.DagsterInstance, declarations: Declarations, order: list[str], new: set[str]
+) -> Iterator[str]:
+    """Keys whose prompt is not what Dagster shows: never rendered and declared without a date, or edited since."""
+    give_up = time.monotonic() + DECLARED_BUDGET_SECONDS
+    for key, request in render(declarations, order).requests.items():
+        shown = latest(instance, PROMPTS, key)
+        if (shown is None and key in new) or (
+            shown is not None and shown.data_version != request.fingerprint
+        ):
+            yield key
+        if time.monotonic() > give_up:
+            return
+
+
+def _digests(data: Path) -> dict[str, str]:
+    files = sorted([*data.glob("series/*.y*ml"), *data.glob("models/*.y*ml")])
+    return {str(file.relative_to(data)): hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files}
+
+
+def _digest(files: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:12]
+
+
+ALL_SENSORS = [*(completion_sensor(account) for account in ACCOUNTS), declared_clips]

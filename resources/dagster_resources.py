@@ -1,0 +1,100 @@
+"""The one thin class that knows Dagster: configuration, and the plain clients it builds from it.
+
+Secrets stay in the environment and are read when a client is built, so that no run's configuration can hold one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from pydantic import Field
+
+from resources.catalogue import Catalogue
+from resources.ledger.ledger import Ledger
+from resources.ledger.submitting import Limits
+from resources.production.binding import bind_bucket
+from resources.production.delivery import Deliverer
+from resources.production.engine import Account, Engine
+from resources.providers.accounts import build_provider
+from resources.series import load_series
+from resources.settings import Settings, load_settings
+from resources.storage.download import DownloadPolicy
+from resources.storage.objects import ObjectStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+
+    from resources.series import Declarations
+
+
+class Production(dg.ConfigurableResource[None]):
+    """What a run works with: the declarations, the ledger, the bucket and the accounts.
+
+    Everything it needs is a setting of the environment (see `.env.example`); the fields only change how a run uses it.
+    """
+
+    allow_submits: bool = Field(
+        default=True,
+        description="Whether the completion sensors may send what is queued. Off, they still fetch what was paid for.",
+    )
+
+    def settings(self) -> Settings:
+        """The settings as they are now."""
+        return load_settings()
+
+    def declarations(self) -> Declarations:
+        """The series and models of the data folder as they are now."""
+        data = self.settings().data
+        return load_series(data, Catalogue.load(data / "models"))
+
+    @contextlib.contextmanager
+    def ledger(self) -> Iterator[Ledger]:
+        """The ledger, closed at the end."""
+        with Ledger(self.settings().ledger_url) as ledger:
+            yield ledger
+
+    def store(self) -> ObjectStore:
+        """The bucket."""
+        return ObjectStore(self.settings().s3())
+
+    def bound_store(self, ledger: Ledger) -> ObjectStore:
+        """The bucket, after it and the ledger have recognised each other; what buys or stores goes through here."""
+        store = self.store()
+        bind_bucket(ledger, store)
+        return store
+
+    @contextlib.asynccontextmanager
+    async def engine(self, ledger: Ledger, accounts: Iterable[str]) -> AsyncIterator[Engine]:
+        """An engine for some accounts, closed at the end.
+
+        Raises:
+            resources.errors.ConfigurationError: One has no usable key or address.
+        """
+        settings = self.settings()
+        ready = {}
+        for name in accounts:
+            account = settings.account(name)
+            ready[name] = Account(
+                build_provider(account),
+                Limits(account.max_in_flight, account.submits_per_minute),
+                account.submit_deadline_seconds,
+            )
+        engine = Engine(ledger, ready)
+        try:
+            yield engine
+        finally:
+            await engine.aclose()
+
+    @contextlib.contextmanager
+    def deliverer(self, engine: Engine, store: ObjectStore) -> Iterator[Deliverer]:
+        """What fetches, checks and stores clips; its worker process ends with it."""
+        settings = self.settings()
+        policy = DownloadPolicy(
+            allowed_origins=settings.allowed_origins, max_bytes=settings.max_download_mb * 1_000_000
+        )
+        scratch = settings.home.absolute() / "tmp"
+        scratch.mkdir(parents=True, exist_ok=True)
+        with Deliverer(engine, store, policy=policy, scratch=scratch) as deliverer:
+            yield deliverer

@@ -1,0 +1,277 @@
+"""Following a batch of clips to where a run wants them: submitted, generated, or delivered.
+
+One loop carries the whole batch. What each clip reached is told through a callback, once per stage, so that whoever
+runs the batch (a Dagster step, a test) shows it as it happens.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from resources.errors import DailiesError
+from resources.ledger import polling
+from resources.ledger.deciding import Decided, Verdict
+from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState
+from resources.production.delivery import Deliverer
+from resources.production.engine import Engine
+
+LOOK_SECONDS = 2.0
+"""How often the ledger is read for what other processes did."""
+DELIVERIES = 4
+QUEUE_PATIENCE_SECONDS = 20.0
+"""How long a run that only submits waits for a free place before it leaves the rest of its queue to the sensor."""
+
+
+class Stage(IntEnum):
+    """How far a clip has come; what a run selects is the stage it waits for."""
+
+    DECIDED = 0
+    SUBMITTED = 1
+    GENERATED = 2
+    DELIVERED = 3
+
+
+@dataclass(frozen=True)
+class Report:
+    """One clip reached a stage, or will not reach it.
+
+    Attributes:
+        clip: The clip's key.
+        stage: The stage that was reached, or that failed.
+        attempt: As it stands.
+        error: Why the stage was not reached, None when it was.
+        reused: Whether nothing was bought or fetched for it now.
+    """
+
+    clip: str
+    stage: Stage
+    attempt: Attempt | None
+    error: str | None = None
+    reused: bool = False
+
+
+@dataclass
+class Followed:
+    """What became of a batch.
+
+    Attributes:
+        failed: Reason by clip.
+        left: Clips that are on their way and were left to the sensor.
+    """
+
+    failed: dict[str, str] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
+
+
+_REACHED: dict[AttemptState, Stage] = {
+    AttemptState.SUBMITTED: Stage.SUBMITTED,
+    AttemptState.OVERDUE: Stage.SUBMITTED,
+    AttemptState.FAILED: Stage.SUBMITTED,
+    AttemptState.VANISHED: Stage.SUBMITTED,
+    AttemptState.SUCCEEDED: Stage.GENERATED,
+    AttemptState.QUARANTINED: Stage.GENERATED,
+    AttemptState.LOST: Stage.GENERATED,
+    AttemptState.DELIVERED: Stage.DELIVERED,
+}
+_WAITING = {AttemptState.QUEUED, AttemptState.SUBMITTING, AttemptState.SUBMITTED, AttemptState.OVERDUE}
+_GIVEN_UP = {
+    AttemptState.UNKNOWN,
+    AttemptState.HELD,
+    AttemptState.REJECTED,
+    AttemptState.WITHDRAWN,
+    AttemptState.ABSENT,
+    AttemptState.FAILED,
+    AttemptState.VANISHED,
+    AttemptState.ABANDONED,
+    AttemptState.QUARANTINED,
+    AttemptState.LOST,
+}
+
+
+class Follower:
+    """Carries one batch of clips to a stage.
+
+    Args:
+        engine: Submits and polls.
+        deliverer: Fetches and stores, needed when the batch goes as far as `Stage.DELIVERED`.
+        until: The stage to wait for.
+        report: Called once per clip and stage, in the loop.
+        run_id: The run that follows, for the journal.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        deliverer: Deliverer | None,
+        *,
+        until: Stage,
+        report: Callable[[Report], None],
+        run_id: str,
+    ) -> None:
+        self._engine = engine
+        self._deliverer = deliverer
+        self._until = until
+        self._report = report
+        self._run_id = run_id
+        self._reached: dict[str, Stage] = {}
+        self._pending: set[str] = set()
+        self._ids: dict[str, str] = {}
+        self._deliveries: dict[str, asyncio.Task[None]] = {}
+        self._undelivered: dict[str, str] = {}
+        self._slots = asyncio.Semaphore(DELIVERIES)
+        self._result = Followed()
+
+    async def follow(self, decided: list[Decided]) -> Followed:
+        """Carry the clips on from what was decided about each."""
+        reused = [d for d in decided if d.verdict is Verdict.REUSED and d.attempt is not None]
+        await asyncio.gather(*(self._reuse(d.attempt) for d in reused if d.attempt is not None))
+        for verdict in decided:
+            if verdict.verdict is Verdict.REFUSED:
+                stage = Stage.SUBMITTED if verdict.attempt is None else self._failed_stage(verdict.attempt)
+                self._tell_up_to(verdict.request.clip, verdict.attempt, Stage(stage - 1))
+                self._fail(verdict.request.clip, stage, verdict.attempt, verdict.reason or "refused")
+        await self.carry(
+            [
+                d.attempt
+                for d in decided
+                if d.attempt is not None and d.verdict in {Verdict.NEW, Verdict.ADOPTED}
+            ]
+        )
+        return self._result
+
+    async def carry(self, attempts: list[Attempt]) -> Followed:
+        """Carry attempts that are already in the ledger to the stage that is waited for."""
+        self._pending = {attempt.subject_key for attempt in attempts}
+        self._ids = {attempt.subject_key: attempt.id for attempt in attempts}
+        accounts = sorted({attempt.account for attempt in attempts})
+        workers: list[asyncio.Task[None]] = []
+        try:
+            await self._look()
+            workers = [asyncio.create_task(self._submit(name)) for name in accounts]
+            if self._until > Stage.SUBMITTED:
+                workers += [asyncio.create_task(self._poll(name)) for name in accounts]
+            while self._pending:
+                self._engine.changed.clear()
+                await self._look()
+                for worker in workers:
+                    if worker.done() and worker.exception() is not None:
+                        worker.result()
+                if self._until is Stage.SUBMITTED and all(worker.done() for worker in workers):
+                    await self._look()
+                    self._leave()
+                elif self._pending:
+                    await self._wait_for_change()
+        finally:
+            for worker in workers:
+                worker.cancel()
+            for task in self._deliveries.values():
+                task.cancel()
+            await asyncio.gather(*workers, *self._deliveries.values(), return_exceptions=True)
+            await self._engine.finish_posts()
+        return self._result
+
+    async def _wait_for_change(self) -> None:
+        changed = asyncio.create_task(self._engine.changed.wait())
+        nap = asyncio.ensure_future(self._engine.sleep(LOOK_SECONDS))
+        _done, pending = await asyncio.wait({changed, nap}, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+
+    def _leave(self) -> None:
+        self._result.left = sorted(self._pending)
+        self._pending.clear()
+
+    # What the loop does for each account
+
+    async def _submit(self, name: str) -> None:
+        engine = self._engine
+        patience = engine.ledger.clock() + QUEUE_PATIENCE_SECONDS
+        while self._pending:
+            later = await engine.submit_queue(name, run_id=self._run_id, ours=list(self._ids.values()))
+            now = engine.ledger.clock()
+            if later is None and self._until is Stage.SUBMITTED:
+                return
+            if later is not None and self._until is Stage.SUBMITTED and max(later.at, now) > patience:
+                return
+            await engine.sleep(LOOK_SECONDS if later is None else min(max(later.at - now, 0.2), LOOK_SECONDS))
+
+    async def _poll(self, name: str) -> None:
+        engine = self._engine
+        while self._pending:
+            ours = [self._ids[clip] for clip in self._pending]
+            await engine.poll_due(name, only=ours, run_id=self._run_id)
+            await engine.call(polling.mark_overdue, engine.ledger, name)
+            at = await engine.call(polling.next_poll_time, engine.ledger, name)
+            now = engine.ledger.clock()
+            await engine.sleep(LOOK_SECONDS if at is None else min(max(at - now, 0.1), LOOK_SECONDS))
+
+    # What the ledger says of each clip
+
+    async def _look(self) -> None:
+        newest = await self._engine.call(self._engine.ledger.latest, list(self._pending))
+        for clip, attempt in newest.items():
+            self._ids[clip] = attempt.id
+            self._consider(clip, attempt)
+
+    def _consider(self, clip: str, attempt: Attempt) -> None:
+        reached = _REACHED.get(attempt.state, Stage.DECIDED)
+        if attempt.state is AttemptState.QUEUED and attempt.reason is None:
+            return
+        self._tell_up_to(clip, attempt, min(reached, self._until))
+        if attempt.state in _GIVEN_UP:
+            self._fail(clip, self._failed_stage(attempt), attempt, attempt.reason or f"ended {attempt.state}")
+        elif reached >= self._until:
+            self._pending.discard(clip)
+        elif attempt.state is AttemptState.SUCCEEDED and self._until is Stage.DELIVERED:
+            self._deliver(clip, attempt)
+
+    @staticmethod
+    def _failed_stage(attempt: Attempt) -> Stage:
+        reached = _REACHED.get(attempt.state, Stage.DECIDED)
+        return Stage(min(reached + 1, Stage.DELIVERED))
+
+    def _tell_up_to(self, clip: str, attempt: Attempt | None, stage: Stage, *, reused: bool = False) -> None:
+        for step in (Stage.SUBMITTED, Stage.GENERATED, Stage.DELIVERED):
+            if self._reached.get(clip, Stage.DECIDED) < step <= stage:
+                self._reached[clip] = step
+                self._report(Report(clip, step, attempt, reused=reused))
+
+    def _fail(self, clip: str, stage: Stage, attempt: Attempt | None, error: str) -> None:
+        self._pending.discard(clip)
+        if stage > self._until:
+            return
+        self._result.failed[clip] = error
+        self._report(Report(clip, stage, attempt, error=error))
+
+    # Delivering
+
+    def _deliver(self, clip: str, attempt: Attempt) -> None:
+        if clip in self._undelivered:
+            self._fail(clip, Stage.DELIVERED, attempt, self._undelivered[clip])
+        elif clip not in self._deliveries:
+            self._deliveries[clip] = asyncio.create_task(self._deliver_one(clip, attempt))
+
+    async def _deliver_one(self, clip: str, attempt: Attempt) -> None:
+        if self._deliverer is None:
+            raise RuntimeError("a batch that is followed until it is delivered needs a deliverer")
+        async with self._slots:
+            try:
+                await self._deliverer.deliver(attempt, run_id=self._run_id)
+            except DailiesError as error:
+                self._undelivered[clip] = str(error)
+        self._engine.changed.set()
+
+    async def _reuse(self, attempt: Attempt) -> None:
+        """A delivered video is looked for in the bucket before it is shown as green again."""
+        clip = attempt.subject_key
+        if self._until is Stage.DELIVERED and self._deliverer is not None:
+            async with self._slots:
+                try:
+                    await self._deliverer.verify(attempt)
+                except DailiesError as error:
+                    self._tell_up_to(clip, attempt, Stage.GENERATED, reused=True)
+                    self._fail(clip, Stage.DELIVERED, attempt, str(error))
+                    return
+        self._tell_up_to(clip, attempt, self._until, reused=True)

@@ -1,0 +1,156 @@
+"""Every setting of dailies, read from the environment and from `.env`, checked once and never shown with its secrets.
+
+What is not set has a default that works on one machine. The providers' keys and the bucket have none: without them
+nothing can be bought, and `dailies up` brings stand-ins for both.
+"""
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from resources.errors import ConfigurationError
+from resources.providers.accounts import AIMLAPI_URL, WAVESPEED_URL, AccountSettings
+from resources.storage.s3_client import S3Settings
+
+
+class Settings(BaseSettings):
+    """The settings, by the names of their environment variables.
+
+    Attributes:
+        home: Folder of everything local: the ledger, Dagster's storage, the embedded S3, temporary files.
+        data: Folder of the declarations: `series/`, `models/`, `images/`, `characters/`.
+        ledger_url: Database of the ledger; a SQLite file in `home` unless set.
+        dagster_url: Where Dagster's webserver answers.
+        s3_endpoint: Address of an S3-compatible server; AWS itself when it is not set.
+        s3_bucket: Name of the bucket.
+        s3_region: Its region.
+        wavespeed_api_key: Key of the WaveSpeedAI account.
+        wavespeed_url: Its address.
+        wavespeed_max_in_flight: Jobs it may have at once; Bronze allows 2, Silver 300 (WaveSpeed docs: account-levels).
+        wavespeed_submits_per_minute: Submits a minute; Bronze allows 2, Silver 500.
+        aimlapi_api_key: Key of the AI/ML API account.
+        aimlapi_url: Its address.
+        aimlapi_max_in_flight: Jobs it may have at once; no number is published.
+        aimlapi_submits_per_minute: Submits a minute; no number is published.
+        allowed_origins: Origins such as `http://127.0.0.1:8788` that clips may be fetched from although they are not on
+            the internet; the sandbox is one.
+        max_download_mb: The largest clip that is fetched, in megabytes.
+        linger_seconds: How long finished clips of a batch wait for its stragglers before they are fetched.
+    """
+
+    model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True, frozen=True)
+
+    home: Path = Field(default=Path(".dailies"), validation_alias="DAILIES_HOME")
+    data: Path = Field(default=Path("data"), validation_alias="DAILIES_DATA")
+    ledger_url_setting: str | None = Field(default=None, validation_alias="DAILIES_LEDGER_URL")
+    dagster_url: str = Field(default="http://127.0.0.1:3000", validation_alias="DAILIES_DAGSTER_URL")
+
+    s3_endpoint: str | None = Field(default=None, validation_alias="DAILIES_S3_ENDPOINT")
+    s3_bucket: str | None = Field(default=None, validation_alias="DAILIES_S3_BUCKET")
+    s3_region: str = Field(default="us-east-1", validation_alias="AWS_REGION")
+    s3_access_key_id: str | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
+    s3_secret_access_key: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
+    s3_session_token: SecretStr | None = Field(default=None, validation_alias="AWS_SESSION_TOKEN")
+
+    wavespeed_api_key: SecretStr | None = Field(default=None, validation_alias="WAVESPEED_API_KEY")
+    wavespeed_url: str = Field(default=WAVESPEED_URL, validation_alias="DAILIES_WAVESPEED_URL")
+    wavespeed_max_in_flight: int | None = Field(
+        default=None, ge=1, validation_alias="DAILIES_WAVESPEED_MAX_IN_FLIGHT"
+    )
+    wavespeed_submits_per_minute: int | None = Field(
+        default=None, ge=1, validation_alias="DAILIES_WAVESPEED_SUBMITS_PER_MINUTE"
+    )
+    aimlapi_api_key: SecretStr | None = Field(default=None, validation_alias="AIMLAPI_API_KEY")
+    aimlapi_url: str = Field(default=AIMLAPI_URL, validation_alias="DAILIES_AIMLAPI_URL")
+    aimlapi_max_in_flight: int | None = Field(
+        default=None, ge=1, validation_alias="DAILIES_AIMLAPI_MAX_IN_FLIGHT"
+    )
+    aimlapi_submits_per_minute: int | None = Field(
+        default=None, ge=1, validation_alias="DAILIES_AIMLAPI_SUBMITS_PER_MINUTE"
+    )
+
+    allowed_origins_setting: Annotated[str, NoDecode] = Field(
+        default="", validation_alias="DAILIES_ALLOWED_ORIGINS"
+    )
+    max_download_mb: int = Field(default=2048, ge=1, validation_alias="DAILIES_MAX_DOWNLOAD_MB")
+    linger_seconds: float = Field(default=120, ge=0, validation_alias="DAILIES_LINGER_SECONDS")
+
+    @cached_property
+    def ledger_url(self) -> str:
+        """Database of the ledger."""
+        return self.ledger_url_setting or f"sqlite:///{(self.home / 'ledger.db').absolute()}"
+
+    @cached_property
+    def allowed_origins(self) -> frozenset[str]:
+        """Origins outside the internet that clips may be fetched from."""
+        return frozenset(o.strip().rstrip("/") for o in self.allowed_origins_setting.split(",") if o.strip())
+
+    def s3(self) -> S3Settings:
+        """Where the bucket is.
+
+        Raises:
+            ConfigurationError: No bucket is named, or its settings cannot be right.
+        """
+        if not self.s3_bucket:
+            raise ConfigurationError(
+                "no bucket is set: set DAILIES_S3_BUCKET (and DAILIES_S3_ENDPOINT for a server that is not AWS), "
+                "or run `dailies up`, which brings an S3 server of its own. Nothing was bought."
+            )
+        try:
+            return S3Settings(
+                bucket=self.s3_bucket,
+                endpoint_url=self.s3_endpoint,
+                region=self.s3_region,
+                access_key_id=self.s3_access_key_id,
+                secret_access_key=self.s3_secret_access_key,
+                session_token=self.s3_session_token,
+            )
+        except ValidationError as error:
+            raise ConfigurationError(f"the S3 settings cannot be right: {_in_words(error)}") from None
+
+    def account(self, name: str) -> AccountSettings:
+        """The settings of one account, `wavespeed` or `aimlapi`.
+
+        Raises:
+            ConfigurationError: The address cannot be right.
+        """
+        fields = {
+            "base_url": getattr(self, f"{name}_url"),
+            "api_key": getattr(self, f"{name}_api_key"),
+            "max_in_flight": getattr(self, f"{name}_max_in_flight"),
+            "submits_per_minute": getattr(self, f"{name}_submits_per_minute"),
+        }
+        try:
+            return AccountSettings(name=name, provider=name, **fields)
+        except ValidationError as error:
+            raise ConfigurationError(
+                f"the settings of the account {name!r} cannot be right: {_in_words(error)}"
+            ) from None
+
+
+ACCOUNTS = ("wavespeed", "aimlapi")
+"""The accounts dailies knows; each has its completion sensor."""
+
+
+def load_settings() -> Settings:
+    """Read the settings.
+
+    Raises:
+        ConfigurationError: A value cannot be right; names the variable and what is allowed.
+    """
+    try:
+        return Settings(_env_file=os.environ.get("DAILIES_ENV_FILE", ".env") or None)
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"a setting cannot be right: {_in_words(error)}. See .env.example."
+        ) from None
+
+
+def _in_words(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors(include_input=False)
+    )
