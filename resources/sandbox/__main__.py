@@ -5,6 +5,7 @@ It prints one line of JSON with its address as soon as it answers.
 
 import argparse
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -67,7 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="decides how long each job takes (default 0)")
     parser.add_argument("--clip-bytes", type=int, help="pad every clip to this size")
     parser.add_argument("--faults", dest="faults_path", type=Path, metavar="FILE", help="a fault script")
-    parser.add_argument("--key", help="the API key both providers accept (default: sandbox)")
+    # other users of the machine can read a process's arguments, so the environment is the better place
+    parser.add_argument(
+        "--key",
+        default=os.environ.get("DAILIES_SANDBOX_KEY"),
+        help="the API key both providers accept (default: DAILIES_SANDBOX_KEY, or sandbox)",
+    )
     return parser
 
 

@@ -56,7 +56,7 @@ class AimlApi(Front):
             call.job = self.workshop.books.job(self.name, job_id)
 
     async def _submit(self, call: Call) -> Response:
-        endpoint = None if call.broken else self.workshop.endpoint(self.name, call.model)
+        endpoint = None if call.broken else load_endpoints()[self.name].get(call.model)
         if endpoint is None:
             allowed = " | ".join(load_endpoints()[self.name])
             return failure(
@@ -82,6 +82,7 @@ class AimlApi(Front):
             params=params,
             price_micros=price,
             rules=call.rules,
+            base_url=call.base_url,
             submission_id=sent if _CLIENT_REQUEST_ID.fullmatch(sent) else None,
         )
         return self._with_ids(call, JSONResponse({"id": call.job.id, "status": "queued"}))

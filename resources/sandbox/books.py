@@ -61,6 +61,7 @@ class Job:
         body: The request as received.
         params: What the job works with: checked, with defaults, unknown keys gone.
         submission_id: The `X-Client-Request-Id` of the request, None if it had none that is valid.
+        base_url: The address the request came to; a webhook's payload names the outputs under it.
         webhook: Where WaveSpeed reports the end, None for nowhere.
         received_at: Seconds since the epoch, as are the next two.
         starts_at: When it gets its slot.
@@ -80,6 +81,7 @@ class Job:
     body: dict[str, Any]
     params: dict[str, Any]
     submission_id: str | None
+    base_url: str
     webhook: str | None
     received_at: float
     starts_at: float
@@ -142,7 +144,7 @@ class Visit:
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, provider TEXT NOT NULL, endpoint TEXT NOT NULL, model TEXT NOT NULL,
-    media TEXT NOT NULL UNIQUE, body TEXT NOT NULL, params TEXT NOT NULL, submission_id TEXT, webhook TEXT,
+    media TEXT NOT NULL UNIQUE, body TEXT NOT NULL, params TEXT NOT NULL, submission_id TEXT, base_url TEXT NOT NULL, webhook TEXT,
     received_at REAL NOT NULL, starts_at REAL NOT NULL, ends_at REAL NOT NULL, price_micros INTEGER NOT NULL,
     fate TEXT NOT NULL, fails INTEGER NOT NULL, polls INTEGER NOT NULL DEFAULT 0, fetches INTEGER NOT NULL DEFAULT 0,
     deleted INTEGER NOT NULL DEFAULT 0, reported INTEGER NOT NULL DEFAULT 0);
@@ -166,10 +168,19 @@ class Books:
 
     def __init__(self, path: Path | None = None) -> None:
         # built in one thread and used by the server's; never by two at once
-        self._db = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False)
+        self._db = sqlite3.connect(
+            path or ":memory:", isolation_level=None, check_same_thread=False, timeout=0.1
+        )
         self._db.row_factory = sqlite3.Row
-        # a killed process loses nothing this way, a power cut may: enough for a stand-in, and no fsync per request
-        self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;" + _SCHEMA)
+        # a killed process loses nothing this way, a power cut may: enough for a stand-in, and no fsync per request; two
+        # sandboxes on one file would give out the same slots and the same money
+        try:
+            self._db.executescript(
+                "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;" + _SCHEMA
+            )
+        except sqlite3.Error:
+            self._db.close()
+            raise
 
     def close(self) -> None:
         """Close the database."""

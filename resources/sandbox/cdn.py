@@ -14,6 +14,7 @@ from resources.sandbox.desk import Call, Front
 from resources.sandbox.faults import Html, Truncate
 from resources.sandbox.media import Clip
 from resources.sandbox.wire import CutShort
+from resources.sandbox.workshop import endpoint_of
 
 _PIECE = 256 * 1024
 
@@ -60,7 +61,7 @@ class Cdn(Front):
 
     def _there(self, job: Job, now: float) -> bool:
         keeps = self.workshop.settings.retention_seconds if job.provider == "wavespeed" else math.inf
-        made = job.phase(now) is Phase.DONE and not job.fate.empty and "name" not in job.params
+        made = job.phase(now) is Phase.DONE and not job.fate.empty and endpoint_of(job).output == "video"
         return made and now - job.received_at <= keeps
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class RunningSandbox:
 
 @contextmanager
 def running_sandbox(
-    settings: SandboxSettings | None = None, *, port: int = 0, clock: Callable[[], float] | None = None
+    settings: SandboxSettings | None = None, *, port: int = 0, clock: Callable[[], float] = time.time
 ) -> Iterator[RunningSandbox]:
     """Serve a sandbox from a thread for as long as the block runs.
 
@@ -50,8 +51,12 @@ def running_sandbox(
         ConfigurationError: The settings are wrong or the port is in use.
         UnavailableError: The server did not start.
     """
-    listener = bind(port)
-    app = create_app(settings, clock=clock) if clock else create_app(settings)
+    app = create_app(settings, clock=clock)
+    try:
+        listener = bind(port)
+    except ConfigurationError:
+        app.state.workshop.close()
+        raise
     started = threading.Event()
     server = build_server(app, started.set)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="sandbox", daemon=True)
@@ -118,6 +123,12 @@ def build_server(app: Starlette, on_start: Callable[[], None]) -> "uvicorn.Serve
                 on_start()
 
     config = uvicorn.Config(
-        app, http=Protocol, access_log=False, log_level="warning", lifespan="on", timeout_graceful_shutdown=2
+        app,
+        http=Protocol,
+        access_log=False,
+        timeout_keep_alive=75,
+        log_level="warning",
+        lifespan="on",
+        timeout_graceful_shutdown=2,
     )
     return Server(config)

@@ -14,7 +14,7 @@ from resources.sandbox.desk import Call, Front, moment, timestamp
 from resources.sandbox.endpoints import Endpoint, InvalidParameter, load_endpoints
 from resources.sandbox.faults import Backward, StatusWord
 from resources.sandbox.uploads import Uploads
-from resources.sandbox.workshop import Workshop
+from resources.sandbox.workshop import Workshop, endpoint_of
 
 _WORDS = {
     Phase.WAITING: "created",
@@ -36,12 +36,12 @@ class WaveSpeed(Front):
 
     Args:
         workshop: Where jobs are made.
-        report: Called with the base URL when a job with a webhook was accepted.
+        report: Called when a job with a webhook was accepted.
     """
 
     name = "wavespeed"
 
-    def __init__(self, workshop: Workshop, report: Callable[[str], None]) -> None:
+    def __init__(self, workshop: Workshop, report: Callable[[], None]) -> None:
         super().__init__(workshop)
         self._report = report
 
@@ -85,7 +85,7 @@ class WaveSpeed(Front):
         return job if job and job.received_at >= oldest else None
 
     async def _submit(self, call: Call) -> Response:
-        endpoint = self.workshop.endpoint(self.name, call.model)
+        endpoint = load_endpoints()[self.name].get(call.model)
         if endpoint is None:
             raise _Refused(404, f"model {call.model} not found")
         if call.broken:
@@ -107,11 +107,12 @@ class WaveSpeed(Front):
             params=params,
             price_micros=price,
             rules=call.rules,
+            base_url=call.base_url,
             submission_id=call.request.headers.get("x-client-request-id"),
             webhook=webhook,
         )
         if webhook:
-            self._report(call.base_url)
+            self._report()
         data = prediction(call.job, call.base_url, Phase.WAITING)
         if call.body.get("enable_sync_mode"):
             # no video is done before the server's own limit
@@ -153,8 +154,8 @@ class WaveSpeed(Front):
                 before=_time(wanted, "created_before", call.now),
             )
             if job.listed(call.now)
-            and wanted.get("model") in {None, "", job.model}
-            and wanted.get("status") in {None, "", _WORDS[job.phase(call.now)]}
+            and wanted.get("model") in (None, "", job.model)
+            and wanted.get("status") in (None, "", _WORDS[job.phase(call.now)])
         ]
         items = []
         for job in jobs[(page - 1) * size : page * size]:
@@ -176,7 +177,7 @@ class WaveSpeed(Front):
 
     async def _price(self, call: Call) -> Response:
         model, inputs = call.body.get("model_id"), call.body.get("inputs")
-        endpoint = self.workshop.endpoint(self.name, str(model))
+        endpoint = load_endpoints()[self.name].get(str(model))
         if endpoint is None:
             raise _Refused(404, f"model {model} not found")
         price = float(to_usd(endpoint.estimate(inputs if isinstance(inputs, dict) else {})))
@@ -194,10 +195,10 @@ class WaveSpeed(Front):
         page, size = _page(call)
         wanted = call.body
         after, before = _time(wanted, "start_time", 0), _time(wanted, "end_time", call.now)
-        ids = set(wanted.get("prediction_uuids") or [])
+        ids = [str(name) for name in wanted.get("prediction_uuids") or []]
         rows = []
         for job in self.workshop.books.jobs(self.name, deleted=True):
-            if (ids and job.id not in ids) or wanted.get("model_uuid") not in {None, "", job.model}:
+            if (ids and job.id not in ids) or wanted.get("model_uuid") not in (None, "", job.model):
                 continue
             rows.append((job.received_at, "deduct", job))
             if self.workshop.refunded_micros(job):
@@ -206,7 +207,7 @@ class WaveSpeed(Front):
             row
             for row in rows
             if after <= row[0] <= before
-            and wanted.get("billing_type") in {None, "", row[1]}
+            and wanted.get("billing_type") in (None, "", row[1])
             and row[2].listed(call.now)
         ]
         rows.sort(key=lambda row: (row[0], row[2].number), reverse=wanted.get("sort") != "created_at ASC")
@@ -239,7 +240,7 @@ def prediction(job: Job, base_url: str, phase: Phase) -> dict[str, Any]:
     """A job as WaveSpeed shows it."""
     outputs: list[Any] = []
     if phase is Phase.DONE and not job.fate.empty:
-        if "name" in job.params:
+        if endpoint_of(job).output == "character":
             outputs = [{"id": f"char_{job.id}", "name": job.params["name"]}]
         else:
             outputs = [f"{base_url}/cdn/{job.media}.mp4"]
@@ -288,7 +289,7 @@ def _page(call: Call) -> tuple[int, int]:
 
 
 def _time(body: dict[str, Any], name: str, otherwise: float) -> float:
-    if body.get(name) in {None, ""}:
+    if body.get(name) in (None, ""):
         return otherwise
     try:
         return moment(body[name])

@@ -33,12 +33,10 @@ class Courier:
 
     def __init__(self, workshop: Workshop) -> None:
         self._workshop = workshop
-        self._base_url = ""
         self._task: asyncio.Task[None] | None = None
 
-    def wake(self, base_url: str) -> None:
-        """Start working if there is something to deliver; addresses in the payload start with `base_url`."""
-        self._base_url = base_url
+    def wake(self) -> None:
+        """Start working if there may be something to deliver."""
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._work())
 
@@ -71,7 +69,7 @@ class Courier:
             await asyncio.sleep(_PAUSE * 2**attempt)
 
     def _payload(self, job: Job) -> bytes:
-        data = prediction(job, self._base_url, job.phase(self._workshop.clock()))
+        data = prediction(job, job.base_url, job.phase(self._workshop.clock()))
         data |= {"input": job.body, "executionTime": data["timings"]["inference"]}
         return json.dumps(data).encode()
 

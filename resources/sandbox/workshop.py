@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,11 @@ from resources.sandbox.faults import (
 )
 from resources.sandbox.media import Clip, ClipStore
 from resources.sandbox.settings import Pace, SandboxSettings
+
+
+def endpoint_of(job: Job) -> Endpoint:
+    """What a job was bought as."""
+    return load_endpoints()[job.provider][job.endpoint]
 
 
 class Workshop:
@@ -64,9 +70,9 @@ class Workshop:
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
                 self.books = Books(self.directory / "sandbox.sqlite")
-            except Exception as error:
+            except (OSError, sqlite3.Error) as error:
                 raise ConfigurationError(
-                    f"the state directory {self.directory} cannot be used: {error}"
+                    f"the state directory {self.directory} cannot be used ({error}); is another sandbox using it?"
                 ) from error
         # one thread makes all clips: each more that ever encoded would keep tens of megabytes
         self._maker = ThreadPoolExecutor(1, "sandbox-clips")
@@ -88,10 +94,6 @@ class Workshop:
                 self.books.keep_tally(rule.key, self.faults.tally(rule))
         return hit
 
-    def endpoint(self, provider: str, model: str) -> Endpoint | None:
-        """What a provider sells under a model id."""
-        return load_endpoints()[provider].get(model)
-
     def accept(
         self,
         *,
@@ -102,6 +104,7 @@ class Workshop:
         params: dict[str, Any],
         price_micros: int,
         rules: Iterable[FaultRule],
+        base_url: str,
         submission_id: str | None = None,
         webhook: str | None = None,
     ) -> Job:
@@ -141,6 +144,7 @@ class Workshop:
             body=body,
             params=params,
             submission_id=submission_id,
+            base_url=base_url,
             webhook=webhook,
             received_at=now,
             starts_at=starts_at,
@@ -153,7 +157,7 @@ class Workshop:
 
     async def clip(self, job: Job) -> Clip:
         """The finished file of a job, made in a thread if it is new."""
-        frame = job.frame(load_endpoints()[job.provider][job.endpoint].frame(job.params))
+        frame = job.frame(endpoint_of(job).frame(job.params))
         return await asyncio.get_running_loop().run_in_executor(self._maker, self._clips.clip, job.id, frame)
 
     def balance_micros(self, provider: str) -> int:

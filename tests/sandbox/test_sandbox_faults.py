@@ -11,11 +11,12 @@ import pytest
 from pydantic import ValidationError
 from sandbox_bench import KEY, SORA, Bench, Clock
 
+import resources.sandbox as sandbox_package
 from resources.errors import ConfigurationError
 from resources.sandbox import FaultRule, RunningSandbox
 from resources.sandbox.faults import Faults, Subject, load_faults
 
-DEMO = Path("resources/sandbox/demo_faults.yaml")
+DEMO = Path(str(sandbox_package.__file__)).with_name("demo_faults.yaml")
 
 
 def inject(sandbox: RunningSandbox, then: dict[str, Any], **when: Any) -> None:

@@ -145,6 +145,15 @@ def test_a_state_directory_that_cannot_be_used_is_refused(tmp_path: Path) -> Non
         create_app(SandboxSettings(state_path=blocked))
 
 
+def test_one_state_directory_has_one_sandbox(tmp_path: Path) -> None:
+    with (
+        running_sandbox(SandboxSettings(state_path=tmp_path)),
+        pytest.raises(ConfigurationError, match="is another sandbox using it"),
+    ):
+        create_app(SandboxSettings(state_path=tmp_path))
+    create_app(SandboxSettings(state_path=tmp_path)).state.workshop.close()
+
+
 def test_two_sandboxes_run_side_by_side() -> None:
     with running_sandbox() as one, running_sandbox() as two:
         assert one.url != two.url

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -348,40 +348,82 @@ async def test_models_carry_their_schema(bench: Bench) -> None:
     assert schema["properties"]["duration"] == {"type": "integer", "enum": [4, 8, 12, 16, 20], "default": 4}
 
 
-def test_a_webhook_is_signed_and_tried_again_until_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+class Hook:
+    """A webhook's receiver: refuses the first call, takes the second."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[dict[str, str], bytes]] = []
+        self.taken = Event()
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                hook.got.append((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(500 if len(hook.got) == 1 else 200)
+                self.end_headers()
+                if len(hook.got) == 2:
+                    hook.taken.set()
+
+            def log_message(self, *_: object) -> None: ...
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook?attempt=7"
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
     monkeypatch.setattr("resources.sandbox.webhooks._PAUSE", 0.01)
-    got: list[tuple[dict[str, str], bytes]] = []
-    done = Event()
+    monkeypatch.setattr("resources.sandbox.webhooks._LOOK_AGAIN", 0.01)
+    receiver = Hook()
+    thread = Thread(target=receiver.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield receiver
+    receiver.server.shutdown()
+    thread.join(5)
+    receiver.server.server_close()
 
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            got.append((dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(500 if len(got) == 1 else 200)
-            self.end_headers()
-            if len(got) == 2:
-                done.set()
 
-        def log_message(self, *_: object) -> None: ...
-
-    receiver = HTTPServer(("127.0.0.1", 0), Receiver)
-    Thread(target=receiver.serve_forever, daemon=True).start()
-    try:
-        with running_sandbox(SandboxSettings(job_seconds=0)) as sandbox:
-            httpx.post(
-                f"{sandbox.url}/api/v3/{SORA}",
-                params={"webhook": f"http://127.0.0.1:{receiver.server_port}/hook?attempt=7"},
-                json={"prompt": "a hill"},
-                headers=KEY,
-            )
-            assert done.wait(5)
-            secret = httpx.get(f"{sandbox.url}/api/v3/webhook/secret", headers=KEY).json()["data"]["secret"]
-    finally:
-        receiver.shutdown()
-        receiver.server_close()
-    headers, body = got[1]
+def test_a_webhook_is_signed_and_tried_again_until_it_is_taken(live: RunningSandbox, hook: Hook) -> None:
+    url = f"{live.url}/api/v3/{SORA}"
+    httpx.post(url, params={"webhook": hook.url}, json={"prompt": "a hill"}, headers=KEY).raise_for_status()
+    assert hook.taken.wait(5)
+    secret = httpx.get(f"{live.url}/api/v3/webhook/secret", headers=KEY).json()["data"]["secret"]
+    headers, body = hook.got[1]
     message = json.loads(body)
     assert (message["status"], message["input"]) == ("completed", {"prompt": "a hill"})
+    assert message["outputs"][0].startswith(live.url)
     assert "data" not in message
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     expected = hmac.new(secret.removeprefix("whsec_").encode(), signed, hashlib.sha256).hexdigest()
     assert headers["webhook-signature"] == f"v3,{expected}"
+
+
+def test_a_webhook_that_was_due_while_the_sandbox_was_down_comes_after_the_restart(
+    hook: Hook, tmp_path: Path, clock: Clock
+) -> None:
+    settings = SandboxSettings(state_path=tmp_path, spread=0)
+    with running_sandbox(settings, clock=clock) as sandbox:
+        url = f"{sandbox.url}/api/v3/{SORA}"
+        httpx.post(url, params={"webhook": hook.url}, json={"prompt": "x"}, headers=KEY).raise_for_status()
+    assert hook.got == []
+    clock.tick(8)
+    with running_sandbox(settings, clock=clock):
+        assert hook.taken.wait(5)
+
+
+def test_no_webhook_leaves_this_machine(
+    live: RunningSandbox, hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = []
+    post = httpx.AsyncClient.post
+
+    async def spy(client: httpx.AsyncClient, url: str, **options: Any) -> httpx.Response:
+        called.append(url)
+        return await post(client, url, **options)
+
+    monkeypatch.setattr(httpx.AsyncClient, "post", spy)
+    for target in ("http://example.org/hook", hook.url):
+        url = f"{live.url}/api/v3/{SORA}"
+        httpx.post(url, params={"webhook": target}, json={"prompt": "x"}, headers=KEY).raise_for_status()
+    assert hook.taken.wait(5)
+    assert set(called) == {hook.url}
