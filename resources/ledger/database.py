@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 
 from resources.errors import ConfigurationError, UnavailableError
@@ -21,6 +22,9 @@ SCHEMA_REVISION = "0001"
 """The newest migration this program knows."""
 
 BUSY_TIMEOUT_MS = 30_000
+MIGRATION_LOCK = 7_246_001
+SUBJECT_LOCKS = 7_246_002
+"""Names of PostgreSQL's advisory locks."""
 NETWORK_FILESYSTEMS = {
     "nfs",
     "nfs4",
@@ -133,11 +137,11 @@ def _filesystem_of(folder: Path) -> str:
 
 
 def filesystem_of(folder: Path, mounts: str) -> str:
-    """The type of the filesystem a folder is on.
+    r"""The type of the filesystem a folder is on.
 
     Args:
         folder: Absolute, links resolved.
-        mounts: A table of mounts as in `/proc/self/mounts`, which writes a space in a path as `\\040`.
+        mounts: A table of mounts as in `/proc/self/mounts`, which writes a space in a path as `\040`.
     """
     deepest, kind = Path("/"), ""
     for line in mounts.splitlines():
@@ -178,11 +182,11 @@ def _migration_lock(engine: sa.Engine) -> Iterator[None]:
             yield
     else:
         with engine.connect() as connection:
-            connection.execute(sa.text("SELECT pg_advisory_lock(7246001)"))
+            connection.execute(sa.select(sa.func.pg_advisory_lock(MIGRATION_LOCK)))
             try:
                 yield
             finally:
-                connection.execute(sa.text("SELECT pg_advisory_unlock(7246001)"))
+                connection.execute(sa.select(sa.func.pg_advisory_unlock(MIGRATION_LOCK)))
                 connection.commit()
 
 
@@ -199,3 +203,20 @@ def _migrate(engine: sa.Engine) -> None:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def insert_ignoring(connection: sa.Connection, table: sa.Table) -> sa.Insert:
+    """An INSERT that leaves an existing row alone; both dialects have it, each for itself."""
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    return postgresql.insert(table).on_conflict_do_nothing()
+
+
+def lock_subject(connection: sa.Connection, key: str) -> None:
+    """Let one transaction at a time decide about a subject, from its first look to its commit.
+
+    SQLite's writers go one at a time anyway. PostgreSQL's do not, and one that stalls between look and insert would buy
+    what another has bought and delivered meanwhile.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SUBJECT_LOCKS, sa.func.hashtext(key))))

@@ -11,7 +11,8 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from resources.ledger.ledger import Ledger
+from resources.ledger.database import lock_subject
+from resources.ledger.ledger import Ledger, StaleAttemptError
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, current_takes
 from resources.ledger.states import OPEN, AttemptState, MoneyState
@@ -105,6 +106,7 @@ def _decide_one(
     for tried in range(TRIES):
         try:
             with ledger.write() as connection:
+                lock_subject(connection, request.clip)
                 settled = _find(
                     ledger, connection, request, decision=decision, run_id=run_id, regenerate=regenerate
                 )
@@ -130,8 +132,8 @@ def _decide_one(
                         .values(watched_by=watched_by)
                     )
                 return settled
-        except sa.exc.IntegrityError:
-            # another process queued the same clip between our look and our insert; look again and adopt it
+        except (sa.exc.IntegrityError, StaleAttemptError):
+            # another process queued or sent the same clip between our look and our write; look again and adopt it
             if tried == TRIES - 1:
                 raise
     raise AssertionError("unreachable")
@@ -188,8 +190,13 @@ def _find(
 def _tried_before(request: ClipRequest, ours: list[Attempt]) -> Decided | None:
     """A refusal when this decision has used up its purchases of the clip. Account trouble is no purchase."""
     account_trouble = {FailureKind.AUTH, FailureKind.INSUFFICIENT_FUNDS}
-    never_bought = {AttemptState.WITHDRAWN, AttemptState.ABSENT}
-    spent = [a for a in ours if a.state not in never_bought and a.reason_kind not in account_trouble]
+    spent = [
+        a
+        for a in ours
+        if a.state is not AttemptState.WITHDRAWN
+        and a.reason_kind not in account_trouble
+        and not (a.state is AttemptState.ABSENT and a.reason_kind in {None, FailureKind.THROTTLED})
+    ]
     if not spent:
         return None
     last = spent[0]
@@ -201,6 +208,39 @@ def _tried_before(request: ClipRequest, ours: list[Attempt]) -> Decided | None:
         last,
         f"{last.reason or last.state} (this decision has already tried {len(spent)} of {request.max_attempts}; "
         f"`dailies retry --clip {request.clip}` or Materialize is a new decision)",
+    )
+
+
+def try_again(
+    ledger: Ledger, connection: sa.Connection, failed: Attempt, *, run_id: str | None
+) -> Attempt | None:
+    """Queue the next purchase of a clip whose job failed in passing, if its decision may still make one.
+
+    It happens in the transaction that records the failure, so that nobody sees a clip given up that is not.
+
+    Returns:
+        The new attempt, None when the failure stands.
+    """
+    request = failed.request
+    rows = connection.execute(
+        sa.select(attempts)
+        .where(
+            attempts.c.subject_kind == failed.subject_kind,
+            attempts.c.subject_key == failed.subject_key,
+            attempts.c.decision == failed.decision,
+        )
+        .order_by(attempts.c.seq.desc())
+    )
+    if _tried_before(request, [Attempt.from_row(row) for row in rows]) is not None:
+        return None
+    return _queue(
+        ledger,
+        connection,
+        request,
+        decision=failed.decision,
+        batch=failed.batch,
+        watched_by=failed.watched_by,
+        run_id=run_id,
     )
 
 

@@ -18,9 +18,9 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from resources.errors import DailiesError, UnavailableError
-from resources.ledger.database import open_database
+from resources.ledger.database import insert_ignoring, open_database
 from resources.ledger.records import Attempt
-from resources.ledger.schema import attempts, current_takes, journal, locks, meta
+from resources.ledger.schema import attempts, current_takes, jobs, journal, locks, meta
 from resources.ledger.states import TRANSITIONS, AttemptState, MoneyState
 
 Clock = Callable[[], float]
@@ -183,12 +183,13 @@ class Ledger:
     # Reading
 
     def require(self, connection: sa.Connection, attempt_id: str) -> Attempt:
-        """The attempt with this id.
+        """The attempt with this id, kept from changing until the transaction ends.
 
         Raises:
             DailiesError: There is none.
         """
-        row = connection.execute(sa.select(attempts).where(attempts.c.id == attempt_id)).first()
+        query = sa.select(attempts).where(attempts.c.id == attempt_id).with_for_update()
+        row = connection.execute(query).first()
         if row is None:
             raise DailiesError(
                 f"the ledger knows no attempt {attempt_id!r}; `dailies status --json` lists them"
@@ -236,6 +237,14 @@ class Ledger:
         with self.read() as connection:
             return [Attempt.from_row(row) for row in connection.execute(query)]
 
+    def submission_of(self, account: str, job_id: str) -> str | None:
+        """The id of the POST that a job answered, None where that is not known."""
+        with self.read() as connection:
+            found = connection.execute(
+                sa.select(jobs.c.submission_id).where(jobs.c.account == account, jobs.c.job_id == job_id)
+            ).scalar()
+        return None if found is None else str(found)
+
     def history(self, attempt_id: str) -> list[dict[str, Any]]:
         """The journal of one attempt, oldest entry first."""
         with self.read() as connection:
@@ -272,11 +281,8 @@ class Ledger:
 
     @staticmethod
     def _remember(connection: sa.Connection, key: str, value: str) -> str:
-        kept = connection.execute(sa.select(meta.c.value).where(meta.c.key == key)).scalar()
-        if kept is None:
-            connection.execute(sa.insert(meta).values(key=key, value=value))
-            return value
-        return str(kept)
+        connection.execute(insert_ignoring(connection, meta).values(key=key, value=value))
+        return str(connection.execute(sa.select(meta.c.value).where(meta.c.key == key)).scalar_one())
 
     @contextlib.contextmanager
     def lock(self, name: str, *, seconds: float = 60, wait: float = 30) -> Iterator[None]:

@@ -4,18 +4,20 @@ A poll is claimed by moving its time forward, so that a sensor and a waiting run
 """
 
 import statistics
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 import sqlalchemy as sa
 
+from resources.ledger.deciding import try_again
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts
 from resources.ledger.states import AT_PROVIDER, AttemptState, MoneyState
 from resources.providers.base import Capabilities, FailureKind, JobState, JobStatus
 
-CLAIM_SECONDS = 60
-"""How long a claimed poll is its claimer's: longer than any single request takes."""
+CLAIM_SECONDS = 150
+"""How long a claimed poll is its claimer's: longer than two requests in a row take at most."""
 
 OBSERVATIONS = 20
 
@@ -24,6 +26,8 @@ def claim_due(
     ledger: Ledger, account: str, *, limit: int, only: Collection[str] | None = None
 ) -> list[Attempt]:
     """Take the polls of an account that are due, longest overdue first, so that nobody else asks meanwhile.
+
+    The claim is the `next_poll_at` of what is returned; `reschedule` needs it unchanged.
 
     Args:
         ledger: The record.
@@ -46,22 +50,31 @@ def claim_due(
         if only is not None:
             query = query.where(attempts.c.id.in_(list(only)))
         due = [Attempt.from_row(row) for row in connection.execute(query.with_for_update(skip_locked=True))]
+        until = now + CLAIM_SECONDS
         if due:
             connection.execute(
-                sa.update(attempts)
-                .where(attempts.c.id.in_([a.id for a in due]))
-                .values(next_poll_at=now + CLAIM_SECONDS)
+                sa.update(attempts).where(attempts.c.id.in_([a.id for a in due])).values(next_poll_at=until)
             )
-        return due
+        return [replace(attempt, next_poll_at=until) for attempt in due]
 
 
-def reschedule(ledger: Ledger, times: dict[str, float], *, polled: bool) -> None:
-    """Say when each attempt (by id) is to be polled next; `polled` counts one poll that saw it still running."""
+def reschedule(ledger: Ledger, times: Iterable[tuple[Attempt, float]], *, polled: bool) -> None:
+    """Say when each attempt is to be polled next, unless somebody else has claimed it since it was read.
+
+    Args:
+        ledger: The record.
+        times: Attempts as they were claimed or submitted, each with the seconds since the epoch to poll it at.
+        polled: Whether to count one poll that saw it still running.
+    """
     with ledger.write() as connection:
-        for attempt_id, at in times.items():
+        for attempt, at in times:
             connection.execute(
                 sa.update(attempts)
-                .where(attempts.c.id == attempt_id, attempts.c.state.in_([s.value for s in AT_PROVIDER]))
+                .where(
+                    attempts.c.id == attempt.id,
+                    attempts.c.next_poll_at == attempt.next_poll_at,
+                    attempts.c.state.in_([s.value for s in AT_PROVIDER]),
+                )
                 .values(next_poll_at=at, polls=attempts.c.polls + (1 if polled else 0))
             )
 
@@ -75,6 +88,8 @@ def record_end(
     run_id: str | None = None,
 ) -> Attempt:
     """Write the end of a job: succeeded, failed or vanished. Somebody else's earlier word stands.
+
+    A failure that may pass queues the next purchase in the same transaction, if the decision may make one.
 
     Args:
         ledger: The record.
@@ -105,6 +120,7 @@ def record_end(
                 who="engine",
                 why=f"{state.raw_status} after {now - (attempt.submitted_at or now):.0f} s",
                 run_id=run_id,
+                reason=None,
                 outputs=list(state.outputs),
                 charged_micros=charged,
                 charge_source="quote" if state.cost_micros is None else "answer",
@@ -121,7 +137,7 @@ def record_end(
         elif capabilities.refunds_failures:
             money = MoneyState.REFUND_EXPECTED
         reason = state.error or f"{attempt.account} says {state.raw_status!r} and no more"
-        return ledger.transition(
+        ended = ledger.transition(
             connection,
             attempt,
             AttemptState.VANISHED if gone else AttemptState.FAILED,
@@ -133,6 +149,8 @@ def record_end(
             reason_kind=kind.value,
             **values,
         )
+        try_again(ledger, connection, ended, run_id=run_id)
+        return ended
 
 
 def mark_overdue(ledger: Ledger, account: str) -> list[Attempt]:
@@ -188,12 +206,19 @@ def usual_seconds(ledger: Ledger, account: str, endpoints: Collection[str]) -> d
     return usual
 
 
-def next_poll_time(ledger: Ledger, account: str) -> float | None:
-    """When the next poll of an account is due, None when nothing is at the provider."""
+def next_poll_time(ledger: Ledger, account: str, *, only: Collection[str] | None = None) -> float | None:
+    """When the next poll of an account is due, None when nothing is at the provider.
+
+    Args:
+        ledger: The record.
+        account: Whose jobs.
+        only: Ids of attempts to look at, None for all of the account.
+    """
+    query = sa.select(sa.func.min(attempts.c.next_poll_at)).where(
+        attempts.c.account == account, attempts.c.state.in_([s.value for s in AT_PROVIDER])
+    )
+    if only is not None:
+        query = query.where(attempts.c.id.in_(list(only)))
     with ledger.read() as connection:
-        at = connection.execute(
-            sa.select(sa.func.min(attempts.c.next_poll_at)).where(
-                attempts.c.account == account, attempts.c.state.in_([s.value for s in AT_PROVIDER])
-            )
-        ).scalar()
+        at = connection.execute(query).scalar()
         return None if at is None else float(at)

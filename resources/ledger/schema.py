@@ -10,6 +10,28 @@ from resources.ledger.states import OPEN
 
 metadata = sa.MetaData()
 
+LONGEST_JOB_ID = 512
+"""Characters; what the providers' clients let through."""
+LONGEST_WORDS = 4_000
+
+
+class Words(sa.types.TypeDecorator[str]):
+    """Text that strangers wrote: what a database cannot store is replaced, and what nobody reads to its end is cut.
+
+    A provider's odd sentence must never keep the transition it comes with from being recorded.
+    """
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
+        """The text without NUL and lone surrogates."""
+        if value is None:
+            return None
+        storable = value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+        return storable[:LONGEST_WORDS]
+
+
 Id = sa.String(64)
 Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
@@ -29,7 +51,7 @@ accounts = sa.Table(
     sa.Column("account", Id, primary_key=True),
     sa.Column("not_before", sa.Double, nullable=False, server_default="0"),
     sa.Column("stopped_kind", sa.String(32)),
-    sa.Column("stopped_reason", sa.Text),
+    sa.Column("stopped_reason", Words),
     sa.Column("stopped_at", sa.Double),
 )
 """One row per account: when it may be sent to again, and why it is stopped. Locked while a submit is claimed."""
@@ -55,7 +77,7 @@ attempts = sa.Table(
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("reason_kind", sa.String(32)),
-    sa.Column("reason", sa.Text),
+    sa.Column("reason", Words),
     sa.Column("money_state", sa.String(16), nullable=False),
     sa.Column("quoted_micros", sa.BigInteger, nullable=False),
     sa.Column("charged_micros", sa.BigInteger),
@@ -68,8 +90,8 @@ attempts = sa.Table(
     sa.Column("polls", sa.Integer, nullable=False, server_default="0"),
     sa.Column("overdue_at", sa.Double),
     sa.Column("copy_deadline", sa.Double),
-    sa.Column("job_id", sa.String(256)),
-    sa.Column("served_model", sa.String(128)),
+    sa.Column("job_id", sa.String(LONGEST_JOB_ID)),
+    sa.Column("served_model", Words),
     sa.Column("outputs", sa.JSON),
     sa.Column("inference_seconds", sa.Double),
     sa.Column("delivery_owner", sa.String(64)),
@@ -102,7 +124,7 @@ submissions = sa.Table(
     sa.Column("lease_until", sa.Double, nullable=False),
     sa.Column("ended_at", sa.Double),
     sa.Column("http_status", sa.Integer),
-    sa.Column("detail", sa.Text),
+    sa.Column("detail", Words),
 )
 sa.Index("submissions_by_account", submissions.c.account, submissions.c.started_at)
 sa.Index("submissions_by_attempt", submissions.c.attempt_id)
@@ -111,7 +133,7 @@ jobs = sa.Table(
     "jobs",
     metadata,
     sa.Column("account", Id, primary_key=True),
-    sa.Column("job_id", sa.String(256), primary_key=True),
+    sa.Column("job_id", sa.String(LONGEST_JOB_ID), primary_key=True),
     sa.Column("attempt_id", Id),
     sa.Column("submission_id", Id),
     sa.Column("source", sa.String(16), nullable=False),
@@ -131,7 +153,7 @@ journal = sa.Table(
     sa.Column("at", sa.Double, nullable=False),
     sa.Column("who", sa.String(64), nullable=False),
     sa.Column("run_id", sa.String(128)),
-    sa.Column("why", sa.Text),
+    sa.Column("why", Words),
     sa.UniqueConstraint("attempt_id", "version", name="one_entry_per_version"),
 )
 """Append-only: every transition. Updates and deletes are refused by trigger."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from resources.ledger.database import insert_ignoring
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import accounts, attempts, jobs, submissions
@@ -80,6 +81,7 @@ def claim_next(
             )
             .order_by(attempts.c.seq)
             .limit(1)
+            .with_for_update()
         ).first()
         if queued is None:
             return _why_nothing(connection, account, now)
@@ -118,7 +120,7 @@ def _lock_account(connection: sa.Connection, account: str) -> float:
     query = sa.select(accounts.c.not_before).where(accounts.c.account == account).with_for_update()
     not_before = connection.execute(query).scalar()
     if not_before is None:
-        insert = _insert_ignoring(connection, accounts)
+        insert = insert_ignoring(connection, accounts)
         connection.execute(insert.values(account=account))
         not_before = connection.execute(query).scalar()
     return float(not_before or 0)
@@ -184,6 +186,8 @@ def record_outcome(
 ) -> Attempt:
     """Write what a POST came to. A job id is kept whatever the attempt's state says by then.
 
+    May be repeated: a POST that was answered once keeps its answer, and what comes later only adds a job id.
+
     Args:
         ledger: The record.
         submission: As `claim_next` returned it.
@@ -194,23 +198,37 @@ def record_outcome(
         The attempt afterwards.
     """
     with ledger.write() as connection:
-        _close_submission(ledger, connection, submission, outcome)
+        if isinstance(outcome, Accepted):
+            book_job(
+                ledger,
+                connection,
+                submission.attempt.account,
+                outcome.job_id,
+                attempt_id=submission.attempt.id,
+                submission_id=submission.id,
+                source="answer",
+            )
+        first_answer = _close_submission(ledger, connection, submission, outcome)
         attempt = ledger.require(connection, submission.attempt.id)
+        if not first_answer:
+            return attempt
         match outcome:
             case Accepted():
-                return _accepted(ledger, connection, attempt, submission, outcome, run_id=run_id)
+                return _accepted(ledger, connection, attempt, outcome, run_id)
             case Rejected():
                 return _rejected(ledger, connection, attempt, outcome, run_id)
             case NotSent():
                 pause(connection, attempt.account, ledger.clock() + NOT_SENT_SECONDS)
-                return _back_to_queue(ledger, connection, attempt, f"not sent: {outcome.cause}", run_id)
+                why = f"not sent: {outcome.cause}"
+                return _not_created(ledger, connection, attempt, why, outcome_kind=None, run_id=run_id)
             case Unknown():
                 return _unknown(ledger, connection, attempt, outcome.cause, run_id)
 
 
 def _close_submission(
     ledger: Ledger, connection: sa.Connection, submission: Submission, outcome: SubmitOutcome
-) -> None:
+) -> bool:
+    """Write down the first answer of a POST; False when it has one already. A lost one may still be found."""
     match outcome:
         case Accepted():
             state, status, detail = SubmissionState.ACCEPTED, None, outcome.job_id
@@ -225,31 +243,18 @@ def _close_submission(
             state, status, detail = SubmissionState.NOT_SENT, None, outcome.cause
         case Unknown():
             state, status, detail = SubmissionState.UNKNOWN, outcome.http_status, outcome.cause
-    connection.execute(
+    unanswered = [SubmissionState.OPEN.value, SubmissionState.UNKNOWN.value]
+    closed = connection.execute(
         sa.update(submissions)
-        .where(submissions.c.id == submission.id)
+        .where(submissions.c.id == submission.id, submissions.c.state.in_(unanswered))
         .values(state=state.value, ended_at=ledger.clock(), http_status=status, detail=detail)
     )
+    return closed.rowcount == 1
 
 
 def _accepted(
-    ledger: Ledger,
-    connection: sa.Connection,
-    attempt: Attempt,
-    submission: Submission,
-    outcome: Accepted,
-    *,
-    run_id: str | None,
+    ledger: Ledger, connection: sa.Connection, attempt: Attempt, outcome: Accepted, run_id: str | None
 ) -> Attempt:
-    book_job(
-        ledger,
-        connection,
-        attempt.account,
-        outcome.job_id,
-        attempt_id=attempt.id,
-        submission_id=submission.id,
-        source="answer",
-    )
     if attempt.state not in {AttemptState.SUBMITTING, AttemptState.UNKNOWN, AttemptState.HELD}:
         return attempt
     now = ledger.clock()
@@ -283,7 +288,7 @@ def book_job(
 ) -> None:
     """Write down a job id, from whatever answer it came; a second sighting changes nothing."""
     connection.execute(
-        _insert_ignoring(connection, jobs).values(
+        insert_ignoring(connection, jobs).values(
             account=account,
             job_id=job_id,
             attempt_id=attempt_id,
@@ -298,23 +303,16 @@ def _rejected(
     ledger: Ledger, connection: sa.Connection, attempt: Attempt, outcome: Rejected, run_id: str | None
 ) -> Attempt:
     if outcome.kind is FailureKind.THROTTLED:
-        pause(
-            connection,
-            attempt.account,
-            ledger.clock()
-            + max(outcome.retry_after or 0, THROTTLE_SECONDS if outcome.retry_after is None else 0),
+        wait = THROTTLE_SECONDS if outcome.retry_after is None else max(0.0, outcome.retry_after)
+        pause(connection, attempt.account, ledger.clock() + wait)
+    if outcome.kind is FailureKind.THROTTLED or attempt.state is not AttemptState.SUBMITTING:
+        return _not_created(
+            ledger, connection, attempt, outcome.message, outcome_kind=outcome.kind, run_id=run_id
         )
-        return _back_to_queue(ledger, connection, attempt, outcome.message, run_id)
-    if attempt.state is AttemptState.SUBMITTING:
-        to = AttemptState.REJECTED
-    elif attempt.state in {AttemptState.UNKNOWN, AttemptState.HELD}:
-        to = AttemptState.ABSENT
-    else:
-        return attempt
     return ledger.transition(
         connection,
         attempt,
-        to,
+        AttemptState.REJECTED,
         money=MoneyState.RELEASED,
         who="engine",
         why=outcome.message,
@@ -325,13 +323,33 @@ def _rejected(
     )
 
 
-def _back_to_queue(
-    ledger: Ledger, connection: sa.Connection, attempt: Attempt, why: str, run_id: str | None
+def _not_created(
+    ledger: Ledger,
+    connection: sa.Connection,
+    attempt: Attempt,
+    why: str,
+    *,
+    outcome_kind: FailureKind | None,
+    run_id: str | None,
 ) -> Attempt:
-    if attempt.state is not AttemptState.SUBMITTING:
+    """A POST that surely created nothing is sent again; where it was given up as unknown, this is the missing proof."""
+    if attempt.state is AttemptState.SUBMITTING:
+        return ledger.transition(
+            connection, attempt, AttemptState.QUEUED, who="engine", why=why, run_id=run_id, overdue_at=None
+        )
+    if attempt.state not in {AttemptState.UNKNOWN, AttemptState.HELD}:
         return attempt
     return ledger.transition(
-        connection, attempt, AttemptState.QUEUED, who="engine", why=why, run_id=run_id, overdue_at=None
+        connection,
+        attempt,
+        AttemptState.ABSENT,
+        money=MoneyState.RELEASED,
+        who="engine",
+        why=why,
+        run_id=run_id,
+        reason=why,
+        reason_kind=None if outcome_kind is None else outcome_kind.value,
+        finished_at=ledger.clock(),
     )
 
 
@@ -460,12 +478,3 @@ def queue_length(ledger: Ledger, account: str) -> int:
                 attempts.c.account == account, attempts.c.state == AttemptState.QUEUED.value
             )
         ).scalar_one()
-
-
-def _insert_ignoring(connection: sa.Connection, table: sa.Table) -> sa.Insert:
-    """An INSERT that leaves an existing row alone; both dialects have it, under different names."""
-    if connection.dialect.name == "sqlite":
-        return sa.insert(table).prefix_with("OR IGNORE")
-    from sqlalchemy.dialects.postgresql import insert  # noqa: PLC0415 - the dialect is only needed with PostgreSQL
-
-    return insert(table).on_conflict_do_nothing()

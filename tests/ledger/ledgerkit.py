@@ -1,5 +1,6 @@
 """What the ledger's tests share: a clock that is moved by hand, requests, and shortcuts to a state."""
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -226,7 +227,7 @@ def the_journal_is_whole(ledger: Ledger, attempt: Attempt) -> None:
     entries = ledger.history(attempt.id)
     assert [entry["version"] for entry in entries] == list(range(1, attempt.version + 1))
     assert entries[0]["from_state"] is None
-    for before, after in zip(entries, entries[1:], strict=False):
+    for before, after in itertools.pairwise(entries):
         assert after["from_state"] == before["to_state"]
         assert AttemptState(after["to_state"]) in TRANSITIONS[AttemptState(after["from_state"])]
         assert after["at"] >= before["at"]

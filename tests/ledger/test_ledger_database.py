@@ -289,9 +289,10 @@ def test_the_journal_cannot_be_changed(ledger: Ledger, statement: str) -> None:
 
 def test_the_database_itself_refuses_a_second_open_attempt_of_a_clip(ledger: Ledger, clock: Clock) -> None:
     attempt = submitted(ledger)
-    with pytest.raises(sa.exc.IntegrityError), ledger.write() as connection:
+    with ledger.read() as connection:
         row = connection.execute(sa.select(schema.attempts).where(schema.attempts.c.id == attempt.id)).one()
-        values = dict(row._mapping) | {"id": "another", "decision": "another"}
-        del values["seq"]
+    values = dict(row._mapping) | {"id": "another", "decision": "another"}
+    del values["seq"]
+    with pytest.raises(sa.exc.IntegrityError), ledger.write() as connection:
         connection.execute(sa.insert(schema.attempts).values(values))
     assert len(ledger.overview()) == 1
