@@ -12,13 +12,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
+from resources.errors import UnavailableError
 from resources.ledger import polling, submitting
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState
-from resources.ledger.submitting import Later, Limits
+from resources.ledger.submitting import NOT_SENT_SECONDS, Later, Limits
 from resources.production.schedule import next_poll_after_failure, next_poll_in
-from resources.providers.base import FailureKind, NotSent, PollFailed, Provider, Rejected, SubmitOutcome
+from resources.providers.base import (
+    Accepted,
+    FailureKind,
+    NotSent,
+    PollFailed,
+    Provider,
+    Rejected,
+    SubmitOutcome,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,6 +38,10 @@ PARALLEL_REQUESTS = 16
 POSTS_GRACE_SECONDS = 10.0
 """How long an interrupted engine waits for answers to POSTs that are on the wire."""
 NOT_SENT_TRIES = 4
+POLLS_AT_ONCE = 2 * PARALLEL_REQUESTS
+"""How many polls are claimed together: two rounds of requests fit into `polling.CLAIM_SECONDS`."""
+RECORD_TRIES = 20
+RECORD_AGAIN_SECONDS = 3.0
 QUEUE_HOURS = 24.0
 STOPS_THE_ACCOUNT = {FailureKind.AUTH, FailureKind.INSUFFICIENT_FUNDS}
 
@@ -89,7 +102,7 @@ class Engine:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._requests = asyncio.Semaphore(PARALLEL_REQUESTS)
         self._posts: set[asyncio.Task[Attempt]] = set()
-        self._not_sent: dict[str, int] = {}
+        self._not_sent: dict[str, tuple[int, float]] = {}
         self._poll_failures: dict[str, int] = {}
         self.changed = asyncio.Event()
 
@@ -100,12 +113,19 @@ class Engine:
             await account.provider.aclose()
         self._thread.shutdown(wait=True)
 
-    async def finish_posts(self) -> None:
-        """Give POSTs on the wire a moment to be answered; what is still open then becomes unknown by its lease."""
+    async def finish_posts(self, *, interrupted: bool = True) -> None:
+        """Wait for the answers to POSTs that are on the wire.
+
+        Args:
+            interrupted: Wait for a moment only; what is still open then becomes unknown by its lease. An answer that was
+                read is written down all the same.
+        """
         if self._posts:
-            _done, pending = await asyncio.wait(self._posts, timeout=POSTS_GRACE_SECONDS)
+            grace = POSTS_GRACE_SECONDS if interrupted else None
+            _done, pending = await asyncio.wait(self._posts, timeout=grace)
             for task in pending:
                 task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a ledger function off the loop."""
@@ -131,37 +151,50 @@ class Engine:
             ours: Ids of the caller's attempts, withdrawn when the account refuses the key, cannot pay or is not there.
             result: Collects what was submitted.
 
+        Interrupted, it leaves POSTs on the wire to `finish_posts`.
+
         Returns:
             When and why to come again, None when nothing is queued.
+
+        Raises:
+            UnavailableError: The ledger cannot be read or written. An answer it did not take is in the log.
         """
         account = self.accounts[name]
         tasks: list[asyncio.Task[Attempt]] = []
+        while isinstance(claimed := await self._claim(account, run_id), Submission):
+            task = asyncio.create_task(self._post(account, claimed, run_id=run_id, ours=ours))
+            tasks.append(task)
+            self._posts.add(task)
+            task.add_done_callback(self._posts.discard)
+            if len(self._posts) >= PARALLEL_REQUESTS:
+                await asyncio.wait(self._posts, return_when=asyncio.FIRST_COMPLETED)
+        if tasks:
+            await asyncio.wait(tasks)
+        sent = [task.result() for task in tasks]
+        if result is not None:
+            result.submitted.extend(attempt for attempt in sent if attempt.state is AttemptState.SUBMITTED)
+        return claimed
+
+    async def _claim(self, account: Account, run_id: str | None) -> Submission | Later | None:
+        """The next submission; what is claimed while we are interrupted is given back, since it surely was not sent."""
+        claiming = asyncio.ensure_future(
+            self.call(
+                submitting.claim_next,
+                self.ledger,
+                account.name,
+                limits=account.limits,
+                deadline_seconds=account.submit_deadline_seconds,
+                run_id=run_id,
+            )
+        )
         try:
-            while True:
-                claimed = await self.call(
-                    submitting.claim_next,
-                    self.ledger,
-                    name,
-                    limits=account.limits,
-                    deadline_seconds=account.submit_deadline_seconds,
-                    run_id=run_id,
-                )
-                if not isinstance(claimed, Submission):
-                    return claimed
-                task = asyncio.create_task(self._post(account, claimed, run_id=run_id, ours=ours))
-                tasks.append(task)
-                self._posts.add(task)
-                task.add_done_callback(self._posts.discard)
-                if len(self._posts) >= PARALLEL_REQUESTS:
-                    await asyncio.wait(self._posts, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if tasks:
-                await asyncio.wait(tasks)
-                if result is not None:
-                    sent = [
-                        task.result() for task in tasks if not task.cancelled() and task.exception() is None
-                    ]
-                    result.submitted.extend(a for a in sent if a.state is AttemptState.SUBMITTED)
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            claimed = await _uninterrupted(claiming)
+            if isinstance(claimed, Submission):
+                given_back = self._record(claimed, NotSent("interrupted before it was sent"), run_id)
+                await _uninterrupted(asyncio.ensure_future(given_back))
+            raise
 
     async def _post(
         self, account: Account, submission: Submission, *, run_id: str | None, ours: Collection[str]
@@ -173,22 +206,43 @@ class Engine:
             submission_id=submission.id,
             deadline_seconds=account.submit_deadline_seconds,
         )
-        attempt = await self.call(submitting.record_outcome, self.ledger, submission, outcome, run_id=run_id)
+        attempt = await _uninterrupted(asyncio.ensure_future(self._record(submission, outcome, run_id)))
         if attempt.state is AttemptState.SUBMITTED:
             await self._schedule([attempt], polled=False)
         await self._stop_if_hopeless(account, outcome, run_id=run_id, ours=ours)
         self.changed.set()
         return attempt
 
+    async def _record(self, submission: Submission, outcome: SubmitOutcome, run_id: str | None) -> Attempt:
+        """Write an answer down, even if the ledger is locked for minutes: it may be all that is known of a paid job."""
+        tried = 1
+        while True:
+            try:
+                return await self.call(
+                    submitting.record_outcome, self.ledger, submission, outcome, run_id=run_id
+                )
+            except UnavailableError as error:
+                clip = submission.attempt.subject_key
+                logger.warning(
+                    "%s: the answer (%s) is not in the ledger yet: %s", clip, _in_short(outcome), error
+                )
+                if tried == RECORD_TRIES:
+                    raise
+            tried += 1
+            await self.sleep(RECORD_AGAIN_SECONDS)
+
     async def _stop_if_hopeless(
         self, account: Account, outcome: SubmitOutcome, *, run_id: str | None, ours: Collection[str]
     ) -> None:
         """Withdraw the caller's queue when sending more of it cannot help."""
         name = account.name
+        tries, since = self._not_sent.get(name, (0, 0.0))
         if not isinstance(outcome, NotSent):
-            self._not_sent[name] = 0
-        else:
-            self._not_sent[name] = self._not_sent.get(name, 0) + 1
+            self._not_sent.pop(name, None)
+        elif not 0 <= self.ledger.clock() - since < NOT_SENT_SECONDS / 2:
+            # POSTs that fail side by side are one try: a network that blinks is no reason to give up a batch
+            tries += 1
+            self._not_sent[name] = (tries, self.ledger.clock())
         if isinstance(outcome, Rejected) and outcome.kind in STOPS_THE_ACCOUNT:
             await self.call(
                 submitting.withdraw,
@@ -198,7 +252,7 @@ class Engine:
                 kind=outcome.kind,
                 run_id=run_id,
             )
-        elif isinstance(outcome, NotSent) and self._not_sent[name] >= NOT_SENT_TRIES:
+        elif isinstance(outcome, NotSent) and tries >= NOT_SENT_TRIES:
             why = f"{name} cannot be reached ({outcome.cause}); nothing was sent. Try again when it answers."
             await self.call(submitting.withdraw, self.ledger, list(ours), why=why, run_id=run_id)
 
@@ -222,23 +276,36 @@ class Engine:
             run_id: For the journal.
             result: Collects what ended.
         """
-        due = await self.call(polling.claim_due, self.ledger, name, limit=limit, only=only)
-        if not due:
-            return 0
-        account = self.accounts[name]
-        ended = await asyncio.gather(*(self._poll(account, attempt, run_id) for attempt in due))
+        polled = 0
+        while polled < limit:
+            at_once = min(POLLS_AT_ONCE, limit - polled)
+            due = await self.call(polling.claim_due, self.ledger, name, limit=at_once, only=only)
+            if not due:
+                break
+            ended = await self._poll_all(self.accounts[name], due, run_id)
+            polled += len(due)
+            if result is not None:
+                result.polled += len(due)
+                result.ended.extend(ended)
+            if ended:
+                self.changed.set()
+        return polled
+
+    async def _poll_all(self, account: Account, due: list[Attempt], run_id: str | None) -> list[Attempt]:
+        """Poll what was claimed; one that breaks does not keep the others from being asked for again."""
+        seen = await asyncio.gather(
+            *(self._poll(account, attempt, run_id) for attempt in due), return_exceptions=True
+        )
         running = [
             attempt
-            for attempt, end in zip(due, ended, strict=True)
+            for attempt, end in zip(due, seen, strict=True)
             if end is None and attempt.id not in self._poll_failures
         ]
         await self._schedule(running, polled=True)
-        if result is not None:
-            result.polled += len(due)
-            result.ended.extend(attempt for attempt in ended if attempt is not None)
-        if any(ended):
-            self.changed.set()
-        return len(due)
+        for end in seen:
+            if isinstance(end, BaseException):
+                raise end
+        return [end for end in seen if isinstance(end, Attempt)]
 
     async def _poll(self, account: Account, attempt: Attempt, run_id: str | None) -> Attempt | None:
         """Poll one job; the attempt when it ended, None while it runs or when the poll said nothing."""
@@ -251,7 +318,7 @@ class Engine:
             delay = next_poll_after_failure(failures=failures, retry_after=seen.retry_after, rng=self._rng)
             logger.warning("%s: %s; asking again in %.0f s", attempt.subject_key, seen.cause, delay)
             await self.call(
-                polling.reschedule, self.ledger, {attempt.id: self.ledger.clock() + delay}, polled=False
+                polling.reschedule, self.ledger, [(attempt, self.ledger.clock() + delay)], polled=False
             )
             return None
         self._poll_failures.pop(attempt.id, None)
@@ -269,17 +336,20 @@ class Engine:
             polling.usual_seconds, self.ledger, name, {attempt.endpoint for attempt in running}
         )
         now = self.ledger.clock()
-        times = {
-            attempt.id: now
-            + next_poll_in(
-                elapsed=now - (attempt.submitted_at or now),
-                polls=attempt.polls + (1 if polled else 0),
-                usual=usual.get(attempt.endpoint),
-                overdue=attempt.state is AttemptState.OVERDUE,
-                rng=self._rng,
+        times = [
+            (
+                attempt,
+                now
+                + next_poll_in(
+                    elapsed=now - (attempt.submitted_at or now),
+                    polls=attempt.polls + (1 if polled else 0),
+                    usual=usual.get(attempt.endpoint),
+                    overdue=attempt.state is AttemptState.OVERDUE,
+                    rng=self._rng,
+                ),
             )
             for attempt in running
-        }
+        ]
         await self.call(polling.reschedule, self.ledger, times, polled=polled)
 
     # One bounded step, for the completion sensor
@@ -295,3 +365,22 @@ class Engine:
             await self.submit_queue(name, result=result)
         result.queued = await self.call(submitting.queue_length, self.ledger, name)
         return result
+
+
+async def _uninterrupted(work: "asyncio.Future[T]") -> T:
+    """Wait for some work to its end, even when interrupted meanwhile; the interruption takes effect afterwards."""
+    interrupted: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait({work})
+        except asyncio.CancelledError as error:
+            interrupted = error
+    result = work.result()
+    if interrupted is not None:
+        raise interrupted
+    return result
+
+
+def _in_short(outcome: SubmitOutcome) -> str:
+    """An answer for the log, without what the provider said besides."""
+    return f"job {outcome.job_id}" if isinstance(outcome, Accepted) else type(outcome).__name__

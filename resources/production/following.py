@@ -119,6 +119,7 @@ class Follower:
         self._pending: set[str] = set()
         self._ids: dict[str, str] = {}
         self._deliveries: dict[str, asyncio.Task[None]] = {}
+        self._asked_at: dict[str, float] = {}
         self._undelivered: dict[str, str] = {}
         self._slots = asyncio.Semaphore(DELIVERIES)
         self._result = Followed()
@@ -129,7 +130,7 @@ class Follower:
         await asyncio.gather(*(self._reuse(d.attempt) for d in reused if d.attempt is not None))
         for verdict in decided:
             if verdict.verdict is Verdict.REFUSED:
-                stage = Stage.SUBMITTED if verdict.attempt is None else self._failed_stage(verdict.attempt)
+                stage = self._refused_stage(verdict)
                 self._tell_up_to(verdict.request.clip, verdict.attempt, Stage(stage - 1))
                 self._fail(verdict.request.clip, stage, verdict.attempt, verdict.reason or "refused")
         await self.carry(
@@ -155,29 +156,30 @@ class Follower:
             while self._pending:
                 self._engine.changed.clear()
                 await self._look()
-                for worker in workers:
-                    if worker.done() and worker.exception() is not None:
-                        worker.result()
+                for task in (*workers, *self._deliveries.values()):
+                    if task.done():
+                        task.result()
                 if self._until is Stage.SUBMITTED and all(worker.done() for worker in workers):
                     await self._look()
                     self._leave()
                 elif self._pending:
                     await self._wait_for_change()
         finally:
-            for worker in workers:
-                worker.cancel()
-            for task in self._deliveries.values():
+            for task in (*workers, *self._deliveries.values()):
                 task.cancel()
             await asyncio.gather(*workers, *self._deliveries.values(), return_exceptions=True)
-            await self._engine.finish_posts()
+            # POSTs of other runs' clips may be on the wire: only an interrupted run does not wait for their answers
+            await self._engine.finish_posts(interrupted=bool(self._pending))
         return self._result
 
     async def _wait_for_change(self) -> None:
-        changed = asyncio.create_task(self._engine.changed.wait())
+        changed = asyncio.ensure_future(self._engine.changed.wait())
         nap = asyncio.ensure_future(self._engine.sleep(LOOK_SECONDS))
-        _done, pending = await asyncio.wait({changed, nap}, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
+        try:
+            await asyncio.wait({changed, nap}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+            nap.cancel()
 
     def _leave(self) -> None:
         self._result.left = sorted(self._pending)
@@ -203,7 +205,7 @@ class Follower:
             ours = [self._ids[clip] for clip in self._pending]
             await engine.poll_due(name, only=ours, run_id=self._run_id)
             await engine.call(polling.mark_overdue, engine.ledger, name)
-            at = await engine.call(polling.next_poll_time, engine.ledger, name)
+            at = await engine.call(polling.next_poll_time, engine.ledger, name, only=ours)
             now = engine.ledger.clock()
             await engine.sleep(LOOK_SECONDS if at is None else min(max(at - now, 0.1), LOOK_SECONDS))
 
@@ -232,6 +234,13 @@ class Follower:
         reached = _REACHED.get(attempt.state, Stage.DECIDED)
         return Stage(min(reached + 1, Stage.DELIVERED))
 
+    def _refused_stage(self, refused: Decided) -> Stage:
+        """The first stage that a refused clip does not have; a purchase of another request gives it none."""
+        attempt = refused.attempt
+        if attempt is None or attempt.fingerprint != refused.request.fingerprint:
+            return Stage.SUBMITTED
+        return self._failed_stage(attempt)
+
     def _tell_up_to(self, clip: str, attempt: Attempt | None, stage: Stage, *, reused: bool = False) -> None:
         for step in (Stage.SUBMITTED, Stage.GENERATED, Stage.DELIVERED):
             if self._reached.get(clip, Stage.DECIDED) < step <= stage:
@@ -240,6 +249,8 @@ class Follower:
 
     def _fail(self, clip: str, stage: Stage, attempt: Attempt | None, error: str) -> None:
         self._pending.discard(clip)
+        # what was shown as reached (by an earlier purchase of the same decision) stays reached
+        stage = max(stage, Stage(min(self._reached.get(clip, Stage.DECIDED) + 1, Stage.DELIVERED)))
         if stage > self._until:
             return
         self._result.failed[clip] = error
@@ -250,7 +261,12 @@ class Follower:
     def _deliver(self, clip: str, attempt: Attempt) -> None:
         if clip in self._undelivered:
             self._fail(clip, Stage.DELIVERED, attempt, self._undelivered[clip])
-        elif clip not in self._deliveries:
+            return
+        now = self._engine.ledger.clock()
+        task = self._deliveries.get(clip)
+        # one that ended without a word found somebody else at it, who may have died since
+        if task is None or (task.done() and now - self._asked_at[clip] >= LOOK_SECONDS):
+            self._asked_at[clip] = now
             self._deliveries[clip] = asyncio.create_task(self._deliver_one(clip, attempt))
 
     async def _deliver_one(self, clip: str, attempt: Attempt) -> None:

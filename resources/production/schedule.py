@@ -21,16 +21,18 @@ def next_poll_in(
     """Seconds until a running job is asked for again.
 
     Args:
-        elapsed: Seconds since its submit.
+        elapsed: Seconds since its submit; less than none where a clock was set back.
         polls: How often it was asked for already.
         usual: How long jobs of its endpoint took lately, None where nobody knows.
         overdue: Whether it has taken longer than it should.
         rng: For the jitter of ten percent, which keeps a batch from asking in one breath.
     """
+    elapsed = max(elapsed, 0.0)
     if overdue:
         delay = OVERDUE_SECONDS
     elif usual is None:
-        delay = min(SCOUT_SECONDS * SCOUT_GROWTH**polls, LONGEST_SECONDS)
+        # past ten polls it is the longest anyway, and a power without end would overflow
+        delay = min(SCOUT_SECONDS * SCOUT_GROWTH ** min(polls, 10), LONGEST_SECONDS)
     elif elapsed < 0.9 * usual:
         delay = max(0.95 * usual - elapsed, 1.0)
     else:
@@ -42,5 +44,5 @@ def next_poll_in(
 def next_poll_after_failure(*, failures: int, retry_after: float | None, rng: random.Random) -> float:
     """Seconds until a poll that got no answer is tried again; the provider's own wish goes first."""
     if retry_after is not None:
-        return min(max(retry_after, 1.0), OVERDUE_SECONDS)
-    return min(FAILED_POLL_SECONDS * 2**failures, 60.0) * rng.uniform(1 - JITTER, 1 + JITTER)
+        return min(max(1.0, retry_after), OVERDUE_SECONDS)
+    return min(FAILED_POLL_SECONDS * 2.0 ** min(failures, 10), 60.0) * rng.uniform(1 - JITTER, 1 + JITTER)
