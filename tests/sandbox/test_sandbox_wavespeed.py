@@ -266,8 +266,14 @@ async def test_money_goes_at_once_and_a_failure_is_refunded_later(
         [],
     )
     assert await balance() == pytest.approx(0.2)
+    assert (await bench.books())["accounts"]["wavespeed"]["refunded_micros"] == 0
     clock.tick(100)
     assert await balance() == pytest.approx(0.6)
+    assert (await bench.books())["accounts"]["wavespeed"] == {
+        "balance_micros": 600_000,
+        "charged_micros": 800_000,
+        "refunded_micros": 400_000,
+    }
     search = {"page": 1, "page_size": 10, "sort": "created_at ASC"}
     bill = (await bench.client.post("/api/v3/billings/search", json=search)).json()["data"]
     rows = [
