@@ -8,7 +8,6 @@ from pydantic import Field
 from pipelines.assets.clips import say
 from pipelines.failing import clips_failed, explained
 from pipelines.lineage import GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
-from pipelines.partitions import clips
 from pipelines.producing import Batch, buy, decision_of
 from pipelines.rendering import prompt_event, render, write_prompt
 from resources.dagster_resources import Production
@@ -17,25 +16,21 @@ from resources.production.following import Stage
 render_prompts = dg.define_asset_job(
     "render_prompts",
     selection=[PROMPTS],
-    partitions_def=clips,
     description="Render and check prompts. Costs nothing.",
 )
 submit_clips = dg.define_asset_job(
     "submit_clips",
     selection=[PROMPTS, SUBMISSIONS],
-    partitions_def=clips,
     description="Buy clips and leave: the completion sensor collects them. What schedules run.",
 )
 collect_clips = dg.define_asset_job(
     "collect_clips",
     selection=[GENERATIONS, UPLOADED_VIDEOS],
-    partitions_def=clips,
     description="Fetch, check and keep clips that were bought before. What the completion sensors run.",
 )
 produce_clips = dg.define_asset_job(
     "produce_clips",
     selection=[PROMPTS, SUBMISSIONS, GENERATIONS, UPLOADED_VIDEOS],
-    partitions_def=clips,
     description="Buy clips, wait for them and keep them.",
 )
 

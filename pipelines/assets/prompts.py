@@ -19,16 +19,22 @@ A batch with one bad prompt is refused as a whole, so that a mistake shows befor
 """
 
 
-@dg.asset(
-    key=PROMPTS,
-    description=DESCRIPTION,
-    partitions_def=clips,
+# a multi_asset of one, because the backfill policy of @asset is still beta
+@dg.multi_asset(
+    name="prompts",
+    specs=[
+        dg.AssetSpec(
+            PROMPTS,
+            description=DESCRIPTION,
+            partitions_def=clips,
+            group_name="dailies",
+            kinds={"yaml", "s3"},
+            owners=["team:video"],
+            code_version=CODE_VERSIONS[PROMPTS],
+            tags={"dailies/stage": "declare"},
+        )
+    ],
     backfill_policy=dg.BackfillPolicy.multi_run(CLIPS_PER_RUN),
-    group_name="dailies",
-    kinds={"yaml", "s3"},
-    owners=["team:video"],
-    code_version=CODE_VERSIONS[PROMPTS],
-    tags={"dailies/stage": "declare"},
 )
 def prompts(
     context: dg.AssetExecutionContext, production: Production
@@ -46,6 +52,6 @@ def prompts(
         addresses = {clip: write_prompt(store, request) for clip, request in rendered.requests.items()}
     # A step that only logs events is taken for skipped, and then so is what depends on it. This result stands for the
     # whole range; the events after it give each clip the version of its own prompt.
-    yield dg.MaterializeResult()
+    yield dg.MaterializeResult(asset_key=PROMPTS)
     for clip, request in rendered.requests.items():
         context.log_event(prompt_event(context.instance, request, addresses[clip]))

@@ -1,6 +1,7 @@
 """How the command shows things: tables for people, JSON for machines, complaints on standard error."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable
@@ -14,8 +15,17 @@ from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.money import show_usd, to_usd
 
-console = Console()
-errors = Console(stderr=True)
+WIDE = 200
+
+
+def _console(*, stderr: bool = False) -> Console:
+    """A console that wraps at a terminal's width, and hardly ever where nobody's eyes are."""
+    found = Console(stderr=stderr)
+    return found if found.is_terminal or "COLUMNS" in os.environ else Console(stderr=stderr, width=WIDE)
+
+
+console = _console()
+errors = _console(stderr=True)
 
 COLOURS = {
     AttemptState.DELIVERED: "green",

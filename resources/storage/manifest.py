@@ -171,7 +171,7 @@ class Manifest(_Part):
         cost: How much.
         object: The video in the bucket.
         poster: Its poster, None where none could be made.
-        video: What the file itself says.
+        video: What the file itself says, None where it could not be read.
         differences: How it differs from what was asked for, in sentences.
         checks: What further checks said.
         disclosure: What a publisher has to say.
@@ -196,7 +196,7 @@ class Manifest(_Part):
     cost: Cost
     object: StoredObject
     poster: StoredObject | None
-    video: VideoFacts
+    video: VideoFacts | None
     differences: list[str] = Field(default_factory=list)
     checks: list[Check] = Field(default_factory=list)
     disclosure: Disclosure
