@@ -142,7 +142,7 @@ class ProviderHttp:
                 self.base_url + path,
                 params=params,
                 content=content,
-                headers={"Content-Type": "application/json", "Connection": "close", **(headers or {})},
+                headers={"Content-Type": "application/json", **(headers or {})},
                 timeout=httpx.Timeout(deadline_seconds, connect=min(CONNECT_SECONDS, deadline_seconds)),
                 extensions={"trace": watch.saw},
             )

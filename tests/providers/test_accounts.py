@@ -52,7 +52,7 @@ def test_without_a_key_the_error_names_the_variable_and_the_way_without(key: str
 
 
 def test_a_bad_key_names_the_account_and_the_variable() -> None:
-    with pytest.raises(ConfigurationError, match=r"'wavespeed' \(WAVESPEED_API_KEY\).*line break"):
+    with pytest.raises(ConfigurationError, match=r"'wavespeed' \(WAVESPEED_API_KEY\).*begins or ends"):
         build_provider(wavespeed(key="key-of-wavespeed\n"))
 
 
