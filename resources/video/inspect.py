@@ -1,0 +1,250 @@
+"""Inspecting clips in guarded worker processes: started once, used for many clips, killed when they misbehave."""
+
+import atexit
+import base64
+import binascii
+import contextlib
+import functools
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+import resources
+from resources.errors import UnavailableError
+from resources.video.facts import Inspection, UnreadableVideoError, VideoFacts
+
+_MAX_ANSWER = 8 << 20
+_START_SECONDS = 30
+
+
+class VideoInspector:
+    """Looks at files one after the other, in as many worker processes as are wanted. Threads may share it."""
+
+    def __init__(
+        self,
+        *,
+        workers: int = 1,
+        seconds: float = 60,
+        cpu_seconds: float = 10,
+        clips_per_worker: int = 200,
+        max_worker_bytes: int = 600_000_000,
+    ) -> None:
+        """Describe the workers; each starts with its first clip.
+
+        Args:
+            workers: How many clips may be looked at at once.
+            seconds: For one clip, by the clock.
+            cpu_seconds: For one clip, of a processor.
+            clips_per_worker: After so many a worker is replaced.
+            max_worker_bytes: A worker that ever used more memory is replaced.
+        """
+        self._seconds = seconds
+        self._cpu_seconds = cpu_seconds
+        self._clips_per_worker = clips_per_worker
+        self._max_worker_bytes = max_worker_bytes
+        self._closed = False
+        self._workers: queue.LifoQueue[_Worker] = queue.LifoQueue()
+        for _ in range(workers):
+            self._workers.put(_Worker())
+
+    def inspect(self, path: Path, *, poster_width: int = 480) -> Inspection:
+        """The facts and the poster of a file. Blocks: run it in a thread.
+
+        Args:
+            path: An MP4 on this machine.
+            poster_width: Pixels; a smaller picture is not enlarged.
+
+        Raises:
+            UnreadableVideoError: The file is damaged or hostile; the worker that choked on it is gone.
+            resources.errors.UnavailableError: No worker can be started on this machine.
+        """
+        request = {
+            "path": str(path.absolute()),
+            "poster_width": poster_width,
+            "cpu_seconds": self._cpu_seconds,
+        }
+        worker = self._workers.get()
+        try:
+            # A worker that dies once may have been killed by someone else; one that dies twice died of the file.
+            found = worker.ask(request, self._seconds, path.name)
+            if found is None:
+                found = worker.ask(request, self._seconds, path.name)
+            if found is None:
+                raise UnreadableVideoError(f"{path.name}: reading it makes the decoder crash")
+            if worker.clips >= self._clips_per_worker or _count(found, "peak_bytes") > self._max_worker_bytes:
+                worker.stop()
+        finally:
+            if self._closed:
+                worker.stop()
+            self._workers.put(worker)
+        return _understood(found, path.name)
+
+    def close(self) -> None:
+        """End the workers; a worker that is busy ends with its clip."""
+        self._closed = True
+        idle = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                idle.append(self._workers.get_nowait())
+        for worker in idle:
+            worker.stop()
+            self._workers.put(worker)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Worker:
+    """One worker process; started when it is first asked, and again after it ended."""
+
+    def __init__(self) -> None:
+        self.clips = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, request: dict[str, Any], seconds: float, name: str) -> dict[str, Any] | None:
+        """The worker's answer; None when it died of it, an error when that was for taking too long."""
+        process = self._started()
+        self.clips += 1
+        timer = _Timer(seconds, process)
+        try:
+            line = _exchange(process, request)
+        finally:
+            timer.cancel()
+        if line.endswith(b"\n"):
+            try:
+                answer = json.loads(line)
+            except ValueError:
+                answer = None
+            if isinstance(answer, dict):
+                return answer
+        self.stop()
+        if timer.fired:
+            raise UnreadableVideoError(f"{name}: reading it takes longer than {seconds:g} s")
+        if process.returncode == -signal.SIGXCPU:
+            raise UnreadableVideoError(
+                f"{name}: reading it takes more than {request['cpu_seconds']:g} s of a processor"
+            )
+        return None
+
+    def stop(self) -> None:
+        """End the process; it is idle or not worth waiting for."""
+        process, self._process, self.clips = self._process, None, 0
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                _close_quietly(pipe)
+
+    def _started(self) -> "subprocess.Popen[bytes]":
+        if self._process is not None and self._process.poll() is None:
+            return self._process
+        self.stop()
+        with tempfile.TemporaryFile() as said:
+            process = subprocess.Popen(  # our own module, arguments as a list
+                [sys.executable, "-P", "-m", "resources.video.worker"],
+                env=_environment(),
+                cwd="/",
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                start_new_session=True,
+            )
+            self._process = process
+            timer = _Timer(_START_SECONDS, process)
+            ready = process.stdout.readline(100) if process.stdout else b""
+            timer.cancel()
+            if ready != b'{"ready": true}\n':
+                self.stop()
+                said.seek(0)
+                last = said.read().decode(errors="replace").strip().rpartition("\n")[2]
+                raise UnavailableError(
+                    f"the process that looks at videos does not start: {last or 'it said nothing'}. Is PyAV installed?"
+                )
+        return process
+
+
+class _Timer:
+    """Kills a process after some seconds, unless it is cancelled."""
+
+    def __init__(self, seconds: float, process: "subprocess.Popen[bytes]") -> None:
+        self.fired = False
+        self._process = process
+        self._timer = threading.Timer(seconds, self._fire)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+    def _fire(self) -> None:
+        self.fired = True
+        self._process.kill()
+
+
+def inspect_video(path: Path, *, poster_width: int = 480) -> Inspection:
+    """Look at one file with the process's own inspector. As `VideoInspector.inspect`."""
+    return _own_inspector(os.getpid()).inspect(path, poster_width=poster_width)
+
+
+@functools.cache
+def _own_inspector(_pid: int) -> VideoInspector:
+    # by process: a forked child must not speak on its parent's pipes
+    inspector = VideoInspector()
+    atexit.register(inspector.close)
+    return inspector
+
+
+def _exchange(process: "subprocess.Popen[bytes]", request: dict[str, Any]) -> bytes:
+    if process.stdin is None or process.stdout is None:
+        return b""
+    try:
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        process.stdin.flush()
+        return process.stdout.readline(_MAX_ANSWER)
+    except OSError:
+        return b""
+
+
+def _environment() -> dict[str, str]:
+    """What Python needs to find itself and our modules, and nothing else: no keys."""
+    places = [str(Path(resources.__file__).parents[1]), *filter(None, sys.path)]
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    return {"PYTHONPATH": os.pathsep.join(dict.fromkeys(places)), "PYTHONUTF8": "1", **kept}
+
+
+def _understood(answer: dict[str, Any], name: str) -> Inspection:
+    """The worker's answer, believed no further than it can be checked."""
+    if "error" in answer:
+        raise UnreadableVideoError(f"{name}: {str(answer['error'])[:300]}")
+    try:
+        facts = VideoFacts.model_validate(answer.get("video"))
+        poster = base64.b64decode(answer["poster"], validate=True) if answer.get("poster") else None
+    except (ValidationError, binascii.Error, TypeError, ValueError):
+        raise UnreadableVideoError(f"{name}: what it says of itself makes no sense") from None
+    if poster is not None and (poster[:4], poster[8:12]) != (b"RIFF", b"WEBP"):
+        poster = None
+    return Inspection(facts, poster)
+
+
+def _count(answer: dict[str, Any], name: str) -> int:
+    value = answer.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def _close_quietly(pipe: Any) -> None:
+    with contextlib.suppress(OSError):  # what was not sent has nobody to read it
+        pipe.close()

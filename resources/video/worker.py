@@ -1,0 +1,221 @@
+"""The guarded process that reads strangers' bytes: `python -m resources.video.worker`.
+
+It has no secrets in its environment, limits its own memory and processor time, writes no files, and speaks one JSON object
+a line: it says `{"ready": true}`, and then answers each `{"path": ..., "poster_width": ..., "cpu_seconds": ...}`.
+"""
+
+import base64
+import json
+import os
+import resource
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import av
+import av.error
+
+from resources.video.boxes import BoxError, Movie, Track, walk
+
+MEMORY_BYTES = 2 << 30
+"""Address space of the process."""
+MAX_PIXELS = 4096 * 4096
+"""Of one picture."""
+MAX_FRAMES = 100_000
+"""Of one clip: an hour at 24 frames a second is 86,400."""
+
+VIDEO_CODECS = {"h264", "hevc", "av1", "vp9", "mpeg4"}
+_DECODERS = VIDEO_CODECS | {
+    "libdav1d",
+    "libvpx-vp9",
+    "aac",
+    "mp3",
+    "mp3float",
+    "opus",
+    "libopus",
+    "flac",
+    "ac3",
+    "eac3",
+}
+_OPENING = {
+    "format_whitelist": "mov",
+    "protocol_whitelist": "file",
+    "codec_whitelist": ",".join(sorted(_DECODERS)),
+    "enable_drefs": "0",
+}
+_DARK = 16
+_EARLY_FRAMES = 49
+_LOOK_EVERY = 8
+_LATER_KEY_FRAMES = 3
+
+
+class UnreadableError(Exception):
+    """What is wrong with the file, in words."""
+
+
+def inspect(path: Path, poster_width: int) -> dict[str, Any]:
+    """The facts and the poster of one file, as plain values.
+
+    Raises:
+        UnreadableError: It is damaged, or of a kind that is not decoded.
+    """
+    movie = walk(path)
+    picture = movie.first("vide")
+    if picture is None:
+        raise UnreadableError("it has no picture")
+    _check(picture)
+    sound = movie.first("soun")
+    facts: dict[str, Any] = {
+        "width": picture.width,
+        "height": picture.height,
+        "duration": round(picture.seconds, 3),
+        "fps": round(picture.samples / picture.seconds, 3) if picture.seconds else 0,
+        "video_codec": picture.codec,
+        "audio_codec": sound.codec if sound else None,
+        "has_audio": sound is not None and (sound.samples > 0 or movie.fragmented),
+        "size_bytes": path.stat().st_size,
+        "truncated": movie.truncated,
+        "faststart": movie.faststart,
+        "c2pa": movie.c2pa,
+    }
+    poster = None
+    try:
+        poster = _look(path, movie, picture, facts, poster_width)
+    except (av.error.FFmpegError, StopIteration, UnreadableError, ValueError) as error:
+        if not movie.truncated:
+            raise UnreadableError(f"its picture cannot be decoded ({type(error).__name__})") from None
+    if picture.turned:
+        facts["width"], facts["height"] = facts["height"], facts["width"]
+    return {"video": facts, "poster": poster and base64.b64encode(poster).decode()}
+
+
+def _check(picture: Track) -> None:
+    if picture.codec not in VIDEO_CODECS:
+        raise UnreadableError(f"its codec {picture.codec!r} is not one of {', '.join(sorted(VIDEO_CODECS))}")
+    if not 0 < picture.width * picture.height <= MAX_PIXELS:
+        raise UnreadableError(
+            f"its picture is {picture.width}x{picture.height}, at most {MAX_PIXELS:,} pixels are read"
+        )
+    if picture.samples > MAX_FRAMES:
+        raise UnreadableError(f"it has {picture.samples:,} frames, at most {MAX_FRAMES:,} are read")
+
+
+def _look(path: Path, movie: Movie, picture: Track, facts: dict[str, Any], width: int) -> bytes:
+    """Decode a little: the true size of the picture goes into `facts`, a poster is returned."""
+    guard: Any = {"max_pixels": str(MAX_PIXELS), "threads": "1"}
+    with av.open(
+        str(path), format="mov", options=_OPENING, stream_options=[guard] * len(movie.tracks)
+    ) as container:
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        if context.name not in _DECODERS:
+            raise UnreadableError(context.name)
+        context.thread_count, context.options = 1, guard
+        if movie.fragmented:
+            facts["fps"] = round(float(stream.guessed_rate or 0), 3)
+            facts["duration"] = round((container.duration or 0) / av.time_base, 3)
+        frame = _first_bright(container, stream, picture.key_seconds)
+        facts["width"], facts["height"] = frame.width, frame.height
+        return _webp(frame, width)
+
+
+def _first_bright(container: Any, stream: Any, key_seconds: list[float]) -> Any:
+    """The first frame that is not near black: a later key frame, or where there is none, one of the first frames."""
+    best, best_light = None, -1.0
+    for number, frame in enumerate(container.decode(stream)):
+        if number % _LOOK_EVERY == 0:
+            light = _light(frame)
+            if light > best_light:
+                best, best_light = frame, light
+        if best_light > _DARK or number + 1 >= _EARLY_FRAMES or key_seconds:
+            break
+    for seconds in key_seconds[:_LATER_KEY_FRAMES] if best_light <= _DARK else ():
+        container.seek(int(seconds / stream.time_base), stream=stream)
+        frame = next(container.decode(stream), None)
+        light = -1.0 if frame is None else _light(frame)
+        if light > best_light:
+            best, best_light = frame, light
+        if best_light > _DARK:
+            break
+    if best is None:
+        raise UnreadableError("no frame")
+    return best
+
+
+def _light(frame: Any) -> float:
+    small = bytes(frame.reformat(width=32, height=18, format="gray", interpolation="FAST_BILINEAR").planes[0])
+    return sum(small) / len(small)
+
+
+def _webp(frame: Any, width: int) -> bytes:
+    width = max(2, min(width, frame.width) // 2 * 2)
+    height = max(2, round(frame.height * width / frame.width / 2) * 2)
+    small = frame.reformat(width=width, height=height, format="yuv420p")
+    encoder: Any = av.CodecContext.create("libwebp", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = (
+        width,
+        height,
+        "yuv420p",
+        Fraction(1, 1),
+    )
+    encoder.options = {"compression_level": "2", "quality": "75"}
+    small.pts, small.time_base = 0, Fraction(1, 1)
+    return b"".join(bytes(packet) for packet in [*encoder.encode(small), *encoder.encode(None)])
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """The answer to one request; whatever the file does, it is an answer."""
+    _limit_processor(request["cpu_seconds"])
+    try:
+        found = inspect(Path(request["path"]), request["poster_width"])
+    except (BoxError, UnreadableError) as error:
+        found = {"error": str(error)}
+    except MemoryError:
+        found = {"error": f"reading it needs more than {MEMORY_BYTES >> 20:,} MB of memory"}
+    except OSError as error:
+        found = {"error": f"it cannot be read: {error.strerror}"}
+    except Exception as error:  # noqa: BLE001  # a stranger's file may make anything of ours or PyAV's raise
+        found = {"error": f"reading it fails with {type(error).__name__}"}
+    return found | {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+
+
+def _limit_processor(seconds: float) -> None:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    soft = int(usage.ru_utime + usage.ru_stime + seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+
+
+def _guard() -> None:
+    """Give up what is not needed; there is no way back."""
+    for limit, value in (
+        (resource.RLIMIT_AS, MEMORY_BYTES),
+        (resource.RLIMIT_FSIZE, 1 << 20),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, 64),
+    ):
+        resource.setrlimit(limit, (value, value))
+
+
+def _own_output() -> BinaryIO:
+    """Standard output for answers alone: what a library prints goes nowhere."""
+    answers = os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    return answers
+
+
+def main() -> None:
+    """Answer requests until the parent closes the pipe."""
+    _guard()
+    answers = _own_output()
+    answers.write(b'{"ready": true}\n')
+    answers.flush()
+    for line in sys.stdin.buffer:
+        answers.write(json.dumps(answer(json.loads(line))).encode() + b"\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

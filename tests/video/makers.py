@@ -1,0 +1,89 @@
+"""Real MP4s for tests, made with PyAV: a moving picture, a tone, and what can be wrong with them."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+C2PA = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+
+
+def make_mp4(
+    path: Path,
+    *,
+    width: int = 320,
+    height: int = 180,
+    seconds: float = 2,
+    fps: int = 24,
+    codec: str = "libx264",
+    audio: str | None = "aac",
+    faststart: bool = True,
+    black_seconds: float = 0,
+    gop: int = 24,
+    options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+    paint: Callable[[int, int], int] | None = None,
+) -> Path:
+    """A clip whose brightness moves; its first `black_seconds` are black."""
+    import av
+
+    flags = dict(container_options or {})
+    if faststart and "movflags" not in flags:
+        flags["movflags"] = "+faststart"
+    with av.open(str(path), "w", format="mp4", options=flags) as out:
+        video: Any = out.add_stream(codec, rate=fps)
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        video.options = {"preset": "ultrafast", "g": str(gop), "threads": "1", **(options or {})}
+        sound: Any = None
+        if audio:
+            sound = out.add_stream(audio, rate=48_000)
+            sound.layout = "mono"
+        for number in range(round(seconds * fps)):
+            black = number < black_seconds * fps
+            frame = _frame(width, height, 16 if black else (paint or _moving)(number, height))
+            frame.pts, frame.time_base = number, Fraction(1, fps)
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+        if sound is not None:
+            _sound(out, sound, seconds)
+    return path
+
+
+def _moving(number: int, height: int) -> int:
+    return 60 + number * 3 % 150
+
+
+def _frame(width: int, height: int, luma: int) -> Any:
+    import av
+
+    frame = av.VideoFrame(width, height, "yuv420p")
+    for index, plane in enumerate(frame.planes):
+        rows = bytearray()
+        for row in range(plane.height):
+            value = 128 if index else min(235, luma if luma <= 16 else luma + row * 60 // plane.height)
+            rows += bytes([value]) * plane.line_size
+        plane.update(bytes(rows))
+    return frame
+
+
+def _sound(out: Any, stream: Any, seconds: float) -> None:
+    import av
+
+    size = stream.codec_context.frame_size or 1024
+    position = 0
+    while position < seconds * 48_000:
+        count = min(size, round(seconds * 48_000) - position)
+        frame = av.AudioFrame(format="fltp", layout="mono", samples=count)
+        frame.planes[0].update(bytes(frame.planes[0].buffer_size))
+        frame.sample_rate, frame.pts, frame.time_base = 48_000, position, Fraction(1, 48_000)
+        out.mux(stream.encode(frame))
+        position += count
+    out.mux(stream.encode(None))
+
+
+def with_c2pa(path: Path) -> Path:
+    """The same file with a C2PA box at its end, as signers add one."""
+    body = C2PA + b"\0\0\0\0manifest\0" + bytes(64)
+    with path.open("ab") as file:
+        file.write((8 + len(body)).to_bytes(4, "big") + b"uuid" + body)
+    return path
