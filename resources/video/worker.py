@@ -153,12 +153,8 @@ def _webp(frame: Any, width: int) -> bytes:
     height = max(2, round(frame.height * width / frame.width / 2) * 2)
     small = frame.reformat(width=width, height=height, format="yuv420p")
     encoder: Any = av.CodecContext.create("libwebp", "w")
-    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = (
-        width,
-        height,
-        "yuv420p",
-        Fraction(1, 1),
-    )
+    encoder.width, encoder.height = width, height
+    encoder.pix_fmt, encoder.time_base = "yuv420p", Fraction(1, 1)
     encoder.options = {"compression_level": "2", "quality": "75"}
     small.pts, small.time_base = 0, Fraction(1, 1)
     return b"".join(bytes(packet) for packet in [*encoder.encode(small), *encoder.encode(None)])
@@ -177,24 +173,32 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         found = {"error": f"it cannot be read: {error.strerror}"}
     except Exception as error:  # noqa: BLE001  # a stranger's file may make anything of ours or PyAV's raise
         found = {"error": f"reading it fails with {type(error).__name__}"}
-    return found | {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    unit = 1 if sys.platform == "darwin" else 1024
+    return found | {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
 
 
 def _limit_processor(seconds: float) -> None:
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    soft = int(usage.ru_utime + usage.ru_stime + seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    wanted = int(usage.ru_utime + usage.ru_stime + seconds) + 1
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most)
+    )
 
 
 def _guard() -> None:
     """Give up what is not needed; there is no way back."""
-    for limit, value in (
-        (resource.RLIMIT_AS, MEMORY_BYTES),
-        (resource.RLIMIT_FSIZE, 1 << 20),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, 64),
-    ):
-        resource.setrlimit(limit, (value, value))
+    if sys.platform != "darwin":  # which refuses this limit
+        _limit(resource.RLIMIT_AS, MEMORY_BYTES)
+    _limit(resource.RLIMIT_FSIZE, 1 << 20)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_NOFILE, 64)
+
+
+def _limit(what: int, value: int) -> None:
+    _, most = resource.getrlimit(what)
+    value = value if most == resource.RLIM_INFINITY else min(value, most)
+    resource.setrlimit(what, (value, value))
 
 
 def _own_output() -> BinaryIO:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from makers import make_mp4
 
-from resources.video.inspect import VideoInspector
+from resources.video.inspector import VideoInspector
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,9 @@ import pytest
 from makers import make_mp4, with_c2pa
 
 from resources.errors import UnavailableError
-from resources.video import inspect as inspecting
+from resources.video import inspector as inspecting
 from resources.video.facts import UnreadableVideoError
-from resources.video.inspect import VideoInspector, inspect_video
+from resources.video.inspector import VideoInspector, inspect_video
 
 
 def pid_of(inspector: VideoInspector) -> int:
