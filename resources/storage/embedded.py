@@ -4,14 +4,19 @@ What an acknowledged PUT stored survives a kill of the server, since rclone rena
 not fsync: a power cut may take the last seconds. Production uses a real S3.
 """
 
+import ctypes
 import fcntl
 import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
+import sys
 import sysconfig
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Self
 
@@ -20,6 +25,7 @@ from pydantic import SecretStr
 from resources.errors import ConfigurationError, UnavailableError
 from resources.storage.s3_client import S3Settings
 
+_PR_SET_PDEATHSIG = 1
 _STARTED = re.compile(rb"Starting s3 server on \[http://127\.0\.0\.1:(\d+)/")
 
 
@@ -88,6 +94,8 @@ class EmbeddedS3:
     def start(self, *, timeout_seconds: float = 10) -> Self:
         """Start the server and wait until it listens.
 
+        On Linux a server that is started from the main thread ends with this process, however that ends.
+
         Raises:
             ConfigurationError: rclone is missing, the folder cannot be written or is served already, the port is taken.
             UnavailableError: It does not start within `timeout_seconds`.
@@ -102,26 +110,14 @@ class EmbeddedS3:
             # An empty environment: RCLONE_ variables of the user's would be settings of this server. The secret
             # goes by the environment because every user of the machine can read the arguments of a process.
             self._process = subprocess.Popen(  # noqa: S603  # our own program, arguments as a list
-                [
-                    *(
-                        program,
-                        "serve",
-                        "s3",
-                        str(self.folder),
-                        "--config",
-                        "",
-                        "--addr",
-                        f"127.0.0.1:{self.port}",
-                    ),
-                    # what was changed behind the server's back shows after this long; 0 makes uploads hang
-                    *("--dir-cache-time", "1s", "--poll-interval", "0"),
-                ],
+                self._command(program),
                 env={"RCLONE_AUTH_KEY": f'"{self.access_key_id},{self._secret.get_secret_value()}"'},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 pass_fds=(lock.fileno(),),
                 start_new_session=True,
+                preexec_fn=_ending_with_us(),  # noqa: PLW1509  # one C call between fork and exec
             )
             lock.truncate(0)
             lock.write(str(self._process.pid))
@@ -160,6 +156,13 @@ class EmbeddedS3:
             raise ConfigurationError(
                 f"the embedded S3 cannot write to {self.folder / self.bucket}; check who owns it"
             )
+
+    def _command(self, program: str) -> list[str]:
+        # What was changed behind the server's back shows after the cache time; with 0 an upload never ends.
+        return [
+            *(program, "serve", "s3", str(self.folder), "--config", "", "--addr", f"127.0.0.1:{self.port}"),
+            *("--dir-cache-time", "1s", "--poll-interval", "0"),
+        ]
 
     def _locked_folder(self) -> IO[str]:
         """The folder's lock file, locked. The server inherits it, so the lock lasts as long as the server does."""
@@ -203,6 +206,19 @@ class EmbeddedS3:
             )
         last = said.splitlines()[-1] if said else "it said nothing"
         return ConfigurationError(f"the embedded S3 ended at once: {last}")
+
+
+def _ending_with_us() -> Callable[[], None] | None:
+    """What a child runs first so that the kernel ends it with its parent; None where that is not to be had."""
+    # the kernel watches the thread that forks, so it must be one that lasts as long as the process
+    if not sys.platform.startswith("linux") or threading.current_thread() is not threading.main_thread():
+        return None
+    libc = ctypes.CDLL(None)
+
+    def ask_the_kernel() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    return ask_the_kernel
 
 
 def _rclone() -> str:

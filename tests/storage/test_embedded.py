@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -44,6 +46,24 @@ def test_what_was_acknowledged_survives_kill_9_and_leftovers_are_swept(tmp_path:
         again = store.put_bytes("k/1", b"1" * 1000, content_type="text/plain")
         assert again.size == 1000, "a server that forgot its checksums still tells equal bytes"
         assert not leftover.exists()
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="the kernel ends children with their parent on Linux"
+)
+def test_the_server_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from resources.storage.embedded import EmbeddedS3\n"
+        "print(EmbeddedS3(Path(sys.argv[1])).start().pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, timeout=30, check=False
+    )
+    pid, give_up = int(done.stdout), time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    EmbeddedS3(tmp_path).start().stop()
 
 
 def test_a_second_server_on_the_same_folder_is_refused_by_name(rclone_s3: EmbeddedS3) -> None:
