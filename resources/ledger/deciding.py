@@ -22,6 +22,7 @@ from resources.requests import ClipRequest
 SUPERSEDED = "superseded"
 """Stands in `reported_run_id` of an attempt that a newer one has replaced before anybody reported it."""
 
+ACCOUNT_TROUBLE = {FailureKind.AUTH, FailureKind.INSUFFICIENT_FUNDS}
 TRIES = 3
 
 
@@ -188,15 +189,8 @@ def _find(
 
 
 def _tried_before(request: ClipRequest, ours: list[Attempt]) -> Decided | None:
-    """A refusal when this decision has used up its purchases of the clip. Account trouble is no purchase."""
-    account_trouble = {FailureKind.AUTH, FailureKind.INSUFFICIENT_FUNDS}
-    spent = [
-        a
-        for a in ours
-        if a.state is not AttemptState.WITHDRAWN
-        and a.reason_kind not in account_trouble
-        and not (a.state is AttemptState.ABSENT and a.reason_kind in {None, FailureKind.THROTTLED})
-    ]
+    """A refusal when this decision has used up its purchases of the clip."""
+    spent = [attempt for attempt in ours if not _was_no_purchase(attempt)]
     if not spent:
         return None
     last = spent[0]
@@ -209,6 +203,19 @@ def _tried_before(request: ClipRequest, ours: list[Attempt]) -> Decided | None:
         f"{last.reason or last.state} (this decision has already tried {len(spent)} of {request.max_attempts}; "
         f"`dailies retry --clip {request.clip}` or Materialize is a new decision)",
     )
+
+
+def _was_no_purchase(attempt: Attempt) -> bool:
+    """Whether no job came of it for a reason that says nothing against the request. A job that failed always counts."""
+    match attempt.state:
+        case AttemptState.WITHDRAWN:
+            return True
+        case AttemptState.REJECTED:
+            return attempt.reason_kind in ACCOUNT_TROUBLE
+        case AttemptState.ABSENT:
+            return attempt.reason_kind in {None, FailureKind.THROTTLED} | ACCOUNT_TROUBLE
+        case _:
+            return False
 
 
 def try_again(

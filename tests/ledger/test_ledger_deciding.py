@@ -1,0 +1,375 @@
+"""Rule 3 of the design, row by row: what a decision buys, adopts, reuses and refuses."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ledgerkit import (
+    ACCOUNT,
+    NEVER_CHARGED,
+    Clock,
+    a_request,
+    a_state,
+    accepted,
+    claimed,
+    decided,
+    everything,
+    put_into,
+    queued,
+    read,
+    rejected,
+    submitted,
+    succeeded,
+    the_journal_is_whole,
+    unknown,
+)
+
+from resources.ledger import deciding, delivering, polling, submitting
+from resources.ledger.deciding import SUPERSEDED, Decided, Verdict, decide
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.states import OPEN, AttemptState, MoneyState
+from resources.ledger.submitting import record_outcome
+from resources.providers.base import FailureKind, JobStatus, NotSent
+
+STORED = {"uri": "s3://bucket/videos/city-sunset/1.mp4", "size": 10}
+CHANGED = "a city at dawn"
+
+
+def delivered(ledger: Ledger, **how: object) -> Attempt:
+    return delivering.record_delivered(ledger, succeeded(ledger, **how).id, STORED)  # type: ignore[arg-type]
+
+
+def failed(ledger: Ledger, kind: FailureKind = FailureKind.PROVIDER, **how: object) -> Attempt:
+    attempt = submitted(ledger, **how)  # type: ignore[arg-type]
+    return polling.record_end(ledger, attempt, a_state(JobStatus.FAILED, failure=kind), NEVER_CHARGED)
+
+
+def test_a_clip_nobody_has_bought_is_queued_with_its_money_reserved(ledger: Ledger, clock: Clock) -> None:
+    request = a_request()
+    verdict = decided(ledger, request, decision="tick-1", batch="run-1", watched_by="run-1", run_id="run-1")
+    assert verdict.verdict is Verdict.NEW
+    assert verdict.reason is None
+    attempt = verdict.attempt
+    assert attempt is not None
+    assert attempt.state is AttemptState.QUEUED
+    assert (attempt.money_state, attempt.quoted_micros) == (MoneyState.RESERVED, 400_000)
+    assert (attempt.decision, attempt.batch, attempt.watched_by) == ("tick-1", "run-1", "run-1")
+    assert (attempt.subject_kind, attempt.subject_key, attempt.series) == ("clip", request.clip, "city")
+    assert attempt.fingerprint == request.fingerprint
+    assert attempt.request == request
+    assert attempt.created_at == clock.now
+    (entry,) = ledger.history(attempt.id)
+    assert (entry["from_state"], entry["to_state"], entry["run_id"]) == (None, "queued", "run-1")
+    assert "tick-1" in entry["why"]
+    assert ledger.owner in entry["who"]
+
+
+def test_the_order_of_a_batch_is_the_order_of_its_verdicts_and_of_the_queue(ledger: Ledger) -> None:
+    requests = [a_request(f"clip-{letter}") for letter in "dacb"]
+    verdicts = decide(ledger, requests, decision="monday")
+    assert [v.request.clip for v in verdicts] == [r.clip for r in requests]
+    sent = [claimed(ledger).attempt.subject_key for _ in requests]
+    assert sent == [r.clip for r in requests]
+
+
+@pytest.mark.parametrize("decision", ["monday", "tuesday"])
+@pytest.mark.parametrize("regenerate", [False, True])
+@pytest.mark.parametrize("state", sorted(OPEN))
+def test_an_open_purchase_of_the_same_request_is_adopted_whoever_asks(
+    ledger: Ledger, clock: Clock, state: AttemptState, decision: str, regenerate: bool
+) -> None:
+    _, attempt = put_into(ledger, clock, state)
+    verdict = decided(ledger, decision=decision, regenerate=regenerate)
+    assert verdict.verdict is Verdict.ADOPTED
+    assert verdict.attempt == attempt
+    assert everything(ledger) == [attempt]
+
+
+def test_whoever_adopts_and_waits_is_who_watches(ledger: Ledger) -> None:
+    attempt = queued(ledger, watched_by="run-1")
+    decided(ledger)
+    assert read(ledger, attempt).watched_by == "run-1"
+    decided(ledger, watched_by="run-2")
+    assert read(ledger, attempt).watched_by == "run-2"
+
+
+def test_a_changed_prompt_replaces_what_is_queued(ledger: Ledger) -> None:
+    old = queued(ledger)
+    verdict = decided(ledger, a_request(prompt=CHANGED))
+    assert verdict.verdict is Verdict.NEW
+    assert verdict.attempt is not None
+    assert verdict.attempt.id != old.id
+    old = read(ledger, old)
+    assert (old.state, old.money_state) == (AttemptState.WITHDRAWN, MoneyState.RELEASED)
+    assert old.reported_run_id == SUPERSEDED
+    the_journal_is_whole(ledger, old)
+    assert claimed(ledger).attempt.request.prompt == CHANGED
+
+
+@pytest.mark.parametrize("state", sorted(OPEN - {AttemptState.QUEUED}))
+def test_a_changed_prompt_waits_for_what_was_paid_for(
+    ledger: Ledger, clock: Clock, state: AttemptState
+) -> None:
+    _, attempt = put_into(ledger, clock, state)
+    verdict = decided(ledger, a_request(prompt=CHANGED), decision="tuesday")
+    assert verdict.verdict is Verdict.REFUSED
+    assert verdict.attempt == attempt
+    assert verdict.reason is not None
+    assert state in verdict.reason
+    assert attempt.id in verdict.reason
+    assert read(ledger, attempt) == attempt
+    assert len(everything(ledger)) == 1
+
+
+def test_a_green_unchanged_clip_costs_nothing_for_any_decision(ledger: Ledger) -> None:
+    attempt = delivered(ledger)
+    for decision in ("monday", "tuesday"):
+        verdict = decided(ledger, decision=decision)
+        assert (verdict.verdict, verdict.attempt) == (Verdict.REUSED, attempt)
+
+
+def test_regenerate_is_a_new_decision_for_another_take_and_only_once(ledger: Ledger) -> None:
+    first = delivered(ledger)
+    again = decided(ledger, decision="tuesday", regenerate=True)
+    assert again.verdict is Verdict.NEW
+    second = record_outcome(ledger, claimed(ledger), accepted("job-2"))
+    second = polling.record_end(ledger, second, a_state(), NEVER_CHARGED)
+    second = delivering.record_delivered(ledger, second.id, STORED)
+    retried = decided(ledger, decision="tuesday", regenerate=True)
+    assert (retried.verdict, retried.attempt) == (Verdict.REUSED, second)
+    assert ledger.current(["city-sunset"])["city-sunset"].id == second.id != first.id
+
+
+@pytest.mark.parametrize("regenerate", [False, True])
+def test_a_decision_that_has_delivered_never_buys_again(ledger: Ledger, regenerate: bool) -> None:
+    attempt = delivered(ledger)
+    for request in (a_request(), a_request(prompt=CHANGED), a_request(price_micros=None)):
+        verdict = decided(ledger, request, regenerate=regenerate)
+        assert (verdict.verdict, verdict.attempt) == (Verdict.REUSED, attempt)
+
+
+def test_a_changed_prompt_of_a_delivered_clip_is_another_purchase(ledger: Ledger) -> None:
+    delivered(ledger)
+    assert decided(ledger, a_request(prompt=CHANGED), decision="tuesday").verdict is Verdict.NEW
+
+
+def test_going_back_to_an_earlier_prompt_is_a_purchase_since_another_take_is_shown(ledger: Ledger) -> None:
+    delivered(ledger)
+    delivered(ledger, request=a_request(prompt=CHANGED), decision="tuesday", job_id="job-2")
+    assert decided(ledger, decision="wednesday").verdict is Verdict.NEW
+
+
+FINAL_FAILURES: dict[str, Callable[[Ledger, Clock], Attempt]] = {
+    "rejected": lambda ledger, clock: put_into(ledger, clock, AttemptState.REJECTED)[1],
+    "moderated job": lambda ledger, clock: failed(ledger, FailureKind.MODERATION),
+    "failed job": lambda ledger, clock: failed(ledger),
+    "vanished": lambda ledger, clock: put_into(ledger, clock, AttemptState.VANISHED)[1],
+    "lost": lambda ledger, clock: delivering.record_lost(ledger, succeeded(ledger).id, why="410"),
+    "quarantined": lambda ledger, clock: delivering.record_quarantined(
+        ledger, succeeded(ledger).id, STORED, why="480 pixels instead of 720"
+    ),
+    "abandoned": lambda ledger, clock: put_into(ledger, clock, AttemptState.ABANDONED)[1],
+}
+
+
+@pytest.mark.parametrize("how", FINAL_FAILURES)
+def test_what_failed_is_refused_in_the_same_decision_and_bought_in_a_new_one(
+    ledger: Ledger, clock: Clock, how: str
+) -> None:
+    attempt = FINAL_FAILURES[how](ledger, clock)
+    verdict = decided(ledger)
+    assert verdict.verdict is Verdict.REFUSED
+    assert verdict.attempt is not None
+    assert verdict.attempt.id == attempt.id
+    assert verdict.reason is not None
+    assert "tried 1 of 1" in verdict.reason
+    assert "dailies retry --clip city-sunset" in verdict.reason
+    assert decided(ledger, decision="tuesday").verdict is Verdict.NEW
+
+
+@pytest.mark.parametrize("kind", [FailureKind.PROVIDER, FailureKind.NO_OUTPUT])
+def test_a_failure_that_may_pass_is_bought_again_up_to_max_attempts(
+    ledger: Ledger, kind: FailureKind
+) -> None:
+    request = a_request(max_attempts=3)
+    queued(ledger, request, batch="run-1", watched_by="run-1")
+    for tried in range(1, 4):
+        attempt = record_outcome(ledger, claimed(ledger), accepted(f"job-{tried}"))
+        assert (attempt.decision, attempt.batch, attempt.watched_by) == ("monday", "run-1", "run-1")
+        ended = polling.record_end(ledger, attempt, a_state(JobStatus.FAILED, failure=kind), NEVER_CHARGED)
+        assert ended.state is AttemptState.FAILED
+        newest = ledger.latest(["city-sunset"])["city-sunset"]
+        if tried < 3:
+            assert newest.state is AttemptState.QUEUED
+            assert read(ledger, ended).reported_run_id == SUPERSEDED
+            assert decided(ledger, request).verdict is Verdict.ADOPTED
+    assert newest.id == ended.id
+    assert newest.reported_run_id is None
+    refused = decided(ledger, request)
+    assert refused.verdict is Verdict.REFUSED
+    assert refused.reason is not None
+    assert "tried 3 of 3" in refused.reason
+    assert len(everything(ledger)) == 3
+    for attempt in everything(ledger):
+        the_journal_is_whole(ledger, attempt)
+
+
+@pytest.mark.parametrize("kind", sorted(set(FailureKind) - {FailureKind.PROVIDER, FailureKind.NO_OUTPUT}))
+def test_a_failure_that_cannot_pass_is_not_bought_again(ledger: Ledger, kind: FailureKind) -> None:
+    ended = failed(ledger, kind, request=a_request(max_attempts=5))
+    assert everything(ledger) == [ended]
+
+
+def test_a_rise_of_max_attempts_counts_what_the_decision_has_tried(ledger: Ledger) -> None:
+    failed(ledger)
+    assert decided(ledger, a_request(max_attempts=2)).verdict is Verdict.NEW
+    assert decided(ledger, a_request(max_attempts=2)).verdict is Verdict.ADOPTED
+
+
+@pytest.mark.parametrize("kind", [FailureKind.AUTH, FailureKind.INSUFFICIENT_FUNDS])
+def test_trouble_with_the_account_is_no_purchase_and_is_tried_again_in_the_same_decision(
+    ledger: Ledger, kind: FailureKind
+) -> None:
+    for _ in range(3):
+        assert queued(ledger).state is AttemptState.QUEUED
+        record_outcome(ledger, claimed(ledger), rejected(kind))
+    assert len(everything(ledger)) == 3
+
+
+def test_what_was_withdrawn_is_tried_again_in_the_same_decision(ledger: Ledger) -> None:
+    attempt = queued(ledger)
+    submitting.withdraw(ledger, [attempt.id], why="the run was terminated")
+    assert decided(ledger).verdict is Verdict.NEW
+
+
+def test_what_is_proved_absent_is_tried_again_in_the_same_decision(ledger: Ledger, clock: Clock) -> None:
+    put_into(ledger, clock, AttemptState.ABSENT)
+    assert decided(ledger).verdict is Verdict.NEW
+
+
+def test_what_was_refused_late_is_final_as_if_it_were_refused_in_time(ledger: Ledger) -> None:
+    queued(ledger)
+    submission = claimed(ledger)
+    record_outcome(ledger, submission, unknown())
+    record_outcome(ledger, submission, rejected(FailureKind.MODERATION))
+    assert decided(ledger).verdict is Verdict.REFUSED
+
+
+@pytest.mark.parametrize("late", [NotSent("connection refused"), rejected(FailureKind.THROTTLED)])
+def test_what_was_proved_not_sent_late_is_tried_again_in_the_same_decision(
+    ledger: Ledger, late: submitting.SubmitOutcome
+) -> None:
+    queued(ledger)
+    submission = claimed(ledger)
+    record_outcome(ledger, submission, unknown())
+    record_outcome(ledger, submission, late)
+    assert decided(ledger).verdict is Verdict.NEW
+
+
+def test_an_unknown_price_is_refused_and_not_read_as_zero(ledger: Ledger) -> None:
+    verdict = decided(ledger, a_request(price_micros=None))
+    assert verdict.verdict is Verdict.REFUSED
+    assert verdict.attempt is None
+    assert verdict.reason is not None
+    assert "unknown price is not bought" in verdict.reason
+    assert everything(ledger) == []
+
+
+def test_a_price_of_zero_is_a_price(ledger: Ledger) -> None:
+    assert decided(ledger, a_request(price_micros=0)).verdict is Verdict.NEW
+
+
+def test_an_unknown_price_does_not_hide_what_is_there_already(ledger: Ledger) -> None:
+    attempt = submitted(ledger)
+    assert decided(ledger, a_request(price_micros=None)).attempt == attempt
+
+
+def test_a_new_purchase_is_what_is_told_instead_of_an_older_end(ledger: Ledger) -> None:
+    old = failed(ledger)
+    assert delivering.unreported(ledger, ACCOUNT) == [old]
+    new = queued(ledger, decision="tuesday")
+    assert delivering.unreported(ledger, ACCOUNT) == [new]
+    assert read(ledger, old).reported_run_id == SUPERSEDED
+
+
+def test_what_was_told_already_stays_as_it_was_told(ledger: Ledger) -> None:
+    old = failed(ledger)
+    delivering.mark_reported(ledger, [old.id], "run-1")
+    queued(ledger, decision="tuesday")
+    assert read(ledger, old).reported_run_id == "run-1"
+
+
+def test_who_loses_the_race_for_the_insert_adopts_what_the_winner_queued(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    winner = queued(ledger)
+    look = deciding._find
+    looks: list[Decided | None] = []
+
+    def too_early_once(*args: Any, **kwargs: Any) -> Decided | None:
+        looks.append(None if not looks else look(*args, **kwargs))
+        return looks[-1]
+
+    monkeypatch.setattr(deciding, "_find", too_early_once)
+    verdict = decided(ledger, decision="tuesday")
+    assert (verdict.verdict, verdict.attempt) == (Verdict.ADOPTED, winner)
+    assert len(looks) == 2
+    assert everything(ledger) == [winner]
+
+
+def test_who_stalls_between_look_and_insert_does_not_buy_what_was_delivered_meanwhile(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, go_on = threading.Event(), threading.Event()
+    look = deciding._find
+    verdicts: list[Verdict] = []
+
+    def stalls(*args: Any, **kwargs: Any) -> Decided | None:
+        found = look(*args, **kwargs)
+        if threading.current_thread() is stalled:
+            looked.set()
+            assert go_on.wait(10)
+        return found
+
+    def the_other_buys_it_and_gets_it() -> None:
+        verdict = decided(ledger)
+        verdicts.append(verdict.verdict)
+        if verdict.verdict is Verdict.NEW:
+            attempt = record_outcome(ledger, claimed(ledger), accepted())
+            polling.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
+            delivering.record_delivered(ledger, attempt.id, STORED)
+
+    monkeypatch.setattr(deciding, "_find", stalls)
+    stalled = threading.Thread(target=lambda: verdicts.append(decided(ledger).verdict))
+    other = threading.Thread(target=the_other_buys_it_and_gets_it)
+    stalled.start()
+    assert looked.wait(10)
+    other.start()
+    other.join(0.1)
+    go_on.set()
+    stalled.join(10)
+    other.join(10)
+    assert sorted(verdicts) == [Verdict.ADOPTED, Verdict.NEW]
+    assert len(everything(ledger)) == 1
+
+
+def test_overview_shows_the_newest_purchase_of_every_clip(ledger: Ledger) -> None:
+    failed(ledger, request=a_request("clip-a"))
+    submitted(ledger, a_request("clip-b", series="sea"), job_id="job-b")
+    newest = queued(ledger, a_request("clip-a"), decision="tuesday")
+    assert {a.subject_key: a.id for a in ledger.overview()} == {
+        "clip-a": newest.id,
+        "clip-b": ledger.latest(["clip-b"])["clip-b"].id,
+    }
+    assert [a.subject_key for a in ledger.overview(series="sea")] == ["clip-b"]
+    assert ledger.latest(["clip-a", "never-bought"]).keys() == {"clip-a"}
+    assert ledger.current(["clip-a", "clip-b"]) == {}
+
+
+def test_more_keys_than_a_statement_takes_are_read_all_the_same(ledger: Ledger) -> None:
+    keys = [f"clip-{number:04}" for number in range(1, 1203)]
+    decide(ledger, [a_request(key) for key in keys[::100]], decision="monday")
+    assert sorted(ledger.latest(keys)) == keys[::100]
+    assert ledger.latest([]) == {}

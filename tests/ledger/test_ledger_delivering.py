@@ -1,0 +1,212 @@
+"""A delivery is one holder's at a time, the current take only moves forward, and Dagster is told once."""
+
+import pytest
+from ledgerkit import (
+    ACCOUNT,
+    NEVER_CHARGED,
+    Clock,
+    a_request,
+    a_state,
+    put_into,
+    queued,
+    read,
+    submitted,
+    succeeded,
+    the_journal_is_whole,
+)
+
+from resources.errors import DailiesError, UnavailableError
+from resources.ledger import polling
+from resources.ledger.delivering import (
+    LEASE_SECONDS,
+    claim,
+    mark_reported,
+    record_delivered,
+    record_lost,
+    record_quarantined,
+    release,
+    unreported,
+    update_outputs,
+)
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.schema import current_takes
+from resources.ledger.states import AttemptState, MoneyState
+from resources.providers.base import FailureKind
+
+S = AttemptState
+STORED = {"uri": "s3://bucket/videos/city-sunset/1.mp4", "size": 10}
+
+
+def test_a_delivery_is_claimed_by_one(ledger: Ledger, clock: Clock) -> None:
+    attempt = succeeded(ledger)
+    mine = claim(ledger, attempt.id, token="me")
+    assert mine is not None
+    assert (mine.delivery_owner, mine.delivery_until) == ("me", clock.now + LEASE_SECONDS)
+    assert claim(ledger, attempt.id, token="you") is None
+    assert claim(ledger, attempt.id, token="me") is None
+
+
+def test_a_delivery_whose_holder_died_can_be_taken_over(ledger: Ledger, clock: Clock) -> None:
+    attempt = succeeded(ledger)
+    claim(ledger, attempt.id, token="dead")
+    clock.forward(LEASE_SECONDS)
+    assert claim(ledger, attempt.id, token="you") is None
+    clock.forward(0.001)
+    taken = claim(ledger, attempt.id, token="you")
+    assert taken is not None
+    assert taken.delivery_owner == "you"
+
+
+def test_a_delivery_that_failed_is_free_at_once_and_says_why(ledger: Ledger) -> None:
+    attempt = succeeded(ledger)
+    claim(ledger, attempt.id, token="me")
+    release(ledger, attempt.id, token="me", why="the bucket is full")
+    free = read(ledger, attempt)
+    assert (free.delivery_owner, free.delivery_until, free.reason) == (None, None, "the bucket is full")
+    assert (free.state, free.version) == (S.SUCCEEDED, attempt.version)
+    assert claim(ledger, attempt.id, token="you") is not None
+
+
+def test_only_the_holder_gives_a_delivery_back(ledger: Ledger) -> None:
+    attempt = succeeded(ledger)
+    held = claim(ledger, attempt.id, token="me")
+    release(ledger, attempt.id, token="you", why="mine failed")
+    assert read(ledger, attempt) == held
+
+
+@pytest.mark.parametrize("state", sorted(set(S) - {S.SUCCEEDED}))
+def test_only_a_finished_generation_is_delivered(ledger: Ledger, clock: Clock, state: AttemptState) -> None:
+    _, before = put_into(ledger, clock, state)
+    assert claim(ledger, before.id, token="me") is None
+    assert record_delivered(ledger, before.id, STORED) == before
+    assert record_quarantined(ledger, before.id, STORED, why="too small") == before
+    assert record_lost(ledger, before.id, why="410") == before
+    release(ledger, before.id, token="me", why="interrupted")
+    update_outputs(ledger, before.id, ["https://elsewhere.example"])
+    assert read(ledger, before) == before
+    assert ledger.current([before.subject_key]) == {}
+
+
+def test_what_is_delivered_is_shown_and_stays_paid(ledger: Ledger, clock: Clock) -> None:
+    attempt = succeeded(ledger)
+    claim(ledger, attempt.id, token="me")
+    release(ledger, attempt.id, token="me", why="the bucket is full")
+    claim(ledger, attempt.id, token="me")
+    clock.forward(9)
+    done = record_delivered(ledger, attempt.id, STORED, run_id="run-1")
+    assert (done.state, done.money_state) == (S.DELIVERED, MoneyState.CONFIRMED)
+    assert (done.delivered_at, done.delivery, done.reason) == (clock.now, STORED, None)
+    assert (done.delivery_owner, done.delivery_until) == (None, None)
+    assert ledger.current(["city-sunset", "another"]) == {"city-sunset": done}
+    assert record_delivered(ledger, attempt.id, {"uri": "again"}) == done
+    assert ledger.history(done.id)[-1]["why"] == STORED["uri"]
+    the_journal_is_whole(ledger, done)
+
+
+def test_what_is_not_what_was_asked_for_is_kept_apart_and_stays_paid(ledger: Ledger) -> None:
+    kept = record_quarantined(ledger, succeeded(ledger).id, STORED, why="480 pixels instead of 720")
+    assert (kept.state, kept.money_state, kept.reason_kind) == (
+        S.QUARANTINED,
+        MoneyState.CONFIRMED,
+        FailureKind.CHECK,
+    )
+    assert (kept.reason, kept.delivery) == ("480 pixels instead of 720", STORED)
+    assert ledger.current(["city-sunset"]) == {}
+    the_journal_is_whole(ledger, kept)
+
+
+def test_what_is_lost_stays_paid(ledger: Ledger) -> None:
+    lost = record_lost(ledger, succeeded(ledger).id, why="the address answers 410")
+    assert (lost.state, lost.money_state, lost.cost_micros) == (S.LOST, MoneyState.CONFIRMED, 400_000)
+    the_journal_is_whole(ledger, lost)
+
+
+def test_fresh_addresses_are_kept(ledger: Ledger) -> None:
+    attempt = succeeded(ledger)
+    update_outputs(ledger, attempt.id, ["https://fresh.example/clip.mp4"])
+    assert read(ledger, attempt).outputs == ["https://fresh.example/clip.mp4"]
+
+
+def another_take(ledger: Ledger, decision: str) -> Attempt:
+    attempt = submitted(ledger, decision=decision, regenerate=True, job_id=f"job-{decision}")
+    return polling.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
+
+
+def test_a_newer_take_becomes_the_one_that_is_shown(ledger: Ledger, clock: Clock) -> None:
+    record_delivered(ledger, succeeded(ledger).id, STORED)
+    clock.forward(60)
+    second = record_delivered(ledger, another_take(ledger, "tuesday").id, STORED)
+    assert ledger.current(["city-sunset"]) == {"city-sunset": second}
+
+
+def test_the_take_that_is_shown_never_goes_back(ledger: Ledger) -> None:
+    """An older take that is accepted late (from quarantine, or found again) is kept and not shown."""
+    old = record_quarantined(ledger, succeeded(ledger).id, STORED, why="too small")
+    new = record_delivered(ledger, another_take(ledger, "tuesday").id, STORED)
+    from resources.ledger.delivering import _make_current
+
+    with ledger.write() as connection:
+        accepted = ledger.transition(connection, old, S.DELIVERED, who="person")
+        _make_current(connection, accepted, ledger.clock())
+    assert ledger.current(["city-sunset"]) == {"city-sunset": new}
+    with ledger.read() as connection:
+        assert len(connection.execute(current_takes.select()).all()) == 1
+
+
+def test_what_dagster_was_not_told_is_asked_for_until_it_was(ledger: Ledger, clock: Clock) -> None:
+    first = succeeded(ledger, a_request("clip-a"), job_id="job-a")
+    second = queued(ledger, a_request("clip-b"))
+    queued(ledger, a_request("clip-c", provider="aimlapi"))
+    assert unreported(ledger, ACCOUNT) == [first, second]
+    mark_reported(ledger, [first.id], "run-1")
+    assert unreported(ledger, ACCOUNT) == [second]
+    told = read(ledger, first)
+    assert (told.reported_run_id, told.reported_at) == ("run-1", clock.now)
+    mark_reported(ledger, [], "run-2")
+    assert read(ledger, first) == told
+
+
+def test_an_attempt_nobody_knows_is_named(ledger: Ledger) -> None:
+    with pytest.raises(DailiesError, match="knows no attempt 'nobody'"):
+        record_delivered(ledger, "nobody", STORED)
+    assert ledger.attempts(["nobody"]) == {}
+
+
+# Facts and locks
+
+
+def test_a_fact_is_kept_as_it_was_first_told(ledger: Ledger) -> None:
+    assert ledger.fact("bucket") is None
+    assert ledger.remember("bucket", "s3://mine") == "s3://mine"
+    assert ledger.remember("bucket", "s3://other") == "s3://mine"
+    assert ledger.fact("bucket") == "s3://mine"
+
+
+def test_a_lock_is_one_holders_until_it_is_given_back(ledger: Ledger) -> None:
+    with ledger.lock("partitions"):
+        with pytest.raises(UnavailableError, match="another process holds the lock 'partitions'"):
+            ledger.lock("partitions", wait=0).__enter__()
+        with ledger.lock("something else", wait=0):
+            pass
+    with ledger.lock("partitions", wait=0):
+        pass
+
+
+def test_a_lock_is_given_back_when_the_work_fails(ledger: Ledger) -> None:
+    with pytest.raises(ZeroDivisionError), ledger.lock("partitions"):
+        raise ZeroDivisionError
+    with ledger.lock("partitions", wait=0):
+        pass
+
+
+def test_a_lock_whose_holder_died_is_free_after_its_time_and_the_dead_cannot_free_the_next_ones(
+    ledger: Ledger, clock: Clock
+) -> None:
+    dead = ledger.lock("partitions", seconds=60)
+    dead.__enter__()
+    clock.forward(60.001)
+    with ledger.lock("partitions", wait=0):
+        dead.__exit__(None, None, None)
+        with pytest.raises(UnavailableError):
+            ledger.lock("partitions", wait=0).__enter__()
