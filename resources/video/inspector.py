@@ -36,7 +36,7 @@ class VideoInspector:
         seconds: float = 60,
         cpu_seconds: float = 10,
         clips_per_worker: int = 200,
-        max_worker_bytes: int = 600_000_000,
+        max_worker_bytes: int = 400_000_000,
     ) -> None:
         """Describe the workers; each starts with its first clip.
 
@@ -45,7 +45,7 @@ class VideoInspector:
             seconds: For one clip, by the clock.
             cpu_seconds: For one clip, of a processor.
             clips_per_worker: After so many a worker is replaced.
-            max_worker_bytes: A worker that ever used more memory is replaced.
+            max_worker_bytes: A worker that holds more memory after a clip is replaced.
         """
         self._seconds = seconds
         self._cpu_seconds = cpu_seconds
@@ -80,7 +80,10 @@ class VideoInspector:
                 found = worker.ask(request, self._seconds, path.name)
             if found is None:
                 raise UnreadableVideoError(f"{path.name}: reading it makes the decoder crash")
-            if worker.clips >= self._clips_per_worker or _count(found, "peak_bytes") > self._max_worker_bytes:
+            if (
+                worker.clips >= self._clips_per_worker
+                or _count(found, "memory_bytes") > self._max_worker_bytes
+            ):
                 worker.stop()
         finally:
             if self._closed:

@@ -173,8 +173,16 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         found = {"error": f"it cannot be read: {error.strerror}"}
     except Exception as error:  # noqa: BLE001  # a stranger's file may make anything of ours or PyAV's raise
         found = {"error": f"reading it fails with {type(error).__name__}"}
-    unit = 1 if sys.platform == "darwin" else 1024
-    return found | {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    return found | {"memory_bytes": _memory()}
+
+
+def _memory() -> int:
+    """Bytes in use. Not ru_maxrss: that begins with what the parent used when it forked."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * resource.getpagesize()
 
 
 def _limit_processor(seconds: float) -> None:
