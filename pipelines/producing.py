@@ -48,7 +48,7 @@ class Batch:
     @property
     def run_id(self) -> str:
         """The run the batch is carried by."""
-        return self.context.run_id
+        return self.context.run.run_id
 
 
 def decision_of(run: dg.DagsterRun) -> str:

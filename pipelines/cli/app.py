@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from pipelines.cli.output import as_document, complain, console, print_json, status_table
+from pipelines.cli.output import as_document, complain, console, counted, print_json, status_table
 from resources.settings import Settings, load_settings
 
 app = typer.Typer(
@@ -39,7 +39,7 @@ def up(
         sandbox_options=["--job-seconds", str(job_seconds)],
         log=lambda text: console.print(f"… {text}"),
     )
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    _end_on_signals()
     settings = load_settings()
     with Stack(settings, wanted) as stack:
         console.print()
@@ -67,6 +67,7 @@ def demo(
     """Produce the twelve clips of the sample series on the sandbox: no key, no money."""
     from pipelines.cli.demo import run_demo
 
+    _end_on_signals()
     raise typer.Exit(run_demo(load_settings(), port=port, job_seconds=job_seconds))
 
 
@@ -171,6 +172,12 @@ def check() -> None:
     raise typer.Exit(2 if problems else 0)
 
 
+def _end_on_signals() -> None:
+    """Let SIGTERM end the command as Ctrl-C does, and Ctrl-C end it where a shell told it to ignore it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
 def _finish(settings: Settings, api: object, launched: object, *, wait: bool, as_json: bool) -> None:
     """Show what was asked for; with `wait`, what came of it, and end with 1 when clips failed."""
     from pipelines.cli.dagster_api import DagsterApi
@@ -185,7 +192,7 @@ def _finish(settings: Settings, api: object, launched: object, *, wait: bool, as
             print_json(document)
         else:
             console.print(
-                f"{len(launched.keys)} clips asked for in {len(launched.runs)} runs: {api.url}/runs"
+                f"asked for {counted(len(launched.keys), 'clip')} in {counted(len(launched.runs), 'run')}: {api.url}/runs"
             )
         return
     newest = wait_for(api, settings, launched, quiet=as_json)

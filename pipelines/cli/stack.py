@@ -5,7 +5,6 @@ addresses and keys in its environment and cannot tell the difference.
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import secrets
@@ -25,6 +24,7 @@ from pydantic import SecretStr
 
 from pipelines.cli.dagster_api import DagsterApi
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
+from resources.processes import prepare_child
 from resources.settings import Settings
 from resources.storage.embedded import EmbeddedS3
 
@@ -32,7 +32,6 @@ HOST = "127.0.0.1"
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
 STATE_FILE = "stack.json"
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -69,6 +68,7 @@ class Stack:
         self.environment = dict(os.environ)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._s3: EmbeddedS3 | None = None
+        self._wrote_state = False
 
     def __enter__(self) -> Self:
         try:
@@ -203,7 +203,7 @@ class Stack:
                 stdout=log if stdout is None else stdout,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - only a C call between fork and exec
+                preexec_fn=prepare_child,  # noqa: PLW1509 - only a C call between fork and exec
             )
 
     def _first_line(self, name: str) -> str:
@@ -251,12 +251,14 @@ class Stack:
             "processes": {name: process.pid for name, process in self.processes.items()},
         }
         (self.home / STATE_FILE).write_text(json.dumps(state, indent=2))
+        self._wrote_state = True
 
     # Stopping
 
     def stop(self) -> None:
         """End every process that was started, the youngest first."""
-        (self.home / STATE_FILE).unlink(missing_ok=True)
+        if self._wrote_state:
+            (self.home / STATE_FILE).unlink(missing_ok=True)
         for name in ("daemon", "webserver", "code", "sandbox"):
             process = self.processes.get(name)
             if process is not None and process.poll() is None:
@@ -316,12 +318,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
     if process.stdout is not None:
         process.stdout.close()
-
-
-def _die_with_parent() -> None:
-    """Let the kernel end this process when its parent dies without ending it (Linux only; elsewhere a no-op)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _link_dagster_yaml(dagster_home: Path) -> None:
