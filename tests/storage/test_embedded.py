@@ -60,7 +60,7 @@ def test_the_server_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, timeout=30, check=False
     )
     pid, give_up = int(done.stdout), time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text():
+    while runs(pid):
         assert time.monotonic() < give_up
         time.sleep(0.02)
     EmbeddedS3(tmp_path).start().stop()
