@@ -14,7 +14,7 @@ from pydantic import Field
 from resources.catalogue import Catalogue
 from resources.ledger.ledger import Ledger
 from resources.ledger.submitting import Limits
-from resources.production.binding import bind_bucket
+from resources.production.binding import bind_account, bind_bucket
 from resources.production.delivery import Deliverer
 from resources.production.engine import Account, Engine
 from resources.providers.accounts import build_provider
@@ -76,6 +76,7 @@ class Production(dg.ConfigurableResource[None]):
         ready = {}
         for name in accounts:
             account = settings.account(name)
+            bind_account(ledger, name, account.base_url)
             ready[name] = Account(
                 build_provider(account),
                 Limits(account.max_in_flight, account.submits_per_minute),

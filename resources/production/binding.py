@@ -1,10 +1,12 @@
-"""The ledger and the bucket know each other, so that no ledger buys for a bucket it has no record of.
+"""The ledger knows its bucket and its accounts, so that no ledger buys for what it has no record of.
 
 A ledger that was emptied, restored or made anew would find every clip missing and buy it again. The bucket therefore
 holds the id of its ledger, and the ledger the address of its bucket; a mismatch is refused before any money moves.
 """
 
+import ipaddress
 import json
+from urllib.parse import urlsplit
 
 from resources.errors import ConfigurationError
 from resources.ledger.ledger import Ledger
@@ -48,6 +50,33 @@ def bind_bucket(ledger: Ledger, store: ObjectStore) -> None:
         )
     if kept is None:
         ledger.remember(BUCKET_FACT, place)
+
+
+def bind_account(ledger: Ledger, name: str, base_url: str) -> None:
+    """Make sure that an account is the one this ledger has bought from; the first use binds them.
+
+    What was bought at the sandbox is no video, and must not pass for one when the real provider is set.
+
+    Raises:
+        ConfigurationError: The ledger knows the account at another address. Nothing was bought.
+    """
+    place = _place(base_url)
+    kept = ledger.fact(f"account {name}") or ledger.remember(f"account {name}", place)
+    if kept != place:
+        raise ConfigurationError(
+            f"this ledger has bought from {name} at {kept}, and {name} is now set to {place}. Nothing was bought. "
+            "Give it a ledger of its own with DAILIES_HOME, e.g. DAILIES_HOME=.dailies/live."
+        )
+
+
+def _place(base_url: str) -> str:
+    """An address as it is remembered: its host, and the sandbox whatever port it has today."""
+    host = urlsplit(base_url).hostname or base_url
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    return "this machine (a sandbox)" if local else host
 
 
 def _owner(marker: bytes) -> str:
