@@ -1,0 +1,81 @@
+"""A project of its own for every test: a fresh ledger, bucket, sandbox and Dagster, with jobs that end at once."""
+
+import random
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster_ui import DagsterUi, opened
+from pipelinekit import KEY, MODELS, House
+from pydantic import SecretStr
+
+from resources.production import engine, following
+from resources.sandbox import SandboxSettings, running_sandbox
+from resources.storage.embedded import EmbeddedS3
+
+UNSET = (
+    "DAGSTER_HOME",
+    "AWS_SESSION_TOKEN",
+    "DAILIES_LEDGER_URL",
+    "DAILIES_WAVESPEED_MAX_IN_FLIGHT",
+    "DAILIES_WAVESPEED_SUBMITS_PER_MINUTE",
+)
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedS3]:
+    with EmbeddedS3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+def _soon(*, elapsed: float, polls: int, usual: float | None, overdue: bool, rng: random.Random) -> float:
+    return 0.05
+
+
+@pytest.fixture
+def house(tmp_path: Path, s3: EmbeddedS3, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    # when to ask for a job is tested with a clock of its own; here it would only take seconds
+    monkeypatch.setattr(engine, "next_poll_in", _soon)
+    monkeypatch.setattr(following, "LOOK_SECONDS", 0.1)
+    data = tmp_path / "data"
+    (data / "series").mkdir(parents=True)
+    (data / "models").symlink_to(MODELS)
+    (tmp_path / "dagster").mkdir()
+    secret = s3.settings.secret_access_key
+    assert secret is not None
+    sandbox_settings = SandboxSettings(job_seconds=0, key=SecretStr(KEY))
+    with (
+        running_sandbox(sandbox_settings) as sandbox,
+        dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance,
+    ):
+        for name in UNSET:
+            monkeypatch.delenv(name, raising=False)
+        for name, value in {
+            "DAILIES_ENV_FILE": "",
+            "DAILIES_HOME": str(tmp_path),
+            "DAILIES_DATA": str(data),
+            "DAILIES_LINGER_SECONDS": "0",
+            "DAILIES_WAVESPEED_URL": sandbox.url,
+            "WAVESPEED_API_KEY": KEY,
+            "DAILIES_AIMLAPI_URL": sandbox.url,
+            "AIMLAPI_API_KEY": KEY,
+            "DAILIES_ALLOWED_ORIGINS": sandbox.url,
+            "DAILIES_S3_ENDPOINT": s3.endpoint_url,
+            "DAILIES_S3_BUCKET": f"test-{uuid.uuid4().hex[:12]}",
+            "AWS_ACCESS_KEY_ID": s3.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": secret.get_secret_value(),
+            "AWS_REGION": "us-east-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        made = House(data, sandbox, s3.folder, instance)
+        made.production.store().ensure_bucket()
+        yield made
+        made.http.close()
+
+
+@pytest.fixture
+def ui(house: House) -> Iterator[DagsterUi]:
+    with opened(house.instance) as found:
+        yield found

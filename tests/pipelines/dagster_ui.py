@@ -1,0 +1,101 @@
+"""Asking Dagster what its UI asks, through its GraphQL schema in this process.
+
+The workspace classes are private to Dagster: they are imported here and nowhere else in the tests.
+"""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from dagster._core.remote_origin import InProcessCodeLocationOrigin
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import InProcessWorkspaceLoadTarget
+from dagster_graphql.schema import create_schema
+
+SCHEMA = create_schema()
+COLOURS = """
+query Colours {
+  assetNodes {
+    assetKey { path }
+    partitionStats { numPartitions numMaterialized numFailed numMaterializing }
+    assetPartitionStatuses {
+      ... on DefaultPartitionStatuses {
+        materializedPartitions failedPartitions unmaterializedPartitions materializingPartitions
+      }
+    }
+  }
+}
+"""
+STALE = """
+query Stale($clips: [String!]) {
+  assetNodes {
+    assetKey { path }
+    staleStatusByPartition(partitions: $clips)
+    staleCausesByPartition(partitions: $clips) { reason }
+  }
+}
+"""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One asset's partition bar: which clips are green and which red, and what the UI counts."""
+
+    green: frozenset[str]
+    red: frozenset[str]
+    materializing: frozenset[str]
+    counted: tuple[int, int]
+
+
+class DagsterUi:
+    """The questions of the asset pages."""
+
+    def __init__(self, context: WorkspaceProcessContext) -> None:
+        self._context = context
+
+    def ask(self, document: str, **variables: Any) -> dict[str, Any]:
+        context = self._context.create_request_context()
+        result = asyncio.run(SCHEMA.execute_async(document, variable_values=variables, context_value=context))
+        assert not result.errors, result.errors
+        return dict(result.data)
+
+    def bars(self) -> dict[str, Bar]:
+        """Every asset's bar by its name."""
+        found = {}
+        for node in self.ask(COLOURS)["assetNodes"]:
+            shown, stats = node["assetPartitionStatuses"], node["partitionStats"]
+            found[node["assetKey"]["path"][-1]] = Bar(
+                frozenset(shown["materializedPartitions"]),
+                frozenset(shown["failedPartitions"]),
+                frozenset(shown["materializingPartitions"]),
+                (stats["numMaterialized"], stats["numFailed"]),
+            )
+        return found
+
+    def stale(self, clips: list[str]) -> dict[str, dict[str, list[str]]]:
+        """By asset: the clips that are not fresh, each with Dagster's reasons."""
+        found: dict[str, dict[str, list[str]]] = {}
+        for node in self.ask(STALE, clips=clips)["assetNodes"]:
+            statuses = zip(clips, node["staleStatusByPartition"], node["staleCausesByPartition"], strict=True)
+            found[node["assetKey"]["path"][-1]] = {
+                clip: [cause["reason"] for cause in causes]
+                for clip, status, causes in statuses
+                if status != "FRESH"
+            }
+        return found
+
+
+@contextmanager
+def opened(instance: dg.DagsterInstance) -> Iterator[DagsterUi]:
+    """The UI's side of an instance, with the project's definitions loaded."""
+    target = LoadableTargetOrigin(
+        executable_path=sys.executable, module_name="pipelines.definitions", attribute="defs"
+    )
+    origin = InProcessCodeLocationOrigin(target, location_name="dailies")
+    with WorkspaceProcessContext(instance, InProcessWorkspaceLoadTarget(origin)) as context:
+        yield DagsterUi(context)

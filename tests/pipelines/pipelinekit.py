@@ -1,0 +1,275 @@
+"""One project for a test: its data folder, its sandbox, its bucket, its ledger and its Dagster, all in this process."""
+
+import hashlib
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import httpx
+import yaml
+
+from pipelines.definitions import build_defs
+from pipelines.partitions import add_clips, range_tags
+from resources.dagster_resources import Production
+from resources.ledger.records import Attempt
+from resources.sandbox import RunningSandbox
+from resources.storage.objects import ObjectStore
+from resources.storage.s3_client import client_for
+
+MODELS = Path(__file__).parents[2] / "data" / "models"
+KEY = "sandbox-key"
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+class ImpatientProduction(Production):
+    """What runs work with, but for an S3 that does not answer a test does not wait a minute."""
+
+    def store(self) -> ObjectStore:
+        return ObjectStore(self.settings().s3().model_copy(update={"ride_out_seconds": 0.2}))
+
+
+def produce_clips() -> dg.JobDefinition:
+    """For `dagster.reconstructable`, which wants a function of a module."""
+    return build_defs(ImpatientProduction()).resolve_job_def("produce_clips")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One run that is over.
+
+    Attributes:
+        run: As Dagster has it.
+        failure: What the failed step tells people, None for a green run.
+        failed_clips: The table of the failure: reason by clip.
+    """
+
+    run: dg.DagsterRun
+    failure: str | None
+    failed_clips: dict[str, str]
+
+    @property
+    def green(self) -> bool:
+        return self.run.status is dg.DagsterRunStatus.SUCCESS
+
+
+@dataclass
+class House:
+    """One project.
+
+    Attributes:
+        data: The data folder.
+        sandbox: The provider.
+        s3_folder: Where the embedded S3 keeps its buckets.
+        instance: Dagster's storage, in SQLite files.
+        run_keys: Which `run_key`s were answered, since Dagster answers each once, for ever.
+    """
+
+    data: Path
+    sandbox: RunningSandbox
+    s3_folder: Path
+    instance: dg.DagsterInstance
+    production: Production = field(default_factory=ImpatientProduction)
+    run_keys: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.http = httpx.Client(base_url=self.sandbox.url, trust_env=False)
+        self.cursors: dict[str, str] = {}
+        self._loaded: tuple[tuple[bytes, ...], dg.Definitions] | None = None
+
+    # What people write
+
+    def declare(self, series: str, clips: Collection[str], **changes: Any) -> list[str]:
+        """Write a series whose prompts name their clip; returns the keys in the order of the file."""
+        document: dict[str, Any] = {
+            "name": series,
+            "endpoint": "bytedance/seedance-2.0/text-to-video",
+            "parameters": {"duration": 4, "aspect_ratio": "1:1"},
+            "prompt": "A quiet view of {{ subject }}.",
+            "clips": [{"name": clip, "variables": {"subject": f"the {clip}"}} for clip in clips],
+            **changes,
+        }
+        (self.data / "series" / f"{series}.yaml").write_text(yaml.safe_dump(document))
+        return [f"{series}-{clip}" for clip in clips]
+
+    def edit(self, series: str, old: str, new: str) -> None:
+        """Change a word in a series' file."""
+        file = self.data / "series" / f"{series}.yaml"
+        before = file.read_text()
+        assert old in before
+        file.write_text(before.replace(old, new))
+
+    # What Dagster does
+
+    def definitions(self) -> dg.Definitions:
+        """What Dagster loads; again after every change of a file, since the schedules come from the files."""
+        declared = tuple(file.read_bytes() for file in sorted((self.data / "series").iterdir()))
+        if self._loaded is None or self._loaded[0] != declared:
+            self._loaded = declared, build_defs(self.production)
+        return self._loaded[1]
+
+    def add(self, keys: Iterable[str]) -> list[str]:
+        with self.production.ledger() as ledger:
+            return add_clips(self.instance, ledger, keys)
+
+    def run(
+        self,
+        job: str,
+        keys: Sequence[str] = (),
+        *,
+        tags: Mapping[str, str] | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> Ran:
+        """Carry out one run in this thread, over the range from the first key to the last."""
+        found = self.definitions().resolve_job_def(job)
+        all_tags = {**(range_tags(keys) if keys else {}), **(tags or {})}
+        result = found.execute_in_process(
+            instance=self.instance,
+            tags=all_tags,
+            run_config={**QUIET, **(config or {})},
+            raise_on_error=False,
+        )
+        return self.ran(result.run_id)
+
+    def produce(self, keys: Sequence[str], **how: Any) -> Ran:
+        return self.run("produce_clips", keys, **how)
+
+    def scattered(self, keys: Sequence[str], **config: Any) -> Ran:
+        ops = {"produce_scattered": {"config": {"keys": list(keys), **config}}}
+        return self.run("produce_scattered_clips", config={"ops": ops})
+
+    def ran(self, run_id: str) -> Ran:
+        run = self.instance.get_run_by_id(run_id)
+        assert run is not None
+        failure, failed = None, {}
+        for entry in self.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+            event = entry.dagster_event
+            data = event.step_failure_data if event else None
+            if data is None:
+                continue
+            shown = data.user_failure_data
+            failure = shown.description if shown else f"TRACEBACK {data.error}"
+            table = shown.metadata.get("failed_clips") if shown else None
+            if isinstance(table, dg.TableMetadataValue):
+                failed = {str(r.data["clip"]): str(r.data["reason"]) for r in table.records}
+        return Ran(run, failure, failed)
+
+    def tick(self, sensor: str) -> tuple[list[Ran], str | None]:
+        """One tick of a sensor as the daemon carries it out, its runs included; returns them and the tick's message."""
+        definitions = self.definitions()
+        found = definitions.resolve_sensor_def(sensor)
+        cursor = self.cursors.get(sensor)
+        context = dg.build_sensor_context(
+            self.instance, cursor=cursor, definitions=definitions, sensor_name=sensor
+        )
+        outcome = found.evaluate_tick(context)
+        for event in outcome.asset_events:
+            assert isinstance(event, dg.AssetMaterialization)
+            self.instance.report_runless_asset_event(event)
+        ran = []
+        for request in outcome.run_requests or ():
+            assert request.run_key is not None
+            if request.run_key not in self.run_keys:
+                self.run_keys.add(request.run_key)
+                job = request.job_name or found.job_name
+                ran.append(self.run(job, tags=request.tags, config=request.run_config))
+        if outcome.cursor is not None:
+            self.cursors[sensor] = outcome.cursor
+        return ran, outcome.skip_message
+
+    # What the world says
+
+    def books(self) -> dict[str, Any]:
+        """The sandbox's own books: the oracle of what was bought."""
+        return dict(self.http.get("/admin/books").json())
+
+    def bought(self) -> list[str]:
+        """The prompts of all jobs that were ever accepted, sorted."""
+        return sorted(str(job["body"]["prompt"]) for job in self.books()["jobs"])
+
+    def requests(self, operation: str) -> int:
+        """How many requests of a kind reached the provider, whatever their answer was."""
+        visits = self.http.get("/admin/books", params={"requests": "1"}).json()["requests"]
+        return sum(visit["operation"] == operation for visit in visits)
+
+    def fault(self, then: dict[str, Any], **when: Any) -> None:
+        """Let something go wrong at the provider."""
+        rule = {"name": f"{then} when {when}", "when": when, "then": then}
+        self.http.post("/admin/faults", json={"faults": [rule]}).raise_for_status()
+
+    def heal(self) -> None:
+        """Let nothing go wrong any more."""
+        self.http.delete("/admin/faults").raise_for_status()
+
+    def attempts(self, keys: Collection[str]) -> dict[str, Attempt]:
+        """The newest attempt of each clip."""
+        with self.production.ledger() as ledger:
+            return ledger.latest(keys)
+
+    def states(self, keys: Collection[str]) -> dict[str, str]:
+        return {key: attempt.state.value for key, attempt in self.attempts(keys).items()}
+
+    def shown(self, asset: str, clip: str) -> dict[str, Any]:
+        """The metadata of the newest materialization, as values."""
+        wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[clip])
+        (record,) = self.instance.fetch_materializations(wanted, limit=1).records
+        materialization = record.asset_materialization
+        assert materialization is not None
+        return {name: value.value for name, value in materialization.metadata.items()}
+
+    def settings(self, **pace: Any) -> None:
+        """Change the provider's pace."""
+        self.http.post("/admin/settings", json=pace).raise_for_status()
+
+    def bucket_file(self, key: str) -> Path:
+        """Where the embedded S3 keeps an object."""
+        return self.s3_folder / self.production.settings().s3().bucket / key
+
+    def delete(self, key: str) -> None:
+        """Remove an object behind everybody's back."""
+        settings = self.production.settings().s3()
+        client_for(settings).delete_object(Bucket=settings.bucket, Key=key)
+
+    @staticmethod
+    def sha256(file: Path) -> str:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def subject(key: str) -> str:
+    """The prompt of a clip that `declare` wrote."""
+    return f"A quiet view of the {key.split('-', 1)[1]}."
+
+
+def side_by_side(*works: Any) -> list[Any]:
+    """Call functions in threads that start together; returns what they returned."""
+    barrier = threading.Barrier(len(works))
+    results: list[Any] = [None] * len(works)
+
+    def carry(index: int) -> None:
+        barrier.wait(10)
+        try:
+            results[index] = works[index]()
+        except Exception as error:
+            results[index] = error
+
+    threads = [threading.Thread(target=carry, args=(index,), daemon=True) for index in range(len(works))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
+
+
+@contextmanager
+def nothing_bought(house: House) -> Iterator[None]:
+    """Hold a block to not sending a single POST."""
+    before = house.requests("submit"), house.bought()
+    yield
+    assert (house.requests("submit"), house.bought()) == before

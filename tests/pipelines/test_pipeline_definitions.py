@@ -1,0 +1,188 @@
+"""What Dagster loads, held to the shape people rely on.
+
+`definitions.json` is that shape. After a change that is meant, write it anew:
+`DAILIES_WRITE_SNAPSHOT=1 pytest tests/pipelines/test_pipeline_definitions.py`.
+"""
+
+import difflib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from pipelines.definitions import build_defs
+from pipelines.lineage import (
+    CODE_VERSION,
+    DATA_VERSION,
+    INPUT_DATA_VERSION,
+    INPUT_EVENT_POINTER,
+)
+from pipelines.partitions import RANGE_END, RANGE_START
+from pipelines.producing import BACKFILL_TAG
+
+ROOT = Path(__file__).parents[2]
+SNAPSHOT = Path(__file__).with_name("definitions.json")
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAILIES_ENV_FILE", "")
+        patch.setenv("DAILIES_DATA", str(ROOT / "data"))
+        return build_defs()
+
+
+def _text(name: Any) -> str:
+    return str(getattr(name, "value", name))
+
+
+def shape(definitions: dg.Definitions) -> dict[str, Any]:
+    """All that a person or another program relies on, as plain JSON."""
+    repository = definitions.get_repository_def()
+    assets = {}
+    for definition in repository.assets_defs_by_key.values():
+        for spec in definition.specs:
+            policy = definition.backfill_policy
+            assets[spec.key.to_user_string()] = {
+                "step": definition.node_def.name,
+                "after": sorted(dep.asset_key.to_user_string() for dep in spec.deps),
+                "group": spec.group_name,
+                "kinds": sorted(spec.kinds),
+                "owners": list(spec.owners),
+                "tags": {k: v for k, v in spec.tags.items() if not k.startswith("dagster/kind/")},
+                "code_version": spec.code_version,
+                "skippable": spec.skippable,
+                "partitions": getattr(spec.partitions_def, "name", None),
+                "clips_per_run": policy.max_partitions_per_run if policy else None,
+                "can_subset": definition.can_subset,
+            }
+    return {
+        "assets": assets,
+        "jobs": {
+            job.name: sorted(key.to_user_string() for key in job.asset_layer.selected_asset_keys)
+            for job in repository.get_all_jobs()
+            if not job.name.startswith("__")
+        },
+        "sensors": {
+            sensor.name: {
+                "job": sensor.job_name,
+                "every_seconds": sensor.minimum_interval_seconds,
+                "at_first": _text(sensor.default_status),
+            }
+            for sensor in repository.sensor_defs
+        },
+        "schedules": {
+            schedule.name: {
+                "job": schedule.job_name,
+                "cron": schedule.cron_schedule,
+                "timezone": schedule.execution_timezone,
+                "at_first": _text(schedule.default_status),
+            }
+            for schedule in repository.schedule_defs
+        },
+    }
+
+
+def test_the_definitions_load(definitions: dg.Definitions) -> None:
+    dg.Definitions.validate_loadable(definitions)
+
+
+def test_the_definitions_have_the_shape_people_rely_on(definitions: dg.Definitions) -> None:
+    found = json.dumps(shape(definitions), indent=2, sort_keys=True) + "\n"
+    if os.environ.get("DAILIES_WRITE_SNAPSHOT"):
+        SNAPSHOT.write_text(found)
+    wanted = SNAPSHOT.read_text()
+    changes = difflib.unified_diff(
+        wanted.splitlines(), found.splitlines(), "definitions.json", "loaded", lineterm=""
+    )
+    assert found == wanted, "the definitions have changed:\n" + "\n".join(changes)
+
+
+def test_no_asset_lacks_what_a_person_wants_to_know(definitions: dg.Definitions) -> None:
+    specs = list(definitions.resolve_all_asset_specs())
+    assert [spec.key.to_user_string() for spec in specs]
+    for spec in specs:
+        assert spec.description and len(spec.description) > 60, spec.key
+        assert spec.group_name == "dailies"
+        assert spec.owners and spec.kinds and spec.code_version and spec.tags, spec.key
+        assert spec.key == dg.AssetKey("prompts") or list(spec.deps), spec.key
+
+
+def test_every_job_sensor_and_schedule_says_what_it_is_for(definitions: dg.Definitions) -> None:
+    repository = definitions.get_repository_def()
+    jobs = [job for job in repository.get_all_jobs() if not job.name.startswith("__")]
+    for named in (*jobs, *repository.sensor_defs, *repository.schedule_defs):
+        assert named.description and len(named.description) > 20, named.name
+
+
+def test_nothing_that_decides_to_buy_runs_before_somebody_turns_it_on(definitions: dg.Definitions) -> None:
+    repository = definitions.get_repository_def()
+    assert repository.schedule_defs
+    for schedule in repository.schedule_defs:
+        assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED, schedule.name
+    buying = {"submit_clips", "produce_clips", "produce_scattered_clips"}
+    for sensor in repository.sensor_defs:
+        assert sensor.job_name not in buying, sensor.name
+
+
+def test_a_broken_series_does_not_take_the_definitions_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "series").mkdir()
+    (tmp_path / "models").symlink_to(ROOT / "data" / "models")
+    (tmp_path / "series" / "broken.yaml").write_text("name: broken\nendpont: x\n")
+    good = (ROOT / "data" / "series" / "harbor-weather.yaml").read_text()
+    (tmp_path / "series" / "harbor-weather.yaml").write_text(good)
+    monkeypatch.setenv("DAILIES_ENV_FILE", "")
+    monkeypatch.setenv("DAILIES_DATA", str(tmp_path))
+    loaded = build_defs().get_repository_def()
+    assert [schedule.name for schedule in loaded.schedule_defs] == ["harbor_weather_schedule"]
+    assert "broken.yaml" in caplog.text
+    assert "endpont" in caplog.text
+
+
+@pytest.mark.parametrize("setting", [("DAILIES_DATA", "/nowhere"), ("DAILIES_LINGER_SECONDS", "soon")])
+def test_a_wrong_setting_leaves_the_assets_to_be_seen(
+    setting: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAILIES_ENV_FILE", "")
+    monkeypatch.setenv(*setting)
+    loaded = build_defs()
+    dg.Definitions.validate_loadable(loaded)
+    assert len(list(loaded.resolve_all_asset_specs())) == 4
+    assert not loaded.get_repository_def().schedule_defs
+
+
+def test_tags_have_the_names_dagster_reads() -> None:
+    """The one place where private modules of Dagster are held against what is written out in the pipelines."""
+    from dagster._core.definitions import data_version
+    from dagster._core.storage import tags
+
+    assert data_version.DATA_VERSION_TAG == DATA_VERSION
+    assert data_version.CODE_VERSION_TAG == CODE_VERSION
+    assert data_version.INPUT_DATA_VERSION_TAG_PREFIX == INPUT_DATA_VERSION
+    assert data_version.INPUT_EVENT_POINTER_TAG_PREFIX == INPUT_EVENT_POINTER
+    assert tags.ASSET_PARTITION_RANGE_START_TAG == RANGE_START
+    assert tags.ASSET_PARTITION_RANGE_END_TAG == RANGE_END
+    assert tags.BACKFILL_ID_TAG == BACKFILL_TAG
+
+
+def test_loading_the_definitions_imports_nothing_heavy() -> None:
+    """A code location loads at every reload and in every run worker."""
+    heavy = ("av", "boto3", "botocore", "uvicorn", "alembic", "starlette")
+    code = f"import sys, pipelines.definitions; print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "DAILIES_ENV_FILE": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]", done.stdout

@@ -1,0 +1,181 @@
+"""Runs over clips: an exact colour for each, and money only for what was not there."""
+
+from dagster_ui import DagsterUi
+from pipelinekit import House, side_by_side, subject
+
+TEN = [f"view{number}" for number in range(10)]
+FIVE = [f"bay-view{number}" for number in (1, 3, 5, 7, 9)]
+MADE = ("submissions", "generations", "uploaded_videos")
+
+
+def fail_five(house: House) -> list[str]:
+    """Produce ten clips of which the odd ones fail at the provider; returns all keys."""
+    keys = house.declare("bay", TEN)
+    house.fault({"do": "fail"}, prompt_matches="view[13579]")
+    house.add(keys)
+    assert set(house.produce(keys).failed_clips) == set(FIVE)
+    return keys
+
+
+def test_five_of_ten_failing_clips_are_exactly_red(house: House, ui: DagsterUi) -> None:
+    keys = fail_five(house)
+    bars = ui.bars()
+    for asset in ("prompts", "submissions"):
+        assert (bars[asset].green, bars[asset].red) == (set(keys), set()), asset
+    for asset in ("generations", "uploaded_videos"):
+        assert (bars[asset].green, bars[asset].red) == (set(keys) - set(FIVE), set(FIVE)), asset
+        assert bars[asset].counted == (5, 5)
+        assert not bars[asset].materializing
+    assert house.bought() == sorted(subject(key) for key in keys)
+
+
+def test_a_run_over_green_and_red_clips_keeps_the_greens_and_buys_only_the_reds(
+    house: House, ui: DagsterUi
+) -> None:
+    keys = fail_five(house)
+
+    again = house.produce(keys)
+
+    assert set(again.failed_clips) == set(FIVE)
+    bars = ui.bars()
+    assert bars["submissions"].green == set(keys)
+    for asset in ("generations", "uploaded_videos"):
+        assert (bars[asset].green, bars[asset].red) == (set(keys) - set(FIVE), set(FIVE)), asset
+    assert house.bought() == sorted([subject(key) for key in keys] + [subject(key) for key in FIVE])
+
+
+def test_a_retry_of_five_scattered_clips_is_one_run_and_exact(house: House, ui: DagsterUi) -> None:
+    keys = fail_five(house)
+    house.heal()
+    house.fault({"do": "fail"}, prompt_contains="view5")
+
+    retried = house.scattered(FIVE)
+
+    assert set(retried.failed_clips) == {"bay-view5"}
+    bars = ui.bars()
+    for asset in ("generations", "uploaded_videos"):
+        assert (bars[asset].green, bars[asset].red) == (set(keys) - {"bay-view5"}, {"bay-view5"}), asset
+    house.heal()
+    assert house.scattered(["bay-view5"]).green
+    bars = ui.bars()
+    for asset in MADE:
+        assert (bars[asset].green, bars[asset].red) == (set(keys), set()), asset
+    assert house.bought() == sorted(
+        [subject(key) for key in keys] + [subject(key) for key in [*FIVE, "bay-view5"]]
+    )
+
+
+def test_green_clips_materialized_again_cost_nothing_and_are_looked_for_in_the_bucket(
+    house: House, ui: DagsterUi
+) -> None:
+    keys = house.declare("bay", ["east", "west", "north"])
+    house.add(keys)
+    assert house.produce(keys).green
+    bought, submits = house.bought(), house.requests("submit")
+
+    assert house.produce(keys).green
+    assert house.run("collect_clips", keys).green
+    assert house.scattered(keys).green
+    assert (house.bought(), house.requests("submit")) == (bought, submits)
+
+    delivery = house.attempts(keys)["bay-west"].delivery
+    assert delivery is not None
+    house.delete(delivery["key"])
+    lost = house.produce(keys)
+    assert set(lost.failed_clips) == {"bay-west"}
+    assert "missing" in lost.failed_clips["bay-west"]
+    bars = ui.bars()
+    assert (bars["uploaded_videos"].green, bars["uploaded_videos"].red) == (
+        {"bay-east", "bay-north"},
+        {"bay-west"},
+    )
+    assert bars["generations"].green == set(keys)
+    assert (house.bought(), house.requests("submit")) == (bought, submits)
+
+
+def test_regenerate_buys_another_take_once_per_decision(house: House) -> None:
+    keys = house.declare("bay", ["east", "west"])
+    house.add(keys)
+    assert house.produce(keys).green
+    first = house.attempts(keys)
+    config = {"ops": {"produce": {"config": {"regenerate": True}}}}
+
+    assert house.produce(keys, config=config, tags={"dailies/decision": "again"}).green
+    second = house.attempts(keys)
+    assert all(second[key].id != first[key].id for key in keys)
+    assert house.bought() == sorted([subject(key) for key in keys] * 2)
+
+    assert house.produce(keys, config=config, tags={"dailies/decision": "again"}).green
+    assert {key: a.id for key, a in house.attempts(keys).items()} == {key: second[key].id for key in keys}
+    assert len(house.bought()) == 4
+    for key in keys:
+        for takes in (first, second):
+            delivery = takes[key].delivery
+            assert delivery is not None
+            assert house.bucket_file(delivery["key"]).exists()
+
+
+def test_two_runs_at_once_over_the_same_clips_buy_once(house: House, ui: DagsterUi) -> None:
+    keys = house.declare("bay", ["a1", "a2", "a3", "a4"])
+    house.add(keys)
+    house.settings(job_seconds=0.5)
+
+    first, second = side_by_side(lambda: house.produce(keys), lambda: house.scattered(keys))
+
+    assert first.green, first.failure
+    assert second.green, second.failure
+    assert house.bought() == sorted(subject(key) for key in keys)
+    for asset in MADE:
+        assert ui.bars()[asset].green == set(keys), asset
+
+
+def test_a_clip_whose_file_is_not_what_was_asked_for_is_red_only_as_a_video(
+    house: House, ui: DagsterUi
+) -> None:
+    keys = house.declare(
+        "city",
+        ["hero", "tram"],
+        endpoint="openai/sora-2/text-to-video",
+        allow_retired=True,
+        parameters={"size": "720*1280", "duration": 4},
+    )
+    house.add(keys)
+    house.fault({"do": "wrong_size", "width": 320, "height": 240}, prompt_contains="tram")
+
+    ran = house.produce(keys)
+
+    assert set(ran.failed_clips) == {"city-tram"}
+    assert "320x240" in ran.failed_clips["city-tram"]
+    bars = ui.bars()
+    assert bars["generations"].green == set(keys)
+    assert (bars["uploaded_videos"].green, bars["uploaded_videos"].red) == ({"city-hero"}, {"city-tram"})
+    assert house.states(keys) == {"city-hero": "delivered", "city-tram": "quarantined"}
+
+
+def test_what_a_person_wants_to_see_of_a_clip_is_on_its_events(house: House) -> None:
+    (key,) = house.declare(
+        "city",
+        ["hero"],
+        endpoint="openai/sora-2/text-to-video",
+        allow_retired=True,
+        parameters={"size": "1280*720", "duration": 8},
+    )
+    house.add([key])
+    assert house.produce([key]).green
+
+    attempt = house.attempts([key])[key]
+    prompt, submission = house.shown("prompts", key), house.shown("submissions", key)
+    generation, video = house.shown("generations", key), house.shown("uploaded_videos", key)
+    assert prompt["prompt"] == "A quiet view of the hero."
+    assert prompt["price_usd"] == 0.8
+    assert prompt["request"]["size"] == "1280*720"
+    assert submission["job_id"] == generation["job_id"] == video["job_id"] == attempt.job_id
+    assert submission["endpoint"] == generation["model_served"] == "openai/sora-2/text-to-video"
+    assert generation["cost_usd"] == video["cost_usd"] == 0.8
+    assert generation["seconds_waited"] >= 0
+    assert (video["resolution"], video["duration_seconds"]) == ("1280x720", 8.0)
+    file = house.bucket_file(video["s3"].split("/", 3)[3])
+    assert video["size_bytes"] == file.stat().st_size
+    assert video["sha256"] == house.sha256(file)
+    assert (video["video_codec"], video["audio_codec"]) == ("h264", "aac")
+    assert video["poster"].startswith("![poster](data:image/webp;base64,")
