@@ -70,8 +70,8 @@ def claim_next(
         The submission to send now, `Later` when the queue must wait, None when it is empty.
     """
     with ledger.write() as connection:
-        now = ledger.clock()
         not_before = _lock_account(connection, account)
+        now = ledger.clock()  # only now: what was read before a wait for the lock would date the submit back
         queued = connection.execute(
             sa.select(attempts)
             .where(

@@ -31,7 +31,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import OPEN, AttemptState, MoneyState
 from resources.ledger.submitting import record_outcome
-from resources.providers.base import FailureKind, JobStatus, NotSent
+from resources.providers.base import FailureKind, JobStatus, NotSent, SubmitOutcome
 
 STORED = {"uri": "s3://bucket/videos/city-sunset/1.mp4", "size": 10}
 CHANGED = "a city at dawn"
@@ -259,7 +259,7 @@ def test_what_was_refused_late_is_final_as_if_it_were_refused_in_time(ledger: Le
 
 @pytest.mark.parametrize("late", [NotSent("connection refused"), rejected(FailureKind.THROTTLED)])
 def test_what_was_proved_not_sent_late_is_tried_again_in_the_same_decision(
-    ledger: Ledger, late: submitting.SubmitOutcome
+    ledger: Ledger, late: SubmitOutcome
 ) -> None:
     queued(ledger)
     submission = claimed(ledger)

@@ -1,0 +1,116 @@
+"""Four real processes on one ledger: one purchase per clip, one POST per purchase, limits and order kept."""
+
+import multiprocessing
+import time
+from collections import Counter
+from collections.abc import Callable
+from threading import Barrier
+from typing import TypeVar
+
+import pytest
+import sqlalchemy as sa
+from ledgerkit import ACCOUNT, DEADLINE, NEVER_CHARGED, a_request, a_state, accepted, everything
+
+from resources.ledger import delivering, polling
+from resources.ledger.deciding import Verdict, decide
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Submission
+from resources.ledger.schema import submissions
+from resources.ledger.states import AttemptState, MoneyState
+from resources.ledger.submitting import Limits, claim_next, record_outcome
+
+PROCESSES = 4
+CLIPS = 20
+LIMITS = Limits(in_flight=3, per_minute=12)
+JOB_SECONDS = 10.0
+SCALE = 200.0
+"""The children's clocks run so much faster than the wall, so that minutes pass in a moment."""
+
+T = TypeVar("T")
+
+pytestmark = pytest.mark.slow
+
+
+def keys() -> list[str]:
+    return [f"clip-{number:02}" for number in range(CLIPS)]
+
+
+def decides(url: str, together: Barrier, number: int) -> list[tuple[str, str]]:
+    with Ledger(url) as ledger:
+        together.wait(30)
+        # each starts elsewhere in the batch, so that every clip is fought for
+        order = keys()[number * 5 :] + keys()[: number * 5]
+        verdicts = decide(ledger, [a_request(key) for key in order], decision=f"decision-{number}")
+        return [(verdict.verdict.value, verdict.attempt.id) for verdict in verdicts if verdict.attempt]
+
+
+def carries(url: str, together: Barrier, start: float) -> list[str]:
+    """Claim, submit, poll and deliver whatever can be had, until everything is delivered."""
+    sent: list[str] = []
+    with Ledger(url, clock=lambda: start + (time.time() - start) * SCALE) as ledger:
+        together.wait(30)
+        give_up = time.monotonic() + 30
+        while time.monotonic() < give_up:
+            claimed = claim_next(ledger, ACCOUNT, limits=LIMITS, deadline_seconds=DEADLINE * SCALE)
+            if isinstance(claimed, Submission):
+                sent.append(claimed.attempt.id)
+                record_outcome(ledger, claimed, accepted(f"job of {claimed.id}"))
+            for attempt in polling.claim_due(ledger, ACCOUNT, limit=1):
+                if ledger.clock() < (attempt.submitted_at or 0) + JOB_SECONDS:
+                    polling.reschedule(ledger, [(attempt, ledger.clock() + 1)], polled=False)
+                    continue
+                polling.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
+                if delivering.claim(ledger, attempt.id, token=ledger.owner) is not None:
+                    delivering.record_delivered(ledger, attempt.id, {"uri": ledger.owner})
+            if claimed is None and not polling.claim_due(ledger, ACCOUNT, limit=1):
+                states = {a.state for a in ledger.latest(keys()).values()}
+                if states == {AttemptState.DELIVERED}:
+                    return sent
+            time.sleep(0.002)
+    raise TimeoutError("the batch was not carried to its end")
+
+
+def at_once(work: Callable[..., list[T]], url: str, arguments: list[float]) -> list[list[T]]:
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, context.Pool(PROCESSES) as pool:
+        together = manager.Barrier(PROCESSES)
+        running = [pool.apply_async(work, (url, together, argument)) for argument in arguments]
+        return [result.get(60) for result in running]
+
+
+def test_four_processes_that_want_the_same_clips_buy_each_once_and_in_order(ledger_url: str) -> None:
+    start = time.time()
+    with Ledger(ledger_url) as ledger:
+        told = [
+            {attempt_id: verdict for verdict, attempt_id in verdicts}
+            for verdicts in at_once(decides, ledger_url, list(range(PROCESSES)))
+        ]
+        bought = everything(ledger)
+        assert sorted(a.subject_key for a in bought) == keys()
+        for attempt in bought:
+            verdicts = Counter(verdict[attempt.id] for verdict in told)
+            assert verdicts == {Verdict.NEW: 1, Verdict.ADOPTED: PROCESSES - 1}
+
+        sent = [id_ for process in at_once(carries, ledger_url, [start] * PROCESSES) for id_ in process]
+        assert Counter(sent) == Counter(a.id for a in bought), "every attempt is sent once"
+        done = everything(ledger)
+        assert {(a.state, a.money_state) for a in done} == {(AttemptState.DELIVERED, MoneyState.CONFIRMED)}
+        assert all(a.polls == 1 for a in done)
+
+        with ledger.read() as connection:
+            starts = connection.execute(
+                sa.select(submissions.c.attempt_id, submissions.c.started_at).order_by(
+                    submissions.c.started_at
+                )
+            ).all()
+        assert [row.attempt_id for row in starts] == [a.id for a in bought], "first in, first out"
+        times = [row.started_at for row in starts]
+        assert LIMITS.per_minute is not None
+        for first, beyond in zip(times, times[LIMITS.per_minute :], strict=False):
+            assert beyond - first >= 60
+        flying = sorted([(t, 1) for t in times] + [(a.finished_at or 0, -1) for a in done], key=lambda e: e)
+        count = highest = 0
+        for _, change in flying:
+            count += change
+            highest = max(highest, count)
+        assert highest == LIMITS.in_flight
