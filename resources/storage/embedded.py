@@ -26,6 +26,7 @@ from resources.errors import ConfigurationError, UnavailableError
 from resources.storage.s3_client import S3Settings
 
 _PR_SET_PDEATHSIG = 1
+_ENDING_SECONDS = 1  # for a server whose process was just killed
 _STARTED = re.compile(rb"Starting s3 server on \[http://127\.0\.0\.1:(\d+)/")
 
 
@@ -167,16 +168,21 @@ class EmbeddedS3:
     def _locked_folder(self) -> IO[str]:
         """The folder's lock file, locked. The server inherits it, so the lock lasts as long as the server does."""
         lock = (self.folder / "server.pid").open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            pid = lock.read().strip() or "unknown"
-            lock.close()
-            raise ConfigurationError(
-                f"another embedded S3 (process {pid}) already serves {self.folder}. Use that one, or end it: kill {pid}"
-            ) from None
-        return lock
+        deadline = time.monotonic() + _ENDING_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < deadline:
+                    time.sleep(0.02)
+                    continue
+                lock.seek(0)
+                pid = lock.read().strip() or "unknown"
+                lock.close()
+                raise ConfigurationError(
+                    f"another embedded S3 (process {pid}) already serves {self.folder}. Use that one, or end it: kill {pid}"
+                ) from None
+            return lock
 
     def _sweep(self) -> None:
         """Remove what a server that was killed during an upload left; it never holds acknowledged data."""
