@@ -1,0 +1,67 @@
+"""What a round produces: a data folder of its own with one series, and the fault script that goes with it."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+SERIES = "throughput"
+MODEL = "bytedance/seedance-2.0/text-to-video"
+MODEL_FILE = Path(__file__).parents[1] / "data" / "models" / "wavespeed-seedance-2.0-text-to-video.yaml"
+DOOMED = "a storm breaks the lantern"
+"""Stands in the prompts of the clips whose job fails."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The files of a round.
+
+    Attributes:
+        data: The data folder.
+        faults: The sandbox's fault script.
+        prompts: The prompt of each clip, by its name in the series.
+        doomed: How many of the clips fail at the provider.
+    """
+
+    data: Path
+    faults: Path
+    prompts: dict[str, str]
+    doomed: int
+
+
+def declare(folder: Path, *, clips: int, fail: float) -> Declared:
+    """Write a series of so many clips, of which this share fails, spread evenly."""
+    prompts = {
+        f"clip-{number:04}": f"A lighthouse on cliff {number} at dusk"
+        + (f"; {DOOMED}." if is_doomed(number, fail) else ", waves far below.")
+        for number in range(1, clips + 1)
+    }
+    data = folder / "data"
+    (data / "series").mkdir(parents=True)
+    (data / "models").mkdir()
+    shutil.copy(MODEL_FILE, data / "models")
+    # JSON is YAML too
+    series = {
+        "name": SERIES,
+        "title": "Throughput",
+        "endpoint": MODEL,
+        "parameters": {"duration": 5},
+        "prompt": "{{ text }}",
+        "dated": True,
+        "clips": [{"name": name, "variables": {"text": text}} for name, text in prompts.items()],
+        "owner": "team:bench",
+    }
+    (data / "series" / f"{SERIES}.yaml").write_text(json.dumps(series))
+    rule = {
+        "name": "doomed",
+        "when": {"operation": "submit", "prompt_contains": DOOMED},
+        "then": {"do": "fail"},
+    }
+    faults = folder / "faults.yaml"
+    faults.write_text(json.dumps({"faults": [rule]}))
+    return Declared(data, faults, prompts, sum(DOOMED in text for text in prompts.values()))
+
+
+def is_doomed(number: int, fail: float) -> bool:
+    """Whether the nth clip, counted from 1, fails: every tenth one for a share of 0.1."""
+    return int(number * fail + 1e-9) > int((number - 1) * fail + 1e-9)

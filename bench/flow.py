@@ -1,0 +1,219 @@
+"""One round of dailies itself: its own stack, from the request to the last clip, in one of the two ways."""
+
+import datetime as dt
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from bench.declared import SERIES, Declared, declare
+from bench.processes import Meter, Usage, ending_all_children
+from bench.surroundings import environment, longest_job, read_books, requests_of, sandbox_options
+from pipelines.cli.dagster_api import DagsterApi
+from pipelines.cli.launching import clips_of, dagster_instance, declarations_of, launch
+from pipelines.cli.stack import Stack, Wanted, free_port
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState
+from resources.settings import Settings, load_settings
+
+JOBS = {"leave": "submit_clips", "wait": "produce_clips"}
+"""The job each way asks for; a batch that is left is collected by the completion sensor."""
+LOOK_SECONDS = 0.5
+DAGSTER = ("code", "webserver", "daemon", "orphans")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large a round is.
+
+    Attributes:
+        clips: How many.
+        job_seconds: How long a job takes at the provider.
+        spread: How far from that, as a share of it.
+        fail: Share of the jobs that fail.
+        seed: Decides each job's time.
+    """
+
+    clips: int
+    job_seconds: float
+    spread: float
+    fail: float
+    seed: int
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which a round is given up."""
+        return 180 + 2 * self.job_seconds + 15 * self.clips
+
+
+@dataclass
+class Round:
+    """What a round showed. Seconds are counted from the request, CPU per clip that was asked for.
+
+    Attributes:
+        wall_seconds: To the moment the last clip was delivered.
+        ideal_seconds: The longest job.
+        runs: Runs started.
+        requests_per_clip: At the provider and its CDN.
+        cpu_per_clip: Dagster's processes: code server, run workers with checks and posters, daemon, webserver, and
+            the asking itself.
+        peak_mb: High-water mark of the largest worker of each kind.
+        details: What explains the figures.
+        problems: What did not end as it should.
+    """
+
+    wall_seconds: float
+    ideal_seconds: float
+    runs: int
+    requests_per_clip: float
+    cpu_per_clip: float
+    sandbox_cpu_per_clip: float
+    s3_cpu_per_clip: float
+    peak_mb: dict[str, float]
+    details: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def run_round(way: str, scale: Scale) -> Round:
+    """Start a stack, ask for the clips, and wait until all have ended and Dagster has been told.
+
+    Raises:
+        resources.errors.DailiesError: The stack does not start or breaks.
+        TimeoutError: The clips do not end.
+    """
+    with tempfile.TemporaryDirectory(prefix="dailies-bench-") as place, ending_all_children():
+        folder = Path(place)
+        declared = declare(folder, clips=scale.clips, fail=scale.fail)
+        home = folder / "home"
+        with environment({"DAILIES_HOME": str(home), "DAILIES_DATA": str(declared.data)}):
+            settings = load_settings()
+            wanted = Wanted(
+                port=free_port(),
+                sandbox=True,
+                embedded_s3=True,
+                sandbox_options=sandbox_options(
+                    job_seconds=scale.job_seconds,
+                    spread=scale.spread,
+                    seed=scale.seed,
+                    clips=scale.clips,
+                    faults=declared.faults,
+                ),
+            )
+            with Stack(settings, wanted) as stack:
+                return _measure(stack, settings, declared, way, scale)
+
+
+def _measure(stack: Stack, settings: Settings, declared: Declared, way: str, scale: Scale) -> Round:
+    keys = clips_of(declarations_of(settings), SERIES, dt.datetime.now(dt.UTC).date(), ())
+    roots = {name: process.pid for name, process in stack.processes.items()}
+    # the embedded S3 keeps its process id beside its folder
+    roots["s3"] = int((stack.home / "s3" / "server.pid").read_text())
+    with DagsterApi(stack.dagster_url) as api, Meter(roots) as meter:
+        idle = meter.settle()
+        meter.mark()
+        asked_at, asking = time.time(), time.thread_time()
+        launched = launch(settings, api, keys, job=JOBS[way], command="bench", series=SERIES)
+        asking = time.thread_time() - asking
+        with Ledger(settings.ledger_url) as ledger, dagster_instance(settings) as instance:
+            attempts = _wait(stack, ledger, instance, scale)
+            settled = time.time() - asked_at
+            usage = meter.read()
+            runs = instance.get_run_records()
+    books = read_books(str(stack.sandbox_url))
+    requests = requests_of(books)
+    dagster = asking + sum(usage.seconds.get(name, 0) for name in DAGSTER)
+    return Round(
+        wall_seconds=round(max((a.delivered_at or 0 for a in attempts), default=0) - asked_at, 1),
+        ideal_seconds=round(longest_job(books), 1),
+        runs=len(runs),
+        requests_per_clip=round(sum(requests.values()) / scale.clips, 2),
+        cpu_per_clip=round(dagster / scale.clips, 3),
+        sandbox_cpu_per_clip=round(usage.seconds["sandbox"] / scale.clips, 3),
+        s3_cpu_per_clip=round(usage.seconds["s3"] / scale.clips, 3),
+        peak_mb=usage.peak_mb,
+        details={
+            "idle_before": idle,
+            "settled_seconds": round(settled, 1),
+            "asked_runs": len(launched.runs),
+            "requests": requests,
+            "cpu_seconds": {"asking": round(asking, 2), **cpu_parts(usage)},
+            "runs": [run_line(record, asked_at) for record in sorted(runs, key=lambda r: r.storage_id)],
+            "timeline": _timeline(attempts, books, asked_at),
+        },
+        problems=_problems(attempts, declared, scale),
+    )
+
+
+def cpu_parts(usage: Usage) -> dict[str, float]:
+    """CPU seconds by what used them. The video workers' are sampled, so their last moments count as run workers'."""
+    sampled_video = usage.sampled.get("video worker", 0.0)
+    code = usage.seconds.get("code", 0.0)
+    server = usage.own.get("code", 0.0)
+    parts = {
+        "code server (sensors)": server,
+        "run workers": code - server - sampled_video,
+        "video workers": sampled_video,
+        **{name: seconds for name, seconds in usage.seconds.items() if name != "code"},
+    }
+    return {name: round(seconds, 2) for name, seconds in parts.items()}
+
+
+def _wait(stack: Stack, ledger: Ledger, instance: dg.DagsterInstance, scale: Scale) -> list[Attempt]:
+    """Until every clip has ended, Dagster was told of each, and every run is over."""
+    give_up = time.monotonic() + scale.patience
+    while True:
+        attempts = ledger.overview(series=SERIES)
+        told = [a for a in attempts if a.state.is_ended and a.reported_run_id is not None]
+        if len(told) == scale.clips and all(r.dagster_run.is_finished for r in instance.get_run_records()):
+            return attempts
+        if time.monotonic() > give_up:
+            states = Counter(a.state.value for a in attempts)
+            raise TimeoutError(
+                f"after {scale.patience:.0f} s only {len(told)} clips were over: {dict(states)}"
+            )
+        stack.check()
+        time.sleep(LOOK_SECONDS)
+
+
+def _problems(attempts: list[Attempt], declared: Declared, scale: Scale) -> list[str]:
+    states = Counter(a.state for a in attempts)
+    expected = {
+        AttemptState.DELIVERED: scale.clips - declared.doomed,
+        AttemptState.FAILED: declared.doomed,
+    }
+    if states == Counter(expected):
+        return []
+    return [f"clips ended as {dict(states)} instead of {expected}"]
+
+
+def run_line(record: dg.RunRecord, asked_at: float) -> str:
+    """One run in words, its times in seconds from the request."""
+    run = record.dagster_run
+    created = record.create_timestamp.timestamp() - asked_at
+    times = ", ".join(
+        f"{word} {moment - asked_at:.1f}"
+        for word, moment in (("started", record.start_time), ("ended", record.end_time))
+        if moment is not None
+    )
+    return f"{run.job_name} {run.status.value}: asked for {created:.1f}, {times}"
+
+
+def _timeline(attempts: list[Attempt], books: dict[str, Any], asked_at: float) -> dict[str, float]:
+    """When what happened, in seconds from the request."""
+    moments: dict[str, list[float]] = {
+        "submitted": [a.submitted_at for a in attempts if a.submitted_at],
+        "job ended": [float(job["ends_at"]) for job in books["jobs"]],
+        "end noticed": [a.finished_at for a in attempts if a.finished_at],
+        "delivered": [a.delivered_at for a in attempts if a.delivered_at],
+    }
+    return {
+        f"{which} {name}": round(pick(times) - asked_at, 1)
+        for name, times in moments.items()
+        if times
+        for which, pick in (("first", min), ("last", max))
+    }

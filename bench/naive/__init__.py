@@ -1,0 +1,1 @@
+"""The pipeline most people write first, as a measure: it imports nothing of dailies."""

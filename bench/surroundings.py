@@ -1,0 +1,78 @@
+"""The environment a round runs in: nothing of the person's own settings, and what to know about the machine."""
+
+import contextlib
+import datetime as dt
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+OURS = ("DAILIES_", "DAGSTER_", "AWS_", "WAVESPEED_", "AIMLAPI_")
+
+
+@contextlib.contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for the block, and take out all that could change what is measured."""
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith(OURS):
+            del os.environ[name]
+    # an .env beside the project is the person's too
+    os.environ.update({"DAILIES_ENV_FILE": "", **values})
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    return {
+        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "cores": os.cpu_count(),
+        "processor": model,
+        "python": platform.python_version(),
+        "dagster": version("dagster"),
+        "load_before": os.getloadavg()[0],
+    }
+
+
+def sandbox_options(*, job_seconds: float, spread: float, seed: int, clips: int, faults: Path) -> list[str]:
+    """Arguments of a sandbox with slots without limit and money for every clip."""
+    return [
+        *("--job-seconds", str(job_seconds), "--spread", str(spread), "--seed", str(seed)),
+        *("--balance", str(clips * 10 + 1000), "--faults", str(faults)),
+    ]
+
+
+def read_books(sandbox_url: str) -> dict[str, Any]:
+    """The sandbox's own record of every job and every request."""
+    answer = httpx.get(f"{sandbox_url}/admin/books", timeout=60, trust_env=False)
+    return dict(answer.raise_for_status().json())
+
+
+def requests_of(books: Mapping[str, Any]) -> dict[str, int]:
+    """How many requests the sandbox got, by provider and operation, e.g. `wavespeed poll` and `cdn cdn`."""
+    return {
+        f"{provider} {operation}": count
+        for provider, counts in sorted(books["counts"].items())
+        for operation, count in sorted(counts.items())
+    }
+
+
+def longest_job(books: Mapping[str, Any]) -> float:
+    """Seconds the longest job worked: no pipeline can be faster than that."""
+    return max(float(job["ends_at"]) - float(job["starts_at"]) for job in books["jobs"])

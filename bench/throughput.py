@@ -1,0 +1,128 @@
+"""How fast clips go through the whole pipeline, and what that costs: `make bench-throughput N=100`.
+
+N clips whose jobs take 20 seconds go through the real daemon, run workers, sandbox and embedded S3, in both ways (submit
+and leave, with the completion sensor; one run that waits), each round in a stack of its own that is at rest when the
+clips are asked for. Beside it, the pipeline most people write first (`bench/naive`). Prints JSON, or with `--markdown`
+the table of docs/performance.md. How CPU and memory are counted: `bench/processes.py`.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.flow import JOBS, Round, Scale, run_round
+from bench.naive_flow import run_naive
+from bench.processes import adopt_orphans
+from bench.report import TARGETS, markdown, summary
+from bench.surroundings import machine
+
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> int:
+    """Run the command; 0 when every clip ended as it should (targets are reported, not enforced), else 1."""
+    options = _options()
+    # dagster.yaml is looked for where the command runs
+    os.chdir(ROOT)
+    adopt_orphans()
+    document: dict[str, Any] = {
+        "command": _command(),
+        "clips": options.clips,
+        "naive_clips": options.naive,
+        "rounds": options.rounds,
+        "job_seconds": options.job_seconds,
+        "spread": options.spread,
+        "fail": options.fail,
+        "machine": machine(),
+        "ways": {},
+    }
+    scale = Scale(options.clips, options.job_seconds, options.spread, options.fail, seed=0)
+    for way in options.ways:
+        rounds = [_told(way, dataclasses.replace(scale, seed=seed)) for seed in range(options.rounds)]
+        document["ways"][way] = summary(rounds, TARGETS[way])
+    if options.naive:
+        document["ways"]["naive"] = summary(
+            [_told("naive", dataclasses.replace(scale, clips=options.naive))], {}
+        )
+    text = json.dumps(document, indent=2)
+    if options.json:
+        options.json.write_text(text + "\n")
+    print(markdown(document) if options.markdown else text)
+    broken = [
+        problem for way in document["ways"].values() for one in way["rounds"] for problem in one["problems"]
+    ]
+    for problem in broken:
+        print(problem, file=sys.stderr)
+    return 1 if broken else 0
+
+
+def _told(way: str, scale: Scale) -> Round:
+    """One round, with a line about it on standard error."""
+    began = time.monotonic()
+    print(f"{way}: {scale.clips} clips, seed {scale.seed} ...", file=sys.stderr, flush=True)
+    one = run_naive(scale) if way == "naive" else run_round(way, scale)
+    print(
+        f"{way}: wall {one.wall_seconds:.1f} s (ideal {one.ideal_seconds:.1f}), {one.runs} runs, {one.cpu_per_clip:.2f} CPU-s and "
+        f"{one.requests_per_clip:.1f} requests a clip, peak MB {one.peak_mb}; the round took {time.monotonic() - began:.0f} s",
+        file=sys.stderr,
+        flush=True,
+    )
+    return one
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clips", type=_whole, default=100, metavar="N", help="clips a round (default 100)")
+    parser.add_argument(
+        "--fail",
+        type=_share,
+        default=os.environ.get("FAIL", "0"),
+        metavar="SHARE",
+        help="share of the jobs that fail (default: FAIL in the environment, or 0)",
+    )
+    parser.add_argument(
+        "--rounds", type=_whole, default=3, metavar="N", help="rounds of each way (default 3)"
+    )
+    parser.add_argument(
+        "--naive", type=int, default=20, metavar="N", help="clips of the naive pipeline; 0 skips it"
+    )
+    parser.add_argument("--job-seconds", type=float, default=20.0, metavar="S", help="of a job (default 20)")
+    parser.add_argument(
+        "--spread", type=_share, default=0.3, metavar="SHARE", help="of the jobs' time (default 0.3)"
+    )
+    parser.add_argument("--ways", nargs="*", choices=list(JOBS), default=list(JOBS), help="default: both")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the JSON there as well")
+    parser.add_argument("--markdown", action="store_true", help="print the table instead of the JSON")
+    options = parser.parse_args()
+    if options.json:
+        options.json = options.json.absolute()
+    return options
+
+
+def _whole(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _share(text: str) -> float:
+    if not 0 <= (share := float(text)) < 1:
+        raise argparse.ArgumentTypeError("must be at least 0 and less than 1")
+    return share
+
+
+def _command() -> str:
+    fail = f"FAIL={os.environ['FAIL']} " if "FAIL" in os.environ else ""
+    return fail + shlex.join(["python", "bench/throughput.py", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

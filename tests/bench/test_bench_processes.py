@@ -1,0 +1,97 @@
+import itertools
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bench.declared import is_doomed
+from bench.processes import Meter, read_process
+
+BURN = """
+import sys, time
+def burn(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+"""
+BURNS_IN_CHILDREN = (
+    BURN
+    + """
+import subprocess
+sys.stdin.readline()
+for _ in range(4):
+    # a child far shorter than the sampler's interval, with a child of its own
+    inner = "import time\\nwhile time.process_time() < 0.06: pass"
+    outer = f"import subprocess, sys, time; subprocess.run([sys.executable, '-S', '-c', {inner!r}]); exec({inner!r})"
+    subprocess.run([sys.executable, "-S", "-c", outer])
+print("done", flush=True)
+sys.stdin.readline()
+"""
+)
+
+
+def start(code: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-S", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def say(process: "subprocess.Popen[str]") -> None:
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
+def hear(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_short_lived_children_and_theirs_are_counted() -> None:
+    before = os.times()
+    process = start(BURNS_IN_CHILDREN)
+    with Meter({"tree": process.pid}) as meter:
+        meter.mark()
+        say(process)
+        assert hear(process) == "done"
+        used = meter.read().seconds["tree"]
+        say(process)
+        process.wait(10)
+    # the kernel's own account of everything this child and its children ever used, start-up included
+    after = os.times()
+    everything = (after.children_user - before.children_user) + (
+        after.children_system - before.children_system
+    )
+    assert used >= 8 * 0.06 - 0.1
+    assert used <= everything + 0.1
+
+
+def test_what_was_used_before_the_mark_is_left_out() -> None:
+    process = start(BURN + "burn(0.3)\nprint('ready', flush=True)\nsys.stdin.readline()")
+    with Meter({"tree": process.pid}) as meter:
+        assert hear(process) == "ready"
+        meter.mark()
+        assert meter.read().seconds["tree"] == pytest.approx(0, abs=0.05)
+    say(process)
+    process.wait(10)
+
+
+def test_a_dead_child_nobody_waited_for_is_still_read() -> None:
+    process = start(BURN + "burn(0.1)")
+    give_up = time.monotonic() + 10
+    while (found := read_process(process.pid)) is None or found.own < 0.1:
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    assert found.parent == os.getpid()
+    process.wait(10)
+    assert read_process(process.pid) is None
+
+
+@pytest.mark.parametrize(("fail", "expected"), [(0.1, 10), (0.0, 0), (0.25, 25), (0.07, 7)])
+def test_the_share_of_doomed_clips_is_exact_and_spread_evenly(fail: float, expected: int) -> None:
+    doomed = [number for number in range(1, 101) if is_doomed(number, fail)]
+    assert len(doomed) == expected
+    gaps = {b - a for a, b in itertools.pairwise(doomed)}
+    assert not gaps or max(gaps) - min(gaps) <= 1
