@@ -110,7 +110,7 @@ class EmbeddedS3:
             self._sweep()
             # An empty environment: RCLONE_ variables of the user's would be settings of this server. The secret
             # goes by the environment because every user of the machine can read the arguments of a process.
-            self._process = subprocess.Popen(  # noqa: S603  # our own program, arguments as a list
+            self._process = process = subprocess.Popen(  # noqa: S603  # our own program, arguments as a list
                 self._command(program),
                 env={"RCLONE_AUTH_KEY": f'"{self.access_key_id},{self._secret.get_secret_value()}"'},
                 stdin=subprocess.DEVNULL,
@@ -122,7 +122,7 @@ class EmbeddedS3:
             )
             lock.truncate(0)
             lock.write(str(self._process.pid))
-        self._wait_until_it_listens(log, timeout_seconds)
+        self._wait_until_it_listens(process, log, timeout_seconds)
         return self
 
     def stop(self, *, timeout_seconds: float = 5) -> None:
@@ -189,9 +189,9 @@ class EmbeddedS3:
         for path in (self.folder / self.bucket).rglob(".rclone_temp_*"):
             path.unlink(missing_ok=True)
 
-    def _wait_until_it_listens(self, log: Path, timeout_seconds: float) -> None:
-        process = self._process
-        assert process is not None  # noqa: S101  # set by the only caller
+    def _wait_until_it_listens(
+        self, process: "subprocess.Popen[bytes]", log: Path, timeout_seconds: float
+    ) -> None:
         deadline = time.monotonic() + timeout_seconds
         while not (started := _STARTED.search(log.read_bytes())):
             if process.poll() is not None:

@@ -262,7 +262,11 @@ class ObjectStore:
         """Whether an object is these bytes: by a digest where the server gives one to trust, else by reading it."""
         if there.size != content.size:
             return False
-        return self._proven(there, content) or self._sha256_of(there.key) == content.sha256
+        if self._proven(there, content):
+            return True
+        if self._is_aws and there.sha256:
+            return False
+        return self._sha256_of(there.key) == content.sha256
 
     def _proven(self, there: ObjectInfo, content: _Content) -> bool:
         # Only AWS is trusted to have checked the SHA-256 it reports: rclone repeats whatever it was sent.
