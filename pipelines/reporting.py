@@ -14,7 +14,7 @@ from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
-from resources.ledger.states import AT_PROVIDER, AttemptState
+from resources.ledger.states import AttemptState
 from resources.money import to_usd
 from resources.production.following import Stage
 from resources.storage.layout import poster_key
@@ -81,11 +81,15 @@ def show_again(
 
 
 def _reached(attempt: Attempt) -> Stage:
-    if attempt.state is AttemptState.DELIVERED:
-        return Stage.DELIVERED
-    if attempt.state is AttemptState.SUCCEEDED:
-        return Stage.GENERATED
-    return Stage.SUBMITTED if attempt.state in AT_PROVIDER else Stage.DECIDED
+    match attempt.state:
+        case AttemptState.DELIVERED:
+            return Stage.DELIVERED
+        case AttemptState.SUCCEEDED | AttemptState.QUARANTINED | AttemptState.LOST:
+            return Stage.GENERATED
+        case AttemptState.SUBMITTED | AttemptState.OVERDUE | AttemptState.FAILED | AttemptState.VANISHED:
+            return Stage.SUBMITTED
+        case _:
+            return Stage.DECIDED
 
 
 def _store_or_none(production: Production) -> ObjectStore | None:

@@ -199,10 +199,11 @@ def _finish(settings: Settings, api: object, launched: object, *, wait: bool, as
     delivered = [a for a in newest.values() if a.state is AttemptState.DELIVERED]
     broken = unsuccessful(api, launched)
     if as_json:
-        print_json({**document, "results": [as_document(a) for a in newest.values()], "failed_runs": broken})
+        print_json({**document, "results": [as_document(a) for a in newest.values()], "failed_runs": {run: api.why_failed(run) for run in broken}})
     else:
-        console.print(status_table(newest.values()))
+        if newest:
+            console.print(status_table(newest.values()))
         for run in broken:
-            complain(f"run {run} failed; why: {api.url}/runs/{run}")
+            complain(f"{api.why_failed(run)}\n(run {api.url}/runs/{run})")
     if broken or len(delivered) < len(launched.keys):
         raise typer.Exit(1)

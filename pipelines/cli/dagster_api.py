@@ -25,6 +25,22 @@ mutation Launch($params: ExecutionParams!) {
 }
 """
 _RUN = "query Run($id: ID!) { runOrError(runId: $id) { ... on Run { runId status } } }"
+_FAILURE = """
+query Failure($id: ID!) {
+  runOrError(runId: $id) {
+    ... on Run {
+      eventConnection(limit: 5000) {
+        events {
+          __typename
+          ... on MessageEvent { message }
+          ... on ExecutionStepFailureEvent { failureMetadata { description } error { message } }
+          ... on RunFailureEvent { error { message } }
+        }
+      }
+    }
+  }
+}
+"""
 _READY = """
 query Ready {
   repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } } } }
@@ -167,6 +183,18 @@ class DagsterApi:
     def run_status(self, run_id: str) -> str:
         """A run's status in Dagster's word, e.g. `STARTED`, `SUCCESS`, `FAILURE`."""
         return str(self.query(_RUN, id=run_id)["runOrError"].get("status", "UNKNOWN"))
+
+    def why_failed(self, run_id: str) -> str:
+        """What a failed run says about itself: its step's own words, or Dagster's."""
+        run = self.query(_FAILURE, id=run_id)["runOrError"]
+        said = ""
+        for event in (run.get("eventConnection") or {}).get("events", []):
+            if event["__typename"] == "ExecutionStepFailureEvent":
+                described = (event.get("failureMetadata") or {}).get("description")
+                return str(described or (event.get("error") or {}).get("message") or event["message"]).strip()
+            if event["__typename"] == "RunFailureEvent":
+                said = str((event.get("error") or {}).get("message") or event["message"]).strip()
+        return said or "it does not say why"
 
     def colours(self) -> dict[str, Colours]:
         """What each asset shows, by its name: the same question the UI asks."""
