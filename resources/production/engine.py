@@ -160,20 +160,25 @@ class Engine:
             UnavailableError: The ledger cannot be read or written. An answer it did not take is in the log.
         """
         account = self.accounts[name]
-        tasks: list[asyncio.Task[Attempt]] = []
-        while isinstance(claimed := await self._claim(account, run_id), Submission):
-            task = asyncio.create_task(self._post(account, claimed, run_id=run_id, ours=ours))
-            tasks.append(task)
-            self._posts.add(task)
-            task.add_done_callback(self._posts.discard)
-            if len(self._posts) >= PARALLEL_REQUESTS:
-                await asyncio.wait(self._posts, return_when=asyncio.FIRST_COMPLETED)
-        if tasks:
-            await asyncio.wait(tasks)
-        sent = [task.result() for task in tasks]
-        if result is not None:
-            result.submitted.extend(attempt for attempt in sent if attempt.state is AttemptState.SUBMITTED)
-        return claimed
+        while True:
+            tasks: list[asyncio.Task[Attempt]] = []
+            while isinstance(claimed := await self._claim(account, run_id), Submission):
+                task = asyncio.create_task(self._post(account, claimed, run_id=run_id, ours=ours))
+                tasks.append(task)
+                self._posts.add(task)
+                task.add_done_callback(self._posts.discard)
+                if len(self._posts) >= PARALLEL_REQUESTS:
+                    await asyncio.wait(self._posts, return_when=asyncio.FIRST_COMPLETED)
+            if tasks:
+                await asyncio.wait(tasks)
+            sent = [task.result() for task in tasks]
+            if result is not None:
+                result.submitted.extend(
+                    attempt for attempt in sent if attempt.state is AttemptState.SUBMITTED
+                )
+            # what was throttled or not sent is in the queue again, which was empty when it was asked last
+            if claimed is not None or all(attempt.state is not AttemptState.QUEUED for attempt in sent):
+                return claimed
 
     async def _claim(self, account: Account, run_id: str | None) -> Submission | Later | None:
         """The next submission; what is claimed while we are interrupted is given back, since it surely was not sent."""

@@ -1,0 +1,378 @@
+"""A provider and a deliverer that do what a test says, on a clock that only jumps to what happens next.
+
+Time is virtual: the event loop never waits, it moves its clock to the next thing that is due. A day takes a moment, and
+two runs of a test do the same in the same order.
+"""
+
+import asyncio
+import random
+import selectors
+from collections import defaultdict
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from resources.errors import DailiesError
+from resources.ledger import delivering
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.submitting import Limits
+from resources.production.engine import Account, Engine
+from resources.production.following import Follower, Report, Stage
+from resources.providers.base import (
+    Accepted,
+    Candidate,
+    Capabilities,
+    FailureKind,
+    JobState,
+    JobStatus,
+    NotSent,
+    PollFailed,
+    Rejected,
+    SubmitOutcome,
+    Unknown,
+)
+from resources.requests import ClipRequest, Expected
+
+if TYPE_CHECKING:
+    from resources.production.delivery import Deliverer
+
+T = TypeVar("T")
+
+START = 1_800_000_000.0
+NEVER = 1e9
+STORED = {"uri": "s3://bucket/videos/clip.mp4", "key": "videos/clip.mp4", "size": 10}
+
+
+@dataclass
+class Clock:
+    """Seconds since the epoch, moved by the loop."""
+
+    now: float = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class _Skipping(selectors.DefaultSelector):
+    """Instead of waiting for a time-out, the clock is moved by it."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise AssertionError("nothing is due and nothing will ever happen: the code under test hangs")
+        if timeout > 0:
+            # a hair more than asked for, or rounding leaves the timer a moment away for ever
+            self._clock.now += timeout + 1e-6
+        return super().select(0)
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop that lives on a `Clock`."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(_Skipping(clock))
+        self._clock = clock
+
+    def time(self) -> float:
+        return self._clock.now
+
+
+class Inline(Executor):
+    """Runs what it is given at once: a ledger that takes no time."""
+
+    def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        future: Future[T] = Future()
+        try:
+            future.set_result(function(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to who asked
+            future.set_exception(error)
+        return future
+
+
+def run(clock: Clock, work: Coroutine[Any, Any, T], *, at_most: float = 100_000.0) -> T:
+    """Run something in virtual time; it must end within `at_most` seconds of it."""
+
+    async def bounded() -> T:
+        async with asyncio.timeout(at_most):
+            return await work
+
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(clock)) as runner:
+        return runner.run(bounded())
+
+
+# A provider
+
+CAPABILITIES = Capabilities(
+    echoes_submission_id=True, lists_jobs=True, cancels=False, output_days=7, settle_seconds=60
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How the provider takes one POST.
+
+    Attributes:
+        outcome: What is answered; None accepts it as a new job.
+        after: Seconds until the answer.
+        creates: Whether a job exists although the answer does not say so.
+    """
+
+    outcome: SubmitOutcome | None = None
+    after: float = 0.2
+    creates: bool = False
+
+
+ACCEPTS = Answer()
+HANGS = Answer(after=NEVER, creates=True)
+LOSES_THE_ANSWER = Answer(Unknown("read timed out"), after=30, creates=True)
+CANNOT_BE_REACHED = Answer(NotSent("connection refused"), after=0.01)
+
+
+def rejects(kind: FailureKind, *, retry_after: float | None = None) -> Answer:
+    return Answer(Rejected(kind, f"the provider says {kind}", 400, retry_after=retry_after))
+
+
+@dataclass(frozen=True)
+class Ends:
+    """How a job goes.
+
+    Attributes:
+        status: Its end.
+        after: Seconds from the POST.
+        failure: Why it failed.
+        error: In whose words.
+    """
+
+    status: JobStatus = JobStatus.SUCCEEDED
+    after: float = 60.0
+    failure: FailureKind | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Post:
+    """One POST as the provider saw it."""
+
+    clip: str
+    submission_id: str
+    at: float
+
+
+@dataclass
+class Job:
+    """A job as the provider knows it."""
+
+    id: str
+    clip: str
+    created_at: float
+    goes: Ends
+    polled_at: list[float] = field(default_factory=list)
+    being_polled: int = 0
+
+
+class FakeProvider:
+    """An account that does what it is told, and writes down what it saw.
+
+    Attributes:
+        answers: How the next POSTs of a clip are taken, in order; then they are accepted.
+        jobs_go: How the next jobs of a clip go, in order; then they succeed after a minute.
+        polls: What the next polls of a clip say instead of the truth.
+        posts: Every POST.
+        jobs: Every job by id.
+        overlapping: Jobs that two asked for at the same time.
+    """
+
+    def __init__(self, clock: Clock, *, name: str = "wavespeed", poll_seconds: float = 0.3) -> None:
+        self.name = name
+        self.capabilities = CAPABILITIES
+        self.clock = clock
+        self.poll_seconds = poll_seconds
+        self.answers: dict[str, list[Answer]] = defaultdict(list)
+        self.jobs_go: dict[str, list[Ends]] = defaultdict(list)
+        self.polls: dict[str, list[JobState | PollFailed | Exception]] = defaultdict(list)
+        self.posts: list[Post] = []
+        self.jobs: dict[str, Job] = {}
+        self.overlapping: list[str] = []
+        self.requests_at_once = 0
+        self.most_requests_at_once = 0
+        self.closed = False
+
+    async def submit(
+        self, endpoint: str, body: dict[str, Any], *, submission_id: str, deadline_seconds: float
+    ) -> SubmitOutcome:
+        clip = str(body["prompt"])
+        self.posts.append(Post(clip, submission_id, self.clock()))
+        answer = self.answers[clip].pop(0) if self.answers[clip] else ACCEPTS
+        job = self._create(clip) if answer.outcome is None or answer.creates else None
+        await asyncio.sleep(answer.after)
+        if answer.outcome is not None:
+            return answer.outcome
+        assert job is not None
+        return Accepted(job.id, None, {})
+
+    def _create(self, clip: str) -> Job:
+        goes = self.jobs_go[clip].pop(0) if self.jobs_go[clip] else Ends()
+        job = Job(f"job-{len(self.jobs)}-{clip}", clip, self.clock(), goes)
+        self.jobs[job.id] = job
+        return job
+
+    async def poll(self, job_id: str, *, age_seconds: float) -> JobState | PollFailed:
+        job = self.jobs[job_id]
+        assert abs(age_seconds - (self.clock() - job.created_at)) < 60
+        job.polled_at.append(self.clock())
+        job.being_polled += 1
+        self.requests_at_once += 1
+        self.most_requests_at_once = max(self.most_requests_at_once, self.requests_at_once)
+        if job.being_polled > 1:
+            self.overlapping.append(job_id)
+        try:
+            await asyncio.sleep(self.poll_seconds)
+        finally:
+            job.being_polled -= 1
+            self.requests_at_once -= 1
+        if self.polls[job.clip]:
+            said = self.polls[job.clip].pop(0)
+            if isinstance(said, Exception):
+                raise said
+            return said
+        if self.clock() < job.created_at + job.goes.after:
+            return JobState(JobStatus.RUNNING, "processing")
+        goes = job.goes
+        outputs = (f"https://cdn.example/{job_id}.mp4",) if goes.status is JobStatus.SUCCEEDED else ()
+        return JobState(
+            goes.status, goes.status.value, outputs=outputs, failure=goes.failure, error=goes.error
+        )
+
+    async def find_candidates(self, endpoint: str, *, after: Any, before: Any) -> list[Candidate]:
+        return []
+
+    async def check(self) -> None:
+        return None
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+    def posts_of(self, clip: str) -> list[Post]:
+        return [post for post in self.posts if post.clip == clip]
+
+    def flying(self, at: float) -> int:
+        """How many jobs exist and have not ended at a time."""
+        return sum(job.created_at <= at < job.created_at + job.goes.after for job in self.jobs.values())
+
+
+# A deliverer
+
+
+class FakeDeliverer:
+    """Claims and records like the real one; what it does in between is up to the test.
+
+    Attributes:
+        goes_wrong: What the next deliveries of a clip raise, in order.
+        missing: Clips whose stored video is no longer there.
+        quarantines: Clips that are not what was asked for.
+    """
+
+    def __init__(self, ledger: Ledger, *, seconds: float = 3.0) -> None:
+        self.ledger = ledger
+        self.seconds = seconds
+        self.goes_wrong: dict[str, list[BaseException]] = defaultdict(list)
+        self.missing: set[str] = set()
+        self.quarantines: set[str] = set()
+        self.fetched: list[str] = []
+        self.verified: list[str] = []
+        self.at_once = 0
+        self.most_at_once = 0
+
+    async def deliver(self, attempt: Attempt, *, run_id: str) -> None:
+        clip = attempt.subject_key
+        token = f"{run_id}:{random.random()}"
+        if delivering.claim(self.ledger, attempt.id, token=token) is None:
+            return
+        self.fetched.append(clip)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await self._fetch(clip)
+        except BaseException as error:
+            delivering.release(self.ledger, attempt.id, token=token, why=str(error))
+            raise
+        finally:
+            self.at_once -= 1
+        if clip in self.quarantines:
+            delivering.record_quarantined(self.ledger, attempt.id, STORED, why="480 pixels instead of 720")
+        else:
+            delivering.record_delivered(self.ledger, attempt.id, STORED, run_id=run_id)
+
+    async def _fetch(self, clip: str) -> None:
+        await asyncio.sleep(self.seconds)
+        if self.goes_wrong[clip]:
+            raise self.goes_wrong[clip].pop(0)
+
+    async def verify(self, attempt: Attempt) -> None:
+        self.verified.append(attempt.subject_key)
+        if attempt.subject_key in self.missing:
+            raise DailiesError("the delivered video is missing")
+
+
+# All together
+
+
+def a_request(clip: str, **changes: Any) -> ClipRequest:
+    """A valid request, whose prompt is the clip's key so that the fake provider knows it."""
+    values: dict[str, Any] = {
+        "clip": clip,
+        "series": "city",
+        "provider": "wavespeed",
+        "endpoint": "openai/sora-2/text-to-video",
+        "body": {"prompt": clip, "seconds": changes.pop("seconds", 4)},
+        "price_micros": 400_000,
+        "expected": Expected(),
+    }
+    return ClipRequest(**(values | changes))
+
+
+class World:
+    """A ledger, a provider and whoever works with them, on one clock."""
+
+    def __init__(self, url: str) -> None:
+        self.clock = Clock()
+        self.ledger = Ledger(url, clock=self.clock)
+        self.provider = FakeProvider(self.clock)
+        self.deliverer = FakeDeliverer(self.ledger)
+        self.reports: list[Report] = []
+
+    def engine(self, limits: Limits | None = None) -> Engine:
+        """One process: its own engine on the shared ledger."""
+        account = Account(self.provider, limits or Limits())
+        engine = Engine(self.ledger, {"wavespeed": account}, rng=random.Random(1))
+        engine._thread.shutdown()
+        engine._thread = cast("Any", Inline())
+        return engine
+
+    def follower(self, until: Stage, engine: Engine | None = None, *, run_id: str = "run-1") -> Follower:
+        return Follower(
+            engine or self.engine(),
+            cast("Deliverer", self.deliverer),
+            until=until,
+            report=self.reports.append,
+            run_id=run_id,
+        )
+
+    def run(self, work: Coroutine[Any, Any, T], *, at_most: float = 100_000.0) -> T:
+        return run(self.clock, work, at_most=at_most)
+
+    def told(self, clip: str) -> list[str]:
+        """What was reported of a clip, in order: `submitted`, `generated!` for a failure, `delivered=` for a reuse."""
+        return [
+            f"{report.stage.name.lower()}{'!' if report.error else ''}{'=' if report.reused else ''}"
+            for report in self.reports
+            if report.clip == clip
+        ]
+
+    def newest(self, clip: str) -> Attempt:
+        return self.ledger.latest([clip])[clip]

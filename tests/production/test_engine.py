@@ -1,0 +1,500 @@
+"""One account's work: what is sent, what is asked for, and what an interruption leaves behind."""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fakes import (
+    CANNOT_BE_REACHED,
+    HANGS,
+    LOSES_THE_ANSWER,
+    Answer,
+    Clock,
+    Ends,
+    Inline,
+    World,
+    a_request,
+    rejects,
+)
+
+from resources.errors import UnavailableError
+from resources.ledger import submitting
+from resources.ledger.deciding import decide
+from resources.ledger.records import Attempt, Submission
+from resources.ledger.states import AttemptState, MoneyState
+from resources.ledger.submitting import LEASE_MARGIN_SECONDS, Later, Limits
+from resources.production import engine as engine_module
+from resources.production.engine import PARALLEL_REQUESTS, POLLS_AT_ONCE, POSTS_GRACE_SECONDS, Engine
+from resources.providers.base import (
+    Accepted,
+    FailureKind,
+    JobState,
+    JobStatus,
+    NotSent,
+    PollFailed,
+    SubmitOutcome,
+    Unknown,
+)
+
+S = AttemptState
+
+
+def queue(world: World, *clips: str, decision: str = "monday", **changes: Any) -> list[Attempt]:
+    verdicts = decide(world.ledger, [a_request(clip, **changes) for clip in clips], decision=decision)
+    return [verdict.attempt for verdict in verdicts if verdict.attempt is not None]
+
+
+def clips(count: int) -> list[str]:
+    return [f"clip-{number:03}" for number in range(count)]
+
+
+def ids(attempts: list[Attempt]) -> list[str]:
+    return [attempt.id for attempt in attempts]
+
+
+async def steps(world: World, engine: Engine, *, every: float = 10.0, until: Callable[[], bool]) -> None:
+    """The completion sensor: a step every ten seconds."""
+    while not until():
+        await engine.step("wavespeed")
+        await asyncio.sleep(every)
+
+
+def ended(world: World, *names: str) -> Callable[[], bool]:
+    return lambda: all(world.newest(name).state.is_ended for name in names)
+
+
+# Submitting
+
+
+def test_everything_that_is_queued_is_sent_once_and_asked_for_later(world: World) -> None:
+    queue(world, *clips(40))
+    engine = world.engine()
+    assert world.run(engine.submit_queue("wavespeed", run_id="run-1")) is None
+    assert [post.clip for post in world.provider.posts] == clips(40)
+    for clip in clips(40):
+        attempt = world.newest(clip)
+        assert attempt.state is S.SUBMITTED
+        assert 4.5 <= (attempt.next_poll_at or 0) - (attempt.submitted_at or 0) <= 5.5
+    assert not any(job.polled_at for job in world.provider.jobs.values())
+
+
+def test_no_more_posts_are_on_the_wire_than_the_engine_allows(world: World) -> None:
+    for clip in clips(50):
+        world.provider.answers[clip] = [Answer(after=10)]
+    queue(world, *clips(50))
+    world.run(world.engine().submit_queue("wavespeed"))
+    starts = [post.at for post in world.provider.posts]
+    assert len(starts) == 50
+    assert max(sum(t <= at < t + 10 for t in starts) for at in starts) == PARALLEL_REQUESTS
+
+
+def test_a_batch_beyond_the_accounts_limits_is_sent_within_them_and_in_order(world: World) -> None:
+    limits = Limits(in_flight=2, per_minute=2)
+    queue(world, *clips(12))
+    world.run(steps(world, world.engine(limits), every=1.0, until=ended(world, *clips(12))))
+    posts = world.provider.posts
+    assert [post.clip for post in posts] == clips(12)
+    assert max(world.provider.flying(post.at) for post in posts) == 2
+    assert all(beyond.at - first.at >= 60 for first, beyond in zip(posts, posts[2:], strict=False))
+
+
+def test_a_full_account_says_when_to_come_again(world: World) -> None:
+    queue(world, "clip-a", "clip-b")
+    later = world.run(world.engine(Limits(per_minute=1)).submit_queue("wavespeed"))
+    assert isinstance(later, Later)
+    assert later.at == pytest.approx(world.provider.posts[0].at + 60, abs=0.01)
+
+
+def test_a_throttled_account_pauses_and_then_sends_the_same_clip_again(world: World) -> None:
+    queue(world, "clip-a")
+    world.provider.answers["clip-a"] = [rejects(FailureKind.THROTTLED, retry_after=45)]
+    world.run(steps(world, world.engine(), every=5.0, until=ended(world, "clip-a")))
+    first, second = world.provider.posts_of("clip-a")
+    assert 45 <= second.at - first.at <= 51
+    assert first.submission_id != second.submission_id
+    assert len(world.provider.jobs) == 1
+
+
+def test_a_refused_request_is_final_and_the_others_go_on(world: World) -> None:
+    queue(world, *clips(3))
+    world.provider.answers["clip-001"] = [rejects(FailureKind.MODERATION)]
+    world.run(world.engine().submit_queue("wavespeed"))
+    refused = world.newest("clip-001")
+    assert (refused.state, refused.reason_kind) == (S.REJECTED, FailureKind.MODERATION)
+    assert {world.newest(clip).state for clip in ("clip-000", "clip-002")} == {S.SUBMITTED}
+
+
+@pytest.mark.parametrize("kind", [FailureKind.AUTH, FailureKind.INSUFFICIENT_FUNDS])
+def test_an_account_that_refuses_or_cannot_pay_gives_up_the_rest_of_the_callers_queue(
+    world: World, kind: FailureKind
+) -> None:
+    for clip in clips(6):
+        world.provider.answers[clip] = [rejects(kind)] * 3
+    ours = queue(world, *clips(6))
+    others = queue(world, "another")
+    later = world.run(world.engine(Limits(in_flight=1)).submit_queue("wavespeed", ours=ids(ours)))
+    assert isinstance(later, Later)
+    assert len(world.provider.posts) == 1
+    for clip in clips(6)[1:]:
+        given_up = world.newest(clip)
+        assert (given_up.state, given_up.reason_kind) == (S.WITHDRAWN, kind)
+        assert given_up.money_state is MoneyState.RELEASED
+        assert "the provider says" in (given_up.reason or "")
+    assert world.ledger.attempts(ids(others))[others[0].id].state is S.QUEUED
+
+
+async def keep_sending(world: World, engine: Engine, ours: list[Attempt]) -> None:
+    while True:
+        later = await engine.submit_queue("wavespeed", ours=ids(ours))
+        if later is None:
+            return
+        await asyncio.sleep(max(later.at - world.clock(), 0.1))
+
+
+def test_a_provider_that_cannot_be_reached_is_given_up_after_four_tries_and_not_sooner(world: World) -> None:
+    ours = queue(world, *clips(30))
+    for clip in clips(30):
+        world.provider.answers[clip] = [CANNOT_BE_REACHED] * 9
+    started = world.clock()
+    world.run(keep_sending(world, world.engine(), ours))
+    assert {world.newest(clip).state for clip in clips(30)} == {S.WITHDRAWN}
+    assert "cannot be reached (connection refused); nothing was sent" in (
+        world.newest("clip-000").reason or ""
+    )
+    assert 3 * submitting.NOT_SENT_SECONDS <= world.clock() - started <= 12
+    assert world.provider.jobs == {}
+
+
+def test_a_network_that_blinks_costs_a_batch_nothing(world: World) -> None:
+    ours = queue(world, *clips(30))
+    for clip in clips(30):
+        world.provider.answers[clip] = [CANNOT_BE_REACHED]
+    world.run(keep_sending(world, world.engine(), ours))
+    assert {world.newest(clip).state for clip in clips(30)} == {S.SUBMITTED}
+    assert len(world.provider.jobs) == 30
+
+
+def test_an_answer_in_between_makes_the_count_start_anew(world: World) -> None:
+    ours = queue(world, "clip-a", "clip-b")
+    world.provider.answers["clip-a"] = [CANNOT_BE_REACHED] * 3 + [rejects(FailureKind.INVALID)]
+    world.provider.answers["clip-b"] = [CANNOT_BE_REACHED] * 3
+    world.run(keep_sending(world, world.engine(Limits(in_flight=1)), ours))
+    assert world.newest("clip-a").state is S.REJECTED
+    assert world.newest("clip-b").state is S.SUBMITTED
+
+
+def test_a_lost_answer_is_unknown_and_never_sent_again(world: World) -> None:
+    queue(world, "clip-a", max_seconds=100)
+    world.provider.answers["clip-a"] = [LOSES_THE_ANSWER]
+    engine = world.engine()
+
+    async def for_a_day() -> None:
+        for _ in range(96):
+            await engine.step("wavespeed")
+            await asyncio.sleep(900)
+
+    world.run(for_a_day())
+    attempt = world.newest("clip-a")
+    assert (attempt.state, attempt.money_state) == (S.UNKNOWN, MoneyState.INDETERMINATE)
+    assert len(world.provider.posts) == 1
+
+
+# Interruptions
+
+
+async def interrupted_after(engine: Engine, seconds: float) -> None:
+    sending = asyncio.create_task(engine.submit_queue("wavespeed"))
+    await asyncio.sleep(seconds)
+    sending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sending
+    await engine.aclose()
+
+
+def test_an_answer_that_comes_in_time_is_kept_although_the_run_was_interrupted(world: World) -> None:
+    queue(world, "clip-a", "clip-b")
+    world.provider.answers["clip-a"] = [Answer(after=POSTS_GRACE_SECONDS - 1)]
+    world.provider.answers["clip-b"] = [HANGS]
+    started = world.clock()
+    world.run(interrupted_after(world.engine(), 0.5))
+    assert world.clock() - started <= POSTS_GRACE_SECONDS + 2
+    assert world.newest("clip-a").state is S.SUBMITTED
+    assert world.newest("clip-a").job_id == "job-0-clip-a"
+    assert world.newest("clip-b").state is S.SUBMITTING
+    assert world.provider.closed
+
+
+def test_a_post_that_was_cut_off_is_left_to_its_lease_and_never_sent_again(world: World) -> None:
+    queue(world, "clip-a")
+    world.provider.answers["clip-a"] = [HANGS]
+    world.run(interrupted_after(world.engine(), 0.5))
+    engine = world.engine()
+    deadline = engine.accounts["wavespeed"].submit_deadline_seconds
+
+    async def later() -> None:
+        await engine.step("wavespeed")
+        assert world.newest("clip-a").state is S.SUBMITTING
+        await asyncio.sleep(deadline + LEASE_MARGIN_SECONDS)
+        for _ in range(10):
+            await engine.step("wavespeed")
+            await asyncio.sleep(600)
+
+    world.run(later())
+    assert world.newest("clip-a").state is S.UNKNOWN
+    assert len(world.provider.posts) == 1
+
+
+def test_what_is_claimed_in_the_moment_of_the_interruption_is_given_back_unsent(world: World) -> None:
+    queue(world, "clip-a")
+    engine = world.engine()
+
+    async def interrupted() -> None:
+        sending = asyncio.create_task(engine.submit_queue("wavespeed"))
+        for _ in range(100):
+            if world.newest("clip-a").state is S.QUEUED:
+                await asyncio.sleep(0)
+        assert world.newest("clip-a").state is S.SUBMITTING  # committed, and nobody has seen it yet
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+
+    world.run(interrupted())
+    attempt = world.newest("clip-a")
+    assert (attempt.state, attempt.money_state) == (S.QUEUED, MoneyState.RESERVED)
+    assert world.provider.posts == []
+    world.run(keep_sending(world, world.engine(), []))
+    assert world.newest("clip-a").state is S.SUBMITTED
+
+
+class Locked(Inline):
+    """A ledger that refuses to write answers down for a while."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+        self.times = times
+        record = submitting.record_outcome
+
+        def refusing(*args: Any, **kwargs: Any) -> Attempt:
+            if self.times > 0:
+                self.times -= 1
+                raise UnavailableError("the ledger could not be written: database is locked")
+            return record(*args, **kwargs)
+
+        monkeypatch.setattr(submitting, "record_outcome", refusing)
+
+
+def test_an_answer_waits_for_a_locked_ledger_and_is_in_the_log_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue(world, "clip-a")
+    Locked(monkeypatch, 5)
+    with caplog.at_level(logging.WARNING, "dailies"):
+        world.run(world.engine().submit_queue("wavespeed"))
+    assert world.newest("clip-a").job_id == "job-0-clip-a"
+    assert caplog.text.count("job-0-clip-a") == 5
+
+
+def test_an_answer_that_was_read_is_written_down_although_everything_is_interrupted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue(world, "clip-a")
+    Locked(monkeypatch, 10)
+    world.run(interrupted_after(world.engine(), 1.0))
+    assert world.newest("clip-a").state is S.SUBMITTED
+
+
+def test_a_ledger_that_stays_locked_is_an_error_and_not_a_silence(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue(world, "clip-a")
+    Locked(monkeypatch, engine_module.RECORD_TRIES)
+    with pytest.raises(UnavailableError, match="locked"):
+        world.run(world.engine().submit_queue("wavespeed"))
+
+
+@pytest.mark.parametrize(
+    ("late", "state"),
+    [
+        (Accepted("late-job", None, {}), S.SUBMITTED),
+        (NotSent("connection refused"), S.ABSENT),
+        (Unknown("read timed out"), S.UNKNOWN),
+    ],
+)
+def test_a_poster_that_slept_beyond_its_lease_still_brings_its_answer(
+    world: World, late: SubmitOutcome, state: AttemptState
+) -> None:
+    """SIGSTOP: the sensor has given the POST up meanwhile."""
+    queue(world, "clip-a")
+    claimed = submitting.claim_next(world.ledger, "wavespeed", limits=Limits(), deadline_seconds=30)
+    assert isinstance(claimed, Submission)
+    world.clock.now += 3600
+    world.run(world.engine().step("wavespeed"))
+    assert world.newest("clip-a").state is S.UNKNOWN
+    submitting.record_outcome(world.ledger, claimed, late)
+    assert world.newest("clip-a").state is state
+
+
+# Polling
+
+
+def test_a_step_does_what_is_due_and_says_what_it_did(world: World) -> None:
+    queue(world, "clip-a")
+    engine = world.engine()
+    first = world.run(engine.step("wavespeed"))
+    assert (ids(first.submitted), first.ended, first.polled, first.queued) == (
+        [world.newest("clip-a").id],
+        [],
+        0,
+        0,
+    )
+    world.clock.now += 70
+    second = world.run(engine.step("wavespeed"))
+    assert (ids(second.ended), second.polled, second.submitted) == ([world.newest("clip-a").id], 1, [])
+    assert world.newest("clip-a").state is S.SUCCEEDED
+    queue(world, "clip-b")
+    third = world.run(engine.step("wavespeed", submit=False))
+    assert (third.submitted, third.queued) == ([], 1)
+
+
+def test_a_step_gives_up_what_waits_since_yesterday_before_it_sends(world: World) -> None:
+    queue(world, "clip-a")
+    world.clock.now += 25 * 3600
+    world.run(world.engine().step("wavespeed"))
+    assert world.newest("clip-a").state is S.WITHDRAWN
+    assert world.provider.posts == []
+
+
+def test_many_jobs_are_asked_for_a_few_at_a_time_and_each_once(world: World) -> None:
+    queue(world, *clips(100))
+    engine = world.engine()
+    world.run(engine.submit_queue("wavespeed"))
+    world.clock.now += 100
+    assert world.run(engine.poll_due("wavespeed")) == 100
+    assert all(len(job.polled_at) == 1 for job in world.provider.jobs.values())
+    assert world.provider.most_requests_at_once <= PARALLEL_REQUESTS
+    assert {world.newest(clip).state for clip in clips(100)} == {S.SUCCEEDED}
+
+
+def test_a_step_asks_for_no_more_than_it_is_told(world: World) -> None:
+    queue(world, *clips(60))
+    engine = world.engine()
+    world.run(engine.submit_queue("wavespeed"))
+    world.clock.now += 100
+    assert world.run(engine.poll_due("wavespeed", limit=POLLS_AT_ONCE + 3)) == POLLS_AT_ONCE + 3
+
+
+def test_a_slow_poll_is_nobody_elses_while_it_lasts(world: World) -> None:
+    queue(world, *clips(40))
+    world.provider.poll_seconds = 59.0
+    one, two = world.engine(), world.engine()
+    world.run(one.submit_queue("wavespeed"))
+
+    async def both() -> None:
+        together = [
+            asyncio.create_task(steps(world, engine, every=3.0, until=ended(world, *clips(40))))
+            for engine in (one, two)
+        ]
+        await asyncio.gather(*together)
+
+    world.run(both())
+    assert world.provider.overlapping == []
+
+
+def test_a_poll_without_an_answer_is_tried_again_ever_later(world: World) -> None:
+    queue(world, "clip-a")
+    world.provider.polls["clip-a"] = [PollFailed("502 Bad Gateway")] * 5
+    world.run(steps(world, world.engine(), every=0.5, until=ended(world, "clip-a")))
+    assert world.newest("clip-a").state is S.SUCCEEDED
+    (job,) = world.provider.jobs.values()
+    first_five = [b - a for a, b in zip(job.polled_at, job.polled_at[1:5], strict=False)]
+    assert first_five == sorted(first_five)
+    assert world.newest("clip-a").polls >= 1
+
+
+def test_the_providers_wish_to_be_left_alone_is_obeyed(world: World) -> None:
+    queue(world, "clip-a")
+    world.provider.polls["clip-a"] = [PollFailed("429", retry_after=100, kind=FailureKind.THROTTLED)]
+    world.run(steps(world, world.engine(), every=1.0, until=ended(world, "clip-a")))
+    (job,) = world.provider.jobs.values()
+    assert job.polled_at[1] - job.polled_at[0] >= 100
+
+
+def test_a_provider_that_is_down_for_long_is_asked_again_when_it_is_back(world: World) -> None:
+    queue(world, "clip-a")
+    world.provider.polls["clip-a"] = [PollFailed("503")] * 100
+    world.run(steps(world, world.engine(), every=60.0, until=ended(world, "clip-a")))
+    assert world.newest("clip-a").state is S.SUCCEEDED
+
+
+def test_one_poll_that_breaks_keeps_no_other_from_its_answer(world: World) -> None:
+    queue(world, *clips(5))
+    engine = world.engine()
+    world.run(engine.submit_queue("wavespeed"))
+    world.provider.polls["clip-002"] = [KeyError("a bug in the client")]
+    world.clock.now += 30
+    with pytest.raises(KeyError):
+        world.run(engine.poll_due("wavespeed"))
+    for clip in clips(5):
+        attempt = world.newest(clip)
+        assert attempt.polls == (0 if clip == "clip-002" else 1)
+        assert attempt.state is S.SUBMITTED
+
+
+def test_a_word_nobody_has_heard_of_means_that_it_runs(world: World) -> None:
+    queue(world, "clip-a")
+    world.provider.polls["clip-a"] = [
+        JobState(JobStatus.RUNNING, "dreaming"),
+        JobState(JobStatus.QUEUED, "created"),
+    ]
+    world.run(steps(world, world.engine(), until=ended(world, "clip-a")))
+    assert world.newest("clip-a").state is S.SUCCEEDED
+
+
+def test_a_job_that_runs_too_long_frees_its_place_is_asked_for_slowly_and_still_comes_home(
+    world: World,
+) -> None:
+    queue(world, "clip-a", "clip-b", max_seconds=600)
+    world.provider.jobs_go["clip-a"] = [Ends(after=5000)]
+    world.run(steps(world, world.engine(Limits(in_flight=1)), until=ended(world, "clip-a", "clip-b")))
+    assert world.newest("clip-a").state is S.SUCCEEDED
+    (second,) = world.provider.posts_of("clip-b")
+    assert second.at - world.provider.posts_of("clip-a")[0].at == pytest.approx(600, abs=30)
+    slow = [t for t in world.provider.jobs["job-0-clip-a"].polled_at if t > second.at + 300]
+    assert all(b - a >= 250 for a, b in itertools.pairwise(slow))
+
+
+def test_once_it_is_known_how_long_it_takes_a_job_is_asked_for_once_or_twice(world: World) -> None:
+    engine = world.engine()
+    for number in range(4):
+        queue(world, f"clip-{number}")
+        world.provider.jobs_go[f"clip-{number}"] = [Ends(after=100)]
+        world.run(steps(world, engine, every=1.0, until=ended(world, f"clip-{number}")))
+    first, *_, last = world.provider.jobs.values()
+    assert len(first.polled_at) >= 6
+    assert len(last.polled_at) <= 2
+    assert last.polled_at[-1] - last.created_at <= 118
+
+
+def test_a_failure_that_may_pass_is_bought_again_by_the_sensor_up_to_max_attempts(world: World) -> None:
+    queue(world, "clip-a", max_attempts=3)
+    fails = Ends(JobStatus.FAILED, failure=FailureKind.PROVIDER, error="out of GPUs")
+    world.provider.jobs_go["clip-a"] = [fails, fails, fails]
+
+    def given_up() -> bool:
+        return len(world.provider.jobs) == 3 and world.newest("clip-a").state is S.FAILED
+
+    world.run(steps(world, world.engine(), until=given_up))
+    world.run(world.engine().step("wavespeed"))
+    assert len(world.provider.posts) == 3
+
+
+def test_the_clock_is_virtual_and_a_hang_is_an_error() -> None:
+    from fakes import run
+
+    async def hangs() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(TimeoutError):
+        run(Clock(), hangs(), at_most=60)
