@@ -24,7 +24,7 @@ from pydantic import SecretStr
 
 from pipelines.cli.dagster_api import DagsterApi
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
-from resources.processes import prepare_child
+from resources.processes import child_setup
 from resources.settings import Settings
 from resources.storage.embedded import EmbeddedS3
 
@@ -203,7 +203,7 @@ class Stack:
                 stdout=log if stdout is None else stdout,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=prepare_child,  # noqa: PLW1509 - only a C call between fork and exec
+                preexec_fn=child_setup(),  # noqa: PLW1509 - only a C call between fork and exec
             )
 
     def _first_line(self, name: str) -> str:

@@ -4,28 +4,23 @@ What an acknowledged PUT stored survives a kill of the server, since rclone rena
 not fsync: a power cut may take the last seconds. Production uses a real S3.
 """
 
-import ctypes
 import fcntl
 import os
 import re
 import secrets
 import shutil
-import signal
 import subprocess
-import sys
 import sysconfig
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Self
 
 from pydantic import SecretStr
 
 from resources.errors import ConfigurationError, UnavailableError
+from resources.processes import child_setup
 from resources.storage.s3_client import S3Settings
 
-_PR_SET_PDEATHSIG = 1
 _ENDING_SECONDS = 1  # for a server whose process was just killed
 _STARTED = re.compile(rb"Starting s3 server on \[http://127\.0\.0\.1:(\d+)/")
 
@@ -118,7 +113,7 @@ class EmbeddedS3:
                 stderr=output,
                 pass_fds=(lock.fileno(),),
                 start_new_session=True,
-                preexec_fn=_ending_with_us(),  # noqa: PLW1509  # one C call between fork and exec
+                preexec_fn=child_setup(),  # noqa: PLW1509  # one C call between fork and exec
             )
             lock.truncate(0)
             lock.write(str(self._process.pid))
@@ -212,19 +207,6 @@ class EmbeddedS3:
             )
         last = said.splitlines()[-1] if said else "it said nothing"
         return ConfigurationError(f"the embedded S3 ended at once: {last}")
-
-
-def _ending_with_us() -> Callable[[], None] | None:
-    """What a child runs first so that the kernel ends it with its parent; None where that is not to be had."""
-    # the kernel watches the thread that forks, so it must be one that lasts as long as the process
-    if not sys.platform.startswith("linux") or threading.current_thread() is not threading.main_thread():
-        return None
-    libc = ctypes.CDLL(None)
-
-    def ask_the_kernel() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-    return ask_the_kernel
 
 
 def _rclone() -> str:
