@@ -19,18 +19,18 @@ LONGEST_PAUSE_SECONDS = 1800.0
 
 
 @dataclass(frozen=True)
-class PastRuns:
-    """The runs that collected a batch before.
+class PastRun:
+    """One run that collects a stretch of a batch, or did.
 
     Attributes:
-        active: Whether one of them is not over.
-        count: How many there were.
-        last_ended_at: When the last one ended, seconds since the epoch, None where none did.
+        first: The first clip of its range.
+        last: The last one.
+        ended_at: Seconds since the epoch, None while it is not over.
     """
 
-    active: bool = False
-    count: int = 0
-    last_ended_at: float | None = None
+    first: str
+    last: str
+    ended_at: float | None
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def plan(
     found: Mapping[str, Sequence[Attempt]],
     *,
     order: Sequence[str],
-    past: Mapping[str, PastRuns],
+    past: Mapping[str, Sequence[PastRun]],
     watched: frozenset[str],
     now: float,
     linger: float,
@@ -75,25 +75,34 @@ def plan(
         now: Seconds since the epoch.
         linger: Seconds a finished clip waits for the stragglers of its batch.
     """
+    position = {key: index for index, key in enumerate(order)}
     collections: list[Collection] = []
     for batch, attempts in found.items():
         mine = [a for a in attempts if a.watched_by not in watched]
         ended = [a for a in mine if a.state.is_ended]
-        runs = past.get(batch, PastRuns())
-        if not ended or runs.active or now < _pause_over(runs):
+        runs = past.get(batch, ())
+        if not ended or any(run.ended_at is None for run in runs):
             continue
         waiting = [a for a in mine if not a.state.is_ended and a.state is not AttemptState.UNKNOWN]
         oldest = min(a.finished_at or now for a in ended)
         if waiting and now - oldest < linger:
             continue
-        for stretch in stretches(order, [a.subject_key for a in ended])[:RUNS_PER_TICK]:
+        due = [a.subject_key for a in ended if now >= _due_at(a.subject_key, runs, position)]
+        for stretch in stretches(order, due)[:RUNS_PER_TICK]:
             digest = hashlib.sha256(",".join(stretch).encode()).hexdigest()[:12]
-            collections.append(Collection(batch, tuple(stretch), f"collect:{batch}:{digest}:{runs.count}"))
+            collections.append(Collection(batch, tuple(stretch), f"collect:{batch}:{digest}:{len(runs)}"))
     return collections
 
 
-def _pause_over(runs: PastRuns) -> float:
-    """When to try again after runs that did not get everything home: later each time."""
-    if runs.last_ended_at is None or runs.count == 0:
+def _due_at(clip: str, runs: Sequence[PastRun], position: Mapping[str, int]) -> float:
+    """When to try a clip again that runs did not get home: later each time, and at once where none has tried."""
+    if clip not in position:
         return 0.0
-    return runs.last_ended_at + min(FIRST_PAUSE_SECONDS * 2.0 ** (runs.count - 1), LONGEST_PAUSE_SECONDS)
+    tries = [
+        run.ended_at or 0.0
+        for run in runs
+        if position.get(run.first, 0) <= position[clip] <= position.get(run.last, len(position))
+    ]
+    if not tries:
+        return 0.0
+    return max(tries) + min(FIRST_PAUSE_SECONDS * 2.0 ** min(len(tries) - 1, 10), LONGEST_PAUSE_SECONDS)

@@ -5,7 +5,7 @@ clip, and a step that is repeated adopts what it finds there.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import dagster as dg
 
@@ -36,9 +36,17 @@ def clips_failed(reasons: Mapping[str, str], total: int, what: str) -> dg.Failur
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[None]:
-    """Turn an error that is meant for people into a Failure that shows its sentence."""
+def explained(before_failing: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Turn an error that is meant for people into a Failure that shows its sentence.
+
+    Args:
+        before_failing: Called before a Failure leaves the block, whoever raises it: the last moment to say what is well.
+    """
     try:
         yield
     except DailiesError as error:
+        before_failing()
         raise dg.Failure(description=str(error), allow_retries=False) from None
+    except dg.Failure:
+        before_failing()
+        raise

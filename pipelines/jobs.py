@@ -8,6 +8,7 @@ from pydantic import Field
 from pipelines.assets.clips import say
 from pipelines.failing import clips_failed, explained
 from pipelines.lineage import GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
+from pipelines.partitions import add_clips
 from pipelines.producing import Batch, buy, decision_of
 from pipelines.rendering import prompt_event, render, write_prompt
 from resources.dagster_resources import Production
@@ -61,6 +62,7 @@ def produce_scattered(
             raise clips_failed(rendered.problems, len(keys), "could not be rendered; nothing was bought")
         with production.ledger() as ledger:
             store = production.bound_store(ledger)
+            add_clips(context.instance, ledger, keys)
         for request in rendered.requests.values():
             context.log_event(prompt_event(context.instance, request, write_prompt(store, request)))
         reasons = say(batch, buy(batch, rendered.requests, regenerate=config.regenerate))

@@ -20,13 +20,16 @@ SUBMISSIONS = dg.AssetKey("submissions")
 GENERATIONS = dg.AssetKey("generations")
 UPLOADED_VIDEOS = dg.AssetKey("uploaded_videos")
 
+NO_EVENT = "NULL"
+EVENTS_LOOKED_AT = 50
+
 CODE_VERSIONS = {PROMPTS: "1", SUBMISSIONS: "1", GENERATIONS: "1", UPLOADED_VIDEOS: "1"}
 """Raised when the code of an asset changes what it makes."""
 
 
 @dataclass(frozen=True)
-class Latest:
-    """The newest materialization of one asset for one clip.
+class Shown:
+    """One materialization of an asset for a clip.
 
     Attributes:
         data_version: As its event says, None where it says nothing.
@@ -37,16 +40,9 @@ class Latest:
     storage_id: int
 
 
-def latest(instance: dg.DagsterInstance, asset: dg.AssetKey, clip: str) -> Latest | None:
+def latest(instance: dg.DagsterInstance, asset: dg.AssetKey, clip: str) -> Shown | None:
     """The newest materialization of an asset for a clip, None where there is none."""
-    found = instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[clip]), limit=1
-    )
-    for record in found.records:
-        materialization = record.asset_materialization
-        tags = (materialization.tags or {}) if materialization else {}
-        return Latest(tags.get(DATA_VERSION), record.storage_id)
-    return None
+    return next(iter(_newest(instance, asset, clip, 1)), None)
 
 
 def version_tags(
@@ -60,7 +56,7 @@ def version_tags(
     """The tags of one clip's event.
 
     Args:
-        instance: Where the inputs' newest events are looked up.
+        instance: Where the inputs' events are looked up.
         asset: Whose event it is.
         clip: The partition.
         data_version: Changes exactly when what was made changes.
@@ -70,6 +66,32 @@ def version_tags(
     for parent, version in inputs.items():
         name = parent.to_user_string()
         tags[f"{INPUT_DATA_VERSION}/{name}"] = version
-        event = latest(instance, parent, clip)
-        tags[f"{INPUT_EVENT_POINTER}/{name}"] = "NULL" if event is None else str(event.storage_id)
+        tags[f"{INPUT_EVENT_POINTER}/{name}"] = _pointer(instance, parent, clip, version)
     return tags
+
+
+def _pointer(instance: dg.DagsterInstance, parent: dg.AssetKey, clip: str, version: str) -> str:
+    """The number of the input's event that holds the version that was used.
+
+    Dagster compares that event with the input's newest. Pointing at the newest would call fresh what was made of an
+    older one.
+    """
+    event = latest(instance, parent, clip)
+    if event is None:
+        return NO_EVENT
+    if event.data_version == version:
+        return str(event.storage_id)
+    events = _newest(instance, parent, clip, EVENTS_LOOKED_AT)
+    used = next((event for event in events if event.data_version == version), None)
+    # the number before an event of another version makes Dagster see that the input has changed
+    return str(events[-1].storage_id - 1 if used is None else used.storage_id)
+
+
+def _newest(instance: dg.DagsterInstance, asset: dg.AssetKey, clip: str, limit: int) -> list[Shown]:
+    wanted = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[clip])
+    found = []
+    for record in instance.fetch_materializations(wanted, limit=limit).records:
+        materialization = record.asset_materialization
+        tags = (materialization.tags or {}) if materialization else {}
+        found.append(Shown(tags.get(DATA_VERSION), record.storage_id))
+    return found

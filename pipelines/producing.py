@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from pipelines.reporting import stage_event
+from pipelines.lineage import latest
+from pipelines.reporting import ASSET_OF_STAGE, data_version, stage_event
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger import deciding, delivering, submitting
@@ -160,9 +161,20 @@ class _Told:
         if report.error is not None:
             context.log.error("%s: %s", report.clip, report.error)
         elif report.attempt is not None and report.stage in self._batch.show:
-            context.log_event(stage_event(context.instance, report.stage, report.attempt, store=self._store))
+            for stage in (*self._unshown_before(report.stage, report.attempt), report.stage):
+                context.log_event(stage_event(context.instance, stage, report.attempt, store=self._store))
         if report.attempt is not None and self._is_last_word(report, report.attempt):
             delivering.mark_reported(self._ledger, [report.attempt.id], self._batch.run_id)
+
+    def _unshown_before(self, stage: Stage, attempt: Attempt) -> list[Stage]:
+        """Earlier stages that Dagster shows of another purchase, or not at all: a second try, one the sensor sent."""
+        instance, missing = self._batch.context.instance, []
+        for earlier in (Stage.SUBMITTED, Stage.GENERATED):
+            if earlier < stage:
+                shown = latest(instance, ASSET_OF_STAGE[earlier], attempt.subject_key)
+                if shown is None or shown.data_version != data_version(earlier, attempt):
+                    missing.append(earlier)
+        return missing
 
     def _is_last_word(self, report: Report, attempt: Attempt) -> bool:
         if report.error is None:

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
+from pydantic import ValidationError
 
 from pipelines.lineage import DATA_VERSION, PROMPTS, version_tags
 from pipelines.lineage import latest as latest_event
+from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.money import to_usd
 from resources.requests import ClipRequest
@@ -52,7 +54,9 @@ def write_prompt(store: ObjectStore, request: ClipRequest) -> str:
     return store.uri(key)
 
 
-def prompt_event(instance: dg.DagsterInstance, request: ClipRequest, address: str) -> dg.AssetMaterialization:
+def prompt_event(
+    instance: dg.DagsterInstance, request: ClipRequest, address: str | None
+) -> dg.AssetMaterialization:
     """The materialization of one clip's prompt, with what a person wants to see of it."""
     metadata: dict[str, dg.MetadataValue] = {
         "prompt": dg.MetadataValue.text(request.prompt),
@@ -60,8 +64,9 @@ def prompt_event(instance: dg.DagsterInstance, request: ClipRequest, address: st
         "provider": dg.MetadataValue.text(request.provider),
         "request": dg.MetadataValue.json(request.body),
         "fingerprint": dg.MetadataValue.text(request.fingerprint),
-        "s3": dg.MetadataValue.text(address),
     }
+    if address is not None:
+        metadata["s3"] = dg.MetadataValue.text(address)
     if request.price_micros is not None:
         metadata["price_usd"] = dg.MetadataValue.float(float(to_usd(request.price_micros)))
     return dg.AssetMaterialization(
@@ -70,6 +75,23 @@ def prompt_event(instance: dg.DagsterInstance, request: ClipRequest, address: st
         metadata=metadata,
         tags=version_tags(instance, PROMPTS, request.clip, data_version=request.fingerprint, inputs={}),
     )
+
+
+def show_prompts_again(
+    context: dg.AssetExecutionContext, production: Production, requests: Iterable[ClipRequest]
+) -> None:
+    """Log the prompts once more that are shown as they are declared, before their run fails for other clips' sake."""
+    for request in requests:
+        shown = latest_event(context.instance, PROMPTS, request.clip)
+        if shown is not None and shown.data_version == request.fingerprint:
+            context.log_event(prompt_event(context.instance, request, _address(production, request)))
+
+
+def _address(production: Production, request: ClipRequest) -> str | None:
+    try:
+        return production.store().uri(prompt_key(request.clip, request.fingerprint))
+    except DailiesError:
+        return None
 
 
 def read_prompts(instance: dg.DagsterInstance, store: ObjectStore, keys: Sequence[str]) -> Rendered:
@@ -85,8 +107,8 @@ def read_prompts(instance: dg.DagsterInstance, store: ObjectStore, keys: Sequenc
                 "its prompt was not rendered yet: materialize `prompts` too, or run `dailies produce`"
             )
             continue
-        request = ClipRequest.model_validate_json(data)
-        if request.clip != key or request.fingerprint != event.data_version:
+        request = _understood(data)
+        if request is None or request.clip != key or request.fingerprint != event.data_version:
             read.problems[key] = (
                 f"the prompt in the bucket is not the one Dagster shows ({DATA_VERSION} {event.data_version}): "
                 "materialize `prompts` again"
@@ -94,3 +116,10 @@ def read_prompts(instance: dg.DagsterInstance, store: ObjectStore, keys: Sequenc
             continue
         read.requests[key] = request
     return read
+
+
+def _understood(data: bytes) -> ClipRequest | None:
+    try:
+        return ClipRequest.model_validate_json(data)
+    except ValidationError:
+        return None

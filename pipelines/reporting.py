@@ -12,7 +12,6 @@ import dagster as dg
 from pipelines.lineage import GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS, version_tags
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
-from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.money import to_usd
@@ -41,20 +40,16 @@ def stage_event(
         attempt: By which purchase.
         store: Where the poster is read from, None to leave it out.
     """
-    asset = ASSET_OF_STAGE[stage]
+    asset, version = ASSET_OF_STAGE[stage], data_version(stage, attempt)
     match stage:
         case Stage.SUBMITTED:
-            version, inputs, metadata = attempt.id, {PROMPTS: attempt.fingerprint}, _of_submission(attempt)
+            inputs, metadata = {PROMPTS: attempt.fingerprint}, _of_submission(attempt)
         case Stage.GENERATED:
-            version, inputs = attempt.job_id or attempt.id, {SUBMISSIONS: attempt.id}
+            inputs = {SUBMISSIONS: data_version(Stage.SUBMITTED, attempt)}
             metadata = _of_generation(attempt)
-        case Stage.DELIVERED:
-            delivery = attempt.delivery or {}
-            version = str(delivery.get("sha256", attempt.id))
-            inputs = {GENERATIONS: attempt.job_id or attempt.id}
-            metadata = _of_video(attempt, delivery, store)
-        case Stage.DECIDED:
-            raise ValueError("nothing is shown of a decision")
+        case _:
+            inputs = {GENERATIONS: data_version(Stage.GENERATED, attempt)}
+            metadata = _of_video(attempt, attempt.delivery or {}, store)
     return dg.AssetMaterialization(
         asset_key=asset,
         partition=attempt.subject_key,
@@ -63,21 +58,47 @@ def stage_event(
     )
 
 
-def show_again(
-    context: dg.AssetExecutionContext, ledger: Ledger, production: Production, keys: Iterable[str]
-) -> None:
+def data_version(stage: Stage, attempt: Attempt) -> str:
+    """What changes exactly when what a stage made of a clip changes: the purchase, the job, the bytes."""
+    match stage:
+        case Stage.SUBMITTED:
+            return attempt.id
+        case Stage.GENERATED:
+            return attempt.job_id or attempt.id
+        case Stage.DELIVERED:
+            return str((attempt.delivery or {}).get("sha256", attempt.id))
+        case Stage.DECIDED:
+            raise ValueError("nothing is shown of a decision")
+
+
+def show_again(context: dg.AssetExecutionContext, production: Production, keys: Iterable[str]) -> None:
     """Log the green clips of a range once more before its run fails.
 
-    A failing run turns red every key of its range that it does not log, and what is delivered stays delivered.
+    A failing run turns red every key of its range that it does not log, and what was reached stays reached.
     """
     selected = context.run.asset_selection
     store = _store_or_none(production)
     wanted = list(keys)
-    green = {**ledger.latest(wanted), **ledger.current(wanted)}
-    for attempt in green.values():
+    try:
+        with production.ledger() as ledger:
+            newest, current = ledger.latest(wanted), ledger.current(wanted)
+    except DailiesError as error:
+        context.log.warning("what is green cannot be shown again: %s", error)
+        return
+    for clip, attempt in newest.items():
         for stage, asset in ASSET_OF_STAGE.items():
-            if stage <= _reached(attempt) and (selected is None or asset in selected):
-                context.log_event(stage_event(context.instance, stage, attempt, store=store))
+            shown = _green(stage, attempt, current.get(clip))
+            if shown is not None and (not selected or asset in selected):
+                context.log_event(stage_event(context.instance, stage, shown, store=store))
+
+
+def _green(stage: Stage, newest: Attempt, current: Attempt | None) -> Attempt | None:
+    """By which purchase a clip is green at a stage; None where it is not."""
+    if stage <= _reached(newest):
+        return newest
+    # a new take that failed is red although an older one is there; one under way, or never sent, changes nothing yet
+    undecided = newest.state.is_open or newest.state is AttemptState.WITHDRAWN
+    return current if undecided else None
 
 
 def _reached(attempt: Attempt) -> Stage:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipelines.collecting import BATCH_TAG, PastRuns, batches, plan
+from pipelines.collecting import BATCH_TAG, PastRun, batches, plan
 from pipelines.jobs import collect_clips, render_prompts
 from pipelines.lineage import PROMPTS, latest
-from pipelines.partitions import add_clips, clips, range_tags, stretches
+from pipelines.partitions import RANGE_END, RANGE_START, add_clips, clips, range_tags, stretches
 from pipelines.rendering import render
 from pipelines.reporting import stage_event
 from resources.dagster_resources import Production
@@ -105,14 +105,15 @@ def _ask_for_runs(
     )
 
 
-def _past_runs(instance: dg.DagsterInstance, batch: str) -> PastRuns:
-    records = instance.get_run_records(dg.RunsFilter(tags={BATCH_TAG: batch}))
-    ended = [record.end_time for record in records if record.end_time is not None]
-    return PastRuns(
-        active=any(not record.dagster_run.is_finished for record in records),
-        count=len(records),
-        last_ended_at=max(ended, default=None),
-    )
+def _past_runs(instance: dg.DagsterInstance, batch: str) -> list[PastRun]:
+    past = []
+    for record in instance.get_run_records(dg.RunsFilter(tags={BATCH_TAG: batch})):
+        run = record.dagster_run
+        # a run that was ended by force has no time of its own
+        ended = record.end_time or record.update_timestamp.timestamp()
+        first, last = run.tags.get(RANGE_START, ""), run.tags.get(RANGE_END, "")
+        past.append(PastRun(first, last, ended if run.is_finished else None))
+    return past
 
 
 def _is_active(instance: dg.DagsterInstance, run_id: str) -> bool:

@@ -16,6 +16,7 @@ from pipelines.producing import Batch, buy, collect, decision_of
 from pipelines.rendering import read_prompts
 from pipelines.reporting import ASSET_OF_STAGE, show_again
 from resources.dagster_resources import Production
+from resources.ledger.states import AttemptState
 from resources.production.following import Followed, Stage
 
 DESCRIPTIONS = {
@@ -75,7 +76,7 @@ def produce(
     selected = context.selected_asset_keys
     show = frozenset(stage for stage, asset in ASSET_OF_STAGE.items() if asset in selected)
     batch = Batch(context, production, max(show), decision_of(context.run), show)
-    with explained():
+    with explained(lambda: show_again(context, production, keys)):
         reasons = _buy(batch, keys, config) if Stage.SUBMITTED in show else _collect(batch, keys)
     if reasons:
         raise clips_failed(reasons, len(keys), "failed")
@@ -87,16 +88,17 @@ def _buy(batch: Batch, keys: list[str], config: ProduceConfig) -> dict[str, str]
     context, production = batch.context, batch.production
     prompts = read_prompts(context.instance, production.store(), keys)
     if prompts.problems:
-        if isinstance(context, dg.AssetExecutionContext):
-            with production.ledger() as ledger:
-                show_again(context, ledger, production, keys)
         raise clips_failed(prompts.problems, len(keys), "cannot be bought; nothing was bought")
     return say(batch, buy(batch, prompts.requests, regenerate=config.regenerate))
 
 
 def _collect(batch: Batch, keys: list[str]) -> dict[str, str]:
     with batch.production.ledger() as ledger:
-        attempts = ledger.latest(keys)
+        attempts, current = ledger.latest(keys), ledger.current(keys)
+    for key, attempt in attempts.items():
+        if attempt.state is AttemptState.WITHDRAWN and key in current:
+            # another take that was never sent takes nothing away
+            attempts[key] = current[key]
     followed = collect(batch, attempts)
     never = {key: "it was never bought: materialize `submissions` too" for key in keys if key not in attempts}
     return never | say(batch, followed)

@@ -7,7 +7,7 @@ import dagster as dg
 from pipelines.failing import clips_failed, explained
 from pipelines.lineage import CODE_VERSIONS, PROMPTS
 from pipelines.partitions import CLIPS_PER_RUN, clips
-from pipelines.rendering import prompt_event, render, write_prompt
+from pipelines.rendering import Rendered, prompt_event, render, show_prompts_again, write_prompt
 from pipelines.reporting import show_again
 from resources.dagster_resources import Production
 
@@ -41,11 +41,15 @@ def prompts(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Render the prompts of the run's clips."""
     keys = list(context.partition_keys)
-    with explained():
+    rendered = Rendered()
+
+    def before_failing() -> None:
+        show_prompts_again(context, production, rendered.requests.values())
+        show_again(context, production, keys)
+
+    with explained(before_failing):
         rendered = render(production.declarations(), keys)
         if rendered.problems:
-            with production.ledger() as ledger:
-                show_again(context, ledger, production, keys)
             raise clips_failed(rendered.problems, len(keys), "could not be rendered; nothing was bought")
         with production.ledger() as ledger:
             store = production.bound_store(ledger)

@@ -12,6 +12,8 @@ import dagster as dg
 import httpx
 import yaml
 
+from pipelines.assets.clips import produce
+from pipelines.assets.prompts import prompts
 from pipelines.definitions import build_defs
 from pipelines.partitions import add_clips, range_tags
 from resources.dagster_resources import Production
@@ -136,6 +138,21 @@ class House:
 
     def produce(self, keys: Sequence[str], **how: Any) -> Ran:
         return self.run("produce_clips", keys, **how)
+
+    def materialize(
+        self, assets: Sequence[str], keys: Sequence[str], *, tags: Mapping[str, str] | None = None
+    ) -> Ran:
+        """What a person does who marks some assets and a range of clips and clicks Materialize."""
+        result = dg.materialize(
+            [prompts, produce],
+            selection=[dg.AssetKey(asset) for asset in assets],
+            instance=self.instance,
+            resources={"production": self.production},
+            tags={**range_tags(keys), **(tags or {})},
+            run_config=QUIET,
+            raise_on_error=False,
+        )
+        return self.ran(result.run_id)
 
     def scattered(self, keys: Sequence[str], **config: Any) -> Ran:
         ops = {"produce_scattered": {"config": {"keys": list(keys), **config}}}
