@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from pipelines.lineage import latest
-from pipelines.reporting import ASSET_OF_STAGE, data_version, stage_event
+from pipelines.reporting import ASSET_OF_STAGE, Posters, data_version, stage_event
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger import deciding, delivering, submitting
@@ -153,7 +153,7 @@ class _Told:
     def __init__(self, batch: Batch, ledger: Ledger, store: ObjectStore) -> None:
         self._batch = batch
         self._ledger = ledger
-        self._store = store
+        self._posters = Posters(store)
 
     def tell(self, report: Report) -> None:
         """Show one report in Dagster."""
@@ -162,7 +162,7 @@ class _Told:
             context.log.error("%s: %s", report.clip, report.error)
         elif report.attempt is not None and report.stage in self._batch.show:
             for stage in (*self._unshown_before(report.stage, report.attempt), report.stage):
-                context.log_event(stage_event(context.instance, stage, report.attempt, store=self._store))
+                context.log_event(stage_event(context.instance, stage, report.attempt, posters=self._posters))
         if report.attempt is not None and self._is_last_word(report, report.attempt):
             delivering.mark_reported(self._ledger, [report.attempt.id], self._batch.run_id)
 

@@ -29,8 +29,34 @@ MAX_POSTER_BYTES = 64_000
 """A larger poster is left out of the event log, which keeps every event for ever."""
 
 
+class Posters:
+    """Reads the posters that events show. A bucket that did not answer once is not asked again: each time costs a minute.
+
+    Args:
+        store: The bucket.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._answers = True
+
+    def of(self, attempt: Attempt) -> dg.MetadataValue | None:
+        """The poster of a delivered clip; None where there is none, or it is too large to be kept in events."""
+        if not self._answers or attempt.state is not AttemptState.DELIVERED:
+            return None
+        try:
+            data = self._store.get_bytes(poster_key(attempt.subject_key, attempt.id))
+        except DailiesError:
+            self._answers = False
+            return None
+        if data is None or len(data) > MAX_POSTER_BYTES:
+            return None
+        # Dagster sanitizes Markdown but shows images, data URIs too (dagster-io/dagster#13443)
+        return dg.MetadataValue.md(f"![poster](data:image/webp;base64,{base64.b64encode(data).decode()})")
+
+
 def stage_event(
-    instance: dg.DagsterInstance, stage: Stage, attempt: Attempt, *, store: ObjectStore | None = None
+    instance: dg.DagsterInstance, stage: Stage, attempt: Attempt, *, posters: Posters | None = None
 ) -> dg.AssetMaterialization:
     """The materialization that says a clip has reached a stage.
 
@@ -38,7 +64,7 @@ def stage_event(
         instance: For the lineage.
         stage: What was reached.
         attempt: By which purchase.
-        store: Where the poster is read from, None to leave it out.
+        posters: Where the poster is read from, None to leave it out.
     """
     asset, version = ASSET_OF_STAGE[stage], data_version(stage, attempt)
     match stage:
@@ -49,7 +75,7 @@ def stage_event(
             metadata = _of_generation(attempt)
         case _:
             inputs = {GENERATIONS: data_version(Stage.GENERATED, attempt)}
-            metadata = _of_video(attempt, attempt.delivery or {}, store)
+            metadata = _of_video(attempt, attempt.delivery or {}, posters)
     return dg.AssetMaterialization(
         asset_key=asset,
         partition=attempt.subject_key,
@@ -77,7 +103,7 @@ def show_again(context: dg.AssetExecutionContext, production: Production, keys: 
     A failing run turns red every key of its range that it does not log, and what was reached stays reached.
     """
     selected = context.run.asset_selection
-    store = _store_or_none(production)
+    posters = _posters_or_none(production)
     wanted = list(keys)
     try:
         with production.ledger() as ledger:
@@ -89,7 +115,7 @@ def show_again(context: dg.AssetExecutionContext, production: Production, keys: 
         for stage, asset in ASSET_OF_STAGE.items():
             shown = _green(stage, attempt, current.get(clip))
             if shown is not None and (not selected or asset in selected):
-                context.log_event(stage_event(context.instance, stage, shown, store=store))
+                context.log_event(stage_event(context.instance, stage, shown, posters=posters))
 
 
 def _green(stage: Stage, newest: Attempt, current: Attempt | None) -> Attempt | None:
@@ -113,9 +139,9 @@ def _reached(attempt: Attempt) -> Stage:
             return Stage.DECIDED
 
 
-def _store_or_none(production: Production) -> ObjectStore | None:
+def _posters_or_none(production: Production) -> Posters | None:
     try:
-        return production.store()
+        return Posters(production.store())
     except DailiesError:
         return None
 
@@ -150,11 +176,11 @@ def _of_generation(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _of_video(attempt: Attempt, delivery: dict[str, Any], store: ObjectStore | None) -> dict[str, Any]:
+def _of_video(attempt: Attempt, delivery: dict[str, Any], posters: Posters | None) -> dict[str, Any]:
     facts = delivery.get("video", {})
     width, height = facts.get("width"), facts.get("height")
     return {
-        "poster": _poster(attempt, store),
+        "poster": None if posters is None else posters.of(attempt),
         "prompt": dg.MetadataValue.text(attempt.request.prompt),
         "endpoint": attempt.endpoint,
         "model_served": attempt.served_model,
@@ -173,16 +199,3 @@ def _of_video(attempt: Attempt, delivery: dict[str, Any], store: ObjectStore | N
         "video_codec": facts.get("video_codec"),
         "audio_codec": facts.get("audio_codec"),
     }
-
-
-def _poster(attempt: Attempt, store: ObjectStore | None) -> dg.MetadataValue | None:
-    if store is None or attempt.state is not AttemptState.DELIVERED:
-        return None
-    try:
-        data = store.get_bytes(poster_key(attempt.subject_key, attempt.id))
-    except DailiesError:
-        return None
-    if data is None or len(data) > MAX_POSTER_BYTES:
-        return None
-    # Dagster sanitizes Markdown but shows images, data URIs too (dagster-io/dagster#13443)
-    return dg.MetadataValue.md(f"![poster](data:image/webp;base64,{base64.b64encode(data).decode()})")

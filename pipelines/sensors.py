@@ -7,7 +7,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
@@ -137,8 +137,8 @@ def declared_clips(
     """Take in what is declared."""
     try:
         files = _digests(production.settings().data)
-        before = json.loads(context.cursor) if context.cursor else {}
-        if files == before:
+        seen = Seen.read(context.cursor)
+        if files == seen.files and seen.upto is None:
             return dg.SkipReason("nothing in the data folder has changed")
         declarations = production.declarations()
         for problem in declarations.problems:
@@ -148,43 +148,94 @@ def declared_clips(
             order = add_clips(context.instance, ledger, undated)
     except DailiesError as error:
         return dg.SkipReason(str(error))
-    changed = list(_changed(context.instance, declarations, order, set(undated)))
+    upto = seen.upto if files == seen.files else None
+    looked = _look(context.instance, declarations, order, set(undated), after=upto)
     requests = [
-        dg.RunRequest(
-            run_key=f"prompts:{_digest(files)}:{stretch[0]}:{len(stretch)}", tags=range_tags(stretch)
-        )
-        for stretch in stretches(order, changed)
+        dg.RunRequest(run_key=_run_key(files, stretch, looked.changed), tags=range_tags(stretch))
+        for stretch in stretches(order, looked.changed)
     ]
-    reason = dg.SkipReason(
-        f"the data folder has changed, no prompt has ({len(declarations.problems)} problems)"
+    missing = (
+        "" if looked.upto is None else f"; looked at the clips up to {looked.upto}, the next tick goes on"
     )
+    reason = f"the data folder has changed, no prompt has ({len(declarations.problems)} problems){missing}"
     return dg.SensorResult(
-        run_requests=requests, cursor=json.dumps(files), skip_reason=None if requests else reason
+        run_requests=requests,
+        cursor=Seen(files, looked.upto).written(),
+        skip_reason=None if requests else dg.SkipReason(reason),
     )
 
 
-def _changed(
-    instance: dg.DagsterInstance, declarations: Declarations, order: list[str], new: set[str]
-) -> Iterator[str]:
-    """Keys whose prompt is not what Dagster shows: never rendered and declared without a date, or edited since."""
+@dataclass(frozen=True)
+class Seen:
+    """How far the data folder was taken in.
+
+    Attributes:
+        files: Digest by file.
+        upto: The last clip that was looked at, None when all were.
+    """
+
+    files: dict[str, str] = field(default_factory=dict)
+    upto: str | None = None
+
+    @classmethod
+    def read(cls, cursor: str | None) -> "Seen":
+        """From a cursor; one that cannot be read means that nothing was seen yet."""
+        try:
+            document = json.loads(cursor or "{}")
+            return cls(dict(document["files"]), document["upto"])
+        except (ValueError, TypeError, KeyError):
+            return cls()
+
+    def written(self) -> str:
+        """As a cursor."""
+        return json.dumps({"files": self.files, "upto": self.upto})
+
+
+@dataclass
+class _Looked:
+    """Clips to be rendered, each with the number of the event that shows it now, and where the look ended."""
+
+    changed: dict[str, int] = field(default_factory=dict)
+    upto: str | None = None
+
+
+def _look(
+    instance: dg.DagsterInstance,
+    declarations: Declarations,
+    order: list[str],
+    new: set[str],
+    *,
+    after: str | None,
+) -> _Looked:
+    """Find the clips whose prompt is not what Dagster shows: never rendered and declared without a date, or edited since.
+
+    It ends early when its time is up.
+    """
+    looked = _Looked()
     give_up = time.monotonic() + DECLARED_BUDGET_SECONDS
-    for key, request in render(declarations, order).requests.items():
-        shown = latest(instance, PROMPTS, key)
-        if (shown is None and key in new) or (
-            shown is not None and shown.data_version != request.fingerprint
-        ):
-            yield key
-        if time.monotonic() > give_up:
-            return
+    rest = order[order.index(after) + 1 :] if after in order else order
+    for key in rest:
+        for request in render(declarations, [key]).requests.values():
+            shown = latest(instance, PROMPTS, key)
+            if shown is None and key in new:
+                looked.changed[key] = 0
+            elif shown is not None and shown.data_version != request.fingerprint:
+                looked.changed[key] = shown.storage_id
+        if time.monotonic() > give_up and key != rest[-1]:
+            looked.upto = key
+            break
+    return looked
+
+
+def _run_key(files: dict[str, str], stretch: list[str], shown: dict[str, int]) -> str:
+    """New for every change, since Dagster answers the same key only once, for ever: also for one that undoes another."""
+    what = json.dumps([files, [(key, shown[key]) for key in stretch]], sort_keys=True)
+    return f"prompts:{stretch[0]}:{hashlib.sha256(what.encode()).hexdigest()[:16]}"
 
 
 def _digests(data: Path) -> dict[str, str]:
     files = sorted([*data.glob("series/*.y*ml"), *data.glob("models/*.y*ml")])
     return {str(file.relative_to(data)): hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files}
-
-
-def _digest(files: dict[str, str]) -> str:
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:12]
 
 
 ALL_SENSORS = [*(completion_sensor(account) for account in ACCOUNTS), declared_clips]

@@ -2,7 +2,8 @@
 
 import hashlib
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,7 +181,11 @@ class House:
         found = definitions.resolve_sensor_def(sensor)
         cursor = self.cursors.get(sensor)
         context = dg.build_sensor_context(
-            self.instance, cursor=cursor, definitions=definitions, sensor_name=sensor
+            self.instance,
+            cursor=cursor,
+            definitions=definitions,
+            sensor_name=sensor,
+            resources={"production": self.production},
         )
         outcome = found.evaluate_tick(context)
         for event in outcome.asset_events:
@@ -245,6 +250,17 @@ class House:
         """Where the embedded S3 keeps an object."""
         return self.s3_folder / self.production.settings().s3().bucket / key
 
+    def put(self, key: str, data: bytes) -> None:
+        """Write an object behind everybody's back."""
+        settings = self.production.settings().s3()
+        client_for(settings).put_object(Bucket=settings.bucket, Key=key, Body=data)
+
+    def get(self, key: str) -> bytes:
+        """Read an object."""
+        data = self.production.store().get_bytes(key)
+        assert data is not None
+        return data
+
     def delete(self, key: str) -> None:
         """Remove an object behind everybody's back."""
         settings = self.production.settings().s3()
@@ -260,28 +276,16 @@ def subject(key: str) -> str:
     return f"A quiet view of the {key.split('-', 1)[1]}."
 
 
-def side_by_side(*works: Any) -> list[Any]:
+def side_by_side(*works: Callable[[], Any]) -> list[Any]:
     """Call functions in threads that start together; returns what they returned."""
     barrier = threading.Barrier(len(works))
-    results: list[Any] = [None] * len(works)
 
-    def carry(index: int) -> None:
+    def carry(work: Callable[[], Any]) -> Any:
         barrier.wait(10)
-        try:
-            results[index] = works[index]()
-        except Exception as error:
-            results[index] = error
+        return work()
 
-    threads = [threading.Thread(target=carry, args=(index,), daemon=True) for index in range(len(works))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive()
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
+    with ThreadPoolExecutor(len(works)) as pool:
+        return [done.result(60) for done in [pool.submit(carry, work) for work in works]]
 
 
 @contextmanager

@@ -35,10 +35,14 @@ def test_a_clip_that_was_bought_twice_in_one_run_is_fresh(house: House, ui: Dags
 
     assert len(house.bought()) == 5
     assert not any(ui.stale(keys).values())
-    assert house.shown("submissions", "bay-west")["job_id"] == house.shown("generations", "bay-west")["job_id"]
+    assert (
+        house.shown("submissions", "bay-west")["job_id"] == house.shown("generations", "bay-west")["job_id"]
+    )
 
 
-def test_a_clip_is_not_shown_as_a_video_without_the_generation_it_came_from(house: House, ui: DagsterUi) -> None:
+def test_a_clip_is_not_shown_as_a_video_without_the_generation_it_came_from(
+    house: House, ui: DagsterUi
+) -> None:
     keys = house.declare("bay", CLIPS)
     house.add(keys)
     assert house.run("submit_clips", keys).green

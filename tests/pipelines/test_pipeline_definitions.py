@@ -107,9 +107,9 @@ def test_no_asset_lacks_what_a_person_wants_to_know(definitions: dg.Definitions)
     specs = list(definitions.resolve_all_asset_specs())
     assert [spec.key.to_user_string() for spec in specs]
     for spec in specs:
-        assert spec.description and len(spec.description) > 60, spec.key
+        assert len(spec.description or "") > 60, spec.key
         assert spec.group_name == "dailies"
-        assert spec.owners and spec.kinds and spec.code_version and spec.tags, spec.key
+        assert all((spec.owners, spec.kinds, spec.code_version, spec.tags)), spec.key
         assert spec.key == dg.AssetKey("prompts") or list(spec.deps), spec.key
 
 
@@ -117,7 +117,7 @@ def test_every_job_sensor_and_schedule_says_what_it_is_for(definitions: dg.Defin
     repository = definitions.get_repository_def()
     jobs = [job for job in repository.get_all_jobs() if not job.name.startswith("__")]
     for named in (*jobs, *repository.sensor_defs, *repository.schedule_defs):
-        assert named.description and len(named.description) > 20, named.name
+        assert len(named.description or "") > 20, named.name
 
 
 def test_nothing_that_decides_to_buy_runs_before_somebody_turns_it_on(definitions: dg.Definitions) -> None:
