@@ -264,6 +264,8 @@ class Follower:
             return
         now = self._engine.ledger.clock()
         task = self._deliveries.get(clip)
+        if task is not None and task.done():
+            task.result()  # an error nobody foresaw is the run's
         # one that ended without a word found somebody else at it, who may have died since
         if task is None or (task.done() and now - self._asked_at[clip] >= LOOK_SECONDS):
             self._asked_at[clip] = now

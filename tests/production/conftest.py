@@ -1,14 +1,13 @@
-"""A world per test."""
+"""A world per test, on SQLite and on PostgreSQL."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from fakes import World
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(f"sqlite:///{tmp_path}/ledger.db")
+def world(ledger_url: str) -> Iterator[World]:
+    made = World(ledger_url)
     yield made
     made.ledger.close()

@@ -66,8 +66,7 @@ class _Skipping(selectors.DefaultSelector):
         if timeout is None:
             raise AssertionError("nothing is due and nothing will ever happen: the code under test hangs")
         if timeout > 0:
-            # a hair more than asked for, or rounding leaves the timer a moment away for ever
-            self._clock.now += timeout + 1e-6
+            self._clock.now += timeout
         return super().select(0)
 
 
@@ -77,6 +76,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self, clock: Clock) -> None:
         super().__init__(_Skipping(clock))
         self._clock = clock
+        # seconds since the epoch have no nanoseconds left in a float: without this a timer that is due now never fires
+        self._clock_resolution = 1e-5
 
     def time(self) -> float:
         return self._clock.now

@@ -1,0 +1,464 @@
+"""Carrying a batch: what it waits for, what is red where, and what it leaves behind."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from fakes import (
+    CANNOT_BE_REACHED,
+    HANGS,
+    LOSES_THE_ANSWER,
+    STORED,
+    Answer,
+    Ends,
+    World,
+    a_request,
+    rejects,
+)
+
+from resources.errors import DailiesError
+from resources.ledger import delivering
+from resources.ledger.deciding import Decided, Verdict, decide
+from resources.ledger.delivering import LEASE_SECONDS
+from resources.ledger.states import AttemptState
+from resources.ledger.submitting import Limits
+from resources.production import following
+from resources.production.engine import POSTS_GRACE_SECONDS
+from resources.production.following import QUEUE_PATIENCE_SECONDS, Followed, Stage
+from resources.providers.base import FailureKind, JobStatus, PollFailed
+
+S = AttemptState
+FAILS = Ends(JobStatus.FAILED, failure=FailureKind.PROVIDER, error="out of GPUs")
+STAGES = [Stage.SUBMITTED, Stage.GENERATED, Stage.DELIVERED]
+NAMES = ["submitted", "generated", "delivered"]
+
+
+def wanted(
+    world: World, *clips: str, decision: str = "monday", regenerate: bool = False, **changes: Any
+) -> list[Decided]:
+    requests = [a_request(clip, **changes) for clip in clips]
+    return decide(world.ledger, requests, decision=decision, regenerate=regenerate)
+
+
+def carry(world: World, until: Stage, *clips: str, limits: Limits | None = None, **how: Any) -> Followed:
+    """Decide and follow, as a run does."""
+    follower = world.follower(until, world.engine(limits))
+    return world.run(follower.follow(wanted(world, *clips, **how)))
+
+
+def clips(count: int) -> list[str]:
+    return [f"clip-{number:03}" for number in range(count)]
+
+
+# Leaving and waiting
+
+
+@pytest.mark.parametrize("until", STAGES)
+def test_a_batch_is_carried_as_far_as_it_is_wanted_and_each_stage_is_told_once(
+    world: World, until: Stage
+) -> None:
+    result = carry(world, until, *clips(30))
+    assert (result.failed, result.left) == ({}, [])
+    for clip in clips(30):
+        assert world.told(clip) == NAMES[: until.value]
+    assert len(world.provider.posts) == len(world.provider.jobs) == 30
+
+
+def test_a_run_that_only_submits_does_not_wait_for_the_jobs(world: World) -> None:
+    started = world.clock()
+    carry(world, Stage.SUBMITTED, "clip-a")
+    assert world.clock() - started < 3
+    assert all(job.polled_at == [] for job in world.provider.jobs.values())
+
+
+def test_a_run_that_only_submits_leaves_what_finds_no_place_to_the_sensor(world: World) -> None:
+    started = world.clock()
+    result = carry(world, Stage.SUBMITTED, *clips(5), limits=Limits(in_flight=2))
+    assert result.failed == {}
+    assert result.left == clips(5)[2:]
+    assert world.clock() - started <= QUEUE_PATIENCE_SECONDS + 5
+    assert [world.told(clip) for clip in clips(5)] == [["submitted"]] * 2 + [[]] * 3
+    assert {world.newest(clip).state for clip in clips(5)[2:]} == {S.QUEUED}
+
+
+def test_a_run_that_only_submits_waits_a_moment_for_a_throttled_account(world: World) -> None:
+    world.provider.answers["clip-a"] = [rejects(FailureKind.THROTTLED, retry_after=5)]
+    result = carry(world, Stage.SUBMITTED, "clip-a")
+    assert (result.failed, result.left) == ({}, [])
+    assert world.told("clip-a") == ["submitted"]
+
+
+def test_a_run_that_waits_carries_more_than_there_are_places_to_the_end(world: World) -> None:
+    result = carry(world, Stage.DELIVERED, *clips(9), limits=Limits(in_flight=2, per_minute=4))
+    assert (result.failed, result.left) == ({}, [])
+    assert max(world.provider.flying(post.at) for post in world.provider.posts) == 2
+    assert sorted(world.deliverer.fetched) == clips(9)
+
+
+def test_no_more_is_fetched_at_once_than_the_line_takes(world: World) -> None:
+    world.deliverer.seconds = 30
+    carry(world, Stage.DELIVERED, *clips(20))
+    assert world.deliverer.most_at_once == following.DELIVERIES
+
+
+def test_nothing_to_carry_is_done_at_once(world: World) -> None:
+    assert carry(world, Stage.DELIVERED) == Followed()
+
+
+# Failures
+
+
+@pytest.mark.parametrize("until", STAGES)
+@pytest.mark.parametrize("kind", [FailureKind.MODERATION, FailureKind.INVALID])
+def test_what_is_refused_is_red_at_submissions_for_everybody(
+    world: World, until: Stage, kind: FailureKind
+) -> None:
+    world.provider.answers["clip-a"] = [rejects(kind)]
+    result = carry(world, until, "clip-a", "clip-b")
+    assert result.failed == {"clip-a": f"the provider says {kind}"}
+    assert world.told("clip-a") == ["submitted!"]
+    assert world.told("clip-b") == NAMES[: until.value]
+
+
+@pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.GONE])
+@pytest.mark.parametrize("until", STAGES)
+def test_a_job_that_fails_is_green_at_submissions_and_red_at_generations(
+    world: World, until: Stage, status: JobStatus
+) -> None:
+    world.provider.jobs_go["clip-a"] = [Ends(status, failure=FailureKind.MODERATION, error="not nice")]
+    result = carry(world, until, "clip-a", "clip-b")
+    assert result.failed == ({} if until is Stage.SUBMITTED else {"clip-a": "not nice"})
+    assert world.told("clip-a") == (
+        ["submitted"] if until is Stage.SUBMITTED else ["submitted", "generated!"]
+    )
+    assert world.told("clip-b") == NAMES[: until.value]
+
+
+@pytest.mark.parametrize("until", [Stage.GENERATED, Stage.DELIVERED])
+def test_what_does_not_pass_its_checks_is_red_at_the_videos_only(world: World, until: Stage) -> None:
+    world.deliverer.quarantines = {"clip-a"}
+    result = carry(world, until, "clip-a")
+    if until is Stage.GENERATED:
+        assert (result.failed, world.told("clip-a")) == ({}, ["submitted", "generated"])
+    else:
+        assert result.failed == {"clip-a": "480 pixels instead of 720"}
+        assert world.told("clip-a") == ["submitted", "generated", "delivered!"]
+
+
+def test_what_cannot_be_stored_is_red_stays_paid_and_is_fetched_by_the_next_run_without_buying(
+    world: World,
+) -> None:
+    world.deliverer.goes_wrong["clip-a"] = [DailiesError("the bucket is full")]
+    result = carry(world, Stage.DELIVERED, "clip-a", "clip-b")
+    assert result.failed == {"clip-a": "the bucket is full"}
+    assert world.told("clip-a") == ["submitted", "generated", "delivered!"]
+    assert world.newest("clip-a").state is S.SUCCEEDED
+    world.reports.clear()
+    result = carry(world, Stage.DELIVERED, "clip-a", "clip-b")
+    assert result.failed == {}
+    assert world.told("clip-a") == NAMES
+    assert world.told("clip-b") == [f"{name}=" for name in NAMES]
+    assert len(world.provider.posts) == 2
+
+
+def test_an_account_that_refuses_the_key_turns_the_whole_batch_red_after_one_try_a_place(
+    world: World,
+) -> None:
+    for clip in clips(10):
+        world.provider.answers[clip] = [rejects(FailureKind.AUTH)]
+    result = carry(world, Stage.DELIVERED, *clips(10), limits=Limits(in_flight=1))
+    assert sorted(result.failed) == clips(10)
+    assert len(world.provider.posts) == 1
+    assert all(world.told(clip) == ["submitted!"] for clip in clips(10))
+
+
+@pytest.mark.parametrize("until", [Stage.SUBMITTED, Stage.DELIVERED])
+def test_a_provider_that_cannot_be_reached_turns_the_batch_red_and_nothing_is_bought(
+    world: World, until: Stage
+) -> None:
+    for clip in clips(20):
+        world.provider.answers[clip] = [CANNOT_BE_REACHED] * 9
+    result = carry(world, until, *clips(20))
+    assert sorted(result.failed) == clips(20)
+    assert all("cannot be reached" in why for why in result.failed.values())
+    assert world.provider.jobs == {}
+
+
+def test_a_lost_answer_is_red_says_so_and_is_not_bought_again_by_a_retry(world: World) -> None:
+    world.provider.answers["clip-a"] = [LOSES_THE_ANSWER]
+    for _ in range(3):
+        result = carry(world, Stage.DELIVERED, "clip-a")
+        assert "not known whether" in result.failed["clip-a"]
+        assert world.told("clip-a")[-1] == "submitted!"
+    assert len(world.provider.posts) == 1
+
+
+def test_a_failure_that_may_pass_is_made_good_within_the_same_run(world: World) -> None:
+    world.provider.jobs_go["clip-a"] = [FAILS, FAILS]
+    result = carry(world, Stage.DELIVERED, "clip-a", max_attempts=3)
+    assert result.failed == {}
+    assert world.told("clip-a") == NAMES
+    assert len(world.provider.jobs) == 3
+
+
+def test_when_max_attempts_are_used_up_the_last_reason_is_told(world: World) -> None:
+    world.provider.jobs_go["clip-a"] = [FAILS, FAILS]
+    result = carry(world, Stage.DELIVERED, "clip-a", max_attempts=2)
+    assert result.failed == {"clip-a": "out of GPUs"}
+    assert world.told("clip-a") == ["submitted", "generated!"]
+    assert len(world.provider.jobs) == 2
+
+
+def test_what_was_shown_as_submitted_stays_so_when_the_second_purchase_is_refused(world: World) -> None:
+    world.provider.jobs_go["clip-a"] = [FAILS]
+    world.provider.answers["clip-a"] = [Answer(), rejects(FailureKind.MODERATION)]
+    result = carry(world, Stage.DELIVERED, "clip-a", max_attempts=2)
+    assert result.failed == {"clip-a": "the provider says moderation"}
+    assert world.told("clip-a") == ["submitted", "generated!"]
+
+
+# What is there already
+
+
+def test_a_mixed_batch_buys_only_what_is_missing(world: World) -> None:
+    carry(world, Stage.DELIVERED, "green")
+    carry(world, Stage.SUBMITTED, "flying", decision="tuesday")
+    world.provider.answers["rejected"] = [rejects(FailureKind.INVALID)]
+    carry(world, Stage.SUBMITTED, "rejected", decision="wednesday")
+    world.reports.clear()
+    posts = len(world.provider.posts)
+
+    verdicts = [
+        *wanted(world, "green", "flying", "rejected", "fresh", decision="wednesday"),
+        *wanted(world, "free", decision="wednesday", price_micros=None),
+    ]
+    assert [v.verdict for v in verdicts] == [
+        Verdict.REUSED,
+        Verdict.ADOPTED,
+        Verdict.REFUSED,
+        Verdict.NEW,
+        Verdict.REFUSED,
+    ]
+    result = world.run(world.follower(Stage.DELIVERED).follow(verdicts))
+    assert sorted(result.failed) == ["free", "rejected"]
+    assert world.told("green") == ["submitted=", "generated=", "delivered="]
+    assert world.told("flying") == NAMES
+    assert world.told("fresh") == NAMES
+    assert world.told("rejected") == ["submitted!"]
+    assert world.told("free") == ["submitted!"]
+    assert [post.clip for post in world.provider.posts[posts:]] == ["fresh"]
+    assert world.deliverer.verified == ["green"]
+
+
+@pytest.mark.parametrize("until", STAGES)
+def test_a_delivered_video_that_is_gone_is_red_only_where_it_is_missing(world: World, until: Stage) -> None:
+    carry(world, Stage.DELIVERED, "clip-a")
+    world.reports.clear()
+    world.deliverer.missing = {"clip-a"}
+    result = carry(world, until, "clip-a")
+    if until is Stage.DELIVERED:
+        assert result.failed == {"clip-a": "the delivered video is missing"}
+        assert world.told("clip-a") == ["submitted=", "generated=", "delivered!"]
+    else:
+        assert result.failed == {}
+        assert world.told("clip-a") == [f"{name}=" for name in NAMES[: until.value]]
+    assert len(world.provider.posts) == 1
+
+
+@pytest.mark.parametrize("until", STAGES)
+def test_another_request_in_the_way_is_red_at_submissions_and_lends_no_green(
+    world: World, until: Stage
+) -> None:
+    carry(world, Stage.SUBMITTED, "clip-a")
+    world.reports.clear()
+    result = carry(world, until, "clip-a", decision="tuesday", seconds=8)
+    assert "still submitted" in result.failed["clip-a"]
+    assert world.told("clip-a") == ["submitted!"]
+
+
+@pytest.mark.parametrize("until", [Stage.GENERATED, Stage.DELIVERED])
+def test_a_failed_job_is_shown_again_as_it_was_when_its_decision_is_carried_again(
+    world: World, until: Stage
+) -> None:
+    world.provider.jobs_go["clip-a"] = [FAILS]
+    carry(world, until, "clip-a")
+    before = world.told("clip-a")
+    world.reports.clear()
+    result = carry(world, until, "clip-a")
+    assert "out of GPUs" in result.failed["clip-a"]
+    assert world.told("clip-a") == before == ["submitted", "generated!"]
+    assert len(world.provider.posts) == 1
+
+
+def test_a_clip_that_ended_while_nobody_looked_is_told_in_full(world: World) -> None:
+    carry(world, Stage.GENERATED, "clip-a")
+    world.reports.clear()
+    result = world.run(world.follower(Stage.DELIVERED).carry([world.newest("clip-a")]))
+    assert result.failed == {}
+    assert world.told("clip-a") == NAMES
+
+
+# Others at work
+
+
+def test_a_delivery_whose_holder_died_is_taken_over_when_its_lease_is_up(world: World) -> None:
+    carry(world, Stage.GENERATED, "clip-a")
+    delivering.claim(world.ledger, world.newest("clip-a").id, token="dead")
+    started = world.clock()
+    result = carry(world, Stage.DELIVERED, "clip-a")
+    assert result.failed == {}
+    assert LEASE_SECONDS <= world.clock() - started <= LEASE_SECONDS + 10
+    assert world.deliverer.fetched == ["clip-a"]
+
+
+def test_a_delivery_that_another_run_finishes_is_seen_and_not_done_again(world: World) -> None:
+    world.deliverer.seconds = 100
+    verdicts = wanted(world, "clip-a")
+
+    async def both() -> None:
+        one, two = world.follower(Stage.DELIVERED), world.follower(Stage.DELIVERED, run_id="run-2")
+        await asyncio.gather(one.follow(verdicts), two.follow(verdicts))
+
+    world.run(both())
+    assert world.deliverer.fetched == ["clip-a"]
+    assert sorted(world.told("clip-a")) == sorted(NAMES * 2)
+
+
+def test_a_delivery_that_breaks_ends_the_run_and_does_not_hang_it(world: World) -> None:
+    world.deliverer.goes_wrong["clip-a"] = [OSError(28, "No space left on device")]
+    with pytest.raises(OSError, match="No space left"):
+        carry(world, Stage.DELIVERED, "clip-a", "clip-b")
+    assert world.newest("clip-a").state is S.SUCCEEDED
+    assert world.newest("clip-a").delivery_owner is None
+
+
+def test_a_poll_that_breaks_ends_the_run_and_does_not_hang_it(world: World) -> None:
+    world.provider.polls["clip-a"] = [KeyError("a bug in the client")]
+    with pytest.raises(KeyError):
+        carry(world, Stage.DELIVERED, "clip-a", "clip-b")
+
+
+def test_a_provider_that_stammers_is_waited_for(world: World) -> None:
+    world.provider.polls["clip-a"] = [*[PollFailed("502")] * 3, PollFailed("401", kind=FailureKind.AUTH)]
+    assert carry(world, Stage.DELIVERED, "clip-a").failed == {}
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(in_flight=3, per_minute=6)])
+def test_two_runs_and_a_sensor_on_one_ledger_send_each_once_and_ask_one_at_a_time(
+    world: World, limits: Limits
+) -> None:
+    names = clips(24)
+    one = wanted(world, *names[:16])
+    two = wanted(world, *names[8:], decision="tuesday")
+    world.provider.jobs_go["clip-010"] = [FAILS]
+    world.provider.answers["clip-012"] = [rejects(FailureKind.MODERATION)]
+    world.provider.answers["clip-003"] = [rejects(FailureKind.THROTTLED)]
+    world.provider.answers["clip-004"] = [CANNOT_BE_REACHED]
+    world.provider.polls["clip-005"] = [PollFailed("502")] * 2
+
+    async def everybody() -> tuple[Followed, Followed]:
+        async def sensor() -> None:
+            engine = world.engine(limits)
+            while True:
+                await engine.step("wavespeed")
+                await asyncio.sleep(10)
+
+        ticking = asyncio.create_task(sensor())
+        first = world.follower(Stage.DELIVERED, world.engine(limits))
+        second = world.follower(Stage.DELIVERED, world.engine(limits), run_id="run-2")
+        results = await asyncio.gather(first.follow(one), second.follow(two))
+        ticking.cancel()
+        return results[0], results[1]
+
+    first, second = world.run(everybody())
+    assert sorted(first.failed) == sorted(second.failed) == ["clip-010", "clip-012"]
+    retried = {"clip-003": 2, "clip-004": 2}
+    assert {name: len(world.provider.posts_of(name)) for name in names} == {
+        name: retried.get(name, 1) for name in names
+    }
+    assert len(world.provider.jobs) == 23
+    assert world.provider.overlapping == []
+    assert sorted(world.deliverer.fetched) == sorted(set(names) - {"clip-010", "clip-012"})
+    if limits.in_flight is not None:
+        assert max(world.provider.flying(post.at) for post in world.provider.posts) <= limits.in_flight
+    for name in set(names[:8]) - {"clip-010", "clip-012"}:
+        assert world.told(name) == NAMES
+
+
+# Interruptions
+
+
+async def interrupted(world: World, until: Stage, verdicts: list[Decided], after: float) -> None:
+    following_ = asyncio.create_task(world.follower(until).follow(verdicts))
+    await asyncio.sleep(after)
+    following_.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await following_
+    left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    await asyncio.sleep(0)
+    assert [task for task in left if not task.done() and "bounded" not in str(task)] == []
+
+
+@pytest.mark.parametrize("after", [0.0, 0.1, 0.5, 3.0, 61.0, 64.0])
+def test_a_terminated_run_leaves_everything_to_whoever_comes_next(world: World, after: float) -> None:
+    names = clips(20)
+    verdicts = wanted(world, *names)
+    world.run(interrupted(world, Stage.DELIVERED, verdicts, after))
+    result = carry(world, Stage.DELIVERED, *names)
+    assert result.failed == {}
+    assert len(world.provider.jobs) == 20
+    assert {world.newest(name).state for name in names} == {S.DELIVERED}
+
+
+def test_a_run_that_is_terminated_in_the_middle_of_posts_keeps_the_answers_that_come_in_time(
+    world: World,
+) -> None:
+    for number, name in enumerate(clips(8)):
+        world.provider.answers[name] = [HANGS if number % 2 else Answer(after=5)]
+    verdicts = wanted(world, *clips(8))
+    started = world.clock()
+    world.run(interrupted(world, Stage.SUBMITTED, verdicts, 0.5))
+    assert world.clock() - started <= POSTS_GRACE_SECONDS + 2
+    states = [world.newest(name).state for name in clips(8)]
+    assert states == [S.SUBMITTED, S.SUBMITTING] * 4
+
+
+def test_a_run_that_has_all_it_wants_waits_for_the_answers_to_others_posts(world: World) -> None:
+    """First in, first out over all runs: it may be sending for somebody else when its own batch is done."""
+    mine = wanted(world, "clip-a")
+    wanted(world, "clip-b", decision="tuesday")
+    world.provider.answers["clip-b"] = [Answer(after=POSTS_GRACE_SECONDS + 15)]
+    result = world.run(world.follower(Stage.SUBMITTED).follow(mine))
+    assert result.failed == {}
+    assert world.newest("clip-b").state is S.SUBMITTED
+
+
+def test_others_jobs_that_nobody_asks_for_do_not_make_a_run_spin(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry(world, Stage.SUBMITTED, *clips(5))
+    world.clock.now += 3600
+    looks = 0
+    from resources.ledger import polling
+
+    claim = polling.claim_due
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return claim(*args, **kwargs)
+
+    monkeypatch.setattr(polling, "claim_due", counted)
+    carry(world, Stage.GENERATED, "mine", decision="tuesday")
+    assert looks <= 60
+
+
+def test_what_was_superseded_while_it_was_followed_is_followed_on_in_its_new_form(world: World) -> None:
+    verdicts = wanted(world, "clip-a")
+    wanted(world, "clip-a", decision="tuesday", seconds=8)
+    result = world.run(world.follower(Stage.DELIVERED).follow(verdicts))
+    assert result.failed == {}
+    assert world.told("clip-a") == NAMES
+    assert len(world.provider.posts) == 1
+    assert world.newest("clip-a").request.body["seconds"] == 8
+    assert world.newest("clip-a").delivery == STORED
