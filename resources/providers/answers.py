@@ -177,6 +177,23 @@ def dollars(value: object) -> int | None:
     return None if number is None else usd(number)
 
 
+def price(value: object) -> int | None:
+    """A price on a bill as micro-dollars, None where it cannot be read.
+
+    Bills show dollars now and showed whole micro-dollars before (WaveSpeed contract: money); nothing that is sold costs a
+    thousand dollars, so a whole number from there on is micro-dollars.
+    """
+    number = amount(value)
+    if number is None:
+        return None
+    return int(number) if number >= 1000 and number == number.to_integral_value() else usd(number)
+
+
+def milliseconds(at: datetime) -> str:
+    """A moment as milliseconds since the epoch in text."""
+    return str(round(at.timestamp() * 1000))
+
+
 def seconds(milliseconds: object) -> float | None:
     """Milliseconds as seconds; None for what is not a positive number (a job that has not worked yet says 0)."""
     number = amount(milliseconds)
@@ -208,14 +225,15 @@ def wait_seconds(headers: Mapping[str, str]) -> float | None:
     asked = headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", asked):
         return min(float(asked), _LONGEST_WAIT)
-    until = _http_date(asked)
+    until = http_date(asked)
     if until is None:
         return None
-    now = _http_date(headers.get("date", "")) or datetime.now(UTC)
+    now = http_date(headers.get("date", "")) or datetime.now(UTC)
     return min(max((until - now).total_seconds(), 0.0), _LONGEST_WAIT)
 
 
-def _http_date(value: str) -> datetime | None:
+def http_date(value: str) -> datetime | None:
+    """An HTTP date as an aware UTC datetime, None where it is none."""
     try:
         read = parsedate_to_datetime(value)
         return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)

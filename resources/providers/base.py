@@ -7,7 +7,7 @@ The four outcomes exist because providers have no idempotency key: the differenc
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 
 class FailureKind(StrEnum):
@@ -180,12 +180,40 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Charge:
+    """One row of a provider's bill.
+
+    Attributes:
+        job_id: What it is for.
+        micros: The amount in micro-dollars, never negative.
+        kind: `charge` or `refund`.
+        at: When it was booked, seconds since the epoch by the provider's clock.
+        model: The model it names, None where it names none.
+    """
+
+    job_id: str
+    micros: int
+    kind: Literal["charge", "refund"]
+    at: float
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class ClockOffset:
+    """How far a provider's clock is ahead of ours in seconds, as its `Date` headers show: between `low` and `high`."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Capabilities:
     """What a provider's contract offers; see the docs page of each for its source.
 
     Attributes:
         echoes_submission_id: A listing names our submission id, so that a lost answer can be matched exactly.
         lists_jobs: Jobs can be listed by time.
+        lists_running: The listing shows jobs that still run; otherwise a miss proves nothing while one may.
         cancels: A running job can be cancelled.
         output_days: Days until a finished output is deleted, None where the provider does not say.
         settle_seconds: How long after a submit its absence from the listing starts to mean something.
@@ -200,6 +228,7 @@ class Capabilities:
     settle_seconds: float
     propagation_seconds: float = 60
     refunds_failures: bool = False
+    lists_running: bool = True
 
 
 class Provider(Protocol):
@@ -207,6 +236,11 @@ class Provider(Protocol):
 
     name: str
     capabilities: Capabilities
+
+    @property
+    def clock_offset(self) -> ClockOffset | None:
+        """How far the provider's clock is ahead of ours, None before its first answer."""
+        ...
 
     async def submit(
         self, endpoint: str, body: dict[str, Any], *, submission_id: str, deadline_seconds: float
@@ -240,6 +274,22 @@ class Provider(Protocol):
 
         Raises:
             resources.errors.UnavailableError: The listing could not be read to its end.
+        """
+        ...
+
+    async def list_jobs(self, *, after: datetime, before: datetime) -> list[Candidate]:
+        """Every job of the account created in a window (aware datetimes) whatever its model, all pages.
+
+        Raises:
+            resources.errors.UnavailableError: The listing could not be read to its end.
+        """
+        ...
+
+    async def charges(self, *, after: datetime, before: datetime) -> list[Charge]:
+        """Every charge and refund booked in a window (aware datetimes), all pages.
+
+        Raises:
+            resources.errors.UnavailableError: The bill could not be read to its end.
         """
         ...
 

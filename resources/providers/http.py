@@ -15,7 +15,7 @@ import logging
 import math
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
@@ -24,8 +24,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from resources.providers.address import checked_base_url, checked_key
-from resources.providers.answers import Scrubber, wait_seconds, without_queries
-from resources.providers.base import NotSent, PollFailed, Unknown
+from resources.providers.answers import Scrubber, http_date, wait_seconds, without_queries
+from resources.providers.base import ClockOffset, NotSent, PollFailed, Unknown
 
 CONNECT_SECONDS = 10.0
 """Seconds for DNS, TCP and TLS (as the WaveSpeed Python SDK has it)."""
@@ -33,6 +33,8 @@ READ_SECONDS = 30.0
 """Seconds without a byte after which a GET is given up (as the WaveSpeed Python SDK has it)."""
 ASK_SECONDS = 60.0
 """Seconds a GET may take in all, against answers that drip."""
+DATE_SECONDS = 2.0
+"""How much later than its `Date` header an answer may have been written."""
 BODY_LIMIT = 1_000_000
 """Bytes of an answer that are read. Real ones are a few kB, a full page of a listing about 100 kB."""
 
@@ -88,14 +90,25 @@ class ProviderHttp:
         base_url: Address without the API's path, e.g. `https://api.wavespeed.ai`; see `checked_base_url`.
         api_key: Sent as a bearer token.
         transport: Replaces the network in tests.
+        clock: Seconds since the epoch; what the provider's clock is compared with.
+
+    Attributes:
+        offset: How far the provider's clock is ahead of ours, None before its first answer.
 
     Raises:
         ConfigurationError: The address or the key cannot be used; the text never shows the key.
     """
 
     def __init__(
-        self, base_url: str, api_key: str, *, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        base_url: str,
+        api_key: str,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self.offset: ClockOffset | None = None
+        self._clock = clock
         self.base_url = checked_base_url(base_url)
         self.host = urlsplit(self.base_url).netloc
         self.scrub = Scrubber(checked_key(api_key))
@@ -147,7 +160,9 @@ class ProviderHttp:
                 extensions={"trace": watch.saw},
             )
             async with asyncio.timeout(watch.left()):
+                sent_at = self._clock()
                 response = await self._submits.send(request, stream=True)
+                self._compare_clocks(response.headers, sent_at)
                 return await self._read(response)
         except TimeoutError as timeout:
             error: Exception = timeout
@@ -180,7 +195,10 @@ class ProviderHttp:
                 headers={"Content-Type": "application/json"} if content is not None else None,
             )
             async with asyncio.timeout(ASK_SECONDS):
-                return await self._read(await self._asks.send(request, stream=True))
+                sent_at = self._clock()
+                response = await self._asks.send(request, stream=True)
+                self._compare_clocks(response.headers, sent_at)
+                return await self._read(response)
         except TimeoutError:
             return PollFailed(f"no complete answer from {self.host} within {ASK_SECONDS:g} s")
         except Exception as error:  # noqa: BLE001 - a poll that fails says nothing about the job, whatever it raised
@@ -190,6 +208,20 @@ class ProviderHttp:
         """Close the connections."""
         await self._submits.aclose()
         await self._asks.aclose()
+
+    def _compare_clocks(self, headers: Mapping[str, str], sent_at: float) -> None:
+        """Measure how far the provider's clock is ahead: it wrote `Date` at some moment between sending and now."""
+        date = http_date(headers.get("date", ""))
+        if date is None:
+            return
+        said, now = date.timestamp(), self._clock()
+        # the header has whole seconds, and servers renew it once a second
+        seen = ClockOffset(said - now, said + DATE_SECONDS - sent_at)
+        known = self.offset
+        agree = known is not None and known.low <= seen.high and seen.low <= known.high
+        # a slow answer measures badly, but a clock that was set is believed at once
+        if known is None or not agree or seen.high - seen.low <= known.high - known.low + 1:
+            self.offset = seen
 
     async def _read(self, response: httpx.Response) -> Answer:
         async with contextlib.aclosing(response):

@@ -1,51 +1,76 @@
-"""Reading a provider's listing to its end, or saying that it could not be read: half a list proves no absence."""
+"""Reading a provider's listing or bill to its end, or saying that it could not be read: half a list proves no absence."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Generic, TypeVar
 
 from resources.errors import UnavailableError
-from resources.providers.base import Candidate
+from resources.providers.base import Candidate, Charge
 
 PAGE_SIZE = 100
 """Rows asked for per page, the largest both providers allow."""
 MAX_PAGES = 200
 """Pages after which a listing is given up: 20,000 jobs in one window is not a window."""
 
+Row = TypeVar("Row")
+
 _SLACK = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
-class Page:
+class Page(Generic[Row]):
     """One page of a listing.
 
     Attributes:
-        jobs: Its rows, newest first.
+        rows: Its rows, newest first.
         more: Whether the provider says that another page follows, None where it does not say.
     """
 
-    jobs: list[Candidate]
+    rows: list[Row]
     more: bool | None = None
 
 
-async def every_job(
-    read: Callable[[int, int], Awaitable[Page | None]], *, after: datetime, before: datetime
-) -> list[Candidate]:
+Read = Callable[[int, int], Awaitable[Page[Row] | None]]
+"""Reads a page, given its number (0, 1, ...) and how many rows came before it; None when the provider refuses it as being
+beyond the end."""
+
+
+async def every_job(read: Read[Candidate], *, after: datetime, before: datetime) -> list[Candidate]:
     """All jobs created in a window, from all pages, each once.
 
-    A provider that says whether more follows is believed. Otherwise a short page is not yet the end (the size may have
-    been capped in silence): the end is a page without anything new, or one that is older than the window altogether.
-
     Args:
-        read: Reads a page, given its number (0, 1, ...) and how many rows came before it; None when the provider
-            refuses it as being beyond the end.
+        read: Reads a page.
         after: Start of the window, aware.
         before: End of the window, aware.
 
     Raises:
         UnavailableError: A page repeats, is missing, or there are too many.
     """
-    found: dict[str, Candidate] = {}
+    found = await _every_row(read, lambda job: job.job_id, lambda job: job.created_at, after)
+    return [job for job in found if after <= job.created_at <= before]
+
+
+async def every_charge(read: Read[Charge], *, after: datetime, before: datetime) -> list[Charge]:
+    """All rows of one kind booked in a window, from all pages, each once; see `every_job`."""
+    found = await _every_row(
+        read,
+        lambda row: f"{row.at}:{row.micros}:{row.job_id}",
+        lambda row: datetime.fromtimestamp(row.at, UTC),
+        after,
+    )
+    return [row for row in found if after.timestamp() <= row.at <= before.timestamp()]
+
+
+async def _every_row(
+    read: Read[Row], key: Callable[[Row], str], at: Callable[[Row], datetime], after: datetime
+) -> list[Row]:
+    """All rows of all pages.
+
+    A provider that says whether more follows is believed. Otherwise a short page is not yet the end (the size may have
+    been capped in silence): the end is a page without anything new, or one that is older than the window altogether.
+    """
+    found: dict[str, Row] = {}
     short, received = False, 0
     for number in range(MAX_PAGES):
         page = await read(number, received)
@@ -53,23 +78,23 @@ async def every_job(
             if short:
                 break
             raise UnavailableError(f"the provider's listing broke off: it refused page {number + 1}")
-        fresh = {job.job_id: job for job in page.jobs if job.job_id not in found}
+        fresh = {key(row): row for row in page.rows if key(row) not in found}
         if not fresh and page.more:
             raise UnavailableError(
                 f"the provider's listing has nothing new on page {number + 1} but says more follows"
             )
-        if not fresh and page.jobs and not short and page.more is None:
+        if not fresh and page.rows and not short and page.more is None:
             raise UnavailableError(f"the provider's listing repeats itself on page {number + 1}")
         found.update(fresh)
-        if not fresh or page.more is False or all(job.created_at < after - _SLACK for job in page.jobs):
+        if not fresh or page.more is False or all(at(row) < after - _SLACK for row in page.rows):
             break
-        received += len(page.jobs)
-        short = len(page.jobs) < PAGE_SIZE
+        received += len(page.rows)
+        short = len(page.rows) < PAGE_SIZE
     else:
         raise UnavailableError(
             f"the provider's listing is longer than {MAX_PAGES} pages of {PAGE_SIZE}; ask for a shorter window"
         )
-    return [job for job in found.values() if after <= job.created_at <= before]
+    return list(found.values())
 
 
 def widened(after: datetime, before: datetime) -> tuple[str, str]:

@@ -5,9 +5,10 @@ What its answers prove is decided in `wavespeed_envelope`; here are the calls.
 """
 
 import re
+import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 import httpx
@@ -18,6 +19,8 @@ from resources.providers.base import (
     Accepted,
     Candidate,
     Capabilities,
+    Charge,
+    ClockOffset,
     FailureKind,
     JobState,
     JobStatus,
@@ -28,7 +31,7 @@ from resources.providers.base import (
     Unknown,
 )
 from resources.providers.http import Answer, ProviderHttp, encode
-from resources.providers.listing import PAGE_SIZE, Page, every_job, widened
+from resources.providers.listing import PAGE_SIZE, Page, every_charge, every_job, widened
 from resources.providers.wavespeed_envelope import TASK_REFUSED, Envelope
 
 STATUS_WORDS = {**answers.STATUS_WORDS, "timeout": JobStatus.FAILED}
@@ -58,6 +61,7 @@ class WaveSpeed:
         webhook_url: Builds the address WaveSpeed calls when the job of a submission id has ended; None for no webhook.
             It goes out as the `webhook` query parameter, since a `webhook_url` in the body does nothing.
         transport: Replaces the network in tests.
+        clock: Seconds since the epoch; what WaveSpeed's clock is compared with.
 
     Raises:
         ConfigurationError: The address or the key cannot be used.
@@ -81,12 +85,18 @@ class WaveSpeed:
         *,
         webhook_url: Callable[[str], str] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._http = ProviderHttp(base_url, api_key, transport=transport)
+        self._http = ProviderHttp(base_url, api_key, transport=transport, clock=clock)
         self._webhook_url = webhook_url
 
     def __repr__(self) -> str:
         return f"WaveSpeed({self._http.base_url!r})"
+
+    @property
+    def clock_offset(self) -> ClockOffset | None:
+        """See `Provider.clock_offset`."""
+        return self._http.offset
 
     async def submit(
         self, endpoint: str, body: dict[str, Any], *, submission_id: str, deadline_seconds: float
@@ -147,7 +157,7 @@ class WaveSpeed:
         """
         created_after, created_before = widened(after, before)
 
-        async def read(number: int, _: int) -> Page | None:
+        async def read(number: int, _: int) -> Page[Candidate] | None:
             asked = {
                 "page": number + 1,
                 "page_size": PAGE_SIZE,
@@ -168,6 +178,41 @@ class WaveSpeed:
             return Page([_candidate(row) for row in rows])
 
         return await every_job(read, after=after, before=before)
+
+    async def charges(self, *, after: datetime, before: datetime) -> list[Charge]:
+        """See `Provider.charges`. From the billing search (WaveSpeed contract, section 1.9)."""
+        return [
+            *await self._charges("deduct", "charge", after, before),
+            *await self._charges("refund", "refund", after, before),
+        ]
+
+    async def _charges(
+        self, billing_type: str, kind: Literal["charge", "refund"], after: datetime, before: datetime
+    ) -> list[Charge]:
+        start, end = (answers.milliseconds(moment) for moment in (after, before))
+
+        async def read(number: int, _: int) -> Page[Charge] | None:
+            asked = {
+                "billing_type": billing_type,
+                "sort": "created_at DESC",
+                "start_time": start,
+                "end_time": end,
+                "page": number + 1,
+                "page_size": PAGE_SIZE,
+            }
+            answer = await self._http.ask("POST", "/api/v3/billings/search", content=encode(asked))
+            if isinstance(answer, Answer) and number and Envelope.of(answer).says({400, 404}):
+                return None
+            rows = self._data(answer, "show its bill").get("items", "missing")
+            if rows is None:
+                return Page([])
+            if not isinstance(rows, list):
+                raise UnavailableError(
+                    "WaveSpeed's bill has no rows (`data.items`); its format may have changed"
+                )
+            return Page([_charge(row, kind) for row in rows])
+
+        return await every_charge(read, after=after, before=before)
 
     async def check(self) -> None:
         """See `Provider.check`. Asks for the balance, which is free."""
@@ -278,6 +323,20 @@ def _candidate(row: object) -> Candidate:
         answers.normal_status(fields.get("status"), STATUS_WORDS) or JobStatus.RUNNING,
         body=body if isinstance(body, dict) else None,
     )
+
+
+def _charge(row: object, kind: Literal["charge", "refund"]) -> Charge:
+    fields = row if isinstance(row, dict) else {}
+    prediction = fields.get("prediction")
+    prediction = prediction if isinstance(prediction, dict) else {}
+    job_id, booked = answers.job_id(prediction.get("uuid")), answers.moment(fields.get("created_at"))
+    micros = answers.price(fields.get("price"))
+    if job_id is None or booked is None or micros is None:
+        raise UnavailableError(
+            "WaveSpeed bills something without a readable job, time and price, so the bill proves nothing"
+        )
+    model = answers.text_or_none(prediction.get("model_uuid"))
+    return Charge(job_id, micros, kind, booked.timestamp(), model)
 
 
 def _things(outputs: object) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from resources.errors import ConfigurationError, UnavailableError
 from resources.providers.aimlapi import AimlApi
-from resources.providers.base import Candidate, JobStatus
+from resources.providers.base import Candidate, Charge, JobStatus
 from resources.providers.wavespeed import WaveSpeed
 
 START = datetime(2026, 1, 2, 3, 0, tzinfo=UTC)
@@ -284,3 +284,60 @@ async def test_check_says_that_the_provider_does_not_answer(status: int) -> None
 async def test_a_refused_key_inside_http_200_is_found() -> None:
     with pytest.raises(ConfigurationError):
         await wavespeed(lambda request: httpx.Response(200, json={"code": 401, "message": "no"})).check()
+
+
+# The bill
+
+
+def bill_row(number: int, **fields: Any) -> dict[str, Any]:
+    at = (START + timedelta(seconds=number)).isoformat().replace("+00:00", "Z")
+    prediction = {"uuid": f"job-{number}", "model_uuid": MODEL, "status": "completed"}
+    return {"uuid": f"b-{number}", "price": 0.4, "created_at": at, "prediction": prediction, **fields}
+
+
+class FakeBill:
+    """Pages like WaveSpeed's billing search, charges and refunds apart."""
+
+    def __init__(self, charges: list[dict[str, Any]], refunds: list[dict[str, Any]] | None = None) -> None:
+        self.rows = {"deduct": charges, "refund": refunds or []}
+        self.asked: list[dict[str, Any]] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        assert (request.method, request.url.path) == ("POST", "/api/v3/billings/search")
+        asked = json.loads(request.content)
+        self.asked.append(asked)
+        rows = self.rows[asked["billing_type"]]
+        size = asked["page_size"]
+        page = rows[(asked["page"] - 1) * size : asked["page"] * size]
+        return httpx.Response(200, json={"code": 200, "data": {"total": len(rows), "items": page}})
+
+
+async def test_charges_and_refunds_are_read_from_all_pages_of_the_bill() -> None:
+    fake = FakeBill([bill_row(n) for n in reversed(range(150))], [bill_row(3, price=0.4)])
+    rows = await wavespeed(fake).charges(after=START, before=END)
+    assert [row.kind for row in rows].count("charge") == 150
+    (refund,) = [row for row in rows if row.kind == "refund"]
+    assert refund == Charge("job-3", 400_000, "refund", (START + timedelta(seconds=3)).timestamp(), MODEL)
+    assert fake.asked[0]["start_time"] == str(int(START.timestamp() * 1000))
+
+
+@pytest.mark.parametrize(("price", "micros"), [(1.2, 1_200_000), (24300, 24_300), ("0.40", 400_000), (0, 0)])
+async def test_a_bill_in_dollars_or_in_micro_dollars_is_read(price: object, micros: int) -> None:
+    rows = await wavespeed(FakeBill([bill_row(1, price=price)])).charges(after=START, before=END)
+    assert [row.micros for row in rows] == [micros]
+
+
+@pytest.mark.parametrize(
+    "broken", [{"price": None}, {"prediction": {}}, {"created_at": "soon"}, {"price": -1}]
+)
+async def test_a_bill_that_cannot_be_read_proves_nothing(broken: dict[str, Any]) -> None:
+    with pytest.raises(UnavailableError, match="proves nothing"):
+        await wavespeed(FakeBill([bill_row(1, **broken)])).charges(after=START, before=END)
+
+
+async def test_the_logs_are_the_bill_and_what_failed_costs_nothing() -> None:
+    logs = FakeLogs([aiml_row(2), aiml_row(1, status="failed", cost={"usd": 0})])
+    rows = await aimlapi(logs).charges(after=START, before=END)
+    assert [(row.job_id, row.micros, row.kind) for row in rows] == [("inf-2", 400_000, "charge")]
+    with pytest.raises(UnavailableError, match="readable cost"):
+        await aimlapi(FakeLogs([aiml_row(2, cost=None)])).charges(after=START, before=END)
