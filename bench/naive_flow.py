@@ -60,6 +60,8 @@ def run_naive(scale: Scale) -> Round:
         prompts.write_text(json.dumps(declared.prompts))
         home = folder / "home"
         home.mkdir()
+        # an empty file means the defaults, and no warning
+        (home / "dagster.yaml").touch()
         with (
             environment({"DAGSTER_HOME": str(home), "NAIVE_PROMPTS": str(prompts)}),
             _process(

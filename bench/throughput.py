@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 import shlex
+import signal
 import sys
 import time
 from pathlib import Path
@@ -28,6 +29,11 @@ ROOT = Path(__file__).parents[1]
 def main() -> int:
     """Run the command; 0 when every clip ended as it should (targets are reported, not enforced), else 1."""
     options = _options()
+    if not Path("/proc/self/stat").exists():
+        print("this benchmark reads CPU and memory from /proc, which only Linux has", file=sys.stderr)
+        return 2
+    # ended politely, it ends what it has started
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     # dagster.yaml is looked for where the command runs
     os.chdir(ROOT)
     adopt_orphans()
