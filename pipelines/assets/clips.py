@@ -11,7 +11,7 @@ from pydantic import Field
 
 from pipelines.failing import clips_failed, explained
 from pipelines.lineage import CODE_VERSIONS, GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
-from pipelines.partitions import CLIPS_PER_RUN, clips
+from pipelines.partitions import CLIPS_PER_RUN, clips, clips_of_run
 from pipelines.producing import Batch, buy, collect, decision_of
 from pipelines.rendering import read_prompts
 from pipelines.reporting import ASSET_OF_STAGE, show_again
@@ -72,7 +72,8 @@ def produce(
     context: dg.AssetExecutionContext, production: Production, config: ProduceConfig
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Buy, wait for and keep the run's clips, as far as the run selects."""
-    keys = list(context.partition_keys)
+    with explained():
+        keys = clips_of_run(context)
     selected = context.selected_asset_keys
     show = frozenset(stage for stage, asset in ASSET_OF_STAGE.items() if asset in selected)
     batch = Batch(context, production, max(show), decision_of(context.run), show)

@@ -6,7 +6,7 @@ import dagster as dg
 
 from pipelines.failing import clips_failed, explained
 from pipelines.lineage import CODE_VERSIONS, PROMPTS
-from pipelines.partitions import CLIPS_PER_RUN, clips
+from pipelines.partitions import CLIPS_PER_RUN, clips, clips_of_run
 from pipelines.rendering import Rendered, prompt_event, render, show_prompts_again, write_prompt
 from pipelines.reporting import show_again
 from resources.dagster_resources import Production
@@ -40,7 +40,8 @@ def prompts(
     context: dg.AssetExecutionContext, production: Production
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Render the prompts of the run's clips."""
-    keys = list(context.partition_keys)
+    with explained():
+        keys = clips_of_run(context)
     rendered = Rendered()
 
     def before_failing() -> None:

@@ -78,14 +78,14 @@ class DagsterUi:
         return found
 
     def stale(self, clips: list[str]) -> dict[str, dict[str, list[str]]]:
-        """By asset: the clips that are not fresh, each with Dagster's reasons."""
+        """By asset: the clips that are stale, each with Dagster's reasons."""
         found: dict[str, dict[str, list[str]]] = {}
         for node in self.ask(STALE, clips=clips)["assetNodes"]:
             statuses = zip(clips, node["staleStatusByPartition"], node["staleCausesByPartition"], strict=True)
             found[node["assetKey"]["path"][-1]] = {
                 clip: [cause["reason"] for cause in causes]
                 for clip, status, causes in statuses
-                if status != "FRESH"
+                if status == "STALE"
             }
         return found
 

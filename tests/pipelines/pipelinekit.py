@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 import httpx
+import sqlalchemy as sa
 import yaml
 
 from pipelines.assets.clips import produce
@@ -19,6 +21,7 @@ from pipelines.definitions import build_defs
 from pipelines.partitions import add_clips, range_tags
 from resources.dagster_resources import Production
 from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts
 from resources.sandbox import RunningSandbox
 from resources.storage.objects import ObjectStore
 from resources.storage.s3_client import client_for
@@ -201,6 +204,27 @@ class House:
         if outcome.cursor is not None:
             self.cursors[sensor] = outcome.cursor
         return ran, outcome.skip_message
+
+    def a_run_that(self, job: str, status: dg.DagsterRunStatus, tags: Mapping[str, str] | None = None) -> str:
+        """A run of some other process that is in this state; returns its id."""
+        found = self.definitions().resolve_job_def(job)
+        run = self.instance.create_run_for_job(found, status=status, tags=dict(tags or {}))
+        return run.run_id
+
+    def watched_by(self, run_id: str, keys: Collection[str]) -> None:
+        """Let a run wait for clips."""
+        with self.production.ledger() as ledger, ledger.write() as connection:
+            connection.execute(
+                sa.update(attempts).where(attempts.c.subject_key.in_(list(keys))).values(watched_by=run_id)
+            )
+
+    @staticmethod
+    def until(done: Callable[[], bool], *, seconds: float = 20) -> None:
+        """Try again until it is so, or fail."""
+        give_up = time.monotonic() + seconds
+        while not done():
+            assert time.monotonic() < give_up, "it did not happen in time"
+            time.sleep(0.05)
 
     # What the world says
 

@@ -54,3 +54,32 @@ def test_a_clip_is_not_shown_as_a_video_without_the_generation_it_came_from(
     assert videos.green, videos.failure
     assert ui.bars()["generations"].green == set(keys)
     assert not any(ui.stale(keys).values())
+
+
+def test_showing_a_clip_again_does_not_make_it_fresh(house: House, ui: DagsterUi) -> None:
+    bay, cape = house.declare("bay", CLIPS[:2]), house.declare("cape", CLIPS[2:])
+    house.add([*bay, *cape])
+    assert house.produce([*bay, *cape]).green
+    house.edit("bay", "the north", "the far north")
+    assert house.run("render_prompts", bay).green
+    house.edit("cape", "{{ subject }}", "{{ nobody }}")
+
+    assert not house.produce([*bay, *cape]).green
+
+    assert ui.bars()["submissions"].green == {*bay, *cape}
+    stale = ui.stale([*bay, *cape])
+    assert stale["submissions"] == {"bay-north": ["has a new data version"]}
+    assert not stale["generations"] | stale["uploaded_videos"]
+
+
+def test_a_prompt_that_was_edited_while_its_job_ran_makes_the_clip_stale(house: House, ui: DagsterUi) -> None:
+    keys = house.declare("bay", CLIPS[:2])
+    house.add(keys)
+    assert house.run("submit_clips", keys).green
+    house.edit("bay", "the north", "the far north")
+    assert house.run("render_prompts", keys).green
+    (collected,), _ = house.tick("wavespeed_completion")
+    assert collected.green
+    stale = ui.stale(keys)
+    assert stale["submissions"] == {"bay-north": ["has a new data version"]}
+    assert not stale["generations"] | stale["uploaded_videos"]

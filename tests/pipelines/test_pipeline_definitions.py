@@ -22,7 +22,7 @@ from pipelines.lineage import (
     INPUT_DATA_VERSION,
     INPUT_EVENT_POINTER,
 )
-from pipelines.partitions import RANGE_END, RANGE_START
+from pipelines.partitions import PARTITION, RANGE_END, RANGE_START
 from pipelines.producing import BACKFILL_TAG
 
 ROOT = Path(__file__).parents[2]
@@ -169,6 +169,7 @@ def test_tags_have_the_names_dagster_reads() -> None:
     assert data_version.INPUT_EVENT_POINTER_TAG_PREFIX == INPUT_EVENT_POINTER
     assert tags.ASSET_PARTITION_RANGE_START_TAG == RANGE_START
     assert tags.ASSET_PARTITION_RANGE_END_TAG == RANGE_END
+    assert tags.PARTITION_NAME_TAG == PARTITION
     assert tags.BACKFILL_ID_TAG == BACKFILL_TAG
 
 

@@ -206,3 +206,24 @@ def test_a_video_that_cannot_be_fetched_is_fetched_later_and_never_bought_again(
     assert [run.green for run in again] == [True]
     assert ui.bars()["uploaded_videos"].green == set(keys)
     assert len(house.bought()) == 2
+
+
+@pytest.mark.parametrize("job", ["render_prompts", "submit_clips", "collect_clips", "produce_clips"])
+def test_a_run_that_names_no_clips_says_so(house: House, job: str) -> None:
+    house.add(house.declare("bay", ["east"]))
+    with nothing_bought(house):
+        ran = house.run(job)
+    assert (ran.failure or "").startswith("this run names no clips")
+
+
+def test_a_list_of_clips_that_were_never_asked_for_is_added_to_the_partitions(
+    house: House, ui: DagsterUi
+) -> None:
+    keys = house.declare("bay", ["east", "west"])
+    assert house.scattered([*keys, keys[0]]).green
+    assert ui.bars()["uploaded_videos"].green == set(keys)
+    assert len(house.bought()) == 2
+    with nothing_bought(house):
+        unknown = house.scattered(["bay-eats", "bay-west"])
+    assert "bay-east" in unknown.failed_clips["bay-eats"], "the nearest right spelling"
+    assert house.instance.get_dynamic_partitions("clips") == keys

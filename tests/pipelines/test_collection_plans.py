@@ -1,0 +1,204 @@
+"""Which runs are asked for: never for what somebody is at, and sooner or later for everything that has ended."""
+
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.collecting import (
+    FIRST_PAUSE_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    RUNS_PER_TICK,
+    Collection,
+    PastRun,
+    plan,
+)
+from pipelines.partitions import CLIPS_PER_RUN, stretches
+from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState, MoneyState
+from resources.requests import ClipRequest, Expected
+
+ORDER = [f"clip-{number:03}" for number in range(160)]
+NOW = 1_800_000_000.0
+LINGER = 120.0
+S = AttemptState
+OPEN = (S.QUEUED, S.SUBMITTING, S.UNKNOWN, S.SUBMITTED, S.OVERDUE)
+
+
+def attempt(clip: str, state: AttemptState, *, finished: float = 0, watched_by: str | None = None) -> Attempt:
+    """An attempt of which only what planning looks at matters."""
+    request = ClipRequest(
+        clip=clip,
+        series="s",
+        provider="wavespeed",
+        endpoint="e",
+        body={},
+        price_micros=1,
+        expected=Expected(),
+    )
+    nothing = dict.fromkeys(Attempt.__dataclass_fields__)
+    known = {
+        "seq": 1,
+        "id": clip,
+        "subject_kind": "clip",
+        "subject_key": clip,
+        "request": request,
+        "decision": "d",
+        "batch": "b",
+        "watched_by": watched_by,
+        "state": state,
+        "money_state": MoneyState.CONFIRMED,
+        "finished_at": NOW + finished if state.is_ended else None,
+    }
+    return Attempt(**{**nothing, **known})
+
+
+@dataclass
+class World:
+    """One batch, and what was asked for it."""
+
+    attempts: list[Attempt]
+    now: float = NOW
+    past: list[PastRun] = field(default_factory=list)
+    watched: frozenset[str] = frozenset()
+    linger: float = LINGER
+
+    def plan(self) -> list[Collection]:
+        return plan(
+            {"b": self.attempts},
+            order=ORDER,
+            past={"b": self.past},
+            watched=self.watched,
+            now=self.now,
+            linger=self.linger,
+        )
+
+
+def an_attempt(clip: str) -> st.SearchStrategy[Attempt]:
+    return st.builds(
+        attempt,
+        st.just(clip),
+        st.sampled_from(list(S)),
+        finished=st.floats(-500, 0),
+        watched_by=st.sampled_from([None, "alive", "dead"]),
+    )
+
+
+clips = st.lists(st.sampled_from(ORDER), min_size=1, max_size=60, unique=True)
+batches = clips.flatmap(lambda keys: st.tuples(*map(an_attempt, keys))).map(list)
+past_runs = st.lists(
+    st.tuples(st.integers(0, 159), st.integers(0, 159), st.floats(-5000, 0) | st.none()).map(
+        lambda run: PastRun(
+            ORDER[min(run[:2])], ORDER[max(run[:2])], None if run[2] is None else NOW + run[2]
+        )
+    ),
+    max_size=4,
+)
+
+
+@given(batches, past_runs)
+@settings(max_examples=150, deadline=None)
+def test_only_what_has_ended_and_nobody_watches_is_asked_for(
+    attempts: list[Attempt], past: list[PastRun]
+) -> None:
+    asked = World(attempts, past=past, watched=frozenset({"alive"})).plan()
+    allowed = {a.subject_key for a in attempts if a.state.is_ended and a.watched_by != "alive"}
+    keys = [key for collection in asked for key in collection.keys]
+    assert set(keys) <= allowed
+    assert len(keys) == len(set(keys))
+    assert len({collection.run_key for collection in asked}) == len(asked) <= RUNS_PER_TICK
+    if any(run.ended_at is None for run in past):
+        assert not asked, "a run of this batch is still at it"
+    for collection in asked:
+        start = ORDER.index(collection.keys[0])
+        assert list(collection.keys) == ORDER[start : start + len(collection.keys)]
+        assert len(collection.keys) <= CLIPS_PER_RUN
+
+
+@given(batches, st.integers(1, 3))
+@settings(max_examples=60, deadline=None)
+def test_every_ended_clip_is_asked_for_until_it_is_reported_and_soon_if_no_run_fails(
+    attempts: list[Attempt], tries: int
+) -> None:
+    """Each clip's collection fails `tries - 1` times; the batch may keep clips in flight for ever."""
+    world = World(attempts, watched=frozenset({"alive"}))
+    wanted = {a.subject_key for a in attempts if a.state.is_ended and a.watched_by != "alive"}
+    done: dict[str, int] = dict.fromkeys(wanted, 0)
+    run_keys: set[str] = set()
+    began = world.now
+    while any(count < tries for count in done.values()):
+        assert world.now - began < LINGER + 60 * len(stretches(ORDER, wanted)) + tries * LONGEST_PAUSE_SECONDS
+        for collection in world.plan():
+            assert collection.run_key not in run_keys, "Dagster would never answer it"
+            run_keys.add(collection.run_key)
+            world.past.append(PastRun(collection.keys[0], collection.keys[-1], world.now + 5))
+            for key in collection.keys:
+                done[key] += 1
+        told = {key for key, count in done.items() if count >= tries}
+        world.attempts = [a for a in world.attempts if a.subject_key not in told]
+        world.now += 10
+
+
+def test_what_no_run_has_tried_does_not_wait_for_what_some_have() -> None:
+    """Scattered clips need more runs than a tick asks for; the second handful comes as soon as the first is home."""
+    world = World([attempt(key, S.SUCCEEDED) for key in ORDER[:20:2]])
+    first = world.plan()
+    assert len(first) == RUNS_PER_TICK
+    home = {key for collection in first for key in collection.keys}
+    world.past = [PastRun(c.keys[0], c.keys[-1], NOW + 5) for c in first]
+    world.attempts = [a for a in world.attempts if a.subject_key not in home]
+    world.now += 10
+    assert len(world.plan()) == RUNS_PER_TICK
+
+
+def test_the_pause_grows_with_every_try_and_then_stays() -> None:
+    world = World([attempt("clip-000", S.SUCCEEDED)])
+    pauses = []
+    for _ in range(12):
+        (asked,) = world.plan()
+        ended = world.now + 5
+        world.past.append(PastRun(asked.keys[0], asked.keys[-1], ended))
+        world.now = ended
+        while not world.plan():
+            world.now += 1
+        pauses.append(world.now - ended)
+    assert pauses[0] == FIRST_PAUSE_SECONDS
+    assert pauses == sorted(pauses)
+    assert pauses[1] == 2 * FIRST_PAUSE_SECONDS
+    assert pauses[-1] == LONGEST_PAUSE_SECONDS
+
+
+def test_ready_clips_linger_for_stragglers_but_not_for_what_is_unknown_or_watched() -> None:
+    ready = attempt("clip-000", S.SUCCEEDED, finished=-LINGER + 1)
+    for state in OPEN:
+        asked = World([ready, attempt("clip-001", state)]).plan()
+        assert bool(asked) is (state is S.UNKNOWN), state
+    late = World([ready, attempt("clip-001", S.SUBMITTED)], now=NOW + 1)
+    assert [c.keys for c in late.plan()] == [("clip-000",)]
+    watched = World(
+        [ready, attempt("clip-001", S.SUBMITTED, watched_by="alive")], watched=frozenset({"alive"})
+    )
+    assert [c.keys for c in watched.plan()] == [("clip-000",)]
+
+
+def test_a_clip_that_is_no_partition_any_more_keeps_nobody_waiting() -> None:
+    world = World([attempt("gone-clip", S.SUCCEEDED), attempt("clip-003", S.SUCCEEDED)])
+    assert [c.keys for c in world.plan()] == [("clip-003",)]
+    world.past = [PastRun("gone-clip", "gone-clip", NOW - 10_000)]
+    assert [c.keys for c in world.plan()] == [("clip-003",)]
+
+
+@given(st.lists(st.sampled_from([*ORDER, "no-partition"]), max_size=200), st.integers(1, 60))
+def test_stretches_cover_exactly_what_is_wanted_in_contiguous_pieces(wanted: list[str], longest: int) -> None:
+    found = stretches(ORDER, wanted, longest=longest)
+    assert [key for stretch in found for key in stretch] == [key for key in ORDER if key in set(wanted)]
+    for stretch in found:
+        start = ORDER.index(stretch[0])
+        assert stretch == ORDER[start : start + len(stretch)]
+        assert len(stretch) <= longest
+    fewest = sum(
+        key in set(wanted) and (i == 0 or ORDER[i - 1] not in set(wanted)) for i, key in enumerate(ORDER)
+    )
+    assert len(found) >= fewest
+    if longest >= len(ORDER):
+        assert len(found) == fewest

@@ -1,0 +1,143 @@
+"""Submitting and leaving: the completion sensor asks for the run that brings the clips home."""
+
+import dagster as dg
+import pytest
+from dagster_ui import DagsterUi
+from pipelinekit import House, nothing_bought, subject
+
+from pipelines.collecting import BATCH_TAG
+
+SENSOR = "wavespeed_completion"
+TEN = [f"view{number}" for number in range(10)]
+FIVE = {f"bay-view{number}" for number in (1, 3, 5, 7, 9)}
+
+
+def test_clips_that_were_left_are_collected_in_one_run_each_in_its_colour(
+    house: House, ui: DagsterUi
+) -> None:
+    keys = house.declare("bay", TEN)
+    house.add(keys)
+    house.fault({"do": "fail"}, prompt_matches="view[13579]")
+
+    left = house.run("submit_clips", keys)
+    assert left.green, left.failure
+    bars = ui.bars()
+    assert bars["submissions"].green == set(keys)
+    assert not bars["generations"].green | bars["generations"].red
+
+    (collected,), _ = house.tick(SENSOR)
+
+    assert set(collected.failed_clips) == FIVE
+    assert collected.run.tags[BATCH_TAG] == left.run.run_id
+    bars = ui.bars()
+    assert bars["submissions"].green == set(keys)
+    for asset in ("generations", "uploaded_videos"):
+        assert (bars[asset].green, bars[asset].red) == (set(keys) - FIVE, FIVE), asset
+    assert not any(ui.stale(keys).values())
+
+    assert house.tick(SENSOR) == ([], "nothing of wavespeed is on its way")
+    assert house.bought() == sorted(subject(key) for key in keys)
+
+
+def test_a_re_executed_collection_tells_the_same_and_buys_nothing(house: House, ui: DagsterUi) -> None:
+    keys = house.declare("bay", ["east", "west"])
+    house.add(keys)
+    house.fault({"do": "fail"}, prompt_contains="west")
+    assert house.run("submit_clips", keys).green
+    house.tick(SENSOR)
+    with nothing_bought(house):
+        again = house.run("collect_clips", keys)
+    assert set(again.failed_clips) == {"bay-west"}
+    bars = ui.bars()
+    assert (bars["uploaded_videos"].green, bars["uploaded_videos"].red) == ({"bay-east"}, {"bay-west"})
+
+
+def test_ready_clips_wait_for_stragglers_only_as_long_as_they_should(
+    house: House, ui: DagsterUi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = house.declare("bay", ["east", "west", "north"])
+    house.add(keys)
+    house.fault({"do": "stuck"}, prompt_contains="west")
+    assert house.run("submit_clips", keys).green
+
+    monkeypatch.setenv("DAILIES_LINGER_SECONDS", "3600")
+    ran, message = house.tick(SENSOR)
+    assert not ran
+    assert "1 clips on their way" in (message or "")
+
+    monkeypatch.setenv("DAILIES_LINGER_SECONDS", "0")
+    ran, _ = house.tick(SENSOR)
+    assert [run.green for run in ran] == [True, True], "the clips on both sides of the straggler"
+    assert ui.bars()["uploaded_videos"].green == {"bay-east", "bay-north"}
+    assert not ui.bars()["uploaded_videos"].red
+
+
+def test_what_finds_no_free_place_is_sent_by_the_sensor_and_shown_then(
+    house: House, ui: DagsterUi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAILIES_WAVESPEED_MAX_IN_FLIGHT", "2")
+    monkeypatch.setattr("resources.production.following.QUEUE_PATIENCE_SECONDS", 0)
+    keys = house.declare("bay", ["east", "west", "north"])
+    house.add(keys)
+    house.settings(job_seconds=1.5)
+
+    assert house.run("submit_clips", keys).green
+    assert ui.bars()["submissions"].green == set(keys[:2])
+    assert len(house.bought()) == 2
+
+    house.until(lambda: house.tick(SENSOR) and ui.bars()["uploaded_videos"].green == set(keys))
+    assert ui.bars()["submissions"].green == set(keys)
+    assert house.bought() == sorted(subject(key) for key in keys)
+    assert not any(ui.stale(keys).values())
+
+
+def test_clips_that_a_run_waits_for_are_left_to_it_until_it_dies(house: House, ui: DagsterUi) -> None:
+    keys = house.declare("bay", ["east", "west"])
+    house.add(keys)
+    assert house.run("submit_clips", keys).green
+    waiting = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED)
+    house.watched_by(waiting, keys)
+
+    ran, message = house.tick(SENSOR)
+    assert not ran
+    assert "2 ended" in (message or "")
+
+    house.instance.report_run_failed(house.instance.get_run_by_id(waiting))
+    (collected,), _ = house.tick(SENSOR)
+    assert collected.green
+    assert ui.bars()["uploaded_videos"].green == set(keys)
+
+
+def test_a_collection_that_was_asked_for_is_not_asked_for_again_while_it_is_on_its_way(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.collecting.FIRST_PAUSE_SECONDS", 0)
+    keys = house.declare("bay", ["east", "west"])
+    house.add(keys)
+    left = house.run("submit_clips", keys)
+    waiting = house.a_run_that("collect_clips", dg.DagsterRunStatus.STARTING, {BATCH_TAG: left.run.run_id})
+    assert house.tick(SENSOR)[0] == []
+    house.instance.report_run_canceled(house.instance.get_run_by_id(waiting))
+    assert [run.green for run in house.tick(SENSOR)[0]] == [True]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("WAVESPEED_API_KEY", "", "no API key"),
+        ("DAILIES_LEDGER_URL", "sqlite:////proc/nowhere/ledger.db", "ledger"),
+        ("DAILIES_LINGER_SECONDS", "soon", "DAILIES_LINGER_SECONDS"),
+    ],
+)
+def test_a_tick_that_cannot_work_says_why_in_a_sentence(
+    variable: str, value: str, words: str, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = house.declare("bay", ["east"])
+    house.add(keys)
+    assert house.run("submit_clips", keys).green
+    with monkeypatch.context() as patch:
+        patch.setenv(variable, value)
+        ran, message = house.tick(SENSOR)
+    assert not ran
+    assert words in (message or "")
+    assert [run.green for run in house.tick(SENSOR)[0]] == [True], "nothing was lost"

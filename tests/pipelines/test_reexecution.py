@@ -1,0 +1,87 @@
+"""Runs that are started again, by a person or by Dagster, belong to the same decision and buy nothing new."""
+
+import dagster as dg
+import pipelinekit
+from dagster_ui import DagsterUi
+from pipelinekit import House, nothing_bought, subject
+
+from pipelines.partitions import RANGE_END, RANGE_START
+from pipelines.producing import decision_of
+
+
+def again(house: House, parent: dg.DagsterRun) -> pipelinekit.Ran:
+    """The run page's "Re-execute", which repeats the whole run with its tags."""
+    with dg.execute_job(
+        dg.reconstructable(pipelinekit.produce_clips),
+        instance=house.instance,
+        reexecution_options=dg.ReexecutionOptions(parent_run_id=parent.run_id),
+        tags={name: parent.tags[name] for name in (RANGE_START, RANGE_END)},
+        run_config=pipelinekit.QUIET,
+    ) as result:
+        return house.ran(result.run_id)
+
+
+def test_a_run_that_is_re_executed_inherits_the_decision_and_buys_nothing(
+    house: House, ui: DagsterUi
+) -> None:
+    keys = house.declare("bay", ["east", "west", "north"])
+    house.add(keys)
+    house.fault({"do": "fail"}, prompt_contains="west")
+    failed = house.produce(keys)
+    assert set(failed.failed_clips) == {"bay-west"}
+    house.heal()
+
+    with nothing_bought(house):
+        second = again(house, failed.run)
+        third = again(house, second.run)
+
+    for ran in (second, third):
+        assert decision_of(ran.run) == decision_of(failed.run) == failed.run.run_id
+        assert set(ran.failed_clips) == {"bay-west"}, ran.failure
+        assert "already tried 1 of 1" in ran.failed_clips["bay-west"]
+        assert "dailies retry" in ran.failed_clips["bay-west"]
+    bars = ui.bars()
+    assert bars["submissions"].green == set(keys)
+    assert (bars["uploaded_videos"].green, bars["uploaded_videos"].red) == (
+        {"bay-east", "bay-north"},
+        {"bay-west"},
+    )
+
+    assert house.produce(["bay-west"]).green, "a person's new word is a new decision"
+    assert house.bought() == sorted(subject(key) for key in [*keys, "bay-west"])
+
+
+def test_all_runs_of_a_backfill_are_one_decision(house: House) -> None:
+    keys = house.declare("bay", ["east", "west"])
+    house.add(keys)
+    house.fault({"do": "fail"}, prompt_contains="west")
+    for _ in range(2):
+        ran = house.produce(keys, tags={"dagster/backfill": "abcdef"})
+        assert set(ran.failed_clips) == {"bay-west"}
+    assert len(house.bought()) == 2
+
+
+def test_a_worker_that_dies_after_the_post_is_followed_by_a_run_that_adopts_its_job(
+    house: House, ui: DagsterUi
+) -> None:
+    keys = house.declare("bay", ["east", "west"])
+    house.add(keys)
+    dead = house.run("submit_clips", keys)
+    house.watched_by(dead.run.run_id, keys)
+    with nothing_bought(house):
+        assert house.produce(keys).green
+    assert ui.bars()["uploaded_videos"].green == set(keys)
+
+
+def test_an_edited_prompt_waits_until_what_was_paid_for_is_home(house: House, ui: DagsterUi) -> None:
+    keys = house.declare("bay", ["east", "west"])
+    house.add(keys)
+    house.settings(job_seconds=3600)
+    assert house.run("submit_clips", keys).green
+    house.edit("bay", "the west", "the far west")
+    with nothing_bought(house):
+        ran = house.run("submit_clips", keys)
+    assert set(ran.failed_clips) == {"bay-west"}
+    assert "what was paid for is fetched first" in ran.failed_clips["bay-west"]
+    bars = ui.bars()
+    assert (bars["submissions"].green, bars["submissions"].red) == ({"bay-east"}, {"bay-west"})

@@ -1,0 +1,94 @@
+"""A schedule's tick: the clips of the day in the series' own timezone, one run a stretch, one decision."""
+
+import datetime as dt
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+from pipelinekit import House, nothing_bought
+
+from pipelines.schedules import series_schedule
+
+CLIPS = ["east", "west"]
+
+
+def tick(house: House, name: str, when: str, zone: str) -> list[dg.RunRequest] | str:
+    """Evaluate the schedule as the daemon does; its run requests, or why there are none."""
+    definitions = house.definitions()
+    schedule = definitions.resolve_schedule_def(f"{name}_schedule")
+    at = dt.datetime.fromisoformat(when).replace(tzinfo=ZoneInfo(zone))
+    with dg.build_schedule_context(
+        instance=house.instance, scheduled_execution_time=at, resources={"production": house.production}
+    ) as context:
+        outcome = schedule.evaluate_tick(context)
+    return list(outcome.run_requests or ()) or (outcome.skip_message or "")
+
+
+def test_a_tick_asks_for_one_run_over_the_clips_of_the_day(house: House) -> None:
+    house.declare("bay", CLIPS, schedule={"cron": "0 16 * * *", "timezone": "Europe/Lisbon"})
+    with nothing_bought(house):
+        (request,) = tick(house, "bay", "2026-11-20T16:00", "Europe/Lisbon")
+    keys = ["bay-2026-11-20-east", "bay-2026-11-20-west"]
+    assert house.instance.get_dynamic_partitions("clips") == keys
+    assert isinstance(request, dg.RunRequest)
+    assert request.tags["dagster/asset_partition_range_start"] == keys[0]
+    assert request.tags["dagster/asset_partition_range_end"] == keys[1]
+    assert request.tags["dailies/series"] == "bay"
+    assert request.tags["dailies/decision"] == "schedule:bay:2026-11-20T16:00+00:00"
+
+    (again,) = tick(house, "bay", "2026-11-20T16:00", "Europe/Lisbon")
+    assert isinstance(again, dg.RunRequest)
+    assert again.run_key == request.run_key, "a tick that is evaluated twice is one decision"
+
+
+def test_the_date_is_the_one_where_the_series_is_at_home(house: House) -> None:
+    house.declare("night", CLIPS, schedule={"cron": "30 0 * * *", "timezone": "Pacific/Auckland"})
+    (request,) = tick(house, "night", "2026-11-20T11:30", "UTC")
+    assert isinstance(request, dg.RunRequest)
+    assert request.tags["dagster/asset_partition_range_start"] == "night-2026-11-21-east"
+    (before,) = tick(house, "night", "2026-11-20T10:59", "UTC")
+    assert isinstance(before, dg.RunRequest)
+    assert before.tags["dagster/asset_partition_range_start"] == "night-2026-11-20-east"
+
+
+def test_clips_that_lie_apart_are_asked_for_stretch_by_stretch_under_one_decision(house: House) -> None:
+    house.declare("bay", ["east", "west", "north"], schedule={"cron": "0 16 * * *", "timezone": "UTC"})
+    house.add(["bay-2026-11-20-east", "other-clip", "bay-2026-11-20-west"])
+    requests = tick(house, "bay", "2026-11-20T16:00", "UTC")
+    assert not isinstance(requests, str)
+    assert len(requests) == 2
+    assert len({request.run_key for request in requests}) == 2
+    assert len({request.tags["dailies/decision"] for request in requests}) == 1
+
+
+def test_two_runs_of_one_tick_buy_its_clips_once(house: House) -> None:
+    house.declare("bay", CLIPS, schedule={"cron": "0 16 * * *", "timezone": "UTC"})
+    (request,) = tick(house, "bay", "2026-11-20T16:00", "UTC")
+    assert isinstance(request, dg.RunRequest)
+    assert house.run("submit_clips", tags=request.tags).green
+    house.fault({"do": "fail"})
+    assert house.run("submit_clips", tags=request.tags).green
+    assert len(house.bought()) == 2
+
+
+def test_a_broken_prompt_skips_the_tick_and_says_why(house: House) -> None:
+    house.declare("bay", CLIPS, schedule={"cron": "0 16 * * *", "timezone": "UTC"})
+    schedule = house.definitions().resolve_schedule_def("bay_schedule")
+    house.edit("bay", "{{ subject }}", "{{ nobody }}")
+    with dg.build_schedule_context(
+        instance=house.instance,
+        scheduled_execution_time=dt.datetime(2026, 11, 20, 16, tzinfo=dt.UTC),
+        resources={"production": house.production},
+    ) as context:
+        outcome = schedule.evaluate_tick(context)
+    assert not outcome.run_requests
+    assert "nobody" in (outcome.skip_message or "")
+    assert "nothing was bought" in (outcome.skip_message or "")
+    assert not house.instance.get_dynamic_partitions("clips")
+
+
+def test_a_schedule_is_named_after_its_series_and_off_at_first(house: House) -> None:
+    house.declare("far-bay", CLIPS, schedule={"cron": "0 16 * * FRI", "timezone": "Europe/Lisbon"})
+    schedule = series_schedule(house.production.declarations().series["far-bay"])
+    assert (schedule.name, schedule.cron_schedule) == ("far_bay_schedule", "0 16 * * FRI")
+    assert schedule.execution_timezone == "Europe/Lisbon"
+    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
