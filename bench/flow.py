@@ -122,6 +122,7 @@ def _measure(stack: Stack, settings: Settings, declared: Declared, way: str, sca
         with Ledger(settings.ledger_url) as ledger, dagster_instance(settings) as instance:
             attempts = _wait(stack, ledger, instance, scale)
             settled = time.time() - asked_at
+            ended = meter.wait_for_workers()
             usage = meter.read()
             runs = instance.get_run_records()
     books = read_books(str(stack.sandbox_url))
@@ -138,6 +139,7 @@ def _measure(stack: Stack, settings: Settings, declared: Declared, way: str, sca
         peak_mb=usage.peak_mb,
         details={
             "idle_before": idle,
+            "workers_ended": ended,
             "settled_seconds": round(settled, 1),
             "asked_runs": len(launched.runs),
             "requests": requests,

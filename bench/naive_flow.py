@@ -103,6 +103,7 @@ def _measure(
         _ask(api, keys)
         runs = _wait(instance, scale)
         settled = time.time() - asked_at
+        meter.wait_for_workers()
         usage = meter.read()
         found = instance.fetch_materializations(dg.AssetKey(ASSET), limit=scale.clips).records
     books = read_books(sandbox_url)

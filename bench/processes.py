@@ -26,6 +26,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 SAMPLE_SECONDS = 0.2
 PR_SET_CHILD_SUBREAPER = 36
 RUN_WORKER, STEP_WORKER, VIDEO_WORKER = "run worker", "step worker", "video worker"
+WORKERS = {RUN_WORKER, STEP_WORKER, VIDEO_WORKER}
 ORPHANS = "orphans"
 NEWBORN_LOOKS = 5
 """Between fork and exec a process shows its parent's command, so the first looks are not trusted for ever."""
@@ -39,6 +40,7 @@ class Process:
         pid: Its id.
         parent: Its parent's id.
         born: Clock ticks since boot; with the id it names the process for good.
+        alive: Whether it has not ended yet.
         own: CPU seconds of itself.
         children: CPU seconds of the children it has waited for, and of theirs.
     """
@@ -46,6 +48,7 @@ class Process:
     pid: int
     parent: int
     born: int
+    alive: bool
     own: float
     children: float
 
@@ -70,7 +73,12 @@ def read_process(pid: int) -> Process | None:
     fields = text[text.rindex(")") + 2 :].split()
     user, system, user_children, system_children = (int(fields[n - 3]) / TICKS for n in (14, 15, 16, 17))
     return Process(
-        pid, int(fields[4 - 3]), int(fields[22 - 3]), user + system, user_children + system_children
+        pid=pid,
+        parent=int(fields[4 - 3]),
+        born=int(fields[22 - 3]),
+        alive=fields[3 - 3] not in {"Z", "X"},
+        own=user + system,
+        children=user_children + system_children,
     )
 
 
@@ -199,6 +207,19 @@ class Meter:
                 return True
         return False
 
+    def wait_for_workers(self, *, at_most: float = 30.0) -> bool:
+        """Wait until every worker has ended, since a run is over before its worker is; whether it came to that."""
+        give_up = time.monotonic() + at_most
+        while time.monotonic() < give_up:
+            with self._lock:
+                found = descendants(os.getpid())
+                self._note(found)
+                roles = {self._seen[p.pid, p.born][1] for p in found.values() if p.alive}
+            if not roles & WORKERS:
+                return True
+            time.sleep(SAMPLE_SECONDS)
+        return False
+
     # Sampling
 
     def _sample_always(self) -> None:
@@ -210,7 +231,7 @@ class Meter:
         self._classify(found)
         for process in found.values():
             role = self._seen[process.pid, process.born][1]
-            if role in {RUN_WORKER, STEP_WORKER, VIDEO_WORKER}:
+            if role in WORKERS:
                 self._last[process.pid, process.born] = process.own
                 self._peak[role] = max(self._peak.get(role, 0), _high_water_mb(process.pid))
 

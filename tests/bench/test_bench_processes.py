@@ -79,12 +79,14 @@ def test_what_was_used_before_the_mark_is_left_out() -> None:
 
 
 def test_a_dead_child_nobody_waited_for_is_still_read() -> None:
-    process = start(BURN + "burn(0.1)")
-    give_up = time.monotonic() + 10
-    while (found := read_process(process.pid)) is None or found.own < 0.1:
+    process = start(BURN + "burn(0.2)")
+    give_up = time.monotonic() + 20
+    while (found := read_process(process.pid)) is None or found.alive:
         assert time.monotonic() < give_up
         time.sleep(0.01)
     assert found.parent == os.getpid()
+    # /proc rounds user and system time down to ticks of 10 ms each
+    assert found.own >= 0.2 - 0.03
     process.wait(10)
     assert read_process(process.pid) is None
 
