@@ -21,10 +21,10 @@ from resources.ledger.states import OPEN, TRANSITIONS, AttemptState
 SECRET = "hunter2-canary"
 
 
-def test_the_migrations_build_exactly_what_the_schema_says(ledger_url: str) -> None:
+def test_the_migrations_build_exactly_what_the_schema_says(empty_url: str) -> None:
     from alembic.autogenerate import compare_metadata
 
-    engine = open_database(ledger_url)
+    engine = open_database(empty_url)
     with engine.connect() as connection:
         context = MigrationContext.configure(
             connection, opts={"compare_type": True, "compare_server_default": True}
@@ -38,8 +38,8 @@ def test_the_migrations_build_exactly_what_the_schema_says(ledger_url: str) -> N
     engine.dispose()
 
 
-def test_the_migrated_index_covers_exactly_the_open_states(ledger_url: str, backend: str) -> None:
-    engine = open_database(ledger_url)
+def test_the_migrated_index_covers_exactly_the_open_states(empty_url: str, backend: str) -> None:
+    engine = open_database(empty_url)
     name = "one_open_attempt_per_subject"
     query = {
         "sqlite": f"SELECT sql FROM sqlite_master WHERE name = '{name}'",
@@ -83,7 +83,7 @@ def test_a_ledger_keeps_its_id_and_its_content_when_it_is_opened_again(ledger_ur
         assert second.owner != first.owner
 
 
-def test_many_that_open_an_empty_database_at_once_agree_on_one_ledger(ledger_url: str) -> None:
+def test_many_that_open_an_empty_database_at_once_agree_on_one_ledger(empty_url: str) -> None:
     together = threading.Barrier(6, timeout=10)
     ids: list[str] = []
     errors: list[Exception] = []
@@ -91,7 +91,7 @@ def test_many_that_open_an_empty_database_at_once_agree_on_one_ledger(ledger_url
     def start() -> None:
         together.wait()
         try:
-            with Ledger(ledger_url) as ledger:
+            with Ledger(empty_url) as ledger:
                 ids.append(ledger.id)
         except Exception as error:  # noqa: BLE001 - the test wants to see whatever it is
             errors.append(error)
@@ -107,21 +107,21 @@ def test_many_that_open_an_empty_database_at_once_agree_on_one_ledger(ledger_url
 
 
 def test_a_database_of_a_newer_dailies_is_refused_and_left_alone(
-    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Ledger(ledger_url) as ledger, ledger.write() as connection:
+    with Ledger(empty_url) as ledger, ledger.write() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(
         ConfigurationError, match=rf"newer dailies \(schema 9999, this one knows {SCHEMA_REVISION}\)"
     ):
-        open_database(ledger_url)
+        open_database(empty_url)
     monkeypatch.setattr(database, "SCHEMA_REVISION", "9999")
-    with Ledger(ledger_url) as ledger:
+    with Ledger(empty_url) as ledger:
         assert ledger.overview() == []
 
 
 def test_a_migration_that_is_interrupted_leaves_nothing_and_is_done_at_the_next_start(
-    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from alembic import op
 
@@ -131,8 +131,8 @@ def test_a_migration_that_is_interrupted_leaves_nothing_and_is_done_at_the_next_
     with monkeypatch.context() as patched:
         patched.setattr(op, "create_index", dies)
         with pytest.raises(KeyboardInterrupt):
-            open_database(ledger_url)
-    with Ledger(ledger_url) as ledger:
+            open_database(empty_url)
+    with Ledger(empty_url) as ledger:
         assert decided(ledger).verdict is Verdict.NEW
 
 

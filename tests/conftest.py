@@ -1,0 +1,65 @@
+"""What everything that works with a ledger is tested on: SQLite, and a real PostgreSQL that the tests bring themselves.
+
+DAILIES_TEST_POSTGRES_URL names another PostgreSQL, whose user may make databases.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from postgres_server import PostgresServer
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A server for this worker, started when the first test asks for it."""
+    with PostgresServer(os.environ.get("DAILIES_TEST_POSTGRES_URL")) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """The address of an empty PostgreSQL database."""
+    url = postgres.empty_database()
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def empty_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """The address of a database with nothing in it."""
+    if backend == "sqlite":
+        return f"sqlite:///{tmp_path}/ledger.db"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def new_ledger_url(
+    backend: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[[], str]]:
+    """Makes addresses of databases without a single attempt, one per call."""
+    made: list[str] = []
+
+    def make() -> str:
+        if backend == "sqlite":
+            made.append(f"sqlite:///{tmp_path}/ledger-{len(made)}.db")
+        else:
+            made.append(request.getfixturevalue("postgres").ledger_database())
+        return made[-1]
+
+    yield make
+    if backend == "postgresql":
+        for url in made:
+            request.getfixturevalue("postgres").drop(url)
+
+
+@pytest.fixture
+def ledger_url(new_ledger_url: Callable[[], str]) -> str:
+    """The address of a ledger without a single attempt."""
+    return new_ledger_url()
