@@ -1,0 +1,208 @@
+"""What the command says when something is wrong: a sentence on standard error, an exit code, and never a traceback."""
+
+import json
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.cli import main
+from pipelines.cli.stack import free_port
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Said:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Dailies = Callable[..., Said]
+
+
+@pytest.fixture
+def dailies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Dailies]:
+    """Run the command in this process, in a project of its own where nothing runs."""
+    (tmp_path / "data" / "series").mkdir(parents=True)
+    (tmp_path / "data" / "models").symlink_to(ROOT / "data" / "models")
+    series = {
+        "name": "bay",
+        "endpoint": "bytedance/seedance-2.0/text-to-video",
+        "prompt": "A quiet view of {{ clip }}.",
+        "clips": [{"name": "east"}, {"name": "west"}],
+    }
+    (tmp_path / "data" / "series" / "bay.yaml").write_text(yaml.safe_dump(series))
+    for name in (
+        "DAGSTER_HOME",
+        "WAVESPEED_API_KEY",
+        "AIMLAPI_API_KEY",
+        "DAILIES_LEDGER_URL",
+        "DAILIES_S3_BUCKET",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DAILIES_ENV_FILE", "")
+    monkeypatch.setenv("DAILIES_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DAILIES_DATA", str(tmp_path / "data"))
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["dailies", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        assert "Traceback" not in said.out + said.err
+        code = ended.value.code
+        return Said(code if isinstance(code, int) else 0, said.out, said.err)
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+
+
+def test_without_a_running_dagster_nothing_is_bought_and_the_command_says_how_to_start_it(
+    dailies: Dailies,
+) -> None:
+    said = dailies("produce", "bay")
+    assert said.code == 2
+    assert not said.out
+    for words in ("Dagster does not run here", "Nothing was bought", "dailies up"):
+        assert words in said.err
+
+
+def test_a_dagster_that_does_not_answer_ends_with_3(
+    dailies: Dailies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dagster").mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+    url = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("DAILIES_DAGSTER_URL", url)
+    said = dailies("produce", "bay")
+    assert said.code == 3
+    for words in (f"Dagster does not answer at {url}", "Nothing was bought"):
+        assert words in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("produce", "bya"), ("no series 'bya'", "bay")),
+        (("produce", "bay", "--clip", "esat"), ("no clip 'esat'", "east, west")),
+        (("produce", "bay", "--date", "2026-11-20"), ("has no dates", "--date")),
+        (("produce", "bay", "--date", "tomorrow"), ("tomorrow", "%Y-%m-%d")),
+        (("retry", "bay-east"), ("bay-east", "never asked for", "dailies status")),
+        (("produce",), ("Missing argument", "series", "--help")),
+        (("prodcue", "bay"), ("prodcue", "produce")),
+    ],
+)
+def test_a_wrong_word_is_told_with_what_is_allowed(
+    dailies: Dailies, arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    said = dailies(*arguments)
+    assert said.code == 2
+    assert all(word in said.err for word in words), said.err
+
+
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_a_port_in_use_is_named_with_another_one(dailies: Dailies, command: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        said = dailies(command, "--port", str(port))
+    assert said.code == 2
+    assert f"port {port}" in said.err
+    assert "--port" in said.err
+
+
+@pytest.mark.parametrize("arguments", [("up",), ("demo",), ("status",), ("retry",)])
+def test_a_home_that_cannot_be_written_is_named_with_the_setting(
+    dailies: Dailies, arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("DAILIES_HOME", str(tmp_path / "file" / "home"))
+    if arguments[0] in {"up", "demo"}:
+        arguments = (*arguments, "--port", str(free_port()))
+    said = dailies(*arguments)
+    assert said.code in {2, 3}
+    assert str(tmp_path / "file" / "home") in said.err.replace("\n", "")
+    assert "DAILIES_HOME" in said.err
+
+
+def test_a_missing_data_folder_is_named_with_the_setting(
+    dailies: Dailies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAILIES_DATA", str(tmp_path / "nowhere"))
+    said = dailies("up", "--port", str(free_port()))
+    assert said.code == 2
+    assert "DAILIES_DATA" in said.err
+
+
+BROKEN = {
+    "not yaml": ("name: [bay\n", ("bay.yaml:",)),
+    "a wrong word": ("name: bay\nendpont: x\n", ("bay.yaml:2", "endpont", "endpoint")),
+    "an unknown model": (
+        "name: bay\nendpoint: bytedance/seedance-2.0/text-to-vidio\nprompt: x\nclips: [{name: east}]\n",
+        ("bay.yaml:2", "text-to-vidio", "text-to-video"),
+    ),
+    "a bad size": (
+        """\
+name: bay
+endpoint: openai/sora-2/text-to-video
+allow_retired: true
+prompt: x
+parameters: {size: 720x1280}
+clips: [{name: east}]
+""",
+        ("bay.yaml:5", "720x1280", "720*1280"),
+    ),
+    "an undefined variable": (
+        """\
+name: bay
+endpoint: bytedance/seedance-2.0/text-to-video
+prompt: the {{ cty }}
+variables: {city: Lisbon}
+clips: [{name: east}]
+""",
+        ("bay.yaml:3", "cty", "city"),
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", BROKEN)
+@pytest.mark.parametrize("arguments", [("check",), ("produce", "bay")])
+def test_a_mistake_in_a_series_names_file_line_and_what_is_right(
+    dailies: Dailies, mistake: str, arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    text, words = BROKEN[mistake]
+    (tmp_path / "data" / "series" / "bay.yaml").write_text(text)
+    said = dailies(*arguments)
+    assert said.code == 2
+    assert all(word in said.err for word in words), said.err
+
+
+def test_a_wrong_setting_is_named_without_its_value(
+    dailies: Dailies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAILIES_WAVESPEED_MAX_IN_FLIGHT", "as-many-as-there-are")
+    said = dailies("status")
+    assert said.code == 2
+    assert "DAILIES_WAVESPEED_MAX_IN_FLIGHT" in said.err
+    assert ".env.example" in said.err
+
+
+def test_status_and_retry_of_nothing_are_fine(dailies: Dailies) -> None:
+    for arguments in (("status",), ("retry",)):
+        assert dailies(*arguments).code == 0
+    assert json.loads(dailies("status", "--json").out) == []
+    assert json.loads(dailies("retry", "--json").out)["runs"] == []
+    assert dailies("check").code == 0

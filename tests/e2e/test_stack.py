@@ -1,0 +1,241 @@
+"""The whole of it in real processes: `dailies` speaks to Dagster's webserver, its daemon carries the runs and the sensor.
+
+One stack serves the module, and the tests build on each other in the order of the file.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from pipelines.cli.dagster_api import Colours, DagsterApi
+from pipelines.cli.stack import Stack, Wanted, free_port
+from resources.settings import load_settings
+from resources.video.inspector import inspect_video
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stack")]
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 120
+SHAPES = {"hero": ("1280*720", 4), "tram": ("720*1280", 8)}
+FAULTS = {
+    "faults": [
+        {
+            "name": "the second and fourth view fail once",
+            "when": {"operation": "submit", "prompt_matches": "view[24]", "times": 2},
+            "then": {"do": "fail"},
+        },
+        {
+            "name": "storms always fail",
+            "when": {"operation": "submit", "prompt_contains": "storm"},
+            "then": {"do": "fail", "error": "Task failed: the storm is too strong"},
+        },
+    ]
+}
+BAY = [f"bay-view{number}" for number in range(1, 6)]
+
+
+@dataclass
+class Running:
+    """The stack, and the command beside it."""
+
+    stack: Stack
+    api: DagsterApi
+    environment: dict[str, str]
+
+    def dailies(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command as a person does; whatever happens, nobody gets to see a traceback."""
+        done = subprocess.run(
+            [sys.executable, "-c", "from pipelines.cli import main; main()", *arguments],
+            check=False,
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def document(self, *arguments: str, exit_code: int = 0) -> Any:
+        """What a command prints with `--json`."""
+        done = self.dailies(*arguments, "--json")
+        assert done.returncode == exit_code, done.stderr
+        return json.loads(done.stdout)
+
+    def colours(self, prefix: str) -> dict[str, Colours]:
+        """What the UI shows of the clips of one series."""
+        return {
+            asset: Colours(
+                *(frozenset(k for k in keys if k.startswith(prefix)) for keys in vars(shown).values())
+            )
+            for asset, shown in self.api.colours().items()
+        }
+
+    def books(self) -> list[dict[str, Any]]:
+        """All jobs the sandbox ever accepted."""
+        return list(httpx.get(f"{self.stack.sandbox_url}/admin/books", trust_env=False).json()["jobs"])
+
+    def file(self, uri: str) -> Path:
+        """Where the embedded S3 keeps an object."""
+        return self.stack.home / "s3" / uri.removeprefix("s3://")
+
+
+def until(done: Callable[[], bool], what: str) -> None:
+    give_up = time.monotonic() + SECONDS
+    while not done():
+        assert time.monotonic() < give_up, f"{what} did not happen within {SECONDS} s"
+        time.sleep(0.5)
+
+
+def declare(data: Path) -> None:
+    (data / "series").mkdir(parents=True)
+    (data / "models").symlink_to(ROOT / "data" / "models")
+    seedance = {
+        "endpoint": "bytedance/seedance-2.0/text-to-video",
+        "prompt": "A quiet look at the {{ clip }}.",
+    }
+    city = {
+        "endpoint": "openai/sora-2/text-to-video",
+        "allow_retired": True,
+        "prompt": "{{ clip }} at sunset.",
+        "clips": [
+            {"name": name, "parameters": {"size": size, "duration": seconds}}
+            for name, (size, seconds) in SHAPES.items()
+        ],
+    }
+    declared = {
+        "city": city,
+        "bay": {**seedance, "clips": [{"name": key.removeprefix("bay-")} for key in BAY]},
+        "weather": {**seedance, "clips": [{"name": "storm"}, {"name": "calm"}]},
+    }
+    for name, series in declared.items():
+        (data / "series" / f"{name}.yaml").write_text(yaml.safe_dump({"name": name, **series}))
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    home = tmp_path_factory.mktemp("home")
+    declare(home / "data")
+    faults = home / "faults.yaml"
+    faults.write_text(yaml.safe_dump(FAULTS))
+    ours = ("DAILIES_", "DAGSTER_", "AWS_", "WAVESPEED_", "AIMLAPI_")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith(ours):
+                patch.delenv(name)
+        patch.chdir(ROOT)
+        patch.setenv("DAILIES_ENV_FILE", "")
+        patch.setenv("DAILIES_HOME", str(home / "dailies"))
+        patch.setenv("DAILIES_DATA", str(home / "data"))
+        patch.setenv("DAILIES_LINGER_SECONDS", "5")
+        wanted = Wanted(port=free_port(), sandbox_options=["--job-seconds", "1", "--faults", str(faults)])
+        with Stack(load_settings(), wanted) as stack, DagsterApi(stack.dagster_url) as api:
+            yield Running(stack, api, dict(os.environ))
+
+
+def test_clips_are_asked_for_and_left(running: Running) -> None:
+    asked = running.document("produce", "bay")
+    assert asked["clips"] == BAY
+    assert len(asked["runs"]) == 1
+    assert asked["decision"].startswith("produce:")
+
+
+def test_clips_that_are_waited_for_are_what_was_asked_for(running: Running) -> None:
+    made = running.document("produce", "city", "--wait")
+    assert {result["state"] for result in made["results"]} == {"delivered"}
+    assert not made["failed_runs"]
+    for result in made["results"]:
+        size, seconds = SHAPES[result["clip"].removeprefix("city-")]
+        found = inspect_video(running.file(result["uri"]))
+        assert f"{found.video.width}*{found.video.height}" == size
+        assert found.video.duration == pytest.approx(seconds, abs=0.2)
+        assert found.video.has_audio
+        assert (found.video.video_codec, found.video.audio_codec) == ("h264", "aac")
+        assert running.file(result["manifest"]).exists()
+    keys = {"city-hero", "city-tram"}
+    for asset, shown in running.colours("city-").items():
+        assert (shown.green, shown.red) == (keys, set()), asset
+
+
+def test_the_daemons_sensor_brings_home_what_was_left(running: Running) -> None:
+    failing = {"bay-view2", "bay-view4"}
+
+    def over() -> bool:
+        videos = running.colours("bay-")["uploaded_videos"]
+        return videos.green | videos.red == set(BAY) and not videos.materializing
+
+    until(over, "the collection of the clips that were left")
+    shown = running.colours("bay-")
+    assert shown["submissions"].green == set(BAY)
+    for asset in ("generations", "uploaded_videos"):
+        assert (shown[asset].green, shown[asset].red) == (set(BAY) - failing, failing), asset
+    failed = running.document("status", "--failed", "--series", "bay")
+    assert {clip["clip"] for clip in failed} == failing
+    assert all("worker restarted" in clip["reason"] for clip in failed)
+
+
+def test_scattered_clips_are_tried_again_in_one_run(running: Running) -> None:
+    again = running.document("retry", "--wait")
+    assert again["clips"] == ["bay-view2", "bay-view4"]
+    assert len(again["runs"]) == 1
+    assert {result["state"] for result in again["results"]} == {"delivered"}
+    for asset, shown in running.colours("bay-").items():
+        assert (shown.green, shown.red) == (set(BAY), set()), asset
+    assert running.document("retry") == {"decision": None, "runs": [], "clips": []}
+
+
+def test_a_clip_that_fails_ends_the_command_with_1_and_says_why(running: Running) -> None:
+    made = running.document("produce", "weather", "--wait", exit_code=1)
+    states = {result["clip"]: result["state"] for result in made["results"]}
+    assert states == {"weather-storm": "failed", "weather-calm": "delivered"}
+    assert len(made["failed_runs"]) == 1
+    table = running.dailies("status", "--failed")
+    assert "the storm is too strong" in table.stdout
+    assert running.colours("weather-")["generations"].red == {"weather-storm"}
+
+
+def test_green_clips_asked_for_again_cost_nothing(running: Running) -> None:
+    before = len(running.books())
+    made = running.document("produce", "city", "--clip", "hero", "--wait")
+    assert made["clips"] == ["city-hero"]
+    assert len(running.books()) == before
+
+
+def test_what_was_bought_is_what_is_known_and_every_file_plays(running: Running) -> None:
+    """The sandbox's own books are the oracle: a job for each attempt, and none besides."""
+    assert len(running.books()) == len(BAY) + 2 + len(SHAPES) + 2
+    delivered = [clip for clip in running.document("status") if clip["state"] == "delivered"]
+    assert len(delivered) == len(BAY) + len(SHAPES) + 1
+    for clip in delivered:
+        file = running.file(clip["uri"])
+        assert file.stat().st_size == clip["size_bytes"]
+        assert inspect_video(file).video.has_audio
+    assert {clip["job"] for clip in delivered} <= {job["id"] for job in running.books()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("produce", "cty"), ("no series 'cty'", "city")),
+        (("produce", "city", "--clip", "trams"), ("no clip 'trams'", "tram")),
+        (("retry", "city-hero"), ("city-hero is delivered",)),
+        (("up",), ("already running",)),
+    ],
+)
+def test_a_wrong_word_is_told_with_what_is_right(
+    running: Running, arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    done = running.dailies(*arguments)
+    assert done.returncode == 2
+    assert not done.stdout
+    assert all(word in done.stderr for word in words), done.stderr
