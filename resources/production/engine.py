@@ -15,9 +15,11 @@ from typing import ParamSpec, TypeVar
 from resources.errors import UnavailableError
 from resources.ledger import polling, submitting
 from resources.ledger.ledger import Ledger
+from resources.ledger.reconciling import Contract
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState
 from resources.ledger.submitting import NOT_SENT_SECONDS, Later, Limits
+from resources.production.reconciling import Reconciler, measure_clock
 from resources.production.schedule import next_poll_after_failure, next_poll_in
 from resources.providers.base import (
     Accepted,
@@ -43,6 +45,8 @@ POLLS_AT_ONCE = 2 * PARALLEL_REQUESTS
 RECORD_TRIES = 20
 RECORD_AGAIN_SECONDS = 3.0
 QUEUE_HOURS = 24.0
+LOST_PATIENCE_SECONDS = 10.0
+"""How long a step looks for a lost answer that keeps its queue waiting."""
 STOPS_THE_ACCOUNT = {FailureKind.AUTH, FailureKind.INSUFFICIENT_FUNDS}
 
 
@@ -54,16 +58,27 @@ class Account:
         provider: The client.
         limits: What the account allows across processes.
         submit_deadline_seconds: Hard total deadline of one POST.
+        settle_seconds: How long after that a miss in the provider's listing starts to prove something, None for what the
+            provider's contract says.
     """
 
     provider: Provider
     limits: Limits = field(default_factory=Limits)
     submit_deadline_seconds: float = 30.0
+    settle_seconds: float | None = None
 
     @property
     def name(self) -> str:
         """The account's name in the ledger."""
         return self.provider.name
+
+    @property
+    def contract(self) -> Contract:
+        """What its listing can prove."""
+        offers = self.provider.capabilities
+        if self.settle_seconds is not None:
+            return Contract(offers.echoes_submission_id, self.settle_seconds)
+        return Contract(offers.echoes_submission_id, offers.settle_seconds, offers.lists_running)
 
 
 @dataclass
@@ -71,6 +86,7 @@ class StepResult:
     """What a step did, for the sensor's tick message."""
 
     submitted: list[Attempt] = field(default_factory=list)
+    reconciled: list[Attempt] = field(default_factory=list)
     ended: list[Attempt] = field(default_factory=list)
     polled: int = 0
     queued: int = 0
@@ -104,6 +120,7 @@ class Engine:
         self._posts: set[asyncio.Task[Attempt]] = set()
         self._not_sent: dict[str, tuple[int, float]] = {}
         self._poll_failures: dict[str, int] = {}
+        self._reconciler = Reconciler(ledger, self.call)
         self.changed = asyncio.Event()
 
     async def aclose(self) -> None:
@@ -160,6 +177,8 @@ class Engine:
             UnavailableError: The ledger cannot be read or written. An answer it did not take is in the log.
         """
         account = self.accounts[name]
+        if await self.call(submitting.queue_length, self.ledger, name):
+            await measure_clock(account.provider)
         while True:
             tasks: list[asyncio.Task[Attempt]] = []
             while isinstance(claimed := await self._claim(account, run_id), Submission):
@@ -176,8 +195,9 @@ class Engine:
                 result.submitted.extend(
                     attempt for attempt in sent if attempt.state is AttemptState.SUBMITTED
                 )
-            # what was throttled or not sent is in the queue again, which was empty when it was asked last
-            if claimed is not None or all(attempt.state is not AttemptState.QUEUED for attempt in sent):
+            # what was throttled or not sent is in the queue again, and what waited for our own POSTs need not wait longer
+            again = any(attempt.state is AttemptState.QUEUED for attempt in sent)
+            if not tasks or (claimed is None and not again):
                 return claimed
 
     async def _claim(self, account: Account, run_id: str | None) -> Submission | Later | None:
@@ -190,6 +210,8 @@ class Engine:
                 limits=account.limits,
                 deadline_seconds=account.submit_deadline_seconds,
                 run_id=run_id,
+                traceable=account.provider.capabilities.echoes_submission_id,
+                clock_offset=account.provider.clock_offset,
             )
         )
         try:
@@ -357,19 +379,52 @@ class Engine:
         ]
         await self.call(polling.reschedule, self.ledger, times, polled=polled)
 
+    # Reconciling
+
+    async def reconcile(
+        self, name: str, *, run_id: str | None = None, result: StepResult | None = None
+    ) -> list[Attempt]:
+        """Take a look for jobs whose answer was lost, if it is time for one; returns the attempts that changed.
+
+        Args:
+            name: The account.
+            run_id: For the journal.
+            result: Collects what was settled.
+        """
+        account = self.accounts[name]
+        settled = await self._reconciler.reconcile(account.provider, account.contract, run_id=run_id)
+        if result is not None:
+            result.reconciled.extend(settled)
+            result.submitted.extend(a for a in settled if a.state is AttemptState.SUBMITTED)
+        if settled:
+            self.changed.set()
+        return settled
+
     # One bounded step, for the completion sensor
 
     async def step(self, name: str, *, submit: bool = True) -> StepResult:
-        """Do what is due at an account now: dead submits, late jobs, stale queue, polls, free places."""
+        """Do what is due at an account now: dead and lost submits, late jobs, stale queue, polls, free places."""
         result = StepResult()
         await self.call(submitting.expire_submissions, self.ledger, name)
         await self.call(polling.mark_overdue, self.ledger, name)
         await self.call(submitting.withdraw_stale, self.ledger, name, older_than_seconds=QUEUE_HOURS * 3600)
+        await self.reconcile(name, result=result)
         await self.poll_due(name, result=result)
         if submit:
-            await self.submit_queue(name, result=result)
+            await self._submit_all(name, result)
         result.queued = await self.call(submitting.queue_length, self.ledger, name)
         return result
+
+    async def _submit_all(self, name: str, result: StepResult) -> None:
+        """Send the queue, and look for answers that are lost meanwhile, since the rest of it waits for them."""
+        give_up = self.ledger.clock() + LOST_PATIENCE_SECONDS
+        while True:
+            later = await self.submit_queue(name, result=result)
+            now = self.ledger.clock()
+            if later is None or not later.lost or now > give_up:
+                return
+            await self.sleep(max(later.at - now, 0.2))
+            await self.reconcile(name, result=result)
 
 
 async def _uninterrupted(work: "asyncio.Future[T]") -> T:

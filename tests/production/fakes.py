@@ -11,9 +11,10 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from resources.errors import DailiesError
+from resources.errors import DailiesError, UnavailableError
 from resources.ledger import delivering
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -24,6 +25,8 @@ from resources.providers.base import (
     Accepted,
     Candidate,
     Capabilities,
+    Charge,
+    ClockOffset,
     FailureKind,
     JobState,
     JobStatus,
@@ -42,6 +45,7 @@ T = TypeVar("T")
 
 START = 1_800_000_000.0
 NEVER = 1e9
+SORA = "openai/sora-2/text-to-video"
 STORED = {"uri": "s3://bucket/videos/clip.mp4", "key": "videos/clip.mp4", "size": 10}
 
 
@@ -121,11 +125,17 @@ class Answer:
         outcome: What is answered; None accepts it as a new job.
         after: Seconds until the answer.
         creates: Whether a job exists although the answer does not say so.
+        creates_after: Seconds until it does.
+        listed_after: Seconds from then until the listing and the bill show it.
+        model: What it names as its model.
     """
 
     outcome: SubmitOutcome | None = None
     after: float = 0.2
     creates: bool = False
+    creates_after: float = 0.0
+    listed_after: float = 0.0
+    model: str = SORA
 
 
 ACCEPTS = Answer()
@@ -172,6 +182,10 @@ class Job:
     clip: str
     created_at: float
     goes: Ends
+    submission_id: str | None = None
+    listed_from: float = 0.0
+    billed_from: float = 0.0
+    model: str | None = SORA
     polled_at: list[float] = field(default_factory=list)
     being_polled: int = 0
 
@@ -186,6 +200,9 @@ class FakeProvider:
         posts: Every POST.
         jobs: Every job by id.
         overlapping: Jobs that two asked for at the same time.
+        ahead: How many seconds its clock is ahead.
+        listed: How often its listing was read, and `billed` its bill.
+        listing_fails: Whether the listing cannot be read.
     """
 
     def __init__(self, clock: Clock, *, name: str = "wavespeed", poll_seconds: float = 0.3) -> None:
@@ -201,6 +218,10 @@ class FakeProvider:
         self.overlapping: list[str] = []
         self.requests_at_once = 0
         self.most_requests_at_once = 0
+        self.ahead = 0.0
+        self.listed = 0
+        self.billed = 0
+        self.listing_fails = False
         self.closed = False
 
     async def submit(
@@ -209,18 +230,26 @@ class FakeProvider:
         clip = str(body["prompt"])
         self.posts.append(Post(clip, submission_id, self.clock()))
         answer = self.answers[clip].pop(0) if self.answers[clip] else ACCEPTS
-        job = self._create(clip) if answer.outcome is None or answer.creates else None
+        job = None
+        if answer.outcome is None or answer.creates:
+            job = self._create(clip, submission_id, answer)
         await asyncio.sleep(answer.after)
         if answer.outcome is not None:
             return answer.outcome
         assert job is not None
         return Accepted(job.id, None, {})
 
-    def _create(self, clip: str) -> Job:
+    def _create(self, clip: str, submission_id: str | None, answer: Answer) -> Job:
         goes = self.jobs_go[clip].pop(0) if self.jobs_go[clip] else Ends()
-        job = Job(f"job-{len(self.jobs)}-{clip}", clip, self.clock(), goes)
+        at = self.clock() + answer.creates_after
+        job = Job(f"job-{len(self.jobs)}-{clip}", clip, at, goes, submission_id, model=answer.model)
+        job.listed_from = job.billed_from = at + answer.listed_after
         self.jobs[job.id] = job
         return job
+
+    def stranger(self, clip: str = "a-stranger", *, model: str = SORA) -> Job:
+        """Somebody else buys with the same key."""
+        return self._create(clip, None, Answer(model=model))
 
     async def poll(self, job_id: str, *, age_seconds: float) -> JobState | PollFailed:
         job = self.jobs[job_id]
@@ -249,8 +278,37 @@ class FakeProvider:
             goes.status, goes.status.value, outputs=outputs, failure=goes.failure, error=goes.error
         )
 
+    @property
+    def clock_offset(self) -> ClockOffset | None:
+        return ClockOffset(self.ahead - 1, self.ahead + 1)
+
     async def find_candidates(self, endpoint: str, *, after: Any, before: Any) -> list[Candidate]:
-        return []
+        return [job for job in await self.list_jobs(after=after, before=before) if job.model == endpoint]
+
+    async def list_jobs(self, *, after: Any, before: Any) -> list[Candidate]:
+        self.listed += 1
+        if self.listing_fails:
+            raise UnavailableError("the provider's listing broke off")
+        low, high = after.timestamp(), before.timestamp()
+        return [
+            Candidate(
+                job.id,
+                job.model,
+                datetime.fromtimestamp(job.created_at + self.ahead, UTC),
+                JobStatus.RUNNING,
+                submission_id=job.submission_id if self.capabilities.echoes_submission_id else None,
+            )
+            for job in self.jobs.values()
+            if self.clock() >= job.listed_from and low <= job.created_at + self.ahead <= high
+        ]
+
+    async def charges(self, *, after: Any, before: Any) -> list[Charge]:
+        self.billed += 1
+        return [
+            Charge(job.id, 400_000, "charge", job.created_at + self.ahead, job.model)
+            for job in self.jobs.values()
+            if self.clock() >= job.billed_from
+        ]
 
     async def check(self) -> None:
         return None
@@ -329,7 +387,7 @@ def a_request(clip: str, **changes: Any) -> ClipRequest:
         "clip": clip,
         "series": "city",
         "provider": "wavespeed",
-        "endpoint": "openai/sora-2/text-to-video",
+        "endpoint": SORA,
         "body": {"prompt": clip, "seconds": changes.pop("seconds", 4)},
         "price_micros": 400_000,
         "expected": Expected(),

@@ -1,0 +1,255 @@
+"""What a provider's listing and bill prove about POSTs whose answer was lost. Pure, so that it can be reasoned about.
+
+All times are the provider's own clock. A job belongs to a POST only if it may be nobody else's: a listing that echoes our
+id says so itself; one that does not is believed only while no stranger uses the key, and by elimination: every job must
+find its POST.
+"""
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from resources.providers.base import Candidate
+
+LOOK_BACK_SECONDS = 900
+"""How long before the oldest POST in question the listing is read: whoever else uses the key is seen there, and a job that a
+wrong clock has misdated."""
+
+
+class Finding(StrEnum):
+    """What became of a POST, as far as it is proved."""
+
+    ADOPT = "adopt"
+    """This job is its."""
+    ABSENT = "absent"
+    """It has created no job."""
+    HOLD = "hold"
+    """All has been looked at and nothing is proved; a person must settle it."""
+    WAIT = "wait"
+    """It is too early to say."""
+
+
+@dataclass(frozen=True)
+class Post:
+    """One POST that may have created a job, in the provider's time.
+
+    Attributes:
+        submission_id: Ours, where the provider echoes it.
+        models: What a job of its endpoint names: the model asked for, and what was served for it before.
+        body: The request as it was sent.
+        in_question: Whether a finding is wanted; others (on the wire, held) only have a claim to jobs.
+        held: Whether it was given up; only a job that names it is its then.
+        not_before: The earliest moment it can have created a job.
+        broke_off: The latest moment at which we still waited for its answer.
+        created_by: The latest moment at which it is believed to create a job.
+        settled_from: When a miss starts to prove something.
+        give_up_from: When what is not proved by then is held.
+    """
+
+    submission_id: str
+    models: frozenset[str]
+    body: dict[str, object]
+    in_question: bool
+    not_before: float
+    broke_off: float
+    created_by: float
+    settled_from: float
+    give_up_from: float
+    held: bool = False
+
+    def may_own(self, job: Candidate) -> bool:
+        """Whether this job may have been created by this POST, as far as model, time and request tell."""
+        return self.fits(job) and self._in_time(job)
+
+    def fits(self, job: Candidate) -> bool:
+        """Whether model and request are this POST's."""
+        if job.submission_id not in {None, self.submission_id}:
+            return False
+        if job.body is not None and any(job.body.get(name) != value for name, value in self.body.items()):
+            return False
+        return job.model is None or job.model in self.models
+
+    def may_be_substituted(self, job: Candidate) -> bool:
+        """Whether it may be this POST's if the provider ran another model in silence."""
+        return job.submission_id is None and not self.fits(job) and self._in_time(job) and job.body is None
+
+    def _in_time(self, job: Candidate) -> bool:
+        return self.not_before <= job.created_at.timestamp() <= self.created_by
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was read of an account, completely, and what the ledger knew afterwards.
+
+    Attributes:
+        jobs: Every listed job, and billed ones the listing does not show.
+        owned: Ids of jobs whose attempt is known.
+        read_from: The provider's time, at the latest, when the reading began.
+        billed: Whether the bill was read too.
+        echoes: Whether the listing names our submission ids.
+        doubt: Why a miss proves nothing on this account, None when it does.
+    """
+
+    jobs: Sequence[Candidate]
+    owned: Collection[str]
+    read_from: float
+    billed: bool
+    echoes: bool
+    doubt: str | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The finding on one POST.
+
+    Attributes:
+        post: Which.
+        finding: What is proved.
+        job: The job to adopt.
+        candidates: Jobs that may be its, where that is not proved.
+        why: One sentence for a person.
+    """
+
+    post: Post
+    finding: Finding
+    job: Candidate | None = None
+    candidates: tuple[Candidate, ...] = ()
+    why: str = ""
+
+
+def judge(posts: Iterable[Post], evidence: Evidence) -> list[Judgement]:
+    """What is proved about every POST in question."""
+    known = _Sorted.of(list(posts), evidence)
+    wanted = [p for p in known.posts if p.in_question or (p.held and p.submission_id in known.exact)]
+    return [_judge_one(post, known, evidence) for post in wanted]
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """Jobs that nobody owns, told apart.
+
+    Attributes:
+        posts: All that may own one.
+        exact: By POST, the job that names it.
+        proved: By POST, the job that can be no other's while no stranger uses the key.
+        unclear: Jobs that a POST may own and that are not proved to be anybody's.
+        strangers: Jobs that no POST may own.
+        latest_of_ours: When the newest listed job of ours was created.
+    """
+
+    posts: list[Post]
+    exact: dict[str, Candidate]
+    proved: dict[str, Candidate]
+    unclear: list[Candidate]
+    strangers: list[Candidate]
+    latest_of_ours: float
+
+    @classmethod
+    def of(cls, posts: list[Post], evidence: Evidence) -> "_Sorted":
+        ids = {post.submission_id for post in posts}
+        unowned = [job for job in evidence.jobs if job.job_id not in evidence.owned]
+        exact = {job.submission_id: job for job in unowned if job.submission_id in ids and job.submission_id}
+        unnamed = [job for job in unowned if job.submission_id is None]
+        proved: dict[str, Candidate] = {}
+        if not evidence.echoes:
+            for group in _groups([post for post in posts if post.submission_id not in exact], unnamed):
+                proved.update(_by_elimination(*group))
+        taken = {job.job_id for job in proved.values()}
+        claimed = [job for job in unnamed if any(post.may_own(job) for post in posts)]
+        ours = [job.created_at.timestamp() for job in evidence.jobs if job.job_id in evidence.owned]
+        return cls(
+            posts=posts,
+            exact=exact,
+            proved=proved,
+            unclear=[job for job in claimed if job.job_id not in taken],
+            strangers=[job for job in unnamed if job not in claimed],
+            latest_of_ours=max(ours, default=-math.inf),
+        )
+
+
+def _groups(posts: list[Post], jobs: list[Candidate]) -> list[tuple[list[Post], list[Candidate]]]:
+    """POSTs and jobs that may belong together, directly or by way of others."""
+    groups: list[tuple[list[Post], list[Candidate]]] = []
+    for job in jobs:
+        claimants = [post for post in posts if post.may_own(job)]
+        if not claimants:
+            continue
+        joined = [group for group in groups if any(post in group[0] for post in claimants)]
+        claimants += [post for group in joined for post in group[0] if post not in claimants]
+        groups = [group for group in groups if group not in joined]
+        groups.append((claimants, [job, *(other for group in joined for other in group[1])]))
+    return groups
+
+
+def _by_elimination(posts: list[Post], jobs: list[Candidate]) -> dict[str, Candidate]:
+    """Which job is whose, by POST, if every job is ours: one that only one POST can have created is that POST's.
+
+    A job that is left without a POST is a stranger's, and then any of its group may be: nothing is proved.
+    """
+    proved: dict[str, Candidate] = {}
+    left = list(jobs)
+    while True:
+        owners = {
+            job.job_id: [p for p in posts if p.submission_id not in proved and p.may_own(job)] for job in left
+        }
+        if any(not free for free in owners.values()):
+            return {}
+        sure = next((job for job in left if len(owners[job.job_id]) == 1), None)
+        if sure is None:
+            return proved
+        proved[owners[sure.job_id][0].submission_id] = sure
+        left.remove(sure)
+
+
+def _judge_one(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
+    exact = known.exact.get(post.submission_id)
+    if exact is not None:
+        return Judgement(post, Finding.ADOPT, exact, why="the listing names our id")
+    strangers = [job for job in known.strangers if post.fits(job) and job.body is None]
+    proved = known.proved.get(post.submission_id)
+    if proved is not None and (not strangers or proved.body is not None):
+        why = "the only job that nobody owns and that no other submit can have created"
+        return Judgement(post, Finding.ADOPT, proved, why=why)
+    candidates = [job for job in known.unclear if post.may_own(job)] + ([proved] if proved else [])
+    if evidence.read_from < post.settled_from:
+        return Judgement(post, Finding.WAIT, candidates=tuple(candidates), why="it may still turn up")
+    substituted = [job for job in known.strangers if post.may_be_substituted(job)]
+    doubt = _doubt(candidates, strangers, substituted, echoes=evidence.echoes)
+    if doubt is not None:
+        shown = candidates or strangers or substituted
+        return Judgement(post, Finding.HOLD, candidates=tuple(shown), why=doubt)
+    return _missing(post, known, evidence)
+
+
+def _doubt(
+    candidates: list[Candidate], strangers: list[Candidate], substituted: list[Candidate], *, echoes: bool
+) -> str | None:
+    """Why neither a job nor its absence is proved, None when no listed job can be this POST's."""
+    if echoes:
+        return "a job that carries no id may be its" if candidates else None
+    if len(candidates) > 1:
+        return f"{len(candidates)} jobs may be its, and nothing tells them apart"
+    if candidates:
+        other = (
+            "somebody else buys the same model with this key" if strangers else "it may be another submit's"
+        )
+        return f"one job may be its, but {other}"
+    if strangers:
+        return "jobs of the same model that nobody ordered here are listed near it"
+    return "a job of another model that nobody ordered here was created then" if substituted else None
+
+
+def _missing(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
+    """Whether a miss in all that was read is proof of absence."""
+    if not evidence.billed:
+        return Judgement(post, Finding.WAIT, why="the bill is still to be read")
+    if known.latest_of_ours <= post.broke_off:
+        why = "the listing shows no job of ours that was accepted later, so it may lag behind"
+        waits = evidence.read_from < post.give_up_from
+        return Judgement(post, Finding.WAIT if waits else Finding.HOLD, why=why)
+    if evidence.doubt is not None:
+        return Judgement(post, Finding.HOLD, why=evidence.doubt)
+    return Judgement(
+        post, Finding.ABSENT, why="the whole listing and the bill were read and show no job of it"
+    )

@@ -1,0 +1,84 @@
+"""Looking for jobs whose answer was lost: reads what `resources.ledger.reconciling` has claimed, and lets it judge."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from resources.errors import DailiesError
+from resources.ledger import reconciling
+from resources.ledger.evidence import LOOK_BACK_SECONDS
+from resources.ledger.ledger import Ledger
+from resources.ledger.reconciling import UNMEASURED_SECONDS, Contract, Reading, Search
+from resources.ledger.records import Attempt
+from resources.providers.base import ClockOffset, Provider
+
+logger = logging.getLogger("dailies")
+
+AGAIN_SECONDS = 10.0
+"""When a listing that could not be read is tried again."""
+
+Call = Callable[..., Awaitable[Any]]
+
+
+async def measure_clock(provider: Provider) -> ClockOffset | None:
+    """How far a provider's clock is ahead, asked for with something free where no answer has told yet."""
+    if provider.clock_offset is None:
+        try:
+            await provider.check()
+        except DailiesError as error:
+            logger.info("%s: its clock could not be compared with ours: %s", provider.name, error)
+    return provider.clock_offset
+
+
+class Reconciler:
+    """Settles what is unknown at accounts.
+
+    Args:
+        ledger: The record.
+        call: Runs a ledger function off the loop.
+    """
+
+    def __init__(self, ledger: Ledger, call: Call) -> None:
+        self._ledger = ledger
+        self._call = call
+
+    async def reconcile(
+        self, provider: Provider, contract: Contract, *, run_id: str | None = None
+    ) -> list[Attempt]:
+        """Take one look at an account's listing if there is a reason to and nobody else is at it.
+
+        Returns:
+            The attempts that changed: adopted, absent, queued anew, held.
+        """
+        name = provider.name
+        search = await self._call(reconciling.claim, self._ledger, name, contract)
+        if search is None:
+            return []
+        try:
+            reading = await self._read(provider, search)
+        except DailiesError as error:
+            logger.warning("%s: what is unknown could not be looked up: %s", name, error)
+            await self._call(reconciling.release, self._ledger, name, again_in=AGAIN_SECONDS)
+            return []
+        except BaseException:
+            await self._call(reconciling.release, self._ledger, name, again_in=0.0)
+            raise
+        changed: list[Attempt] = await self._call(
+            reconciling.record, self._ledger, name, contract, reading, run_id=run_id
+        )
+        for attempt in changed:
+            logger.info("%s: %s is %s", name, attempt.subject_key, attempt.state)
+        return changed
+
+    async def _read(self, provider: Provider, search: Search) -> Reading:
+        await measure_clock(provider)
+        began_at = self._ledger.clock()
+        offset = provider.clock_offset or ClockOffset(-UNMEASURED_SECONDS, UNMEASURED_SECONDS)
+        # the poster's clock may differ from ours by as much as is looked back
+        after = datetime.fromtimestamp(search.since + offset.low - LOOK_BACK_SECONDS, UTC)
+        before = datetime.fromtimestamp(began_at + offset.high + LOOK_BACK_SECONDS, UTC)
+        jobs = await provider.list_jobs(after=after, before=before)
+        charges = await provider.charges(after=after, before=before) if search.bill else None
+        # asking has measured the clock again, and better where it was set meanwhile
+        return Reading(search.since, began_at, provider.clock_offset or offset, jobs, charges)
