@@ -28,6 +28,24 @@ class Expected(BaseModel):
     audio: bool | None = None
 
 
+class Caps(BaseModel):
+    """The most that may be spent, in micro-dollars; None is no cap.
+
+    Attributes:
+        per_run: By one decision: a person's run with its retries, a schedule's tick, a command.
+        per_day: In a day.
+        per_month: In a month.
+        total: Ever.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    per_run: int | None = Field(default=None, ge=0)
+    per_day: int | None = Field(default=None, ge=0)
+    per_month: int | None = Field(default=None, ge=0)
+    total: int | None = Field(default=None, ge=0)
+
+
 class ClipRequest(BaseModel):
     """One clip, rendered and validated: everything that is needed to buy it, and nothing that is not.
 
@@ -43,6 +61,7 @@ class ClipRequest(BaseModel):
         usual_seconds: How long this endpoint usually takes, where the catalogue knows.
         max_seconds: When a job is considered overdue.
         max_attempts: How many purchases one decision may make for this clip when the provider fails in passing.
+        caps: What may be spent on its series.
         owner: Who is told about it, as Dagster writes owners.
         tags: The series' tags.
     """
@@ -59,6 +78,7 @@ class ClipRequest(BaseModel):
     usual_seconds: float | None = None
     max_seconds: float = 1800
     max_attempts: int = Field(default=1, ge=1, le=5)
+    caps: Caps = Field(default_factory=Caps)
     owner: str | None = None
     tags: dict[str, str] = Field(default_factory=dict)
 

@@ -24,6 +24,7 @@ SCHEMA_REVISION = "0001"
 BUSY_TIMEOUT_MS = 30_000
 MIGRATION_LOCK = 7_246_001
 SUBJECT_LOCKS = 7_246_002
+MONEY_LOCK = 7_246_003
 """Names of PostgreSQL's advisory locks."""
 NETWORK_FILESYSTEMS = {
     "nfs",
@@ -220,3 +221,13 @@ def lock_subject(connection: sa.Connection, key: str) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(SUBJECT_LOCKS, sa.func.hashtext(key))))
+
+
+def lock_money(connection: sa.Connection) -> None:
+    """Let one transaction at a time change what is spent, from its first look at the counters to its commit.
+
+    Whoever needs several locks takes them in this order, so that nobody waits in a circle: subject, attempts, money,
+    account.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MONEY_LOCK)))

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
+from resources.ledger import halting, spending
 from resources.ledger.database import lock_subject
 from resources.ledger.ledger import Ledger, StaleAttemptError
 from resources.ledger.records import Attempt
@@ -112,7 +113,7 @@ def _decide_one(
                     ledger, connection, request, decision=decision, run_id=run_id, regenerate=regenerate
                 )
                 if settled is None:
-                    attempt = _queue(
+                    queued = _queue(
                         ledger,
                         connection,
                         request,
@@ -121,7 +122,9 @@ def _decide_one(
                         watched_by=watched_by,
                         run_id=run_id,
                     )
-                    return Decided(request, Verdict.NEW, attempt)
+                    if isinstance(queued, str):
+                        return Decided(request, Verdict.REFUSED, None, queued)
+                    return Decided(request, Verdict.NEW, queued)
                 if (
                     settled.verdict is Verdict.ADOPTED
                     and settled.attempt is not None
@@ -177,14 +180,6 @@ def _find(
     take = next((a for a in known if a.id == current), None)
     if take is not None and take.fingerprint == request.fingerprint and not regenerate:
         return Decided(request, Verdict.REUSED, take)
-    if request.price_micros is None:
-        reason = f"the price of {request.endpoint} with these parameters is unknown, and an unknown price is not bought"
-        return Decided(
-            request,
-            Verdict.REFUSED,
-            None,
-            f"{reason}. Choose parameters with a known price (`dailies models`).",
-        )
     return _tried_before(request, ours)
 
 
@@ -226,7 +221,7 @@ def try_again(
     It happens in the transaction that records the failure, so that nobody sees a clip given up that is not.
 
     Returns:
-        The new attempt, None when the failure stands.
+        The new attempt, None when the failure stands; where money is what it wants for, its reason says so.
     """
     request = failed.request
     rows = connection.execute(
@@ -240,7 +235,7 @@ def try_again(
     )
     if _tried_before(request, [Attempt.from_row(row) for row in rows]) is not None:
         return None
-    return _queue(
+    queued = _queue(
         ledger,
         connection,
         request,
@@ -249,6 +244,11 @@ def try_again(
         watched_by=failed.watched_by,
         run_id=run_id,
     )
+    if isinstance(queued, Attempt):
+        return queued
+    reason = f"{failed.reason} (not tried again: {queued})"
+    connection.execute(sa.update(attempts).where(attempts.c.id == failed.id).values(reason=reason))
+    return None
 
 
 def _in_the_way(attempt: Attempt) -> str:
@@ -275,7 +275,26 @@ def _queue(
     batch: str | None,
     watched_by: str | None,
     run_id: str | None,
-) -> Attempt:
+) -> Attempt | str:
+    """Queue a purchase and reserve its money; or say why not."""
+    price = request.price_micros
+    if price is None:
+        reason = f"the price of {request.endpoint} with these parameters is unknown, and an unknown price is not bought"
+        return f"{reason}. Choose parameters with a known price (`dailies models`)."
+    stop = halting.standing(connection, request.provider)
+    # what reopens by itself only has the clip wait in the queue
+    if stop is not None and not stop.kind.reopens:
+        return f"{stop} Nothing was bought."
+    day = ledger.budget.day(ledger.clock())
+    refusal = spending.reserve(
+        connection,
+        spending.scopes(account=request.provider, series=request.series, decision=decision, day=day),
+        price,
+        budget=ledger.budget,
+        series=request.caps,
+    )
+    if refusal is not None:
+        return refusal
     connection.execute(
         sa.update(attempts)
         .where(
@@ -303,7 +322,8 @@ def _queue(
             state=AttemptState.QUEUED.value,
             version=1,
             money_state=MoneyState.RESERVED.value,
-            quoted_micros=request.price_micros,
+            quoted_micros=price,
+            counted_on=day,
             created_at=ledger.clock(),
         )
     )

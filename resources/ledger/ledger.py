@@ -11,17 +11,20 @@ import secrets
 import socket
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import sqlalchemy as sa
 
 from resources.errors import DailiesError, UnavailableError
+from resources.ledger import halting, spending
 from resources.ledger.database import insert_ignoring, open_database
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, current_takes, jobs, journal, locks, meta
+from resources.ledger.spending import Budget
 from resources.ledger.states import TRANSITIONS, AttemptState, MoneyState
+from resources.money import show_usd
 
 Clock = Callable[[], float]
 
@@ -43,15 +46,18 @@ class Ledger:
     Args:
         url: The database; see `resources.ledger.database.open_database`.
         clock: Seconds since the epoch; tests pass a fake one.
+        budget: What may be spent; no caps unless given. Whoever buys must be given the settings' one.
 
     Attributes:
         clock: As given.
+        budget: As given.
         owner: Names this process in leases and the journal: host, process id and a random part.
     """
 
-    def __init__(self, url: str, *, clock: Clock = time.time) -> None:
+    def __init__(self, url: str, *, clock: Clock = time.time, budget: Budget | None = None) -> None:
         self._engine = open_database(url)
         self.clock = clock
+        self.budget = budget or Budget()
         self.owner = f"{socket.gethostname()[:24]}:{os.getpid()}:{secrets.token_hex(4)}"
         with self.write() as connection:
             self.id = self._remember(connection, "ledger_id", uuid.uuid4().hex)
@@ -135,6 +141,52 @@ class Ledger:
             raise ForbiddenTransitionError(
                 f"attempt {attempt.id} of {attempt.subject_key}: {to} may not follow {attempt.state}"
             )
+        return self._change(
+            connection, attempt, to, money=money, who=who, why=why, run_id=run_id, values=values
+        )
+
+    def settle(
+        self,
+        connection: sa.Connection,
+        attempt: Attempt,
+        money: MoneyState,
+        *,
+        charged_micros: int | None,
+        charge_source: str,
+        who: str,
+        why: str,
+    ) -> Attempt:
+        """Write what an attempt did cost, together with its journal entry; its state stays.
+
+        Args:
+            connection: The transaction to do it in.
+            attempt: As it was read; its version must still be the row's.
+            money: The new state of its money.
+            charged_micros: What it did cost in micro-dollars, None while that is not known.
+            charge_source: Who says so.
+            who: The part of dailies that does it.
+            why: One sentence for a person.
+
+        Raises:
+            StaleAttemptError: The row has another version by now.
+        """
+        values = {"charged_micros": charged_micros, "charge_source": charge_source}
+        return self._change(
+            connection, attempt, attempt.state, money=money, who=who, why=why, run_id=None, values=values
+        )
+
+    def _change(
+        self,
+        connection: sa.Connection,
+        attempt: Attempt,
+        to: AttemptState,
+        *,
+        money: MoneyState | None,
+        who: str,
+        why: str | None,
+        run_id: str | None,
+        values: Mapping[str, Any],
+    ) -> Attempt:
         version = attempt.version + 1
         changed = connection.execute(
             sa.update(attempts)
@@ -150,7 +202,17 @@ class Ledger:
         self.journalize(
             connection, attempt, version=version, to=to, money=money, who=who, why=why, run_id=run_id
         )
-        return self.require(connection, attempt.id)
+        after = self.require(connection, attempt.id)
+        spending.follow(connection, attempt, after)
+        if after.overcharged_micros > attempt.overcharged_micros:
+            reason = (
+                f"{after.provider} charged {show_usd(after.charged_micros)} for job {after.job_id} of {after.subject_key}, "
+                f"{show_usd(after.overcharged_micros)} more than {after.endpoint} was to cost"
+            )
+            halting.stop_account(
+                connection, after.account, halting.StopKind.OVERCHARGED, reason, now=self.clock()
+            )
+        return after
 
     def journalize(
         self,
@@ -165,7 +227,7 @@ class Ledger:
         run_id: str | None,
         created: bool = False,
     ) -> None:
-        """Append one entry; `transition` and the creation of an attempt are its only callers."""
+        """Append one entry; `transition`, `settle` and the creation of an attempt are its only callers."""
         connection.execute(
             sa.insert(journal).values(
                 attempt_id=attempt.id,

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
+from resources.ledger.database import lock_subject
 from resources.ledger.deciding import try_again
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -99,6 +100,7 @@ def record_end(
         run_id: For the journal.
     """
     with ledger.write() as connection:
+        lock_subject(connection, attempt.subject_key)
         attempt = ledger.require(connection, attempt.id)
         if attempt.state not in AT_PROVIDER:
             return attempt

@@ -26,6 +26,7 @@ class Attempt:
         quoted_micros: What the catalogue said it costs.
         charged_micros: What it did cost, None until that is known.
         charge_source: Who said so: `answer`, `quote` or `bill`.
+        counted_on: The day (YYYY-MM-DD, in the budget's time zone) it counts for, which is the day it was queued.
         overdue_at: When the job has taken longer than it should.
         copy_deadline: When the provider may delete the output.
         delivery: What was stored (a manifest's facts), None until it was.
@@ -54,6 +55,7 @@ class Attempt:
     quoted_micros: int
     charged_micros: int | None
     charge_source: str | None
+    counted_on: str
     created_at: float
     submitted_at: float | None
     finished_at: float | None
@@ -94,6 +96,11 @@ class Attempt:
             return 0
         return self.quoted_micros if self.charged_micros is None else self.charged_micros
 
+    @property
+    def overcharged_micros(self) -> int:
+        """How much more it did cost than was quoted."""
+        return max(0, (self.charged_micros or 0) - self.quoted_micros)
+
 
 @dataclass(frozen=True)
 class Submission:
@@ -106,12 +113,3 @@ class Submission:
 
     id: str
     attempt: Attempt
-
-
-@dataclass(frozen=True)
-class AccountState:
-    """When an account may be sent to again, and why it is stopped, if it is."""
-
-    account: str
-    not_before: float
-    stopped_reason: str | None

@@ -50,11 +50,34 @@ accounts = sa.Table(
     metadata,
     sa.Column("account", Id, primary_key=True),
     sa.Column("not_before", sa.Double, nullable=False, server_default="0"),
+    sa.Column("polls_not_before", sa.Double, nullable=False, server_default="0"),
+    sa.Column("throttles", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("throttled_at", sa.Double),
     sa.Column("stopped_kind", sa.String(32)),
     sa.Column("stopped_reason", Words),
     sa.Column("stopped_at", sa.Double),
+    sa.Column("alarmed_at", sa.Double),
+    sa.Column("probe_at", sa.Double),
+    sa.Column("reopened_at", sa.Double),
+    sa.Column("bill_at", sa.Double),
 )
-"""One row per account: when it may be sent to again, and why it is stopped. Locked while a submit is claimed."""
+"""One row per account: when it may be asked again, why it is stopped, when its bill is read next.
+
+Locked while a submit is claimed. The row `*` stands for all of them: `dailies stop`.
+"""
+
+spending = sa.Table(
+    "spending",
+    metadata,
+    sa.Column("of", sa.String(16), primary_key=True),
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("period", sa.String(16), primary_key=True),
+    sa.Column("key", sa.String(128), primary_key=True),
+    sa.Column("spent_micros", sa.BigInteger, nullable=False),
+    sa.Column("cap_micros", sa.BigInteger),
+    sa.CheckConstraint("cap_micros IS NULL OR spent_micros <= cap_micros", name="cap_holds"),
+)
+"""What counts as spent, by everything, series and account, and by run, day, month and in total; see `spending.py`."""
 
 attempts = sa.Table(
     "attempts",
@@ -82,6 +105,7 @@ attempts = sa.Table(
     sa.Column("quoted_micros", sa.BigInteger, nullable=False),
     sa.Column("charged_micros", sa.BigInteger),
     sa.Column("charge_source", sa.String(16)),
+    sa.Column("counted_on", sa.String(10), nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("submitted_at", sa.Double),
     sa.Column("finished_at", sa.Double),
@@ -111,6 +135,7 @@ sa.Index(
 sa.Index("attempts_by_subject", attempts.c.subject_kind, attempts.c.subject_key, attempts.c.seq)
 sa.Index("attempts_by_state", attempts.c.account, attempts.c.state, attempts.c.next_poll_at)
 sa.Index("attempts_by_batch", attempts.c.batch)
+sa.Index("attempts_by_money", attempts.c.account, attempts.c.money_state, attempts.c.charge_source)
 
 submissions = sa.Table(
     "submissions",
@@ -125,7 +150,11 @@ submissions = sa.Table(
     sa.Column("ended_at", sa.Double),
     sa.Column("http_status", sa.Integer),
     sa.Column("detail", Words),
+    sa.Column("clock_low", sa.Double),
+    sa.Column("clock_high", sa.Double),
+    sa.Column("candidates", sa.JSON),
 )
+"""Every POST: when it went out, how far the provider's clock was ahead then, and jobs that may be its."""
 sa.Index("submissions_by_account", submissions.c.account, submissions.c.started_at)
 sa.Index("submissions_by_attempt", submissions.c.attempt_id)
 
@@ -140,6 +169,27 @@ jobs = sa.Table(
     sa.Column("seen_at", sa.Double, nullable=False),
 )
 """Every job id ever seen for an account, from whatever answer; written whatever the attempt's state says by then."""
+
+listings = sa.Table(
+    "listings",
+    metadata,
+    sa.Column("account", Id, primary_key=True),
+    sa.Column("claimed_until", sa.Double, nullable=False, server_default="0"),
+    sa.Column("next_at", sa.Double, nullable=False, server_default="0"),
+    sa.Column("looked_at", sa.Double),
+    sa.Column("read_at", sa.Double),
+)
+"""When an account's listing is read next, whether somebody is at it, and when it was last read to its end."""
+
+lags = sa.Table(
+    "lags",
+    metadata,
+    sa.Column("account", Id, primary_key=True),
+    sa.Column("job_id", sa.String(LONGEST_JOB_ID), primary_key=True),
+    sa.Column("seconds", sa.Double, nullable=False),
+    sa.Column("seen_at", sa.Double, nullable=False),
+)
+"""How long after its submit a job of ours was first seen in its account's listing."""
 
 journal = sa.Table(
     "journal",

@@ -67,7 +67,7 @@ OPEN = frozenset(
 )
 """States in which a subject's one open attempt can be."""
 
-IN_FLIGHT = frozenset({_S.SUBMITTING, _S.UNKNOWN, _S.SUBMITTED, _S.OVERDUE})
+IN_FLIGHT = frozenset({_S.SUBMITTING, _S.UNKNOWN, _S.HELD, _S.SUBMITTED, _S.OVERDUE})
 """States that may fill a slot at the provider."""
 
 AT_PROVIDER = frozenset({_S.SUBMITTED, _S.OVERDUE})
@@ -112,3 +112,4 @@ class SubmissionState(StrEnum):
     THROTTLED = "throttled"
     NOT_SENT = "not_sent"
     UNKNOWN = "unknown"
+    ABSENT = "absent"

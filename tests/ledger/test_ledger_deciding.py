@@ -25,7 +25,7 @@ from ledgerkit import (
     unknown,
 )
 
-from resources.ledger import deciding, delivering, polling, submitting
+from resources.ledger import deciding, delivering, halting, polling, submitting
 from resources.ledger.deciding import SUPERSEDED, Decided, Verdict, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -234,7 +234,9 @@ def test_trouble_with_the_account_is_no_purchase_and_is_tried_again_in_the_same_
 ) -> None:
     for _ in range(3):
         assert queued(ledger).state is AttemptState.QUEUED
-        record_outcome(ledger, claimed(ledger), rejected(kind))
+        attempt = record_outcome(ledger, claimed(ledger), rejected(kind))
+        submitting.withdraw(ledger, [attempt.id], why="the account is stopped", kind=kind)
+        halting.start(ledger, account=ACCOUNT)
     assert len(everything(ledger)) == 3
 
 

@@ -1,4 +1,4 @@
-"""The first schema: attempts, their submissions and jobs, the journal, accounts, current takes, locks.
+"""The first schema: attempts, their submissions and jobs, the journal, accounts, spending, current takes, locks.
 
 Revision: 0001
 """
@@ -26,9 +26,28 @@ def upgrade() -> None:
         "accounts",
         sa.Column("account", Id, primary_key=True),
         sa.Column("not_before", sa.Double, nullable=False, server_default="0"),
+        sa.Column("polls_not_before", sa.Double, nullable=False, server_default="0"),
+        sa.Column("throttles", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("throttled_at", sa.Double),
         sa.Column("stopped_kind", sa.String(32)),
         sa.Column("stopped_reason", sa.Text),
         sa.Column("stopped_at", sa.Double),
+        sa.Column("alarmed_at", sa.Double),
+        sa.Column("probe_at", sa.Double),
+        sa.Column("reopened_at", sa.Double),
+        sa.Column("bill_at", sa.Double),
+    )
+    op.execute("INSERT INTO accounts (account) VALUES ('*')")
+
+    op.create_table(
+        "spending",
+        sa.Column("of", sa.String(16), primary_key=True),
+        sa.Column("name", sa.String(128), primary_key=True),
+        sa.Column("period", sa.String(16), primary_key=True),
+        sa.Column("key", sa.String(128), primary_key=True),
+        sa.Column("spent_micros", sa.BigInteger, nullable=False),
+        sa.Column("cap_micros", sa.BigInteger),
+        sa.CheckConstraint("cap_micros IS NULL OR spent_micros <= cap_micros", name="cap_holds"),
     )
 
     op.create_table(
@@ -56,6 +75,7 @@ def upgrade() -> None:
         sa.Column("quoted_micros", sa.BigInteger, nullable=False),
         sa.Column("charged_micros", sa.BigInteger),
         sa.Column("charge_source", sa.String(16)),
+        sa.Column("counted_on", sa.String(10), nullable=False),
         sa.Column("created_at", sa.Double, nullable=False),
         sa.Column("submitted_at", sa.Double),
         sa.Column("finished_at", sa.Double),
@@ -87,6 +107,9 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.Double),
         sa.Column("http_status", sa.Integer),
         sa.Column("detail", sa.Text),
+        sa.Column("clock_low", sa.Double),
+        sa.Column("clock_high", sa.Double),
+        sa.Column("candidates", sa.JSON),
     )
 
     op.create_table(
@@ -96,6 +119,23 @@ def upgrade() -> None:
         sa.Column("attempt_id", Id),
         sa.Column("submission_id", Id),
         sa.Column("source", sa.String(16), nullable=False),
+        sa.Column("seen_at", sa.Double, nullable=False),
+    )
+
+    op.create_table(
+        "listings",
+        sa.Column("account", Id, primary_key=True),
+        sa.Column("claimed_until", sa.Double, nullable=False, server_default="0"),
+        sa.Column("next_at", sa.Double, nullable=False, server_default="0"),
+        sa.Column("looked_at", sa.Double),
+        sa.Column("read_at", sa.Double),
+    )
+
+    op.create_table(
+        "lags",
+        sa.Column("account", Id, primary_key=True),
+        sa.Column("job_id", sa.String(512), primary_key=True),
+        sa.Column("seconds", sa.Double, nullable=False),
         sa.Column("seen_at", sa.Double, nullable=False),
     )
 
@@ -140,6 +180,7 @@ def upgrade() -> None:
     op.create_index("attempts_by_subject", "attempts", ["subject_kind", "subject_key", "seq"])
     op.create_index("attempts_by_state", "attempts", ["account", "state", "next_poll_at"])
     op.create_index("attempts_by_batch", "attempts", ["batch"])
+    op.create_index("attempts_by_money", "attempts", ["account", "money_state", "charge_source"])
     op.create_index("submissions_by_account", "submissions", ["account", "started_at"])
     op.create_index("submissions_by_attempt", "submissions", ["attempt_id"])
     if op.get_bind().dialect.name == "sqlite":
