@@ -26,8 +26,8 @@ from resources.money import to_usd
 from resources.providers.base import Candidate, Charge, ClockOffset, JobStatus
 from resources.requests import ClipRequest
 
-CLAIM_SECONDS = 300
-"""How long a listing is its reader's: a long one has many pages."""
+CLAIM_SECONDS = 30
+"""How long a listing is its reader's. Two who read a long one side by side harm nobody: attempts have versions."""
 FIRST_READS_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 HELD_PAUSE_SECONDS = 600.0

@@ -15,10 +15,10 @@ from typing import ParamSpec, TypeVar
 from resources.errors import UnavailableError
 from resources.ledger import polling, submitting
 from resources.ledger.ledger import Ledger
-from resources.ledger.reconciling import Contract
+from resources.ledger.reconciling import LONGEST_PAUSE_SECONDS, Contract
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState
-from resources.ledger.submitting import NOT_SENT_SECONDS, Later, Limits
+from resources.ledger.submitting import LEASE_MARGIN_SECONDS, NOT_SENT_SECONDS, Later, Limits
 from resources.production.reconciling import Reconciler, measure_clock
 from resources.production.schedule import next_poll_after_failure, next_poll_in
 from resources.providers.base import (
@@ -30,6 +30,7 @@ from resources.providers.base import (
     Rejected,
     SubmitOutcome,
 )
+from resources.requests import ClipRequest
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -79,6 +80,11 @@ class Account:
         if self.settle_seconds is not None:
             return Contract(offers.echoes_submission_id, self.settle_seconds)
         return Contract(offers.echoes_submission_id, offers.settle_seconds, offers.lists_running)
+
+    def patience(self, request: ClipRequest) -> float:
+        """Seconds after which a submit with a lost answer has been settled or held, while the listing can be read."""
+        unheard = self.submit_deadline_seconds + LEASE_MARGIN_SECONDS
+        return unheard + 2 * self.contract.settle(request) + 2 * LONGEST_PAUSE_SECONDS
 
 
 @dataclass

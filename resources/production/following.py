@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from resources.errors import DailiesError
-from resources.ledger import polling
+from resources.ledger import polling, submitting
 from resources.ledger.deciding import Decided, Verdict
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
@@ -19,6 +19,8 @@ from resources.production.engine import Engine
 
 LOOK_SECONDS = 2.0
 """How often the ledger is read for what other processes did."""
+RECONCILE_SECONDS = 1.0
+"""How often it is asked whether the listing is worth a look; the ledger says how often it is."""
 DELIVERIES = 4
 QUEUE_PATIENCE_SECONDS = 20.0
 """How long a run that only submits waits for a free place before it leaves the rest of its queue to the sensor."""
@@ -77,7 +79,6 @@ _REACHED: dict[AttemptState, Stage] = {
 }
 _WAITING = {AttemptState.QUEUED, AttemptState.SUBMITTING, AttemptState.SUBMITTED, AttemptState.OVERDUE}
 _GIVEN_UP = {
-    AttemptState.UNKNOWN,
     AttemptState.HELD,
     AttemptState.REJECTED,
     AttemptState.WITHDRAWN,
@@ -99,6 +100,7 @@ class Follower:
         until: The stage to wait for.
         report: Called once per clip and stage, in the loop.
         run_id: The run that follows, for the journal.
+        unknown_patience: Seconds a lost answer is waited for, None until its account's time to settle is over twice.
     """
 
     def __init__(
@@ -109,7 +111,10 @@ class Follower:
         until: Stage,
         report: Callable[[Report], None],
         run_id: str,
+        unknown_patience: float | None = None,
     ) -> None:
+        self._unknown_patience = unknown_patience
+        self._unknown_since: dict[str, float] = {}
         self._engine = engine
         self._deliverer = deliverer
         self._until = until
@@ -148,15 +153,17 @@ class Follower:
         self._ids = {attempt.subject_key: attempt.id for attempt in attempts}
         accounts = sorted({attempt.account for attempt in attempts})
         workers: list[asyncio.Task[None]] = []
+        reconcilers: list[asyncio.Task[None]] = []
         try:
             await self._look()
+            reconcilers = [asyncio.create_task(self._reconcile(name)) for name in accounts]
             workers = [asyncio.create_task(self._submit(name)) for name in accounts]
             if self._until > Stage.SUBMITTED:
                 workers += [asyncio.create_task(self._poll(name)) for name in accounts]
             while self._pending:
                 self._engine.changed.clear()
                 await self._look()
-                for task in (*workers, *self._deliveries.values()):
+                for task in (*workers, *reconcilers, *self._deliveries.values()):
                     if task.done():
                         task.result()
                 if self._until is Stage.SUBMITTED and all(worker.done() for worker in workers):
@@ -165,9 +172,10 @@ class Follower:
                 elif self._pending:
                     await self._wait_for_change()
         finally:
-            for task in (*workers, *self._deliveries.values()):
+            tasks = (*workers, *reconcilers, *self._deliveries.values())
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*workers, *self._deliveries.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             # POSTs of other runs' clips may be on the wire: only an interrupted run does not wait for their answers
             await self._engine.finish_posts(interrupted=bool(self._pending))
         return self._result
@@ -209,6 +217,14 @@ class Follower:
             now = engine.ledger.clock()
             await engine.sleep(LOOK_SECONDS if at is None else min(max(at - now, 0.1), LOOK_SECONDS))
 
+    async def _reconcile(self, name: str) -> None:
+        """Look for lost answers: this run's clips may be among them, or wait in the queue behind one."""
+        engine = self._engine
+        while self._pending:
+            await engine.call(submitting.expire_submissions, engine.ledger, name)
+            await engine.reconcile(name, run_id=self._run_id)
+            await engine.sleep(RECONCILE_SECONDS)
+
     # What the ledger says of each clip
 
     async def _look(self) -> None:
@@ -224,10 +240,21 @@ class Follower:
         self._tell_up_to(clip, attempt, min(reached, self._until))
         if attempt.state in _GIVEN_UP:
             self._fail(clip, self._failed_stage(attempt), attempt, attempt.reason or f"ended {attempt.state}")
+        elif attempt.state is AttemptState.UNKNOWN:
+            self._wait_for_the_unknown(clip, attempt)
         elif reached >= self._until:
             self._pending.discard(clip)
         elif attempt.state is AttemptState.SUCCEEDED and self._until is Stage.DELIVERED:
             self._deliver(clip, attempt)
+
+    def _wait_for_the_unknown(self, clip: str, attempt: Attempt) -> None:
+        """Give up a clip whose answer is lost when it has not been settled for long; the sensor goes on with it."""
+        now = self._engine.ledger.clock()
+        patience = self._unknown_patience
+        if patience is None:
+            patience = self._engine.accounts[attempt.account].patience(attempt.request)
+        if now - self._unknown_since.setdefault(clip, now) > patience:
+            self._fail(clip, Stage.SUBMITTED, attempt, attempt.reason or "its outcome is not known")
 
     @staticmethod
     def _failed_stage(attempt: Attempt) -> Stage:

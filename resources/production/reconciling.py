@@ -1,5 +1,6 @@
 """Looking for jobs whose answer was lost: reads what `resources.ledger.reconciling` has claimed, and lets it judge."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -52,7 +53,7 @@ class Reconciler:
             The attempts that changed: adopted, absent, queued anew, held.
         """
         name = provider.name
-        search = await self._call(reconciling.claim, self._ledger, name, contract)
+        search = await self._claim(name, contract)
         if search is None:
             return []
         try:
@@ -70,6 +71,18 @@ class Reconciler:
         for attempt in changed:
             logger.info("%s: %s is %s", name, attempt.subject_key, attempt.state)
         return changed
+
+    async def _claim(self, name: str, contract: Contract) -> Search | None:
+        """The reading that is due; one that is claimed while we are interrupted is given back at once."""
+        claiming = asyncio.ensure_future(self._call(reconciling.claim, self._ledger, name, contract))
+        try:
+            claimed: Search | None = await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            await asyncio.wait({claiming})
+            if claiming.result() is not None:
+                await self._call(reconciling.release, self._ledger, name, again_in=0.0)
+            raise
+        return claimed
 
     async def _read(self, provider: Provider, search: Search) -> Reading:
         await measure_clock(provider)

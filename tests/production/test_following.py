@@ -1,6 +1,7 @@
 """Carrying a batch: what it waits for, what is red where, and what it leaves behind."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from fakes import (
     CANNOT_BE_REACHED,
     HANGS,
     LOSES_THE_ANSWER,
+    NEVER,
     STORED,
     Answer,
     Ends,
@@ -183,11 +185,37 @@ def test_a_provider_that_cannot_be_reached_turns_the_batch_red_and_nothing_is_bo
     assert world.provider.jobs == {}
 
 
-def test_a_lost_answer_is_red_says_so_and_is_not_bought_again_by_a_retry(world: World) -> None:
+def test_a_lost_answer_is_found_in_the_listing_and_its_clip_delivered(world: World) -> None:
     world.provider.answers["clip-a"] = [LOSES_THE_ANSWER]
+    result = carry(world, Stage.DELIVERED, "clip-a")
+    assert (result.failed, result.left) == ({}, [])
+    assert world.told("clip-a") == NAMES
+    assert len(world.provider.posts) == 1
+
+
+def test_a_run_that_only_submits_leaves_a_lost_answer_to_the_sensor(world: World) -> None:
+    world.provider.answers["clip-a"] = [replace(LOSES_THE_ANSWER, listed_after=100)]
+    result = carry(world, Stage.SUBMITTED, "clip-a", "clip-b")
+    assert (result.failed, result.left) == ({}, ["clip-a"])
+    assert (world.told("clip-a"), world.told("clip-b")) == ([], ["submitted"])
+
+
+def test_a_lost_answer_that_cannot_be_looked_up_is_waited_for_with_patience(world: World) -> None:
+    world.provider.answers["clip-a"] = [LOSES_THE_ANSWER]
+    world.provider.listing_fails = True
+    follower = world.follower(Stage.DELIVERED)
+    result = world.run(follower.follow(wanted(world, "clip-a")))
+    assert "not known whether" in result.failed["clip-a"]
+    assert world.newest("clip-a").state is AttemptState.UNKNOWN
+    assert world.told("clip-a") == ["submitted!"]
+
+
+def test_a_lost_answer_that_is_never_found_is_red_and_not_bought_again_by_a_retry(world: World) -> None:
+    world.provider.answers["clip-a"] = [replace(LOSES_THE_ANSWER, listed_after=NEVER)]
     for _ in range(3):
         result = carry(world, Stage.DELIVERED, "clip-a")
-        assert "not known whether" in result.failed["clip-a"]
+        assert "could not be proved" in result.failed["clip-a"]
+        assert "dailies resolve clip-a" in result.failed["clip-a"]
         assert world.told("clip-a")[-1] == "submitted!"
     assert len(world.provider.posts) == 1
 

@@ -1,0 +1,255 @@
+"""What a listing proves: every judgement, as plain as it can be stated. Times are seconds on the provider's clock."""
+
+import itertools
+import random
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from resources.ledger.evidence import Evidence, Finding, Judgement, Post, judge
+from resources.providers.base import Candidate, JobStatus
+
+SORA, PRO, OTHER = "openai/sora-2/text-to-video", "openai/sora-2-pro/text-to-video", "bytedance/seedance"
+BODY = {"prompt": "a hill", "duration": 4}
+LATE = 10_000.0
+
+
+def post(name: str, at: float, *, ended: float | None = None, **changes: Any) -> Post:
+    """A POST sent at a moment; its job is created within 31 seconds of its end, a miss means something after 120."""
+    ended = at + 1 if ended is None else ended
+    values: dict[str, Any] = {
+        "submission_id": name,
+        "models": frozenset({SORA}),
+        "body": BODY,
+        "in_question": True,
+        "not_before": at - 1,
+        "broke_off": ended,
+        "created_by": ended + 31,
+        "settled_from": at + 120,
+        "give_up_from": at + 240,
+    }
+    return Post(**(values | changes))
+
+
+def job(name: str, at: float, *, model: str | None = SORA, **changes: Any) -> Candidate:
+    return Candidate(name, model, datetime.fromtimestamp(at, UTC), JobStatus.RUNNING, **changes)
+
+
+def evidence(*jobs: Candidate, **changes: Any) -> Evidence:
+    """Everything was read, late enough to prove something; a later job of ours is listed."""
+    values: dict[str, Any] = {
+        "jobs": [*jobs, job("ours", 5_000.0)],
+        "owned": {"ours"},
+        "read_from": LATE,
+        "billed": True,
+        "echoes": False,
+    }
+    return Evidence(**(values | changes))
+
+
+def findings(posts: list[Post], read: Evidence) -> dict[str, tuple[Finding, str | None]]:
+    return {
+        found.post.submission_id: (found.finding, found.job.job_id if found.job else None)
+        for found in judge(posts, read)
+    }
+
+
+def only(posts: list[Post], read: Evidence) -> Judgement:
+    (found,) = judge(posts, read)
+    return found
+
+
+# A listing without our ids
+
+
+def test_the_only_job_that_nobody_owns_is_adopted_at_once() -> None:
+    read = evidence(job("a", 100.5), read_from=103.0, billed=False)
+    assert findings([post("s", 100)], read) == {"s": (Finding.ADOPT, "a")}
+
+
+def test_before_the_time_to_settle_a_miss_says_nothing() -> None:
+    assert only([post("s", 100)], evidence(read_from=219.9)).finding is Finding.WAIT
+
+
+def test_a_miss_in_everything_after_the_time_to_settle_is_absence() -> None:
+    assert only([post("s", 100)], evidence(read_from=220.0)).finding is Finding.ABSENT
+
+
+@pytest.mark.parametrize(
+    ("changes", "finding"),
+    [
+        ({"billed": False}, Finding.WAIT),
+        ({"jobs": [], "read_from": 230.0}, Finding.WAIT),  # no later job of ours yet
+        ({"jobs": []}, Finding.HOLD),
+        ({"jobs": [job("ours", 100.9)]}, Finding.HOLD),  # one of ours, but not accepted later
+        ({"doubt": "the lag is not known"}, Finding.HOLD),
+        ({}, Finding.ABSENT),
+    ],
+)
+def test_absence_needs_all_of_it(changes: dict[str, Any], finding: Finding) -> None:
+    assert only([post("s", 100)], evidence(**changes)).finding is finding
+
+
+@pytest.mark.parametrize("at", [98.9, 132.1])
+def test_a_job_outside_its_time_is_a_strangers_and_nothing_is_proved_beside_it(at: float) -> None:
+    found = only([post("s", 100)], evidence(job("a", at)))
+    assert (found.finding, [c.job_id for c in found.candidates]) == (Finding.HOLD, ["a"])
+
+
+def test_a_stranger_who_buys_the_same_model_keeps_even_a_single_job_from_being_adopted() -> None:
+    read = evidence(job("a", 100.5), job("stranger", -500.0))
+    found = only([post("s", 100)], read)
+    assert found.finding is Finding.HOLD
+    assert [c.job_id for c in found.candidates] == ["a"]
+    assert "somebody else" in found.why
+
+
+def test_a_stranger_who_buys_another_model_changes_nothing() -> None:
+    read = evidence(job("a", 100.5), job("stranger", 100.7, model=OTHER))
+    assert findings([post("s", 100)], read) == {"s": (Finding.ADOPT, "a")}
+
+
+def test_two_jobs_for_one_submit_are_held_with_both() -> None:
+    found = only([post("s", 100)], evidence(job("a", 100.5), job("b", 110.0)))
+    assert (found.finding, {c.job_id for c in found.candidates}) == (Finding.HOLD, {"a", "b"})
+
+
+def test_a_silent_substitution_is_no_absence() -> None:
+    found = only([post("s", 100)], evidence(job("a", 100.5, model=OTHER)))
+    assert (found.finding, [c.job_id for c in found.candidates]) == (Finding.HOLD, ["a"])
+
+
+def test_a_model_that_served_the_endpoint_before_is_its_own() -> None:
+    served = post("s", 100, models=frozenset({SORA, OTHER}))
+    assert findings([served], evidence(job("a", 100.5, model=OTHER))) == {"s": (Finding.ADOPT, "a")}
+
+
+def test_an_owned_job_is_nobodys_candidate() -> None:
+    read = evidence(job("a", 100.5), owned={"a", "ours"})
+    assert only([post("s", 100)], read).finding is Finding.ABSENT
+
+
+# Several at once
+
+
+def test_jobs_find_their_submits_by_elimination() -> None:
+    posts = [post("first", 100), post("second", 110), post("third", 120)]
+    read = evidence(job("c", 120.5), job("a", 100.5), job("b", 110.5), read_from=125.0)
+    assert findings(posts, read) == {
+        "first": (Finding.ADOPT, "a"),
+        "second": (Finding.ADOPT, "b"),
+        "third": (Finding.ADOPT, "c"),
+    }
+
+
+def test_a_later_job_waits_for_the_earlier_ones_to_appear() -> None:
+    posts = [post("first", 100), post("second", 110)]
+    lagging = evidence(job("b", 110.5), read_from=112.0)
+    assert {finding for finding, _ in findings(posts, lagging).values()} == {Finding.WAIT}
+    complete = evidence(job("b", 110.5), job("a", 100.5), read_from=114.0)
+    assert findings(posts, complete) == {"first": (Finding.ADOPT, "a"), "second": (Finding.ADOPT, "b")}
+
+
+def test_one_job_for_two_submits_is_held_for_both() -> None:
+    posts = [post("first", 100), post("second", 110)]
+    assert findings(posts, evidence(job("b", 110.5))) == {
+        "first": (Finding.HOLD, None),
+        "second": (Finding.HOLD, None),
+    }
+
+
+def test_what_is_proved_of_one_stands_beside_what_is_ambiguous() -> None:
+    posts = [post("first", 100), post("second", 110), post("third", 111)]
+    read = evidence(job("a", 100.5), job("b", 112.0))
+    assert findings(posts, read) == {
+        "first": (Finding.ADOPT, "a"),
+        "second": (Finding.HOLD, None),
+        "third": (Finding.HOLD, None),
+    }
+
+
+def test_more_jobs_than_submits_prove_nothing() -> None:
+    posts = [post("first", 100), post("second", 110)]
+    read = evidence(job("a", 100.5), job("x", 100.7), job("b", 110.5))
+    assert {finding for finding, _ in findings(posts, read).values()} == {Finding.HOLD}
+
+
+def test_a_submit_on_the_wire_and_a_held_one_have_a_claim_too() -> None:
+    for claim in ("on the wire", "held"):
+        other = post("other", 99, in_question=False, held=claim == "held")
+        assert findings([post("s", 100), other], evidence(job("a", 100.5))) == {"s": (Finding.HOLD, None)}
+
+
+def test_endpoints_do_not_mix() -> None:
+    posts = [post("sora", 100), post("pro", 100, models=frozenset({PRO}))]
+    read = evidence(job("a", 100.5), job("b", 100.6, model=PRO))
+    assert findings(posts, read) == {"sora": (Finding.ADOPT, "a"), "pro": (Finding.ADOPT, "b")}
+
+
+def test_an_echoed_request_tells_jobs_apart_also_beside_strangers() -> None:
+    posts = [post("s", 100)]
+    mine, other = {**BODY, "seed": -1}, {**BODY, "prompt": "a lake"}
+    read = evidence(job("a", 100.5, body=mine), job("b", 100.6, body=other), job("x", 0.0))
+    assert findings(posts, read) == {"s": (Finding.ADOPT, "a")}
+
+
+def test_whatever_happens_on_a_key_of_our_own_no_job_is_given_to_the_wrong_submit() -> None:
+    """Random histories: some submits create a job, some do not, some jobs are not listed yet."""
+    proved = 0
+    for seed in range(2_000):
+        rng = random.Random(seed)
+        posts, truth, jobs = [], {}, []
+        at = 100.0
+        for number in range(rng.randint(1, 6)):
+            at += rng.choice([0.1, 2.0, 15.0, 60.0])
+            name, took = f"s{number}", rng.choice([0.2, 1.0, 30.0])
+            asked = rng.random() < 0.8
+            posts.append(post(name, at, ended=at + took, in_question=asked, settled_from=LATE))
+            if rng.random() < 0.8:
+                truth[name] = f"j{number}"
+                created = job(f"j{number}", at + rng.uniform(0, took + 30))
+                jobs += [created] if rng.random() < 0.9 else []
+        rng.shuffle(jobs)
+        for name, (finding, found) in findings(posts, evidence(*jobs, read_from=at)).items():
+            assert finding in {Finding.ADOPT, Finding.WAIT}
+            if finding is Finding.ADOPT:
+                assert truth.get(name) == found, seed
+                proved += 1
+    assert proved > 1_000, proved
+
+
+# A listing that names our ids
+
+
+def test_an_echoed_id_is_proof_whatever_else_is_listed() -> None:
+    strangers = [job(f"x{n}", 100.0 + n) for n in range(9)]
+    read = evidence(*strangers, job("a", 400.0, model=OTHER, submission_id="s"), echoes=True, read_from=101.0)
+    assert findings([post("s", 100)], read) == {"s": (Finding.ADOPT, "a")}
+
+
+def test_an_echoed_id_is_proof_for_a_held_one_too() -> None:
+    held = post("s", 100, in_question=False, held=True)
+    assert findings([held], evidence(echoes=True)) == {}
+    read = evidence(job("a", 100.5, submission_id="s"), echoes=True)
+    assert findings([held], read) == {"s": (Finding.ADOPT, "a")}
+
+
+def test_a_job_that_carries_no_id_is_never_adopted_where_ids_are_echoed() -> None:
+    found = only([post("s", 100)], evidence(job("a", 100.5), echoes=True))
+    assert (found.finding, [c.job_id for c in found.candidates]) == (Finding.HOLD, ["a"])
+
+
+def test_other_peoples_ids_do_not_stand_in_the_way_of_absence() -> None:
+    read = evidence(job("a", 100.5, submission_id="theirs"), job("b", 90.0), echoes=True)
+    assert only([post("s", 100)], read).finding is Finding.ABSENT
+
+
+def test_two_submits_never_share_a_job() -> None:
+    for order in itertools.permutations([post("s1", 100), post("s2", 100), post("s3", 100)]):
+        adopted = [
+            found.job.job_id
+            for found in judge(order, evidence(job("a", 100.5), job("b", 100.6)))
+            if found.job is not None
+        ]
+        assert len(adopted) == len(set(adopted))
