@@ -134,6 +134,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         for name in os.environ:
             if name.startswith(ours):
                 patch.delenv(name)
+        # a terminal's width would break lines that are looked for
+        patch.delenv("COLUMNS", raising=False)
         patch.chdir(ROOT)
         patch.setenv("DAILIES_ENV_FILE", "")
         patch.setenv("DAILIES_HOME", str(home / "dailies"))
