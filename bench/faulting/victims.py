@@ -1,0 +1,87 @@
+"""Killing processes: at once, or stopped for longer than a lease and let go on, by id; and finding whose a port is."""
+
+import contextlib
+import os
+import re
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class Reaper:
+    """Kills and stops, and counts what it did.
+
+    Attributes:
+        done: How many of each kind: what was done, and at which moment.
+    """
+
+    def __init__(self) -> None:
+        self.done: Counter[str] = Counter()
+        self._asleep: dict[int, float] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def total(self) -> int:
+        """How many there were."""
+        return sum(self.done.values())
+
+    def kill(self, pid: int, moment: str) -> bool:
+        """`kill -9`; whether there was somebody."""
+        with self._lock, contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            self._asleep.pop(pid, None)
+            self.done[f"kill -9 {moment}"] += 1
+            return True
+        return False
+
+    def put_to_sleep(self, pid: int, moment: str, *, real_seconds: float) -> bool:
+        """SIGSTOP, and SIGCONT after so long; whether there was somebody who was not asleep."""
+        with self._lock:
+            if pid in self._asleep:
+                return False
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                self._asleep[pid] = time.monotonic() + real_seconds
+                self.done[f"SIGSTOP {moment}"] += 1
+                return True
+        return False
+
+    def sleepers(self) -> set[int]:
+        """Who is stopped."""
+        with self._lock:
+            return set(self._asleep)
+
+    def wake(self, *, everybody: bool = False) -> None:
+        """Let go on whose time has come."""
+        with self._lock:
+            for pid, until in list(self._asleep.items()):
+                if everybody or time.monotonic() >= until:
+                    del self._asleep[pid]
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGCONT)
+
+
+def process_at(port: int, candidates: Iterable[int]) -> int | None:
+    """Which of these processes has a TCP connection from this port of 127.0.0.1 (Linux)."""
+    inode = _inode(port)
+    if inode is None:
+        return None
+    wanted = f"socket:[{inode}]"
+    for pid in candidates:
+        with contextlib.suppress(OSError):
+            for link in Path("/proc", str(pid), "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    if os.readlink(link) == wanted:  # noqa: PTH115 - a socket is no path
+                        return pid
+    return None
+
+
+def _inode(port: int) -> str | None:
+    local = re.compile(rf"\s*\d+: 0100007F:{port:04X} ")
+    for line in Path("/proc/net/tcp").read_text().splitlines():
+        if local.match(line):
+            return line.split()[9]
+    return None
