@@ -4,20 +4,22 @@ Nothing is bought again on the strength of a miss before enough jobs were seen t
 is a good multiple of the slowest of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from resources.ledger.database import insert_ignoring
+from resources.ledger.ledger import CHUNK
 from resources.ledger.schema import attempts, lags
 
 ENOUGH = 20
 """Lags that must have been seen before a miss is believed."""
 MARGIN = 3.0
 """How many times the largest lag seen the settle time must be."""
-YOUNG_SECONDS = 60.0
-"""A job that is first seen younger than this has a lag of no more than its age, whether it was missed before or not."""
+EXACT_SECONDS = 20.0
+"""A job's lag lies between the last reading that missed it and the first that shows it; readings that are further apart
+than this say only that it is no less."""
 MEASURED_FOR_SECONDS = 900.0
 
 
@@ -28,12 +30,13 @@ class Lags:
     Attributes:
         known: How many lags were ever seen.
         largest: The largest of them, or the age of a job of ours that is still not listed, in seconds.
-        new: Lags seen now, in seconds by job.
+        new: Jobs that were listed for the first time now, with their lag in seconds, None where the reading before was
+            too long ago to tell.
     """
 
     known: int
     largest: float
-    new: Mapping[str, float]
+    new: Mapping[str, float | None]
 
     def doubt(self, settle_seconds: float) -> str | None:
         """Why a miss proves nothing on this account, None when it does."""
@@ -87,21 +90,22 @@ def measure(
         last_read_at: When the listing was read before, by our clock.
     """
     known, largest = _seen(connection, account)
-    query = sa.select(lags.c.job_id).where(lags.c.account == account, lags.c.seen_at > since)
-    measured = set(connection.execute(query).scalars())
-    new = {}
+    measured = _measured(connection, account, created)
+    new: dict[str, float | None] = {}
     for job_id, created_at in created.items():
-        seconds = max(0.0, began_at + offset_high - created_at)
-        missed_before = last_read_at is not None and last_read_at + offset_high > created_at
-        if job_id not in measured and (seconds <= YOUNG_SECONDS or missed_before):
-            new[job_id] = seconds
+        most = max(0.0, began_at + offset_high - created_at)
+        least = 0.0 if last_read_at is None else max(0.0, last_read_at + offset_high - created_at)
+        if job_id not in measured:
+            too_rarely = None if least <= EXACT_SECONDS else least
+            new[job_id] = most if most - least <= EXACT_SECONDS else too_rarely
     ours = connection.execute(
         sa.select(attempts.c.job_id, attempts.c.submitted_at).where(
             attempts.c.account == account, attempts.c.job_id.is_not(None), attempts.c.submitted_at >= since
         )
     )
     missing = [began_at - submitted_at for job_id, submitted_at in ours if job_id not in created]
-    return Lags(known + len(new), max(largest, *new.values(), *missing, 0.0), new)
+    told = [seconds for seconds in new.values() if seconds is not None]
+    return Lags(known + len(told), max([largest, *told, *missing]), new)
 
 
 def note(connection: sa.Connection, account: str, seen: Lags, *, now: float) -> None:
@@ -114,7 +118,20 @@ def note(connection: sa.Connection, account: str, seen: Lags, *, now: float) -> 
         )
 
 
+def _measured(connection: sa.Connection, account: str, job_ids: Collection[str]) -> set[str]:
+    found: set[str] = set()
+    ids = sorted(job_ids)
+    for start in range(0, len(ids), CHUNK):
+        query = sa.select(lags.c.job_id).where(
+            lags.c.account == account, lags.c.job_id.in_(ids[start : start + CHUNK])
+        )
+        found.update(connection.execute(query).scalars())
+    return found
+
+
 def _seen(connection: sa.Connection, account: str) -> tuple[int, float]:
-    query = sa.select(sa.func.count(), sa.func.max(lags.c.seconds)).where(lags.c.account == account)
+    query = sa.select(sa.func.count(lags.c.seconds), sa.func.max(lags.c.seconds)).where(
+        lags.c.account == account
+    )
     count, largest = connection.execute(query).one()
     return int(count), float(largest or 0.0)

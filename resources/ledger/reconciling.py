@@ -4,6 +4,7 @@ What proves what is in `evidence.py`, what becomes of the attempts in `resolving
 ledger knows about what was read.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -191,7 +192,7 @@ def record(
         changed += _apply(ledger, one, judgement, reading, run_id)
     settled = {attempt.id for attempt in changed}
     left = [u for u in undecided if u.attempt.state is AttemptState.UNKNOWN and u.attempt.id not in settled]
-    _reschedule(ledger, account, ledger.clock() + _pause(ledger, left, seen), read_at=reading.began_at)
+    _reschedule(ledger, account, ledger.clock() + _pause(ledger, left), read_at=reading.began_at)
     return changed
 
 
@@ -200,18 +201,18 @@ def _wanted(ledger: Ledger, connection: sa.Connection, account: str, contract: C
     row = connection.execute(sa.select(listings).where(listings.c.account == account)).first()
     if row is not None and row.claimed_until > now:
         return None
-    due = row is None or now >= row.next_at
+    looked_at = -math.inf if row is None or row.looked_at is None else row.looked_at
     undecided = _undecided(connection, account)
     unknown = [u for u in undecided if u.attempt.state is AttemptState.UNKNOWN]
-    # one that was lost since the last look is looked for at once
-    looked_at = None if row is None else row.looked_at
-    if unknown and (due or any(looked_at is None or (u.ended_at or 0) >= looked_at for u in unknown)):
+    if unknown:
+        # one that was lost since the last look is looked for at once
+        due = row is None or now >= row.next_at or any((u.ended_at or 0) >= looked_at for u in unknown)
         bill = any(now >= u.deadline_at + contract.settle(u.attempt.request) for u in unknown)
-        return Search(min(u.started_at for u in unknown), bill)
-    if unknown or not due:
-        return None
-    since = lags.unmeasured_since(connection, account, now)
-    if since is None and contract.echoes:
+        return Search(min(u.started_at for u in unknown), bill) if due else None
+    since = None
+    if now >= looked_at + MEASURE_SECONDS:
+        since = lags.unmeasured_since(connection, account, now)
+    if since is None and contract.echoes and now >= looked_at + HELD_PAUSE_SECONDS:
         held = [u.started_at for u in undecided if u.attempt.state is AttemptState.HELD]
         since = min((at for at in held if at > now - HELD_FOR_SECONDS), default=None)
     return None if since is None else Search(since, bill=False)
@@ -338,11 +339,9 @@ def _billed_only(reading: Reading) -> list[Candidate]:
     ]
 
 
-def _pause(ledger: Ledger, unknown: Sequence[_Undecided], seen: Lags) -> float:
+def _pause(ledger: Ledger, unknown: Sequence[_Undecided]) -> float:
     """Seconds until the listing is worth another look: soon after a loss, then more and more rarely."""
-    if not unknown:
-        return MEASURE_SECONDS if seen.known < lags.ENOUGH else HELD_PAUSE_SECONDS
-    youngest = ledger.clock() - max(u.broke_off for u in unknown)
+    youngest = ledger.clock() - max((u.broke_off for u in unknown), default=0.0)
     return min(max(FIRST_READS_SECONDS, 0.3 * youngest), LONGEST_PAUSE_SECONDS)
 
 

@@ -186,10 +186,10 @@ lags = sa.Table(
     metadata,
     sa.Column("account", Id, primary_key=True),
     sa.Column("job_id", sa.String(LONGEST_JOB_ID), primary_key=True),
-    sa.Column("seconds", sa.Double, nullable=False),
+    sa.Column("seconds", sa.Double),
     sa.Column("seen_at", sa.Double, nullable=False),
 )
-"""How long after its submit a job of ours was first seen in its account's listing."""
+"""How long after its submit a job of ours was first seen in its account's listing, where that could be told."""
 
 journal = sa.Table(
     "journal",

@@ -9,12 +9,21 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from resources.ledger import apart
 from resources.ledger.database import insert_ignoring
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import accounts, attempts, jobs, submissions
 from resources.ledger.states import IN_FLIGHT, AttemptState, MoneyState, SubmissionState
-from resources.providers.base import Accepted, FailureKind, NotSent, Rejected, SubmitOutcome, Unknown
+from resources.providers.base import (
+    Accepted,
+    ClockOffset,
+    FailureKind,
+    NotSent,
+    Rejected,
+    SubmitOutcome,
+    Unknown,
+)
 
 LEASE_MARGIN_SECONDS = 30
 """How long after the hard deadline of a POST its poster is given up for dead."""
@@ -46,14 +55,25 @@ class Later:
     Attributes:
         at: When to ask again, seconds since the epoch.
         why: One sentence for a person.
+        posting: Whether it waits for the answer to a POST that is on its way, whose end may come any moment.
+        lost: Whether it waits for a lost answer to be found.
     """
 
     at: float
     why: str
+    posting: bool = False
+    lost: bool = False
 
 
 def claim_next(
-    ledger: Ledger, account: str, *, limits: Limits, deadline_seconds: float, run_id: str | None = None
+    ledger: Ledger,
+    account: str,
+    *,
+    limits: Limits,
+    deadline_seconds: float,
+    run_id: str | None = None,
+    traceable: bool = True,
+    clock_offset: ClockOffset | None = None,
 ) -> Submission | Later | None:
     """Commit the submission of the oldest queued attempt of an account: after this, and only after this, it may be sent.
 
@@ -65,6 +85,8 @@ def claim_next(
         limits: What the account allows.
         deadline_seconds: The hard deadline of the POST; its lease ends a margin after it.
         run_id: For the journal.
+        traceable: Whether the provider's listing names our submission ids; see `resources.ledger.apart`.
+        clock_offset: How far the provider's clock is ahead now, so that its listing can be searched for this POST later.
 
     Returns:
         The submission to send now, `Later` when the queue must wait, None when it is empty.
@@ -77,7 +99,7 @@ def claim_next(
             .where(
                 attempts.c.account == account,
                 attempts.c.state == AttemptState.QUEUED.value,
-                ~_waits_for_an_unknown(),
+                ~apart.must_wait(now, traceable=traceable),
             )
             .order_by(attempts.c.seq)
             .limit(1)
@@ -101,6 +123,8 @@ def claim_next(
                 owner=ledger.owner,
                 started_at=now,
                 lease_until=now + deadline_seconds + LEASE_MARGIN_SECONDS,
+                clock_low=None if clock_offset is None else clock_offset.low,
+                clock_high=None if clock_offset is None else clock_offset.high,
             )
         )
         attempt = ledger.transition(
@@ -126,29 +150,17 @@ def _lock_account(connection: sa.Connection, account: str) -> float:
     return float(not_before or 0)
 
 
-def _waits_for_an_unknown() -> sa.ColumnElement[bool]:
-    """While one submit of an endpoint is unknown, its other submits go one at a time: one lost answer must not become two."""
-    unknown, posting = attempts.alias("unknown"), attempts.alias("posting")
-
-    def other(table: sa.FromClause, state: AttemptState) -> sa.ColumnElement[bool]:
-        return sa.exists().where(
-            table.c.account == attempts.c.account,
-            table.c.endpoint == attempts.c.endpoint,
-            table.c.state == state.value,
-        )
-
-    return sa.and_(other(unknown, AttemptState.UNKNOWN), other(posting, AttemptState.SUBMITTING))
-
-
 def _why_nothing(connection: sa.Connection, account: str, now: float) -> Later | None:
     waiting = connection.execute(
         sa.select(sa.func.count()).where(
             attempts.c.account == account, attempts.c.state == AttemptState.QUEUED.value
         )
     ).scalar()
-    return (
-        Later(now + 1, "the outcome of another submit to this endpoint is not known yet") if waiting else None
-    )
+    if not waiting:
+        return None
+    if apart.posting(connection, account, now):
+        return Later(now + 0.2, "another submit to this endpoint is on its way", posting=True)
+    return Later(now + 1, "the outcome of another submit to this endpoint is not known yet", lost=True)
 
 
 def _over_limit(connection: sa.Connection, account: str, limits: Limits, now: float) -> Later | None:

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from fakes import (
     CANNOT_BE_REACHED,
     HANGS,
     LOSES_THE_ANSWER,
+    NEVER,
     Answer,
     Clock,
     Ends,
@@ -186,9 +188,9 @@ def test_an_answer_in_between_makes_the_count_start_anew(world: World) -> None:
     assert world.newest("clip-b").state is S.SUBMITTED
 
 
-def test_a_lost_answer_is_unknown_and_never_sent_again(world: World) -> None:
+def test_a_lost_answer_that_is_never_found_is_held_and_never_sent_again(world: World) -> None:
     queue(world, "clip-a", max_seconds=100)
-    world.provider.answers["clip-a"] = [LOSES_THE_ANSWER]
+    world.provider.answers["clip-a"] = [replace(LOSES_THE_ANSWER, listed_after=NEVER)]
     engine = world.engine()
 
     async def for_a_day() -> None:
@@ -198,7 +200,7 @@ def test_a_lost_answer_is_unknown_and_never_sent_again(world: World) -> None:
 
     world.run(for_a_day())
     attempt = world.newest("clip-a")
-    assert (attempt.state, attempt.money_state) == (S.UNKNOWN, MoneyState.INDETERMINATE)
+    assert (attempt.state, attempt.money_state) == (S.HELD, MoneyState.INDETERMINATE)
     assert len(world.provider.posts) == 1
 
 
@@ -227,7 +229,7 @@ def test_an_answer_that_comes_in_time_is_kept_although_the_run_was_interrupted(w
     assert world.provider.closed
 
 
-def test_a_post_that_was_cut_off_is_left_to_its_lease_and_never_sent_again(world: World) -> None:
+def test_a_post_that_was_cut_off_is_left_to_its_lease_and_its_job_is_found(world: World) -> None:
     queue(world, "clip-a")
     world.provider.answers["clip-a"] = [HANGS]
     world.run(interrupted_after(world.engine(), 0.5))
@@ -243,7 +245,8 @@ def test_a_post_that_was_cut_off_is_left_to_its_lease_and_never_sent_again(world
             await asyncio.sleep(600)
 
     world.run(later())
-    assert world.newest("clip-a").state is S.UNKNOWN
+    assert world.newest("clip-a").state is S.SUCCEEDED
+    assert [world.newest("clip-a").job_id] == list(world.provider.jobs)
     assert len(world.provider.posts) == 1
 
 
@@ -319,7 +322,7 @@ def test_a_ledger_that_stays_locked_is_an_error_and_not_a_silence(
     [
         (Accepted("late-job", None, {}), S.SUBMITTED),
         (NotSent("connection refused"), S.ABSENT),
-        (Unknown("read timed out"), S.UNKNOWN),
+        (Unknown("read timed out"), S.HELD),
     ],
 )
 def test_a_poster_that_slept_beyond_its_lease_still_brings_its_answer(
@@ -331,7 +334,7 @@ def test_a_poster_that_slept_beyond_its_lease_still_brings_its_answer(
     assert isinstance(claimed, Submission)
     world.clock.now += 3600
     world.run(world.engine().step("wavespeed"))
-    assert world.newest("clip-a").state is S.UNKNOWN
+    assert world.newest("clip-a").state is S.HELD
     submitting.record_outcome(world.ledger, claimed, late)
     assert world.newest("clip-a").state is state
 

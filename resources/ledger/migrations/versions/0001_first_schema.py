@@ -135,7 +135,7 @@ def upgrade() -> None:
         "lags",
         sa.Column("account", Id, primary_key=True),
         sa.Column("job_id", sa.String(512), primary_key=True),
-        sa.Column("seconds", sa.Double, nullable=False),
+        sa.Column("seconds", sa.Double),
         sa.Column("seen_at", sa.Double, nullable=False),
     )
 
