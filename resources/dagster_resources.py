@@ -78,9 +78,10 @@ class Production(dg.ConfigurableResource[None]):
             account = settings.account(name)
             bind_account(ledger, name, account.base_url)
             ready[name] = Account(
-                build_provider(account),
+                build_provider(account, clock=ledger.clock),
                 Limits(account.max_in_flight, account.submits_per_minute),
                 account.submit_deadline_seconds,
+                account.settle_seconds,
             )
         engine = Engine(ledger, ready)
         try:

@@ -1,5 +1,7 @@
 """From settings to the client of one account."""
 
+import time
+from collections.abc import Callable
 from typing import Literal
 
 import httpx
@@ -31,6 +33,8 @@ class AccountSettings(BaseModel):
         max_in_flight: Jobs that may run at once, None for no limit of ours. WaveSpeed's Bronze level allows 2.
         submits_per_minute: Submits in any sixty seconds, None for no limit of ours. WaveSpeed's Bronze level allows 2.
         submit_deadline_seconds: Hard total time of one submit in seconds.
+        settle_seconds: How long after that a miss in the provider's listing starts to prove that there is no job; None for
+            what is known of the provider. Nothing is bought again on a miss before.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -42,6 +46,7 @@ class AccountSettings(BaseModel):
     max_in_flight: int | None = Field(default=None, ge=1)
     submits_per_minute: int | None = Field(default=None, ge=1)
     submit_deadline_seconds: float = Field(default=60, gt=0, le=600)
+    settle_seconds: float | None = Field(default=None, gt=0)
 
     @field_validator("base_url")
     @classmethod
@@ -50,13 +55,17 @@ class AccountSettings(BaseModel):
 
 
 def build_provider(
-    settings: AccountSettings, *, transport: httpx.AsyncBaseTransport | None = None
+    settings: AccountSettings,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> Provider:
     """The client of an account. Connects to nothing yet; `Provider.check` does.
 
     Args:
         settings: The account.
         transport: Replaces the network in tests.
+        clock: Seconds since the epoch; what the provider's clock is compared with.
 
     Raises:
         ConfigurationError: There is no key, or it cannot be one. The text names the variable and how to run without.
@@ -70,7 +79,7 @@ def build_provider(
         )
     try:
         if settings.provider == "wavespeed":
-            return WaveSpeed(settings.base_url, key, transport=transport)
-        return AimlApi(settings.base_url, key, transport=transport)
+            return WaveSpeed(settings.base_url, key, transport=transport, clock=clock)
+        return AimlApi(settings.base_url, key, transport=transport, clock=clock)
     except ConfigurationError as error:
         raise ConfigurationError(f"the account {settings.name!r} ({variable}): {error}") from None
