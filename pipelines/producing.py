@@ -68,7 +68,7 @@ def buy(batch: Batch, requests: Mapping[str, ClipRequest], *, regenerate: bool) 
             queued by it was withdrawn and nothing of it was sent.
     """
     with batch.production.ledger() as ledger:
-        store = batch.production.bound_store(ledger)
+        store = batch.production.bound_store(ledger, buying=True)
         accounts = {request.provider for request in requests.values()}
 
         async def work(engine: Engine, follower: Follower) -> Followed:

@@ -94,6 +94,8 @@ def _ask_for_runs(
     )
     going = sum(not a.state.is_ended for attempts in found.values() for a in attempts)
     message = f"{account}: {going} clips on their way, {step.polled} polled, {len(step.ended)} ended, {step.queued} queued"
+    if step.refused is not None:
+        message = f"{message}; nothing is sent: {step.refused}"
     context.log.info(message)
     return dg.SensorResult(
         run_requests=[

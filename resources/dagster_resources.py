@@ -17,6 +17,7 @@ from resources.ledger.submitting import Limits
 from resources.production.binding import bind_account, bind_bucket
 from resources.production.delivery import Deliverer
 from resources.production.engine import Account, Engine
+from resources.production.marking import BucketMark
 from resources.providers.accounts import build_provider
 from resources.series import load_series
 from resources.settings import Settings, load_settings
@@ -59,10 +60,14 @@ class Production(dg.ConfigurableResource[None]):
         """The bucket."""
         return ObjectStore(self.settings().s3())
 
-    def bound_store(self, ledger: Ledger) -> ObjectStore:
-        """The bucket, after it and the ledger have recognised each other; what buys or stores goes through here."""
+    def bound_store(self, ledger: Ledger, *, buying: bool = False) -> ObjectStore:
+        """The bucket, after it and the ledger have recognised each other; what buys or stores goes through here.
+
+        Raises:
+            resources.errors.ConfigurationError: They do not belong together, or the ledger is too old to buy.
+        """
         store = self.store()
-        bind_bucket(ledger, store)
+        bind_bucket(ledger, store, buying=buying)
         return store
 
     @contextlib.asynccontextmanager
@@ -83,7 +88,7 @@ class Production(dg.ConfigurableResource[None]):
                 account.submit_deadline_seconds,
                 account.settle_seconds,
             )
-        engine = Engine(ledger, ready)
+        engine = Engine(ledger, ready, mark=BucketMark(ledger, self.store()))
         try:
             yield engine
         finally:

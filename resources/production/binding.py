@@ -1,55 +1,33 @@
 """The ledger knows its bucket and its accounts, so that no ledger buys for what it has no record of.
 
-A ledger that was emptied, restored or made anew would find every clip missing and buy it again. The bucket therefore
-holds the id of its ledger, and the ledger the address of its bucket; a mismatch is refused before any money moves.
+A ledger that was emptied, restored or made anew would find clips missing and buy them again. The bucket therefore holds
+the id of its ledger and how far it was, and the ledger the address of its bucket; a mismatch is refused before any money
+moves.
 """
 
 import ipaddress
-import json
 from urllib.parse import urlsplit
 
 from resources.errors import ConfigurationError
 from resources.ledger.ledger import Ledger
-from resources.storage.layout import ledger_key
+from resources.production.marking import BucketMark
 from resources.storage.objects import ObjectStore
 
-BUCKET_FACT = "bucket"
 
-
-def bind_bucket(ledger: Ledger, store: ObjectStore) -> None:
+def bind_bucket(ledger: Ledger, store: ObjectStore, *, buying: bool = True) -> None:
     """Make sure that this ledger and this bucket belong together; the first meeting binds them.
 
+    Args:
+        ledger: The record.
+        store: The bucket.
+        buying: Whether something is to be bought, which a ledger may not do that is older than its bucket.
+
     Raises:
+        LedgerBehindError: The ledger is older than its bucket, and something is to be bought. Nothing was.
         ConfigurationError: The bucket has another ledger, or the ledger another bucket. Nothing was bought.
         resources.errors.UnavailableError: The bucket does not answer.
     """
-    place = store.uri("").rstrip("/")
-    kept = ledger.fact(BUCKET_FACT)
-    if kept is not None and kept != place:
-        raise ConfigurationError(
-            f"this ledger belongs to the bucket {kept}, not to {place}; its clips would be bought again. Nothing was bought. "
-            f"Set DAILIES_S3_BUCKET back, or give {place} a ledger of its own with DAILIES_HOME."
-        )
-    marker = store.get_bytes(ledger_key())
-    if marker is None:
-        if kept is not None:
-            raise ConfigurationError(
-                f"the bucket {place} no longer holds this ledger's mark ({ledger_key()}): was it emptied or replaced? "
-                "Nothing was bought. Restore the bucket, or start a new ledger with DAILIES_HOME."
-            )
-        store.put_bytes(
-            ledger_key(), json.dumps({"ledger": ledger.id}).encode(), content_type="application/json"
-        )
-        ledger.remember(BUCKET_FACT, place)
-        return
-    owner = _owner(marker)
-    if owner != ledger.id:
-        raise ConfigurationError(
-            f"the bucket {place} belongs to another ledger ({owner}, this one is {ledger.id}); its clips would be bought "
-            "again. Nothing was bought. Use that ledger (DAILIES_HOME or DAILIES_LEDGER_URL), or another bucket."
-        )
-    if kept is None:
-        ledger.remember(BUCKET_FACT, place)
+    BucketMark(ledger, store).bind(buying=buying)
 
 
 def bind_account(ledger: Ledger, name: str, base_url: str) -> None:
@@ -77,10 +55,3 @@ def _place(base_url: str) -> str:
     except ValueError:
         local = host == "localhost"
     return "this machine (a sandbox)" if local else host
-
-
-def _owner(marker: bytes) -> str:
-    try:
-        return str(json.loads(marker)["ledger"])
-    except (ValueError, KeyError, TypeError):
-        return "unreadable"

@@ -19,6 +19,7 @@ from resources.ledger.reconciling import LONGEST_PAUSE_SECONDS, Contract
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState
 from resources.ledger.submitting import LEASE_MARGIN_SECONDS, NOT_SENT_SECONDS, Later, Limits
+from resources.production.marking import CHECK_SECONDS, BucketMark, MarkKeeper
 from resources.production.reconciling import Reconciler, measure_clock
 from resources.production.schedule import next_poll_after_failure, next_poll_in
 from resources.providers.base import (
@@ -96,6 +97,8 @@ class StepResult:
     ended: list[Attempt] = field(default_factory=list)
     polled: int = 0
     queued: int = 0
+    refused: str | None = None
+    """Why the queue may not be sent: the ledger is older than its bucket, or the bucket cannot be asked."""
 
 
 class Engine:
@@ -106,6 +109,7 @@ class Engine:
         accounts: By the name the ledger knows them by.
         sleep: `asyncio.sleep`, or a test's fake.
         rng: For jitter.
+        mark: Of the ledger in its bucket; without one a ledger that is older than its bucket is not noticed.
     """
 
     def __init__(
@@ -115,6 +119,7 @@ class Engine:
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: random.Random | None = None,
+        mark: BucketMark | None = None,
     ) -> None:
         self.ledger = ledger
         self.accounts = accounts
@@ -127,11 +132,13 @@ class Engine:
         self._not_sent: dict[str, tuple[int, float]] = {}
         self._poll_failures: dict[str, int] = {}
         self._reconciler = Reconciler(ledger, self.call)
+        self._mark = MarkKeeper(mark)
         self.changed = asyncio.Event()
 
     async def aclose(self) -> None:
         """Wait for POSTs on the wire, then close the providers' connections."""
         await self.finish_posts()
+        await self._mark.aclose()
         for account in self.accounts.values():
             await account.provider.aclose()
         self._thread.shutdown(wait=True)
@@ -184,6 +191,11 @@ class Engine:
         """
         account = self.accounts[name]
         if await self.call(submitting.queue_length, self.ledger, name):
+            refusal = await self._mark.refusal()
+            if refusal is not None:
+                if result is not None:
+                    result.refused = refusal
+                return Later(self.ledger.clock() + CHECK_SECONDS, refusal)
             await measure_clock(account.provider)
         while True:
             tasks: list[asyncio.Task[Attempt]] = []
@@ -243,6 +255,7 @@ class Engine:
         if attempt.state is AttemptState.SUBMITTED:
             await self._schedule([attempt], polled=False)
         await self._stop_if_hopeless(account, outcome, run_id=run_id, ours=ours)
+        self._mark.progressed()
         self.changed.set()
         return attempt
 
