@@ -53,10 +53,10 @@ def main() -> int:
         if "lost-answers" in options.parts:
             document["lost_answers"] = _lost_answers(options)
         if "dagster" in options.parts:
-            from bench.faulting.stack import run_stack  # noqa: PLC0415 - Dagster, only where it is wanted
+            from bench.faulting.stack import StackScale, run_stack  # noqa: PLC0415 - Dagster, only where it is wanted
 
             with told("the whole stack"), _folder(options) as folder:
-                document["dagster"] = as_document(run_stack(folder, seed=options.seed, pace=options.pace))
+                document["dagster"] = as_document(run_stack(folder, StackScale(seed=options.seed)))
     text = json.dumps(document, indent=2)
     if options.json:
         options.json.write_text(text + "\n")
@@ -78,7 +78,11 @@ def _storm(options: argparse.Namespace) -> Outcome:
         troubles=options.troubles,
         minutes=options.minutes,
     )
-    with told(f"{options.clips} clips, {options.kills} kills"), _folder(options) as folder, _ledger(options) as url:
+    with (
+        told(f"{options.clips} clips, {options.kills} kills"),
+        _folder(options) as folder,
+        _ledger(options) as url,
+    ):
         return run_round(scale, folder, url)
 
 
@@ -98,7 +102,11 @@ def _lost_answers(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {}
     ways = {"without": Mischief.none(options.seed), "with": Mischief.losing(options.seed, LOST_SHARE)}
     for way, mischief in ways.items():
-        with told(f"{scale.clips} clips {way} lost answers"), _folder(options) as folder, _ledger(options) as url:
+        with (
+            told(f"{scale.clips} clips {way} lost answers"),
+            _folder(options) as folder,
+            _ledger(options) as url,
+        ):
             outcome = run_round(dataclasses.replace(scale, mischief=mischief), folder, url)
         found[way] = as_document(outcome)
     found["ratio"] = round(found["with"]["wall_seconds"] / found["without"]["wall_seconds"], 3)
@@ -144,17 +152,29 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--clips", type=int, default=1000, metavar="N", help="clips of the storm (default 1000)")
-    parser.add_argument("--kills", type=int, default=200, metavar="N", help="kill -9 and SIGSTOP (default 200)")
     parser.add_argument(
-        "--database", default="sqlite", help="sqlite, postgresql (the test wheel's server), or a URL whose user may make databases"
+        "--clips", type=int, default=1000, metavar="N", help="clips of the storm (default 1000)"
+    )
+    parser.add_argument(
+        "--kills", type=int, default=200, metavar="N", help="kill -9 and SIGSTOP (default 200)"
+    )
+    parser.add_argument(
+        "--database",
+        default="sqlite",
+        help="sqlite, postgresql (the test wheel's server), or a URL whose user may make databases",
     )
     parser.add_argument("--seed", type=int, default=0, help="of everything that can be decided")
-    parser.add_argument("--minutes", type=float, default=40, help="after which a round is given up (default 40)")
-    parser.add_argument("--pace", type=float, default=10, help="the clock's seconds to a real one (default 10)")
+    parser.add_argument(
+        "--minutes", type=float, default=40, help="after which a round is given up (default 40)"
+    )
+    parser.add_argument(
+        "--pace", type=float, default=10, help="the clock's seconds to a real one (default 10)"
+    )
     parser.add_argument("--workers", type=int, default=4, help="run workers at a time (default 4)")
     parser.add_argument("--troubles", type=int, default=12, help="outages around the workers (default 12)")
-    parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS[:2]), help="default: the first two")
+    parser.add_argument(
+        "--parts", nargs="*", choices=PARTS, default=list(PARTS[:2]), help="default: the first two"
+    )
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave books, ledgers and logs there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the JSON there as well")
     parser.add_argument("--markdown", action="store_true", help="print the tables instead of the JSON")

@@ -49,7 +49,7 @@ class Scale:
         minutes: Real minutes after which a round is given up.
         ends_within: The bench's seconds after the end of the faults in which every clip must end.
         twice: Share of the batches that two runs are told to produce at once.
-        skewed: Share of the workers whose clock is ten minutes off.
+        skewed: Share of the run workers whose clock is ten minutes off.
     """
 
     clips: int
@@ -62,7 +62,7 @@ class Scale:
     minutes: float = 30.0
     ends_within: float = 2_700.0
     twice: float = 0.15
-    skewed: float = 0.1
+    skewed: float = 0.02
 
 
 @dataclass
@@ -253,10 +253,14 @@ class Storm:
             if wanted != strangers:
                 strangers = wanted
                 self.oracle.tell("strangers/on" if wanted else "strangers/off")
-            if progress > 0.97 and released == len(batches) and self.reaper.total >= self.scale.kills:
+            if (
+                progress > 0.97
+                and not troubles.lasts
+                and released == len(batches)
+                and self.reaper.total >= self.scale.kills
+            ):
                 break
             time.sleep(0.05)
-        troubles.join()
         self.storm_seconds = time.monotonic() - self.began
 
     def _release(self, clips: list[str], decision: str) -> None:
@@ -272,7 +276,7 @@ class Storm:
             return
         tasks = [hand.task for hand in self.crew.hands.values()]
         if sum(task["mode"] == "sense" for task in tasks) < 2:
-            self.crew.start({"mode": "sense", **self._skew()})
+            self.crew.start({"mode": "sense"})
         elif self._open and sum(task["mode"] != "sense" for task in tasks) < self.scale.workers:
             self.crew.start({**self._open.pop(0), **self._skew()})
 
@@ -284,6 +288,7 @@ class Storm:
     def _tend(self) -> None:
         """Wake sleepers, and ask again for what was killed."""
         self.reaper.wake()
+        self.world.tend()
         self.crew.look()
         for hand, code in self.crew.ended:
             if code not in {0, 3, -9}:

@@ -42,6 +42,7 @@ class World:
         self._oracle = oracle
         self._busy = busy_seconds
         self._disk = small_disk
+        self._s3_is_down = False
 
     def all_kinds(self) -> list[Callable[[], None]]:
         """Every trouble that can be made here."""
@@ -66,8 +67,16 @@ class World:
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
             time.sleep(3)
-            self._s3.start()
+            self._s3_is_down = True
+            while self._s3_is_down:
+                time.sleep(0.05)
             self.done["S3 killed, back after 3 s"] += 1
+
+    def tend(self) -> None:
+        """Start what is to come back; by the main thread, with which its children end."""
+        if self._s3_is_down:
+            self._s3.start()
+            self._s3_is_down = False
 
     def provider_stops(self) -> None:
         """The provider does not answer for a while."""
@@ -167,12 +176,12 @@ class InTurn:
 
     def begin_next(self) -> None:
         """Begin the next trouble, unless one still lasts."""
-        if self._kinds and (self._thread is None or not self._thread.is_alive()):
+        if self._kinds and not self.lasts:
             self._thread = threading.Thread(target=self._kinds[self._next % len(self._kinds)], daemon=True)
             self._next += 1
             self._thread.start()
 
-    def join(self) -> None:
-        """Wait for the end of what lasts."""
-        if self._thread is not None:
-            self._thread.join(60)
+    @property
+    def lasts(self) -> bool:
+        """Whether one is being made."""
+        return self._thread is not None and self._thread.is_alive()

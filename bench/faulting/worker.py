@@ -205,18 +205,34 @@ class Worker:
     @contextlib.asynccontextmanager
     async def engine(self) -> AsyncIterator[Engine]:
         """An engine for both accounts, closed at the end."""
-        kinds = {"wavespeed": PacedWaveSpeed, "aimlapi": PacedAimlApi}
-        accounts = {}
-        for name, url in self.place.urls.items():
-            provider = kinds[name](url, self.place.key, clock=self.pace.clock)
-            provider.factor = self.pace.factor
-            _label(provider)
-            accounts[name] = Account(provider, Limits(self.place.in_flight), SUBMIT_SECONDS)
+        accounts = {
+            name: Account(
+                client(name, url, self.place.key, self.pace), Limits(self.place.in_flight), SUBMIT_SECONDS
+            )
+            for name, url in self.place.urls.items()
+        }
         engine = Engine(self.ledger, accounts, sleep=self.pace.sleep)
         try:
             yield engine
         finally:
             await engine.aclose()
+
+
+def client(name: str, url: str, key: str, pace: Pace) -> Provider:
+    """The product's client of an account, by the bench's clock."""
+    kinds = {"wavespeed": PacedWaveSpeed, "aimlapi": PacedAimlApi}
+    provider = kinds[name](url, key, clock=pace.clock)
+    provider.factor = pace.factor
+    _label(provider)
+    return provider
+
+
+def shorten_waits(factor: float) -> None:
+    """Shorten what waits for the kernel and not for the clock, but never below what a busy machine needs."""
+    database_module.BUSY_TIMEOUT_MS = round(max(30_000 / factor, 1_000))
+    http_module.CONNECT_SECONDS = max(10.0 / factor, 3.0)
+    http_module.READ_SECONDS = max(30.0 / factor, 5.0)
+    http_module.ASK_SECONDS = max(60.0 / factor, 6.0)
 
 
 def _label(provider: Provider) -> None:
@@ -242,11 +258,7 @@ def _is_at_work(watcher: str | None) -> bool:
 def _work(place: Place, task: dict[str, Any]) -> None:
     """A worker's life."""
     pace = Pace(place.origin, place.factor, task.get("skew", 0.0))
-    # what waits for the kernel and not for the clock: shortened like everything else, but never below what a busy machine needs
-    database_module.BUSY_TIMEOUT_MS = round(max(30_000 / place.factor, 1_000))
-    http_module.CONNECT_SECONDS = max(10.0 / place.factor, 3.0)
-    http_module.READ_SECONDS = max(30.0 / place.factor, 5.0)
-    http_module.ASK_SECONDS = max(60.0 / place.factor, 6.0)
+    shorten_waits(place.factor)
     worker = Worker(place, pace)
     if task["mode"] == "sense":
         asyncio.run(worker.sense())
