@@ -158,6 +158,48 @@ def status(
 
 
 @app.command()
+def resolve(
+    clip: Annotated[
+        str | None, typer.Argument(help="The clip to settle; without one, all are listed.")
+    ] = None,
+    adopt: Annotated[str | None, typer.Option(metavar="JOB", help="This job is the clip's.")] = None,
+    resubmit: Annotated[
+        bool, typer.Option("--resubmit", help="There is no job: buy the clip again.")
+    ] = False,
+    write_off: Annotated[bool, typer.Option("--write-off", help="Give the clip up.")] = False,
+    why: Annotated[str | None, typer.Option(help="What the journal says of it.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the clips of which it could not be proved whether they were bought, and settle one."""
+    from pipelines.cli.resolve import consequence, settle, unsettled_document, unsettled_table
+    from resources.ledger.ledger import Ledger
+    from resources.ledger.resolving import unsettled
+
+    settings = load_settings()
+    with Ledger(settings.ledger_url) as ledger:
+        found = unsettled(ledger, clip=clip)
+        if clip is not None and (adopt is not None or resubmit or write_off):
+            question = consequence(found, adopt=adopt, resubmit=resubmit) if found else ""
+            if found and not yes:
+                typer.confirm(question, abort=True)
+            changed = settle(ledger, clip, adopt=adopt, resubmit=resubmit, write_off=write_off, why=why)
+            if as_json:
+                print_json([as_document(attempt) for attempt in changed])
+            else:
+                console.print(status_table(changed))
+            return
+        if adopt is not None or resubmit or write_off:
+            raise typer.BadParameter("name the clip to settle")
+        if as_json:
+            print_json(unsettled_document(found, now=ledger.clock()))
+        elif found:
+            console.print(unsettled_table(found, now=ledger.clock()))
+        else:
+            console.print("nothing is unknown or held")
+
+
+@app.command()
 def check() -> None:
     """Check everything that is declared in the data folder. Sends nothing."""
     from pipelines.cli.launching import declarations_of
@@ -199,7 +241,13 @@ def _finish(settings: Settings, api: object, launched: object, *, wait: bool, as
     delivered = [a for a in newest.values() if a.state is AttemptState.DELIVERED]
     broken = unsuccessful(api, launched)
     if as_json:
-        print_json({**document, "results": [as_document(a) for a in newest.values()], "failed_runs": {run: api.why_failed(run) for run in broken}})
+        print_json(
+            {
+                **document,
+                "results": [as_document(a) for a in newest.values()],
+                "failed_runs": {run: api.why_failed(run) for run in broken},
+            }
+        )
     else:
         if newest:
             console.print(status_table(newest.values()))

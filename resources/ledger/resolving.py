@@ -5,12 +5,14 @@ written down with who and why.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from resources.errors import DailiesError
 from resources.ledger import deciding
-from resources.ledger.database import insert_ignoring
+from resources.ledger.database import insert_ignoring, lock_subject
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, jobs, submissions
@@ -19,6 +21,8 @@ from resources.money import show_usd
 
 RESUBMISSIONS = 3
 """How often one decision buys a clip again because its POST has provably come to nothing."""
+PERSONS_RESUBMISSIONS = 1_000
+"""A person says each time that it shall be bought again."""
 
 
 def adopt(
@@ -174,3 +178,139 @@ def _close(
             ended_at=sa.func.coalesce(submissions.c.ended_at, now),
         )
     )
+
+
+# What a person says
+
+
+@dataclass(frozen=True)
+class Unsettled:
+    """A clip of which it is not known whether its order was taken.
+
+    Attributes:
+        attempt: Unknown or held.
+        submission_id: Its POST.
+        sent_at: When that was sent, seconds since the epoch.
+        candidates: Jobs that may be its: `job`, `model`, `created_at`, `status`, `charged_usd`.
+    """
+
+    attempt: Attempt
+    submission_id: str
+    sent_at: float
+    candidates: list[dict[str, Any]]
+
+
+def unsettled(ledger: Ledger, *, clip: str | None = None) -> list[Unsettled]:
+    """What is unknown or held on all accounts, oldest first; of one clip if it is named."""
+    states = [AttemptState.UNKNOWN.value, AttemptState.HELD.value]
+    query = (
+        sa.select(
+            attempts, submissions.c.id.label("post"), submissions.c.started_at, submissions.c.candidates
+        )
+        .join(submissions, submissions.c.attempt_id == attempts.c.id)
+        .where(attempts.c.state.in_(states), submissions.c.state == SubmissionState.UNKNOWN.value)
+        .order_by(submissions.c.started_at)
+    )
+    if clip is not None:
+        query = query.where(attempts.c.subject_kind == "clip", attempts.c.subject_key == clip)
+    with ledger.read() as connection:
+        found = [
+            (row.id, row.post, row.started_at, row.candidates or []) for row in connection.execute(query)
+        ]
+    known = ledger.attempts([attempt_id for attempt_id, *_ in found])
+    return [Unsettled(known[attempt_id], *rest) for attempt_id, *rest in found]
+
+
+def adopt_by_hand(ledger: Ledger, clip: str, job_id: str, *, who: str, why: str) -> Attempt:
+    """Go on with the job a person names.
+
+    Raises:
+        DailiesError: Nothing of the clip is unknown or held, or the job is another clip's. Nothing was changed.
+    """
+    one = _the_one(ledger, clip)
+    with ledger.write() as connection:
+        attempt = _unchanged(ledger, connection, one)
+        adopted = adopt(
+            ledger,
+            connection,
+            attempt,
+            one.submission_id,
+            job_id,
+            model=next((c["model"] for c in one.candidates if c["job"] == job_id), None),
+            source="person",
+            who=who,
+            why=f"job {job_id}: {why}",
+        )
+        if adopted is None:
+            raise DailiesError(
+                f"the job {job_id} belongs to another purchase already; nothing was changed. `dailies resolve {clip}` shows "
+                "the jobs that may be this clip's."
+            )
+        return adopted
+
+
+def buy_again_by_hand(ledger: Ledger, clip: str, *, who: str, why: str) -> list[Attempt]:
+    """Take a person's word that the order came to nothing, and queue the clip again within its decision.
+
+    Returns:
+        The closed attempt, and the new one unless the decision or a cap stands against it.
+
+    Raises:
+        DailiesError: Nothing of the clip is held. Nothing was changed.
+    """
+    one = _the_one(ledger, clip)
+    with ledger.write() as connection:
+        attempt = _held(ledger, connection, one)
+        return close_absent(
+            ledger, connection, attempt, one.submission_id, who=who, why=why, again=PERSONS_RESUBMISSIONS
+        )
+
+
+def write_off(ledger: Ledger, clip: str, *, who: str, why: str) -> Attempt:
+    """Give a held clip up. Its money stays counted as perhaps spent, and a new decision may buy the clip again.
+
+    Raises:
+        DailiesError: Nothing of the clip is held. Nothing was changed.
+    """
+    one = _the_one(ledger, clip)
+    with ledger.write() as connection:
+        attempt = _held(ledger, connection, one)
+        return ledger.transition(
+            connection,
+            attempt,
+            AttemptState.ABANDONED,
+            money=MoneyState.INDETERMINATE,
+            who=who,
+            why=why,
+            reason=f"written off: {why}",
+            finished_at=ledger.clock(),
+        )
+
+
+def _the_one(ledger: Ledger, clip: str) -> Unsettled:
+    found = unsettled(ledger, clip=clip)
+    if not found:
+        raise DailiesError(
+            f"nothing of {clip} is unknown or held; nothing was changed. `dailies resolve` lists what is."
+        )
+    return found[-1]
+
+
+def _unchanged(ledger: Ledger, connection: sa.Connection, one: Unsettled) -> Attempt:
+    lock_subject(connection, one.attempt.subject_key)
+    attempt = ledger.require(connection, one.attempt.id)
+    if attempt.version != one.attempt.version:
+        raise DailiesError(
+            f"{attempt.subject_key} is {attempt.state} by now; nothing was changed. Look again with `dailies resolve`."
+        )
+    return attempt
+
+
+def _held(ledger: Ledger, connection: sa.Connection, one: Unsettled) -> Attempt:
+    attempt = _unchanged(ledger, connection, one)
+    if attempt.state is not AttemptState.HELD:
+        raise DailiesError(
+            f"{attempt.subject_key} is still being looked for at {attempt.account}, and is held if that comes to nothing; "
+            "nothing was changed. Until then only a job can be named: --adopt JOB."
+        )
+    return attempt

@@ -1,0 +1,191 @@
+"""What a person may say of a clip whose order could not be traced, and what becomes of it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from ledgerkit import Clock, a_request, accepted, claimed, put_into, queued, read, the_journal_is_whole
+from typer.testing import CliRunner
+
+from pipelines.cli.app import app
+from resources.errors import DailiesError
+from resources.ledger import resolving, submitting
+from resources.ledger.deciding import Verdict, decide
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.resolving import adopt_by_hand, buy_again_by_hand, unsettled, write_off
+from resources.ledger.schema import jobs, submissions
+from resources.ledger.states import AttemptState, MoneyState
+from resources.providers.base import Unknown
+
+S = AttemptState
+CLIP = "city-sunset"
+CANDIDATE = {
+    "job": "job-x",
+    "model": "sora",
+    "created_at": 1_800_000_001.0,
+    "status": "running",
+    "charged_usd": "0.4",
+}
+SAYS: dict[str, Any] = {"who": "person ann", "why": "seen on the provider's page"}
+
+
+def held(ledger: Ledger, clock: Clock) -> Attempt:
+    submission, attempt = put_into(ledger, clock, S.UNKNOWN)
+    with ledger.write() as connection:
+        connection.execute(
+            sa.update(submissions).where(submissions.c.id == submission.id).values(candidates=[CANDIDATE])
+        )
+        return resolving.hold(ledger, connection, attempt, "two jobs may be its", [CANDIDATE])
+
+
+def test_what_is_unknown_or_held_is_listed_with_its_candidates(ledger: Ledger, clock: Clock) -> None:
+    attempt = held(ledger, clock)
+    queued(ledger, a_request("other"))
+    submitting.record_outcome(ledger, claimed(ledger), Unknown("read timed out"))
+    queued(ledger, a_request("third"))
+    submitting.record_outcome(ledger, claimed(ledger), accepted("job-3"))
+    first, second = unsettled(ledger)
+    assert (first.attempt, first.candidates) == (attempt, [CANDIDATE])
+    assert (second.attempt.subject_key, second.attempt.state, second.candidates) == ("other", S.UNKNOWN, [])
+    assert unsettled(ledger, clip="other") == [second]
+
+
+@pytest.mark.parametrize("state", [S.UNKNOWN, S.HELD])
+def test_a_job_that_a_person_names_is_polled_like_any_other(
+    ledger: Ledger, clock: Clock, state: AttemptState
+) -> None:
+    _, attempt = put_into(ledger, clock, state)
+    adopted = adopt_by_hand(ledger, CLIP, "job-x", **SAYS)
+    assert (adopted.state, adopted.money_state, adopted.job_id) == (S.SUBMITTED, MoneyState.RESERVED, "job-x")
+    assert adopted.next_poll_at == clock()
+    the_journal_is_whole(ledger, read(ledger, attempt))
+    entry = ledger.history(attempt.id)[-1]
+    assert entry["who"].startswith("person ann")
+    assert "seen on the provider's page" in entry["why"]
+    with ledger.read() as connection:
+        row = connection.execute(sa.select(jobs).where(jobs.c.job_id == "job-x")).one()
+    assert (row.attempt_id, row.source) == (attempt.id, "person")
+
+
+def test_a_job_of_another_purchase_is_refused(ledger: Ledger, clock: Clock) -> None:
+    queued(ledger, a_request("other"))
+    submitting.record_outcome(ledger, claimed(ledger), accepted("job-x"))
+    attempt = held(ledger, clock)
+    with pytest.raises(DailiesError, match="belongs to another purchase"):
+        adopt_by_hand(ledger, CLIP, "job-x", **SAYS)
+    assert read(ledger, attempt) == attempt
+
+
+def test_a_clip_that_a_person_says_has_no_job_is_bought_again_in_its_decision(
+    ledger: Ledger, clock: Clock
+) -> None:
+    attempt = held(ledger, clock)
+    absent, again = buy_again_by_hand(ledger, CLIP, **SAYS)
+    assert (absent.id, absent.state, absent.money_state) == (attempt.id, S.ABSENT, MoneyState.RELEASED)
+    assert (again.state, again.decision, again.subject_key) == (S.QUEUED, attempt.decision, CLIP)
+    the_journal_is_whole(ledger, absent)
+    assert unsettled(ledger) == []
+
+
+def test_a_late_answer_after_that_is_booked_as_a_job_of_the_old_attempt(ledger: Ledger, clock: Clock) -> None:
+    submission, attempt = put_into(ledger, clock, S.HELD)
+    buy_again_by_hand(ledger, CLIP, **SAYS)
+    submitting.record_outcome(ledger, submission, accepted("late"))
+    assert read(ledger, attempt).state is S.ABSENT
+    assert ledger.submission_of("wavespeed", "late") == submission.id
+
+
+def test_a_clip_that_is_written_off_keeps_its_money_counted_and_can_be_decided_anew(
+    ledger: Ledger, clock: Clock
+) -> None:
+    held(ledger, clock)
+    given_up = write_off(ledger, CLIP, **SAYS)
+    assert (given_up.state, given_up.money_state) == (S.ABANDONED, MoneyState.INDETERMINATE)
+    the_journal_is_whole(ledger, given_up)
+    (same,) = decide(ledger, [a_request()], decision="monday")
+    assert same.verdict is Verdict.REFUSED
+    (new,) = decide(ledger, [a_request()], decision="tuesday")
+    assert new.verdict is Verdict.NEW
+
+
+@pytest.mark.parametrize("verb", [buy_again_by_hand, write_off])
+def test_what_is_still_looked_for_can_only_be_given_a_job(ledger: Ledger, clock: Clock, verb: Any) -> None:
+    _, attempt = put_into(ledger, clock, S.UNKNOWN)
+    with pytest.raises(DailiesError, match="still being looked for"):
+        verb(ledger, CLIP, **SAYS)
+    assert read(ledger, attempt) == attempt
+
+
+@pytest.mark.parametrize("state", [S.QUEUED, S.SUBMITTED, S.SUCCEEDED, S.DELIVERED, S.ABSENT, S.ABANDONED])
+def test_nothing_else_can_be_settled(ledger: Ledger, clock: Clock, state: AttemptState) -> None:
+    _, attempt = put_into(ledger, clock, state)
+    with pytest.raises(DailiesError, match="nothing of city-sunset is unknown or held"):
+        adopt_by_hand(ledger, CLIP, "job-x", **SAYS)
+    for verb in (buy_again_by_hand, write_off):
+        with pytest.raises(DailiesError, match="nothing of city-sunset is unknown or held"):
+            verb(ledger, CLIP, **SAYS)
+    assert read(ledger, attempt) == attempt
+
+
+# The command
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`dailies resolve` on a ledger with one held clip."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    monkeypatch.setenv("DAILIES_LEDGER_URL", url)
+    monkeypatch.setenv("DAILIES_ENV_FILE", "")
+    monkeypatch.setenv("COLUMNS", "200")
+    clock = Clock()
+    with Ledger(url, clock=clock) as ledger:
+        held(ledger, clock)
+
+    def run(*options: str, answer: str | None = None) -> Any:
+        return CliRunner().invoke(app, ["resolve", *options], input=answer)
+
+    def state() -> AttemptState:
+        with Ledger(url) as ledger:
+            return ledger.latest([CLIP])[CLIP].state
+
+    run.state = state  # type: ignore[attr-defined]
+    return run
+
+
+def test_the_command_lists_for_machines(command: Any) -> None:
+    import json
+
+    document = json.loads(command("--json").stdout)
+    (one,) = document["unsettled"]
+    assert (one["clip"], one["state"], one["needs_a_person"]) == (CLIP, "held", True)
+    assert one["candidates"] == [CANDIDATE]
+    assert document["indeterminate_usd"] == "0.4"
+
+
+def test_the_command_asks_before_it_does_anything(command: Any) -> None:
+    refused = command(CLIP, "--resubmit", answer="n\n")
+    assert refused.exit_code == 1
+    assert "paid twice" in refused.output
+    assert command.state() is S.HELD
+    assert command(CLIP, "--resubmit", answer="y\n").exit_code == 0
+    assert command.state() is S.QUEUED
+
+
+@pytest.mark.parametrize(
+    ("options", "state"),
+    [(["--adopt", "job-x"], S.SUBMITTED), (["--write-off"], S.ABANDONED), (["--resubmit"], S.QUEUED)],
+)
+def test_the_command_settles_a_clip(command: Any, options: list[str], state: AttemptState) -> None:
+    assert command(CLIP, *options, "--yes").exit_code == 0
+    assert command.state() is state
+    again = command(CLIP, *options, "--yes")
+    assert again.exit_code != 0
+    assert "nothing of city-sunset" in str(again.exception)
+
+
+def test_the_command_wants_one_way_only_and_a_clip(command: Any) -> None:
+    assert "choose one" in str(command(CLIP, "--resubmit", "--write-off", "--yes").exception)
+    assert command("--resubmit").exit_code == 2
+    assert command.state() is S.HELD
