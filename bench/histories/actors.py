@@ -1,0 +1,160 @@
+"""Who is at work in a history: runs that wait, runs that leave, completion sensors, and the runs these ask for.
+
+Each does what its counterpart in `pipelines` does with the same resources, without Dagster.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from bench.histories.bucket import Fetching, Objects, Store
+from bench.histories.processes import Process, ProcessLedger
+from bench.histories.provider import Account as ProviderAccount
+from bench.histories.provider import Client
+from pipelines.collecting import Collection, PastRun, batches, plan
+from resources.ledger import deciding, delivering
+from resources.ledger.deciding import Decided, Verdict
+from resources.ledger.spending import Budget
+from resources.ledger.states import AttemptState
+from resources.ledger.submitting import Limits
+from resources.production.delivery import Deliverer
+from resources.production.engine import Account, Engine
+from resources.production.following import Follower, Report, Stage
+from resources.requests import ClipRequest
+
+SUBMIT_DEADLINE_SECONDS = 30.0
+LINGER_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What every process finds: the provider, the bucket, and how it is set up."""
+
+    account: ProviderAccount
+    objects: Objects
+    limits: Limits
+    budget: Budget
+    scratch: Path
+
+
+@dataclass
+class Run:
+    """One run as Dagster knows it.
+
+    Attributes:
+        id: Its id.
+        kind: `wait`, `leave` or `collect`.
+        keys: Its clips.
+        decision: What its purchases belong to; the batch for a run that collects.
+        regenerate: Whether it wants another take of what is delivered.
+        ended_at: None while it is at work.
+        tries: How often it was re-executed before.
+    """
+
+    id: str
+    kind: str
+    keys: tuple[str, ...]
+    decision: str
+    regenerate: bool = False
+    ended_at: float | None = None
+    tries: int = 0
+
+
+class Equipment:
+    """One process' ledger, engine and deliverer."""
+
+    def __init__(self, process: Process, around: Surroundings) -> None:
+        self.ledger = ProcessLedger(process, budget=around.budget)
+        client = Client(around.account, process)
+        self.engine = Engine(
+            self.ledger,
+            {client.name: Account(client, around.limits, SUBMIT_DEADLINE_SECONDS)},
+            sleep=process.nap,
+            rng=process.rng,
+        )
+        policy = Fetching(around.account.books, around.account.faults, process)
+        self.deliverer = Deliverer(
+            self.engine,
+            cast("Any", Store(around.objects, around.account.faults, process)),
+            policy=cast("Any", policy),
+            scratch=around.scratch,
+        )
+
+    def follower(self, run: Run, until: Stage) -> Follower:
+        """Follows a batch for a run, and notes in the ledger what Dagster was told."""
+
+        def tell(report: Report) -> None:
+            if report.attempt is None:
+                return
+            shown = report.error is None and report.stage is Stage.DELIVERED
+            if shown or (report.error is not None and not report.attempt.state.is_open):
+                delivering.mark_reported(self.ledger, [report.attempt.id], run.id)
+
+        return Follower(self.engine, self.deliverer, until=until, report=tell, run_id=run.id)
+
+
+async def buy(process: Process, around: Surroundings, run: Run, requests: list[ClipRequest]) -> None:
+    """A run that decides about clips and waits for them, or leaves them."""
+    equipment = Equipment(process, around)
+    until = Stage.DELIVERED if run.kind == "wait" else Stage.SUBMITTED
+    try:
+        decided = await equipment.engine.call(
+            deciding.decide,
+            equipment.ledger,
+            requests,
+            decision=run.decision,
+            batch=run.id,
+            watched_by=run.id if until > Stage.SUBMITTED else None,
+            run_id=run.id,
+            regenerate=run.regenerate,
+        )
+        await equipment.follower(run, until).follow(decided)
+    finally:
+        await equipment.engine.aclose()
+
+
+async def collect(process: Process, around: Surroundings, run: Run) -> None:
+    """A run that a sensor asked for: it fetches what has ended."""
+    equipment = Equipment(process, around)
+    try:
+        found, current = equipment.ledger.latest(run.keys), equipment.ledger.current(run.keys)
+        attempts = [
+            current[key] if a.state is AttemptState.WITHDRAWN and key in current else a
+            for key, a in found.items()
+        ]
+        decided = [
+            Decided(a.request, Verdict.REUSED if a.state is AttemptState.DELIVERED else Verdict.ADOPTED, a)
+            for a in attempts
+        ]
+        await equipment.follower(run, Stage.DELIVERED).follow(decided)
+    finally:
+        await equipment.engine.aclose()
+
+
+async def tick(
+    process: Process,
+    around: Surroundings,
+    runs: list[Run],
+    order: list[str],
+) -> list[Collection]:
+    """One tick of a completion sensor: one step of the engine, then the runs that are to collect what has ended."""
+    equipment = Equipment(process, around)
+    account = around.account.books.rules.name
+    if not delivering.unreported(equipment.ledger, account):
+        return []
+    try:
+        await equipment.engine.step(account)
+    finally:
+        await equipment.engine.aclose()
+    past: dict[str, list[PastRun]] = {}
+    for run in runs:
+        if run.kind == "collect":
+            past.setdefault(run.decision, []).append(PastRun(run.keys[0], run.keys[-1], run.ended_at))
+    return plan(
+        batches(delivering.unreported(equipment.ledger, account)),
+        order=order,
+        past=past,
+        watched=frozenset(run.id for run in runs if run.ended_at is None),
+        now=process.clock(),
+        linger=LINGER_SECONDS,
+    )

@@ -1,0 +1,182 @@
+"""A provider's account as the provider knows it: which jobs exist, how they go, what they cost. It is the oracle.
+
+It knows nothing of dailies: it is told of POSTs and polls, and keeps its books.
+"""
+
+import bisect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+End = Literal["succeeded", "failed", "moderated", "vanished"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What this provider does, for everybody to know.
+
+    Attributes:
+        name: Of the provider.
+        charges_first: A failed job is charged and given back later; otherwise it is never charged.
+        refund_seconds: How much later.
+        lists_running: Its list shows jobs that still run.
+        echoes_tags: Its list shows what the client sent along to name its POST.
+        tells_cost: A finished job's answer says what it did cost.
+        bills_twice_seconds: How long after a job began its charge is on the bill.
+    """
+
+    name: str
+    charges_first: bool
+    refund_seconds: float
+    lists_running: bool
+    echoes_tags: bool
+    tells_cost: bool
+    bills_after_seconds: float = 5.0
+
+
+@dataclass(frozen=True)
+class Fate:
+    """How a job will go.
+
+    Attributes:
+        end: Its end.
+        seconds: How long it takes.
+        lag: How long it takes to appear in the list.
+        file: What its file is like: `good`, `small`, `broken`.
+    """
+
+    end: End
+    seconds: float
+    lag: float
+    file: str = "good"
+
+
+@dataclass
+class Job:
+    """One job.
+
+    Attributes:
+        id: Its id.
+        clip: What is asked for; None for somebody else's.
+        tag: What the client sent along to name its POST.
+        model: Of the order.
+        price: What it costs.
+        at: When it was created, in true time.
+        fate: How it goes.
+        address: How often its file's address was renewed.
+        expired: Addresses up to this one no longer work.
+    """
+
+    id: str
+    clip: str | None
+    tag: str | None
+    model: str
+    price: int
+    at: float
+    fate: Fate
+    address: int = 0
+    expired: int = -1
+
+    @property
+    def ends_at(self) -> float:
+        """When it ends."""
+        return self.at + self.fate.seconds
+
+    @property
+    def ours(self) -> bool:
+        """Whether one of our POSTs made it."""
+        return self.clip is not None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the bill."""
+
+    job: str
+    model: str
+    amount: int
+    refund: bool
+    at: float
+
+
+@dataclass
+class Books:
+    """The account.
+
+    Attributes:
+        rules: What the provider does.
+        clock: True time in seconds.
+        jobs: Every job by id, oldest first.
+    """
+
+    rules: Rules
+    clock: Callable[[], float]
+    jobs: dict[str, Job] = field(default_factory=dict)
+
+    def create(self, *, clip: str | None, tag: str | None, model: str, price: int, fate: Fate) -> Job:
+        """A POST was accepted."""
+        job = Job(f"job-{len(self.jobs)}", clip, tag, model, price, self.clock(), fate)
+        self.jobs[job.id] = job
+        return job
+
+    @property
+    def ours(self) -> list[Job]:
+        """The jobs that our POSTs made."""
+        return [job for job in self.jobs.values() if job.ours]
+
+    def word(self, job_id: str) -> str:
+        """What a poll says of a job; `gone` when it is not known."""
+        job = self.jobs.get(job_id)
+        if job is None:
+            return "gone"
+        now = self.clock()
+        if job.fate.end == "vanished" and now >= job.ends_at:
+            return "gone"
+        if now < job.ends_at:
+            return "created" if now < job.at + job.fate.seconds / 3 else "processing"
+        return {"succeeded": "completed", "failed": "failed", "moderated": "failed"}[job.fate.end]
+
+    def listed(self, after: float, before: float) -> list[Job]:
+        """What the list shows of a window of true time, newest first."""
+        now = self.clock()
+        shown = []
+        for job in self.jobs.values():
+            visible = job.at if self.rules.lists_running else job.ends_at
+            gone = job.fate.end == "vanished" and now >= job.ends_at
+            if after <= job.at <= before and now >= visible + job.fate.lag and not gone:
+                shown.append(job)
+        return sorted(shown, key=lambda job: job.at, reverse=True)
+
+    def bill(self, after: float, before: float) -> list[Entry]:
+        """The lines of a window of true time."""
+        now = self.clock()
+        return [e for e in self._entries() if after <= e.at <= before and e.at <= now]
+
+    def _entries(self) -> Iterator[Entry]:
+        delay = self.rules.bills_after_seconds
+        for job in self.jobs.values():
+            if self.rules.charges_first:
+                yield Entry(job.id, job.model, job.price, refund=False, at=job.at + delay)
+                if job.fate.end in {"failed", "moderated"}:
+                    given_back = job.ends_at + self.rules.refund_seconds
+                    yield Entry(job.id, job.model, job.price, refund=True, at=given_back)
+            elif job.fate.end in {"succeeded", "vanished"}:
+                yield Entry(job.id, job.model, job.price, refund=False, at=job.ends_at + delay)
+
+    def costs(self, job: Job) -> int:
+        """What a job costs in the end."""
+        return job.price if job.fate.end in {"succeeded", "vanished"} else 0
+
+    def most_owed(self) -> int:
+        """The most that was owed for our jobs at any time."""
+        changes: list[tuple[float, int]] = []
+        for job in self.ours:
+            bisect.insort(changes, (job.at, job.price))
+            if not self.costs(job):
+                back = job.ends_at + (self.rules.refund_seconds if self.rules.charges_first else 0.0)
+                bisect.insort(changes, (back, -job.price))
+        owed = most = 0
+        for _, change in changes:
+            owed += change
+            most = max(most, owed)
+        return most

@@ -1,0 +1,148 @@
+"""The bucket, the place where finished files are fetched, and the look at them: models that a process passes points at."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.histories.books import Books
+from bench.histories.faults import Faults
+from bench.histories.processes import Process
+from resources.errors import UnavailableError
+from resources.storage.download import Downloaded, DownloadError, NotAVideoError, OutputGoneError
+from resources.storage.errors import ObjectConflictError
+from resources.storage.objects import ObjectInfo
+from resources.video.facts import Inspection, UnreadableVideoError, VideoFacts
+
+WIDTH = 1280
+
+
+@dataclass
+class Objects:
+    """What the bucket holds, by key."""
+
+    of: dict[str, bytes] = field(default_factory=dict)
+
+
+class Store:
+    """The bucket as one process uses it: what the deliverer asks of `resources.storage.objects.ObjectStore`."""
+
+    def __init__(self, objects: Objects, faults: Faults, process: Process) -> None:
+        self._objects = objects.of
+        self._faults = faults
+        self._process = process
+
+    def uri(self, key: str) -> str:
+        """The object's address."""
+        return f"s3://bucket/{key}"
+
+    def get_bytes(self, key: str, *, max_bytes: int = 16 << 20) -> bytes | None:  # noqa: ARG002 - as the product's
+        """The content of an object, None where there is none."""
+        with self._request("get"):
+            return self._objects.get(key)
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """What is said of an object, None where there is none."""
+        with self._request("head"):
+            return self._info(key) if key in self._objects else None
+
+    def put_bytes(self, key: str, data: bytes, *, content_type: str, overwrite: bool = False) -> ObjectInfo:  # noqa: ARG002
+        """Store a small object."""
+        with self._request(f"put {Path(key).suffix}"):
+            there = self._objects.get(key)
+            if there is not None and there != data and not overwrite:
+                raise ObjectConflictError(f"{key} already holds another object")
+            self._objects[key] = data
+            return self._info(key)
+
+    def put_file(self, key: str, path: Path, *, sha256: str, content_type: str) -> ObjectInfo:
+        """Store a file."""
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise AssertionError("the file is not what was downloaded")
+        return self.put_bytes(key, data, content_type=content_type)
+
+    def _info(self, key: str) -> ObjectInfo:
+        data = self._objects[key]
+        return ObjectInfo(key, len(data), hashlib.sha256(data).hexdigest(), None)
+
+    def _request(self, verb: str) -> "_Request":
+        return _Request(verb, self._faults, self._process)
+
+
+class _Request:
+    """One request to the bucket, which can be down before it or lose its answer after it."""
+
+    def __init__(self, verb: str, faults: Faults, process: Process) -> None:
+        self._verb, self._faults, self._process = verb, faults, process
+
+    def __enter__(self) -> None:
+        self._process.passes(f"bucket, {self._verb}: before")
+        if self._faults.strikes("bucket down"):
+            raise UnavailableError("the bucket does not answer")
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None:
+            self._process.passes(f"bucket, {self._verb}: after")
+            if self._faults.strikes("bucket's answer lost"):
+                raise UnavailableError("the bucket's answer was lost")
+
+
+@dataclass(frozen=True)
+class Fetching:
+    """Stands in for a download policy, and carries what a download needs to know here."""
+
+    books: Books
+    faults: Faults
+    process: Process
+
+
+def download(url: str, destination: Path, *, policy: Any) -> Downloaded:
+    """Fetch a finished file."""
+    fetching: Fetching = policy
+    process, faults = fetching.process, fetching.faults
+    process.passes("download: before")
+    _, _, _, job_id, name = url.split("/")
+    job = fetching.books.jobs[job_id]
+    if faults.strikes("expired address"):
+        job.expired = job.address
+    if int(name.removesuffix(".mp4")) <= job.expired or fetching.books.word(job_id) != "completed":
+        raise OutputGoneError("410 Gone")
+    if faults.strikes("cut download"):
+        raise DownloadError("the connection was cut again and again")
+    if faults.strikes("no video"):
+        raise NotAVideoError("an error page was sent")
+    data = f"{job.id} {job.fate.file}".encode()
+    destination.write_bytes(data)
+    process.passes("download: after")
+    return Downloaded(len(data), hashlib.sha256(data).hexdigest(), "video/mp4")
+
+
+class Inspector:
+    """Looks at files: what is in them is written in them."""
+
+    def __enter__(self) -> "Inspector":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def inspect(self, path: Path) -> Inspection:
+        """What a file is like."""
+        data = path.read_bytes()
+        if data.endswith(b"broken"):
+            raise UnreadableVideoError("the file is damaged")
+        facts = VideoFacts(
+            width=WIDTH // 2 if data.endswith(b"small") else WIDTH,
+            height=720,
+            duration=4,
+            fps=24,
+            video_codec="h264",
+            audio_codec=None,
+            has_audio=False,
+            size_bytes=len(data),
+            truncated=False,
+            faststart=True,
+            c2pa=False,
+        )
+        return Inspection(facts, b"a poster")

@@ -1,0 +1,103 @@
+"""Which faults strike in a history, and when: every kind has a random stream of its own, so that leaving one out of a
+failing history leaves the others as they were.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Collection
+
+POST = (
+    "lost answer",
+    "error after acceptance",
+    "error without acceptance",
+    "acceptance after our time-out",
+    "garbage as answer",
+    "throttled",
+    "throttled without proof",
+    "refused",
+    "not sent",
+    "out of credit",
+)
+"""What can become of a POST besides an acceptance that arrives."""
+CREATES_NOTHING = {
+    "error without acceptance",
+    "throttled",
+    "throttled without proof",
+    "refused",
+    "not sent",
+    "out of credit",
+}
+POLL = ("failed poll", "garbage as poll", "odd status", "backward status", "not known yet")
+JOB = ("failed job", "moderated job", "stuck job", "vanished job", "small file", "broken file")
+LIST = ("list lag", "list down", "bill down", "stranger's job")
+FETCH = ("cut download", "expired address", "no video")
+BUCKET = ("bucket down", "bucket's answer lost")
+PEOPLE = ("terminated run", "second run", "second decision", "retry", "another take", "run again at the end")
+PROCESS = ("crash", "pause", "clock off")
+
+KINDS = (*POST, *POLL, *JOB, *LIST, *FETCH, *BUCKET, *PEOPLE, *PROCESS)
+
+USUAL: dict[str, float] = {
+    "failed poll": 0.2,
+    "garbage as poll": 0.1,
+    "odd status": 0.3,
+    "backward status": 0.3,
+    "not known yet": 0.1,
+    "cut download": 0.5,
+    "bucket down": 0.25,
+    "bucket's answer lost": 0.25,
+    "list down": 0.3,
+    "bill down": 0.3,
+    "list lag": 0.5,
+    "expired address": 0.6,
+}
+"""How likely a kind strikes where it can, in a history that has it."""
+OTHERWISE = 0.35
+
+
+class Faults:
+    """The faults of one history.
+
+    Args:
+        seed: Of the history.
+        kinds: The kinds that it has.
+        clock: True time in seconds.
+        until: When they stop.
+
+    Attributes:
+        struck: How often each kind did strike.
+    """
+
+    def __init__(
+        self, seed: object, kinds: Collection[str], *, clock: Callable[[], float], until: float
+    ) -> None:
+        self.kinds = frozenset(kinds)
+        self.struck: Counter[str] = Counter()
+        self._seed = seed
+        self._clock = clock
+        self._until = until
+        self._streams: dict[str, random.Random] = {}
+
+    def stream(self, name: str) -> random.Random:
+        """A random stream of its own."""
+        if name not in self._streams:
+            self._streams[name] = random.Random(f"{self._seed}:{name}")
+        return self._streams[name]
+
+    @property
+    def over(self) -> bool:
+        """Whether they have stopped."""
+        return self._clock() >= self._until
+
+    def strikes(self, kind: str, *, chance: float | None = None) -> bool:
+        """Whether a kind strikes now."""
+        if kind not in self.kinds or self.over:
+            return False
+        if self.stream(kind).random() >= (USUAL.get(kind, OTHERWISE) if chance is None else chance):
+            return False
+        self.struck[kind] += 1
+        return True
+
+    def first(self, kinds: Collection[str]) -> str | None:
+        """The first of some kinds that strikes."""
+        return next((kind for kind in kinds if self.strikes(kind)), None)

@@ -1,0 +1,342 @@
+"""One history: a plan is carried out in virtual time to its end, and judged."""
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import random
+import traceback
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+
+from bench.histories import actors, bucket
+from bench.histories.actors import Run, Surroundings
+from bench.histories.books import Books
+from bench.histories.bucket import Objects
+from bench.histories.clock import START, Clock, NothingDueError, VirtualLoop
+from bench.histories.database import Database
+from bench.histories.faults import Faults
+from bench.histories.oracle import Evidence, Violation, judge
+from bench.histories.plans import FAULT_SECONDS, Plan
+from bench.histories.processes import PROCESS, Crash, Points, Process, started, thread
+from bench.histories.provider import AIMLAPI, PRICE, WAVESPEED, Account
+from pipelines.collecting import Collection
+from resources.errors import DailiesError
+from resources.ledger import delivering
+from resources.ledger import ledger as ledger_module
+from resources.ledger.spending import Budget
+from resources.ledger.submitting import Limits
+from resources.production import delivery
+from resources.requests import Caps, ClipRequest, Expected
+
+MODEL = "openai/sora-2/text-to-video"
+MAX_SECONDS = 120.0
+SENSOR_SECONDS = 10.0
+ENDS_WITHIN_SECONDS = 2400.0
+"""Within so long after the faults have stopped every clip must have come to its end."""
+DELIVERY_LEASE_SECONDS = 100.0
+"""Shorter than the product's 15 minutes, so that processes sleep beyond it too."""
+RULES = {rules.name: rules for rules in (WAVESPEED, AIMLAPI)}
+
+
+@dataclass
+class Outcome:
+    """What became of a history.
+
+    Attributes:
+        plan: What was carried out.
+        violations: What must never happen and did.
+        points: Where processes passed and died.
+        struck: How often each fault did strike.
+        jobs: How many jobs our POSTs made.
+        delivered: How many clips were delivered.
+        ended_after: Virtual seconds from the end of the faults to the end of the last clip.
+        states: How many purchases ended in each state.
+    """
+
+    plan: Plan
+    violations: list[Violation]
+    points: Points
+    struck: Counter[str]
+    jobs: int = 0
+    delivered: int = 0
+    ended_after: float = 0.0
+    states: Counter[str] = field(default_factory=Counter)
+
+
+class History:
+    """The world of one history."""
+
+    def __init__(self, plan: Plan, database: Database, *, trace: bool = False) -> None:
+        self.plan = plan
+        self.database = database
+        self.clock = Clock()
+        self.points = Points(frozenset(plan.crashes), dict(plan.pauses), trace=[] if trace else None)
+        self.faults = Faults(plan.seed, plan.kinds, clock=self.clock, until=START + FAULT_SECONDS)
+        self.account = Account(Books(RULES[plan.provider], self.clock), self.faults, skew=plan.skew)
+        cap = None if plan.cap is None else plan.cap * PRICE
+        self.around = Surroundings(
+            self.account,
+            Objects(),
+            Limits(plan.in_flight, plan.per_minute),
+            Budget(everything=Caps(total=cap)),
+            database.scratch,
+        )
+        self.order = [f"clip-{number}" for number in range(plan.clips)]
+        self.runs: list[Run] = []
+        self.decisions: dict[str, bool] = {}
+        self.broken: list[str] = []
+        self._rng = random.Random(f"{plan.seed}:world")
+        self._run_keys: set[str] = set()
+        self._planned = 0
+        self._children: list[asyncio.Task[None]] = []
+        self._processes = 0
+        self._at_work: list[Process] = []
+        self._stirred = asyncio.Event()
+
+    def request(self, clip: str) -> ClipRequest:
+        """What is asked for: a request whose prompt is the clip's key, so that the provider's books know it."""
+        return ClipRequest(
+            clip=clip,
+            series="city",
+            provider=self.plan.provider,
+            endpoint=MODEL,
+            body={"prompt": clip, "seconds": 4},
+            price_micros=PRICE,
+            expected=Expected(width=bucket.WIDTH),
+            max_seconds=MAX_SECONDS,
+            max_attempts=self.plan.max_attempts,
+        )
+
+    # Carrying it out
+
+    async def live(self) -> None:
+        """From the first decision to the end of everything."""
+        sensors = [asyncio.create_task(self._sensor(number)) for number in range(self.plan.machines)]
+        self._plan_people()
+        while not self._over():
+            broken = next((task for task in (*sensors, *self._children) if task.done() and task.exception()), None)
+            if broken is not None:
+                broken.result()
+            await asyncio.sleep(1.0 if self.runs and any(r.ended_at is None for r in self.runs) else 5.0)
+        if "run again at the end" in self.plan.kinds:
+            self.faults.struck["run again at the end"] += 1
+            await self._again()
+        for task in (*sensors, *self._children):
+            task.cancel()
+        await asyncio.gather(*sensors, *self._children, return_exceptions=True)
+
+    async def _again(self) -> None:
+        """The same decision once more, when everything has ended: it must find what it has."""
+        for _ in range(2):
+            if not self.points.closed:
+                self.points.closed = True
+            await self._run(Run(f"again-{_}", "wait", tuple(self.order), "monday"))
+
+    def _plan_people(self) -> None:
+        rng, plan = self._rng, self.plan
+        first = Run("first", plan.way, tuple(self.order), "monday")
+        self._later(0.0, first)
+        if self.faults.strikes("second run", chance=1.0):
+            self._later(rng.uniform(0, 3), Run("second", rng.choice(["wait", "leave"]), tuple(self.order), "monday"))
+        if self.faults.strikes("second decision", chance=1.0):
+            self._later(rng.uniform(0, 30), Run("other", rng.choice(["wait", "leave"]), tuple(self.order), "tuesday"))
+        if self.faults.strikes("retry", chance=1.0):
+            self._later(rng.uniform(40, 380), Run("retry", rng.choice(["wait", "leave"]), tuple(self.order), "retry"))
+        if self.faults.strikes("another take", chance=1.0):
+            take = Run("take", rng.choice(["wait", "leave"]), tuple(self.order), "take", regenerate=True)
+            self._later(rng.uniform(20, 380), take)
+
+    def _later(self, seconds: float, run: Run) -> None:
+        self._planned += 1
+
+        async def wait() -> None:
+            await asyncio.sleep(seconds)
+            self.runs.append(run)
+            self._planned -= 1
+            await self._run(run)
+
+        self._children.append(asyncio.create_task(wait()))
+
+    async def _run(self, run: Run) -> None:
+        if run.kind != "collect":
+            self.decisions[run.decision] = self.decisions.get(run.decision, False) or run.regenerate
+        self._stirred.set()
+        requests = [self.request(key) for key in run.keys]
+        if run.kind == "collect":
+            ended = await self._act(run.id, lambda process: actors.collect(process, self.around, run))
+        else:
+            ended = await self._act(
+                run.id,
+                lambda process: actors.buy(process, self.around, run, requests),
+                terminated=self.faults.strikes("terminated run", chance=0.5),
+            )
+        run.ended_at = self.clock()
+        if run.kind != "collect" and ended in {"crashed", "terminated"} and run.tries < 3:
+            again = Run(f"{run.id}+", run.kind, run.keys, run.decision, run.regenerate, tries=run.tries + 1)
+            self._later(self._rng.uniform(2, 60), again)
+
+    async def _sensor(self, number: int) -> None:
+        name = f"sensor-{number}"
+        await asyncio.sleep(self._rng.uniform(1, SENSOR_SECONDS))
+        while True:
+            asked: list[Collection] = []
+
+            async def tick(process: Process, asked: list[Collection] = asked) -> None:
+                asked += await actors.tick(process, self.around, self.runs, self.order)
+
+            await self._act(name, tick)
+            for collection in asked:
+                self._collect(collection)
+            late = self.clock() - START - FAULT_SECONDS
+            await asyncio.sleep(SENSOR_SECONDS if late < 120 else 30.0 if late < 900 else 120.0)
+            while self._idle():
+                self._stirred.clear()
+                await self._stirred.wait()
+
+    def _collect(self, collection: Collection) -> None:
+        """Start the run that a sensor asked for; Dagster answers the same key only once."""
+        if collection.run_key not in self._run_keys:
+            self._run_keys.add(collection.run_key)
+            self._later(0.5, Run(f"collect-{len(self._run_keys)}", "collect", collection.keys, collection.batch))
+
+    async def _act(
+        self, name: str, work: Callable[[Process], Awaitable[None]], *, terminated: bool = False
+    ) -> str:
+        """One process from its start to its end; says how it ended."""
+        self._processes += 1
+        rng = random.Random(f"{self.plan.seed}:process:{self._processes}")
+        process = Process(f"{name}#{self._processes}", self.clock, self.points, rng)
+        self._at_work.append(process)
+
+        async def body() -> None:
+            try:
+                await work(process)
+            finally:
+                await process.ends()
+
+        context = contextvars.copy_context()
+        context.run(PROCESS.set, process)
+        task = context.run(asyncio.get_running_loop().create_task, body())
+        if terminated:
+            asyncio.get_running_loop().call_later(rng.uniform(0.2, 25.0), task.cancel)
+        await asyncio.wait({task})
+        crashed, process.dead = process.dead, True
+        self._at_work.remove(process)
+        if crashed:
+            return "crashed"
+        if task.cancelled():
+            return "terminated"
+        error = task.exception()
+        if error is None:
+            return "ended"
+        if isinstance(error, DailiesError):
+            process.note(f"fails: {error}")
+            return "failed"
+        self.broken.append("".join(traceback.format_exception(error)))
+        return "broken"
+
+    # The end
+
+    def _idle(self) -> bool:
+        """Whether nothing is on its way and nobody at work."""
+        if any(run.ended_at is None for run in self.runs):
+            return False
+        return not self.database.rows("SELECT 1 FROM attempts WHERE reported_run_id IS NULL LIMIT 1")
+
+    def _over(self) -> bool:
+        self.points.closed = self.faults.over
+        if self._planned or any(run.ended_at is None for run in self.runs):
+            return self.clock() > START + FAULT_SECONDS + ENDS_WITHIN_SECONDS
+        waiting = self.database.rows("SELECT 1 FROM attempts WHERE reported_run_id IS NULL AND state <> 'held' LIMIT 1")
+        return not waiting or self.clock() > START + FAULT_SECONDS + ENDS_WITHIN_SECONDS
+
+    def end(self, loop: VirtualLoop) -> None:
+        """Nobody goes on."""
+        for process in self._at_work:
+            process.dead = True
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        loop.close()
+
+    def outcome(self) -> Outcome:
+        """Judge it."""
+        evidence = Evidence(
+            books=self.account.books,
+            objects=self.around.objects.of,
+            attempts=self.database.rows("SELECT * FROM attempts ORDER BY seq"),
+            submissions=self.database.rows("SELECT * FROM submissions"),
+            jobs=self.database.rows("SELECT * FROM jobs"),
+            journal=self.database.rows("SELECT * FROM journal ORDER BY seq"),
+            regenerates=self.decisions,
+            max_attempts=self.plan.max_attempts,
+            dedicated=self.plan.dedicated,
+            cap=None if self.plan.cap is None else self.plan.cap * PRICE,
+            unheard=self.account.unheard,
+            now=self.clock(),
+        )
+        violations = [Violation("broken", text) for text in self.broken] + judge(evidence)
+        states = Counter(str(row["state"]) for row in evidence.attempts)
+        struck = self.faults.struck.copy()
+        struck["crash"] += sum(self.points.crashed.values())
+        struck["pause"] += sum(self.points.paused.values())
+        struck["clock off"] += bool(self.plan.skew)
+        return Outcome(
+            self.plan,
+            violations,
+            self.points,
+            +struck,
+            jobs=len(self.account.books.ours),
+            delivered=states["delivered"],
+            ended_after=max(0.0, self.clock() - START - FAULT_SECONDS),
+            states=states,
+        )
+
+
+def carry_out(plan: Plan, database: Database, *, trace: bool = False) -> Outcome:
+    """Carry out one plan and judge what became of it."""
+    database.empty()
+    history = History(plan, database, trace=trace)
+    loop = VirtualLoop(history.clock, threads=thread, started=started)
+    loop.set_exception_handler(lambda _loop, context: _unheard(history, context))
+    with interposed(history):
+        try:
+            loop.run_until_complete(history.live())
+        except NothingDueError as error:
+            history.broken.append(str(error))
+        finally:
+            history.end(loop)
+    return history.outcome()
+
+
+def _unheard(history: History, context: dict[str, Any]) -> None:
+    """An error that nobody waited for; those of the dead are no errors."""
+    error = context.get("exception")
+    if not isinstance(error, Crash | asyncio.CancelledError | DailiesError | None):
+        history.broken.append("".join(traceback.format_exception(error)))
+
+
+@contextlib.contextmanager
+def interposed(history: History) -> Iterator[None]:
+    """Put the models where the product reaches for the world: the database's file, downloads, the look at a file, ids."""
+    ids = random.Random(f"{history.plan.seed}:ids")
+    log = logging.getLogger("dailies")
+    disabled, log.disabled = log.disabled, True
+    try:
+        with (
+            mock.patch.object(ledger_module, "open_database", lambda _url: history.database.engine),
+            mock.patch.object(delivering, "LEASE_SECONDS", DELIVERY_LEASE_SECONDS),
+            mock.patch.object(delivery, "download", bucket.download),
+            mock.patch.object(delivery, "VideoInspector", bucket.Inspector),
+            mock.patch.object(uuid, "uuid4", lambda: uuid.UUID(int=ids.getrandbits(128), version=4)),
+        ):
+            yield
+    finally:
+        log.disabled = disabled
