@@ -222,9 +222,11 @@ def submission_state(ledger: Ledger, submission: Submission) -> SubmissionState:
         return SubmissionState(connection.execute(query).scalar_one())
 
 
-def the_journal_is_whole(ledger: Ledger, attempt: Attempt) -> None:
+def the_journal_is_whole(
+    ledger: Ledger, attempt: Attempt, entries: list[dict[str, Any]] | None = None
+) -> None:
     """Versions 1..n without a gap, each step allowed, the last one what the row says, money legal at every step."""
-    entries = ledger.history(attempt.id)
+    entries = ledger.history(attempt.id) if entries is None else entries
     assert [entry["version"] for entry in entries] == list(range(1, attempt.version + 1))
     assert entries[0]["from_state"] is None
     for before, after in itertools.pairwise(entries):
