@@ -24,6 +24,7 @@ from resources.ledger import delivering
 from resources.ledger.ledger import Ledger
 from resources.production.engine import StepResult
 from resources.production.following import Stage
+from resources.production.orphans import in_words
 from resources.series import Declarations
 from resources.settings import ACCOUNTS
 
@@ -94,6 +95,8 @@ def _ask_for_runs(
     )
     going = sum(not a.state.is_ended for attempts in found.values() for a in attempts)
     message = f"{account}: {going} clips on their way, {step.polled} polled, {len(step.ended)} ended, {step.queued} queued"
+    if step.orphans:
+        message = f"{message}; {in_words(account, step.orphans, dedicated=production.settings().account(account).dedicated)}"
     if step.refused is not None:
         message = f"{message}; nothing is sent: {step.refused}"
     context.log.info(message)

@@ -87,6 +87,7 @@ class Production(dg.ConfigurableResource[None]):
                 Limits(account.max_in_flight, account.submits_per_minute),
                 account.submit_deadline_seconds,
                 account.settle_seconds,
+                account.dedicated,
             )
         engine = Engine(ledger, ready, mark=BucketMark(ledger, self.store()))
         try:

@@ -32,11 +32,13 @@ class Settings(BaseSettings):
         wavespeed_url: Its address.
         wavespeed_max_in_flight: Jobs it may have at once; Bronze allows 2, Silver 300 (WaveSpeed docs: account-levels).
         wavespeed_submits_per_minute: Submits a minute; Bronze allows 2, Silver 500.
+        wavespeed_dedicated: Whether nobody but this ledger uses its key.
         wavespeed_settle_seconds: How long after a lost submit a miss in its listing starts to prove something.
         aimlapi_api_key: Key of the AI/ML API account.
         aimlapi_url: Its address.
         aimlapi_max_in_flight: Jobs it may have at once; no number is published.
         aimlapi_submits_per_minute: Submits a minute; no number is published.
+        aimlapi_dedicated: Whether nobody but this ledger uses its key.
         aimlapi_settle_seconds: As for WaveSpeed.
         allowed_origins: Origins such as `http://127.0.0.1:8788` that clips may be fetched from although they are not on
             the internet; the sandbox is one.
@@ -66,6 +68,7 @@ class Settings(BaseSettings):
     wavespeed_submits_per_minute: int | None = Field(
         default=None, ge=1, validation_alias="DAILIES_WAVESPEED_SUBMITS_PER_MINUTE"
     )
+    wavespeed_dedicated: bool = Field(default=False, validation_alias="DAILIES_WAVESPEED_DEDICATED")
     wavespeed_settle_seconds: float | None = Field(
         default=None, gt=0, validation_alias="DAILIES_WAVESPEED_SETTLE_SECONDS"
     )
@@ -77,6 +80,7 @@ class Settings(BaseSettings):
     aimlapi_submits_per_minute: int | None = Field(
         default=None, ge=1, validation_alias="DAILIES_AIMLAPI_SUBMITS_PER_MINUTE"
     )
+    aimlapi_dedicated: bool = Field(default=False, validation_alias="DAILIES_AIMLAPI_DEDICATED")
     aimlapi_settle_seconds: float | None = Field(
         default=None, gt=0, validation_alias="DAILIES_AIMLAPI_SETTLE_SECONDS"
     )
@@ -131,6 +135,7 @@ class Settings(BaseSettings):
             "api_key": getattr(self, f"{name}_api_key"),
             "max_in_flight": getattr(self, f"{name}_max_in_flight"),
             "submits_per_minute": getattr(self, f"{name}_submits_per_minute"),
+            "dedicated": getattr(self, f"{name}_dedicated"),
             "settle_seconds": getattr(self, f"{name}_settle_seconds"),
         }
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from postgres_server import PostgresServer
 
+from resources.ledger.copying import back_up
 from resources.ledger.database import open_database
 
 
@@ -76,3 +77,23 @@ def new_ledger_url(
 def ledger_url(new_ledger_url: Callable[[], str]) -> str:
     """The address of a ledger without a single attempt."""
     return new_ledger_url()
+
+
+@pytest.fixture
+def copied(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
+    """Copies a ledger that nobody has open and tells the copy's address: yesterday's backup, put back elsewhere."""
+    made: list[str] = []
+
+    def copy(url: str) -> str:
+        if backend == "sqlite":
+            target = tmp_path / f"copy-{len(made)}.db"
+            back_up(url, target)
+            made.append(f"sqlite:///{target}")
+        else:
+            made.append(request.getfixturevalue("postgres").copy(url))
+        return made[-1]
+
+    yield copy
+    if backend == "postgresql":
+        for url in made:
+            request.getfixturevalue("postgres").drop(url)

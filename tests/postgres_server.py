@@ -23,6 +23,7 @@ from resources.ledger.schema import metadata
 from resources.processes import child_setup
 
 PATIENCE_SECONDS = 60
+INITDB = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
 FAST = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -73,10 +74,11 @@ class PostgresServer:
 
     def empty_database(self) -> str:
         """The address of a new database with nothing in it."""
-        name = next(self._names)
-        # by copying files, which without fsync is faster than by the log
-        self._execute(f'CREATE DATABASE "{name}" TEMPLATE template0 STRATEGY FILE_COPY')
-        return make_url(self.url).set(database=name).render_as_string(hide_password=False)
+        return self._made("template0")
+
+    def copy(self, url: str) -> str:
+        """The address of a copy of a database that nobody is connected to."""
+        return self._made(make_url(url).database or "")
 
     def ledger_database(self) -> str:
         """The address of a database whose tables are made and hold nothing: one that was given back, or a new one."""
@@ -108,6 +110,12 @@ class PostgresServer:
         """Remove a database and whoever is still connected to it."""
         self._execute(f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)')
 
+    def _made(self, template: str) -> str:
+        name = next(self._names)
+        # by copying files, which without fsync is faster than by the log
+        self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')
+        return make_url(self.url).set(database=name).render_as_string(hide_password=False)
+
     def _execute(self, statement: str) -> None:
         with self._server.connect() as connection:
             connection.execute(sa.text(statement))
@@ -128,15 +136,14 @@ class PostgresServer:
         data = folder / "data"
         try:
             made = subprocess.run(
-                [programs / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=UTF8"]
-                + ["--locale=C", "--no-sync", "--no-instructions"],
+                [programs / "initdb", "-D", data, "-U", "postgres", *INITDB],
+                check=False,
                 capture_output=True,
                 cwd=folder,
                 timeout=PATIENCE_SECONDS,
                 **user,
             )
-            if made.returncode:
-                raise RuntimeError(f"initdb failed: {made.stderr.decode(errors='replace')}")
+            assert made.returncode == 0, made.stderr.decode(errors="replace")
             options = [f"--{name}={value}" for name, value in FAST.items()]
             with (folder / "log").open("wb") as log:
                 self._process = subprocess.Popen(
@@ -146,7 +153,7 @@ class PostgresServer:
                     stderr=log,
                     cwd=folder,
                     start_new_session=True,
-                    preexec_fn=child_setup(),
+                    preexec_fn=child_setup(),  # noqa: PLW1509 - one C call between fork and exec
                     **user,
                 )
             self._wait()

@@ -135,6 +135,13 @@ def follow(connection: sa.Connection, before: Attempt, after: Attempt) -> None:
         _add(connection, dict.fromkeys(scopes_of(after)), change, holding=False)
 
 
+def count(connection: sa.Connection, attempt: Attempt) -> None:
+    """Count a purchase that was made already and is only now written down. Caps give way, as in `follow`."""
+    if attempt.cost_micros:
+        lock_money(connection)
+        _add(connection, dict.fromkeys(scopes_of(attempt)), attempt.cost_micros, holding=False)
+
+
 def _spent(connection: sa.Connection, wanted: list[Scope]) -> dict[Scope, int]:
     key = sa.tuple_(spending.c.of, spending.c.name, spending.c.period, spending.c.key)
     rows = connection.execute(sa.select(spending).where(key.in_([tuple(scope) for scope in wanted])))

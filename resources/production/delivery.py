@@ -117,7 +117,7 @@ class Deliverer:
         if manifest is None:
             with tempfile.TemporaryDirectory(dir=self._scratch, prefix="clip-") as folder:
                 manifest = await self._fetch_and_store(attempt, Path(folder), run_id)
-        delivery = _delivery(manifest, self._store)
+        delivery = delivery_of(manifest, self._store)
         if manifest.differences:
             why = "; ".join(manifest.differences)
             await self._ledger(delivering.record_quarantined, attempt.id, delivery, why=why, run_id=run_id)
@@ -300,7 +300,7 @@ class Deliverer:
         return await self._engine.call(function, self._engine.ledger, *args, **kwargs)
 
 
-def _delivery(manifest: Manifest, store: ObjectStore) -> dict[str, Any]:
+def delivery_of(manifest: Manifest, store: ObjectStore) -> dict[str, Any]:
     """What the ledger keeps of a manifest: enough to show the clip without reading the bucket."""
     key = manifest_key(manifest.clip, manifest.attempt)
     return {

@@ -20,6 +20,7 @@ from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState
 from resources.ledger.submitting import LEASE_MARGIN_SECONDS, NOT_SENT_SECONDS, Later, Limits
 from resources.production.marking import CHECK_SECONDS, BucketMark, MarkKeeper
+from resources.production.orphans import sweep
 from resources.production.reconciling import Reconciler, measure_clock
 from resources.production.schedule import next_poll_after_failure, next_poll_in
 from resources.providers.base import (
@@ -62,12 +63,14 @@ class Account:
         submit_deadline_seconds: Hard total deadline of one POST.
         settle_seconds: How long after that a miss in the provider's listing starts to prove something, None for what the
             provider's contract says.
+        dedicated: Whether nobody but this ledger uses the account's key.
     """
 
     provider: Provider
     limits: Limits = field(default_factory=Limits)
     submit_deadline_seconds: float = 30.0
     settle_seconds: float | None = None
+    dedicated: bool = False
 
     @property
     def name(self) -> str:
@@ -97,6 +100,8 @@ class StepResult:
     ended: list[Attempt] = field(default_factory=list)
     polled: int = 0
     queued: int = 0
+    orphans: list[str] = field(default_factory=list)
+    """Ids of jobs at the provider that are new and that nobody here has ordered."""
     refused: str | None = None
     """Why the queue may not be sent: the ledger is older than its bucket, or the bucket cannot be asked."""
 
@@ -429,10 +434,15 @@ class Engine:
         await self.call(submitting.withdraw_stale, self.ledger, name, older_than_seconds=QUEUE_HOURS * 3600)
         await self.reconcile(name, result=result)
         await self.poll_due(name, result=result)
+        result.orphans.extend(await self._sweep(name))
         if submit:
             await self._submit_all(name, result)
         result.queued = await self.call(submitting.queue_length, self.ledger, name)
         return result
+
+    async def _sweep(self, name: str) -> list[str]:
+        account = self.accounts[name]
+        return await sweep(self.ledger, account.provider, self.call, dedicated=account.dedicated)
 
     async def _submit_all(self, name: str, result: StepResult) -> None:
         """Send the queue, and look for answers that are lost meanwhile, since the rest of it waits for them."""

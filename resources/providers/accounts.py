@@ -33,6 +33,7 @@ class AccountSettings(BaseModel):
         max_in_flight: Jobs that may run at once, None for no limit of ours. WaveSpeed's Bronze level allows 2.
         submits_per_minute: Submits in any sixty seconds, None for no limit of ours. WaveSpeed's Bronze level allows 2.
         submit_deadline_seconds: Hard total time of one submit in seconds.
+        dedicated: Whether nobody but this ledger uses the key.
         settle_seconds: How long after that a miss in the provider's listing starts to prove that there is no job; None for
             what is known of the provider. Nothing is bought again on a miss before.
     """
@@ -46,6 +47,7 @@ class AccountSettings(BaseModel):
     max_in_flight: int | None = Field(default=None, ge=1)
     submits_per_minute: int | None = Field(default=None, ge=1)
     submit_deadline_seconds: float = Field(default=60, gt=0, le=600)
+    dedicated: bool = False
     settle_seconds: float | None = Field(default=None, gt=0)
 
     @field_validator("base_url")

@@ -1,0 +1,97 @@
+"""`dailies ledger ...`: the ledger as a file and as a record: copying it, putting a copy back, rebuilding it."""
+
+import asyncio
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli.output import complain, console, print_json
+from resources.settings import ACCOUNTS, Settings, load_settings
+
+ledger_app = typer.Typer(help="Copy the ledger, put a copy back, rebuild it.", no_args_is_help=True)
+
+if TYPE_CHECKING:
+    from resources.production.rebuilding import Rebuilt
+
+Json = Annotated[bool, typer.Option("--json", help="Print the machine's form.")]
+
+
+@ledger_app.command()
+def backup(file: Annotated[Path, typer.Argument(help="The copy to write; never an existing file.")]) -> None:
+    """Copy the ledger into a file, also while it is in use."""
+    from resources.ledger.copying import back_up
+
+    size = back_up(load_settings().ledger_url, file)
+    console.print(f"the ledger is in {file} ({size:,} bytes)")
+
+
+@ledger_app.command()
+def restore(file: Annotated[Path, typer.Argument(help="A copy that `dailies ledger backup` made.")]) -> None:
+    """Put a copy in the ledger's place; the one that is there is kept beside it. End dailies first."""
+    from pipelines.cli.stack import running_stack
+    from resources.errors import UnavailableError
+    from resources.ledger.copying import restore as put_back
+
+    settings = load_settings()
+    if running_stack(settings.home):
+        raise UnavailableError(
+            "dailies is running with this ledger: end `dailies up` first. Nothing was changed."
+        )
+    aside = put_back(settings.ledger_url, file)
+    console.print(f"{file} is the ledger now" + (f"; the one before is {aside}" if aside else ""))
+    console.print(
+        "It may not know what was bought since. Next: `dailies ledger rebuild`. Until then nothing is bought."
+    )
+
+
+@ledger_app.command()
+def rebuild(
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="The bucket's own ledger is lost; this one succeeds it.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Read back what was bought from the bucket, the listings and the bills, so that the ledger may buy again."""
+    from resources.production.rebuilding import report
+
+    done = asyncio.run(_rebuild(load_settings(), take_over=take_over, quiet=as_json))
+    if as_json:
+        print_json({**dataclasses.asdict(done), "may_buy": done.may_buy})
+    else:
+        for line in report(done):
+            console.print(line, markup=False)
+    if not done.may_buy:
+        raise typer.Exit(1)
+
+
+async def _rebuild(settings: Settings, *, take_over: bool, quiet: bool) -> "Rebuilt":
+    from resources.ledger.ledger import Ledger
+    from resources.production.binding import bind_account
+    from resources.production.rebuilding import rebuild
+    from resources.providers.accounts import build_provider
+    from resources.storage.objects import ObjectStore
+
+    accounts = [settings.account(name) for name in ACCOUNTS]
+    ready = [account for account in accounts if account.api_key is not None]
+    with contextlib.ExitStack() as stack:
+        ledger = stack.enter_context(Ledger(settings.ledger_url))
+        for account in ready:
+            bind_account(ledger, account.name, account.base_url)
+        providers = {account.name: build_provider(account) for account in ready}
+        if not quiet and len(ready) < len(accounts):
+            unread = ", ".join(account.name for account in accounts if account.api_key is None)
+            complain(f"no key is set for {unread}: what was bought there is read from the bucket alone")
+        try:
+            return await rebuild(
+                ledger,
+                ObjectStore(settings.s3()),
+                providers,
+                take_over=take_over,
+                tell=(lambda _: None) if quiet else (lambda line: console.print(f"… {line}")),
+            )
+        finally:
+            for provider in providers.values():
+                await provider.aclose()

@@ -1,0 +1,147 @@
+"""Copies of a ledger in a file: made while it is in use, checked before they are believed, put back with the old one kept."""
+
+import os
+import shutil
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+
+from resources.errors import ConfigurationError, UnavailableError
+from resources.ledger.database import SCHEMA_REVISION
+
+COMPANIONS = ("-wal", "-shm")
+"""What SQLite keeps beside a database."""
+
+
+def back_up(url: str, target: Path) -> int:
+    """Copy a ledger that may be in use into a file, whole and as of one moment.
+
+    Args:
+        url: The ledger's address; SQLite.
+        target: The file to write; one that is there is never overwritten.
+
+    Returns:
+        How many bytes the copy has.
+
+    Raises:
+        ConfigurationError: The ledger is not in SQLite (the text says what to do), there is none, or the file is there.
+        UnavailableError: It could not be read or written.
+    """
+    source = _file(url, "back up", "pg_dump --format=custom --file={file} {url}", target)
+    if not source.exists():
+        raise ConfigurationError(f"there is no ledger at {source} yet, so there is nothing to back up")
+    if target.exists():
+        raise ConfigurationError(
+            f"{target} is there already; a copy is never written over another. Name a new file."
+        )
+    unfinished = target.with_name(f"{target.name}.unfinished")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _copy(source, unfinished)
+        check_copy(unfinished)
+        _flush(unfinished)
+        os.link(unfinished, target)
+    except (OSError, sqlite3.Error) as error:
+        raise UnavailableError(f"the ledger {source} could not be copied to {target}: {error}") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return target.stat().st_size
+
+
+def restore(url: str, copy: Path) -> Path | None:
+    """Put a copy in the place of a ledger. Nobody may be using it.
+
+    Args:
+        url: The ledger's address; SQLite.
+        copy: The file that `back_up` made.
+
+    Returns:
+        Where the ledger that was there is now, None where there was none.
+
+    Raises:
+        ConfigurationError: The ledger is not in SQLite, the copy is none, or it is from a newer dailies.
+        UnavailableError: The ledger is in use, or a file could not be written.
+    """
+    place = _file(url, "restore", "pg_restore --clean --if-exists --dbname={url} {file}", copy)
+    if not copy.is_file():
+        raise ConfigurationError(f"there is no copy at {copy}")
+    check_copy(copy)
+    unfinished = place.with_name(f"{place.name}.unfinished")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _copy(copy, unfinished)
+        _flush(unfinished)
+        aside = _put_aside(place)
+        unfinished.rename(place)
+    except (OSError, sqlite3.Error) as error:
+        raise UnavailableError(f"the copy {copy} could not be put in the place of {place}: {error}") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return aside
+
+
+def check_copy(copy: Path) -> None:
+    """Make sure that a file is a whole ledger that this program can read.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    try:
+        with closing(sqlite3.connect(f"{copy.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            sound = connection.execute("PRAGMA integrity_check").fetchone()[0]
+            revision = connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]
+            connection.execute("SELECT count(*) FROM journal").fetchone()
+    except (sqlite3.Error, TypeError) as error:
+        raise ConfigurationError(f"{copy} is not a copy of a ledger: {error}") from None
+    if sound != "ok":
+        raise ConfigurationError(f"the copy {copy} is damaged: {sound}")
+    if revision > SCHEMA_REVISION:
+        raise ConfigurationError(
+            f"the copy {copy} was written by a newer dailies (schema {revision}, this one knows {SCHEMA_REVISION}). Update dailies."
+        )
+
+
+def _file(url: str, verb: str, instead: str, file: Path) -> Path:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        plain = parsed.set(drivername="postgresql").render_as_string(hide_password=True)
+        command = instead.format(file=file, url=f"'{plain}'")
+        raise ConfigurationError(
+            f"this ledger lives in PostgreSQL, which has its own tools to {verb} it: {command}"
+        )
+    return Path(parsed.database).absolute()
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a database through SQLite, which waits for writers and sees all of one moment and nothing of the next."""
+    target.unlink(missing_ok=True)
+    with (
+        closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as reading,
+        closing(sqlite3.connect(target)) as writing,
+    ):
+        reading.backup(writing)
+        # the copy is one file, without companions
+        writing.execute("PRAGMA journal_mode=DELETE")
+
+
+def _put_aside(place: Path) -> Path | None:
+    """Move a ledger away with its companions, unless somebody is writing to it."""
+    if not place.exists():
+        return None
+    with closing(sqlite3.connect(place, timeout=1, isolation_level=None)) as connection:
+        # whoever has it open keeps this from succeeding; and then there is nothing left beside it to move
+        connection.execute("PRAGMA journal_mode=DELETE")
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    aside = place.with_name(f"{place.name}.before-restore-{stamp}")
+    shutil.move(place, aside)
+    for companion in COMPANIONS:
+        Path(f"{place}{companion}").unlink(missing_ok=True)
+    return aside
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,185 @@
+"""Jobs at a provider that nobody here knows of: looked for once an hour, written down, shown, never adopted on a guess.
+
+On a key that others use too they are expected. On a key of our own they are money that somebody spends beside the
+ledger, or orders that it has lost.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from resources.ledger.database import insert_ignoring
+from resources.ledger.ledger import CHUNK, Ledger
+from resources.ledger.resolving import claim_job
+from resources.ledger.schema import attempts, jobs, meta, submissions
+from resources.providers.base import Candidate
+
+SWEEP_SECONDS = 3600.0
+SETTLED_SECONDS = 900.0
+"""Younger jobs are left alone: they may belong to an order whose answer is still on its way."""
+FIRST_SWEEP_SECONDS = 86_400.0
+LISTING, BILL = "listing", "bill"
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A job that no purchase of the ledger owns.
+
+    Attributes:
+        account: Whose.
+        job_id: The provider's id.
+        source: Where it was seen: `listing` or `bill`.
+        seen_at: When, seconds since the epoch.
+    """
+
+    account: str
+    job_id: str
+    source: str
+    seen_at: float
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A window of an account's listing that was claimed and is to be read now, in seconds since the epoch."""
+
+    after: float
+    before: float
+
+
+def claim_sweep(ledger: Ledger, account: str) -> Sweep | None:
+    """Take the account's next sweep if it is due; nothing is swept before anything was ordered."""
+    now = ledger.clock()
+    with ledger.read() as connection:
+        kept = connection.execute(sa.select(meta.c.value).where(meta.c.key == _fact(account))).scalar()
+        first = connection.execute(
+            sa.select(sa.func.min(attempts.c.created_at)).where(attempts.c.account == account)
+        ).scalar()
+    state: dict[str, Any] = json.loads(kept) if kept is not None else {"tried_at": 0.0, "swept_to": None}
+    if first is None or now - SETTLED_SECONDS <= first or now < state["tried_at"] + SWEEP_SECONDS:
+        return None
+    if not _keep(ledger, account, kept, {**state, "tried_at": now}):
+        return None
+    swept_to = state["swept_to"]
+    after = max(first, now - FIRST_SWEEP_SECONDS) if swept_to is None else swept_to
+    return Sweep(after, now - SETTLED_SECONDS)
+
+
+def finish_sweep(ledger: Ledger, account: str, sweep: Sweep) -> None:
+    """Write that a sweep was read to its end; the next one begins there."""
+    with ledger.read() as connection:
+        kept = connection.execute(sa.select(meta.c.value).where(meta.c.key == _fact(account))).scalar_one()
+    _keep(ledger, account, kept, {**json.loads(kept), "swept_to": sweep.before})
+
+
+def _keep(ledger: Ledger, account: str, before: str | None, state: dict[str, Any]) -> bool:
+    """Write a sweep's state unless somebody else has since."""
+    value = json.dumps(state)
+    with ledger.write() as connection:
+        if before is None:
+            change: sa.Insert | sa.Update = insert_ignoring(connection, meta).values(
+                key=_fact(account), value=value
+            )
+        else:
+            change = (
+                sa.update(meta)
+                .where(meta.c.key == _fact(account), meta.c.value == before)
+                .values(value=value)
+            )
+        return connection.execute(change).rowcount == 1
+
+
+def book(
+    ledger: Ledger,
+    account: str,
+    listed: Iterable[Candidate],
+    *,
+    source: str = LISTING,
+    models: Collection[str] | None = None,
+) -> list[str]:
+    """Write down jobs that the ledger does not know.
+
+    One that names a POST of ours is its attempt's. The others are nobody's until somebody proves otherwise.
+
+    Args:
+        ledger: The record.
+        account: Whose jobs.
+        listed: What was read.
+        source: Where it was read: `LISTING` or `BILL`.
+        models: Only jobs of these models, for a key that others use too; None for all.
+
+    Returns:
+        Ids of the jobs that are new and nobody's.
+    """
+    found = {job.job_id: job for job in listed}
+    new: list[str] = []
+    ids = sorted(found)
+    for start in range(0, len(ids), CHUNK):
+        chunk = [found[job_id] for job_id in ids[start : start + CHUNK]]
+        with ledger.write() as connection:
+            new += _book(ledger, connection, account, chunk, source, models)
+    return new
+
+
+def _book(
+    ledger: Ledger,
+    connection: sa.Connection,
+    account: str,
+    listed: Sequence[Candidate],
+    source: str,
+    models: Collection[str] | None,
+) -> list[str]:
+    known = set(
+        connection.execute(
+            sa.select(jobs.c.job_id).where(
+                jobs.c.account == account, jobs.c.job_id.in_([job.job_id for job in listed])
+            )
+        ).scalars()
+    )
+    named = [job.submission_id for job in listed if job.submission_id is not None]
+    ours = {
+        row.id: row.attempt_id
+        for row in connection.execute(
+            sa.select(submissions.c.id, submissions.c.attempt_id).where(submissions.c.id.in_(named))
+        )
+    }
+    new = []
+    for job in listed:
+        if job.job_id in known:
+            continue
+        if job.submission_id in ours:
+            owner = ours[job.submission_id]
+            claim_job(ledger, connection, account, job.job_id, owner, job.submission_id, source=source)
+        elif models is None or job.model is None or job.model in models:
+            values = {"account": account, "job_id": job.job_id, "source": source, "seen_at": ledger.clock()}
+            connection.execute(insert_ignoring(connection, jobs).values(**values))
+            new.append(job.job_id)
+    return new
+
+
+def models_of(ledger: Ledger, account: str) -> set[str]:
+    """The models that were ordered at an account, or served instead."""
+    with ledger.read() as connection:
+        rows = connection.execute(
+            sa.select(attempts.c.endpoint, attempts.c.served_model)
+            .where(attempts.c.account == account)
+            .distinct()
+        ).all()
+    return {name for row in rows for name in row if name is not None}
+
+
+def orphans(ledger: Ledger) -> list[Orphan]:
+    """Every job that nobody owns, newest sighting first."""
+    with ledger.read() as connection:
+        rows = connection.execute(
+            sa.select(jobs.c.account, jobs.c.job_id, jobs.c.source, jobs.c.seen_at)
+            .where(jobs.c.attempt_id.is_(None), jobs.c.source.in_([LISTING, BILL]))
+            .order_by(jobs.c.seen_at.desc(), jobs.c.job_id)
+        )
+        return [Orphan(*row) for row in rows]
+
+
+def _fact(account: str) -> str:
+    return f"sweep {account}"

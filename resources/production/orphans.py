@@ -1,0 +1,65 @@
+"""Reading an account's listing once an hour for jobs that nobody here knows of."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from resources.errors import DailiesError
+from resources.ledger import orphans
+from resources.ledger.ledger import Ledger
+from resources.ledger.orphans import Sweep
+from resources.providers.base import Candidate, Provider
+
+logger = logging.getLogger("dailies")
+
+PATIENCE_SECONDS = 15.0
+"""How long a sweep may take, since a sensor's tick does other things too; one that takes longer is tried again."""
+
+Call = Callable[..., Awaitable[Any]]
+
+
+async def sweep(ledger: Ledger, provider: Provider, call: Call, *, dedicated: bool) -> list[str]:
+    """Take the account's sweep if it is due; returns the ids of jobs that are new and nobody's.
+
+    Args:
+        ledger: The record.
+        provider: The account.
+        call: Runs a ledger function off the loop.
+        dedicated: Whether nobody else uses the account's key. Where others do, only jobs of models that were ordered here
+            are written down.
+    """
+    claimed: Sweep | None = await call(orphans.claim_sweep, ledger, provider.name)
+    if claimed is None:
+        return []
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            listed = await _read(provider, claimed)
+    except (DailiesError, TimeoutError) as error:
+        logger.warning("%s: its listing could not be swept for jobs nobody knows: %s", provider.name, error)
+        return []
+    models = None if dedicated else await call(orphans.models_of, ledger, provider.name)
+    found: list[str] = await call(orphans.book, ledger, provider.name, listed, models=models)
+    await call(orphans.finish_sweep, ledger, provider.name, claimed)
+    if found:
+        logger.warning("%s", in_words(provider.name, found, dedicated=dedicated))
+    return found
+
+
+def in_words(account: str, jobs: list[str], *, dedicated: bool) -> str:
+    """What a person is told about jobs that nobody knows."""
+    sample = ", ".join(jobs[:3]) + (", ..." if len(jobs) > 3 else "")
+    what = "1 job" if len(jobs) == 1 else f"{len(jobs)} jobs"
+    if dedicated:
+        return (
+            f"{account} lists {what} that this ledger has not ordered ({sample}), although its key is said to be used by "
+            "nobody else: look at them at the provider, and change the key if they are not yours"
+        )
+    return f"{account} lists {what} that this ledger has not ordered ({sample}); others seem to use its key"
+
+
+async def _read(provider: Provider, window: Sweep) -> list[Candidate]:
+    return await provider.list_jobs(
+        after=datetime.fromtimestamp(window.after, UTC), before=datetime.fromtimestamp(window.before, UTC)
+    )

@@ -1,0 +1,135 @@
+"""A small studio of real parts: a sandbox behind a socket, an S3 server, the real clients and the real deliverer."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from resources.ledger.deciding import Decided, decide
+from resources.ledger.ledger import Ledger
+from resources.production.binding import bind_bucket
+from resources.production.delivery import Deliverer
+from resources.production.engine import Account, Engine, StepResult
+from resources.production.following import Followed, Follower, Stage
+from resources.production.marking import BucketMark
+from resources.production.rebuilding import Rebuilt, rebuild
+from resources.providers.aimlapi import AimlApi
+from resources.providers.base import Provider
+from resources.providers.wavespeed import WaveSpeed
+from resources.requests import ClipRequest, Expected
+from resources.storage.download import DownloadPolicy
+from resources.storage.layout import prompt_key
+from resources.storage.objects import ObjectStore
+
+ENDPOINTS = {"wavespeed": "openai/sora-2/text-to-video", "aimlapi": "openai/sora-2-t2v"}
+BODIES: dict[str, dict[str, Any]] = {
+    "wavespeed": {"size": "1280*720", "duration": 4},
+    "aimlapi": {"resolution": "720p", "aspect_ratio": "16:9", "duration": 4},
+}
+
+
+def a_request(clip: str, provider: str = "wavespeed", **changes: Any) -> ClipRequest:
+    values: dict[str, Any] = {
+        "clip": clip,
+        "series": "drill",
+        "provider": provider,
+        "endpoint": ENDPOINTS[provider],
+        "body": {"prompt": f"a picture of {clip}", **BODIES[provider]},
+        "price_micros": 400_000,
+        "expected": Expected(),
+    }
+    return ClipRequest(**(values | changes))
+
+
+class Studio:
+    """Everything but the ledger, which a drill loses.
+
+    Args:
+        sandbox: Address of the sandbox.
+        store: The bucket.
+        scratch: For files on their way.
+        provider: Whose account is used.
+    """
+
+    def __init__(self, sandbox: str, store: ObjectStore, scratch: Path, provider: str = "wavespeed") -> None:
+        self.sandbox, self.store, self.scratch, self.name = sandbox, store, scratch, provider
+        self._jobs_before = len(self._jobs())
+
+    def provider(self) -> Provider:
+        kinds: dict[str, Any] = {"wavespeed": WaveSpeed, "aimlapi": AimlApi}
+        made: Provider = kinds[self.name](self.sandbox, "sandbox")
+        return made
+
+    def _jobs(self) -> list[dict[str, Any]]:
+        books = httpx.get(f"{self.sandbox}/admin/books").json()
+        return [job for job in books["jobs"] if job["provider"] == self.name]
+
+    def orders(self) -> list[dict[str, Any]]:
+        """What the provider's own books say was ordered since the drill began."""
+        return self._jobs()[self._jobs_before :]
+
+    def produce(
+        self,
+        ledger: Ledger,
+        *clips: str,
+        until: Stage = Stage.DELIVERED,
+        decision: str = "monday",
+        **how: Any,
+    ) -> tuple[list[Decided], Followed]:
+        """What a run does: bind, render, decide, follow."""
+        requests = [a_request(clip, self.name) for clip in clips]
+        bind_bucket(ledger, self.store, buying=True)
+        for request in requests:
+            key = prompt_key(request.clip, request.fingerprint)
+            data = request.model_dump_json().encode()
+            self.store.put_bytes(key, data, content_type="application/json", overwrite=True)
+
+        async def work() -> tuple[list[Decided], Followed]:
+            engine = self._engine(ledger)
+            try:
+                decided = decide(ledger, requests, decision=decision, **how)
+                with self._deliverer(engine) as deliverer:
+                    follower = Follower(
+                        engine, deliverer, until=until, report=lambda report: None, run_id="run-1"
+                    )
+                    return decided, await follower.follow(decided)
+            finally:
+                await engine.aclose()
+
+        return asyncio.run(work())
+
+    def step(self, ledger: Ledger, *, collect: bool = False) -> StepResult:
+        """What a tick of the completion sensor does, and the run it asks for."""
+
+        async def work() -> StepResult:
+            engine = self._engine(ledger)
+            try:
+                result = await engine.step(self.name)
+                if collect:
+                    with self._deliverer(engine) as deliverer:
+                        for attempt in ledger.overview():
+                            if attempt.state == "succeeded":
+                                await deliverer.deliver(attempt, run_id="run-2")
+                return result
+            finally:
+                await engine.aclose()
+
+        return asyncio.run(work())
+
+    def rebuild(self, ledger: Ledger, **how: Any) -> Rebuilt:
+        async def work() -> Rebuilt:
+            provider = self.provider()
+            try:
+                return await rebuild(ledger, self.store, {self.name: provider}, **how)
+            finally:
+                await provider.aclose()
+
+        return asyncio.run(work())
+
+    def _engine(self, ledger: Ledger) -> Engine:
+        return Engine(ledger, {self.name: Account(self.provider())}, mark=BucketMark(ledger, self.store))
+
+    def _deliverer(self, engine: Engine) -> Deliverer:
+        policy = DownloadPolicy(allowed_origins=frozenset({self.sandbox}), max_bytes=50_000_000)
+        return Deliverer(engine, self.store, policy=policy, scratch=self.scratch)

@@ -1,0 +1,302 @@
+"""The drill: a ledger is lost, an old copy of it is put back, and nothing is bought twice."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from drillkit import Studio, a_request
+
+from resources.errors import ConfigurationError
+from resources.ledger import spending, submitting
+from resources.ledger.deciding import Verdict, decide
+from resources.ledger.ledger import Ledger
+from resources.ledger.orphans import orphans
+from resources.ledger.states import AttemptState, MoneyState
+from resources.production import following, marking, schedule
+from resources.production.binding import bind_bucket
+from resources.production.following import Stage
+from resources.production.marking import BucketMark, LedgerBehindError, read_mark
+from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
+from resources.storage.embedded import EmbeddedS3
+from resources.storage.layout import ledger_key, prompt_key
+from resources.storage.objects import ObjectStore
+
+pytestmark = pytest.mark.slow
+
+CLIPS = ["clip-a", "clip-b", "clip-c", "clip-d", "clip-e", "clip-f"]
+
+
+@pytest.fixture
+def sandbox() -> Iterator[RunningSandbox]:
+    with running_sandbox(SandboxSettings(job_seconds=0)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedS3]:
+    with EmbeddedS3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def store(s3: EmbeddedS3) -> ObjectStore:
+    made = ObjectStore(s3.settings.model_copy(update={"bucket": f"drill-{uuid.uuid4().hex[:8]}"}))
+    made.ensure_bucket()
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sandbox's jobs are done at once, so nothing is gained by waiting for them."""
+    monkeypatch.setattr(schedule, "SCOUT_SECONDS", 0.1)
+    monkeypatch.setattr(following, "LOOK_SECONDS", 0.2)
+
+
+@pytest.fixture
+def studio(sandbox: RunningSandbox, store: ObjectStore, tmp_path: Path) -> Studio:
+    return Studio(sandbox.url, store, tmp_path)
+
+
+def the_books_agree(ledger: Ledger) -> None:
+    with ledger.read() as connection:
+        counted = {s: n for s, n in spending.counted(connection).items() if n}
+        assert counted == {s: n for s, n in spending.recounted(connection).items() if n}
+
+
+def test_a_ledger_restored_from_yesterdays_copy_buys_again_only_after_the_rebuild_and_nothing_twice(
+    studio: Studio, ledger_url: str, copied: Callable[[str], str]
+) -> None:
+    with Ledger(ledger_url) as ledger:
+        studio.produce(ledger, *CLIPS[:3])
+    yesterday = copied(ledger_url)
+    with Ledger(ledger_url) as ledger:
+        studio.produce(ledger, *CLIPS[3:])
+        whole = {a.subject_key: a for a in ledger.overview()}
+    assert len(studio.orders()) == 6
+
+    with Ledger(yesterday) as restored:
+        for clips in (CLIPS, ["clip-new"]):
+            with pytest.raises(LedgerBehindError, match="dailies ledger rebuild"):
+                studio.produce(restored, *clips)
+        assert len(studio.orders()) == 6
+
+        found = studio.rebuild(restored)
+        assert (found.manifests, found.adopted, found.may_buy) == (6, 3, True)
+        assert found.orphans == {"wavespeed": []}
+        the_books_agree(restored)
+
+        decided, followed = studio.produce(restored, *CLIPS, decision="tuesday")
+        assert {d.verdict for d in decided} == {Verdict.REUSED}
+        assert followed.failed == {}
+        assert len(studio.orders()) == 6
+        now = {a.subject_key: a for a in restored.overview()}
+        for clip in CLIPS:
+            lost, back = whole[clip], now[clip]
+            assert back.state is AttemptState.DELIVERED
+            for name in (
+                "id",
+                "fingerprint",
+                "job_id",
+                "decision",
+                "charged_micros",
+                "money_state",
+                "request",
+            ):
+                assert getattr(back, name) == getattr(lost, name), name
+            assert (back.delivery or {}) == (lost.delivery or {})
+
+        again = studio.rebuild(restored)
+        assert (again.adopted, again.led_on, again.back, again.withdrawn) == (0, 0, 0, [])
+        studio.produce(restored, "clip-new")
+        assert len(studio.orders()) == 7
+
+    with Ledger(ledger_url) as stale, pytest.raises(ConfigurationError, match="belongs to another ledger"):
+        studio.produce(stale, "clip-newer")
+    assert len(studio.orders()) == 7
+
+
+def test_what_was_on_its_way_is_fetched_and_what_was_queued_is_not_sent(
+    studio: Studio, ledger_url: str, copied: Callable[[str], str]
+) -> None:
+    with Ledger(ledger_url) as ledger:
+        studio.produce(ledger, "clip-a")
+
+        decide(ledger, [a_request("clip-b"), a_request("clip-q")], decision="monday")
+    yesterday = copied(ledger_url)
+    with Ledger(ledger_url) as ledger:
+        studio.produce(ledger, "clip-b", "clip-c", until=Stage.SUBMITTED)
+    ordered = len(studio.orders())
+    assert ordered == 4
+
+    with Ledger(yesterday) as restored:
+        refused = studio.step(restored)
+        assert refused.refused is not None
+        assert "dailies ledger rebuild" in refused.refused
+        assert (refused.submitted, refused.queued) == ([], 2)
+        found = studio.rebuild(restored)
+        assert found.may_buy
+        assert (found.led_on, found.back) == (2, 1), (
+            "clip-b and clip-q were queued in the copy, clip-c is not in it"
+        )
+        the_books_agree(restored)
+        studio.step(restored, collect=True)
+        assert {a.subject_key: a.state for a in restored.overview()} == dict.fromkeys(
+            ["clip-a", "clip-b", "clip-c", "clip-q"], AttemptState.DELIVERED
+        )
+        decided, _ = studio.produce(restored, "clip-a", "clip-b", "clip-c", "clip-q", decision="tuesday")
+        assert {d.verdict for d in decided} == {Verdict.REUSED}
+        assert len(studio.orders()) == ordered
+        the_books_agree(restored)
+
+
+def test_a_copys_queue_that_was_never_sent_is_withdrawn(
+    studio: Studio, ledger_url: str, copied: Callable[[str], str]
+) -> None:
+
+    with Ledger(ledger_url) as ledger:
+        studio.produce(ledger, "clip-a")
+        decide(ledger, [a_request("clip-q")], decision="monday")
+    yesterday = copied(ledger_url)
+    with Ledger(ledger_url) as ledger:
+        submitting.withdraw(ledger, [ledger.latest(["clip-q"])["clip-q"].id], why="no longer wanted")
+        studio.produce(ledger, "clip-b")
+    with Ledger(yesterday) as restored:
+        assert studio.rebuild(restored).withdrawn == ["clip-q"]
+        attempt = restored.latest(["clip-q"])["clip-q"]
+        assert (attempt.state, attempt.money_state) == (AttemptState.WITHDRAWN, MoneyState.RELEASED)
+        the_books_agree(restored)
+
+
+def test_an_emptied_ledger_is_refused_and_takes_over_only_when_it_is_told_to(
+    studio: Studio, new_ledger_url: Callable[[], str]
+) -> None:
+    with Ledger(new_ledger_url()) as lost:
+        studio.produce(lost, *CLIPS)
+        studio.produce(lost, "clip-way", until=Stage.SUBMITTED)
+    with Ledger(new_ledger_url()) as emptied:
+        with pytest.raises(ConfigurationError, match="belongs to another ledger"):
+            studio.produce(emptied, *CLIPS)
+        with pytest.raises(ConfigurationError, match="--take-over"):
+            studio.rebuild(emptied)
+        assert emptied.overview() == []
+        found = studio.rebuild(emptied, take_over=True)
+        assert (found.adopted, found.back, found.orphans) == (6, 1, {"wavespeed": []})
+        studio.step(emptied, collect=True)
+        decided, _ = studio.produce(emptied, *CLIPS, "clip-way")
+        assert {d.verdict for d in decided} == {Verdict.REUSED}
+        the_books_agree(emptied)
+    assert len(studio.orders()) == 7
+
+
+def test_jobs_that_nobody_knows_are_written_down_and_not_taken_for_anybodys(
+    studio: Studio, sandbox: RunningSandbox, ledger_url: str
+) -> None:
+    with Ledger(ledger_url) as ledger:
+        studio.produce(ledger, "clip-a")
+        headers = {"Authorization": "Bearer sandbox"}
+        answer = httpx.post(
+            f"{sandbox.url}/api/v3/openai/sora-2/text-to-video",
+            json={"prompt": "a stranger's", "size": "1280*720", "duration": 4},
+            headers=headers,
+        )
+        stranger = answer.json()["data"]["id"]
+        found = studio.rebuild(ledger)
+        assert stranger in found.orphans["wavespeed"]
+        assert stranger in {orphan.job_id for orphan in orphans(ledger)}
+        assert studio.rebuild(ledger).orphans == {"wavespeed": []}
+        assert [a.subject_key for a in ledger.overview()] == ["clip-a"]
+
+
+def test_a_rebuild_without_the_prompts_still_fetches_what_was_paid_for(
+    studio: Studio, new_ledger_url: Callable[[], str]
+) -> None:
+    with Ledger(new_ledger_url()) as lost:
+        studio.produce(lost, "clip-a")
+        studio.produce(lost, "clip-b", until=Stage.SUBMITTED)
+        prompts = [prompt_key(a.subject_key, a.fingerprint) for a in lost.overview()]
+    for key in prompts:
+        studio.store._client.delete_object(Bucket=studio.store.bucket, Key=key)
+    with Ledger(new_ledger_url()) as emptied:
+        found = studio.rebuild(emptied, take_over=True)
+        assert (found.adopted, found.back) == (1, 1)
+        assert any("clip-b" in problem for problem in found.problems)
+        studio.step(emptied, collect=True)
+        decided, _ = studio.produce(emptied, "clip-a", "clip-b")
+        assert {d.verdict for d in decided} == {Verdict.REUSED}
+    assert len(studio.orders()) == 2
+
+
+# The mark
+
+
+def test_a_copy_that_goes_on_counting_is_recognised_however_long_its_journal_is(
+    studio: Studio, ledger_url: str, copied: Callable[[str], str]
+) -> None:
+
+    with Ledger(ledger_url) as ledger:
+        studio.produce(ledger, "clip-a")
+    copy = copied(ledger_url)
+    with Ledger(ledger_url) as ledger:
+        studio.produce(ledger, "clip-b")
+    mark = read_mark(studio.store)
+    assert mark is not None
+    with Ledger(copy) as restored:
+        for number in range(40):
+            decide(restored, [a_request(f"clip-{number:02}")], decision="tuesday")
+        assert marking.newest_seq(restored) > mark.seq
+        assert BucketMark(restored, studio.store).refusal() is not None
+        bind_bucket(restored, studio.store, buying=False)
+
+
+def test_the_mark_follows_the_orders_and_names_what_is_on_its_way(studio: Studio, ledger_url: str) -> None:
+    with Ledger(ledger_url) as ledger:
+        studio.produce(ledger, "clip-a", "clip-b", until=Stage.SUBMITTED)
+        mark = read_mark(studio.store)
+        assert mark is not None
+        assert mark.seq == marking.newest_seq(ledger)
+        assert {o.clip: o.job for o in mark.on_their_way} == {
+            a.subject_key: a.job_id for a in ledger.overview()
+        }
+        studio.step(ledger, collect=True)
+        studio.produce(ledger, "clip-c")
+        mark = read_mark(studio.store)
+        assert mark is not None
+        assert mark.on_their_way == ()
+
+
+def test_a_bucket_that_lost_its_mark_is_no_reason_to_buy(studio: Studio, ledger_url: str) -> None:
+    with Ledger(ledger_url) as ledger:
+        studio.produce(ledger, "clip-a")
+        studio.store._client.delete_object(Bucket=studio.store.bucket, Key=ledger_key())
+        with pytest.raises(ConfigurationError, match="no longer holds this ledger's mark"):
+            studio.produce(ledger, "clip-b")
+    assert len(studio.orders()) == 1
+
+
+def test_a_mark_that_cannot_be_read_is_nobodys(studio: Studio, ledger_url: str) -> None:
+    studio.store.put_bytes(ledger_key(), b"not json", content_type="application/json", overwrite=True)
+    with Ledger(ledger_url) as ledger, pytest.raises(ConfigurationError, match="another ledger"):
+        studio.produce(ledger, "clip-a")
+    assert studio.orders() == []
+
+
+def test_the_database_keeps_the_journal_also_of_a_rebuild(
+    studio: Studio, ledger_url: str, copied: Callable[[str], str]
+) -> None:
+    with Ledger(ledger_url) as ledger:
+        studio.produce(ledger, "clip-a", until=Stage.SUBMITTED)
+    copy = copied(ledger_url)
+    with Ledger(ledger_url) as ledger:
+        studio.step(ledger, collect=True)
+        studio.produce(ledger, "clip-b")
+    with Ledger(copy) as restored:
+        found = studio.rebuild(restored)
+        assert (found.adopted, found.led_on) == (1, 1)
+        attempt = restored.latest(["clip-a"])["clip-a"]
+        states = [entry["to_state"] for entry in restored.history(attempt.id)]
+        assert states == ["queued", "submitting", "submitted", "succeeded", "delivered"]
+        with pytest.raises(sa.exc.DatabaseError, match="append-only"), restored.write() as connection:
+            connection.execute(sa.text("DELETE FROM journal"))
