@@ -23,6 +23,7 @@ from resources.series import load_series
 from resources.settings import Settings, load_settings
 from resources.storage.download import DownloadPolicy
 from resources.storage.objects import ObjectStore
+from resources.webhooks.tokens import addresses
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -82,8 +83,11 @@ class Production(dg.ConfigurableResource[None]):
         for name in accounts:
             account = settings.account(name)
             bind_account(ledger, name, account.base_url)
+            webhook_url = None
+            if settings.webhook_url is not None:
+                webhook_url = addresses(ledger, name, settings.webhook_url)
             ready[name] = Account(
-                build_provider(account, clock=ledger.clock),
+                build_provider(account, clock=ledger.clock, webhook_url=webhook_url),
                 Limits(account.max_in_flight, account.submits_per_minute),
                 account.submit_deadline_seconds,
                 account.settle_seconds,

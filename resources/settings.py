@@ -40,6 +40,8 @@ class Settings(BaseSettings):
         aimlapi_submits_per_minute: Submits a minute; no number is published.
         aimlapi_dedicated: Whether nobody but this ledger uses its key.
         aimlapi_settle_seconds: As for WaveSpeed.
+        webhook_url: The https address at which WaveSpeed reaches the receiver of `dailies webhooks`; no callbacks unless
+            set.
         allowed_origins: Origins such as `http://127.0.0.1:8788` that clips may be fetched from although they are not on
             the internet; the sandbox is one.
         max_download_mb: The largest clip that is fetched, in megabytes.
@@ -85,6 +87,11 @@ class Settings(BaseSettings):
         default=None, gt=0, validation_alias="DAILIES_AIMLAPI_SETTLE_SECONDS"
     )
 
+    webhook_url: str | None = Field(
+        default=None,
+        pattern=r"^(https://[^\s/?#@]+|http://(127\.0\.0\.1|localhost)(:[0-9]+)?)(/[^\s?#]*[^\s?#/])?$",
+        validation_alias="DAILIES_WEBHOOK_URL",
+    )
     allowed_origins_setting: Annotated[str, NoDecode] = Field(
         default="", validation_alias="DAILIES_ALLOWED_ORIGINS"
     )

@@ -203,6 +203,17 @@ def resolve(
 
 
 @app.command()
+def webhooks(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 8790,
+) -> None:
+    """Take WaveSpeed's callbacks, until Ctrl-C. Optional: they make lost answers certain and polls prompt."""
+    from resources.webhooks.serving import serve
+
+    _end_on_signals()
+    serve(load_settings(), port=port)
+
+
+@app.command()
 def check() -> None:
     """Check everything that is declared in the data folder. Sends nothing."""
     from pipelines.cli.launching import declarations_of

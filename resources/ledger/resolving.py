@@ -16,7 +16,7 @@ from resources.ledger.database import insert_ignoring, lock_subject
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, jobs, submissions
-from resources.ledger.states import AttemptState, MoneyState, SubmissionState
+from resources.ledger.states import AT_PROVIDER, AttemptState, MoneyState, SubmissionState
 from resources.money import show_usd
 
 RESUBMISSIONS = 3
@@ -178,6 +178,61 @@ def _close(
             ended_at=sa.func.coalesce(submissions.c.ended_at, now),
         )
     )
+
+
+def match_callback(
+    ledger: Ledger, account: str, submission_id: str, job_id: str, *, model: str | None
+) -> Attempt | None:
+    """Take in that a provider has called back for a POST of ours: whose the job is, and that it is to be polled now.
+
+    The job's end is not believed here; the poll that follows sees it.
+
+    Args:
+        ledger: The record.
+        account: Whose job.
+        submission_id: The POST that the address named.
+        job_id: The job, which the provider has confirmed.
+        model: The model it names.
+
+    Returns:
+        The attempt, None where the ledger knows no such POST.
+    """
+    with ledger.write() as connection:
+        query = (
+            sa.select(submissions.c.attempt_id, attempts.c.subject_key)
+            .join(attempts, attempts.c.id == submissions.c.attempt_id)
+            .where(submissions.c.id == submission_id, submissions.c.account == account)
+        )
+        row = connection.execute(query).first()
+        if row is None:
+            return None
+        lock_subject(connection, row.subject_key)
+        attempt = ledger.require(connection, row.attempt_id)
+        if attempt.state in {AttemptState.UNKNOWN, AttemptState.HELD}:
+            why = f"job {job_id}: a verified callback names its POST"
+            adopted = adopt(
+                ledger,
+                connection,
+                attempt,
+                submission_id,
+                job_id,
+                model=model,
+                source="webhook",
+                who="webhook",
+                why=why,
+            )
+            return adopted or attempt
+        claim_job(ledger, connection, account, job_id, attempt.id, submission_id, source="webhook")
+        connection.execute(
+            sa.update(attempts)
+            .where(
+                attempts.c.id == attempt.id,
+                attempts.c.job_id == job_id,
+                attempts.c.state.in_([state.value for state in AT_PROVIDER]),
+            )
+            .values(next_poll_at=ledger.clock())
+        )
+        return ledger.require(connection, attempt.id)
 
 
 # What a person says

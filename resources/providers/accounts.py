@@ -61,6 +61,7 @@ def build_provider(
     *,
     transport: httpx.AsyncBaseTransport | None = None,
     clock: Callable[[], float] = time.time,
+    webhook_url: Callable[[str], str] | None = None,
 ) -> Provider:
     """The client of an account. Connects to nothing yet; `Provider.check` does.
 
@@ -68,6 +69,7 @@ def build_provider(
         settings: The account.
         transport: Replaces the network in tests.
         clock: Seconds since the epoch; what the provider's clock is compared with.
+        webhook_url: Builds the address that is called back for a submission id, None for no callbacks.
 
     Raises:
         ConfigurationError: There is no key, or it cannot be one. The text names the variable and how to run without.
@@ -81,7 +83,9 @@ def build_provider(
         )
     try:
         if settings.provider == "wavespeed":
-            return WaveSpeed(settings.base_url, key, transport=transport, clock=clock)
+            return WaveSpeed(
+                settings.base_url, key, webhook_url=webhook_url, transport=transport, clock=clock
+            )
         return AimlApi(settings.base_url, key, transport=transport, clock=clock)
     except ConfigurationError as error:
         raise ConfigurationError(f"the account {settings.name!r} ({variable}): {error}") from None

@@ -76,6 +76,7 @@ class WaveSpeed:
         # not documented; the listing is read from the live table, so minutes are generous
         settle_seconds=120,
         propagation_seconds=60,
+        refunds_failures=True,
     )
 
     def __init__(
@@ -228,6 +229,19 @@ class WaveSpeed:
         return answers.dollars(
             self._data(await self._http.ask("GET", "/api/v3/balance"), "tell its balance").get("balance")
         )
+
+    async def webhook_secret(self) -> str:
+        """The secret the account's webhooks are signed with (WaveSpeed contract, section 1.7).
+
+        Raises:
+            ConfigurationError: The key is refused.
+            UnavailableError: WaveSpeed does not answer, or not readably.
+        """
+        data = self._data(await self._http.ask("GET", "/api/v3/webhook/secret"), "tell its webhook secret")
+        secret = answers.text_or_none(data.get("secret"))
+        if secret is None:
+            raise UnavailableError("WaveSpeed's answer names no webhook secret; its format may have changed")
+        return secret
 
     async def aclose(self) -> None:
         """Close the connections."""

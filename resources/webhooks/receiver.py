@@ -1,0 +1,125 @@
+"""The receiver's application.
+
+Per callback: the token in its address, the size, the signature and its age are checked, in this order; then the provider
+is asked about the job, and only if it knows it, the ledger is told. A callback that could not be confirmed is answered
+with 503, so that it comes again.
+"""
+
+import asyncio
+import hmac
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from resources.errors import DailiesError
+from resources.ledger import resolving
+from resources.ledger.ledger import Ledger
+from resources.providers.base import JobState, JobStatus, Provider
+from resources.providers.webhooks import BODY_LIMIT, UnverifiedWebhookError, verified_job
+from resources.webhooks.tokens import token, webhook_key
+
+logger = logging.getLogger("dailies")
+
+CONFIRM_SECONDS = 8.0
+"""A webhook is to be answered within ten seconds (WaveSpeed contract, section 1.7)."""
+REMEMBERED = 10_000
+"""Webhook ids that are remembered, so that a repeated one is answered without work."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """An account that calls back.
+
+    Attributes:
+        provider: Asked about the job before anything is believed.
+        secret: Gives the secret its webhooks are signed with.
+    """
+
+    provider: Provider
+    secret: Callable[[], Awaitable[str]]
+
+
+class Receiver:
+    """Takes callbacks.
+
+    Args:
+        ledger: Told what was confirmed.
+        callers: By account.
+    """
+
+    def __init__(self, ledger: Ledger, callers: Mapping[str, Caller]) -> None:
+        self._ledger = ledger
+        self._callers = callers
+        self._key = webhook_key(ledger)
+        self._secrets: dict[str, str] = {}
+        self._seen: OrderedDict[str, None] = OrderedDict()
+
+    def app(self) -> Starlette:
+        """The application: one route per account and submission, nothing else."""
+        return Starlette(routes=[Route("/{account}/{submission}/{token}", self._take, methods=["POST"])])
+
+    async def _take(self, request: Request) -> Response:
+        account, submission = request.path_params["account"], request.path_params["submission"]
+        expected = token(self._key, account, submission)
+        given = str(request.path_params["token"])
+        if account not in self._callers or not hmac.compare_digest(given.encode(), expected.encode()):
+            return PlainTextResponse("no such address", 404)
+        body = await _body(request)
+        if body is None:
+            return PlainTextResponse("too large", 413)
+        try:
+            secret = await self._secret(account)
+            job_id = verified_job(request.headers, body, secret=secret, now=self._ledger.clock())
+        except UnverifiedWebhookError as error:
+            logger.warning("a webhook for submission %s was refused: %s", submission, error)
+            return PlainTextResponse(str(error), 401)
+        except DailiesError as error:
+            return PlainTextResponse(f"cannot be checked now: {error}", 503)
+        confirmed = await self._take_once(account, submission, job_id, request.headers["webhook-id"])
+        return PlainTextResponse("thank you" if confirmed else "not confirmed", 200 if confirmed else 503)
+
+    async def _take_once(self, account: str, submission: str, job_id: str, webhook_id: str) -> bool:
+        """Confirm a callback, unless it was confirmed before."""
+        name = f"{account}:{submission}:{job_id}:{webhook_id}"
+        if name not in self._seen and not await self._confirmed(account, submission, job_id):
+            return False
+        self._seen[name] = None
+        while len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)
+        return True
+
+    async def _confirmed(self, account: str, submission: str, job_id: str) -> bool:
+        """Ask the provider about the job, and tell the ledger if it knows it."""
+        try:
+            async with asyncio.timeout(CONFIRM_SECONDS):
+                seen = await self._callers[account].provider.poll(job_id, age_seconds=0)
+            if not isinstance(seen, JobState) or seen.status is JobStatus.GONE:
+                return False
+            await asyncio.to_thread(
+                resolving.match_callback, self._ledger, account, submission, job_id, model=seen.model
+            )
+        except (DailiesError, TimeoutError) as error:
+            logger.warning("the webhook for job %s could not be confirmed: %s", job_id, error)
+            return False
+        return True
+
+    async def _secret(self, account: str) -> str:
+        if account not in self._secrets:
+            self._secrets[account] = await self._callers[account].secret()
+        return self._secrets[account]
+
+
+async def _body(request: Request) -> bytes | None:
+    """The body, None when it is too large."""
+    pieces = bytearray()
+    async for piece in request.stream():
+        pieces += piece
+        if len(pieces) > BODY_LIMIT:
+            return None
+    return bytes(pieces)

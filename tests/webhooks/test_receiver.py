@@ -1,0 +1,265 @@
+"""Callbacks: what is believed, what is refused, and what a lost answer gains by them."""
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from resources.ledger import resolving, submitting
+from resources.ledger.deciding import decide
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt, Submission
+from resources.ledger.schema import jobs
+from resources.ledger.states import AttemptState, MoneyState
+from resources.ledger.submitting import Limits, claim_next
+from resources.production.engine import Account, Engine
+from resources.providers.base import Accepted, FailureKind, JobState, JobStatus, PollFailed, Unknown
+from resources.providers.wavespeed import WaveSpeed
+from resources.providers.webhooks import BODY_LIMIT, signature
+from resources.requests import ClipRequest, Expected
+from resources.sandbox import SandboxSettings, running_sandbox
+from resources.sandbox.faults import FaultScript
+from resources.webhooks.receiver import Caller, Receiver
+from resources.webhooks.tokens import addresses, token, webhook_key
+
+S = AttemptState
+NOW = 1_800_000_000.0
+SECRET = "whsec_not-base64"
+RUNNING = JobState(JobStatus.RUNNING, "processing", model="sora")
+
+
+class Asked:
+    """A provider that is only asked about jobs."""
+
+    name = "wavespeed"
+
+    def __init__(self) -> None:
+        self.says: JobState | PollFailed = RUNNING
+        self.asked: list[str] = []
+
+    async def poll(self, job_id: str, *, age_seconds: float) -> JobState | PollFailed:
+        self.asked.append(job_id)
+        return self.says
+
+    async def secret(self) -> str:
+        return SECRET
+
+
+def a_request(clip: str = "city-sunset") -> ClipRequest:
+    return ClipRequest(
+        clip=clip,
+        series="city",
+        provider="wavespeed",
+        endpoint="openai/sora-2/text-to-video",
+        body={"prompt": "a hill", "size": "1280*720", "duration": 4},
+        price_micros=400_000,
+        expected=Expected(),
+    )
+
+
+class Desk:
+    """A receiver in this process, its ledger with one POST, and who calls."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = NOW
+        self.ledger = Ledger(f"sqlite:///{folder}/ledger.db", clock=lambda: self.now)
+        self.provider: Any = Asked()
+        receiver = Receiver(self.ledger, {"wavespeed": Caller(self.provider, self.provider.secret)})
+        self.transport = httpx.ASGITransport(receiver.app())
+        decide(self.ledger, [a_request()], decision="monday")
+        claimed = claim_next(self.ledger, "wavespeed", limits=Limits(), deadline_seconds=30)
+        assert isinstance(claimed, Submission)
+        self.submission = claimed
+        self.address = addresses(self.ledger, "wavespeed", "http://hooks.test")(claimed.id)
+
+    def close(self) -> None:
+        self.ledger.close()
+
+    @property
+    def attempt(self) -> Attempt:
+        return self.ledger.latest(["city-sunset"])["city-sunset"]
+
+    def answered(self, outcome: Any) -> None:
+        submitting.record_outcome(self.ledger, self.submission, outcome)
+
+    def owners(self) -> dict[str, str | None]:
+        with self.ledger.read() as connection:
+            return {row.job_id: row.attempt_id for row in connection.execute(sa.select(jobs))}
+
+    async def call(
+        self,
+        job_id: str = "job-1",
+        *,
+        url: str | None = None,
+        name: str = "msg_1",
+        body: bytes | None = None,
+        **headers: str,
+    ) -> int:
+        content = json.dumps({"id": job_id, "status": "completed"}).encode() if body is None else body
+        signed = {
+            "webhook-id": name,
+            "webhook-timestamp": str(int(self.now)),
+            "webhook-signature": signature(SECRET, name, str(int(self.now)), content),
+        }
+        async with httpx.AsyncClient(transport=self.transport) as client:
+            return (
+                await client.post(url or self.address, content=content, headers=signed | headers)
+            ).status_code
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path)
+    yield made
+    made.close()
+
+
+async def test_a_callback_settles_a_lost_answer(desk: Desk) -> None:
+    desk.answered(Unknown("read timed out"))
+    assert await desk.call() == 200
+    attempt = desk.attempt
+    assert (attempt.state, attempt.money_state) == (S.SUBMITTED, MoneyState.RESERVED)
+    assert (attempt.job_id, attempt.next_poll_at, attempt.served_model) == ("job-1", NOW, "sora")
+    assert desk.owners() == {"job-1": attempt.id}
+
+
+async def test_a_callback_settles_what_was_held(desk: Desk) -> None:
+    desk.answered(Unknown("read timed out"))
+    with desk.ledger.write() as connection:
+        resolving.hold(desk.ledger, connection, desk.attempt, "nothing tells", [])
+    assert await desk.call() == 200
+    assert desk.attempt.state is S.SUBMITTED
+
+
+async def test_a_callback_is_a_hint_to_poll_now_and_never_the_truth(desk: Desk) -> None:
+    desk.answered(Accepted("job-1", None, {}))
+    desk.now += 5
+    assert await desk.call() == 200
+    assert (desk.attempt.state, desk.attempt.next_poll_at) == (S.SUBMITTED, NOW + 5)
+
+
+async def test_a_callback_that_overtakes_the_answer_leaves_the_poster_its_word(desk: Desk) -> None:
+    assert await desk.call() == 200
+    assert desk.attempt.state is S.SUBMITTING
+    desk.answered(Accepted("job-1", None, {}))
+    assert (desk.attempt.state, desk.attempt.job_id) == (S.SUBMITTED, "job-1")
+
+
+async def test_a_job_of_a_closed_attempt_is_booked(desk: Desk) -> None:
+    desk.answered(Unknown("read timed out"))
+    with desk.ledger.write() as connection:
+        resolving.close_absent(
+            desk.ledger, connection, desk.attempt, desk.submission.id, who="test", why="-", again=0
+        )
+    assert await desk.call() == 200
+    assert desk.attempt.state is S.ABSENT
+    assert desk.owners() == {"job-1": desk.attempt.id}
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        PollFailed("HTTP 502"),
+        PollFailed("HTTP 401", kind=FailureKind.AUTH),
+        JobState(JobStatus.GONE, "HTTP 404", failure=FailureKind.GONE),
+    ],
+)
+async def test_nothing_is_believed_that_the_provider_does_not_confirm(
+    desk: Desk, says: JobState | PollFailed
+) -> None:
+    desk.answered(Unknown("read timed out"))
+    desk.provider.says = says
+    assert await desk.call() == 503
+    assert desk.attempt.state is S.UNKNOWN
+    assert desk.owners() == {}
+    desk.provider.says = RUNNING
+    assert await desk.call() == 200  # it comes again
+    assert desk.attempt.state is S.SUBMITTED
+
+
+async def test_a_repeated_callback_is_answered_without_work(desk: Desk) -> None:
+    desk.answered(Unknown("read timed out"))
+    assert [await desk.call() for _ in range(3)] == [200, 200, 200]
+    assert desk.provider.asked == ["job-1"]
+
+
+async def test_an_address_of_another_submission_or_ledger_is_not_known(desk: Desk, tmp_path: Path) -> None:
+    desk.answered(Unknown("read timed out"))
+    key = webhook_key(desk.ledger)
+    other = token(key, "wavespeed", "another")
+    (tmp_path / "other").mkdir()
+    with Ledger(f"sqlite:///{tmp_path}/other/ledger.db") as ledger:
+        foreign = addresses(ledger, "wavespeed", "http://hooks.test")(desk.submission.id)
+    addresses_of_strangers = [
+        f"http://hooks.test/wavespeed/{desk.submission.id}/{other}",
+        f"http://hooks.test/wavespeed/{desk.submission.id}/{'0' * 40}",
+        f"http://hooks.test/aimlapi/{desk.submission.id}/{token(key, 'aimlapi', desk.submission.id)}",
+        foreign,
+        "http://hooks.test/",
+    ]
+    assert [await desk.call(url=url) for url in addresses_of_strangers] == [404] * 5
+    assert desk.provider.asked == []
+    assert desk.attempt.state is S.UNKNOWN
+
+
+async def test_an_unsigned_old_or_huge_callback_is_refused(desk: Desk) -> None:
+    desk.answered(Unknown("read timed out"))
+    assert await desk.call(**{"webhook-signature": "v3," + "0" * 64}) == 401
+    assert await desk.call(**{"webhook-timestamp": str(int(NOW) - 400)}) == 401
+    assert await desk.call(body=b"x" * (BODY_LIMIT + 1)) == 413
+    assert desk.provider.asked == []
+    assert desk.attempt.state is S.UNKNOWN
+
+
+async def test_another_attempts_job_is_not_taken_over(desk: Desk) -> None:
+    desk.answered(Unknown("read timed out"))
+    decide(desk.ledger, [a_request("other")], decision="monday")
+    claimed = claim_next(desk.ledger, "wavespeed", limits=Limits(), deadline_seconds=30)
+    assert isinstance(claimed, Submission)
+    submitting.record_outcome(desk.ledger, claimed, Accepted("job-1", None, {}))
+    assert await desk.call() == 200
+    assert desk.attempt.state is S.UNKNOWN
+    assert desk.owners() == {"job-1": claimed.attempt.id}
+
+
+async def test_with_a_sandbox_that_hides_the_job_only_the_callback_finds_it(tmp_path: Path) -> None:
+    """Everything real: the sandbox signs and calls, the receiver confirms, the engine goes on."""
+    import uvicorn
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    base = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with (
+        running_sandbox(SandboxSettings(job_seconds=0.2)) as sandbox,
+        Ledger(f"sqlite:///{tmp_path}/l.db") as ledger,
+    ):
+        when = {"provider": "wavespeed", "operation": "submit"}
+        effects = [{"do": "lose_answer"}, {"do": "unlisted", "seconds": 9_999}]
+        rules = [{"name": str(n), "when": when, "then": then} for n, then in enumerate(effects)]
+        sandbox.app.state.workshop.faults.rules.extend(FaultScript.model_validate({"faults": rules}).faults)
+        asks = WaveSpeed(sandbox.url, "sandbox")
+        app = Receiver(ledger, {"wavespeed": Caller(asks, asks.webhook_secret)}).app()
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        buys = WaveSpeed(sandbox.url, "sandbox", webhook_url=addresses(ledger, "wavespeed", base))
+        engine = Engine(ledger, {"wavespeed": Account(buys)})
+        try:
+            decide(ledger, [a_request()], decision="monday")
+            async with asyncio.timeout(20):
+                while ledger.latest(["city-sunset"])["city-sunset"].state is not S.SUCCEEDED:
+                    await engine.submit_queue("wavespeed")
+                    await engine.poll_due("wavespeed")
+                    await asyncio.sleep(0.05)
+        finally:
+            server.should_exit = True
+            await asyncio.to_thread(thread.join, 10)
+            await engine.aclose()
+        (job,) = sandbox.app.state.workshop.books.jobs("wavespeed")
+        assert ledger.latest(["city-sunset"])["city-sunset"].job_id == job.id
