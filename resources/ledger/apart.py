@@ -17,6 +17,9 @@ FRESH_SECONDS = 5.0
 POSTING_SECONDS = 20.0
 """While an outcome is unknown, a POST keeps others of its endpoint waiting for so long, since its poster may be dead."""
 
+_OTHER = attempts.alias("other")
+"""Made once: an alias has a column for each of the table's, and a queue is looked at all the time."""
+
 
 def must_wait(now: float, *, traceable: bool) -> sa.ColumnElement[bool]:
     """Whether a row of `attempts` must not be sent yet because of other POSTs of its endpoint.
@@ -42,11 +45,10 @@ def posting(connection: sa.Connection, account: str, now: float) -> bool:
 
 
 def _other_is(state: AttemptState) -> sa.ColumnElement[bool]:
-    other = attempts.alias()
     return sa.exists().where(
-        other.c.account == attempts.c.account,
-        other.c.endpoint == attempts.c.endpoint,
-        other.c.state == state.value,
+        _OTHER.c.account == attempts.c.account,
+        _OTHER.c.endpoint == attempts.c.endpoint,
+        _OTHER.c.state == state.value,
     )
 
 
@@ -67,15 +69,14 @@ def _may_create_a_job(now: float) -> sa.ColumnElement[bool]:
 def _submission(
     state: SubmissionState, attempt_state: AttemptState, *where: sa.ColumnElement[bool]
 ) -> sa.ColumnElement[bool]:
-    other = attempts.alias()
     return (
         sa.select(submissions.c.id)
-        .join(other, other.c.id == submissions.c.attempt_id)
+        .join(_OTHER, _OTHER.c.id == submissions.c.attempt_id)
         .where(
             submissions.c.account == attempts.c.account,
             submissions.c.state == state.value,
-            other.c.endpoint == attempts.c.endpoint,
-            other.c.state == attempt_state.value,
+            _OTHER.c.endpoint == attempts.c.endpoint,
+            _OTHER.c.state == attempt_state.value,
             *where,
         )
         .correlate(attempts)
