@@ -56,6 +56,8 @@ def gather(
             journal = _rows(connection, "journal")
             lags: dict[str, list[float]] = {}
             for row in _rows(connection, "lags"):
+                if row["seconds"] is None:
+                    continue
                 lags.setdefault(row["account"], []).append(row["seen_at"])
     finally:
         engine.dispose()

@@ -236,9 +236,7 @@ class Storm:
             self._tend()
             ended = self._ended(clips)
             progress, killed = ended / len(clips), self.reaper.total / max(self.scale.kills, 1)
-            while released < len(batches) and released / len(batches) <= max(
-                min(progress, killed or 1) + 0.15, 0.2
-            ):
+            while released < len(batches) and released / len(batches) <= min(progress, killed or 1) + 0.35:
                 self._release(batches[released], f"decision-{released}")
                 released += 1
             self._staff()

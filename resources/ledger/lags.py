@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from resources.ledger.database import insert_ignoring
 from resources.ledger.ledger import CHUNK
-from resources.ledger.schema import attempts, lags
+from resources.ledger.schema import attempts, jobs, lags, submissions
+from resources.providers.base import ClockOffset
 
 ENOUGH = 20
 """Lags that must have been seen before a miss is believed."""
@@ -75,7 +76,7 @@ def measure(
     created: Mapping[str, float],
     since: float,
     began_at: float,
-    offset_high: float,
+    offset: ClockOffset,
     last_read_at: float | None,
 ) -> Lags:
     """What a reading says about the lag.
@@ -86,24 +87,32 @@ def measure(
         created: When the provider says it created each listed job of ours, by the provider's clock.
         since: From when on the listing was read, by our clock.
         began_at: When the reading began, by our clock.
-        offset_high: How far the provider's clock is ahead at most.
-        last_read_at: When the listing was read before, by our clock.
+        offset: How far the provider's clock is ahead of ours.
+        last_read_at: When the listing was read before, by the provider's clock: whoever read it may have another than ours.
     """
     known, largest = _seen(connection, account)
     measured = _measured(connection, account, created)
     new: dict[str, float | None] = {}
     for job_id, created_at in created.items():
-        most = max(0.0, began_at + offset_high - created_at)
-        least = 0.0 if last_read_at is None else max(0.0, last_read_at + offset_high - created_at)
+        most = max(0.0, began_at + offset.high - created_at)
+        least = 0.0 if last_read_at is None else max(0.0, last_read_at - created_at)
         if job_id not in measured:
             too_rarely = None if least <= EXACT_SECONDS else least
             new[job_id] = most if most - least <= EXACT_SECONDS else too_rarely
+    posted_at = submissions.c.started_at + submissions.c.clock_high
     ours = connection.execute(
-        sa.select(attempts.c.job_id, attempts.c.submitted_at).where(
+        sa.select(attempts.c.job_id, attempts.c.submitted_at, posted_at)
+        .outerjoin(jobs, (jobs.c.account == account) & (jobs.c.job_id == attempts.c.job_id))
+        .outerjoin(submissions, submissions.c.id == jobs.c.submission_id)
+        .where(
             attempts.c.account == account, attempts.c.job_id.is_not(None), attempts.c.submitted_at >= since
         )
     )
-    missing = [began_at - submitted_at for job_id, submitted_at in ours if job_id not in created]
+    missing = [
+        began_at - submitted_at if there is None else began_at + offset.low - there
+        for job_id, submitted_at, there in ours
+        if job_id not in created
+    ]
     told = [seconds for seconds in new.values() if seconds is not None]
     return Lags(known + len(told), max([largest, *told, *missing]), new)
 

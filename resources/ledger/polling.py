@@ -13,7 +13,7 @@ from resources.ledger.database import lock_subject
 from resources.ledger.deciding import try_again
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
-from resources.ledger.schema import attempts
+from resources.ledger.schema import attempts, jobs, submissions
 from resources.ledger.states import AT_PROVIDER, AttemptState, MoneyState
 from resources.providers.base import Capabilities, FailureKind, JobState, JobStatus
 
@@ -153,6 +153,18 @@ def record_end(
         )
         try_again(ledger, connection, ended, run_id=run_id)
         return ended
+
+
+def posted_at_provider(ledger: Ledger, attempt: Attempt) -> float | None:
+    """By when the POST of a job had begun, by the provider's clock; None where its poster did not know that clock."""
+    query = (
+        sa.select(submissions.c.started_at + submissions.c.clock_high)
+        .join(jobs, jobs.c.submission_id == submissions.c.id)
+        .where(jobs.c.account == attempt.account, jobs.c.job_id == attempt.job_id)
+    )
+    with ledger.read() as connection:
+        at = connection.execute(query).scalar()
+        return None if at is None else float(at)
 
 
 def mark_overdue(ledger: Ledger, account: str) -> list[Attempt]:

@@ -179,7 +179,7 @@ def record(
             created={j.job_id: j.created_at.timestamp() for j in reading.jobs if j.job_id in owned},
             since=reading.since,
             began_at=reading.began_at,
-            offset_high=reading.offset.high,
+            offset=reading.offset,
             last_read_at=_last_read_at(connection, account),
         )
         judgements = _judge(connection, account, contract, reading, undecided, owned, seen)
@@ -192,7 +192,8 @@ def record(
         changed += _apply(ledger, one, judgement, reading, run_id)
     settled = {attempt.id for attempt in changed}
     left = [u for u in undecided if u.attempt.state is AttemptState.UNKNOWN and u.attempt.id not in settled]
-    _reschedule(ledger, account, ledger.clock() + _pause(ledger, left), read_at=reading.began_at)
+    read_at = reading.began_at + reading.offset.low
+    _reschedule(ledger, account, ledger.clock() + _pause(ledger, left), read_at=read_at)
     return changed
 
 
@@ -286,6 +287,7 @@ def _named_but_settled(
 
 
 def _last_read_at(connection: sa.Connection, account: str) -> float | None:
+    """When the listing was last read to its end, by the provider's clock, which all readers have in common."""
     return connection.execute(sa.select(listings.c.read_at).where(listings.c.account == account)).scalar()
 
 

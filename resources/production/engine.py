@@ -26,6 +26,8 @@ from resources.production.schedule import next_poll_after_failure, next_poll_in
 from resources.providers.base import (
     Accepted,
     FailureKind,
+    JobState,
+    JobStatus,
     NotSent,
     PollFailed,
     Provider,
@@ -363,6 +365,8 @@ class Engine:
         age = self.ledger.clock() - (attempt.submitted_at or attempt.created_at)
         async with self._requests:
             seen = await account.provider.poll(attempt.job_id or "", age_seconds=age)
+            if not isinstance(seen, PollFailed) and seen.status is JobStatus.GONE:
+                seen = await self._ask_again_if_young(account, attempt, seen)
         if isinstance(seen, PollFailed):
             failures = self._poll_failures.get(attempt.id, 0)
             self._poll_failures[attempt.id] = failures + 1
@@ -378,6 +382,19 @@ class Engine:
         return await self.call(
             polling.record_end, self.ledger, attempt, seen, account.provider.capabilities, run_id=run_id
         )
+
+    async def _ask_again_if_young(
+        self, account: Account, attempt: Attempt, gone: JobState
+    ) -> JobState | PollFailed:
+        """Doubt that a job is gone which is new by the provider's own clock: the one that dated its submit is not ours."""
+        posted_at = await self.call(polling.posted_at_provider, self.ledger, attempt)
+        offset = account.provider.clock_offset
+        if posted_at is None or offset is None:
+            return gone
+        age = self.ledger.clock() + offset.low - posted_at
+        if age >= account.provider.capabilities.propagation_seconds:
+            return gone
+        return await account.provider.poll(attempt.job_id or "", age_seconds=age)
 
     async def _schedule(self, running: list[Attempt], *, polled: bool) -> None:
         if not running:
