@@ -139,13 +139,16 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show every clip: its state, endpoint, age, cost, and where it is."""
+    from pipelines.cli.ledger import orphans_in_words
     from resources.ledger.ledger import Ledger
+    from resources.ledger.orphans import orphans
     from resources.ledger.states import AttemptState
     from resources.money import show_usd
 
     settings = load_settings()
     with Ledger(settings.ledger_url) as ledger:
         attempts = ledger.overview(series=series)
+        nobodys = orphans(ledger)
     if failed:
         attempts = [a for a in attempts if not a.state.is_open and a.state is not AttemptState.DELIVERED]
     if as_json:
@@ -158,6 +161,8 @@ def status(
     delivered = sum(a.state is AttemptState.DELIVERED for a in attempts)
     total = sum(a.cost_micros for a in attempts)
     console.print(f"\n{delivered} of {len(attempts)} delivered, {show_usd(total)} in their newest takes")
+    for line in orphans_in_words(nobodys, settings):
+        console.print(Text(f"{line}: `dailies ledger orphans`"))
 
 
 @app.command()

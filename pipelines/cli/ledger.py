@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
-from pipelines.cli.output import complain, console, print_json
+from pipelines.cli.output import age, complain, console, print_json
 from resources.settings import ACCOUNTS, Settings, load_settings
 
 ledger_app = typer.Typer(help="Copy the ledger, put a copy back, rebuild it.", no_args_is_help=True)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from resources.ledger.orphans import Orphan
     from resources.production.rebuilding import Rebuilt
 
 Json = Annotated[bool, typer.Option("--json", help="Print the machine's form.")]
@@ -65,6 +70,42 @@ def rebuild(
             console.print(line, markup=False)
     if not done.may_buy:
         raise typer.Exit(1)
+
+
+@ledger_app.command("orphans")
+def show_orphans(as_json: Json = False) -> None:
+    """List the jobs at the providers that this ledger has not ordered. They are looked for once an hour."""
+    from resources.ledger.ledger import Ledger
+    from resources.ledger.orphans import orphans
+
+    with Ledger(load_settings().ledger_url) as ledger:
+        found = orphans(ledger)
+        now = ledger.clock()
+    if as_json:
+        print_json([dataclasses.asdict(orphan) for orphan in found])
+        return
+    if not found:
+        console.print("every job that was seen at the providers was ordered here")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("account", "job", "seen in", "age"):
+        table.add_column(column)
+    for orphan in found:
+        table.add_row(orphan.account, Text(orphan.job_id), orphan.source, age(now - orphan.seen_at))
+    console.print(table)
+
+
+def orphans_in_words(found: "Iterable[Orphan]", settings: Settings) -> list[str]:
+    """What a person is told of jobs that nobody ordered, a sentence for each account."""
+    from resources.production.orphans import in_words
+
+    jobs: dict[str, list[str]] = {}
+    for orphan in found:
+        jobs.setdefault(orphan.account, []).append(orphan.job_id)
+    return [
+        in_words(account, ids, dedicated=settings.account(account).dedicated)
+        for account, ids in sorted(jobs.items())
+    ]
 
 
 async def _rebuild(settings: Settings, *, take_over: bool, quiet: bool) -> "Rebuilt":

@@ -175,7 +175,14 @@ def orphans(ledger: Ledger) -> list[Orphan]:
     with ledger.read() as connection:
         rows = connection.execute(
             sa.select(jobs.c.account, jobs.c.job_id, jobs.c.source, jobs.c.seen_at)
-            .where(jobs.c.attempt_id.is_(None), jobs.c.source.in_([LISTING, BILL]))
+            .where(
+                jobs.c.attempt_id.is_(None),
+                jobs.c.source.in_([LISTING, BILL]),
+                # one that was listed before its answer came
+                ~sa.exists().where(
+                    attempts.c.account == jobs.c.account, attempts.c.job_id == jobs.c.job_id
+                ),
+            )
             .order_by(jobs.c.seen_at.desc(), jobs.c.job_id)
         )
         return [Orphan(*row) for row in rows]

@@ -114,3 +114,24 @@ def test_four_processes_that_want_the_same_clips_buy_each_once_and_in_order(ledg
             count += change
             highest = max(highest, count)
         assert highest == LIMITS.in_flight
+
+
+OPENERS = 8
+
+
+def opens(url: str, together: Barrier) -> list[str]:
+    together.wait(60)
+    with Ledger(url) as ledger:
+        return [ledger.id]
+
+
+def test_eight_processes_that_open_an_empty_database_at_once_make_one_ledger(empty_url: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, context.Pool(OPENERS) as pool:
+        together = manager.Barrier(OPENERS)
+        running = [pool.apply_async(opens, (empty_url, together)) for _ in range(OPENERS)]
+        ids = [name for result in running for name in result.get(90)]
+    assert len(ids) == OPENERS
+    assert len(set(ids)) == 1
+    with Ledger(empty_url) as ledger:
+        assert {ledger.id} == set(ids)

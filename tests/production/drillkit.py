@@ -1,6 +1,7 @@
 """A small studio of real parts: a sandbox behind a socket, an S3 server, the real clients and the real deliverer."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import httpx
 
 from resources.ledger.deciding import Decided, decide
 from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState
 from resources.production.binding import bind_bucket
 from resources.production.delivery import Deliverer
 from resources.production.engine import Account, Engine, StepResult
@@ -99,23 +102,37 @@ class Studio:
 
         return asyncio.run(work())
 
-    def step(self, ledger: Ledger, *, collect: bool = False) -> StepResult:
-        """What a tick of the completion sensor does, and the run it asks for."""
+    def step(self, ledger: Ledger) -> StepResult:
+        """What a tick of the completion sensor does."""
 
         async def work() -> StepResult:
             engine = self._engine(ledger)
             try:
-                result = await engine.step(self.name)
-                if collect:
-                    with self._deliverer(engine) as deliverer:
-                        for attempt in ledger.overview():
-                            if attempt.state == "succeeded":
-                                await deliverer.deliver(attempt, run_id="run-2")
-                return result
+                return await engine.step(self.name)
             finally:
                 await engine.aclose()
 
         return asyncio.run(work())
+
+    def finish(self, ledger: Ledger) -> None:
+        """What the completion sensor and the runs it asks for do, until everything is at home."""
+        give_up = time.monotonic() + 20
+        while any(attempt.state.is_open for attempt in ledger.overview()):
+            assert time.monotonic() < give_up, "something does not come home"
+            self.step(ledger)
+            finished = [a for a in ledger.overview() if a.state is AttemptState.SUCCEEDED]
+
+            async def collect(finished: list[Attempt] = finished) -> None:
+                engine = self._engine(ledger)
+                try:
+                    with self._deliverer(engine) as deliverer:
+                        for attempt in finished:
+                            await deliverer.deliver(attempt, run_id="run-2")
+                finally:
+                    await engine.aclose()
+
+            if finished:
+                asyncio.run(collect())
 
     def rebuild(self, ledger: Ledger, **how: Any) -> Rebuilt:
         async def work() -> Rebuilt:

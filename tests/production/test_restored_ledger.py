@@ -17,12 +17,14 @@ from resources.ledger.orphans import orphans
 from resources.ledger.states import AttemptState, MoneyState
 from resources.production import following, marking, schedule
 from resources.production.binding import bind_bucket
+from resources.production.delivery import Deliverer
 from resources.production.following import Stage
 from resources.production.marking import BucketMark, LedgerBehindError, read_mark
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.layout import ledger_key, prompt_key
 from resources.storage.objects import ObjectStore
+from resources.video.facts import Inspection
 
 pytestmark = pytest.mark.slow
 
@@ -55,9 +57,32 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "LOOK_SECONDS", 0.2)
 
 
+@pytest.fixture(scope="module")
+def looks() -> list[Inspection]:
+    """The first clip that was looked at; to start a worker for every other one would take most of the tests' time."""
+    return []
+
+
+@pytest.fixture(autouse=True)
+def _look_once(monkeypatch: pytest.MonkeyPatch, looks: list[Inspection]) -> None:
+    look = Deliverer._inspect
+
+    def inspect(deliverer: Deliverer, path: Path) -> Inspection:
+        if not looks:
+            looks.append(look(deliverer, path))
+        return looks[0]
+
+    monkeypatch.setattr(Deliverer, "_inspect", inspect)
+
+
 @pytest.fixture
-def studio(sandbox: RunningSandbox, store: ObjectStore, tmp_path: Path) -> Studio:
-    return Studio(sandbox.url, store, tmp_path)
+def provider() -> str:
+    return "wavespeed"
+
+
+@pytest.fixture
+def studio(sandbox: RunningSandbox, store: ObjectStore, tmp_path: Path, provider: str) -> Studio:
+    return Studio(sandbox.url, store, tmp_path, provider)
 
 
 def the_books_agree(ledger: Ledger) -> None:
@@ -118,13 +143,14 @@ def test_a_ledger_restored_from_yesterdays_copy_buys_again_only_after_the_rebuil
     assert len(studio.orders()) == 7
 
 
-def test_what_was_on_its_way_is_fetched_and_what_was_queued_is_not_sent(
-    studio: Studio, ledger_url: str, copied: Callable[[str], str]
+@pytest.mark.parametrize("provider", ["wavespeed", "aimlapi"])
+def test_what_was_on_its_way_is_fetched_and_what_was_queued_is_not_sent_again(
+    studio: Studio, ledger_url: str, copied: Callable[[str], str], provider: str
 ) -> None:
     with Ledger(ledger_url) as ledger:
         studio.produce(ledger, "clip-a")
 
-        decide(ledger, [a_request("clip-b"), a_request("clip-q")], decision="monday")
+        decide(ledger, [a_request("clip-b", provider), a_request("clip-q", provider)], decision="monday")
     yesterday = copied(ledger_url)
     with Ledger(ledger_url) as ledger:
         studio.produce(ledger, "clip-b", "clip-c", until=Stage.SUBMITTED)
@@ -142,7 +168,7 @@ def test_what_was_on_its_way_is_fetched_and_what_was_queued_is_not_sent(
             "clip-b and clip-q were queued in the copy, clip-c is not in it"
         )
         the_books_agree(restored)
-        studio.step(restored, collect=True)
+        studio.finish(restored)
         assert {a.subject_key: a.state for a in restored.overview()} == dict.fromkeys(
             ["clip-a", "clip-b", "clip-c", "clip-q"], AttemptState.DELIVERED
         )
@@ -184,7 +210,7 @@ def test_an_emptied_ledger_is_refused_and_takes_over_only_when_it_is_told_to(
         assert emptied.overview() == []
         found = studio.rebuild(emptied, take_over=True)
         assert (found.adopted, found.back, found.orphans) == (6, 1, {"wavespeed": []})
-        studio.step(emptied, collect=True)
+        studio.finish(emptied)
         decided, _ = studio.produce(emptied, *CLIPS, "clip-way")
         assert {d.verdict for d in decided} == {Verdict.REUSED}
         the_books_agree(emptied)
@@ -223,7 +249,7 @@ def test_a_rebuild_without_the_prompts_still_fetches_what_was_paid_for(
         found = studio.rebuild(emptied, take_over=True)
         assert (found.adopted, found.back) == (1, 1)
         assert any("clip-b" in problem for problem in found.problems)
-        studio.step(emptied, collect=True)
+        studio.finish(emptied)
         decided, _ = studio.produce(emptied, "clip-a", "clip-b")
         assert {d.verdict for d in decided} == {Verdict.REUSED}
     assert len(studio.orders()) == 2
@@ -260,7 +286,7 @@ def test_the_mark_follows_the_orders_and_names_what_is_on_its_way(studio: Studio
         assert {o.clip: o.job for o in mark.on_their_way} == {
             a.subject_key: a.job_id for a in ledger.overview()
         }
-        studio.step(ledger, collect=True)
+        studio.finish(ledger)
         studio.produce(ledger, "clip-c")
         mark = read_mark(studio.store)
         assert mark is not None
@@ -290,7 +316,7 @@ def test_the_database_keeps_the_journal_also_of_a_rebuild(
         studio.produce(ledger, "clip-a", until=Stage.SUBMITTED)
     copy = copied(ledger_url)
     with Ledger(ledger_url) as ledger:
-        studio.step(ledger, collect=True)
+        studio.finish(ledger)
         studio.produce(ledger, "clip-b")
     with Ledger(copy) as restored:
         found = studio.rebuild(restored)

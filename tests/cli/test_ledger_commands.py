@@ -1,0 +1,148 @@
+"""`dailies ledger ...` as a person types it, on a sandbox and a bucket of its own."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner, Result
+
+from pipelines.cli.app import app
+from resources.errors import DailiesError
+from resources.ledger import orphans
+from resources.ledger.deciding import decide
+from resources.ledger.ledger import Ledger
+from resources.providers.base import Candidate, JobStatus
+from resources.requests import ClipRequest, Expected
+from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
+from resources.settings import load_settings
+from resources.storage.embedded import EmbeddedS3
+from resources.storage.objects import ObjectStore
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedS3]:
+    with EmbeddedS3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def sandbox() -> Iterator[RunningSandbox]:
+    with running_sandbox(SandboxSettings(job_seconds=0)) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, s3: EmbeddedS3, sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home, a bucket and one account, as the environment names them."""
+    settings = s3.settings.model_copy(update={"bucket": f"cli-{uuid.uuid4().hex[:8]}"})
+    ObjectStore(settings).ensure_bucket()
+    assert settings.secret_access_key is not None
+    for name, value in {
+        "DAILIES_ENV_FILE": "",
+        "DAILIES_HOME": str(tmp_path / "home"),
+        "DAILIES_S3_ENDPOINT": s3.endpoint_url,
+        "DAILIES_S3_BUCKET": settings.bucket,
+        "AWS_ACCESS_KEY_ID": s3.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": settings.secret_access_key.get_secret_value(),
+        "WAVESPEED_API_KEY": "sandbox",
+        "DAILIES_WAVESPEED_URL": sandbox.url,
+    }.items():
+        monkeypatch.setenv(name, value)
+    for name in ("DAILIES_LEDGER_URL", "AIMLAPI_API_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "home"
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+def ok(*words: str) -> str:
+    result = run(*words)
+    assert result.exit_code == 0, result.output or result.exception
+    return result.output
+
+
+def want(clip: str) -> None:
+    request = ClipRequest(
+        clip=clip,
+        series="cli",
+        provider="wavespeed",
+        endpoint="openai/sora-2/text-to-video",
+        body={"prompt": clip},
+        price_micros=400_000,
+        expected=Expected(),
+    )
+    with Ledger(load_settings().ledger_url) as ledger:
+        decide(ledger, [request], decision="monday")
+
+
+def wanted() -> dict[str, str]:
+    with Ledger(load_settings().ledger_url) as ledger:
+        return {attempt.subject_key: attempt.state.value for attempt in ledger.overview()}
+
+
+def test_a_ledger_is_copied_put_back_and_rebuilt(tmp_path: Path) -> None:
+    want("clip-a")
+    copy = tmp_path / "monday.db"
+    assert str(copy) in ok("ledger", "backup", str(copy))
+    want("clip-b")
+    told = ok("ledger", "restore", str(copy))
+    assert "dailies ledger rebuild" in told
+    assert "before-restore" in told
+    assert wanted() == {"clip-a": "queued"}
+    told = ok("ledger", "rebuild")
+    assert "no key is set for aimlapi" in told
+    assert "1 clips were queued" in told
+    assert "it may buy again" in told
+    assert wanted() == {"clip-a": "withdrawn"}
+
+
+def test_a_rebuild_tells_machines_what_it_found(sandbox: RunningSandbox) -> None:
+    want("clip-a")
+    answer = httpx.post(
+        f"{sandbox.url}/api/v3/openai/sora-2/text-to-video",
+        json={"prompt": "a stranger's", "size": "1280*720", "duration": 4},
+        headers={"Authorization": "Bearer sandbox"},
+    )
+    job = answer.json()["data"]["id"]
+    document = json.loads(ok("ledger", "rebuild", "--json"))
+    assert document["may_buy"] is True
+    assert document["withdrawn"] == ["clip-a"]
+    assert document["orphans"] == {"wavespeed": [job]}
+    assert [orphan["job_id"] for orphan in json.loads(ok("ledger", "orphans", "--json"))] == [job]
+    assert job in ok("ledger", "orphans")
+
+
+def test_a_ledger_that_dailies_is_running_with_is_not_replaced(home: Path, tmp_path: Path) -> None:
+    import os
+
+    want("clip-a")
+    ok("ledger", "backup", str(tmp_path / "monday.db"))
+    (home / "stack.json").write_text(json.dumps({"pid": os.getpid()}))
+    result = run("ledger", "restore", str(tmp_path / "monday.db"))
+    assert isinstance(result.exception, DailiesError)
+    assert "running" in str(result.exception)
+
+
+@pytest.mark.parametrize("dedicated", [True, False])
+def test_the_status_shows_jobs_that_nobody_ordered(monkeypatch: pytest.MonkeyPatch, dedicated: bool) -> None:
+    from datetime import UTC, datetime
+
+    monkeypatch.setenv("DAILIES_WAVESPEED_DEDICATED", str(dedicated).lower())
+    want("clip-a")
+    assert "not ordered" not in ok("status")
+    with Ledger(load_settings().ledger_url) as ledger:
+        jobs = [Candidate(f"job-{n}", None, datetime.now(UTC), JobStatus.RUNNING) for n in range(5)]
+        orphans.book(ledger, "wavespeed", jobs)
+    told = " ".join(ok("status").split())
+    assert "wavespeed lists 5 jobs that this ledger has not ordered" in told
+    assert "dailies ledger orphans" in told
+    assert ("change the key" in told) is dedicated
+
+
+def test_without_orphans_it_says_so() -> None:
+    assert "was ordered here" in ok("ledger", "orphans")

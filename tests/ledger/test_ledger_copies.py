@@ -1,0 +1,156 @@
+"""Copies of a ledger: whole while others write, checked before they are believed, put back with the old one kept."""
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ledgerkit import a_request, decided, queued
+
+from resources.errors import ConfigurationError, UnavailableError
+from resources.ledger.copying import back_up, restore
+from resources.ledger.ledger import Ledger
+
+SECRET = "hunter2-canary"
+
+
+@pytest.fixture
+def backend() -> str:
+    """PostgreSQL has its own tools."""
+    return "sqlite"
+
+
+def file_of(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def clips(url: str) -> list[str]:
+    with Ledger(url) as ledger:
+        return [attempt.subject_key for attempt in ledger.overview()]
+
+
+def test_a_copy_that_is_put_back_is_the_ledger_as_it_was(ledger_url: str, tmp_path: Path) -> None:
+    copy = tmp_path / "copies" / "monday.db"
+    with Ledger(ledger_url) as ledger:
+        queued(ledger, a_request("clip-a"))
+        assert back_up(ledger_url, copy) == copy.stat().st_size
+        queued(ledger, a_request("clip-b"))
+        name = ledger.id
+    aside = restore(ledger_url, copy)
+    assert clips(ledger_url) == ["clip-a"]
+    with Ledger(ledger_url) as ledger:
+        assert ledger.id == name
+    assert aside is not None
+    assert clips(f"sqlite:///{aside}") == ["clip-a", "clip-b"]
+    assert clips(f"sqlite:///{copy}") == ["clip-a"]
+
+
+def test_a_copy_that_is_made_while_others_write_is_whole(ledger_url: str, tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def writes() -> None:
+        with Ledger(ledger_url) as ledger:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                decided(ledger, a_request(f"clip-{number:05}"))
+
+    writer = threading.Thread(target=writes)
+    writer.start()
+    try:
+        for number in range(5):
+            copy = tmp_path / f"copy-{number}.db"
+            back_up(ledger_url, copy)
+            assert not list(tmp_path.glob("*.unfinished*"))
+            with Ledger(f"sqlite:///{copy}") as ledger:
+                for attempt in ledger.overview():
+                    assert [entry["version"] for entry in ledger.history(attempt.id)] == [1]
+    finally:
+        stop.set()
+        writer.join(20)
+
+
+def test_a_copy_is_never_written_over_another(ledger_url: str, tmp_path: Path) -> None:
+    with Ledger(ledger_url):
+        pass
+    there = tmp_path / "monday.db"
+    there.write_text("the only copy")
+    with pytest.raises(ConfigurationError, match="is there already"):
+        back_up(ledger_url, there)
+    assert there.read_text() == "the only copy"
+
+
+def test_there_is_nothing_to_copy_before_there_is_a_ledger(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no ledger"):
+        back_up(f"sqlite:///{tmp_path}/none.db", tmp_path / "copy.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def cut(copy: Path) -> None:
+    with copy.open("r+b") as file:
+        file.truncate(copy.stat().st_size // 2)
+
+
+def garbled(copy: Path) -> None:
+    data = bytearray(copy.read_bytes())
+    data[4096:8192] = b"\xff" * 4096
+    copy.write_bytes(data)
+
+
+def newer(copy: Path) -> None:
+    with sqlite3.connect(copy) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+
+
+def another_thing(copy: Path) -> None:
+    copy.unlink()
+    with sqlite3.connect(copy) as connection:
+        connection.execute("CREATE TABLE shopping (item TEXT)")
+
+
+@pytest.mark.parametrize("spoil", [cut, garbled, newer, another_thing, Path.unlink])
+def test_what_is_no_whole_copy_is_not_put_in_the_ledgers_place(
+    ledger_url: str, tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    copy = tmp_path / "copy.db"
+    with Ledger(ledger_url) as ledger:
+        queued(ledger, a_request("clip-a"))
+        back_up(ledger_url, copy)
+    spoil(copy)
+    with pytest.raises(ConfigurationError, match="copy"):
+        restore(ledger_url, copy)
+    assert clips(ledger_url) == ["clip-a"]
+
+
+def test_a_ledger_that_is_in_use_is_not_replaced(ledger_url: str, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    with Ledger(ledger_url) as ledger:
+        back_up(ledger_url, copy)
+        queued(ledger, a_request("clip-a"))
+        with ledger.read(), pytest.raises(UnavailableError, match="locked"):
+            restore(ledger_url, copy)
+    assert clips(ledger_url) == ["clip-a"]
+    assert not list(tmp_path.glob("*.unfinished*"))
+
+
+def test_a_copy_is_put_where_no_ledger_is_left(ledger_url: str, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    with Ledger(ledger_url) as ledger:
+        queued(ledger, a_request("clip-a"))
+    back_up(ledger_url, copy)
+    file_of(ledger_url).unlink()
+    assert restore(ledger_url, copy) is None
+    assert clips(ledger_url) == ["clip-a"]
+
+
+@pytest.mark.parametrize(("act", "tool"), [(back_up, "pg_dump"), (restore, "pg_restore")])
+def test_postgresql_is_left_to_its_own_tools(
+    tmp_path: Path, act: Callable[[str, Path], object], tool: str
+) -> None:
+    url = f"postgresql+psycopg2://me:{SECRET}@db.example.com/dailies"
+    with pytest.raises(ConfigurationError, match=tool) as told:
+        act(url, tmp_path / "copy.dump")
+    assert SECRET not in str(told.value)
+    assert "db.example.com" in str(told.value)
+    assert "psycopg2" not in str(told.value)

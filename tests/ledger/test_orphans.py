@@ -1,0 +1,125 @@
+"""Jobs that nobody knows of: when they are looked for, what is written down, what is not."""
+
+from datetime import UTC, datetime
+
+from ledgerkit import ACCOUNT, Clock, a_request, accepted, claimed, put_into, queued, read, submitted, unknown
+
+from resources.ledger import orphans
+from resources.ledger.ledger import Ledger
+from resources.ledger.orphans import SETTLED_SECONDS, SWEEP_SECONDS, book, claim_sweep, finish_sweep
+from resources.ledger.resolving import claim_job
+from resources.ledger.states import AttemptState
+from resources.ledger.submitting import record_outcome
+from resources.providers.base import Candidate, JobStatus
+
+SORA = "openai/sora-2/text-to-video"
+
+
+def listed(job_id: str, *, model: str | None = SORA, submission_id: str | None = None) -> Candidate:
+    return Candidate(job_id, model, datetime.now(UTC), JobStatus.SUCCEEDED, submission_id)
+
+
+def nobodys(ledger: Ledger) -> set[str]:
+    return {orphan.job_id for orphan in orphans.orphans(ledger)}
+
+
+def test_jobs_of_ours_are_known_and_others_are_written_down_once(ledger: Ledger) -> None:
+    attempt = submitted(ledger, job_id="job-1")
+    assert book(ledger, ACCOUNT, [listed("job-1"), listed("job-x")]) == ["job-x"]
+    assert book(ledger, ACCOUNT, [listed("job-1"), listed("job-x")]) == []
+    assert nobodys(ledger) == {"job-x"}
+    assert read(ledger, attempt) == attempt
+
+
+def test_the_same_id_at_another_account_is_another_job(ledger: Ledger) -> None:
+    submitted(ledger, job_id="job-1")
+    assert book(ledger, "aimlapi", [listed("job-1")]) == ["job-1"]
+
+
+def test_a_job_that_names_a_post_of_ours_is_its_attempts(ledger: Ledger) -> None:
+    queued(ledger)
+    submission = claimed(ledger)
+    record_outcome(ledger, submission, unknown())
+    assert book(ledger, ACCOUNT, [listed("job-late", submission_id=submission.id)]) == []
+    assert nobodys(ledger) == set()
+    assert ledger.submission_of(ACCOUNT, "job-late") == submission.id
+
+
+def test_where_others_use_the_key_only_what_was_ordered_here_is_of_interest(ledger: Ledger) -> None:
+    submitted(ledger)
+    models = orphans.models_of(ledger, ACCOUNT)
+    seen = [listed("a-chat", model="gpt"), listed("a-video"), listed("unnamed", model=None)]
+    assert book(ledger, ACCOUNT, seen, models=models) == ["a-video", "unnamed"]
+
+
+def test_a_job_that_finds_its_owner_later_is_nobodys_no_more(ledger: Ledger, clock: Clock) -> None:
+    submission, attempt = put_into(ledger, clock, AttemptState.UNKNOWN)
+    book(ledger, ACCOUNT, [listed("job-x")])
+    with ledger.write() as connection:
+        assert claim_job(ledger, connection, ACCOUNT, "job-x", attempt.id, submission.id, source="list")
+    assert nobodys(ledger) == set()
+
+
+def test_an_answer_that_comes_after_the_sweep_is_believed(ledger: Ledger) -> None:
+    queued(ledger)
+    submission = claimed(ledger)
+    book(ledger, ACCOUNT, [listed("job-1")])
+    assert record_outcome(ledger, submission, accepted("job-1")).job_id == "job-1"
+    assert nobodys(ledger) == set()
+
+
+def test_many_jobs_are_written_down_in_short_transactions(ledger: Ledger) -> None:
+    assert len(book(ledger, ACCOUNT, [listed(f"job-{n}") for n in range(1200)])) == 1200
+    assert len(nobodys(ledger)) == 1200
+
+
+def test_nothing_is_swept_before_something_was_ordered_and_settled(ledger: Ledger, clock: Clock) -> None:
+    clock.forward(10 * SWEEP_SECONDS)
+    assert claim_sweep(ledger, ACCOUNT) is None
+    queued(ledger)
+    clock.forward(SETTLED_SECONDS - 1)
+    assert claim_sweep(ledger, ACCOUNT) is None
+
+
+def test_sweeps_come_once_an_hour_and_leave_no_gap(ledger: Ledger, clock: Clock) -> None:
+    ordered_at = clock.now
+    queued(ledger)
+    clock.forward(SWEEP_SECONDS)
+    first = claim_sweep(ledger, ACCOUNT)
+    assert first is not None
+    assert (first.after, first.before) == (ordered_at, clock.now - SETTLED_SECONDS)
+    assert claim_sweep(ledger, ACCOUNT) is None
+    finish_sweep(ledger, ACCOUNT, first)
+    clock.forward(SWEEP_SECONDS - 1)
+    assert claim_sweep(ledger, ACCOUNT) is None
+    clock.forward(1)
+    second = claim_sweep(ledger, ACCOUNT)
+    assert second is not None
+    assert second.after == first.before
+
+
+def test_a_sweep_that_was_not_finished_is_made_up_for_by_the_next(ledger: Ledger, clock: Clock) -> None:
+    queued(ledger)
+    clock.forward(SWEEP_SECONDS)
+    first = claim_sweep(ledger, ACCOUNT)
+    clock.forward(SWEEP_SECONDS)
+    second = claim_sweep(ledger, ACCOUNT)
+    assert first is not None
+    assert second is not None
+    assert second.after == first.after
+    assert second.before > first.before
+
+
+def test_two_that_sweep_at_once_are_one(ledger_url: str, clock: Clock) -> None:
+    with Ledger(ledger_url, clock=clock) as one, Ledger(ledger_url, clock=clock) as two:
+        queued(one, a_request())
+        clock.forward(SWEEP_SECONDS)
+        assert [claim_sweep(each, ACCOUNT) is None for each in (one, two)] == [False, True]
+
+
+def test_each_account_has_its_own_sweeps(ledger: Ledger, clock: Clock) -> None:
+    queued(ledger, a_request("clip-a", provider="wavespeed"))
+    queued(ledger, a_request("clip-b", provider="aimlapi"))
+    clock.forward(SWEEP_SECONDS)
+    assert claim_sweep(ledger, "wavespeed") is not None
+    assert claim_sweep(ledger, "aimlapi") is not None
