@@ -29,7 +29,9 @@ BATCH = 20
 LEASE_SECONDS = 90.0
 """A POST's hard deadline and the margin after it: whoever sleeps longer has lost what it had claimed."""
 SKEW_SECONDS = 600.0
-MAX_SECONDS = 300.0
+SERVANTS = ("sense", "collect")
+"""Modes of workers that are always there, two of each."""
+MAX_SECONDS = 600.0
 """When the clips' jobs are overdue."""
 DONE = ("delivered", "quarantined", "rejected", "absent", "failed", "vanished", "lost", "held", "withdrawn")
 
@@ -42,7 +44,7 @@ class Scale:
         clips: How many, half at each provider; those for after the storm come on top.
         kills: How many `kill -9` and SIGSTOP.
         pace: The bench's seconds to a real one.
-        workers: How many run workers at a time; two sensors come on top.
+        workers: How many run workers at a time; two sensors and two collectors come on top.
         seed: Decides all that can be decided.
         mischief: What goes wrong at the provider.
         troubles: How many troubles around the workers.
@@ -269,13 +271,15 @@ class Storm:
             self._open.append({"mode": "wait", "clips": clips, "decision": decision})
 
     def _staff(self) -> None:
-        """Keep two sensors and enough workers at work."""
+        """Keep two sensors, two that collect for them, and enough workers at work."""
         if self.crew.starting:
             return
-        tasks = [hand.task for hand in self.crew.hands.values()]
-        if sum(task["mode"] == "sense" for task in tasks) < 2:
-            self.crew.start({"mode": "sense"})
-        elif self._open and sum(task["mode"] != "sense" for task in tasks) < self.scale.workers:
+        modes = Counter(hand.task["mode"] for hand in self.crew.hands.values())
+        for mode in SERVANTS:
+            if modes[mode] < 2:
+                self.crew.start({"mode": mode})
+                return
+        if self._open and modes["wait"] + modes["leave"] < self.scale.workers:
             self.crew.start({**self._open.pop(0), **self._skew()})
 
     def _skew(self) -> dict[str, float]:
@@ -292,7 +296,7 @@ class Storm:
             if code not in {0, 3, -9}:
                 self.broken.append(f"worker {hand.pid} ({hand.task['mode']}) ended with {code}")
             self.exits["killed" if code == -9 else str(code)] += 1
-            if code != 0 and hand.task["mode"] != "sense":
+            if code != 0 and hand.task["mode"] not in SERVANTS:
                 # as Dagster's retry would: the same decision
                 again = {name: value for name, value in hand.task.items() if name != "skew"}
                 self._open.insert(self.random.randint(0, len(self._open)), again)
@@ -352,7 +356,7 @@ class Storm:
     def _all_ended(self, later: list[str]) -> bool:
         self._ended(later)
         asked = set(later) <= set(self._states)
-        at_work = any(hand.task["mode"] != "sense" for hand in self.crew.hands.values())
+        at_work = any(hand.task["mode"] not in SERVANTS for hand in self.crew.hands.values())
         return asked and not at_work and all(state in DONE for state in self._states.values())
 
     def _ended(self, clips: list[str]) -> int:

@@ -16,7 +16,7 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,21 +155,24 @@ class Worker:
             )
             await self.follow(engine, decided, until)
 
-    async def sense(self) -> None:
-        """What the completion sensors do, tick after tick, and the runs they ask for."""
+    async def tick(self, work: Callable[[Engine], Awaitable[None]]) -> None:
+        """Do something every ten seconds for ever, whatever goes wrong in between."""
         while True:
             began = self.pace.clock()
             try:
                 async with self.engine() as engine:
-                    for account in self.place.urls:
-                        await engine.step(account)
-                    await self.collect(engine)
+                    await work(engine)
             except DailiesError as error:
                 logging.getLogger("bench").warning("tick: %s", error)
             await self.pace.sleep(max(1.0, began + TICK_SECONDS - self.pace.clock()))
 
+    async def sense(self, engine: Engine) -> None:
+        """What the completion sensors do in a tick."""
+        for account in self.place.urls:
+            await engine.step(account)
+
     async def collect(self, engine: Engine) -> None:
-        """Fetch what has ended and whose run is no more."""
+        """What the runs do that the sensors ask for: fetch what has ended and whose run is no more."""
         due = []
         for account in self.place.urls:
             for attempt in await engine.call(delivering.unreported, self.ledger, account):
@@ -260,8 +263,8 @@ def _work(place: Place, task: dict[str, Any]) -> None:
     pace = Pace(place.origin, place.factor, task.get("skew", 0.0))
     shorten_waits(place.factor)
     worker = Worker(place, pace)
-    if task["mode"] == "sense":
-        asyncio.run(worker.sense())
+    if task["mode"] in {"sense", "collect"}:
+        asyncio.run(worker.tick(worker.sense if task["mode"] == "sense" else worker.collect))
     else:
         asyncio.run(worker.produce(task["clips"], decision=task["decision"], wait=task["mode"] == "wait"))
 

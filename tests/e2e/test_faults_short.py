@@ -1,0 +1,36 @@
+"""The fault bench's short form: real workers are killed while the provider lies, and an independent judge finds nothing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.faulting.mischief import Mischief
+from bench.faulting.round import Scale, run_round
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_oracle_and_the_judge_know_nothing_of_dailies() -> None:
+    program = (
+        "import sys, bench.faulting.oracle, bench.faulting.judge, bench.faulting.evidence\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules} & {'resources', 'pipelines', 'dagster'}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_thirty_clips_survive_twelve_kills_and_a_provider_that_lies(tmp_path: Path) -> None:
+    scale = Scale(30, kills=12, pace=24, workers=2, seed=11, mischief=Mischief(11), troubles=2, minutes=3)
+    outcome = run_round(scale, tmp_path)
+    assert outcome.problems == []
+    assert sum(outcome.verdict.ends.values()) == 38
+    assert outcome.verdict.jobs >= 30
+    assert sum(outcome.kills.values()) >= 12
+    assert outcome.troubles
+    assert sum(outcome.faults.values()) >= 20
