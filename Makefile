@@ -27,6 +27,7 @@ format: install-dev ## let ruff format and mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+bench-faults: N = 1000
 bench-%: install-dev ## a benchmark of bench/, e.g. make bench-throughput N=100
 	$(BIN)/python bench/$*.py --clips $(N) $(ARGS)
 

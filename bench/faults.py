@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.faulting.mischief import Mischief
 from bench.faulting.report import as_document, markdown
-from bench.faulting.round import Outcome, Scale, run_round, told
+from bench.faulting.round import run_round, told
+from bench.faulting.storm import Outcome, Scale
 from bench.processes import adopt_orphans, ending_all_children
 from bench.surroundings import machine
 

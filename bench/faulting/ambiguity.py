@@ -31,7 +31,7 @@ def why_ambiguous(evidence: Evidence, attempt: Row) -> str | None:
 
 
 def _adopted(attempt: Row, post: Row) -> bool:
-    return post["state"] == "accepted" and post["detail"] == attempt["job_id"]
+    return bool(post["state"] == "accepted" and post["detail"] == attempt["job_id"])
 
 
 def _window(evidence: Evidence, post: Row) -> tuple[float, float, float]:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -128,7 +127,7 @@ class Crew:
         ]
         self._log = logs / "nursery.log"
         self._process: subprocess.Popen[bytes] | None = None
-        self._said: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
+        self._said: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._tasks: dict[int, dict[str, Any]] = {}
 
     def __enter__(self) -> Self:
@@ -188,7 +187,7 @@ def _start(command: list[str], log: Path, *, stdin: int = subprocess.DEVNULL) ->
             stdout=subprocess.PIPE,
             stderr=output,
             start_new_session=True,
-            preexec_fn=child_setup(),
+            preexec_fn=child_setup(),  # noqa: PLW1509 - only a C call between fork and exec
         )
 
 

@@ -3,13 +3,13 @@
 import io
 from fractions import Fraction
 
+import av
+
 WIDTH, HEIGHT, SECONDS, RATE = 64, 64, 1, 12
 
 
 def film() -> bytes:
     """A second of moving grey, as H.264 in an MP4."""
-    import av
-
     target = io.BytesIO()
     with av.open(target, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=RATE)

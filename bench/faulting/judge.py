@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from bench.faulting.ambiguity import why_ambiguous
 from bench.faulting.books import Job
@@ -110,7 +111,7 @@ class _Case:
             by_clip[str(job.clip)].append(job)
         for clip, jobs in by_clip.items():
             jobs.sort(key=lambda job: job.at)
-            for earlier, later in zip(jobs, jobs[1:], strict=False):
+            for earlier, later in pairwise(jobs):
                 if earlier.succeeds or earlier.ends_at > later.at:
                     yield f"{clip}: {later.id} was bought after {earlier.id} ({earlier.fate})"
 

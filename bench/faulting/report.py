@@ -1,9 +1,9 @@
 """What the rounds showed, as JSON and as the tables of docs/reliability.md."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.faulting.round import Outcome
+from bench.faulting.storm import Outcome
 
 
 def as_document(outcome: Outcome) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def _dagster(found: Mapping[str, Any]) -> str:
     return _table(["the whole stack: daemon, code server, run workers", ""], lines)
 
 
-def _table(head: list[str], lines: list[tuple[str, ...]]) -> str:
+def _table(head: Sequence[str], lines: Sequence[tuple[str, ...]]) -> str:
     rows = [tuple(head), ("---", *("---" for _ in head[1:])), *lines]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 

@@ -76,7 +76,7 @@ class Shop:
         """A time of a question, as it really is."""
         if re.fullmatch(r"\d{10,}", text):
             return int(text) / 1000 - self.off
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() - self.off
+        return datetime.fromisoformat(text).timestamp() - self.off
 
     # Jobs
 
@@ -161,6 +161,15 @@ class Shop:
         )
         if fault:
             self.books.fault(fault, self.pace.clock())
+        refusal = await self._before_the_job(fault, request, deadline)
+        if refusal is not None:
+            return refusal
+        told = fault in {None, "slow", "kill before", "kill after"}
+        job = self.create(request, model=model, prompt=prompt, price=price, told=told)
+        return await self._after_the_job(fault, request, accepted(job))
+
+    async def _before_the_job(self, fault: str | None, request: Request, deadline: float) -> Answer | None:
+        """What happens to a POST before its job is created; an answer when none is."""
         match fault:
             case "dropped":
                 return SILENCE
@@ -177,9 +186,10 @@ class Shop:
                 await self.pace.sleep(self.dice.between("slow", 2, 10))
             case "kill before":
                 await self.expose(fault, request)
-        told = fault in {None, "slow", "kill before"}
-        job = self.create(request, model=model, prompt=prompt, price=price, told=told)
-        answer = accepted(job)
+        return None
+
+    async def _after_the_job(self, fault: str | None, request: Request, answer: Answer) -> Answer:
+        """What becomes of the answer to a POST whose job exists."""
         match fault:
             case "lost" | "late":
                 return SILENCE
@@ -200,16 +210,16 @@ class Shop:
         if fault:
             self.books.fault(fault, self.pace.clock())
             kind = fault.split(maxsplit=1)[1]
+            instead = {
+                "dropped": SILENCE,
+                "error": Answer(503, PAGE, content_type="text/html"),
+                "throttled": self.throttled({}),
+                "garbage": Answer(200, GARBAGE),
+            }
+            if kind in instead:
+                return instead[kind]
             if fault.startswith("kill"):
                 await self.expose(fault, request)
-            elif kind == "dropped":
-                return SILENCE
-            elif kind == "error":
-                return Answer(503, PAGE, content_type="text/html")
-            elif kind == "throttled":
-                return self.throttled({})
-            elif kind == "garbage":
-                return Answer(200, GARBAGE)
             elif kind == "slow":
                 await self.pace.sleep(self.dice.between("slow", 2, 10))
         made = answer()

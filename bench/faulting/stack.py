@@ -14,8 +14,8 @@ from bench.faulting.film import film
 from bench.faulting.judge import Verdict, judge
 from bench.faulting.mischief import Mischief
 from bench.faulting.pace import Pace
-from bench.faulting.round import LEASE_SECONDS, Outcome
 from bench.faulting.shop import Films
+from bench.faulting.storm import LEASE_SECONDS, Outcome
 from bench.faulting.victims import Reaper, process_at
 from bench.processes import descendants
 from bench.surroundings import environment

@@ -30,23 +30,30 @@ class WaveSpeedShop(Shop):
         if request.headers.get("authorization") != f"Bearer {self.key}":
             return envelope(401, "Invalid API key")
         path = request.path.removeprefix(API)
-        if path == "balance":
-            return envelope(200, "success", {"balance": 9_999.5})
-        if path == "predictions" and request.method == "POST":
-            return await self.befall(self.dice.list("ws list"), request, lambda: self._list(request.document))
-        if path == "billings/search":
-            return await self.befall(self.dice.list("ws bill"), request, lambda: self._bill(request.document))
         if path.startswith("predictions/"):
             return await self._poll(request, path.split("/")[1])
         if request.method == "POST" and path in PRICES:
             return await self._submit(request, path)
-        return envelope(404, f"model {path} not found")
+        match path:
+            case "balance":
+                answer = envelope(200, "success", {"balance": 9_999.5})
+            case "predictions":
+                answer = await self.befall(
+                    self.dice.list("ws list"), request, lambda: self._list(request.document)
+                )
+            case "billings/search":
+                answer = await self.befall(
+                    self.dice.list("ws bill"), request, lambda: self._bill(request.document)
+                )
+            case _:
+                answer = envelope(404, f"model {path} not found")
+        return answer
 
-    def job_id(self, digest: str, model: str) -> str:
+    def job_id(self, digest: str, model: str) -> str:  # noqa: ARG002 - the shops have it in common
         """Hex, as its examples have it."""
         return digest[:32]
 
-    def request_id(self, request: Request | None) -> str | None:
+    def request_id(self, request: Request | None) -> str | None:  # noqa: ARG002 - the shops have it in common
         """It takes none."""
         return None
 

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3  # noqa: F401 - before the first fork, once for all
+import botocore.client  # noqa: F401
 import httpx
 from pydantic import SecretStr
 
@@ -223,8 +225,8 @@ class Worker:
 
 def client(name: str, url: str, key: str, pace: Pace) -> Provider:
     """The product's client of an account, by the bench's clock."""
-    kinds = {"wavespeed": PacedWaveSpeed, "aimlapi": PacedAimlApi}
-    provider = kinds[name](url, key, clock=pace.clock)
+    kind = PacedWaveSpeed if name == "wavespeed" else PacedAimlApi
+    provider = kind(url, key, clock=pace.clock)
     provider.factor = pace.factor
     _label(provider)
     return provider
@@ -303,9 +305,6 @@ def _fork(place: Place, task: dict[str, Any], log: Path) -> int:
 
 def nursery(place: Place, logs: Path) -> None:
     """Fork a worker for every line on standard input, and say when each has ended."""
-    import boto3  # noqa: F401 - before the first fork, once for all
-    import botocore.client  # noqa: F401
-
     waiting = b""
     number = 0
     print(json.dumps({"ready": os.getpid()}), flush=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bench.faulting.mischief import Mischief
-from bench.faulting.round import Scale, run_round
+from bench.faulting.round import run_round
+from bench.faulting.storm import Scale
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
 
