@@ -109,7 +109,9 @@ class Submission:
     Attributes:
         id: Goes out with the POST, so that a late answer names it.
         attempt: The attempt in state `submitting`.
+        deadline: When its POST must be over, seconds since the epoch; it must not be sent any more afterwards.
     """
 
     id: str
     attempt: Attempt
+    deadline: float

@@ -136,7 +136,7 @@ def claim_next(
             run_id=run_id,
             overdue_at=now + attempt.request.max_seconds,
         )
-        return Submission(submission_id, attempt)
+        return Submission(submission_id, attempt, now + deadline_seconds)
 
 
 def _lock_account(connection: sa.Connection, account: str) -> float:

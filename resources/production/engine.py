@@ -251,13 +251,7 @@ class Engine:
     async def _post(
         self, account: Account, submission: Submission, *, run_id: str | None, ours: Collection[str]
     ) -> Attempt:
-        request = submission.attempt.request
-        outcome = await account.provider.submit(
-            request.endpoint,
-            request.body,
-            submission_id=submission.id,
-            deadline_seconds=account.submit_deadline_seconds,
-        )
+        outcome = await self._send(account, submission)
         attempt = await _uninterrupted(asyncio.ensure_future(self._record(submission, outcome, run_id)))
         if attempt.state is AttemptState.SUBMITTED:
             await self._schedule([attempt], polled=False)
@@ -265,6 +259,19 @@ class Engine:
         self._mark.progressed()
         self.changed.set()
         return attempt
+
+    async def _send(self, account: Account, submission: Submission) -> SubmitOutcome:
+        """POST, within what is left of the deadline: whoever slept since the claim may have been given up for dead."""
+        request = submission.attempt.request
+        left = submission.deadline - self.ledger.clock()
+        if left <= 0:
+            return NotSent("its deadline had passed before it could be sent; nothing left this machine")
+        return await account.provider.submit(
+            request.endpoint,
+            request.body,
+            submission_id=submission.id,
+            deadline_seconds=min(left, account.submit_deadline_seconds),
+        )
 
     async def _record(self, submission: Submission, outcome: SubmitOutcome, run_id: str | None) -> Attempt:
         """Write an answer down, even if the ledger is locked for minutes: it may be all that is known of a paid job."""

@@ -1,0 +1,79 @@
+"""A process that slept between committing a submission and sending it must not send it any more."""
+
+from typing import Any
+
+import pytest
+from fakes import World, a_request
+
+from resources.ledger import submitting
+from resources.ledger.deciding import decide
+from resources.ledger.records import Submission
+from resources.ledger.states import AttemptState
+
+
+def sleeping(monkeypatch: pytest.MonkeyPatch, world: World, seconds: float) -> list[float]:
+    """The first claim is followed by a sleep of the whole process; returns when it woke."""
+    claim, woke = submitting.claim_next, []
+
+    def slow(*args: Any, **options: Any) -> object:
+        claimed = claim(*args, **options)
+        if isinstance(claimed, Submission) and not woke:
+            world.clock.now += seconds
+            woke.append(world.clock.now)
+        return claimed
+
+    monkeypatch.setattr(submitting, "claim_next", slow)
+    return woke
+
+
+@pytest.mark.parametrize("asleep", [31.0, 200.0])
+def test_a_post_whose_deadline_has_passed_is_not_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch, asleep: float
+) -> None:
+    decide(world.ledger, [a_request("clip-001")], decision="monday")
+    woke = sleeping(monkeypatch, world, asleep)
+    engine = world.engine()
+    world.run(engine.submit_queue("wavespeed"))
+    assert woke
+    assert world.provider.posts == []
+    assert world.newest("clip-001").state is AttemptState.QUEUED
+    world.clock.now += submitting.NOT_SENT_SECONDS
+    world.run(engine.submit_queue("wavespeed"))
+    assert len(world.provider.posts) == 1, "sent by a submission of its own"
+    assert world.newest("clip-001").state is AttemptState.SUBMITTED
+
+
+def test_what_was_given_up_while_its_poster_slept_is_not_sent_by_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide(world.ledger, [a_request("clip-001")], decision="monday")
+    claim = submitting.claim_next
+
+    def slept(*args: Any, **options: Any) -> object:
+        claimed = claim(*args, **options)
+        if isinstance(claimed, Submission):
+            world.clock.now += 200
+            submitting.expire_submissions(world.ledger, "wavespeed")
+        return claimed
+
+    monkeypatch.setattr(submitting, "claim_next", slept)
+    world.run(world.engine().submit_queue("wavespeed"))
+    assert world.provider.posts == []
+    assert world.newest("clip-001").state is AttemptState.ABSENT
+
+
+def test_a_post_that_is_late_has_only_the_rest_of_its_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide(world.ledger, [a_request("clip-001")], decision="monday")
+    sleeping(monkeypatch, world, 20.0)
+    given: list[float] = []
+    submit = world.provider.submit
+
+    async def watched(*args: Any, deadline_seconds: float, **options: Any) -> object:
+        given.append(deadline_seconds)
+        return await submit(*args, deadline_seconds=deadline_seconds, **options)
+
+    monkeypatch.setattr(world.provider, "submit", watched)
+    world.run(world.engine().submit_queue("wavespeed"))
+    assert given == [pytest.approx(10.0, abs=0.1)]
