@@ -93,21 +93,26 @@ class Equipment:
         return Follower(self.engine, self.deliverer, until=until, report=tell, run_id=run.id)
 
 
+async def decide(engine: Engine, run: Run, requests: list[ClipRequest], *, waits: bool) -> list[Decided]:
+    """Ask the ledger about each clip of a run; a negative control asks otherwise."""
+    return await engine.call(
+        deciding.decide,
+        engine.ledger,
+        requests,
+        decision=run.decision,
+        batch=run.id,
+        watched_by=run.id if waits else None,
+        run_id=run.id,
+        regenerate=run.regenerate,
+    )
+
+
 async def buy(process: Process, around: Surroundings, run: Run, requests: list[ClipRequest]) -> None:
     """A run that decides about clips and waits for them, or leaves them."""
     equipment = Equipment(process, around)
     until = Stage.DELIVERED if run.kind == "wait" else Stage.SUBMITTED
     try:
-        decided = await equipment.engine.call(
-            deciding.decide,
-            equipment.ledger,
-            requests,
-            decision=run.decision,
-            batch=run.id,
-            watched_by=run.id if until > Stage.SUBMITTED else None,
-            run_id=run.id,
-            regenerate=run.regenerate,
-        )
+        decided = await decide(equipment.engine, run, requests, waits=until > Stage.SUBMITTED)
         await equipment.follower(run, until).follow(decided)
     finally:
         await equipment.engine.aclose()

@@ -38,6 +38,10 @@ MAX_SECONDS = 120.0
 SENSOR_SECONDS = 10.0
 ENDS_WITHIN_SECONDS = 2400.0
 """Within so long after the faults have stopped every clip must have come to its end."""
+BOOKED_WITHIN_SECONDS = 5.0
+"""Within so long the id of a job that was heard of is committed."""
+HELD_SECONDS = 1700.0
+"""How long after the faults what is held may still be found."""
 DELIVERY_LEASE_SECONDS = 100.0
 """Shorter than the product's 15 minutes, so that processes sleep beyond it too."""
 RULES = {rules.name: rules for rules in (WAVESPEED, AIMLAPI)}
@@ -90,6 +94,8 @@ class History:
         self.runs: list[Run] = []
         self.decisions: dict[str, bool] = {}
         self.broken: list[str] = []
+        self.unbooked: list[str] = []
+        self.account.heard = self._heard
         self._rng = random.Random(f"{plan.seed}:world")
         self._run_keys: set[str] = set()
         self._planned = 0
@@ -97,6 +103,14 @@ class History:
         self._processes = 0
         self._at_work: list[Process] = []
         self._stirred = asyncio.Event()
+
+    def prepare(self) -> None:
+        """What was before: an account whose list has always shown new jobs within ten seconds."""
+        self.database.empty()
+        if self.plan.experienced:
+            row = f"'{self.plan.provider}', 'earlier-' || value, value / 3.0, {START - 3600}"
+            numbers = "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 30)"
+            self.database.execute(f"{numbers} INSERT INTO lags (account, job_id, seconds, seen_at) SELECT {row} FROM n")
 
     def request(self, clip: str) -> ClipRequest:
         """What is asked for: a request whose prompt is the clip's key, so that the provider's books know it."""
@@ -225,9 +239,9 @@ class History:
         if terminated:
             asyncio.get_running_loop().call_later(rng.uniform(0.2, 25.0), task.cancel)
         await asyncio.wait({task})
-        crashed, process.dead = process.dead, True
+        process.dead = True
         self._at_work.remove(process)
-        if crashed:
+        if process.crashed:
             return "crashed"
         if task.cancelled():
             return "terminated"
@@ -240,6 +254,16 @@ class History:
         self.broken.append("".join(traceback.format_exception(error)))
         return "broken"
 
+    def _heard(self, job_id: str, process: Process) -> None:
+        """A process has heard of a job; while it lives and is awake, the job is in the ledger soon."""
+
+        def look() -> None:
+            known = self.database.rows(f"SELECT 1 FROM jobs WHERE job_id = '{job_id}'")
+            if not known and not process.crashed and not process.asleep:
+                self.unbooked.append(f"{job_id} was accepted, {process.name} heard it, and the ledger does not know it")
+
+        asyncio.get_running_loop().call_later(BOOKED_WITHIN_SECONDS, look)
+
     # The end
 
     def _idle(self) -> bool:
@@ -250,10 +274,26 @@ class History:
 
     def _over(self) -> bool:
         self.points.closed = self.faults.over
+        if self.clock() > START + FAULT_SECONDS + ENDS_WITHIN_SECONDS:
+            return True
         if self._planned or any(run.ended_at is None for run in self.runs):
-            return self.clock() > START + FAULT_SECONDS + ENDS_WITHIN_SECONDS
-        waiting = self.database.rows("SELECT 1 FROM attempts WHERE reported_run_id IS NULL AND state <> 'held' LIMIT 1")
-        return not waiting or self.clock() > START + FAULT_SECONDS + ENDS_WITHIN_SECONDS
+            return False
+        # what is held is still looked for, until every job has ended and was listed
+        held_for_good = self.clock() > START + FAULT_SECONDS + HELD_SECONDS
+        if not held_for_good and self._may_still_be_found():
+            return False
+        return not self.database.rows(
+            "SELECT 1 FROM attempts WHERE reported_run_id IS NULL AND state <> 'held' LIMIT 1"
+        )
+
+    def _may_still_be_found(self) -> bool:
+        """Whether something is held whose job will name its POST in the list."""
+        held = self.database.rows(
+            "SELECT s.id FROM attempts a JOIN submissions s ON s.attempt_id = a.id WHERE a.state = 'held'"
+        )
+        tags = {row["id"] for row in held}
+        books = self.account.books
+        return books.rules.echoes_tags and any(job.tag in tags and job.fate.end != "vanished" for job in books.ours)
 
     def end(self, loop: VirtualLoop) -> None:
         """Nobody goes on."""
@@ -279,10 +319,10 @@ class History:
             max_attempts=self.plan.max_attempts,
             dedicated=self.plan.dedicated,
             cap=None if self.plan.cap is None else self.plan.cap * PRICE,
-            unheard=self.account.unheard,
             now=self.clock(),
         )
         violations = [Violation("broken", text) for text in self.broken] + judge(evidence)
+        violations += [Violation("unaccounted", text) for text in self.unbooked]
         states = Counter(str(row["state"]) for row in evidence.attempts)
         struck = self.faults.struck.copy()
         struck["crash"] += sum(self.points.crashed.values())
@@ -300,10 +340,19 @@ class History:
         )
 
 
-def carry_out(plan: Plan, database: Database, *, trace: bool = False) -> Outcome:
-    """Carry out one plan and judge what became of it."""
-    database.empty()
+def carry_out(plan: Plan, database: Database, *, trace: bool = False, schema: str | None = None) -> Outcome:
+    """Carry out one plan and judge what became of it.
+
+    Args:
+        plan: What is to happen.
+        database: For the ledger; what it held is forgotten.
+        trace: Whether to write down what happens.
+        schema: A change to the schema, for a negative control.
+    """
     history = History(plan, database, trace=trace)
+    history.prepare()
+    if schema is not None:
+        database.execute(schema)
     loop = VirtualLoop(history.clock, threads=thread, started=started)
     loop.set_exception_handler(lambda _loop, context: _unheard(history, context))
     with interposed(history):

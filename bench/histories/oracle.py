@@ -17,6 +17,16 @@ from bench.histories.books import Books, Job
 
 Row = dict[str, Any]
 
+KINDS_OF_VIOLATION = (
+    "duplicate",
+    "lost",
+    "unaccounted",
+    "over the cap",
+    "wrong",
+    "held",
+    "unended",
+    "broken",
+)
 WINDOW_SECONDS = 35.0
 """For how long after its POST broke off a job may be created, as the contract says, clocks included."""
 UNMEASURED_SECONDS = 125.0
@@ -55,7 +65,6 @@ class Evidence:
         max_attempts: How often one decision may buy when jobs fail in passing.
         dedicated: Whether nobody else used the account.
         cap: Micro-dollars that may be spent, None for no cap.
-        unheard: Tags of POSTs whose outcome never reached our side.
         now: True time in seconds.
     """
 
@@ -69,7 +78,6 @@ class Evidence:
     max_attempts: int
     dedicated: bool
     cap: int | None
-    unheard: set[str]
     now: float
 
 
@@ -232,7 +240,8 @@ class _Case:
             return True
         if self.books.rules.echoes_tags:
             return False
-        lost = [post for post in self.evidence.submissions if post["state"] == "unknown" and post["id"] != job.tag]
+        unheard = {entry["attempt_id"] for entry in self.evidence.journal if entry["to_state"] == "unknown"}
+        lost = [p for p in self.evidence.submissions if p["attempt_id"] in unheard and p["id"] != job.tag]
         return not self.evidence.dedicated or any(_within(post, job.at) for post in lost)
 
     def over_the_cap(self) -> Iterator[Violation]:

@@ -35,6 +35,7 @@ class Plan:
         cap: How many clips the budget of a day pays for, None for no cap.
         max_attempts: How often one decision buys a clip whose job failed in passing.
         machines: How many completion sensors are at work.
+        experienced: Whether the account's list was seen to be prompt before, without which no miss in it proves anything.
     """
 
     seed: str
@@ -51,6 +52,7 @@ class Plan:
     cap: int | None = None
     max_attempts: int = 1
     machines: int = 1
+    experienced: bool = False
 
 
 def quiet(provider: str, way: str, clips: int) -> Plan:
@@ -97,6 +99,7 @@ def drawn(seed: int) -> Plan:
         cap=rng.choice([None, None, None, 1, 2]),
         max_attempts=rng.choice([1, 1, 2, 3]),
         machines=rng.choice([1, 1, 2]),
+        experienced=rng.random() < 0.6,
     )
 
 

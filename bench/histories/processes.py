@@ -69,7 +69,7 @@ class Process:
         self.name = name
         self.clock = clock
         self.rng = rng
-        self.dead = False
+        self.dead = self.crashed = False
         self._points = points
         self._tasks: dict[asyncio.Task[Any], None] = {}
         self._asleep_until = 0.0
@@ -84,6 +84,11 @@ class Process:
         if self._points.trace is not None:
             self._points.trace.append(f"{self.clock.now - 1.8e9:9.2f} {self.name}: {what}")
 
+    @property
+    def asleep(self) -> bool:
+        """Whether it sleeps now."""
+        return self._asleep_until > self.clock.now
+
     def alive(self) -> None:
         """Go on only while alive.
 
@@ -96,7 +101,7 @@ class Process:
     def die(self, where: str) -> None:
         """End at once."""
         self.note(f"dies at {where}")
-        self.dead = True
+        self.dead = self.crashed = True
         for task in list(self._tasks):
             task.cancel()
 
@@ -148,7 +153,7 @@ class Process:
         await self.sleep(seconds * self.rng.uniform(1.0, SLOWEST) if seconds <= SLOW_UP_TO_SECONDS else seconds)
 
     async def _awake(self) -> None:
-        while self._asleep_until > self.clock.now:
+        while self.asleep:
             await asyncio.sleep(self._asleep_until - self.clock.now)
         self.alive()
 
@@ -158,7 +163,7 @@ class Process:
         """Give a thread's result to the loop, which does not see it while the process sleeps."""
         if future.done():
             return
-        if self._asleep_until > self.clock.now:
+        if self.asleep:
             loop.call_at(self._asleep_until, self.deliver, loop, future, result, error)
         elif error is not None:
             future.set_exception(error)

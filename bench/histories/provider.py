@@ -5,6 +5,7 @@ the provider is decided by the books and the faults.
 """
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -69,8 +70,8 @@ class Account:
         self.faults = faults
         self.skew = skew
         self.broke_until = 0.0
-        self.unheard: set[str] = set()
-        """Tags of POSTs whose outcome our side was not told."""
+        self.heard: Callable[[str, Process], None] = lambda _job, _process: None
+        """Told of every job whose id has reached a process."""
 
     def create(self, clip: str | None, tag: str | None, model: str) -> Job:
         """Take an order; somebody else may place one beside it."""
@@ -135,17 +136,13 @@ class Client:
         """POST once."""
         process, account = self._process, self._account
         began = process.clock()
-        account.unheard.add(submission_id)
         await process.at("POST: before")
         if process.clock() - began >= deadline_seconds:
-            account.unheard.discard(submission_id)
             return NotSent("the deadline had passed before the request was sent; nothing left this machine")
         clip = str(body["prompt"])
         fault = self._faults.first(POST)
         if fault in {"not sent", "throttled", "refused", "out of credit"} or process.clock() < account.broke_until:
-            outcome = await self._refuse(fault)
-            account.unheard.discard(submission_id)
-            return outcome
+            return await self._refuse(fault)
         return await self._take(fault, clip, endpoint, submission_id, deadline_seconds, began)
 
     async def _refuse(self, fault: str | None) -> SubmitOutcome:
@@ -183,7 +180,7 @@ class Client:
             status = {"garbage as answer": 200, "throttled without proof": 429}.get(fault or "", 502)
             return Unknown(fault or "read timed out", status)
         self._answered = True
-        account.unheard.discard(tag)
+        account.heard(job.id, process)
         return Accepted(job.id, model, {})
 
     # Asking

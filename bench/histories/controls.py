@@ -1,0 +1,322 @@
+"""Negative controls: what the product would be with one rule of money broken. Each must be caught.
+
+They are patches around the product, never in it. Each comes with the histories in which its mistake can show.
+"""
+
+import contextlib
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+from unittest import mock
+
+import sqlalchemy as sa
+
+from bench.histories import actors
+from bench.histories.actors import Run
+from bench.histories.database import Database
+from bench.histories.history import Outcome, carry_out
+from bench.histories.oracle import KINDS_OF_VIOLATION
+from bench.histories.plans import Plan, drawn
+from bench.histories.processes import PROCESS
+from bench.histories.provider import Client
+from resources.ledger import apart, deciding, delivering, reconciling, spending, submitting
+from resources.ledger.deciding import Decided, Verdict
+from resources.ledger.lags import Lags
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt, Submission
+from resources.ledger.schema import attempts
+from resources.ledger.states import AttemptState, MoneyState
+from resources.production.delivery import Deliverer, DeliveryError
+from resources.production.engine import Engine
+from resources.providers.base import Accepted, FailureKind, Rejected, SubmitOutcome, Unknown
+from resources.requests import ClipRequest
+
+GAP_SECONDS = 0.5
+"""Between a look and the write that relies on it, where a variant has two transactions."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """One broken variant.
+
+    Attributes:
+        name: As the issue names it.
+        patch: Breaks the product while a history is carried out.
+        shows: Makes a drawn history one in which the mistake can show.
+        finds: The kinds of violation that are the mistake's own.
+        prepare: Breaks the database's schema before a history.
+    """
+
+    name: str
+    patch: Callable[[], AbstractContextManager[object]]
+    shows: Callable[[Plan], Plan]
+    finds: frozenset[str]
+    prepare: str | None = None
+
+
+def caught(control: Control, database: Database, *, histories: int) -> Outcome | None:
+    """The first history of a control that has a violation of its kind, None when none of them has."""
+    for seed in range(histories):
+        plan = control.shows(replace(drawn(seed), kinds=(), crashes=(), pauses=(), cap=None, per_minute=None))
+        with control.patch():
+            outcome = carry_out(plan, database, schema=control.prepare)
+        if any(violation.kind in control.finds for violation in outcome.violations):
+            return outcome
+    return None
+
+
+def _with(*kinds: str, **changes: Any) -> Callable[[Plan], Plan]:
+    return lambda plan: replace(plan, kinds=kinds, **changes)
+
+
+# POST before commit
+
+
+async def _post_first(self: Engine, name: str, **_: object) -> None:
+    account = self.accounts[name]
+    while True:
+        query = sa.select(attempts).where(attempts.c.state == "queued").order_by(attempts.c.seq).limit(1)
+        with self.ledger.read() as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            return
+        attempt, planned = Attempt.from_row(row), uuid.uuid4()
+        outcome = await account.provider.submit(
+            attempt.endpoint, attempt.request.body, submission_id=planned.hex, deadline_seconds=30
+        )
+        with mock.patch.object(uuid, "uuid4", lambda planned=planned: planned):
+            claimed = await self._claim(account, None)
+        if not isinstance(claimed, Submission):
+            return
+        await self._record(claimed, outcome, None)
+
+
+# What an answer is taken for
+
+
+def _answers(change: Callable[[Client, SubmitOutcome, Callable[[], Any]], Any]) -> Callable[[], Any]:
+    submit = Client.submit
+
+    async def changed(self: Client, endpoint: str, body: dict[str, Any], **options: Any) -> SubmitOutcome:
+        outcome = await submit(self, endpoint, body, **options)
+        answer: SubmitOutcome = await change(self, outcome, lambda: submit(self, endpoint, body, **options))
+        return answer
+
+    return lambda: mock.patch.object(Client, "submit", changed)
+
+
+async def _once_more(_client: Client, outcome: SubmitOutcome, again: Callable[[], Any]) -> SubmitOutcome:
+    return await again() if isinstance(outcome, Unknown) else outcome
+
+
+async def _believed(_client: Client, outcome: SubmitOutcome, _again: Callable[[], Any]) -> SubmitOutcome:
+    if isinstance(outcome, Unknown) and (outcome.http_status or 0) >= 500:
+        return Rejected(FailureKind.PROVIDER, "the provider failed", outcome.http_status or 500)
+    return outcome
+
+
+# What is decided
+
+
+async def _look_then_write(engine: Engine, run: Run, requests: list[ClipRequest], *, waits: bool) -> list[Decided]:
+    """Two transactions where the product has one, as it would be without `BEGIN IMMEDIATE` and advisory locks."""
+    ledger, process, decided = engine.ledger, PROCESS.get(), []
+    options = {"decision": run.decision, "run_id": run.id}
+    who = {"batch": run.id, "watched_by": run.id if waits else None}
+    for request in requests:
+        for _ in range(3):
+            found = await engine.call(_look, ledger, request, regenerate=run.regenerate, **options)
+            await process.sleep(GAP_SECONDS)
+            try:
+                decided.append(found or await engine.call(_write, ledger, request, **options, **who))
+                break
+            except sa.exc.IntegrityError:
+                continue
+    return decided
+
+
+def _look(ledger: Ledger, request: ClipRequest, **options: Any) -> Decided | None:
+    with ledger.write() as connection:
+        return deciding._find(ledger, connection, request, **options)
+
+
+def _write(ledger: Ledger, request: ClipRequest, **options: Any) -> Decided:
+    with ledger.write() as connection:
+        queued = deciding._queue(ledger, connection, request, **options)
+        return Decided(request, Verdict.NEW, queued) if isinstance(queued, Attempt) else Decided(request, Verdict.REFUSED, None, queued)
+
+
+_decide = actors.decide
+
+
+async def _count_then_reserve(
+    engine: Engine, run: Run, requests: list[ClipRequest], *, waits: bool
+) -> list[Decided]:
+    """The cap is looked at in a transaction of its own, and not again where the money is reserved."""
+    process, decided = PROCESS.get(), []
+    for request in requests:
+        if await engine.call(_affordable, engine.ledger, request, run.decision):
+            await process.sleep(GAP_SECONDS)
+            decided += await _decide(engine, run, [request], waits=waits)
+    return decided
+
+
+def _reserve_unchecked(connection: sa.Connection, wanted: list[Any], amount: int, **_: object) -> None:
+    spending._add(connection, dict.fromkeys(wanted), amount, holding=True)
+
+
+@contextlib.contextmanager
+def _caps_beside_the_transaction() -> Iterator[None]:
+    with (
+        mock.patch.object(actors, "decide", _count_then_reserve),
+        mock.patch.object(spending, "reserve", _reserve_unchecked),
+    ):
+        yield
+
+
+def _affordable(ledger: Ledger, request: ClipRequest, decision: str) -> bool:
+    day = ledger.budget.day(ledger.clock())
+    wanted = spending.scopes(account=request.provider, series=request.series, decision=decision, day=day)
+    with ledger.read() as connection:
+        spent = spending._spent(connection, wanted)
+    caps = {scope: ledger.budget.cap(scope, request.caps) for scope in wanted}
+    return all(cap is None or spent[scope] + (request.price_micros or 0) <= cap for scope, cap in caps.items())
+
+
+def _ignores_decisions() -> AbstractContextManager[object]:
+    find = deciding._find
+
+    def ignoring(*args: Any, decision: str, **options: Any) -> Decided | None:
+        found = find(*args, decision=decision, **options)
+        if found is None or found.attempt is None or found.attempt.state.is_open:
+            return found
+        return None if found.attempt.decision == decision else found
+
+    return mock.patch.object(deciding, "_find", ignoring)
+
+
+# What becomes of the unknown
+
+
+def _expired_is_sent_again() -> AbstractContextManager[object]:
+    unknown = submitting._unknown
+
+    def again(ledger: Ledger, connection: sa.Connection, attempt: Attempt, cause: str, run_id: str | None) -> Attempt:
+        if "died" not in cause or attempt.state is not AttemptState.SUBMITTING:
+            return unknown(ledger, connection, attempt, cause, run_id)
+        return ledger.transition(connection, attempt, AttemptState.QUEUED, who="engine", why=cause, overdue_at=None)
+
+    return mock.patch.object(submitting, "_unknown", again)
+
+
+@contextlib.contextmanager
+def _nothing_settles() -> Iterator[None]:
+    """A miss is believed at once, however late a job may be created or listed."""
+    with (
+        mock.patch.object(reconciling.Contract, "settle", lambda _self, _request: 0.0),
+        mock.patch.object(reconciling, "ACCEPTANCE_SECONDS", 0.0),
+        mock.patch.object(reconciling, "LEASE_MARGIN_SECONDS", 60.0),
+        mock.patch.object(apart, "ACCEPTANCE_SECONDS", 0.0),
+        mock.patch.object(Lags, "doubt", lambda _self, _settle: None),
+    ):
+        yield
+
+
+def _drops_late_answers() -> AbstractContextManager[object]:
+    record = submitting.record_outcome
+
+    def dropping(ledger: Ledger, submission: Submission, outcome: SubmitOutcome, **options: Any) -> Attempt:
+        now = ledger.attempts([submission.attempt.id])[submission.attempt.id]
+        if isinstance(outcome, Accepted) and now.state is not AttemptState.SUBMITTING:
+            return now
+        return record(ledger, submission, outcome, **options)
+
+    return mock.patch.object(submitting, "record_outcome", dropping)
+
+
+# Delivering
+
+
+def _buys_what_cannot_be_fetched() -> AbstractContextManager[object]:
+    deliver = Deliverer.deliver
+
+    async def regenerating(self: Deliverer, attempt: Attempt, *, run_id: str) -> None:
+        try:
+            await deliver(self, attempt, run_id=run_id)
+        except DeliveryError as error:
+            ledger = self._engine.ledger
+            delivering.record_lost(ledger, attempt.id, why=str(error))
+            with ledger.write() as connection:
+                options = {"decision": attempt.decision, "batch": attempt.batch, "watched_by": None, "run_id": run_id}
+                deciding._queue(ledger, connection, attempt.request, **options)
+
+    return mock.patch.object(Deliverer, "deliver", regenerating)
+
+
+DUPLICATE = frozenset({"duplicate"})
+UNACCOUNTED = frozenset({"unaccounted"})
+ANY = frozenset(KINDS_OF_VIOLATION)
+
+CONTROLS = (
+    Control(
+        "POST before commit",
+        lambda: mock.patch.object(Engine, "submit_queue", _post_first),
+        lambda plan: replace(plan, kinds=("crash",), crashes=(int(plan.seed) % 8 + 2,)),
+        UNACCOUNTED,
+    ),
+    Control("retry on a read time-out", _answers(_once_more), _with("lost answer"), DUPLICATE),
+    Control("5xx taken as rejected", _answers(_believed), _with("error after acceptance"), UNACCOUNTED),
+    Control(
+        "the unique index dropped",
+        lambda: mock.patch.object(actors, "decide", _look_then_write),
+        _with("second run"),
+        DUPLICATE,
+        prepare="DROP INDEX one_open_attempt_per_subject",
+    ),
+    Control(
+        "an expired lease resubmits",
+        _expired_is_sent_again,
+        lambda plan: replace(plan, kinds=("crash",), crashes=(int(plan.seed) % 8 + 2,)),
+        DUPLICATE,
+    ),
+    Control(
+        "settle time zero",
+        _nothing_settles,
+        _with("list lag", "lost answer", "acceptance after our time-out", clips=3, experienced=True),
+        DUPLICATE,
+    ),
+    Control(
+        "the cap checked outside the transaction",
+        _caps_beside_the_transaction,
+        _with("second run", clips=3, cap=2),
+        frozenset({"over the cap"}),
+    ),
+    Control(
+        "a late answer dropped",
+        _drops_late_answers,
+        lambda plan: replace(plan, kinds=("pause",), machines=2, pauses=((int(plan.seed) % 8 + 2, 75.0),)),
+        UNACCOUNTED,
+    ),
+    Control(
+        "the decision ignored",
+        _ignores_decisions,
+        _with("failed job", "run again at the end", "terminated run", max_attempts=1),
+        DUPLICATE,
+    ),
+    Control(
+        "a download error that regenerates",
+        _buys_what_cannot_be_fetched,
+        _with("cut download", "no video"),
+        DUPLICATE,
+    ),
+)
+
+SPLIT = Control(
+    "look and write in two transactions, the index in place",
+    lambda: mock.patch.object(actors, "decide", _look_then_write),
+    _with("second run"),
+    ANY,
+)
+"""The counter-check of the dropped index: the same race, which the index must win."""
