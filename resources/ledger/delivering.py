@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, current_takes
-from resources.ledger.states import AttemptState, MoneyState
+from resources.ledger.states import AttemptState
 from resources.providers.base import FailureKind
 
 LEASE_SECONDS = 900
@@ -130,7 +130,7 @@ def record_quarantined(
 
 
 def record_lost(ledger: Ledger, attempt_id: str, *, why: str, run_id: str | None = None) -> Attempt:
-    """Write that a finished generation can no longer be fetched. It was charged, so its money stays confirmed."""
+    """Write that a finished generation can no longer be fetched. It was charged, so its money stays where it is."""
     with ledger.write() as connection:
         attempt = ledger.require(connection, attempt_id)
         if attempt.state is not AttemptState.SUCCEEDED:
@@ -139,7 +139,6 @@ def record_lost(ledger: Ledger, attempt_id: str, *, why: str, run_id: str | None
             connection,
             attempt,
             AttemptState.LOST,
-            money=MoneyState.CONFIRMED,
             who="engine",
             why=why,
             run_id=run_id,

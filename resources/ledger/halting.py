@@ -4,9 +4,10 @@ A stop is looked at in the transaction that reserves and in the one that claims 
 asked for and fetched all the same, and what is queued stays queued.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -136,32 +137,34 @@ def stops(ledger: "Ledger") -> list[Stop]:
 
 def take_alarm(ledger: "Ledger", account: str) -> Stop | None:
     """The stop of an account that nobody has been told yet; who takes it tells it, once."""
-    with ledger.write() as connection:
-        told = connection.execute(
-            sa.update(accounts)
-            .where(
-                accounts.c.account == account,
-                accounts.c.stopped_kind.is_not(None),
-                sa.or_(accounts.c.alarmed_at.is_(None), accounts.c.alarmed_at < accounts.c.stopped_at),
-            )
-            .values(alarmed_at=accounts.c.stopped_at)
-        )
-        if told.rowcount != 1:
-            return None
-        return _stop_of(connection.execute(sa.select(accounts).where(accounts.c.account == account)).one())
+    untold = sa.and_(
+        accounts.c.account == account,
+        accounts.c.stopped_kind.is_not(None),
+        sa.or_(accounts.c.alarmed_at.is_(None), accounts.c.alarmed_at < accounts.c.stopped_at),
+    )
+    return _take(ledger, account, untold, {"alarmed_at": accounts.c.stopped_at})
 
 
 def claim_probe(ledger: "Ledger", account: str) -> Stop | None:
     """The stop of an account that may have ended by itself, for one process every few minutes to find out."""
+    now = ledger.clock()
+    due = sa.and_(
+        accounts.c.account == account,
+        accounts.c.stopped_kind.in_([k.value for k in StopKind if k.reopens]),
+        accounts.c.probe_at <= now,
+    )
+    return _take(ledger, account, due, {"probe_at": now + PROBE_SECONDS})
+
+
+def _take(
+    ledger: "Ledger", account: str, mine: sa.ColumnElement[bool], values: Mapping[str, Any]
+) -> Stop | None:
+    """Claim something about a stop, once; hardly ever there is anything, so nobody waits for the write lock to find out."""
+    with ledger.read() as connection:
+        if not connection.execute(sa.select(sa.exists().where(mine))).scalar():
+            return None
     with ledger.write() as connection:
-        now = ledger.clock()
-        mine = (
-            accounts.c.account == account,
-            accounts.c.stopped_kind.in_([k.value for k in StopKind if k.reopens]),
-            accounts.c.probe_at <= now,
-        )
-        claimed = connection.execute(sa.update(accounts).where(*mine).values(probe_at=now + PROBE_SECONDS))
-        if claimed.rowcount != 1:
+        if connection.execute(sa.update(accounts).where(mine).values(**values)).rowcount != 1:
             return None
         return _stop_of(connection.execute(sa.select(accounts).where(accounts.c.account == account)).one())
 

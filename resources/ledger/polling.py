@@ -13,7 +13,7 @@ from resources.ledger.database import lock_subject
 from resources.ledger.deciding import try_again
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
-from resources.ledger.schema import attempts, jobs, submissions
+from resources.ledger.schema import accounts, attempts, jobs, submissions
 from resources.ledger.states import AT_PROVIDER, AttemptState, MoneyState
 from resources.providers.base import Capabilities, FailureKind, JobState, JobStatus
 
@@ -38,6 +38,8 @@ def claim_due(
     """
     with ledger.write() as connection:
         now = ledger.clock()
+        if _paused_until(connection, account) > now:
+            return []
         query = (
             sa.select(attempts)
             .where(
@@ -57,6 +59,12 @@ def claim_due(
                 sa.update(attempts).where(attempts.c.id.in_([a.id for a in due])).values(next_poll_at=until)
             )
         return [replace(attempt, next_poll_at=until) for attempt in due]
+
+
+def _paused_until(connection: sa.Connection, account: str) -> float:
+    """When an account that answered a poll with 429 may be polled again."""
+    query = sa.select(accounts.c.polls_not_before).where(accounts.c.account == account)
+    return float(connection.execute(query).scalar() or 0)
 
 
 def reschedule(ledger: Ledger, times: Iterable[tuple[Attempt, float]], *, polled: bool) -> None:
@@ -235,4 +243,4 @@ def next_poll_time(ledger: Ledger, account: str, *, only: Collection[str] | None
         query = query.where(attempts.c.id.in_(list(only)))
     with ledger.read() as connection:
         at = connection.execute(query).scalar()
-        return None if at is None else float(at)
+        return None if at is None else max(float(at), _paused_until(connection, account))

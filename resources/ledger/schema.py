@@ -59,7 +59,7 @@ accounts = sa.Table(
     sa.Column("alarmed_at", sa.Double),
     sa.Column("probe_at", sa.Double),
     sa.Column("reopened_at", sa.Double),
-    sa.Column("bill_at", sa.Double),
+    sa.Column("billed_at", sa.Double),
 )
 """One row per account: when it may be asked again, why it is stopped, when its bill is read next.
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from resources.ledger import apart
+from resources.ledger import apart, halting
 from resources.ledger.database import insert_ignoring
+from resources.ledger.halting import Stop, StopKind
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import accounts, attempts, jobs, submissions
@@ -31,8 +32,15 @@ LEASE_MARGIN_SECONDS = 30
 WINDOW_SECONDS = 60
 THROTTLE_SECONDS = 30
 """Wait after a 429 without Retry-After (AI/ML API sends none as far as was probed)."""
+LONGEST_THROTTLE_SECONDS = 600
+"""What the wait grows to when every try after it is throttled again, unless the provider asks for more."""
 
 NOT_SENT_SECONDS = 2
+
+IN_ORDER_UP_TO = 20
+"""An account that allows no more than so many is sent to one POST at a time: fresh connections overtake each other, and
+so few leave time enough to have each answered before the next."""
+STOPPED_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,13 @@ class Limits:
     in_flight: int | None = None
     per_minute: int | None = None
 
+    @property
+    def in_order(self) -> bool:
+        """Whether its POSTs arrive in the order of the queue, because they go one at a time."""
+        return any(
+            limit is not None and limit <= IN_ORDER_UP_TO for limit in (self.in_flight, self.per_minute)
+        )
+
 
 @dataclass(frozen=True)
 class Later:
@@ -57,12 +72,14 @@ class Later:
         why: One sentence for a person.
         posting: Whether it waits for the answer to a POST that is on its way, whose end may come any moment.
         lost: Whether it waits for a lost answer to be found.
+        stop: What must end first, where buying is stopped.
     """
 
     at: float
     why: str
     posting: bool = False
     lost: bool = False
+    stop: Stop | None = None
 
 
 def claim_next(
@@ -107,6 +124,9 @@ def claim_next(
         ).first()
         if queued is None:
             return _why_nothing(connection, account, now)
+        stop = halting.standing(connection, account)
+        if stop is not None:
+            return Later(now + STOPPED_SECONDS, str(stop), stop=stop)
         if not_before > now:
             return Later(not_before, f"{account} asked for a pause")
         later = _over_limit(connection, account, limits, now)
@@ -114,6 +134,8 @@ def claim_next(
             return later
         attempt = Attempt.from_row(queued)
         submission_id = uuid.uuid4().hex
+        # PostgreSQL may have counted a place that became free since: a submit is never dated before it was
+        now = ledger.clock()
         connection.execute(
             sa.insert(submissions).values(
                 id=submission_id,
@@ -174,23 +196,34 @@ def _over_limit(connection: sa.Connection, account: str, limits: Limits, now: fl
         ).scalar_one()
         if flying >= limits.in_flight:
             return Later(now + 1, f"all {limits.in_flight} places of {account} are taken")
+    if limits.in_order and apart.posting(connection, account, now):
+        return Later(now + 0.2, f"a submit to {account} is on its way", posting=True)
     if limits.per_minute is not None:
+        arrived = _arrived_at_the_latest()
         recent = connection.execute(
-            sa.select(submissions.c.started_at)
+            sa.select(arrived)
             .where(
                 submissions.c.account == account,
-                submissions.c.started_at > now - WINDOW_SECONDS,
+                arrived > now - WINDOW_SECONDS,
                 submissions.c.state != SubmissionState.NOT_SENT.value,
             )
-            .order_by(submissions.c.started_at.desc())
+            .order_by(arrived.desc())
             .limit(limits.per_minute)
         ).scalars()
-        starts = list(recent)
-        if len(starts) >= limits.per_minute:
+        arrivals = list(recent)
+        if len(arrivals) >= limits.per_minute:
             return Later(
-                starts[-1] + WINDOW_SECONDS, f"{limits.per_minute} submits a minute to {account} are used up"
+                # one that is on its way will be answered long before its deadline
+                min(arrivals[-1], now) + WINDOW_SECONDS,
+                f"{limits.per_minute} submits a minute to {account} are used up",
             )
     return None
+
+
+def _arrived_at_the_latest() -> sa.ColumnElement[float]:
+    """By when a POST has reached the provider, which counts its minute from then: at its answer, or else its deadline."""
+    deadline = submissions.c.lease_until - LEASE_MARGIN_SECONDS
+    return sa.case((submissions.c.ended_at < deadline, submissions.c.ended_at), else_=deadline)
 
 
 def record_outcome(
@@ -226,13 +259,18 @@ def record_outcome(
             return attempt
         match outcome:
             case Accepted():
-                return _accepted(ledger, connection, attempt, outcome, run_id)
+                after = _accepted(ledger, connection, attempt, outcome, run_id)
+                _calm_down(connection, attempt.account)
+                return after
             case Rejected():
-                return _rejected(ledger, connection, attempt, outcome, run_id)
+                after = _rejected(ledger, connection, attempt, outcome, run_id)
+                _heed(ledger, connection, submission, outcome)
+                return after
             case NotSent():
-                pause(connection, attempt.account, ledger.clock() + NOT_SENT_SECONDS)
                 why = f"not sent: {outcome.cause}"
-                return _not_created(ledger, connection, attempt, why, outcome_kind=None, run_id=run_id)
+                after = _not_created(ledger, connection, attempt, why, outcome_kind=None, run_id=run_id)
+                pause(connection, attempt.account, ledger.clock() + NOT_SENT_SECONDS)
+                return after
             case Unknown():
                 return _unknown(ledger, connection, attempt, outcome.cause, run_id)
 
@@ -288,6 +326,13 @@ def _accepted(
     )
 
 
+def _calm_down(connection: sa.Connection, account: str) -> None:
+    """Forget earlier throttles: the account takes orders again."""
+    connection.execute(
+        sa.update(accounts).where(accounts.c.account == account, accounts.c.throttles > 0).values(throttles=0)
+    )
+
+
 def book_job(
     ledger: Ledger,
     connection: sa.Connection,
@@ -314,10 +359,7 @@ def book_job(
 def _rejected(
     ledger: Ledger, connection: sa.Connection, attempt: Attempt, outcome: Rejected, run_id: str | None
 ) -> Attempt:
-    if outcome.kind is FailureKind.THROTTLED:
-        wait = THROTTLE_SECONDS if outcome.retry_after is None else max(0.0, outcome.retry_after)
-        pause(connection, attempt.account, ledger.clock() + wait)
-    if outcome.kind is FailureKind.THROTTLED or attempt.state is not AttemptState.SUBMITTING:
+    if _may_be_sent_again(outcome) or attempt.state is not AttemptState.SUBMITTING:
         return _not_created(
             ledger, connection, attempt, outcome.message, outcome_kind=outcome.kind, run_id=run_id
         )
@@ -333,6 +375,54 @@ def _rejected(
         reason_kind=outcome.kind.value,
         finished_at=ledger.clock(),
     )
+
+
+def _may_be_sent_again(outcome: Rejected) -> bool:
+    """Whether the refusal is about the account and not about the clip, which then waits in the queue.
+
+    A 401 is about the key. A 403 may be about this model alone (WaveSpeed contract: some models are not for every level),
+    so its clip must not stay at the head of the queue.
+    """
+    return outcome.kind in {FailureKind.THROTTLED, FailureKind.INSUFFICIENT_FUNDS} or (
+        outcome.kind is FailureKind.AUTH and outcome.http_status == 401
+    )
+
+
+def _heed(ledger: Ledger, connection: sa.Connection, submission: Submission, outcome: Rejected) -> None:
+    """Do for the whole account what a refusal asks for: wait, or stop."""
+    account = submission.attempt.account
+    match outcome.kind:
+        case FailureKind.THROTTLED:
+            _throttle(ledger, connection, submission, outcome.retry_after)
+        case FailureKind.INSUFFICIENT_FUNDS | FailureKind.AUTH:
+            kind = StopKind(outcome.kind.value)
+            halting.stop_account(connection, account, kind, outcome.message, now=ledger.clock())
+
+
+def _throttle(
+    ledger: Ledger, connection: sa.Connection, submission: Submission, retry_after: float | None
+) -> None:
+    """Pause the account. The pause doubles when what was sent after the last one is throttled again."""
+    account = submission.attempt.account
+    _lock_account(connection, account)
+    row = connection.execute(sa.select(accounts).where(accounts.c.account == account)).one()
+    started_at = connection.execute(
+        sa.select(submissions.c.started_at).where(submissions.c.id == submission.id)
+    ).scalar_one()
+    # answers to POSTs that were on the wire together are one refusal
+    again = row.throttled_at is None or started_at > row.throttled_at
+    throttles = row.throttles + 1 if again else max(row.throttles, 1)
+    asked = THROTTLE_SECONDS if retry_after is None else max(0.0, retry_after)
+    grown = max(asked, 1.0) * 2.0 ** min(throttles - 1, 20) if throttles > 1 else 0.0
+    wait = max(asked, min(grown, LONGEST_THROTTLE_SECONDS))
+    now = ledger.clock()
+    if again:
+        connection.execute(
+            sa.update(accounts)
+            .where(accounts.c.account == account)
+            .values(throttles=throttles, throttled_at=now)
+        )
+    pause(connection, account, now + wait)
 
 
 def _not_created(
@@ -431,6 +521,17 @@ def pause(connection: sa.Connection, account: str, until: float) -> None:
     )
 
 
+def slow_down(ledger: Ledger, account: str, until: float) -> None:
+    """Ask an account nothing before a time: it said that there is too much, to whichever of our requests."""
+    with ledger.write() as connection:
+        pause(connection, account, until)
+        connection.execute(
+            sa.update(accounts)
+            .where(accounts.c.account == account, accounts.c.polls_not_before < until)
+            .values(polls_not_before=until)
+        )
+
+
 def withdraw(
     ledger: Ledger,
     attempt_ids: list[str],
@@ -480,6 +581,17 @@ def withdraw_stale(ledger: Ledger, account: str, *, older_than_seconds: float) -
         ids,
         why=f"queued for more than {hours:.0f} h without a free place; nothing was sent. `dailies retry` asks again.",
     )
+
+
+def next_price(ledger: Ledger, account: str) -> int | None:
+    """What the next attempt in the queue was quoted at in micro-dollars, None when the queue is empty."""
+    with ledger.read() as connection:
+        return connection.execute(
+            sa.select(attempts.c.quoted_micros)
+            .where(attempts.c.account == account, attempts.c.state == AttemptState.QUEUED.value)
+            .order_by(attempts.c.seq)
+            .limit(1)
+        ).scalar()
 
 
 def queue_length(ledger: Ledger, account: str) -> int:

@@ -14,15 +14,24 @@ from typing import ParamSpec, TypeVar
 
 from resources.errors import UnavailableError
 from resources.ledger import polling, submitting
+from resources.ledger.billing import Confirmed
 from resources.ledger.ledger import Ledger
 from resources.ledger.reconciling import LONGEST_PAUSE_SECONDS, Contract
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState
-from resources.ledger.submitting import LEASE_MARGIN_SECONDS, NOT_SENT_SECONDS, Later, Limits
+from resources.ledger.submitting import (
+    LEASE_MARGIN_SECONDS,
+    NOT_SENT_SECONDS,
+    THROTTLE_SECONDS,
+    Later,
+    Limits,
+)
+from resources.production.billing import Bookkeeper
 from resources.production.marking import CHECK_SECONDS, BucketMark, MarkKeeper
 from resources.production.orphans import sweep
 from resources.production.reconciling import Reconciler, measure_clock
 from resources.production.schedule import next_poll_after_failure, next_poll_in
+from resources.production.stopping import Watch
 from resources.providers.base import (
     Accepted,
     FailureKind,
@@ -100,6 +109,7 @@ class StepResult:
     submitted: list[Attempt] = field(default_factory=list)
     reconciled: list[Attempt] = field(default_factory=list)
     ended: list[Attempt] = field(default_factory=list)
+    confirmed: list[Confirmed] = field(default_factory=list)
     polled: int = 0
     queued: int = 0
     orphans: list[str] = field(default_factory=list)
@@ -139,6 +149,8 @@ class Engine:
         self._not_sent: dict[str, tuple[int, float]] = {}
         self._poll_failures: dict[str, int] = {}
         self._reconciler = Reconciler(ledger, self.call)
+        self._bookkeeper = Bookkeeper(ledger, self.call)
+        self._watch = Watch(ledger, self.call)
         self._mark = MarkKeeper(mark)
         self.changed = asyncio.Event()
 
@@ -185,7 +197,7 @@ class Engine:
         Args:
             name: The account.
             run_id: For the journal.
-            ours: Ids of the caller's attempts, withdrawn when the account refuses the key, cannot pay or is not there.
+            ours: Ids of the caller's attempts, withdrawn when the account cannot be reached.
             result: Collects what was submitted.
 
         Interrupted, it leaves POSTs on the wire to `finish_posts`.
@@ -223,7 +235,13 @@ class Engine:
             # what was throttled or not sent is in the queue again, and what waited for our own POSTs need not wait longer
             again = any(attempt.state is AttemptState.QUEUED for attempt in sent)
             if not tasks or (claimed is None and not again):
+                if isinstance(claimed, Later) and claimed.stop is not None:
+                    await self._watch.alarm(name)
                 return claimed
+
+    async def reopen(self, name: str) -> bool:
+        """Use an account again that was stopped, if it can pay and its key is accepted; asked every few minutes at most."""
+        return await self._watch.reopen(self.accounts[name].provider)
 
     async def _claim(self, account: Account, run_id: str | None) -> Submission | Later | None:
         """The next submission; what is claimed while we are interrupted is given back, since it surely was not sent."""
@@ -294,7 +312,7 @@ class Engine:
     async def _stop_if_hopeless(
         self, account: Account, outcome: SubmitOutcome, *, run_id: str | None, ours: Collection[str]
     ) -> None:
-        """Withdraw the caller's queue when sending more of it cannot help."""
+        """Say that the account is stopped; withdraw the caller's queue when nobody is there to take it."""
         name = account.name
         tries, since = self._not_sent.get(name, (0, 0.0))
         if not isinstance(outcome, NotSent):
@@ -304,14 +322,7 @@ class Engine:
             tries += 1
             self._not_sent[name] = (tries, self.ledger.clock())
         if isinstance(outcome, Rejected) and outcome.kind in STOPS_THE_ACCOUNT:
-            await self.call(
-                submitting.withdraw,
-                self.ledger,
-                list(ours),
-                why=f"not sent: {outcome.message}",
-                kind=outcome.kind,
-                run_id=run_id,
-            )
+            await self._watch.alarm(name)
         elif isinstance(outcome, NotSent) and tries >= NOT_SENT_TRIES:
             why = f"{name} cannot be reached ({outcome.cause}); nothing was sent. Try again when it answers."
             await self.call(submitting.withdraw, self.ledger, list(ours), why=why, run_id=run_id)
@@ -379,6 +390,9 @@ class Engine:
             self._poll_failures[attempt.id] = failures + 1
             delay = next_poll_after_failure(failures=failures, retry_after=seen.retry_after, rng=self._rng)
             logger.warning("%s: %s; asking again in %.0f s", attempt.subject_key, seen.cause, delay)
+            if seen.kind is FailureKind.THROTTLED:
+                wait = THROTTLE_SECONDS if seen.retry_after is None else delay
+                await self.call(submitting.slow_down, self.ledger, account.name, self.ledger.clock() + wait)
             await self.call(
                 polling.reschedule, self.ledger, [(attempt, self.ledger.clock() + delay)], polled=False
             )
@@ -458,6 +472,9 @@ class Engine:
         await self.call(submitting.withdraw_stale, self.ledger, name, older_than_seconds=QUEUE_HOURS * 3600)
         await self.reconcile(name, result=result)
         await self.poll_due(name, result=result)
+        result.confirmed.extend(await self._bookkeeper.confirm(self.accounts[name].provider))
+        await self.reopen(name)
+        await self._watch.alarm(name)
         result.orphans.extend(await self._sweep(name))
         if submit:
             await self._submit_all(name, result)

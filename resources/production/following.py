@@ -12,10 +12,12 @@ from enum import IntEnum
 from resources.errors import DailiesError
 from resources.ledger import polling, submitting
 from resources.ledger.deciding import Decided, Verdict
+from resources.ledger.halting import Stop
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
+from resources.providers.base import FailureKind
 
 LOOK_SECONDS = 2.0
 """How often the ledger is read for what other processes did."""
@@ -201,11 +203,28 @@ class Follower:
         while self._pending:
             later = await engine.submit_queue(name, run_id=self._run_id, ours=list(self._ids.values()))
             now = engine.ledger.clock()
+            if later is not None and later.stop is not None:
+                if await engine.reopen(name):
+                    continue
+                if self._until is Stage.SUBMITTED:
+                    return
+                await self._give_up_queue(name, later.stop)
             if later is None and self._until is Stage.SUBMITTED:
                 return
             if later is not None and self._until is Stage.SUBMITTED and max(later.at, now) > patience:
                 return
             await engine.sleep(LOOK_SECONDS if later is None else min(max(later.at - now, 0.2), LOOK_SECONDS))
+
+    async def _give_up_queue(self, name: str, stop: Stop) -> None:
+        """Withdraw what this run waits for and nobody may send: it would wait for ever. A run that leaves keeps its queue."""
+        engine = self._engine
+        attempts = await engine.call(engine.ledger.attempts, list(self._ids.values()))
+        ids = [attempt.id for attempt in attempts.values() if attempt.account == name]
+        kind = FailureKind(stop.kind.value) if stop.kind.reopens else None
+        await engine.call(
+            submitting.withdraw, engine.ledger, ids, why=f"not sent: {stop}", kind=kind, run_id=self._run_id
+        )
+        engine.changed.set()
 
     async def _poll(self, name: str) -> None:
         engine = self._engine

@@ -302,6 +302,15 @@ class Provider(Protocol):
         """
         ...
 
+    async def balance(self) -> int | None:
+        """What the account can spend, in micro-dollars; None where the answer does not say it readably.
+
+        Raises:
+            resources.errors.ConfigurationError: The key is missing or refused.
+            resources.errors.UnavailableError: The provider does not answer.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Close the connections."""
         ...

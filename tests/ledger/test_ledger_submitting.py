@@ -167,7 +167,9 @@ def test_the_minute_begins_when_a_submit_has_surely_arrived(ledger: Ledger, cloc
     assert must_wait(ledger, limits).at == clock.now + 60
 
 
-def test_the_minute_of_a_submit_whose_poster_died_begins_at_its_deadline(ledger: Ledger, clock: Clock) -> None:
+def test_the_minute_of_a_submit_whose_poster_died_begins_at_its_deadline(
+    ledger: Ledger, clock: Clock
+) -> None:
     limits = Limits(per_minute=1)
     queued(ledger, a_request("clip-a"))
     queued(ledger, a_request("clip-b"))
@@ -300,7 +302,7 @@ def test_while_a_submit_is_unknown_others_of_its_endpoint_go_one_at_a_time(ledge
     assert one.attempt.subject_key == "clip-b"
     other_endpoint = claimed(ledger)
     assert other_endpoint.attempt.subject_key == "clip-e"
-    assert "not known yet" in must_wait(ledger).why
+    assert must_wait(ledger).posting
     record_outcome(ledger, one, accepted("job-b"))
     assert claimed(ledger).attempt.subject_key == "clip-c"
     must_wait(ledger)
@@ -338,7 +340,12 @@ def test_how_long_a_throttled_account_waits(
     queued(ledger)
     record_outcome(ledger, claimed(ledger), rejected(FailureKind.THROTTLED, retry_after=retry_after))
     with ledger.read() as connection:
-        assert connection.execute(sa.select(accounts.c.not_before).where(accounts.c.account == ACCOUNT)).scalar_one() == clock.now + pause
+        assert (
+            connection.execute(
+                sa.select(accounts.c.not_before).where(accounts.c.account == ACCOUNT)
+            ).scalar_one()
+            == clock.now + pause
+        )
     clock.forward(pause)
     claimed(ledger)
 

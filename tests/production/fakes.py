@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from resources.errors import DailiesError, UnavailableError
+from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.ledger import delivering
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -112,6 +112,7 @@ def run(clock: Clock, work: Coroutine[Any, Any, T], *, at_most: float = 100_000.
 
 # A provider
 
+PRICE = 400_000
 CAPABILITIES = Capabilities(
     echoes_submission_id=True, lists_jobs=True, cancels=False, output_days=7, settle_seconds=60
 )
@@ -144,8 +145,8 @@ LOSES_THE_ANSWER = Answer(Unknown("read timed out"), after=30, creates=True)
 CANNOT_BE_REACHED = Answer(NotSent("connection refused"), after=0.01)
 
 
-def rejects(kind: FailureKind, *, retry_after: float | None = None) -> Answer:
-    return Answer(Rejected(kind, f"the provider says {kind}", 400, retry_after=retry_after))
+def rejects(kind: FailureKind, *, retry_after: float | None = None, http_status: int = 400) -> Answer:
+    return Answer(Rejected(kind, f"the provider says {kind}", http_status, retry_after=retry_after))
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,9 @@ class FakeProvider:
         posts: Every POST.
         jobs: Every job by id.
         overlapping: Jobs that two asked for at the same time.
+        balance_micros: What the account can spend.
+        refuses_the_key: Whether the key is refused where something free is asked.
+        bill: What the bill says instead of a charge for every job.
         ahead: How many seconds its clock is ahead.
         listed: How often its listing was read, and `billed` its bill.
         listing_fails: Whether the listing cannot be read.
@@ -215,6 +219,10 @@ class FakeProvider:
         self.polls: dict[str, list[JobState | PollFailed | Exception]] = defaultdict(list)
         self.posts: list[Post] = []
         self.jobs: dict[str, Job] = {}
+        self.balance_micros: int | None = 10**12
+        self.refuses_the_key = False
+        self.checked = 0
+        self.bill: list[Charge] | Exception | None = None
         self.overlapping: list[str] = []
         self.requests_at_once = 0
         self.most_requests_at_once = 0
@@ -230,6 +238,10 @@ class FakeProvider:
         clip = str(body["prompt"])
         self.posts.append(Post(clip, submission_id, self.clock()))
         answer = self.answers[clip].pop(0) if self.answers[clip] else ACCEPTS
+        if self.refuses_the_key:
+            answer = rejects(FailureKind.AUTH, http_status=401)
+        elif self.balance_micros is not None and self.balance_micros < PRICE:
+            answer = rejects(FailureKind.INSUFFICIENT_FUNDS)
         job = None
         if answer.outcome is None or answer.creates:
             job = self._create(clip, submission_id, answer)
@@ -245,6 +257,8 @@ class FakeProvider:
         job = Job(f"job-{len(self.jobs)}-{clip}", clip, at, goes, submission_id, model=answer.model)
         job.listed_from = job.billed_from = at + answer.listed_after
         self.jobs[job.id] = job
+        if self.balance_micros is not None:
+            self.balance_micros -= PRICE
         return job
 
     def stranger(self, clip: str = "a-stranger", *, model: str = SORA) -> Job:
@@ -304,14 +318,24 @@ class FakeProvider:
 
     async def charges(self, *, after: Any, before: Any) -> list[Charge]:
         self.billed += 1
+        if isinstance(self.bill, Exception):
+            raise self.bill
+        if self.bill is not None:
+            return list(self.bill)
         return [
-            Charge(job.id, 400_000, "charge", job.created_at + self.ahead, job.model)
+            Charge(job.id, PRICE, "charge", job.created_at + self.ahead, job.model)
             for job in self.jobs.values()
             if self.clock() >= job.billed_from
         ]
 
     async def check(self) -> None:
-        return None
+        self.checked += 1
+        if self.refuses_the_key:
+            raise ConfigurationError("the key is refused")
+
+    async def balance(self) -> int | None:
+        await self.check()
+        return self.balance_micros
 
     async def aclose(self) -> None:
         self.closed = True
@@ -389,7 +413,7 @@ def a_request(clip: str, **changes: Any) -> ClipRequest:
         "provider": "wavespeed",
         "endpoint": SORA,
         "body": {"prompt": clip, "seconds": changes.pop("seconds", 4)},
-        "price_micros": 400_000,
+        "price_micros": PRICE,
         "expected": Expected(),
     }
     return ClipRequest(**(values | changes))

@@ -165,6 +165,7 @@ def test_what_cannot_be_stored_is_red_stays_paid_and_is_fetched_by_the_next_run_
 def test_an_account_that_refuses_the_key_turns_the_whole_batch_red_after_one_try_a_place(
     world: World,
 ) -> None:
+    world.provider.refuses_the_key = True
     for clip in clips(10):
         world.provider.answers[clip] = [rejects(FailureKind.AUTH)]
     result = carry(world, Stage.DELIVERED, *clips(10), limits=Limits(in_flight=1))

@@ -35,7 +35,7 @@ def upgrade() -> None:
         sa.Column("alarmed_at", sa.Double),
         sa.Column("probe_at", sa.Double),
         sa.Column("reopened_at", sa.Double),
-        sa.Column("bill_at", sa.Double),
+        sa.Column("billed_at", sa.Double),
     )
     op.execute("INSERT INTO accounts (account) VALUES ('*')")
 

@@ -1,0 +1,248 @@
+"""Confirming what was spent against the provider's own bill: when to read it, and what each row comes to.
+
+Until the bill has spoken, an amount is what was quoted or what the answer said. A refund that is expected stays counted
+until the bill shows it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from resources.ledger import halting
+from resources.ledger.database import insert_ignoring, lock_subject
+from resources.ledger.halting import StopKind
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.schema import accounts, attempts
+from resources.ledger.states import AttemptState, MoneyState
+from resources.money import show_usd
+from resources.providers.base import Charge
+
+READ_SECONDS = 300.0
+"""How often a bill is read at most."""
+SELDOM_SECONDS = 6 * 3600.0
+"""How often it is read at least, while something is unconfirmed."""
+GIVE_UP_SECONDS = 14 * 86_400.0
+"""After so long nothing new is expected of a bill; `dailies ledger` shows what it never confirmed."""
+MARGIN_SECONDS = 1_800.0
+"""How far a provider's clock and its booking may lie from ours."""
+UNBELIEVABLE = 1_000
+"""So many times the quote, or so small a part of it, is another unit and no price (traps of the contract: rows of the bill
+were seen in dollars and in micro-dollars)."""
+
+BILL = "bill"
+UNSETTLED = {
+    AttemptState.QUEUED,
+    AttemptState.SUBMITTING,
+    AttemptState.UNKNOWN,
+    AttemptState.HELD,
+    AttemptState.SUBMITTED,
+    AttemptState.OVERDUE,
+}
+"""States in which the provider may still change what it charges."""
+PAID_FOR = {
+    AttemptState.SUCCEEDED,
+    AttemptState.DELIVERED,
+    AttemptState.QUARANTINED,
+    AttemptState.LOST,
+}
+"""States of a job that did what it was paid for."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """What to read of a bill, in seconds since the epoch."""
+
+    after: float
+    before: float
+
+
+@dataclass(frozen=True)
+class Billed:
+    """What a bill says about one job, in micro-dollars.
+
+    Attributes:
+        charged: All charges.
+        refunded: All refunds.
+    """
+
+    charged: int
+    refunded: int
+
+    @property
+    def net(self) -> int:
+        """What is to be paid in the end."""
+        return max(0, self.charged - self.refunded)
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """What the bill has changed about an attempt.
+
+    Attributes:
+        before: As it stood.
+        after: As it stands.
+    """
+
+    before: Attempt
+    after: Attempt
+
+    @property
+    def difference_micros(self) -> int:
+        """How much more it costs than was counted; less than nothing for a refund."""
+        return self.after.cost_micros - self.before.cost_micros
+
+
+def core(job_id: str) -> str:
+    """The part of a job's id that every page of a provider agrees on: AI/ML API writes it with and without `:model`."""
+    return job_id.split(":", maxsplit=1)[0]
+
+
+def by_job(charges: Iterable[Charge]) -> dict[str, Billed]:
+    """A bill's rows, added up by job."""
+    sums: dict[str, dict[str, int]] = defaultdict(lambda: {"charge": 0, "refund": 0})
+    for charge in charges:
+        sums[core(charge.job_id)][charge.kind] += charge.micros
+    return {job: Billed(both["charge"], both["refund"]) for job, both in sums.items()}
+
+
+def _unconfirmed(account: str, now: float) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        attempts.c.account == account,
+        attempts.c.job_id.is_not(None),
+        attempts.c.submitted_at > now - GIVE_UP_SECONDS,
+        attempts.c.state.not_in([state.value for state in UNSETTLED]),
+        sa.or_(
+            attempts.c.money_state == MoneyState.REFUND_EXPECTED.value,
+            sa.and_(
+                attempts.c.money_state.in_([MoneyState.CONFIRMED.value, MoneyState.INDETERMINATE.value]),
+                attempts.c.charge_source.is_distinct_from(BILL),
+            ),
+        ),
+    )
+
+
+def is_waiting(ledger: Ledger, account: str) -> bool:
+    """Whether something of an account waits for the bill to confirm it."""
+    with ledger.read() as connection:
+        return bool(
+            connection.execute(sa.select(sa.exists().where(_unconfirmed(account, ledger.clock())))).scalar()
+        )
+
+
+def claim(ledger: Ledger, account: str) -> Window | None:
+    """What to read of an account's bill now, for one process at a time; None when nothing waits for it or it is too soon.
+
+    It is read after some minutes, and ever more seldom while nothing new has ended: a refund takes hours.
+    """
+    if not is_waiting(ledger, account):
+        return None
+    with ledger.write() as connection:
+        now = ledger.clock()
+        connection.execute(insert_ignoring(connection, accounts).values(account=account))
+        read_at = connection.execute(
+            sa.select(accounts.c.billed_at).where(accounts.c.account == account).with_for_update()
+        ).scalar_one()
+        oldest, newest = connection.execute(
+            sa.select(sa.func.min(attempts.c.submitted_at), sa.func.max(attempts.c.finished_at)).where(
+                _unconfirmed(account, now)
+            )
+        ).one()
+        if oldest is None:
+            return None
+        pace = min(max((now - (newest or oldest)) / 4, READ_SECONDS), SELDOM_SECONDS)
+        # a clock that was set back must not keep the bill from being read
+        if read_at is not None and 0 <= now - read_at < pace:
+            return None
+        connection.execute(sa.update(accounts).where(accounts.c.account == account).values(billed_at=now))
+        return Window(oldest - MARGIN_SECONDS, now + MARGIN_SECONDS)
+
+
+def record(
+    ledger: Ledger, account: str, bill: Mapping[str, Billed], *, since: float, refunds_failures: bool
+) -> list[Confirmed]:
+    """Write what a bill says about the account's ended jobs.
+
+    A charge above the quote stops the account. One that cannot be in the unit we take it for is not written and stops it
+    too.
+
+    Args:
+        ledger: The record.
+        account: Whose bill.
+        bill: By the core of the job's id; what it does not name stays as it is.
+        since: Where what was read begins (`Window.after`). A job from before it may have more rows than these.
+        refunds_failures: Whether a failed job is charged first and refunded later.
+
+    Returns:
+        What changed.
+    """
+    changed = []
+    for attempt_id, subject in _billed_attempts(ledger, account, bill, since):
+        with ledger.write() as connection:
+            lock_subject(connection, subject)
+            attempt = ledger.require(connection, attempt_id)
+            billed = bill[core(attempt.job_id or "")]
+            if attempt.state in UNSETTLED or billed.refunded > billed.charged:
+                continue
+            if not _believable(attempt, billed):
+                _stop_unbelievable(ledger, connection, attempt, billed)
+                continue
+            money, charged = _judge(attempt, billed, refunds_failures=refunds_failures)
+            if (money, charged, BILL) == (attempt.money_state, attempt.charged_micros, attempt.charge_source):
+                continue
+            after = ledger.settle(
+                connection,
+                attempt,
+                money,
+                charged_micros=charged,
+                charge_source=BILL,
+                who="engine",
+                why=f"the bill of {account}: {show_usd(billed.charged)} charged, {show_usd(billed.refunded)} refunded",
+            )
+            changed.append(Confirmed(attempt, after))
+    return changed
+
+
+def _billed_attempts(
+    ledger: Ledger, account: str, bill: Mapping[str, Billed], since: float
+) -> list[tuple[str, str]]:
+    """Attempts whose job a bill names, and their subjects."""
+    with ledger.read() as connection:
+        rows = connection.execute(
+            sa.select(attempts.c.id, attempts.c.subject_key, attempts.c.job_id).where(
+                attempts.c.account == account,
+                attempts.c.job_id.is_not(None),
+                attempts.c.submitted_at >= since + MARGIN_SECONDS,
+            )
+        )
+        return [(row.id, row.subject_key) for row in rows if core(row.job_id) in bill]
+
+
+def _judge(attempt: Attempt, billed: Billed, *, refunds_failures: bool) -> tuple[MoneyState, int]:
+    """Where the money of an ended job stands, by its bill, and how much it is."""
+    if billed.charged == 0:
+        return MoneyState.CONFIRMED if attempt.state in PAID_FOR else MoneyState.RELEASED, 0
+    if billed.net == 0:
+        return MoneyState.REFUNDED, billed.charged
+    if attempt.state is AttemptState.FAILED and refunds_failures:
+        return MoneyState.REFUND_EXPECTED, billed.net
+    return MoneyState.CONFIRMED, billed.net
+
+
+def _believable(attempt: Attempt, billed: Billed) -> bool:
+    quoted = attempt.quoted_micros
+    return (
+        quoted == 0
+        or billed.charged == 0
+        or quoted <= billed.charged * UNBELIEVABLE <= quoted * UNBELIEVABLE**2
+    )
+
+
+def _stop_unbelievable(ledger: Ledger, connection: sa.Connection, attempt: Attempt, billed: Billed) -> None:
+    reason = (
+        f"the bill of {attempt.account} says {show_usd(billed.charged)} for job {attempt.job_id} of {attempt.subject_key}, "
+        f"which was quoted at {show_usd(attempt.quoted_micros)}; this looks like another unit and was not booked"
+    )
+    halting.stop_account(connection, attempt.account, StopKind.OVERCHARGED, reason, now=ledger.clock())

@@ -1,0 +1,73 @@
+"""Reading a provider's bill when something waits for it, and saying what it changes."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from resources.errors import DailiesError
+from resources.ledger import billing
+from resources.ledger.billing import Confirmed, Window
+from resources.ledger.ledger import Ledger
+from resources.money import show_usd
+from resources.providers.base import Provider
+
+logger = logging.getLogger("dailies")
+
+Call = Callable[..., Awaitable[Any]]
+
+
+class Bookkeeper:
+    """Confirms what was spent.
+
+    Args:
+        ledger: The record.
+        call: Runs a ledger function off the loop.
+    """
+
+    def __init__(self, ledger: Ledger, call: Call) -> None:
+        self._ledger = ledger
+        self._call = call
+
+    async def confirm(self, provider: Provider) -> list[Confirmed]:
+        """Read the account's bill if it is time to; a bill that cannot be read now is read next time.
+
+        Returns:
+            The attempts whose money the bill has changed or confirmed.
+        """
+        window: Window | None = await self._call(billing.claim, self._ledger, provider.name)
+        if window is None:
+            return []
+        try:
+            return await self.read(provider, window)
+        except DailiesError as error:
+            logger.warning("%s: its bill could not be read: %s", provider.name, error)
+            return []
+
+    async def read(self, provider: Provider, window: Window) -> list[Confirmed]:
+        """Read a part of the account's bill and write down what it says.
+
+        Raises:
+            DailiesError: The bill could not be read to its end. Nothing was written.
+        """
+        charges = await provider.charges(
+            after=datetime.fromtimestamp(window.after, UTC), before=datetime.fromtimestamp(window.before, UTC)
+        )
+        confirmed: list[Confirmed] = await self._call(
+            billing.record,
+            self._ledger,
+            provider.name,
+            billing.by_job(charges),
+            since=window.after,
+            refunds_failures=provider.capabilities.refunds_failures,
+        )
+        for change in confirmed:
+            if change.difference_micros > 0:
+                logger.warning(
+                    "%s: the bill says %s instead of %s (job %s)",
+                    change.after.subject_key,
+                    show_usd(change.after.cost_micros),
+                    show_usd(change.before.cost_micros),
+                    change.after.job_id,
+                )
+        return confirmed

@@ -1,0 +1,199 @@
+"""An account that cannot pay or refuses the key: one alarm, no clip lost, and it goes on by itself."""
+
+import asyncio
+import logging
+
+import pytest
+from fakes import PRICE, Ends, World, a_request, rejects
+
+from resources.ledger import halting
+from resources.ledger.deciding import Decided, Verdict, decide
+from resources.ledger.halting import PROBE_SECONDS, StopKind
+from resources.ledger.states import AttemptState, MoneyState
+from resources.ledger.submitting import Limits
+from resources.production.engine import Engine
+from resources.production.following import Followed, Stage
+from resources.providers.base import Charge, FailureKind, JobStatus
+
+S = AttemptState
+CLIPS = [f"clip-{number:03}" for number in range(20)]
+FUNDS = FailureKind.INSUFFICIENT_FUNDS
+
+
+def wanted(world: World, *clips: str, decision: str = "monday") -> list[Decided]:
+    return decide(world.ledger, [a_request(clip) for clip in clips], decision=decision)
+
+
+def carry(world: World, until: Stage, *clips: str) -> Followed:
+    return world.run(world.follower(until, world.engine()).follow(wanted(world, *clips)))
+
+
+def has_money_for(world: World, clips: int) -> None:
+    world.provider.balance_micros = clips * PRICE + 100_000
+
+
+async def ticks(engine: Engine, seconds: float) -> None:
+    every = 10 if seconds < 1000 else 60
+    for _ in range(int(seconds / every)):
+        await engine.step("wavespeed")
+        await asyncio.sleep(every)
+
+
+def alarms(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def states(world: World) -> set[AttemptState]:
+    return {attempt.state for attempt in world.ledger.latest(CLIPS).values()}
+
+
+def test_out_of_credit_is_one_alarm_and_a_run_that_leaves_keeps_its_queue(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    has_money_for(world, 5)
+    result = carry(world, Stage.SUBMITTED, *CLIPS)
+    assert result.failed == {}
+    assert result.left == CLIPS[5:]
+    assert states(world) == {S.SUBMITTED, S.QUEUED}
+    world.run(ticks(world.engine(), 3600))
+    assert len(world.provider.posts) <= 5 + 16, "no more than what was on the wire at once"
+    (alarm,) = alarms(caplog)
+    assert "wavespeed is stopped" in alarm
+    assert "top it up" in alarm
+
+
+def test_a_topped_up_account_goes_on_by_itself_in_the_order_of_the_queue(world: World) -> None:
+    has_money_for(world, 5)
+    carry(world, Stage.SUBMITTED, *CLIPS)
+    engine = world.engine(Limits(in_flight=20))
+    world.run(ticks(engine, 900))
+    assert S.QUEUED in states(world)
+    before = len(world.provider.posts)
+    world.provider.balance_micros = 50_000_000
+    world.run(ticks(engine, PROBE_SECONDS + 60))
+    assert halting.stops(world.ledger) == []
+    assert [post.clip for post in world.provider.posts[before:]] == CLIPS[5:]
+    world.run(ticks(engine, 300))
+    assert states(world) == {S.SUCCEEDED}
+
+
+def test_a_stopped_account_is_asked_every_few_minutes_and_not_more_often(world: World) -> None:
+    has_money_for(world, 0)
+    carry(world, Stage.SUBMITTED, *CLIPS)
+    before = world.provider.checked
+    world.run(ticks(world.engine(), 3600))
+    assert 3600 / PROBE_SECONDS - 2 <= world.provider.checked - before <= 3600 / PROBE_SECONDS + 1
+
+
+def test_a_run_that_waits_does_not_wait_for_money(world: World) -> None:
+    has_money_for(world, 5)
+    started = world.clock()
+    result = carry(world, Stage.DELIVERED, *CLIPS)
+    assert sorted(result.failed) == CLIPS[5:]
+    assert all("top it up" in reason for reason in result.failed.values())
+    assert {world.newest(clip).state for clip in CLIPS[:5]} == {S.DELIVERED}
+    for clip in CLIPS[5:]:
+        attempt = world.newest(clip)
+        assert (attempt.state, attempt.money_state) == (S.WITHDRAWN, MoneyState.RELEASED)
+        assert attempt.reason_kind is FUNDS
+    assert world.clock() - started < 120
+    world.provider.balance_micros = 50_000_000
+    world.clock.now += PROBE_SECONDS
+    again = carry(world, Stage.DELIVERED, *CLIPS)
+    assert again.failed == {}, "a retry of the same decision buys what was not bought"
+    assert len(world.provider.jobs) == len(CLIPS)
+
+
+def test_an_account_that_says_it_can_pay_and_refuses_is_not_hammered(world: World) -> None:
+    for clip in CLIPS:
+        world.provider.answers[clip] = [rejects(FUNDS)] * 1000
+    wanted(world, "clip-000")
+    world.run(ticks(world.engine(), 3600))
+    assert 2 <= len(world.provider.posts) <= 2 + 3600 / PROBE_SECONDS
+    assert world.newest("clip-000").state is S.QUEUED
+
+
+def test_a_refused_key_stops_the_account_until_it_is_accepted(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.provider.refuses_the_key = True
+    wanted(world, *CLIPS)
+    engine = world.engine(Limits(in_flight=20))
+    world.run(ticks(engine, 1800))
+    before = len(world.provider.posts)
+    assert before == 1
+    assert len(alarms(caplog)) == 1
+    world.provider.refuses_the_key = False
+    world.run(ticks(engine, PROBE_SECONDS + 60))
+    assert [post.clip for post in world.provider.posts[before:]] == CLIPS
+    assert len(world.provider.jobs) == len(CLIPS)
+
+
+def test_a_model_that_is_not_for_this_account_is_red_and_the_others_go_on(world: World) -> None:
+    world.provider.answers["clip-000"] = [rejects(FailureKind.AUTH, http_status=403)]
+    result = carry(world, Stage.DELIVERED, "clip-000", "clip-001", "clip-002")
+    assert list(result.failed) == ["clip-000"]
+    assert world.newest("clip-000").state is S.REJECTED
+
+
+def test_dailies_stop_keeps_everything_from_being_sent_and_what_is_bought_is_fetched(world: World) -> None:
+    engine = world.engine(Limits(in_flight=1))
+    wanted(world, *CLIPS[:3])
+    world.run(engine.submit_queue("wavespeed"))
+    halting.stop(world.ledger, reason="the prompts are wrong")
+    world.run(ticks(engine, 600))
+    assert len(world.provider.posts) == 1
+    assert world.newest(CLIPS[0]).state is S.SUCCEEDED, "what is at the provider is asked for"
+    (refused,) = wanted(world, "another")
+    assert refused.verdict is Verdict.REFUSED
+    assert "the prompts are wrong" in (refused.reason or "")
+    assert "`dailies start`" in (refused.reason or "")
+    halting.start(world.ledger)
+    world.run(ticks(engine, 600))
+    assert [post.clip for post in world.provider.posts] == CLIPS[:3]
+
+
+def test_a_waiting_run_ends_when_everything_is_stopped(world: World) -> None:
+    decided = wanted(world, *CLIPS[:3])
+    halting.stop(world.ledger, reason="enough")
+    result = world.run(world.follower(Stage.DELIVERED).follow(decided))
+    assert sorted(result.failed) == CLIPS[:3]
+    assert all("enough" in reason for reason in result.failed.values())
+
+
+def test_a_failure_that_may_pass_is_not_bought_again_while_everything_is_stopped(world: World) -> None:
+    world.provider.jobs_go["clip-000"] = [
+        Ends(JobStatus.FAILED, failure=FailureKind.PROVIDER, error="out of GPUs")
+    ]
+    decide(world.ledger, [a_request("clip-000", max_attempts=3)], decision="monday")
+    engine = world.engine()
+    world.run(engine.submit_queue("wavespeed"))
+    halting.stop(world.ledger, reason="enough")
+    world.run(ticks(engine, 600))
+    failed = world.newest("clip-000")
+    assert failed.state is S.FAILED
+    assert "out of GPUs" in (failed.reason or "")
+    assert "not tried again" in (failed.reason or "")
+    assert len(world.provider.posts) == 1
+
+
+def test_a_bill_above_the_quote_stops_the_account_until_a_person_says_otherwise(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    wanted(world, "clip-000")
+    engine = world.engine()
+    world.run(ticks(engine, 20))
+    job_id = world.newest("clip-000").job_id or ""
+    world.provider.bill = [Charge(job_id, 600_000, "charge", world.clock())]
+    world.run(ticks(engine, 900))
+    (stop,) = halting.stops(world.ledger)
+    assert stop.kind is StopKind.OVERCHARGED
+    assert "$0.60" in stop.reason
+    assert "$0.20 more" in stop.reason
+    (alarm,) = alarms(caplog)
+    assert "dailies start --account wavespeed" in alarm
+    (refused,) = wanted(world, "clip-001")
+    assert refused.verdict is Verdict.REFUSED
+    halting.start(world.ledger, account="wavespeed")
+    assert wanted(world, "clip-001")[0].verdict is Verdict.NEW
+    assert world.newest("clip-000").cost_micros == 600_000
