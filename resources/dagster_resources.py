@@ -54,7 +54,8 @@ class Production(dg.ConfigurableResource[None]):
     @contextlib.contextmanager
     def ledger(self) -> Iterator[Ledger]:
         """The ledger, closed at the end."""
-        with Ledger(self.settings().ledger_url) as ledger:
+        settings = self.settings()
+        with Ledger(settings.ledger_url, budget=settings.budget) as ledger:
             yield ledger
 
     def store(self) -> ObjectStore:

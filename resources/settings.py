@@ -5,16 +5,27 @@ nothing can be bought, and `dailies up` brings stand-ins for both.
 """
 
 import os
+import zoneinfo
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from resources.errors import ConfigurationError
+from resources.ledger.spending import Budget
+from resources.money import Micros, usd
 from resources.providers.accounts import AIMLAPI_URL, WAVESPEED_URL, AccountSettings
+from resources.requests import Caps
 from resources.storage.s3_client import S3Settings
+
+Usd = Annotated[Decimal | None, Field(ge=0, le=1_000_000_000, decimal_places=6)]
+"""An amount in US dollars, None where there is no cap."""
+
+ACCOUNTS = ("wavespeed", "aimlapi")
+"""The accounts dailies knows; each has its completion sensor."""
 
 
 class Settings(BaseSettings):
@@ -44,6 +55,14 @@ class Settings(BaseSettings):
             set.
         allowed_origins: Origins such as `http://127.0.0.1:8788` that clips may be fetched from although they are not on
             the internet; the sandbox is one.
+        timezone: Where a day and a month begin, as the IANA names it.
+        max_usd_per_run: What one run may spend, with its retries: in US dollars, as are the next.
+        max_usd_per_day: What may be spent in a day, over all series and accounts.
+        max_usd_per_month: What may be spent in a month.
+        wavespeed_max_usd_per_day: What may be spent at WaveSpeed in a day.
+        wavespeed_max_usd_per_month: In a month.
+        aimlapi_max_usd_per_day: What may be spent at AI/ML API in a day.
+        aimlapi_max_usd_per_month: In a month.
         max_download_mb: The largest clip that is fetched, in megabytes.
         linger_seconds: How long finished clips of a batch wait for its stragglers before they are fetched.
     """
@@ -95,8 +114,45 @@ class Settings(BaseSettings):
     allowed_origins_setting: Annotated[str, NoDecode] = Field(
         default="", validation_alias="DAILIES_ALLOWED_ORIGINS"
     )
+    timezone: str = Field(default="UTC", validation_alias="DAILIES_TIMEZONE")
+    max_usd_per_run: Usd = Field(default=None, validation_alias="DAILIES_MAX_USD_PER_RUN")
+    max_usd_per_day: Usd = Field(default=None, validation_alias="DAILIES_MAX_USD_PER_DAY")
+    max_usd_per_month: Usd = Field(default=None, validation_alias="DAILIES_MAX_USD_PER_MONTH")
+    wavespeed_max_usd_per_day: Usd = Field(default=None, validation_alias="DAILIES_WAVESPEED_MAX_USD_PER_DAY")
+    wavespeed_max_usd_per_month: Usd = Field(
+        default=None, validation_alias="DAILIES_WAVESPEED_MAX_USD_PER_MONTH"
+    )
+    aimlapi_max_usd_per_day: Usd = Field(default=None, validation_alias="DAILIES_AIMLAPI_MAX_USD_PER_DAY")
+    aimlapi_max_usd_per_month: Usd = Field(default=None, validation_alias="DAILIES_AIMLAPI_MAX_USD_PER_MONTH")
+
     max_download_mb: int = Field(default=2048, ge=1, validation_alias="DAILIES_MAX_DOWNLOAD_MB")
     linger_seconds: float = Field(default=120, ge=0, validation_alias="DAILIES_LINGER_SECONDS")
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, value: str) -> str:
+        try:
+            zoneinfo.ZoneInfo(value)
+        except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+            raise ValueError("not a time zone of the IANA database, such as Europe/Berlin") from None
+        return value
+
+    @cached_property
+    def budget(self) -> Budget:
+        """What may be spent, besides what each series says of itself."""
+        accounts = {
+            name: Caps(
+                per_day=_micros(getattr(self, f"{name}_max_usd_per_day")),
+                per_month=_micros(getattr(self, f"{name}_max_usd_per_month")),
+            )
+            for name in ACCOUNTS
+        }
+        everything = Caps(
+            per_run=_micros(self.max_usd_per_run),
+            per_day=_micros(self.max_usd_per_day),
+            per_month=_micros(self.max_usd_per_month),
+        )
+        return Budget(self.timezone, everything, accounts)
 
     @cached_property
     def ledger_url(self) -> str:
@@ -153,10 +209,6 @@ class Settings(BaseSettings):
             ) from None
 
 
-ACCOUNTS = ("wavespeed", "aimlapi")
-"""The accounts dailies knows; each has its completion sensor."""
-
-
 def load_settings() -> Settings:
     """Read the settings.
 
@@ -169,6 +221,10 @@ def load_settings() -> Settings:
         raise ConfigurationError(
             f"a setting cannot be right: {_in_words(error)}. See .env.example."
         ) from None
+
+
+def _micros(amount: Decimal | None) -> Micros | None:
+    return None if amount is None else usd(amount)
 
 
 def _in_words(error: ValidationError) -> str:

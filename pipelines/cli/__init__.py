@@ -1,6 +1,7 @@
 """The command `dailies`: starting everything on one machine, asking for clips, looking at them.
 
-It asks Dagster over GraphQL, as its UI does, and reads the ledger; it never talks to a provider.
+It asks Dagster over GraphQL, as its UI does, and reads the ledger. It asks a provider only for what is free: its listing and
+its bill.
 """
 
 import sys

@@ -140,6 +140,7 @@ def status(
 ) -> None:
     """Show every clip: its state, endpoint, age, cost, and where it is."""
     from pipelines.cli.ledger import orphans_in_words
+    from resources.ledger import halting
     from resources.ledger.ledger import Ledger
     from resources.ledger.orphans import orphans
     from resources.ledger.states import AttemptState
@@ -149,6 +150,10 @@ def status(
     with Ledger(settings.ledger_url) as ledger:
         attempts = ledger.overview(series=series)
         nobodys = orphans(ledger)
+        stops = halting.stops(ledger)
+    for stopped in stops:
+        # on stderr, so that it is seen beside the machine's form too
+        complain(str(stopped))
     if failed:
         attempts = [a for a in attempts if not a.state.is_open and a.state is not AttemptState.DELIVERED]
     if as_json:
@@ -216,6 +221,27 @@ def webhooks(
 
     _end_on_signals()
     serve(load_settings(), port=port)
+
+
+@app.command()
+def stop(
+    reason: Annotated[str, typer.Option(help="Why, for whoever finds it stopped.")] = "a person stopped it",
+    account: Annotated[str | None, typer.Option(help="Only this account, e.g. wavespeed.")] = None,
+) -> None:
+    """Halt all buying at once. What is at the providers is still asked for and fetched; the queue is kept."""
+    from pipelines.cli.switching import stop_buying
+
+    stop_buying(load_settings(), account, reason)
+
+
+@app.command()
+def start(
+    account: Annotated[str | None, typer.Option(help="Only this account, e.g. wavespeed.")] = None,
+) -> None:
+    """Let buying go on after `dailies stop`, or after an account's bill was higher than its quote."""
+    from pipelines.cli.switching import start_buying
+
+    start_buying(load_settings(), account)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`dailies ledger ...`: the ledger as a file and as a record: copying it, putting a copy back, rebuilding it."""
+"""`dailies ledger ...`: the account, and the ledger as a file: copying it, putting a copy back, rebuilding it."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from rich.text import Text
 from pipelines.cli.output import age, complain, console, print_json
 from resources.settings import ACCOUNTS, Settings, load_settings
 
-ledger_app = typer.Typer(help="Copy the ledger, put a copy back, rebuild it.", no_args_is_help=True)
+ledger_app = typer.Typer(help="Show the account; copy the ledger, put a copy back, rebuild it.")
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +22,39 @@ if TYPE_CHECKING:
     from resources.production.rebuilding import Rebuilt
 
 Json = Annotated[bool, typer.Option("--json", help="Print the machine's form.")]
+
+
+@ledger_app.callback(invoke_without_command=True)
+def show_account(
+    context: typer.Context,
+    check: Annotated[
+        bool, typer.Option("--check", help="Ask the providers for their bills first, and compare job by job.")
+    ] = False,
+    days: Annotated[int, typer.Option(help="How far back --check goes, in days.", min=1, max=60)] = 7,
+    as_json: Json = False,
+    as_csv: Annotated[
+        str | None, typer.Option("--csv", metavar="FILE", help="Write every purchase as CSV; - prints it.")
+    ] = None,
+) -> None:
+    """Show the account by state of money, series, endpoint and day; with --check, what is unaccounted."""
+    if context.invoked_subcommand is not None:
+        return
+    from pipelines.cli import accounting
+    from resources.ledger.ledger import Ledger
+
+    settings = load_settings()
+    account = accounting.report(settings, check=check, days=days)
+    if as_csv is not None:
+        with Ledger(settings.ledger_url) as ledger:
+            written = accounting.write_csv(ledger, as_csv)
+        if as_csv != "-":
+            console.print(f"{written} purchases are in {as_csv}")
+    elif as_json:
+        print_json(accounting.document(account))
+    else:
+        accounting.show(account)
+    if account.is_wrong:
+        raise typer.Exit(1)
 
 
 @ledger_app.command()

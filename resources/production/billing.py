@@ -1,13 +1,13 @@
 """Reading a provider's bill when something waits for it, and saying what it changes."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from resources.errors import DailiesError
 from resources.ledger import billing
-from resources.ledger.billing import Confirmed, Window
+from resources.ledger.billing import Billed, Confirmed, Window
 from resources.ledger.ledger import Ledger
 from resources.money import show_usd
 from resources.providers.base import Provider
@@ -39,25 +39,31 @@ class Bookkeeper:
         if window is None:
             return []
         try:
-            return await self.read(provider, window)
+            bill = await self.read(provider, window)
         except DailiesError as error:
             logger.warning("%s: its bill could not be read: %s", provider.name, error)
             return []
+        return await self.book(provider, window, bill)
 
-    async def read(self, provider: Provider, window: Window) -> list[Confirmed]:
-        """Read a part of the account's bill and write down what it says.
+    @staticmethod
+    async def read(provider: Provider, window: Window) -> dict[str, Billed]:
+        """What the account's bill says, by the core of the job's id.
 
         Raises:
-            DailiesError: The bill could not be read to its end. Nothing was written.
+            DailiesError: The bill could not be read to its end.
         """
         charges = await provider.charges(
             after=datetime.fromtimestamp(window.after, UTC), before=datetime.fromtimestamp(window.before, UTC)
         )
+        return billing.by_job(charges)
+
+    async def book(self, provider: Provider, window: Window, bill: Mapping[str, Billed]) -> list[Confirmed]:
+        """Write down what a bill says; returns what that changes."""
         confirmed: list[Confirmed] = await self._call(
             billing.record,
             self._ledger,
             provider.name,
-            billing.by_job(charges),
+            bill,
             since=window.after,
             refunds_failures=provider.capabilities.refunds_failures,
         )

@@ -4,12 +4,15 @@ import functools
 import re
 import zoneinfo
 from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from resources.declared.problems import nearest
 from resources.declared.validation import Declared, Plain, refused
+from resources.money import Micros, usd
+from resources.requests import Caps
 from resources.series.cron import cron_mistake
 from resources.series.templates import BUILT_IN, MAX_TEMPLATE, RESERVED
 
@@ -110,6 +113,28 @@ Parameters = Annotated[dict[str, ParameterValue], Field(max_length=50)]
 Variables = Annotated[dict[VariableName, Plain], Field(max_length=100)]
 
 
+_LARGEST_USD = 1_000_000_000
+
+
+def _dollars(value: Any) -> Micros:
+    try:
+        # a float's own text is what the file says; its binary value is not
+        amount = None if isinstance(value, bool) else Decimal(str(value))
+    except InvalidOperation:
+        amount = None
+    if amount is None or not amount.is_finite() or not 0 <= amount <= _LARGEST_USD:
+        raise refused(allowed="an amount of US dollars, e.g. 12.50")
+    return usd(amount)
+
+
+Usd = Annotated[
+    Any,
+    AfterValidator(_dollars),
+    WithJsonSchema({"type": ["number", "string"], "minimum": 0, "maximum": _LARGEST_USD}),
+]
+"""An amount as a person writes it in US dollars; micro-dollars once it is read."""
+
+
 class Schedule(Declared):
     """When the series is produced by itself."""
 
@@ -121,6 +146,23 @@ class Schedule(Declared):
         default="UTC", examples=["Europe/Berlin"]
     )
     """The time zone of the cron expression, and of the date in the clips' keys."""
+
+
+class BudgetDeclaration(Declared):
+    """What may be spent on the series, in US dollars. A clip that would exceed it is not bought."""
+
+    per_run: Usd | None = Field(default=None, examples=[10])
+    """By one run with its retries, one tick of the schedule, or one command."""
+    per_day: Usd | None = None
+    """In a day, in the time zone that DAILIES_TIMEZONE names."""
+    per_month: Usd | None = None
+    """In a month."""
+    total: Usd | None = None
+    """Ever."""
+
+    def caps(self) -> Caps:
+        """The same in micro-dollars."""
+        return Caps(per_run=self.per_run, per_day=self.per_day, per_month=self.per_month, total=self.total)
 
 
 class ClipDeclaration(Declared):
@@ -167,6 +209,8 @@ class SeriesDeclaration(Declared):
     """Labels shown in Dagster."""
     max_attempts: int = Field(default=1, ge=1, le=5)
     """How many purchases one decision may make for a clip when the provider fails in passing."""
+    budget: BudgetDeclaration | None = None
+    """The most that may be spent on it."""
     allow_retired: bool = False
     """Buy from an endpoint that its provider has retired."""
     dated: bool | None = None

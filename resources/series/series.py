@@ -12,7 +12,7 @@ from typing import Any
 from resources.catalogue import Endpoint
 from resources.declared.document import Document, Where
 from resources.declared.problems import Problem, ProblemsError, listed, show
-from resources.requests import ClipRequest
+from resources.requests import Caps, ClipRequest
 from resources.series.declaration import MAX_CLIPS, Schedule, SeriesDeclaration, is_date_shaped
 from resources.series.templates import PromptError, PromptTemplate
 
@@ -182,6 +182,7 @@ class Series:
             usual_seconds=self.endpoint.usual_seconds,
             max_seconds=self.endpoint.max_seconds,
             max_attempts=self.declaration.max_attempts,
+            caps=self.declaration.budget.caps() if self.declaration.budget else Caps(),
             owner=self.owner,
             tags=self.tags,
         )

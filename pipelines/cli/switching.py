@@ -1,0 +1,47 @@
+"""`dailies stop` and `dailies start`."""
+
+from pipelines.cli.output import complain, console, counted
+from resources.errors import ConfigurationError
+from resources.ledger import halting, submitting
+from resources.ledger.ledger import Ledger
+from resources.settings import ACCOUNTS, Settings
+
+
+def stop_buying(settings: Settings, account: str | None, reason: str) -> None:
+    """Halt all buying, or one account's, and say what that leaves waiting.
+
+    Raises:
+        ConfigurationError: There is no such account.
+    """
+    name = _known(account)
+    with Ledger(settings.ledger_url) as ledger:
+        stop = halting.stop(ledger, reason=reason, account=name)
+        names = ACCOUNTS if account is None else (account,)
+        waiting = sum(submitting.queue_length(ledger, name) for name in names)
+    complain(str(stop))
+    console.print(f"{counted(waiting, 'clip')} in the queue; what is at the providers is still fetched")
+
+
+def start_buying(settings: Settings, account: str | None) -> None:
+    """End a stop, and say what is stopped all the same.
+
+    Raises:
+        ConfigurationError: There is no such account.
+    """
+    with Ledger(settings.ledger_url) as ledger:
+        ended = halting.start(ledger, account=_known(account))
+        left = halting.stops(ledger)
+    if ended is None:
+        console.print("nothing was stopped" if account is None else f"{account} was not stopped")
+    else:
+        console.print(f"buying goes on; it was stopped because: {ended.reason}", markup=False)
+    for stop in left:
+        complain(str(stop))
+
+
+def _known(account: str | None) -> str:
+    if account is None:
+        return halting.ALL
+    if account not in ACCOUNTS:
+        raise ConfigurationError(f"there is no account {account!r}; allowed: {', '.join(ACCOUNTS)}")
+    return account
