@@ -80,18 +80,18 @@ class BucketMark:
                 return str(error)
             return None
 
-    def advance(self, *, now: bool = False) -> None:
-        """Show the bucket how far the ledger is.
+    @property
+    def rests_for(self) -> float:
+        """Seconds until it may be advanced again, so that many orders cost the bucket few requests."""
+        return max(0.0, self._advanced_at + ADVANCE_SECONDS - time.monotonic())
 
-        Args:
-            now: Also when it was shown a moment ago.
+    def advance(self) -> None:
+        """Show the bucket how far the ledger is.
 
         Raises:
             DailiesError: The ledger is behind, or the bucket does not answer; nothing was written.
         """
         with self._turn:
-            if not now and time.monotonic() - self._advanced_at < ADVANCE_SECONDS:
-                return
             if newest_seq(self._ledger) != self._written:
                 self._look(buying=True)
                 self._write()
@@ -158,27 +158,39 @@ class MarkKeeper:
     def __init__(self, mark: BucketMark | None) -> None:
         self._mark = mark
         self._advancing: asyncio.Task[None] | None = None
+        self._behind = False
 
     async def refusal(self) -> str | None:
         """Why nothing may be bought now, None when it may."""
         return None if self._mark is None else await asyncio.to_thread(self._mark.refusal)
 
     def progressed(self) -> None:
-        """Orders were placed: have the mark advanced soon."""
-        if self._mark is not None and (self._advancing is None or self._advancing.done()):
-            self._advancing = asyncio.create_task(self._advance(self._mark, now=False))
+        """Orders were placed: have the mark advanced, now or as soon as it may be again."""
+        if self._mark is None:
+            return
+        self._behind = True
+        if self._advancing is None or self._advancing.done():
+            self._advancing = asyncio.create_task(self._advance_soon(self._mark))
 
     async def aclose(self) -> None:
         """Leave the mark where the ledger is."""
-        if self._advancing is not None:
-            await asyncio.wait({self._advancing})
-            if self._mark is not None:
-                await self._advance(self._mark, now=True)
+        if self._mark is None or self._advancing is None:
+            return
+        self._advancing.cancel()
+        await asyncio.wait({self._advancing})
+        await self._advance(self._mark)
+
+    async def _advance_soon(self, mark: BucketMark) -> None:
+        while self._behind:
+            await asyncio.sleep(mark.rests_for)
+            # orders that are placed from here on may miss this round
+            self._behind = False
+            await self._advance(mark)
 
     @staticmethod
-    async def _advance(mark: BucketMark, *, now: bool) -> None:
+    async def _advance(mark: BucketMark) -> None:
         try:
-            await asyncio.to_thread(mark.advance, now=now)
+            await asyncio.to_thread(mark.advance)
         except DailiesError as error:
             logger.warning("the ledger's mark in the bucket was not advanced: %s", error)
 

@@ -287,6 +287,26 @@ def test_the_journal_cannot_be_changed(ledger: Ledger, statement: str) -> None:
     assert len(before) == 1
 
 
+def test_the_journal_cannot_be_emptied_as_a_whole(postgres_url: str) -> None:
+    with Ledger(postgres_url) as ledger:
+        attempt = queued(ledger)
+        with (
+            pytest.raises(sa.exc.DatabaseError, match="the journal is append-only"),
+            ledger.write() as connection,
+        ):
+            connection.execute(sa.text("TRUNCATE journal"))
+        assert len(ledger.history(attempt.id)) == 1
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg2", "postgresql+psycopg"])
+def test_an_address_without_a_driver_means_the_one_that_dailies_brings(
+    postgres_url: str, scheme: str
+) -> None:
+    engine = open_database(postgres_url.replace("postgresql", scheme, 1))
+    assert engine.driver == "psycopg2"
+    engine.dispose()
+
+
 def test_the_database_itself_refuses_a_second_open_attempt_of_a_clip(ledger: Ledger, clock: Clock) -> None:
     attempt = submitted(ledger)
     with ledger.read() as connection:
