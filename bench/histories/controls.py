@@ -27,13 +27,13 @@ from resources.ledger.lags import Lags
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import attempts
-from resources.ledger.states import AttemptState, MoneyState
+from resources.ledger.states import AttemptState
 from resources.production.delivery import Deliverer, DeliveryError
 from resources.production.engine import Engine
 from resources.providers.base import Accepted, FailureKind, Rejected, SubmitOutcome, Unknown
 from resources.requests import ClipRequest
 
-GAP_SECONDS = 0.5
+GAP_SECONDS = 2.0
 """Between a look and the write that relies on it, where a variant has two transactions."""
 
 
@@ -120,7 +120,9 @@ async def _believed(_client: Client, outcome: SubmitOutcome, _again: Callable[[]
 # What is decided
 
 
-async def _look_then_write(engine: Engine, run: Run, requests: list[ClipRequest], *, waits: bool) -> list[Decided]:
+async def _look_then_write(
+    engine: Engine, run: Run, requests: list[ClipRequest], *, waits: bool
+) -> list[Decided]:
     """Two transactions where the product has one, as it would be without `BEGIN IMMEDIATE` and advisory locks."""
     ledger, process, decided = engine.ledger, PROCESS.get(), []
     options = {"decision": run.decision, "run_id": run.id}
@@ -145,7 +147,11 @@ def _look(ledger: Ledger, request: ClipRequest, **options: Any) -> Decided | Non
 def _write(ledger: Ledger, request: ClipRequest, **options: Any) -> Decided:
     with ledger.write() as connection:
         queued = deciding._queue(ledger, connection, request, **options)
-        return Decided(request, Verdict.NEW, queued) if isinstance(queued, Attempt) else Decided(request, Verdict.REFUSED, None, queued)
+        return (
+            Decided(request, Verdict.NEW, queued)
+            if isinstance(queued, Attempt)
+            else Decided(request, Verdict.REFUSED, None, queued)
+        )
 
 
 _decide = actors.decide
@@ -182,7 +188,9 @@ def _affordable(ledger: Ledger, request: ClipRequest, decision: str) -> bool:
     with ledger.read() as connection:
         spent = spending._spent(connection, wanted)
     caps = {scope: ledger.budget.cap(scope, request.caps) for scope in wanted}
-    return all(cap is None or spent[scope] + (request.price_micros or 0) <= cap for scope, cap in caps.items())
+    return all(
+        cap is None or spent[scope] + (request.price_micros or 0) <= cap for scope, cap in caps.items()
+    )
 
 
 def _ignores_decisions() -> AbstractContextManager[object]:
@@ -203,10 +211,14 @@ def _ignores_decisions() -> AbstractContextManager[object]:
 def _expired_is_sent_again() -> AbstractContextManager[object]:
     unknown = submitting._unknown
 
-    def again(ledger: Ledger, connection: sa.Connection, attempt: Attempt, cause: str, run_id: str | None) -> Attempt:
+    def again(
+        ledger: Ledger, connection: sa.Connection, attempt: Attempt, cause: str, run_id: str | None
+    ) -> Attempt:
         if "died" not in cause or attempt.state is not AttemptState.SUBMITTING:
             return unknown(ledger, connection, attempt, cause, run_id)
-        return ledger.transition(connection, attempt, AttemptState.QUEUED, who="engine", why=cause, overdue_at=None)
+        return ledger.transition(
+            connection, attempt, AttemptState.QUEUED, who="engine", why=cause, overdue_at=None
+        )
 
     return mock.patch.object(submitting, "_unknown", again)
 
@@ -249,7 +261,12 @@ def _buys_what_cannot_be_fetched() -> AbstractContextManager[object]:
             ledger = self._engine.ledger
             delivering.record_lost(ledger, attempt.id, why=str(error))
             with ledger.write() as connection:
-                options = {"decision": attempt.decision, "batch": attempt.batch, "watched_by": None, "run_id": run_id}
+                options = {
+                    "decision": attempt.decision,
+                    "batch": attempt.batch,
+                    "watched_by": None,
+                    "run_id": run_id,
+                }
                 deciding._queue(ledger, connection, attempt.request, **options)
 
     return mock.patch.object(Deliverer, "deliver", regenerating)
@@ -290,13 +307,13 @@ CONTROLS = (
     Control(
         "the cap checked outside the transaction",
         _caps_beside_the_transaction,
-        _with("second run", clips=3, cap=2),
+        _with("second run", clips=3, cap=1),
         frozenset({"over the cap"}),
     ),
     Control(
         "a late answer dropped",
         _drops_late_answers,
-        lambda plan: replace(plan, kinds=("pause",), machines=2, pauses=((int(plan.seed) % 8 + 2, 75.0),)),
+        lambda plan: replace(plan, kinds=("pause", "list down"), pauses=((2 * plan.clips + 5, 66.0),)),
         UNACCOUNTED,
     ),
     Control(

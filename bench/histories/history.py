@@ -109,8 +109,12 @@ class History:
         self.database.empty()
         if self.plan.experienced:
             row = f"'{self.plan.provider}', 'earlier-' || value, value / 3.0, {START - 3600}"
-            numbers = "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 30)"
-            self.database.execute(f"{numbers} INSERT INTO lags (account, job_id, seconds, seen_at) SELECT {row} FROM n")
+            numbers = (
+                "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 30)"
+            )
+            self.database.execute(
+                f"{numbers} INSERT INTO lags (account, job_id, seconds, seen_at) SELECT {row} FROM n"
+            )
 
     def request(self, clip: str) -> ClipRequest:
         """What is asked for: a request whose prompt is the clip's key, so that the provider's books know it."""
@@ -133,7 +137,9 @@ class History:
         sensors = [asyncio.create_task(self._sensor(number)) for number in range(self.plan.machines)]
         self._plan_people()
         while not self._over():
-            broken = next((task for task in (*sensors, *self._children) if task.done() and task.exception()), None)
+            broken = next(
+                (task for task in (*sensors, *self._children) if task.done() and task.exception()), None
+            )
             if broken is not None:
                 broken.result()
             await asyncio.sleep(1.0 if self.runs and any(r.ended_at is None for r in self.runs) else 5.0)
@@ -153,17 +159,20 @@ class History:
 
     def _plan_people(self) -> None:
         rng, plan = self._rng, self.plan
-        first = Run("first", plan.way, tuple(self.order), "monday")
-        self._later(0.0, first)
-        if self.faults.strikes("second run", chance=1.0):
-            self._later(rng.uniform(0, 3), Run("second", rng.choice(["wait", "leave"]), tuple(self.order), "monday"))
-        if self.faults.strikes("second decision", chance=1.0):
-            self._later(rng.uniform(0, 30), Run("other", rng.choice(["wait", "leave"]), tuple(self.order), "tuesday"))
-        if self.faults.strikes("retry", chance=1.0):
-            self._later(rng.uniform(40, 380), Run("retry", rng.choice(["wait", "leave"]), tuple(self.order), "retry"))
-        if self.faults.strikes("another take", chance=1.0):
-            take = Run("take", rng.choice(["wait", "leave"]), tuple(self.order), "take", regenerate=True)
-            self._later(rng.uniform(20, 380), take)
+        self._later(0.0, Run("first", plan.way, tuple(self.order), "monday"))
+        others = (
+            ("second run", "second", "monday", 0.0, 3.0),
+            ("second decision", "other", "tuesday", 0.0, 30.0),
+            ("retry", "retry", "retry", 40.0, 380.0),
+            ("another take", "take", "take", 20.0, 380.0),
+        )
+        for kind, name, decision, earliest, latest in others:
+            if self.faults.strikes(kind, chance=1.0):
+                keys = tuple(rng.sample(self.order, len(self.order)))
+                run = Run(
+                    name, rng.choice(["wait", "leave"]), keys, decision, regenerate=kind == "another take"
+                )
+                self._later(rng.uniform(earliest, latest), run)
 
     def _later(self, seconds: float, run: Run) -> None:
         self._planned += 1
@@ -216,7 +225,9 @@ class History:
         """Start the run that a sensor asked for; Dagster answers the same key only once."""
         if collection.run_key not in self._run_keys:
             self._run_keys.add(collection.run_key)
-            self._later(0.5, Run(f"collect-{len(self._run_keys)}", "collect", collection.keys, collection.batch))
+            self._later(
+                0.5, Run(f"collect-{len(self._run_keys)}", "collect", collection.keys, collection.batch)
+            )
 
     async def _act(
         self, name: str, work: Callable[[Process], Awaitable[None]], *, terminated: bool = False
@@ -260,7 +271,9 @@ class History:
         def look() -> None:
             known = self.database.rows(f"SELECT 1 FROM jobs WHERE job_id = '{job_id}'")
             if not known and not process.crashed and not process.asleep:
-                self.unbooked.append(f"{job_id} was accepted, {process.name} heard it, and the ledger does not know it")
+                self.unbooked.append(
+                    f"{job_id} was accepted, {process.name} heard it, and the ledger does not know it"
+                )
 
         asyncio.get_running_loop().call_later(BOOKED_WITHIN_SECONDS, look)
 
@@ -293,7 +306,9 @@ class History:
         )
         tags = {row["id"] for row in held}
         books = self.account.books
-        return books.rules.echoes_tags and any(job.tag in tags and job.fate.end != "vanished" for job in books.ours)
+        return books.rules.echoes_tags and any(
+            job.tag in tags and job.fate.end != "vanished" for job in books.ours
+        )
 
     def end(self, loop: VirtualLoop) -> None:
         """Nobody goes on."""

@@ -134,7 +134,9 @@ class _Case:
         for attempt_id, jobs in self.bought.items():
             attempt = self.attempts[attempt_id]
             if len(jobs) > 1:
-                yield Violation("duplicate", f"{_names(jobs)} are jobs of one purchase of {attempt['subject_key']}")
+                yield Violation(
+                    "duplicate", f"{_names(jobs)} are jobs of one purchase of {attempt['subject_key']}"
+                )
             purchases[attempt["decision"], attempt["subject_key"]] += jobs
         for (decision, clip), jobs in purchases.items():
             jobs.sort(key=lambda job: job.at)
@@ -155,9 +157,13 @@ class _Case:
                 if first is None or second is None or first["decision"] == second["decision"]:
                     continue
                 if self.closed_at.get(first["id"], self.evidence.now) > second["created_at"]:
-                    yield Violation("duplicate", f"{later.id} was bought for {clip} while {earlier.id} was not over")
+                    yield Violation(
+                        "duplicate", f"{later.id} was bought for {clip} while {earlier.id} was not over"
+                    )
                 elif first["state"] == "delivered" and not self.evidence.regenerates[second["decision"]]:
-                    yield Violation("duplicate", f"{later.id} was bought for {clip}, which {earlier.id} had delivered")
+                    yield Violation(
+                        "duplicate", f"{later.id} was bought for {clip}, which {earlier.id} had delivered"
+                    )
 
     def lost(self) -> Iterator[Violation]:
         """What was charged and succeeded is stored or shown; what is shown as a clip is that clip."""
@@ -169,12 +175,18 @@ class _Case:
                 yield from self._stored(job, attempt)
             elif attempt["state"] in UNSETTLED and attempt["job_id"] is None:
                 continue
-            elif job.id not in self.booked or (attempt["job_id"] == job.id and attempt["state"] not in ON_THE_WAY):
-                yield Violation("lost", f"{job.id} of {job.clip} succeeded; its purchase is {attempt['state']}")
+            elif job.id not in self.booked or (
+                attempt["job_id"] == job.id and attempt["state"] not in ON_THE_WAY
+            ):
+                yield Violation(
+                    "lost", f"{job.id} of {job.clip} succeeded; its purchase is {attempt['state']}"
+                )
         for attempt in self.evidence.attempts:
             of = self.books.jobs.get(attempt["job_id"] or "")
             if attempt["job_id"] and (of is None or of.clip != attempt["subject_key"]):
-                yield Violation("wrong", f"{attempt['subject_key']} has the job {attempt['job_id']}, which is not its own")
+                yield Violation(
+                    "wrong", f"{attempt['subject_key']} has the job {attempt['job_id']}, which is not its own"
+                )
 
     def _stored(self, job: Job, attempt: Row) -> Iterator[Violation]:
         good = job.fate.file == "good"
@@ -216,23 +228,31 @@ class _Case:
         if word == "gone":
             return {("indeterminate", None), ("confirmed", job.price)}
         if word == "failed" and self.books.rules.charges_first:
-            return {(state, amount) for state in ("refund_expected", "refunded") for amount in (None, job.price)}
+            return {
+                (state, amount) for state in ("refund_expected", "refunded") for amount in (None, job.price)
+            }
         return {("released", None)} if word == "failed" else {("reserved", None)}
 
     def unended(self) -> Iterator[Violation]:
         """Every clip has come to its end, and Dagster was told."""
         for attempt in self.evidence.attempts:
             if attempt["state"] in ON_THE_WAY or attempt["state"] == "unknown":
-                yield Violation("unended", f"{attempt['subject_key']} is still {attempt['state']}: {attempt['reason']}")
+                yield Violation(
+                    "unended", f"{attempt['subject_key']} is still {attempt['state']}: {attempt['reason']}"
+                )
             elif attempt["reported_run_id"] is None and attempt["state"] != "held":
-                yield Violation("unended", f"{attempt['subject_key']} is {attempt['state']} and nobody was told")
+                yield Violation(
+                    "unended", f"{attempt['subject_key']} is {attempt['state']} and nobody was told"
+                )
 
     def held(self) -> Iterator[Violation]:
         """What is held could not be settled: nothing that the provider shows tells whose job it is."""
         for attempt in self.evidence.attempts:
             jobs = self.bought.get(attempt["id"], [])
             if attempt["state"] == "held" and jobs and not self._ambiguous(jobs[0]):
-                yield Violation("held", f"{attempt['subject_key']} is held, and {jobs[0].id} is surely its job")
+                yield Violation(
+                    "held", f"{attempt['subject_key']} is held, and {jobs[0].id} is surely its job"
+                )
 
     def _ambiguous(self, job: Job) -> bool:
         """Whether a job whose answer was lost may be another POST's or a stranger's, as far as the provider shows."""

@@ -150,7 +150,9 @@ class Process:
 
     async def nap(self, seconds: float) -> None:
         """How the product sleeps here: up to `SLOWEST` times as long, since a machine may be slow, and looks cost time."""
-        await self.sleep(seconds * self.rng.uniform(1.0, SLOWEST) if seconds <= SLOW_UP_TO_SECONDS else seconds)
+        await self.sleep(
+            seconds * self.rng.uniform(1.0, SLOWEST) if seconds <= SLOW_UP_TO_SECONDS else seconds
+        )
 
     async def _awake(self) -> None:
         while self.asleep:

@@ -12,7 +12,7 @@ from typing import Any
 from bench.histories.books import Books, Fate, Job, Rules
 from bench.histories.faults import CREATES_NOTHING, POST, Faults
 from bench.histories.processes import Process
-from resources.errors import ConfigurationError, UnavailableError
+from resources.errors import UnavailableError
 from resources.providers.base import (
     Accepted,
     Candidate,
@@ -141,7 +141,10 @@ class Client:
             return NotSent("the deadline had passed before the request was sent; nothing left this machine")
         clip = str(body["prompt"])
         fault = self._faults.first(POST)
-        if fault in {"not sent", "throttled", "refused", "out of credit"} or process.clock() < account.broke_until:
+        if (
+            fault in {"not sent", "throttled", "refused", "out of credit"}
+            or process.clock() < account.broke_until
+        ):
             return await self._refuse(fault)
         return await self._take(fault, clip, endpoint, submission_id, deadline_seconds, began)
 

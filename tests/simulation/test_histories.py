@@ -1,0 +1,123 @@
+"""The short form of the simulation: every single crash of one clip, pairs and random histories by sample.
+
+`make bench-simulation` is the long form; `python bench/simulation.py --replay NAME` shows what a name did.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.histories.campaign import PAIR, RANDOM, SINGLE, Tally, crashes_of, least, name_of, plan_of
+from bench.histories.database import Database
+from bench.histories.history import carry_out
+from bench.histories.plans import PROVIDERS, WAYS, drawn, quiet
+
+ROOT = Path(__file__).parents[2]
+RANDOMS = 60
+POINTS_OF_ONE_CLIP = 40
+"""Distinct points of a quiet history with one clip: fewer would mean that something is no longer interposed on."""
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Database]:
+    with Database() as opened:
+        yield opened
+
+
+def nothing_is_wrong(tally: Tally) -> None:
+    assert tally.violations == {}, f"python bench/simulation.py --replay {next(iter(tally.violations))}"
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_quiet_history_buys_and_delivers_every_clip_once(
+    database: Database, provider: str, way: str
+) -> None:
+    outcome = carry_out(quiet(provider, way, 3), database)
+    assert outcome.violations == []
+    assert outcome.states == {"delivered": 3}
+    assert outcome.jobs == 3
+
+
+@pytest.mark.parametrize(("provider", "way"), [("wavespeed", "leave"), ("aimlapi", "wait")])
+def test_every_single_crash_is_survived(database: Database, provider: str, way: str) -> None:
+    base = quiet(provider, way, 1)
+    before = carry_out(base, database).points
+    tally = Tally()
+    for point in range(before.count):
+        tally.merge(crashes_of(base, point, database, pairs=False))
+    nothing_is_wrong(tally)
+    assert tally.histories[SINGLE] == before.count
+    assert set(tally.crashed) == set(before.passed), "a process has died at every point there is"
+    assert len(tally.crashed) >= POINTS_OF_ONE_CLIP
+
+
+def test_pairs_of_crashes_are_survived(database: Database) -> None:
+    tally = Tally()
+    for provider, way, first in (("wavespeed", "leave", 5), ("aimlapi", "wait", 7)):
+        base = quiet(provider, way, 1)
+        count = carry_out(replace(base, crashes=(first,)), database).points.count
+        for second in range(first + 1, count, 4):
+            plan = replace(base, crashes=(first, second))
+            tally.add(PAIR, name_of(plan), carry_out(plan, database))
+    nothing_is_wrong(tally)
+    assert tally.histories[PAIR] > 20
+
+
+def test_random_histories_end_with_equal_books(database: Database) -> None:
+    tally = Tally()
+    for seed in range(RANDOMS):
+        tally.add(RANDOM, str(seed), carry_out(drawn(seed), database))
+    nothing_is_wrong(tally)
+    assert tally.states["delivered"] > RANDOMS / 2
+    assert sum(tally.crashed.values()) > RANDOMS / 4
+    assert len(tally.struck) > 25, "most kinds of faults were met"
+
+
+def test_a_history_is_the_same_every_time_in_whatever_process(database: Database) -> None:
+    seed = 8
+    here = carry_out(drawn(seed), database, trace=True).points.trace
+    program = (
+        "import json; from bench.histories.database import Database; from bench.histories.history import carry_out;"
+        "from bench.histories.plans import drawn; database = Database();"
+        f"print(json.dumps(carry_out(drawn({seed}), database, trace=True).points.trace)); database.close()"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={"PYTHONHASHSEED": "7"},
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    assert json.loads(told.stdout) == here
+
+
+def test_a_history_is_found_again_by_its_name() -> None:
+    crashed = replace(quiet("aimlapi", "leave", 2), crashes=(3, 14))
+    assert plan_of(name_of(crashed)) == crashed
+    assert plan_of("1234") == drawn(1234)
+    with pytest.raises(ValueError, match="allowed"):
+        plan_of("wavespeed-swim-1")
+
+
+def test_a_failing_history_is_reduced_to_what_it_needs_to_fail(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bucket that forgets every clip is enough, whatever else goes wrong."""
+    monkeypatch.setattr(
+        "bench.histories.bucket.Store.put_file", lambda self, key, path, **_: self._put_nothing(key, path)
+    )
+    monkeypatch.setattr(
+        "bench.histories.bucket.Store._put_nothing",
+        lambda self, key, path: type("Info", (), {"size": path.stat().st_size}),
+        raising=False,
+    )
+    plan = replace(drawn(3), kinds=("odd status", "failed poll", "crash"), crashes=(4, 9), clips=2)
+    smallest = least(plan, database)
+    assert (smallest.kinds, smallest.crashes, smallest.clips, smallest.machines) == ((), (), 1, 1)
