@@ -12,6 +12,7 @@ import ctypes
 import json
 import logging
 import os
+import random
 import select
 import signal
 import sys
@@ -181,6 +182,7 @@ class Worker:
                 ended = attempt.state.is_ended and attempt.state is not AttemptState.HELD
                 if ended and not _is_at_work(attempt.watched_by):
                     due.append(attempt)
+        random.shuffle(due)
         decided = [
             Decided(a.request, Verdict.REUSED if a.state is AttemptState.DELIVERED else Verdict.ADOPTED, a)
             for a in due[:COLLECTED_AT_ONCE]

@@ -22,6 +22,8 @@ EXACT_SECONDS = 20.0
 """A job's lag lies between the last reading that missed it and the first that shows it; readings that are further apart
 than this say only that it is no less."""
 MEASURED_FOR_SECONDS = 900.0
+LOOKED_BACK_SECONDS = 900.0
+"""A reading has listed what was created within so long before it, so that a job which is older and new to us says nothing."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ def measure(
     Args:
         connection: A view of the ledger.
         account: Whose listing.
-        created: When the provider says it created each listed job of ours, by the provider's clock.
+        created: When the provider says it created each listed job, by the provider's clock; whose it is does not matter, and
+            a job of ours may be known to be ours only long after it was listed.
         since: From when on the listing was read, by our clock.
         began_at: When the reading began, by our clock.
         offset: How far the provider's clock is ahead of ours.
@@ -96,9 +99,14 @@ def measure(
     for job_id, created_at in created.items():
         most = max(0.0, began_at + offset.high - created_at)
         least = 0.0 if last_read_at is None else max(0.0, last_read_at - created_at)
-        if job_id not in measured:
-            too_rarely = None if least <= EXACT_SECONDS else least
-            new[job_id] = most if most - least <= EXACT_SECONDS else too_rarely
+        if job_id in measured:
+            continue
+        if least > LOOKED_BACK_SECONDS:
+            new[job_id] = None
+        elif most - least <= EXACT_SECONDS:
+            new[job_id] = most
+        else:
+            new[job_id] = least if least > EXACT_SECONDS else None
     posted_at = submissions.c.started_at + submissions.c.clock_high
     ours = connection.execute(
         sa.select(attempts.c.job_id, attempts.c.submitted_at, posted_at)

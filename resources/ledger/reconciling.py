@@ -176,7 +176,7 @@ def record(
         seen = lags.measure(
             connection,
             account,
-            created={j.job_id: j.created_at.timestamp() for j in reading.jobs if j.job_id in owned},
+            created={job.job_id: job.created_at.timestamp() for job in reading.jobs},
             since=reading.since,
             began_at=reading.began_at,
             offset=reading.offset,
