@@ -20,7 +20,7 @@ from pipelines.rendering import render
 from pipelines.reporting import stage_event
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
-from resources.ledger import delivering
+from resources.ledger import billing, delivering
 from resources.ledger.ledger import Ledger
 from resources.production.engine import StepResult
 from resources.production.following import Stage
@@ -55,7 +55,7 @@ def completion_sensor(account: str) -> dg.SensorDefinition:
         try:
             with production.ledger() as ledger:
                 unreported = delivering.unreported(ledger, account)
-                if not unreported:
+                if not unreported and not billing.is_due(ledger, account):
                     return dg.SkipReason(f"nothing of {account} is on its way")
                 step = asyncio.run(_step(production, ledger, account))
                 return _ask_for_runs(context, production, ledger, account, step)
@@ -99,6 +99,8 @@ def _ask_for_runs(
         message = f"{message}; {in_words(account, step.orphans, dedicated=production.settings().account(account).dedicated)}"
     if step.refused is not None:
         message = f"{message}; nothing is sent: {step.refused}"
+    if step.stop is not None:
+        message = f"{message}; STOPPED: {step.stop}"
     context.log.info(message)
     return dg.SensorResult(
         run_requests=[

@@ -124,12 +124,10 @@ def _unconfirmed(account: str, now: float) -> sa.ColumnElement[bool]:
     )
 
 
-def is_waiting(ledger: Ledger, account: str) -> bool:
-    """Whether something of an account waits for the bill to confirm it."""
+def is_due(ledger: Ledger, account: str) -> bool:
+    """Whether an account's bill is to be read now."""
     with ledger.read() as connection:
-        return bool(
-            connection.execute(sa.select(sa.exists().where(_unconfirmed(account, ledger.clock())))).scalar()
-        )
+        return _due(connection, account, ledger.clock()) is not None
 
 
 def claim(ledger: Ledger, account: str) -> Window | None:
@@ -137,27 +135,34 @@ def claim(ledger: Ledger, account: str) -> Window | None:
 
     It is read after some minutes, and ever more seldom while nothing new has ended: a refund takes hours.
     """
-    if not is_waiting(ledger, account):
+    if not is_due(ledger, account):
         return None
     with ledger.write() as connection:
-        now = ledger.clock()
         connection.execute(insert_ignoring(connection, accounts).values(account=account))
-        read_at = connection.execute(
-            sa.select(accounts.c.billed_at).where(accounts.c.account == account).with_for_update()
-        ).scalar_one()
-        oldest, newest = connection.execute(
-            sa.select(sa.func.min(attempts.c.submitted_at), sa.func.max(attempts.c.finished_at)).where(
-                _unconfirmed(account, now)
-            )
-        ).one()
-        if oldest is None:
-            return None
-        pace = min(max((now - (newest or oldest)) / 4, READ_SECONDS), SELDOM_SECONDS)
-        # a clock that was set back must not keep the bill from being read
-        if read_at is not None and 0 <= now - read_at < pace:
-            return None
-        connection.execute(sa.update(accounts).where(accounts.c.account == account).values(billed_at=now))
-        return Window(oldest - MARGIN_SECONDS, now + MARGIN_SECONDS)
+        connection.execute(sa.select(accounts).where(accounts.c.account == account).with_for_update())
+        now = ledger.clock()
+        window = _due(connection, account, now)
+        if window is not None:
+            connection.execute(sa.update(accounts).where(accounts.c.account == account).values(billed_at=now))
+        return window
+
+
+def _due(connection: sa.Connection, account: str, now: float) -> Window | None:
+    oldest, newest = connection.execute(
+        sa.select(sa.func.min(attempts.c.submitted_at), sa.func.max(attempts.c.finished_at)).where(
+            _unconfirmed(account, now)
+        )
+    ).one()
+    if oldest is None:
+        return None
+    read_at = connection.execute(
+        sa.select(accounts.c.billed_at).where(accounts.c.account == account)
+    ).scalar()
+    pace = min(max((now - (newest or oldest)) / 4, READ_SECONDS), SELDOM_SECONDS)
+    # a clock that was set back must not keep the bill from being read
+    if read_at is not None and 0 <= now - read_at < pace:
+        return None
+    return Window(oldest - MARGIN_SECONDS, now + MARGIN_SECONDS)
 
 
 def record(

@@ -135,6 +135,12 @@ def stops(ledger: "Ledger") -> list[Stop]:
         return [_stop_of(row) for row in rows]
 
 
+def stop_of(ledger: "Ledger", account: str) -> Stop | None:
+    """What keeps an account from being used now."""
+    with ledger.read() as connection:
+        return standing(connection, account)
+
+
 def take_alarm(ledger: "Ledger", account: str) -> Stop | None:
     """The stop of an account that nobody has been told yet; who takes it tells it, once."""
     untold = sa.and_(

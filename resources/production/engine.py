@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from resources.errors import UnavailableError
-from resources.ledger import polling, submitting
+from resources.ledger import halting, polling, submitting
 from resources.ledger.billing import Confirmed
+from resources.ledger.halting import Stop
 from resources.ledger.ledger import Ledger
 from resources.ledger.reconciling import LONGEST_PAUSE_SECONDS, Contract
 from resources.ledger.records import Attempt, Submission
@@ -110,6 +111,7 @@ class StepResult:
     reconciled: list[Attempt] = field(default_factory=list)
     ended: list[Attempt] = field(default_factory=list)
     confirmed: list[Confirmed] = field(default_factory=list)
+    stop: Stop | None = None
     polled: int = 0
     queued: int = 0
     orphans: list[str] = field(default_factory=list)
@@ -479,6 +481,7 @@ class Engine:
         if submit:
             await self._submit_all(name, result)
         result.queued = await self.call(submitting.queue_length, self.ledger, name)
+        result.stop = await self.call(halting.stop_of, self.ledger, name)
         return result
 
     async def _sweep(self, name: str) -> list[str]:

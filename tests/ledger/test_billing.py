@@ -1,0 +1,280 @@
+"""What a bill confirms, what it changes, and when it is read."""
+
+import itertools
+
+import pytest
+from ledgerkit import (
+    ACCOUNT,
+    CHARGED_FIRST,
+    NEVER_CHARGED,
+    Clock,
+    a_request,
+    a_state,
+    accepted,
+    claimed,
+    put_into,
+    queued,
+    read,
+    submitted,
+    succeeded,
+    the_journal_is_whole,
+)
+
+from resources.ledger import accounting, billing, delivering, halting, polling
+from resources.ledger.billing import MARGIN_SECONDS, READ_SECONDS, Billed, Window
+from resources.ledger.halting import StopKind
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState, MoneyState
+from resources.ledger.submitting import record_outcome
+from resources.money import usd
+from resources.providers.base import Charge, JobStatus
+
+QUOTE = usd("0.40")
+S, M = AttemptState, MoneyState
+
+
+def billed(ledger: Ledger, attempt: Attempt, charged: int, refunded: int = 0, **how: bool) -> Attempt:
+    """The attempt after its bill was read."""
+    since = (attempt.submitted_at or 0) - MARGIN_SECONDS
+    bill = {billing.core(attempt.job_id or ""): Billed(charged, refunded)}
+    refunds = how.get("refunds_failures", True)
+    billing.record(ledger, ACCOUNT, bill, since=since, refunds_failures=refunds)
+    return read(ledger, attempt)
+
+
+def ended(ledger: Ledger, clock: Clock, state: AttemptState) -> Attempt:
+    return put_into(ledger, clock, state)[1]
+
+
+@pytest.mark.parametrize("state", [S.SUCCEEDED, S.DELIVERED, S.QUARANTINED, S.LOST])
+@pytest.mark.parametrize(
+    ("charged", "refunded", "money", "cost"),
+    [
+        ("0.40", "0", M.CONFIRMED, "0.40"),
+        ("0.35", "0", M.CONFIRMED, "0.35"),
+        ("0.40", "0.15", M.CONFIRMED, "0.25"),
+        ("0.40", "0.40", M.REFUNDED, "0"),
+        ("0", "0", M.CONFIRMED, "0"),
+    ],
+)
+def test_what_a_finished_job_costs_is_what_the_bill_says(
+    ledger: Ledger,
+    clock: Clock,
+    state: AttemptState,
+    charged: str,
+    refunded: str,
+    money: MoneyState,
+    cost: str,
+) -> None:
+    after = billed(ledger, ended(ledger, clock, state), usd(charged), usd(refunded))
+    assert (after.state, after.money_state, after.cost_micros) == (state, money, usd(cost))
+    assert after.charge_source == "bill"
+    the_journal_is_whole(ledger, after)
+    assert halting.stops(ledger) == []
+
+
+@pytest.mark.parametrize(
+    ("refunds_failures", "charged", "refunded", "money", "cost"),
+    [
+        (True, "0.40", "0", M.REFUND_EXPECTED, "0.40"),
+        (True, "0.40", "0.40", M.REFUNDED, "0"),
+        (True, "0.40", "0.10", M.REFUND_EXPECTED, "0.30"),
+        (False, "0.40", "0", M.CONFIRMED, "0.40"),
+        (False, "0", "0", M.RELEASED, "0"),
+    ],
+)
+def test_what_a_failed_job_costs(
+    ledger: Ledger,
+    refunds_failures: bool,
+    charged: str,
+    refunded: str,
+    money: MoneyState,
+    cost: str,
+) -> None:
+    capabilities = CHARGED_FIRST if refunds_failures else NEVER_CHARGED
+    attempt = polling.record_end(ledger, submitted(ledger), a_state(JobStatus.FAILED), capabilities)
+    after = billed(ledger, attempt, usd(charged), usd(refunded), refunds_failures=refunds_failures)
+    assert (after.state, after.money_state, after.cost_micros) == (S.FAILED, money, usd(cost))
+    the_journal_is_whole(ledger, after)
+
+
+@pytest.mark.parametrize(("refunded", "money"), [("0", M.CONFIRMED), ("0.40", M.REFUNDED)])
+def test_the_bill_says_what_became_of_a_job_that_vanished(
+    ledger: Ledger, clock: Clock, refunded: str, money: MoneyState
+) -> None:
+    attempt = ended(ledger, clock, S.VANISHED)
+    assert attempt.money_state is M.INDETERMINATE
+    assert billed(ledger, attempt, QUOTE, usd(refunded)).money_state is money
+
+
+def test_a_bill_that_is_read_twice_changes_nothing_the_second_time(ledger: Ledger, clock: Clock) -> None:
+    first = billed(ledger, ended(ledger, clock, S.DELIVERED), QUOTE)
+    assert billed(ledger, first, QUOTE) == first
+
+
+def test_a_bill_says_nothing_about_what_still_runs(ledger: Ledger) -> None:
+    """WaveSpeed charges first: what it does charge is known when the job has ended."""
+    attempt = submitted(ledger)
+    assert billed(ledger, attempt, usd("0.90")) == attempt
+
+
+def test_a_refund_without_its_charge_says_nothing(ledger: Ledger, clock: Clock) -> None:
+    attempt = ended(ledger, clock, S.DELIVERED)
+    assert billed(ledger, attempt, 0, QUOTE) == attempt
+
+
+def test_a_job_from_before_the_window_is_left_alone_since_its_charge_was_not_read(
+    ledger: Ledger, clock: Clock
+) -> None:
+    attempt = ended(ledger, clock, S.DELIVERED)
+    since = (attempt.submitted_at or 0) - MARGIN_SECONDS + 1
+    bill = {"job-1": Billed(usd("0.10"), 0)}
+    assert billing.record(ledger, ACCOUNT, bill, since=since, refunds_failures=True) == []
+    assert read(ledger, attempt) == attempt
+
+
+def test_a_bill_above_the_quote_stops_the_account_once(ledger: Ledger, clock: Clock) -> None:
+    after = billed(ledger, ended(ledger, clock, S.DELIVERED), usd("0.41"))
+    assert after.cost_micros == usd("0.41")
+    (stop,) = halting.stops(ledger)
+    assert (stop.account, stop.kind) == (ACCOUNT, StopKind.OVERCHARGED)
+    assert "$0.41 for job job-1 of city-sunset, $0.01 more" in stop.reason
+    halting.start(ledger, account=ACCOUNT)
+    billed(ledger, after, usd("0.41"))
+    assert halting.stops(ledger) == [], "what a person has seen does not stop it again"
+
+
+def test_an_answer_above_the_quote_stops_the_account_too(ledger: Ledger) -> None:
+    polling.record_end(ledger, submitted(ledger), a_state(cost_micros=usd("0.50")), NEVER_CHARGED)
+    (stop,) = halting.stops(ledger)
+    assert stop.kind is StopKind.OVERCHARGED
+
+
+@pytest.mark.parametrize("charged", [QUOTE * 1_000_000, QUOTE // 1_000_000 or 1])
+def test_an_amount_in_another_unit_is_not_booked_and_stops_the_account(
+    ledger: Ledger, clock: Clock, charged: int
+) -> None:
+    attempt = ended(ledger, clock, S.DELIVERED)
+    assert billed(ledger, attempt, charged) == attempt
+    (stop,) = halting.stops(ledger)
+    assert "another unit" in stop.reason
+
+
+def test_ids_are_matched_with_and_without_their_model(ledger: Ledger) -> None:
+    attempt = succeeded(ledger, job_id="video_1:openai/sora-2-t2v")
+    charges = [Charge("video_1", QUOTE, "charge", 0.0)]
+    billing.record(ledger, ACCOUNT, billing.by_job(charges), since=0, refunds_failures=False)
+    assert read(ledger, attempt).charge_source == "bill"
+
+
+def test_rows_of_one_job_are_added_up() -> None:
+    rows = [
+        Charge("a", 3, "charge", 0.0),
+        Charge("b", 5, "charge", 0.0),
+        Charge("a", 4, "charge", 0.0),
+        Charge("a", 2, "refund", 0.0),
+    ]
+    assert billing.by_job(rows) == {"a": Billed(7, 2), "b": Billed(5, 0)}
+
+
+# When it is read
+
+
+def test_nothing_is_read_while_nothing_waits_for_it(ledger: Ledger, clock: Clock) -> None:
+    assert billing.claim(ledger, ACCOUNT) is None
+    attempt = submitted(ledger)
+    assert billing.claim(ledger, ACCOUNT) is None
+    polling.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
+    window = billing.claim(ledger, ACCOUNT)
+    assert window == Window((attempt.submitted_at or 0) - MARGIN_SECONDS, clock.now + MARGIN_SECONDS)
+    assert billing.claim(ledger, ACCOUNT) is None, "it is one process's at a time"
+    clock.forward(READ_SECONDS)
+    billed(ledger, attempt, QUOTE)
+    assert billing.claim(ledger, ACCOUNT) is None
+
+
+def test_it_is_read_ever_more_seldom_until_something_new_has_ended(ledger: Ledger, clock: Clock) -> None:
+    polling.record_end(ledger, submitted(ledger), a_state(JobStatus.FAILED), CHARGED_FIRST)
+    reads = []
+    start = clock.now
+    while clock.now < start + 2 * 86_400:
+        if billing.claim(ledger, ACCOUNT) is not None:
+            reads.append(clock.now - start)
+        clock.forward(60)
+    assert reads[1] == READ_SECONDS
+    assert 12 <= len(reads) <= 40
+    assert max(b - a for a, b in itertools.pairwise(reads)) <= 6 * 3600 + 60
+    queued(ledger, a_request("clip-b"))
+    attempt = record_outcome(ledger, claimed(ledger), accepted("job-2"))
+    polling.record_end(ledger, attempt, a_state(), CHARGED_FIRST)
+    clock.forward(READ_SECONDS)
+    assert billing.claim(ledger, ACCOUNT) is not None
+
+
+def test_a_bill_that_never_names_a_job_is_not_read_for_ever(ledger: Ledger, clock: Clock) -> None:
+    succeeded(ledger)
+    clock.forward(billing.GIVE_UP_SECONDS + 1)
+    assert not billing.is_due(ledger, ACCOUNT)
+
+
+# The account
+
+
+def window(clock: Clock) -> Window:
+    return Window(clock.now - 86_400 - MARGIN_SECONDS, clock.now + MARGIN_SECONDS)
+
+
+def test_a_ledger_that_agrees_with_its_bill_has_nothing_unaccounted(ledger: Ledger, clock: Clock) -> None:
+    billed(ledger, ended(ledger, clock, S.DELIVERED), QUOTE)
+    assert accounting.differences(ledger, ACCOUNT, {"job-1": Billed(QUOTE, 0)}, window(clock)) == []
+
+
+def test_every_disagreement_is_one_line(ledger: Ledger, clock: Clock) -> None:
+    first = succeeded(ledger, a_request("clip-a"), job_id="job-1")
+    delivering.record_delivered(ledger, first.id, {"uri": "s3://b/k"})
+    succeeded(ledger, a_request("clip-b"), job_id="job-2")
+    submitted(ledger, a_request("clip-c"), job_id="job-3")
+    bill = {"job-1": Billed(usd("0.50"), 0), "stranger": Billed(usd("1.00"), 0), "free": Billed(5, 5)}
+    found = {
+        difference.job_id: (difference.clip, difference.ledger_micros, difference.bill_micros)
+        for difference in accounting.differences(ledger, ACCOUNT, bill, window(clock))
+    }
+    assert found == {
+        "job-1": ("clip-a", QUOTE, usd("0.50")),
+        "job-2": ("clip-b", QUOTE, 0),
+        "stranger": (None, 0, usd("1.00")),
+    }, "a job that still runs may be charged later"
+
+
+def test_the_account_adds_up_by_state_series_endpoint_and_day(ledger: Ledger, clock: Clock) -> None:
+    billed(ledger, ended(ledger, clock, S.DELIVERED), usd("0.30"))
+    clock.forward(86_400)
+    queued(ledger, a_request("clip-b", series="sea", price_micros=usd("1.10")))
+    failed = polling.record_end(
+        ledger,
+        record_outcome(ledger, claimed(ledger), accepted("job-9")),
+        a_state(JobStatus.FAILED),
+        CHARGED_FIRST,
+    )
+    queued(ledger, a_request("clip-c", endpoint="bytedance/seedance"))
+    statement = accounting.statement(ledger)
+    assert {line.name: line.micros for line in statement.by_state} == {
+        "confirmed": usd("0.30"),
+        "refund_expected": usd("1.10"),
+        "reserved": QUOTE,
+    }
+    assert {line.name: line.micros for line in statement.by_series} == {
+        "city": usd("0.70"),
+        "sea": usd("1.10"),
+    }
+    assert {line.name: line.attempts for line in statement.by_endpoint} == {
+        "openai/sora-2/text-to-video": 2,
+        "bytedance/seedance": 1,
+    }
+    assert [line.micros for line in statement.by_day] == [usd("1.50"), usd("0.30")]
+    assert (statement.total.attempts, statement.total.micros) == (3, usd("1.80"))
+    assert statement.total.billed_micros == usd("0.30")
+    assert statement.miscounted == []
+    billed(ledger, failed, usd("1.10"), usd("1.10"))
+    assert accounting.statement(ledger).total.micros == usd("0.70")

@@ -1,0 +1,433 @@
+"""Caps: what counts, what is given back, and that no order of events exceeds one."""
+
+import datetime as dt
+import shutil
+import tempfile
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from ledgerkit import (
+    ACCOUNT,
+    CHARGED_FIRST,
+    NEVER_CHARGED,
+    Clock,
+    a_request,
+    a_state,
+    accepted,
+    claimed,
+    decided,
+    everything,
+    queued,
+    read,
+    rejected,
+    submitted,
+    unknown,
+)
+
+from resources.ledger import billing, halting, polling, schema, spending, submitting
+from resources.ledger.billing import Billed
+from resources.ledger.deciding import Verdict, decide
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt, Submission
+from resources.ledger.spending import Budget, Scope
+from resources.ledger.states import AttemptState, MoneyState
+from resources.ledger.submitting import Limits, claim_next, record_outcome
+from resources.money import usd
+from resources.providers.base import Capabilities, FailureKind, JobStatus, SubmitOutcome
+from resources.requests import Caps
+
+CLIP = usd("0.40")
+BERLIN = "Europe/Berlin"
+
+
+def budget(ledger: Ledger, **caps: Any) -> None:
+    """Give the ledger other caps, as a change of the settings does."""
+    accounts = caps.pop("accounts", {})
+    timezone = caps.pop("timezone", "UTC")
+    ledger.budget = Budget(timezone, Caps(**{name: usd(amount) for name, amount in caps.items()}), accounts)
+
+
+def bought(ledger: Ledger, count: int, **how: Any) -> list[Verdict]:
+    changes = how.pop("changes", {})
+    prefix = how.pop("prefix", "clip")
+    return [
+        decided(ledger, a_request(f"{prefix}-{number}", **changes), **how).verdict for number in range(count)
+    ]
+
+
+def spent(ledger: Ledger, scope: Scope) -> int:
+    with ledger.read() as connection:
+        return spending.counted(connection).get(scope, 0)
+
+
+def at(year: int, month: int, day: int, hour: int) -> float:
+    return dt.datetime(year, month, day, hour, tzinfo=dt.UTC).timestamp()
+
+
+NEW, REFUSED = Verdict.NEW, Verdict.REFUSED
+
+
+def test_the_clip_that_would_exceed_a_cap_is_refused_and_says_all_that_is_needed(ledger: Ledger) -> None:
+    budget(ledger, per_day="1.00")
+    assert bought(ledger, 2) == [NEW, NEW]
+    refused = decided(ledger, a_request("clip-2"))
+    assert (refused.verdict, refused.attempt) == (REFUSED, None)
+    reason = refused.reason or ""
+    for part in ("$1.00", "$0.80", "$0.40", "DAILIES_MAX_USD_PER_DAY", "(UTC)", "Nothing was bought"):
+        assert part in reason
+    assert len(everything(ledger)) == 2
+
+
+def test_a_cap_may_be_used_to_its_last_cent(ledger: Ledger) -> None:
+    budget(ledger, per_month="0.80")
+    assert bought(ledger, 3) == [NEW, NEW, REFUSED]
+
+
+@pytest.mark.parametrize(
+    ("caps", "setting"),
+    [
+        ({"per_run": "0.40"}, "DAILIES_MAX_USD_PER_RUN"),
+        ({"per_day": "0.40"}, "DAILIES_MAX_USD_PER_DAY"),
+        ({"per_month": "0.40"}, "DAILIES_MAX_USD_PER_MONTH"),
+        ({"accounts": {ACCOUNT: Caps(per_day=CLIP)}}, "DAILIES_WAVESPEED_MAX_USD_PER_DAY"),
+        ({"accounts": {ACCOUNT: Caps(per_month=CLIP)}}, "DAILIES_WAVESPEED_MAX_USD_PER_MONTH"),
+    ],
+)
+def test_every_cap_names_the_setting_that_raises_it(
+    ledger: Ledger, caps: dict[str, Any], setting: str
+) -> None:
+    budget(ledger, **caps)
+    decided(ledger, a_request("clip-0"))
+    assert f"raise {setting}" in (decided(ledger, a_request("clip-1")).reason or "")
+
+
+@pytest.mark.parametrize(
+    ("caps", "field"),
+    [
+        (Caps(per_run=CLIP), "`budget.per_run`"),
+        (Caps(per_day=CLIP), "`budget.per_day`"),
+        (Caps(per_month=CLIP), "`budget.per_month`"),
+        (Caps(total=CLIP), "`budget.total`"),
+    ],
+)
+def test_a_series_has_caps_of_its_own(ledger: Ledger, caps: Caps, field: str) -> None:
+    decided(ledger, a_request("clip-0", caps=caps))
+    refused = decided(ledger, a_request("clip-1", caps=caps))
+    assert "the series city" in (refused.reason or "")
+    assert field in (refused.reason or "")
+    assert decided(ledger, a_request("clip-2", series="sea", caps=caps)).verdict is NEW
+
+
+def test_all_caps_that_stand_in_the_way_are_named_at_once(ledger: Ledger) -> None:
+    budget(ledger, per_day="0.10", per_month="0.20")
+    reason = decided(ledger).reason or ""
+    assert "PER_DAY" in reason
+    assert "PER_MONTH" in reason
+
+
+def test_another_run_has_its_own_money_and_another_account_too(ledger: Ledger) -> None:
+    budget(ledger, per_run="0.40", accounts={ACCOUNT: Caps(per_day=2 * CLIP)})
+    assert bought(ledger, 2, decision="monday") == [NEW, REFUSED]
+    assert bought(ledger, 2, decision="tuesday", prefix="other") == [NEW, REFUSED]
+    elsewhere = {"provider": "aimlapi", "endpoint": "openai/sora-2-t2v"}
+    assert bought(ledger, 1, decision="wednesday", prefix="third") == [REFUSED]
+    assert bought(ledger, 1, decision="wednesday", prefix="third", changes=elsewhere) == [NEW]
+
+
+def test_a_day_ends_where_the_time_zone_says(ledger: Ledger, clock: Clock) -> None:
+    budget(ledger, per_day="0.40", timezone=BERLIN)
+    clock.now = at(2026, 11, 20, 22)
+    assert decided(ledger, a_request("clip-0")).verdict is NEW
+    assert "2026-11-20 (Europe/Berlin)" in (decided(ledger, a_request("clip-1")).reason or "")
+    clock.now = at(2026, 11, 20, 23)  # midnight in Berlin
+    (attempt,) = [decided(ledger, a_request("clip-1")).attempt]
+    assert attempt is not None
+    assert attempt.counted_on == "2026-11-21"
+
+
+def test_what_is_given_back_goes_to_the_day_it_was_taken_from(ledger: Ledger, clock: Clock) -> None:
+    clock.now = at(2026, 11, 30, 12)
+    first = queued(ledger, a_request("clip-0"))
+    clock.now = at(2026, 12, 1, 12)
+    queued(ledger, a_request("clip-1"))
+    budget(ledger, timezone="Pacific/Kiritimati")  # another zone since: it must not matter
+    submitting.withdraw(ledger, [first.id], why="no longer wanted")
+    assert spent(ledger, Scope("everything", "", "day", "2026-11-30")) == 0
+    assert spent(ledger, Scope("everything", "", "month", "2026-11")) == 0
+    assert spent(ledger, Scope("everything", "", "day", "2026-12-01")) == CLIP
+
+
+@pytest.mark.parametrize(
+    ("outcome", "counts"),
+    [
+        (accepted(), True),
+        (unknown(), True),
+        (rejected(), False),
+        (rejected(FailureKind.MODERATION), False),
+        (rejected(FailureKind.THROTTLED), True),
+        (rejected(FailureKind.INSUFFICIENT_FUNDS), True),
+    ],
+)
+def test_what_may_have_to_be_paid_counts(ledger: Ledger, outcome: SubmitOutcome, counts: bool) -> None:
+    budget(ledger, per_day="0.40")
+    queued(ledger)
+    record_outcome(ledger, claimed(ledger), outcome)
+    halting.start(ledger, account=ACCOUNT)
+    assert decided(ledger, a_request("clip-b")).verdict is (REFUSED if counts else NEW)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "money", "counts"),
+    [
+        (NEVER_CHARGED, MoneyState.RELEASED, False),
+        (CHARGED_FIRST, MoneyState.REFUND_EXPECTED, True),
+    ],
+)
+def test_a_failed_job_counts_until_its_refund_is_seen(
+    ledger: Ledger, capabilities: Capabilities, money: MoneyState, counts: bool
+) -> None:
+    budget(ledger, per_day="0.40")
+    attempt = polling.record_end(ledger, submitted(ledger), a_state(JobStatus.FAILED), capabilities)
+    assert attempt.money_state is money
+    assert decided(ledger, a_request("clip-b")).verdict is (REFUSED if counts else NEW)
+    if counts:
+        since = (attempt.submitted_at or 0) - billing.MARGIN_SECONDS
+        billing.record(ledger, ACCOUNT, {"job-1": Billed(CLIP, CLIP)}, since=since, refunds_failures=True)
+        assert read(ledger, attempt).money_state is MoneyState.REFUNDED
+        assert decided(ledger, a_request("clip-b")).verdict is NEW
+
+
+def test_a_job_that_vanished_counts(ledger: Ledger) -> None:
+    budget(ledger, per_day="0.40")
+    polling.record_end(ledger, submitted(ledger), a_state(JobStatus.GONE), NEVER_CHARGED)
+    assert decided(ledger, a_request("clip-b")).verdict is REFUSED
+
+
+def test_a_charge_that_exceeds_the_cap_is_counted_all_the_same(ledger: Ledger) -> None:
+    """What must be paid cannot be refused; the next reservation is."""
+    budget(ledger, per_day="0.40")
+    polling.record_end(ledger, submitted(ledger), a_state(cost_micros=usd("0.90")), NEVER_CHARGED)
+    halting.start(ledger, account=ACCOUNT)
+    day = ledger.budget.day(ledger.clock())
+    assert spent(ledger, Scope("everything", "", "day", day)) == usd("0.90")
+    reason = decided(ledger, a_request("clip-b")).reason or ""
+    assert "$0.90 is spent" in reason
+    assert "is $0.40" in reason
+
+
+def test_a_cap_that_is_lowered_below_what_is_spent_only_refuses(ledger: Ledger) -> None:
+    bought(ledger, 3)
+    budget(ledger, per_day="0.50")
+    assert decided(ledger, a_request("another")).verdict is REFUSED
+    submitting.withdraw(ledger, [everything(ledger)[0].id], why="no longer wanted")
+    assert decided(ledger, a_request("another")).verdict is REFUSED
+    budget(ledger, per_day="1.20")
+    assert decided(ledger, a_request("another")).verdict is NEW
+
+
+def test_a_cap_that_is_raised_or_taken_away_holds_at_once(ledger: Ledger) -> None:
+    budget(ledger, per_day="0.40")
+    assert bought(ledger, 2) == [NEW, REFUSED]
+    budget(ledger, per_day="0.80")
+    assert decided(ledger, a_request("clip-1")).verdict is NEW
+    budget(ledger)
+    assert decided(ledger, a_request("clip-2")).verdict is NEW
+
+
+def test_what_is_there_already_costs_nothing_and_is_never_refused_for_money(ledger: Ledger) -> None:
+    attempt = queued(ledger)
+    budget(ledger, per_day="0")
+    assert decided(ledger).attempt == attempt
+    assert decided(ledger).verdict is Verdict.ADOPTED
+
+
+def test_a_failure_that_may_pass_is_not_bought_again_beyond_a_cap_and_says_so(ledger: Ledger) -> None:
+    budget(ledger, per_run="0.40")
+    attempt = submitted(ledger, a_request(max_attempts=3))
+    failed = polling.record_end(
+        ledger,
+        attempt,
+        a_state(JobStatus.FAILED, failure=FailureKind.PROVIDER, error="out of GPUs"),
+        CHARGED_FIRST,
+    )
+    assert [a.id for a in everything(ledger)] == [failed.id]
+    reason = read(ledger, failed).reason or ""
+    assert reason.startswith("out of GPUs (not tried again: the cap for one run (monday) is $0.40")
+
+
+def test_the_database_itself_refuses_to_hold_more_than_a_cap(ledger: Ledger) -> None:
+    budget(ledger, per_day="0.80")
+    queued(ledger)
+    with pytest.raises(sa.exc.IntegrityError, match="cap_holds"), ledger.write() as connection:
+        connection.execute(
+            sa.update(schema.spending)
+            .where(schema.spending.c.period == "day", schema.spending.c.of == "everything")
+            .values(spent_micros=usd("0.81"))
+        )
+
+
+def test_a_reservation_and_its_attempt_are_one_transaction(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*_args: Any, **_how: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(ledger, "journalize", dies)
+    with pytest.raises(ZeroDivisionError):
+        decided(ledger)
+    assert everything(ledger) == []
+    with ledger.read() as connection:
+        assert spending.counted(connection) == {}
+
+
+# Any order of events
+
+CAP = usd("2.00")
+PRICES = st.sampled_from([usd("0.40"), usd("0.30"), usd("0.75"), usd("0"), usd("2.00")])
+PICK = st.integers(0, 10_000)
+
+
+class Spending(RuleBasedStateMachine):
+    """Caps that hold whatever comes, counters that are always what the attempts add up to."""
+
+    @initialize()
+    def opens(self) -> None:
+        self.folder = tempfile.mkdtemp()
+        self.clock = Clock()
+        caps = Caps(per_day=CAP)
+        self.ledger = Ledger(
+            f"sqlite:///{self.folder}/ledger.db", clock=self.clock, budget=Budget("UTC", caps)
+        )
+        self.posts: list[Submission] = []
+        self.bills: dict[str, Billed] = {}
+        self.bigger_bills = 0
+
+    def teardown(self) -> None:
+        if hasattr(self, "ledger"):
+            self.ledger.close()
+            shutil.rmtree(self.folder)
+
+    @rule(
+        number=st.integers(0, 8),
+        price=PRICES,
+        decision=st.sampled_from(["monday", "tuesday"]),
+        series=st.sampled_from(["city", "sea"]),
+        per_run=st.sampled_from([None, usd("0.80")]),
+    )
+    def a_clip_is_wanted(
+        self, number: int, price: int, decision: str, series: str, per_run: int | None
+    ) -> None:
+        request = a_request(
+            f"{series}-{number}",
+            series=series,
+            price_micros=price,
+            max_attempts=2,
+            caps=Caps(per_run=per_run),
+            prompt=f"{price}",
+        )
+        before = self.counted_today()
+        (verdict,) = decide(self.ledger, [request], decision=decision)
+        if verdict.verdict is Verdict.NEW:
+            assert self.counted_today() <= CAP
+        if verdict.verdict is Verdict.REFUSED and "the cap" in (verdict.reason or ""):
+            assert before + price > CAP or per_run is not None
+
+    def counted_today(self) -> int:
+        return spent(self.ledger, Scope("everything", "", "day", self.ledger.budget.day(self.clock.now)))
+
+    @rule()
+    def the_next_is_sent(self) -> None:
+        halting.start(self.ledger, account=ACCOUNT)
+        claimed_one = claim_next(self.ledger, ACCOUNT, limits=Limits(), deadline_seconds=30)
+        if isinstance(claimed_one, Submission):
+            self.posts.append(claimed_one)
+
+    @precondition(lambda self: self.posts)
+    @rule(
+        pick=PICK,
+        how=st.sampled_from(["accepted", "unknown", *FailureKind]),
+    )
+    def it_is_answered(self, pick: int, how: str) -> None:
+        submission = self.posts.pop(pick % len(self.posts))
+        outcomes = {"accepted": accepted(f"job-{submission.id}"), "unknown": unknown()}
+        outcome = outcomes[how] if how in outcomes else rejected(FailureKind(how))
+        record_outcome(self.ledger, submission, outcome)
+
+    def one(self, pick: int, *states: AttemptState) -> Attempt | None:
+        found = [a for a in everything(self.ledger) if a.state in states]
+        return found[pick % len(found)] if found else None
+
+    @rule(
+        pick=PICK,
+        status=st.sampled_from([JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.GONE]),
+        cost=st.sampled_from([None, usd("0.40"), usd("0.90")]),
+        capabilities=st.sampled_from([NEVER_CHARGED, CHARGED_FIRST]),
+    )
+    def a_job_ends(self, pick: int, status: JobStatus, cost: int | None, capabilities: Capabilities) -> None:
+        attempt = self.one(pick, AttemptState.SUBMITTED)
+        if attempt is not None:
+            if cost is not None and cost > attempt.quoted_micros:
+                self.bigger_bills += 1
+            state = a_state(
+                status,
+                cost_micros=cost if status is JobStatus.SUCCEEDED else None,
+                failure=None if status is JobStatus.SUCCEEDED else FailureKind.PROVIDER,
+            )
+            polling.record_end(self.ledger, attempt, state, capabilities)
+
+    @rule(pick=PICK)
+    def something_is_given_up(self, pick: int) -> None:
+        attempt = self.one(pick, AttemptState.QUEUED)
+        if attempt is not None:
+            submitting.withdraw(self.ledger, [attempt.id], why="no longer wanted")
+
+    @rule(pick=PICK, part=st.sampled_from([0, 50, 100, 200]), refunded=st.booleans(), known=st.booleans())
+    def the_bill_is_read(self, pick: int, part: int, refunded: bool, known: bool) -> None:
+        attempt = self.one(pick, AttemptState.SUCCEEDED, AttemptState.FAILED, AttemptState.VANISHED)
+        if attempt is None or attempt.job_id is None:
+            return
+        charged = attempt.quoted_micros * part // 100
+        if charged > attempt.quoted_micros:
+            self.bigger_bills += 1
+        self.bills[attempt.job_id] = Billed(charged, charged if refunded else 0)
+        for _ in range(2):
+            billing.record(self.ledger, ACCOUNT, self.bills, since=0, refunds_failures=known)
+
+    @rule(seconds=st.sampled_from([1.0, 3600.0, 86_400.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.forward(seconds)
+
+    @invariant()
+    def the_counters_are_what_the_attempts_add_up_to(self) -> None:
+        with self.ledger.read() as connection:
+            counted, real = spending.counted(connection), spending.recounted(connection)
+        assert {scope: amount for scope, amount in counted.items() if amount} == {
+            scope: amount for scope, amount in real.items() if amount
+        }
+        assert all(amount >= 0 for amount in counted.values())
+
+    @invariant()
+    def no_day_holds_more_than_its_cap_but_for_bills_above_their_quotes(self) -> None:
+        with self.ledger.read() as connection:
+            counted = spending.counted(connection)
+        for scope, amount in counted.items():
+            if scope.of == "everything" and scope.period == "day" and not self.bigger_bills:
+                assert amount <= CAP
+
+    @invariant()
+    def the_account_adds_up(self) -> None:
+        total = sum(attempt.cost_micros for attempt in everything(self.ledger))
+        assert spent(self.ledger, Scope("everything", "", "total", "")) == total
+
+
+Spending.TestCase.settings = settings(
+    max_examples=25,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+TestSpending = Spending.TestCase
