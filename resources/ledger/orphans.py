@@ -179,9 +179,7 @@ def orphans(ledger: Ledger) -> list[Orphan]:
                 jobs.c.attempt_id.is_(None),
                 jobs.c.source.in_([LISTING, BILL]),
                 # one that was listed before its answer came
-                ~sa.exists().where(
-                    attempts.c.account == jobs.c.account, attempts.c.job_id == jobs.c.job_id
-                ),
+                ~sa.exists().where(attempts.c.account == jobs.c.account, attempts.c.job_id == jobs.c.job_id),
             )
             .order_by(jobs.c.seen_at.desc(), jobs.c.job_id)
         )
