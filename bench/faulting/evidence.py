@@ -22,6 +22,7 @@ class Evidence:
         attempts: Rows of the ledger, by id; JSON columns parsed.
         submissions: Rows, by id.
         owners: Ledger's `jobs` rows: attempt by (account, job), None where nobody's.
+        answered: Jobs whose id came with the answer to their POST.
         lags: When the ledger saw each lag of a list, by account.
         held_at: When each attempt was held.
         ever_unknown: Attempts that were unknown at some time.
@@ -35,6 +36,7 @@ class Evidence:
     attempts: dict[str, Row]
     submissions: dict[str, Row]
     owners: dict[tuple[str, str], str | None]
+    answered: set[str]
     lags: dict[str, list[float]]
     held_at: dict[str, float]
     ever_unknown: set[str]
@@ -52,7 +54,7 @@ def gather(
         with engine.connect() as connection:
             attempts = {row["id"]: row for row in _rows(connection, "attempts")}
             submissions = {row["id"]: row for row in _rows(connection, "submissions")}
-            owners = {(row["account"], row["job_id"]): row["attempt_id"] for row in _rows(connection, "jobs")}
+            jobs = _rows(connection, "jobs")
             journal = _rows(connection, "journal")
             lags: dict[str, list[float]] = {}
             for row in _rows(connection, "lags"):
@@ -61,10 +63,14 @@ def gather(
                 lags.setdefault(row["account"], []).append(row["seen_at"])
     finally:
         engine.dispose()
+    owners = {(row["account"], row["job_id"]): row["attempt_id"] for row in jobs}
+    answered = {row["job_id"] for row in jobs if row["source"] == "answer"}
     unknown = {row["attempt_id"] for row in journal if row["to_state"] == "unknown"}
     held = {row["attempt_id"]: row["at"] for row in journal if row["to_state"] == "held"}
     found = read(books)
-    return Evidence(found, clips, attempts, submissions, owners, lags, held, unknown, bucket, skews, now)
+    return Evidence(
+        found, clips, attempts, submissions, owners, answered, lags, held, unknown, bucket, skews, now
+    )
 
 
 def _rows(connection: sa.Connection, table: str) -> list[Row]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
@@ -86,6 +87,11 @@ def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outc
             skews=crew.skews,
             now=pace.clock(),
         )
+        if ledger_url is None:
+            # the small disk goes with the round
+            with contextlib.closing(sqlite3.connect(ledger_folder / "ledger.db")) as kept:
+                with contextlib.closing(sqlite3.connect(folder / "ledger.db")) as copy:
+                    kept.backup(copy)
         films = Films((folder / "film.mp4").read_bytes())
         outcome.verdict = judge(evidence, films.sha256)
         outcome.faults = dict(sorted(evidence.books.faults.items()))

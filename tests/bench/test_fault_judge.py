@@ -68,6 +68,7 @@ def sound(tmp_path: Path) -> Evidence:
         {"attempt-1": an_attempt()},
         {"post-1": a_post()},
         {("wavespeed", "job-1"): "attempt-1"},
+        {"job-1"},
         {"wavespeed": [float(n) for n in range(30)]},
         {},
         set(),
@@ -92,6 +93,7 @@ def lose(evidence: Evidence, **changes: Any) -> None:
     evidence.ever_unknown.add("attempt-1")
     evidence.held_at["attempt-1"] = 2_000.0
     evidence.owners.clear()
+    evidence.answered.clear()
 
 
 def a_later_job_of_ours(evidence: Evidence) -> None:
@@ -102,6 +104,7 @@ def a_later_job_of_ours(evidence: Evidence) -> None:
     )
     evidence.submissions["post-2"] = a_post(id="post-2", attempt_id="attempt-2", started_at=1_500.0)
     evidence.owners["wavespeed", "job-2"] = "attempt-2"
+    evidence.answered.add("job-2")
     file = evidence.bucket / "videos" / "quay" / "attempt-2.mp4"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"job-2")
@@ -218,7 +221,66 @@ def test_aimlapi_names_every_post_so_a_stranger_makes_nothing_ambiguous(sound: E
 
 def test_what_was_settled_in_doubt_is_told(sound: Evidence) -> None:
     sound.ever_unknown.add("attempt-1")
+    sound.answered.clear()
     sound.books.jobs["theirs"] = a_job("theirs", None, tag=None, at=1_010.0, told=False)
     verdict = judged(sound)
     assert verdict.problems == []
     assert len(verdict.settled_in_doubt) == 1
+
+
+def another_lost_submit(evidence: Evidence, *, started_at: float, with_job: bool) -> None:
+    """A second POST of the model whose answer was lost too."""
+    evidence.clips.add("quay")
+    evidence.attempts["attempt-2"] = an_attempt(
+        id="attempt-2", seq=2, subject_key="quay", state="held", job_id=None
+    )
+    evidence.submissions["post-2"] = a_post(
+        id="post-2",
+        attempt_id="attempt-2",
+        state="unknown",
+        detail=None,
+        started_at=started_at,
+        ended_at=started_at + 1,
+        lease_until=started_at + 90,
+    )
+    evidence.ever_unknown.add("attempt-2")
+    if with_job:
+        evidence.books.jobs["job-2"] = a_job("job-2", "quay", tag="post-2", at=started_at + 0.5)
+
+
+def why(evidence: Evidence, clip: str) -> str:
+    return judged(evidence).held[clip]
+
+
+def test_one_job_of_two_lost_submits_may_be_eithers(sound: Evidence) -> None:
+    lose(sound)
+    another_lost_submit(sound, started_at=1_002.0, with_job=False)
+    assert why(sound, "pier") == "another lost submit may have made it"
+    assert why(sound, "quay") == "another lost submit's job may be its"
+
+
+def test_two_jobs_of_two_lost_submits_are_told_apart_by_the_one_that_only_one_can_have_made(
+    sound: Evidence,
+) -> None:
+    lose(sound)
+    another_lost_submit(sound, started_at=1_020.0, with_job=True)
+    assert why(sound, "pier") == "nothing"
+    assert why(sound, "quay") == "nothing"
+
+
+def test_two_jobs_of_two_lost_submits_at_the_same_time_are_not_told_apart(sound: Evidence) -> None:
+    lose(sound)
+    another_lost_submit(sound, started_at=1_001.0, with_job=True)
+    assert why(sound, "pier") == "another lost submit may have made it"
+
+
+@pytest.mark.parametrize(
+    ("late", "reason"), [(False, "nothing"), (True, "a job took long to appear in the list")]
+)
+def test_a_list_that_lagged_proves_no_absence(sound: Evidence, late: bool, reason: str) -> None:
+    lose(sound)
+    sound.books.jobs.clear()
+    a_later_job_of_ours(sound)
+    if late:
+        sound.books.jobs["job-2"] = replace(sound.books.jobs["job-2"], listed_at=1_550.0)
+    assert why(sound, "pier") == reason
