@@ -1,0 +1,243 @@
+"""Taking back what a lost ledger knew, from every state an old copy can be in."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from ledgerkit import (
+    ACCOUNT,
+    NEVER_CHARGED,
+    Clock,
+    a_request,
+    a_state,
+    everything,
+    put_into,
+    queued,
+    read,
+    submission_state,
+    submitted,
+    succeeded,
+    the_journal_is_whole,
+)
+
+from resources.ledger import polling, spending
+from resources.ledger.deciding import Verdict, decide
+from resources.ledger.ledger import Ledger
+from resources.ledger.marking import OnItsWay
+from resources.ledger.rebuilding import Take, Taken, take_back, take_in, withdraw_queued
+from resources.ledger.schema import submissions
+from resources.ledger.spending import Budget
+from resources.ledger.states import AttemptState, MoneyState, SubmissionState
+from resources.providers.base import FailureKind, JobStatus
+from resources.requests import Caps
+
+S = AttemptState
+OPEN_AFTER_A_CLAIM = [S.QUEUED, S.SUBMITTING, S.UNKNOWN, S.HELD, S.SUBMITTED, S.OVERDUE, S.SUCCEEDED]
+
+
+def a_take(attempt: str = "lost", clip: str = "city-sunset", **changes: Any) -> Take:
+    request = a_request(clip)
+    take = Take(
+        attempt=attempt,
+        request=request,
+        fingerprint=request.fingerprint,
+        account=ACCOUNT,
+        decision="monday",
+        submission="submission-of-it",
+        job="job-of-it",
+        money=MoneyState.CONFIRMED,
+        charged_micros=400_000,
+        charge_source="answer",
+        submitted_at=1_800_000_100.0,
+        finished_at=1_800_000_160.0,
+        delivered_at=1_800_000_170.0,
+        served_model=None,
+        inference_seconds=41.5,
+        delivery={"uri": "s3://bucket/videos/clip.mp4", "size": 10},
+        quarantined=None,
+        run_id="run-9",
+    )
+    return replace(take, **changes)
+
+
+def on_its_way(attempt: str = "lost", clip: str = "city-sunset", **changes: Any) -> OnItsWay:
+    request = a_request(clip)
+    values: dict[str, Any] = {
+        "clip": clip,
+        "series": request.series,
+        "fingerprint": request.fingerprint,
+        "provider": request.provider,
+        "account": ACCOUNT,
+        "endpoint": request.endpoint,
+        "attempt": attempt,
+        "decision": "monday",
+        "submission": "submission-of-it",
+        "job": "job-of-it",
+        "sent_at": 1_800_000_100.0,
+        "quoted_micros": 400_000,
+    }
+    return OnItsWay(**(values | changes))
+
+
+@pytest.fixture(autouse=True)
+def _the_books_agree(ledger: Ledger) -> Any:
+    yield
+    with ledger.read() as connection:
+        counted = {scope: n for scope, n in spending.counted(connection).items() if n}
+        assert counted == {scope: n for scope, n in spending.recounted(connection).items() if n}
+    for attempt in everything(ledger):
+        the_journal_is_whole(ledger, attempt)
+
+
+# What is in the bucket
+
+
+def test_a_take_that_was_lost_is_delivered_and_never_bought_again(ledger: Ledger) -> None:
+    take = a_take()
+    assert take_in(ledger, take) is Taken.ADOPTED
+    (attempt,) = everything(ledger)
+    assert (attempt.id, attempt.state, attempt.money_state) == ("lost", S.DELIVERED, MoneyState.CONFIRMED)
+    assert (attempt.job_id, attempt.charged_micros, attempt.delivery) == ("job-of-it", 400_000, take.delivery)
+    assert ledger.current(["city-sunset"]) == {"city-sunset": attempt}
+    assert ledger.submission_of(ACCOUNT, "job-of-it") == "submission-of-it"
+    for decision in ("monday", "tuesday"):
+        (verdict,) = decide(ledger, [take.request], decision=decision)
+        assert verdict.verdict is Verdict.REUSED
+    assert take_in(ledger, take) is Taken.KNOWN
+    assert everything(ledger) == [attempt]
+
+
+@pytest.mark.parametrize("state", OPEN_AFTER_A_CLAIM)
+@pytest.mark.parametrize("quarantined", [None, "480 pixels instead of 720"])
+def test_a_purchase_that_an_old_copy_has_further_back_is_led_on(
+    ledger: Ledger, clock: Clock, state: AttemptState, quarantined: str | None
+) -> None:
+    submission, attempt = put_into(ledger, clock, state)
+    take = a_take(attempt.id, submission=submission.id, quarantined=quarantined)
+    assert take_in(ledger, take) is Taken.LED_ON
+    after = read(ledger, attempt)
+    assert after.state is (S.DELIVERED if quarantined is None else S.QUARANTINED)
+    assert (after.money_state, after.job_id, after.next_poll_at) == (
+        MoneyState.CONFIRMED,
+        "job-of-it",
+        None,
+    )
+    assert after.reason_kind is (None if quarantined is None else FailureKind.CHECK)
+    assert (ledger.current(["city-sunset"]) == {}) is (quarantined is not None)
+    assert submission_state(ledger, submission) not in {SubmissionState.OPEN, SubmissionState.UNKNOWN}
+    assert take_in(ledger, take) is Taken.KNOWN
+
+
+@pytest.mark.parametrize(
+    "state", [S.WITHDRAWN, S.REJECTED, S.ABSENT, S.FAILED, S.VANISHED, S.LOST, S.ABANDONED]
+)
+def test_a_take_of_a_purchase_that_a_copy_has_closed_is_kept_beside_it(
+    ledger: Ledger, clock: Clock, state: AttemptState
+) -> None:
+    _, attempt = put_into(ledger, clock, state)
+    take = a_take(attempt.id)
+    assert take_in(ledger, take) is Taken.ADOPTED
+    assert read(ledger, attempt) == attempt
+    (shown,) = ledger.current(["city-sunset"]).values()
+    assert shown.delivery == take.delivery
+    assert take_in(ledger, take) is Taken.KNOWN
+    assert len(everything(ledger)) == 2
+
+
+def test_the_take_that_was_stored_last_is_shown_in_whatever_order_they_are_found(ledger: Ledger) -> None:
+    old = a_take("old", job="job-1", submission="s-1", delivered_at=1_800_000_100.0)
+    new = a_take("new", job="job-2", submission="s-2", delivered_at=1_800_000_200.0)
+    for take in (new, old):
+        take_in(ledger, take)
+    assert ledger.current(["city-sunset"])["city-sunset"].id == "new"
+
+
+def test_what_was_spent_already_is_counted_also_beyond_a_cap(ledger: Ledger) -> None:
+    ledger.budget = Budget(everything=Caps(total=500_000))
+    for number in range(3):
+        take = a_take(f"take-{number}", f"clip-{number}", job=f"job-{number}", submission=f"s-{number}")
+        assert take_in(ledger, take) is Taken.ADOPTED
+    (verdict,) = decide(ledger, [a_request("clip-new")], decision="tuesday")
+    assert verdict.verdict is Verdict.REFUSED
+    assert "cap" in (verdict.reason or "")
+
+
+# What was on its way
+
+
+def test_a_job_that_was_on_its_way_is_asked_for_again(ledger: Ledger, clock: Clock) -> None:
+    item = on_its_way()
+    assert take_back(ledger, item, a_request()) is Taken.ADOPTED
+    (attempt,) = polling.claim_due(ledger, ACCOUNT, limit=5)
+    assert (attempt.id, attempt.job_id, attempt.state) == ("lost", "job-of-it", S.SUBMITTED)
+    assert take_back(ledger, item, a_request()) is Taken.KNOWN
+    polling.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
+    assert take_back(ledger, item, a_request()) is Taken.KNOWN
+    assert len(everything(ledger)) == 1
+
+
+def test_an_order_whose_job_is_not_known_is_unknown_and_not_sent_again(ledger: Ledger) -> None:
+    assert take_back(ledger, on_its_way(job=None), a_request()) is Taken.ADOPTED
+    (attempt,) = everything(ledger)
+    assert (attempt.state, attempt.money_state) == (S.UNKNOWN, MoneyState.INDETERMINATE)
+    with ledger.read() as connection:
+        (post,) = connection.execute(sa.select(submissions))
+    assert (post.id, post.state) == ("submission-of-it", SubmissionState.UNKNOWN)
+    (verdict,) = decide(ledger, [a_request()], decision="tuesday")
+    assert verdict.verdict is Verdict.ADOPTED
+    assert take_back(ledger, on_its_way(job=None), a_request()) is Taken.KNOWN
+
+
+@pytest.mark.parametrize("state", [S.QUEUED, S.SUBMITTING, S.UNKNOWN, S.HELD])
+def test_an_old_copys_purchase_gets_the_job_it_did_not_know(
+    ledger: Ledger, clock: Clock, state: AttemptState
+) -> None:
+    submission, attempt = put_into(ledger, clock, state)
+    item = on_its_way(attempt.id, submission=submission.id)
+    assert take_back(ledger, item, attempt.request) is Taken.LED_ON
+    after = read(ledger, attempt)
+    assert (after.state, after.job_id, after.money_state) == (S.SUBMITTED, "job-of-it", MoneyState.RESERVED)
+
+
+def test_what_a_copy_has_queued_and_was_sent_meanwhile_is_unknown(ledger: Ledger) -> None:
+    attempt = queued(ledger)
+    assert take_back(ledger, on_its_way(attempt.id, job=None), attempt.request) is Taken.LED_ON
+    assert read(ledger, attempt).state is S.UNKNOWN
+
+
+def test_an_earlier_purchase_that_is_only_queued_makes_way(ledger: Ledger) -> None:
+    attempt = queued(ledger)
+    assert take_back(ledger, on_its_way("later"), a_request()) is Taken.ADOPTED
+    assert read(ledger, attempt).state is S.WITHDRAWN
+
+
+def test_an_earlier_purchase_that_was_sent_must_end_first(ledger: Ledger) -> None:
+    attempt = submitted(ledger, job_id="job-of-the-earlier")
+    item = on_its_way("later")
+    assert take_back(ledger, item, a_request()) is Taken.BLOCKED
+    assert everything(ledger) == [attempt]
+    polling.record_end(ledger, attempt, a_state(JobStatus.FAILED), NEVER_CHARGED)
+    assert take_back(ledger, item, a_request()) is Taken.ADOPTED
+
+
+def test_a_job_of_a_purchase_that_a_copy_has_given_up_is_still_fetched(ledger: Ledger, clock: Clock) -> None:
+    _, attempt = put_into(ledger, clock, S.WITHDRAWN)
+    item = on_its_way(attempt.id)
+    assert take_back(ledger, item, attempt.request) is Taken.ADOPTED
+    assert read(ledger, attempt) == attempt
+    assert take_back(ledger, item, attempt.request) is Taken.KNOWN
+    assert ledger.latest(["city-sunset"])["city-sunset"].job_id == "job-of-it"
+
+
+# What was queued
+
+
+def test_only_what_is_queued_is_withdrawn(ledger: Ledger) -> None:
+    sent = succeeded(ledger, a_request("clip-a"))
+    waits = queued(ledger, a_request("clip-b"))
+    assert [attempt.id for attempt in withdraw_queued(ledger)] == [waits.id]
+    assert read(ledger, sent) == sent
+    assert (read(ledger, waits).state, read(ledger, waits).money_state) == (S.WITHDRAWN, MoneyState.RELEASED)
+    (verdict,) = decide(ledger, [a_request("clip-b")], decision="monday")
+    assert verdict.verdict is Verdict.NEW
