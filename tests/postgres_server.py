@@ -4,6 +4,8 @@ It listens on a socket in that folder only, and promises nothing about a power c
 does with it, not its disk.
 """
 
+import contextlib
+import fcntl
 import importlib.util
 import itertools
 import os
@@ -23,6 +25,7 @@ from resources.ledger.schema import metadata
 from resources.processes import child_setup
 
 PATIENCE_SECONDS = 60
+PREFIX = "dailies-postgres-"
 INITDB = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
 FAST = {
     "fsync": "off",
@@ -124,7 +127,10 @@ class PostgresServer:
 
     def _start(self) -> None:
         # a socket's path may have 107 letters, and pytest's folders are closed to other users
-        self._folder = folder = Path(tempfile.mkdtemp(prefix="dailies-postgres-"))
+        _sweep()
+        self._folder = folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self._lock = (folder / "lock").open("w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
         user: dict[str, Any] = {}
         programs = _programs()
         if os.geteuid() == 0:
@@ -192,7 +198,17 @@ class PostgresServer:
                 self._process.send_signal(3)
                 self._process.wait(10)
         if self._folder is not None:
+            self._lock.close()
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _sweep() -> None:
+    """Remove what tests left behind that were killed; their servers have ended with them."""
+    for lock in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/lock"):
+        with contextlib.suppress(OSError), lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - lock.stat().st_mtime > PATIENCE_SECONDS:
+                shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 def _programs() -> Path:
