@@ -12,9 +12,9 @@ import sys
 import time
 
 from bench.histories.campaign import Campaign, Tally, least, plan_of
+from bench.histories.carrying import carry_out
 from bench.histories.controls import CONTROLS, caught
 from bench.histories.database import Database
-from bench.histories.history import carry_out
 from bench.histories.report import document, markdown
 
 CONTROL_HISTORIES = 40

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from bench.histories.books import Books
 from bench.histories.faults import Faults
@@ -121,7 +121,7 @@ def download(url: str, destination: Path, *, policy: Any) -> Downloaded:
 class Inspector:
     """Looks at files: what is in them is written in them."""
 
-    def __enter__(self) -> "Inspector":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

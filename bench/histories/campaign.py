@@ -9,8 +9,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass, field, fields, replace
 from multiprocessing.util import Finalize
 
+from bench.histories.carrying import Outcome, carry_out
 from bench.histories.database import Database
-from bench.histories.history import Outcome, carry_out
 from bench.histories.plans import PROVIDERS, WAYS, Plan, drawn, quiet, simpler
 
 SINGLE, PAIR, RANDOM = "single crashes", "pairs of crashes", "random histories"

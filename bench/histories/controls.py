@@ -3,6 +3,8 @@
 They are patches around the product, never in it. Each comes with the histories in which its mistake can show.
 """
 
+# ruff: noqa: SLF001 - a control breaks the product from inside
+
 import contextlib
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,8 +17,8 @@ import sqlalchemy as sa
 
 from bench.histories import actors
 from bench.histories.actors import Run
+from bench.histories.carrying import Outcome, carry_out
 from bench.histories.database import Database
-from bench.histories.history import Outcome, carry_out
 from bench.histories.oracle import KINDS_OF_VIOLATION
 from bench.histories.plans import Plan, drawn
 from bench.histories.processes import PROCESS
@@ -124,19 +126,28 @@ async def _look_then_write(
     engine: Engine, run: Run, requests: list[ClipRequest], *, waits: bool
 ) -> list[Decided]:
     """Two transactions where the product has one, as it would be without `BEGIN IMMEDIATE` and advisory locks."""
-    ledger, process, decided = engine.ledger, PROCESS.get(), []
+    ledger, decided = engine.ledger, list[Decided]()
     options = {"decision": run.decision, "run_id": run.id}
     who = {"batch": run.id, "watched_by": run.id if waits else None}
     for request in requests:
         for _ in range(3):
-            found = await engine.call(_look, ledger, request, regenerate=run.regenerate, **options)
-            await process.sleep(GAP_SECONDS)
+            found: Any = await engine.call(_look, ledger, request, regenerate=run.regenerate, **options)
+            await _gap()
             try:
-                decided.append(found or await engine.call(_write, ledger, request, **options, **who))
+                if found is None:
+                    found = await engine.call(_write, ledger, request, **options, **who)
+                decided.append(found)
                 break
             except sa.exc.IntegrityError:
                 continue
     return decided
+
+
+async def _gap() -> None:
+    """Between two transactions others act."""
+    process = PROCESS.get()
+    if process is not None:
+        await process.sleep(GAP_SECONDS)
 
 
 def _look(ledger: Ledger, request: ClipRequest, **options: Any) -> Decided | None:
@@ -161,10 +172,10 @@ async def _count_then_reserve(
     engine: Engine, run: Run, requests: list[ClipRequest], *, waits: bool
 ) -> list[Decided]:
     """The cap is looked at in a transaction of its own, and not again where the money is reserved."""
-    process, decided = PROCESS.get(), []
+    decided: list[Decided] = []
     for request in requests:
         if await engine.call(_affordable, engine.ledger, request, run.decision):
-            await process.sleep(GAP_SECONDS)
+            await _gap()
             decided += await _decide(engine, run, [request], waits=waits)
     return decided
 
@@ -227,11 +238,11 @@ def _expired_is_sent_again() -> AbstractContextManager[object]:
 def _nothing_settles() -> Iterator[None]:
     """A miss is believed at once, however late a job may be created or listed."""
     with (
-        mock.patch.object(reconciling.Contract, "settle", lambda _self, _request: 0.0),
+        mock.patch.object(reconciling.Contract, "settle", return_value=0.0),
         mock.patch.object(reconciling, "ACCEPTANCE_SECONDS", 0.0),
         mock.patch.object(reconciling, "LEASE_MARGIN_SECONDS", 60.0),
         mock.patch.object(apart, "ACCEPTANCE_SECONDS", 0.0),
-        mock.patch.object(Lags, "doubt", lambda _self, _settle: None),
+        mock.patch.object(Lags, "doubt", return_value=None),
     ):
         yield
 
@@ -261,13 +272,15 @@ def _buys_what_cannot_be_fetched() -> AbstractContextManager[object]:
             ledger = self._engine.ledger
             delivering.record_lost(ledger, attempt.id, why=str(error))
             with ledger.write() as connection:
-                options = {
-                    "decision": attempt.decision,
-                    "batch": attempt.batch,
-                    "watched_by": None,
-                    "run_id": run_id,
-                }
-                deciding._queue(ledger, connection, attempt.request, **options)
+                deciding._queue(
+                    ledger,
+                    connection,
+                    attempt.request,
+                    decision=attempt.decision,
+                    batch=attempt.batch,
+                    watched_by=None,
+                    run_id=run_id,
+                )
 
     return mock.patch.object(Deliverer, "deliver", regenerating)
 

@@ -1,5 +1,6 @@
-"""Which faults strike in a history, and when: every kind has a random stream of its own, so that leaving one out of a
-failing history leaves the others as they were.
+"""Which faults strike in a history, and when.
+
+Every kind has a random stream of its own, so that leaving one out of a failing history leaves the others as they were.
 """
 
 import random

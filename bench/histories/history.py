@@ -1,36 +1,26 @@
 """One history: a plan is carried out in virtual time to its end, and judged."""
 
 import asyncio
-import contextlib
 import contextvars
-import logging
 import random
 import traceback
-import uuid
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
-from unittest import mock
+from collections.abc import Awaitable, Callable
 
 from bench.histories import actors, bucket
 from bench.histories.actors import Run, Surroundings
 from bench.histories.books import Books
 from bench.histories.bucket import Objects
-from bench.histories.clock import START, Clock, NothingDueError, VirtualLoop
+from bench.histories.clock import START, Clock, VirtualLoop
 from bench.histories.database import Database
 from bench.histories.faults import Faults
-from bench.histories.oracle import Evidence, Violation, judge
+from bench.histories.oracle import Evidence
 from bench.histories.plans import FAULT_SECONDS, Plan
-from bench.histories.processes import PROCESS, Crash, Points, Process, started, thread
+from bench.histories.processes import PROCESS, Points, Process
 from bench.histories.provider import AIMLAPI, PRICE, WAVESPEED, Account
 from pipelines.collecting import Collection
 from resources.errors import DailiesError
-from resources.ledger import delivering
-from resources.ledger import ledger as ledger_module
 from resources.ledger.spending import Budget
 from resources.ledger.submitting import Limits
-from resources.production import delivery
 from resources.requests import Caps, ClipRequest, Expected
 
 MODEL = "openai/sora-2/text-to-video"
@@ -42,34 +32,7 @@ BOOKED_WITHIN_SECONDS = 5.0
 """Within so long the id of a job that was heard of is committed."""
 HELD_SECONDS = 1700.0
 """How long after the faults what is held may still be found."""
-DELIVERY_LEASE_SECONDS = 100.0
-"""Shorter than the product's 15 minutes, so that processes sleep beyond it too."""
 RULES = {rules.name: rules for rules in (WAVESPEED, AIMLAPI)}
-
-
-@dataclass
-class Outcome:
-    """What became of a history.
-
-    Attributes:
-        plan: What was carried out.
-        violations: What must never happen and did.
-        points: Where processes passed and died.
-        struck: How often each fault did strike.
-        jobs: How many jobs our POSTs made.
-        delivered: How many clips were delivered.
-        ended_after: Virtual seconds from the end of the faults to the end of the last clip.
-        states: How many purchases ended in each state.
-    """
-
-    plan: Plan
-    violations: list[Violation]
-    points: Points
-    struck: Counter[str]
-    jobs: int = 0
-    delivered: int = 0
-    ended_after: float = 0.0
-    states: Counter[str] = field(default_factory=Counter)
 
 
 class History:
@@ -215,8 +178,8 @@ class History:
             await self._act(name, tick)
             for collection in asked:
                 self._collect(collection)
-            late = self.clock() - START - FAULT_SECONDS
-            await asyncio.sleep(SENSOR_SECONDS if late < 120 else 30.0 if late < 900 else 120.0)
+            age = self.clock() - START
+            await asyncio.sleep(SENSOR_SECONDS * (1 if age < 90 else 3 if age < 2 * FAULT_SECONDS else 12))
             while self._idle():
                 self._stirred.clear()
                 await self._stirred.wait()
@@ -283,7 +246,19 @@ class History:
         """Whether nothing is on its way and nobody at work."""
         if any(run.ended_at is None for run in self.runs):
             return False
-        return not self.database.rows("SELECT 1 FROM attempts WHERE reported_run_id IS NULL LIMIT 1")
+        unreported = self.database.rows("SELECT 1 FROM attempts WHERE reported_run_id IS NULL LIMIT 1")
+        return not unreported and not self._money_is_open()
+
+    def _money_is_open(self) -> bool:
+        """Whether the bill is still to confirm an amount, where the history goes on until it has."""
+        if not self.plan.to_the_bill:
+            return False
+        return bool(
+            self.database.rows(
+                "SELECT 1 FROM attempts WHERE job_id IS NOT NULL AND (money_state IN ('reserved', 'refund_expected') "
+                "OR (money_state IN ('confirmed', 'indeterminate') AND charge_source IS NOT 'bill')) LIMIT 1"
+            )
+        )
 
     def _over(self) -> bool:
         self.points.closed = self.faults.over
@@ -293,7 +268,7 @@ class History:
             return False
         # what is held is still looked for, until every job has ended and was listed
         held_for_good = self.clock() > START + FAULT_SECONDS + HELD_SECONDS
-        if not held_for_good and self._may_still_be_found():
+        if (not held_for_good and self._may_still_be_found()) or self._money_is_open():
             return False
         return not self.database.rows(
             "SELECT 1 FROM attempts WHERE reported_run_id IS NULL AND state <> 'held' LIMIT 1"
@@ -321,9 +296,9 @@ class History:
             loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         loop.close()
 
-    def outcome(self) -> Outcome:
-        """Judge it."""
-        evidence = Evidence(
+    def evidence(self) -> Evidence:
+        """Everything there is to judge it by."""
+        return Evidence(
             books=self.account.books,
             objects=self.around.objects.of,
             attempts=self.database.rows("SELECT * FROM attempts ORDER BY seq"),
@@ -333,74 +308,7 @@ class History:
             regenerates=self.decisions,
             max_attempts=self.plan.max_attempts,
             dedicated=self.plan.dedicated,
+            billed=self.plan.to_the_bill,
             cap=None if self.plan.cap is None else self.plan.cap * PRICE,
             now=self.clock(),
         )
-        violations = [Violation("broken", text) for text in self.broken] + judge(evidence)
-        violations += [Violation("unaccounted", text) for text in self.unbooked]
-        states = Counter(str(row["state"]) for row in evidence.attempts)
-        struck = self.faults.struck.copy()
-        struck["crash"] += sum(self.points.crashed.values())
-        struck["pause"] += sum(self.points.paused.values())
-        struck["clock off"] += bool(self.plan.skew)
-        return Outcome(
-            self.plan,
-            violations,
-            self.points,
-            +struck,
-            jobs=len(self.account.books.ours),
-            delivered=states["delivered"],
-            ended_after=max(0.0, self.clock() - START - FAULT_SECONDS),
-            states=states,
-        )
-
-
-def carry_out(plan: Plan, database: Database, *, trace: bool = False, schema: str | None = None) -> Outcome:
-    """Carry out one plan and judge what became of it.
-
-    Args:
-        plan: What is to happen.
-        database: For the ledger; what it held is forgotten.
-        trace: Whether to write down what happens.
-        schema: A change to the schema, for a negative control.
-    """
-    history = History(plan, database, trace=trace)
-    history.prepare()
-    if schema is not None:
-        database.execute(schema)
-    loop = VirtualLoop(history.clock, threads=thread, started=started)
-    loop.set_exception_handler(lambda _loop, context: _unheard(history, context))
-    with interposed(history):
-        try:
-            loop.run_until_complete(history.live())
-        except NothingDueError as error:
-            history.broken.append(str(error))
-        finally:
-            history.end(loop)
-    return history.outcome()
-
-
-def _unheard(history: History, context: dict[str, Any]) -> None:
-    """An error that nobody waited for; those of the dead are no errors."""
-    error = context.get("exception")
-    if not isinstance(error, Crash | asyncio.CancelledError | DailiesError | None):
-        history.broken.append("".join(traceback.format_exception(error)))
-
-
-@contextlib.contextmanager
-def interposed(history: History) -> Iterator[None]:
-    """Put the models where the product reaches for the world: the database's file, downloads, the look at a file, ids."""
-    ids = random.Random(f"{history.plan.seed}:ids")
-    log = logging.getLogger("dailies")
-    disabled, log.disabled = log.disabled, True
-    try:
-        with (
-            mock.patch.object(ledger_module, "open_database", lambda _url: history.database.engine),
-            mock.patch.object(delivering, "LEASE_SECONDS", DELIVERY_LEASE_SECONDS),
-            mock.patch.object(delivery, "download", bucket.download),
-            mock.patch.object(delivery, "VideoInspector", bucket.Inspector),
-            mock.patch.object(uuid, "uuid4", lambda: uuid.UUID(int=ids.getrandbits(128), version=4)),
-        ):
-            yield
-    finally:
-        log.disabled = disabled

@@ -7,6 +7,7 @@ come to its end in time; *over the cap*; *held*, held although it could have bee
 somebody else's job; *broken*, an error nobody foresaw.
 """
 
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -64,6 +65,7 @@ class Evidence:
         regenerates: The decisions that were made, and whether each wanted another take.
         max_attempts: How often one decision may buy when jobs fail in passing.
         dedicated: Whether nobody else used the account.
+        billed: Whether the bill was read to its end.
         cap: Micro-dollars that may be spent, None for no cap.
         now: True time in seconds.
     """
@@ -77,6 +79,7 @@ class Evidence:
     regenerates: Mapping[str, bool]
     max_attempts: int
     dedicated: bool
+    billed: bool
     cap: int | None
     now: float
 
@@ -152,7 +155,7 @@ class _Case:
                 by_clip[str(job.clip)].append(job)
         for clip, jobs in by_clip.items():
             jobs.sort(key=lambda job: job.at)
-            for earlier, later in zip(jobs, jobs[1:], strict=False):
+            for earlier, later in itertools.pairwise(jobs):
                 first, second = self.attempt_of(earlier), self.attempt_of(later)
                 if first is None or second is None or first["decision"] == second["decision"]:
                     continue
@@ -205,6 +208,8 @@ class _Case:
             jobs = self.bought.get(attempt["id"], [])
             money, charged = attempt["money_state"], attempt["charged_micros"]
             allowed = self._allowed(jobs[0] if jobs else None, attempt)
+            if self.evidence.billed:
+                allowed = {(state, amount) for state, amount in allowed if state != "refund_expected"}
             if (money, charged) not in allowed:
                 what = f"job {jobs[0].id}, {jobs[0].fate.end}" if jobs else "no job"
                 yield Violation(
@@ -212,9 +217,9 @@ class _Case:
                     f"{attempt['subject_key']} is {attempt['state']}, {money}, charged {charged}; there is {what}",
                 )
         for job in self.books.ours:
-            attempt = self.attempt_of(job)
-            if attempt is not None and job.id not in self.booked and attempt["state"] not in UNSETTLED:
-                yield Violation("unaccounted", f"{job.id} is not booked, its purchase is {attempt['state']}")
+            bought = self.attempt_of(job)
+            if bought is not None and job.id not in self.booked and bought["state"] not in UNSETTLED:
+                yield Violation("unaccounted", f"{job.id} is not booked, its purchase is {bought['state']}")
 
     def _allowed(self, job: Job | None, attempt: Row) -> set[tuple[str, int | None]]:
         """What the ledger may say of the money of a purchase."""
@@ -226,11 +231,10 @@ class _Case:
         if word == "completed":
             return {("confirmed", job.price)}
         if word == "gone":
-            return {("indeterminate", None), ("confirmed", job.price)}
+            unbilled = set() if self.evidence.billed else {("indeterminate", None)}
+            return unbilled | {("confirmed", job.price)}
         if word == "failed" and self.books.rules.charges_first:
-            return {
-                (state, amount) for state in ("refund_expected", "refunded") for amount in (None, job.price)
-            }
+            return {("refund_expected", None), ("refund_expected", job.price), ("refunded", job.price)}
         return {("released", None)} if word == "failed" else {("reserved", None)}
 
     def unended(self) -> Iterator[Violation]:

@@ -36,6 +36,7 @@ class Plan:
         max_attempts: How often one decision buys a clip whose job failed in passing.
         machines: How many completion sensors are at work.
         experienced: Whether the account's list was seen to be prompt before, without which no miss in it proves anything.
+        to_the_bill: Whether it goes on until the bill has confirmed every amount and given back what it gives back.
     """
 
     seed: str
@@ -53,6 +54,7 @@ class Plan:
     max_attempts: int = 1
     machines: int = 1
     experienced: bool = False
+    to_the_bill: bool = False
 
 
 def quiet(provider: str, way: str, clips: int) -> Plan:
@@ -100,6 +102,7 @@ def drawn(seed: int) -> Plan:
         max_attempts=rng.choice([1, 1, 2, 3]),
         machines=rng.choice([1, 1, 2]),
         experienced=rng.random() < 0.6,
+        to_the_bill=rng.random() < 0.3,
     )
 
 
@@ -112,9 +115,12 @@ def simpler(plan: Plan) -> list[Plan]:
         fewer.append(replace(plan, clips=plan.clips - 1))
     if plan.machines > 1:
         fewer.append(replace(plan, machines=1))
-    fewer += [
-        replace(plan, **{name: None}) for name in ("in_flight", "per_minute", "cap") if getattr(plan, name)
-    ]
+    if plan.in_flight:
+        fewer.append(replace(plan, in_flight=None))
+    if plan.per_minute:
+        fewer.append(replace(plan, per_minute=None))
+    if plan.cap:
+        fewer.append(replace(plan, cap=None))
     if plan.skew:
         fewer.append(replace(plan, skew=0.0))
     return fewer

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -155,7 +155,7 @@ class Process:
         )
 
     async def _awake(self) -> None:
-        while self.asleep:
+        while self.asleep:  # noqa: ASYNC110 - it may be put to sleep again
             await asyncio.sleep(self._asleep_until - self.clock.now)
         self.alive()
 
@@ -176,7 +176,7 @@ class Process:
 def thread(loop: VirtualLoop, work: Callable[[], Any]) -> "asyncio.Future[Any]":
     """A process's thread: the work is done at once, its result arrives a little later, others act in between."""
     future = loop.create_future()
-    result, error = None, None
+    result, error = None, cast("BaseException | None", None)
     try:
         result = work()
     except StopIteration as stop:

@@ -5,11 +5,10 @@ the provider is decided by the books and the faults.
 """
 
 import asyncio
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.histories.books import Books, Fate, Job, Rules
+from bench.histories.books import Books, End, Fate, Job, Rules
 from bench.histories.faults import CREATES_NOTHING, POST, Faults
 from bench.histories.processes import Process
 from resources.errors import UnavailableError
@@ -29,6 +28,9 @@ from resources.providers.base import (
     Unknown,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 PRICE = 400_000
 SETTLE_SECONDS = 60.0
 LATEST_ACCEPTANCE_SECONDS = 20.0
@@ -37,6 +39,12 @@ bounds, well within the settle time."""
 LONGEST_LAG_SECONDS = 40.0
 STUCK_SECONDS = 900.0
 BROKE_SECONDS = 90.0
+
+ENDS: dict[str | None, End] = {
+    "failed job": "failed",
+    "moderated job": "moderated",
+    "vanished job": "vanished",
+}
 
 WAVESPEED = Rules(
     "wavespeed",
@@ -78,10 +86,11 @@ class Account:
         faults, rng = self.faults, self.faults.stream("jobs")
         seconds = rng.uniform(3.0, 14.0)
         lag = self.faults.stream("lag").uniform(0, LONGEST_LAG_SECONDS) if faults.strikes("list lag") else 0.2
-        end, file = "succeeded", "good"
+        end: End = "succeeded"
+        file = "good"
         kind = faults.first(("failed job", "moderated job", "vanished job", "small file", "broken file"))
-        if kind is not None and kind.endswith(" job"):
-            end = kind.removesuffix(" job")
+        if kind in ENDS:
+            end = ENDS[kind]
         elif kind is not None:
             file = kind.removesuffix(" file")
         if faults.strikes("stuck job", chance=0.2):
@@ -190,16 +199,19 @@ class Client:
 
     async def poll(self, job_id: str, *, age_seconds: float) -> JobState | PollFailed:
         """Ask for a job's state once."""
-        faults, process = self._faults, self._process
-        await process.at("poll: before")
+        await self._process.at("poll: before")
         await self._wait()
         word = self._books.word(job_id)
-        await process.at("poll: after")
-        if faults.strikes("failed poll"):
+        await self._process.at("poll: after")
+        if self._faults.strikes("failed poll"):
             return PollFailed("502", retry_after=self._rng.choice([None, 2.0]))
-        if faults.strikes("garbage as poll"):
+        if self._faults.strikes("garbage as poll"):
             return PollFailed("the answer is not readable JSON")
         self._answered = True
+        return self._said(job_id, word, age_seconds)
+
+    def _said(self, job_id: str, word: str, age_seconds: float) -> JobState | PollFailed:
+        faults = self._faults
         young = age_seconds < self.capabilities.propagation_seconds
         if word == "gone" or (young and faults.strikes("not known yet")):
             if young:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from bench.histories.campaign import PAIR, RANDOM, SINGLE, Tally, crashes_of, least, name_of, plan_of
+from bench.histories.carrying import carry_out
 from bench.histories.database import Database
-from bench.histories.history import carry_out
 from bench.histories.plans import PROVIDERS, WAYS, drawn, quiet
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +83,7 @@ def test_a_history_is_the_same_every_time_in_whatever_process(database: Database
     seed = 8
     here = carry_out(drawn(seed), database, trace=True).points.trace
     program = (
-        "import json; from bench.histories.database import Database; from bench.histories.history import carry_out;"
+        "import json; from bench.histories.database import Database; from bench.histories.carrying import carry_out;"
         "from bench.histories.plans import drawn; database = Database();"
         f"print(json.dumps(carry_out(drawn({seed}), database, trace=True).points.trace)); database.close()"
     )
