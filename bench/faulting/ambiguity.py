@@ -19,7 +19,6 @@ ACCEPTANCE_SECONDS = 30.0
 CLOCKS_SECONDS = 6.0
 """How well two clocks can be compared by `Date` headers."""
 ENOUGH_LAGS = 20
-SETTLE_SECONDS = {"wavespeed": 120.0, "aimlapi": 600.0}
 STRANGER_SECONDS = 900.0
 """For how long before it a stranger's purchase makes one suspect others."""
 
@@ -89,7 +88,7 @@ def _why_a_miss_says_nothing(
         return "too few jobs were seen to appear in the list"
     visible = [(job.at, _visible_at(job)) for job in account if job.clip is not None]
     longest = max((min(shown, held_at) - at for at, shown in visible), default=0.0)
-    if longest > SETTLE_SECONDS[attempt["provider"]] / 3:
+    if longest > evidence.settle[attempt["provider"]] / 3:
         return "a job took long to appear in the list"
     return None
 

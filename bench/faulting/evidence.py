@@ -29,6 +29,7 @@ class Evidence:
         bucket: Folder of the bucket's files.
         skews: By how much the clocks of some processes were wrong, by process id.
         now: The bench's clock when it was read.
+        settle: By provider, after how many seconds a miss is believed.
     """
 
     books: Books
@@ -43,6 +44,7 @@ class Evidence:
     bucket: Path
     skews: dict[int, float] = field(default_factory=dict)
     now: float = 0.0
+    settle: dict[str, float] = field(default_factory=lambda: {"wavespeed": 120.0, "aimlapi": 600.0})
 
 
 def gather(

@@ -69,10 +69,10 @@ def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outc
         clips = requests(scale.clips)
         later = requests(max(scale.clips // 50, 8), prefix="later")
         place = folder / "place.json"
-        place.write_text(json.dumps(_place(folder, url, oracle, s3, pace, clips + later)))
+        document = _place(folder, url, oracle, s3, pace, clips + later)
+        place.write_text(json.dumps({**document, "settle": scale.settle}))
         crew = stack.enter_context(Crew(place, folder / "logs"))
-        busy = max(30 / scale.pace, 1)
-        world = World(url, s3, oracle.pid, busy_seconds=busy, small_disk=disk)
+        world = World(url, s3, oracle.pid, pace=pace, small_disk=disk)
         storm = Storm(scale, pace, oracle, crew, world, url)
         try:
             storm.blow([c["clip"] for c in clips])
@@ -87,11 +87,14 @@ def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outc
             skews=crew.skews,
             now=pace.clock(),
         )
+        evidence.settle.update(scale.settle)
         if ledger_url is None:
             # the small disk goes with the round
-            with contextlib.closing(sqlite3.connect(ledger_folder / "ledger.db")) as kept:
-                with contextlib.closing(sqlite3.connect(folder / "ledger.db")) as copy:
-                    kept.backup(copy)
+            with (
+                contextlib.closing(sqlite3.connect(ledger_folder / "ledger.db")) as kept,
+                contextlib.closing(sqlite3.connect(folder / "ledger.db")) as copy,
+            ):
+                kept.backup(copy)
         films = Films((folder / "film.mp4").read_bytes())
         outcome.verdict = judge(evidence, films.sha256)
         outcome.faults = dict(sorted(evidence.books.faults.items()))

@@ -40,6 +40,7 @@ class Scale:
         minutes: Real minutes after which a round is given up.
         ends_within: The bench's seconds after the end of the faults in which every clip must end.
         twice: Share of the batches that two runs are told to produce at once.
+        settle: By provider, a time to settle in the bench's seconds that is set instead of its contract's.
         skewed: Share of the run workers whose clock is ten minutes off.
     """
 
@@ -54,6 +55,7 @@ class Scale:
     ends_within: float = 2_700.0
     twice: float = 0.15
     skewed: float = 0.02
+    settle: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass

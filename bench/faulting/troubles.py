@@ -14,19 +14,22 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from bench.faulting.pace import Pace
 from resources.storage.embedded import EmbeddedS3
 
 DISK_MB = 192
+BUSY_SECONDS = 30.0
+"""How long a worker waits for the ledger's lock."""
 
 
 class World:
-    """What can be troubled; each trouble blocks for as long as it lasts.
+    """What can be troubled; each trouble blocks for as long as it lasts, by the bench's clock.
 
     Args:
         ledger_url: The database.
         s3: The bucket's server.
         oracle: The provider's process id.
-        busy_seconds: How long a worker waits for the ledger's lock, in real seconds.
+        pace: The clock, by which troubles last.
         small_disk: The ledger's own small filesystem, None where there is none.
 
     Attributes:
@@ -34,15 +37,18 @@ class World:
     """
 
     def __init__(
-        self, ledger_url: str, s3: EmbeddedS3, oracle: int, *, busy_seconds: float, small_disk: Path | None
+        self, ledger_url: str, s3: EmbeddedS3, oracle: int, *, pace: Pace, small_disk: Path | None
     ) -> None:
         self.done: Counter[str] = Counter()
         self._url = sa.engine.make_url(ledger_url)
         self._s3 = s3
         self._oracle = oracle
-        self._busy = busy_seconds
+        self._pace = pace
         self._disk = small_disk
         self._s3_is_down = False
+
+    def _last(self, seconds: float) -> None:
+        time.sleep(self._pace.real(seconds))
 
     def all_kinds(self) -> list[Callable[[], None]]:
         """Every trouble that can be made here."""
@@ -58,19 +64,19 @@ class World:
         pid = self._s3.pid
         if pid is not None:
             with _stopped(pid):
-                time.sleep(8)
-            self.done["S3 stopped for 8 s"] += 1
+                self._last(80)
+            self.done["S3 stopped for 80 s"] += 1
 
     def s3_dies(self) -> None:
         """The bucket's server is killed, and comes back on the same port."""
         pid = self._s3.pid
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
-            time.sleep(3)
+            self._last(30)
             self._s3_is_down = True
             while self._s3_is_down:
                 time.sleep(0.05)
-            self.done["S3 killed, back after 3 s"] += 1
+            self.done["S3 killed, back after 30 s"] += 1
 
     def tend(self) -> None:
         """Start what is to come back; by the main thread, with which its children end."""
@@ -81,17 +87,18 @@ class World:
     def provider_stops(self) -> None:
         """The provider does not answer for a while."""
         with _stopped(self._oracle):
-            time.sleep(4)
-        self.done["provider stopped for 4 s"] += 1
+            self._last(40)
+        self.done["provider stopped for 40 s"] += 1
 
     def ledger_locked(self) -> None:
         """Somebody else holds the ledger's write lock for longer than anybody waits for it."""
-        seconds = self._busy * 1.5 + 1
+        # workers wait for a second at least, see `worker.shorten_waits`
+        seconds = max(BUSY_SECONDS, self._pace.factor) * 1.5
         if self._url.get_backend_name() == "sqlite":
             connection = sqlite3.connect(str(self._url.database), timeout=60, isolation_level=None)
             try:
                 connection.execute("BEGIN IMMEDIATE")
-                time.sleep(seconds)
+                self._last(seconds)
                 connection.execute("ROLLBACK")
             finally:
                 connection.close()
@@ -99,7 +106,7 @@ class World:
             engine = sa.create_engine(self._url)
             with engine.begin() as held:
                 held.execute(sa.text("LOCK TABLE attempts, submissions IN ACCESS EXCLUSIVE MODE"))
-                time.sleep(seconds)
+                self._last(seconds)
             engine.dispose()
         self.done[f"ledger locked for {seconds:.0f} s"] += 1
 
@@ -127,10 +134,10 @@ class World:
             with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
                 while True:
                     file.write(b"\0" * 4096)
-            time.sleep(5)
+            self._last(50)
         finally:
             ballast.unlink(missing_ok=True)
-        self.done["ledger's disk full for 5 s"] += 1
+        self.done["ledger's disk full for 50 s"] += 1
 
 
 @contextlib.contextmanager

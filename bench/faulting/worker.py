@@ -82,6 +82,7 @@ class Place:
     origin: float
     factor: float
     in_flight: int | None
+    settle: dict[str, float]
 
     @classmethod
     def read(cls, path: Path) -> "Place":
@@ -214,7 +215,10 @@ class Worker:
         """An engine for both accounts, closed at the end."""
         accounts = {
             name: Account(
-                client(name, url, self.place.key, self.pace), Limits(self.place.in_flight), SUBMIT_SECONDS
+                client(name, url, self.place.key, self.pace),
+                Limits(self.place.in_flight),
+                SUBMIT_SECONDS,
+                self.place.settle.get(name),
             )
             for name, url in self.place.urls.items()
         }

@@ -27,7 +27,17 @@ def test_the_oracle_and_the_judge_know_nothing_of_dailies() -> None:
 
 
 def test_thirty_clips_survive_twelve_kills_and_a_provider_that_lies(tmp_path: Path) -> None:
-    scale = Scale(30, kills=12, pace=24, workers=2, seed=11, mischief=Mischief(11), troubles=2, minutes=3)
+    scale = Scale(
+        30,
+        kills=12,
+        pace=24,
+        workers=2,
+        seed=11,
+        mischief=Mischief(11),
+        troubles=2,
+        minutes=3,
+        settle={"aimlapi": 240.0},
+    )
     outcome = run_round(scale, tmp_path)
     assert outcome.problems == []
     assert sum(outcome.verdict.ends.values()) == 38
