@@ -1,0 +1,182 @@
+"""`dailies stop`, `dailies start`, `dailies ledger` and the settings of caps, as a person types them."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pipelines.cli.app import app
+from resources.errors import ConfigurationError
+from resources.ledger import halting
+from resources.ledger.deciding import Decided, Verdict, decide
+from resources.ledger.ledger import Ledger
+from resources.money import usd
+from resources.requests import Caps, ClipRequest, Expected
+from resources.settings import load_settings
+
+VARIABLES = (
+    "DAILIES_LEDGER_URL",
+    "DAILIES_TIMEZONE",
+    "DAILIES_MAX_USD_PER_RUN",
+    "DAILIES_MAX_USD_PER_DAY",
+    "DAILIES_MAX_USD_PER_MONTH",
+    "DAILIES_WAVESPEED_MAX_USD_PER_DAY",
+    "WAVESPEED_API_KEY",
+    "AIMLAPI_API_KEY",
+)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DAILIES_ENV_FILE", "")
+    monkeypatch.setenv("DAILIES_HOME", str(tmp_path))
+    return tmp_path
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+def wanted(clip: str = "city-hero", price: str = "0.40") -> Decided:
+    settings = load_settings()
+    request = ClipRequest(
+        clip=clip,
+        series="city",
+        provider="wavespeed",
+        endpoint="openai/sora-2/text-to-video",
+        body={"prompt": "x"},
+        price_micros=usd(price),
+        expected=Expected(),
+    )
+    with Ledger(settings.ledger_url, budget=settings.budget) as ledger:
+        (verdict,) = decide(ledger, [request], decision="monday")
+        return verdict
+
+
+def test_stop_keeps_anything_from_being_bought_until_start() -> None:
+    wanted("city-one")
+    stopped = run("stop", "--reason", "the prompts are wrong")
+    assert stopped.exit_code == 0
+    assert "1 clip in the queue" in stopped.output
+    refused = wanted("city-two")
+    assert refused.verdict is Verdict.REFUSED
+    assert "the prompts are wrong" in (refused.reason or "")
+    assert "the prompts are wrong" in run("status").output
+    started = run("start")
+    assert "buying goes on" in started.output
+    assert wanted("city-two").verdict is Verdict.NEW
+    assert "nothing was stopped" in run("start").output
+
+
+def test_status_stays_readable_for_programs_while_it_says_that_everything_is_stopped() -> None:
+    wanted()
+    run("stop")
+    shown = run("status", "--json")
+    assert json.loads(shown.stdout)[0]["clip"] == "city-hero"
+    assert "all buying is stopped" in shown.stderr
+
+
+def test_one_account_can_be_stopped_and_others_go_on() -> None:
+    run("stop", "--account", "aimlapi")
+    assert wanted().verdict is Verdict.NEW
+    run("stop", "--account", "wavespeed")
+    refused = wanted("city-two")
+    assert "dailies start --account wavespeed" in (refused.reason or "")
+
+
+def test_an_account_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    for command in ("stop", "start"):
+        result = run(command, "--account", "wavspeed")
+        assert isinstance(result.exception, ConfigurationError)
+        assert "wavespeed, aimlapi" in str(result.exception)
+
+
+def test_the_account_as_a_person_a_program_and_a_spreadsheet_read_it(home: Path) -> None:
+    assert "nothing was bought yet" in run("ledger").output
+    wanted("city-one")
+    wanted("city-two", price="1.10")
+    shown = run("ledger")
+    assert shown.exit_code == 0
+    for part in ("reserved", "city", "openai/sora-2/text-to-video", "$1.50"):
+        assert part in shown.output
+    document = json.loads(run("ledger", "--json").stdout)
+    assert document["total"] == {
+        "name": "total",
+        "attempts": 2,
+        "counted_usd": "1.5",
+        "billed_usd": "0",
+    }
+    assert document["checked"] is False
+    assert document["unaccounted"] is None
+    rows = list(csv.DictReader(io.StringIO(run("ledger", "--csv", "-").stdout)))
+    assert [(row["clip"], row["quoted_usd"]) for row in rows] == [("city-one", "0.4"), ("city-two", "1.1")]
+    run("ledger", "--csv", str(home / "account.csv"))
+    assert len((home / "account.csv").read_text().splitlines()) == 3
+    result = run("ledger", "--csv", str(home / "missing" / "account.csv"))
+    assert isinstance(result.exception, ConfigurationError)
+
+
+def test_a_check_without_any_key_says_what_is_missing() -> None:
+    result = run("ledger", "--check")
+    assert isinstance(result.exception, ConfigurationError)
+    assert "WAVESPEED_API_KEY" in str(result.exception)
+
+
+def test_a_cap_and_what_is_spent_of_it_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAILIES_MAX_USD_PER_DAY", "0.50")
+    assert wanted("city-one").verdict is Verdict.NEW
+    refused = wanted("city-two")
+    assert "raise DAILIES_MAX_USD_PER_DAY" in (refused.reason or "")
+    (cap,) = json.loads(run("ledger", "--json").stdout)["caps"]
+    assert (cap["period"], cap["spent_usd"], cap["cap_usd"]) == ("day", "0.4", "0.5")
+    assert "$0.50" in run("ledger").output
+
+
+def test_a_stopped_account_is_told_with_its_account() -> None:
+    wanted()
+    with Ledger(load_settings().ledger_url) as ledger, ledger.write() as connection:
+        halting.stop_account(
+            connection, "wavespeed", halting.StopKind.INSUFFICIENT_FUNDS, "no credit", now=1.0
+        )
+    assert "top it up" in run("ledger").output
+    (stop,) = json.loads(run("ledger", "--json").stdout)["stopped"]
+    assert stop["kind"] == "insufficient_funds"
+
+
+# Settings
+
+
+def test_caps_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAILIES_TIMEZONE", "Europe/Berlin")
+    monkeypatch.setenv("DAILIES_MAX_USD_PER_RUN", "5")
+    monkeypatch.setenv("DAILIES_WAVESPEED_MAX_USD_PER_DAY", "0.1")
+    budget = load_settings().budget
+    assert budget.timezone == "Europe/Berlin"
+    assert budget.everything == Caps(per_run=usd(5))
+    assert budget.accounts["wavespeed"] == Caps(per_day=usd("0.10"))
+    assert budget.accounts["aimlapi"] == Caps()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DAILIES_MAX_USD_PER_DAY", "ten"),
+        ("DAILIES_MAX_USD_PER_DAY", "-1"),
+        ("DAILIES_MAX_USD_PER_DAY", "0.0000001"),
+        ("DAILIES_MAX_USD_PER_DAY", "inf"),
+        ("DAILIES_TIMEZONE", "Mars/Olympus"),
+        ("DAILIES_TIMEZONE", ""),
+        ("DAILIES_TIMEZONE", "../../etc/passwd"),
+    ],
+)
+def test_a_setting_that_cannot_be_right_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=name):
+        load_settings()
