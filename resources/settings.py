@@ -9,9 +9,9 @@ import zoneinfo
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from resources.errors import ConfigurationError
@@ -21,8 +21,18 @@ from resources.providers.accounts import AIMLAPI_URL, WAVESPEED_URL, AccountSett
 from resources.requests import Caps
 from resources.storage.s3_client import S3Settings
 
-Usd = Annotated[Decimal | None, Field(ge=0, le=1_000_000_000, decimal_places=6)]
-"""An amount in US dollars, None where there is no cap."""
+
+def _none_if_empty(value: Any) -> Any:
+    return None if value == "" else value
+
+
+Usd = Annotated[
+    Annotated[Decimal, Field(ge=0, le=1_000_000_000, decimal_places=6)] | None,
+    BeforeValidator(_none_if_empty),
+]
+"""An amount in US dollars; empty is no cap."""
+Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_none_if_empty)]
+"""How many; empty is no limit."""
 
 ACCOUNTS = ("wavespeed", "aimlapi")
 """The accounts dailies knows; each has its completion sensor."""
@@ -83,11 +93,9 @@ class Settings(BaseSettings):
 
     wavespeed_api_key: SecretStr | None = Field(default=None, validation_alias="WAVESPEED_API_KEY")
     wavespeed_url: str = Field(default=WAVESPEED_URL, validation_alias="DAILIES_WAVESPEED_URL")
-    wavespeed_max_in_flight: int | None = Field(
-        default=None, ge=1, validation_alias="DAILIES_WAVESPEED_MAX_IN_FLIGHT"
-    )
-    wavespeed_submits_per_minute: int | None = Field(
-        default=None, ge=1, validation_alias="DAILIES_WAVESPEED_SUBMITS_PER_MINUTE"
+    wavespeed_max_in_flight: Limit = Field(default=None, validation_alias="DAILIES_WAVESPEED_MAX_IN_FLIGHT")
+    wavespeed_submits_per_minute: Limit = Field(
+        default=None, validation_alias="DAILIES_WAVESPEED_SUBMITS_PER_MINUTE"
     )
     wavespeed_dedicated: bool = Field(default=False, validation_alias="DAILIES_WAVESPEED_DEDICATED")
     wavespeed_settle_seconds: float | None = Field(
@@ -95,11 +103,9 @@ class Settings(BaseSettings):
     )
     aimlapi_api_key: SecretStr | None = Field(default=None, validation_alias="AIMLAPI_API_KEY")
     aimlapi_url: str = Field(default=AIMLAPI_URL, validation_alias="DAILIES_AIMLAPI_URL")
-    aimlapi_max_in_flight: int | None = Field(
-        default=None, ge=1, validation_alias="DAILIES_AIMLAPI_MAX_IN_FLIGHT"
-    )
-    aimlapi_submits_per_minute: int | None = Field(
-        default=None, ge=1, validation_alias="DAILIES_AIMLAPI_SUBMITS_PER_MINUTE"
+    aimlapi_max_in_flight: Limit = Field(default=None, validation_alias="DAILIES_AIMLAPI_MAX_IN_FLIGHT")
+    aimlapi_submits_per_minute: Limit = Field(
+        default=None, validation_alias="DAILIES_AIMLAPI_SUBMITS_PER_MINUTE"
     )
     aimlapi_dedicated: bool = Field(default=False, validation_alias="DAILIES_AIMLAPI_DEDICATED")
     aimlapi_settle_seconds: float | None = Field(

@@ -163,8 +163,20 @@ def test_caps_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["DAILIES_MAX_USD_PER_DAY", "DAILIES_WAVESPEED_MAX_IN_FLIGHT", "DAILIES_AIMLAPI_MAX_USD_PER_MONTH"],
+)
+def test_an_empty_setting_is_no_cap_and_no_limit(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "")
+    settings = load_settings()
+    assert settings.budget.everything == settings.budget.accounts["aimlapi"] == Caps()
+    assert settings.account("wavespeed").max_in_flight is None
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("DAILIES_WAVESPEED_MAX_IN_FLIGHT", "0"),
         ("DAILIES_MAX_USD_PER_DAY", "ten"),
         ("DAILIES_MAX_USD_PER_DAY", "-1"),
         ("DAILIES_MAX_USD_PER_DAY", "0.0000001"),
