@@ -20,6 +20,7 @@ from resources.ledger.submitting import Limits
 from resources.production.delivery import Deliverer
 from resources.production.engine import Account, Engine
 from resources.production.following import Follower, Report, Stage
+from resources.production.marking import BucketMark
 from resources.requests import ClipRequest
 
 SUBMIT_DEADLINE_SECONDS = 30.0
@@ -35,6 +36,7 @@ class Surroundings:
     limits: Limits
     budget: Budget
     scratch: Path
+    dedicated: bool
 
 
 @dataclass
@@ -66,16 +68,16 @@ class Equipment:
     def __init__(self, process: Process, around: Surroundings) -> None:
         self.ledger = ProcessLedger(process, budget=around.budget)
         client = Client(around.account, process)
+        store = cast("Any", Store(around.objects, around.account.faults, process))
+        self.mark = BucketMark(self.ledger, store)
+        account = Account(client, around.limits, SUBMIT_DEADLINE_SECONDS, dedicated=around.dedicated)
         self.engine = Engine(
-            self.ledger,
-            {client.name: Account(client, around.limits, SUBMIT_DEADLINE_SECONDS)},
-            sleep=process.nap,
-            rng=process.rng,
+            self.ledger, {client.name: account}, sleep=process.nap, rng=process.rng, mark=self.mark
         )
         policy = Fetching(around.account.books, around.account.faults, process)
         self.deliverer = Deliverer(
             self.engine,
-            cast("Any", Store(around.objects, around.account.faults, process)),
+            store,
             policy=cast("Any", policy),
             scratch=around.scratch,
         )
@@ -112,6 +114,7 @@ async def buy(process: Process, around: Surroundings, run: Run, requests: list[C
     equipment = Equipment(process, around)
     until = Stage.DELIVERED if run.kind == "wait" else Stage.SUBMITTED
     try:
+        equipment.mark.bind(buying=True)
         decided = await decide(equipment.engine, run, requests, waits=until > Stage.SUBMITTED)
         await equipment.follower(run, until).follow(decided)
     finally:
@@ -122,6 +125,7 @@ async def collect(process: Process, around: Surroundings, run: Run) -> None:
     """A run that a sensor asked for: it fetches what has ended."""
     equipment = Equipment(process, around)
     try:
+        equipment.mark.bind(buying=False)
         found, current = equipment.ledger.latest(run.keys), equipment.ledger.current(run.keys)
         attempts = [
             current[key] if a.state is AttemptState.WITHDRAWN and key in current else a

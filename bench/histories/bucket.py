@@ -24,6 +24,19 @@ class Objects:
     of: dict[str, bytes] = field(default_factory=dict)
 
 
+class Patience:
+    """Stands in for the settings of a bucket: a model that answers at once is not waited for."""
+
+    ride_out_seconds = 0.0
+
+    def __init__(self, store: "Store") -> None:
+        self.store = store
+
+    def model_copy(self, *, update: object) -> "Patience":  # noqa: ARG002 - as pydantic's
+        """Itself."""
+        return self
+
+
 class Store:
     """The bucket as one process uses it: what the deliverer asks of `resources.storage.objects.ObjectStore`."""
 
@@ -31,6 +44,7 @@ class Store:
         self._objects = objects.of
         self._faults = faults
         self._process = process
+        self.settings = Patience(self)
 
     def uri(self, key: str) -> str:
         """The object's address."""

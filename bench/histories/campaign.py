@@ -30,6 +30,7 @@ class Tally:
         paused: How often one slept at each.
         struck: How often each kind of fault did strike.
         states: How many purchases ended in each state.
+        mistaken: How many purchases took a stranger's job in the declared window of a shared key.
         jobs: How many jobs our POSTs made.
         latest_end: The most virtual seconds from the end of the faults to the end of the last clip.
         violations: What was wrong: the kinds, by the name of the history.
@@ -43,6 +44,7 @@ class Tally:
     paused: Counter[str] = field(default_factory=Counter)
     struck: Counter[str] = field(default_factory=Counter)
     states: Counter[str] = field(default_factory=Counter)
+    mistaken: int = 0
     jobs: int = 0
     latest_end: float = 0.0
     violations: dict[str, list[str]] = field(default_factory=dict)
@@ -58,6 +60,7 @@ class Tally:
         self.struck += outcome.struck
         self.states += outcome.states
         self.jobs += outcome.jobs
+        self.mistaken += outcome.mistaken
         self.latest_end = max(self.latest_end, outcome.ended_after)
         if outcome.violations:
             self.violations[name] = [str(violation) for violation in outcome.violations]

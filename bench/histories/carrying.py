@@ -9,6 +9,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -16,13 +17,13 @@ from bench.histories import bucket
 from bench.histories.clock import START, NothingDueError, VirtualLoop
 from bench.histories.database import Database
 from bench.histories.history import History
-from bench.histories.oracle import Violation, judge
+from bench.histories.oracle import Violation, judge, mistaken
 from bench.histories.plans import FAULT_SECONDS, Plan
 from bench.histories.processes import Crash, Points, started, thread
 from resources.errors import DailiesError
 from resources.ledger import delivering, polling
 from resources.ledger import ledger as ledger_module
-from resources.production import delivery
+from resources.production import delivery, marking
 
 LEASE_SECONDS = 40.0
 """Of a delivery and of a poll; shorter than the product's, so that processes sleep beyond these too."""
@@ -37,6 +38,7 @@ class Outcome:
         violations: What must never happen and did.
         points: Where processes passed and died.
         struck: How often each fault did strike.
+        mistaken: How many purchases took a stranger's job in the declared window of a shared key.
         jobs: How many jobs our POSTs made.
         ended_after: Virtual seconds from the end of the faults to the end of the last clip.
         states: How many purchases ended in each state.
@@ -46,6 +48,7 @@ class Outcome:
     violations: list[Violation]
     points: Points
     struck: Counter[str]
+    mistaken: int = 0
     jobs: int = 0
     ended_after: float = 0.0
     states: Counter[str] = field(default_factory=Counter)
@@ -92,6 +95,7 @@ def _judged(history: History) -> Outcome:
         violations,
         points,
         +struck,
+        mistaken=mistaken(evidence),
         jobs=len(evidence.books.ours),
         ended_after=max(0.0, evidence.now - START - FAULT_SECONDS),
         states=Counter(str(row["state"]) for row in evidence.attempts),
@@ -116,6 +120,8 @@ def interposed(history: History) -> Iterator[None]:
             mock.patch.object(ledger_module, "open_database", return_value=history.database.engine),
             mock.patch.object(delivering, "LEASE_SECONDS", LEASE_SECONDS),
             mock.patch.object(polling, "CLAIM_SECONDS", LEASE_SECONDS),
+            mock.patch.object(marking, "ObjectStore", side_effect=lambda settings: settings.store),
+            mock.patch.object(marking, "time", SimpleNamespace(monotonic=history.clock)),
             mock.patch.object(delivery, "download", bucket.download),
             mock.patch.object(delivery, "VideoInspector", bucket.Inspector),
             mock.patch.object(

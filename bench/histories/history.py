@@ -52,6 +52,7 @@ class History:
             Limits(plan.in_flight, plan.per_minute),
             Budget(everything=Caps(total=cap)),
             database.scratch,
+            plan.dedicated,
         )
         self.order = [f"clip-{number}" for number in range(plan.clips)]
         self.runs: list[Run] = []
@@ -99,26 +100,25 @@ class History:
         """From the first decision to the end of everything."""
         sensors = [asyncio.create_task(self._sensor(number)) for number in range(self.plan.machines)]
         self._plan_people()
-        while not self._over():
-            broken = next(
-                (task for task in (*sensors, *self._children) if task.done() and task.exception()), None
-            )
-            if broken is not None:
-                broken.result()
-            await asyncio.sleep(1.0 if self.runs and any(r.ended_at is None for r in self.runs) else 5.0)
+        await self._end(sensors)
         if "run again at the end" in self.plan.kinds:
             self.faults.struck["run again at the end"] += 1
-            await self._again()
+            await asyncio.sleep(max(0.0, START + FAULT_SECONDS - self.clock()))
+            for number in range(2):
+                # the same decision once more, when everything has ended: it must find what it has
+                self._later(0.5, Run(f"again-{number}", "wait", tuple(self.order), "monday"))
+                await self._end(sensors)
         for task in (*sensors, *self._children):
             task.cancel()
         await asyncio.gather(*sensors, *self._children, return_exceptions=True)
 
-    async def _again(self) -> None:
-        """The same decision once more, when everything has ended: it must find what it has."""
-        for _ in range(2):
-            if not self.points.closed:
-                self.points.closed = True
-            await self._run(Run(f"again-{_}", "wait", tuple(self.order), "monday"))
+    async def _end(self, sensors: "list[asyncio.Task[None]]") -> None:
+        """Wait until nothing is on its way any more."""
+        while not self._over():
+            for task in (*sensors, *self._children):
+                if task.done():
+                    task.result()
+            await asyncio.sleep(1.0 if any(run.ended_at is None for run in self.runs) else 5.0)
 
     def _plan_people(self) -> None:
         rng, plan = self._rng, self.plan
@@ -162,7 +162,7 @@ class History:
                 terminated=self.faults.strikes("terminated run", chance=0.5),
             )
         run.ended_at = self.clock()
-        if run.kind != "collect" and ended in {"crashed", "terminated"} and run.tries < 3:
+        if run.kind != "collect" and ended in {"crashed", "terminated", "failed"} and run.tries < 3:
             again = Run(f"{run.id}+", run.kind, run.keys, run.decision, run.regenerate, tries=run.tries + 1)
             self._later(self._rng.uniform(2, 60), again)
 

@@ -84,6 +84,12 @@ class Evidence:
     now: float
 
 
+def mistaken(evidence: Evidence) -> int:
+    """How many purchases have a stranger's job, in the one window that is declared: a shared key without echoed ids."""
+    case = _Case(evidence)
+    return sum(case.mistaken(attempt) for attempt in evidence.attempts)
+
+
 def judge(evidence: Evidence) -> list[Violation]:
     """Everything that is wrong."""
     case = _Case(evidence)
@@ -119,6 +125,12 @@ class _Case:
             if entry["to_state"] not in open_states:
                 closed.setdefault(entry["attempt_id"], entry["at"])
         return closed
+
+    def mistaken(self, attempt: Row) -> bool:
+        """Whether it has a stranger's job that nothing tells from its own: the declared window of a shared key."""
+        told = self.evidence.dedicated or self.books.rules.echoes_tags
+        of = self.books.jobs.get(attempt["job_id"] or "")
+        return not told and of is not None and not of.ours
 
     def attempt_of(self, job: Job) -> Row | None:
         """The purchase whose POST made a job."""
@@ -172,7 +184,7 @@ class _Case:
         """What was charged and succeeded is stored or shown; what is shown as a clip is that clip."""
         for job in self.books.ours:
             attempt = self.attempt_of(job)
-            if attempt is None or self.books.word(job.id) != "completed":
+            if attempt is None or self.mistaken(attempt) or self.books.word(job.id) != "completed":
                 continue
             if attempt["job_id"] == job.id and attempt["state"] in {"delivered", "quarantined"}:
                 yield from self._stored(job, attempt)
@@ -186,7 +198,11 @@ class _Case:
                 )
         for attempt in self.evidence.attempts:
             of = self.books.jobs.get(attempt["job_id"] or "")
-            if attempt["job_id"] and (of is None or of.clip != attempt["subject_key"]):
+            if (
+                attempt["job_id"]
+                and not self.mistaken(attempt)
+                and (of is None or of.clip != attempt["subject_key"])
+            ):
                 yield Violation(
                     "wrong", f"{attempt['subject_key']} has the job {attempt['job_id']}, which is not its own"
                 )
@@ -206,6 +222,8 @@ class _Case:
         """The books and the ledger agree, job by job."""
         for attempt in self.evidence.attempts:
             jobs = self.bought.get(attempt["id"], [])
+            if self.mistaken(attempt):
+                continue
             money, charged = attempt["money_state"], attempt["charged_micros"]
             allowed = self._allowed(jobs[0] if jobs else None, attempt)
             if self.evidence.billed:
@@ -218,7 +236,9 @@ class _Case:
                 )
         for job in self.books.ours:
             bought = self.attempt_of(job)
-            if bought is not None and job.id not in self.booked and bought["state"] not in UNSETTLED:
+            if bought is None or self.mistaken(bought) or bought["state"] in UNSETTLED:
+                continue
+            if job.id not in self.booked:
                 yield Violation("unaccounted", f"{job.id} is not booked, its purchase is {bought['state']}")
 
     def _allowed(self, job: Job | None, attempt: Row) -> set[tuple[str, int | None]]:

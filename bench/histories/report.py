@@ -16,6 +16,7 @@ def document(tally: Tally, *, command: str, seconds: float, complete: bool) -> d
         "histories": dict(tally.histories),
         "clips": dict(tally.clips),
         "jobs": tally.jobs,
+        "strangers_jobs_taken": tally.mistaken,
         "crash_points": len(tally.passed),
         "crash_points_hit": len(tally.crashed),
         "crash_points_missed": sorted(set(tally.passed) - set(tally.crashed)),
@@ -49,6 +50,10 @@ def markdown(found: dict[str, Any]) -> str:
         ("**unaccounted**", f"**{wrong['unaccounted']}**"),
         ("over a cap", f"{wrong['over the cap']}"),
         ("shown with somebody else's job", f"{wrong['wrong']}"),
+        (
+            "a stranger's job on a shared WaveSpeed key (a declared window)",
+            f"{found['strangers_jobs_taken']}",
+        ),
         ("held though it could be settled", f"{wrong['held']}"),
         ("not ended in time / errors nobody foresaw", f"{wrong['unended']} / {wrong['broken']}"),
         ("last end after the faults, virtual seconds", f"{found['latest_end_seconds']:,.0f}"),
