@@ -153,7 +153,8 @@ class Storm:
                 strangers = wanted
                 self.oracle.tell("strangers/on" if wanted else "strangers/off")
             if (
-                progress > 0.97
+                len(clips) - ended
+                <= max(0.03 * len(clips), 3)  # what is stuck ends only when the faults stop
                 and not troubles.lasts
                 and released == len(batches)
                 and self.reaper.total >= self.scale.kills
