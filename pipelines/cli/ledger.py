@@ -63,7 +63,7 @@ def backup(file: Annotated[Path, typer.Argument(help="The copy to write; never a
     from resources.ledger.copying import back_up
 
     size = back_up(load_settings().ledger_url, file)
-    console.print(f"the ledger is in {file} ({size:,} bytes)")
+    console.print(f"the ledger is in {file} ({size:,} bytes)", soft_wrap=True)
 
 
 @ledger_app.command()
