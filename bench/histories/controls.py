@@ -22,9 +22,10 @@ from bench.histories.database import Database
 from bench.histories.oracle import KINDS_OF_VIOLATION
 from bench.histories.plans import Plan, drawn
 from bench.histories.processes import PROCESS
-from bench.histories.provider import Client
+from bench.histories.provider import SETTLE_SECONDS, Client
 from resources.ledger import apart, deciding, delivering, reconciling, spending, submitting
 from resources.ledger.deciding import Decided, Verdict
+from resources.ledger.evidence import Post
 from resources.ledger.lags import Lags
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt, Submission
@@ -237,10 +238,16 @@ def _expired_is_sent_again() -> AbstractContextManager[object]:
 @contextlib.contextmanager
 def _nothing_settles() -> Iterator[None]:
     """A miss is believed at once, however late a job may be created or listed."""
+    window = reconciling._Undecided.post
+
+    def at_once(*args: Any) -> Post:
+        post = window(*args)
+        sent = post.not_before
+        return replace(post, broke_off=sent, settled_from=sent, give_up_from=sent + 2 * SETTLE_SECONDS)
+
     with (
         mock.patch.object(reconciling.Contract, "settle", return_value=0.0),
-        mock.patch.object(reconciling, "ACCEPTANCE_SECONDS", 0.0),
-        mock.patch.object(reconciling, "LEASE_MARGIN_SECONDS", 60.0),
+        mock.patch.object(reconciling._Undecided, "post", at_once),
         mock.patch.object(apart, "ACCEPTANCE_SECONDS", 0.0),
         mock.patch.object(Lags, "doubt", return_value=None),
     ):
@@ -293,7 +300,7 @@ CONTROLS = (
     Control(
         "POST before commit",
         lambda: mock.patch.object(Engine, "submit_queue", _post_first),
-        lambda plan: replace(plan, kinds=("crash",), crashes=(int(plan.seed) % 8 + 2,)),
+        _with("crash", at=(("POST: accepted", 0.0),)),
         UNACCOUNTED,
     ),
     Control("retry on a read time-out", _answers(_once_more), _with("lost answer"), DUPLICATE),
@@ -308,13 +315,13 @@ CONTROLS = (
     Control(
         "an expired lease resubmits",
         _expired_is_sent_again,
-        lambda plan: replace(plan, kinds=("crash",), crashes=(int(plan.seed) % 8 + 2,)),
+        _with("crash", at=(("POST: accepted", 0.0),)),
         DUPLICATE,
     ),
     Control(
         "settle time zero",
         _nothing_settles,
-        _with("list lag", "lost answer", "acceptance after our time-out", clips=3, experienced=True),
+        _with("acceptance after our time-out", clips=3, in_flight=2, experienced=True),
         DUPLICATE,
     ),
     Control(
@@ -326,7 +333,7 @@ CONTROLS = (
     Control(
         "a late answer dropped",
         _drops_late_answers,
-        lambda plan: replace(plan, kinds=("pause", "list down"), pauses=((2 * plan.clips + 5, 66.0),)),
+        _with("pause", "list down", at=(("POST: accepted", 66.0),)),
         UNACCOUNTED,
     ),
     Control(

@@ -42,7 +42,9 @@ class History:
         self.plan = plan
         self.database = database
         self.clock = Clock()
-        self.points = Points(frozenset(plan.crashes), dict(plan.pauses), trace=[] if trace else None)
+        self.points = Points(
+            frozenset(plan.crashes), dict(plan.pauses), at=dict(plan.at), trace=[] if trace else None
+        )
         self.faults = Faults(plan.seed, plan.kinds, clock=self.clock, until=START + FAULT_SECONDS)
         self.account = Account(Books(RULES[plan.provider], self.clock), self.faults, skew=plan.skew)
         cap = None if plan.cap is None else plan.cap * PRICE

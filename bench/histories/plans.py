@@ -28,6 +28,7 @@ class Plan:
         kinds: The kinds of faults that may strike.
         crashes: Numbers of the points at which a process dies.
         pauses: Numbers of the points at which a process sleeps, and for how many seconds.
+        at: Labels of points, and for how many seconds the first process that passes one sleeps there; for none it dies.
         skew: How far the provider's clock is ahead, in seconds.
         dedicated: Whether nobody else uses the account.
         in_flight: Limit of the account, None for none.
@@ -46,6 +47,7 @@ class Plan:
     kinds: tuple[str, ...] = ()
     crashes: tuple[int, ...] = ()
     pauses: tuple[tuple[int, float], ...] = ()
+    at: tuple[tuple[str, float], ...] = ()
     skew: float = 0.0
     dedicated: bool = True
     in_flight: int | None = None

@@ -39,6 +39,7 @@ class Points:
     Attributes:
         crashes: Numbers of the points at which a process dies.
         pauses: Seconds that a process sleeps, by the number of the point.
+        at: The same by label, each for the first process that passes it; none is a death.
         passed: How often each label was passed.
         crashed: How often a process died at each label.
         paused: How often one slept at each label.
@@ -47,6 +48,7 @@ class Points:
 
     crashes: frozenset[int] = frozenset()
     pauses: Mapping[int, float] = field(default_factory=dict)
+    at: dict[str, float] = field(default_factory=dict)
     count: int = 0
     passed: Counter[str] = field(default_factory=Counter)
     crashed: Counter[str] = field(default_factory=Counter)
@@ -119,14 +121,15 @@ class Process:
         number = points.count
         points.count += 1
         points.passed[label] += 1
-        if number in points.crashes:
+        sleeps = points.at.pop(label, points.pauses.get(number))
+        if number in points.crashes or sleeps == 0:
             points.crashed[label] += 1
             self.die(f"point {number}, {label}")
             raise Crash
-        if number in points.pauses:
+        if sleeps is not None:
             points.paused[label] += 1
-            self._asleep_until = self.clock.now + points.pauses[number]
-            self.note(f"sleeps for {points.pauses[number]:.0f} s at point {number}, {label}")
+            self._asleep_until = self.clock.now + sleeps
+            self.note(f"sleeps for {sleeps:.0f} s at point {number}, {label}")
         else:
             self.note(label)
 
