@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 N      ?= 100
 
-.PHONY: help demo up test check format lock install install-dev clean-demo
+.PHONY: help demo up test check format lock install install-dev clean-demo bench-simulation
 help:            ## these lines
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -28,6 +28,9 @@ format: install-dev ## let ruff format and mend what it can
 	$(BIN)/ruff check --fix .
 
 bench-faults: N = 1000
+bench-simulation: install-dev ## everything that can go wrong, in virtual time (hours; ARGS='--minutes 15' for less)
+	$(BIN)/python bench/simulation.py $(ARGS)
+
 bench-%: install-dev ## a benchmark of bench/, e.g. make bench-throughput N=100
 	$(BIN)/python bench/$*.py --clips $(N) $(ARGS)
 
