@@ -118,13 +118,20 @@ def _kinds(plan: Plan, database: Database) -> set[str]:
 # The layers
 
 
-def crashes_of(base: Plan, first: int, database: Database, *, pairs: bool) -> Tally:
-    """One crash at a point of a quiet history, and then with every later point a second one."""
+def singles(base: Plan, points: range, database: Database) -> Tally:
+    """One crash at each of some points of a quiet history."""
     tally = Tally()
-    plan = replace(base, crashes=(first,))
-    outcome = carry_out(plan, database)
-    tally.add(SINGLE, name_of(plan), outcome)
-    for second in range(first + 1, outcome.points.count if pairs else 0):
+    for point in points:
+        plan = replace(base, crashes=(point,))
+        tally.add(SINGLE, name_of(plan), carry_out(plan, database))
+    return tally
+
+
+def pairs(base: Plan, first: int, database: Database, *, step: int = 1) -> Tally:
+    """A crash at a point of a quiet history, and a second one at every point that comes after it then."""
+    tally = Tally()
+    after = carry_out(replace(base, crashes=(first,)), database).points.count
+    for second in range(first + 1, after, step):
         plan = replace(base, crashes=(first, second))
         tally.add(PAIR, name_of(plan), carry_out(plan, database))
     return tally
@@ -149,8 +156,12 @@ def _open() -> None:
     Finalize(database, database.close, exitpriority=10)
 
 
-def _crashes(base: Plan, first: int, pairs: bool) -> Tally:
-    return crashes_of(base, first, _DATABASE[0], pairs=pairs)
+def _singles(base: Plan, start: int, stop: int) -> Tally:
+    return singles(base, range(start, stop), _DATABASE[0])
+
+
+def _pairs(base: Plan, first: int) -> Tally:
+    return pairs(base, first, _DATABASE[0])
 
 
 def _randoms(start: int, stop: int) -> Tally:
@@ -164,7 +175,7 @@ class Campaign:
     Attributes:
         histories: How many random ones.
         seed: Of the first one.
-        clips: Crashes are enumerated for histories of one to so many clips.
+        clips: Single crashes are enumerated for histories of one to so many clips.
         pairs: The same for pairs of crashes.
         jobs: Processes.
         seconds: When to begin nothing more, None to finish.
@@ -212,12 +223,19 @@ class Campaign:
         yield from enumerated
 
     def _enumerated(self, pool: ProcessPoolExecutor) -> Iterator["Future[Tally]"]:
+        counted = [(base, points_of(base)) for base in self._bases()]
+        for base, count in counted:
+            for start in range(0, count, CHUNK):
+                yield pool.submit(_singles, base, start, min(start + CHUNK, count))
+        for base, count in counted:
+            for first in range(count if base.clips <= self.pairs else 0):
+                yield pool.submit(_pairs, base, first)
+
+    def _bases(self) -> Iterator[Plan]:
         for clips in range(1, self.clips + 1):
             for provider in PROVIDERS:
                 for way in WAYS:
-                    base = quiet(provider, way, clips)
-                    for first in range(points_of(base)):
-                        yield pool.submit(_crashes, base, first, clips <= self.pairs)
+                    yield quiet(provider, way, clips)
 
 
 def points_of(base: Plan) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.histories.campaign import PAIR, RANDOM, SINGLE, Tally, crashes_of, least, name_of, plan_of
+from bench.histories.campaign import PAIR, RANDOM, SINGLE, Tally, least, name_of, pairs, plan_of, singles
 from bench.histories.carrying import carry_out
 from bench.histories.database import Database
 from bench.histories.plans import PROVIDERS, WAYS, drawn, quiet
@@ -48,9 +48,7 @@ def test_a_quiet_history_buys_and_delivers_every_clip_once(
 def test_every_single_crash_is_survived(database: Database, provider: str, way: str) -> None:
     base = quiet(provider, way, 1)
     before = carry_out(base, database).points
-    tally = Tally()
-    for point in range(before.count):
-        tally.merge(crashes_of(base, point, database, pairs=False))
+    tally = singles(base, range(before.count), database)
     nothing_is_wrong(tally)
     assert tally.histories[SINGLE] == before.count
     assert set(tally.crashed) == set(before.passed), "a process has died at every point there is"
@@ -60,11 +58,7 @@ def test_every_single_crash_is_survived(database: Database, provider: str, way: 
 def test_pairs_of_crashes_are_survived(database: Database) -> None:
     tally = Tally()
     for provider, way, first in (("wavespeed", "leave", 5), ("aimlapi", "wait", 7)):
-        base = quiet(provider, way, 1)
-        count = carry_out(replace(base, crashes=(first,)), database).points.count
-        for second in range(first + 1, count, 6):
-            plan = replace(base, crashes=(first, second))
-            tally.add(PAIR, name_of(plan), carry_out(plan, database))
+        tally.merge(pairs(quiet(provider, way, 1), first, database, step=6))
     nothing_is_wrong(tally)
     assert tally.histories[PAIR] > 15
 
