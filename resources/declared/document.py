@@ -81,12 +81,19 @@ def dotted(where: Where) -> str:
     return text
 
 
-def read_document(file: Path) -> Document:
+def read_document(file: Path, *, inside: Path | None = None) -> Document:
     """Read one YAML file.
+
+    Args:
+        file: Which.
+        inside: The folder that it must be in when every link on its way is followed.
 
     Raises:
         ProblemsError: It cannot be read, or holds something that is not allowed; with file and line.
     """
+    if inside is not None and not file.resolve().is_relative_to(inside.resolve()):
+        message = f"is a link to a file outside {inside.name}; copy the file there"
+        raise ProblemsError([Problem("", message, file=file)])
     try:
         with file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)

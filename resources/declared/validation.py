@@ -20,6 +20,9 @@ class Declared(BaseModel):
 MAX_PROBLEMS = 50
 """Problems of one file that are told; finding the right spelling for each of thousands would take minutes."""
 
+MARKS = frozenset({"[key]", "[text]", "[fields]"})
+"""What stands in the place of an error and not in the file."""
+
 Model = TypeVar("Model", bound=Declared)
 
 _ALLOWED = {
@@ -61,7 +64,8 @@ def refused(message: str = "", *, allowed: str = "", found: bool = True) -> Pyda
 
 
 def _problem(model: type[Declared], document: Document, detail: ErrorDetails) -> Problem:
-    where: Where = tuple(part for part in detail["loc"] if part != "[key]")
+    # pydantic's own mark of a key, and the tags that our unions are told apart by
+    where: Where = tuple(part for part in detail["loc"] if part not in MARKS)
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         known = sorted(_fields(model, where[:-1]))
@@ -96,11 +100,12 @@ def _fields(model: Any, where: Where) -> set[str]:
 
 
 def _inner(annotation: Any) -> Any:
-    """An annotation without `Annotated` and `| None`."""
+    """An annotation without `Annotated` and `| None`; of a union, the part that has fields."""
     if typing.get_origin(annotation) is Annotated:
         return _inner(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in {types.UnionType, typing.Union}:
-        return _inner(next(arg for arg in typing.get_args(annotation) if arg is not type(None)))
+        parts = [_inner(arg) for arg in typing.get_args(annotation) if arg is not type(None)]
+        return next((p for p in parts if isinstance(p, type) and issubclass(p, BaseModel)), parts[0])
     return annotation
 
 

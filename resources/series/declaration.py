@@ -14,12 +14,15 @@ from resources.declared.validation import Declared, Plain, refused
 from resources.money import Micros, usd
 from resources.requests import Caps
 from resources.series.cron import cron_mistake
-from resources.series.templates import BUILT_IN, MAX_TEMPLATE, RESERVED
+from resources.series.dates import DateRule
+from resources.series.prompts import PromptDeclaration
+from resources.series.templates import BUILT_IN, RESERVED
 
 MAX_CLIPS = 2000
 """Clips of one series for one date."""
 
 _NAME = r"[a-z0-9]+(?:-[a-z0-9]+)*"
+NAME = re.compile(_NAME)
 _DATE_SHAPED = re.compile(r"(?<![0-9])[0-9]{4}-[0-9]{2}-[0-9]{2}(?![0-9])")
 _OWNER = r"team:[A-Za-z0-9][A-Za-z0-9._-]*|[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}"
 
@@ -174,6 +177,8 @@ class ClipDeclaration(Declared):
     """Its own variables, over the series'."""
     parameters: Parameters = Field(default_factory=dict)
     """Its own parameters, over the series'."""
+    prompt: PromptDeclaration | None = None
+    """Its own prompt: text instead of the series' prompt, or fields over the series' fields."""
 
 
 class SeriesDeclaration(Declared):
@@ -191,10 +196,19 @@ class SeriesDeclaration(Declared):
     """Who sells it; needed only where two providers sell the same id."""
     parameters: Parameters = Field(default_factory=dict)
     """The endpoint's parameters in its own words; what is left out is sent as the default of the provider's page."""
-    prompt: Annotated[str, Field(min_length=1, max_length=MAX_TEMPLATE)]
-    """The prompt, a Jinja2 template with the variables, `series`, `clip` and, in a dated series, `date` (YYYY-MM-DD)."""
+    include: Annotated[list[Name], Field(max_length=10)] = Field(
+        default_factory=list, examples=[["house-style"]]
+    )
+    """Files of data/prompts whose variables and prompt fields it takes in; a later one goes over an earlier one."""
+    prompt: PromptDeclaration | None = None
+    """The prompt: text or fields, each a Jinja2 template with the variables, `series`, `clip` and, in a dated series,
+    `date` (YYYY-MM-DD). Needed unless each clip or an include says one."""
     variables: Variables = Field(default_factory=dict)
     """Variables of every clip."""
+    dates: Annotated[dict[DateRule, Variables], Field(max_length=400)] = Field(
+        default_factory=dict, examples=[{"12-24": {"mood": "festive"}, "friday": {"mood": "lively"}}]
+    )
+    """Variables of single dates (YYYY-MM-DD), of a day of every year (MM-DD) and of weekdays, over the series'."""
     clips: Annotated[list[ClipDeclaration], Field(min_length=1, max_length=MAX_CLIPS)] | None = None
     """The clips one by one; or give `matrix`."""
     matrix: (
@@ -220,6 +234,12 @@ class SeriesDeclaration(Declared):
     def _clips_or_matrix(self) -> "SeriesDeclaration":
         if (self.clips is None) == (self.matrix is None):
             raise refused("give either `clips` or `matrix`", found=False)
+        return self
+
+    @model_validator(mode="after")
+    def _dates_of_a_dated_series(self) -> "SeriesDeclaration":
+        if self.dates and not self.is_dated:
+            raise refused("`dates` needs a series with `dated: true` or a schedule", found=False)
         return self
 
     @property

@@ -12,10 +12,8 @@ from resources.declared.problems import Problem, ProblemsError, show
 from resources.declared.validation import declare
 from resources.requests import ClipRequest
 from resources.series.declaration import SeriesDeclaration
+from resources.series.includes import Includes
 from resources.series.series import Clip, Series
-
-# its weekday and month have the longest names, so that the longest prompt of a dated series is tried
-SAMPLE_DATE = dt.date(2026, 9, 23)
 
 MAX_SECONDS = 5
 """Seconds that all prompts of one series may take; thousands of honest ones take a tenth of one."""
@@ -92,11 +90,12 @@ def load_series(data_dir: Path, catalogue: Catalogue) -> Declarations:
     Every series is checked as deeply as can be without sending anything: its endpoint, its parameters, and its prompt for
     every clip (on a sample date where it is dated), so that a mistake shows when the file is read and not when money moves.
     """
-    declarations = Declarations()
+    includes = Includes.load(data_dir)
+    declarations = Declarations(problems=[p for found in includes.problems.values() for p in found])
     keys: dict[str, Series] = {}
     for file in yaml_files(data_dir / "series"):
         try:
-            series = _load(read_document(file), catalogue)
+            series = _load(read_document(file, inside=data_dir), catalogue, includes)
             _check_unique(series, declarations, keys)
             _check_clips(series)
         except ProblemsError as error:
@@ -108,7 +107,7 @@ def load_series(data_dir: Path, catalogue: Catalogue) -> Declarations:
     return declarations
 
 
-def _load(document: Document, catalogue: Catalogue) -> Series:
+def _load(document: Document, catalogue: Catalogue, includes: Includes) -> Series:
     declaration = declare(SeriesDeclaration, document)
     try:
         endpoint = catalogue.get(declaration.endpoint, declaration.provider)
@@ -119,7 +118,8 @@ def _load(document: Document, catalogue: Catalogue) -> Series:
     if not endpoint.makes_video:
         message = f"turns {endpoint.kind.replace('-to-', ' into ')} and makes no clips"
         raise ProblemsError([document.problem(("endpoint",), found=show(endpoint.id), message=message)])
-    series = Series(declaration, endpoint, document)
+    taken_in = [includes.get(name, document, index) for index, name in enumerate(declaration.include)]
+    series = Series(declaration, endpoint, document, taken_in)
     if (problem := _retired(series)) is not None:
         raise ProblemsError([problem])
     return series
@@ -148,7 +148,7 @@ def _check_clips(series: Series) -> None:
     found: dict[tuple[object, ...], list[Problem]] = {}
     deadline = time.monotonic() + MAX_SECONDS
     failed = 0
-    for clip in series.clips(SAMPLE_DATE):
+    for clip in series.samples():
         try:
             series.render(clip)
         except ProblemsError as error:

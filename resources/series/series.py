@@ -1,11 +1,8 @@
 """A checked series and its clips: expansion, keys and rendering."""
 
 import datetime as dt
-import itertools
-import math
 import re
-import unicodedata
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +10,16 @@ from resources.catalogue import Endpoint
 from resources.declared.document import Document, Where
 from resources.declared.problems import Problem, ProblemsError, listed, show
 from resources.requests import Caps, ClipRequest
-from resources.series.declaration import MAX_CLIPS, Schedule, SeriesDeclaration, is_date_shaped
-from resources.series.templates import PromptError, PromptTemplate
+from resources.series import dates
+from resources.series.declaration import Schedule, SeriesDeclaration, is_date_shaped
+from resources.series.expanding import Entry, expand
+from resources.series.includes import Include
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9-]{2,79}")
 _ANY_DATE = "0000-00-00"
+
+MAX_SAMPLES = 5000
+"""Clips on special dates that are tried when a file is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +39,6 @@ class Clip:
     date: dt.date | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """What the declaration says about a clip, whatever its date."""
-
-    variables: Mapping[str, Any]
-    parameters: Mapping[str, Any]
-    where: Where
-
-
 class Series:
     """A series without mistakes.
 
@@ -55,16 +48,31 @@ class Series:
         document: The file with its lines.
     """
 
-    def __init__(self, declaration: SeriesDeclaration, endpoint: Endpoint, document: Document) -> None:
-        """Expand the declaration and compile its template.
+    def __init__(
+        self,
+        declaration: SeriesDeclaration,
+        endpoint: Endpoint,
+        document: Document,
+        includes: Sequence[Include] = (),
+    ) -> None:
+        """Expand the declaration and compile its prompts.
+
+        Args:
+            declaration: What the file says.
+            endpoint: What its clips are bought from.
+            document: The file with its lines.
+            includes: What it takes in, in the order it names them.
 
         Raises:
-            ProblemsError: It cannot be expanded, or the template is wrong.
+            ProblemsError: It cannot be expanded, or a prompt is wrong.
         """
         self.declaration = declaration
         self.endpoint = endpoint
         self.document = document
-        self._entries = _expand(declaration, document)
+        self._entries = expand(declaration, document, includes)
+        self._shared = {
+            name: value for include in includes for name, value in include.declaration.variables.items()
+        } | declaration.variables
         for name, entry in self._entries.items():
             if not _KEY.fullmatch(key := self._key(name, _ANY_DATE if self.dated else None)):
                 message = f"the clip's key {show(key)} would be longer than 80 characters; shorten a name"
@@ -72,10 +80,6 @@ class Series:
             if not self.dated and is_date_shaped(key):
                 message = f"the clip's key {show(key)} reads as if it held a date; change a name"
                 raise ProblemsError([document.problem(entry.where, message=message)])
-        try:
-            self._template = PromptTemplate(declaration.prompt)
-        except PromptError as problem:
-            raise ProblemsError([self._template_problem(problem)]) from None
 
     @property
     def name(self) -> str:
@@ -152,6 +156,29 @@ class Series:
     def _key(self, name: str, date: str | None) -> str:
         return f"{self.name}-{date}-{name}" if date else f"{self.name}-{name}"
 
+    def variables(self, clip: Clip) -> dict[str, Any]:
+        """What the clip's templates know: its own variables over those of its date, over the series', over the includes'."""
+        found = {
+            **self._shared,
+            **dates.on(self.declaration.dates, clip.date),
+            **self._entries[clip.name].variables,
+            "series": clip.series,
+            "clip": clip.name,
+        }
+        return found if clip.date is None else {**found, "date": clip.date.isoformat()}
+
+    def samples(self) -> list[Clip]:
+        """Clips that try everything the file says: all on one date, and on each date that has variables of its own.
+
+        Many clips with many such dates are not tried one with another: then a special date tries its first clip.
+        """
+        if not self.dated:
+            return self.clips()
+        first, *special = dates.samples(self.declaration.dates)
+        found = self.clips(first)
+        names = self.clip_names if len(special) * len(self._entries) <= MAX_SAMPLES else self.clip_names[:1]
+        return found + [self.clip(name, date) for date in special for name in names]
+
     def render(self, clip: Clip) -> ClipRequest:
         """The clip's request, rendered and checked.
 
@@ -160,13 +187,7 @@ class Series:
         """
         clip = self.clip(clip.name, clip.date)  # one that was found before the file changed may be gone
         entry = self._entries[clip.name]
-        variables = {**entry.variables, "series": clip.series, "clip": clip.name}
-        if clip.date is not None:
-            variables["date"] = clip.date.isoformat()
-        try:
-            prompt = self._template.render(variables)
-        except PromptError as problem:
-            raise ProblemsError([self._template_problem(problem, clip, variables)]) from None
+        prompt = entry.prompt.render(self.variables(clip), clip.name)
         try:
             body = self.endpoint.resolve(prompt, entry.parameters)
         except ProblemsError as error:
@@ -187,79 +208,10 @@ class Series:
             tags=self.tags,
         )
 
-    def _in_place(self, problem: Problem, entry: _Entry) -> Problem:
+    def _in_place(self, problem: Problem, entry: Entry) -> Problem:
         """A problem of the endpoint, where the clip or else the series says it."""
         inside: Where = tuple(problem.field.split("."))
         own = (*entry.where, *inside)
         where = own if own in self.document.lines else inside
         found = self.document.problem(where)
         return problem.at(self.document.file, found.line, found.field)
-
-    def _template_problem(
-        self, problem: PromptError, clip: Clip | None = None, variables: Mapping[str, Any] | None = None
-    ) -> Problem:
-        line = self.document.text_line(("prompt",), problem.line)
-        if problem.variable is None:
-            return Problem("prompt", str(problem), file=self.document.file, line=line)
-        of = f"of the clip {clip.name}" if clip is not None else "here"
-        message = f"is not a variable {of}"
-        if problem.variable == "date":
-            message = "only a series with `dated: true` or a schedule has a date"
-        known = sorted(variables or {})
-        found = Problem("prompt", message, show(problem.variable), listed(known), self.document.file, line)
-        return found.hinted(problem.variable, known)
-
-
-def _expand(declaration: SeriesDeclaration, document: Document) -> dict[str, _Entry]:
-    """The clips of a declaration by name, counted before they are made."""
-    entries: dict[str, _Entry] = {}
-    if declaration.clips is not None:
-        for index, clip in enumerate(declaration.clips):
-            where: Where = ("clips", index)
-            if clip.name in entries:
-                problem = document.problem(
-                    (*where, "name"), found=show(clip.name), message="is the name of an earlier clip"
-                )
-                raise ProblemsError([problem])
-            entries[clip.name] = _Entry(
-                {**declaration.variables, **clip.variables},
-                {**declaration.parameters, **clip.parameters},
-                where,
-            )
-        return entries
-    return _combine(declaration, document)
-
-
-def _combine(declaration: SeriesDeclaration, document: Document) -> dict[str, _Entry]:
-    """The clips of a matrix."""
-    matrix = declaration.matrix or {}
-    count = math.prod(len(values) for values in matrix.values())
-    if count > MAX_CLIPS:
-        # more digits than anybody reads, and Python refuses to print more than 4,300
-        shown = f"{count:,}" if count < 10**15 else "far too many"
-        message = f"makes {shown} clips; a series may have {MAX_CLIPS:,}"
-        raise ProblemsError([document.problem(("matrix",), message=message)])
-    entries: dict[str, _Entry] = {}
-    for values in itertools.product(*matrix.values()):
-        slugs = [_slug(value) for value in values]
-        name = "-".join(slugs)
-        mistake = ""
-        if not all(slugs):
-            mistake = "has no letters or digits to name a clip after; list the clips one by one in `clips`"
-        elif is_date_shaped(name):
-            mistake = (
-                f"names a clip {show(name)}, which reads as a date; list the clips one by one in `clips`"
-            )
-        elif name in entries:
-            mistake = f"names a second clip {show(name)}; list the clips one by one in `clips`"
-        if mistake:
-            raise ProblemsError([document.problem(("matrix",), found=listed(values), message=mistake)])
-        variables = {**declaration.variables, **dict(zip(matrix, values, strict=True))}
-        entries[name] = _Entry(variables, declaration.parameters, ("matrix",))
-    return entries
-
-
-def _slug(value: Any) -> str:
-    """A value as part of a clip's name: `Golden hour` becomes `golden-hour`."""
-    text = unicodedata.normalize("NFKD", str(value)).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", text).strip("-")

@@ -145,10 +145,10 @@ class PromptTemplate:
             raise PromptError("is too complicated") from None
 
     def render(self, variables: Mapping[str, Any]) -> str:
-        """The prompt's text, without space around it.
+        """The text, without space around it; it may be empty.
 
         Raises:
-            PromptError: A variable is missing, or the text is empty or too long.
+            PromptError: A variable is missing, or the text is too long.
         """
         missing = self.names.keys() - variables.keys()
         if missing:
@@ -160,8 +160,6 @@ class PromptTemplate:
             raise PromptError(str(error.message)) from None
         except (TemplateError, TypeError, ValueError) as error:
             raise PromptError(f"cannot be rendered: {error}") from None
-        if not text:
-            raise PromptError("renders to nothing")
         if len(text) > MAX_PROMPT:
             raise PromptError(f"renders to more than {MAX_PROMPT} characters")
         return text

@@ -1,0 +1,123 @@
+"""From a declaration to its clips: the list, or every combination of a matrix, counted before it is made."""
+
+import itertools
+import math
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from resources.declared.document import Document, Where
+from resources.declared.problems import ProblemsError, listed, show
+from resources.series.declaration import MAX_CLIPS, SeriesDeclaration, is_date_shaped
+from resources.series.includes import Include
+from resources.series.prompts import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the declaration says about a clip, whatever its date.
+
+    Attributes:
+        variables: Its own.
+        parameters: The series' with its own over them.
+        prompt: Its prompt, put together.
+        where: Its place in the file.
+    """
+
+    variables: Mapping[str, Any]
+    parameters: Mapping[str, Any]
+    prompt: Prompt
+    where: Where
+
+
+def expand(
+    declaration: SeriesDeclaration, document: Document, includes: Sequence[Include]
+) -> dict[str, Entry]:
+    """The clips of a declaration by name.
+
+    Raises:
+        ProblemsError: Two have one name, there are too many, one has no prompt, or a prompt is not a template.
+    """
+    shared = _shared_prompt(declaration, document, includes)
+    if declaration.clips is None:
+        return _combine(declaration, document, shared)
+    entries: dict[str, Entry] = {}
+    for index, clip in enumerate(declaration.clips):
+        where: Where = ("clips", index)
+        if clip.name in entries:
+            message = "is the name of an earlier clip"
+            problem = document.problem((*where, "name"), found=show(clip.name), message=message)
+            raise ProblemsError([problem])
+        prompt = shared
+        if clip.prompt is not None:
+            own = Prompt.read(clip.prompt, document, (*where, "prompt"))
+            prompt = own if shared is None else own.over(shared)
+        entries[clip.name] = Entry(
+            clip.variables,
+            {**declaration.parameters, **clip.parameters},
+            _said(prompt, document, where),
+            where,
+        )
+    return entries
+
+
+def _shared_prompt(
+    declaration: SeriesDeclaration, document: Document, includes: Sequence[Include]
+) -> Prompt | None:
+    """The prompt of the series over those of its includes."""
+    shared: Prompt | None = None
+    for prompt in (include.prompt for include in includes):
+        if prompt is not None:
+            shared = prompt if shared is None else prompt.over(shared)
+    if declaration.prompt is None:
+        return shared
+    own = Prompt.read(declaration.prompt, document, ("prompt",))
+    if shared is not None and own.text is not None:
+        message = f"is plain text, so that the fields of {shared.document.file.name} would be lost; write it in fields too"
+        raise ProblemsError([document.problem(("prompt",), message=message)])
+    return own if shared is None else own.over(shared)
+
+
+def _said(prompt: Prompt | None, document: Document, where: Where) -> Prompt:
+    if prompt is not None:
+        return prompt
+    name = f" for the clip in line {document.line(where)}" if document.line(where) > 1 else ""
+    raise ProblemsError([document.problem(("prompt",), message=f"is missing{name}")])
+
+
+def _combine(declaration: SeriesDeclaration, document: Document, prompt: Prompt | None) -> dict[str, Entry]:
+    """The clips of a matrix."""
+    matrix = declaration.matrix or {}
+    count = math.prod(len(values) for values in matrix.values())
+    if count > MAX_CLIPS:
+        # more digits than anybody reads, and Python refuses to print more than 4,300
+        shown = f"{count:,}" if count < 10**15 else "far too many"
+        message = f"makes {shown} clips; a series may have {MAX_CLIPS:,}"
+        raise ProblemsError([document.problem(("matrix",), message=message)])
+    said = _said(prompt, document, ())
+    entries: dict[str, Entry] = {}
+    for values in itertools.product(*matrix.values()):
+        slugs = [_slug(value) for value in values]
+        name = "-".join(slugs)
+        mistake = ""
+        if not all(slugs):
+            mistake = "has no letters or digits to name a clip after; list the clips one by one in `clips`"
+        elif is_date_shaped(name):
+            mistake = (
+                f"names a clip {show(name)}, which reads as a date; list the clips one by one in `clips`"
+            )
+        elif name in entries:
+            mistake = f"names a second clip {show(name)}; list the clips one by one in `clips`"
+        if mistake:
+            raise ProblemsError([document.problem(("matrix",), found=listed(values), message=mistake)])
+        variables = dict(zip(matrix, values, strict=True))
+        entries[name] = Entry(variables, declaration.parameters, said, ("matrix",))
+    return entries
+
+
+def _slug(value: Any) -> str:
+    """A value as part of a clip's name: `Golden hour` becomes `golden-hour`."""
+    text = unicodedata.normalize("NFKD", str(value)).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", text).strip("-")

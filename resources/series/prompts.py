@@ -1,0 +1,225 @@
+"""Prompts: plain text, or fields that are put together in a fixed order. Every text in one is a template of its own."""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema
+
+from resources.declared.document import Document, Where
+from resources.declared.problems import Problem, ProblemsError, listed, show
+from resources.declared.validation import Declared, refused
+from resources.series.templates import MAX_PROMPT, MAX_TEMPLATE, PromptError, PromptTemplate
+
+MAX_ITEMS = 50
+"""Texts of one field that is a list."""
+
+LABELS = {
+    "subject": "",
+    "scene": "Scene: ",
+    "camera": "Camera: ",
+    "lighting": "Lighting: ",
+    "action": "Action: ",
+    "audio": "Sound: ",
+    "dialogue": "Dialogue: ",
+    "avoid": "Avoid: ",
+}
+"""The fields in the order in which they are rendered, one line each, with what the line begins with."""
+
+
+def _texts(value: Any) -> Any:
+    texts = value if isinstance(value, list) else [value]
+    if not all(isinstance(text, str) for text in texts):
+        raise refused(allowed="text (put it in quotes), or a list of texts")
+    if len(texts) > MAX_ITEMS:
+        raise refused(f"has {len(texts)} texts; a field may have {MAX_ITEMS}", found=False)
+    if any(len(text) > MAX_TEMPLATE for text in texts):
+        raise refused(f"is longer than {MAX_TEMPLATE} characters", found=False)
+    return value
+
+
+_TEXT: dict[str, Any] = {"type": "string", "maxLength": MAX_TEMPLATE}
+Texts = Annotated[
+    Any,
+    AfterValidator(_texts),
+    WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "maxItems": MAX_ITEMS}]}),
+]
+"""A template, or a list of them."""
+
+
+class PromptFields(Declared):
+    """A prompt in fields. They are rendered in this order, one line each; a field that renders to nothing is left out.
+
+    Each is a template or a list of them: a list is joined by commas, and `dialogue` gets a line for each.
+    """
+
+    subject: Texts = None
+    """Who or what the clip is about; its line has no label."""
+    scene: Texts = None
+    """Where and when it is."""
+    camera: Texts = None
+    """Framing, lens and movement."""
+    lighting: Texts = None
+    """Light and colours."""
+    action: Texts = None
+    """What happens, in order."""
+    audio: Texts = None
+    """What is heard besides speech."""
+    dialogue: Texts = None
+    """What is said, one line each, e.g. `Mara: "We are late."`"""
+    avoid: Texts = None
+    """What must not be in it."""
+
+
+def _kind(value: Any) -> str:
+    return "[fields]" if isinstance(value, (dict, PromptFields)) else "[text]"
+
+
+# the tags look like pydantic's own `[key]`, which `declare` leaves out of a problem's place
+PromptDeclaration = Annotated[
+    Annotated[str, Field(min_length=1, max_length=MAX_TEMPLATE), Tag("[text]")]
+    | Annotated[PromptFields, Tag("[fields]")],
+    Discriminator(_kind),
+]
+"""A prompt as a file says it."""
+
+
+@functools.lru_cache(maxsize=4096)
+def _compiled(text: str) -> PromptTemplate:
+    """Compiling takes a hundred times as long as rendering, and clips, dates and reloads share their texts."""
+    return PromptTemplate(text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """One template, and the place it was read from."""
+
+    template: PromptTemplate
+    document: Document
+    where: Where
+
+    @classmethod
+    def read(cls, text: str, document: Document, where: Where) -> "_Text":
+        try:
+            return cls(_compiled(text), document, where)
+        except PromptError as error:
+            raise ProblemsError([_problem(error, document, where)]) from None
+
+    def render(self, variables: Mapping[str, Any], clip: str) -> str:
+        try:
+            return self.template.render(variables)
+        except PromptError as error:
+            raise ProblemsError([_problem(error, self.document, self.where, clip, variables)]) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One field: its texts, and the place of the whole."""
+
+    name: str
+    texts: tuple[_Text, ...]
+
+    @classmethod
+    def read(cls, name: str, declared: str | list[str], document: Document, where: Where) -> "_Field":
+        if isinstance(declared, str):
+            return cls(name, (_Text.read(declared, document, where),))
+        return cls(
+            name, tuple(_Text.read(text, document, (*where, index)) for index, text in enumerate(declared))
+        )
+
+    def render(self, variables: Mapping[str, Any], clip: str) -> str:
+        texts = [rendered for text in self.texts if (rendered := text.render(variables, clip))]
+        if not texts:
+            return ""
+        if self.name == "dialogue" and len(self.texts) > 1:
+            return "\n- ".join([LABELS[self.name].rstrip(), *texts])
+        return LABELS[self.name] + ", ".join(texts)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A compiled prompt.
+
+    Attributes:
+        document: The file it was read from.
+        where: Its place there.
+        text: The plain text, None where it has fields.
+        fields: The fields that are said, by name.
+    """
+
+    document: Document
+    where: Where
+    text: _Text | None
+    fields: Mapping[str, _Field]
+
+    @classmethod
+    def read(cls, declared: str | PromptFields, document: Document, where: Where) -> "Prompt":
+        """Compile what a file says.
+
+        Raises:
+            ProblemsError: One of its texts is not a template, or uses what a prompt may not use.
+        """
+        if isinstance(declared, str):
+            return cls(document, where, _Text.read(declared, document, where), {})
+        said = {name: getattr(declared, name) for name in LABELS if name in declared.model_fields_set}
+        fields = {name: _Field.read(name, value, document, (*where, name)) for name, value in said.items()}
+        return cls(document, where, None, fields)
+
+    def over(self, inherited: "Prompt") -> "Prompt":
+        """This prompt's fields over those of another. Plain text stands for itself.
+
+        Raises:
+            ProblemsError: It has fields, and the other is plain text, so that they cannot be put together.
+        """
+        if self.text is not None:
+            return self
+        if inherited.text is not None:
+            message = (
+                "has fields, and the prompt they would change is plain text; write that one in fields too"
+            )
+            raise ProblemsError([self.document.problem(self.where, message=message)])
+        return Prompt(self.document, self.where, None, {**inherited.fields, **self.fields})
+
+    def render(self, variables: Mapping[str, Any], clip: str) -> str:
+        """The text as it is sent.
+
+        Args:
+            variables: By name.
+            clip: Name of the clip, for a problem's sentence.
+
+        Raises:
+            ProblemsError: A variable is missing, or the text is empty or too long; in its place.
+        """
+        if self.text is not None:
+            rendered = self.text.render(variables, clip)
+        else:
+            lines = (self.fields[name].render(variables, clip) for name in LABELS if name in self.fields)
+            rendered = "\n".join(filter(None, lines))
+        message = ""
+        if not rendered:
+            message = "renders to nothing"
+        elif len(rendered) > MAX_PROMPT:
+            message = f"renders to more than {MAX_PROMPT} characters"
+        if message:
+            raise ProblemsError([self.document.problem(self.where, message=message)])
+        return rendered
+
+
+def _problem(
+    error: PromptError,
+    document: Document,
+    where: Where,
+    clip: str | None = None,
+    variables: Mapping[str, Any] | None = None,
+) -> Problem:
+    """What is wrong with a template, in its place."""
+    placed = document.problem(where).at(document.file, document.text_line(where, error.line))
+    if error.variable is None:
+        return Problem(placed.field, str(error), file=placed.file, line=placed.line)
+    message = f"is not a variable {f'of the clip {clip}' if clip is not None else 'here'}"
+    if error.variable == "date":
+        message = "only a series with `dated: true` or a schedule has a date"
+    known = sorted(variables or {})
+    found = Problem(placed.field, message, show(error.variable), listed(known), placed.file, placed.line)
+    return found.hinted(error.variable, known)
