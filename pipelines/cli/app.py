@@ -245,6 +245,23 @@ def start(
 
 
 @app.command()
+def prompt(
+    key: Annotated[str, typer.Argument(help="The clip's key, e.g. city-sunset-2026-11-20-hero.")],
+    as_json: Json = False,
+) -> None:
+    """Show a clip's request as it would be sent: the rendered prompt, every parameter, the price. Sends nothing."""
+    from pipelines.cli.launching import declarations_of
+    from pipelines.cli.prompt import document, show
+
+    declarations = declarations_of(load_settings())
+    request = declarations.render(declarations.find(key))
+    if as_json:
+        print_json(document(request))
+    else:
+        show(request)
+
+
+@app.command()
 def check() -> None:
     """Check everything that is declared in the data folder. Sends nothing."""
     from pipelines.cli.launching import declarations_of

@@ -6,6 +6,7 @@ from typing import Any
 
 from resources.catalogue import Catalogue, Endpoint, Parameter
 from resources.series.declaration import SeriesDeclaration
+from resources.series.includes import IncludeDeclaration
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DATA = Path("data")
@@ -18,12 +19,25 @@ def series_json_schema(catalogue: Catalogue) -> dict[str, Any]:
     schema["properties"]["endpoint"]["enum"] = sorted({endpoint.id for endpoint in endpoints})
     schema["oneOf"] = [{"required": ["clips"]}, {"required": ["matrix"]}]
     schema["allOf"] = [_parameters_of(endpoint) for endpoint in endpoints]
-    return {"$schema": DIALECT, **schema}
+    return {"$schema": DIALECT, **_strict(schema)}
 
 
 def model_json_schema() -> dict[str, Any]:
     """The JSON Schema of an entry of the catalogue."""
     return {"$schema": DIALECT, **Endpoint.model_json_schema()}
+
+
+def include_json_schema() -> dict[str, Any]:
+    """The JSON Schema of a file of shared parts."""
+    return {"$schema": DIALECT, **_strict(IncludeDeclaration.model_json_schema())}
+
+
+def _strict(schema: Any) -> Any:
+    """The same schema, which refuses names of variables and dates that do not match; pydantic only describes them."""
+    if isinstance(schema, dict):
+        closed = {"additionalProperties": False} if "patternProperties" in schema else {}
+        return {name: _strict(value) for name, value in schema.items()} | closed
+    return [_strict(item) for item in schema] if isinstance(schema, list) else schema
 
 
 def _parameters_of(endpoint: Endpoint) -> dict[str, Any]:
@@ -66,10 +80,11 @@ def rendered(schema: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Write both schema files."""
+    """Write the schema files."""
     schemas = {
         "series.schema.json": series_json_schema(Catalogue.load(DATA / "models")),
         "model.schema.json": model_json_schema(),
+        "include.schema.json": include_json_schema(),
     }
     (DATA / "schemas").mkdir(exist_ok=True)
     for name, schema in schemas.items():

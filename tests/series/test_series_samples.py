@@ -10,12 +10,19 @@ import pytest
 from resources.catalogue import Catalogue
 from resources.declared.document import read_document
 from resources.series import load_series
-from resources.series.schema import model_json_schema, rendered, series_json_schema
+from resources.series.schema import include_json_schema, model_json_schema, rendered, series_json_schema
 
 DATA = Path(__file__).parents[2] / "data"
 CATALOGUE = Catalogue.load(DATA / "models")
 SAMPLES = sorted((DATA / "series").glob("*.yaml"))
 MODELS = sorted((DATA / "models").glob("*.yaml"))
+INCLUDES = sorted((DATA / "prompts").glob("*.yaml"))
+SCHEMAS = {
+    "series": series_json_schema(CATALOGUE),
+    "model": model_json_schema(),
+    "include": include_json_schema(),
+}
+SCHEMA_OF_FOLDER = {"series": "series", "models": "model", "prompts": "include"}
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +55,15 @@ def test_the_samples_show_one_series_on_each_endpoint(declarations):
 
 def test_the_schema_files_are_up_to_date():
     hint = "run `python -m resources.series.schema`"
-    for name, schema in [("series", series_json_schema(CATALOGUE)), ("model", model_json_schema())]:
+    for name, schema in SCHEMAS.items():
         assert (DATA / "schemas" / f"{name}.schema.json").read_text(encoding="utf-8") == rendered(schema), (
             hint
         )
 
 
-@pytest.mark.parametrize("file", [*SAMPLES, *MODELS], ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", [*SAMPLES, *MODELS, *INCLUDES], ids=lambda file: file.stem)
 def test_every_file_obeys_its_schema_and_names_it(file):
-    name = {"series": "series.schema.json", "models": "model.schema.json"}[file.parent.name]
+    name = f"{SCHEMA_OF_FOLDER[file.parent.name]}.schema.json"
     schema = json.loads((DATA / "schemas" / name).read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(read_document(file).value, schema)
@@ -74,6 +81,10 @@ def test_every_file_obeys_its_schema_and_names_it(file):
         {"alow_retired": True},
         {"owner": "nobody"},
         {"name": "City"},
+        {"prompt": {"camra": "x"}},
+        {"prompt": 5},
+        {"dates": {"someday": {}}},
+        {"include": "house-style"},
     ],
 )
 def test_the_schema_finds_what_the_loader_refuses(change):

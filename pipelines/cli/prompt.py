@@ -1,0 +1,46 @@
+"""`dailies prompt`: a clip's request as it would be sent, with its price. Nothing is sent."""
+
+import json
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.cli.output import console
+from resources.money import show_usd, to_usd
+from resources.requests import ClipRequest
+
+
+def show(request: ClipRequest) -> None:
+    """Print a request for a person."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    parameters = {name: value for name, value in request.body.items() if name != "prompt"}
+    table.add_row("clip", request.clip)
+    table.add_row("endpoint", f"{request.endpoint} ({request.provider})")
+    for name, value in parameters.items():
+        table.add_row(name, escape(value if isinstance(value, str) else json.dumps(value)))
+    table.add_row("price", show_usd(request.price_micros))
+    table.add_row("length", f"{len(request.prompt):,} characters")
+    table.add_row("fingerprint", request.fingerprint)
+    console.print(table)
+    console.print()
+    console.print(Text(request.prompt))
+
+
+def document(request: ClipRequest) -> dict[str, Any]:
+    """A request for a program: money as exact text in USD."""
+    price = request.price_micros
+    return {
+        "clip": request.clip,
+        "series": request.series,
+        "provider": request.provider,
+        "endpoint": request.endpoint,
+        "prompt": request.prompt,
+        "request": request.body,
+        "price_usd": None if price is None else str(to_usd(price)),
+        "expected": request.expected.model_dump(mode="json"),
+        "fingerprint": request.fingerprint,
+    }
