@@ -5,9 +5,58 @@ It is data only, so that every room may import it and none has to import another
 
 import hashlib
 import json
-from typing import Any
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_FILE = re.compile(r"file:([^#\x00-\x1f]{1,500})#sha256=([0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class FileReference:
+    """A local file in a request: `file:images/harbor.png#sha256=...`, until it is uploaded and its address is sent.
+
+    Attributes:
+        path: Below the data folder, with `/`.
+        sha256: Of its content, in hex; a file that has changed since is not sent.
+    """
+
+    path: str
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"file:{self.path}#sha256={self.sha256}"
+
+    @classmethod
+    def parse(cls, value: object) -> "FileReference | None":
+        """The reference that a text is, None for anything else."""
+        match = _FILE.fullmatch(value) if isinstance(value, str) else None
+        return cls(match[1], match[2]) if match else None
+
+    @classmethod
+    def replaced(cls, body: dict[str, Any], change: "Callable[[FileReference], str]") -> dict[str, Any]:
+        """A copy of a request body with every local file in it replaced by a text."""
+
+        def text(value: Any) -> Any:
+            reference = cls.parse(value)
+            return value if reference is None else change(reference)
+
+        return {
+            name: [text(item) for item in value] if isinstance(value, list) else text(value)
+            for name, value in body.items()
+        }
+
+    @classmethod
+    def of(cls, body: dict[str, Any]) -> "list[FileReference]":
+        """Every local file in a request body, each content once."""
+        found: dict[str, FileReference] = {}
+        cls.replaced(body, lambda reference: str(found.setdefault(reference.sha256, reference)))
+        return list(found.values())
 
 
 class Expected(BaseModel):
@@ -94,9 +143,10 @@ class ClipRequest(BaseModel):
 
 
 def fingerprint(provider: str, endpoint: str, body: dict[str, Any]) -> str:
-    """SHA-256 (hex) of a request in canonical form: sorted keys, no spaces, UTF-8."""
+    """SHA-256 (hex) of a request in canonical form: sorted keys, no spaces, UTF-8; a local file counts by its content."""
+    content = FileReference.replaced(body, lambda file: f"sha256:{file.sha256}")
     canonical = json.dumps(
-        {"provider": provider, "endpoint": endpoint, "body": body},
+        {"provider": provider, "endpoint": endpoint, "body": content},
         sort_keys=True,
         separators=(",", ":"),
         ensure_ascii=False,

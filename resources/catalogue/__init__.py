@@ -2,6 +2,7 @@
 
 from resources.catalogue.catalogue import Catalogue
 from resources.catalogue.endpoint import Endpoint, Lifecycle, Pricing
+from resources.catalogue.files import DataFolder
 from resources.catalogue.parameters import Parameter
 
-__all__ = ["Catalogue", "Endpoint", "Lifecycle", "Parameter", "Pricing"]
+__all__ = ["Catalogue", "DataFolder", "Endpoint", "Lifecycle", "Parameter", "Pricing"]

@@ -1,12 +1,16 @@
 """One thing that can be bought: a provider's model with its parameters, its price, its output and its lifecycle."""
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
+from resources.catalogue.codecs import CODECS, COMMON, Codec
+from resources.catalogue.files import DataFolder, LocalFile
+from resources.catalogue.media import attach, frame_problems
 from resources.catalogue.parameters import Parameter
 from resources.declared.problems import Problem, ProblemsError, listed
 from resources.declared.validation import Declared, refused
@@ -15,6 +19,8 @@ from resources.requests import Expected
 
 PROMPT = "prompt"
 PROVIDERS = ("wavespeed", "aimlapi")
+SUNSET_WARNING_DAYS = 30
+"""How long before its sunset an endpoint warns."""
 
 
 def _amount(value: Any) -> Decimal:
@@ -168,6 +174,20 @@ class Lifecycle(Declared):
         """Whether it is gone on a day."""
         return self.status == "retired" or (self.sunset_at is not None and self.sunset_at <= today)
 
+    def warning(self, today: date) -> str | None:
+        """What to know about its end, None while that is far away or not announced."""
+        if self.retired(today):
+            since = f" since {self.sunset_at}" if self.sunset_at is not None else ""
+            return f"is retired by its provider{since}{self._instead}"
+        if self.sunset_at is None or self.sunset_at - today > timedelta(days=SUNSET_WARNING_DAYS):
+            return None
+        days = (self.sunset_at - today).days
+        return f"ends on {self.sunset_at}, in {days} {'day' if days == 1 else 'days'}{self._instead}"
+
+    @property
+    def _instead(self) -> str:
+        return f"; use {self.replacement!r}" if self.replacement else ""
+
 
 class Endpoint(Declared):
     """A provider's model: an entry of `data/models/`. A new model of a known provider is such an entry and no code."""
@@ -213,39 +233,69 @@ class Endpoint(Declared):
         """Whether a clip can be made with it."""
         return self.kind.endswith("-to-video")
 
-    def resolve(self, prompt: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    @property
+    def codec(self) -> Codec:
+        """How its provider words what may be said in one way everywhere."""
+        return CODECS[self.provider]
+
+    @property
+    def common_words(self) -> dict[str, Parameter]:
+        """The words of `resources.catalogue.codecs` it understands besides its own parameters."""
+        return self.codec.common_words(self)
+
+    def resolve(
+        self, prompt: str, parameters: Mapping[str, Any], *, files: DataFolder | None = None
+    ) -> dict[str, Any]:
         """The request body, with every parameter explicit and in the order of the provider's page.
 
         Providers drop unknown keys in silence and bill their defaults (WaveSpeed docs: validate-inputs), so nothing
-        that the page does not allow gets through here.
+        that the page does not allow gets through here. A local file stands in the body as a
+        `resources.requests.FileReference`; nothing is sent.
 
         Args:
             prompt: The rendered prompt.
-            parameters: What the series says, in the endpoint's own words.
+            parameters: What the series says, in the endpoint's own words or in those that mean the same everywhere.
+            files: Where local files may be; without it none may be named.
 
         Raises:
-            ProblemsError: With every mistake; fields are `prompt` and `parameters.<name>`.
+            ProblemsError: With every mistake; fields are `prompt` and `parameters.<name>`, by the series' own names.
         """
-        problems = [
-            self._unknown(name) for name in parameters if name == PROMPT or name not in self.parameters
-        ]
+        said = {name: value for name, value in parameters.items() if name != PROMPT}
+        translation = self.codec.translate(self, said)
+        problems = [self._unknown(name) for name in parameters if name == PROMPT or not self._knows(name)]
+        problems += translation.problems
         body: dict[str, Any] = {}
+        attached: dict[str, list[LocalFile]] = {}
         for name, parameter in self.parameters.items():
-            field = PROMPT if name == PROMPT else f"parameters.{name}"
+            field = PROMPT if name == PROMPT else f"parameters.{translation.said.get(name, name)}"
             if name == PROMPT:
                 value: Any = prompt
-            elif name in parameters:
-                value = parameters[name]
+            elif name in translation.values:
+                value = translation.values[name]
             elif (value := parameter.sent) is None:
                 if parameter.required:
                     problems.append(Problem(field, f"is missing; {self.id} needs it ({parameter.allows})"))
                 continue
-            if (problem := parameter.problem(value)) is not None:
-                problems.append(Problem(field, problem.message, problem.found, problem.allowed))
+            if parameter.media is not None:
+                found = attach(parameter, value, files, self.codec)
+                value, attached[name], wrong = found.value, found.files, found.problems
+            else:
+                problem = parameter.problem(value)
+                wrong = [] if problem is None else [problem]
+            problems += [replace(problem, field=field) for problem in wrong]
             body[name] = value
+        if not problems:
+            sizes = frame_problems(self.parameters, attached, self.expected(body))
+            problems = [
+                replace(problem, field=f"parameters.{translation.said.get(name, name)}")
+                for name, problem in sizes.items()
+            ]
         if problems:
             raise ProblemsError(problems)
         return body
+
+    def _knows(self, name: str) -> bool:
+        return name in self.parameters or name in COMMON
 
     def price(self, body: Mapping[str, Any]) -> Micros | None:
         """The price of a request in micro-dollars, None where it is unknown; `pricing.basis` says what it rests on."""
@@ -260,7 +310,7 @@ class Endpoint(Declared):
             return Problem(
                 f"parameters.{name}", "the prompt is the series' own field `prompt`, not a parameter"
             )
-        known = [known for known in self.parameters if known != PROMPT]
+        known = [known for known in (*self.parameters, *self.common_words) if known != PROMPT]
         return Problem(
             f"parameters.{name}", f"is not a parameter of {self.id}", allowed=listed(known)
         ).hinted(name, known)

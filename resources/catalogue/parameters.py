@@ -6,10 +6,12 @@ from pydantic import Field, model_validator
 
 from resources.declared.problems import Problem, listed, show
 from resources.declared.validation import Declared, Plain, refused
+from resources.requests import FileReference
 
 MAX_URL = 2048
 
 Scalar = str | int | bool
+Media = Literal["image", "video", "audio"]
 
 _TYPES: dict[str, type] = {"string": str, "integer": int, "boolean": bool, "array": list}
 _ALLOWED_TYPE = {
@@ -41,8 +43,16 @@ class Parameter(Declared):
     """Most characters of a text."""
     max_items: Annotated[int, Field(ge=1)] | None = None
     """Most items of an array."""
-    url: bool = False
-    """Whether the text, or each item, is an http(s) address."""
+    media: Media | None = None
+    """What the text, or each item, is the address of. A series may also name a file inside the data folder."""
+    inline: bool = False
+    """Whether the provider takes a file in the request itself, as base64."""
+    fills_frame: bool = False
+    """Whether the picture must measure exactly what the video will."""
+    min_seconds: Annotated[int, Field(ge=0)] | None = None
+    """The shortest video or sound that is taken."""
+    max_seconds: Annotated[int, Field(ge=1)] | None = None
+    """The longest video or sound that is taken."""
     starts_with: str | None = None
     """What the text, or each item, begins with, e.g. `char_`."""
     description: str | None = None
@@ -56,6 +66,10 @@ class Parameter(Declared):
                 raise refused(
                     f"`allowed` holds {show(value)}, which is not {_ALLOWED_TYPE[self.type]}", found=False
                 )
+        if self.media is not None and self.type not in {"string", "array"}:
+            raise refused("`media` is for texts and arrays, which hold addresses", found=False)
+        if self.media is None and (self.inline or self.fills_frame or self.max_seconds or self.min_seconds):
+            raise refused("say with `media` what it is the address of", found=False)
         for name in ("default", "prefer"):
             value = getattr(self, name)
             if value is not None and (problem := self.problem(value)) is not None:
@@ -73,14 +87,26 @@ class Parameter(Declared):
         # `type() is`, since to Python true is a whole number
         fits = type(value) is _TYPES[self.type]
         if not fits or (self.allowed is not None and value not in self.allowed):
-            return Problem("", found=show(value), allowed=self.allows).hinted(value, self.allowed or ())
+            problem = Problem("", self._nearest(value), show(value), self.allows)
+            return problem if problem.message else problem.hinted(value, self.allowed or ())
         if isinstance(value, list):
             return self._array_problem(value)
         if isinstance(value, str):
             return self._text_problem(value)
         if (self.min is not None and value < self.min) or (self.max is not None and value > self.max):
-            return Problem("", found=show(value), allowed=self.allows)
+            return Problem("", self._nearest(value), show(value), self.allows)
         return None
+
+    def _nearest(self, value: Any) -> str:
+        """The nearest number that may be had, as a sentence; empty where there is none."""
+        if isinstance(value, bool) or not isinstance(value, int | float) or self.type != "integer":
+            return ""
+        numbers = self.allowed or [bound for bound in (self.min, self.max) if bound is not None]
+        inside = self.allowed is None and any(value < bound for bound in numbers) != all(
+            value < bound for bound in numbers
+        )
+        # a fraction inside the bounds lies between two whole numbers, and which is meant is not ours to say
+        return "" if inside or not numbers else f"nearest: {min(numbers, key=lambda n: abs(n - value))}"
 
     def _array_problem(self, items: list[Any]) -> Problem | None:
         if not items:
@@ -96,10 +122,11 @@ class Parameter(Declared):
             return Problem("", found=f"{len(item)} characters", allowed=f"at most {self.max_length}")
         if self.starts_with is not None and not item.startswith(self.starts_with):
             return Problem("", found=show(item), allowed=f"text that begins with {show(self.starts_with)}")
-        if self.url and not (
-            item.startswith(("https://", "http://")) and len(item) <= MAX_URL and len(item.split()) == 1
-        ):
-            return Problem("", found=show(item), allowed="an address that begins with https:// or http://")
+        if self.media is not None and not is_address(item) and FileReference.parse(item) is None:
+            allowed = "an address that begins with https:// or http://, or a file inside the data folder"
+            return Problem("", found=show(item), allowed=allowed)
+        if self.media is None and FileReference.parse(item) is not None:
+            return Problem("", "reads like dailies' own name for a local file", show(item), "another text")
         return None
 
     @property
@@ -107,7 +134,18 @@ class Parameter(Declared):
         """What may be given, for a person."""
         if self.allowed is not None:
             return listed(self.allowed)
+        if self.media is not None:
+            one = f"an https:// or http:// address of {_A[self.media]}, or a file inside the data folder"
+            return one if self.type == "string" else f"a list; each item {one}"
         kind = _ALLOWED_TYPE[self.type]
         if self.min is not None and self.max is not None:
             return f"{kind} from {self.min} to {self.max}"
         return kind
+
+
+_A = {"image": "an image", "video": "a video", "audio": "a sound"}
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an http(s) address that can be sent to a provider."""
+    return text.startswith(("https://", "http://")) and len(text) <= MAX_URL and len(text.split()) == 1

@@ -45,7 +45,11 @@ def _parameters_of(endpoint: Endpoint) -> dict[str, Any]:
     parameters = {
         "type": "object",
         "additionalProperties": False,
-        "properties": {name: _parameter(p) for name, p in endpoint.parameters.items() if name != "prompt"},
+        "properties": {
+            name: _parameter(parameter)
+            for name, parameter in {**endpoint.parameters, **endpoint.common_words}.items()
+            if name != "prompt"
+        },
     }
     clip = {"type": "object", "properties": {"parameters": parameters}}
     chosen: dict[str, Any] = {

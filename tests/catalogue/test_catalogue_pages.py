@@ -59,6 +59,17 @@ PAGES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, list[Any]]]] = 
             "reference_images": [[URL]],
         },
     ),
+    "bytedance/seedance-2.0/image-to-video": (
+        {"image": URL},
+        {"duration": 5, "resolution": "720p", "generate_audio": True},
+        {
+            "aspect_ratio": RATIOS,
+            "duration": TO_15,
+            "resolution": ["480p", "720p", "1080p"],
+            "generate_audio": [True, False],
+            "last_image": [URL],
+        },
+    ),
     "openai/sora-2-t2v": (
         {},
         {"resolution": "720p", "aspect_ratio": "16:9", "duration": 4},
@@ -262,6 +273,8 @@ def test_sora_is_retired_everywhere_and_names_what_to_use_instead(catalogue):
             assert endpoint.lifecycle.status == "retired"
             assert str(endpoint.lifecycle.sunset_at) == "2026-09-24"
             if endpoint.makes_video:
-                assert endpoint.lifecycle.replacement == instead[endpoint.provider]
+                kind = "text-to-video" if endpoint.id == "openai/sora-2" else endpoint.kind
+                expected = instead[endpoint.provider].replace("text-to-video", kind)
+                assert endpoint.lifecycle.replacement == expected
         else:
             assert endpoint.lifecycle.status == "live"

@@ -1,0 +1,231 @@
+"""From the words that mean the same everywhere to each provider's own.
+
+A series may say `duration` (seconds), `resolution` (`720p`), `aspect_ratio` (`16:9`), `image`, `characters` and `seed` for
+any endpoint; an endpoint's own parameters may stand beside them. A word that the endpoint has itself means what its page
+says. What cannot be had is refused with what can, and with what is nearest.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from resources.catalogue.parameters import Parameter
+from resources.declared.problems import Problem, listed, show
+
+if TYPE_CHECKING:
+    from resources.catalogue.endpoint import Endpoint
+
+COMMON = ("duration", "resolution", "aspect_ratio", "image", "characters", "seed")
+"""What may be said in one way everywhere."""
+
+_RESOLUTION = re.compile(r"([1-9][0-9]{2,3})p")
+_RATIO = re.compile(r"([1-9][0-9]?):([1-9][0-9]?)")
+_RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "9:21", "3:2", "2:3")
+_SAME_SHAPE = 0.03
+"""How far a frame may be from a shape and still be called it: 1792x1024 is sold as 16:9."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A frame in the words that mean the same everywhere.
+
+    Attributes:
+        value: How the endpoint writes it, e.g. `1280*720`.
+        width: Pixels.
+        height: Pixels.
+    """
+
+    value: str
+    width: int
+    height: int
+
+    @property
+    def resolution(self) -> str:
+        """By its shorter side: `720p`."""
+        return f"{min(self.width, self.height)}p"
+
+    @property
+    def aspect_ratio(self) -> str:
+        """The usual shape it has, or else its own in whole numbers."""
+        for ratio in _RATIOS:
+            if abs(_log_ratio(ratio) - math.log(self.width / self.height)) <= _SAME_SHAPE:
+                return ratio
+        shared = math.gcd(self.width, self.height)
+        return f"{self.width // shared}:{self.height // shared}"
+
+    def __str__(self) -> str:
+        return f"{self.resolution} {self.aspect_ratio}"
+
+
+@dataclass
+class Translation:
+    """A series' parameters in an endpoint's own words.
+
+    Attributes:
+        values: By the endpoint's names.
+        said: What the series called each.
+        problems: What cannot be had; fields are `parameters.<what the series called it>`.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    said: dict[str, str] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+class Codec:
+    """How one provider words things; a new model of it needs no code as long as it keeps to them.
+
+    Attributes:
+        words: Names the provider's endpoints use for a common word, besides the word itself.
+        frame: The parameter that holds a whole frame, where an endpoint has it.
+        separator: What stands between width and height there.
+        uploads: Whether the provider takes files and gives an address for them.
+    """
+
+    words: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    frame = "size"
+    separator = "x"
+    uploads = False
+
+    def translate(self, endpoint: "Endpoint", given: Mapping[str, Any]) -> Translation:
+        """Turn what a series says into an endpoint's own parameters; values are checked by whoever sends them."""
+        found = Translation()
+        shape: dict[str, Any] = {}
+        for name, value in given.items():
+            own = self._own_name(endpoint, name)
+            if own is not None:
+                if own in found.said:
+                    message = f"says the same as {found.said[own]!r}; keep one of them"
+                    found.problems.append(Problem(f"parameters.{name}", message))
+                    continue
+                found.values[own] = self._own_value(endpoint, own, value)
+                found.said[own] = name
+            elif name in {"resolution", "aspect_ratio"} and self.shapes(endpoint):
+                shape[name] = value
+            elif name in COMMON:
+                found.problems.append(self._cannot_be_had(endpoint, name, value))
+        if shape:
+            self._choose(endpoint, shape, found)
+        return found
+
+    def common_words(self, endpoint: "Endpoint") -> dict[str, Parameter]:
+        """The common words that an endpoint understands although its page does not have them, as parameters."""
+        found = {}
+        for word in COMMON:
+            own = self._own_name(endpoint, word)
+            if word not in endpoint.parameters and own is not None:
+                found[word] = endpoint.parameters[own]
+        shapes = self.shapes(endpoint)
+        for word in ("resolution", "aspect_ratio"):
+            if shapes and word not in endpoint.parameters:
+                allowed = list(dict.fromkeys(getattr(shape, word) for shape in shapes))
+                found[word] = Parameter(
+                    type="string", allowed=allowed, description=f"Chooses the `{self.frame}`."
+                )
+        return found
+
+    def shapes(self, endpoint: "Endpoint") -> list[Shape]:
+        """The frames an endpoint sells in one parameter, empty where it has no such parameter."""
+        parameter = endpoint.parameters.get(self.frame)
+        values = parameter.allowed if parameter is not None and parameter.allowed else []
+        return [shape for value in values if (shape := self._shape(value)) is not None]
+
+    def _shape(self, value: Any) -> Shape | None:
+        width, _, height = str(value).partition(self.separator)
+        if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+            return None
+        return Shape(str(value), int(width), int(height))
+
+    def _own_name(self, endpoint: "Endpoint", name: str) -> str | None:
+        if name in endpoint.parameters:
+            return name
+        return next((own for own in self.words.get(name, ()) if own in endpoint.parameters), None)
+
+    def _own_value(self, endpoint: "Endpoint", own: str, value: Any) -> Any:
+        """A resolution by its true shorter side, where the endpoint calls it otherwise; anything else as it is."""
+        table, parameter = endpoint.output.table, endpoint.parameters[own]
+        if table is None or own != table.rows or parameter.allowed is None or value in parameter.allowed:
+            return value
+        for row, frames in table.frames.items():
+            sides = {min(int(side) for side in frame.split("x")) for frame in frames.values()}
+            if row in parameter.allowed and {f"{side}p" for side in sides} == {value}:
+                return row
+        return value
+
+    def _choose(self, endpoint: "Endpoint", wanted: dict[str, Any], found: Translation) -> None:
+        """Find the frame of a resolution and an aspect ratio; what is left out is that of the endpoint's default."""
+        first = next(iter(wanted))
+        if self.frame in found.said:
+            message = f"and {self.frame!r} both choose the frame; keep one of them"
+            found.problems.append(Problem(f"parameters.{first}", message))
+            return
+        shapes = self.shapes(endpoint)
+        default = self._shape(endpoint.parameters[self.frame].sent) or shapes[0]
+        resolution = wanted.get("resolution", default.resolution)
+        ratio = wanted.get("aspect_ratio", default.aspect_ratio)
+        for shape in shapes:
+            if (shape.resolution, shape.aspect_ratio) == (resolution, ratio):
+                found.values[self.frame], found.said[self.frame] = shape.value, first
+                return
+        known = {word: {getattr(shape, word) for shape in shapes} for word in ("resolution", "aspect_ratio")}
+        unknown = [word for word in wanted if wanted[word] not in known[word]]
+        near = nearest_shape(shapes, resolution, ratio)
+        message = (
+            f"nearest: resolution {near.resolution}, aspect_ratio {show(near.aspect_ratio)} "
+            f"({self.frame} {near.value})"
+        )
+        for word in unknown or [first]:
+            allowed = listed(list(dict.fromkeys(getattr(shape, word) for shape in shapes)))
+            if not unknown:
+                allowed = ", ".join(map(str, shapes))
+            found.problems.append(Problem(f"parameters.{word}", message, show(wanted[word]), allowed))
+
+    def _cannot_be_had(self, endpoint: "Endpoint", name: str, value: Any) -> Problem:
+        why = f"cannot be chosen for {endpoint.id}"
+        if name in {"resolution", "aspect_ratio"} and any(
+            p.media == "image" and p.required for p in endpoint.parameters.values()
+        ):
+            why += ": the frame follows the image"
+        elif name == "image":
+            why = f"cannot be given to {endpoint.id}, which makes video from text alone"
+        known = [known for known in (*endpoint.parameters, *self.common_words(endpoint)) if known != "prompt"]
+        return Problem(f"parameters.{name}", why, show(value), f"the parameters {listed(known)}")
+
+
+class WaveSpeedCodec(Codec):
+    """WaveSpeed writes frames as `1280*720` and calls a start image `image` (WaveSpeed docs: model pages)."""
+
+    words: ClassVar = {"image": ("images", "start_image")}
+    separator = "*"
+    uploads = True
+
+
+class AimlApiCodec(Codec):
+    """AI/ML API calls a start image `image_url` and has no uploads for video (AI/ML API docs: video models)."""
+
+    words: ClassVar = {"image": ("image_url",)}
+
+
+CODECS: Mapping[str, Codec] = {"wavespeed": WaveSpeedCodec(), "aimlapi": AimlApiCodec()}
+"""One for each provider."""
+
+
+def nearest_shape(shapes: Iterable[Shape], resolution: object, ratio: object) -> Shape:
+    """The frame that is most like a resolution and a shape; the shape counts first, and what cannot be read not at all."""
+    side = _RESOLUTION.fullmatch(resolution) if isinstance(resolution, str) else None
+    lines = math.log(int(side[1])) if side else None
+    wanted = _log_ratio(ratio)
+
+    def distance(shape: Shape) -> tuple[float, float]:
+        turned = abs(wanted - math.log(shape.width / shape.height)) if wanted is not None else 0.0
+        smaller = abs(lines - math.log(min(shape.width, shape.height))) if lines is not None else 0.0
+        return round(turned, 1), smaller
+
+    return min(shapes, key=distance)
+
+
+def _log_ratio(ratio: object) -> Any:
+    match = _RATIO.fullmatch(ratio) if isinstance(ratio, str) else None
+    return math.log(int(match[1]) / int(match[2])) if match else None

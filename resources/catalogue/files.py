@@ -1,0 +1,191 @@
+"""Local files that a series names: found inside the data folder and nowhere else, and looked at before anybody gets them.
+
+Nothing in here sends anything. A request holds a file as a `FileReference`; its bytes leave when the clip is bought.
+"""
+
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+
+from resources.catalogue.sniffing import HEAD_BYTES, Sniffed, sniff
+from resources.declared.problems import Problem, ProblemsError, listed, show
+from resources.requests import FileReference
+from resources.video.boxes import BoxError, walk
+
+MAX_BYTES = {"image": 20_000_000, "video": 100_000_000, "audio": 50_000_000}
+"""The largest file of each kind, in bytes (WaveSpeed docs: upload-files)."""
+MAX_INLINE_BYTES = 8_000_000
+"""The largest file that is sent inside a request; no provider names a number, and base64 makes it a third larger."""
+MAX_PATH = 300
+"""Characters."""
+TYPES = {"image": "a PNG, JPEG or WebP image", "video": "an MP4 or MOV video", "audio": "a WAV or MP3 sound"}
+
+_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file of the data folder, as it was when it was looked at.
+
+    Attributes:
+        reference: Its path below the data folder and the SHA-256 of its content.
+        size: Bytes.
+        is_a: What its first bytes say.
+        seconds: How long a video is, None where that is not known.
+    """
+
+    reference: FileReference
+    size: int
+    is_a: Sniffed
+    seconds: float | None = None
+
+    @property
+    def upload_name(self) -> str:
+        """What it is called at a storage host: nothing of this machine's names, and the extension that belongs to it."""
+        return f"{self.reference.sha256[:16]}{self.is_a.extension}"
+
+
+class DataFolder:
+    """The folder that series may name files of.
+
+    A path is resolved with all links in it, and what it leads to must be a plain file inside: `../../.env`, an absolute
+    path and a link to the outside are refused alike.
+
+    Args:
+        root: The data folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._seen: dict[tuple[str, int, int, int], LocalFile] = {}
+
+    def find(self, text: str, *, media: str) -> LocalFile:
+        """Look at a file: where it is, what it is, and whether it is small enough.
+
+        Args:
+            text: As a series says it, below the data folder: `images/harbor.png`.
+            media: What it must be: `image`, `video` or `audio`.
+
+        Raises:
+            ProblemsError: It is not such a file; without a field.
+        """
+        path, inside = self._inside(text)
+        try:
+            with self._open(path) as file:
+                found = self._look(text, path, inside, file)
+        except OSError as error:
+            raise _refused(text, f"cannot be read: {error.strerror or type(error).__name__}") from None
+        if found.is_a.media != media:
+            raise _refused(text, f"is {TYPES[found.is_a.media]}", allowed=TYPES[media])
+        return found
+
+    def read(self, reference: FileReference) -> tuple[LocalFile, bytes]:
+        """The bytes of a file that a request refers to, as they were when it was rendered.
+
+        Raises:
+            ProblemsError: It is gone, has changed, or is no longer what it was.
+        """
+        path, inside = self._inside(reference.path)
+        try:
+            with self._open(path) as file:
+                found = self._look(reference.path, path, inside, file)
+                file.seek(0)
+                data = file.read(found.size)
+        except OSError as error:
+            raise _refused(
+                reference.path, f"cannot be read: {error.strerror or type(error).__name__}"
+            ) from None
+        if hashlib.sha256(data).hexdigest() != reference.sha256:
+            raise _refused(
+                reference.path, "has changed since its prompt was rendered; materialize `prompts` again"
+            )
+        return found, data
+
+    def _inside(self, text: str) -> tuple[Path, str]:
+        """The file that a path leads to, and its path below the folder; refused where that is outside."""
+        if not text or len(text) > MAX_PATH or not text.isprintable() or "#" in text or "\\" in text:
+            raise _refused(text, allowed=f"a path of at most {MAX_PATH} plain characters, without # and \\")
+        if text.startswith(("/", "~")) or ":" in text.split("/", maxsplit=1)[0]:
+            raise _refused(text, allowed="a path below the data folder, e.g. images/harbor.png")
+        try:
+            root = self.root.resolve()
+            path = (root / text).resolve(strict=True)
+        except (OSError, RuntimeError, ValueError):
+            if ".." in text.split("/"):
+                raise _outside(text) from None
+            raise _refused(text, "there is no such file in the data folder") from None
+        # named beside resolved: what is outside is refused in the same words whether it exists or not
+        if not path.is_relative_to(root) or path == root:
+            raise _outside(text)
+        inside = path.relative_to(root)
+        if any(part.startswith(".") for part in inside.parts):
+            raise _refused(text, "is a hidden file, which is never sent")
+        return path, inside.as_posix()
+
+    @contextlib.contextmanager
+    def _open(self, path: Path) -> Iterator[BufferedReader]:
+        # a pipe would keep us waiting, and a link put there since would lead elsewhere
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            yield file
+
+    def _look(self, text: str, path: Path, inside: str, file: BufferedReader) -> LocalFile:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise _refused(text, "is not a plain file")
+        if not status.st_size:
+            raise _refused(text, "is empty")
+        largest = max(MAX_BYTES.values())
+        if status.st_size > largest:
+            raise _refused(text, allowed=f"at most {largest // 1_000_000} MB", found=_mb(status.st_size))
+        seen = (inside, status.st_ino, status.st_size, status.st_ctime_ns)
+        if (known := self._seen.get(seen)) is not None:
+            return known
+        is_a = sniff(file.read(HEAD_BYTES))
+        if is_a is None:
+            what = listed(list(TYPES.values())).replace("'", "")
+            raise _refused(text, "is not what its name says, by its first bytes", allowed=what)
+        if status.st_size > MAX_BYTES[is_a.media]:
+            allowed = f"at most {MAX_BYTES[is_a.media] // 1_000_000} MB for {TYPES[is_a.media]}"
+            raise _refused(text, allowed=allowed, found=_mb(status.st_size))
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        found = LocalFile(FileReference(inside, digest), status.st_size, is_a, _seconds(path, is_a))
+        if len(self._seen) >= _REMEMBERED:
+            self._seen.clear()
+        self._seen[seen] = found
+        return found
+
+
+def _seconds(path: Path, is_a: Sniffed) -> float | None:
+    """How long a video says it is, by its index; nothing is decoded."""
+    if is_a.media != "video":
+        return None
+    try:
+        track = walk(path).first("vide")
+    except (BoxError, OSError):
+        return None
+    return track.seconds or None if track else None
+
+
+def _refused(
+    text: str, message: str = "", *, allowed: str | None = None, found: str | None = None
+) -> ProblemsError:
+    return ProblemsError([Problem("", message, found or show(text), allowed)])
+
+
+def _outside(text: str) -> ProblemsError:
+    return _refused(
+        text,
+        "leads out of the data folder; copy the file into it",
+        allowed="a path below the data folder, e.g. images/harbor.png",
+    )
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1_000_000:.1f} MB"

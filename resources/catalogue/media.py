@@ -1,0 +1,92 @@
+"""Images, videos and sounds of a request: an address as it is, a local file looked at and held by its content."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from resources.catalogue.codecs import Codec
+from resources.catalogue.files import MAX_INLINE_BYTES, TYPES, DataFolder, LocalFile
+from resources.catalogue.parameters import Parameter
+from resources.declared.problems import Problem, ProblemsError, show
+from resources.requests import Expected
+
+
+@dataclass
+class Attached:
+    """A media parameter as it stands in the request.
+
+    Attributes:
+        value: With every local file as a `resources.requests.FileReference`.
+        files: The local files.
+        problems: What is wrong, without a place.
+    """
+
+    value: Any
+    files: list[LocalFile] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def attach(parameter: Parameter, value: Any, files: DataFolder | None, codec: Codec) -> Attached:
+    """Check a media parameter, and look at the local files it names. Nothing is sent.
+
+    Args:
+        parameter: What the page says of it.
+        value: What the series says.
+        files: Where local files may be, None where none may be named.
+        codec: Whether the provider takes files.
+    """
+    if parameter.type == "array" and isinstance(value, str):
+        value = [value]  # one image where several may be given
+    items = value if isinstance(value, list) else [value]
+    found = Attached(value)
+    sent: list[Any] = []
+    for item in items[: parameter.max_items]:
+        if not isinstance(item, str) or "://" in item or item.startswith("data:"):
+            sent.append(item)
+            continue
+        try:
+            file = _local(parameter, item, files, codec)
+        except ProblemsError as error:
+            found.problems += error.problems
+            continue
+        found.files.append(file)
+        sent.append(str(file.reference))
+    if not found.problems:
+        found.value = [*sent, *items[len(sent) :]] if isinstance(value, list) else sent[0]
+        problem = parameter.problem(found.value)
+        found.problems += [problem] if problem is not None else []
+    return found
+
+
+def _local(parameter: Parameter, text: str, files: DataFolder | None, codec: Codec) -> LocalFile:
+    media = parameter.media or "image"
+    if files is None:
+        raise ProblemsError([Problem("", "no data folder is known here", show(text), parameter.allows)])
+    file = files.find(text, media=media)
+    if not codec.uploads and not parameter.inline:
+        message = "this provider takes no files here; put it where it can be fetched, and give its address"
+        raise ProblemsError([Problem("", message, show(text), "an https:// address")])
+    if not codec.uploads and file.size > MAX_INLINE_BYTES:
+        allowed = f"at most {MAX_INLINE_BYTES // 1_000_000} MB, since it is sent inside the request"
+        raise ProblemsError([Problem("", "", f"{show(text)} of {file.size / 1_000_000:.1f} MB", allowed)])
+    low, high = parameter.min_seconds or 0, parameter.max_seconds or math.inf
+    if file.seconds is not None and not low <= round(file.seconds, 1) <= high:
+        allowed = f"{TYPES[media]} of {low} to {high} seconds"
+        raise ProblemsError([Problem("", "", f"{show(text)} of {file.seconds:.1f} seconds", allowed)])
+    return file
+
+
+def frame_problems(
+    parameters: Mapping[str, Parameter], files: Mapping[str, list[LocalFile]], expected: Expected
+) -> dict[str, Problem]:
+    """Pictures that do not measure what the video will, where the page asks for that; by the parameter's own name."""
+    problems = {}
+    for name, pictures in files.items():
+        for file in pictures:
+            size = (file.is_a.width, file.is_a.height)
+            if parameters[name].fills_frame and expected.width and size != (expected.width, expected.height):
+                found = f"{show(file.reference.path)} of {size[0]}x{size[1]} pixels"
+                allowed = f"exactly {expected.width}x{expected.height} pixels, which the video will have"
+                problems[name] = Problem("", "", found, allowed)
+    return problems
