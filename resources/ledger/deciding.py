@@ -156,15 +156,11 @@ def _find(
     subject = (attempts.c.subject_kind == "clip", attempts.c.subject_key == request.clip)
     rows = connection.execute(sa.select(attempts).where(*subject).order_by(attempts.c.seq.desc()))
     known = [Attempt.from_row(row) for row in rows]
-    open_attempt = next((a for a in known if a.state in OPEN), None)
-    if open_attempt is not None:
-        if open_attempt.fingerprint == request.fingerprint:
-            return Decided(request, Verdict.ADOPTED, open_attempt)
-        if open_attempt.state is not AttemptState.QUEUED:
-            return Decided(request, Verdict.REFUSED, open_attempt, _in_the_way(open_attempt))
+    outdated = next((a for a in known if is_outdated(request, a)), None)
+    if outdated is not None:
         ledger.transition(
             connection,
-            open_attempt,
+            outdated,
             AttemptState.WITHDRAWN,
             money=MoneyState.RELEASED,
             who="engine",
@@ -172,11 +168,37 @@ def _find(
             run_id=run_id,
             reported_run_id=SUPERSEDED,
         )
-    ours = [a for a in known if a.decision == decision and a is not open_attempt]
+        known.remove(outdated)
+    current = _current_take(connection, request.clip)
+    return verdict_of(request, known, current, decision=decision, regenerate=regenerate)
+
+
+def is_outdated(request: ClipRequest, attempt: Attempt) -> bool:
+    """Whether an attempt waits in the queue with another request, so that it gives way to this one."""
+    return attempt.state is AttemptState.QUEUED and attempt.fingerprint != request.fingerprint
+
+
+def verdict_of(
+    request: ClipRequest, known: list[Attempt], current: str | None, *, decision: str, regenerate: bool
+) -> Decided | None:
+    """What is decided about a clip without asking for money, None when it is to be bought. Nothing is changed.
+
+    Args:
+        request: What was asked for.
+        known: The clip's attempts, newest first, without one that is outdated.
+        current: Id of the take that is shown.
+        decision: What asks.
+        regenerate: Whether a delivered video of the same request is to be made again.
+    """
+    open_attempt = next((a for a in known if a.state in OPEN), None)
+    if open_attempt is not None:
+        if open_attempt.fingerprint == request.fingerprint:
+            return Decided(request, Verdict.ADOPTED, open_attempt)
+        return Decided(request, Verdict.REFUSED, open_attempt, _in_the_way(open_attempt))
+    ours = [a for a in known if a.decision == decision]
     delivered = next((a for a in ours if a.state is AttemptState.DELIVERED), None)
     if delivered is not None:
         return Decided(request, Verdict.REUSED, delivered)
-    current = _current_take(connection, request.clip)
     take = next((a for a in known if a.id == current), None)
     if take is not None and take.fingerprint == request.fingerprint and not regenerate:
         return Decided(request, Verdict.REUSED, take)
@@ -266,6 +288,12 @@ def _current_take(connection: sa.Connection, clip: str) -> str | None:
     ).scalar()
 
 
+def unknown_price(request: ClipRequest) -> str:
+    """Why a clip without a price is not bought."""
+    reason = f"the price of {request.endpoint} with these parameters is unknown, and an unknown price is not bought"
+    return f"{reason}. Choose parameters with a known price (`dailies models`)."
+
+
 def _queue(
     ledger: Ledger,
     connection: sa.Connection,
@@ -279,8 +307,7 @@ def _queue(
     """Queue a purchase and reserve its money; or say why not."""
     price = request.price_micros
     if price is None:
-        reason = f"the price of {request.endpoint} with these parameters is unknown, and an unknown price is not bought"
-        return f"{reason}. Choose parameters with a known price (`dailies models`)."
+        return unknown_price(request)
     stop = halting.standing(connection, request.provider)
     # what reopens by itself only has the clip wait in the queue
     if stop is not None and not stop.kind.reopens:

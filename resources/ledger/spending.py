@@ -11,7 +11,7 @@ refunded is given back to the counters it was taken from.
 import datetime as dt
 import zoneinfo
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -111,16 +111,29 @@ def reserve(
     """
     lock_money(connection)
     caps = {scope: budget.cap(scope, series) for scope in wanted}
-    spent = _spent(connection, wanted)
-    exceeded = [
-        _refusal(scope, cap, spent[scope], amount, budget.timezone)
+    refusal = exceeded(caps, spent(connection, wanted), amount, budget.timezone)
+    if refusal is None:
+        _add(connection, caps, amount, holding=True)
+    return refusal
+
+
+def exceeded(
+    caps: Mapping[Scope, int | None], spent: Mapping[Scope, int], amount: int, timezone: str
+) -> str | None:
+    """Why a purchase would exceed a cap, for a person; None when it would not.
+
+    Args:
+        caps: By scope, in micro-dollars; None is no cap.
+        spent: What counts in each of them already.
+        amount: The price in micro-dollars.
+        timezone: Where a day begins.
+    """
+    refusals = [
+        _refusal(scope, cap, spent[scope], amount, timezone)
         for scope, cap in caps.items()
         if cap is not None and spent[scope] + amount > cap
     ]
-    if exceeded:
-        return f"{'; '.join(exceeded)}. Nothing was bought."
-    _add(connection, caps, amount, holding=True)
-    return None
+    return f"{'; '.join(refusals)}. Nothing was bought." if refusals else None
 
 
 def follow(connection: sa.Connection, before: Attempt, after: Attempt) -> None:
@@ -142,7 +155,8 @@ def count(connection: sa.Connection, attempt: Attempt) -> None:
         _add(connection, dict.fromkeys(scopes_of(attempt)), attempt.cost_micros, holding=False)
 
 
-def _spent(connection: sa.Connection, wanted: list[Scope]) -> dict[Scope, int]:
+def spent(connection: sa.Connection, wanted: Sequence[Scope]) -> dict[Scope, int]:
+    """What counts in each scope, in micro-dollars."""
     key = sa.tuple_(spending.c.of, spending.c.name, spending.c.period, spending.c.key)
     rows = connection.execute(sa.select(spending).where(key.in_([tuple(scope) for scope in wanted])))
     found = {Scope(row.of, row.name, row.period, row.key): int(row.spent_micros) for row in rows}
@@ -155,15 +169,15 @@ def _add(connection: sa.Connection, caps: Mapping[Scope, int | None], amount: in
         for scope, cap in sorted(caps.items(), key=lambda entry: entry[0])
     ]
     insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(spending).values(rows)
-    spent = spending.c.spent_micros + insert.excluded.spent_micros
+    total = spending.c.spent_micros + insert.excluded.spent_micros
     cap = (
         insert.excluded.cap_micros
         if holding
-        else sa.case((spending.c.cap_micros < spent, spent), else_=spending.c.cap_micros)
+        else sa.case((spending.c.cap_micros < total, total), else_=spending.c.cap_micros)
     )
     connection.execute(
         insert.on_conflict_do_update(
-            index_elements=list(spending.primary_key), set_={"spent_micros": spent, "cap_micros": cap}
+            index_elements=list(spending.primary_key), set_={"spent_micros": total, "cap_micros": cap}
         )
     )
 
