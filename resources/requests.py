@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from resources.video.checks import Checks
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -67,6 +69,7 @@ class Expected(BaseModel):
         height: Pixels.
         duration: Seconds.
         audio: Whether the endpoint promises an audio track.
+        fps: Frames a second.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -75,6 +78,7 @@ class Expected(BaseModel):
     height: int | None = None
     duration: float | None = None
     audio: bool | None = None
+    fps: float | None = None
 
 
 class Caps(BaseModel):
@@ -111,6 +115,7 @@ class ClipRequest(BaseModel):
         max_seconds: When a job is considered overdue.
         max_attempts: How many purchases one decision may make for this clip when the provider fails in passing.
         caps: What may be spent on its series.
+        checks: What its series wants checked of the file.
         owner: Who is told about it, as Dagster writes owners.
         tags: The series' tags.
     """
@@ -128,6 +133,7 @@ class ClipRequest(BaseModel):
     max_seconds: float = 1800
     max_attempts: int = Field(default=1, ge=1, le=5)
     caps: Caps = Field(default_factory=Caps)
+    checks: Checks = Field(default_factory=Checks)
     owner: str | None = None
     tags: dict[str, str] = Field(default_factory=dict)
 

@@ -17,6 +17,7 @@ from resources.series.cron import cron_mistake
 from resources.series.dates import DateRule
 from resources.series.prompts import PromptDeclaration
 from resources.series.templates import BUILT_IN, RESERVED
+from resources.video.checks import Checks
 
 MAX_CLIPS = 2000
 """Clips of one series for one date."""
@@ -225,6 +226,8 @@ class SeriesDeclaration(Declared):
     """How many purchases one decision may make for a clip when the provider fails in passing."""
     budget: BudgetDeclaration | None = None
     """The most that may be spent on it."""
+    checks: Checks = Field(default_factory=Checks)
+    """What is checked of every clip before it counts as delivered."""
     allow_retired: bool = False
     """Buy from an endpoint that its provider has retired."""
     dated: bool | None = None
