@@ -1,5 +1,7 @@
 """Cron expressions of five fields, checked conservatively: what passes here, Dagster accepts too."""
 
+import datetime as dt
+import functools
 import re
 
 from resources.declared.problems import show
@@ -38,6 +40,32 @@ def cron_mistake(cron: str) -> str | None:
     if not any(day <= _LONGEST[month - 1] for day in values[2] for month in values[3]):
         return "names a day that never comes"
     return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _days(cron: str) -> tuple[frozenset[int], frozenset[int], frozenset[int], bool]:
+    """Days of the month, months, days of the week (0 is Sunday), and whether either kind of day is enough."""
+    texts = cron.split()
+    chosen: list[frozenset[int]] = []
+    for text, (name, low, high) in list(zip(texts, _FIELDS, strict=True))[2:]:
+        found = (_numbers(part, name, low, high) or set() for part in text.split(","))
+        chosen.append(frozenset().union(*found))
+    days, months, weekdays = chosen
+    weekdays = frozenset(day % 7 for day in weekdays)
+    # as Dagster reads it: where both kinds of day are named, one of them is enough
+    by_day, by_weekday = texts[2], texts[4]
+    names_days = by_day != "*" and (len(days) < 31 or "*" not in by_weekday)
+    names_weekdays = by_weekday != "*" and (len(weekdays) < 7 or "*" not in by_day)
+    return days, months, weekdays, names_days and names_weekdays
+
+
+def runs_on(cron: str, date: dt.date) -> bool:
+    """Whether a cron expression that passed `cron_mistake` comes up on a date of its own time zone."""
+    days, months, weekdays, either = _days(cron)
+    if date.month not in months:
+        return False
+    by_day, by_weekday = date.day in days, date.isoweekday() % 7 in weekdays
+    return by_day or by_weekday if either else by_day and by_weekday
 
 
 def _numbers(part: str, name: str, low: int, high: int) -> set[int] | None:

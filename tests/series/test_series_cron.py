@@ -1,11 +1,14 @@
 """Cron expressions: what passes here, Dagster accepts; what makes no sense is refused with the reason."""
 
+import datetime as dt
+
 import dagster
 import pytest
+from dagster._utils.schedules import cron_string_iterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resources.series.cron import cron_mistake
+from resources.series.cron import cron_mistake, runs_on
 
 
 @dagster.job
@@ -79,3 +82,27 @@ CRON = st.one_of(
 def test_whatever_passes_here_dagster_accepts_too(cron):
     if cron_mistake(cron) is None:
         assert accepted_by_dagster(cron)
+
+
+PART = st.sampled_from(["*", "*/2", "1", "2", "1-5", "1-5/2", "3,5", "1,2,3"])
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.tuples(
+        PART | st.sampled_from(["29", "31", "1-31"]),
+        PART | st.sampled_from(["FEB", "2"]),
+        PART | st.sampled_from(["0", "7", "0-7", "FRI"]),
+    ),
+    st.dates(dt.date(2026, 1, 1), dt.date(2028, 3, 1)),
+)
+def test_the_days_of_a_cron_expression_are_dagsters(parts, day):
+    cron = "30 5 " + " ".join(parts)
+    if cron_mistake(cron) is not None:
+        return
+    start = dt.datetime.combine(day, dt.time(), dt.UTC)
+    ticks = cron_string_iterator(start.timestamp(), cron, "UTC")
+    coming = next(ticks).date()
+    for days in range(min((coming - day).days, 40)):
+        assert not runs_on(cron, day + dt.timedelta(days=days))
+    assert runs_on(cron, coming)
