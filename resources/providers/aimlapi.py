@@ -43,9 +43,12 @@ from resources.providers.base import (
     Rejected,
     SubmitOutcome,
     Unknown,
+    Uploaded,
+    UploadFailed,
 )
 from resources.providers.http import Answer, ProviderHttp, encode
 from resources.providers.listing import PAGE_SIZE, Page, Read, Row, every_charge, every_job, widened
+from resources.providers.models import MODELS_LIMIT, LiveModel, aimlapi_model, aimlapi_price
 
 CREDITS_PER_USD = 2_000_000
 """AI/ML API documentation, FAQ."""
@@ -210,6 +213,29 @@ class AimlApi:
         """
         fields = self._fields(await self._http.ask("GET", "/v2/billing"), "tell its balance")
         return answers.dollars(fields.get("current_balance"))
+
+    async def quote(self, endpoint: str, body: dict[str, Any]) -> int | None:
+        """See `Provider.quote`. Worked out from the pricing of the model's entry, with its unit and its `per`."""
+        found = [model for model in await self._models(endpoint) if model.is_called(endpoint)]
+        return (aimlapi_price(found[0].pricing, body) or None) if len(found) == 1 else None
+
+    async def models(self) -> list[LiveModel]:
+        """See `Provider.models`. The list has names and prices and no parameters."""
+        return await self._models(None)
+
+    async def _models(self, endpoint: str | None) -> list[LiveModel]:
+        params = {"include": "pricing", **({} if endpoint is None else {"id": endpoint})}
+        answer = await self._http.ask("GET", "/v1/models", params=params, limit=MODELS_LIMIT)
+        rows = self._fields(answer, "list its models").get("data")
+        if not isinstance(rows, list):
+            raise UnavailableError(
+                "AI/ML API's list of models has no rows (`data`); its format may have changed"
+            )
+        return [model for row in rows if (model := aimlapi_model(row)) is not None]
+
+    async def upload(self, name: str, content_type: str, data: bytes) -> Uploaded | UploadFailed:  # noqa: ARG002 - the interface
+        """See `Provider.upload`. Its documentation has no uploads for video: small pictures go inside the request."""
+        return UploadFailed("AI/ML API takes no uploads for video", FailureKind.INVALID)
 
     async def aclose(self) -> None:
         """Close the connections."""

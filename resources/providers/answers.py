@@ -247,6 +247,12 @@ def media_urls(value: object) -> tuple[str, ...]:
     return tuple(url for item in items if (url := _media_url(item)) is not None)
 
 
+def thing_ids(value: object) -> tuple[str, ...]:
+    """The ids of outputs that are things and not media, e.g. the character of `[{"id": "char_…", "name": "Joe"}]`."""
+    items = value if isinstance(value, list) else [value]
+    return tuple(found for item in items if isinstance(item, dict) and (found := job_id(item.get("id"))))
+
+
 def _media_url(value: object, depth: int = 0) -> str | None:
     if isinstance(value, dict) and depth < 3:
         found = (_media_url(value.get(name), depth + 1) for name in ("url", "video_url", "video"))

@@ -7,7 +7,10 @@ The four outcomes exist because providers have no idempotency key: the differenc
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from resources.providers.models import LiveModel
 
 
 class FailureKind(StrEnum):
@@ -121,7 +124,7 @@ class JobState:
     Attributes:
         status: Normalized.
         raw_status: The provider's own word, kept because it may be new.
-        outputs: URLs of the finished media, in the provider's order.
+        outputs: URLs of the finished media, in the provider's order; of what is no media (a character), its id.
         model: The model the provider says it used, None where it names none.
         error: The provider's reason, for a person.
         failure: Why, when the status is FAILED or GONE.
@@ -207,6 +210,32 @@ class ClockOffset:
 
 
 @dataclass(frozen=True)
+class Uploaded:
+    """A file is at the provider's storage.
+
+    Attributes:
+        url: What a request says instead of the file. It may be read by whoever knows it, so it is shown nowhere.
+    """
+
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class UploadFailed:
+    """A file could not be handed in. Nothing was bought.
+
+    Attributes:
+        cause: One sentence for a person, without secrets.
+        kind: INVALID when the file is refused, AUTH when the key is, else THROTTLED or PROVIDER, which may pass.
+        retry_after: Seconds the provider asks to wait, where it says so.
+    """
+
+    cause: str
+    kind: FailureKind
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True)
 class Capabilities:
     """What a provider's contract offers; see the docs page of each for its source.
 
@@ -219,6 +248,7 @@ class Capabilities:
         settle_seconds: How long after a submit its absence from the listing starts to mean something.
         propagation_seconds: How long after a submit a 404 on its id still means "not known yet".
         refunds_failures: A failed job is charged first and refunded later (WaveSpeed); otherwise it is never charged.
+        upload_seconds: How long an uploaded file may be used, None where the provider takes none.
     """
 
     echoes_submission_id: bool
@@ -229,6 +259,7 @@ class Capabilities:
     propagation_seconds: float = 60
     refunds_failures: bool = False
     lists_running: bool = True
+    upload_seconds: float | None = None
 
 
 class Provider(Protocol):
@@ -308,6 +339,40 @@ class Provider(Protocol):
         Raises:
             resources.errors.ConfigurationError: The key is missing or refused.
             resources.errors.UnavailableError: The provider does not answer.
+        """
+        ...
+
+    async def quote(self, endpoint: str, body: dict[str, Any]) -> int | None:
+        """What a request would cost now, in micro-dollars; None where the provider does not say. Free, and buys nothing.
+
+        Args:
+            endpoint: The provider's model id.
+            body: The whole request: of half of one the base price would be told (WaveSpeed docs: model price).
+
+        Raises:
+            resources.errors.ConfigurationError: The key is missing or refused.
+            resources.errors.UnavailableError: The provider does not answer.
+        """
+        ...
+
+    async def models(self) -> "list[LiveModel]":
+        """Everything the provider sells now, as it describes it.
+
+        Raises:
+            resources.errors.ConfigurationError: The key is missing or refused.
+            resources.errors.UnavailableError: The provider does not answer, or not readably.
+        """
+        ...
+
+    async def upload(self, name: str, content_type: str, data: bytes) -> Uploaded | UploadFailed:
+        """Hand in a file that a request refers to. Costs nothing.
+
+        Args:
+            name: What it is called there.
+            content_type: What it is, e.g. `image/png`.
+            data: Its bytes.
+
+        Never raises for anything the network or the provider does.
         """
         ...
 

@@ -176,7 +176,13 @@ class ProviderHttp:
         return Unknown(f"{cause}; the request may have been received")
 
     async def ask(
-        self, method: str, path: str, *, params: Mapping[str, str] | None = None, content: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        limit: int = BODY_LIMIT,
     ) -> Answer | PollFailed:
         """Ask something that changes nothing. Reuses connections; never repeats, since the engine schedules.
 
@@ -185,6 +191,7 @@ class ProviderHttp:
             path: Percent-encoded path below the base address.
             params: Query parameters.
             content: The JSON body, where there is one.
+            limit: The most bytes that are read of the answer.
         """
         try:
             request = self._asks.build_request(
@@ -198,7 +205,7 @@ class ProviderHttp:
                 sent_at = self._clock()
                 response = await self._asks.send(request, stream=True)
                 self._compare_clocks(response.headers, sent_at)
-                return await self._read(response)
+                return await self._read(response, limit)
         except TimeoutError:
             return PollFailed(f"no complete answer from {self.host} within {ASK_SECONDS:g} s")
         except Exception as error:  # noqa: BLE001 - a poll that fails says nothing about the job, whatever it raised
@@ -223,7 +230,7 @@ class ProviderHttp:
         if known is None or not agree or seen.high - seen.low <= known.high - known.low + 1:
             self.offset = seen
 
-    async def _read(self, response: httpx.Response) -> Answer:
+    async def _read(self, response: httpx.Response, limit: int = BODY_LIMIT) -> Answer:
         async with contextlib.aclosing(response):
             # one layer of gzip is undone although none was asked for; layers of it are how a bomb is built
             if response.headers.get("content-encoding", "").lower() not in {
@@ -236,8 +243,8 @@ class ProviderHttp:
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
-                if len(body) > BODY_LIMIT:
-                    problem = f"the answer is larger than {BODY_LIMIT} bytes"
+                if len(body) > limit:
+                    problem = f"the answer is larger than {limit} bytes"
                     return Answer(response.status_code, response.headers, None, problem)
         document = self.scrub.document(bytes(body))
         unread = "the answer is not readable JSON" if document is None else None

@@ -4,6 +4,7 @@ Source of the facts: the provider's own documentation and published clients (Wav
 What its answers prove is decided in `wavespeed_envelope`; here are the calls.
 """
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
@@ -29,13 +30,19 @@ from resources.providers.base import (
     Rejected,
     SubmitOutcome,
     Unknown,
+    Uploaded,
+    UploadFailed,
 )
 from resources.providers.http import Answer, ProviderHttp, encode
 from resources.providers.listing import PAGE_SIZE, Page, every_charge, every_job, widened
+from resources.providers.models import MODELS_LIMIT, LiveModel, wavespeed_model
+from resources.providers.uploads import Ticket, put
 from resources.providers.wavespeed_envelope import TASK_REFUSED, Envelope
+from resources.providers.wavespeed_rows import STATUS_WORDS, candidate, charge
+from resources.requests import FileReference
 
-STATUS_WORDS = {**answers.STATUS_WORDS, "timeout": JobStatus.FAILED}
-"""`timeout` is a terminal state of the task itself (WaveSpeed contract, status values)."""
+PLACEHOLDER = "https://example.com/file"
+"""Stands for a local file where only a price is asked for."""
 
 _ENDPOINT = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)+")
 _OTHER_CALLS = {
@@ -77,6 +84,8 @@ class WaveSpeed:
         settle_seconds=120,
         propagation_seconds=60,
         refunds_failures=True,
+        # kept for 7 days; WaveSpeed's own agent uses an address again for one (WaveSpeed docs: upload-files)
+        upload_seconds=24 * 3600,
     )
 
     def __init__(
@@ -176,7 +185,7 @@ class WaveSpeed:
                 raise UnavailableError(
                     "WaveSpeed's listing has no rows (`data.items`); its format may have changed"
                 )
-            return Page([_candidate(row) for row in rows])
+            return Page([candidate(row) for row in rows])
 
         return await every_job(read, after=after, before=before)
 
@@ -211,7 +220,7 @@ class WaveSpeed:
                 raise UnavailableError(
                     "WaveSpeed's bill has no rows (`data.items`); its format may have changed"
                 )
-            return Page([_charge(row, kind) for row in rows])
+            return Page([charge(row, kind) for row in rows])
 
         return await every_charge(read, after=after, before=before)
 
@@ -229,6 +238,45 @@ class WaveSpeed:
         return answers.dollars(
             self._data(await self._http.ask("GET", "/api/v3/balance"), "tell its balance").get("balance")
         )
+
+    async def quote(self, endpoint: str, body: dict[str, Any]) -> int | None:
+        """See `Provider.quote`. The undiscounted price, so that what is reserved is enough; local files stay here."""
+        inputs = FileReference.replaced(body, lambda _: PLACEHOLDER)
+        content = encode({"model_id": endpoint, "inputs": inputs})
+        answer = await self._http.ask("POST", "/api/v3/model/price", content=content)
+        if isinstance(answer, Answer) and Envelope.of(answer).says({400, 404, 422}):
+            return None
+        data = self._data(answer, "tell a price")
+        if data.get("model_id", endpoint) != endpoint or data.get("currency", "USD") != "USD":
+            return None
+        told = [answers.dollars(data.get(name)) for name in ("price", "discounted_price")]
+        return max((price for price in told if price), default=None)
+
+    async def models(self) -> list[LiveModel]:
+        """See `Provider.models`. Each with the schema of its parameters, which is the real truth about them."""
+        answer = await self._http.ask("GET", "/api/v3/models", limit=MODELS_LIMIT)
+        rows = self._answered(answer, "list its models").get("data")
+        if isinstance(rows, dict):
+            rows = rows.get("items", rows.get("models"))
+        if not isinstance(rows, list):
+            raise UnavailableError("WaveSpeed's list of models has no rows; its format may have changed")
+        return [model for row in rows if (model := wavespeed_model(row)) is not None]
+
+    async def upload(self, name: str, content_type: str, data: bytes) -> Uploaded | UploadFailed:
+        """See `Provider.upload`. A ticket first, then the bytes to where it says (WaveSpeed contract: uploads)."""
+        asked = {"filename": name, "size": len(data), "content_type": content_type}
+        answer = await self._http.ask("POST", "/api/v3/media/uploads", content=encode(asked))
+        envelope = Envelope.of(answer) if isinstance(answer, Answer) else None
+        if envelope is None or not (200 <= envelope.status < 300):
+            failed = answer if isinstance(answer, PollFailed) else self._no_state(answer)
+            refused = envelope is not None and envelope.says({400, 413, 415, 422})
+            kind = FailureKind.INVALID if refused else failed.kind
+            return UploadFailed(f"WaveSpeed gives no ticket: {failed.cause}", kind, failed.retry_after)
+        ticket = Ticket.read(envelope.data)
+        if ticket is None:
+            return UploadFailed("WaveSpeed's upload ticket cannot be understood", FailureKind.PROVIDER)
+        failure = await asyncio.to_thread(put, ticket, data, base_url=self._http.base_url)
+        return Uploaded(ticket.download_url) if failure is None else failure
 
     async def webhook_secret(self) -> str:
         """The secret the account's webhooks are signed with (WaveSpeed contract, section 1.7).
@@ -262,10 +310,10 @@ class WaveSpeed:
         data = envelope.data
         status = answers.normal_status(data["status"], STATUS_WORDS) or JobStatus.RUNNING
         outputs, nsfw, timings = data.get("outputs"), data.get("has_nsfw_contents"), data.get("timings")
-        urls = answers.media_urls(outputs)
+        urls = answers.media_urls(outputs) or answers.thing_ids(outputs)
         error = self._http.scrub.message(data.get("error")) or None
         failure = None
-        if status is JobStatus.SUCCEEDED and not urls and not _things(outputs):
+        if status is JobStatus.SUCCEEDED and not urls:
             status, failure = JobStatus.FAILED, FailureKind.NO_OUTPUT
             error = error or "WaveSpeed says that the task is completed but gives no output"
         elif status is JobStatus.FAILED:
@@ -301,10 +349,14 @@ class WaveSpeed:
 
     def _data(self, answer: Answer | PollFailed, task: str) -> dict[str, Any]:
         """The `data` of an answer to a question about the account, or the error a person can act on."""
+        data = self._answered(answer, task).get("data")
+        return data if isinstance(data, dict) else {}
+
+    def _answered(self, answer: Answer | PollFailed, task: str) -> dict[str, Any]:
+        """The whole of such an answer."""
         failed = answer if isinstance(answer, PollFailed) else self._no_state(answer)
         if isinstance(answer, Answer) and 200 <= Envelope.of(answer).status < 300 and answer.fields:
-            data = answer.fields.get("data")
-            return data if isinstance(data, dict) else {}
+            return answer.fields
         if failed.kind is FailureKind.AUTH:
             raise ConfigurationError(
                 f"WaveSpeed refuses the API key: {failed.cause}. Set WAVESPEED_API_KEY to a key of the account; "
@@ -320,39 +372,3 @@ class WaveSpeed:
         codes += [f"task code {envelope.task_code}"] if envelope.task_code is not None else []
         words = self._http.scrub.message(envelope.message) or answer.problem or "it gives no reason"
         return self._http.scrub.message(f"WaveSpeed answered {', '.join(codes)}: {words}")
-
-
-def _candidate(row: object) -> Candidate:
-    fields = row if isinstance(row, dict) else {}
-    job_id, created = answers.job_id(fields.get("id")), answers.moment(fields.get("created_at"))
-    if job_id is None or created is None:
-        raise UnavailableError(
-            "WaveSpeed lists a job without a readable id and time, so the list proves nothing"
-        )
-    body = fields.get("input", fields.get("inputs"))
-    return Candidate(
-        job_id,
-        answers.text_or_none(fields.get("model")),
-        created,
-        answers.normal_status(fields.get("status"), STATUS_WORDS) or JobStatus.RUNNING,
-        body=body if isinstance(body, dict) else None,
-    )
-
-
-def _charge(row: object, kind: Literal["charge", "refund"]) -> Charge:
-    fields = row if isinstance(row, dict) else {}
-    prediction = fields.get("prediction")
-    prediction = prediction if isinstance(prediction, dict) else {}
-    job_id, booked = answers.job_id(prediction.get("uuid")), answers.moment(fields.get("created_at"))
-    micros = answers.price(fields.get("price"))
-    if job_id is None or booked is None or micros is None:
-        raise UnavailableError(
-            "WaveSpeed bills something without a readable job, time and price, so the bill proves nothing"
-        )
-    model = answers.text_or_none(prediction.get("model_uuid"))
-    return Charge(job_id, micros, kind, booked.timestamp(), model)
-
-
-def _things(outputs: object) -> bool:
-    """Whether the outputs are objects with an id instead of URLs, as the characters endpoint gives them."""
-    return isinstance(outputs, list) and any(isinstance(item, dict) and item.get("id") for item in outputs)

@@ -167,10 +167,10 @@ async def test_outputs_may_be_text_or_objects() -> None:
         assert (await aimlapi_state(generation(status="completed", video=outputs))).outputs == (VIDEO,)
 
 
-async def test_a_character_is_an_output_without_a_url() -> None:
+async def test_a_character_is_an_output_by_its_id() -> None:
     character = {"id": "char_1", "name": "Joe"}
     state = await wavespeed_state(prediction(status="completed", outputs=[character]))
-    assert (state.status, state.outputs) == (JobStatus.SUCCEEDED, ())
+    assert (state.status, state.outputs) == (JobStatus.SUCCEEDED, ("char_1",))
     assert state.raw["data"]["outputs"] == [character]
 
 

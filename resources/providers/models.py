@@ -1,0 +1,186 @@
+"""What a provider says it sells: the answer of its list of models, made comparable with an entry of the catalogue."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from resources.money import usd
+from resources.providers import answers
+
+MODELS_LIMIT = 32_000_000
+"""Bytes of a list of models that are read: more than a thousand models, each with the schema of its parameters."""
+
+_FLAT = {"video", "generation", "request", "run", "call", "item", "unit", "image"}
+_SECONDS = {"second", "seconds", "sec", "s"}
+_TYPES = {
+    "string": "string",
+    "integer": "integer",
+    "number": "integer",
+    "boolean": "boolean",
+    "array": "array",
+}
+
+
+@dataclass(frozen=True)
+class LiveParameter:
+    """One parameter as the provider describes it.
+
+    Attributes:
+        type: `string`, `integer`, `boolean` or `array`; another word where the provider uses one.
+        required: Whether it must be given.
+        default: What the provider takes when nothing is given.
+        allowed: The values it may have, empty where they are not listed.
+        minimum: Smallest number, None where that is not said.
+        maximum: Largest number.
+        max_items: Most items of an array.
+        description: The provider's words.
+    """
+
+    type: str
+    required: bool = False
+    default: Any = None
+    allowed: tuple[Any, ...] = ()
+    minimum: int | None = None
+    maximum: int | None = None
+    max_items: int | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """One model as the provider lists it.
+
+    Attributes:
+        id: What it is bought as.
+        aliases: Other names it answers to.
+        kind: The provider's word for what it turns into what, empty where it says none.
+        title: Its name for people.
+        base_price: The price it starts at in US dollars, None where that is not said.
+        parameters: By name in the provider's order, None where the list does not describe them.
+        pricing: The provider's own price formula, None where it is not told.
+    """
+
+    id: str
+    aliases: tuple[str, ...] = ()
+    kind: str = ""
+    title: str = ""
+    base_price: Decimal | None = None
+    parameters: dict[str, LiveParameter] | None = None
+    pricing: Any = field(default=None, repr=False)
+
+    def is_called(self, name: str) -> bool:
+        """Whether it is sold under this name."""
+        return name == self.id or name in self.aliases
+
+
+def wavespeed_model(row: object) -> LiveModel | None:
+    """A row of WaveSpeed's `GET /api/v3/models`, None where it names no model (WaveSpeed docs: models)."""
+    fields = row if isinstance(row, dict) else {}
+    name = answers.text_or_none(fields.get("model_id"))
+    if name is None:
+        return None
+    return LiveModel(
+        name,
+        kind=answers.text_or_none(fields.get("type")) or "",
+        title=answers.text_or_none(fields.get("name")) or name,
+        base_price=answers.amount(fields.get("base_price")),
+        parameters=_schema(fields.get("api_schema")),
+        pricing=answers.text_or_none(fields.get("formula")),
+    )
+
+
+def aimlapi_model(row: object) -> LiveModel | None:
+    """A row of AI/ML API's `GET /v1/models`, None where it names no model (AI/ML API docs: complete model list)."""
+    fields = row if isinstance(row, dict) else {}
+    name = answers.text_or_none(fields.get("id"))
+    if name is None:
+        return None
+    aliases = fields.get("aliases")
+    info = fields.get("info")
+    return LiveModel(
+        name,
+        aliases=tuple(alias for alias in aliases if isinstance(alias, str))
+        if isinstance(aliases, list)
+        else (),
+        kind=answers.text_or_none(fields.get("type")) or "",
+        title=(answers.text_or_none(info.get("name")) if isinstance(info, dict) else None) or name,
+        pricing=fields.get("pricing"),
+    )
+
+
+def _schema(value: object) -> dict[str, LiveParameter] | None:
+    """The parameters of the call that runs a model, in the order the playground shows them."""
+    schemas = value.get("api_schemas") if isinstance(value, dict) else None
+    found = [s for s in schemas if isinstance(s, dict)] if isinstance(schemas, list) else []
+    runs = [s for s in found if s.get("type") == "model_run"] or found
+    request = runs[0].get("request_schema") if runs else None
+    properties = request.get("properties") if isinstance(request, dict) else None
+    if not isinstance(request, dict) or not isinstance(properties, dict):
+        return None
+    required = request.get("required")
+    needed = set(map(str, required)) if isinstance(required, list) else set()
+    order = request.get("x-order-properties")
+    names = [str(n) for n in order if n in properties] if isinstance(order, list) else []
+    names += [name for name in properties if name not in names]
+    return {name: _parameter(properties[name], required=name in needed) for name in names}
+
+
+def _parameter(value: object, *, required: bool) -> LiveParameter:
+    fields = value if isinstance(value, dict) else {}
+    kind = fields.get("type")
+    items = fields.get("items")
+    allowed = fields.get("enum")
+    if allowed is None and isinstance(items, dict):
+        allowed = items.get("enum")
+    return LiveParameter(
+        type=_TYPES.get(kind, kind) if isinstance(kind, str) else "",
+        required=required,
+        default=fields.get("default"),
+        allowed=tuple(allowed) if isinstance(allowed, list) else (),
+        minimum=_number(fields.get("minimum")),
+        maximum=_number(fields.get("maximum")),
+        max_items=_number(fields.get("maxItems")),
+        description=answers.text_or_none(fields.get("description")) or "",
+    )
+
+
+def _number(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        return None
+    return int(value)
+
+
+def aimlapi_price(pricing: object, body: Mapping[str, Any]) -> int | None:
+    """What a request costs by AI/ML API's pricing of its model, in micro-dollars; None where that is not certain.
+
+    A price is read with its `unit` and its `per`: 0.5 per 5 seconds is a tenth of a dollar a second (AI/ML API docs:
+    complete model list).
+    """
+    fields = pricing if isinstance(pricing, dict) else {}
+    variants = fields.get("variants")
+    if isinstance(variants, list):
+        fitting = [v for v in variants if isinstance(v, dict) and _fits(v.get("when"), body)]
+        # the one that says most is meant; two that say as much leave it open
+        most = max((len(v.get("when") or {}) for v in fitting), default=0)
+        units: list[Any] = [v for v in fitting if len(v.get("when") or {}) == most]
+    else:
+        listed = fields.get("units")
+        units = listed if isinstance(listed, list) else [fields]
+    return _unit_price(units[0], body) if len(units) == 1 else None
+
+
+def _fits(when: object, body: Mapping[str, Any]) -> bool:
+    return isinstance(when, dict) and all(str(body.get(name)) == str(value) for name, value in when.items())
+
+
+def _unit_price(unit: object, body: Mapping[str, Any]) -> int | None:
+    fields = unit if isinstance(unit, dict) else {}
+    price, per = answers.amount(fields.get("price")), answers.amount(fields.get("per", 1))
+    word = str(fields.get("unit", "")).strip().lower()
+    if price is None or not per:
+        return None
+    if word in _FLAT:
+        return usd(price / per)
+    seconds = body.get("duration")
+    return usd(price / per * seconds) if word in _SECONDS and type(seconds) is int else None

@@ -1,0 +1,99 @@
+"""Handing a file to a provider's storage host: to the address of its ticket, with the ticket's headers and without our key.
+
+The address comes in an answer, so it is treated like every address from outside: it must be on the internet, and the
+connection goes to the address that was checked.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from resources.providers import answers
+from resources.providers.base import FailureKind, UploadFailed
+from resources.storage.addresses import locate
+from resources.storage.connections import NETWORK_ERRORS, Deadline, connect
+from resources.storage.policy import DownloadError, DownloadPolicy, UnsafeAddressError
+
+PUT_SECONDS = 300.0
+CONNECT_SECONDS = 10.0
+
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,100}")
+_PASSING = {408, 425, 429}
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What a provider gives for a file that is to come.
+
+    Attributes:
+        put_url: Where the bytes go. Whoever knows it may write there, so it is shown nowhere.
+        headers: Sent along exactly as they are: the host compares them with what was signed.
+        download_url: What a request says instead of the file.
+    """
+
+    put_url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    download_url: str = field(repr=False)
+
+    @classmethod
+    def read(cls, data: Mapping[str, object]) -> "Ticket | None":
+        """The ticket in an answer, None where there is none that can be used (WaveSpeed contract: uploads)."""
+        upload = data.get("upload")
+        fields = upload if isinstance(upload, dict) else {}
+        urls = answers.media_urls([fields.get("url"), data.get("download_url")])
+        headers = fields.get("headers") or {}
+        method = fields.get("method", "PUT")
+        if len(urls) != 2 or method != "PUT" or not isinstance(headers, dict):
+            return None
+        if not all(
+            isinstance(name, str)
+            and _HEADER.fullmatch(name)
+            and isinstance(value, str)
+            and value.isprintable()
+            and value.isascii()
+            for name, value in headers.items()
+        ):
+            return None
+        return cls(urls[0], headers, urls[1])
+
+
+def put(ticket: Ticket, data: bytes, *, base_url: str) -> UploadFailed | None:
+    """Send a file's bytes to where its ticket says. Blocks: run it in a thread. None when the host has them.
+
+    Args:
+        ticket: As the provider gave it.
+        data: The file.
+        base_url: The provider's own address, which may be this machine (the sandbox).
+    """
+    parts = urlsplit(base_url)
+    policy = DownloadPolicy(allowed_origins=frozenset({f"{parts.scheme}://{parts.netloc}"}))
+    try:
+        target = locate(ticket.put_url, policy)
+    except UnsafeAddressError:
+        host = urlsplit(ticket.put_url).hostname
+        return UploadFailed(
+            f"the address for the upload, at {host}, is not https on the internet", FailureKind.INVALID
+        )
+    except DownloadError:
+        return UploadFailed("the upload's host cannot be resolved now", FailureKind.PROVIDER)
+    try:
+        with Deadline(PUT_SECONDS) as deadline:
+            connection = connect(target, connect_seconds=CONNECT_SECONDS, deadline=deadline)
+            try:
+                connection.timeout = PUT_SECONDS
+                if connection.sock is not None:
+                    connection.sock.settimeout(PUT_SECONDS)
+                own = {"Host": target.host_header, "User-Agent": "dailies"}
+                connection.request("PUT", target.path, body=data, headers={**own, **ticket.headers})
+                status = connection.getresponse().status
+            finally:
+                connection.close()
+    except NETWORK_ERRORS as error:
+        name = type(error).__name__
+        return UploadFailed(f"the connection to the upload's host failed ({name})", FailureKind.PROVIDER)
+    if 200 <= status < 300:
+        return None
+    passing = status >= 500 or status in _PASSING
+    kind = FailureKind.PROVIDER if passing else FailureKind.INVALID
+    return UploadFailed(f"the upload's host answered HTTP {status}", kind)
