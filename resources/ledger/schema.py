@@ -226,3 +226,12 @@ locks = sa.Table(
     sa.Column("until", sa.Double, nullable=False),
 )
 """Named leases for work outside the database that must not interleave, such as adding partitions."""
+
+notes = sa.Table(
+    "notes",
+    metadata,
+    sa.Column("attempt_id", Id, sa.ForeignKey("attempts.id"), primary_key=True),
+    sa.Column("name", sa.String(16), primary_key=True),
+    sa.Column("value", Words, nullable=False),
+)
+"""What is known of an attempt's output before it is delivered: what its provider says of it, and how it looks."""
