@@ -5,10 +5,12 @@ import logging
 import dagster as dg
 
 from pipelines.assets.clips import produce
+from pipelines.assets.gallery import gallery
 from pipelines.assets.prompts import prompts
 from pipelines.jobs import ALL_JOBS
 from pipelines.schedules import series_schedule
 from pipelines.sensors import ALL_SENSORS
+from pipelines.showing import gallery_pages
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.series import Series
@@ -24,10 +26,10 @@ def build_defs(production: Production | None = None) -> dg.Definitions:
     """
     production = production or Production()
     return dg.Definitions(
-        assets=[prompts, produce],
+        assets=[prompts, produce, gallery],
         jobs=ALL_JOBS,
         schedules=[series_schedule(series) for series in _declared(production) if series.schedule],
-        sensors=ALL_SENSORS,
+        sensors=[*ALL_SENSORS, gallery_pages],
         resources={"production": production},
         executor=dg.in_process_executor,
     )

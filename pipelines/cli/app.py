@@ -213,6 +213,21 @@ def resolve(
 
 
 @app.command()
+def gallery(
+    open_it: Annotated[bool, typer.Option("--open", help="Show it in a browser.")] = False,
+    port: Annotated[
+        int, typer.Option(help="Port on 127.0.0.1 to show a remote bucket at; 0 picks one.", min=0, max=65535)
+    ] = 0,
+    as_json: Json = False,
+) -> None:
+    """Write the gallery's pages anew and say where they are: every clip, to be played, with its cost and checks."""
+    from pipelines.cli.gallery import show_gallery
+
+    _end_on_signals()
+    show_gallery(load_settings(), open_it=open_it, port=port, as_json=as_json)
+
+
+@app.command()
 def webhooks(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 8790,
 ) -> None:

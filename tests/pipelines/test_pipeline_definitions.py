@@ -154,7 +154,7 @@ def test_a_wrong_setting_leaves_the_assets_to_be_seen(
     monkeypatch.setenv(*setting)
     loaded = build_defs()
     dg.Definitions.validate_loadable(loaded)
-    assert len(list(loaded.resolve_all_asset_specs())) == 4
+    assert len(list(loaded.resolve_all_asset_specs())) == 5
     assert not loaded.get_repository_def().schedule_defs
 
 

@@ -1,0 +1,74 @@
+"""The asset `gallery`: static pages in the bucket that show every clip. It has no partitions: it is about all of them."""
+
+from typing import Any
+
+import dagster as dg
+
+from pipelines.failing import explained
+from pipelines.lineage import UPLOADED_VIDEOS
+from resources.dagster_resources import Production
+from resources.errors import DailiesError
+from resources.gallery.pages import look
+from resources.gallery.writing import Written, write_gallery
+from resources.ledger.ledger import Ledger
+from resources.storage.objects import ObjectStore
+
+GALLERY = dg.AssetKey("gallery")
+
+DESCRIPTION = """
+Static pages in the bucket, one for everything and one for each series: posters that play their clip, state, prompt, model
+asked for and served, cost and checks of every clip, and plots of money, time and failures. A sensor keeps them up to date;
+materialize it to write them all anew. `dailies gallery --open` shows it.
+"""
+
+
+@dg.asset(
+    key=GALLERY,
+    deps=[UPLOADED_VIDEOS],
+    description=DESCRIPTION,
+    group_name="dailies",
+    kinds={"s3", "html"},
+    owners=["team:video"],
+    code_version="1",
+    tags={"dailies/stage": "show"},
+)
+def gallery(context: dg.AssetExecutionContext, production: Production) -> dg.MaterializeResult[None]:
+    """Write every page."""
+    with explained(), production.ledger() as ledger:
+        store = production.bound_store(ledger)
+        written = write_pages(production, ledger, store)
+        context.log.info("%d pages in %s", len(written.changed), store.uri(written.index))
+        return dg.MaterializeResult(metadata=metadata_of(written, store))
+
+
+def write_pages(
+    production: Production, ledger: Ledger, store: ObjectStore, known: dict[str, str] | None = None
+) -> Written:
+    """Write the pages that differ from the known ones.
+
+    Raises:
+        DailiesError: The ledger or the bucket does not answer.
+    """
+    dagster = production.settings().dagster_url
+    return write_gallery(ledger, store, dagster=dagster, titles=titles_of(production), known=known)
+
+
+def titles_of(production: Production) -> dict[str, str]:
+    """What series are called; a mistake in the data folder costs the titles, not the gallery."""
+    try:
+        return {name: series.title for name, series in production.declarations().series.items()}
+    except DailiesError:
+        return {}
+
+
+def metadata_of(written: Written, store: ObjectStore) -> dict[str, Any]:
+    """What Dagster shows of a gallery."""
+    return {
+        "index": store.uri(written.index),
+        "clips": written.clips,
+        "pages": len(written.digests),
+        "pages_written": len(written.changed),
+        "size_bytes": written.size,
+        "look": look(),
+        "open": dg.MetadataValue.md("`dailies gallery --open`"),
+    }

@@ -1,0 +1,99 @@
+"""`dailies gallery`: the pages written anew, where they are, and a browser that shows them."""
+
+import time
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from pipelines.cli.bucket import Bucket, bucket_of
+from pipelines.cli.launching import dagster_url, declarations_of
+from pipelines.cli.output import complain, console, counted, print_json
+from resources.errors import DailiesError
+from resources.gallery.serving import GalleryServer
+from resources.gallery.writing import Written, write_gallery
+from resources.ledger.ledger import Ledger
+from resources.production.binding import bind_bucket
+from resources.settings import Settings
+
+LOOK_SECONDS = 1.0
+
+
+def show_gallery(settings: Settings, *, open_it: bool, port: int, as_json: bool) -> None:
+    """Write the pages, say where they are, and show them if that is wanted.
+
+    Args:
+        settings: Where the ledger and the bucket are.
+        open_it: Whether a browser is to show them; for a bucket that is not on this machine, until Ctrl-C.
+        port: Of 127.0.0.1, for a bucket that is not on this machine; 0 picks a free one.
+        as_json: Whether a program reads this.
+
+    Raises:
+        DailiesError: The ledger or the bucket does not answer, or they do not belong together.
+    """
+    with bucket_of(settings) as bucket:
+        with Ledger(settings.ledger_url) as ledger:
+            bind_bucket(ledger, bucket.store, buying=False)
+            written = write_gallery(
+                ledger, bucket.store, dagster=dagster_url(settings), titles=_titles(settings)
+            )
+        if as_json:
+            print_json(_document(written, bucket))
+        else:
+            console.print(
+                Text(f"{counted(written.clips, 'clip')} on {counted(len(written.digests), 'page')}: ").append(
+                    str(file_of(bucket, written) or bucket.store.uri(written.index))
+                ),
+                soft_wrap=True,
+            )
+        if open_it:
+            _open(bucket, written, port)
+
+
+def _titles(settings: Settings) -> dict[str, str]:
+    try:
+        return {name: series.title for name, series in declarations_of(settings).series.items()}
+    except DailiesError as error:
+        complain(f"series are shown without their titles: {error}")
+        return {}
+
+
+def file_of(bucket: Bucket, written: Written) -> Path | None:
+    """The first page as a file of this machine, None when the bucket is elsewhere."""
+    return None if bucket.folder is None else bucket.folder / written.index
+
+
+def _document(written: Written, bucket: Bucket) -> dict[str, Any]:
+    file = file_of(bucket, written)
+    return {
+        "index": bucket.store.uri(written.index),
+        "file": None if file is None else str(file),
+        "pages": sorted(written.digests),
+        "clips": written.clips,
+        "size_bytes": written.size,
+    }
+
+
+def _open(bucket: Bucket, written: Written, port: int) -> None:
+    file = file_of(bucket, written)
+    if file is not None:
+        if not webbrowser.open(file.as_uri()):
+            complain(f"no browser could be started here; open {file}")
+        return
+    try:
+        server = GalleryServer(bucket.store, port=port)
+    except OSError as error:
+        raise DailiesError(
+            f"port {port} of 127.0.0.1 cannot be used: {error.strerror}; choose another --port"
+        ) from None
+    with server:
+        console.print(
+            f"shown at {server.url} until Ctrl-C; the address is for your eyes only", soft_wrap=True
+        )
+        webbrowser.open(server.url)
+        try:
+            while True:
+                time.sleep(LOOK_SECONDS)
+        except KeyboardInterrupt:
+            console.print("ending")

@@ -1,0 +1,234 @@
+"""What the gallery shows of one clip, read from the ledger."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+from urllib.parse import quote
+
+import sqlalchemy as sa
+
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts
+from resources.ledger.states import AttemptState
+from resources.plain import shown
+from resources.storage.layout import poster_key, quarantined, video_key
+
+NEWEST = 2_000
+"""So many clips are on one page; a browser takes about a second for them."""
+
+
+class Group(StrEnum):
+    """What a person wants to tell apart at a glance."""
+
+    DELIVERED = "delivered"
+    WAITING = "on its way"
+    QUARANTINED = "quarantined"
+    UNCLEAR = "unclear"
+    FAILED = "failed"
+
+    @classmethod
+    def of(cls, state: AttemptState) -> "Group":
+        """Of a purchase's state."""
+        match state:
+            case AttemptState.DELIVERED:
+                return cls.DELIVERED
+            case AttemptState.QUARANTINED:
+                return cls.QUARANTINED
+            case AttemptState.UNKNOWN | AttemptState.HELD:
+                return cls.UNCLEAR
+            case _:
+                return cls.WAITING if state.is_open else cls.FAILED
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a check of the file said.
+
+    Attributes:
+        name: E.g. `black`.
+        outcome: `passed`, `warned` or `failed`.
+        detail: One sentence, which may be empty.
+    """
+
+    name: str
+    outcome: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One clip as it is shown. Text is as strangers wrote it, cleaned but not escaped.
+
+    Attributes:
+        clip: Its key.
+        series: Whose.
+        group: How it stands.
+        state: The same in the ledger's word.
+        day: What it counts for, `YYYY-MM-DD`.
+        prompt: As it was sent.
+        asked: The model that was asked for.
+        served: The model the provider says it used, None where it does not say.
+        cost_micros: Of the newest take, in micro-dollars.
+        spent_micros: Of all takes.
+        takes: How often it was bought.
+        reason: Why it is not delivered, empty when it is.
+        video: Key of the video to play, None when there is none.
+        poster: Key of its poster.
+        facts: Size, length and sound in words.
+        checks: What checks of the file said.
+        waited_seconds: From the submit to the end of the job.
+        is_older_take: Whether the video is an older take, since the newest is not there.
+        asset: The Dagster asset that says most about it.
+    """
+
+    clip: str
+    series: str
+    group: Group
+    state: str
+    day: str
+    prompt: str
+    asked: str
+    served: str | None
+    cost_micros: int
+    spent_micros: int
+    takes: int
+    reason: str
+    video: str | None = None
+    poster: str | None = None
+    facts: str = ""
+    checks: list[Check] = field(default_factory=list)
+    waited_seconds: float | None = None
+    is_older_take: bool = False
+    asset: str = "uploaded_videos"
+
+    @property
+    def is_substituted(self) -> bool:
+        """Whether the provider says that another model than the one asked for made it."""
+        return self.served is not None and self.served.casefold() != self.asked.casefold()
+
+    def dagster(self, url: str) -> str:
+        """The clip's page in Dagster."""
+        return f"{url.rstrip('/')}/assets/{self.asset}?view=partitions&partition={quote(self.clip, safe='')}"
+
+
+def read_cards(ledger: Ledger, *, series: str | None = None, newest: int = NEWEST) -> list[Card]:
+    """The clips that were bought last, newest first.
+
+    Args:
+        ledger: The record.
+        series: Only this one's.
+        newest: At most so many.
+    """
+    counted = _counted(ledger, series, newest)
+    found = ledger.latest([row.subject_key for row in counted])
+    current = ledger.current(list(found))
+    return [
+        _card(found[row.subject_key], current.get(row.subject_key), takes=row.takes, spent=row.spent)
+        for row in counted
+        if row.subject_key in found
+    ]
+
+
+@dataclass(frozen=True)
+class _Row:
+    subject_key: str
+    takes: int
+    spent: int
+
+
+def _counted(ledger: Ledger, series: str | None, newest: int) -> list[_Row]:
+    cost = sa.case(
+        (attempts.c.money_state.in_(["released", "refunded"]), 0),
+        else_=sa.func.coalesce(attempts.c.charged_micros, attempts.c.quoted_micros),
+    )
+    query = (
+        sa.select(attempts.c.subject_key, sa.func.count(), sa.func.sum(cost))
+        .where(attempts.c.subject_kind == "clip")
+        .group_by(attempts.c.subject_key)
+        .order_by(sa.func.max(attempts.c.seq).desc())
+        .limit(newest)
+    )
+    if series is not None:
+        query = query.where(attempts.c.series == series)
+    with ledger.read() as connection:
+        return [_Row(str(row[0]), int(row[1]), int(row[2])) for row in connection.execute(query)]
+
+
+def _card(newest: Attempt, current: Attempt | None, *, takes: int, spent: int) -> Card:
+    group = Group.of(newest.state)
+    kept = newest if newest.delivery is not None else current
+    delivery = (kept.delivery if kept is not None else None) or {}
+    video, poster = _keys(kept, delivery) if kept is not None else (None, None)
+    reason = "" if group is Group.DELIVERED else newest.reason or ""
+    return Card(
+        clip=newest.subject_key,
+        series=newest.series,
+        group=group,
+        state=newest.state.value,
+        day=newest.counted_on,
+        prompt=shown(newest.request.prompt),
+        asked=newest.endpoint,
+        served=shown(newest.served_model, longest=128) or None,
+        cost_micros=newest.cost_micros,
+        spent_micros=spent,
+        takes=takes,
+        reason=shown(reason, longest=600),
+        video=video,
+        poster=poster,
+        facts=_in_words(delivery.get("video") or {}),
+        checks=_checks(newest, delivery if kept is newest else {}),
+        waited_seconds=newest.waited_seconds,
+        is_older_take=kept is not None and kept is not newest,
+        asset=_asset(newest.state),
+    )
+
+
+def _keys(attempt: Attempt, delivery: dict[str, Any]) -> tuple[str, str | None]:
+    """Where the video and its poster are; a file that could not be read has no poster."""
+    poster = poster_key(attempt.subject_key, attempt.id)
+    video = str(delivery.get("key") or video_key(attempt.subject_key, attempt.id))
+    if video.startswith(quarantined("")):
+        poster = quarantined(poster)
+    return video, poster if delivery.get("video") else None
+
+
+def _in_words(facts: dict[str, Any]) -> str:
+    words = []
+    if facts.get("width") and facts.get("height"):
+        words.append(f"{facts['width']}\N{MULTIPLICATION SIGN}{facts['height']}")
+    if facts.get("duration"):
+        words.append(f"{facts['duration']:.1f} s")
+    if facts:
+        words.append("sound" if facts.get("has_audio") else "no sound")
+    return ", ".join(words)
+
+
+def _checks(attempt: Attempt, delivery: dict[str, Any]) -> list[Check]:
+    """What the ledger kept of the checks; where it kept none, whether the file is what was asked for."""
+    kept = [
+        Check(
+            shown(str(c.get("name", "")), longest=60),
+            str(c.get("outcome", "")),
+            shown(c.get("detail"), longest=300),
+        )
+        for c in delivery.get("checks") or ()
+        if isinstance(c, dict)
+    ]
+    if kept:
+        return kept
+    if attempt.state is AttemptState.DELIVERED and delivery:
+        return [Check("as requested", "passed")]
+    if attempt.state is AttemptState.QUARANTINED:
+        return [Check("as requested", "failed", shown(attempt.reason, longest=300))]
+    return []
+
+
+def _asset(state: AttemptState) -> str:
+    match state:
+        case AttemptState.DELIVERED | AttemptState.QUARANTINED | AttemptState.LOST | AttemptState.SUCCEEDED:
+            return "uploaded_videos"
+        case AttemptState.FAILED | AttemptState.VANISHED | AttemptState.SUBMITTED | AttemptState.OVERDUE:
+            return "generations"
+        case _:
+            return "submissions"

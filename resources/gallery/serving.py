@@ -1,0 +1,130 @@
+"""Showing the gallery of a private bucket to a browser on this machine.
+
+The bucket's key stays in this process and no signed address is made: pages, posters and videos pass through it. Whoever
+does not know the address's token, or comes by another host name, is told nothing.
+"""
+
+import hmac
+import secrets
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import PurePosixPath
+from typing import Any, Self
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from resources.gallery.pages import FOLDER, INDEX
+from resources.storage.layout import QUARANTINE, VIDEOS
+from resources.storage.objects import ObjectStore
+from resources.storage.s3_client import client_for
+
+HOST = "127.0.0.1"
+_TYPES = {".html": "text/html; charset=utf-8", ".mp4": "video/mp4", ".webp": "image/webp"}
+_PLACES = {FOLDER: {".html"}, VIDEOS: {".mp4", ".webp"}, QUARANTINE: {".mp4", ".webp"}}
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Accept-Ranges": "bytes",
+}
+_PIECE = 256 << 10
+
+
+class GalleryServer:
+    """Serves the gallery on 127.0.0.1 while it is entered.
+
+    Args:
+        store: The bucket.
+        port: 0 picks a free one.
+    """
+
+    def __init__(self, store: ObjectStore, *, port: int = 0) -> None:
+        self._store = store
+        self._token = secrets.token_urlsafe(16)
+        self._socket = socket.create_server((HOST, port))
+        self.port = int(self._socket.getsockname()[1])
+        self._server: Any = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """Address of the gallery's first page. Whoever has it can see every clip while this runs."""
+        return f"http://{HOST}:{self.port}/{self._token}/{INDEX}"
+
+    def __enter__(self) -> Self:
+        import uvicorn
+
+        # the address carries the token: no access log
+        config = uvicorn.Config(
+            app_for(self._store, self._token, self.port),
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            lifespan="off",
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(5)
+        self._socket.close()
+
+
+def app_for(store: ObjectStore, token: str, port: int) -> Starlette:
+    """The application: `/{token}/{key}` for the keys that a gallery shows.
+
+    Args:
+        store: The bucket.
+        token: Part of every address.
+        port: Of the server; requests for another host are refused, so that no page elsewhere can reach it by a name.
+    """
+    hosts = {f"{HOST}:{port}", f"localhost:{port}"}
+
+    async def answer(request: Request) -> Response:
+        given, key = str(request.path_params["token"]), str(request.path_params["key"])
+        known = hmac.compare_digest(given.encode(), token.encode())
+        if not known or request.headers.get("host") not in hosts or not _is_shown(key):
+            return PlainTextResponse("not found", 404)
+        return await run_in_threadpool(_fetch, store, key, request.headers.get("range"))
+
+    return Starlette(routes=[Route("/{token}/{key:path}", answer, methods=["GET"])])
+
+
+def _is_shown(key: str) -> bool:
+    suffix = PurePosixPath(key).suffix
+    return ".." not in key and any(key.startswith(place) and suffix in of for place, of in _PLACES.items())
+
+
+def _fetch(store: ObjectStore, key: str, wanted: str | None) -> Response:
+    """One object or a range of it, straight from the bucket."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    where: Any = {"Range": wanted} if wanted else {}
+    try:
+        found = client_for(store.settings).get_object(Bucket=store.bucket, Key=key, **where)
+    except ClientError as error:
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 502))
+        return PlainTextResponse("not found", status if status in {404, 416} else 502)
+    except BotoCoreError:
+        return PlainTextResponse("the bucket does not answer", 502)
+    headers = {**_HEADERS, "Content-Length": str(found["ContentLength"])}
+    if "ContentRange" in found:
+        headers["Content-Range"] = found["ContentRange"]
+    status = 206 if "ContentRange" in found else 200
+    media = _TYPES[PurePosixPath(key).suffix]
+    return StreamingResponse(_pieces(found["Body"]), status, headers, media_type=media)
+
+
+def _pieces(body: Any) -> Iterator[bytes]:
+    with closing(body):
+        yield from body.iter_chunks(_PIECE)

@@ -1,0 +1,77 @@
+"""Writing the gallery into the bucket: a page of everything and one for each series."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from resources.gallery.cards import read_cards
+from resources.gallery.figures import read_figures, series_of
+from resources.gallery.pages import INDEX, Page, has_page
+from resources.ledger.ledger import Ledger
+from resources.ledger.schema import journal
+from resources.storage.objects import ObjectStore
+
+HTML = "text/html; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Written:
+    """A gallery in the bucket.
+
+    Attributes:
+        index: Key of its first page.
+        digests: SHA-256 (16 hex digits) of every page by key.
+        changed: Keys of the pages that were written; the others were as they should be.
+        clips: How many clips there are.
+        size: Bytes of all pages.
+    """
+
+    index: str
+    digests: dict[str, str] = field(default_factory=dict)
+    changed: list[str] = field(default_factory=list)
+    clips: int = 0
+    size: int = 0
+
+
+def write_gallery(
+    ledger: Ledger,
+    store: ObjectStore,
+    *,
+    dagster: str,
+    titles: Mapping[str, str] | None = None,
+    known: Mapping[str, str] | None = None,
+) -> Written:
+    """Write the pages that are not as they should be.
+
+    Args:
+        ledger: The record.
+        store: The bucket.
+        dagster: Address of Dagster's UI, for the links.
+        titles: What series are called, by name.
+        known: Digests of the pages that are in the bucket, from the last time; None writes all.
+
+    Raises:
+        resources.errors.DailiesError: The ledger or the bucket does not answer; what was written stays.
+    """
+    digests, changed, size, clips = {}, [], 0, 0
+    # the page of everything last, since it links to the others
+    for series in (*filter(has_page, series_of(ledger)), None):
+        figures = read_figures(ledger, series=series)
+        page = Page(read_cards(ledger, series=series), figures, dagster, series, titles)
+        html = page.html()
+        digest = hashlib.sha256(html).hexdigest()[:16]
+        digests[page.key] = digest
+        size += len(html)
+        clips = figures.total
+        if (known or {}).get(page.key) != digest:
+            store.put_bytes(page.key, html, content_type=HTML, overwrite=True)
+            changed.append(page.key)
+    return Written(INDEX, digests, changed, clips, size)
+
+
+def newest_change(ledger: Ledger) -> int:
+    """The number of the ledger's newest journal entry: a gallery made at the same number shows everything."""
+    with ledger.read() as connection:
+        return int(connection.execute(sa.select(sa.func.max(journal.c.seq))).scalar() or 0)

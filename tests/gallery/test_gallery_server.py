@@ -1,0 +1,77 @@
+"""A private bucket is shown to who knows the address, and nothing of it but the gallery."""
+
+import uuid
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from resources.gallery.serving import GalleryServer
+from resources.storage.embedded import EmbeddedS3
+from resources.storage.objects import ObjectStore
+
+VIDEO = bytes(range(256)) * 40
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    with EmbeddedS3(tmp_path_factory.mktemp("s3"), bucket=f"test-{uuid.uuid4().hex[:8]}") as server:
+        made = ObjectStore(server.settings)
+        made.put_bytes("gallery/index.html", b"<p>pages</p>", content_type="text/html")
+        made.put_bytes("videos/bay-dawn/one.mp4", VIDEO, content_type="video/mp4")
+        made.put_bytes("videos/bay-dawn/one.json", b"{}", content_type="application/json")
+        made.put_bytes("ledger.json", b"{}", content_type="application/json")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def url(store: ObjectStore) -> Iterator[str]:
+    with GalleryServer(store) as server:
+        yield server.url
+
+
+def get(url: str, **headers: str) -> httpx.Response:
+    with httpx.Client(trust_env=False, timeout=10) as client:
+        return client.get(url, headers=headers)
+
+
+def test_pages_and_videos_are_shown(url: str) -> None:
+    page = get(url)
+    assert (page.status_code, page.text) == (200, "<p>pages</p>")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    video = get(url.replace("gallery/index.html", "videos/bay-dawn/one.mp4"))
+    assert (video.content, video.headers["content-type"]) == (VIDEO, "video/mp4")
+    assert video.headers["cache-control"] == "no-store"
+
+
+def test_a_browser_may_seek(url: str) -> None:
+    at = url.replace("gallery/index.html", "videos/bay-dawn/one.mp4")
+    part = get(at, Range="bytes=100-199")
+    assert (part.status_code, part.content) == (206, VIDEO[100:200])
+    assert part.headers["content-range"] == f"bytes 100-199/{len(VIDEO)}"
+    assert get(at, Range=f"bytes={len(VIDEO) + 5}-").status_code == 416
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "ledger.json",
+        "videos/bay-dawn/one.json",
+        "videos/nowhere/one.mp4",
+        "gallery/../ledger.json",
+        "prompts/x.json",
+        "",
+    ],
+)
+def test_nothing_else_of_the_bucket_is_shown(url: str, key: str) -> None:
+    assert get(url.replace("gallery/index.html", key.replace("..", "%2e%2e"))).status_code == 404
+
+
+def test_who_does_not_know_the_token_is_told_nothing(url: str) -> None:
+    token = url.split("/")[3]
+    assert get(url.replace(token, "a" * len(token))).status_code == 404
+    assert get(url.replace(f"/{token}", "")).status_code == 404
+
+
+def test_a_page_elsewhere_cannot_reach_it_by_another_name(url: str) -> None:
+    assert get(url, Host="evil.test").status_code == 404

@@ -1,0 +1,66 @@
+"""A headless Chromium for tests of pages: what it complained about is part of what it saw."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def chromium() -> str:
+    """Where a Chromium that plays H.264 is; without one the test is skipped."""
+    found = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no Chromium is installed (Debian: apt install chromium), so no page can be opened")
+    return found
+
+
+@dataclass
+class Browser:
+    """One tab.
+
+    Attributes:
+        page: The tab.
+        complaints: Errors of its console, uncaught exceptions and requests that failed.
+    """
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+
+    def open(self, url: str) -> None:
+        self.page.goto(url, wait_until="load")
+
+
+@contextmanager
+def browser(*, width: int = 1200, height: int = 900) -> Iterator[Browser]:
+    """A tab of a browser that is closed at the end."""
+    program = chromium()
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        try:
+            page = running.new_page(viewport={"width": width, "height": height})
+            found = Browser(page)
+            page.on(
+                "console",
+                lambda said: (
+                    found.complaints.append(said.text) if said.type in {"error", "warning"} else None
+                ),
+            )
+            page.on("pageerror", lambda error: found.complaints.append(str(error)))
+            # a video that is taken away ends its request, which is no failure
+            page.on(
+                "requestfailed",
+                lambda request: (
+                    None
+                    if request.resource_type == "media"
+                    else found.complaints.append(f"{request.url}: {request.failure}")
+                ),
+            )
+            yield found
+        finally:
+            running.close()

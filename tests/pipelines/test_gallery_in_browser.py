@@ -1,0 +1,162 @@
+"""The gallery in a real browser: posters load, clips play, filters and keys work, from a file and from a private bucket."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browserkit import Browser, browser
+from pipelinekit import QUIET, House
+
+from pipelines.assets.gallery import GALLERY
+from resources.gallery.serving import GalleryServer
+
+NASTY = "<script>document.title='owned'</script><img src=x onerror=alert(1)> & \"quoted\""
+
+PLAYS = "video => video.readyState >= 3 && video.currentTime > 0"
+LOADED = "images => images.map(image => image.complete && image.naturalWidth > 0)"
+
+
+@pytest.fixture
+def shown(house: House) -> House:
+    """Two series, one clip that fails and one whose prompt is hostile, and the gallery of them."""
+    bay = house.declare("bay", ["dawn", "noon", "storm"])
+    city = house.declare(
+        "city",
+        ["tram"],
+        prompt=f"{{{{ subject }}}} {NASTY}",
+        parameters={"duration": 4, "aspect_ratio": "16:9"},
+    )
+    house.fault(
+        {
+            "do": "fail",
+            "error": "Task failed: <b>the storm</b> https://cdn.test/x.mp4?X-Amz-Signature=s3cr3t",
+        },
+        prompt_contains="storm",
+    )
+    house.add([*bay, *city])
+    house.produce([*bay, *city])
+    result = (
+        house.definitions()
+        .resolve_implicit_global_asset_job_def()
+        .execute_in_process(asset_selection=[GALLERY], instance=house.instance, run_config=QUIET)
+    )
+    assert result.success
+    return house
+
+
+@pytest.fixture
+def file(shown: House) -> Path:
+    return shown.bucket_file("gallery/index.html")
+
+
+@pytest.fixture
+def tab() -> Iterator[Browser]:
+    with browser() as found:
+        yield found
+
+
+def visible(tab: Browser) -> list[str]:
+    return tab.page.locator("article:visible h2").all_inner_texts()
+
+
+def test_every_poster_loads_and_a_clip_plays(file: Path, tab: Browser) -> None:
+    tab.open(file.as_uri())
+    assert visible(tab) == ["city-tram", "bay-storm", "bay-noon", "bay-dawn"]
+    posters = tab.page.locator("article img")
+    assert posters.count() == 3
+    for poster in posters.all():
+        poster.scroll_into_view_if_needed()
+    tab.page.wait_for_function("() => [...document.images].every(image => image.complete)")
+    assert posters.evaluate_all(LOADED) == [True] * 3
+    tab.page.get_by_label("Play bay-dawn").click()
+    video = tab.page.locator("article video")
+    tab.page.wait_for_function(f"() => ({PLAYS})(document.querySelector('video'))")
+    assert video.evaluate("video => video.readyState") >= 3
+    assert video.evaluate("video => [video.videoWidth, video.videoHeight].every(size => size > 0)")
+    assert tab.complaints == []
+
+
+def test_what_strangers_wrote_is_shown_and_never_run(file: Path, tab: Browser) -> None:
+    tab.open(file.as_uri())
+    assert NASTY in tab.page.locator("article", has_text="city-tram").locator(".prompt").inner_text()
+    reason = tab.page.locator("article", has_text="bay-storm").locator(".reason").inner_text()
+    assert "<b>the storm</b>" in reason
+    assert tab.page.title() == "dailies"
+    assert "s3cr3t" not in tab.page.content()
+    assert tab.page.locator("article script, article b, article img[src=x]").count() == 0
+    assert tab.complaints == []
+
+
+def test_filters_leave_what_fits_and_are_kept_in_the_address(file: Path, tab: Browser) -> None:
+    tab.open(file.as_uri())
+    page = tab.page
+    page.get_by_role("combobox", name="Series").select_option("bay")
+    assert visible(tab) == ["bay-storm", "bay-noon", "bay-dawn"]
+    page.get_by_label("State").select_option("failed")
+    assert visible(tab) == ["bay-storm"]
+    assert page.locator("#count").inner_text() == "1 of 4 clips fit"
+    page.reload()
+    assert visible(tab) == ["bay-storm"]
+    page.get_by_role("searchbox").fill("noon")
+    assert visible(tab) == []
+    assert page.locator("#nothing").is_visible()
+    page.get_by_role("button", name="Show all").click()
+    assert len(visible(tab)) == 4
+    day = page.locator("article").first.get_attribute("data-day")
+    assert day is not None
+    page.get_by_role("textbox", name="From").fill(day)
+    assert len(visible(tab)) == 4
+    page.get_by_role("textbox", name="To").fill("2001-01-01")
+    assert visible(tab) == []
+    page.get_by_role("button", name="Show all").click()
+    page.get_by_label("Model").select_option("bytedance/seedance-2.0/text-to-video")
+    assert len(visible(tab)) == 4
+    assert tab.complaints == []
+
+
+def test_the_keyboard_is_enough(file: Path, tab: Browser) -> None:
+    tab.open(file.as_uri())
+    page = tab.page
+    page.keyboard.press("/")
+    page.keyboard.type("bay")
+    assert len(visible(tab)) == 3
+    page.get_by_label("Play bay-noon").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Play bay-dawn"
+    page.keyboard.press("Enter")
+    page.wait_for_function(f"() => ({PLAYS})(document.querySelector('video'))")
+    page.keyboard.press("Escape")
+    assert page.locator("video").count() == 0
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Play bay-dawn"
+    assert tab.complaints == []
+
+
+def test_a_small_screen_needs_no_sideways_scrolling(file: Path) -> None:
+    with browser(width=340, height=600) as tab:
+        for page in ("index.html", "series/city.html"):
+            tab.open((file.parent / page).as_uri())
+            assert tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert tab.complaints == []
+
+
+def test_a_series_page_leads_back_and_into_dagster(file: Path, tab: Browser) -> None:
+    tab.open(file.as_uri())
+    tab.page.get_by_role("navigation").get_by_role("link", name="bay").click()
+    tab.page.wait_for_url("**/series/bay.html")
+    assert len(visible(tab)) == 3
+    link = tab.page.locator("article", has_text="bay-dawn").get_by_role("link", name="in Dagster")
+    assert (link.get_attribute("href") or "").endswith(
+        "/assets/uploaded_videos?view=partitions&partition=bay-dawn"
+    )
+    tab.page.get_by_role("link", name="Gallery").click()
+    tab.page.wait_for_url("**/index.html")
+    assert tab.complaints == []
+
+
+def test_a_private_bucket_is_shown_through_this_machine_only(shown: House, tab: Browser) -> None:
+    with GalleryServer(shown.production.store()) as server:
+        tab.open(server.url)
+        tab.page.get_by_label("Play bay-dawn").click()
+        tab.page.wait_for_function(f"() => ({PLAYS})(document.querySelector('video'))")
+        assert tab.page.locator("article img:visible").first.evaluate("image => image.naturalWidth") > 0
+        assert tab.complaints == []

@@ -1,0 +1,101 @@
+"""The gallery in Dagster and on the command line: pages are written when what they show has changed, and only then."""
+
+import json
+import sys
+
+import dagster as dg
+import pytest
+from pipelinekit import QUIET, House
+
+from pipelines.assets.gallery import GALLERY
+from pipelines.cli import main
+
+
+def pages(house: House) -> dict[str, bytes]:
+    """The pages that are in the bucket."""
+    folder = house.bucket_file("gallery")
+    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*.html")}
+
+
+def shown(house: House) -> int:
+    """How often Dagster was told of a gallery."""
+    wanted = dg.AssetRecordsFilter(GALLERY)
+    return len(house.instance.fetch_materializations(wanted, limit=50).records)
+
+
+def bought(house: House, series: str, clips: list[str]) -> list[str]:
+    keys = house.declare(series, clips)
+    house.add(keys)
+    house.produce(keys)
+    return keys
+
+
+def test_the_sensor_writes_what_has_changed_and_starts_no_run(house: House) -> None:
+    bought(house, "bay", ["dawn"])
+    ran, message = house.tick("gallery_pages")
+    assert not ran
+    assert message == "2 of 2 pages written"
+    first = pages(house)
+    assert sorted(first) == ["index.html", "series/bay.html"]
+
+    assert house.tick("gallery_pages")[1] == "the gallery shows everything"
+    assert shown(house) == 1
+
+    bought(house, "city", ["tram"])
+    assert house.tick("gallery_pages")[1] == "2 of 3 pages written"
+    second = pages(house)
+    assert second["series/bay.html"] == first["series/bay.html"]
+    assert b"city-tram" in second["index.html"]
+    assert shown(house) == 2
+
+
+def test_a_ledger_without_purchases_has_no_gallery(house: House) -> None:
+    assert house.tick("gallery_pages")[1] == "the gallery shows everything"
+    assert pages(house) == {}
+
+
+def test_a_cursor_that_cannot_be_read_writes_everything_anew(house: House) -> None:
+    bought(house, "bay", ["dawn"])
+    house.cursors["gallery_pages"] = "{"
+    assert house.tick("gallery_pages")[1] == "2 of 2 pages written"
+
+
+def test_a_bucket_that_does_not_answer_is_a_sentence_and_the_next_tick_tries_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bought(house, "bay", ["dawn"])
+    with monkeypatch.context() as patch:
+        patch.setenv("DAILIES_S3_ENDPOINT", "http://127.0.0.1:9")
+        message = house.tick("gallery_pages")[1]
+    assert "127.0.0.1:9" in (message or "")
+    assert house.tick("gallery_pages")[1] == "2 of 2 pages written"
+
+
+def test_materializing_the_asset_writes_every_page(house: House) -> None:
+    bought(house, "bay", ["dawn"])
+    house.tick("gallery_pages")
+    house.put("gallery/index.html", b"somebody else's")
+    job = house.definitions().resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(asset_selection=[GALLERY], instance=house.instance, run_config=QUIET)
+    assert result.success
+    (record,) = house.instance.fetch_materializations(dg.AssetRecordsFilter(GALLERY), limit=1).records
+    materialization = record.asset_materialization
+    assert materialization is not None
+    values = {name: value.value for name, value in materialization.metadata.items()}
+    assert (values["clips"], values["pages"], values["pages_written"]) == (1, 2, 2)
+    assert b"bay-dawn" in pages(house)["index.html"]
+
+
+def test_the_command_writes_the_pages_and_says_where_they_are(
+    house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bought(house, "bay", ["dawn"])
+    monkeypatch.setattr(sys, "argv", ["dailies", "gallery", "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    said = json.loads(capsys.readouterr().out)
+    assert said["index"].endswith("/gallery/index.html")
+    assert said["pages"] == ["gallery/index.html", "gallery/series/bay.html"]
+    assert said["clips"] == 1
+    assert sorted(pages(house)) == ["index.html", "series/bay.html"]
