@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from resources.catalogue import Endpoint
+from resources.catalogue import DataFolder, Endpoint
 from resources.declared.document import Document, Where
 from resources.declared.problems import Problem, ProblemsError, listed, show
 from resources.requests import Caps, ClipRequest
@@ -69,6 +69,7 @@ class Series:
         self.declaration = declaration
         self.endpoint = endpoint
         self.document = document
+        self._files = DataFolder(document.file.parent.parent)
         self._entries = expand(declaration, document, includes)
         self._shared = {
             name: value for include in includes for name, value in include.declaration.variables.items()
@@ -189,7 +190,7 @@ class Series:
         entry = self._entries[clip.name]
         prompt = entry.prompt.render(self.variables(clip), clip.name)
         try:
-            body = self.endpoint.resolve(prompt, entry.parameters)
+            body = self.endpoint.resolve(prompt, entry.parameters, files=self._files)
         except ProblemsError as error:
             raise ProblemsError(self._in_place(problem, entry) for problem in error.problems) from None
         return ClipRequest(
@@ -204,6 +205,7 @@ class Series:
             max_seconds=self.endpoint.max_seconds,
             max_attempts=self.declaration.max_attempts,
             caps=self.declaration.budget.caps() if self.declaration.budget else Caps(),
+            checks=self.declaration.checks,
             owner=self.owner,
             tags=self.tags,
         )
