@@ -260,6 +260,44 @@ def start(
 
 
 @app.command()
+def plan(
+    series: Annotated[
+        list[str] | None, typer.Argument(help="Names of series; every schedule that comes up if left out.")
+    ] = None,
+    date: Annotated[
+        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The date; today if left out.")
+    ] = None,
+    until: Annotated[
+        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The last date of a range.")
+    ] = None,
+    clip: Annotated[
+        list[str] | None, typer.Option(help="Only this clip, by name or key; may be repeated.")
+    ] = None,
+    regenerate: Annotated[
+        bool, typer.Option("--regenerate", help="As `produce --regenerate` would do it.")
+    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="List every clip, however many.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what would be bought, reused, adopted, held or refused, and what it would cost. Buys nothing."""
+    from pipelines.cli.plan import document, exit_code, make, show
+
+    made = make(
+        load_settings(),
+        series or [],
+        since=date.date() if date else None,
+        until=until.date() if until else None,
+        clips=clip or [],
+        regenerate=regenerate,
+    )
+    if as_json:
+        print_json(document(made))
+    else:
+        show(made, everything=everything)
+    raise typer.Exit(exit_code(made))
+
+
+@app.command()
 def prompt(
     key: Annotated[str, typer.Argument(help="The clip's key, e.g. city-sunset-2026-11-20-hero.")],
     as_json: Json = False,

@@ -1,0 +1,225 @@
+"""`dailies plan`: what would be bought, reused, adopted, held or refused, and what it would cost. Nothing is bought."""
+
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.cli.launching import declarations_of
+from pipelines.cli.output import complain, console, counted
+from resources.ledger.ledger import Ledger
+from resources.money import show_usd, to_usd
+from resources.planning import Plan, PlannedClip, Planning, Verb, wanted
+from resources.settings import Settings
+
+MARKS = {
+    Verb.BUY: ("+", "green"),
+    Verb.REUSE: ("=", "cyan"),
+    Verb.ADOPT: ("~", "yellow"),
+    Verb.HOLD: ("?", "magenta"),
+    Verb.REFUSE: ("!", "red"),
+}
+LISTED = 40
+"""Clips that are listed one by one; of more, those that are alike are told in one line."""
+REASONS = 20
+
+
+def make(
+    settings: Settings,
+    series: Sequence[str],
+    *,
+    since: dt.date | None,
+    until: dt.date | None,
+    clips: Sequence[str] = (),
+    regenerate: bool = False,
+) -> Plan:
+    """Make a plan of what is declared.
+
+    Args:
+        settings: Where things are.
+        series: Names of series; none is everything that is due.
+        since: The first date, None for today.
+        until: The last date, None for one date.
+        clips: Only these, by name or key.
+        regenerate: As `dailies produce --regenerate` would.
+
+    Raises:
+        resources.errors.DailiesError: No such series or clip, or the ledger or a provider does not answer.
+    """
+    declarations = declarations_of(settings)
+    now = dt.datetime.now(dt.UTC)
+    found = wanted(declarations, series=series, since=since, until=until, clips=clips, now=now)
+    with Ledger(settings.ledger_url, budget=settings.budget) as ledger:
+        planning = Planning(declarations, ledger, regenerate=regenerate)
+        return planning.plan(found)
+
+
+def show(plan: Plan, *, everything: bool = False) -> None:
+    """Print a plan for a person."""
+    for problem in plan.problems:
+        complain(problem)
+    if not plan.clips:
+        console.print("nothing is due; name a series, or a range with --date and --until")
+        return
+    if everything or len(plan.clips) <= LISTED:
+        _show_clips(plan.clips)
+    else:
+        _show_groups(plan.clips)
+    _show_reasons(plan.clips)
+    for stop in plan.stops:
+        complain(str(stop))
+    if plan.caps:
+        table = _table("cap", "spent", "with this plan", "at most", "of")
+        for line in plan.caps:
+            words = (line.scope.of, line.scope.name, line.scope.period, line.scope.key.removeprefix("plan:"))
+            style = "yellow" if line.ceiling > line.cap else ""
+            amounts = (line.spent, line.floor, line.ceiling, line.cap)
+            table.add_row(
+                Text(" ".join(filter(None, words)), style=style), *(show_usd(amount) for amount in amounts)
+            )
+        console.print(table)
+        console.print()
+    told = ", ".join(f"{number} to {verb.value}" for verb, number in plan.counts.items())
+    console.print(Text(f"{counted(len(plan.clips), 'clip')}: {told}"))
+    bounds = sum(clip.verb is Verb.BUY and not clip.floor for clip in plan.clips)
+    unsure = f"; of {counted(bounds, 'clip')} only an upper bound is known" if bounds else ""
+    console.print(
+        Text(
+            f"cost: at least {show_usd(plan.floor)}, if every first purchase succeeds, and at most "
+            f"{show_usd(plan.ceiling)}{unsure}"
+        )
+    )
+    console.print("nothing was bought or reserved; `dailies produce SERIES` buys")
+
+
+def exit_code(plan: Plan) -> int:
+    """0 when everything goes, 1 when clips are refused or held, 2 when series are broken."""
+    if plan.problems:
+        return 2
+    return 1 if {Verb.REFUSE, Verb.HOLD} & plan.counts.keys() else 0
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        right = name in {"price", "at most", "clips", "spent", "with this plan", "of"}
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    return table
+
+
+def _mark(verb: Verb) -> Text:
+    mark, colour = MARKS[verb]
+    return Text(f"{mark} {verb.value}", style=colour)
+
+
+def _show_clips(clips: Sequence[PlannedClip]) -> None:
+    table = _table("", "clip", "endpoint", "parameters", "price", "at most")
+    for clip in clips:
+        table.add_row(_mark(clip.verb), clip.clip, _endpoint(clip), Text(_parameters(clip)), *_prices([clip]))
+    console.print(table)
+    console.print()
+
+
+def _show_groups(clips: Sequence[PlannedClip]) -> None:
+    groups: dict[tuple[str, ...], list[PlannedClip]] = defaultdict(list)
+    for clip in clips:
+        groups[clip.verb.value, clip.series, _endpoint(clip), _parameters(clip)].append(clip)
+    table = _table("", "clips", "series", "endpoint", "parameters", "price", "at most")
+    for (verb, series, endpoint, parameters), alike in groups.items():
+        table.add_row(_mark(Verb(verb)), str(len(alike)), series, endpoint, Text(parameters), *_prices(alike))
+    console.print(table)
+    console.print()
+
+
+def _show_reasons(clips: Sequence[PlannedClip]) -> None:
+    """Why clips are refused, held or replaced; what many have in common is told once."""
+    groups: dict[tuple[Verb, str], list[str]] = defaultdict(list)
+    for clip in clips:
+        if clip.reason and clip.verb is not Verb.ADOPT:
+            groups[clip.verb, clip.reason].append(clip.clip)
+    for (verb, reason), keys in list(groups.items())[:REASONS]:
+        more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+        console.print(Text.assemble(_mark(verb), f" {keys[0]}{more}: {reason}"))
+    if len(groups) > REASONS:
+        console.print(f"... and {len(groups) - REASONS} more reasons; --json names all")
+    if groups:
+        console.print()
+
+
+def _endpoint(clip: PlannedClip) -> str:
+    return clip.request.endpoint if clip.request else ""
+
+
+def _parameters(clip: PlannedClip) -> str:
+    if clip.request is None:
+        return ""
+    shown = {name: value for name, value in clip.request.body.items() if name != "prompt"}
+    return ", ".join(f"{name} {_short(value)}" for name, value in shown.items())
+
+
+def _short(value: Any) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _prices(clips: Sequence[PlannedClip]) -> tuple[str, str]:
+    if clips[0].verb is not Verb.BUY:
+        return "", ""
+    floor, ceiling = sum(clip.floor for clip in clips), sum(clip.ceiling for clip in clips)
+    return (show_usd(floor) if floor else "?"), show_usd(ceiling)
+
+
+def document(plan: Plan) -> dict[str, Any]:
+    """A plan for a program: money as exact text in USD."""
+    return {
+        "clips": [_clip(clip) for clip in plan.clips],
+        "counts": {verb.value: number for verb, number in plan.counts.items()},
+        "floor_usd": _usd(plan.floor),
+        "ceiling_usd": _usd(plan.ceiling),
+        "caps": [
+            {
+                **line.scope._asdict(),
+                "key": line.scope.key.removeprefix("plan:"),
+                "cap_usd": _usd(line.cap),
+                "spent_usd": _usd(line.spent),
+                "floor_usd": _usd(line.floor),
+                "ceiling_usd": _usd(line.ceiling),
+            }
+            for line in plan.caps
+        ],
+        "problems": plan.problems,
+        "stopped": [{"account": stop.account, "reason": str(stop)} for stop in plan.stops],
+    }
+
+
+def _clip(clip: PlannedClip) -> dict[str, Any]:
+    request, attempt = clip.request, clip.attempt
+    asked: Mapping[str, Any] = (
+        {}
+        if request is None
+        else {
+            "provider": request.provider,
+            "endpoint": request.endpoint,
+            "request": request.body,
+            "fingerprint": request.fingerprint,
+        }
+    )
+    return {
+        "clip": clip.clip,
+        "series": clip.series,
+        "day": clip.day.isoformat(),
+        "verb": clip.verb.value,
+        "reason": clip.reason,
+        **asked,
+        "floor_usd": _usd(clip.floor),
+        "ceiling_usd": _usd(clip.ceiling),
+        "attempt": None if attempt is None else attempt.id,
+        "state": None if attempt is None else attempt.state.value,
+    }
+
+
+def _usd(micros: int) -> str:
+    return f"{to_usd(micros):.6f}".rstrip("0").rstrip(".")

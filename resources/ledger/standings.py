@@ -1,0 +1,51 @@
+"""What the ledger has of many clips, as a decision about each would find it; nothing is changed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from resources.ledger.ledger import CHUNK, Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts, current_takes
+from resources.ledger.states import OPEN
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What there is of one clip.
+
+    Attributes:
+        open: The purchase of which something may still come.
+        current: The take that is shown.
+    """
+
+    open: Attempt | None = None
+    current: Attempt | None = None
+
+    @property
+    def known(self) -> list[Attempt]:
+        """Both, newest first."""
+        return [attempt for attempt in (self.open, self.current) if attempt is not None]
+
+
+def standings(ledger: Ledger, keys: Sequence[str], *, kind: str = "clip") -> dict[str, Standing]:
+    """What there is of each subject, by its key; subjects of which there is nothing are left out."""
+    opened: dict[str, Attempt] = {}
+    current: dict[str, Attempt] = {}
+    states = [state.value for state in OPEN]
+    with ledger.read() as connection:
+        for start in range(0, len(keys), CHUNK):
+            some = keys[start : start + CHUNK]
+            of_subjects = (attempts.c.subject_kind == kind, attempts.c.subject_key.in_(some))
+            rows = connection.execute(sa.select(attempts).where(*of_subjects, attempts.c.state.in_(states)))
+            opened |= {a.subject_key: a for a in map(Attempt.from_row, rows)}
+            rows = connection.execute(
+                sa.select(attempts)
+                .join(current_takes, current_takes.c.attempt_id == attempts.c.id)
+                .where(current_takes.c.subject_kind == kind, current_takes.c.subject_key.in_(some))
+            )
+            current |= {a.subject_key: a for a in map(Attempt.from_row, rows)}
+    return {
+        key: Standing(opened.get(key), current.get(key)) for key in keys if key in opened or key in current
+    }

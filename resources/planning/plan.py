@@ -1,0 +1,246 @@
+"""The plan: for each clip what a decision about it would find, asked of the same rules and changing nothing.
+
+What another process does between a plan and the decision is not in it; a plan reserves nothing.
+"""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from resources.errors import DailiesError
+from resources.ledger import deciding, halting
+from resources.ledger.deciding import Verdict
+from resources.ledger.halting import ALL, Stop
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.standings import Standing, standings
+from resources.ledger.states import AttemptState
+from resources.planning.due import Wanted
+from resources.planning.purse import CapLine, Order, Purse
+from resources.requests import ClipRequest
+from resources.series import Declarations
+
+IN_DOUBT = {AttemptState.UNKNOWN, AttemptState.HELD}
+
+
+class Verb(StrEnum):
+    """What would become of a clip."""
+
+    BUY = "buy"
+    """A purchase would be queued."""
+    REUSE = "reuse"
+    """A delivered video of the same request is there; it costs nothing."""
+    ADOPT = "adopt"
+    """A purchase of the same request is under way, and is waited for."""
+    HOLD = "hold"
+    """Whether it was bought is not known; its money counts, and nothing is bought until that is settled."""
+    REFUSE = "refuse"
+    """Nothing would be bought; the reason says why."""
+
+
+@dataclass(frozen=True)
+class PlannedClip:
+    """One clip of a plan; money in micro-dollars.
+
+    Attributes:
+        clip: Its key.
+        series: Its series.
+        day: When it would be bought.
+        verb: What would become of it.
+        request: As it would be sent, None where it cannot be rendered.
+        attempt: The purchase that is reused, adopted, in doubt or in the way.
+        reason: Why, where that needs saying.
+        floor: What it costs when the first purchase succeeds; nothing where only an upper bound of the price is known.
+        ceiling: What it could cost at most, with every try and fallback that its series allows.
+    """
+
+    clip: str
+    series: str
+    day: dt.date
+    verb: Verb
+    request: ClipRequest | None = None
+    attempt: Attempt | None = None
+    reason: str | None = None
+    floor: int = 0
+    ceiling: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be done, and what it would cost in micro-dollars.
+
+    Attributes:
+        clips: One by one, in the order they would be decided in.
+        caps: Every cap that the purchases count in.
+        stops: What is stopped.
+        problems: What is wrong with series that are therefore not in it.
+    """
+
+    clips: list[PlannedClip]
+    caps: list[CapLine] = field(default_factory=list)
+    stops: list[Stop] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def floor(self) -> int:
+        """What it costs when every first purchase succeeds."""
+        return sum(clip.floor for clip in self.clips)
+
+    @property
+    def ceiling(self) -> int:
+        """What it could cost at most."""
+        return sum(clip.ceiling for clip in self.clips)
+
+    @property
+    def counts(self) -> dict[Verb, int]:
+        """How many clips each verb has."""
+        found = Counter(clip.verb for clip in self.clips)
+        return {verb: found[verb] for verb in Verb if found[verb]}
+
+
+class Planning:
+    """Makes plans.
+
+    Args:
+        declarations: What is declared.
+        ledger: What was bought and what may be spent; it is only read.
+        regenerate: Whether clips that are delivered and unchanged would be bought again.
+        quotes: Prices the providers quoted, in micro-dollars by fingerprint, in place of the catalogue's.
+    """
+
+    def __init__(
+        self,
+        declarations: Declarations,
+        ledger: Ledger,
+        *,
+        regenerate: bool = False,
+        quotes: Mapping[str, int] | None = None,
+    ) -> None:
+        self._declarations = declarations
+        self._ledger = ledger
+        self._regenerate = regenerate
+        self._quotes = quotes or {}
+        self._stops = halting.stops(ledger)
+        self._today = ledger.budget.day(ledger.clock())
+
+    def plan(self, clips: Sequence[Wanted]) -> Plan:
+        """What would become of these clips.
+
+        Raises:
+            resources.errors.UnavailableError: The ledger does not answer.
+        """
+        requests, problems = self._render(clips)
+        found = standings(self._ledger, list(requests))
+        orders = {
+            one.clip.key: Order(requests[one.clip.key], one.decision, max(self._today, one.day.isoformat()))
+            for one in clips
+            if one.clip.key in requests
+        }
+        purse = Purse(self._ledger, list(orders.values()))
+        planned = []
+        for one in clips:
+            key = one.clip.key
+            if key in problems:
+                planned.append(
+                    PlannedClip(
+                        key, one.clip.series, one.day, Verb.REFUSE, requests.get(key), reason=problems[key]
+                    )
+                )
+            else:
+                planned.append(self._decide(one, orders[key], found.get(key, Standing()), purse))
+        wrong = [str(problem) for problem in self._declarations.problems]
+        return Plan(planned, list(purse.lines()), self._stops, wrong)
+
+    def requests(self, clips: Sequence[Wanted]) -> dict[str, ClipRequest]:
+        """The requests of the clips that can be rendered, by key: what prices may be asked for."""
+        return self._render(clips)[0]
+
+    def _render(self, clips: Iterable[Wanted]) -> tuple[dict[str, ClipRequest], dict[str, str]]:
+        """Requests, and why clips are refused before anything is looked up; a batch with one bad clip is refused whole."""
+        requests: dict[str, ClipRequest] = {}
+        problems: dict[str, str] = {}
+        batches: dict[str, list[str]] = {}
+        for one in clips:
+            key = one.clip.key
+            batches.setdefault(one.decision, []).append(key)
+            try:
+                requests[key] = self._declarations.render(one.clip)
+            except DailiesError as error:
+                problems[key] = str(error)
+        if problems:
+            for keys in batches.values():
+                bad = next((key for key in keys if key in problems), None)
+                if bad is not None:
+                    why = f"{bad}, which would be bought with it, cannot be: a batch with one bad clip is refused whole"
+                    problems |= {key: why for key in keys if key not in problems}
+        return requests, problems
+
+    def _decide(self, one: Wanted, order: Order, standing: Standing, purse: Purse) -> PlannedClip:
+        request, known = order.request, standing.known
+        outdated = next((a for a in known if deciding.is_outdated(request, a)), None)
+        if outdated is not None:
+            known.remove(outdated)
+        decided = deciding.verdict_of(
+            request,
+            known,
+            standing.current.id if standing.current else None,
+            decision=order.decision,
+            regenerate=self._regenerate,
+        )
+        say = _Sayer(one, request)
+        if decided is None:
+            return self._buy(say, order, outdated, purse)
+        attempt = decided.attempt
+        if decided.verdict is Verdict.REUSED:
+            return say(Verb.REUSE, attempt)
+        if decided.verdict is Verdict.REFUSED:
+            return say(Verb.REFUSE, attempt, decided.reason)
+        in_doubt = attempt is not None and attempt.state in IN_DOUBT
+        return say(Verb.HOLD if in_doubt else Verb.ADOPT, attempt, attempt.reason if attempt else None)
+
+    def _buy(self, say: "_Sayer", order: Order, outdated: Attempt | None, purse: Purse) -> PlannedClip:
+        request = order.request
+        price = self._quotes.get(request.fingerprint, request.price_micros)
+        if price is None:
+            return say(Verb.REFUSE, None, deciding.unknown_price(request))
+        stop = next((s for s in self._stops if s.account in {ALL, request.provider}), None)
+        if stop is not None and not stop.kind.reopens:
+            return say(Verb.REFUSE, None, str(stop))
+        if outdated is not None:
+            purse.give_back(outdated)
+        ceiling = price * request.max_attempts
+        refusal = purse.reserve(order, price, ceiling)
+        if refusal is not None:
+            return say(Verb.REFUSE, None, refusal)
+        bound = request.fingerprint not in self._quotes and self._is_bound(request)
+        reason = "in place of what waits in the queue with an older request" if outdated else None
+        return say(Verb.BUY, outdated, reason, floor=0 if bound else price, ceiling=ceiling)
+
+    def _is_bound(self, request: ClipRequest) -> bool:
+        """Whether the catalogue knows no more than an upper bound of the price."""
+        series = self._declarations.series.get(request.series)
+        return series is not None and series.endpoint.pricing.basis == "upper_bound"
+
+
+@dataclass(frozen=True)
+class _Sayer:
+    """Says what would become of one clip."""
+
+    wanted: Wanted
+    request: ClipRequest
+
+    def __call__(
+        self,
+        verb: Verb,
+        attempt: Attempt | None,
+        reason: str | None = None,
+        *,
+        floor: int = 0,
+        ceiling: int = 0,
+    ) -> PlannedClip:
+        one = self.wanted
+        return PlannedClip(
+            one.clip.key, one.clip.series, one.day, verb, self.request, attempt, reason, floor, ceiling
+        )

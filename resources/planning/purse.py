@@ -1,0 +1,110 @@
+"""The caps as they would be spent: what the ledger counts, and on top of it one planned purchase after another."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from resources.ledger import spending
+from resources.ledger.ledger import CHUNK, Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.spending import Scope
+from resources.requests import ClipRequest
+
+
+@dataclass(frozen=True)
+class CapLine:
+    """One cap, in micro-dollars.
+
+    Attributes:
+        scope: What it caps.
+        cap: The most that may count.
+        spent: What counts already.
+        floor: What would count when every first purchase succeeds.
+        ceiling: What could count at most; the ledger refuses what would exceed the cap.
+    """
+
+    scope: Scope
+    cap: int
+    spent: int
+    floor: int
+    ceiling: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """One purchase to plan.
+
+    Attributes:
+        request: What is bought.
+        decision: What it belongs to.
+        day: The day it counts for (YYYY-MM-DD).
+    """
+
+    request: ClipRequest
+    decision: str
+    day: str
+
+
+class Purse:
+    """What may still be spent.
+
+    Args:
+        ledger: Its counters and the caps of everything and of the accounts.
+        orders: Everything that may be reserved, so that the counters are read at once.
+    """
+
+    def __init__(self, ledger: Ledger, orders: Sequence[Order]) -> None:
+        self._budget = ledger.budget
+        self._scopes: dict[tuple[str, ...], dict[Scope, int | None]] = {}
+        wanted: dict[Scope, int] = {}
+        for order in orders:
+            wanted |= {scope: cap for scope, cap in self._of(order).items() if cap is not None}
+        self._caps = wanted
+        self._spent: dict[Scope, int] = {}
+        scopes = list(wanted)
+        with ledger.read() as connection:
+            for start in range(0, len(scopes), CHUNK):
+                self._spent |= spending.spent(connection, scopes[start : start + CHUNK])
+        self._floor = dict(self._spent)
+        self._ceiling = dict(self._spent)
+
+    def _of(self, order: Order) -> dict[Scope, int | None]:
+        """The capped scopes an order counts in."""
+        request = order.request
+        key = (request.provider, request.series, order.decision, order.day)
+        if key not in self._scopes:
+            every = spending.scopes(
+                account=request.provider, series=request.series, decision=order.decision, day=order.day
+            )
+            caps = {scope: self._budget.cap(scope, request.caps) for scope in every}
+            self._scopes[key] = {scope: cap for scope, cap in caps.items() if cap is not None}
+        return self._scopes[key]
+
+    def give_back(self, attempt: Attempt) -> None:
+        """Take a queued purchase out of the counters that gives way to another."""
+        for scope in spending.scopes_of(attempt):
+            if scope in self._caps:
+                self._floor[scope] -= attempt.cost_micros
+                self._ceiling[scope] -= attempt.cost_micros
+
+    def reserve(self, order: Order, price: int, ceiling: int) -> str | None:
+        """Count a purchase as the ledger would; why it refuses it, None when it does not.
+
+        Args:
+            order: What is bought.
+            price: What is reserved for it, in micro-dollars.
+            ceiling: What it could cost at most.
+        """
+        caps = self._of(order)
+        if not caps:
+            return None
+        refusal = spending.exceeded(caps, self._floor, price, self._budget.timezone)
+        if refusal is None:
+            for scope in caps:
+                self._floor[scope] += price
+                self._ceiling[scope] += ceiling
+        return refusal
+
+    def lines(self) -> Iterable[CapLine]:
+        """Every cap that was looked at."""
+        for scope, cap in sorted(self._caps.items()):
+            yield CapLine(scope, cap, self._spent[scope], self._floor[scope], self._ceiling[scope])
