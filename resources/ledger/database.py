@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 
 from resources.errors import ConfigurationError, UnavailableError
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """The newest migration this program knows."""
 
 BUSY_TIMEOUT_MS = 30_000

@@ -235,3 +235,14 @@ notes = sa.Table(
     sa.Column("value", Words, nullable=False),
 )
 """What is known of an attempt's output before it is delivered: what its provider says of it, and how it looks."""
+
+uploads = sa.Table(
+    "uploads",
+    metadata,
+    sa.Column("account", Id, primary_key=True),
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("url", sa.Text),
+    sa.Column("expires_at", sa.Double, nullable=False, server_default="0"),
+    sa.Column("claimed_until", sa.Double, nullable=False, server_default="0"),
+)
+"""Local files that were handed in to an account, by content; see `uploads.py`."""

@@ -1,0 +1,92 @@
+"""Which local files are at which account's storage, so that one content is handed in once while its upload lives."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from resources.ledger.database import insert_ignoring
+from resources.ledger.ledger import Ledger
+from resources.ledger.schema import attempts, uploads
+from resources.ledger.states import AttemptState
+from resources.requests import ClipRequest, FileReference
+
+CLAIM_SECONDS = 400.0
+"""How long one process has for an upload before another may try; longer than an upload is given."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is known of a file at an account.
+
+    Attributes:
+        url: Where it is, None while it is not there.
+        mine: Whether it is ours to hand in now; neither there nor ours, somebody else is at it.
+    """
+
+    url: str | None
+    mine: bool
+
+
+def address(ledger: Ledger, account: str, sha256: str) -> str | None:
+    """Where a content is at an account, None when it is not there or no longer to be relied on."""
+    with ledger.read() as connection:
+        return connection.execute(
+            sa.select(uploads.c.url).where(
+                uploads.c.account == account,
+                uploads.c.sha256 == sha256,
+                uploads.c.expires_at > ledger.clock(),
+            )
+        ).scalar()
+
+
+def claim(ledger: Ledger, account: str, sha256: str) -> Claim:
+    """Find an upload that lives, or take it on, unless somebody else has."""
+    mine = (uploads.c.account == account, uploads.c.sha256 == sha256)
+    with ledger.write() as connection:
+        now = ledger.clock()
+        connection.execute(insert_ignoring(connection, uploads).values(account=account, sha256=sha256))
+        row = connection.execute(sa.select(uploads).where(*mine).with_for_update()).one()
+        if row.url is not None and row.expires_at > now:
+            return Claim(row.url, mine=False)
+        if row.claimed_until > now:
+            return Claim(None, mine=False)
+        connection.execute(
+            sa.update(uploads)
+            .where(*mine)
+            .values(claimed_until=now + CLAIM_SECONDS, url=None, expires_at=0.0)
+        )
+        return Claim(None, mine=True)
+
+
+def record(ledger: Ledger, account: str, sha256: str, url: str | None, *, lives_seconds: float) -> None:
+    """Write where a content is now and until when, or that it could not be handed in; the claim ends."""
+    with ledger.write() as connection:
+        connection.execute(
+            sa.update(uploads)
+            .where(uploads.c.account == account, uploads.c.sha256 == sha256)
+            .values(
+                url=url,
+                expires_at=0.0 if url is None else ledger.clock() + lives_seconds,
+                claimed_until=0.0,
+            )
+        )
+
+
+def needed(ledger: Ledger, account: str, *, limit: int) -> list[FileReference]:
+    """The files of the clips that are next in an account's queue, each content once."""
+    with ledger.read() as connection:
+        rows = connection.execute(
+            sa.select(attempts.c.request)
+            .where(
+                attempts.c.account == account,
+                attempts.c.state == AttemptState.QUEUED.value,
+                sa.cast(attempts.c.request, sa.Text).like("%#sha256=%"),
+            )
+            .order_by(attempts.c.seq)
+            .limit(limit)
+        ).scalars()
+        found: dict[str, FileReference] = {}
+        for row in rows:
+            for reference in FileReference.of(ClipRequest.model_validate(row).body):
+                found.setdefault(reference.sha256, reference)
+        return list(found.values())
