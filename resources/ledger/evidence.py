@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from resources.providers.base import Candidate
+from resources.requests import FileReference
 
 LOOK_BACK_SECONDS = 900
 """How long before the oldest POST in question the listing is read: whoever else uses the key is seen there, and a job that a
@@ -66,7 +67,9 @@ class Post:
         """Whether model and request are this POST's."""
         if job.submission_id not in {None, self.submission_id}:
             return False
-        if job.body is not None and any(job.body.get(name) != value for name, value in self.body.items()):
+        if job.body is not None and any(
+            _differs(value, job.body.get(name)) for name, value in self.body.items()
+        ):
             return False
         return job.model is None or job.model in self.models
 
@@ -76,6 +79,13 @@ class Post:
 
     def _in_time(self, job: Candidate) -> bool:
         return self.not_before <= job.created_at.timestamp() <= self.created_by
+
+
+def _differs(asked: object, echoed: object) -> bool:
+    """Whether a value of the request is not the one echoed. A local file went out by an address that only its host knows."""
+    if isinstance(asked, list) and isinstance(echoed, list) and len(asked) == len(echoed):
+        return any(map(_differs, asked, echoed))
+    return asked != echoed and (FileReference.parse(asked) is None or not isinstance(echoed, str))
 
 
 @dataclass(frozen=True)
