@@ -202,14 +202,14 @@ class Planning:
 
     def _buy(self, say: "_Sayer", order: Order, outdated: Attempt | None, purse: Purse) -> PlannedClip:
         request = order.request
+        if outdated is not None:
+            purse.give_back(outdated)
         price = self._quotes.get(request.fingerprint, request.price_micros)
         if price is None:
             return say(Verb.REFUSE, None, deciding.unknown_price(request))
         stop = next((s for s in self._stops if s.account in {ALL, request.provider}), None)
         if stop is not None and not stop.kind.reopens:
-            return say(Verb.REFUSE, None, str(stop))
-        if outdated is not None:
-            purse.give_back(outdated)
+            return say(Verb.REFUSE, None, f"{stop} Nothing was bought.")
         ceiling = price * request.max_attempts
         refusal = purse.reserve(order, price, ceiling)
         if refusal is not None:

@@ -1,0 +1,110 @@
+"""Which clips a plan is about."""
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from resources.catalogue import Catalogue
+from resources.errors import ConfigurationError
+from resources.planning import wanted
+from resources.planning.due import MAX_DAYS
+from resources.series import Declarations, load_series
+
+CATALOGUE = Catalogue.load(Path(__file__).parents[2] / "data" / "models")
+HEAD = (
+    "endpoint: openai/sora-2/text-to-video\nallow_retired: true\nprompt: x\nclips: [{name: a}, {name: b}]\n"
+)
+SERIES = {
+    "daily": "schedule: {cron: 0 6 * * *, timezone: Pacific/Kiritimati}\n",
+    "weekly": "schedule: {cron: 0 6 * * FRI}\n",
+    "loop": "schedule: {cron: 0 6 1 * *}\ndated: false\n",
+    "asked": "dated: true\n",
+    "still": "",
+}
+# a Thursday; in Kiritimati it is Friday already
+NOW = dt.datetime(2026, 11, 19, 12, tzinfo=dt.UTC)
+
+
+@pytest.fixture(scope="module")
+def declarations(tmp_path_factory) -> Declarations:
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "series").mkdir()
+    for name, more in SERIES.items():
+        (folder / "series" / f"{name}.yaml").write_text(f"name: {name}\n{HEAD}{more}")
+    found = load_series(folder, CATALOGUE)
+    assert found.problems == []
+    return found
+
+
+def keys(
+    declarations: Declarations,
+    *series: str,
+    since: str | None = None,
+    until: str | None = None,
+    clips: tuple[str, ...] = ("a",),
+) -> list[str]:
+    found = wanted(
+        declarations,
+        series=series,
+        since=dt.date.fromisoformat(since) if since else None,
+        until=dt.date.fromisoformat(until) if until else None,
+        clips=clips,
+        now=NOW,
+    )
+    return [one.clip.key for one in found]
+
+
+def test_what_is_due_today_is_what_schedules_come_to_in_their_own_time_zones(declarations):
+    assert keys(declarations) == ["daily-2026-11-20-a"]
+
+
+def test_what_is_due_in_a_range_is_every_tick_in_it(declarations):
+    assert keys(declarations, since="2026-11-26", until="2026-12-04") == [
+        *(f"daily-2026-11-{day}-a" for day in range(26, 31)),
+        *(f"daily-2026-12-0{day}-a" for day in range(1, 5)),
+        "loop-a",
+        "weekly-2026-11-27-a",
+        "weekly-2026-12-04-a",
+    ]
+
+
+def test_a_series_that_is_named_is_planned_as_it_would_be_produced(declarations):
+    assert keys(declarations, "weekly") == ["weekly-2026-11-19-a"]
+    assert keys(declarations, "asked", since="2026-01-01", until="2026-01-02") == [
+        "asked-2026-01-01-a",
+        "asked-2026-01-02-a",
+    ]
+    assert keys(declarations, "still", "loop", since="2026-01-01") == ["still-a", "loop-a"]
+    assert keys(declarations, "still", since="2026-01-01", until="2026-03-01") == ["still-a"]
+    assert keys(declarations, "weekly", since="2026-11-16", until="2026-11-22") == ["weekly-2026-11-20-a"]
+
+
+def test_clips_are_chosen_by_name_or_key(declarations):
+    assert keys(declarations, "still", clips=()) == ["still-a", "still-b"]
+    assert keys(declarations, "still", clips=("still-b",)) == ["still-b"]
+
+
+@pytest.mark.parametrize(
+    ("series", "how", "says"),
+    [
+        (("wekly",), {}, "there is no series 'wekly'; there are: asked, daily, loop, still, weekly. did you mean 'weekly'?"),
+        (("still",), {"clips": ("c",)}, "no clip of these series and dates is called 'c'"),
+        ((), {"since": "2026-02-01", "until": "2026-01-01"}, "the range ends on 2026-01-01, before it begins"),
+        ((), {"since": "0001-01-01", "until": "9999-12-31"}, f"longer than {MAX_DAYS:,} days"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_planned_says_why(declarations, series, how, says):
+    with pytest.raises(ConfigurationError) as refused:
+        keys(declarations, *series, **how)
+    assert says in str(refused.value)
+
+
+def test_more_clips_than_anybody_plans_are_refused_before_they_are_made(declarations, monkeypatch):
+    monkeypatch.setattr("resources.planning.due.MAX_WANTED", 100)
+    with pytest.raises(ConfigurationError, match="more than 100 clips"):
+        keys(declarations, "daily", since="2026-01-01", until="2026-12-31")
+
+
+def test_the_last_day_there_is_does_no_harm(declarations):
+    assert keys(declarations, "asked", since="9999-12-31") == ["asked-9999-12-31-a"]

@@ -1,0 +1,331 @@
+"""Plans: they say what a decision then does, to the clip and to the cent, and change nothing."""
+
+import datetime as dt
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from resources.catalogue import Catalogue
+from resources.ledger import delivering, halting, polling
+from resources.ledger.deciding import Verdict, decide
+from resources.ledger.ledger import Ledger
+from resources.ledger.limits import Limits
+from resources.ledger.outcomes import expire_submissions, record_outcome
+from resources.ledger.records import Attempt, Submission
+from resources.ledger.schema import attempts, journal, spending
+from resources.ledger.spending import Budget
+from resources.ledger.states import AttemptState
+from resources.ledger.submitting import claim_next
+from resources.money import usd
+from resources.planning import Plan, Planning, Verb, wanted
+from resources.providers.base import Accepted, Capabilities, FailureKind, JobState, JobStatus, Rejected
+from resources.requests import Caps
+from resources.series import Declarations, load_series
+
+CATALOGUE = Catalogue.load(Path(__file__).parents[2] / "data" / "models")
+DAY = dt.date(2026, 11, 20)
+NOON = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
+NAMES = "abcdef"
+CAPABILITIES = Capabilities(
+    echoes_submission_id=True, lists_jobs=True, cancels=False, output_days=None, settle_seconds=60
+)
+CITY = """\
+name: city
+endpoint: openai/sora-2/text-to-video
+allow_retired: true
+prompt: The {{ clip }} of a {{ mood }} city.
+variables: {mood: calm}
+matrix: {shot: [a, b, c, d, e, f]}
+"""
+
+
+class Clock:
+    now = NOON.timestamp()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def declared(folder: Path, *texts: str) -> Declarations:
+    (folder / "series").mkdir(parents=True, exist_ok=True)
+    for number, text in enumerate(texts):
+        (folder / "series" / f"{number}.yaml").write_text(text)
+    found = load_series(folder, CATALOGUE)
+    assert found.problems == []
+    return found
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def ledger(sqlite_template: Path, tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    with Ledger(f"sqlite:///{path}", clock=clock) as opened:
+        yield opened
+
+
+def plan(declarations: Declarations, ledger: Ledger, **how: bool) -> Plan:
+    found = wanted(declarations, series=list(declarations.series), since=DAY, now=NOON)
+    return Planning(declarations, ledger, **how).plan(found)
+
+
+def verbs(made: Plan) -> dict[str, str]:
+    return {clip.clip: clip.verb.value for clip in made.clips}
+
+
+def bring(ledger: Ledger, declarations: Declarations, key: str, state: AttemptState, job: str) -> Attempt:
+    """A clip of which the newest purchase stands in a state."""
+    request = declarations.render(declarations.find(key))
+    (decided,) = decide(ledger, [request], decision=f"earlier:{key}")
+    attempt = decided.attempt
+    assert attempt is not None
+    if state is AttemptState.QUEUED:
+        return attempt
+    claimed = claim_next(ledger, attempt.account, limits=Limits(), deadline_seconds=30)
+    assert isinstance(claimed, Submission)
+    if state in {AttemptState.UNKNOWN, AttemptState.HELD}:
+        assert isinstance(ledger.clock, Clock)
+        ledger.clock.now += 3600
+        (attempt,) = expire_submissions(ledger, attempt.account)
+        if state is AttemptState.HELD:
+            with ledger.write() as connection:
+                attempt = ledger.transition(connection, attempt, state, who="test", reason="nobody can say")
+        return attempt
+    if state is AttemptState.REJECTED:
+        return record_outcome(ledger, claimed, Rejected(FailureKind.INVALID, "no", 400))
+    attempt = record_outcome(ledger, claimed, Accepted(job, None, {}))
+    if state is AttemptState.SUBMITTED:
+        return attempt
+    end = JobStatus.FAILED if state is AttemptState.FAILED else JobStatus.SUCCEEDED
+    attempt = polling.record_end(
+        ledger, attempt, JobState(end, end.value, outputs=("https://x/y",)), CAPABILITIES
+    )
+    if state is AttemptState.DELIVERED:
+        return delivering.record_delivered(ledger, attempt.id, {"uri": f"s3://b/{key}", "size": 1})
+    return attempt
+
+
+def rows(ledger: Ledger) -> list[list[tuple[object, ...]]]:
+    with ledger.read() as connection:
+        return [
+            [tuple(row) for row in connection.execute(sa.select(table))]
+            for table in (attempts, journal, spending)
+        ]
+
+
+BROUGHT = [
+    None, AttemptState.QUEUED, AttemptState.UNKNOWN, AttemptState.HELD, AttemptState.REJECTED, AttemptState.SUBMITTED,
+    AttemptState.FAILED, AttemptState.SUCCEEDED, AttemptState.DELIVERED,
+]  # fmt: skip
+AMOUNT = st.none() | st.integers(0, 8).map(lambda n: n * 200_000)
+CAPS = st.builds(Caps, per_run=AMOUNT, per_day=AMOUNT, per_month=AMOUNT, total=st.none())
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    history=st.lists(st.sampled_from(BROUGHT), min_size=6, max_size=6),
+    changed=st.booleans(),
+    regenerate=st.booleans(),
+    everything=CAPS,
+    account=CAPS,
+    own=AMOUNT,
+    stopped=st.sampled_from([None, "*", "wavespeed", "aimlapi"]),
+)
+def test_a_plan_says_what_the_decision_then_does(
+    sqlite_template, tmp_path_factory, history, changed, regenerate, everything, account, own, stopped
+):
+    folder = tmp_path_factory.mktemp("data")
+    budget = f"budget: {{total: '{own / 1_000_000:.2f}'}}\n" if own is not None else ""
+    (folder / "ledger.db").write_bytes(sqlite_template.read_bytes())
+    url = f"sqlite:///{folder}/ledger.db"
+    clock = Clock()
+    clock.now = NOON.timestamp() - 86_400
+    with Ledger(url, clock=clock) as ledger:
+        before = declared(folder, CITY)
+        for number, (name, state) in enumerate(zip(NAMES, history, strict=True)):
+            if state is AttemptState.QUEUED:
+                continue
+            if state is not None:
+                bring(ledger, before, f"city-{name}", state, f"job-{number}")
+        for name, state in zip(NAMES, history, strict=True):
+            if state is AttemptState.QUEUED:
+                bring(ledger, before, f"city-{name}", state, "")
+        if stopped is not None:
+            halting.stop(ledger, reason="a drill", account=stopped)
+    after = declared(folder, CITY.replace("calm", "busy" if changed else "calm") + budget)
+    clock.now = NOON.timestamp()
+    limits = Budget(everything=everything, accounts={"wavespeed": account})
+    with Ledger(url, clock=clock, budget=limits) as ledger:
+        stood = rows(ledger)
+        made = plan(after, ledger, regenerate=regenerate)
+        assert rows(ledger) == stood
+        requests = [clip.request for clip in made.clips if clip.request is not None]
+        real = decide(ledger, requests, decision=f"plan:city:{DAY}", regenerate=regenerate)
+        said = {
+            Verdict.NEW: {Verb.BUY},
+            Verdict.ADOPTED: {Verb.ADOPT, Verb.HOLD},
+            Verdict.REUSED: {Verb.REUSE},
+            Verdict.REFUSED: {Verb.REFUSE},
+        }
+        for planned, decided in zip(made.clips, real, strict=True):
+            assert planned.verb in said[decided.verdict], (planned, decided)
+            if decided.verdict is Verdict.REFUSED:
+                assert planned.reason == decided.reason
+            if decided.verdict is Verdict.NEW:
+                assert decided.attempt is not None
+                assert planned.floor == planned.ceiling == decided.attempt.quoted_micros
+        with ledger.read() as connection:
+            counted = {
+                (row.of, row.name, row.period, row.key): row.spent_micros
+                for row in connection.execute(sa.select(spending))
+            }
+        for line in made.caps:
+            assert line.floor == line.ceiling == counted.get(tuple(line.scope), 0)
+            assert line.floor <= max(line.cap, line.spent)
+
+
+def test_every_verb_has_its_clips(tmp_path, ledger):
+    declarations = declared(tmp_path, CITY)
+    bring(ledger, declarations, "city-a", AttemptState.DELIVERED, "job-a")
+    bring(ledger, declarations, "city-b", AttemptState.SUBMITTED, "job-b")
+    bring(ledger, declarations, "city-c", AttemptState.HELD, "job-c")
+    bring(ledger, declarations, "city-d", AttemptState.FAILED, "job-d")
+    bring(ledger, declarations, "city-e", AttemptState.QUEUED, "job-e")
+    made = plan(declarations, ledger)
+    assert list(verbs(made).values()) == ["reuse", "adopt", "hold", "buy", "adopt", "buy"]
+    assert (made.floor, made.ceiling) == (usd("0.80"), usd("0.80"))
+    assert next(clip for clip in made.clips if clip.verb is Verb.HOLD).reason == "nobody can say"
+
+
+def test_a_clip_that_waits_with_an_older_request_is_replaced_and_its_money_counted_once(tmp_path, ledger):
+    bring(ledger, declared(tmp_path, CITY), "city-a", AttemptState.QUEUED, "")
+    changed = declared(tmp_path, CITY.replace("calm", "busy") + "budget: {total: 2.40}\n")
+    made = plan(changed, ledger)
+    assert set(verbs(made).values()) == {"buy"}
+    assert "in place of what waits in the queue" in (made.clips[0].reason or "")
+    (line,) = made.caps
+    assert (line.spent, line.floor, line.cap) == (usd("0.40"), usd("2.40"), usd("2.40"))
+
+
+def test_a_purchase_with_another_request_stands_in_the_way(tmp_path, ledger):
+    bring(ledger, declared(tmp_path, CITY), "city-a", AttemptState.SUBMITTED, "job-1")
+    made = plan(declared(tmp_path, CITY.replace("calm", "busy")), ledger)
+    assert made.clips[0].verb is Verb.REFUSE
+    assert "an earlier purchase of this clip with another request is still submitted" in (
+        made.clips[0].reason or ""
+    )
+
+
+def test_what_exceeds_a_cap_is_refused_with_the_ledgers_words(tmp_path, ledger):
+    made = plan(declared(tmp_path, CITY + "budget: {per_day: 1}\n"), ledger)
+    assert list(verbs(made).values()) == ["buy", "buy", *["refuse"] * 4]
+    assert made.clips[2].reason == (
+        "the cap of the series city for the day 2026-11-20 (UTC) is $1.00; $0.80 is spent or reserved and this clip needs "
+        "$0.40: raise `budget.per_day` in its file. Nothing was bought."
+    )
+
+
+def test_each_tick_of_a_schedule_has_its_own_run_and_day(tmp_path, ledger):
+    text = CITY + "schedule: {cron: 0 6 * * *}\nbudget: {per_run: 2.40, per_day: 2.40, per_month: 100}\n"
+    declarations = declared(tmp_path, text)
+    found = wanted(declarations, since=DAY, until=dt.date(2026, 12, 2), now=NOON)
+    made = Planning(declarations, ledger).plan(found)
+    assert made.counts == {Verb.BUY: 13 * 6}
+    months = {line.scope.key: line.floor for line in made.caps if line.scope.period == "month"}
+    assert months == {"2026-11": usd("2.40") * 11, "2026-12": usd("2.40") * 2}
+
+
+def test_the_ceiling_counts_every_try(tmp_path, ledger):
+    made = plan(declared(tmp_path, CITY + "max_attempts: 3\nbudget: {total: 3}\n"), ledger)
+    assert (made.floor, made.ceiling) == (usd("2.40"), usd("7.20"))
+    (line,) = made.caps
+    assert (line.floor, line.ceiling, line.cap) == (usd("2.40"), usd("7.20"), usd(3))
+
+
+UPPER_BOUND = """\
+name: cards
+endpoint: openai/sora-2-pro-t2v
+provider: aimlapi
+allow_retired: true
+prompt: A pan.
+clips: [{name: a}]
+"""
+
+
+def test_a_price_of_which_only_an_upper_bound_is_known_counts_in_the_ceiling_alone(tmp_path, ledger):
+    made = plan(declared(tmp_path, UPPER_BOUND), ledger)
+    assert (made.floor, made.ceiling) == (0, usd("2.00"))
+
+
+def test_an_unknown_price_is_refused_unless_it_was_quoted(tmp_path, ledger):
+    text = CITY.replace("openai/sora-2/text-to-video\n", "openai/sora-2\n")
+    declarations = declared(tmp_path, text)
+    made = plan(declarations, ledger)
+    assert made.counts == {Verb.REFUSE: 6}
+    assert "the price of openai/sora-2 with these parameters is unknown" in (made.clips[0].reason or "")
+    quotes = {clip.request.fingerprint: 250_000 for clip in made.clips if clip.request}
+    found = wanted(declarations, series=["city"], now=NOON)
+    assert Planning(declarations, ledger, quotes=quotes).plan(found).floor == 6 * 250_000
+
+
+def test_a_batch_with_one_clip_that_cannot_be_rendered_is_refused_whole(tmp_path, ledger):
+    bad = "  - {name: last, prompt: '{% if x != 0 %}{{ y|weekday }}{% else %}z{% endif %}', variables: {y: no}}\n"
+    many = "".join(f"  - {{name: c{n}}}\n" for n in range(1999))
+    days = "".join(f"  12-{day:02}: {{x: a}}\n" for day in range(1, 31))
+    head = CITY.split("prompt:", maxsplit=1)[0]
+    text = f"{head}dated: true\nprompt: '{{{{ x }}}}'\nvariables: {{x: 0}}\nclips:\n{many}{bad}dates:\n{days}"
+    declarations = declared(tmp_path, text)
+    found = wanted(declarations, series=["city"], since=dt.date(2026, 12, 24), now=NOON)
+    made = Planning(declarations, ledger).plan(found)
+    assert made.counts == {Verb.REFUSE: 2000}
+    assert "need a date as YYYY-MM-DD" in (made.clips[-1].reason or "")
+    assert "a batch with one bad clip is refused whole" in (made.clips[0].reason or "")
+
+
+def test_ten_thousand_clips_are_planned_in_under_three_seconds(tmp_path, ledger):
+    clips = "".join(f"  - {{name: clip-{n}, variables: {{mood: mood {n}}}}}\n" for n in range(100))
+    head = CITY.split("matrix:", maxsplit=1)[0]
+    texts = [
+        head.replace("name: city", f"name: city-{n}") + f"schedule: {{cron: 0 6 * * *}}\nbudget: {{per_month: 9000}}\nclips:\n{clips}"
+        for n in range(10)
+    ]  # fmt: skip
+    declarations = declared(tmp_path, *texts)
+    some = wanted(declarations, since=DAY, until=DAY, now=NOON)
+    decide(ledger, [declarations.render(one.clip) for one in some[::10]], decision="earlier")
+    # of this process alone: other tests use the same machine
+    started = time.process_time()
+    declarations = load_series(tmp_path, CATALOGUE)
+    found = wanted(declarations, since=DAY, until=DAY + dt.timedelta(days=9), now=NOON)
+    made = Planning(declarations, ledger).plan(found)
+    took = time.process_time() - started
+    assert made.counts == {Verb.BUY: 9900, Verb.ADOPT: 100}
+    assert took < 3
+
+
+def test_ten_thousand_clips_are_shown_and_written_quickly(tmp_path, ledger, capsys):
+    from pipelines.cli.plan import document, show
+
+    clips = "".join(f"  - {{name: clip-{n}}}\n" for n in range(1000))
+    head = CITY.split("matrix:", maxsplit=1)[0]
+    declarations = declared(tmp_path, f"{head}schedule: {{cron: 0 6 * * *}}\nclips:\n{clips}")
+    found = wanted(declarations, since=DAY, until=DAY + dt.timedelta(days=9), now=NOON)
+    made = Planning(declarations, ledger).plan(found)
+    started = time.process_time()
+    show(made)
+    written = json.dumps(document(made))
+    assert time.process_time() - started < 1
+    assert len(json.loads(written)["clips"]) == 10_000
+    shown = capsys.readouterr().out
+    assert "10000 clips: 10000 to buy" in shown
+    assert "at least $4000.00" in shown
+    assert len(shown.splitlines()) < 20
