@@ -276,6 +276,9 @@ def plan(
     regenerate: Annotated[
         bool, typer.Option("--regenerate", help="As `produce --regenerate` would do it.")
     ] = False,
+    quote: Annotated[
+        bool, typer.Option("--quote", help="Ask the providers for their prices, which is free.")
+    ] = False,
     everything: Annotated[bool, typer.Option("--all", help="List every clip, however many.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -289,6 +292,7 @@ def plan(
         until=until.date() if until else None,
         clips=clip or [],
         regenerate=regenerate,
+        quote=quote,
     )
     if as_json:
         print_json(document(made))

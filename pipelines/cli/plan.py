@@ -1,5 +1,6 @@
 """`dailies plan`: what would be bought, reused, adopted, held or refused, and what it would cost. Nothing is bought."""
 
+import asyncio
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,9 @@ from pipelines.cli.output import complain, console, counted
 from resources.ledger.ledger import Ledger
 from resources.money import show_usd, to_usd
 from resources.planning import Plan, PlannedClip, Planning, Verb, wanted
+from resources.production.quoting import quoted
+from resources.providers.accounts import build_provider
+from resources.requests import ClipRequest
 from resources.settings import Settings
 
 MARKS = {
@@ -35,6 +39,7 @@ def make(
     until: dt.date | None,
     clips: Sequence[str] = (),
     regenerate: bool = False,
+    quote: bool = False,
 ) -> Plan:
     """Make a plan of what is declared.
 
@@ -45,6 +50,7 @@ def make(
         until: The last date, None for one date.
         clips: Only these, by name or key.
         regenerate: As `dailies produce --regenerate` would.
+        quote: Whether to ask the providers what they would charge, which is free.
 
     Raises:
         resources.errors.DailiesError: No such series or clip, or the ledger or a provider does not answer.
@@ -53,8 +59,26 @@ def make(
     now = dt.datetime.now(dt.UTC)
     found = wanted(declarations, series=series, since=since, until=until, clips=clips, now=now)
     with Ledger(settings.ledger_url, budget=settings.budget) as ledger:
-        planning = Planning(declarations, ledger, regenerate=regenerate)
-        return planning.plan(found)
+        quotes = {}
+        if quote:
+            requests = Planning(declarations, ledger).requests(found)
+            quotes = asyncio.run(_quotes(settings, list(requests.values())))
+        return Planning(declarations, ledger, regenerate=regenerate, quotes=quotes).plan(found)
+
+
+async def _quotes(settings: Settings, requests: Sequence[ClipRequest]) -> dict[str, int]:
+    """What the providers would charge, in micro-dollars by fingerprint; those that say nothing are left out."""
+    accounts = [settings.account(name) for name in sorted({request.provider for request in requests})]
+    providers = {account.name: build_provider(account) for account in accounts}
+    try:
+        # what has a price in the catalogue is asked about too, so that a price that has moved is seen
+        answers = await quoted(
+            (request.model_copy(update={"price_micros": None}) for request in requests), providers
+        )
+    finally:
+        for provider in providers.values():
+            await provider.aclose()
+    return {a.fingerprint: a.price_micros for a in answers if a.price_micros is not None}
 
 
 def show(plan: Plan, *, everything: bool = False) -> None:

@@ -17,6 +17,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.standings import Standing, standings
 from resources.ledger.states import AttemptState
+from resources.money import show_usd
 from resources.planning.due import Wanted
 from resources.planning.purse import CapLine, Order, Purse
 from resources.requests import ClipRequest
@@ -107,7 +108,7 @@ class Planning:
         declarations: What is declared.
         ledger: What was bought and what may be spent; it is only read.
         regenerate: Whether clips that are delivered and unchanged would be bought again.
-        quotes: Prices the providers quoted, in micro-dollars by fingerprint, in place of the catalogue's.
+        quotes: What the providers quoted, in micro-dollars by fingerprint. It is the price where the catalogue knows none.
     """
 
     def __init__(
@@ -204,19 +205,27 @@ class Planning:
         request = order.request
         if outdated is not None:
             purse.give_back(outdated)
-        price = self._quotes.get(request.fingerprint, request.price_micros)
+        quote = self._quotes.get(request.fingerprint)
+        price = quote if request.price_micros is None else request.price_micros
         if price is None:
             return say(Verb.REFUSE, None, deciding.unknown_price(request))
         stop = next((s for s in self._stops if s.account in {ALL, request.provider}), None)
         if stop is not None and not stop.kind.reopens:
             return say(Verb.REFUSE, None, f"{stop} Nothing was bought.")
-        ceiling = price * request.max_attempts
+        ceiling = max(price, quote or 0) * request.max_attempts
         refusal = purse.reserve(order, price, ceiling)
         if refusal is not None:
             return say(Verb.REFUSE, None, refusal)
-        bound = request.fingerprint not in self._quotes and self._is_bound(request)
-        reason = "in place of what waits in the queue with an older request" if outdated else None
-        return say(Verb.BUY, outdated, reason, floor=0 if bound else price, ceiling=ceiling)
+        bound = self._is_bound(request)
+        floor = price
+        if bound:
+            floor = quote or 0
+        reasons = []
+        if outdated is not None:
+            reasons.append("in place of what waits in the queue with an older request")
+        if quote is not None and quote != price and not bound:
+            reasons.append(f"its provider quotes {show_usd(quote)} now, the catalogue says {show_usd(price)}")
+        return say(Verb.BUY, outdated, "; ".join(reasons) or None, floor=floor, ceiling=ceiling)
 
     def _is_bound(self, request: ClipRequest) -> bool:
         """Whether the catalogue knows no more than an upper bound of the price."""

@@ -278,6 +278,23 @@ def test_an_unknown_price_is_refused_unless_it_was_quoted(tmp_path, ledger):
     assert Planning(declarations, ledger, quotes=quotes).plan(found).floor == 6 * 250_000
 
 
+def test_a_quote_narrows_a_price_of_which_only_an_upper_bound_is_known(tmp_path, ledger):
+    declarations = declared(tmp_path, UPPER_BOUND)
+    found = wanted(declarations, series=["cards"], now=NOON)
+    (request,) = Planning(declarations, ledger).requests(found).values()
+    made = Planning(declarations, ledger, quotes={request.fingerprint: usd("1.30")}).plan(found)
+    assert (made.floor, made.ceiling) == (usd("1.30"), usd("2.00"))
+
+
+def test_a_price_that_has_moved_is_told(tmp_path, ledger):
+    declarations = declared(tmp_path, CITY)
+    found = wanted(declarations, series=["city"], clips=["a"], now=NOON)
+    (request,) = Planning(declarations, ledger).requests(found).values()
+    (clip,) = Planning(declarations, ledger, quotes={request.fingerprint: usd("0.50")}).plan(found).clips
+    assert clip.reason == "its provider quotes $0.50 now, the catalogue says $0.40"
+    assert (clip.floor, clip.ceiling) == (usd("0.40"), usd("0.50"))
+
+
 def test_a_batch_with_one_clip_that_cannot_be_rendered_is_refused_whole(tmp_path, ledger):
     bad = "  - {name: last, prompt: '{% if x != 0 %}{{ y|weekday }}{% else %}z{% endif %}', variables: {y: no}}\n"
     many = "".join(f"  - {{name: c{n}}}\n" for n in range(1999))
