@@ -5,6 +5,7 @@ import json
 import math
 import re
 import secrets
+from typing import Any
 
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
@@ -14,6 +15,7 @@ from resources.sandbox.books import Job, Phase
 from resources.sandbox.desk import Call, Front, moment, timestamp
 from resources.sandbox.endpoints import Endpoint, InvalidParameter, load_endpoints
 from resources.sandbox.faults import Backward, StatusWord
+from resources.sandbox.pictures import Measured, from_data_url, measure
 
 _WORDS = {
     Phase.WAITING: "queued",
@@ -66,6 +68,7 @@ class AimlApi(Front):
             )
         try:
             params = endpoint.read(call.body)
+            params = endpoint.look_at(params, _pictures(endpoint, params))
         except InvalidParameter as problem:
             return failure(call, 400, f"Body validation error: {problem.parameter}: {problem}")
         if self.workshop.too_many(self.name):
@@ -78,8 +81,8 @@ class AimlApi(Front):
             provider=self.name,
             model=call.model,
             job_id=_new_id(call.model),
-            body=call.body,
-            params=params,
+            body=_without_pictures(call.body),
+            params=_without_pictures(params),
             price_micros=price,
             rules=call.rules,
             base_url=call.base_url,
@@ -191,6 +194,34 @@ def failure(call: Call, status: int, message: str) -> JSONResponse:
         "timestamp": timestamp(call.now),
     }
     return JSONResponse(body, status_code=status)
+
+
+def _pictures(endpoint: Endpoint, params: dict[str, Any]) -> dict[str, Measured]:
+    """What the pictures measure that came inside the request; an address is not fetched.
+
+    Raises:
+        InvalidParameter: What came is no picture.
+    """
+    found = {}
+    for name, rule in endpoint.parameters.items():
+        value = params.get(name)
+        if rule.type == "url" and isinstance(value, str) and value.startswith("data:"):
+            data = from_data_url(value)
+            measured = measure(data) if data else None
+            if measured is None:
+                raise InvalidParameter(name, f"parameter {name} holds no image")
+            found[name] = measured
+    return found
+
+
+def _without_pictures(fields: dict[str, Any]) -> dict[str, Any]:
+    """The same for the books, which need not hold megabytes of base64."""
+    return {
+        name: f"{value.partition(',')[0]}, {len(value)} characters"
+        if str(value).startswith("data:")
+        else value
+        for name, value in fields.items()
+    }
 
 
 def _new_id(model: str) -> str:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from ruamel.yaml import YAML
 
 from resources.money import Micros, usd
+from resources.sandbox.pictures import Measured, scaled
 
 
 class InvalidParameter(Exception):  # noqa: N818 - it is the provider's answer, not a failure of the sandbox
@@ -96,7 +97,11 @@ class Frame(BaseModel):
 
 
 class Endpoint(BaseModel):
-    """One thing that can be bought from one provider."""
+    """One thing that can be bought from one provider.
+
+    `picture` says what the first image is to the video: its frame follows it, or the image must measure just that.
+    `film_seconds` is how long a film may be that is handed in.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -108,6 +113,8 @@ class Endpoint(BaseModel):
     fps: int = 24
     seconds: int = 4
     frames: Literal["size"] | dict[str, dict[str, str]] = Field(default_factory=dict)
+    picture: Literal["sets_frame", "fills_frame"] | None = None
+    film_seconds: tuple[int, int] | None = None
     guess: str = ""
 
     def read(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -155,7 +162,7 @@ class Endpoint(BaseModel):
         else:
             shapes = self.frames.get(str(params.get("resolution")), next(iter(self.frames.values())))
             shape = shapes.get(str(params.get("aspect_ratio")), next(iter(shapes.values())))
-            width, height = shape.split("x")
+            width, height = str(params.get("frame", shape)).split("x")
         return Frame(
             width=int(width),
             height=int(height),
@@ -163,6 +170,39 @@ class Endpoint(BaseModel):
             seconds=int(params.get("duration", self.seconds)),
             audio=bool(params.get("generate_audio", True)),
         )
+
+    def look_at(self, params: dict[str, Any], files: dict[str, Measured]) -> dict[str, Any]:
+        """What the files that were handed in say about a job: a frame that follows the first image.
+
+        Args:
+            params: As `read` gives them.
+            files: What could be measured, by parameter.
+
+        Raises:
+            InvalidParameter: A picture has the wrong size, or a film the wrong length.
+        """
+        for name, measured in files.items():
+            low, high = self.film_seconds or (0, 10**6)
+            if not low <= measured.seconds <= high + 0.5:
+                raise InvalidParameter(
+                    name, f"{name} must be {low} to {high} seconds, got {measured.seconds:.1f}"
+                )
+        first = next((files[name] for name in ("image", "image_url") if name in files), None)
+        if first is None or self.picture is None:
+            return params
+        if self.picture == "fills_frame":
+            frame = self.frame(params)
+            if (first.width, first.height) != (frame.width, frame.height):
+                raise InvalidParameter(
+                    "image_url",
+                    f"the image must be {frame.width}x{frame.height}, got {first.width}x{first.height}",
+                )
+            return params
+        if params.get("aspect_ratio"):
+            return params
+        planned = self.frame(params)
+        width, height = scaled(first, min(planned.width, planned.height))
+        return {**params, "frame": f"{width}x{height}"}
 
 
 @cache

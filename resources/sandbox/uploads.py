@@ -86,8 +86,24 @@ class Uploads:
 
     async def get(self, call: Call) -> Response:
         """The file, to anybody who has its address."""
-        token, filename = call.request.path_params["token"], call.request.path_params["filename"]
+        path = self._path(call.request.path_params["token"], call.request.path_params["filename"])
+        return Response("NoSuchKey", status_code=404) if path is None else FileResponse(path)
+
+    def find(self, url: str, base_url: str) -> Path | None:
+        """The file of an address of ours, None where there is none.
+
+        Raises:
+            ValueError: The address is not ours.
+        """
+        below = url.removeprefix(f"{base_url}/uploads/")
+        token, _, filename = below.partition("/")
+        if below == url:
+            raise ValueError("elsewhere")
+        return self._path(token, filename)
+
+    def _path(self, token: str, filename: str) -> Path | None:
         path = self._directory / token / filename
-        if not re.fullmatch(r"[0-9a-f]{32}", token) or filename.startswith(".") or not path.is_file():
-            return Response("NoSuchKey", status_code=404)
-        return FileResponse(path)
+        good = (
+            re.fullmatch(r"[0-9a-f]{32}", token) and filename and filename[0] != "." and "/" not in filename
+        )
+        return path if good and path.is_file() else None

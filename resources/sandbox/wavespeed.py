@@ -13,6 +13,7 @@ from resources.sandbox.books import Job, Phase
 from resources.sandbox.desk import Call, Front, moment, timestamp
 from resources.sandbox.endpoints import Endpoint, InvalidParameter, load_endpoints
 from resources.sandbox.faults import Backward, StatusWord
+from resources.sandbox.pictures import Measured, measure
 from resources.sandbox.uploads import Uploads
 from resources.sandbox.workshop import Workshop, endpoint_of
 
@@ -44,10 +45,11 @@ class WaveSpeed(Front):
     def __init__(self, workshop: Workshop, report: Callable[[], None]) -> None:
         super().__init__(workshop)
         self._report = report
+        self._uploads = Uploads(workshop.directory / "uploads")
 
     def routes(self) -> list[BaseRoute]:
         """Every route; submit takes what no other has taken."""
-        uploads = Uploads(self.workshop.directory / "uploads")
+        uploads = self._uploads
         api = "/api/v3"
         return [
             self.route(f"{api}/predictions/{{id}}/result", "poll", self._poll, "GET"),
@@ -95,7 +97,7 @@ class WaveSpeed(Front):
             return JSONResponse({"error": "webhook callback does not support base64 output"}, status_code=400)
         if self.workshop.too_many(self.name):
             return self.throttled(call)
-        params = self._checked(endpoint, call.body)
+        params = self._checked(endpoint, call.body, call.base_url)
         price = endpoint.cost(params)
         if price > self.workshop.available_micros(self.name):
             raise _Refused(400, "The account does not have enough credits", 1407)
@@ -119,9 +121,10 @@ class WaveSpeed(Front):
             data |= {"status": "processing", "code": 5004, "error": "Sync mode timed out"}
         return success(data)
 
-    def _checked(self, endpoint: Endpoint, body: dict[str, Any]) -> dict[str, Any]:
+    def _checked(self, endpoint: Endpoint, body: dict[str, Any], base_url: str) -> dict[str, Any]:
         try:
             params = endpoint.read(body)
+            params = endpoint.look_at(params, self._files(endpoint, params, base_url))
         except InvalidParameter as problem:
             raise _Refused(400, str(problem), 1400 if problem.missing else 1401) from None
         for character in params.get("characters", []):
@@ -129,6 +132,22 @@ class WaveSpeed(Front):
             if source is None or source.phase(self.workshop.clock()) is not Phase.DONE:
                 raise _Refused(400, f"character {character} does not exist in this account", 1401)
         return params
+
+    def _files(self, endpoint: Endpoint, params: dict[str, Any], base_url: str) -> dict[str, Measured]:
+        """What the files measure that were handed in here; an address elsewhere is not fetched."""
+        found = {}
+        for name, rule in endpoint.parameters.items():
+            if rule.type != "url" or name not in params:
+                continue
+            try:
+                path = self._uploads.find(params[name], base_url)
+            except ValueError:
+                continue
+            measured = measure(path) if path else None
+            if measured is None:
+                raise _Refused(400, f"the file of parameter {name} could not be accessed", 1402)
+            found[name] = measured
+        return found
 
     async def _poll(self, call: Call) -> Response:
         if call.job is None:

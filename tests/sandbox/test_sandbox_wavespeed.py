@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import io
 import json
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -10,9 +11,11 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+import av
 import httpx
 import pytest
 import wavespeed
+from pictures import mp4, png
 from sandbox_bench import KEY, SORA, Bench, Clock
 
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
@@ -68,7 +71,7 @@ def test_the_official_client_says_so_when_sync_mode_runs_out(live: RunningSandbo
 
 def test_the_official_client_uploads(live: RunningSandbox, tmp_path: Path) -> None:
     image = tmp_path / "hill.png"
-    image.write_bytes(b"\x89PNG" + bytes(range(256)) * 500)
+    image.write_bytes(png(1280, 720))
     url = official(live).upload(str(image))
     assert httpx.get(url).content == image.read_bytes()
     assert official(live).run("openai/sora-2/image-to-video", {"image": url, "prompt": "it moves"})["outputs"]
@@ -339,6 +342,56 @@ async def test_a_character_is_made_and_used(bench: Bench, clock: Clock) -> None:
     assert (await bench.books())["jobs"][0]["charged_micros"] == 1_000
 
 
+async def handed_in(bench: Bench, name: str, data: bytes) -> str:
+    asked = {"filename": name, "size": len(data)}
+    ticket = (await bench.client.post("/api/v3/media/uploads", json=asked)).json()["data"]
+    upload = ticket["upload"]
+    async with httpx.AsyncClient(transport=bench.client._transport) as storage:
+        answer = await storage.put(upload["url"], content=data, headers=upload["headers"])
+    assert answer.status_code == 200
+    return str(ticket["download_url"])
+
+
+@pytest.mark.parametrize(
+    ("size", "resolution", "frame"),
+    [
+        ((900, 600), "720p", [1080, 720]),
+        ((600, 900), "720p", [720, 1080]),
+        ((900, 600), "1080p", [1536, 1024]),
+    ],
+)
+async def test_the_frame_follows_an_image_that_was_handed_in(
+    bench: Bench, clock: Clock, size: tuple[int, int], resolution: str, frame: list[int]
+) -> None:
+    url = await handed_in(bench, "hill.png", png(*size))
+    body = {"image": url, "prompt": "it moves", "resolution": resolution}
+    job_id = (await bench.client.post("/api/v3/openai/sora-2-pro/image-to-video", json=body)).json()["data"][
+        "id"
+    ]
+    clock.tick(60)
+    clip = await bench.client.get((await bench.poll(job_id))["outputs"][0])
+    with av.open(io.BytesIO(clip.content), format="mov") as container:
+        video = container.streams.video[0]
+        assert [video.width, video.height] == frame
+
+
+async def test_a_file_that_is_not_there_or_is_no_image_is_refused(bench: Bench) -> None:
+    url = await handed_in(bench, "hill.png", b"DB_PASSWORD=hunter2")
+    for image in (url, f"{bench.client.base_url}/uploads/{'0' * 32}/a.png"):
+        body = {"image": image, "prompt": "it moves"}
+        refused = await bench.client.post("/api/v3/openai/sora-2/image-to-video", json=body)
+        assert (refused.status_code, refused.json()["data"]["code"]) == (400, 1402)
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(1.0, 400), (3.0, 200), (6.0, 400)])
+async def test_a_character_needs_a_film_of_two_to_four_seconds(
+    bench: Bench, seconds: float, status: int
+) -> None:
+    url = await handed_in(bench, "joe.mp4", mp4(seconds=seconds))
+    made = await bench.client.post("/api/v3/openai/sora-2/characters", json={"video": url, "name": "Joe"})
+    assert made.status_code == status
+
+
 async def test_too_many_submits_in_a_minute_are_refused(make: Callable[..., Bench], clock: Clock) -> None:
     bench = make(submits_per_minute=2)
     assert [(await bench.buy()).status_code for _ in range(3)] == [200, 200, 429]
@@ -348,7 +401,7 @@ async def test_too_many_submits_in_a_minute_are_refused(make: Callable[..., Benc
 
 async def test_models_carry_their_schema(bench: Bench) -> None:
     models = {m["model_id"]: m for m in (await bench.client.get("/api/v3/models")).json()["data"]}
-    assert len(models) == 9
+    assert len(models) == 10
     schema = models[PRO]["api_schema"]["api_schemas"][0]["request_schema"]
     assert schema["required"] == ["prompt"]
     assert schema["properties"]["duration"] == {"type": "integer", "enum": [4, 8, 12, 16, 20], "default": 4}
