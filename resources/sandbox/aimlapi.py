@@ -205,7 +205,7 @@ def _pictures(endpoint: Endpoint, params: dict[str, Any]) -> dict[str, Measured]
     found = {}
     for name, rule in endpoint.parameters.items():
         value = params.get(name)
-        if rule.type == "url" and isinstance(value, str) and value.startswith("data:"):
+        if rule.type == "picture" and isinstance(value, str) and value.startswith("data:"):
             data = from_data_url(value)
             measured = measure(data) if data else None
             if measured is None:

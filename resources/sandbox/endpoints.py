@@ -27,11 +27,11 @@ class InvalidParameter(Exception):  # noqa: N818 - it is the provider's answer, 
 
 
 class Parameter(BaseModel):
-    """One key of a request: `url` is text that must be an http(s) or data URL."""
+    """One key of a request: `url` is text that must be an http(s) URL, `picture` one or a picture in base64."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    type: Literal["string", "integer", "boolean", "array", "url"]
+    type: Literal["string", "integer", "boolean", "array", "url", "picture"]
     required: bool = False
     default: Any = None
     values: tuple[Any, ...] = ()
@@ -54,7 +54,9 @@ class Parameter(BaseModel):
             case "string":
                 return isinstance(value, str) and bool(value.strip())
             case "url":
-                return isinstance(value, str) and value.startswith(("http://", "https://", "data:"))
+                return isinstance(value, str) and value.startswith(("http://", "https://"))
+            case "picture":
+                return isinstance(value, str) and value.startswith(("http://", "https://", "data:image/"))
             case "integer":
                 return isinstance(value, int) and not isinstance(value, bool)
             case "boolean":
@@ -64,7 +66,7 @@ class Parameter(BaseModel):
 
     def as_json_schema(self) -> dict[str, Any]:
         """The parameter as JSON Schema, which is how WaveSpeed's `/models` shows it."""
-        schema: dict[str, Any] = {"type": "string" if self.type == "url" else self.type}
+        schema: dict[str, Any] = {"type": "string" if self.type in {"url", "picture"} else self.type}
         if self.type == "array":
             schema["items"] = {"type": "string"}
         if self.values:
