@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def encoded(codec: str, width: int, height: int, *, pixels: str) -> bytes:
 
     context: Any = av.CodecContext.create(codec, "w")
     context.width, context.height, context.pix_fmt = width, height, pixels
-    context.time_base = "1/1"
+    context.time_base = Fraction(1)
     frame = av.VideoFrame(width, height, pixels)
     for plane in frame.planes:
         plane.update(bytes([128]) * plane.buffer_size)
