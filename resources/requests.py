@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -99,11 +99,52 @@ class Caps(BaseModel):
     total: int | None = Field(default=None, ge=0)
 
 
+class Choice(BaseModel):
+    """Another way to have the same clip, for when its provider refuses it or fails: a fallback.
+
+    Attributes:
+        provider: `wavespeed` or `aimlapi`.
+        endpoint: The provider's model id.
+        body: The request exactly as it is sent.
+        price_micros: The catalogue's price in micro-dollars, None where it is unknown (it is not bought then).
+        expected: What the delivered file is checked against.
+        usual_seconds: How long this endpoint usually takes, where the catalogue knows.
+        max_seconds: When a job is considered overdue.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    provider: str
+    endpoint: str
+    body: dict[str, Any]
+    price_micros: int | None
+    expected: Expected
+    usual_seconds: float | None = None
+    max_seconds: float = 1800
+
+
+class Asked(BaseModel):
+    """What was asked for, in a request that falls back to something else.
+
+    Attributes:
+        provider: Who was to make it.
+        endpoint: With which model.
+        fingerprint: Of the request that was asked for.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    provider: str
+    endpoint: str
+    fingerprint: str
+
+
 class ClipRequest(BaseModel):
     """One clip, rendered and validated: everything that is needed to buy it, and nothing that is not.
 
     Attributes:
-        clip: The clip's key, which is its Dagster partition, e.g. `city-sunset-2026-11-20-hero`.
+        kind: What is bought: a clip, or a character that clips show.
+        clip: The clip's key, which is its Dagster partition, e.g. `city-sunset-2026-11-20-hero`; a character's name.
         series: Name of the series that declares it.
         provider: `wavespeed` or `aimlapi`.
         endpoint: The provider's model id, e.g. `openai/sora-2/text-to-video`.
@@ -116,12 +157,17 @@ class ClipRequest(BaseModel):
         max_attempts: How many purchases one decision may make for this clip when the provider fails in passing.
         caps: What may be spent on its series.
         checks: What its series wants checked of the file.
+        fallbacks: What is bought instead, one after another, after a definite refusal or a job that failed.
+        asked: What was asked for, where this is a fallback.
+        substitution: Whether a clip that another model made than the one that was bought is kept apart, or delivered with a
+            mark.
         owner: Who is told about it, as Dagster writes owners.
         tags: The series' tags.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: Literal["clip", "character"] = "clip"
     clip: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{2,79}$")
     series: str
     provider: str
@@ -134,6 +180,9 @@ class ClipRequest(BaseModel):
     max_attempts: int = Field(default=1, ge=1, le=5)
     caps: Caps = Field(default_factory=Caps)
     checks: Checks = Field(default_factory=Checks)
+    fallbacks: tuple[Choice, ...] = ()
+    asked: Asked | None = None
+    substitution: Literal["fail", "accept"] = "fail"
     owner: str | None = None
     tags: dict[str, str] = Field(default_factory=dict)
 
@@ -144,8 +193,32 @@ class ClipRequest(BaseModel):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the canonical request: provider, model and body, and nothing that does not change the clip."""
+        """SHA-256 (hex) of the canonical request: provider, model and body, and nothing that does not change the clip.
+
+        A fallback has that of what was asked for: it is the same clip, had in another way.
+        """
+        if self.asked is not None:
+            return self.asked.fingerprint
         return fingerprint(self.provider, self.endpoint, self.body)
+
+    def fall_back(self) -> "ClipRequest | None":
+        """The same clip from the next fallback, None when there is none left."""
+        if not self.fallbacks:
+            return None
+        asked = self.asked or Asked(
+            provider=self.provider, endpoint=self.endpoint, fingerprint=self.fingerprint
+        )
+        choice = {name: getattr(self.fallbacks[0], name) for name in Choice.model_fields}
+        return self.model_copy(update={**choice, "fallbacks": self.fallbacks[1:], "asked": asked})
+
+    def is_same_choice(self, other: "ClipRequest") -> bool:
+        """Whether both are bought in the same way."""
+        return (self.provider, self.endpoint, self.body) == (other.provider, other.endpoint, other.body)
+
+    @property
+    def accounts(self) -> set[str]:
+        """Every account it may be bought from."""
+        return {self.provider, *(choice.provider for choice in self.fallbacks)}
 
 
 def fingerprint(provider: str, endpoint: str, body: dict[str, Any]) -> str:

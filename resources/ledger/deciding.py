@@ -23,6 +23,8 @@ from resources.requests import ClipRequest
 SUPERSEDED = "superseded"
 """Stands in `reported_run_id` of an attempt that a newer one has replaced before anybody reported it."""
 
+DEFINITE = {AttemptState.REJECTED, AttemptState.FAILED}
+"""The provider's own word that there is no clip and will be none: what a fallback may be bought after."""
 ACCOUNT_TROUBLE = {FailureKind.AUTH, FailureKind.INSUFFICIENT_FUNDS}
 TRIES = 3
 
@@ -112,11 +114,11 @@ def _decide_one(
                 settled = _find(
                     ledger, connection, request, decision=decision, run_id=run_id, regenerate=regenerate
                 )
-                if settled is None:
+                if settled.verdict is Verdict.NEW:
                     queued = _queue(
                         ledger,
                         connection,
-                        request,
+                        settled.request,
                         decision=decision,
                         batch=batch,
                         watched_by=watched_by,
@@ -151,9 +153,9 @@ def _find(
     decision: str,
     run_id: str | None,
     regenerate: bool,
-) -> Decided | None:
-    """What the ledger already has for this clip, None when it is to be bought."""
-    subject = (attempts.c.subject_kind == "clip", attempts.c.subject_key == request.clip)
+) -> Decided:
+    """What the ledger already has for this clip, or what is to be bought."""
+    subject = (attempts.c.subject_kind == request.kind, attempts.c.subject_key == request.clip)
     rows = connection.execute(sa.select(attempts).where(*subject).order_by(attempts.c.seq.desc()))
     known = [Attempt.from_row(row) for row in rows]
     outdated = next((a for a in known if is_outdated(request, a)), None)
@@ -169,7 +171,7 @@ def _find(
             reported_run_id=SUPERSEDED,
         )
         known.remove(outdated)
-    current = _current_take(connection, request.clip)
+    current = _current_take(connection, request)
     return verdict_of(request, known, current, decision=decision, regenerate=regenerate)
 
 
@@ -180,8 +182,10 @@ def is_outdated(request: ClipRequest, attempt: Attempt) -> bool:
 
 def verdict_of(
     request: ClipRequest, known: list[Attempt], current: str | None, *, decision: str, regenerate: bool
-) -> Decided | None:
-    """What is decided about a clip without asking for money, None when it is to be bought. Nothing is changed.
+) -> Decided:
+    """What is decided about a clip before it is asked for money: with `Verdict.NEW`, its request is to be bought.
+
+    Nothing is changed.
 
     Args:
         request: What was asked for.
@@ -205,14 +209,15 @@ def verdict_of(
     return _tried_before(request, ours)
 
 
-def _tried_before(request: ClipRequest, ours: list[Attempt]) -> Decided | None:
-    """A refusal when this decision has used up its purchases of the clip."""
+def _tried_before(request: ClipRequest, ours: list[Attempt]) -> Decided:
+    """What this decision may still buy of the clip; a refusal when it has used up its purchases."""
     spent = [attempt for attempt in ours if not _was_no_purchase(attempt)]
     if not spent:
-        return None
+        return Decided(request, Verdict.NEW, None)
     last = spent[0]
-    if len(spent) < request.max_attempts and last.reason_kind is not None and last.reason_kind.may_pass:
-        return None
+    following = _after(last, ours, request)
+    if following is not None:
+        return Decided(following, Verdict.NEW, None)
     return Decided(
         request,
         Verdict.REFUSED,
@@ -220,6 +225,34 @@ def _tried_before(request: ClipRequest, ours: list[Attempt]) -> Decided | None:
         f"{last.reason or last.state} (this decision has already tried {len(spent)} of {request.max_attempts}; "
         f"`dailies retry --clip {request.clip}` or Materialize is a new decision)",
     )
+
+
+def _after(failed: Attempt, ours: list[Attempt], request: ClipRequest) -> ClipRequest | None:
+    """What a decision buys after a purchase that came to nothing, None when it may buy no more.
+
+    Args:
+        failed: The purchase.
+        ours: Everything the decision has bought of the clip, newest first.
+        request: What is asked for now; its file may have changed since.
+    """
+    same_clip = failed.fingerprint == request.fingerprint
+    if same_clip and not failed.request.is_same_choice(request):
+        request = failed.request
+    # what was bought of an older version of the clip counts too; another fallback has tries of its own
+    tries = [
+        attempt
+        for attempt in ours
+        if not _was_no_purchase(attempt)
+        and (attempt.fingerprint != failed.fingerprint or attempt.request.is_same_choice(failed.request))
+    ]
+    kind = tries[0].reason_kind if tries else None
+    may_pass = kind.may_pass if kind is not None else not tries and failed.state is not AttemptState.REJECTED
+    if may_pass and len(tries) < request.max_attempts:
+        return request
+    # a fallback is for what the provider itself has ended, never for an outcome that nobody knows
+    if failed.state in DEFINITE and same_clip:
+        return request.fall_back()
+    return None
 
 
 def _was_no_purchase(attempt: Attempt) -> bool:
@@ -238,9 +271,10 @@ def _was_no_purchase(attempt: Attempt) -> bool:
 def try_again(
     ledger: Ledger, connection: sa.Connection, failed: Attempt, *, run_id: str | None
 ) -> Attempt | None:
-    """Queue the next purchase of a clip whose job failed in passing, if its decision may still make one.
+    """Queue the next purchase of a clip that was refused or whose job failed, if its decision may still make one.
 
-    It happens in the transaction that records the failure, so that nobody sees a clip given up that is not.
+    The same once more where the failure may pass, or else the next fallback of its series. It happens in the
+    transaction that records the failure, so that nobody sees a clip given up that is not.
 
     Returns:
         The new attempt, None when the failure stands; where money is what it wants for, its reason says so.
@@ -255,12 +289,13 @@ def try_again(
         )
         .order_by(attempts.c.seq.desc())
     )
-    if _tried_before(request, [Attempt.from_row(row) for row in rows]) is not None:
+    following = _after(failed, [Attempt.from_row(row) for row in rows], request)
+    if following is None:
         return None
     queued = _queue(
         ledger,
         connection,
-        request,
+        following,
         decision=failed.decision,
         batch=failed.batch,
         watched_by=failed.watched_by,
@@ -280,12 +315,17 @@ def _in_the_way(attempt: Attempt) -> str:
     )
 
 
-def _current_take(connection: sa.Connection, clip: str) -> str | None:
+def _current_take(connection: sa.Connection, request: ClipRequest) -> str | None:
     return connection.execute(
         sa.select(current_takes.c.attempt_id).where(
-            current_takes.c.subject_kind == "clip", current_takes.c.subject_key == clip
+            current_takes.c.subject_kind == request.kind, current_takes.c.subject_key == request.clip
         )
     ).scalar()
+
+
+def _instead_of(request: ClipRequest) -> str:
+    asked = request.asked
+    return f", in place of {asked.endpoint} of {asked.provider}" if asked is not None else ""
 
 
 def unknown_price(request: ClipRequest) -> str:
@@ -325,7 +365,7 @@ def _queue(
     connection.execute(
         sa.update(attempts)
         .where(
-            attempts.c.subject_kind == "clip",
+            attempts.c.subject_kind == request.kind,
             attempts.c.subject_key == request.clip,
             attempts.c.reported_run_id.is_(None),
         )
@@ -335,7 +375,7 @@ def _queue(
     connection.execute(
         sa.insert(attempts).values(
             id=attempt_id,
-            subject_kind="clip",
+            subject_kind=request.kind,
             subject_key=request.clip,
             series=request.series,
             fingerprint=request.fingerprint,
@@ -362,7 +402,7 @@ def _queue(
         to=AttemptState.QUEUED,
         money=None,
         who="engine",
-        why=f"decision {decision}",
+        why=f"decision {decision}{_instead_of(request)}",
         run_id=run_id,
         created=True,
     )

@@ -191,7 +191,7 @@ class Planning:
             regenerate=self._regenerate,
         )
         say = _Sayer(one, request)
-        if decided is None:
+        if decided.verdict is Verdict.NEW:
             return self._buy(say, order, outdated, purse)
         attempt = decided.attempt
         if decided.verdict is Verdict.REUSED:
@@ -212,7 +212,10 @@ class Planning:
         stop = next((s for s in self._stops if s.account in {ALL, request.provider}), None)
         if stop is not None and not stop.kind.reopens:
             return say(Verb.REFUSE, None, f"{stop} Nothing was bought.")
-        ceiling = max(price, quote or 0) * request.max_attempts
+        # everything fails as often as it may before the next fallback is bought
+        ceiling = request.max_attempts * (
+            max(price, quote or 0) + sum(choice.price_micros or 0 for choice in request.fallbacks)
+        )
         refusal = purse.reserve(order, price, ceiling)
         if refusal is not None:
             return say(Verb.REFUSE, None, refusal)
