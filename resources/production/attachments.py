@@ -33,7 +33,7 @@ LOOK_SECONDS = 0.5
 
 
 class Call(Protocol):
-    """Runs a ledger function off the loop; `Engine.call`."""
+    """Runs what blocks off the loop; `Engine.call`."""
 
     def __call__(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Awaitable[Any]:
         """Run it."""
@@ -46,7 +46,7 @@ class Attachments:
     Args:
         ledger: Where uploads are remembered.
         folder: Where the files are, None where no clip may name one.
-        call: Runs a ledger function off the loop.
+        call: Runs what blocks off the loop.
         sleep: `asyncio.sleep`, or a test's fake.
     """
 
@@ -146,9 +146,10 @@ class Attachments:
         if self._folder is None:
             return UploadFailed("no data folder is known here", FailureKind.INVALID)
         try:
-            return await asyncio.to_thread(self._folder.read, reference)
+            read: tuple[LocalFile, bytes] = await self._call(self._folder.read, reference)
         except ProblemsError as error:
             return UploadFailed(str(error), FailureKind.INVALID)
+        return read
 
     async def _upload(self, provider: Provider, reference: FileReference) -> Uploaded | UploadFailed:
         read = await self._read(reference)
