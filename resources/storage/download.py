@@ -70,7 +70,7 @@ def download(url: str, destination: Path, *, policy: DownloadPolicy | None = Non
             beginning = b""
             while len(beginning) < 8 and (piece := remote.read()):
                 beginning += piece
-            _check_beginning(url, remote.content_type, beginning)
+            check_beginning(url, remote.content_type, beginning)
             file.write(beginning)
             while piece := remote.read():
                 file.write(piece)
@@ -99,7 +99,12 @@ def _appearing(destination: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _check_beginning(url: str, content_type: str, beginning: bytes) -> None:
+def check_beginning(url: str, content_type: str, beginning: bytes) -> None:
+    """Refuse what is no MP4 by its type and its first eight bytes.
+
+    Raises:
+        NotAVideoError: It is something else.
+    """
     if content_type.startswith(_TEXT):
         raise NotAVideoError(
             f"{shown(url)}: {content_type} was sent, not a video; it is to be fetched again later"

@@ -5,9 +5,10 @@
 | `prompts/{clip}/{fingerprint}.json` | the rendered request | no |
 | `videos/{clip}/{attempt}.mp4` | the clip | no |
 | `videos/{clip}/{attempt}.webp` | its poster | no |
+| `videos/{clip}/{attempt}.strip.webp` | some of its frames side by side | no |
 | `videos/{clip}/{attempt}.json` | its manifest, written last: with it the clip is delivered | no |
 | `videos/{clip}/current.json` | which attempt is the current one; the ledger decides, this shows it | yes |
-| `quarantine/{clip}/{attempt}.mp4`, `.webp`, `.json` | a take that failed a check, kept apart | no |
+| `quarantine/{clip}/{attempt}.mp4`, `.webp`, ... | a take that failed a check, kept apart | no |
 | `ledger.json` | id and high-water mark of the ledger that owns the bucket | yes |
 """
 
@@ -36,6 +37,11 @@ def video_key(clip: str, attempt: str) -> str:
 def poster_key(clip: str, attempt: str) -> str:
     """Of its poster."""
     return f"{_take(clip, attempt)}.webp"
+
+
+def strip_key(clip: str, attempt: str) -> str:
+    """Of its strip of frames."""
+    return f"{_take(clip, attempt)}.strip.webp"
 
 
 def manifest_key(clip: str, attempt: str) -> str:

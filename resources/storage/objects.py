@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
 import stamina
 
+from resources.errors import DailiesError
 from resources.storage.errors import (
     CorruptUploadError,
     NoSuchBucketError,
@@ -55,6 +56,21 @@ class ObjectInfo:
     etag: str | None
     content_type: str | None = None
     modified: datetime | None = None
+
+
+class Arriving(Protocol):
+    """Bytes on their way to the bucket while they are still on their way here, with their digests once all were read."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 in hex of what was read."""
+
+    @property
+    def md5(self) -> str | None:
+        """MD5 in hex of what was read, where it was asked for."""
+
+    def read(self, amount: int = -1) -> bytes:
+        """The next bytes, as many as are there; none at the end."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +136,51 @@ class ObjectStore:
                 raise
         return self.check()
 
-    def put_file(self, key: str, path: Path, *, sha256: str, content_type: str) -> ObjectInfo:
+    @property
+    def wants_md5(self) -> bool:
+        """Whether what is stored is told from damage by its MD5: every server but AWS, which verifies SHA-256."""
+        return not self._is_aws
+
+    def put_stream(self, key: str, source: Arriving, *, size: int, content_type: str) -> ObjectInfo:
+        """Store an object while its bytes arrive, in one request, once: nothing is visible before the last byte is there.
+
+        On AWS the request ends with the SHA-256, which S3 verifies before it stores anything. Other servers may refuse such
+        an ending; there the MD5 that they name afterwards is compared.
+
+        Args:
+            key: Where to; no other object has it.
+            source: The bytes. Should it raise, nothing is stored.
+            size: How many there will be.
+            content_type: E.g. `video/mp4`.
+
+        Raises:
+            ObjectConflictError: The key is taken.
+            CorruptUploadError: What is stored is not what was sent.
+            resources.errors.UnavailableError: S3 did not answer or cut the connection, or the source raised.
+        """
+        if not self._is_aws and self.head(key) is not None:
+            raise ObjectConflictError(f"{self.uri(key)} already holds an object")
+        checks: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if self._is_aws else {}
+
+        def send(s3: "S3Client") -> "PutObjectOutputTypeDef":
+            body: Any = source
+            return s3.put_object(
+                Bucket=self.bucket,
+                Key=key,
+                Body=body,
+                ContentLength=size,
+                ContentType=content_type,
+                IfNoneMatch="*",
+                **checks,
+            )
+
+        answer = self._call("store", key, send, once=True)
+        content = _Content(_nothing, size, source.sha256, source.md5)
+        return self._verified(key, answer, content, content_type)
+
+    def put_file(
+        self, key: str, path: Path, *, sha256: str, content_type: str, md5: str | None = None
+    ) -> ObjectInfo:
         """Store a file under a key that no other object has.
 
         Args:
@@ -128,6 +188,7 @@ class ObjectStore:
             path: The file; it must not change meanwhile.
             sha256: Its SHA-256 in hex, known from the download: S3 refuses the upload if what arrives differs.
             content_type: E.g. `video/mp4`.
+            md5: Its MD5 in hex where that is known already.
 
         Returns:
             The stored object, also when it was there already with equal content (our own lost answer).
@@ -137,7 +198,8 @@ class ObjectStore:
             CorruptUploadError: What is stored is not what was sent.
             resources.errors.UnavailableError: S3 was down for longer than `ride_out_seconds`.
         """
-        md5 = None if self._is_aws else _md5_of(path)
+        if self.wants_md5:
+            md5 = md5 or _md5_of(path)
         content = _Content(lambda: path.open("rb"), path.stat().st_size, sha256.lower(), md5)
         return self._put(key, content, content_type, overwrite=False)
 
@@ -162,6 +224,34 @@ class ObjectStore:
                         f"{self.uri(key)} has {answer['ContentLength']:,} bytes; at most {max_bytes:,} are read here"
                     )
                 return body.read()
+
+        try:
+            return self._call("read", key, read)
+        except NoSuchObjectError:
+            return None
+
+    def get_file(self, key: str, path: Path) -> ObjectInfo | None:
+        """Read an object into a file, whatever its size; None where there is none.
+
+        Args:
+            key: Which.
+            path: Where to; what was there is replaced.
+
+        Returns:
+            The object, with the SHA-256 of what was read.
+        """
+
+        def read(s3: "S3Client") -> ObjectInfo:
+            digest = hashlib.sha256()
+            answer = s3.get_object(Bucket=self.bucket, Key=key)
+            with closing(answer["Body"]) as body, path.open("wb") as file:
+                for chunk in body.iter_chunks(_CHUNK):
+                    digest.update(chunk)
+                    file.write(chunk)
+            etag = answer.get("ETag", "").strip('"') or None
+            return ObjectInfo(
+                key, answer["ContentLength"], digest.hexdigest(), etag, answer.get("ContentType")
+            )
 
         try:
             return self._call("read", key, read)
@@ -210,7 +300,7 @@ class ObjectStore:
         if not overwrite and not self._is_aws and (there := self.head(key)):
             return self._ours_or_conflict(there, content)
         checks: dict[str, Any] = {"ChecksumSHA256": _b64(content.sha256)}
-        if content.md5:
+        if content.md5 and self.wants_md5:
             checks["ContentMD5"] = _b64(content.md5)
         if not overwrite:
             checks["IfNoneMatch"] = "*"
@@ -233,6 +323,18 @@ class ObjectStore:
             if there is None:
                 raise
             return self._ours_or_conflict(there, content)
+        return self._verified(key, answer, content, content_type, ours=not overwrite)
+
+    def _verified(
+        self,
+        key: str,
+        answer: "PutObjectOutputTypeDef",
+        content: _Content,
+        content_type: str,
+        *,
+        ours: bool = True,
+    ) -> ObjectInfo:
+        """What S3 says it has stored, compared with what was sent; a damaged object of ours is removed again."""
         stored = ObjectInfo(
             key=key,
             size=content.size,
@@ -243,12 +345,26 @@ class ObjectStore:
         if self._proven(stored, content):
             return stored
         found = self.head(key)
-        if found is None or not self._holds(found, content):
-            raise CorruptUploadError(
-                f"{self.uri(key)}: what S3 holds after the upload is not what was sent "
-                f"({content.size:,} bytes, SHA-256 {content.sha256}); store it again under a new key"
+        if found is not None and self._holds(found, content):
+            return found
+        removed = ours and self._discard(key)
+        raise CorruptUploadError(
+            f"{self.uri(key)}: what S3 held after the upload was not what was sent "
+            f"({content.size:,} bytes, SHA-256 {content.sha256}); "
+            + (
+                "it was removed, to be stored again"
+                if removed
+                else "remove it, so that it can be stored again"
             )
-        return found
+        )
+
+    def _discard(self, key: str) -> bool:
+        """Remove an object that was stored damaged a moment ago; whether that could be done."""
+        try:
+            self._call("remove", key, lambda s3: s3.delete_object(Bucket=self.bucket, Key=key), once=True)
+        except DailiesError:
+            return False
+        return True
 
     def _ours_or_conflict(self, there: ObjectInfo, content: _Content) -> ObjectInfo:
         if self._holds(there, content):
@@ -313,6 +429,10 @@ class ObjectStore:
     @property
     def _is_aws(self) -> bool:
         return is_aws(self._client)
+
+
+def _nothing() -> AbstractContextManager[IO[bytes]]:
+    raise AssertionError("a stream is sent once")
 
 
 def _md5_of(path: Path) -> str:

@@ -1,0 +1,47 @@
+"""Scratch folders: gone at the end of a block, and gone after the process that used them died."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from resources.storage.scratch import scratch_folder, sweep
+
+
+def test_a_folder_is_there_for_the_block_and_then_gone(tmp_path: Path) -> None:
+    with scratch_folder(tmp_path) as folder:
+        (folder / "clip.mp4").write_bytes(b"bytes")
+        assert sweep(tmp_path) == 0, "one that is in use stays"
+        assert (folder / "clip.mp4").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_goes_with_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), scratch_folder(tmp_path):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_swept_and_what_a_living_one_uses_is_not(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from resources.storage.scratch import scratch_folder\n"
+        "with scratch_folder(Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'clip.mp4').write_bytes(b'bytes'); print('there', flush=True); time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"there\n"
+    assert sweep(tmp_path) == 0
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert sweep(tmp_path) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_things_in_the_folder_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "clip-by-hand").mkdir()
+    (tmp_path / "notes.txt").write_text("mine")
+    assert sweep(tmp_path) == 0
+    assert len(list(tmp_path.iterdir())) == 2
