@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping
 
-from resources.errors import DailiesError
+from resources.errors import UnavailableError
 from resources.providers.base import Provider
 from resources.requests import ClipRequest
 
@@ -22,6 +22,9 @@ async def quoted(requests: Iterable[ClipRequest], providers: Mapping[str, Provid
     Args:
         requests: In any number.
         providers: By name; a request of another provider stays as it is.
+
+    Raises:
+        resources.errors.ConfigurationError: A provider refuses the key.
     """
     given = list(requests)
     slots = asyncio.Semaphore(AT_ONCE)
@@ -31,7 +34,7 @@ async def quoted(requests: Iterable[ClipRequest], providers: Mapping[str, Provid
         async with slots:
             try:
                 return await provider.quote(request.endpoint, request.body) or None
-            except DailiesError as error:
+            except UnavailableError as error:
                 logger.warning("%s has no known price and was not quoted one: %s", request.clip, error)
                 return None
 
