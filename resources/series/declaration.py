@@ -169,6 +169,27 @@ class BudgetDeclaration(Declared):
         return Caps(per_run=self.per_run, per_day=self.per_day, per_month=self.per_month, total=self.total)
 
 
+def _nobody_twice(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise refused("names somebody twice", found=False)
+    return names
+
+
+Cast = Annotated[list[Name], Field(max_length=10), AfterValidator(_nobody_twice)]
+"""Names of characters."""
+
+
+class FallbackDeclaration(Declared):
+    """Another way to have the same clips, for when the provider refuses one or fails."""
+
+    endpoint: str
+    """The provider's model id, as in data/models."""
+    provider: Literal["wavespeed", "aimlapi"] | None = None
+    """Who sells it; needed only where two providers sell the same id."""
+    parameters: Parameters = Field(default_factory=dict)
+    """Parameters over the clip's, in the endpoint's words or in those that mean the same everywhere."""
+
+
 class ClipDeclaration(Declared):
     """One clip of a series."""
 
@@ -180,6 +201,8 @@ class ClipDeclaration(Declared):
     """Its own parameters, over the series'."""
     prompt: PromptDeclaration | None = None
     """Its own prompt: text instead of the series' prompt, or fields over the series' fields."""
+    cast: Cast | None = None
+    """Characters of data/characters it shows, instead of the series'; an empty list shows none."""
 
 
 class SeriesDeclaration(Declared):
@@ -201,6 +224,11 @@ class SeriesDeclaration(Declared):
         default_factory=list, examples=[["house-style"]]
     )
     """Files of data/prompts whose variables and prompt fields it takes in; a later one goes over an earlier one."""
+    fallback: Annotated[list[FallbackDeclaration], Field(max_length=5)] = Field(default_factory=list)
+    """What is bought instead, one after another, when the provider definitely refuses a clip or its job fails; within the
+    same decision and caps, and never while an outcome is unknown."""
+    cast: Cast = Field(default_factory=list, examples=[["mara"]])
+    """Characters of data/characters that its clips show."""
     prompt: PromptDeclaration | None = None
     """The prompt: text or fields, each a Jinja2 template with the variables, `series`, `clip` and, in a dated series,
     `date` (YYYY-MM-DD). Needed unless each clip or an include says one."""

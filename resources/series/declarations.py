@@ -1,24 +1,31 @@
 """All series of `data/series/`: loading, the search for a clip by its key, and the rendering of its request."""
 
 import datetime as dt
+import functools
 import re
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from resources.catalogue import Catalogue
-from resources.declared.document import Document, read_document, yaml_files
+from resources.catalogue import Catalogue, Endpoint
+from resources.declared.document import Document, Where, read_document, yaml_files
 from resources.declared.problems import Problem, ProblemsError, show
 from resources.declared.validation import declare
 from resources.requests import ClipRequest
+from resources.series.characters import Characters, Made, id_of
 from resources.series.declaration import SeriesDeclaration
 from resources.series.includes import Includes
+from resources.series.retirement import retired
 from resources.series.series import Clip, Series
 
 MAX_SECONDS = 5
 """Seconds that all prompts of one series may take; thousands of honest ones take a tenth of one."""
 MAX_FAILED = 20
 """Clips with mistakes after which no more of a series are tried."""
+
+ANY_CHARACTER = "char_any"
+"""Stands for the id of a character when a file is read; it is never sent."""
 
 _DATED_KEY = re.compile(r"(.+)-([0-9]{4}-[0-9]{2}-[0-9]{2})-(.+)")
 
@@ -30,10 +37,14 @@ class Declarations:
     Attributes:
         series: The series without mistakes, by name.
         problems: What is wrong with the others.
+        characters: What series may cast.
+        made: Which of those there are at their providers; asked only when a clip needs one.
     """
 
     series: dict[str, Series] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    characters: Characters = field(default_factory=Characters)
+    made: Callable[[], Mapping[str, Made]] = dict
 
     def find(self, key: str) -> Clip:
         """The clip of a key.
@@ -59,14 +70,15 @@ class Declarations:
         """The clip's request: the prompt rendered, every parameter explicit, with its price and what to expect.
 
         Raises:
-            ProblemsError: The prompt or a parameter is wrong, or the endpoint is retired; nothing may be bought.
+            ProblemsError: The prompt or a parameter is wrong, an endpoint is retired, or a character was not made yet;
+                nothing may be bought.
         """
         series = self.series.get(clip.series)
         if series is None:
             raise ProblemsError([self._not_found(clip.key)])
         if (problem := _retired(series)) is not None:
             raise ProblemsError([problem])
-        return series.render(clip)
+        return series.render(clip, id_of=lambda name: id_of(name, self.characters, self.made()))
 
     def _not_found(self, key: str) -> Problem:
         message = "no series declares this clip"
@@ -84,19 +96,29 @@ class Declarations:
         return Problem("clip", message, show(key)).suggesting(match[1] if match else key, choices)
 
 
-def load_series(data_dir: Path, catalogue: Catalogue) -> Declarations:
+def load_series(
+    data_dir: Path, catalogue: Catalogue, *, made: Callable[[], Mapping[str, Made]] = dict
+) -> Declarations:
     """Read and check every file of `data_dir/series`. A broken file is in `problems` and never stops the others.
 
     Every series is checked as deeply as can be without sending anything: its endpoint, its parameters, and its prompt for
     every clip (on a sample date where it is dated), so that a mistake shows when the file is read and not when money moves.
+
+    Args:
+        data_dir: The data folder.
+        catalogue: What can be bought.
+        made: Tells which characters there are at their providers; asked only when a clip needs one.
     """
     includes = Includes.load(data_dir)
-    declarations = Declarations(problems=[p for found in includes.problems.values() for p in found])
+    characters = Characters.load(data_dir, catalogue)
+    problems = [*characters.problems, *(p for found in includes.problems.values() for p in found)]
+    declarations = Declarations(problems=problems, characters=characters, made=functools.cache(made))
     keys: dict[str, Series] = {}
     for file in yaml_files(data_dir / "series"):
         try:
             series = _load(read_document(file, inside=data_dir), catalogue, includes)
             _check_unique(series, declarations, keys)
+            _check_cast(series, characters)
             _check_clips(series)
         except ProblemsError as error:
             declarations.problems += error.problems
@@ -109,20 +131,51 @@ def load_series(data_dir: Path, catalogue: Catalogue) -> Declarations:
 
 def _load(document: Document, catalogue: Catalogue, includes: Includes) -> Series:
     declaration = declare(SeriesDeclaration, document)
-    try:
-        endpoint = catalogue.get(declaration.endpoint, declaration.provider)
-    except ProblemsError as error:
-        raise ProblemsError(
-            problem.at(document.file, document.line((problem.field,))) for problem in error.problems
-        ) from None
-    if not endpoint.makes_video:
-        message = f"turns {endpoint.kind.replace('-to-', ' into ')} and makes no clips"
-        raise ProblemsError([document.problem(("endpoint",), found=show(endpoint.id), message=message)])
+    endpoints = [_endpoint(document, (), declaration.endpoint, declaration.provider, catalogue)]
+    for index, fallback in enumerate(declaration.fallback):
+        where: Where = ("fallback", index)
+        endpoints.append(_endpoint(document, where, fallback.endpoint, fallback.provider, catalogue))
     taken_in = [includes.get(name, document, index) for index, name in enumerate(declaration.include)]
-    series = Series(declaration, endpoint, document, taken_in)
+    series = Series(declaration, endpoints, document, taken_in)
     if (problem := _retired(series)) is not None:
         raise ProblemsError([problem])
     return series
+
+
+def _endpoint(
+    document: Document, where: Where, name: str, provider: str | None, catalogue: Catalogue
+) -> Endpoint:
+    """An endpoint that a series names, which must make videos."""
+    try:
+        endpoint = catalogue.get(name, provider)
+    except ProblemsError as error:
+        places = [document.problem((*where, problem.field)) for problem in error.problems]
+        raise ProblemsError(
+            problem.at(document.file, place.line, place.field)
+            for problem, place in zip(error.problems, places, strict=True)
+        ) from None
+    if not endpoint.makes_video:
+        message = f"turns {endpoint.kind.replace('-to-', ' into ')} and makes no clips"
+        raise ProblemsError(
+            [document.problem((*where, "endpoint"), found=show(endpoint.id), message=message)]
+        )
+    return endpoint
+
+
+def _check_cast(series: Series, characters: Characters) -> None:
+    """Refuse a cast that is not declared, or that another provider would have to know."""
+    for name, where in series.cast.items():
+        try:
+            character = characters.get(name)
+        except ProblemsError as error:
+            place = series.document.problem(where)
+            raise ProblemsError(
+                p.at(series.document.file, place.line, place.field) for p in error.problems
+            ) from None
+        for way in series.ways:
+            if way.endpoint.provider != character.endpoint.provider:
+                message = f"is made by {character.endpoint.provider}, and {way.endpoint.id} is sold by {way.endpoint.provider}"
+                raise ProblemsError([series.document.problem(where, found=show(name), message=message)])
 
 
 def _check_unique(series: Series, declarations: Declarations, keys: dict[str, Series]) -> None:
@@ -150,7 +203,7 @@ def _check_clips(series: Series) -> None:
     failed = 0
     for clip in series.samples():
         try:
-            series.render(clip)
+            series.render(clip, id_of=lambda _name: ANY_CHARACTER)
         except ProblemsError as error:
             failed += 1
             for problem in error.problems:
@@ -170,11 +223,12 @@ def _check_clips(series: Series) -> None:
 
 
 def _retired(series: Series) -> Problem | None:
-    lifecycle = series.endpoint.lifecycle
-    today = dt.datetime.now(dt.UTC).date()
-    if series.declaration.allow_retired or not lifecycle.retired(today):
+    """What is to be said when one of its ways is retired, and it does not know better."""
+    if series.declaration.allow_retired:
         return None
-    since = f" since {lifecycle.sunset_at}" if lifecycle.sunset_at else ""
-    instead = f"use {show(lifecycle.replacement)}, or " if lifecycle.replacement else ""
-    message = f"is retired by its provider{since}; {instead}say `allow_retired: true` if you know better"
-    return series.document.problem(("endpoint",), found=show(series.endpoint.id), message=message)
+    today = dt.datetime.now(dt.UTC).date()
+    for way in series.ways:
+        if (message := retired(way.endpoint, today)) is not None:
+            where = (*way.where, "endpoint")
+            return series.document.problem(where, found=show(way.endpoint.id), message=message)
+    return None

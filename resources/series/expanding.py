@@ -23,12 +23,14 @@ class Entry:
         variables: Its own.
         parameters: The series' with its own over them.
         prompt: Its prompt, put together.
+        cast: Names of the characters it shows.
         where: Its place in the file.
     """
 
     variables: Mapping[str, Any]
     parameters: Mapping[str, Any]
     prompt: Prompt
+    cast: tuple[str, ...]
     where: Where
 
 
@@ -58,6 +60,7 @@ def expand(
             clip.variables,
             {**declaration.parameters, **clip.parameters},
             _said(prompt, document, where),
+            tuple(declaration.cast if clip.cast is None else clip.cast),
             where,
         )
     return entries
@@ -113,7 +116,7 @@ def _combine(declaration: SeriesDeclaration, document: Document, prompt: Prompt 
         if mistake:
             raise ProblemsError([document.problem(("matrix",), found=listed(values), message=mistake)])
         variables = dict(zip(matrix, values, strict=True))
-        entries[name] = Entry(variables, declaration.parameters, said, ("matrix",))
+        entries[name] = Entry(variables, declaration.parameters, said, tuple(declaration.cast), ("matrix",))
     return entries
 
 

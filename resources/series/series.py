@@ -9,11 +9,12 @@ from typing import Any
 from resources.catalogue import DataFolder, Endpoint
 from resources.declared.document import Document, Where
 from resources.declared.problems import Problem, ProblemsError, listed, show
-from resources.requests import Caps, ClipRequest
+from resources.requests import Caps, Choice, ClipRequest
 from resources.series import dates
 from resources.series.declaration import Schedule, SeriesDeclaration, is_date_shaped
-from resources.series.expanding import Entry, expand
+from resources.series.expanding import expand
 from resources.series.includes import Include
+from resources.series.ways import IdOf, Way
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9-]{2,79}")
 _ANY_DATE = "0000-00-00"
@@ -45,13 +46,14 @@ class Series:
     Attributes:
         declaration: What the file says.
         endpoint: What its clips are bought from.
+        ways: That, and its fallbacks in their order.
         document: The file with its lines.
     """
 
     def __init__(
         self,
         declaration: SeriesDeclaration,
-        endpoint: Endpoint,
+        endpoints: Sequence[Endpoint],
         document: Document,
         includes: Sequence[Include] = (),
     ) -> None:
@@ -59,7 +61,7 @@ class Series:
 
         Args:
             declaration: What the file says.
-            endpoint: What its clips are bought from.
+            endpoints: What its clips are bought from, and those of its fallbacks in their order.
             document: The file with its lines.
             includes: What it takes in, in the order it names them.
 
@@ -67,7 +69,16 @@ class Series:
             ProblemsError: It cannot be expanded, or a prompt is wrong.
         """
         self.declaration = declaration
-        self.endpoint = endpoint
+        self.endpoint = endpoints[0]
+        self.ways = [
+            Way(self.endpoint, {}, ()),
+            *(
+                Way(endpoint, fallback.parameters, ("fallback", index))
+                for index, (endpoint, fallback) in enumerate(
+                    zip(endpoints[1:], declaration.fallback, strict=True)
+                )
+            ),
+        ]
         self.document = document
         self._files = DataFolder(document.file.parent.parent)
         self._entries = expand(declaration, document, includes)
@@ -180,40 +191,46 @@ class Series:
         names = self.clip_names if len(special) * len(self._entries) <= MAX_SAMPLES else self.clip_names[:1]
         return found + [self.clip(name, date) for date in special for name in names]
 
-    def render(self, clip: Clip) -> ClipRequest:
-        """The clip's request, rendered and checked.
+    @property
+    def cast(self) -> dict[str, Where]:
+        """Every character that one of its clips shows, with the place that names it first."""
+        found: dict[str, Where] = {}
+        for entry in self._entries.values():
+            own: Where = (*entry.where, "cast")
+            where = own if own in self.document.lines else ("cast",)
+            for index, name in enumerate(entry.cast):
+                found.setdefault(name, (*where, index))
+        return found
+
+    def cast_of(self, clip: Clip) -> tuple[str, ...]:
+        """Names of the characters that a clip shows."""
+        return self._entries[self.clip(clip.name, clip.date).name].cast
+
+    def render(self, clip: Clip, *, id_of: IdOf) -> ClipRequest:
+        """The clip's request and those of its fallbacks, rendered and checked.
+
+        Args:
+            clip: Which.
+            id_of: The ids of its cast.
 
         Raises:
-            ProblemsError: The prompt or a parameter is wrong, each in its place.
+            ProblemsError: The prompt or a parameter is wrong, or a character cannot be had, each in its place.
         """
         clip = self.clip(clip.name, clip.date)  # one that was found before the file changed may be gone
         entry = self._entries[clip.name]
         prompt = entry.prompt.render(self.variables(clip), clip.name)
-        try:
-            body = self.endpoint.resolve(prompt, entry.parameters, files=self._files)
-        except ProblemsError as error:
-            raise ProblemsError(self._in_place(problem, entry) for problem in error.problems) from None
+        first, *others = (
+            way.choose(prompt, entry, id_of=id_of, document=self.document, files=self._files)
+            for way in self.ways
+        )
         return ClipRequest(
             clip=clip.key,
             series=self.name,
-            provider=self.endpoint.provider,
-            endpoint=self.endpoint.id,
-            body=body,
-            price_micros=self.endpoint.price(body),
-            expected=self.endpoint.expected(body),
-            usual_seconds=self.endpoint.usual_seconds,
-            max_seconds=self.endpoint.max_seconds,
+            **{name: getattr(first, name) for name in Choice.model_fields},
+            fallbacks=tuple(others),
             max_attempts=self.declaration.max_attempts,
             caps=self.declaration.budget.caps() if self.declaration.budget else Caps(),
             checks=self.declaration.checks,
             owner=self.owner,
             tags=self.tags,
         )
-
-    def _in_place(self, problem: Problem, entry: Entry) -> Problem:
-        """A problem of the endpoint, where the clip or else the series says it."""
-        inside: Where = tuple(problem.field.split("."))
-        own = (*entry.where, *inside)
-        where = own if own in self.document.lines else inside
-        found = self.document.problem(where)
-        return problem.at(self.document.file, found.line, found.field)

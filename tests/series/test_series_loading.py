@@ -267,10 +267,11 @@ MATRIX = HEAD + "matrix:\n"
 
 def test_a_matrix_makes_a_clip_of_each_combination_named_after_its_values(tmp_path):
     text = MATRIX + "  mood: [Golden hour, rain]\n  city: [Oslo, Århus]\n  n: [1, 0.5]"
-    series = load(tmp_path, a=text).series["city"]
+    declarations = load(tmp_path, a=text)
+    series = declarations.series["city"]
     assert series.clip_names[:3] == ["golden-hour-oslo-1", "golden-hour-oslo-0-5", "golden-hour-arhus-1"]
     assert len(series.clip_names) == 8
-    assert series.render(series.clip("rain-arhus-1")).prompt == "A street in Århus,\nrain."
+    assert declarations.render(series.clip("rain-arhus-1")).prompt == "A street in Århus,\nrain."
 
 
 @pytest.mark.parametrize(

@@ -329,7 +329,7 @@ def test_no_prompt_makes_more_than_problems(tmp_path_factory, prompt, own, inclu
     assert time.perf_counter() - started < 2
     for series in declarations.series.values():
         for clip in series.clips(FRIDAY):
-            assert 0 < len(series.render(clip).prompt) <= MAX_PROMPT
+            assert 0 < len(declarations.render(clip).prompt) <= MAX_PROMPT
 
 
 def test_thousands_of_prompts_of_their_own_are_read_briefly_or_refused(tmp_path):

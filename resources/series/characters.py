@@ -1,0 +1,197 @@
+"""Characters: people and things that look the same in every clip, each made once from a reference video.
+
+A file of `data/characters/` declares one; what its provider makes of it is an id, and a series names its cast.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from resources.catalogue import Catalogue, DataFolder, Endpoint
+from resources.declared.document import Document, read_document, yaml_files
+from resources.declared.problems import Problem, ProblemsError, show
+from resources.declared.validation import Declared, declare
+from resources.requests import ClipRequest, Expected
+from resources.series.declaration import Name, Owner
+from resources.series.retirement import retired
+
+FOLDER = "characters"
+SERIES = "(characters)"
+"""What stands for a series in the account of what was spent; no series can be called so."""
+NEEDS = {"name", "video"}
+"""Parameters of an endpoint that makes characters."""
+
+
+class CharacterDeclaration(Declared):
+    """Somebody or something that is to look the same in every clip."""
+
+    name: Name = Field(examples=["mara"])
+    """Its name, by which series cast it; at least three characters."""
+    title: Annotated[str, Field(max_length=80)] | None = None
+    """Its name at the provider; the name with capitals if left out."""
+    description: Annotated[str, Field(max_length=2000)] | None = None
+    """Who or what it is."""
+    video: Annotated[str, Field(min_length=1, max_length=2048)]
+    """A reference video of two to four seconds: an address, or a file below the data folder."""
+    endpoint: str = "openai/sora-2/characters"
+    """What makes it, as in data/models."""
+    provider: Literal["wavespeed", "aimlapi"] | None = None
+    """Who sells that; needed only where two providers do."""
+    allow_retired: bool = False
+    """Make it with an endpoint that its provider has retired."""
+    owner: Owner | None = Field(default=None, examples=["team:video"])
+    """Who answers for it: an e-mail address or `team:name`."""
+
+
+@dataclass(frozen=True)
+class Character:
+    """A character without mistakes.
+
+    Attributes:
+        declaration: What the file says.
+        endpoint: What makes it.
+        document: The file with its lines.
+        request: What is sent to have it made.
+    """
+
+    declaration: CharacterDeclaration
+    endpoint: Endpoint
+    document: Document
+    request: ClipRequest
+
+    @property
+    def name(self) -> str:
+        """Its name, which is its Dagster partition."""
+        return self.declaration.name
+
+
+@dataclass(frozen=True)
+class Made:
+    """A character that its provider has made.
+
+    Attributes:
+        id: The provider's id of it.
+        fingerprint: Of the request it was made from.
+    """
+
+    id: str
+    fingerprint: str
+
+
+@dataclass
+class Characters:
+    """All that are declared.
+
+    Attributes:
+        found: Those without mistakes, by name.
+        problems: What is wrong with the others.
+    """
+
+    found: dict[str, Character] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, data_dir: Path, catalogue: Catalogue) -> "Characters":
+        """Read every file of `data_dir/characters`. Nothing is sent."""
+        characters = cls()
+        for file in yaml_files(data_dir / FOLDER):
+            try:
+                character = _load(read_document(file, inside=data_dir), catalogue, DataFolder(data_dir))
+            except ProblemsError as error:
+                characters.problems += error.problems
+                continue
+            other = characters.found.setdefault(character.name, character)
+            if other is not character:
+                message = f"is already the name of the character in {other.document.file.name}"
+                name = show(character.name)
+                characters.problems.append(character.document.problem(("name",), found=name, message=message))
+        return characters
+
+    def get(self, name: str) -> Character:
+        """One by its name.
+
+        Raises:
+            ProblemsError: There is none without mistakes.
+        """
+        if name in self.found:
+            return self.found[name]
+        more = (
+            f"; {len(self.problems)} problems keep others out, first: {self.problems[0]}"
+            if self.problems
+            else ""
+        )
+        problem = Problem("character", f"is no file of data/{FOLDER}{more}", show(name))
+        raise ProblemsError([problem.suggesting(name, sorted(self.found))])
+
+
+def id_of(name: str, characters: Characters, made: Mapping[str, Made]) -> str:
+    """The provider's id of a character.
+
+    Raises:
+        ProblemsError: It is not declared, was not made yet, or has changed since it was.
+    """
+    character = characters.get(name)
+    known = made.get(name)
+    mistake = ""
+    if known is None:
+        mistake = "was not made yet"
+    elif known.fingerprint != character.request.fingerprint:
+        mistake = f"has changed since it was made ({character.document.file.name})"
+    if known is None or mistake:
+        message = f"{mistake}: run `dailies characters make {name}`, or materialize it in `characters`"
+        raise ProblemsError([Problem("cast", message, show(name))])
+    return known.id
+
+
+def _load(document: Document, catalogue: Catalogue, files: DataFolder) -> Character:
+    declaration = declare(CharacterDeclaration, document)
+    try:
+        endpoint = catalogue.get(declaration.endpoint, declaration.provider)
+    except ProblemsError as error:
+        raise ProblemsError(
+            problem.at(document.file, document.line((problem.field,))) for problem in error.problems
+        ) from None
+    message = ""
+    if endpoint.makes_video or not endpoint.parameters.keys() >= NEEDS:
+        message = "makes no characters"
+    elif not declaration.allow_retired:
+        message = retired(endpoint, dt.datetime.now(dt.UTC).date()) or ""
+    if message:
+        raise ProblemsError([document.problem(("endpoint",), found=show(endpoint.id), message=message)])
+    if len(declaration.name) < 3:
+        raise ProblemsError(
+            [document.problem(("name",), found=show(declaration.name), allowed="at least three characters")]
+        )
+    return Character(declaration, endpoint, document, _request(declaration, endpoint, document, files))
+
+
+def _request(
+    declaration: CharacterDeclaration, endpoint: Endpoint, document: Document, files: DataFolder
+) -> ClipRequest:
+    title = declaration.title or declaration.name.replace("-", " ").title()
+    said = {"name": title, "video": declaration.video}
+    try:
+        body = endpoint.resolve("", said, files=files)
+    except ProblemsError as error:
+        fields = {"parameters.name": "title", "parameters.video": "video"}
+        raise ProblemsError(
+            p.at(document.file, document.line((fields.get(p.field, p.field),)), fields.get(p.field, p.field))
+            for p in error.problems
+        ) from None
+    return ClipRequest(
+        kind="character",
+        clip=declaration.name,
+        series=SERIES,
+        provider=endpoint.provider,
+        endpoint=endpoint.id,
+        body=body,
+        price_micros=endpoint.price(body),
+        expected=Expected(),
+        usual_seconds=endpoint.usual_seconds,
+        max_seconds=endpoint.max_seconds,
+        owner=declaration.owner,
+    )

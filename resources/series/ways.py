@@ -1,0 +1,99 @@
+"""The ways to have a series' clips: from its endpoint, or after a failure from one of its fallbacks."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from resources.catalogue import DataFolder, Endpoint
+from resources.declared.document import Document, Where
+from resources.declared.problems import Problem, ProblemsError
+from resources.requests import Choice
+from resources.series.expanding import Entry
+
+CHARACTERS = "characters"
+"""The word for the ids of characters that means the same for every endpoint."""
+
+IdOf = Callable[[str], str]
+"""The provider's id of a character, by its name. Raises `ProblemsError` where it has none."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to have the clips.
+
+    Attributes:
+        endpoint: What they are bought from.
+        parameters: Over the clip's.
+        where: Its place in the series' file; nothing for the series itself.
+    """
+
+    endpoint: Endpoint
+    parameters: Mapping[str, Any]
+    where: Where
+
+    def choose(
+        self, prompt: str, entry: Entry, *, id_of: IdOf, document: Document, files: DataFolder
+    ) -> Choice:
+        """A clip's request in this way.
+
+        Args:
+            prompt: As it was rendered.
+            entry: What the series says about the clip.
+            id_of: The ids of its cast.
+            document: The series' file.
+            files: Where local files may be.
+
+        Raises:
+            ProblemsError: A parameter is wrong, or a character cannot be had; each in its place.
+        """
+        said = {**entry.parameters, **self.parameters}
+        if entry.cast:
+            if CHARACTERS in said:
+                message = "name characters in `cast`, or their ids here, and not both"
+                problem = Problem(f"parameters.{CHARACTERS}", message)
+                raise ProblemsError([self._in_place(problem, entry, document)])
+            said[CHARACTERS] = [self._cast(name, entry, id_of, document) for name in entry.cast]
+        endpoint = self.endpoint
+        try:
+            body = endpoint.resolve(prompt, said, files=files)
+        except ProblemsError as error:
+            raise ProblemsError(
+                self._in_place(problem, entry, document) for problem in error.problems
+            ) from None
+        return Choice(
+            provider=endpoint.provider,
+            endpoint=endpoint.id,
+            body=body,
+            price_micros=endpoint.price(body),
+            expected=endpoint.expected(body),
+            usual_seconds=endpoint.usual_seconds,
+            max_seconds=endpoint.max_seconds,
+        )
+
+    def _cast(self, name: str, entry: Entry, id_of: IdOf, document: Document) -> str:
+        try:
+            return id_of(name)
+        except ProblemsError as error:
+            place = document.problem(self._of_cast(entry, document))
+            raise ProblemsError(
+                p.at(document.file, place.line, place.field) for p in error.problems
+            ) from None
+
+    @staticmethod
+    def _of_cast(entry: Entry, document: Document) -> Where:
+        own: Where = (*entry.where, "cast")
+        return own if own in document.lines else ("cast",)
+
+    def _in_place(self, problem: Problem, entry: Entry, document: Document) -> Problem:
+        """A problem of the endpoint, where the fallback, the clip or else the series says it."""
+        inside: Where = tuple(problem.field.split("."))
+        places: list[Where] = [(*self.where, *inside)] if self.where else []
+        places += [(*entry.where, *inside), inside]
+        if entry.cast and inside == ("parameters", CHARACTERS):
+            places.append(self._of_cast(entry, document))
+        where = next((place for place in places if place in document.lines), self.where or inside)
+        found = document.problem(where)
+        message = problem.message
+        if self.where:
+            message = f"in the fallback to {self.endpoint.id}" + (f": {message}" if message else "")
+        return Problem(found.field, message, problem.found, problem.allowed, found.file, found.line)
