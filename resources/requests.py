@@ -159,8 +159,6 @@ class ClipRequest(BaseModel):
         checks: What its series wants checked of the file.
         fallbacks: What is bought instead, one after another, after a definite refusal or a job that failed.
         asked: What was asked for, where this is a fallback.
-        substitution: Whether a clip that another model made than the one that was bought is kept apart, or delivered with a
-            mark.
         owner: Who is told about it, as Dagster writes owners.
         tags: The series' tags.
     """
@@ -182,7 +180,6 @@ class ClipRequest(BaseModel):
     checks: Checks = Field(default_factory=Checks)
     fallbacks: tuple[Choice, ...] = ()
     asked: Asked | None = None
-    substitution: Literal["fail", "accept"] = "fail"
     owner: str | None = None
     tags: dict[str, str] = Field(default_factory=dict)
 
