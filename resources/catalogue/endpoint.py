@@ -198,7 +198,7 @@ class Endpoint(Declared):
     """The provider's model id."""
     title: str
     """Its name for people."""
-    kind: Literal["text-to-video", "image-to-video", "video-to-text"]
+    kind: Literal["text-to-video", "image-to-video", "video-to-video", "audio-to-video", "video-to-text"]
     """What it turns into what."""
     parameters: dict[str, Parameter]
     """Its parameters by the provider's own names, in the order of its page."""
