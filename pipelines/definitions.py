@@ -7,6 +7,7 @@ import dagster as dg
 from pipelines.assets.clips import produce
 from pipelines.assets.gallery import gallery
 from pipelines.assets.prompts import prompts
+from pipelines.checks import hourly_inventory, inventory, take_inventory
 from pipelines.jobs import ALL_JOBS
 from pipelines.schedules import series_schedule
 from pipelines.sensors import ALL_SENSORS
@@ -27,8 +28,12 @@ def build_defs(production: Production | None = None) -> dg.Definitions:
     production = production or Production()
     return dg.Definitions(
         assets=[prompts, produce, gallery],
-        jobs=ALL_JOBS,
-        schedules=[series_schedule(series) for series in _declared(production) if series.schedule],
+        asset_checks=[take_inventory],
+        jobs=[*ALL_JOBS, inventory],
+        schedules=[
+            hourly_inventory,
+            *(series_schedule(series) for series in _declared(production) if series.schedule),
+        ],
         sensors=[*ALL_SENSORS, gallery_pages],
         resources={"production": production},
         executor=dg.in_process_executor,

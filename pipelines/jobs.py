@@ -14,24 +14,30 @@ from pipelines.rendering import prompt_event, render, write_prompt
 from resources.dagster_resources import Production
 from resources.production.following import Stage
 
+
+def _assets(*keys: dg.AssetKey) -> dg.AssetSelection:
+    """Assets without the inventory's checks, which list the whole bucket and are made every hour."""
+    return dg.AssetSelection.assets(*keys).without_checks()
+
+
 render_prompts = dg.define_asset_job(
     "render_prompts",
-    selection=[PROMPTS],
+    selection=_assets(PROMPTS),
     description="Render and check prompts. Costs nothing.",
 )
 submit_clips = dg.define_asset_job(
     "submit_clips",
-    selection=[PROMPTS, SUBMISSIONS],
+    selection=_assets(PROMPTS, SUBMISSIONS),
     description="Buy clips and leave: the completion sensor collects them. What schedules run.",
 )
 collect_clips = dg.define_asset_job(
     "collect_clips",
-    selection=[GENERATIONS, UPLOADED_VIDEOS],
+    selection=_assets(GENERATIONS, UPLOADED_VIDEOS),
     description="Fetch, check and keep clips that were bought before. What the completion sensors run.",
 )
 produce_clips = dg.define_asset_job(
     "produce_clips",
-    selection=[PROMPTS, SUBMISSIONS, GENERATIONS, UPLOADED_VIDEOS],
+    selection=_assets(PROMPTS, SUBMISSIONS, GENERATIONS, UPLOADED_VIDEOS),
     description="Buy clips, wait for them and keep them.",
 )
 

@@ -32,8 +32,8 @@ query Colours {
 }
 """
 STALE = """
-query Stale($clips: [String!]) {
-  assetNodes {
+query Stale($clips: [String!], $assets: [AssetKeyInput!]) {
+  assetNodes(assetKeys: $assets) {
     assetKey { path }
     staleStatusByPartition(partitions: $clips)
     staleCausesByPartition(partitions: $clips) { reason }
@@ -69,6 +69,8 @@ class DagsterUi:
         found = {}
         for node in self.ask(COLOURS)["assetNodes"]:
             shown, stats = node["assetPartitionStatuses"], node["partitionStats"]
+            if stats is None:
+                continue  # it has no partitions
             found[node["assetKey"]["path"][-1]] = Bar(
                 frozenset(shown["materializedPartitions"]),
                 frozenset(shown["failedPartitions"]),
@@ -80,7 +82,8 @@ class DagsterUi:
     def stale(self, clips: list[str]) -> dict[str, dict[str, list[str]]]:
         """By asset: the clips that are stale, each with Dagster's reasons."""
         found: dict[str, dict[str, list[str]]] = {}
-        for node in self.ask(STALE, clips=clips)["assetNodes"]:
+        assets = [{"path": [name]} for name in self.bars()]
+        for node in self.ask(STALE, clips=clips, assets=assets)["assetNodes"]:
             statuses = zip(clips, node["staleStatusByPartition"], node["staleCausesByPartition"], strict=True)
             found[node["assetKey"]["path"][-1]] = {
                 clip: [cause["reason"] for cause in causes]

@@ -63,6 +63,12 @@ def shape(definitions: dg.Definitions) -> dict[str, Any]:
             }
     return {
         "assets": assets,
+        "checks": {
+            key.asset_key.to_user_string(): sorted(
+                k.name for k in repository.asset_graph.asset_check_keys if k.asset_key == key.asset_key
+            )
+            for key in repository.asset_graph.asset_check_keys
+        },
         "jobs": {
             job.name: sorted(key.to_user_string() for key in job.asset_layer.selected_asset_keys)
             for job in repository.get_all_jobs()
@@ -123,9 +129,12 @@ def test_every_job_sensor_and_schedule_says_what_it_is_for(definitions: dg.Defin
 def test_nothing_that_decides_to_buy_runs_before_somebody_turns_it_on(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
     assert repository.schedule_defs
-    for schedule in repository.schedule_defs:
-        assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED, schedule.name
     buying = {"submit_clips", "produce_clips", "produce_scattered_clips"}
+    for schedule in repository.schedule_defs:
+        if schedule.name != "hourly_inventory":
+            assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED, schedule.name
+    (taking,) = [s for s in repository.schedule_defs if s.name == "hourly_inventory"]
+    assert taking.job_name not in buying
     for sensor in repository.sensor_defs:
         assert sensor.job_name not in buying, sensor.name
 
@@ -141,7 +150,8 @@ def test_a_broken_series_does_not_take_the_definitions_down(
     monkeypatch.setenv("DAILIES_ENV_FILE", "")
     monkeypatch.setenv("DAILIES_DATA", str(tmp_path))
     loaded = build_defs().get_repository_def()
-    assert [schedule.name for schedule in loaded.schedule_defs] == ["harbor_weather_schedule"]
+    names = {schedule.name for schedule in loaded.schedule_defs}
+    assert names == {"harbor_weather_schedule", "hourly_inventory"}
     assert "broken.yaml" in caplog.text
     assert "endpont" in caplog.text
 
@@ -155,7 +165,7 @@ def test_a_wrong_setting_leaves_the_assets_to_be_seen(
     loaded = build_defs()
     dg.Definitions.validate_loadable(loaded)
     assert len(list(loaded.resolve_all_asset_specs())) == 5
-    assert not loaded.get_repository_def().schedule_defs
+    assert [s.name for s in loaded.get_repository_def().schedule_defs] == ["hourly_inventory"]
 
 
 def test_tags_have_the_names_dagster_reads() -> None:

@@ -1,0 +1,68 @@
+"""The inventory as asset checks, taken every hour, so that what waits for a person shows beside the assets.
+
+Jobs that produce clips leave them out: a listing of the whole bucket is no part of making one clip.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from pipelines.inventory import Inventory
+from resources.dagster_resources import Production
+from resources.inventory.findings import CHECKS, Finding, Weight
+
+SEVERITIES = {Weight.WARNING: dg.AssetCheckSeverity.WARN, Weight.ERROR: dg.AssetCheckSeverity.ERROR}
+CRON = "17 * * * *"
+
+
+@dg.multi_asset_check(
+    name="take_inventory",
+    description="Takes stock of ledger, bucket and Dagster. Changes nothing and costs nothing.",
+    specs=[
+        dg.AssetCheckSpec(
+            check.name, asset=dg.AssetKey(check.asset), description=f"{check.asks}: none wanted. {check.todo}"
+        )
+        for check in CHECKS
+    ],
+    can_subset=True,
+)
+def take_inventory(
+    context: dg.AssetCheckExecutionContext, production: Production
+) -> Iterator[dg.AssetCheckResult]:
+    """Make the selected checks."""
+    selected = {key.name for key in context.selected_asset_check_keys}
+    wanted = [check for check in CHECKS if check.name in selected]
+    with production.ledger() as ledger:
+        for finding in Inventory(ledger, production.store, context.instance).take(wanted):
+            yield result_of(finding)
+
+
+def result_of(finding: Finding) -> dg.AssetCheckResult:
+    """What Dagster shows of a finding. A check that could not be made is no alarm, and no all-clear either."""
+    check = finding.check
+    unread = finding.unread is not None
+    return dg.AssetCheckResult(
+        passed=finding.is_fine,
+        asset_key=dg.AssetKey(check.asset),
+        check_name=check.name,
+        severity=dg.AssetCheckSeverity.WARN if unread else SEVERITIES[check.weight],
+        description=str(finding),
+        metadata={}
+        if unread
+        else {"number": finding.number, "sample": dg.MetadataValue.json(finding.sample)},
+    )
+
+
+inventory = dg.define_asset_job(
+    "inventory",
+    selection=dg.AssetSelection.checks_for_assets(*{dg.AssetKey(check.asset) for check in CHECKS}),
+    description="Takes stock: what waits for a person, what is near its end, and whether ledger and bucket agree.",
+)
+
+hourly_inventory = dg.ScheduleDefinition(
+    name="hourly_inventory",
+    job=inventory,
+    cron_schedule=CRON,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Takes the inventory every hour. It buys nothing, so it is on from the start.",
+)

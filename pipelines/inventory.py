@@ -1,0 +1,90 @@
+"""The whole inventory: what ledger and bucket say, and whether Dagster was told of it."""
+
+from collections.abc import Callable, Sequence
+
+import dagster as dg
+
+from pipelines.lineage import UPLOADED_VIDEOS
+from pipelines.partitions import clips
+from resources.errors import DailiesError
+from resources.inventory import findings
+from resources.inventory.bucket import Stock, take_stock
+from resources.inventory.findings import CHECKS, Check, Finding, found
+from resources.inventory.ledger import check_ledger, untold
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState
+from resources.storage.objects import ObjectStore
+
+OF_BUCKET = (
+    findings.EVERY_OBJECT_HAS_ITS_MANIFEST,
+    findings.NOTHING_IS_MISSING,
+    findings.EVERY_MANIFEST_IS_KNOWN,
+)
+OF_EVENTS = (findings.EVERY_END_IS_SHOWN,)
+OF_LEDGER = tuple(check for check in CHECKS if check not in (*OF_BUCKET, *OF_EVENTS))
+
+
+class Inventory:
+    """Takes stock of ledger, bucket and Dagster. What does not answer costs its own checks only.
+
+    Args:
+        ledger: The record.
+        store: The bucket, or what says why there is none.
+        instance: Dagster, None where there is none.
+
+    Attributes:
+        stock: Bucket and ledger compared, None until that was done.
+    """
+
+    def __init__(
+        self, ledger: Ledger, store: Callable[[], ObjectStore], instance: dg.DagsterInstance | None
+    ) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._instance = instance
+        self.stock: Stock | None = None
+
+    def take(self, wanted: Sequence[Check] = CHECKS) -> list[Finding]:
+        """Make the wanted checks, in the order of `CHECKS`."""
+        made: dict[str, Finding] = {}
+        for checks, look in (
+            (OF_LEDGER, lambda: check_ledger(self._ledger)),
+            (OF_BUCKET, self._look_at_bucket),
+            (OF_EVENTS, self._look_at_events),
+        ):
+            if any(check in wanted for check in checks):
+                made |= {finding.check.name: finding for finding in _tried(checks, look)}
+        return [made[check.name] for check in CHECKS if check in wanted]
+
+    def _look_at_bucket(self) -> list[Finding]:
+        self.stock = take_stock(self._ledger, self._store())
+        return self.stock.findings()
+
+    def _look_at_events(self) -> list[Finding]:
+        if self._instance is None:
+            raise DailiesError("Dagster was never started here, or DAGSTER_HOME is not set")
+        lost = [(a.subject_key, f"{a.state.value}, and no run has reported it") for a in untold(self._ledger)]
+        known = {clip for clip, _ in lost}
+        not_green = [a for a in unshown(self._ledger, self._instance) if a.subject_key not in known]
+        lost += [(a.subject_key, "delivered, and not green in Dagster") for a in not_green]
+        return [found(findings.EVERY_END_IS_SHOWN, lost)]
+
+
+def unshown(ledger: Ledger, instance: dg.DagsterInstance) -> list[Attempt]:
+    """Delivered clips that a run has reported and that are not green in Dagster: their events are lost."""
+    delivered = {
+        a.subject_key: a
+        for a in ledger.overview()
+        if a.state is AttemptState.DELIVERED and a.reported_run_id is not None
+    }
+    status = instance.get_status_by_partition(UPLOADED_VIDEOS, list(delivered), clips) if delivered else {}
+    shown = {clip for clip, word in (status or {}).items() if word is not None and word.value != "FAILED"}
+    return [attempt for clip, attempt in delivered.items() if clip not in shown]
+
+
+def _tried(checks: Sequence[Check], look: Callable[[], list[Finding]]) -> list[Finding]:
+    try:
+        return look()
+    except DailiesError as error:
+        return [Finding(check, unread=str(error)) for check in checks]

@@ -1,0 +1,167 @@
+"""What a check of the inventory says: an exact number, sample keys, and what to do."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+SAMPLE = 20
+"""So many keys are named; the number is exact whatever it is."""
+
+
+class Weight(StrEnum):
+    """How bad it is when a check finds something."""
+
+    WARNING = "warning"
+    """Somebody should look at it."""
+    ERROR = "error"
+    """Money or a paid clip is at stake until somebody does."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question about the inventory.
+
+    Attributes:
+        name: Also the asset check's, e.g. `no_failed_clips`.
+        asset: The Dagster asset it is shown on.
+        asks: What is counted, as one sentence for a person.
+        weight: How bad it is to find any.
+        todo: What a person does about it.
+        repairs: Whether `dailies doctor` can mend it.
+    """
+
+    name: str
+    asset: str
+    asks: str
+    weight: Weight
+    todo: str
+    repairs: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found.
+
+    Attributes:
+        check: The question.
+        keys: All that were found: clips, accounts or object keys.
+        notes: One sentence on some of them, by key.
+        unread: Why the check could not be made, None when it was.
+    """
+
+    check: Check
+    keys: list[str] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+    unread: str | None = None
+
+    @property
+    def number(self) -> int:
+        """How many, exactly."""
+        return len(self.keys)
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether the check was made and found nothing."""
+        return not self.keys and self.unread is None
+
+    @property
+    def sample(self) -> list[str]:
+        """The first of them, each with what is known of it."""
+        return [f"{key}: {self.notes[key]}" if self.notes.get(key) else key for key in self.keys[:SAMPLE]]
+
+    def __str__(self) -> str:
+        """For a person: what was found, and what to do."""
+        if self.unread is not None:
+            return f"could not be checked: {self.unread}"
+        if not self.keys:
+            return f"{self.check.asks}: none"
+        return f"{self.check.asks}: {self.number}. {self.check.todo}"
+
+
+def found(check: Check, notes: Iterable[tuple[str, str]]) -> Finding:
+    """A finding from keys, each with a sentence that may be empty."""
+    pairs = list(notes)
+    return Finding(check, [key for key, _ in pairs], {key: note for key, note in pairs if note})
+
+
+NO_FAILED_CLIPS = Check(
+    "no_failed_clips",
+    "uploaded_videos",
+    "Clips whose newest purchase came to nothing or failed a check",
+    Weight.WARNING,
+    "`dailies status --failed` says why; `dailies retry` buys them again, `dailies accept` keeps what failed a check.",
+)
+NOTHING_UNCLEAR = Check(
+    "nothing_unclear",
+    "submissions",
+    "Purchases of which it is not known whether they were made",
+    Weight.ERROR,
+    "What is unknown is looked for by itself; what is held waits for you: `dailies resolve`. Its money counts as spent.",
+)
+NOTHING_IS_STOPPED = Check(
+    "nothing_is_stopped",
+    "submissions",
+    "Accounts that nothing is sent to",
+    Weight.ERROR,
+    "`dailies status` says why; top up, set the right key, or `dailies start`.",
+)
+NO_JOB_IS_OVERDUE = Check(
+    "no_job_is_overdue",
+    "generations",
+    "Jobs that take longer than their model ever should",
+    Weight.WARNING,
+    "Look at the job at the provider. It is asked for every five minutes, and its money stays reserved.",
+)
+NO_OUTPUT_NEAR_ITS_END = Check(
+    "no_output_near_its_end",
+    "generations",
+    "Finished and paid clips that were not fetched and that the provider will soon delete",
+    Weight.ERROR,
+    "Turn on the account's completion sensor and look at its last tick; `dailies doctor` fetches them now.",
+    repairs=True,
+)
+EVERY_OBJECT_HAS_ITS_MANIFEST = Check(
+    "every_object_has_its_manifest",
+    "uploaded_videos",
+    "Objects of takes that have no manifest",
+    Weight.WARNING,
+    "`dailies doctor` writes the manifest where the ledger knows the take; the others belong to nothing that was bought here.",
+    repairs=True,
+)
+NOTHING_IS_MISSING = Check(
+    "nothing_is_missing",
+    "uploaded_videos",
+    "Objects of delivered clips that are not in the bucket as they were stored",
+    Weight.ERROR,
+    "`dailies doctor` makes manifests and posters anew, and fetches a video again while its provider has it. Else restore it "
+    "in the bucket, or buy another take with `dailies produce SERIES --clip CLIP --regenerate`.",
+    repairs=True,
+)
+EVERY_MANIFEST_IS_KNOWN = Check(
+    "every_manifest_is_known",
+    "uploaded_videos",
+    "Manifests of takes that the ledger does not know",
+    Weight.ERROR,
+    "The ledger is older than the bucket: `dailies ledger rebuild` reads them back.",
+)
+EVERY_END_IS_SHOWN = Check(
+    "every_end_is_shown",
+    "uploaded_videos",
+    "Clips that have ended and that Dagster was not told of",
+    Weight.WARNING,
+    "Turn on the account's completion sensor; `dailies doctor` tells Dagster of what is delivered.",
+    repairs=True,
+)
+
+CHECKS = (
+    NO_FAILED_CLIPS,
+    NOTHING_UNCLEAR,
+    NOTHING_IS_STOPPED,
+    NO_JOB_IS_OVERDUE,
+    NO_OUTPUT_NEAR_ITS_END,
+    EVERY_OBJECT_HAS_ITS_MANIFEST,
+    NOTHING_IS_MISSING,
+    EVERY_MANIFEST_IS_KNOWN,
+    EVERY_END_IS_SHOWN,
+)
+"""All of them, in the order they are shown in."""

@@ -1,0 +1,128 @@
+"""What the ledger alone can say: what failed, what is unclear, stopped, late, or not told to Dagster."""
+
+import sqlalchemy as sa
+
+from resources.inventory import findings
+from resources.inventory.findings import Finding, found
+from resources.ledger import halting
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts
+from resources.ledger.states import AttemptState
+from resources.money import show_usd
+from resources.plain import shown
+
+LAST_DAY = 86_400.0
+"""Outputs that are kept for two days or more are near their end on their last day, others in their last half."""
+UNFETCHED_SECONDS = 6 * 3600.0
+"""Where a provider does not say how long it keeps outputs, one that has waited so long is near its end."""
+UNTOLD_SECONDS = 900.0
+"""The completion sensor tells Dagster within minutes; what it has not told after so long, it does not tell."""
+
+
+def check_ledger(ledger: Ledger) -> list[Finding]:
+    """Every finding that needs nothing but the ledger.
+
+    Raises:
+        resources.errors.UnavailableError: It does not answer.
+    """
+    newest = ledger.overview()
+    open_ones = _in_states(ledger, {AttemptState.SUCCEEDED, AttemptState.OVERDUE})
+    unclear = _in_states(ledger, {AttemptState.UNKNOWN, AttemptState.HELD})
+    now = ledger.clock()
+    return [
+        failed_clips(newest),
+        found(findings.NOTHING_UNCLEAR, ((a.subject_key, _in_doubt(a)) for a in unclear)),
+        found(findings.NOTHING_IS_STOPPED, ((s.account, str(s)) for s in halting.stops(ledger))),
+        found(
+            findings.NO_JOB_IS_OVERDUE,
+            (
+                (a.subject_key, f"job {a.job_id} at {a.account}")
+                for a in open_ones
+                if a.state is AttemptState.OVERDUE
+            ),
+        ),
+        found(
+            findings.NO_OUTPUT_NEAR_ITS_END,
+            ((a.subject_key, _left(a, now)) for a in open_ones if is_near_its_end(a, now)),
+        ),
+    ]
+
+
+def failed_clips(newest: list[Attempt]) -> Finding:
+    """Clips whose newest purchase came to nothing; one that was withdrawn before it was sent took nothing away."""
+    came_to_nothing = [
+        a
+        for a in newest
+        if not a.state.is_open and a.state not in {AttemptState.DELIVERED, AttemptState.WITHDRAWN}
+    ]
+    return found(
+        findings.NO_FAILED_CLIPS,
+        ((a.subject_key, f"{a.state.value}: {shown(a.reason, longest=200)}") for a in came_to_nothing),
+    )
+
+
+def near_their_end(ledger: Ledger) -> list[Attempt]:
+    """Finished generations that were not fetched and that the provider will soon delete, oldest first."""
+    now = ledger.clock()
+    return [a for a in _in_states(ledger, {AttemptState.SUCCEEDED}) if is_near_its_end(a, now)]
+
+
+def is_near_its_end(attempt: Attempt, now: float) -> bool:
+    """Whether a finished generation should have been fetched by now.
+
+    Args:
+        attempt: In whatever state.
+        now: Seconds since the epoch.
+    """
+    if attempt.state is not AttemptState.SUCCEEDED:
+        return False
+    finished = attempt.finished_at or attempt.created_at
+    if attempt.copy_deadline is None:
+        return now - finished > UNFETCHED_SECONDS
+    return attempt.copy_deadline - now < min(LAST_DAY, (attempt.copy_deadline - finished) / 2)
+
+
+def untold(ledger: Ledger) -> list[Attempt]:
+    """Clips that ended a while ago and that Dagster was not told of, oldest first."""
+    before = ledger.clock() - UNTOLD_SECONDS
+    ended = sa.func.coalesce(attempts.c.delivered_at, attempts.c.finished_at, attempts.c.created_at)
+    states = [
+        s.value for s in AttemptState if s.is_ended and s not in {AttemptState.HELD, AttemptState.WITHDRAWN}
+    ]
+    query = (
+        sa.select(attempts)
+        .where(
+            attempts.c.subject_kind == "clip",
+            attempts.c.reported_run_id.is_(None),
+            attempts.c.state.in_(states),
+            ended < before,
+        )
+        .order_by(attempts.c.seq)
+    )
+    with ledger.read() as connection:
+        return [Attempt.from_row(row) for row in connection.execute(query)]
+
+
+def _in_states(ledger: Ledger, states: set[AttemptState]) -> list[Attempt]:
+    query = (
+        sa.select(attempts)
+        .where(attempts.c.state.in_(sorted(state.value for state in states)))
+        .order_by(attempts.c.seq)
+    )
+    with ledger.read() as connection:
+        return [Attempt.from_row(row) for row in connection.execute(query)]
+
+
+def _in_doubt(attempt: Attempt) -> str:
+    return f"{attempt.state.value}, {show_usd(attempt.cost_micros)} at {attempt.account}"
+
+
+def _left(attempt: Attempt, now: float) -> str:
+    why = f" ({shown(attempt.reason, longest=200)})" if attempt.reason else ""
+    if attempt.copy_deadline is None:
+        return f"finished, and {attempt.account} does not say how long it is kept{why}"
+    hours = (attempt.copy_deadline - now) / 3600
+    return (
+        f"{attempt.account} keeps it for {hours:.0f} more hours{why}" if hours > 0 else f"past its time{why}"
+    )

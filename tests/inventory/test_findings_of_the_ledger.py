@@ -1,0 +1,126 @@
+"""What the ledger alone says: exact numbers, at the moment they become true."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "ledger"))
+
+from ledgerkit import (
+    ACCOUNT,
+    CHARGED_FIRST,
+    Clock,
+    a_request,
+    a_state,
+    put_into,
+    submitted,
+)
+
+from resources.inventory.findings import Finding
+from resources.inventory.ledger import UNTOLD_SECONDS, check_ledger, is_near_its_end, untold
+from resources.ledger import delivering, halting, polling
+from resources.ledger.ledger import Ledger
+from resources.ledger.states import AttemptState
+
+DAY = 86_400.0
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def ledger(ledger_url: str, clock: Clock) -> Iterator[Ledger]:
+    with Ledger(ledger_url, clock=clock) as made:
+        yield made
+
+
+def wrong(ledger: Ledger) -> dict[str, int]:
+    """The number of every check that found something."""
+    return {f.check.name: f.number for f in check_ledger(ledger) if not f.is_fine}
+
+
+def finding(ledger: Ledger, name: str) -> Finding:
+    return next(f for f in check_ledger(ledger) if f.check.name == name)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (AttemptState.QUEUED, {}),
+        (AttemptState.WITHDRAWN, {}),
+        (AttemptState.SUBMITTED, {}),
+        (AttemptState.SUCCEEDED, {}),
+        (AttemptState.DELIVERED, {}),
+        (AttemptState.UNKNOWN, {"nothing_unclear": 1}),
+        (AttemptState.HELD, {"nothing_unclear": 1}),
+        (AttemptState.OVERDUE, {"no_job_is_overdue": 1}),
+        (AttemptState.REJECTED, {"no_failed_clips": 1}),
+        (AttemptState.FAILED, {"no_failed_clips": 1}),
+        (AttemptState.VANISHED, {"no_failed_clips": 1}),
+        (AttemptState.LOST, {"no_failed_clips": 1}),
+        (AttemptState.QUARANTINED, {"no_failed_clips": 1}),
+        (AttemptState.ABANDONED, {"no_failed_clips": 1}),
+    ],
+)
+def test_each_state_is_counted_where_it_belongs(
+    ledger: Ledger, clock: Clock, state: AttemptState, expected: dict[str, int]
+) -> None:
+    put_into(ledger, clock, state)
+    assert wrong(ledger) == expected
+
+
+def test_a_stopped_account_is_named_with_its_reason(ledger: Ledger) -> None:
+    halting.stop(ledger, account=ACCOUNT, reason="the balance is low")
+    found = finding(ledger, "nothing_is_stopped")
+    assert found.keys == [ACCOUNT]
+    assert "the balance is low" in found.sample[0]
+
+
+def test_an_output_is_near_its_end_on_its_last_day(ledger: Ledger, clock: Clock) -> None:
+    attempt = polling.record_end(ledger, submitted(ledger), a_state(), CHARGED_FIRST)
+    end = attempt.copy_deadline
+    assert end is not None
+    assert not is_near_its_end(attempt, end - DAY - 1)
+    assert is_near_its_end(attempt, end - DAY + 1)
+    clock.now = end - 3 * 3600
+    found = finding(ledger, "no_output_near_its_end")
+    assert found.keys == [attempt.subject_key]
+    assert "3 more hours" in found.sample[0]
+    clock.now = end + 1
+    assert "past its time" in finding(ledger, "no_output_near_its_end").sample[0]
+
+
+def test_an_output_whose_end_nobody_knows_must_not_wait_for_long(ledger: Ledger, clock: Clock) -> None:
+    _, attempt = put_into(ledger, clock, AttemptState.SUCCEEDED)
+    assert attempt.copy_deadline is None
+    assert wrong(ledger) == {}
+    clock.forward(7 * 3600)
+    assert wrong(ledger) == {"no_output_near_its_end": 1}
+
+
+def test_an_end_that_nobody_reported_is_untold_once_a_sensor_should_have(
+    ledger: Ledger, clock: Clock
+) -> None:
+    _, attempt = put_into(ledger, clock, AttemptState.FAILED)
+    assert untold(ledger) == []
+    clock.forward(UNTOLD_SECONDS + 1)
+    assert [a.id for a in untold(ledger)] == [attempt.id]
+    delivering.mark_reported(ledger, [attempt.id], "run")
+    assert untold(ledger) == []
+
+
+def test_the_sample_is_short_and_the_number_exact(ledger: Ledger) -> None:
+    for number in range(23):
+        attempt = submitted(ledger, a_request(f"clip-{number:02}"), job_id=f"job-{number}")
+        polling.record_end(
+            ledger, attempt, a_state(status=polling.JobStatus.FAILED, error="x" * 999), CHARGED_FIRST
+        )
+    found = finding(ledger, "no_failed_clips")
+    assert (found.number, len(found.sample)) == (23, 20)
+    assert all(len(line) < 300 for line in found.sample)
+    assert "23" in str(found)
+    assert "dailies retry" in str(found)

@@ -1,0 +1,124 @@
+"""The inventory in Dagster: every check on its asset, with the exact number, and no check in a run that produces clips."""
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+from dagster_ui import DagsterUi
+from pipelinekit import QUIET, House
+
+from pipelines.partitions import range_tags
+from resources.inventory.findings import CHECKS
+from resources.ledger.schema import attempts
+
+
+def age(house: House, seconds: float) -> None:
+    """Let everything have been delivered so long ago."""
+    with house.production.ledger() as ledger, ledger.write() as connection:
+        connection.execute(
+            sa.update(attempts).values(
+                delivered_at=attempts.c.delivered_at - seconds, finished_at=attempts.c.finished_at - seconds
+            )
+        )
+
+
+def results(house: House) -> dict[str, dg.AssetCheckEvaluation]:
+    """What the newest run of the inventory says, by check."""
+    job = house.definitions().resolve_job_def("inventory")
+    done = job.execute_in_process(instance=house.instance)
+    assert done.success
+    return {e.check_name: e for e in done.get_asset_check_evaluations()}
+
+
+def failing(house: House) -> dict[str, object]:
+    """The number of every check that found something."""
+    return {
+        name: result.metadata["number"].value for name, result in results(house).items() if not result.passed
+    }
+
+
+def test_nothing_to_do_is_all_green(house: House) -> None:
+    keys = house.declare("bay", ["dawn", "noon"])
+    house.add(keys)
+    assert house.produce(keys).green
+    found = results(house)
+    assert set(found) == {check.name for check in CHECKS}
+    assert {
+        name: result.metadata["sample"].value for name, result in found.items() if not result.passed
+    } == {}
+
+
+def test_a_failed_clip_and_a_lost_object_are_counted_and_named(house: House) -> None:
+    keys = house.declare("bay", ["dawn", "noon", "storm"])
+    house.fault({"do": "fail"}, prompt_contains="storm")
+    house.add(keys)
+    house.produce(keys)
+    age(house, 120)
+    made = house.attempts(keys)
+    house.delete(f"videos/bay-dawn/{made['bay-dawn'].id}.json")
+    house.put("videos/bay-dawn/nobodys.mp4", b"what is this")
+
+    found = results(house)
+
+    assert not found["no_failed_clips"].passed
+    assert found["no_failed_clips"].severity is dg.AssetCheckSeverity.WARN
+    assert found["no_failed_clips"].metadata["number"].value == 1
+    assert "bay-storm" in str(found["no_failed_clips"].metadata["sample"].value)
+    assert "dailies retry" in (found["no_failed_clips"].description or "")
+    missing = found["nothing_is_missing"]
+    assert missing.severity is dg.AssetCheckSeverity.ERROR
+    assert "bay-dawn" in str(missing.metadata["sample"].value)
+    # younger than a delivery may take
+    assert found["every_object_has_its_manifest"].passed
+
+
+def test_a_bucket_that_does_not_answer_costs_only_its_own_checks(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = house.declare("bay", ["dawn"])
+    house.add(keys)
+    house.produce(keys)
+    monkeypatch.setenv("DAILIES_S3_ENDPOINT", "http://127.0.0.1:9")
+    found = results(house)
+    wrong = {name for name, result in found.items() if not result.passed}
+    assert wrong == {"every_object_has_its_manifest", "nothing_is_missing", "every_manifest_is_known"}
+    assert "could not be checked" in (found["nothing_is_missing"].description or "")
+    assert found["nothing_is_missing"].severity is dg.AssetCheckSeverity.WARN
+
+
+def test_events_that_dagster_lost_are_found(house: House) -> None:
+    keys = house.declare("bay", ["dawn", "noon"])
+    house.add(keys)
+    house.produce(keys)
+    house.instance.wipe_assets([dg.AssetKey("uploaded_videos")])
+    assert failing(house) == {"every_end_is_shown": 2}
+
+
+def test_jobs_that_produce_clips_make_no_checks(house: House) -> None:
+    definitions = house.definitions()
+    for name in ("render_prompts", "submit_clips", "collect_clips", "produce_clips"):
+        assert "take_inventory" not in {node.name for node in definitions.resolve_job_def(name).nodes}, name
+
+
+def test_a_persons_run_that_makes_the_checks_too_keeps_every_clips_colour(
+    house: House, ui: DagsterUi
+) -> None:
+    """Materialize in the UI makes the checks of what it selects."""
+    keys = house.declare("bay", ["dawn", "noon", "storm"])
+    house.fault({"do": "fail"}, prompt_contains="storm")
+    house.add(keys)
+    everything = house.definitions().resolve_implicit_global_asset_job_def()
+    assets = [dg.AssetKey(name) for name in ("prompts", "submissions", "generations", "uploaded_videos")]
+
+    def run(first: str, last: str) -> dg.ExecuteInProcessResult:
+        return everything.execute_in_process(
+            instance=house.instance,
+            asset_selection=assets,
+            tags=range_tags([first, last]),
+            run_config=QUIET,
+            raise_on_error=False,
+        )
+
+    assert run(keys[0], keys[1]).success
+    assert not run(keys[0], keys[2]).success
+    bars = ui.bars()
+    assert (bars["uploaded_videos"].green, bars["uploaded_videos"].red) == (set(keys[:2]), {keys[2]})
