@@ -5,6 +5,7 @@ nothing can be bought, and `dailies up` brings stand-ins for both.
 """
 
 import os
+import re
 import zoneinfo
 from decimal import Decimal
 from functools import cached_property
@@ -14,6 +15,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from resources.alarms import Format
 from resources.errors import ConfigurationError
 from resources.ledger.spending import Budget
 from resources.money import Micros, usd
@@ -33,6 +35,8 @@ Usd = Annotated[
 """An amount in US dollars; empty is no cap."""
 Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_none_if_empty)]
 """How many; empty is no limit."""
+
+_ALARM_URL = re.compile(r"(https://[^\s@]+|http://(127\.0\.0\.1|localhost)(:[0-9]+)?(/\S*)?)")
 
 ACCOUNTS = ("wavespeed", "aimlapi")
 """The accounts dailies knows; each has its completion sensor."""
@@ -63,6 +67,8 @@ class Settings(BaseSettings):
         aimlapi_settle_seconds: As for WaveSpeed.
         webhook_url: The https address at which WaveSpeed reaches the receiver of `dailies webhooks`; no callbacks unless
             set.
+        alarm_url: A webhook's address that alarms are sent to, a secret; none are sent unless it is set.
+        alarm_format: `slack`, `json`, or `auto` to decide by the address.
         allowed_origins: Origins such as `http://127.0.0.1:8788` that clips may be fetched from although they are not on
             the internet; the sandbox is one.
         timezone: Where a day and a month begin, as the IANA names it.
@@ -117,6 +123,10 @@ class Settings(BaseSettings):
         pattern=r"^(https://[^\s/?#@]+|http://(127\.0\.0\.1|localhost)(:[0-9]+)?)(/[^\s?#]*[^\s?#/])?$",
         validation_alias="DAILIES_WEBHOOK_URL",
     )
+    alarm_url: Annotated[SecretStr | None, BeforeValidator(_none_if_empty)] = Field(
+        default=None, validation_alias="DAILIES_ALARM_URL"
+    )
+    alarm_format: Format = Field(default="auto", validation_alias="DAILIES_ALARM_FORMAT")
     allowed_origins_setting: Annotated[str, NoDecode] = Field(
         default="", validation_alias="DAILIES_ALLOWED_ORIGINS"
     )
@@ -133,6 +143,13 @@ class Settings(BaseSettings):
 
     max_download_mb: int = Field(default=2048, ge=1, validation_alias="DAILIES_MAX_DOWNLOAD_MB")
     linger_seconds: float = Field(default=120, ge=0, validation_alias="DAILIES_LINGER_SECONDS")
+
+    @field_validator("alarm_url")
+    @classmethod
+    def _sent_in_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _ALARM_URL.fullmatch(value.get_secret_value()):
+            raise ValueError("not an https address (http only on this machine)")
+        return value
 
     @field_validator("timezone")
     @classmethod

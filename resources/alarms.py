@@ -1,0 +1,284 @@
+"""Alarms: one message per batch to a webhook address, in Slack's format or as plain JSON.
+
+An alarm is bounded in size and in time, tried a few times, and never names the address it is sent to: whoever knows a
+webhook's address can post there.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import httpx
+from pydantic import SecretStr
+
+from resources.errors import ConfigurationError, DailiesError
+from resources.money import show_usd, to_usd
+from resources.plain import shown
+
+Format = Literal["auto", "slack", "json"]
+
+TOTAL_SECONDS = 20.0
+"""For one message with all its tries."""
+TRY_SECONDS = 6.0
+TRIES = 3
+_PASSING = {408, 425, 429, 500, 502, 503, 504}
+
+CLIPS_IN_JSON = 100
+CLIPS_IN_SLACK = 10
+"""Slack allows 50 blocks and 3,000 characters in each (Slack docs: reference/block-kit/blocks/section-block)."""
+_SLACK_TEXT = 2_900
+_SLACK_HEADER = 150
+
+
+class AlarmNotSentError(DailiesError):
+    """An alarm did not arrive.
+
+    Attributes:
+        may_pass: Whether trying again later can help.
+    """
+
+    def __init__(self, message: str, *, may_pass: bool) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
+
+
+class Kind(StrEnum):
+    """What an alarm is about."""
+
+    CLIPS_FAILED = "clips_failed"
+    """Clips of a batch came to nothing."""
+    RUN_FAILED = "run_failed"
+    """A run failed, and no clip with it."""
+    ATTENTION = "attention"
+    """Something waits for a person, and money or a paid clip with it."""
+    TEST = "test"
+    """Somebody tries whether alarms arrive."""
+
+
+@dataclass(frozen=True)
+class FailedClip:
+    """One clip of an alarm.
+
+    Attributes:
+        clip: Its key.
+        series: Whose.
+        state: The ledger's word.
+        reason: Why, as a stranger may have written it.
+        cost_micros: What it cost, in micro-dollars.
+        url: Where it is shown.
+    """
+
+    clip: str
+    series: str
+    state: str
+    reason: str
+    cost_micros: int
+    url: str
+
+    @property
+    def line(self) -> str:
+        """The clip as one line."""
+        cost = f" ({show_usd(self.cost_micros)})" if self.cost_micros else ""
+        return f"{self.clip}: {shown(self.reason, longest=220) or self.state}{cost}"
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One message.
+
+    Attributes:
+        id: The same for the same trouble, so that whoever receives it can drop a repetition.
+        kind: What it is about.
+        title: One line.
+        details: Sentences.
+        todo: What to do next.
+        batch: The decision the clips belong to, None where there is none.
+        clips: The clips that failed.
+        total: How many clips the batch has.
+        open: How many of them are still on their way.
+        lost_micros: What the failed clips cost, as far as is known.
+        spent_micros: What the batch cost.
+        runs: Addresses of the runs in Dagster.
+    """
+
+    id: str
+    kind: Kind
+    title: str
+    details: list[str] = field(default_factory=list)
+    todo: str = ""
+    batch: str | None = None
+    clips: list[FailedClip] = field(default_factory=list)
+    total: int = 0
+    open: int = 0
+    lost_micros: int = 0
+    spent_micros: int = 0
+    runs: list[str] = field(default_factory=list)
+
+    @property
+    def costs(self) -> str:
+        """What it cost, as a sentence; empty where nothing was bought."""
+        if not self.total:
+            return ""
+        return (
+            f"{show_usd(self.spent_micros)} for the batch, {show_usd(self.lost_micros)} of it for what failed"
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The plain format; its fields are only added to, never changed."""
+        return {
+            "version": 1,
+            "id": self.id,
+            "kind": self.kind.value,
+            "title": shown(self.title, longest=300),
+            "text": "\n".join([shown(self.title, longest=300), *self._lines(CLIPS_IN_SLACK)]),
+            "batch": self.batch,
+            "clips_total": self.total,
+            "clips_failed": len(self.clips),
+            "clips_open": self.open,
+            "clips": [
+                {
+                    "clip": clip.clip,
+                    "series": clip.series,
+                    "state": clip.state,
+                    "reason": shown(clip.reason, longest=600),
+                    "cost_usd": f"{to_usd(clip.cost_micros):f}",
+                    "url": clip.url,
+                }
+                for clip in self.clips[:CLIPS_IN_JSON]
+            ],
+            "spent_usd": f"{to_usd(self.spent_micros):f}",
+            "lost_usd": f"{to_usd(self.lost_micros):f}",
+            "runs": self.runs[:CLIPS_IN_JSON],
+            "todo": self.todo,
+        }
+
+    def as_slack(self) -> dict[str, Any]:
+        """Slack's format. What strangers wrote stands in plain text, where nothing in it is a link or calls anybody."""
+        title = shown(self.title, longest=_SLACK_HEADER)
+        body = "\n".join(self._lines(CLIPS_IN_SLACK))[:_SLACK_TEXT]
+        links = [f"<{_slack(url)}|run {number}>" for number, url in enumerate(self.runs[:5], 1)]
+        links += [f"<{_slack(clip.url)}|{_slack(clip.clip)}>" for clip in self.clips[:CLIPS_IN_SLACK]]
+        blocks: list[dict[str, Any]] = [
+            {"type": "header", "text": {"type": "plain_text", "text": title, "emoji": False}}
+        ]
+        if body:
+            blocks.append({"type": "section", "text": {"type": "plain_text", "text": body, "emoji": False}})
+        if links:
+            blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": _joined(links)}})
+        # shown where blocks are not: in notifications, and by what only speaks like Slack
+        return {"text": _slack(title), "blocks": blocks}
+
+    def _lines(self, most: int) -> list[str]:
+        lines = [shown(detail, longest=600) for detail in self.details]
+        lines += [clip.line for clip in self.clips[:most]]
+        if len(self.clips) > most:
+            lines.append(f"and {len(self.clips) - most} more")
+        return [line for line in (*lines, self.costs, self.todo) if line]
+
+
+def a_test() -> Alarm:
+    """What is sent to try whether alarms arrive."""
+    return Alarm("test", Kind.TEST, "dailies: alarms arrive here", ["Nothing is wrong: somebody tried it."])
+
+
+class Sender:
+    """Sends alarms to one address.
+
+    Args:
+        url: The address, a secret.
+        form: `slack`, `json`, or `auto` to decide by the address's host.
+        transport: For tests.
+        sleep: For tests.
+    """
+
+    def __init__(
+        self,
+        url: SecretStr,
+        form: Format = "auto",
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._url = url
+        self._transport = transport
+        self._sleep = sleep
+        host = urlsplit(url.get_secret_value()).hostname or ""
+        self._slack = form == "slack" or (form == "auto" and host.endswith(("slack.com", "slack-gov.com")))
+
+    def __repr__(self) -> str:
+        return f"Sender({'slack' if self._slack else 'json'})"
+
+    def send(self, alarm: Alarm) -> None:
+        """Send one alarm, a few times if need be. Takes 20 seconds at most.
+
+        Raises:
+            AlarmNotSentError: It did not arrive, or nobody can say whether it did.
+        """
+        asyncio.run(self._send(alarm.as_slack() if self._slack else alarm.as_json()))
+
+    async def _send(self, body: dict[str, Any]) -> None:
+        why = "it does not answer"
+        try:
+            async with (
+                asyncio.timeout(TOTAL_SECONDS),
+                httpx.AsyncClient(timeout=TRY_SECONDS, trust_env=False, transport=self._transport) as client,
+            ):
+                for tried in range(1, TRIES + 1):
+                    why = await self._try(client, body)
+                    if not why:
+                        return
+                    if tried < TRIES:
+                        await self._sleep(float(tried))
+        except TimeoutError:
+            why = f"it did not answer within {TOTAL_SECONDS:.0f} s"
+        raise AlarmNotSentError(f"the alarm did not arrive at DAILIES_ALARM_URL: {why}", may_pass=True)
+
+    async def _try(self, client: httpx.AsyncClient, body: dict[str, Any]) -> str:
+        """Post once; returns why it did not arrive, nothing when it did."""
+        try:
+            # the body of the answer is never read: it may be endless
+            async with client.stream("POST", self._url.get_secret_value(), json=body) as answer:
+                status = answer.status_code
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            # its text may name the address
+            return f"the connection failed ({type(error).__name__})"
+        if 200 <= status < 300:
+            return ""
+        if status in _PASSING:
+            return f"it answers {status}"
+        raise AlarmNotSentError(
+            f"the alarm was refused at DAILIES_ALARM_URL: it answers {status}. Set the right address, and the right "
+            "DAILIES_ALARM_FORMAT (slack or json); `dailies doctor --alarm` tries it.",
+            may_pass=False,
+        )
+
+
+def sender_of(url: SecretStr | None, form: Format) -> Sender:
+    """What sends alarms.
+
+    Raises:
+        ConfigurationError: No address is set.
+    """
+    if url is None:
+        raise ConfigurationError(
+            "no alarm is sent to anybody: set DAILIES_ALARM_URL to a webhook's address, e.g. an incoming webhook of Slack"
+        )
+    return Sender(url, form)
+
+
+def _slack(text: str) -> str:
+    """Text inside Slack's markup (Slack docs: messaging/formatting-message-text)."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("|", "\N{BROKEN BAR}")
+
+
+def _joined(links: list[str]) -> str:
+    """As many links as a block takes, each of them whole."""
+    kept: list[str] = []
+    for link in links:
+        if sum(map(len, kept)) + 2 * len(kept) + len(link) > _SLACK_TEXT:
+            break
+        kept.append(link)
+    return ", ".join(kept)
