@@ -87,7 +87,7 @@ def plan(
         oldest = min(a.finished_at or now for a in ended)
         if waiting and now - oldest < linger:
             continue
-        due = [a.subject_key for a in ended if now >= _due_at(a.subject_key, runs, position)]
+        due = sorted({a.clip for a in ended if now >= _due_at(a.clip, runs, position)})
         for stretch in stretches(order, due)[:RUNS_PER_TICK]:
             digest = hashlib.sha256(",".join(stretch).encode()).hexdigest()[:12]
             collections.append(Collection(batch, tuple(stretch), f"collect:{batch}:{digest}:{len(runs)}"))

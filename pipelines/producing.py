@@ -5,7 +5,7 @@ the wire get a moment to be answered.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import dagster as dg
@@ -21,6 +21,7 @@ from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.production.engine import Engine
 from resources.production.following import Followed, Follower, Report, Stage
+from resources.production.spares import fetch_spares
 from resources.requests import ClipRequest
 from resources.storage.objects import ObjectStore
 
@@ -85,7 +86,7 @@ def buy(batch: Batch, requests: Mapping[str, ClipRequest], *, regenerate: bool) 
             await _check_accounts(engine, decided, batch)
             return await follower.follow(decided)
 
-        return _carry(batch, ledger, store, accounts, work)
+        return _carry(batch, ledger, store, accounts, requests, work)
 
 
 def collect(batch: Batch, attempts: Mapping[str, Attempt]) -> Followed:
@@ -103,7 +104,7 @@ def collect(batch: Batch, attempts: Mapping[str, Attempt]) -> Followed:
             ]
             return await follower.follow(decided)
 
-        return _carry(batch, ledger, store, accounts, work)
+        return _carry(batch, ledger, store, accounts, attempts, work)
 
 
 def _carry(
@@ -111,6 +112,7 @@ def _carry(
     ledger: Ledger,
     store: ObjectStore,
     accounts: set[str],
+    clips: Collection[str],
     work: Callable[[Engine, Follower], Awaitable[Followed]],
 ) -> Followed:
     told = _Told(batch, ledger, store)
@@ -121,7 +123,10 @@ def _carry(
                 follower = Follower(
                     engine, deliverer, until=batch.until, report=told.tell, run_id=batch.run_id
                 )
-                return await work(engine, follower)
+                followed = await work(engine, follower)
+                if batch.until is Stage.DELIVERED:
+                    await fetch_spares(engine, deliverer, clips, run_id=batch.run_id)
+                return followed
 
     return asyncio.run(run())
 

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from resources.catalogue import Catalogue
 from resources.ledger.ledger import Ledger
-from resources.ledger.submitting import Limits
+from resources.ledger.limits import Limits
 from resources.production.binding import bind_account, bind_bucket
 from resources.production.delivery import Deliverer
 from resources.production.engine import Account, Engine

@@ -5,7 +5,7 @@ A client sees the provider's list and bill, its own clock against the provider's
 AI/ML API names the id of every POST in its logs, so a job is found by its name. WaveSpeed names nothing; a job may be a
 POST's when it was created while that POST could still create one and nobody was told of it. It is that POST's for certain
 only if the jobs nobody was told of cannot be dealt out to the lost POSTs in any other way, and no stranger was seen to buy
-the model with this key. And a POST has surely made none only if none of those jobs can be dealt to it (the provider may have
+the model with this key, before it or until it was held. And a POST has surely made none only if none of those jobs can be dealt to it (the provider may have
 run another model in silence: WaveSpeed contract, trap 16), and a job of ours that was accepted later is in the list. How long
 a list lags is not documented, so a miss says nothing before twenty jobs were seen to appear in it, nor once one took longer
 than a third of the time after which a miss is believed; AI/ML API may not show a job before its end.
@@ -44,8 +44,8 @@ def _why_not_its(evidence: Evidence, attempt: Row, post: Row, own: Job, account:
     if attempt["provider"] == "aimlapi":
         return None
     began, _, until = window(evidence, post)
-    near = (began - STRANGER_SECONDS, until)
-    if any(j.clip is None and j.model == own.model and near[0] <= j.at <= near[1] for j in account):
+    seen = (began - STRANGER_SECONDS, max(until, evidence.held_at.get(attempt["id"], until)))
+    if any(j.clip is None and j.model == own.model and seen[0] <= j.at <= seen[1] for j in account):
         return "a stranger buys the same model"
     deal = _Deal(evidence, attempt, account)
     return "another lost submit may have made it" if deal.is_possible(without=(own.id, post["id"])) else None

@@ -9,7 +9,7 @@ from bench.faulting.worker import SUBMIT_SECONDS, client, shorten_waits
 from pipelines.definitions import build_defs
 from resources.dagster_resources import Production
 from resources.ledger.ledger import Ledger
-from resources.ledger.submitting import Limits
+from resources.ledger.limits import Limits
 from resources.production.binding import bind_account
 from resources.production.engine import Account, Engine
 

@@ -115,7 +115,10 @@ class Storm:
         self.began = time.monotonic()
         self.storm_seconds = 0.0
         self._engine = sa.create_engine(
-            url, connect_args={"timeout": 0.2} if url.startswith("sqlite") else {}
+            url,
+            connect_args={"timeout": 0.2}
+            if url.startswith("sqlite")
+            else {"options": "-c lock_timeout=200 -c idle_in_transaction_session_timeout=5000"},
         )
         self._open: list[dict[str, Any]] = []
         self._states: dict[str, str] = {}

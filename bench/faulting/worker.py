@@ -34,12 +34,13 @@ from resources.errors import DailiesError
 from resources.ledger import deciding, delivering
 from resources.ledger.deciding import Decided, Verdict
 from resources.ledger.ledger import Ledger
+from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState
-from resources.ledger.submitting import Limits
 from resources.production.binding import bind_account, bind_bucket
 from resources.production.delivery import Deliverer
 from resources.production.engine import Account, Engine
 from resources.production.following import Follower, Report, Stage
+from resources.production.spares import fetch_spares
 from resources.providers.aimlapi import AimlApi
 from resources.providers.base import Provider, SubmitOutcome
 from resources.providers.wavespeed import WaveSpeed
@@ -209,6 +210,9 @@ class Worker:
         )
         with Deliverer(engine, self.store, policy=policy, scratch=self.place.scratch) as deliverer:
             await Follower(engine, deliverer, until=until, report=told, run_id=self.name).follow(decided)
+            if until is Stage.DELIVERED:
+                clips = [one.request.clip for one in decided]
+                await fetch_spares(engine, deliverer, clips, run_id=self.name)
 
     @contextlib.asynccontextmanager
     async def engine(self) -> AsyncIterator[Engine]:

@@ -14,13 +14,14 @@ from bench.histories.provider import Client
 from pipelines.collecting import Collection, PastRun, batches, plan
 from resources.ledger import billing, deciding, delivering
 from resources.ledger.deciding import Decided, Verdict
+from resources.ledger.limits import Limits
 from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState
-from resources.ledger.submitting import Limits
 from resources.production.delivery import Deliverer
 from resources.production.engine import Account, Engine
 from resources.production.following import Follower, Report, Stage
 from resources.production.marking import BucketMark
+from resources.production.spares import fetch_spares
 from resources.requests import ClipRequest
 
 SUBMIT_DEADLINE_SECONDS = 30.0
@@ -117,6 +118,8 @@ async def buy(process: Process, around: Surroundings, run: Run, requests: list[C
         equipment.mark.bind(buying=True)
         decided = await decide(equipment.engine, run, requests, waits=until > Stage.SUBMITTED)
         await equipment.follower(run, until).follow(decided)
+        if until is Stage.DELIVERED:
+            await fetch_spares(equipment.engine, equipment.deliverer, run.keys, run_id=run.id)
     finally:
         await equipment.engine.aclose()
 
@@ -136,6 +139,7 @@ async def collect(process: Process, around: Surroundings, run: Run) -> None:
             for a in attempts
         ]
         await equipment.follower(run, Stage.DELIVERED).follow(decided)
+        await fetch_spares(equipment.engine, equipment.deliverer, run.keys, run_id=run.id)
     finally:
         await equipment.engine.aclose()
 

@@ -23,7 +23,7 @@ from bench.histories.oracle import KINDS_OF_VIOLATION
 from bench.histories.plans import Plan, drawn
 from bench.histories.processes import PROCESS
 from bench.histories.provider import SETTLE_SECONDS, Client
-from resources.ledger import apart, deciding, delivering, reconciling, spending, submitting
+from resources.ledger import apart, deciding, delivering, outcomes, reconciling, spending
 from resources.ledger.deciding import Decided, Verdict
 from resources.ledger.evidence import Post
 from resources.ledger.lags import Lags
@@ -221,7 +221,7 @@ def _ignores_decisions() -> AbstractContextManager[object]:
 
 
 def _expired_is_sent_again() -> AbstractContextManager[object]:
-    unknown = submitting._unknown
+    unknown = outcomes._unknown
 
     def again(
         ledger: Ledger, connection: sa.Connection, attempt: Attempt, cause: str, run_id: str | None
@@ -232,7 +232,7 @@ def _expired_is_sent_again() -> AbstractContextManager[object]:
             connection, attempt, AttemptState.QUEUED, who="engine", why=cause, overdue_at=None
         )
 
-    return mock.patch.object(submitting, "_unknown", again)
+    return mock.patch.object(outcomes, "_unknown", again)
 
 
 @contextlib.contextmanager
@@ -255,7 +255,7 @@ def _nothing_settles() -> Iterator[None]:
 
 
 def _drops_late_answers() -> AbstractContextManager[object]:
-    record = submitting.record_outcome
+    record = outcomes.record_outcome
 
     def dropping(ledger: Ledger, submission: Submission, outcome: SubmitOutcome, **options: Any) -> Attempt:
         now = ledger.attempts([submission.attempt.id])[submission.attempt.id]
@@ -263,7 +263,7 @@ def _drops_late_answers() -> AbstractContextManager[object]:
             return now
         return record(ledger, submission, outcome, **options)
 
-    return mock.patch.object(submitting, "record_outcome", dropping)
+    return mock.patch.object(outcomes, "record_outcome", dropping)
 
 
 # Delivering

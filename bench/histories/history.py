@@ -19,8 +19,8 @@ from bench.histories.processes import PROCESS, Points, Process
 from bench.histories.provider import AIMLAPI, PRICE, WAVESPEED, Account
 from pipelines.collecting import Collection
 from resources.errors import DailiesError
+from resources.ledger.limits import Limits
 from resources.ledger.spending import Budget
-from resources.ledger.submitting import Limits
 from resources.requests import Caps, ClipRequest, Expected
 
 MODEL = "openai/sora-2/text-to-video"

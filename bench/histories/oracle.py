@@ -112,10 +112,11 @@ class _Case:
         self.posts = {row["id"]: row for row in evidence.submissions}
         self.booked = {row["job_id"]: row for row in evidence.jobs}
         self.closed_at = self._closings()
+        self.spares = {row["job_id"]: row for row in evidence.attempts if row["subject_kind"] == "spare"}
         self.bought: dict[str, list[Job]] = defaultdict(list)
         for job in self.books.ours:
             if job.tag in self.posts:
-                self.bought[self.posts[job.tag]["attempt_id"]].append(job)
+                self.bought[str((self.attempt_of(job) or {})["id"])].append(job)
 
     def _closings(self) -> dict[str, float]:
         """When each attempt was over, so that its clip could be bought again."""
@@ -133,7 +134,9 @@ class _Case:
         return not told and of is not None and not of.ours
 
     def attempt_of(self, job: Job) -> Row | None:
-        """The purchase whose POST made a job."""
+        """The purchase whose POST made a job, or that was made of it when it turned up late."""
+        if job.id in self.spares:
+            return self.spares[job.id]
         post = self.posts.get(job.tag or "")
         return None if post is None else self.attempts[post["attempt_id"]]
 
@@ -152,7 +155,7 @@ class _Case:
                 yield Violation(
                     "duplicate", f"{_names(jobs)} are jobs of one purchase of {attempt['subject_key']}"
                 )
-            purchases[attempt["decision"], attempt["subject_key"]] += jobs
+            purchases[attempt["decision"], _clip(attempt)] += jobs
         for (decision, clip), jobs in purchases.items():
             jobs.sort(key=lambda job: job.at)
             unjustified = [job for job in jobs[:-1] if job.fate.end != "failed" or job.ends_at > jobs[-1].at]
@@ -198,11 +201,7 @@ class _Case:
                 )
         for attempt in self.evidence.attempts:
             of = self.books.jobs.get(attempt["job_id"] or "")
-            if (
-                attempt["job_id"]
-                and not self.mistaken(attempt)
-                and (of is None or of.clip != attempt["subject_key"])
-            ):
+            if attempt["job_id"] and not self.mistaken(attempt) and (of is None or of.clip != _clip(attempt)):
                 yield Violation(
                     "wrong", f"{attempt['subject_key']} has the job {attempt['job_id']}, which is not its own"
                 )
@@ -264,7 +263,11 @@ class _Case:
                 yield Violation(
                     "unended", f"{attempt['subject_key']} is still {attempt['state']}: {attempt['reason']}"
                 )
-            elif attempt["reported_run_id"] is None and attempt["state"] != "held":
+            elif (
+                attempt["reported_run_id"] is None
+                and attempt["state"] != "held"
+                and attempt["subject_kind"] != "spare"
+            ):
                 yield Violation(
                     "unended", f"{attempt['subject_key']} is {attempt['state']} and nobody was told"
                 )
@@ -300,6 +303,11 @@ def _within(post: Row, at: float) -> bool:
     slack = UNMEASURED_SECONDS if post["clock_low"] is None else 3.0
     broke_off = min(post["ended_at"] or post["lease_until"], post["lease_until"])
     return bool(post["started_at"] - slack <= at <= broke_off + WINDOW_SECONDS + slack)
+
+
+def _clip(attempt: Row) -> str:
+    """The clip of a purchase, also of a take to spare."""
+    return str(attempt["subject_key"]).partition("~")[0]
 
 
 def _names(jobs: list[Job]) -> str:

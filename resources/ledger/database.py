@@ -22,6 +22,7 @@ SCHEMA_REVISION = "0003"
 """The newest migration this program knows."""
 
 BUSY_TIMEOUT_MS = 30_000
+"""How long anybody waits for a lock in the database."""
 MIGRATION_LOCK = 7_246_001
 SUBJECT_LOCKS = 7_246_002
 MONEY_LOCK = 7_246_003
@@ -64,7 +65,11 @@ def open_database(url: str) -> sa.Engine:
         engine = _open_sqlite(parsed)
     elif backend == "postgresql":
         # a bare postgresql:// means psycopg 3 since SQLAlchemy 2.1; dailies brings psycopg2
-        engine = sa.create_engine(parsed.set(drivername="postgresql+psycopg2"), pool_pre_ping=True)
+        engine = sa.create_engine(
+            parsed.set(drivername="postgresql+psycopg2"),
+            pool_pre_ping=True,
+            connect_args={"options": _patience(parsed)},
+        )
     else:
         raise ConfigurationError(
             f"the ledger cannot live in {backend!r}; allowed: sqlite, postgresql. Set DAILIES_LEDGER_URL."
@@ -85,6 +90,17 @@ def open_database(url: str) -> sa.Engine:
             "If it was a ledger, restore it from a backup; otherwise set DAILIES_LEDGER_URL to another place."
         ) from None
     return engine
+
+
+def _patience(url: sa.URL) -> str:
+    """How long PostgreSQL lets a session wait for a lock, and hold what others wait for without doing anything.
+
+    A process that is frozen in a transaction (SIGSTOP, a suspended machine) would otherwise stop every other for as long
+    as it sleeps. Its transaction is undone, and its next statement fails.
+    """
+    theirs = url.query.get("options", "")
+    ours = f"-c lock_timeout={BUSY_TIMEOUT_MS} -c idle_in_transaction_session_timeout={2 * BUSY_TIMEOUT_MS}"
+    return f"{ours} {theirs if isinstance(theirs, str) else ' '.join(theirs)}".strip()
 
 
 def _open_sqlite(url: sa.URL) -> sa.Engine:

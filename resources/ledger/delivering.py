@@ -9,9 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from resources.ledger.ledger import Ledger
-from resources.ledger.records import Attempt
+from resources.ledger.records import SPARE, Attempt
 from resources.ledger.schema import attempts, current_takes
-from resources.ledger.states import AttemptState
+from resources.ledger.states import OPEN, AttemptState
 from resources.providers.base import FailureKind
 
 LEASE_SECONDS = 900
@@ -79,7 +79,8 @@ def record_delivered(
             delivery_owner=None,
             delivery_until=None,
         )
-        _make_current(connection, attempt, now)
+        if not attempt.is_spare:
+            _make_current(connection, attempt, now)
         return attempt
 
 
@@ -170,11 +171,31 @@ def mark_reported(ledger: Ledger, attempt_ids: Collection[str], run_id: str) -> 
 
 
 def unreported(ledger: Ledger, account: str) -> list[Attempt]:
-    """Attempts of an account that Dagster was not told the end of, and those still on their way, oldest first."""
+    """Attempts of an account that Dagster was not told the end of, and those still on their way, oldest first.
+
+    Of takes to spare, which Dagster is never told of, those that are still to be fetched.
+    """
+    open_states = [state.value for state in OPEN]
     with ledger.read() as connection:
         rows = connection.execute(
             sa.select(attempts)
-            .where(attempts.c.account == account, attempts.c.reported_run_id.is_(None))
+            .where(
+                attempts.c.account == account,
+                attempts.c.reported_run_id.is_(None),
+                sa.or_(attempts.c.subject_kind != SPARE, attempts.c.state.in_(open_states)),
+            )
             .order_by(attempts.c.seq)
         )
         return [Attempt.from_row(row) for row in rows]
+
+
+def spares_to_fetch(ledger: Ledger, clips: Collection[str]) -> list[Attempt]:
+    """The finished takes to spare of some clips that are not in the bucket yet, oldest first."""
+    wanted = set(clips)
+    with ledger.read() as connection:
+        rows = connection.execute(
+            sa.select(attempts)
+            .where(attempts.c.subject_kind == SPARE, attempts.c.state == AttemptState.SUCCEEDED.value)
+            .order_by(attempts.c.seq)
+        )
+        return [attempt for attempt in map(Attempt.from_row, rows) if attempt.clip in wanted]

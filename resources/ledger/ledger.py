@@ -31,6 +31,9 @@ Clock = Callable[[], float]
 CHUNK = 500
 """Keys per IN list; SQLite allows 32,766 parameters, and short statements keep other writers waiting less."""
 
+SLEPT_TOO_LONG = "25P03"
+"""PostgreSQL's code for having ended the session of a process that slept in a transaction."""
+
 
 class StaleAttemptError(DailiesError):
     """Somebody else changed the attempt since it was read. The writer must read it again; nothing was written."""
@@ -86,7 +89,9 @@ class Ledger:
         try:
             with self._engine.begin() as connection:
                 yield connection
-        except sa.exc.OperationalError as error:
+        except sa.exc.DBAPIError as error:
+            if not _does_not_answer(error):
+                raise
             raise UnavailableError(
                 f"the ledger could not be written: {error.orig}. Nothing of this step was recorded or sent. "
                 "Free the disk or the lock, then run it again."
@@ -102,7 +107,9 @@ class Ledger:
         try:
             with self._engine.connect().execution_options(reading=True) as connection, connection.begin():
                 yield connection
-        except sa.exc.OperationalError as error:
+        except sa.exc.DBAPIError as error:
+            if not _does_not_answer(error):
+                raise
             raise UnavailableError(
                 f"the ledger could not be read: {error.orig}. Check that its database runs."
             ) from error
@@ -381,3 +388,9 @@ class Ledger:
         except sa.exc.IntegrityError:
             return False
         return True
+
+
+def _does_not_answer(error: sa.exc.DBAPIError) -> bool:
+    """Whether the database is locked, full or gone, or has ended our session, as opposed to refusing what we ask."""
+    slept = getattr(error.orig, "pgcode", None) == SLEPT_TOO_LONG
+    return isinstance(error, sa.exc.OperationalError) or error.connection_invalidated or slept

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from resources.ledger.database import insert_ignoring
 from resources.ledger.ledger import CHUNK, Ledger
-from resources.ledger.resolving import claim_job
+from resources.ledger.resolving import take_named
 from resources.ledger.schema import attempts, jobs, meta, submissions
 from resources.providers.base import Candidate
 
@@ -119,40 +119,51 @@ def book(
     for start in range(0, len(ids), CHUNK):
         chunk = [found[job_id] for job_id in ids[start : start + CHUNK]]
         with ledger.write() as connection:
-            new += _book(ledger, connection, account, chunk, source, models)
+            chunk = _unknown(connection, account, chunk)
+            ours = _ours(connection, account, chunk)
+            strangers = [job for job in chunk if job.submission_id not in ours]
+            new += _book(ledger, connection, account, strangers, source, models)
+        for job in chunk:
+            if job.submission_id is not None and job.submission_id in ours:
+                take_named(
+                    ledger,
+                    account,
+                    job.submission_id,
+                    job.job_id,
+                    model=job.model,
+                    source=source,
+                    who="orphan sweep",
+                    why=f"job {job.job_id}: the {source} names its POST",
+                )
     return new
+
+
+def _unknown(connection: sa.Connection, account: str, listed: Sequence[Candidate]) -> list[Candidate]:
+    """Those of some jobs that the ledger has never seen."""
+    ids = [job.job_id for job in listed]
+    query = sa.select(jobs.c.job_id).where(jobs.c.account == account, jobs.c.job_id.in_(ids))
+    known = set(connection.execute(query).scalars())
+    return [job for job in listed if job.job_id not in known]
+
+
+def _ours(connection: sa.Connection, account: str, listed: Sequence[Candidate]) -> set[str]:
+    """The POSTs of this ledger that some jobs name."""
+    named = [job.submission_id for job in listed if job.submission_id is not None]
+    query = sa.select(submissions.c.id).where(submissions.c.account == account, submissions.c.id.in_(named))
+    return set(connection.execute(query).scalars())
 
 
 def _book(
     ledger: Ledger,
     connection: sa.Connection,
     account: str,
-    listed: Sequence[Candidate],
+    strangers: Sequence[Candidate],
     source: str,
     models: Collection[str] | None,
 ) -> list[str]:
-    known = set(
-        connection.execute(
-            sa.select(jobs.c.job_id).where(
-                jobs.c.account == account, jobs.c.job_id.in_([job.job_id for job in listed])
-            )
-        ).scalars()
-    )
-    named = [job.submission_id for job in listed if job.submission_id is not None]
-    ours = {
-        row.id: row.attempt_id
-        for row in connection.execute(
-            sa.select(submissions.c.id, submissions.c.attempt_id).where(submissions.c.id.in_(named))
-        )
-    }
     new = []
-    for job in listed:
-        if job.job_id in known:
-            continue
-        if job.submission_id in ours:
-            owner = ours[job.submission_id]
-            claim_job(ledger, connection, account, job.job_id, owner, job.submission_id, source=source)
-        elif models is None or job.model is None or job.model in models:
+    for job in strangers:
+        if models is None or job.model is None or job.model in models:
             values = {"account": account, "job_id": job.job_id, "source": source, "seen_at": ledger.clock()}
             connection.execute(insert_ignoring(connection, jobs).values(**values))
             new.append(job.job_id)

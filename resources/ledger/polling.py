@@ -159,7 +159,8 @@ def record_end(
             reason_kind=kind.value,
             **values,
         )
-        try_again(ledger, connection, ended, run_id=run_id)
+        if not ended.is_spare:
+            try_again(ledger, connection, ended, run_id=run_id)
         return ended
 
 

@@ -11,20 +11,21 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from resources.ledger import spending
+from resources.ledger.booking import book_job
 from resources.ledger.database import insert_ignoring, lock_subject
 from resources.ledger.ledger import Ledger
 from resources.ledger.marking import OnItsWay
-from resources.ledger.records import Attempt
-from resources.ledger.resolving import claim_job
+from resources.ledger.records import CLIP, SPARE, Attempt
 from resources.ledger.schema import attempts, current_takes, submissions
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
 from resources.ledger.submitting import withdraw
+from resources.ledger.writing_down import write_down
 from resources.providers.base import FailureKind
 from resources.requests import ClipRequest
 
 _S = AttemptState
 WHO = "rebuild"
+FOUND = "found outside the ledger, which had lost it"
 FETCHED = frozenset({_S.DELIVERED, _S.QUARANTINED})
 NO_JOB = frozenset({_S.WITHDRAWN, _S.REJECTED, _S.ABSENT, _S.ABANDONED})
 _ONWARD = {
@@ -61,6 +62,7 @@ class Take:
         delivery: What the ledger keeps of a manifest.
         quarantined: Why it is kept apart, None where it is delivered.
         run_id: The run that stored it.
+        spare: Whether nobody had asked for it, so that it is never its clip's current take.
     """
 
     attempt: str
@@ -81,6 +83,7 @@ class Take:
     delivery: dict[str, Any]
     quarantined: str | None
     run_id: str | None
+    spare: bool = False
 
 
 class Taken(StrEnum):
@@ -116,19 +119,30 @@ def take_in(ledger: Ledger, take: Take) -> Taken:
                 "created_at": take.submitted_at,
                 "counted_on": ledger.budget.day(take.submitted_at),
                 "reported_run_id": take.run_id or WHO,
+                "account": take.account,
+                "fingerprint": take.fingerprint,
                 "decision": take.decision,
                 "quoted_micros": _quoted(take.request, take.charged_micros),
             }
-            attempt = _insert(
-                ledger, connection, take.request, take.fingerprint, take.account, to, take.money, values
+            attempt = write_down(
+                ledger,
+                connection,
+                take.request,
+                state=to,
+                money=take.money,
+                who=WHO,
+                why=FOUND,
+                kind=SPARE if take.spare else CLIP,
+                subject=f"{take.request.clip}~{take.attempt[:12]}" if take.spare else None,
+                values=values,
             )
             if take.submission is not None:
                 _submission(connection, take.submission, attempt, take.submitted_at, SubmissionState.ACCEPTED)
         if take.job is not None:
-            claim_job(
+            book_job(
                 ledger, connection, take.account, take.job, attempt.id, take.submission, source="manifest"
             )
-        if to is _S.DELIVERED:
+        if to is _S.DELIVERED and not attempt.is_spare:
             _show(connection, attempt)
         return Taken.ADOPTED if behind is None else Taken.LED_ON
 
@@ -154,10 +168,14 @@ def take_back(ledger: Ledger, item: OnItsWay, request: ClipRequest) -> Taken:
             "created_at": item.sent_at,
             "counted_on": ledger.budget.day(item.sent_at),
             "batch": WHO,
+            "account": item.account,
+            "fingerprint": item.fingerprint,
             "decision": item.decision,
             "quoted_micros": item.quoted_micros,
         }
-        attempt = _insert(ledger, connection, request, item.fingerprint, item.account, state, money, values)
+        attempt = write_down(
+            ledger, connection, request, state=state, money=money, who=WHO, why=FOUND, values=values
+        )
         _book_submission(ledger, connection, item, attempt)
         return Taken.ADOPTED
 
@@ -287,53 +305,11 @@ def _money_on_the_way(state: AttemptState) -> MoneyState:
     return MoneyState.CONFIRMED if state is _S.SUCCEEDED else MoneyState.RESERVED
 
 
-def _insert(
-    ledger: Ledger,
-    connection: sa.Connection,
-    request: ClipRequest,
-    fingerprint: str,
-    account: str,
-    state: AttemptState,
-    money: MoneyState,
-    values: dict[str, Any],
-) -> Attempt:
-    connection.execute(
-        sa.insert(attempts).values(
-            subject_kind="clip",
-            subject_key=request.clip,
-            series=request.series,
-            fingerprint=fingerprint,
-            provider=request.provider,
-            account=account,
-            endpoint=request.endpoint,
-            request=request.model_dump(mode="json"),
-            state=state.value,
-            version=1,
-            money_state=money.value,
-            **values,
-        )
-    )
-    attempt = ledger.require(connection, values["id"])
-    spending.count(connection, attempt)
-    ledger.journalize(
-        connection,
-        attempt,
-        version=1,
-        to=state,
-        money=None,
-        who=WHO,
-        why="found outside the ledger, which had lost it",
-        run_id=None,
-        created=True,
-    )
-    return attempt
-
-
 def _book_submission(ledger: Ledger, connection: sa.Connection, item: OnItsWay, attempt: Attempt) -> None:
     state = SubmissionState.UNKNOWN if item.job is None else SubmissionState.ACCEPTED
     _submission(connection, item.submission, attempt, item.sent_at, state)
     if item.job is not None:
-        claim_job(ledger, connection, item.account, item.job, attempt.id, item.submission, source="mark")
+        book_job(ledger, connection, item.account, item.job, attempt.id, item.submission, source="mark")
 
 
 def _submission(

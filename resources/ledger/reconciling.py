@@ -18,11 +18,11 @@ from resources.ledger.database import insert_ignoring, lock_subject
 from resources.ledger.evidence import Evidence, Finding, Judgement, Post, judge
 from resources.ledger.lags import Lags
 from resources.ledger.ledger import CHUNK, Ledger
+from resources.ledger.limits import LEASE_MARGIN_SECONDS
 from resources.ledger.records import Attempt
-from resources.ledger.resolving import adopt, claim_job, close_absent, hold
+from resources.ledger.resolving import adopt, close_absent, hold, take_named
 from resources.ledger.schema import attempts, jobs, listings, submissions
 from resources.ledger.states import AttemptState, SubmissionState
-from resources.ledger.submitting import LEASE_MARGIN_SECONDS
 from resources.money import to_usd
 from resources.providers.base import Candidate, Charge, ClockOffset, JobStatus
 from resources.requests import ClipRequest
@@ -185,8 +185,19 @@ def record(
         judgements = _judge(connection, account, contract, reading, undecided, owned, seen)
     with ledger.write() as connection:
         lags.note(connection, account, seen, now=ledger.clock())
-        for job_id, submission_id, attempt_id in late:
-            claim_job(ledger, connection, account, job_id, attempt_id, submission_id, source="list")
+    for job_id, submission_id in late:
+        why = f"job {job_id}: the listing names its POST"
+        take_named(
+            ledger,
+            account,
+            submission_id,
+            job_id,
+            model=None,
+            source="list",
+            who="reconciler",
+            why=why,
+            run_id=run_id,
+        )
     changed: list[Attempt] = []
     for one, judgement in judgements:
         changed += _apply(ledger, one, judgement, reading, run_id)
@@ -268,8 +279,8 @@ def _named_but_settled(
     reading: Reading,
     owned: Collection[str],
     undecided: Sequence[_Undecided],
-) -> list[tuple[str, str, str]]:
-    """Jobs that name a POST of ours which has had its end already: (job, submission, attempt). They are booked too."""
+) -> list[tuple[str, str]]:
+    """Jobs that name a POST of ours which has had its end already: (job, submission)."""
     open_ids = {u.submission_id for u in undecided}
     named = {
         job.submission_id: job.job_id
@@ -279,10 +290,10 @@ def _named_but_settled(
     found = []
     ids = sorted(named)
     for start in range(0, len(ids), CHUNK):
-        query = sa.select(submissions.c.id, submissions.c.attempt_id).where(
+        query = sa.select(submissions.c.id).where(
             submissions.c.account == account, submissions.c.id.in_(ids[start : start + CHUNK])
         )
-        found += [(named[row.id], row.id, row.attempt_id) for row in connection.execute(query)]
+        found += [(named[name], name) for name in connection.execute(query).scalars()]
     return found
 
 

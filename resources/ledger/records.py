@@ -9,6 +9,9 @@ from resources.ledger.states import AttemptState, MoneyState
 from resources.providers.base import FailureKind
 from resources.requests import ClipRequest
 
+CLIP, SPARE = "clip", "spare"
+"""Kinds of subjects: a clip, and a take to spare of one, which is a subject of its own (see `spares.py`)."""
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -17,7 +20,8 @@ class Attempt:
     Attributes:
         seq: Order of creation, which is the order of the queue.
         id: The attempt's id; part of the keys of its objects.
-        subject_key: The clip's key.
+        subject_kind: What is bought: a clip, a take to spare of one, a character.
+        subject_key: Its key; of a spare the clip's, `~` and a part of its id.
         decision: What the purchase belongs to: a root run, a schedule's tick, a command.
         batch: The run that asked for it; what is collected together.
         watched_by: The run that waits for it and will report it, None when nobody does.
@@ -81,6 +85,16 @@ class Attempt:
         values["money_state"] = MoneyState(values["money_state"])
         values["reason_kind"] = FailureKind(values["reason_kind"]) if values["reason_kind"] else None
         return cls(**values)
+
+    @property
+    def clip(self) -> str:
+        """The clip's key, also of a take to spare."""
+        return self.subject_key.partition("~")[0]
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether it is a take that nobody asked for; see `spares.py`."""
+        return self.subject_kind == SPARE
 
     @property
     def waited_seconds(self) -> float | None:

@@ -11,11 +11,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from resources.errors import DailiesError
-from resources.ledger import deciding
-from resources.ledger.database import insert_ignoring, lock_subject
+from resources.ledger import deciding, spares
+from resources.ledger.booking import book_job
+from resources.ledger.database import lock_subject
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
-from resources.ledger.schema import attempts, jobs, submissions
+from resources.ledger.schema import attempts, submissions
 from resources.ledger.states import AT_PROVIDER, AttemptState, MoneyState, SubmissionState
 from resources.money import show_usd
 
@@ -39,7 +40,7 @@ def adopt(
     run_id: str | None = None,
 ) -> Attempt | None:
     """Go on with a job that was found for an unknown or held attempt; None when the job is another attempt's."""
-    if not claim_job(ledger, connection, attempt.account, job_id, attempt.id, submission_id, source=source):
+    if not book_job(ledger, connection, attempt.account, job_id, attempt.id, submission_id, source=source):
         return None
     now = ledger.clock()
     started_at = connection.execute(
@@ -141,31 +142,6 @@ def hold(
     )
 
 
-def claim_job(
-    ledger: Ledger,
-    connection: sa.Connection,
-    account: str,
-    job_id: str,
-    attempt_id: str,
-    submission_id: str | None,
-    *,
-    source: str,
-) -> bool:
-    """Write down whose a job is; False when it is another attempt's already."""
-    connection.execute(
-        insert_ignoring(connection, jobs).values(
-            account=account, job_id=job_id, source=source, seen_at=ledger.clock()
-        )
-    )
-    mine = sa.or_(jobs.c.attempt_id.is_(None), jobs.c.attempt_id == attempt_id)
-    taken = connection.execute(
-        sa.update(jobs)
-        .where(jobs.c.account == account, jobs.c.job_id == job_id, mine)
-        .values(attempt_id=attempt_id, submission_id=submission_id)
-    )
-    return taken.rowcount == 1
-
-
 def _close(
     connection: sa.Connection, submission_id: str, state: SubmissionState, now: float, detail: str
 ) -> None:
@@ -197,9 +173,58 @@ def match_callback(
     Returns:
         The attempt, None where the ledger knows no such POST.
     """
+    why = f"job {job_id}: a verified callback names its POST"
+    attempt = take_named(
+        ledger, account, submission_id, job_id, model=model, source="webhook", who="webhook", why=why
+    )
+    if attempt is not None:
+        with ledger.write() as connection:
+            connection.execute(
+                sa.update(attempts)
+                .where(
+                    attempts.c.account == account,
+                    attempts.c.job_id == job_id,
+                    attempts.c.state.in_([state.value for state in AT_PROVIDER]),
+                )
+                .values(next_poll_at=ledger.clock())
+            )
+    return attempt
+
+
+def take_named(
+    ledger: Ledger,
+    account: str,
+    submission_id: str,
+    job_id: str,
+    *,
+    model: str | None,
+    source: str,
+    who: str,
+    why: str,
+    run_id: str | None = None,
+) -> Attempt | None:
+    """Take in a job that names a POST of ours, whatever has become of that meanwhile.
+
+    A lost POST goes on with it, one on the wire keeps its word until it has one, and where all was over it is a take to
+    spare.
+
+    Args:
+        ledger: The record.
+        account: Where the job is.
+        submission_id: The POST it names.
+        job_id: The job.
+        model: The model it names.
+        source: Where it was seen.
+        who: The part of dailies that saw it.
+        why: One sentence for a person.
+        run_id: For the journal.
+
+    Returns:
+        The attempt as it stands, None where the ledger knows no such POST.
+    """
     with ledger.write() as connection:
         query = (
-            sa.select(submissions.c.attempt_id, attempts.c.subject_key)
+            sa.select(submissions.c.attempt_id, submissions.c.state, attempts.c.subject_key)
             .join(attempts, attempts.c.id == submissions.c.attempt_id)
             .where(submissions.c.id == submission_id, submissions.c.account == account)
         )
@@ -208,8 +233,8 @@ def match_callback(
             return None
         lock_subject(connection, row.subject_key)
         attempt = ledger.require(connection, row.attempt_id)
-        if attempt.state in {AttemptState.UNKNOWN, AttemptState.HELD}:
-            why = f"job {job_id}: a verified callback names its POST"
+        lost = attempt.state in {AttemptState.UNKNOWN, AttemptState.HELD}
+        if lost and row.state == SubmissionState.UNKNOWN.value:
             adopted = adopt(
                 ledger,
                 connection,
@@ -217,21 +242,17 @@ def match_callback(
                 submission_id,
                 job_id,
                 model=model,
-                source="webhook",
-                who="webhook",
+                source=source,
+                who=who,
                 why=why,
+                run_id=run_id,
             )
             return adopted or attempt
-        claim_job(ledger, connection, account, job_id, attempt.id, submission_id, source="webhook")
-        connection.execute(
-            sa.update(attempts)
-            .where(
-                attempts.c.id == attempt.id,
-                attempts.c.job_id == job_id,
-                attempts.c.state.in_([state.value for state in AT_PROVIDER]),
+        booked = book_job(ledger, connection, account, job_id, attempt.id, submission_id, source=source)
+        if booked and spares.is_spare(connection, attempt, job_id, submission_id):
+            spares.keep(
+                ledger, connection, attempt, job_id, submission_id, model=model, who=who, run_id=run_id
             )
-            .values(next_poll_at=ledger.clock())
-        )
         return ledger.require(connection, attempt.id)
 
 

@@ -101,7 +101,7 @@ class Deliverer:
             DeliveryError: It is gone or not what was stored.
         """
         delivery = attempt.delivery or {}
-        key = str(delivery.get("key", video_key(attempt.subject_key, attempt.id)))
+        key = str(delivery.get("key", video_key(attempt.clip, attempt.id)))
         found = await asyncio.to_thread(self._store.head, key)
         if found is None or found.size != delivery.get("size"):
             state = (
@@ -127,7 +127,7 @@ class Deliverer:
 
     async def _stored_before(self, attempt: Attempt) -> Manifest | None:
         """The manifest of a worker that died between storing and telling the ledger."""
-        key = manifest_key(attempt.subject_key, attempt.id)
+        key = manifest_key(attempt.clip, attempt.id)
         for place in (key, quarantined(key)):
             data = await asyncio.to_thread(self._store.get_bytes, place)
             if data is not None:
@@ -144,16 +144,16 @@ class Deliverer:
         else:
             differences = compare(inspection.video, attempt.request.expected) if inspection else []
         place = (lambda key: key) if not differences else quarantined
-        video = await self._put_file(place(video_key(attempt.subject_key, attempt.id)), path, fetched)
+        video = await self._put_file(place(video_key(attempt.clip, attempt.id)), path, fetched)
         poster = await self._put_poster(
-            place(poster_key(attempt.subject_key, attempt.id)), inspection.poster_webp if inspection else None
+            place(poster_key(attempt.clip, attempt.id)), inspection.poster_webp if inspection else None
         )
         manifest = await self._manifest(
             attempt, inspection.video if inspection else None, video, poster, differences, run_id
         )
         await asyncio.to_thread(
             self._store.put_bytes,
-            place(manifest_key(attempt.subject_key, attempt.id)),
+            place(manifest_key(attempt.clip, attempt.id)),
             manifest.to_json_bytes(),
             content_type="application/json",
         )
@@ -174,7 +174,7 @@ class Deliverer:
                 elif not error.retryable or tried == DOWNLOAD_TRIES:
                     raise DeliveryError(f"the finished clip could not be fetched: {error}") from error
                 else:
-                    logger.warning("%s: %s; fetching it again", attempt.subject_key, error)
+                    logger.warning("%s: %s; fetching it again", attempt.clip, error)
                     await self._engine.sleep(2.0**tried)
         raise DeliveryError(
             "the finished clip's address expired as often as it was renewed; it is tried again later"
@@ -244,7 +244,7 @@ class Deliverer:
         if delivered is None:
             raise AssertionError("the clock always has a time")
         return Manifest(
-            clip=attempt.subject_key,
+            clip=attempt.clip,
             series=attempt.series,
             prompt=attempt.request.prompt,
             fingerprint=attempt.fingerprint,
@@ -269,21 +269,22 @@ class Deliverer:
             object=video,
             poster=poster,
             video=facts,
+            spare=attempt.is_spare,
             differences=differences,
             disclosure=Disclosure(c2pa=facts is not None and facts.c2pa),
         )
 
     async def _show_current(self, attempt: Attempt) -> None:
         """Let the bucket show which take is current; the ledger decides, so a failure here is only logged."""
-        if attempt.state is not AttemptState.DELIVERED:
+        if attempt.state is not AttemptState.DELIVERED or attempt.is_spare:
             return
-        current = await self._engine.call(self._engine.ledger.current, [attempt.subject_key])
-        shown = current.get(attempt.subject_key, attempt)
-        document = {"clip": shown.subject_key, "attempt": shown.id, **(shown.delivery or {})}
+        current = await self._engine.call(self._engine.ledger.current, [attempt.clip])
+        shown = current.get(attempt.clip, attempt)
+        document = {"clip": shown.clip, "attempt": shown.id, **(shown.delivery or {})}
         try:
             await asyncio.to_thread(
                 self._store.put_bytes,
-                current_key(shown.subject_key),
+                current_key(shown.clip),
                 json.dumps(document, indent=2, sort_keys=True).encode(),
                 content_type="application/json",
                 overwrite=True,
@@ -291,8 +292,8 @@ class Deliverer:
         except DailiesError as error:
             logger.warning(
                 "%s is delivered, but %s was not updated: %s",
-                shown.subject_key,
-                current_key(shown.subject_key),
+                shown.clip,
+                current_key(shown.clip),
                 error,
             )
 

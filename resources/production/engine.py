@@ -13,20 +13,15 @@ from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from resources.errors import UnavailableError
-from resources.ledger import halting, polling, submitting
+from resources.ledger import halting, limits, outcomes, polling, submitting
 from resources.ledger.billing import Confirmed
 from resources.ledger.halting import Stop
 from resources.ledger.ledger import Ledger
+from resources.ledger.limits import LEASE_MARGIN_SECONDS, THROTTLE_SECONDS, Later, Limits
+from resources.ledger.outcomes import NOT_SENT_SECONDS
 from resources.ledger.reconciling import LONGEST_PAUSE_SECONDS, Contract
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState
-from resources.ledger.submitting import (
-    LEASE_MARGIN_SECONDS,
-    NOT_SENT_SECONDS,
-    THROTTLE_SECONDS,
-    Later,
-    Limits,
-)
 from resources.production.billing import Bookkeeper
 from resources.production.marking import CHECK_SECONDS, BucketMark, MarkKeeper
 from resources.production.orphans import sweep
@@ -299,7 +294,7 @@ class Engine:
         while True:
             try:
                 return await self.call(
-                    submitting.record_outcome, self.ledger, submission, outcome, run_id=run_id
+                    outcomes.record_outcome, self.ledger, submission, outcome, run_id=run_id
                 )
             except UnavailableError as error:
                 clip = submission.attempt.subject_key
@@ -394,7 +389,7 @@ class Engine:
             logger.warning("%s: %s; asking again in %.0f s", attempt.subject_key, seen.cause, delay)
             if seen.kind is FailureKind.THROTTLED:
                 wait = THROTTLE_SECONDS if seen.retry_after is None else delay
-                await self.call(submitting.slow_down, self.ledger, account.name, self.ledger.clock() + wait)
+                await self.call(limits.slow_down, self.ledger, account.name, self.ledger.clock() + wait)
             await self.call(
                 polling.reschedule, self.ledger, [(attempt, self.ledger.clock() + delay)], polled=False
             )
@@ -469,7 +464,7 @@ class Engine:
     async def step(self, name: str, *, submit: bool = True) -> StepResult:
         """Do what is due at an account now: dead and lost submits, late jobs, stale queue, polls, free places."""
         result = StepResult()
-        await self.call(submitting.expire_submissions, self.ledger, name)
+        await self.call(outcomes.expire_submissions, self.ledger, name)
         await self.call(polling.mark_overdue, self.ledger, name)
         await self.call(submitting.withdraw_stale, self.ledger, name, older_than_seconds=QUEUE_HOURS * 3600)
         await self.reconcile(name, result=result)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from resources.errors import DailiesError
-from resources.ledger import polling, submitting
+from resources.ledger import outcomes, polling, submitting
 from resources.ledger.deciding import Decided, Verdict
 from resources.ledger.halting import Stop
 from resources.ledger.records import Attempt
@@ -240,7 +240,7 @@ class Follower:
         """Look for lost answers: this run's clips may be among them, or wait in the queue behind one."""
         engine = self._engine
         while self._pending:
-            await engine.call(submitting.expire_submissions, engine.ledger, name)
+            await engine.call(outcomes.expire_submissions, engine.ledger, name)
             await engine.reconcile(name, run_id=self._run_id)
             await engine.sleep(RECONCILE_SECONDS)
 

@@ -194,6 +194,7 @@ def _take(manifest: Manifest, request: ClipRequest, store: ObjectStore) -> Take:
         delivery=delivery_of(manifest, store),
         quarantined="; ".join(manifest.differences) or None,
         run_id=manifest.run_id,
+        spare=manifest.spare,
     )
 
 

@@ -172,6 +172,7 @@ class Manifest(_Part):
         object: The video in the bucket.
         poster: Its poster, None where none could be made.
         video: What the file itself says, None where it could not be read.
+        spare: Whether it was paid for and nobody had asked for it; it is never its clip's current take.
         differences: How it differs from what was asked for, in sentences.
         checks: What further checks said.
         disclosure: What a publisher has to say.
@@ -197,6 +198,7 @@ class Manifest(_Part):
     object: StoredObject
     poster: StoredObject | None
     video: VideoFacts | None
+    spare: bool = False
     differences: list[str] = Field(default_factory=list)
     checks: list[Check] = Field(default_factory=list)
     disclosure: Disclosure

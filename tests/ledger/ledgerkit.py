@@ -6,13 +6,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from resources.ledger import polling, submitting
+from resources.ledger import limits, outcomes, polling, submitting
 from resources.ledger.deciding import Decided, decide
 from resources.ledger.ledger import Ledger
+from resources.ledger.limits import Limits
+from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import journal, submissions
 from resources.ledger.states import TRANSITIONS, AttemptState, MoneyState, SubmissionState
-from resources.ledger.submitting import Limits, claim_next, record_outcome
+from resources.ledger.submitting import claim_next
 from resources.providers.base import (
     Accepted,
     Capabilities,
@@ -185,8 +187,8 @@ def put_into(ledger: Ledger, clock: Clock, state: AttemptState) -> tuple[Submiss
     if state is AttemptState.SUBMITTING:
         return submission, attempt
     if state in {AttemptState.UNKNOWN, AttemptState.HELD, AttemptState.ABSENT, AttemptState.ABANDONED}:
-        clock.forward(DEADLINE + submitting.LEASE_MARGIN_SECONDS + 1)
-        (attempt,) = submitting.expire_submissions(ledger, ACCOUNT)
+        clock.forward(DEADLINE + limits.LEASE_MARGIN_SECONDS + 1)
+        (attempt,) = outcomes.expire_submissions(ledger, ACCOUNT)
         with ledger.write() as connection:
             if state in {AttemptState.HELD, AttemptState.ABANDONED}:
                 attempt = ledger.transition(connection, attempt, AttemptState.HELD, who="test")

@@ -24,9 +24,9 @@ from resources.ledger import accounting, billing, delivering, halting, polling
 from resources.ledger.billing import MARGIN_SECONDS, READ_SECONDS, Billed, Window
 from resources.ledger.halting import StopKind
 from resources.ledger.ledger import Ledger
+from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState, MoneyState
-from resources.ledger.submitting import record_outcome
 from resources.money import usd
 from resources.providers.base import Charge, JobStatus
 

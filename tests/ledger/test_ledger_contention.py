@@ -14,10 +14,12 @@ from ledgerkit import ACCOUNT, DEADLINE, NEVER_CHARGED, a_request, a_state, acce
 from resources.ledger import delivering, polling
 from resources.ledger.deciding import Verdict, decide
 from resources.ledger.ledger import Ledger
+from resources.ledger.limits import Limits
+from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Submission
 from resources.ledger.schema import submissions
 from resources.ledger.states import AttemptState, MoneyState
-from resources.ledger.submitting import Limits, claim_next, record_outcome
+from resources.ledger.submitting import claim_next
 
 PROCESSES = 4
 CLIPS = 20

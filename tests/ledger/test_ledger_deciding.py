@@ -28,9 +28,9 @@ from ledgerkit import (
 from resources.ledger import deciding, delivering, halting, polling, submitting
 from resources.ledger.deciding import SUPERSEDED, Decided, Verdict, decide
 from resources.ledger.ledger import Ledger
+from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt
 from resources.ledger.states import OPEN, AttemptState, MoneyState
-from resources.ledger.submitting import record_outcome
 from resources.providers.base import FailureKind, JobStatus, NotSent, SubmitOutcome
 
 STORED = {"uri": "s3://bucket/videos/city-sunset/1.mp4", "size": 10}

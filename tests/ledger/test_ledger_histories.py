@@ -27,13 +27,15 @@ from ledgerkit import (
     the_journal_is_whole,
 )
 
-from resources.ledger import delivering, polling, submitting
+from resources.ledger import delivering, outcomes, polling, submitting
 from resources.ledger.deciding import Verdict, decide
 from resources.ledger.ledger import Ledger
+from resources.ledger.limits import Later, Limits
+from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import jobs, journal, submissions
 from resources.ledger.states import AT_PROVIDER, OPEN, AttemptState
-from resources.ledger.submitting import Later, Limits, claim_next, record_outcome
+from resources.ledger.submitting import claim_next
 from resources.providers.base import (
     Accepted,
     FailureKind,
@@ -194,7 +196,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def dead_posts_are_looked_for(self) -> None:
-        for attempt in submitting.expire_submissions(self.ledger, ACCOUNT):
+        for attempt in outcomes.expire_submissions(self.ledger, ACCOUNT):
             assert attempt.state in {AttemptState.UNKNOWN, AttemptState.SUBMITTED}
 
     @rule()

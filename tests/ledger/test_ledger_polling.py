@@ -20,6 +20,7 @@ from ledgerkit import (
 
 from resources.ledger import polling
 from resources.ledger.ledger import Ledger
+from resources.ledger.outcomes import record_outcome
 from resources.ledger.polling import (
     CLAIM_SECONDS,
     claim_due,
@@ -31,7 +32,6 @@ from resources.ledger.polling import (
 )
 from resources.ledger.records import Attempt
 from resources.ledger.states import AT_PROVIDER, AttemptState, MoneyState
-from resources.ledger.submitting import record_outcome
 from resources.providers.base import Capabilities, FailureKind, JobStatus
 
 S = AttemptState

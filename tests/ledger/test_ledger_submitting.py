@@ -30,21 +30,12 @@ from ledgerkit import (
 
 from resources.ledger import polling, submitting
 from resources.ledger.ledger import ForbiddenTransitionError, Ledger, StaleAttemptError
+from resources.ledger.limits import LEASE_MARGIN_SECONDS, THROTTLE_SECONDS, Later, Limits
+from resources.ledger.outcomes import NOT_SENT_SECONDS, expire_submissions, record_outcome
 from resources.ledger.records import Submission
 from resources.ledger.schema import accounts, jobs
 from resources.ledger.states import IN_FLIGHT, TRANSITIONS, AttemptState, MoneyState, SubmissionState
-from resources.ledger.submitting import (
-    LEASE_MARGIN_SECONDS,
-    NOT_SENT_SECONDS,
-    THROTTLE_SECONDS,
-    Later,
-    Limits,
-    claim_next,
-    expire_submissions,
-    record_outcome,
-    withdraw,
-    withdraw_stale,
-)
+from resources.ledger.submitting import claim_next, withdraw, withdraw_stale
 from resources.providers.base import Accepted, FailureKind, NotSent, Rejected, SubmitOutcome
 
 LEASE = DEADLINE + LEASE_MARGIN_SECONDS

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from ledgerkit import ACCOUNT, Clock, a_request, accepted, claimed, put_into, queued, read, submitted, unknown
 
 from resources.ledger import orphans
+from resources.ledger.booking import book_job
 from resources.ledger.ledger import Ledger
 from resources.ledger.orphans import SETTLED_SECONDS, SWEEP_SECONDS, book, claim_sweep, finish_sweep
-from resources.ledger.resolving import claim_job
+from resources.ledger.outcomes import record_outcome
 from resources.ledger.states import AttemptState
-from resources.ledger.submitting import record_outcome
 from resources.providers.base import Candidate, JobStatus
 
 SORA = "openai/sora-2/text-to-video"
@@ -56,7 +56,7 @@ def test_a_job_that_finds_its_owner_later_is_nobodys_no_more(ledger: Ledger, clo
     submission, attempt = put_into(ledger, clock, AttemptState.UNKNOWN)
     book(ledger, ACCOUNT, [listed("job-x")])
     with ledger.write() as connection:
-        assert claim_job(ledger, connection, ACCOUNT, "job-x", attempt.id, submission.id, source="list")
+        assert book_job(ledger, connection, ACCOUNT, "job-x", attempt.id, submission.id, source="list")
     assert nobodys(ledger) == set()
 
 

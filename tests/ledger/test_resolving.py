@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from pipelines.cli.app import app
 from resources.errors import DailiesError
-from resources.ledger import resolving, submitting
+from resources.ledger import outcomes, resolving
 from resources.ledger.deciding import Verdict, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -43,9 +43,9 @@ def held(ledger: Ledger, clock: Clock) -> Attempt:
 def test_what_is_unknown_or_held_is_listed_with_its_candidates(ledger: Ledger, clock: Clock) -> None:
     attempt = held(ledger, clock)
     queued(ledger, a_request("other"))
-    submitting.record_outcome(ledger, claimed(ledger), Unknown("read timed out"))
+    outcomes.record_outcome(ledger, claimed(ledger), Unknown("read timed out"))
     queued(ledger, a_request("third"))
-    submitting.record_outcome(ledger, claimed(ledger), accepted("job-3"))
+    outcomes.record_outcome(ledger, claimed(ledger), accepted("job-3"))
     first, second = unsettled(ledger)
     assert (first.attempt, first.candidates) == (attempt, [CANDIDATE])
     assert (second.attempt.subject_key, second.attempt.state, second.candidates) == ("other", S.UNKNOWN, [])
@@ -71,7 +71,7 @@ def test_a_job_that_a_person_names_is_polled_like_any_other(
 
 def test_a_job_of_another_purchase_is_refused(ledger: Ledger, clock: Clock) -> None:
     queued(ledger, a_request("other"))
-    submitting.record_outcome(ledger, claimed(ledger), accepted("job-x"))
+    outcomes.record_outcome(ledger, claimed(ledger), accepted("job-x"))
     attempt = held(ledger, clock)
     with pytest.raises(DailiesError, match="belongs to another purchase"):
         adopt_by_hand(ledger, CLIP, "job-x", **SAYS)
@@ -92,7 +92,7 @@ def test_a_clip_that_a_person_says_has_no_job_is_bought_again_in_its_decision(
 def test_a_late_answer_after_that_is_booked_as_a_job_of_the_old_attempt(ledger: Ledger, clock: Clock) -> None:
     submission, attempt = put_into(ledger, clock, S.HELD)
     buy_again_by_hand(ledger, CLIP, **SAYS)
-    submitting.record_outcome(ledger, submission, accepted("late"))
+    outcomes.record_outcome(ledger, submission, accepted("late"))
     assert read(ledger, attempt).state is S.ABSENT
     assert ledger.submission_of("wavespeed", "late") == submission.id
 

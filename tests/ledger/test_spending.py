@@ -32,10 +32,12 @@ from resources.ledger import billing, halting, polling, schema, spending, submit
 from resources.ledger.billing import Billed
 from resources.ledger.deciding import Verdict, decide
 from resources.ledger.ledger import Ledger
+from resources.ledger.limits import Limits
+from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.spending import Budget, Scope
 from resources.ledger.states import AttemptState, MoneyState
-from resources.ledger.submitting import Limits, claim_next, record_outcome
+from resources.ledger.submitting import claim_next
 from resources.money import usd
 from resources.providers.base import Capabilities, FailureKind, JobStatus, SubmitOutcome
 from resources.requests import Caps

@@ -18,9 +18,9 @@ from ledgerkit import ACCOUNT, a_request, everything
 from resources.ledger import spending, submitting
 from resources.ledger.deciding import Verdict, decide
 from resources.ledger.ledger import Ledger
+from resources.ledger.limits import Limits
 from resources.ledger.spending import Budget, Scope
 from resources.ledger.states import AttemptState
-from resources.ledger.submitting import Limits
 from resources.money import usd
 from resources.production.engine import Account, Engine
 from resources.production.following import Follower, Stage

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.ledger import delivering
 from resources.ledger.ledger import Ledger
+from resources.ledger.limits import Limits
 from resources.ledger.records import Attempt
-from resources.ledger.submitting import Limits
 from resources.production.engine import Account, Engine
 from resources.production.following import Follower, Report, Stage
 from resources.providers.base import (

@@ -23,11 +23,11 @@ from fakes import (
 )
 
 from resources.errors import UnavailableError
-from resources.ledger import submitting
+from resources.ledger import outcomes, submitting
 from resources.ledger.deciding import decide
+from resources.ledger.limits import LEASE_MARGIN_SECONDS, Later, Limits
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState, MoneyState
-from resources.ledger.submitting import LEASE_MARGIN_SECONDS, Later, Limits
 from resources.production import engine as engine_module
 from resources.production.engine import PARALLEL_REQUESTS, POLLS_AT_ONCE, POSTS_GRACE_SECONDS, Engine
 from resources.providers.base import (
@@ -148,7 +148,7 @@ def test_a_provider_that_cannot_be_reached_is_given_up_after_four_tries_and_not_
     assert "cannot be reached (connection refused); nothing was sent" in (
         world.newest("clip-000").reason or ""
     )
-    assert 3 * submitting.NOT_SENT_SECONDS <= world.clock() - started <= 12
+    assert 3 * outcomes.NOT_SENT_SECONDS <= world.clock() - started <= 12
     assert world.provider.jobs == {}
 
 
@@ -259,7 +259,7 @@ class Locked(Inline):
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
         self.times = times
-        record = submitting.record_outcome
+        record = outcomes.record_outcome
 
         def refusing(*args: Any, **kwargs: Any) -> Attempt:
             if self.times > 0:
@@ -267,7 +267,7 @@ class Locked(Inline):
                 raise UnavailableError("the ledger could not be written: database is locked")
             return record(*args, **kwargs)
 
-        monkeypatch.setattr(submitting, "record_outcome", refusing)
+        monkeypatch.setattr(outcomes, "record_outcome", refusing)
 
 
 def test_an_answer_waits_for_a_locked_ledger_and_is_in_the_log_meanwhile(
@@ -317,7 +317,7 @@ def test_a_poster_that_slept_beyond_its_lease_still_brings_its_answer(
     world.clock.now += 3600
     world.run(world.engine().step("wavespeed"))
     assert world.newest("clip-a").state is S.HELD
-    submitting.record_outcome(world.ledger, claimed, late)
+    outcomes.record_outcome(world.ledger, claimed, late)
     assert world.newest("clip-a").state is state
 
 

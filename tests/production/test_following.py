@@ -21,8 +21,8 @@ from fakes import (
 from resources.errors import DailiesError
 from resources.ledger import delivering
 from resources.ledger.deciding import Decided, Verdict, decide
+from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState
-from resources.ledger.submitting import Limits
 from resources.production import following
 from resources.production.engine import POSTS_GRACE_SECONDS
 from resources.production.following import QUEUE_PATIENCE_SECONDS, Followed, Stage

@@ -8,10 +8,10 @@ from fakes import SORA, Answer, World, a_request
 
 from resources.ledger import submitting
 from resources.ledger.deciding import decide
+from resources.ledger.limits import Limits
 from resources.ledger.records import Submission
 from resources.ledger.schema import lags
 from resources.ledger.states import AttemptState
-from resources.ledger.submitting import Limits
 from resources.providers.base import ClockOffset, Unknown
 
 PRO = "openai/sora-2-pro/text-to-video"

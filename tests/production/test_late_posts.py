@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from fakes import World, a_request
 
-from resources.ledger import submitting
+from resources.ledger import outcomes, submitting
 from resources.ledger.deciding import decide
 from resources.ledger.records import Submission
 from resources.ledger.states import AttemptState
@@ -37,7 +37,7 @@ def test_a_post_whose_deadline_has_passed_is_not_sent(
     assert woke
     assert world.provider.posts == []
     assert world.newest("clip-001").state is AttemptState.QUEUED
-    world.clock.now += submitting.NOT_SENT_SECONDS
+    world.clock.now += outcomes.NOT_SENT_SECONDS
     world.run(engine.submit_queue("wavespeed"))
     assert len(world.provider.posts) == 1, "sent by a submission of its own"
     assert world.newest("clip-001").state is AttemptState.SUBMITTED
@@ -53,7 +53,7 @@ def test_what_was_given_up_while_its_poster_slept_is_not_sent_by_it(
         claimed = claim(*args, **options)
         if isinstance(claimed, Submission):
             world.clock.now += 200
-            submitting.expire_submissions(world.ledger, "wavespeed")
+            outcomes.expire_submissions(world.ledger, "wavespeed")
         return claimed
 
     monkeypatch.setattr(submitting, "claim_next", slept)

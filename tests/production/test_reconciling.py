@@ -9,15 +9,15 @@ import pytest
 import sqlalchemy as sa
 from fakes import LOSES_THE_ANSWER, NEVER, SORA, Answer, World, a_request
 
-from resources.ledger import lags, resolving, submitting
+from resources.ledger import lags, outcomes, resolving, submitting
 from resources.ledger.apart import ACCEPTANCE_SECONDS
 from resources.ledger.deciding import decide
+from resources.ledger.limits import LEASE_MARGIN_SECONDS, Limits
 from resources.ledger.reconciling import HELD_PAUSE_SECONDS
 from resources.ledger.records import Submission
 from resources.ledger.schema import jobs, submissions
 from resources.ledger.schema import lags as lags_table
 from resources.ledger.states import AttemptState, MoneyState
-from resources.ledger.submitting import LEASE_MARGIN_SECONDS, Limits
 from resources.production.engine import Engine
 from resources.production.following import Stage
 from resources.providers.base import Accepted, ClockOffset, NotSent, Unknown
@@ -182,7 +182,7 @@ def test_a_late_answer_after_the_adoption_changes_nothing(either: World) -> None
     either.run(either.engine().step("wavespeed"))
     assert either.newest("clip-a").job_id == job.id
     before = either.newest("clip-a")
-    submitting.record_outcome(either.ledger, claimed, Accepted(job.id, None, {}))
+    outcomes.record_outcome(either.ledger, claimed, Accepted(job.id, None, {}))
     assert either.newest("clip-a") == before
 
 
@@ -327,7 +327,7 @@ def test_a_late_no_after_the_absence_changes_nothing(either: World) -> None:
     queue(either, "clip-b")
     sensor(either, until=ended(either, "clip-a", "clip-b"))
     posts = len(either.provider.posts_of("clip-a"))
-    submitting.record_outcome(either.ledger, claimed, NotSent("connection refused"))
+    outcomes.record_outcome(either.ledger, claimed, NotSent("connection refused"))
     assert len(either.provider.posts_of("clip-a")) == posts == 1
     assert either.newest("clip-a").state is S.SUCCEEDED
 

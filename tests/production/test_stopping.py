@@ -9,8 +9,8 @@ from fakes import PRICE, Ends, World, a_request, rejects
 from resources.ledger import halting
 from resources.ledger.deciding import Decided, Verdict, decide
 from resources.ledger.halting import PROBE_SECONDS, StopKind
+from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState, MoneyState
-from resources.ledger.submitting import Limits
 from resources.production.engine import Engine
 from resources.production.following import Followed, Stage
 from resources.providers.base import Charge, FailureKind, JobStatus

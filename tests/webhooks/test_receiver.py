@@ -12,13 +12,14 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from resources.ledger import resolving, submitting
+from resources.ledger import outcomes, resolving
 from resources.ledger.deciding import decide
 from resources.ledger.ledger import Ledger
+from resources.ledger.limits import Limits
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import jobs
 from resources.ledger.states import AttemptState, MoneyState
-from resources.ledger.submitting import Limits, claim_next
+from resources.ledger.submitting import claim_next
 from resources.production.engine import Account, Engine
 from resources.providers.base import Accepted, FailureKind, JobState, JobStatus, PollFailed, Unknown
 from resources.providers.wavespeed import WaveSpeed
@@ -87,7 +88,7 @@ class Desk:
         return self.ledger.latest(["city-sunset"])["city-sunset"]
 
     def answered(self, outcome: Any) -> None:
-        submitting.record_outcome(self.ledger, self.submission, outcome)
+        outcomes.record_outcome(self.ledger, self.submission, outcome)
 
     def owners(self) -> dict[str, str | None]:
         with self.ledger.read() as connection:
@@ -152,15 +153,30 @@ async def test_a_callback_that_overtakes_the_answer_leaves_the_poster_its_word(d
     assert (desk.attempt.state, desk.attempt.job_id) == (S.SUBMITTED, "job-1")
 
 
-async def test_a_job_of_a_closed_attempt_is_booked(desk: Desk) -> None:
+@pytest.mark.parametrize("answer", ["lost", "never"])
+async def test_a_callback_that_overtakes_an_answer_which_never_comes_is_believed(
+    desk: Desk, answer: str
+) -> None:
+    assert await desk.call() == 200
+    if answer == "lost":
+        desk.answered(Unknown("read timed out"))
+    else:
+        desk.now += 3600
+        outcomes.expire_submissions(desk.ledger, "wavespeed")
+    assert (desk.attempt.state, desk.attempt.job_id) == (S.SUBMITTED, "job-1")
+    assert resolving.unsettled(desk.ledger) == []
+
+
+async def test_a_job_of_a_closed_attempt_is_a_take_to_spare(desk: Desk) -> None:
     desk.answered(Unknown("read timed out"))
     with desk.ledger.write() as connection:
         resolving.close_absent(
             desk.ledger, connection, desk.attempt, desk.submission.id, who="test", why="-", again=0
         )
     assert await desk.call() == 200
-    assert desk.attempt.state is S.ABSENT
-    assert desk.owners() == {"job-1": desk.attempt.id}
+    assert (desk.attempt.state, desk.attempt.money_state) == (S.ABSENT, MoneyState.RELEASED)
+    (spare,) = (desk.ledger.attempts([str(owner)])[str(owner)] for owner in desk.owners().values())
+    assert (spare.clip, spare.is_spare, spare.state) == (desk.attempt.clip, True, S.SUBMITTED)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +239,7 @@ async def test_another_attempts_job_is_not_taken_over(desk: Desk) -> None:
     decide(desk.ledger, [a_request("other")], decision="monday")
     claimed = claim_next(desk.ledger, "wavespeed", limits=Limits(), deadline_seconds=30)
     assert isinstance(claimed, Submission)
-    submitting.record_outcome(desk.ledger, claimed, Accepted("job-1", None, {}))
+    outcomes.record_outcome(desk.ledger, claimed, Accepted("job-1", None, {}))
     assert await desk.call() == 200
     assert desk.attempt.state is S.UNKNOWN
     assert desk.owners() == {"job-1": claimed.attempt.id}

@@ -1,0 +1,170 @@
+"""What an account allows: places, submits a minute, and the pauses it asked for. The same for all processes."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from resources.ledger import apart
+from resources.ledger.database import insert_ignoring
+from resources.ledger.halting import Stop
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Submission
+from resources.ledger.schema import accounts, attempts, submissions
+from resources.ledger.states import IN_FLIGHT, SubmissionState
+
+LEASE_MARGIN_SECONDS = 30
+"""How long after the hard deadline of a POST its poster is given up for dead."""
+WINDOW_SECONDS = 60
+THROTTLE_SECONDS = 30
+"""Wait after a 429 without Retry-After (AI/ML API sends none as far as was probed)."""
+LONGEST_THROTTLE_SECONDS = 600
+"""What the wait grows to when every try after it is throttled again, unless the provider asks for more."""
+IN_ORDER_UP_TO = 20
+"""An account that allows no more than so many is sent to one POST at a time: fresh connections overtake each other, and
+so few leave time enough to have each answered before the next."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an account allows, across all processes. None is no limit.
+
+    Attributes:
+        in_flight: Jobs at the provider at one time; an unknown submit fills a place until its endpoint's longest time.
+        per_minute: Submits in any 60 seconds.
+    """
+
+    in_flight: int | None = None
+    per_minute: int | None = None
+
+    @property
+    def in_order(self) -> bool:
+        """Whether its POSTs arrive in the order of the queue, because they go one at a time."""
+        return any(
+            limit is not None and limit <= IN_ORDER_UP_TO for limit in (self.in_flight, self.per_minute)
+        )
+
+
+@dataclass(frozen=True)
+class Later:
+    """Something is queued, and may not be sent yet.
+
+    Attributes:
+        at: When to ask again, seconds since the epoch.
+        why: One sentence for a person.
+        posting: Whether it waits for the answer to a POST that is on its way, whose end may come any moment.
+        lost: Whether it waits for a lost answer to be found.
+        stop: What must end first, where buying is stopped.
+    """
+
+    at: float
+    why: str
+    posting: bool = False
+    lost: bool = False
+    stop: Stop | None = None
+
+
+def lock_account(connection: sa.Connection, account: str) -> float:
+    """Serialise the claims of one account, and say when it may be sent to."""
+    query = sa.select(accounts.c.not_before).where(accounts.c.account == account).with_for_update()
+    not_before = connection.execute(query).scalar()
+    if not_before is None:
+        insert = insert_ignoring(connection, accounts)
+        connection.execute(insert.values(account=account))
+        not_before = connection.execute(query).scalar()
+    return float(not_before or 0)
+
+
+def over_limit(connection: sa.Connection, account: str, limits: Limits, now: float) -> Later | None:
+    """Why an account may not be sent to now, None when it may. Its row must be locked."""
+    if limits.in_flight is not None:
+        flying = connection.execute(
+            sa.select(sa.func.count()).where(
+                attempts.c.account == account,
+                attempts.c.state.in_([s.value for s in IN_FLIGHT]),
+                sa.or_(attempts.c.overdue_at.is_(None), attempts.c.overdue_at > now),
+            )
+        ).scalar_one()
+        if flying >= limits.in_flight:
+            return Later(now + 1, f"all {limits.in_flight} places of {account} are taken")
+    if limits.in_order and apart.posting(connection, account, now):
+        return Later(now + 0.2, f"a submit to {account} is on its way", posting=True)
+    if limits.per_minute is not None:
+        arrived = _arrived_at_the_latest()
+        recent = connection.execute(
+            sa.select(arrived)
+            .where(
+                submissions.c.account == account,
+                arrived > now - WINDOW_SECONDS,
+                submissions.c.state != SubmissionState.NOT_SENT.value,
+            )
+            .order_by(arrived.desc())
+            .limit(limits.per_minute)
+        ).scalars()
+        arrivals = list(recent)
+        if len(arrivals) >= limits.per_minute:
+            return Later(
+                # one that is on its way will be answered long before its deadline
+                min(arrivals[-1], now) + WINDOW_SECONDS,
+                f"{limits.per_minute} submits a minute to {account} are used up",
+            )
+    return None
+
+
+def _arrived_at_the_latest() -> sa.ColumnElement[float]:
+    """By when a POST has reached the provider, which counts its minute from then: at its answer, or else its deadline."""
+    deadline = submissions.c.lease_until - LEASE_MARGIN_SECONDS
+    return sa.case((submissions.c.ended_at < deadline, submissions.c.ended_at), else_=deadline)
+
+
+def throttle(
+    ledger: Ledger, connection: sa.Connection, submission: Submission, retry_after: float | None
+) -> None:
+    """Pause the account. The pause doubles when what was sent after the last one is throttled again."""
+    account = submission.attempt.account
+    lock_account(connection, account)
+    row = connection.execute(sa.select(accounts).where(accounts.c.account == account)).one()
+    started_at = connection.execute(
+        sa.select(submissions.c.started_at).where(submissions.c.id == submission.id)
+    ).scalar_one()
+    # answers to POSTs that were on the wire together are one refusal
+    again = row.throttled_at is None or started_at > row.throttled_at
+    throttles = row.throttles + 1 if again else max(row.throttles, 1)
+    asked = THROTTLE_SECONDS if retry_after is None else max(0.0, retry_after)
+    grown = max(asked, 1.0) * 2.0 ** min(throttles - 1, 20) if throttles > 1 else 0.0
+    wait = max(asked, min(grown, LONGEST_THROTTLE_SECONDS))
+    now = ledger.clock()
+    if again:
+        connection.execute(
+            sa.update(accounts)
+            .where(accounts.c.account == account)
+            .values(throttles=throttles, throttled_at=now)
+        )
+    pause(connection, account, now + wait)
+
+
+def calm_down(connection: sa.Connection, account: str) -> None:
+    """Forget earlier throttles: the account takes orders again."""
+    connection.execute(
+        sa.update(accounts).where(accounts.c.account == account, accounts.c.throttles > 0).values(throttles=0)
+    )
+
+
+def pause(connection: sa.Connection, account: str, until: float) -> None:
+    """Send nothing to an account before a time; a longer pause stays."""
+    lock_account(connection, account)
+    connection.execute(
+        sa.update(accounts)
+        .where(accounts.c.account == account, accounts.c.not_before < until)
+        .values(not_before=until)
+    )
+
+
+def slow_down(ledger: Ledger, account: str, until: float) -> None:
+    """Ask an account nothing before a time: it said that there is too much, to whichever of our requests."""
+    with ledger.write() as connection:
+        pause(connection, account, until)
+        connection.execute(
+            sa.update(accounts)
+            .where(accounts.c.account == account, accounts.c.polls_not_before < until)
+            .values(polls_not_before=until)
+        )

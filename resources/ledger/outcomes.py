@@ -1,0 +1,286 @@
+"""Recording what a POST came to: accepted, rejected, not sent, or unknown.
+
+A job id is committed the moment it is seen, whatever the attempt's state says by then.
+"""
+
+import sqlalchemy as sa
+
+from resources.ledger import halting, spares
+from resources.ledger.booking import book_job
+from resources.ledger.halting import StopKind
+from resources.ledger.ledger import Ledger
+from resources.ledger.limits import calm_down, pause, throttle
+from resources.ledger.records import Attempt, Submission
+from resources.ledger.schema import jobs, submissions
+from resources.ledger.states import AttemptState, MoneyState, SubmissionState
+from resources.providers.base import Accepted, FailureKind, NotSent, Rejected, SubmitOutcome, Unknown
+
+NOT_SENT_SECONDS = 2
+DIED = "the process that sent it died before it wrote down the answer"
+
+
+def record_outcome(
+    ledger: Ledger, submission: Submission, outcome: SubmitOutcome, *, run_id: str | None = None
+) -> Attempt:
+    """Write what a POST came to. A job id is kept whatever the attempt's state says by then.
+
+    May be repeated: a POST that was answered once keeps its answer, and what comes later only adds a job id.
+
+    Args:
+        ledger: The record.
+        submission: As `claim_next` returned it.
+        outcome: What the provider's client says.
+        run_id: For the journal.
+
+    Returns:
+        The attempt afterwards.
+    """
+    with ledger.write() as connection:
+        outcome = _as_far_as_known(ledger, connection, submission, outcome)
+        first_answer = _close_submission(ledger, connection, submission, outcome)
+        attempt = ledger.require(connection, submission.attempt.id)
+        if first_answer:
+            attempt = _go_on(ledger, connection, submission, attempt, outcome, run_id)
+        if isinstance(outcome, Accepted) and spares.is_spare(
+            connection, attempt, outcome.job_id, submission.id
+        ):
+            spares.keep(
+                ledger,
+                connection,
+                attempt,
+                outcome.job_id,
+                submission.id,
+                model=outcome.model,
+                who="engine",
+                run_id=run_id,
+            )
+        return attempt
+
+
+def _as_far_as_known(
+    ledger: Ledger, connection: sa.Connection, submission: Submission, outcome: SubmitOutcome
+) -> SubmitOutcome:
+    """The answer to a POST, in the light of what else was heard of its job, which is booked."""
+    account, attempt_id = submission.attempt.account, submission.attempt.id
+    if not isinstance(outcome, Accepted):
+        heard = _heard_of(connection, submission)
+        # a callback or the listing was faster than the answer, and says more
+        return outcome if heard is None else Accepted(heard, None, {})
+    if book_job(ledger, connection, account, outcome.job_id, attempt_id, submission.id, source="answer"):
+        return outcome
+    return Unknown(
+        f"{account} answered with the job {outcome.job_id}, which belongs to another purchase already"
+    )
+
+
+def _heard_of(connection: sa.Connection, submission: Submission) -> str | None:
+    """The job of a POST that is not answered yet, where it was heard of in another way."""
+    return connection.execute(
+        sa.select(jobs.c.job_id).where(
+            jobs.c.submission_id == submission.id, jobs.c.attempt_id == submission.attempt.id
+        )
+    ).scalar()
+
+
+def _go_on(
+    ledger: Ledger,
+    connection: sa.Connection,
+    submission: Submission,
+    attempt: Attempt,
+    outcome: SubmitOutcome,
+    run_id: str | None,
+) -> Attempt:
+    """Do what the first answer of a POST asks for, to its attempt and to the account."""
+    match outcome:
+        case Accepted():
+            after = _accepted(ledger, connection, attempt, outcome, run_id)
+            calm_down(connection, attempt.account)
+            return after
+        case Rejected():
+            after = _rejected(ledger, connection, attempt, outcome, run_id)
+            _heed(ledger, connection, submission, outcome)
+            return after
+        case NotSent():
+            why = f"not sent: {outcome.cause}"
+            after = _not_created(ledger, connection, attempt, why, outcome_kind=None, run_id=run_id)
+            pause(connection, attempt.account, ledger.clock() + NOT_SENT_SECONDS)
+            return after
+        case Unknown():
+            return _unknown(ledger, connection, attempt, outcome.cause, run_id)
+
+
+def _close_submission(
+    ledger: Ledger, connection: sa.Connection, submission: Submission, outcome: SubmitOutcome
+) -> bool:
+    """Write down the first answer of a POST; False when it has one already. A lost one may still be found."""
+    match outcome:
+        case Accepted():
+            state, status, detail = SubmissionState.ACCEPTED, None, outcome.job_id
+        case Rejected():
+            throttled = outcome.kind is FailureKind.THROTTLED
+            state, status, detail = (
+                SubmissionState.THROTTLED if throttled else SubmissionState.REJECTED,
+                outcome.http_status,
+                outcome.message,
+            )
+        case NotSent():
+            state, status, detail = SubmissionState.NOT_SENT, None, outcome.cause
+        case Unknown():
+            state, status, detail = SubmissionState.UNKNOWN, outcome.http_status, outcome.cause
+    unanswered = [SubmissionState.OPEN.value, SubmissionState.UNKNOWN.value]
+    closed = connection.execute(
+        sa.update(submissions)
+        .where(submissions.c.id == submission.id, submissions.c.state.in_(unanswered))
+        .values(state=state.value, ended_at=ledger.clock(), http_status=status, detail=detail)
+    )
+    return closed.rowcount == 1
+
+
+def _accepted(
+    ledger: Ledger, connection: sa.Connection, attempt: Attempt, outcome: Accepted, run_id: str | None
+) -> Attempt:
+    if attempt.state not in {AttemptState.SUBMITTING, AttemptState.UNKNOWN, AttemptState.HELD}:
+        return attempt
+    now = ledger.clock()
+    return ledger.transition(
+        connection,
+        attempt,
+        AttemptState.SUBMITTED,
+        money=MoneyState.RESERVED,
+        who="engine",
+        why=f"job {outcome.job_id}",
+        run_id=run_id,
+        job_id=outcome.job_id,
+        served_model=outcome.model,
+        submitted_at=now,
+        next_poll_at=now,
+        overdue_at=now + attempt.request.max_seconds,
+        reason=None,
+        reason_kind=None,
+    )
+
+
+def _rejected(
+    ledger: Ledger, connection: sa.Connection, attempt: Attempt, outcome: Rejected, run_id: str | None
+) -> Attempt:
+    if _may_be_sent_again(outcome) or attempt.state is not AttemptState.SUBMITTING:
+        return _not_created(
+            ledger, connection, attempt, outcome.message, outcome_kind=outcome.kind, run_id=run_id
+        )
+    return ledger.transition(
+        connection,
+        attempt,
+        AttemptState.REJECTED,
+        money=MoneyState.RELEASED,
+        who="engine",
+        why=outcome.message,
+        run_id=run_id,
+        reason=outcome.message,
+        reason_kind=outcome.kind.value,
+        finished_at=ledger.clock(),
+    )
+
+
+def _may_be_sent_again(outcome: Rejected) -> bool:
+    """Whether the refusal is about the account and not about the clip, which then waits in the queue.
+
+    A 401 is about the key. A 403 may be about this model alone (WaveSpeed contract: some models are not for every level),
+    so its clip must not stay at the head of the queue.
+    """
+    return outcome.kind in {FailureKind.THROTTLED, FailureKind.INSUFFICIENT_FUNDS} or (
+        outcome.kind is FailureKind.AUTH and outcome.http_status == 401
+    )
+
+
+def _heed(ledger: Ledger, connection: sa.Connection, submission: Submission, outcome: Rejected) -> None:
+    """Do for the whole account what a refusal asks for: wait, or stop."""
+    account = submission.attempt.account
+    match outcome.kind:
+        case FailureKind.THROTTLED:
+            throttle(ledger, connection, submission, outcome.retry_after)
+        case FailureKind.INSUFFICIENT_FUNDS | FailureKind.AUTH:
+            kind = StopKind(outcome.kind.value)
+            halting.stop_account(connection, account, kind, outcome.message, now=ledger.clock())
+
+
+def _not_created(
+    ledger: Ledger,
+    connection: sa.Connection,
+    attempt: Attempt,
+    why: str,
+    *,
+    outcome_kind: FailureKind | None,
+    run_id: str | None,
+) -> Attempt:
+    """A POST that surely created nothing is sent again; where it was given up as unknown, this is the missing proof."""
+    if attempt.state is AttemptState.SUBMITTING:
+        return ledger.transition(
+            connection, attempt, AttemptState.QUEUED, who="engine", why=why, run_id=run_id, overdue_at=None
+        )
+    if attempt.state not in {AttemptState.UNKNOWN, AttemptState.HELD}:
+        return attempt
+    return ledger.transition(
+        connection,
+        attempt,
+        AttemptState.ABSENT,
+        money=MoneyState.RELEASED,
+        who="engine",
+        why=why,
+        run_id=run_id,
+        reason=why,
+        reason_kind=None if outcome_kind is None else outcome_kind.value,
+        finished_at=ledger.clock(),
+    )
+
+
+def _unknown(
+    ledger: Ledger, connection: sa.Connection, attempt: Attempt, cause: str, run_id: str | None
+) -> Attempt:
+    if attempt.state is not AttemptState.SUBMITTING:
+        return attempt
+    reason = f"it is not known whether {attempt.account} took the order ({cause}); it is not sent again, so that nothing is paid twice"
+    return ledger.transition(
+        connection,
+        attempt,
+        AttemptState.UNKNOWN,
+        money=MoneyState.INDETERMINATE,
+        who="engine",
+        why=cause,
+        run_id=run_id,
+        reason=reason,
+    )
+
+
+def expire_submissions(ledger: Ledger, account: str) -> list[Attempt]:
+    """Turn submits whose poster is dead into unknown ones: an expired lease permits reading, never a POST."""
+    with ledger.read() as connection:
+        overdue = list(
+            connection.execute(
+                sa.select(submissions.c.id, submissions.c.attempt_id).where(
+                    submissions.c.account == account,
+                    submissions.c.state == SubmissionState.OPEN.value,
+                    submissions.c.lease_until < ledger.clock(),
+                )
+            )
+        )
+    expired = []
+    for submission_id, attempt_id in overdue:
+        with ledger.write() as connection:
+            closed = connection.execute(
+                sa.update(submissions)
+                .where(submissions.c.id == submission_id, submissions.c.state == SubmissionState.OPEN.value)
+                .values(
+                    state=SubmissionState.UNKNOWN.value,
+                    ended_at=ledger.clock(),
+                    detail="the process that sent it died",
+                )
+            )
+            if closed.rowcount != 1:
+                continue
+            attempt = ledger.require(connection, attempt_id)
+            submission = Submission(submission_id, attempt, 0.0)
+            outcome = _as_far_as_known(ledger, connection, submission, Unknown(DIED))
+            if isinstance(outcome, Accepted):
+                _close_submission(ledger, connection, submission, outcome)
+            expired.append(_go_on(ledger, connection, submission, attempt, outcome, None))
+    return expired

@@ -1,0 +1,58 @@
+"""A process that is frozen while it holds the ledger must not stop the others for as long as it sleeps."""
+
+import threading
+
+import pytest
+import sqlalchemy as sa
+
+from resources.errors import UnavailableError
+from resources.ledger import database
+from resources.ledger.ledger import Ledger
+from resources.ledger.schema import meta
+
+
+def touch(connection: sa.Connection, value: str) -> None:
+    connection.execute(sa.update(meta).where(meta.c.key == "contended").values(value=value))
+
+
+@pytest.fixture
+def two(ledger_url: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Ledger, Ledger]:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 300)
+    first, second = Ledger(ledger_url), Ledger(ledger_url)
+    first.remember("contended", "-")
+    return first, second
+
+
+def test_whoever_waits_for_a_lock_is_told_after_a_while(two: tuple[Ledger, Ledger]) -> None:
+    sleeper, other = two
+    with sleeper.write() as connection:
+        touch(connection, "sleeper")
+        with pytest.raises(UnavailableError, match="could not be written"), other.write() as waiting:
+            touch(waiting, "other")
+
+
+def test_a_frozen_transaction_is_undone_so_that_others_go_on(
+    two: tuple[Ledger, Ledger], ledger_url: str
+) -> None:
+    if not ledger_url.startswith("postgresql"):
+        pytest.skip("SQLite has no server that could undo it; whoever waits is told")
+    sleeper, other = two
+    done = threading.Event()
+
+    def tries_until_it_may() -> None:
+        for _ in range(20):
+            try:
+                with other.write() as waiting:
+                    touch(waiting, "other")
+            except UnavailableError:
+                continue
+            done.set()
+            return
+
+    with pytest.raises(UnavailableError), sleeper.write() as connection:  # noqa: PT012 - the last statement raises
+        touch(connection, "sleeper")
+        threading.Thread(target=tries_until_it_may, daemon=True).start()
+        assert done.wait(10)
+        touch(connection, "too late")
+    assert other.fact("contended") == "other"
+    assert sleeper.fact("contended") == "other"  # a new session, as if nothing had been

@@ -1,0 +1,176 @@
+"""Jobs that turn up after their purchase was closed: counted, followed, fetched, and never in anybody's way."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+import sqlalchemy as sa
+from ledgerkit import (
+    ACCOUNT,
+    NEVER_CHARGED,
+    Clock,
+    a_request,
+    a_state,
+    accepted,
+    claimed,
+    decided,
+    put_into,
+    queued,
+    read,
+    submitted,
+    the_journal_is_whole,
+)
+
+from resources.ledger import delivering, orphans, outcomes, polling, resolving, spending
+from resources.ledger.accounting import statement
+from resources.ledger.deciding import Verdict
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import SPARE, Attempt, Submission
+from resources.ledger.schema import attempts, jobs
+from resources.ledger.states import AttemptState, MoneyState
+from resources.providers.base import Candidate, FailureKind, JobStatus, NotSent, Rejected, Unknown
+from resources.requests import Caps
+
+S = AttemptState
+CLIP = "city-sunset"
+
+
+def spares(ledger: Ledger) -> list[Attempt]:
+    with ledger.read() as connection:
+        rows = connection.execute(sa.select(attempts).where(attempts.c.subject_kind == SPARE))
+        return [Attempt.from_row(row) for row in rows]
+
+
+def by_the_answer(ledger: Ledger, submission: Submission) -> None:
+    outcomes.record_outcome(ledger, submission, accepted("late", "sora-2"))
+
+
+def by_a_callback(ledger: Ledger, submission: Submission) -> None:
+    resolving.match_callback(ledger, ACCOUNT, submission.id, "late", model="sora-2")
+
+
+def by_the_sweep(ledger: Ledger, submission: Submission) -> None:
+    at = providers_time(ledger)
+    named = Candidate("late", "sora-2", at, JobStatus.RUNNING, submission_id=submission.id)
+    assert orphans.book(ledger, ACCOUNT, [named]) == []
+
+
+def providers_time(ledger: Ledger) -> datetime:
+    return datetime.fromtimestamp(ledger.clock(), UTC)
+
+
+WAYS = [by_the_answer, by_a_callback, by_the_sweep]
+
+
+def closed(ledger: Ledger, clock: Clock) -> tuple[Submission, Attempt]:
+    """A purchase that was believed to have come to nothing, and is not bought again."""
+    submission, attempt = put_into(ledger, clock, S.UNKNOWN)
+    with ledger.write() as connection:
+        absent, *_ = resolving.close_absent(
+            ledger, connection, attempt, submission.id, who="test", why="nothing is listed", again=0
+        )
+    return submission, absent
+
+
+@pytest.mark.parametrize("hear", WAYS)
+def test_a_late_job_is_a_purchase_of_its_own_that_counts(
+    ledger: Ledger, clock: Clock, hear: Callable[[Ledger, Submission], None]
+) -> None:
+    submission, absent = closed(ledger, clock)
+    before = statement(ledger).total.micros
+    for _ in range(2):  # heard of twice, kept once
+        hear(ledger, submission)
+    (spare,) = spares(ledger)
+    assert (spare.clip, spare.state, spare.money_state) == (CLIP, S.SUBMITTED, MoneyState.RESERVED)
+    assert (spare.job_id, spare.served_model, spare.decision) == ("late", "sora-2", absent.decision)
+    assert statement(ledger).total.micros - before == absent.quoted_micros
+    assert statement(ledger).miscounted == []
+    assert read(ledger, absent).state is S.ABSENT
+    assert ledger.submission_of(ACCOUNT, "late") == submission.id
+    the_journal_is_whole(ledger, spare)
+
+
+@pytest.mark.parametrize("hear", WAYS)
+def test_what_is_held_goes_on_with_its_job_however_it_is_heard_of(
+    ledger: Ledger, clock: Clock, hear: Callable[[Ledger, Submission], None]
+) -> None:
+    """An hourly sweep once booked the job of a held clip, and the reconciler took it for settled."""
+    submission, attempt = put_into(ledger, clock, S.HELD)
+    hear(ledger, submission)
+    after = read(ledger, attempt)
+    assert (after.state, after.job_id, spares(ledger)) == (S.SUBMITTED, "late", [])
+
+
+def test_it_is_polled_confirmed_and_fetched_and_never_current(ledger: Ledger, clock: Clock) -> None:
+    submission, _absent = closed(ledger, clock)
+    by_the_answer(ledger, submission)
+    (due,) = polling.claim_due(ledger, ACCOUNT, limit=10)
+    ended = polling.record_end(ledger, due, a_state(), NEVER_CHARGED)
+    assert (ended.is_spare, ended.state, ended.money_state) == (True, S.SUCCEEDED, MoneyState.CONFIRMED)
+    (waiting,) = delivering.unreported(ledger, ACCOUNT)[-1:]
+    assert waiting.id == ended.id
+    assert [a.id for a in delivering.spares_to_fetch(ledger, [CLIP, "other"])] == [ended.id]
+    assert delivering.spares_to_fetch(ledger, ["other"]) == []
+    assert delivering.claim(ledger, ended.id, token="t") is not None
+    delivering.record_delivered(ledger, ended.id, {"key": "videos/x.mp4"})
+    assert ledger.current([CLIP]) == {}
+    assert ended.id not in {a.id for a in delivering.unreported(ledger, ACCOUNT)}
+
+
+def test_it_neither_stands_in_the_way_of_its_clip_nor_stands_for_it(ledger: Ledger, clock: Clock) -> None:
+    submission, absent = closed(ledger, clock)
+    by_the_answer(ledger, submission)
+    assert ledger.latest([CLIP])[CLIP].id == absent.id
+    assert decided(ledger, decision="tuesday").verdict is Verdict.NEW
+
+
+def test_one_that_fails_is_not_tried_again(ledger: Ledger, clock: Clock) -> None:
+    request = a_request(max_attempts=5)
+    queued(ledger, request)
+    submission = claimed(ledger)
+    outcomes.record_outcome(ledger, submission, NotSent("connection refused"))
+    by_the_answer(ledger, submission)  # a proof that was none
+    (spare,) = spares(ledger)
+    failed = a_state(JobStatus.FAILED, failure=FailureKind.PROVIDER, error="upstream")
+    ended = polling.record_end(ledger, spare, failed, NEVER_CHARGED)
+    assert (ended.state, ended.money_state) == (S.FAILED, MoneyState.RELEASED)
+    assert len(spares(ledger)) == 1
+    assert ledger.latest([CLIP])[CLIP].state is S.QUEUED
+
+
+def test_a_job_of_an_earlier_post_of_a_purchase_that_has_its_own_is_to_spare(ledger: Ledger) -> None:
+    queued(ledger)
+    first = claimed(ledger)
+    outcomes.record_outcome(ledger, first, Rejected(FailureKind.THROTTLED, "slow down", 429, retry_after=0))
+    again = claimed(ledger)
+    mine = outcomes.record_outcome(ledger, again, accepted("mine"))
+    by_the_answer(ledger, first)
+    assert read(ledger, mine).job_id == "mine"
+    assert [s.job_id for s in spares(ledger)] == ["late"]
+
+
+def test_one_job_is_never_two_purchases(ledger: Ledger) -> None:
+    """A provider that answers two POSTs with one job: the second is not known to have come to anything."""
+    submitted(ledger, a_request("first"), job_id="same")
+    queued(ledger, a_request("second"))
+    attempt = outcomes.record_outcome(ledger, claimed(ledger), accepted("same"))
+    assert attempt.state is S.UNKNOWN
+    assert "belongs to another purchase" in (attempt.reason or "")
+    with ledger.read() as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(jobs)).scalar() == 1
+
+
+def test_caps_give_way_and_the_next_purchase_is_refused(ledger: Ledger, clock: Clock) -> None:
+    submission, _absent = closed(ledger, clock)
+    ledger.budget = spending.Budget(everything=Caps(total=400_000))
+    by_the_answer(ledger, submission)
+    refused = decided(ledger, a_request("another"), decision="tuesday")
+    assert refused.verdict is Verdict.REFUSED
+    assert "cap" in (refused.reason or "")
+
+
+def test_a_lost_answer_after_all_was_heard_says_nothing(ledger: Ledger, clock: Clock) -> None:
+    submission, _absent = closed(ledger, clock)
+    by_the_answer(ledger, submission)
+    outcomes.record_outcome(ledger, submission, Unknown("read timed out"))
+    assert len(spares(ledger)) == 1
