@@ -21,6 +21,7 @@ from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.production.engine import Engine
 from resources.production.following import Followed, Follower, Report, Stage
+from resources.production.quoting import quoted
 from resources.production.spares import fetch_spares
 from resources.requests import ClipRequest
 from resources.storage.objects import ObjectStore
@@ -73,10 +74,11 @@ def buy(batch: Batch, requests: Mapping[str, ClipRequest], *, regenerate: bool) 
         accounts = {request.provider for request in requests.values()}
 
         async def work(engine: Engine, follower: Follower) -> Followed:
+            providers = {name: account.provider for name, account in engine.accounts.items()}
             decided = await engine.call(
                 deciding.decide,
                 ledger,
-                list(requests.values()),
+                await quoted(requests.values(), providers),
                 decision=batch.decision,
                 batch=batch.run_id,
                 watched_by=batch.run_id if batch.until > Stage.SUBMITTED else None,

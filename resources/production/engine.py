@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
+from resources.catalogue.files import DataFolder
 from resources.errors import UnavailableError
 from resources.ledger import halting, limits, outcomes, polling, submitting
 from resources.ledger.billing import Confirmed
@@ -22,6 +23,7 @@ from resources.ledger.outcomes import NOT_SENT_SECONDS
 from resources.ledger.reconciling import LONGEST_PAUSE_SECONDS, Contract
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState
+from resources.production.attachments import CLIPS_AHEAD, Attachments
 from resources.production.billing import Bookkeeper
 from resources.production.marking import CHECK_SECONDS, BucketMark, MarkKeeper
 from resources.production.orphans import sweep
@@ -124,6 +126,7 @@ class Engine:
         sleep: `asyncio.sleep`, or a test's fake.
         rng: For jitter.
         mark: Of the ledger in its bucket; without one a ledger that is older than its bucket is not noticed.
+        files: Where the local files of requests are; without it a clip that names one is refused.
     """
 
     def __init__(
@@ -134,6 +137,7 @@ class Engine:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: random.Random | None = None,
         mark: BucketMark | None = None,
+        files: DataFolder | None = None,
     ) -> None:
         self.ledger = ledger
         self.accounts = accounts
@@ -149,6 +153,7 @@ class Engine:
         self._bookkeeper = Bookkeeper(ledger, self.call)
         self._watch = Watch(ledger, self.call)
         self._mark = MarkKeeper(mark)
+        self._attachments = Attachments(ledger, files, call=self.call, sleep=sleep)
         self.changed = asyncio.Event()
 
     async def aclose(self) -> None:
@@ -215,11 +220,14 @@ class Engine:
             await measure_clock(account.provider)
         while True:
             tasks: list[asyncio.Task[Attempt]] = []
+            await self._attachments.hand_in(account.provider)
             while isinstance(claimed := await self._claim(account, run_id), Submission):
                 task = asyncio.create_task(self._post(account, claimed, run_id=run_id, ours=ours))
                 tasks.append(task)
                 self._posts.add(task)
                 task.add_done_callback(self._posts.discard)
+                if len(tasks) % CLIPS_AHEAD == 0:
+                    await self._attachments.hand_in(account.provider)
                 if len(self._posts) >= PARALLEL_REQUESTS:
                     await asyncio.wait(self._posts, return_when=asyncio.FIRST_COMPLETED)
             if tasks:
@@ -278,12 +286,15 @@ class Engine:
     async def _send(self, account: Account, submission: Submission) -> SubmitOutcome:
         """POST, within what is left of the deadline: whoever slept since the claim may have been given up for dead."""
         request = submission.attempt.request
+        body = await self._attachments.filled(account.provider, request)
+        if isinstance(body, NotSent | Rejected):
+            return body
         left = submission.deadline - self.ledger.clock()
         if left <= 0:
             return NotSent("its deadline had passed before it could be sent; nothing left this machine")
         return await account.provider.submit(
             request.endpoint,
-            request.body,
+            body,
             submission_id=submission.id,
             deadline_seconds=min(left, account.submit_deadline_seconds),
         )
