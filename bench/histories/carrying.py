@@ -122,7 +122,7 @@ def interposed(history: History) -> Iterator[None]:
             mock.patch.object(polling, "CLAIM_SECONDS", LEASE_SECONDS),
             mock.patch.object(marking, "ObjectStore", side_effect=lambda settings: settings.store),
             mock.patch.object(marking, "time", SimpleNamespace(monotonic=history.clock)),
-            mock.patch.object(delivery, "download", bucket.download),
+            mock.patch.object(delivery, "transfer", bucket.transfer),
             mock.patch.object(delivery, "VideoInspector", bucket.Inspector),
             mock.patch.object(
                 uuid, "uuid4", side_effect=lambda: uuid.UUID(int=ids.getrandbits(128), version=4)

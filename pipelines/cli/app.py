@@ -12,6 +12,7 @@ import typer
 from rich.text import Text
 
 from pipelines.cli.ledger import ledger_app
+from pipelines.cli.models import models_app
 from pipelines.cli.output import as_document, complain, console, counted, print_json, status_table
 from resources.settings import Settings, load_settings
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(models_app, name="models")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the machine's form.")]
 Port = Annotated[int, typer.Option(help="Port of Dagster's UI on 127.0.0.1.", min=1, max=65535)]
@@ -227,6 +229,41 @@ def gallery(
     show_gallery(load_settings(), open_it=open_it, port=port, as_json=as_json)
 
 
+@app.command(name="accept")
+def accept_clip(
+    clip: Annotated[
+        str | None, typer.Argument(help="The clip to accept; without one, all that wait are listed.")
+    ] = None,
+    take: Annotated[
+        str | None, typer.Option(metavar="ID", help="Which take of the clip; the newest if left out.")
+    ] = None,
+    why: Annotated[str, typer.Option(help="What the manifest and the journal say of it.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the clips that failed a check, and deliver one all the same. Costs nothing."""
+    from pipelines.cli.accept import accept_take, chosen, document, table, waiting
+
+    settings = load_settings()
+    found = waiting(settings, clip)
+    if clip is None:
+        if as_json:
+            print_json(document(found))
+        elif found:
+            console.print(table(found, now=time.time()))
+        else:
+            console.print("nothing is in quarantine")
+        return
+    attempt = chosen(found, clip, take)
+    if not yes:
+        typer.confirm(f"Deliver {clip} although {attempt.reason}?", abort=True)
+    accepted = accept_take(settings, attempt, why)
+    if as_json:
+        print_json(as_document(accepted))
+    else:
+        console.print(status_table([accepted]))
+
+
 @app.command()
 def webhooks(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 8790,
@@ -329,8 +366,48 @@ def check() -> None:
     for problem in problems:
         complain(str(problem))
     declared = declarations_of(settings).series
+    today = dt.datetime.now(dt.UTC).date()
+    for series in declared.values():
+        warning = series.endpoint.lifecycle.warning(today)
+        if warning is not None and not series.declaration.allow_retired:
+            complain(f"{series.name}: {series.endpoint.id} {warning}")
     console.print(Text(f"{len(declared)} series are fine, {len(problems)} problems"))
     raise typer.Exit(2 if problems else 0)
+
+
+@app.command(name="verify-provider")
+def verify_provider(
+    account: Annotated[str, typer.Argument(help="wavespeed or aimlapi.")],
+    endpoint: Annotated[str | None, typer.Option(help="Buy this one; the cheapest if left out.")] = None,
+    allow_retired: Annotated[
+        bool, typer.Option("--allow-retired", help="Buy an endpoint that was retired, too.")
+    ] = False,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the job.", min=1)] = 1200.0,
+    settle: Annotated[
+        float, typer.Option(help="Seconds to wait for the listing and the bill, once it has ended.", min=0)
+    ] = 180.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Buy one cheapest job, and report how the live service differs from its documentation. Ends with 1 if it does."""
+    from pipelines.cli.verifying import Wanted, print_document, show, verify
+
+    def ask(question: str) -> None:
+        if not yes:
+            typer.confirm(question, abort=True, err=True)
+
+    wanted = Wanted(account, endpoint, allow_retired, wait, settle)
+    report = verify(
+        load_settings(),
+        wanted,
+        ask=ask,
+        say=lambda text: None if as_json else console.print(Text(text)),
+    )
+    if as_json:
+        print_document(report)
+    else:
+        show(report)
+    raise typer.Exit(1 if report.differs else 0)
 
 
 def _end_on_signals() -> None:

@@ -8,13 +8,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from resources.errors import DailiesError
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import SPARE, Attempt
 from resources.ledger.schema import attempts, current_takes
 from resources.ledger.states import OPEN, AttemptState
 from resources.providers.base import FailureKind
 
-LEASE_SECONDS = 900
+LEASE_SECONDS = 120
+"""How long a delivery is its claimer's unless it is renewed: how long one whose worker died has to wait."""
 
 
 def claim(ledger: Ledger, attempt_id: str, *, token: str) -> Attempt | None:
@@ -37,6 +39,21 @@ def claim(ledger: Ledger, attempt_id: str, *, token: str) -> Attempt | None:
             .values(delivery_owner=token, delivery_until=now + LEASE_SECONDS)
         )
         return ledger.require(connection, attempt_id) if taken.rowcount == 1 else None
+
+
+def renew(ledger: Ledger, attempt_id: str, *, token: str) -> bool:
+    """Go on with a claimed delivery for another lease; whether it is still the claimer's."""
+    with ledger.write() as connection:
+        renewed = connection.execute(
+            sa.update(attempts)
+            .where(
+                attempts.c.id == attempt_id,
+                attempts.c.delivery_owner == token,
+                attempts.c.state == AttemptState.SUCCEEDED.value,
+            )
+            .values(delivery_until=ledger.clock() + LEASE_SECONDS)
+        )
+        return renewed.rowcount == 1
 
 
 def release(ledger: Ledger, attempt_id: str, *, token: str, why: str) -> None:
@@ -128,6 +145,75 @@ def record_quarantined(
             delivery_owner=None,
             delivery_until=None,
         )
+
+
+def record_accepted(
+    ledger: Ledger, attempt_id: str, delivery: dict[str, Any], *, who: str, why: str
+) -> Attempt:
+    """Write that a person accepts a take that failed a check, and that it is in the bucket as a video now.
+
+    Dagster is told of it anew, where it is its clip's newest take.
+
+    Args:
+        ledger: The record.
+        attempt_id: The take.
+        delivery: What is stored, as in `record_delivered`.
+        who: The person.
+        why: What the journal says of it.
+
+    Raises:
+        DailiesError: It is not in quarantine.
+    """
+    with ledger.write() as connection:
+        attempt = ledger.require(connection, attempt_id)
+        if attempt.state is AttemptState.DELIVERED:
+            return attempt
+        if attempt.state is not AttemptState.QUARANTINED:
+            raise DailiesError(
+                f"{attempt.clip} is {attempt.state}: only a take in quarantine can be accepted"
+            )
+        now = ledger.clock()
+        newest = connection.execute(
+            sa.select(sa.func.max(attempts.c.seq)).where(
+                attempts.c.subject_kind == attempt.subject_kind,
+                attempts.c.subject_key == attempt.subject_key,
+            )
+        ).scalar()
+        told = {"reported_run_id": None, "watched_by": None} if newest == attempt.seq else {}
+        attempt = ledger.transition(
+            connection,
+            attempt,
+            AttemptState.DELIVERED,
+            who=who,
+            why=why,
+            delivered_at=now,
+            delivery=delivery,
+            reason=None,
+            reason_kind=None,
+            **told,
+        )
+        if not attempt.is_spare:
+            _make_current(connection, attempt, now)
+        return attempt
+
+
+def in_quarantine(ledger: Ledger, *, clip: str | None = None) -> list[Attempt]:
+    """The takes that failed a check and wait for a person's word, oldest first.
+
+    Args:
+        ledger: The record.
+        clip: Of which clip, also those that a later take has replaced; None for the newest takes of all clips.
+    """
+    query = sa.select(attempts).where(attempts.c.state == AttemptState.QUARANTINED.value)
+    if clip is not None:
+        query = query.where(attempts.c.subject_key == clip)
+    else:
+        newest = sa.select(sa.func.max(attempts.c.seq)).group_by(
+            attempts.c.subject_kind, attempts.c.subject_key
+        )
+        query = query.where(attempts.c.seq.in_(newest))
+    with ledger.read() as connection:
+        return [Attempt.from_row(row) for row in connection.execute(query.order_by(attempts.c.seq))]
 
 
 def record_lost(ledger: Ledger, attempt_id: str, *, why: str, run_id: str | None = None) -> Attempt:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from resources.ledger.database import lock_subject
 from resources.ledger.deciding import try_again
 from resources.ledger.ledger import Ledger
+from resources.ledger.noting import note_nsfw
 from resources.ledger.records import Attempt
 from resources.ledger.schema import accounts, attempts, jobs, submissions
 from resources.ledger.states import AT_PROVIDER, AttemptState, MoneyState
@@ -122,6 +123,7 @@ def record_end(
         }
         if state.status is JobStatus.SUCCEEDED:
             charged = attempt.quoted_micros if state.cost_micros is None else state.cost_micros
+            note_nsfw(connection, attempt.id, state.nsfw)
             return ledger.transition(
                 connection,
                 attempt,

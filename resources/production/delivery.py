@@ -5,35 +5,50 @@ a generation: the clip is paid for.
 """
 
 import asyncio
+import contextlib
+import functools
 import hashlib
-import json
 import logging
 import secrets
-import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from resources.errors import DailiesError
-from resources.ledger import delivering
+from resources.ledger import delivering, noting
 from resources.ledger.records import Attempt
-from resources.ledger.states import AttemptState
+from resources.production.describing import delivery_of, describe, show_current
 from resources.production.engine import Engine
 from resources.providers.base import JobStatus, PollFailed
-from resources.storage.download import Downloaded, DownloadError, DownloadPolicy, download
-from resources.storage.layout import current_key, manifest_key, poster_key, quarantined, video_key
-from resources.storage.manifest import Cost, Disclosure, Manifest, StoredObject, Times, utc
+from resources.storage.errors import ObjectConflictError
+from resources.storage.layout import (
+    manifest_key,
+    poster_key,
+    quarantined,
+    strip_key,
+    video_key,
+)
+from resources.storage.manifest import Manifest, StoredObject
 from resources.storage.objects import ObjectStore
-from resources.video.facts import Inspection, UnreadableVideoError, VideoFacts, compare
+from resources.storage.policy import DownloadError, DownloadPolicy
+from resources.storage.scratch import scratch_folder, sweep
+from resources.storage.transfer import MP4, Transferred, transfer
+from resources.video.facts import Inspection, UnreadableVideoError
 from resources.video.inspector import VideoInspector
+from resources.video.judging import Check, Sibling, judge, unreadable
 
 T = TypeVar("T")
 
 logger = logging.getLogger("dailies")
 
 DOWNLOAD_TRIES = 3
-MP4 = "video/mp4"
+INSPECTORS = 2
+"""Clips of one process that are looked at side by side."""
+ENDING_SECONDS = 5.0
+"""How long a delivery that is cancelled may take to notice."""
 
 
 class DeliveryError(DailiesError):
@@ -44,14 +59,26 @@ class NoLongerThereError(DeliveryError):
     """The provider no longer has the output: it was paid for and is lost."""
 
 
+@dataclass
+class _Looked:
+    """What came of looking at a file; filled in by the thread that transfers it."""
+
+    inspection: Inspection | None = None
+    checks: list[Check] = field(default_factory=list)
+
+    @property
+    def failed(self) -> bool:
+        return any(check.outcome == "failed" for check in self.checks)
+
+
 class Deliverer:
-    """Fetches, checks and stores clips. A context manager: the worker that looks at files ends with it.
+    """Fetches, checks and stores clips. A context manager: the workers that look at files end with it.
 
     Args:
         engine: For the ledger, and to ask a provider for a fresh address.
         store: The bucket.
         policy: What may be fetched from where.
-        scratch: Folder for files on their way; emptied by every delivery.
+        scratch: Folder for files on their way; what died processes left there is removed.
     """
 
     def __init__(self, engine: Engine, store: ObjectStore, *, policy: DownloadPolicy, scratch: Path) -> None:
@@ -60,8 +87,10 @@ class Deliverer:
         self._policy = policy
         self._scratch = scratch
         self._inspector: VideoInspector | None = None
+        self._making_inspector = threading.Lock()
 
     def __enter__(self) -> Self:
+        sweep(self._scratch)
         return self
 
     def __exit__(
@@ -81,8 +110,10 @@ class Deliverer:
         claimed = await self._ledger(delivering.claim, attempt.id, token=token)
         if claimed is None:
             return
+        stop = threading.Event()
         try:
-            await self._bring_home(claimed, run_id)
+            async with self._claimed(claimed, token, stop):
+                await self._bring_home(claimed, run_id, stop)
         except NoLongerThereError as error:
             await self._ledger(delivering.record_lost, attempt.id, why=str(error), run_id=run_id)
         except DailiesError as error:
@@ -112,18 +143,37 @@ class Deliverer:
                 "`regenerate: true`. Nothing was bought."
             )
 
-    async def _bring_home(self, attempt: Attempt, run_id: str) -> None:
+    @contextlib.asynccontextmanager
+    async def _claimed(self, attempt: Attempt, token: str, stop: threading.Event) -> AsyncIterator[None]:
+        """Renew the claim while the delivery goes on; one that was lost all the same (a laptop slept) ends it."""
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(delivering.LEASE_SECONDS / 3)
+                if not await self._ledger(delivering.renew, attempt.id, token=token):
+                    stop.set()
+                    return
+
+        renewing = asyncio.create_task(renew())
+        try:
+            yield
+        finally:
+            stop.set()
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+
+    async def _bring_home(self, attempt: Attempt, run_id: str, stop: threading.Event) -> None:
         manifest = await self._stored_before(attempt)
         if manifest is None:
-            with tempfile.TemporaryDirectory(dir=self._scratch, prefix="clip-") as folder:
-                manifest = await self._fetch_and_store(attempt, Path(folder), run_id)
+            with scratch_folder(self._scratch) as folder:
+                manifest = await self._fetch_and_store(attempt, folder, run_id, stop)
         delivery = delivery_of(manifest, self._store)
-        if manifest.differences:
-            why = "; ".join(manifest.differences)
+        why = manifest.quarantined_for
+        if why is not None:
             await self._ledger(delivering.record_quarantined, attempt.id, delivery, why=why, run_id=run_id)
             return
         delivered = await self._ledger(delivering.record_delivered, attempt.id, delivery, run_id=run_id)
-        await self._show_current(delivered)
+        await asyncio.to_thread(show_current, self._engine.ledger, self._store, delivered)
 
     async def _stored_before(self, attempt: Attempt) -> Manifest | None:
         """The manifest of a worker that died between storing and telling the ledger."""
@@ -134,44 +184,72 @@ class Deliverer:
                 return Manifest.from_json_bytes(data, where=self._store.uri(place))
         return None
 
-    async def _fetch_and_store(self, attempt: Attempt, folder: Path, run_id: str) -> Manifest:
+    async def _fetch_and_store(
+        self, attempt: Attempt, folder: Path, run_id: str, stop: threading.Event
+    ) -> Manifest:
+        looked = _Looked()
+
+        def decide(path: Path) -> str:
+            self._look(attempt, path, looked)
+            key = video_key(attempt.clip, attempt.id)
+            return quarantined(key) if looked.failed else key
+
         path = folder / "clip.mp4"
-        fetched = await self._fetch(attempt, path)
         try:
-            inspection: Inspection | None = await asyncio.to_thread(self._inspect, path)
-        except UnreadableVideoError as error:
-            inspection, differences = None, [str(error)]
-        else:
-            differences = compare(inspection.video, attempt.request.expected) if inspection else []
-        place = (lambda key: key) if not differences else quarantined
-        video = await self._put_file(place(video_key(attempt.clip, attempt.id)), path, fetched)
-        poster = await self._put_poster(
+            stored = await self._fetch(attempt, path, decide, stop)
+        except (DeliveryError, ObjectConflictError):
+            # a worker that died may have stored the video and not its manifest
+            recovered = None if stop.is_set() else await self._recover(attempt, path, decide)
+            if recovered is None:
+                raise
+            stored = recovered
+        place = quarantined if looked.failed else _as_it_is
+        inspection = looked.inspection
+        poster = await self._put_picture(
             place(poster_key(attempt.clip, attempt.id)), inspection.poster_webp if inspection else None
         )
-        manifest = await self._manifest(
-            attempt, inspection.video if inspection else None, video, poster, differences, run_id
+        strip = await self._put_picture(
+            place(strip_key(attempt.clip, attempt.id)), inspection.strip_webp if inspection else None
         )
-        await asyncio.to_thread(
-            self._store.put_bytes,
-            place(manifest_key(attempt.clip, attempt.id)),
-            manifest.to_json_bytes(),
-            content_type="application/json",
+        engine = self._engine
+        manifest = describe(
+            attempt,
+            submission=await engine.call(engine.ledger.submission_of, attempt.account, attempt.job_id or ""),
+            run_id=run_id,
+            now=engine.ledger.clock(),
+            video=self._object(stored.key, stored.size, stored.sha256, MP4),
+            poster=poster,
+            strip=strip,
+            inspection=inspection,
+            checks=looked.checks,
         )
-        return manifest
+        return await self._put_manifest(place(manifest_key(attempt.clip, attempt.id)), manifest)
 
     # Fetching
 
-    async def _fetch(self, attempt: Attempt, path: Path) -> Downloaded:
+    async def _fetch(
+        self, attempt: Attempt, path: Path, decide: Callable[[Path], str], stop: threading.Event
+    ) -> Transferred:
         url = self._url(attempt)
         refreshed = False
         for tried in range(1, DOWNLOAD_TRIES + 1):
             try:
-                return await asyncio.to_thread(download, url, path, policy=self._policy)
+                work = functools.partial(
+                    transfer,
+                    url,
+                    path,
+                    self._store,
+                    key=video_key(attempt.clip, attempt.id),
+                    decide=decide,
+                    policy=self._policy,
+                    stop=stop,
+                )
+                return await _in_a_thread(stop, work)
             except DownloadError as error:
                 if error.expired and not refreshed:
                     refreshed = True
                     url = await self._fresh_url(attempt, error)
-                elif not error.retryable or tried == DOWNLOAD_TRIES:
+                elif not error.retryable or stop.is_set() or tried == DOWNLOAD_TRIES:
                     raise DeliveryError(f"the finished clip could not be fetched: {error}") from error
                 else:
                     logger.warning("%s: %s; fetching it again", attempt.clip, error)
@@ -179,6 +257,23 @@ class Deliverer:
         raise DeliveryError(
             "the finished clip's address expired as often as it was renewed; it is tried again later"
         )
+
+    async def _recover(
+        self, attempt: Attempt, path: Path, decide: Callable[[Path], str]
+    ) -> Transferred | None:
+        """The video that is already in the bucket, looked at anew; it is whole, since S3 stores nothing by halves."""
+        key = video_key(attempt.clip, attempt.id)
+        for place in (key, quarantined(key)):
+            found = await asyncio.to_thread(self._store.get_file, place, path)
+            if found is None or found.sha256 is None:
+                continue
+            belongs = await asyncio.to_thread(decide, path)
+            if belongs != place:
+                await asyncio.to_thread(
+                    self._store.put_file, belongs, path, sha256=found.sha256, content_type=MP4
+                )
+            return Transferred(belongs, found.size, found.sha256, streamed=False)
+        return None
 
     @staticmethod
     def _url(attempt: Attempt) -> str:
@@ -204,111 +299,67 @@ class Deliverer:
 
     # Looking at it and storing it
 
+    def _look(self, attempt: Attempt, path: Path, looked: _Looked) -> None:
+        """Look at a whole file and hold it against what was asked for; called in the thread that transfers it."""
+        try:
+            looked.inspection = inspection = self._inspect(path)
+        except UnreadableVideoError as error:
+            looked.inspection, looked.checks = None, unreadable(str(error))
+            return
+        ledger, siblings = self._engine.ledger, []
+        look = inspection.looked.look if inspection.looked else None
+        if look is not None:
+            seen = noting.note_look(ledger, attempt, look)
+            siblings = [Sibling(one.clip, one.look, one.seq < attempt.seq) for one in seen]
+        nsfw = noting.nsfw(ledger, attempt.id)
+        looked.checks = judge(
+            inspection, attempt.request, served=attempt.served_model, nsfw=nsfw, siblings=siblings
+        )
+
     def _inspect(self, path: Path) -> Inspection:
-        if self._inspector is None:
-            self._inspector = VideoInspector().__enter__()
+        with self._making_inspector:
+            if self._inspector is None:
+                self._inspector = VideoInspector(workers=INSPECTORS).__enter__()
         return self._inspector.inspect(path)
 
-    async def _put_file(self, key: str, path: Path, fetched: Downloaded) -> StoredObject:
-        await asyncio.to_thread(self._store.put_file, key, path, sha256=fetched.sha256, content_type=MP4)
-        return StoredObject(
-            key=key, uri=self._store.uri(key), size=fetched.size, sha256=fetched.sha256, content_type=MP4
-        )
-
-    async def _put_poster(self, key: str, data: bytes | None) -> StoredObject | None:
+    async def _put_picture(self, key: str, data: bytes | None) -> StoredObject | None:
         if data is None:
             return None
-        stored = await asyncio.to_thread(
-            self._store.put_bytes, key, data, content_type="image/webp", overwrite=True
-        )
-        return StoredObject(
-            key=key,
-            uri=self._store.uri(key),
-            size=stored.size,
-            sha256=hashlib.sha256(data).hexdigest(),
-            content_type="image/webp",
-        )
+        await asyncio.to_thread(self._store.put_bytes, key, data, content_type="image/webp", overwrite=True)
+        return self._object(key, len(data), hashlib.sha256(data).hexdigest(), "image/webp")
 
-    async def _manifest(
-        self,
-        attempt: Attempt,
-        facts: VideoFacts | None,
-        video: StoredObject,
-        poster: StoredObject | None,
-        differences: list[str],
-        run_id: str,
-    ) -> Manifest:
-        engine = self._engine
-        submission = await engine.call(engine.ledger.submission_of, attempt.account, attempt.job_id or "")
-        delivered = utc(engine.ledger.clock())
-        if delivered is None:
-            raise AssertionError("the clock always has a time")
-        return Manifest(
-            clip=attempt.clip,
-            series=attempt.series,
-            prompt=attempt.request.prompt,
-            fingerprint=attempt.fingerprint,
-            body=attempt.request.body,
-            provider=attempt.provider,
-            account=attempt.account,
-            endpoint=attempt.endpoint,
-            endpoint_served=attempt.served_model,
-            attempt=attempt.id,
-            decision=attempt.decision,
-            submission=submission,
-            job=attempt.job_id,
-            run_id=run_id,
-            times=Times(
-                submitted=utc(attempt.submitted_at),
-                finished=utc(attempt.finished_at),
-                delivered=delivered,
-                waited_seconds=attempt.waited_seconds,
-                inference_seconds=attempt.inference_seconds,
-            ),
-            cost=Cost.of(attempt.cost_micros, state=attempt.money_state.value, source=attempt.charge_source),
-            object=video,
-            poster=poster,
-            video=facts,
-            spare=attempt.is_spare,
-            differences=differences,
-            disclosure=Disclosure(c2pa=facts is not None and facts.c2pa),
-        )
-
-    async def _show_current(self, attempt: Attempt) -> None:
-        """Let the bucket show which take is current; the ledger decides, so a failure here is only logged."""
-        if attempt.state is not AttemptState.DELIVERED or attempt.is_spare:
-            return
-        current = await self._engine.call(self._engine.ledger.current, [attempt.clip])
-        shown = current.get(attempt.clip, attempt)
-        document = {"clip": shown.clip, "attempt": shown.id, **(shown.delivery or {})}
+    async def _put_manifest(self, key: str, manifest: Manifest) -> Manifest:
+        """Write the manifest, last of all; returns the one that stands, which may be another worker's."""
         try:
             await asyncio.to_thread(
-                self._store.put_bytes,
-                current_key(shown.clip),
-                json.dumps(document, indent=2, sort_keys=True).encode(),
-                content_type="application/json",
-                overwrite=True,
+                self._store.put_bytes, key, manifest.to_json_bytes(), content_type="application/json"
             )
-        except DailiesError as error:
-            logger.warning(
-                "%s is delivered, but %s was not updated: %s",
-                shown.clip,
-                current_key(shown.clip),
-                error,
-            )
+        except ObjectConflictError:
+            data = await asyncio.to_thread(self._store.get_bytes, key)
+            if data is None:
+                raise
+            return Manifest.from_json_bytes(data, where=self._store.uri(key))
+        return manifest
+
+    def _object(self, key: str, size: int, sha256: str, content_type: str) -> StoredObject:
+        return StoredObject(
+            key=key, uri=self._store.uri(key), size=size, sha256=sha256, content_type=content_type
+        )
 
     async def _ledger(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         return await self._engine.call(function, self._engine.ledger, *args, **kwargs)
 
 
-def delivery_of(manifest: Manifest, store: ObjectStore) -> dict[str, Any]:
-    """What the ledger keeps of a manifest: enough to show the clip without reading the bucket."""
-    key = manifest_key(manifest.clip, manifest.attempt)
-    return {
-        "key": manifest.object.key,
-        "uri": manifest.object.uri,
-        "manifest_uri": store.uri(quarantined(key) if manifest.differences else key),
-        "size": manifest.object.size,
-        "sha256": manifest.object.sha256,
-        "video": manifest.video.model_dump(mode="json") if manifest.video else {},
-    }
+def _as_it_is(key: str) -> str:
+    return key
+
+
+async def _in_a_thread(stop: threading.Event, work: Callable[[], T]) -> T:
+    """Run blocking work in a thread; when the wait for it is cancelled, tell it to stop and let it end."""
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait({working}, timeout=ENDING_SECONDS)
+        raise

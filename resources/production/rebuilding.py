@@ -18,7 +18,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.marking import Mark, OnItsWay, knows, renew_id
 from resources.ledger.rebuilding import FETCHED, Take, Taken
 from resources.ledger.states import MoneyState
-from resources.production.delivery import delivery_of
+from resources.production.describing import delivery_of
 from resources.production.marking import BUCKET_FACT, BucketMark, place_of, read_mark
 from resources.providers.base import Candidate, JobStatus, Provider
 from resources.requests import ClipRequest, Expected
@@ -192,7 +192,7 @@ def _take(manifest: Manifest, request: ClipRequest, store: ObjectStore) -> Take:
         served_model=manifest.endpoint_served,
         inference_seconds=times.inference_seconds,
         delivery=delivery_of(manifest, store),
-        quarantined="; ".join(manifest.differences) or None,
+        quarantined=manifest.quarantined_for,
         run_id=manifest.run_id,
         spare=manifest.spare,
     )

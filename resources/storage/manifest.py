@@ -1,10 +1,12 @@
 """The manifest: everything a person asks later about a clip, in one JSON object beside it.
 
 It is written last, so a clip is delivered when its manifest exists, and the ledger can be rebuilt from manifests alone.
+`python -m resources.storage.manifest` writes its published JSON Schema.
 """
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -21,11 +23,14 @@ from pydantic import (
 from resources.errors import DailiesError
 from resources.money import to_usd
 from resources.video.facts import VideoFacts
+from resources.video.judging import Check
 
 TRAINED_ALGORITHMIC_MEDIA = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """IPTC's digital source type of media made by a generative model."""
 
-SCHEMA_ID = "urn:dailies:manifest:1"
+VERSION: Literal[2] = 2
+SCHEMA_ID = f"urn:dailies:manifest:{VERSION}"
+SCHEMA_FILE = Path("data/schemas/manifest.schema.json")
 
 
 class ManifestError(DailiesError):
@@ -122,29 +127,34 @@ class StoredObject(_Part):
     content_type: str
 
 
-class Check(_Part):
-    """What one check of the clip said.
+class Acceptance(_Part):
+    """A person's word that a clip that failed a check is good enough.
 
     Attributes:
-        name: E.g. `as-requested`, `black`.
-        outcome: Whether it passed, and if not, what the series wants done about it.
-        detail: One sentence for a person.
+        by: Who.
+        at: When.
+        why: What they say, empty where they said nothing.
     """
 
-    name: str
-    outcome: Literal["passed", "warned", "failed"]
-    detail: str = ""
+    by: str
+    at: Utc
+    why: str = ""
 
 
 class Disclosure(_Part):
-    """What a publisher has to say about an AI-made clip.
+    """What a publisher has to say about an AI-made clip, in IPTC's words where it has some.
 
     Attributes:
-        digital_source_type: IPTC's term for how it was made.
-        c2pa: Whether the file carries content credentials of its maker; they are kept byte for byte.
+        ai_generated: Always true: every clip comes from a generative model.
+        digital_source_type: IPTC's Digital Source Type.
+        ai_system_used: Provider and model, as IPTC's property of this name wants them.
+        c2pa: Whether the file carries content credentials (a C2PA manifest) of its maker. They are kept byte for byte, since
+            the file is stored as it came; whether they are valid is not checked.
     """
 
+    ai_generated: Literal[True] = True
     digital_source_type: str = TRAINED_ALGORITHMIC_MEDIA
+    ai_system_used: str = ""
     c2pa: bool
 
 
@@ -170,15 +180,18 @@ class Manifest(_Part):
         times: When.
         cost: How much.
         object: The video in the bucket.
-        poster: Its poster, None where none could be made.
+        poster: One frame of it, None where none could be made.
+        strip: Some frames of it side by side, None where none could be made.
         video: What the file itself says, None where it could not be read.
+        look: Perceptual hash of some of its frames, by which clips that look the same are found; see
+            `resources.video.looks`.
         spare: Whether it was paid for and nobody had asked for it; it is never its clip's current take.
-        differences: How it differs from what was asked for, in sentences.
-        checks: What further checks said.
+        checks: What each check said.
+        accepted: Whose word it is that a clip that failed a check is good enough, None where nobody had to say so.
         disclosure: What a publisher has to say.
     """
 
-    manifest_version: Literal[1] = 1
+    manifest_version: Literal[2] = VERSION
     clip: str
     series: str
     prompt: str
@@ -197,11 +210,23 @@ class Manifest(_Part):
     cost: Cost
     object: StoredObject
     poster: StoredObject | None
+    strip: StoredObject | None = None
     video: VideoFacts | None
+    look: str | None = None
     spare: bool = False
-    differences: list[str] = Field(default_factory=list)
     checks: list[Check] = Field(default_factory=list)
+    accepted: Acceptance | None = None
     disclosure: Disclosure
+
+    @property
+    def failures(self) -> list[str]:
+        """What failed, in sentences."""
+        return [check.detail for check in self.checks if check.outcome == "failed"]
+
+    @property
+    def quarantined_for(self) -> str | None:
+        """Why the clip is kept apart, None where it is delivered."""
+        return "; ".join(self.failures) if self.failures and self.accepted is None else None
 
     def to_json_bytes(self) -> bytes:
         """Canonical JSON: sorted keys, two spaces, UTF-8, so that equal manifests are equal bytes."""
@@ -212,21 +237,40 @@ class Manifest(_Part):
 
     @classmethod
     def from_json_bytes(cls, data: bytes, *, where: str) -> "Manifest":
-        """Read a stored manifest back.
+        """Read a stored manifest back, also one of an earlier version.
 
         Args:
             data: Its bytes.
             where: Its address, for the error.
 
         Raises:
-            ManifestError: It is damaged or of another version.
+            ManifestError: It is damaged, or a newer dailies wrote it.
         """
         try:
-            return cls.model_validate_json(data)
+            return cls.model_validate_json(_upgraded(data))
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(map(str, first["loc"])) or "the document"
-            raise ManifestError(f"{where} is not a manifest of version 1: {place}: {first['msg']}") from None
+            raise ManifestError(
+                f"{where} is not a manifest of version {VERSION} or older: {place}: {first['msg']}"
+            ) from None
+
+
+def _upgraded(data: bytes) -> bytes:
+    """The bytes of a manifest as this version writes it; what is no manifest of an older version stays as it is."""
+    try:
+        plain = json.loads(data)
+    except ValueError:
+        return data
+    if not isinstance(plain, dict) or plain.get("manifest_version") != 1:
+        return data
+    # version 1 said in `differences` what has been checks since
+    failed = [
+        {"name": "as-requested", "outcome": "failed", "detail": said} for said in plain.pop("differences", [])
+    ]
+    return json.dumps(
+        plain | {"manifest_version": VERSION, "checks": failed + plain.get("checks", [])}
+    ).encode()
 
 
 def manifest_schema() -> dict[str, Any]:
@@ -242,3 +286,13 @@ def utc(seconds: float | None) -> datetime | None:
 
 def _dollars(micros: int | None) -> str | None:
     return None if micros is None else f"{to_usd(micros):f}"
+
+
+def main() -> None:
+    """Write the published schema."""
+    text = json.dumps(manifest_schema(), indent=2, ensure_ascii=False) + "\n"
+    SCHEMA_FILE.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

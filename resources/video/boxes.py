@@ -44,7 +44,6 @@ class Track:
         turned: The picture is to be shown turned by 90 degrees.
         samples: How many the index lists; 0 in a fragmented file.
         seconds: How long they last.
-        key_seconds: When the first key frames are shown, beside the very first.
         end: The byte after the last sample.
     """
 
@@ -55,7 +54,6 @@ class Track:
     turned: bool = False
     samples: int = 0
     seconds: float = 0.0
-    key_seconds: list[float] = field(default_factory=list)
     end: int = 0
 
 
@@ -230,8 +228,6 @@ def _sample_tables(track: Track, table: dict[bytes, bytes], scale: int) -> None:
     sizes = [fixed] * count if fixed else struct.unpack_from(f">{count}I", table[b"stsz"], 12)
     runs = _pairs(table.get(b"stts", b""))
     track.seconds = sum(many * each for many, each in runs) / scale
-    keys = _numbers(table.get(b"stss", b""))
-    track.key_seconds = [_start_of(number, runs) / scale for number in keys[1:9]]
     track.end = _end_of_samples(sizes, table)
 
 
@@ -252,16 +248,6 @@ def _end_of_samples(sizes: "list[int] | tuple[int, ...]", table: dict[bytes, byt
     if sample != len(sizes):
         raise BoxError("its index contradicts itself")
     return end
-
-
-def _start_of(sample: int, runs: list[tuple[int, int]]) -> int:
-    """When a sample (counted from 1) begins, in units of the track's clock."""
-    left, at = sample - 1, 0
-    for many, each in runs:
-        step = min(left, many)
-        at += step * each
-        left -= step
-    return at
 
 
 def _pairs(box: bytes) -> list[tuple[int, int]]:

@@ -54,6 +54,8 @@ class Checks(Declared):
     """Whether the picture stands still for long. A scene without any motion wants `warn` here."""
     frozen_seconds: Seconds = 3.0
     """How long it may stand still at a stretch; a shorter clip may not from beginning to end."""
+    model: Level = "fail"
+    """Whether the provider says that another model made it than the one that was bought; not looked at where it says nothing."""
     nsfw: Level = "fail"
     """Whether the provider says that it is not safe for work; not looked at where it says nothing."""
     duplicate: Level = "warn"

@@ -1,11 +1,12 @@
-"""What is known of a video file, and how that differs from what the request promised."""
+"""What is known of a video file: what it says of itself, and what was seen and heard in it."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from resources.errors import DailiesError
-from resources.requests import Expected
+from resources.video.looks import LOOK_PATTERN
 
 
 class UnreadableVideoError(DailiesError):
@@ -44,39 +45,46 @@ class VideoFacts(BaseModel):
     c2pa: bool
 
 
+Stretch = tuple[
+    Annotated[float, Field(ge=0, allow_inf_nan=False)], Annotated[float, Field(ge=0, allow_inf_nan=False)]
+]
+"""Beginning and end, in seconds from the clip's beginning."""
+
+
+class Looked(BaseModel):
+    """What was seen and heard when the clip was looked through.
+
+    Attributes:
+        seconds: How much of it was looked at; less than its duration where that took too long.
+        black: The longest black stretch, None where there is none.
+        frozen: The longest stretch in which the picture stands still, black ones left out.
+        silent: The longest stretch in which the sound is silent.
+        look: The perceptual hash; see `resources.video.looks`.
+        broken: Why decoding ended early, None where it did not.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: float = Field(ge=0, allow_inf_nan=False)
+    black: Stretch | None = None
+    frozen: Stretch | None = None
+    silent: Stretch | None = None
+    look: str | None = Field(default=None, pattern=LOOK_PATTERN)
+    broken: str | None = Field(default=None, max_length=300)
+
+
 @dataclass(frozen=True)
 class Inspection:
     """What the worker found out about one file.
 
     Attributes:
         video: The facts.
-        poster_webp: A small picture from near its beginning, None where the picture could not be decoded.
+        poster_webp: A picture of it, None where it could not be decoded.
+        strip_webp: Some frames side by side, None where it could not be decoded.
+        looked: What was seen and heard, None where it could not be decoded.
     """
 
     video: VideoFacts
     poster_webp: bytes | None
-
-
-def compare(facts: VideoFacts, expected: Expected, *, tolerance_seconds: float = 0.2) -> list[str]:
-    """In sentences, how a file differs from what its request promised; empty when it does not.
-
-    Args:
-        facts: Of the file.
-        expected: Of the request; what it does not say is not compared.
-        tolerance_seconds: By how much the duration may differ.
-    """
-    differences = []
-    if facts.truncated:
-        differences.append("the file is cut off: it refers to bytes that are not there")
-    wanted = (expected.width or facts.width, expected.height or facts.height)
-    if wanted != (facts.width, facts.height):
-        differences.append(
-            f"the picture is {facts.width}x{facts.height}, asked for was {wanted[0]}x{wanted[1]}"
-        )
-    if expected.duration is not None and abs(facts.duration - expected.duration) > tolerance_seconds:
-        differences.append(f"it lasts {facts.duration:.2f} s, asked for were {expected.duration:g} s")
-    if expected.audio is True and not facts.has_audio:
-        differences.append("there is no sound, though the endpoint promises it")
-    if expected.audio is False and facts.has_audio:
-        differences.append(f"there is sound ({facts.audio_codec}), though the endpoint promises none")
-    return differences
+    strip_webp: bytes | None = None
+    looked: Looked | None = None

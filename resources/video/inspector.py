@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 import resources
 from resources.errors import UnavailableError
-from resources.video.facts import Inspection, UnreadableVideoError, VideoFacts
+from resources.video.facts import Inspection, Looked, UnreadableVideoError, VideoFacts
 
 _MAX_ANSWER = 8 << 20
 _START_SECONDS = 30
@@ -33,8 +33,8 @@ class VideoInspector:
         self,
         *,
         workers: int = 1,
-        seconds: float = 60,
-        cpu_seconds: float = 10,
+        seconds: float = 90,
+        cpu_seconds: float = 40,
         clips_per_worker: int = 200,
         max_worker_bytes: int = 400_000_000,
     ) -> None:
@@ -43,7 +43,7 @@ class VideoInspector:
         Args:
             workers: How many clips may be looked at at once.
             seconds: For one clip, by the clock.
-            cpu_seconds: For one clip, of a processor.
+            cpu_seconds: For one clip, of a processor; half of it for looking through the clip, which then ends early.
             clips_per_worker: After so many a worker is replaced.
             max_worker_bytes: A worker that holds more memory after a clip is replaced.
         """
@@ -57,7 +57,7 @@ class VideoInspector:
             self._workers.put(_Worker())
 
     def inspect(self, path: Path, *, poster_width: int = 480) -> Inspection:
-        """The facts and the poster of a file. Blocks: run it in a thread.
+        """What a file is, and what is seen and heard in it. Blocks: run it in a thread.
 
         Args:
             path: An MP4 on this machine.
@@ -91,6 +91,11 @@ class VideoInspector:
             self._workers.put(worker)
         return _understood(found, path.name)
 
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers that run and have nothing to do."""
+        return [pid for worker in list(self._workers.queue) if (pid := worker.pid) is not None]
+
     def close(self) -> None:
         """End the workers; a worker that is busy ends with its clip."""
         self._closed = True
@@ -115,6 +120,11 @@ class _Worker:
     def __init__(self) -> None:
         self.clips = 0
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return None if self._process is None else self._process.pid
 
     def ask(self, request: dict[str, Any], seconds: float, name: str) -> dict[str, Any] | None:
         """The worker's answer; None when it died of it, an error when that was for taking too long."""
@@ -235,12 +245,17 @@ def _understood(answer: dict[str, Any], name: str) -> Inspection:
         raise UnreadableVideoError(f"{name}: {str(answer['error'])[:300]}")
     try:
         facts = VideoFacts.model_validate(answer.get("video"))
-        poster = base64.b64decode(answer["poster"], validate=True) if answer.get("poster") else None
+        looked = Looked.model_validate(answer["looked"]) if answer.get("looked") else None
+        poster, strip = _picture(answer.get("poster")), _picture(answer.get("strip"))
     except (ValidationError, binascii.Error, TypeError, ValueError):
         raise UnreadableVideoError(f"{name}: what it says of itself makes no sense") from None
-    if poster is not None and (poster[:4], poster[8:12]) != (b"RIFF", b"WEBP"):
-        poster = None
-    return Inspection(facts, poster)
+    return Inspection(facts, poster, strip, looked)
+
+
+def _picture(text: str | None) -> bytes | None:
+    """A WebP picture; None for anything else."""
+    data = base64.b64decode(text, validate=True) if text else b""
+    return data if (data[:4], data[8:12]) == (b"RIFF", b"WEBP") else None
 
 
 def _count(answer: dict[str, Any], name: str) -> int:

@@ -9,6 +9,7 @@ import json
 import os
 import resource
 import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +18,7 @@ import av
 import av.error
 
 from resources.video.boxes import BoxError, Movie, Track, walk
+from resources.video.looking import Picture, Sound
 
 MEMORY_BYTES = 2 << 30
 """Address space of the process."""
@@ -44,18 +46,21 @@ _OPENING = {
     "codec_whitelist": ",".join(sorted(_DECODERS)),
     "enable_drefs": "0",
 }
-_DARK = 16
-_EARLY_FRAMES = 49
-_LOOK_EVERY = 8
-_LATER_KEY_FRAMES = 3
+TILE_WIDTH = 240
+"""Pixels of each frame of the strip."""
 
 
 class UnreadableError(Exception):
     """What is wrong with the file, in words."""
 
 
-def inspect(path: Path, poster_width: int) -> dict[str, Any]:
-    """The facts and the poster of one file, as plain values.
+def inspect(path: Path, poster_width: int, look_seconds: float) -> dict[str, Any]:
+    """The facts of one file, what is seen and heard in it, a poster and a strip of frames, as plain values.
+
+    Args:
+        path: The file.
+        poster_width: Pixels.
+        look_seconds: Of a processor, for looking through it; what comes later in the clip is not looked at.
 
     Raises:
         UnreadableError: It is damaged, or of a kind that is not decoded.
@@ -79,15 +84,15 @@ def inspect(path: Path, poster_width: int) -> dict[str, Any]:
         "faststart": movie.faststart,
         "c2pa": movie.c2pa,
     }
-    poster = None
+    seen: dict[str, Any] = {}
     try:
-        poster = _look(path, movie, picture, facts, poster_width)
-    except (av.error.FFmpegError, StopIteration, UnreadableError, ValueError) as error:
+        seen = _look(path, movie, facts, poster_width, look_seconds)
+    except (av.error.FFmpegError, UnreadableError, ValueError) as error:
         if not movie.truncated:
             raise UnreadableError(f"its picture cannot be decoded ({type(error).__name__})") from None
     if picture.turned:
         facts["width"], facts["height"] = facts["height"], facts["width"]
-    return {"video": facts, "poster": poster and base64.b64encode(poster).decode()}
+    return {"video": facts, **seen}
 
 
 def _check(picture: Track) -> None:
@@ -101,51 +106,83 @@ def _check(picture: Track) -> None:
         raise UnreadableError(f"it has {picture.samples:,} frames, at most {MAX_FRAMES:,} are read")
 
 
-def _look(path: Path, movie: Movie, picture: Track, facts: dict[str, Any], width: int) -> bytes:
-    """Decode a little: the true size of the picture goes into `facts`, a poster is returned."""
+def _look(path: Path, movie: Movie, facts: dict[str, Any], width: int, look_seconds: float) -> dict[str, Any]:
+    """Decode the clip: the true size of the picture goes into `facts`, what was seen is returned."""
     guard: Any = {"max_pixels": str(MAX_PIXELS), "threads": "1"}
     with av.open(
         str(path), format="mov", options=_OPENING, stream_options=[guard] * len(movie.tracks)
     ) as container:
-        stream = container.streams.video[0]
-        context = stream.codec_context
-        if context.name not in _DECODERS:
-            raise UnreadableError(context.name)
-        context.thread_count, context.options = 1, guard
+        streams = [container.streams.video[0], *container.streams.audio[:1]]
+        for stream in streams:
+            context = stream.codec_context
+            if context.name not in _DECODERS:
+                raise UnreadableError(context.name)
+            context.thread_count, context.options = 1, guard
+        # frames that no other frame needs are left out: half the work, and still several looks a second
+        streams[0].codec_context.skip_frame = "NONREF"
         if movie.fragmented:
-            facts["fps"] = round(float(stream.guessed_rate or 0), 3)
+            facts["fps"] = round(float(streams[0].guessed_rate or 0), 3)
             facts["duration"] = round((container.duration or 0) / av.time_base, 3)
-        frame = _first_bright(container, stream, picture.key_seconds)
-        facts["width"], facts["height"] = frame.width, frame.height
-        return _webp(frame, width)
-
-
-def _first_bright(container: Any, stream: Any, key_seconds: list[float]) -> Any:
-    """The first frame that is not near black: a later key frame, or where there is none, one of the first frames."""
-    best, best_light = None, -1.0
-    for number, frame in enumerate(container.decode(stream)):
-        if number % _LOOK_EVERY == 0:
-            light = _light(frame)
-            if light > best_light:
-                best, best_light = frame, light
-        if best_light > _DARK or number + 1 >= _EARLY_FRAMES or key_seconds:
-            break
-    for seconds in key_seconds[:_LATER_KEY_FRAMES] if best_light <= _DARK else ():
-        container.seek(int(seconds / stream.time_base), stream=stream)
-        frame = next(container.decode(stream), None)
-        light = -1.0 if frame is None else _light(frame)
-        if light > best_light:
-            best, best_light = frame, light
-        if best_light > _DARK:
-            break
-    if best is None:
+        seen, heard = Picture(facts["duration"], TILE_WIDTH), Sound()
+        broken, whole = _decode(container, streams, seen, heard, look_seconds)
+    if seen.poster is None:
         raise UnreadableError("no frame")
-    return best
+    if whole:
+        seen.end(facts["duration"])
+    facts["width"], facts["height"] = seen.poster.width, seen.poster.height
+    looked = {**seen.plain(), "silent": heard.plain() if len(streams) > 1 else None, "broken": broken}
+    strip = beside(seen.tiles) if seen.tiles else None
+    return {
+        "looked": looked,
+        "poster": _text(_webp(seen.poster, width)),
+        "strip": None if strip is None else _text(_webp(strip, strip.width)),
+    }
 
 
-def _light(frame: Any) -> float:
-    small = bytes(frame.reformat(width=32, height=18, format="gray", interpolation="FAST_BILINEAR").planes[0])
-    return sum(small) / len(small)
+def _decode(
+    container: Any, streams: list[Any], seen: Picture, heard: Sound, look_seconds: float
+) -> tuple[str | None, bool]:
+    """Show every frame to who looks and listens; returns what went wrong, and whether the end was reached."""
+    resampler = av.AudioResampler(format="s16p")
+    give_up = time.process_time() + look_seconds
+    started: float | None = None
+    try:
+        for frame in container.decode(*streams):
+            at = frame.time if frame.time is not None else seen.looked
+            if isinstance(frame, av.AudioFrame):
+                for piece in resampler.resample(frame):
+                    heard.hear(piece, at)
+            else:
+                started = at if started is None else started
+                seen.see(frame, at - started)
+            if time.process_time() > give_up:
+                return None, False
+    except av.error.FFmpegError as error:
+        return f"decoding it stops after {seen.looked:.2f} s ({type(error).__name__})", False
+    return None, True
+
+
+def beside(tiles: list[Any]) -> Any:
+    """One picture of several of the same size, from left to right."""
+    made = av.VideoFrame(sum(tile.width for tile in tiles), tiles[0].height, "yuv420p")
+    for number, plane in enumerate(made.planes):
+        rows = bytearray(plane.buffer_size)
+        left = 0
+        for tile in tiles:
+            from_ = tile.planes[number]
+            data = bytes(from_)
+            for row in range(min(plane.height, from_.height)):
+                start = row * plane.line_size + left
+                rows[start : start + from_.width] = data[
+                    row * from_.line_size : row * from_.line_size + from_.width
+                ]
+            left += from_.width
+        plane.update(bytes(rows))
+    return made
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _webp(frame: Any, width: int) -> bytes:
@@ -164,7 +201,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """The answer to one request; whatever the file does, it is an answer."""
     _limit_processor(request["cpu_seconds"])
     try:
-        found = inspect(Path(request["path"]), request["poster_width"])
+        found = inspect(Path(request["path"]), request["poster_width"], request["cpu_seconds"] / 2)
     except (BoxError, UnreadableError) as error:
         found = {"error": str(error)}
     except MemoryError:

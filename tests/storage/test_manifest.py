@@ -2,12 +2,16 @@
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import jsonschema
 import pytest
 from pydantic import ValidationError
 
 from resources.storage.manifest import (
+    SCHEMA_FILE,
+    TRAINED_ALGORITHMIC_MEDIA,
+    Acceptance,
     Cost,
     Disclosure,
     Manifest,
@@ -18,6 +22,7 @@ from resources.storage.manifest import (
     utc,
 )
 from resources.video.facts import VideoFacts
+from resources.video.judging import Check
 
 
 def a_manifest(**changes: object) -> Manifest:
@@ -123,11 +128,41 @@ def test_every_manifest_fits_the_published_schema() -> None:
         (b"{}", "clip"),
         (b"not json", "JSON"),
         (
-            a_manifest().to_json_bytes().replace(b'"manifest_version": 1', b'"manifest_version": 2'),
+            a_manifest().to_json_bytes().replace(b'"manifest_version": 2', b'"manifest_version": 3'),
             "manifest_version",
         ),
     ],
 )
 def test_what_is_not_a_manifest_is_said_with_its_place(data: bytes, sentence: str) -> None:
-    with pytest.raises(ManifestError, match=rf"s3://b/k is not a manifest of version 1: .*{sentence}"):
+    with pytest.raises(
+        ManifestError, match=rf"s3://b/k is not a manifest of version 2 or older: .*{sentence}"
+    ):
         Manifest.from_json_bytes(data, where="s3://b/k")
+
+
+def test_the_published_schema_is_the_one_of_this_version() -> None:
+    published = json.loads((Path(__file__).parents[2] / SCHEMA_FILE).read_text(encoding="utf-8"))
+    assert published == manifest_schema(), "run `python -m resources.storage.manifest`"
+
+
+def test_a_manifest_of_the_first_version_is_still_read() -> None:
+    old = json.loads(a_manifest().to_json_bytes())
+    for name in ("strip", "look", "accepted", "spare"):
+        del old[name]
+    old |= {"manifest_version": 1, "differences": ["it lasts 10.00 s, asked for were 5 s"]}
+    old["disclosure"] = {"digital_source_type": TRAINED_ALGORITHMIC_MEDIA, "c2pa": False}
+    manifest = Manifest.from_json_bytes(json.dumps(old).encode(), where="s3://b/k")
+    assert manifest.quarantined_for == "it lasts 10.00 s, asked for were 5 s"
+    assert manifest.manifest_version == 2
+
+
+def test_a_failed_check_keeps_a_clip_apart_until_a_person_accepts_it() -> None:
+    failed = Check(name="black", outcome="failed", detail="the picture is black for 3.0 s")
+    warned = Check(name="duplicate", outcome="warned", detail="it looks like clip-b")
+    assert a_manifest(checks=[warned]).quarantined_for is None
+    apart = a_manifest(checks=[failed, warned])
+    assert apart.quarantined_for == "the picture is black for 3.0 s"
+    word = Acceptance(by="mira", at=datetime(2026, 11, 20, tzinfo=UTC))
+    accepted = apart.model_copy(update={"accepted": word})
+    assert (accepted.quarantined_for, accepted.failures) == (None, ["the picture is black for 3.0 s"])
+    assert Manifest.from_json_bytes(accepted.to_json_bytes(), where="s3://b/k") == accepted

@@ -19,12 +19,14 @@ def make_mp4(
     audio: str | None = "aac",
     faststart: bool = True,
     black_seconds: float = 0,
+    silent: bool = False,
+    bars: int = 4,
     gop: int = 24,
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
     paint: Callable[[int, int], int] | None = None,
 ) -> Path:
-    """A clip whose brightness moves; its first `black_seconds` are black."""
+    """A clip whose brightness moves, with upright bars and a tone; its first `black_seconds` are black."""
     import av
 
     flags = dict(container_options or {})
@@ -40,12 +42,12 @@ def make_mp4(
             sound.layout = "mono"
         for number in range(round(seconds * fps)):
             black = number < black_seconds * fps
-            frame = _frame(width, height, 16 if black else (paint or _moving)(number, height))
+            frame = _frame(width, height, 16 if black else (paint or _moving)(number, height), bars)
             frame.pts, frame.time_base = number, Fraction(1, fps)
             out.mux(video.encode(frame))
         out.mux(video.encode(None))
         if sound is not None:
-            _sound(out, sound, seconds)
+            _sound(out, sound, seconds, 0.0 if silent else 0.2)
     return path
 
 
@@ -53,20 +55,29 @@ def _moving(number: int, height: int) -> int:
     return 60 + number * 3 % 150
 
 
-def _frame(width: int, height: int, luma: int) -> Any:
+def _frame(width: int, height: int, luma: int, bars: int) -> Any:
+    """A picture that grows brighter downwards, with upright bars; black where `luma` is."""
     import av
 
     frame = av.VideoFrame(width, height, "yuv420p")
     for index, plane in enumerate(frame.planes):
         rows = bytearray()
         for row in range(plane.height):
-            value = 128 if index else min(235, luma if luma <= 16 else luma + row * 60 // plane.height)
-            rows += bytes([value]) * plane.line_size
+            value = 128 if index else min(200, luma if luma <= 16 else luma + row * 60 // plane.height)
+            line = bytearray([value]) * plane.line_size
+            if index == 0 and luma > 16:
+                for start in range(0, width, 2 * width // bars):
+                    end = min(start + width // bars, width)
+                    line[start:end] = bytes([value + 35]) * (end - start)
+            rows += line
         plane.update(bytes(rows))
     return frame
 
 
-def _sound(out: Any, stream: Any, seconds: float) -> None:
+def _sound(out: Any, stream: Any, seconds: float, loudness: float) -> None:
+    import array
+    import math
+
     import av
 
     size = stream.codec_context.frame_size or 1024
@@ -74,7 +85,10 @@ def _sound(out: Any, stream: Any, seconds: float) -> None:
     while position < seconds * 48_000:
         count = min(size, round(seconds * 48_000) - position)
         frame = av.AudioFrame(format="fltp", layout="mono", samples=count)
-        frame.planes[0].update(bytes(frame.planes[0].buffer_size))
+        tone = array.array(
+            "f", (loudness * math.sin((position + n) * math.tau * 330 / 48_000) for n in range(count))
+        ).tobytes()
+        frame.planes[0].update(tone.ljust(frame.planes[0].buffer_size, b"\0"))
         frame.sample_rate, frame.pts, frame.time_base = 48_000, position, Fraction(1, 48_000)
         out.mux(stream.encode(frame))
         position += count

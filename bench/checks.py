@@ -1,0 +1,212 @@
+"""How often the checks of a clip are wrong, and what they cost: `python bench/checks.py --markdown`.
+
+Good and bad clips are made from FFmpeg's test sources (about two minutes), looked at in the guarded process and judged with
+the default settings. A false alarm is a check that minds a good clip; a miss is a bad clip whose check does not mind.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench.filming.camera import Film, make
+from bench.filming.reels import COPIES, SOURCES, Shot, bad, good
+from bench.processes import TICKS
+from bench.surroundings import machine
+from resources.requests import ClipRequest, Expected
+from resources.video.checks import Checks
+from resources.video.facts import Inspection
+from resources.video.inspector import VideoInspector
+from resources.video.judging import judge
+from resources.video.looks import colour_distance, distance, same
+
+BITS = Checks().duplicate_bits
+
+
+def asked_for(shot: Shot) -> ClipRequest:
+    """The request that a shot answers: a good one is what was asked for."""
+    film = shot.film if shot.wrong not in {"size", "duration", "frame_rate"} else Film("", ("", ""))
+    expected = Expected(
+        width=film.size[0], height=film.size[1], duration=film.seconds, audio=True, fps=film.fps
+    )
+    return ClipRequest(
+        clip="a-clip",
+        series="a-series",
+        provider="wavespeed",
+        endpoint="model",
+        body={},
+        price_micros=0,
+        expected=expected,
+    )
+
+
+def look(shots: list[Shot], folder: Path) -> list[Inspection]:
+    """Make and inspect every shot."""
+    with VideoInspector(workers=2) as inspector, ThreadPoolExecutor(2) as pool:
+
+        def one(numbered: tuple[int, Shot]) -> Inspection:
+            path = make(numbered[1].film, folder / f"{numbered[0]}.mp4")
+            found = inspector.inspect(path)
+            path.unlink()
+            return found
+
+        return list(pool.map(one, enumerate(shots)))
+
+
+def wrong_verdicts(folder: Path) -> dict[str, Any]:
+    """False alarms on good clips and misses on bad ones, by check."""
+    shots = [*good(), *bad()]
+    alarms, misses, asked = Counter[str](), Counter[str](), Counter[str]()
+    said = []
+    for shot, found in zip(shots, look(shots, folder), strict=True):
+        minded = {c.name: c for c in judge(found, asked_for(shot)) if c.outcome in {"warned", "failed"}}
+        if shot.wrong is None:
+            asked.update(c.name for c in judge(found, asked_for(shot)) if c.outcome != "skipped")
+            alarms.update(minded.keys())
+            said += [f"false alarm: {shot.film.name}: {c.detail}" for c in minded.values()]
+            continue
+        asked[f"bad {shot.wrong}"] += 1
+        if shot.wrong not in minded:
+            misses[shot.wrong] += 1
+            said.append(f"miss: {shot.film.name}: {shot.wrong}")
+        others = minded.keys() - {shot.wrong}
+        alarms.update(others)
+        said += [f"beside {shot.wrong}: {shot.film.name}: {minded[name].detail}" for name in others]
+    names = ("size", "duration", "frame_rate", "codecs", "audio", "silence", "black", "frozen")
+    return {
+        "checks": {
+            name: {
+                "good": asked[name],
+                "false_alarms": alarms[name],
+                "bad": asked[f"bad {name}"],
+                "missed": misses[name],
+            }
+            for name in names
+        },
+        "said": said,
+    }
+
+
+def duplicates(folder: Path) -> dict[str, Any]:
+    """Copies that are not told, and different clips that are."""
+    originals = [Film(name, source) for name, source in SOURCES.items()]
+    originals += [
+        Film(f"gradient {seed}", ("gradients", f"s=480x270:r=24:n=4:speed=0.06:seed={seed}"))
+        for seed in range(20, 32)
+    ]
+    copied = originals[: len(SOURCES)]
+    copies = [replace(film, **change) for film in copied for change in COPIES.values()]  # type: ignore[arg-type]
+    found = look([Shot(film) for film in [*originals, *copies]], folder)
+    looks = [one.looked.look if one.looked else None for one in found]
+    missed, pairs, alarms, nearest = 0, 0, 0, 64.0
+    said = []
+    for number, film in enumerate(copies):
+        mine, original = looks[len(originals) + number], looks[number // len(COPIES)]
+        if mine is None or original is None or not same(mine, original, bits=BITS):
+            missed += 1
+            how = list(COPIES)[number % len(COPIES)]
+            said.append(f"copy not told: {film.name}, {how}: {_apart(mine, original)}")
+    for (one, mine), (two, theirs) in combinations(zip(originals, looks[: len(originals)], strict=True), 2):
+        if mine is None or theirs is None:
+            continue
+        pairs += 1
+        nearest = min(nearest, distance(mine, theirs))
+        if same(mine, theirs, bits=BITS):
+            alarms += 1
+            said.append(f"told to be copies: {one.name} and {two.name}: {_apart(mine, theirs)}")
+    return {
+        "copies": len(copies),
+        "missed": missed,
+        "pairs": pairs,
+        "false_alarms": alarms,
+        "nearest_bits": nearest,
+        "said": said,
+    }
+
+
+def _apart(one: str | None, other: str | None) -> str:
+    if one is None or other is None:
+        return "a clip without shapes"
+    return f"{distance(one, other):.1f} bits, {colour_distance(one, other):.1f} levels of colour"
+
+
+def costs(folder: Path) -> list[dict[str, Any]]:
+    """Processor seconds of the guarded process for each second of video, its start left out."""
+    rows = []
+    for name, size, codec in (
+        ("720p H.264", (1280, 720), "libx264"),
+        ("1080p H.264", (1920, 1080), "libx264"),
+        ("1080p HEVC", (1920, 1080), "libx265"),
+        ("1080p AV1", (1920, 1080), "libsvtav1"),
+    ):
+        quality = 40 if codec == "libsvtav1" else 20
+        film = Film(
+            name, SOURCES["zoom"], (("noise", "alls=6:allf=t"),), size=size, codec=codec, quality=quality
+        )
+        path = make(film, folder / "cost.mp4")
+        with VideoInspector() as inspector:
+            inspector.inspect(path)
+            before = _ticks(inspector)
+            rounds = 3
+            for _ in range(rounds):
+                inspector.inspect(path)
+            spent = (_ticks(inspector) - before) / TICKS / rounds
+        rows.append({"clip": name, "cpu_seconds_per_second": round(spent / film.seconds, 3)})
+    return rows
+
+
+def _ticks(inspector: VideoInspector) -> int:
+    fields = Path(f"/proc/{inspector.pids[0]}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The result as tables."""
+    rows = [
+        "| check | good clips | false alarms | bad clips | missed |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, found in result["verdicts"]["checks"].items():
+        rows.append(
+            f"| {name} | {found['good']} | {found['false_alarms']} | {found['bad']} | {found['missed']} |"
+        )
+    twins = result["duplicates"]
+    rows.append(
+        f"| duplicate | {twins['pairs']} pairs | {twins['false_alarms']} | {twins['copies']} copies | {twins['missed']} |"
+    )
+    rows += ["", "| clip | CPU-s a second of video |", "| --- | ---: |"]
+    rows += [f"| {row['clip']} | {row['cpu_seconds_per_second']} |" for row in result["costs"]]
+    facts = result["machine"]
+    where = f"{facts['cores']} cores ({facts['processor']}), Python {facts['python']}, {facts['date'][:10]}"
+    rows += ["", f"`python bench/checks.py --markdown` on {where}."]
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Make the clips, judge them, print what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--markdown", action="store_true", help="print tables instead of the JSON")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="dailies-checks-") as name:
+        folder = Path(name)
+        result = {
+            "machine": machine(),
+            "verdicts": wrong_verdicts(folder),
+            "duplicates": duplicates(folder),
+            "costs": costs(folder),
+        }
+    print(markdown(result) if options.markdown else json.dumps(result, indent=2))
+    for line in result["verdicts"]["said"] + result["duplicates"]["said"]:  # type: ignore[index]
+        print(line, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""What is known of an attempt's output before it is delivered: its provider's flags, and how its clip looks.
+
+Looks are written before they are compared, under a lock of the series: of two clips that are checked at the same moment
+the second sees the first.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from resources.ledger.database import insert_ignoring, lock_subject
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts, notes
+from resources.ledger.states import AttemptState
+
+NSFW = "nsfw"
+LOOK = "look"
+SIBLINGS = 2000
+"""Takes of a series that a new one is compared with: the newest ones."""
+
+
+def note_nsfw(connection: sa.Connection, attempt_id: str, flags: Sequence[bool | None]) -> None:
+    """Write what the provider says of a job's outputs: one that is not safe for work makes the whole job so.
+
+    Args:
+        connection: The transaction that records the job's end.
+        attempt_id: Whose.
+        flags: One for each output, None where it does not say.
+    """
+    said = [flag for flag in flags if flag is not None]
+    if said:
+        _note(connection, attempt_id, NSFW, "yes" if any(said) else "no")
+
+
+def nsfw(ledger: Ledger, attempt_id: str) -> bool | None:
+    """Whether the provider says that an output is not safe for work, None where it does not say."""
+    with ledger.read() as connection:
+        value = connection.execute(
+            sa.select(notes.c.value).where(notes.c.attempt_id == attempt_id, notes.c.name == NSFW)
+        ).scalar()
+    return None if value is None else value == "yes"
+
+
+class Seen(NamedTuple):
+    """How another take of a series looks.
+
+    Attributes:
+        clip: Its clip's key.
+        seq: Its place in the ledger's order.
+        look: Its perceptual hash.
+    """
+
+    clip: str
+    seq: int
+    look: str
+
+
+def note_look(ledger: Ledger, attempt: Attempt, look: str) -> list[Seen]:
+    """Write how a clip looks, and read how the others of its series do.
+
+    Returns:
+        Other takes of the series, newest first: delivered ones, and those that are being checked now.
+    """
+    columns = (attempts.c.subject_key, attempts.c.seq, attempts.c.delivery, notes.c.value)
+    with ledger.write() as connection:
+        lock_subject(connection, f"looks of {attempt.series}")
+        _note(connection, attempt.id, LOOK, look)
+        rows = connection.execute(
+            sa.select(*columns)
+            .join(notes, sa.and_(notes.c.attempt_id == attempts.c.id, notes.c.name == LOOK), isouter=True)
+            .where(
+                attempts.c.series == attempt.series,
+                attempts.c.id != attempt.id,
+                attempts.c.state.in_([AttemptState.SUCCEEDED.value, AttemptState.DELIVERED.value]),
+            )
+            .order_by(attempts.c.seq.desc())
+            .limit(SIBLINGS)
+        ).all()
+    # a rebuilt ledger has no notes; it knows looks from the manifests
+    found = ((key, seq, noted or (delivery or {}).get("look")) for key, seq, delivery, noted in rows)
+    return [Seen(key.partition("~")[0], seq, str(look)) for key, seq, look in found if look]
+
+
+def _note(connection: sa.Connection, attempt_id: str, name: str, value: str) -> None:
+    changed = connection.execute(
+        sa.update(notes).where(notes.c.attempt_id == attempt_id, notes.c.name == name).values(value=value)
+    )
+    if changed.rowcount == 0:
+        connection.execute(
+            insert_ignoring(connection, notes).values(attempt_id=attempt_id, name=name, value=value)
+        )

@@ -1,0 +1,198 @@
+"""What a worker sees when it looks through a clip: black, still and silent stretches, a few frames, a perceptual hash.
+
+Frames are looked at small, 64 by 36 blocks of averaged brightness: noise and grain disappear, anything that moves remains.
+PyAV's frames come in and plain values go out, so that nothing here needs PyAV itself.
+"""
+
+from array import array
+from itertools import pairwise
+from operator import sub
+from typing import Any
+
+WIDE, HIGH = 64, 36
+"""Blocks a frame is looked at in."""
+BLACK_LEVEL = 13
+"""A block is black up to this brightness (0 to 255): 5 %."""
+BLACK_SHARE = 0.98
+"""A frame is black when so many of its blocks are, ..."""
+LIT_LEVEL = 48
+"""... and none is brighter than this: a few lights in the night are a picture."""
+STILL_LEVEL = 6
+"""The picture stands still while no block's brightness differs by more from where the stretch began.
+
+Encoders go on refining what stands still, so that its blocks wander by a few levels.
+"""
+SILENT_LEVEL = 32
+"""Sound is silent while no 16-bit sample is further from zero: -60 dBFS."""
+FRAMES = 6
+"""Frames of the strip and of the hash, spread evenly over the clip."""
+
+SHORTEST_SECONDS = 0.25
+"""A shorter stretch is not told."""
+DARK = 16
+"""A picture whose average brightness is no higher is not shown as the poster while there is another."""
+
+_HASH_WIDE, _HASH_HIGH = 9, 8
+_FLAT = 2
+"""A picture whose brightness varies less has no shapes that a hash could be made of."""
+
+
+class Longest:
+    """The longest stretch of time in which something held."""
+
+    def __init__(self) -> None:
+        self._found: tuple[float, float] | None = None
+        self._since: float | None = None
+
+    def see(self, at: float, until: float, *, holds: bool) -> None:
+        """From `at` to `until` it held, or did not."""
+        if not holds:
+            self._since = None
+            return
+        self._since = at if self._since is None else self._since
+        self.span(self._since, until)
+
+    def span(self, start: float, end: float) -> None:
+        """It held from `start` to `end`."""
+        if self._found is None or end - start > self._found[1] - self._found[0]:
+            self._found = start, end
+
+    def plain(self) -> list[float] | None:
+        """Beginning and end in seconds; None where it held for no time that is worth a word."""
+        if self._found is None or self._found[1] - self._found[0] < SHORTEST_SECONDS:
+            return None
+        return [round(time, 3) for time in self._found]
+
+
+class Picture:
+    """Looks at one frame after the other.
+
+    Args:
+        seconds: How long the clip lasts.
+        tile_width: Pixels of each kept frame; its height follows.
+
+    Attributes:
+        tiles: The frames of the strip.
+        poster: The first frame that is not dark, else the brightest of some.
+        looked: Up to how many seconds of the clip frames were seen.
+    """
+
+    def __init__(self, seconds: float, tile_width: int) -> None:
+        self.tiles: list[Any] = []
+        self.poster: Any = None
+        self.looked = 0.0
+        self._marks: list[tuple[bytes, bytes]] = []
+        self._targets = [seconds * (number + 0.5) / FRAMES for number in range(FRAMES)]
+        self._tile_width = tile_width
+        self._light = -1.0
+        self._black, self._still = Longest(), Longest()
+        self._black_now = False
+        self._reference: tuple[float, bytes] | None = None
+        self._last: Any = None
+
+    def see(self, frame: Any, at: float) -> None:
+        """The frame that is shown from `at` seconds on, later than the one before."""
+        self._until(at)
+        small = blocks(frame, WIDE, HIGH)
+        self._black_now = is_black(small)
+        if self._black_now:
+            self._reference = None
+        elif self._reference is None or not is_still(self._reference[1], small):
+            self._reference = at, small
+        if self._light <= DARK and (light := sum(small) / len(small)) > self._light:
+            self.poster, self._light = frame, light
+        self._last = frame
+        while len(self.tiles) < FRAMES and at >= self._targets[len(self.tiles)]:
+            self._keep(frame)
+
+    def end(self, at: float) -> None:
+        """Nothing more is seen; the last frame is shown until `at`."""
+        self._until(at)
+        while self._last is not None and len(self.tiles) < FRAMES and at >= self._targets[len(self.tiles)]:
+            self._keep(self._last)
+
+    def plain(self) -> dict[str, Any]:
+        """What was seen."""
+        return {
+            "seconds": round(self.looked, 3),
+            "black": self._black.plain(),
+            "frozen": self._still.plain(),
+            "look": self._look(),
+        }
+
+    def _look(self) -> str | None:
+        """The perceptual hash; None where there are too few frames, or none with shapes."""
+        if len(self._marks) < FRAMES or not any(any(shape) for shape, _ in self._marks):
+            return None
+        return "".join((shape + colour).hex() for shape, colour in self._marks)
+
+    def _until(self, at: float) -> None:
+        """The frame before was shown until now."""
+        if self._last is not None and at > self.looked:
+            self._black.see(self.looked, at, holds=self._black_now)
+            if self._reference is not None:
+                self._still.span(self._reference[0], at)
+        self.looked = max(self.looked, at)
+
+    def _keep(self, frame: Any) -> None:
+        width = max(2, min(self._tile_width, frame.width) // 2 * 2)
+        height = max(2, round(frame.height * width / frame.width / 2) * 2)
+        self.tiles.append(frame.reformat(width=width, height=height, format="yuv420p"))
+        self._marks.append((shape_of(frame), colour_of(frame)))
+
+
+class Sound:
+    """Listens to one frame of 16-bit samples after the other, in one plane a channel."""
+
+    def __init__(self) -> None:
+        self._silent = Longest()
+
+    def hear(self, frame: Any, at: float) -> None:
+        """The samples that are played from `at` seconds on."""
+        heard = False
+        for plane in frame.planes:
+            samples = array("h", bytes(plane)[: 2 * frame.samples])
+            heard = heard or max(samples, default=0) > SILENT_LEVEL or min(samples, default=0) < -SILENT_LEVEL
+        self._silent.see(at, at + frame.samples / frame.sample_rate, holds=not heard)
+
+    def plain(self) -> list[float] | None:
+        """The longest silence."""
+        return self._silent.plain()
+
+
+def blocks(frame: Any, width: int, height: int, format: str = "gray") -> bytes:  # noqa: A002 - PyAV's name
+    """The frame's first plane at a tiny size, each pixel the average of what it covers."""
+    small = frame.reformat(width=width, height=height, format=format, interpolation="AREA")
+    return _rows(small.planes[0], width, height)
+
+
+def _rows(plane: Any, width: int, height: int) -> bytes:
+    data, line = bytes(plane), plane.line_size
+    return b"".join(data[row * line : row * line + width] for row in range(height))
+
+
+def is_black(small: bytes) -> bool:
+    """Whether a frame is black."""
+    return max(small) <= LIT_LEVEL and sum(v <= BLACK_LEVEL for v in small) >= BLACK_SHARE * len(small)
+
+
+def is_still(one: bytes, other: bytes) -> bool:
+    """Whether two frames show the same picture."""
+    return one == other or max(map(abs, map(sub, one, other))) <= STILL_LEVEL
+
+
+def shape_of(frame: Any) -> bytes:
+    """64 bits: in each of 8 rows, whether one of 9 columns is darker than the next. All zero where the picture is flat."""
+    small = blocks(frame, _HASH_WIDE, _HASH_HIGH)
+    if max(small) - min(small) <= _FLAT:
+        return bytes(8)
+    rows = (small[start : start + _HASH_WIDE] for start in range(0, len(small), _HASH_WIDE))
+    return bytes(
+        sum((left + 1 < right) << bit for bit, (left, right) in enumerate(pairwise(row))) for row in rows
+    )
+
+
+def colour_of(frame: Any) -> bytes:
+    """Six bytes: the average red, green and blue of its left and its right half."""
+    small = frame.reformat(width=2, height=1, format="rgb24", interpolation="AREA")
+    return bytes(small.planes[0])[:6]

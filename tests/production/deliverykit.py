@@ -1,0 +1,168 @@
+"""A deliverer of real parts with a provider that only says where outputs are, and a bucket that is audited."""
+
+import asyncio
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from hostile import Hostile
+
+from resources.ledger import delivering, polling
+from resources.ledger.deciding import decide
+from resources.ledger.ledger import Ledger
+from resources.ledger.limits import Limits
+from resources.ledger.outcomes import record_outcome
+from resources.ledger.records import Attempt, Submission
+from resources.ledger.states import AttemptState
+from resources.ledger.submitting import claim_next
+from resources.production.delivery import Deliverer
+from resources.production.engine import Account, Engine
+from resources.providers.base import Accepted, Capabilities, JobState, JobStatus
+from resources.requests import ClipRequest, Expected
+from resources.storage.download import DownloadPolicy
+from resources.storage.layout import QUARANTINE, VIDEOS
+from resources.storage.manifest import Manifest
+from resources.storage.objects import ObjectStore
+
+CAPABILITIES = Capabilities(
+    echoes_submission_id=True, lists_jobs=True, cancels=False, output_days=7, settle_seconds=60
+)
+AS_MADE = Expected(width=320, height=180, duration=2, audio=True)
+"""What `makers.make_mp4` makes when it is told nothing."""
+
+
+class Outputs:
+    """A provider as the deliverer needs it.
+
+    Attributes:
+        address: What a poll names as the output, None where the job is gone.
+        polls: How often it was asked.
+    """
+
+    name = "wavespeed"
+    capabilities = CAPABILITIES
+
+    def __init__(self) -> None:
+        self.address: str | None = None
+        self.polls = 0
+
+    async def poll(self, job_id: str, *, age_seconds: float) -> JobState:
+        self.polls += 1
+        if self.address is None:
+            return JobState(JobStatus.GONE, "not found")
+        return JobState(JobStatus.SUCCEEDED, "completed", outputs=(self.address,))
+
+    async def aclose(self) -> None: ...
+
+
+class Depot:
+    """Finished generations and what brings them home.
+
+    Args:
+        ledger: The record.
+        store: The bucket.
+        server: Where outputs are fetched.
+        scratch: For files on their way.
+    """
+
+    def __init__(self, ledger: Ledger, store: ObjectStore, server: Hostile, scratch: Path) -> None:
+        self.ledger, self.store, self.server, self.scratch = ledger, store, server, scratch
+        self.provider = Outputs()
+        self.policy = DownloadPolicy(
+            allowed_origins=frozenset({server.origin}),
+            max_bytes=50_000_000,
+            pause_seconds=0,
+            read_seconds=2,
+            total_seconds=20,
+        )
+        self._jobs = 0
+
+    def finished(
+        self, clip: str, *, url: str | None = None, nsfw: tuple[bool | None, ...] = (), **changes: Any
+    ) -> Attempt:
+        """A clip whose generation waits to be fetched."""
+        values: dict[str, Any] = {
+            "clip": clip,
+            "series": "city",
+            "provider": "wavespeed",
+            "endpoint": "openai/sora-2/text-to-video",
+            "body": {"prompt": f"a picture of {clip}"},
+            "price_micros": 400_000,
+            "expected": AS_MADE,
+        }
+        decision = changes.pop("decision", "monday")
+        decide(self.ledger, [ClipRequest(**(values | changes))], decision=decision, regenerate=True)
+        submission = claim_next(self.ledger, "wavespeed", limits=Limits(), deadline_seconds=30)
+        assert isinstance(submission, Submission), submission
+        self._jobs += 1
+        job = f"job-{self._jobs}"
+        attempt = record_outcome(self.ledger, submission, Accepted(job, None, {"id": job}))
+        seen = JobState(JobStatus.SUCCEEDED, "completed", outputs=(url or self.server.url(),), nsfw=nsfw)
+        return polling.record_end(self.ledger, attempt, seen, CAPABILITIES)
+
+    def deliver(self, *attempts: Attempt) -> list[Attempt]:
+        """Bring generations home side by side; the first error is raised when all have ended."""
+
+        async def work() -> None:
+            async def no_nap(_seconds: float) -> None:
+                await asyncio.sleep(0)
+
+            engine = Engine(self.ledger, {"wavespeed": Account(cast("Any", self.provider))}, sleep=no_nap)
+            try:
+                with Deliverer(engine, self.store, policy=self.policy, scratch=self.scratch) as deliverer:
+                    ended = await asyncio.gather(
+                        *(deliverer.deliver(a, run_id="run-1") for a in attempts), return_exceptions=True
+                    )
+            finally:
+                await engine.aclose()
+            for error in ended:
+                if error is not None:
+                    raise error
+
+        asyncio.run(work())
+        return [self.read(attempt) for attempt in attempts]
+
+    def read(self, attempt: Attempt) -> Attempt:
+        """The attempt as it stands now."""
+        return self.ledger.attempts([attempt.id])[attempt.id]
+
+    def manifest(self, attempt: Attempt) -> Manifest:
+        """Its manifest, wherever it is."""
+        where = (attempt.delivery or {})["manifest_uri"]
+        data = self.store.get_bytes(where.removeprefix(f"s3://{self.store.bucket}/"))
+        assert data is not None
+        return Manifest.from_json_bytes(data, where=where)
+
+    def audit(self) -> dict[str, str]:
+        """What the bucket holds of each take, by its manifest's key; every object must be whole and accounted for."""
+        keys = [k for folder in (VIDEOS, QUARANTINE) for k in self.store.list_keys(folder)]
+        current = [k for k in keys if k.endswith("/current.json")]
+        manifests = [k for k in keys if k.endswith(".json") and k not in current]
+        known = {*current, *manifests}
+        for key in manifests:
+            manifest = Manifest.from_json_bytes(self.store.get_bytes(key) or b"", where=key)
+            assert (manifest.quarantined_for is not None) == key.startswith(QUARANTINE)
+            for part in (manifest.object, manifest.poster, manifest.strip):
+                if part is not None:
+                    data = self.store.get_bytes(part.key, max_bytes=100_000_000) or b""
+                    assert (len(data), hashlib.sha256(data).hexdigest()) == (part.size, part.sha256)
+                    known.add(part.key)
+        for key in current:
+            assert f"videos/{json.loads(self.store.get_bytes(key) or b'')['clip']}/current.json" == key
+        assert sorted(set(keys) - known) == [], "objects that no manifest names"
+        assert list(self.scratch.iterdir()) == [], "files on their way that nobody waits for"
+        return {key: key.partition("/")[0] for key in manifests}
+
+    def expire_claims(self) -> None:
+        """What time does: claims of workers that died run out."""
+        import sqlalchemy as sa
+
+        from resources.ledger.schema import attempts
+
+        with self.ledger.write() as connection:
+            connection.execute(
+                sa.update(attempts)
+                .where(attempts.c.state == AttemptState.SUCCEEDED.value)
+                .values(delivery_until=self.ledger.clock() - delivering.LEASE_SECONDS)
+            )

@@ -1,0 +1,459 @@
+"""Deliveries over real HTTP into a real bucket: bad bytes on purpose, and what each becomes."""
+
+import hashlib
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deliverykit import AS_MADE, Depot
+from hostile import File, serving
+from makers import make_mp4, with_c2pa
+
+from resources.ledger import delivering
+from resources.ledger.ledger import Ledger
+from resources.ledger.states import AttemptState as S
+from resources.production.accepting import accept
+from resources.production.delivery import Deliverer, DeliveryError
+from resources.storage import remote
+from resources.storage.embedded import EmbeddedS3
+from resources.storage.layout import manifest_key, quarantined, video_key
+from resources.storage.objects import ObjectStore
+from resources.storage.transfer import transfer
+from resources.video.checks import Checks
+from resources.video.inspector import VideoInspector
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedS3]:
+    with EmbeddedS3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def depot(s3: EmbeddedS3, sqlite_template: Path, tmp_path: Path) -> Iterator[Depot]:
+    store = ObjectStore(
+        s3.settings.model_copy(update={"bucket": f"depot-{uuid.uuid4().hex[:8]}", "ride_out_seconds": 1})
+    )
+    store.ensure_bucket()
+    shutil.copyfile(sqlite_template, tmp_path / "ledger.db")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger, serving() as server:
+        yield Depot(ledger, store, server, scratch)
+    remote._connections.close()
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Real clips by what is wrong with them."""
+    folder = tmp_path_factory.mktemp("films")
+    made: dict[str, dict[str, Any]] = {
+        "good": {},
+        "large": {"width": 480, "height": 270},
+        "long": {"seconds": 4},
+        "black": {"black_seconds": 9},
+        "frozen": {"paint": lambda _number, _height: 100},
+        "silent": {"silent": True},
+        "mute": {"audio": None},
+        "turned": {"width": 180, "height": 320},
+        "other": {"bars": 7},
+    }
+    return {name: make_mp4(folder / f"{name}.mp4", **how).read_bytes() for name, how in made.items()}
+
+
+def test_a_clip_comes_home_with_its_pictures_and_its_manifest_last(
+    depot: Depot, films: dict[str, bytes]
+) -> None:
+    depot.server.files["/clip.mp4"] = File(data=films["good"])
+    (done,) = depot.deliver(depot.finished("clip-a"))
+    assert done.state is S.DELIVERED
+    manifest = depot.manifest(done)
+    assert {c.name: c.outcome for c in manifest.checks} == {
+        "whole": "passed",
+        "size": "passed",
+        "duration": "passed",
+        "frame_rate": "skipped",
+        "codecs": "passed",
+        "audio": "passed",
+        "black": "passed",
+        "frozen": "passed",
+        "silence": "passed",
+        "model": "skipped",
+        "nsfw": "skipped",
+        "duplicate": "passed",
+    }
+    assert manifest.poster is not None
+    assert manifest.strip is not None
+    assert (manifest.look or "")[:4] != ""
+    assert manifest.disclosure.ai_system_used == "WaveSpeedAI openai/sora-2/text-to-video"
+    assert manifest.object.sha256 == hashlib.sha256(films["good"]).hexdigest()
+    assert done.delivery is not None
+    assert done.delivery["poster_uri"] == manifest.poster.uri
+    assert depot.audit() == {manifest_key("clip-a", done.id): "videos"}
+
+
+def test_content_credentials_are_kept_byte_for_byte(depot: Depot, tmp_path: Path) -> None:
+    signed = with_c2pa(make_mp4(tmp_path / "c.mp4")).read_bytes()
+    depot.server.files["/clip.mp4"] = File(data=signed)
+    (done,) = depot.deliver(depot.finished("clip-a"))
+    assert depot.manifest(done).disclosure.c2pa
+    assert depot.store.get_bytes(video_key("clip-a", done.id)) == signed
+
+
+@pytest.mark.parametrize("tenth", range(10))
+def test_an_output_that_is_cut_once_comes_home_whole(
+    depot: Depot, films: dict[str, bytes], tenth: int
+) -> None:
+    data = films["good"]
+    depot.server.files["/clip.mp4"] = File(data=data, cuts=[len(data) * tenth // 10])
+    (done,) = depot.deliver(depot.finished("clip-a"))
+    assert done.state is S.DELIVERED
+    depot.audit()
+
+
+def _changes(file: File) -> None:
+    file.data, file.etag = file.data + b"\0\0\0\x08free", '"two"'
+
+
+def test_an_output_that_changes_between_two_parts_is_fetched_anew(
+    depot: Depot, films: dict[str, bytes]
+) -> None:
+    data = films["good"]
+    file = depot.server.files["/clip.mp4"] = File(data=data, cuts=[len(data) // 2], after_cut=_changes)
+    (done,) = depot.deliver(depot.finished("clip-a"))
+    assert depot.manifest(done).object.sha256 == hashlib.sha256(file.data).hexdigest()
+    depot.audit()
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"length": 10_000_000}, "ended too early|cut|answers 416|changed"),
+        ({"data": b"<html>busy</html>", "content_type": "text/html"}, "text/html was sent"),
+        ({"data": b""}, "the file is empty"),
+        ({"length": 2_147_483_648}, "at most 50,000,000 are fetched"),
+        ({"status": 500}, "answers 500"),
+    ],
+    ids=["wrong length", "a page", "zero bytes", "2 GB", "500"],
+)
+def test_what_cannot_be_fetched_now_stays_paid_for_and_is_tried_again(
+    depot: Depot, films: dict[str, bytes], how: dict[str, Any], says: str
+) -> None:
+    depot.server.files["/clip.mp4"] = File(**{"data": films["good"], **how})
+    attempt = depot.finished("clip-a")
+    with pytest.raises(DeliveryError, match=says) as caught:
+        depot.deliver(attempt)
+    assert "canary" not in str(caught.value)
+    waiting = depot.read(attempt)
+    assert (waiting.state, waiting.delivery_owner) == (S.SUCCEEDED, None)
+    assert waiting.reason is not None
+    assert "canary" not in waiting.reason
+    assert depot.audit() == {}
+    depot.server.files["/clip.mp4"] = File(data=films["good"])
+    (done,) = depot.deliver(attempt)
+    assert done.state is S.DELIVERED
+
+
+def test_an_address_that_is_refused_once_is_asked_for_anew(depot: Depot, films: dict[str, bytes]) -> None:
+    depot.server.files["/clip.mp4"] = File(status=403)
+    depot.server.files["/fresh.mp4"] = File(data=films["good"])
+    depot.provider.address = depot.server.url("/fresh.mp4")
+    (done,) = depot.deliver(depot.finished("clip-a"))
+    assert (done.state, depot.provider.polls) == (S.DELIVERED, 1)
+    depot.audit()
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_an_output_whose_job_is_gone_too_is_lost_and_its_money_stays(depot: Depot, status: int) -> None:
+    depot.server.files["/clip.mp4"] = File(status=status)
+    (done,) = depot.deliver(depot.finished("clip-a"))
+    assert done.state is S.LOST
+    assert done.cost_micros == 400_000
+    assert depot.audit() == {}
+
+
+@pytest.mark.parametrize(
+    "url", ["https://169.254.169.254/latest/meta-data", "https://10.0.0.1/clip.mp4", "http://example.com/x"]
+)
+def test_an_address_that_is_not_on_the_internet_is_never_asked(depot: Depot, url: str) -> None:
+    attempt = depot.finished("clip-a", url=url)
+    with pytest.raises(DeliveryError, match=r"not on the internet|plain http"):
+        depot.deliver(attempt)
+    assert depot.audit() == {}
+
+
+@pytest.mark.parametrize(
+    ("film", "check", "says"),
+    [
+        ("large", "size", "the picture is 480x270, asked for was 320x180"),
+        ("turned", "size", "the picture is 180x320"),
+        ("long", "duration", "it lasts 4.00 s, asked for were 2 s"),
+        ("black", "black", "the picture is black for 2.0 s"),
+        ("frozen", "frozen", "the picture stands still for 2.0 s"),
+        ("silent", "silence", "it is silent for 2.0 s"),
+        ("mute", "audio", "there is no sound"),
+    ],
+)
+def test_a_clip_that_fails_a_check_is_kept_apart_with_its_pictures(
+    depot: Depot, films: dict[str, bytes], film: str, check: str, says: str
+) -> None:
+    depot.server.files["/clip.mp4"] = File(data=films[film])
+    (done,) = depot.deliver(depot.finished("clip-a"))
+    assert done.state is S.QUARANTINED
+    assert says in (done.reason or "")
+    manifest = depot.manifest(done)
+    assert [c.name for c in manifest.checks if c.outcome == "failed"] == [check]
+    assert manifest.poster is not None
+    assert depot.audit() == {quarantined(manifest_key("clip-a", done.id)): "quarantine"}
+    assert len(depot.server.files["/clip.mp4"].seen) == 1, "what failed is not fetched twice"
+
+
+@pytest.mark.parametrize("tenth", [1, 5, 9])
+def test_a_file_that_was_cut_before_it_was_sent_is_kept_apart(
+    depot: Depot, films: dict[str, bytes], tenth: int
+) -> None:
+    depot.server.files["/clip.mp4"] = File(data=films["good"][: len(films["good"]) * tenth // 10])
+    (done,) = depot.deliver(depot.finished("clip-a"))
+    assert done.state is S.QUARANTINED
+    assert next(c.name for c in depot.manifest(done).checks if c.outcome == "failed") == "whole"
+    depot.audit()
+
+
+@pytest.mark.parametrize(
+    ("level", "state"), [("off", S.DELIVERED), ("warn", S.DELIVERED), ("fail", S.QUARANTINED)]
+)
+def test_the_series_says_what_a_check_is_worth(
+    depot: Depot, films: dict[str, bytes], level: Any, state: S
+) -> None:
+    depot.server.files["/clip.mp4"] = File(data=films["black"])
+    (done,) = depot.deliver(depot.finished("clip-a", checks=Checks(black=level)))
+    assert done.state is state
+    outcome = {"off": "skipped", "warn": "warned", "fail": "failed"}[level]
+    assert (done.delivery or {})["checks"]["black"] == outcome
+
+
+@pytest.mark.parametrize(
+    ("flags", "outcome", "state"),
+    [
+        ((True,), "failed", S.QUARANTINED),
+        ((False,), "passed", S.DELIVERED),
+        ((None,), "skipped", S.DELIVERED),
+    ],
+)
+def test_the_providers_flag_is_heeded(
+    depot: Depot, films: dict[str, bytes], flags: tuple[bool | None, ...], outcome: str, state: S
+) -> None:
+    depot.server.files["/clip.mp4"] = File(data=films["good"])
+    (done,) = depot.deliver(depot.finished("clip-a", nsfw=flags))
+    assert done.state is state
+    assert (done.delivery or {})["checks"]["nsfw"] == outcome
+
+
+# Clips that look the same
+
+
+def test_a_clip_that_looks_like_an_earlier_one_is_noted(depot: Depot, films: dict[str, bytes]) -> None:
+    depot.server.files["/clip.mp4"] = File(data=films["good"])
+    depot.server.files["/other.mp4"] = File(data=films["other"])
+    depot.deliver(depot.finished("clip-a"))
+    (other,) = depot.deliver(depot.finished("clip-b", url=depot.server.url("/other.mp4")))
+    (twin,) = depot.deliver(depot.finished("clip-c"))
+    (elsewhere,) = depot.deliver(depot.finished("clip-d", series="harbor"))
+    assert (other.delivery or {})["warnings"] == []
+    assert (twin.delivery or {})["warnings"] == ["it looks like clip-a, an earlier clip of the series"]
+    assert (elsewhere.delivery or {})["warnings"] == [], "only its own series is looked at"
+
+
+def test_the_ledgers_order_says_which_one_is_the_earlier(depot: Depot, films: dict[str, bytes]) -> None:
+    """Also when the later one comes home first: it is in the bucket already, and the earlier one is no copy."""
+    depot.server.files["/clip.mp4"] = File(data=films["good"])
+    checks = Checks(duplicate="fail")
+    first = depot.finished("clip-a", checks=checks)
+    second = depot.finished("clip-b", checks=checks)
+    (second,) = depot.deliver(second)
+    (first,) = depot.deliver(first)
+    assert (second.state, first.state) == (S.DELIVERED, S.DELIVERED)
+    assert (first.delivery or {})["warnings"] == [
+        "clip-b, a later clip of the series that came home first, looks like it"
+    ]
+    (third,) = depot.deliver(depot.finished("clip-c", checks=checks))
+    assert third.state is S.QUARANTINED
+    assert "looks like clip-b, an earlier clip" in (third.reason or "")
+
+
+def test_two_that_are_checked_at_the_same_moment_see_each_other(
+    depot: Depot, films: dict[str, bytes]
+) -> None:
+    depot.server.files["/clip.mp4"] = File(data=films["good"])
+    both = depot.deliver(depot.finished("clip-a"), depot.finished("clip-b"))
+    assert sum(len((a.delivery or {})["warnings"]) for a in both) == 1
+
+
+# What dies on the way
+
+
+class Killed(BaseException):
+    """Stands for a SIGKILL at a point: nothing after it happens."""
+
+
+@pytest.mark.parametrize("after", ["video", "poster", "manifest"])
+def test_a_worker_that_dies_while_it_stores_is_followed_by_one_that_finishes(
+    depot: Depot, films: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    depot.server.files["/clip.mp4"] = File(data=films["good"])
+    attempt = depot.finished("clip-a")
+    put = ObjectStore.put_bytes
+    point = {"video": "webp", "poster": "strip.webp", "manifest": "current.json"}[after]
+
+    def dying(store: ObjectStore, key: str, data: bytes, **how: Any) -> Any:
+        if key.endswith(point):
+            raise Killed
+        return put(store, key, data, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ObjectStore, "put_bytes", dying)
+        patch.setattr(delivering, "release", lambda *_, **__: None)
+        with pytest.raises(Killed):
+            depot.deliver(attempt)
+    depot.expire_claims()
+    if depot.read(attempt).state is S.SUCCEEDED:
+        depot.deliver(attempt)
+    assert depot.read(attempt).state is S.DELIVERED
+    assert len(depot.audit()) == 1
+
+
+@pytest.mark.parametrize("provider", ["gone", "sends other bytes"])
+def test_a_video_that_is_stored_already_is_enough_when_the_provider_has_it_no_more(
+    depot: Depot, films: dict[str, bytes], provider: str
+) -> None:
+    """A worker died between storing the video and its manifest, and the output is not what it was any more."""
+    attempt = depot.finished("clip-a")
+    digest = hashlib.sha256(films["good"]).hexdigest()
+    path = depot.scratch / "before.mp4"
+    path.write_bytes(films["good"])
+    depot.store.put_file(video_key("clip-a", attempt.id), path, sha256=digest, content_type="video/mp4")
+    path.unlink()
+    depot.server.files["/clip.mp4"] = (
+        File(status=404) if provider == "gone" else File(data=films["good"] + b"\0\0\0\x08free")
+    )
+    (done,) = depot.deliver(attempt)
+    assert (done.state, depot.manifest(done).object.sha256) == (S.DELIVERED, digest)
+    depot.audit()
+
+
+def test_a_slow_delivery_keeps_its_claim(
+    depot: Depot, films: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import time
+
+    monkeypatch.setattr(delivering, "LEASE_SECONDS", 0.2)
+    depot.server.files["/clip.mp4"] = File(data=films["good"])
+    attempt = depot.finished("clip-a")
+    taken: list[bool] = []
+    inspect = Deliverer._inspect
+
+    def slowly(deliverer: Deliverer, path: Path) -> Any:
+        for _ in range(8):
+            time.sleep(0.05)
+            taken.append(delivering.claim(depot.ledger, attempt.id, token="another") is not None)
+        return inspect(deliverer, path)
+
+    monkeypatch.setattr(Deliverer, "_inspect", slowly)
+    (done,) = depot.deliver(attempt)
+    assert (done.state, any(taken)) == (S.DELIVERED, False)
+
+
+def test_one_that_lost_its_claim_stops(
+    depot: Depot, films: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A laptop that slept for an hour finds that somebody else has taken over."""
+    import time
+
+    monkeypatch.setattr(delivering, "LEASE_SECONDS", 0.06)
+    depot.server.files["/clip.mp4"] = File(data=films["good"])
+    attempt = depot.finished("clip-a")
+
+    def interrupted(*arguments: Any, **how: Any) -> Any:
+        with depot.ledger.write() as connection:
+            import sqlalchemy as sa
+
+            from resources.ledger.schema import attempts
+
+            connection.execute(sa.update(attempts).values(delivery_owner="another"))
+        give_up = time.monotonic() + 5
+        while not how["stop"].is_set() and time.monotonic() < give_up:
+            time.sleep(0.01)
+        return transfer(*arguments, **how)
+
+    monkeypatch.setattr("resources.production.delivery.transfer", interrupted)
+    with pytest.raises(DeliveryError, match="interrupted"):
+        depot.deliver(attempt)
+    assert depot.read(attempt).delivery_owner == "another", "the other one's claim is left alone"
+
+
+# A person's word
+
+
+def test_a_clip_in_quarantine_is_accepted_and_dagster_is_told_anew(
+    depot: Depot, films: dict[str, bytes]
+) -> None:
+    depot.server.files["/clip.mp4"] = File(data=films["black"])
+    (apart,) = depot.deliver(depot.finished("clip-a"))
+    delivering.mark_reported(depot.ledger, [apart.id], "run-1")
+    assert [a.id for a in delivering.in_quarantine(depot.ledger)] == [apart.id]
+    accepted = accept(depot.ledger, depot.store, apart, who="mira", why="a night", scratch=depot.scratch)
+    assert (accepted.state, accepted.reason, accepted.reported_run_id) == (S.DELIVERED, None, None)
+    assert depot.ledger.current(["clip-a"])["clip-a"].id == apart.id
+    manifest = depot.manifest(accepted)
+    assert manifest.accepted is not None
+    assert (manifest.accepted.by, manifest.accepted.why) == ("mira", "a night")
+    assert manifest.failures, "what the check said stays"
+    assert depot.store.get_bytes(video_key("clip-a", apart.id)) == films["black"]
+    assert sorted(depot.audit().values()) == ["quarantine", "videos"]
+    assert "accepted by mira: a night" in str(depot.ledger.history(apart.id)[-1]["why"])
+    assert delivering.in_quarantine(depot.ledger) == []
+    again = accept(depot.ledger, depot.store, apart, who="mira", why="", scratch=depot.scratch)
+    assert again.version == accepted.version, "a second word changes nothing"
+
+
+def test_what_is_damaged_in_quarantine_is_not_accepted(depot: Depot, films: dict[str, bytes]) -> None:
+    depot.server.files["/clip.mp4"] = File(data=films["black"])
+    (apart,) = depot.deliver(depot.finished("clip-a"))
+    depot.store.put_bytes(
+        quarantined(video_key("clip-a", apart.id)), b"other", content_type="video/mp4", overwrite=True
+    )
+    with pytest.raises(Exception, match="no longer what was stored"):
+        accept(depot.ledger, depot.store, apart, who="mira", why="", scratch=depot.scratch)
+    assert depot.read(apart).state is S.QUARANTINED
+
+
+def test_an_older_take_that_is_accepted_does_not_replace_a_newer_one(
+    depot: Depot, films: dict[str, bytes]
+) -> None:
+    depot.server.files["/clip.mp4"] = File(data=films["black"])
+    (old,) = depot.deliver(depot.finished("clip-a"))
+    depot.server.files["/clip.mp4"] = File(data=films["good"])
+    (new,) = depot.deliver(depot.finished("clip-a", decision="tuesday"))
+    assert delivering.in_quarantine(depot.ledger) == []
+    assert [a.id for a in delivering.in_quarantine(depot.ledger, clip="clip-a")] == [old.id]
+    accept(depot.ledger, depot.store, old, who="mira", why="", scratch=depot.scratch)
+    assert depot.ledger.current(["clip-a"])["clip-a"].id == new.id
+
+
+def test_the_decoder_is_given_two_clips_at_once_and_no_more_processes_than_that(
+    depot: Depot, films: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[VideoInspector] = []
+    build = VideoInspector.__init__
+
+    def counted(inspector: VideoInspector, **how: Any) -> None:
+        made.append(inspector)
+        build(inspector, **how)
+
+    monkeypatch.setattr(VideoInspector, "__init__", counted)
+    depot.server.files["/clip.mp4"] = File(data=films["good"])
+    depot.deliver(*(depot.finished(f"clip-{n}", expected=AS_MADE) for n in "abcd"))
+    assert len(made) == 1

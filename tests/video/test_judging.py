@@ -1,0 +1,205 @@
+"""What differs from the request is said in sentences, what was not promised is not compared, and the series says what it is worth."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resources.requests import ClipRequest, Expected
+from resources.video.checks import Checks
+from resources.video.facts import Inspection, Looked, VideoFacts
+from resources.video.judging import Check, Sibling, judge, unreadable
+
+FACTS: dict[str, Any] = {
+    "width": 1280,
+    "height": 720,
+    "duration": 4.04,
+    "fps": 24,
+    "video_codec": "h264",
+    "audio_codec": "aac",
+    "has_audio": True,
+    "size_bytes": 1,
+    "truncated": False,
+    "faststart": True,
+    "c2pa": False,
+}
+SEEN: dict[str, Any] = {"seconds": 4.04}
+LOOK = "0123456789abcdef" + "80" * 6
+
+
+def inspection(*, facts: dict[str, Any] | None = None, **seen: Any) -> Inspection:
+    return Inspection(
+        VideoFacts(**(FACTS | (facts or {}))), None, None, Looked(**({"seconds": 4.04, **seen}))
+    )
+
+
+def a_request(checks: dict[str, Any] | None = None, **expected: Any) -> ClipRequest:
+    return ClipRequest(
+        clip="a-clip",
+        series="a-series",
+        provider="wavespeed",
+        endpoint="openai/sora-2/text-to-video",
+        body={},
+        price_micros=0,
+        expected=Expected(**expected),
+        checks=Checks(**(checks or {})),
+    )
+
+
+def minded(found: list[Check]) -> dict[str, str]:
+    return {check.name: check.outcome for check in found if check.outcome in {"warned", "failed"}}
+
+
+def test_a_clip_as_asked_for_passes_and_what_was_not_promised_is_skipped() -> None:
+    found = judge(inspection(), a_request())
+    assert minded(found) == {}
+    assert {c.name for c in found if c.outcome == "skipped"} == {
+        "size",
+        "duration",
+        "frame_rate",
+        "audio",
+        "model",
+        "nsfw",
+        "duplicate",
+    }
+    promised = a_request(width=1280, height=720, duration=4, audio=True, fps=24)
+    assert minded(judge(inspection(look=LOOK * 6), promised, served=promised.endpoint, nsfw=False)) == {}
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected", "check", "sentence"),
+    [
+        ({}, {"width": 720, "height": 1280}, "size", "the picture is 1280x720, asked for was 720x1280"),
+        ({}, {"width": 1792}, "size", "asked for was 1792x720"),
+        ({}, {"duration": 8}, "duration", "it lasts 4.04 s, asked for were 8 s"),
+        ({}, {"fps": 30}, "frame_rate", "it has 24 frames a second, asked for were 30"),
+        ({"has_audio": False, "audio_codec": None}, {"audio": True}, "audio", "there is no sound"),
+        ({}, {"audio": False}, "audio", "there is sound (aac)"),
+        ({"truncated": True}, {}, "whole", "the file is cut off"),
+        ({"video_codec": "mpeg4"}, {}, "codecs", "mpeg4 is not one of h264, hevc, av1, vp9, aac, mp3, opus"),
+        ({"audio_codec": "ac3"}, {}, "codecs", "ac3 is not one of"),
+    ],
+)
+def test_each_difference_is_one_sentence(
+    facts: dict[str, Any], expected: dict[str, Any], check: str, sentence: str
+) -> None:
+    (said,) = [
+        c for c in judge(inspection(facts=facts), a_request(**expected)) if c.outcome in {"warned", "failed"}
+    ]
+    assert said.name == check
+    assert sentence in said.detail
+
+
+def test_tolerances_are_kept() -> None:
+    assert minded(judge(inspection(), a_request(duration=4))) == {}
+    assert minded(judge(inspection(), a_request({"duration_seconds": 0.03}, duration=4))) == {
+        "duration": "failed"
+    }
+    assert minded(judge(inspection(facts={"fps": 23.976}), a_request(fps=24))) == {}
+    assert minded(judge(inspection(), a_request({"fps": 30.0}, fps=24))) == {"frame_rate": "warned"}
+
+
+@pytest.mark.parametrize(
+    ("name", "seen", "most"),
+    [("black", "black", 2.0), ("frozen", "frozen", 3.0), ("silence", "silent", 5.0)],
+)
+def test_a_stretch_may_last_so_long_and_no_longer(name: str, seen: str, most: float) -> None:
+    facts = {"duration": 12.0}
+    at = {"seconds": 12.0}
+    assert minded(judge(inspection(facts=facts, **at, **{seen: (1.0, 1.0 + most)}), a_request())) == {}
+    found = judge(inspection(facts=facts, **at, **{seen: (1.0, 1.1 + most)}), a_request())
+    (said,) = [c for c in found if c.outcome == "failed"]
+    assert (said.name, said.measured) == (
+        name,
+        {"longest_seconds": round(most + 0.1, 3), "from_seconds": 1.0},
+    )
+    assert f"for {most + 0.1:.1f} s, from 1.0 s on; at most {most:.1f} s" in said.detail
+    strict = a_request({f"{name}_seconds": 0.5})
+    assert minded(judge(inspection(facts=facts, **at, **{seen: (1.0, 1.6)}), strict)) == {name: "failed"}
+
+
+def test_a_clip_shorter_than_a_stretch_may_last_fails_when_all_of_it_is_bad() -> None:
+    facts = {"duration": 1.5}
+    found = judge(inspection(facts=facts, seconds=1.5, black=(0.0, 1.5)), a_request())
+    assert minded(found) == {"black": "failed"}
+
+
+def test_silence_can_be_allowed_and_a_clip_without_sound_is_not_silent() -> None:
+    silent = {"silent": (0.0, 4.04)}
+    assert minded(judge(inspection(**silent), a_request())) == {"silence": "failed"}
+    assert minded(judge(inspection(**silent), a_request({"silence": "allowed"}))) == {}
+    assert minded(judge(inspection(facts={"has_audio": False}), a_request())) == {}
+
+
+@pytest.mark.parametrize("level", ["off", "warn", "fail"])
+def test_the_series_says_what_each_check_is_worth(level: str) -> None:
+    wrong = inspection(
+        facts={"width": 8, "fps": 5, "duration": 40.0, "video_codec": "mpeg4"},
+        seconds=40.0,
+        black=(0.0, 10.0),
+        frozen=(10.0, 20.0),
+        silent=(0.0, 40.0),
+        look=LOOK * 6,
+    )
+    names = (
+        "size",
+        "duration",
+        "frame_rate",
+        "codecs",
+        "silence",
+        "black",
+        "frozen",
+        "model",
+        "nsfw",
+        "duplicate",
+    )
+    request = a_request(dict.fromkeys(names, level), width=1280, height=720, duration=4, fps=24)
+    found = judge(
+        wrong, request, served="another/model", nsfw=True, siblings=[Sibling("twin", LOOK * 6, True)]
+    )
+    outcome = {"off": "skipped", "warn": "warned", "fail": "failed"}[level]
+    assert {c.name: c.outcome for c in found if c.name in names} == dict.fromkeys(names, outcome)
+
+
+def test_a_broken_file_fails_whatever_the_series_says() -> None:
+    everything_off = dict.fromkeys(("size", "duration", "black", "frozen", "silence"), "off")
+    found = judge(inspection(broken="decoding it stops after 1.20 s"), a_request(everything_off))
+    assert minded(found) == {"whole": "failed"}
+    assert unreadable("x.mp4: nonsense") == [Check(name="whole", outcome="failed", detail="x.mp4: nonsense")]
+
+
+def test_what_was_not_looked_at_is_not_called_good() -> None:
+    found = judge(inspection(facts={"duration": 60.0}, seconds=20.0), a_request())
+    assert minded(found) == {"black": "warned", "frozen": "warned", "silence": "warned"}
+    assert "only the first 20 s of 60 s were looked at" in found[-5].detail
+
+
+def test_another_model_than_was_bought_is_said() -> None:
+    found = judge(inspection(), a_request(), served="openai/sora-2-lite")
+    (said,) = [c for c in found if c.outcome == "failed"]
+    assert said.detail == "openai/sora-2-lite made it, and openai/sora-2/text-to-video was bought"
+    assert minded(judge(inspection(), a_request(), served="OpenAI/sora-2/Text-to-video")) == {}
+
+
+@given(
+    facts=st.fixed_dictionaries(
+        {},
+        optional={
+            "width": st.integers(1, 10_000),
+            "duration": st.floats(0.01, 10_000),
+            "fps": st.floats(0.01, 1000),
+            "has_audio": st.booleans(),
+            "truncated": st.booleans(),
+        },
+    ),
+    stretch=st.tuples(st.floats(0, 1e6), st.floats(0, 1e6)),
+    nsfw=st.none() | st.booleans(),
+)
+def test_every_clip_gets_one_verdict_a_check(
+    facts: dict[str, Any], stretch: tuple[float, float], nsfw: bool | None
+) -> None:
+    found = judge(inspection(facts=facts, black=stretch, silent=stretch), a_request(duration=4), nsfw=nsfw)
+    names = [check.name for check in found]
+    assert len(names) == len(set(names)) == 12
+    assert all(check.detail for check in found if check.outcome in {"warned", "failed", "skipped"})
