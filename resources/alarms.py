@@ -157,7 +157,7 @@ class Alarm:
 
     def as_slack(self) -> dict[str, Any]:
         """Slack's format. What strangers wrote stands in plain text, where nothing in it is a link or calls anybody."""
-        title = shown(self.title, longest=_SLACK_HEADER)
+        title = shown(self.title, longest=_SLACK_HEADER) or "dailies"
         body = "\n".join(self._lines(CLIPS_IN_SLACK))[:_SLACK_TEXT]
         links = [f"<{_slack(url)}|run {number}>" for number, url in enumerate(self.runs[:5], 1)]
         links += [f"<{_slack(clip.url)}|{_slack(clip.clip)}>" for clip in self.clips[:CLIPS_IN_SLACK]]
@@ -206,7 +206,7 @@ class Sender:
         self._transport = transport
         self._sleep = sleep
         host = urlsplit(url.get_secret_value()).hostname or ""
-        self._slack = form == "slack" or (form == "auto" and host.endswith(("slack.com", "slack-gov.com")))
+        self._slack = form == "slack" or (form == "auto" and host.endswith((".slack.com", ".slack-gov.com")))
 
     def __repr__(self) -> str:
         return f"Sender({'slack' if self._slack else 'json'})"

@@ -5,6 +5,7 @@ import sqlalchemy as sa
 from resources.inventory import findings
 from resources.inventory.findings import Finding, found
 from resources.ledger import halting
+from resources.ledger.halting import StopKind
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts
@@ -45,6 +46,28 @@ def check_ledger(ledger: Ledger) -> list[Finding]:
         found(
             findings.NO_OUTPUT_NEAR_ITS_END,
             ((a.subject_key, _left(a, now)) for a in open_ones if is_near_its_end(a, now)),
+        ),
+    ]
+
+
+def urgent(ledger: Ledger) -> list[Finding]:
+    """What must not wait until somebody looks: held purchases, stopped accounts, outputs that are about to be deleted.
+
+    What is unknown is left out: it is looked for at once and hardly ever stays so. So is what a person has stopped.
+
+    Raises:
+        resources.errors.UnavailableError: The ledger does not answer.
+    """
+    held = _in_states(ledger, {AttemptState.HELD})
+    now = ledger.clock()
+    return [
+        found(findings.NOTHING_UNCLEAR, ((a.subject_key, _in_doubt(a)) for a in held)),
+        found(
+            findings.NOTHING_IS_STOPPED,
+            ((s.account, str(s)) for s in halting.stops(ledger) if s.kind is not StopKind.PERSON),
+        ),
+        found(
+            findings.NO_OUTPUT_NEAR_ITS_END, ((a.subject_key, _left(a, now)) for a in near_their_end(ledger))
         ),
     ]
 

@@ -1,0 +1,116 @@
+"""Sending is bounded, tried again where that can help, and tells nobody the address."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from resources import alarms
+from resources.alarms import AlarmNotSentError, Format, Sender, a_test, sender_of
+from resources.errors import ConfigurationError
+
+SECRET = "T000/B000/s3cr3t-t0ken"
+SLACK = f"https://hooks.slack.com/services/{SECRET}"
+
+
+@dataclass
+class Post:
+    """A webhook that answers as told.
+
+    Attributes:
+        answers: A status or an error for each request; the last one stays.
+        seen: What was posted.
+        slept: Seconds waited between tries.
+    """
+
+    answers: list[int | Exception]
+    seen: list[httpx.Request] = field(default_factory=list)
+    slept: list[float] = field(default_factory=list)
+
+    def sender(self, url: str = SLACK, form: Format = "auto") -> Sender:
+        return Sender(SecretStr(url), form, transport=httpx.MockTransport(self._answer), sleep=self._sleep)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.seen.append(request)
+        answer = self.answers[min(len(self.seen), len(self.answers)) - 1]
+        if isinstance(answer, Exception):
+            raise answer
+        return httpx.Response(answer, headers={"Location": "https://elsewhere.test/"})
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+@pytest.mark.parametrize(
+    ("url", "form", "is_slack"),
+    [
+        (SLACK, "auto", True),
+        ("https://chat.example.com/hook", "auto", False),
+        ("https://notslack.community/hook", "auto", False),
+        ("https://chat.example.com/hook", "slack", True),
+        (SLACK, "json", False),
+    ],
+)
+def test_the_format_follows_the_address_unless_it_is_set(url: str, form: Format, is_slack: bool) -> None:
+    post = Post([200])
+    post.sender(url, form).send(a_test())
+    (request,) = post.seen
+    assert str(request.url) == url
+    assert ("blocks" in json.loads(request.content)) is is_slack
+
+
+def test_a_passing_trouble_is_tried_again() -> None:
+    post = Post([503, httpx.ConnectError("refused"), 200])
+    post.sender().send(a_test())
+    assert len(post.seen) == 3
+    assert sum(post.slept) <= 5
+
+
+@pytest.mark.parametrize("answer", [500, 429, httpx.ConnectError(SLACK), httpx.ReadTimeout(SLACK)])
+def test_what_does_not_pass_ends_after_three_tries(answer: int | Exception) -> None:
+    post = Post([answer])
+    with pytest.raises(AlarmNotSentError) as raised:
+        post.sender().send(a_test())
+    assert len(post.seen) == 3
+    assert raised.value.may_pass
+    assert SECRET not in str(raised.value)
+    assert raised.value.__cause__ is None
+    assert raised.value.__context__ is None
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 410, 301, 307])
+def test_a_refusal_is_not_tried_again_and_a_redirect_is_not_followed(status: int) -> None:
+    post = Post([status])
+    with pytest.raises(AlarmNotSentError) as raised:
+        post.sender().send(a_test())
+    assert len(post.seen) == 1
+    assert not raised.value.may_pass
+    assert str(status) in str(raised.value)
+    assert SECRET not in str(raised.value)
+
+
+def test_an_address_that_never_answers_costs_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alarms, "TOTAL_SECONDS", 0.05)
+
+    async def hang(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(30)
+        return httpx.Response(200)
+
+    sender = Sender(SecretStr(SLACK), transport=httpx.MockTransport(hang))
+    with pytest.raises(AlarmNotSentError) as raised:
+        sender.send(a_test())
+    assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize("show", [repr, str])
+def test_a_sender_shows_nobody_its_address(show: Callable[[object], str]) -> None:
+    assert SECRET not in show(Post([200]).sender())
+
+
+def test_without_an_address_it_says_which_setting_is_missing() -> None:
+    with pytest.raises(ConfigurationError, match="DAILIES_ALARM_URL"):
+        sender_of(None, "auto")
