@@ -143,7 +143,7 @@ class ClipRequest(BaseModel):
     """One clip, rendered and validated: everything that is needed to buy it, and nothing that is not.
 
     Attributes:
-        kind: What is bought: a clip, or a character that clips show.
+        kind: What is bought: a clip, a character that clips show, or a job that probes a provider.
         clip: The clip's key, which is its Dagster partition, e.g. `city-sunset-2026-11-20-hero`; a character's name.
         series: Name of the series that declares it.
         provider: `wavespeed` or `aimlapi`.
@@ -161,11 +161,12 @@ class ClipRequest(BaseModel):
         asked: What was asked for, where this is a fallback.
         owner: Who is told about it, as Dagster writes owners.
         tags: The series' tags.
+        cast: The characters it shows: the provider's id of each, by its name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["clip", "character"] = "clip"
+    kind: Literal["clip", "character", "probe"] = "clip"
     clip: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{2,79}$")
     series: str
     provider: str
@@ -182,6 +183,7 @@ class ClipRequest(BaseModel):
     asked: Asked | None = None
     owner: str | None = None
     tags: dict[str, str] = Field(default_factory=dict)
+    cast: dict[str, str] = Field(default_factory=dict)
 
     @property
     def prompt(self) -> str:

@@ -329,12 +329,16 @@ def _user_agent() -> str:
     return f"dailies/{importlib.metadata.version('dailies')}"
 
 
+def network(limits: httpx.Limits) -> httpx.AsyncHTTPTransport:
+    """The way to a provider: no proxy or certificates from the environment, and nothing is ever repeated."""
+    return httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False, limits=limits, retries=0)
+
+
 def _client(
     api_key: str, transport: httpx.AsyncBaseTransport | None, limits: httpx.Limits
 ) -> httpx.AsyncClient:
-    network = transport or httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False, limits=limits, retries=0)
     return httpx.AsyncClient(
-        transport=network,
+        transport=transport or network(limits),
         trust_env=False,
         follow_redirects=False,
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),

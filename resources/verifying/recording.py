@@ -1,0 +1,162 @@
+"""Writing down every exchange with a provider as it came over the wire, without the key and without signed queries."""
+
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs
+
+import httpx
+
+from resources.providers.answers import Scrubber, storable
+from resources.providers.http import network
+
+LARGEST = 32_000_000
+"""Bytes of an answer that are read."""
+
+_TOLD = ("content-type", "date", "retry-after", "server")
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request and its answer.
+
+    Attributes:
+        call: What it was about: `submit`, `result`, `list`, `bill`, `balance`, `price`, `models` or `other`.
+        method: Of the request.
+        path: Without its query.
+        status: Of the answer.
+        headers: Those that say something about the service.
+        document: The JSON of the answer with the key hidden, None where it is none.
+        sent: The JSON of the request or its query.
+        seconds: Until the answer was read to its end.
+        at: When it was sent, seconds since the epoch.
+    """
+
+    call: str
+    method: str
+    path: str
+    status: int
+    headers: dict[str, str]
+    document: Any
+    sent: dict[str, Any]
+    seconds: float
+    at: float
+
+
+@dataclass
+class Recorder:
+    """A transport that remembers. A new connection for every request, as a purchase wants it.
+
+    Attributes:
+        exchanges: In the order of their answers.
+    """
+
+    provider: str
+    api_key: str = field(repr=False)
+    clock: Callable[[], float] = time.time
+    inner: httpx.AsyncBaseTransport | None = None
+    exchanges: list[Exchange] = field(default_factory=list)
+
+    def transport(self) -> httpx.AsyncBaseTransport:
+        """What a provider's client is built on."""
+        return _Recording(self, self.inner or network(httpx.Limits(max_keepalive_connections=0)))
+
+    def of(self, call: str) -> list[Exchange]:
+        """Every exchange of one call, oldest first."""
+        return [exchange for exchange in self.exchanges if exchange.call == call]
+
+    def call_of(self, request: httpx.Request) -> str:
+        """What a request is about."""
+        key = f"{request.method} {request.url.path}"
+        for pattern, call in CALLS[self.provider]:
+            if re.fullmatch(pattern, key):
+                return call
+        return "other"
+
+
+class _Recording(httpx.AsyncBaseTransport):
+    def __init__(self, recorder: Recorder, inner: httpx.AsyncBaseTransport) -> None:
+        self._recorder = recorder
+        self._inner = inner
+        self._scrub = Scrubber(recorder.api_key)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Pass the request on, read the answer whole, and remember both."""
+        recorder = self._recorder
+        at, started = recorder.clock(), time.monotonic()
+        response = await self._inner.handle_async_request(request)
+        body = bytearray()
+        try:
+            async for piece in response.stream:  # type: ignore[union-attr]
+                body += piece
+                if len(body) > LARGEST:
+                    break
+        finally:
+            await response.aclose()
+        kept = {name: response.headers[name] for name in _TOLD if name in response.headers}
+        kept |= {name: value for name, value in response.headers.items() if name.startswith("x-")}
+        # as the client will see it: one layer of compression undone
+        document = self._scrub.document(_plain(response, bytes(body)))
+        recorder.exchanges.append(
+            Exchange(
+                recorder.call_of(request),
+                request.method,
+                request.url.path,
+                response.status_code,
+                {name: self._scrub.message(value, 200) for name, value in kept.items()},
+                None if document is None else storable(document),
+                self._sent(request),
+                time.monotonic() - started,
+                at,
+            )
+        )
+        return httpx.Response(
+            response.status_code,
+            headers=response.headers,
+            stream=httpx.ByteStream(bytes(body)),
+            extensions=response.extensions,
+        )
+
+    def _sent(self, request: httpx.Request) -> dict[str, Any]:
+        try:
+            sent = json.loads(request.content) if request.content else {}
+        except (ValueError, httpx.RequestNotRead):
+            sent = {}
+        query = {name: values[0] for name, values in parse_qs(request.url.query.decode()).items()}
+        return storable({**query, **sent}) if isinstance(sent, dict) else query
+
+    async def aclose(self) -> None:
+        """Close the network."""
+        await self._inner.aclose()
+
+
+def _plain(response: httpx.Response, body: bytes) -> bytes:
+    """The body as the client will read it, its compression undone."""
+    try:
+        return httpx.Response(response.status_code, headers=response.headers, content=body).content
+    except httpx.DecodingError:
+        return body
+
+
+CALLS = {
+    "wavespeed": (
+        (r"GET /api/v3/predictions/[^/]+(/result)?", "result"),
+        (r"POST /api/v3/predictions", "list"),
+        (r"GET /api/v3/balance", "balance"),
+        (r"POST /api/v3/model/price", "price"),
+        (r"POST /api/v3/billings/search", "bill"),
+        (r"GET /api/v3/models", "models"),
+        (r"POST /api/v3/(?!media/|webhook/).+", "submit"),
+    ),
+    "aimlapi": (
+        (r"POST /v2/video/generations", "submit"),
+        (r"GET /v2/video/generations", "result"),
+        (r"GET /v2/logs", "list"),
+        (r"GET /v2/billing", "balance"),
+        (r"GET /v1/models", "models"),
+    ),
+}
+"""Which request is which call, by provider."""
