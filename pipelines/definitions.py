@@ -4,6 +4,7 @@ import logging
 
 import dagster as dg
 
+from pipelines.alarms import alarms
 from pipelines.assets.clips import produce
 from pipelines.assets.gallery import gallery
 from pipelines.assets.prompts import prompts
@@ -34,7 +35,7 @@ def build_defs(production: Production | None = None) -> dg.Definitions:
             hourly_inventory,
             *(series_schedule(series) for series in _declared(production) if series.schedule),
         ],
-        sensors=[*ALL_SENSORS, gallery_pages],
+        sensors=[*ALL_SENSORS, gallery_pages, alarms],
         resources={"production": production},
         executor=dg.in_process_executor,
     )

@@ -41,6 +41,11 @@ def _text(name: Any) -> str:
     return str(getattr(name, "value", name))
 
 
+def _job_of(sensor: dg.SensorDefinition) -> str | None:
+    """The job whose runs a sensor asks for, None for one that only tells."""
+    return sensor.job_name if sensor.has_jobs else None
+
+
 def shape(definitions: dg.Definitions) -> dict[str, Any]:
     """All that a person or another program relies on, as plain JSON."""
     repository = definitions.get_repository_def()
@@ -76,7 +81,7 @@ def shape(definitions: dg.Definitions) -> dict[str, Any]:
         },
         "sensors": {
             sensor.name: {
-                "job": sensor.job_name,
+                "job": _job_of(sensor),
                 "every_seconds": sensor.minimum_interval_seconds,
                 "at_first": _text(sensor.default_status),
             }
@@ -136,7 +141,7 @@ def test_nothing_that_decides_to_buy_runs_before_somebody_turns_it_on(definition
     (taking,) = [s for s in repository.schedule_defs if s.name == "hourly_inventory"]
     assert taking.job_name not in buying
     for sensor in repository.sensor_defs:
-        assert sensor.job_name not in buying, sensor.name
+        assert _job_of(sensor) not in buying, sensor.name
 
 
 def test_a_broken_series_does_not_take_the_definitions_down(
