@@ -4,6 +4,7 @@ import logging
 
 import dagster as dg
 
+from pipelines.assets.characters import make_characters
 from pipelines.alarms import alarms
 from pipelines.assets.clips import produce
 from pipelines.assets.gallery import gallery
@@ -28,7 +29,7 @@ def build_defs(production: Production | None = None) -> dg.Definitions:
     """
     production = production or Production()
     return dg.Definitions(
-        assets=[prompts, produce, gallery],
+        assets=[make_characters, prompts, produce, gallery],
         asset_checks=[take_inventory],
         jobs=[*ALL_JOBS, inventory],
         schedules=[

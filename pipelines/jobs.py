@@ -7,7 +7,7 @@ from pydantic import Field
 
 from pipelines.assets.clips import say
 from pipelines.failing import clips_failed, explained
-from pipelines.lineage import GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
+from pipelines.lineage import CHARACTERS, GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
 from pipelines.partitions import add_clips
 from pipelines.producing import Batch, buy, decision_of
 from pipelines.rendering import prompt_event, render, write_prompt
@@ -34,6 +34,11 @@ collect_clips = dg.define_asset_job(
     "collect_clips",
     selection=_assets(GENERATIONS, UPLOADED_VIDEOS),
     description="Fetch, check and keep clips that were bought before. What the completion sensors run.",
+)
+make_characters = dg.define_asset_job(
+    "make_characters",
+    selection=[CHARACTERS],
+    description="Have characters made, each once. What `dailies characters make` runs.",
 )
 produce_clips = dg.define_asset_job(
     "produce_clips",
@@ -84,4 +89,11 @@ def produce_scattered_clips() -> None:
     produce_scattered()
 
 
-ALL_JOBS: list[Any] = [render_prompts, submit_clips, collect_clips, produce_clips, produce_scattered_clips]
+ALL_JOBS: list[Any] = [
+    make_characters,
+    render_prompts,
+    submit_clips,
+    collect_clips,
+    produce_clips,
+    produce_scattered_clips,
+]

@@ -15,15 +15,18 @@ CODE_VERSION = "dagster/code_version"
 INPUT_DATA_VERSION = "dagster/input_data_version"
 INPUT_EVENT_POINTER = "dagster/input_event_pointer"
 
+CHARACTERS = dg.AssetKey("characters")
 PROMPTS = dg.AssetKey("prompts")
 SUBMISSIONS = dg.AssetKey("submissions")
 GENERATIONS = dg.AssetKey("generations")
 UPLOADED_VIDEOS = dg.AssetKey("uploaded_videos")
 
 NO_EVENT = "NULL"
+NO_LATER_EVENT = 2**53
+"""Behind every event of an instance, and exact wherever JSON is read."""
 EVENTS_LOOKED_AT = 50
 
-CODE_VERSIONS = {PROMPTS: "1", SUBMISSIONS: "1", GENERATIONS: "1", UPLOADED_VIDEOS: "1"}
+CODE_VERSIONS = {CHARACTERS: "1", PROMPTS: "1", SUBMISSIONS: "1", GENERATIONS: "1", UPLOADED_VIDEOS: "1"}
 """Raised when the code of an asset changes what it makes."""
 
 
@@ -68,6 +71,25 @@ def version_tags(
         tags[f"{INPUT_DATA_VERSION}/{name}"] = version
         tags[f"{INPUT_EVENT_POINTER}/{name}"] = _pointer(instance, parent, clip, version)
     return tags
+
+
+def cast_tags(instance: dg.DagsterInstance, cast: Mapping[str, str]) -> dict[str, str]:
+    """The tags that say which characters a clip's prompt was made with.
+
+    Dagster knows one version and one event an input, and compares the event with every newer one of each partition. A clip
+    without a cast therefore points behind every event there will be.
+
+    Args:
+        instance: Where the characters' events are looked up.
+        cast: The provider's id by the character's name.
+    """
+    events = [event for name in cast if (event := latest(instance, CHARACTERS, name)) is not None]
+    pointer = max((event.storage_id for event in events), default=NO_LATER_EVENT)
+    name = CHARACTERS.to_user_string()
+    return {
+        f"{INPUT_DATA_VERSION}/{name}": ",".join(sorted(cast.values())) or "nobody",
+        f"{INPUT_EVENT_POINTER}/{name}": str(pointer),
+    }
 
 
 def _pointer(instance: dg.DagsterInstance, parent: dg.AssetKey, clip: str, version: str) -> str:

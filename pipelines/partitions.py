@@ -14,6 +14,9 @@ from resources.ledger.ledger import Ledger
 clips = dg.DynamicPartitionsDefinition(name="clips")
 """All clips that were ever asked for, in the order they were."""
 
+characters = dg.DynamicPartitionsDefinition(name="characters")
+"""All characters that were ever declared."""
+
 CLIPS_PER_RUN = 50
 """A worker takes about 165 MB whether it carries 50 clips or 400; fifty keep a lost worker's redone work small."""
 
@@ -40,6 +43,15 @@ def add_clips(instance: dg.DagsterInstance, ledger: Ledger, keys: Iterable[str])
         if new:
             instance.add_dynamic_partitions(name, new)
         return list(instance.get_dynamic_partitions(name))
+
+
+def add_characters(instance: dg.DagsterInstance, names: Iterable[str]) -> None:
+    """Add characters to the partitions; those that exist stay where they are."""
+    kept = characters.name or "characters"
+    existing = set(instance.get_dynamic_partitions(kept))
+    new = [name for name in names if name not in existing]
+    if new:
+        instance.add_dynamic_partitions(kept, new)
 
 
 def stretches(order: Sequence[str], keys: Iterable[str], *, longest: int = CLIPS_PER_RUN) -> list[list[str]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import dagster as dg
 from pydantic import ValidationError
 
-from pipelines.lineage import DATA_VERSION, PROMPTS, version_tags
+from pipelines.lineage import DATA_VERSION, PROMPTS, cast_tags, version_tags
 from pipelines.lineage import latest as latest_event
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
@@ -65,6 +65,11 @@ def prompt_event(
         "request": dg.MetadataValue.json(request.body),
         "fingerprint": dg.MetadataValue.text(request.fingerprint),
     }
+    if request.cast:
+        metadata["cast"] = dg.MetadataValue.json(dict(request.cast))
+    if request.fallbacks:
+        fallbacks = [f"{choice.endpoint} ({choice.provider})" for choice in request.fallbacks]
+        metadata["fallbacks"] = dg.MetadataValue.text(", ".join(fallbacks))
     if address is not None:
         metadata["s3"] = dg.MetadataValue.text(address)
     if request.price_micros is not None:
@@ -73,7 +78,8 @@ def prompt_event(
         asset_key=PROMPTS,
         partition=request.clip,
         metadata=metadata,
-        tags=version_tags(instance, PROMPTS, request.clip, data_version=request.fingerprint, inputs={}),
+        tags=version_tags(instance, PROMPTS, request.clip, data_version=request.fingerprint, inputs={})
+        | cast_tags(instance, request.cast),
     )
 
 

@@ -15,9 +15,18 @@ import dagster as dg
 from pipelines.collecting import BATCH_TAG, PastRun, batches, plan
 from pipelines.jobs import collect_clips, render_prompts
 from pipelines.lineage import PROMPTS, latest
-from pipelines.partitions import RANGE_END, RANGE_START, add_clips, clips, range_tags, stretches
+from pipelines.partitions import (
+    RANGE_END,
+    RANGE_START,
+    add_characters,
+    add_clips,
+    clips,
+    range_tags,
+    stretches,
+)
 from pipelines.rendering import render
 from pipelines.reporting import stage_event
+from resources.characters.made import KIND as CHARACTER
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger import billing, delivering
@@ -77,7 +86,8 @@ def _ask_for_runs(
     account: str,
     step: StepResult,
 ) -> dg.SensorResult:
-    found = batches(delivering.unreported(ledger, account))
+    # a character is waited for by the run that asks for it, or found by the next one
+    found = batches(a for a in delivering.unreported(ledger, account) if a.subject_kind != CHARACTER)
     instance = context.instance
     past = {
         batch: _past_runs(instance, batch)
@@ -107,7 +117,11 @@ def _ask_for_runs(
             dg.RunRequest(run_key=c.run_key, tags={**range_tags(c.keys), BATCH_TAG: c.batch})
             for c in collections
         ],
-        asset_events=[stage_event(instance, Stage.SUBMITTED, attempt) for attempt in step.submitted],
+        asset_events=[
+            stage_event(instance, Stage.SUBMITTED, attempt)
+            for attempt in step.submitted
+            if attempt.subject_kind != CHARACTER
+        ],
         skip_reason=None if collections else dg.SkipReason(message),
     )
 
@@ -144,6 +158,9 @@ def declared_clips(
     """Take in what is declared."""
     try:
         files = _digests(production.settings().data)
+        if any(file.startswith("characters/") for file in files):
+            # a character that is made anew changes the prompts it is in
+            files |= {f"character {name}": made.id for name, made in production.characters().items()}
         seen = Seen.read(context.cursor)
         if files == seen.files and seen.upto is None:
             return dg.SkipReason("nothing in the data folder has changed")
@@ -151,6 +168,7 @@ def declared_clips(
         for problem in declarations.problems:
             context.log.error(str(problem))
         with production.ledger() as ledger:
+            add_characters(context.instance, declarations.characters.found)
             undated = [c.key for s in declarations.series.values() if not s.dated for c in s.clips()]
             order = add_clips(context.instance, ledger, undated)
     except DailiesError as error:
@@ -241,7 +259,8 @@ def _run_key(files: dict[str, str], stretch: list[str], shown: dict[str, int]) -
 
 
 def _digests(data: Path) -> dict[str, str]:
-    files = sorted([*data.glob("series/*.y*ml"), *data.glob("models/*.y*ml")])
+    folders = ("series", "prompts", "characters", "models")
+    files = sorted(file for folder in folders for file in data.glob(f"{folder}/*.y*ml"))
     return {str(file.relative_to(data)): hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files}
 
 

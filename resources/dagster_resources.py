@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
-from resources.catalogue import Catalogue
+from resources.catalogue import Catalogue, DataFolder
+from resources.characters.made import made_in
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.production.binding import bind_account, bind_bucket
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
 
     from resources.series import Declarations
+    from resources.series.characters import Made
 
 
 class Production(dg.ConfigurableResource[None]):
@@ -49,7 +51,12 @@ class Production(dg.ConfigurableResource[None]):
     def declarations(self) -> Declarations:
         """The series and models of the data folder as they are now."""
         data = self.settings().data
-        return load_series(data, Catalogue.load(data / "models"))
+        return load_series(data, Catalogue.load(data / "models"), made=self.characters)
+
+    def characters(self) -> dict[str, Made]:
+        """The characters that were made, by name."""
+        with self.ledger() as ledger:
+            return made_in(ledger)
 
     @contextlib.contextmanager
     def ledger(self) -> Iterator[Ledger]:
@@ -94,7 +101,8 @@ class Production(dg.ConfigurableResource[None]):
                 account.settle_seconds,
                 account.dedicated,
             )
-        engine = Engine(ledger, ready, mark=BucketMark(ledger, self.store()))
+        files = DataFolder(settings.data)
+        engine = Engine(ledger, ready, mark=BucketMark(ledger, self.store()), files=files)
         try:
             yield engine
         finally:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from pipelines.failing import clips_failed, explained
-from pipelines.lineage import CODE_VERSIONS, PROMPTS
+from pipelines.lineage import CHARACTERS, CODE_VERSIONS, PROMPTS
 from pipelines.partitions import CLIPS_PER_RUN, clips, clips_of_run
 from pipelines.rendering import Rendered, prompt_event, render, show_prompts_again, write_prompt
 from pipelines.reporting import show_again
@@ -25,6 +25,8 @@ A batch with one bad prompt is refused as a whole, so that a mistake shows befor
     specs=[
         dg.AssetSpec(
             PROMPTS,
+            # which characters a clip shows, its own event says (see `lineage.cast_tags`)
+            deps=[dg.AssetDep(CHARACTERS, partition_mapping=dg.AllPartitionMapping())],
             description=DESCRIPTION,
             partitions_def=clips,
             group_name="dailies",

@@ -19,11 +19,13 @@ from pipelines.producing import DECISION_TAG
 from pipelines.rendering import render
 from pipelines.schedules import SERIES_TAG
 from resources.catalogue import Catalogue
+from resources.characters.made import made_in
 from resources.errors import ConfigurationError
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.series import Declarations, load_series
+from resources.series.characters import Made
 from resources.settings import Settings
 
 LOOK_SECONDS = 1.0
@@ -46,7 +48,12 @@ class Launched:
 
 def declarations_of(settings: Settings) -> Declarations:
     """The series of the data folder."""
-    return load_series(settings.data, Catalogue.load(settings.data / "models"))
+
+    def made() -> dict[str, Made]:
+        with Ledger(settings.ledger_url) as ledger:
+            return made_in(ledger)
+
+    return load_series(settings.data, Catalogue.load(settings.data / "models"), made=made)
 
 
 def clips_of(

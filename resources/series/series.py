@@ -233,4 +233,5 @@ class Series:
             checks=self.declaration.checks,
             owner=self.owner,
             tags=self.tags,
+            cast={name: id_of(name) for name in entry.cast},
         )

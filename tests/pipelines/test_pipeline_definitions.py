@@ -121,7 +121,7 @@ def test_no_asset_lacks_what_a_person_wants_to_know(definitions: dg.Definitions)
         assert len(spec.description or "") > 60, spec.key
         assert spec.group_name == "dailies"
         assert all((spec.owners, spec.kinds, spec.code_version, spec.tags)), spec.key
-        assert spec.key == dg.AssetKey("prompts") or list(spec.deps), spec.key
+        assert spec.key == dg.AssetKey("characters") or list(spec.deps), spec.key
 
 
 def test_every_job_sensor_and_schedule_says_what_it_is_for(definitions: dg.Definitions) -> None:
@@ -169,7 +169,7 @@ def test_a_wrong_setting_leaves_the_assets_to_be_seen(
     monkeypatch.setenv(*setting)
     loaded = build_defs()
     dg.Definitions.validate_loadable(loaded)
-    assert len(list(loaded.resolve_all_asset_specs())) == 5
+    assert len(list(loaded.resolve_all_asset_specs())) == 6
     assert [s.name for s in loaded.get_repository_def().schedule_defs] == ["hourly_inventory"]
 
 

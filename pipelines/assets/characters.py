@@ -1,0 +1,121 @@
+"""The asset `characters`: what a provider makes of a reference video once, so that clips can show it again and again."""
+
+import asyncio
+from collections.abc import Iterator
+
+import dagster as dg
+from pydantic import Field
+
+from pipelines.failing import clips_failed, explained
+from pipelines.lineage import CHARACTERS, CODE_VERSIONS, version_tags
+from pipelines.partitions import CLIPS_PER_RUN, characters, clips_of_run
+from pipelines.producing import decision_of
+from resources.characters import Maker
+from resources.characters.made import ID
+from resources.characters.making import Making
+from resources.dagster_resources import Production
+from resources.declared.problems import ProblemsError
+from resources.ledger.records import Attempt
+from resources.money import to_usd
+from resources.requests import ClipRequest
+
+DESCRIPTION = """
+The characters that clips show, each made once by its provider from a reference video (`data/characters/`). Its result is
+the provider's reusable id. A character that was made from the same video is not bought again.
+"""
+
+
+class CharactersConfig(dg.Config):
+    """How a run has characters made."""
+
+    regenerate: bool = Field(
+        default=False,
+        description="Make characters again that were made from the same video. Costs the price of each, and gives a new id.",
+    )
+
+
+@dg.multi_asset(
+    name="characters",
+    specs=[
+        dg.AssetSpec(
+            CHARACTERS,
+            description=DESCRIPTION,
+            partitions_def=characters,
+            skippable=True,
+            group_name="dailies",
+            kinds={"yaml"},
+            owners=["team:video"],
+            code_version=CODE_VERSIONS[CHARACTERS],
+            tags={"dailies/stage": "declare"},
+        )
+    ],
+    backfill_policy=dg.BackfillPolicy.multi_run(CLIPS_PER_RUN),
+)
+def make_characters(
+    context: dg.AssetExecutionContext, production: Production, config: CharactersConfig
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Have the run's characters made."""
+    with explained():
+        names = clips_of_run(context)
+        requests, failed = _requests(production, names)
+        if failed:
+            raise clips_failed(failed, len(names), "cannot be made; nothing was bought")
+        making = _make(context, production, requests, config)
+    for name, attempt in making.made.items():
+        context.log_event(character_event(context.instance, name, attempt))
+    if making.failed:
+        raise clips_failed(making.failed, len(names), "failed")
+    # a result of the framework would turn the whole range green; the events above are all there is
+    yield from ()
+
+
+def _requests(production: Production, names: list[str]) -> tuple[list[ClipRequest], dict[str, str]]:
+    declared = production.declarations().characters
+    requests, failed = [], {}
+    for name in names:
+        try:
+            requests.append(declared.get(name).request)
+        except ProblemsError as error:
+            failed[name] = str(error)
+    return requests, failed
+
+
+def _make(
+    context: dg.AssetExecutionContext,
+    production: Production,
+    requests: list[ClipRequest],
+    config: CharactersConfig,
+) -> Making:
+    async def work() -> Making:
+        with production.ledger() as ledger:
+            production.bound_store(ledger, buying=True)
+            accounts = {request.provider for request in requests}
+            async with production.engine(ledger, accounts) as engine:
+                for name in sorted(accounts):
+                    await engine.accounts[name].provider.check()
+                maker = Maker(engine, run_id=context.run.run_id)
+                return await maker.make(
+                    requests, decision=decision_of(context.run), regenerate=config.regenerate
+                )
+
+    return asyncio.run(work())
+
+
+def character_event(instance: dg.DagsterInstance, name: str, attempt: Attempt) -> dg.AssetMaterialization:
+    """The materialization that says what a character's id is."""
+    made = str((attempt.delivery or {})[ID])
+    metadata = {
+        "id": made,
+        "name": str(attempt.request.body.get("name", name)),
+        "endpoint": attempt.endpoint,
+        "provider": attempt.provider,
+        "job_id": attempt.job_id,
+        "attempt": attempt.id,
+        "cost_usd": float(to_usd(attempt.cost_micros)),
+    }
+    return dg.AssetMaterialization(
+        asset_key=CHARACTERS,
+        partition=name,
+        metadata={key: value for key, value in metadata.items() if value is not None},
+        tags=version_tags(instance, CHARACTERS, name, data_version=made, inputs={}),
+    )

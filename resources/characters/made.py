@@ -1,0 +1,28 @@
+"""Which characters there are, as the ledger knows them."""
+
+import sqlalchemy as sa
+
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts, current_takes
+from resources.series.characters import Made
+
+KIND = "character"
+ID = "character"
+"""Where a delivery says the provider's id."""
+
+
+def made_in(ledger: Ledger) -> dict[str, Made]:
+    """Every character that was made, by its name; of one that was made twice the newer."""
+    query = (
+        sa.select(attempts)
+        .join(current_takes, current_takes.c.attempt_id == attempts.c.id)
+        .where(current_takes.c.subject_kind == KIND)
+    )
+    with ledger.read() as connection:
+        found = [Attempt.from_row(row) for row in connection.execute(query)]
+    return {
+        attempt.subject_key: Made(str(attempt.delivery[ID]), attempt.fingerprint)
+        for attempt in found
+        if attempt.delivery is not None and ID in attempt.delivery
+    }

@@ -1,0 +1,125 @@
+"""Characters: made once, cast by name, missed before anything is bought, and seen in the lineage."""
+
+import yaml
+from pipelinekit import House, Ran
+
+from pipelines.lineage import CHARACTERS, PROMPTS
+from resources.dagster_resources import Production
+
+SORA = {
+    "endpoint": "openai/sora-2/text-to-video",
+    "allow_retired": True,
+    "parameters": {"duration": 4, "size": "720*1280"},
+}
+
+
+def character(house: House, name: str, **changes: object) -> None:
+    folder = house.data / "characters"
+    folder.mkdir(exist_ok=True)
+    said = {"name": name, "video": "https://example.com/mara.mp4", "allow_retired": True, **changes}
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(said))
+
+
+def made(house: House) -> dict[str, str]:
+    return {name: one.id for name, one in Production().characters().items()}
+
+
+def make(house: House, *names: str, **config: object) -> Ran:
+    for name in names:
+        house.instance.add_dynamic_partitions("characters", [name])
+    ops = {"ops": {"characters": {"config": config}}} if config else {}
+    return house.run("make_characters", list(names), config=ops)
+
+
+def test_a_character_is_made_once_and_shown_in_the_clips_that_cast_it(house: House):
+    character(house, "mara")
+    ran = make(house, "mara")
+    assert ran.green, ran.failure
+    (job,) = house.books()["jobs"]
+    assert (job["model"], job["body"]) == (
+        "openai/sora-2/characters",
+        {"video": "https://example.com/mara.mp4", "name": "Mara"},
+    )
+    assert house.shown("characters", "mara")["id"] == made(house)["mara"]
+    assert make(house, "mara").green
+    assert len(house.books()["jobs"]) == 1
+    keys = house.declare("city", ["hero"], **SORA, cast=["mara"])
+    house.add(keys)
+    ran = house.produce(keys)
+    assert ran.green, ran.failure
+    clip = house.books()["jobs"][-1]
+    assert clip["body"]["characters"] == [made(house)["mara"]]
+    assert house.shown("prompts", "city-hero")["cast"] == made(house)
+
+
+def test_a_clip_whose_character_is_missing_says_so_before_anything_is_bought(house: House):
+    character(house, "mara")
+    keys = house.declare("city", ["hero", "wide"], **SORA, cast=["mara"])
+    house.add(keys)
+    ran = house.produce(keys)
+    assert not ran.green
+    assert house.requests("submit") == 0
+    assert (
+        "cast: found 'mara' - was not made yet: run `dailies characters make mara`"
+        in ran.failed_clips["city-hero"]
+    )
+
+
+def test_a_character_whose_film_has_changed_is_not_shown_as_it_was(house: House):
+    character(house, "mara")
+    assert make(house, "mara").green
+    character(house, "mara", video="https://example.com/other.mp4")
+    keys = house.declare("city", ["hero"], **SORA, cast=["mara"])
+    house.add(keys)
+    before = house.requests("submit")
+    assert "has changed since it was made (mara.yaml)" in house.produce(keys).failed_clips["city-hero"]
+    assert house.requests("submit") == before
+    first = made(house)["mara"]
+    assert make(house, "mara").green
+    assert made(house)["mara"] != first
+    assert house.produce(keys).green
+
+
+def test_a_character_is_made_again_only_when_somebody_says_so(house: House):
+    character(house, "mara")
+    assert make(house, "mara").green
+    first = made(house)["mara"]
+    assert make(house, "mara", regenerate=True).green
+    assert made(house)["mara"] != first
+    assert len(house.books()["jobs"]) == 2
+
+
+def test_what_the_provider_refuses_is_red_and_the_others_are_made(house: House):
+    character(house, "joe")
+    character(house, "mara")
+    house.fault({"do": "fail"}, number=1)
+    ran = make(house, "joe", "mara")
+    assert not ran.green
+    assert list(ran.failed_clips) == ["joe"]
+    assert list(made(house)) == ["mara"]
+
+
+def test_prompts_depend_on_the_characters_they_use_and_on_no_others(house: House):
+    character(house, "mara")
+    character(house, "joe")
+    assert make(house, "joe", "mara").green
+    keys = house.declare("city", ["hero"], **SORA, cast=["mara"]) + house.declare("still", ["plain"], **SORA)
+    house.add(keys)
+    assert house.run("render_prompts", keys).green
+    graph = house.definitions().resolve_asset_graph()
+    assert graph.get(PROMPTS).parent_keys == {CHARACTERS}
+    assert stale(house, keys) == {"city-hero": False, "still-plain": False}
+    assert make(house, "mara", regenerate=True).green
+    assert stale(house, keys) == {"city-hero": True, "still-plain": False}
+    ran, _ = house.tick("declared_clips")
+    assert [one.green for one in ran] == [True]
+    assert stale(house, keys) == {"city-hero": False, "still-plain": False}
+
+
+def stale(house: House, keys: list[str]) -> dict[str, bool]:
+    from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+    from dagster._core.loader import LoadingContextForTest
+
+    graph = house.definitions().resolve_asset_graph()
+    resolver = CachingStaleStatusResolver(house.instance, graph, LoadingContextForTest(house.instance))
+    return {key: resolver.get_status(PROMPTS, key) is StaleStatus.STALE for key in keys}
