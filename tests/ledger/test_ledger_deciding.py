@@ -308,10 +308,10 @@ def test_who_loses_the_race_for_the_insert_adopts_what_the_winner_queued(
 ) -> None:
     winner = queued(ledger)
     look = deciding._find
-    looks: list[Decided | None] = []
+    looks: list[Decided] = []
 
-    def too_early_once(*args: Any, **kwargs: Any) -> Decided | None:
-        looks.append(None if not looks else look(*args, **kwargs))
+    def too_early_once(*args: Any, **kwargs: Any) -> Decided:
+        looks.append(look(*args, **kwargs) if looks else Decided(a_request(), Verdict.NEW, None))
         return looks[-1]
 
     monkeypatch.setattr(deciding, "_find", too_early_once)
@@ -328,7 +328,7 @@ def test_who_stalls_between_look_and_insert_does_not_buy_what_was_delivered_mean
     look = deciding._find
     verdicts: list[Verdict] = []
 
-    def stalls(*args: Any, **kwargs: Any) -> Decided | None:
+    def stalls(*args: Any, **kwargs: Any) -> Decided:
         found = look(*args, **kwargs)
         if threading.current_thread() is stalled:
             looked.set()
