@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 N      ?= 100
 
-.PHONY: help demo up test check format lock install install-dev clean-demo bench-simulation
+.PHONY: help demo up test check format lock install install-dev clean-demo bench-simulation bench-checks
 help:            ## these lines
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -28,6 +28,11 @@ format: install-dev ## let ruff format and mend what it can
 	$(BIN)/ruff check --fix .
 
 bench-faults: N = 1000
+bench-transfer: N = 20
+bench-deliveries: N = 200
+bench-checks: install-dev ## how often the checks of a clip are wrong, and what they cost
+	$(BIN)/python bench/checks.py $(ARGS)
+
 bench-simulation: install-dev ## everything that can go wrong, in virtual time (hours; ARGS='--minutes 15' for less)
 	$(BIN)/python bench/simulation.py $(ARGS)
 
