@@ -1,0 +1,219 @@
+"""Every endpoint of the catalogue makes a clip: from YAML over ledger, engine and sandbox into the bucket.
+
+The sandbox refuses what the pages do not allow, by its own table; the file is checked against what was asked for.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+from pictures import mp4, png, put
+
+from resources.catalogue import Catalogue, DataFolder
+from resources.characters.making import Maker
+from resources.ledger.deciding import decide
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState
+from resources.money import show_usd
+from resources.production import following, schedule
+from resources.production.delivery import Deliverer
+from resources.production.engine import Account, Engine
+from resources.production.following import Follower, Stage
+from resources.production.quoting import quoted
+from resources.providers.aimlapi import AimlApi
+from resources.providers.wavespeed import WaveSpeed
+from resources.requests import ClipRequest, Expected
+from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
+from resources.series import load_series
+from resources.storage.download import DownloadPolicy
+from resources.storage.embedded import EmbeddedS3
+from resources.storage.objects import ObjectStore
+
+T = TypeVar("T")
+
+MODELS = Path(__file__).parents[2] / "data" / "models"
+CATALOGUE = Catalogue.load(MODELS)
+
+# what a series says, in the words that are the same everywhere; the frame and the charge that must come of it
+CLIPS: dict[str, tuple[dict[str, Any], tuple[int, int], str]] = {
+    "openai/sora-2/text-to-video": ({"aspect_ratio": "16:9", "duration": 4}, (1280, 720), "$0.40"),
+    "openai/sora-2-pro/text-to-video": (
+        {"resolution": "1024p", "aspect_ratio": "9:16"},
+        (1024, 1792),
+        "$2.00",
+    ),
+    "openai/sora-2/text-to-video-pro": ({"size": "720*1280"}, (720, 1280), "$1.20"),
+    "openai/sora-2/image-to-video": ({"image": "images/tall.png"}, (720, 1280), "$0.40"),
+    "openai/sora-2/image-to-video-pro": (
+        {"image": "images/wide.png", "resolution": "720p"},
+        (1280, 720),
+        "$1.20",
+    ),
+    "openai/sora-2-pro/image-to-video": ({"image": "images/wide.png"}, (1280, 720), "$1.20"),
+    "openai/sora-2": ({"aspect_ratio": "9:16"}, (720, 1280), "$0.40"),
+    "bytedance/seedance-2.0/text-to-video": ({"duration": 4, "resolution": "720p"}, (1280, 720), "$0.96"),
+    "bytedance/seedance-2.0/image-to-video": (
+        {"duration": 4, "image": "images/tall.png"},
+        (720, 1280),
+        "$0.96",
+    ),
+    "openai/sora-2-t2v": ({"aspect_ratio": "9:16"}, (720, 1280), "$0.40"),
+    "openai/sora-2-i2v": ({"image": "images/wide.png"}, (1280, 720), "$0.40"),
+    "openai/sora-2-pro-t2v": ({"resolution": "1024p"}, (1792, 1024), "$2.00"),
+    "openai/sora-2-pro-i2v": ({"image": "images/wide.png", "resolution": "720p"}, (1280, 720), "$1.20"),
+    "bytedance/seedance-2-0": ({"duration": 4, "seed": 7}, (1280, 720), "$0.96"),
+}
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[RunningSandbox]:
+    with running_sandbox(SandboxSettings(job_seconds=0)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    with EmbeddedS3(tmp_path_factory.mktemp("s3")) as server:
+        made = ObjectStore(server.settings.model_copy(update={"bucket": f"every-{uuid.uuid4().hex[:8]}"}))
+        made.ensure_bucket()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    put(folder, "images/tall.png", png(720, 1280))
+    put(folder, "images/wide.png", png(1280, 720))
+    put(folder, "characters/joe.mp4", mp4(seconds=3))
+    (folder / "models").symlink_to(MODELS)
+    return folder
+
+
+@pytest.fixture
+def ledger(sqlite_template: Path, tmp_path: Path) -> Iterator[Ledger]:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    with Ledger(f"sqlite:///{path}") as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "SCOUT_SECONDS", 0.1)
+    monkeypatch.setattr(following, "LOOK_SECONDS", 0.2)
+
+
+def rendered(data: Path, page: str, parameters: dict[str, Any]) -> ClipRequest:
+    """The request of a series of one clip, through the real declarations."""
+    name = page.replace("/", "-").replace(".", "")
+    lines = [f"{key}: {value!r}" for key, value in parameters.items()]
+    put(
+        data,
+        "series/one.yaml",
+        f"name: {name}\nendpoint: {page}\nallow_retired: true\nprompt: A boat on calm water.\n"
+        f"parameters: {{{', '.join(lines)}}}\nclips: [{{name: hero}}]\n".encode(),
+    )
+    declarations = load_series(data, CATALOGUE)
+    assert declarations.problems == []
+    return declarations.render(declarations.series[name].clips()[0])
+
+
+def with_engine(
+    sandbox: RunningSandbox, ledger: Ledger, data: Path, name: str, work: Callable[[Engine], Awaitable[T]]
+) -> T:
+    async def carried() -> T:
+        kinds: dict[str, Any] = {"wavespeed": WaveSpeed, "aimlapi": AimlApi}
+        engine = Engine(ledger, {name: Account(kinds[name](sandbox.url, "sandbox"))}, files=DataFolder(data))
+        try:
+            return await work(engine)
+        finally:
+            await engine.aclose()
+
+    return asyncio.run(carried())
+
+
+def produce(
+    sandbox: RunningSandbox, ledger: Ledger, store: ObjectStore, data: Path, request: ClipRequest
+) -> Attempt:
+    async def work(engine: Engine) -> None:
+        policy = DownloadPolicy(allowed_origins=frozenset({sandbox.url}))
+        providers = {name: account.provider for name, account in engine.accounts.items()}
+        priced = await quoted([request], providers)
+        with Deliverer(engine, store, policy=policy, scratch=data) as deliverer:
+            follower = Follower(
+                engine, deliverer, until=Stage.DELIVERED, report=lambda _: None, run_id="run-1"
+            )
+            followed = await follower.follow(decide(ledger, priced, decision="monday"))
+        assert followed.failed == {}
+
+    with_engine(sandbox, ledger, data, request.provider, work)
+    (attempt,) = ledger.latest([request.clip]).values()
+    return attempt
+
+
+def test_every_endpoint_of_the_catalogue_that_makes_clips_is_in_this_list() -> None:
+    assert {endpoint.id for endpoint in CATALOGUE if endpoint.makes_video} == set(CLIPS)
+
+
+@pytest.mark.parametrize("page", CLIPS)
+def test_every_endpoint_makes_a_clip(
+    sandbox: RunningSandbox, ledger: Ledger, store: ObjectStore, data: Path, page: str
+) -> None:
+    parameters, frame, price = CLIPS[page]
+    request = rendered(data, page, parameters)
+    attempt = produce(sandbox, ledger, store, data, request)
+    assert attempt.state is AttemptState.DELIVERED
+    assert show_usd(attempt.quoted_micros) == price
+    assert attempt.delivery is not None
+    head = store.head(attempt.delivery["key"])
+    assert head is not None
+    assert head.size == attempt.delivery["size"]
+    books = httpx.get(f"{sandbox.url}/admin/books").json()["jobs"]
+    (job,) = [job for job in books if job["id"] == attempt.job_id]
+    assert job["endpoint"] == page
+    assert show_usd(job["charged_micros"]) == price
+    # nothing the page does not have was sent, and every parameter explicitly
+    known = set(CATALOGUE.get(page).parameters) | ({"model"} if request.provider == "aimlapi" else set())
+    assert set(job["body"]) <= known
+    manifest = store.get_bytes(attempt.delivery["key"].removesuffix(".mp4") + ".json")
+    assert manifest is not None
+    for pixels in frame:
+        assert str(pixels).encode() in manifest
+    assert b"/uploads/" not in manifest
+
+
+def test_a_character_is_made_of_a_local_film_and_shown_in_a_clip(
+    sandbox: RunningSandbox, ledger: Ledger, store: ObjectStore, data: Path
+) -> None:
+    endpoint = CATALOGUE.get("openai/sora-2/characters")
+    body = endpoint.resolve("", {"video": "characters/joe.mp4", "name": "Joe"}, files=DataFolder(data))
+    making = ClipRequest(
+        kind="character",
+        clip="joe",
+        series="characters",
+        provider="wavespeed",
+        endpoint=endpoint.id,
+        body=body,
+        price_micros=endpoint.price(body),
+        expected=Expected(),
+    )
+    found = with_engine(
+        sandbox,
+        ledger,
+        data,
+        "wavespeed",
+        lambda engine: Maker(engine, run_id="run-1").make([making], decision="monday"),
+    )
+    made = found.made["joe"]
+    (character,) = made.outputs or ()
+    assert character == f"char_{made.job_id}"
+    assert show_usd(made.quoted_micros) == "$0.001"
+    page = "openai/sora-2/text-to-video"
+    request = rendered(data, page, {"characters": [character]})
+    attempt = produce(sandbox, ledger, store, data, request)
+    assert attempt.state is AttemptState.DELIVERED
