@@ -5,16 +5,22 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 
 from pipelines.lineage import UPLOADED_VIDEOS
-from pipelines.partitions import clips
+from pipelines.partitions import add_clips, clips
+from pipelines.pictures import Pictures
+from pipelines.reporting import ASSET_OF_STAGE, stage_event
 from resources.errors import DailiesError
 from resources.inventory import findings
 from resources.inventory.bucket import Stock, take_stock
 from resources.inventory.findings import CHECKS, Check, Finding, found
 from resources.inventory.ledger import check_ledger, untold
+from resources.ledger import delivering
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.storage.objects import ObjectStore
+
+DOCTOR = "doctor"
+"""Stands for a run where `dailies doctor` did what a run does."""
 
 OF_BUCKET = (
     findings.EVERY_OBJECT_HAS_ITS_MANIFEST,
@@ -81,6 +87,25 @@ def unshown(ledger: Ledger, instance: dg.DagsterInstance) -> list[Attempt]:
     status = instance.get_status_by_partition(UPLOADED_VIDEOS, list(delivered), clips) if delivered else {}
     shown = {clip for clip, word in (status or {}).items() if word is not None and word.value != "FAILED"}
     return [attempt for clip, attempt in delivered.items() if clip not in shown]
+
+
+def show_lost(ledger: Ledger, store: ObjectStore, instance: dg.DagsterInstance) -> list[str]:
+    """Tell Dagster of delivered clips that it was not told of, or has lost; returns the clips.
+
+    A clip that failed cannot be told of outside of a run: the completion sensor asks for one.
+    """
+    unreported = [a for a in untold(ledger) if a.state is AttemptState.DELIVERED]
+    newest = ledger.latest([a.subject_key for a in unreported])
+    unreported = [a for a in unreported if newest[a.subject_key].id == a.id]
+    lost = {a.subject_key: a for a in (*unshown(ledger, instance), *unreported)}
+    if lost:
+        add_clips(instance, ledger, lost)
+    pictures = Pictures(store)
+    for attempt in lost.values():
+        for stage in ASSET_OF_STAGE:
+            instance.report_runless_asset_event(stage_event(instance, stage, attempt, pictures=pictures))
+    delivering.mark_reported(ledger, [a.id for a in unreported], DOCTOR)
+    return list(lost)
 
 
 def _tried(checks: Sequence[Check], look: Callable[[], list[Finding]]) -> list[Finding]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import dagster as dg
 
 from pipelines.lineage import latest
-from pipelines.reporting import ASSET_OF_STAGE, Posters, data_version, stage_event
+from pipelines.pictures import Pictures, quarantine_event
+from pipelines.reporting import ASSET_OF_STAGE, data_version, stage_event
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger import deciding, delivering, submitting
@@ -71,7 +72,8 @@ def buy(batch: Batch, requests: Mapping[str, ClipRequest], *, regenerate: bool) 
     """
     with batch.production.ledger() as ledger:
         store = batch.production.bound_store(ledger, buying=True)
-        accounts = {request.provider for request in requests.values()}
+        # a fallback may be sold by somebody else
+        accounts = {account for request in requests.values() for account in request.accounts}
 
         async def work(engine: Engine, follower: Follower) -> Followed:
             providers = {name: account.provider for name, account in engine.accounts.items()}
@@ -95,7 +97,7 @@ def collect(batch: Batch, attempts: Mapping[str, Attempt]) -> Followed:
     """Follow what was bought before as far as the batch wants; nothing is bought."""
     with batch.production.ledger() as ledger:
         store = batch.production.bound_store(ledger)
-        accounts = {attempt.account for attempt in attempts.values()}
+        accounts = {account for a in attempts.values() for account in {a.account, *a.request.accounts}}
 
         async def work(_engine: Engine, follower: Follower) -> Followed:
             decided = [
@@ -160,16 +162,20 @@ class _Told:
     def __init__(self, batch: Batch, ledger: Ledger, store: ObjectStore) -> None:
         self._batch = batch
         self._ledger = ledger
-        self._posters = Posters(store)
+        self._pictures = Pictures(store)
 
     def tell(self, report: Report) -> None:
         """Show one report in Dagster."""
         context = self._batch.context
         if report.error is not None:
             context.log.error("%s: %s", report.clip, report.error)
+            if report.attempt is not None and self._is_kept_apart(report, report.attempt):
+                context.log_event(quarantine_event(report.attempt, self._pictures))
         elif report.attempt is not None and report.stage in self._batch.show:
             for stage in (*self._unshown_before(report.stage, report.attempt), report.stage):
-                context.log_event(stage_event(context.instance, stage, report.attempt, posters=self._posters))
+                context.log_event(
+                    stage_event(context.instance, stage, report.attempt, pictures=self._pictures)
+                )
         if report.attempt is not None and self._is_last_word(report, report.attempt):
             delivering.mark_reported(self._ledger, [report.attempt.id], self._batch.run_id)
 
@@ -182,6 +188,10 @@ class _Told:
                 if shown is None or shown.data_version != data_version(earlier, attempt):
                     missing.append(earlier)
         return missing
+
+    def _is_kept_apart(self, report: Report, attempt: Attempt) -> bool:
+        shown = Stage.DELIVERED in self._batch.show
+        return shown and report.stage is Stage.DELIVERED and attempt.state is AttemptState.QUARANTINED
 
     def _is_last_word(self, report: Report, attempt: Attempt) -> bool:
         if report.error is None:

@@ -3,21 +3,19 @@
 Events are logged one by one, so that each clip's colour is its own; see `lineage.py` for the tags they need.
 """
 
-import base64
 from collections.abc import Iterable
 from typing import Any
 
 import dagster as dg
 
 from pipelines.lineage import GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS, version_tags
+from pipelines.pictures import Pictures
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.money import to_usd
 from resources.production.following import Stage
-from resources.storage.layout import poster_key
-from resources.storage.objects import ObjectStore
 
 ASSET_OF_STAGE = {
     Stage.SUBMITTED: SUBMISSIONS,
@@ -25,38 +23,9 @@ ASSET_OF_STAGE = {
     Stage.DELIVERED: UPLOADED_VIDEOS,
 }
 
-MAX_POSTER_BYTES = 64_000
-"""A larger poster is left out of the event log, which keeps every event for ever."""
-
-
-class Posters:
-    """Reads the posters that events show. A bucket that did not answer once is not asked again: each time costs a minute.
-
-    Args:
-        store: The bucket.
-    """
-
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
-        self._answers = True
-
-    def of(self, attempt: Attempt) -> dg.MetadataValue | None:
-        """The poster of a delivered clip; None where there is none, or it is too large to be kept in events."""
-        if not self._answers or attempt.state is not AttemptState.DELIVERED:
-            return None
-        try:
-            data = self._store.get_bytes(poster_key(attempt.subject_key, attempt.id))
-        except DailiesError:
-            self._answers = False
-            return None
-        if data is None or len(data) > MAX_POSTER_BYTES:
-            return None
-        # Dagster sanitizes Markdown but shows images, data URIs too (dagster-io/dagster#13443)
-        return dg.MetadataValue.md(f"![poster](data:image/webp;base64,{base64.b64encode(data).decode()})")
-
 
 def stage_event(
-    instance: dg.DagsterInstance, stage: Stage, attempt: Attempt, *, posters: Posters | None = None
+    instance: dg.DagsterInstance, stage: Stage, attempt: Attempt, *, pictures: Pictures | None = None
 ) -> dg.AssetMaterialization:
     """The materialization that says a clip has reached a stage.
 
@@ -64,7 +33,7 @@ def stage_event(
         instance: For the lineage.
         stage: What was reached.
         attempt: By which purchase.
-        posters: Where the poster is read from, None to leave it out.
+        pictures: Where poster and strip are read from, None to leave them out.
     """
     asset, version = ASSET_OF_STAGE[stage], data_version(stage, attempt)
     match stage:
@@ -75,7 +44,7 @@ def stage_event(
             metadata = _of_generation(attempt)
         case _:
             inputs = {GENERATIONS: data_version(Stage.GENERATED, attempt)}
-            metadata = _of_video(attempt, attempt.delivery or {}, posters)
+            metadata = _of_video(attempt, attempt.delivery or {}, pictures)
     return dg.AssetMaterialization(
         asset_key=asset,
         partition=attempt.subject_key,
@@ -103,7 +72,7 @@ def show_again(context: dg.AssetExecutionContext, production: Production, keys: 
     A failing run turns red every key of its range that it does not log, and what was reached stays reached.
     """
     selected = context.run.asset_selection
-    posters = _posters_or_none(production)
+    pictures = _pictures_or_none(production)
     wanted = list(keys)
     try:
         with production.ledger() as ledger:
@@ -115,7 +84,7 @@ def show_again(context: dg.AssetExecutionContext, production: Production, keys: 
         for stage, asset in ASSET_OF_STAGE.items():
             shown = _green(stage, attempt, current.get(clip))
             if shown is not None and (not selected or asset in selected):
-                context.log_event(stage_event(context.instance, stage, shown, posters=posters))
+                context.log_event(stage_event(context.instance, stage, shown, pictures=pictures))
 
 
 def _green(stage: Stage, newest: Attempt, current: Attempt | None) -> Attempt | None:
@@ -139,15 +108,22 @@ def _reached(attempt: Attempt) -> Stage:
             return Stage.DECIDED
 
 
-def _posters_or_none(production: Production) -> Posters | None:
+def _pictures_or_none(production: Production) -> Pictures | None:
     try:
-        return Posters(production.store())
+        return Pictures(production.store())
     except DailiesError:
         return None
 
 
+def _asked_for(attempt: Attempt) -> str | None:
+    """What was asked for, where it was bought elsewhere because that failed."""
+    asked = attempt.request.asked
+    return f"{asked.endpoint} ({asked.provider})" if asked is not None else None
+
+
 def _of_submission(attempt: Attempt) -> dict[str, Any]:
     return {
+        "asked_for": _asked_for(attempt),
         "prompt": dg.MetadataValue.text(attempt.request.prompt),
         "endpoint": attempt.endpoint,
         "provider": attempt.provider,
@@ -164,6 +140,7 @@ def _of_submission(attempt: Attempt) -> dict[str, Any]:
 def _of_generation(attempt: Attempt) -> dict[str, Any]:
     return {
         "prompt": dg.MetadataValue.text(attempt.request.prompt),
+        "asked_for": _asked_for(attempt),
         "endpoint": attempt.endpoint,
         "model_served": attempt.served_model,
         "provider": attempt.provider,
@@ -176,12 +153,13 @@ def _of_generation(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _of_video(attempt: Attempt, delivery: dict[str, Any], posters: Posters | None) -> dict[str, Any]:
+def _of_video(attempt: Attempt, delivery: dict[str, Any], pictures: Pictures | None) -> dict[str, Any]:
     facts = delivery.get("video", {})
     width, height = facts.get("width"), facts.get("height")
     return {
-        "poster": None if posters is None else posters.of(attempt),
+        **({} if pictures is None else pictures.of(attempt)),
         "prompt": dg.MetadataValue.text(attempt.request.prompt),
+        "asked_for": _asked_for(attempt),
         "endpoint": attempt.endpoint,
         "model_served": attempt.served_model,
         "job_id": attempt.job_id,
@@ -198,4 +176,5 @@ def _of_video(attempt: Attempt, delivery: dict[str, Any], posters: Posters | Non
         "frames_per_second": facts.get("fps"),
         "video_codec": facts.get("video_codec"),
         "audio_codec": facts.get("audio_codec"),
+        "warnings": "; ".join(delivery.get("warnings", ())) or None,
     }

@@ -1,5 +1,6 @@
 """Runs over clips: an exact colour for each, and money only for what was not there."""
 
+import dagster as dg
 from dagster_ui import DagsterUi
 from pipelinekit import House, side_by_side, subject
 
@@ -150,6 +151,15 @@ def test_a_clip_whose_file_is_not_what_was_asked_for_is_red_only_as_a_video(
     assert bars["generations"].green == set(keys)
     assert (bars["uploaded_videos"].green, bars["uploaded_videos"].red) == ({"city-hero"}, {"city-tram"})
     assert house.states(keys) == {"city-hero": "delivered", "city-tram": "quarantined"}
+    wanted = dg.AssetRecordsFilter(dg.AssetKey("uploaded_videos"), asset_partitions=["city-tram"])
+    (record,) = house.instance.fetch_observations(wanted, limit=1).records
+    observation = record.event_log_entry.asset_observation
+    assert observation is not None
+    apart = {name: value.value for name, value in observation.metadata.items()}
+    assert apart["poster"].startswith("![poster](data:image/webp;base64,"), "the picture of what is red"
+    assert "320x240" in apart["why"]
+    assert apart["failed_checks"] == "size"
+    assert apart["to_accept_it"] == "dailies accept city-tram"
 
 
 def test_what_a_person_wants_to_see_of_a_clip_is_on_its_events(house: House) -> None:
@@ -179,3 +189,4 @@ def test_what_a_person_wants_to_see_of_a_clip_is_on_its_events(house: House) -> 
     assert video["sha256"] == house.sha256(file)
     assert (video["video_codec"], video["audio_codec"]) == ("h264", "aac")
     assert video["poster"].startswith("![poster](data:image/webp;base64,")
+    assert video["strip"].startswith("![strip](data:image/webp;base64,")

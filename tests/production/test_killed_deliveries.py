@@ -1,0 +1,46 @@
+"""Workers killed at random while they bring clips home: the short form of `bench/deliveries.py`."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.deliveries import storm
+from bench.delivering.depot import filled
+from bench.delivering.judge import violations
+from resources.ledger.ledger import Ledger
+from resources.ledger.schema import attempts
+from resources.storage.objects import ObjectStore
+
+pytestmark = pytest.mark.slow
+
+
+def test_every_clip_is_delivered_once_although_workers_are_killed(tmp_path: Path) -> None:
+    with filled(tmp_path, clips=16, lease_seconds=0.5, seed=3) as depot:
+        happened = storm(depot, kills=4, seed=3, longest_seconds=0.5)
+        assert happened["kills"] >= 2, "otherwise nothing was tried"
+        assert violations(depot) == []
+
+
+def test_the_judge_sees_what_must_not_be(tmp_path: Path) -> None:
+    """Negative controls: without them an empty list of violations would prove nothing."""
+    import sqlalchemy as sa
+
+    with filled(tmp_path, clips=2, lease_seconds=0.5, seed=3, cuts=0) as depot:
+        assert any("was delivered 0 times" in one for one in violations(depot))
+        storm(depot, kills=0, seed=3, longest_seconds=0.1)
+        assert violations(depot) == []
+        store = ObjectStore(depot.s3.settings)
+        with Ledger(depot.ledger) as ledger, ledger.read() as connection:
+            first = connection.execute(sa.select(attempts.c.id).order_by(attempts.c.seq)).scalar()
+        store.put_bytes("videos/clip-0000/stray.mp4", b"stray", content_type="video/mp4")
+        store.put_bytes(f"videos/clip-0000/{first}.webp", b"other", content_type="image/webp", overwrite=True)
+        (depot.scratch / "left").mkdir()
+        depot.digests["clip-0001"] = "0" * 64
+        found = "\n".join(violations(depot))
+        for said in (
+            "named by no manifest",
+            "not what its manifest says",
+            "left behind",
+            "not what the provider had",
+        ):
+            assert said in found
