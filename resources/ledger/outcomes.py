@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from resources.ledger import halting, spares
 from resources.ledger.booking import book_job
+from resources.ledger.deciding import try_again
 from resources.ledger.halting import StopKind
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import calm_down, pause, throttle
@@ -167,7 +168,7 @@ def _rejected(
         return _not_created(
             ledger, connection, attempt, outcome.message, outcome_kind=outcome.kind, run_id=run_id
         )
-    return ledger.transition(
+    ended = ledger.transition(
         connection,
         attempt,
         AttemptState.REJECTED,
@@ -179,6 +180,10 @@ def _rejected(
         reason_kind=outcome.kind.value,
         finished_at=ledger.clock(),
     )
+    # what was refused on this machine, such as a file that cannot be handed in, is no word of the provider
+    if outcome.http_status:
+        try_again(ledger, connection, ended, run_id=run_id)
+    return ended
 
 
 def _may_be_sent_again(outcome: Rejected) -> bool:

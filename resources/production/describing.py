@@ -56,6 +56,7 @@ def describe(
         provider=attempt.provider,
         account=attempt.account,
         endpoint=attempt.endpoint,
+        asked=attempt.request.asked,
         endpoint_served=attempt.served_model,
         attempt=attempt.id,
         decision=attempt.decision,

@@ -153,7 +153,8 @@ class Follower:
         """Carry attempts that are already in the ledger to the stage that is waited for."""
         self._pending = {attempt.subject_key for attempt in attempts}
         self._ids = {attempt.subject_key: attempt.id for attempt in attempts}
-        accounts = sorted({attempt.account for attempt in attempts})
+        # all of the engine's: a clip may fall back to another account than the one it was bought from first
+        accounts = sorted(self._engine.accounts) if attempts else []
         workers: list[asyncio.Task[None]] = []
         reconcilers: list[asyncio.Task[None]] = []
         try:

@@ -22,6 +22,7 @@ from pydantic import (
 
 from resources.errors import DailiesError
 from resources.money import to_usd
+from resources.requests import Asked
 from resources.video.facts import VideoFacts
 from resources.video.judging import Check
 
@@ -170,7 +171,8 @@ class Manifest(_Part):
         body: The request as it was sent; addresses in it are cut before their query.
         provider: Who made it.
         account: The account that paid.
-        endpoint: What was asked for.
+        endpoint: What it was bought from.
+        asked: What was asked for, where it was bought elsewhere because that refused it or failed.
         endpoint_served: What the provider says it used, None where it does not say.
         attempt: The purchase, also the name of the objects.
         decision: The word to produce that the purchase belongs to.
@@ -200,6 +202,7 @@ class Manifest(_Part):
     provider: str
     account: str
     endpoint: str
+    asked: Asked | None = None
     endpoint_served: str | None
     attempt: str
     decision: str

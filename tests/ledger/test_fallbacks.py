@@ -1,0 +1,200 @@
+"""Fallbacks: after the provider's own word that there is no clip, within the decision and its caps, and after nothing else."""
+
+import pytest
+from ledgerkit import (
+    DEADLINE,
+    NEVER_CHARGED,
+    Clock,
+    a_request,
+    a_state,
+    accepted,
+    claimed,
+    decided,
+    everything,
+    queued,
+    rejected,
+)
+
+from resources.ledger import limits, outcomes, polling
+from resources.ledger.deciding import Verdict
+from resources.ledger.ledger import Ledger
+from resources.ledger.outcomes import record_outcome
+from resources.ledger.records import Attempt
+from resources.ledger.resolving import close_absent
+from resources.ledger.spending import Budget
+from resources.ledger.states import AttemptState, MoneyState
+from resources.providers.base import FailureKind, JobStatus, NotSent, Rejected, SubmitOutcome, Unknown
+from resources.requests import Caps, Choice, ClipRequest, Expected
+
+CHEAP = Choice(
+    provider="wavespeed",
+    endpoint="bytedance/seedance-2.0/text-to-video",
+    body={"prompt": "a city at sunset", "duration": 5},
+    price_micros=300_000,
+    expected=Expected(duration=5),
+    max_seconds=900,
+)
+OTHER = CHEAP.model_copy(
+    update={"provider": "aimlapi", "endpoint": "bytedance/seedance-2-0", "price_micros": 500_000}
+)
+
+
+def asked(*fallbacks: Choice, **changes: object) -> ClipRequest:
+    return a_request(**{"fallbacks": fallbacks or (CHEAP, OTHER), **changes})  # type: ignore[arg-type]
+
+
+def answer(ledger: Ledger, outcome: SubmitOutcome, account: str = "wavespeed") -> Attempt:
+    return record_outcome(ledger, claimed(ledger, account), outcome)
+
+
+def fails(ledger: Ledger, kind: FailureKind, job: str, account: str = "wavespeed") -> Attempt:
+    attempt = answer(ledger, accepted(job), account)
+    return polling.record_end(ledger, attempt, a_state(JobStatus.FAILED, failure=kind), NEVER_CHARGED)
+
+
+def newest(ledger: Ledger) -> Attempt:
+    return everything(ledger)[-1]
+
+
+def states(ledger: Ledger) -> list[tuple[str, str]]:
+    return [(attempt.endpoint, attempt.state.value) for attempt in everything(ledger)]
+
+
+@pytest.mark.parametrize("kind", [FailureKind.MODERATION, FailureKind.INVALID, FailureKind.AUTH])
+def test_a_definite_refusal_goes_on_with_the_fallback(ledger: Ledger, kind: FailureKind) -> None:
+    request = asked()
+    first = queued(ledger, request, decision="tick", batch="run-1", watched_by="run-1")
+    answer(ledger, Rejected(kind, "no", 403 if kind is FailureKind.AUTH else 400))
+    second = newest(ledger)
+    assert states(ledger) == [(first.endpoint, "rejected"), (CHEAP.endpoint, "queued")]
+    assert (second.decision, second.batch, second.watched_by) == ("tick", "run-1", "run-1")
+    assert (second.request.body, second.request.max_seconds) == (CHEAP.body, CHEAP.max_seconds)
+    assert second.quoted_micros == CHEAP.price_micros
+    assert second.request.asked is not None
+    assert (second.request.asked.endpoint, second.request.asked.provider) == (first.endpoint, "wavespeed")
+    assert second.fingerprint == first.fingerprint == request.fingerprint
+    assert "in place of openai/sora-2/text-to-video of wavespeed" in ledger.history(second.id)[0]["why"]
+
+
+@pytest.mark.parametrize("kind", [FailureKind.MODERATION, FailureKind.PROVIDER, FailureKind.NO_OUTPUT])
+def test_a_job_that_failed_goes_on_with_the_fallback(ledger: Ledger, kind: FailureKind) -> None:
+    queued(ledger, asked())
+    fails(ledger, kind, "job-1")
+    assert states(ledger)[1:] == [(CHEAP.endpoint, "queued")]
+
+
+def test_each_way_has_its_own_tries_and_they_come_to_an_end(ledger: Ledger) -> None:
+    first = queued(ledger, asked(max_attempts=2))
+    for number in range(4):
+        fails(ledger, FailureKind.PROVIDER, f"job-{number}")
+    for number in range(4, 6):
+        fails(ledger, FailureKind.PROVIDER, f"job-{number}", "aimlapi")
+    bought = [endpoint for endpoint, _ in states(ledger)]
+    assert bought == [first.endpoint] * 2 + [CHEAP.endpoint] * 2 + [OTHER.endpoint] * 2
+    assert {attempt.state for attempt in everything(ledger)} == {AttemptState.FAILED}
+    again = decided(ledger, asked(max_attempts=2))
+    assert again.verdict is Verdict.REFUSED
+
+
+def test_the_account_of_a_fallback_is_its_own(ledger: Ledger) -> None:
+    queued(ledger, asked(OTHER))
+    fails(ledger, FailureKind.MODERATION, "job-1")
+    second = newest(ledger)
+    assert (second.provider, second.account) == ("aimlapi", "aimlapi")
+
+
+@pytest.mark.parametrize(
+    "outcome", [Unknown("time-out"), NotSent("no route"), rejected(FailureKind.THROTTLED), rejected(FailureKind.INSUFFICIENT_FUNDS), Rejected(FailureKind.AUTH, "key", 401), Rejected(FailureKind.INVALID, "the file is gone", 0)]
+)  # fmt: skip
+def test_nothing_else_does(ledger: Ledger, outcome: SubmitOutcome) -> None:
+    queued(ledger, asked())
+    answer(ledger, outcome)
+    assert len(everything(ledger)) == 1
+
+
+def test_an_outcome_that_nobody_knows_never_does_whatever_becomes_of_it(ledger: Ledger, clock: Clock) -> None:
+    first = queued(ledger, asked())
+    submission = claimed(ledger)
+    clock.forward(DEADLINE + limits.LEASE_MARGIN_SECONDS + 1)
+    (unknown,) = outcomes.expire_submissions(ledger, "wavespeed")
+    assert unknown.state is AttemptState.UNKNOWN
+    assert decided(ledger, asked()).verdict is Verdict.ADOPTED
+    with ledger.write() as connection:
+        changed = close_absent(ledger, connection, unknown, submission.id, who="test", why="it is proved")
+    # proved absent, so the same is bought again, and nothing else
+    assert [attempt.endpoint for attempt in changed] == [first.endpoint] * 2
+
+
+def test_a_job_that_vanished_never_does_since_it_may_be_charged(ledger: Ledger) -> None:
+    queued(ledger, asked())
+    attempt = answer(ledger, accepted())
+    polling.record_end(ledger, attempt, a_state(JobStatus.GONE), NEVER_CHARGED)
+    assert [state for _, state in states(ledger)] == ["vanished"]
+    assert everything(ledger)[0].money_state is MoneyState.INDETERMINATE
+    assert decided(ledger, asked()).verdict is Verdict.REFUSED
+
+
+def test_a_fallback_never_exceeds_a_cap(ledger_url: str, clock: Clock) -> None:
+    request = asked(price_micros=200_000, caps=Caps(per_day=400_000))
+    with Ledger(ledger_url, clock=clock) as ledger:
+        queued(ledger, request)
+        queued(ledger, a_request("city-other", caps=Caps(per_day=400_000), price_micros=150_000))
+        ended = answer(ledger, rejected(FailureKind.MODERATION))
+        kept = ledger.attempts([ended.id])[ended.id]
+        assert "not tried again: the cap of the series city for the day" in (kept.reason or "")
+        assert len(everything(ledger)) == 2
+    with Ledger(ledger_url, clock=clock, budget=Budget()) as ledger:
+        more = request.model_copy(update={"caps": Caps(per_day=900_000)})
+        # the same decision goes on where it was when there is money
+        verdict = decided(ledger, more)
+        assert verdict.verdict is Verdict.NEW
+        assert verdict.attempt is not None
+        assert verdict.attempt.endpoint == CHEAP.endpoint
+
+
+def test_a_fallback_of_unknown_price_is_not_bought(ledger: Ledger) -> None:
+    queued(ledger, asked(CHEAP.model_copy(update={"price_micros": None})))
+    ended = answer(ledger, rejected(FailureKind.MODERATION))
+    assert "not tried again: the price of" in (ledger.attempts([ended.id])[ended.id].reason or "")
+
+
+def test_a_clip_that_a_fallback_has_delivered_is_the_clip(ledger: Ledger) -> None:
+    from resources.ledger.delivering import record_delivered
+
+    request = asked()
+    queued(ledger, request)
+    answer(ledger, rejected(FailureKind.MODERATION))
+    attempt = answer(ledger, accepted())
+    done = polling.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
+    record_delivered(ledger, done.id, {"uri": "s3://b/c"})
+    for decision in ("monday", "tuesday"):
+        verdict = decided(ledger, request, decision=decision)
+        assert verdict.verdict is Verdict.REUSED
+        assert verdict.attempt is not None
+        assert verdict.attempt.id == done.id
+
+
+def test_an_edited_clip_does_not_go_on_with_the_fallbacks_of_the_old_one(ledger: Ledger) -> None:
+    queued(ledger, asked(CHEAP.model_copy(update={"price_micros": None})))
+    answer(ledger, rejected(FailureKind.MODERATION))
+    edited = asked(prompt="a city at dawn")
+    assert decided(ledger, edited).verdict is Verdict.REFUSED
+    assert decided(ledger, edited, decision="tuesday").verdict is Verdict.NEW
+
+
+def test_a_fallback_keeps_what_belongs_to_the_clip() -> None:
+    request = asked(owner="team:video", caps=Caps(total=1), cast={"mara": "char_1"})
+    second = request.fall_back()
+    assert second is not None
+    third = second.fall_back()
+    assert third is not None
+    assert third.fall_back() is None
+    assert (third.owner, third.caps, third.cast, third.clip) == (
+        request.owner,
+        request.caps,
+        request.cast,
+        request.clip,
+    )
+    assert third.asked == second.asked
+    assert third.fingerprint == request.fingerprint
+    assert ClipRequest.model_validate_json(third.model_dump_json()) == third
