@@ -32,6 +32,7 @@ from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 from resources.series import load_series
 from resources.storage.download import DownloadPolicy
 from resources.storage.embedded import EmbeddedS3
+from resources.storage.manifest import Manifest
 from resources.storage.objects import ObjectStore
 
 T = TypeVar("T")
@@ -180,11 +181,16 @@ def test_every_endpoint_makes_a_clip(
     # nothing the page does not have was sent, and every parameter explicitly
     known = set(CATALOGUE.get(page).parameters) | ({"model"} if request.provider == "aimlapi" else set())
     assert set(job["body"]) <= known
-    manifest = store.get_bytes(attempt.delivery["key"].removesuffix(".mp4") + ".json")
-    assert manifest is not None
-    for pixels in frame:
-        assert str(pixels).encode() in manifest
-    assert b"/uploads/" not in manifest
+    data_of = store.get_bytes(attempt.delivery["key"].removesuffix(".mp4") + ".json")
+    assert data_of is not None
+    manifest = Manifest.from_json_bytes(data_of, where="here")
+    assert manifest.video is not None
+    assert (manifest.video.width, manifest.video.height) == frame
+    assert manifest.failures == []
+    # what was handed in is named by its file, never by the address it went to
+    assert b"/uploads/" not in data_of
+    if "image" in parameters:
+        assert f"file:{parameters['image']}#sha256=".encode() in data_of
 
 
 def test_a_character_is_made_of_a_local_film_and_shown_in_a_clip(
