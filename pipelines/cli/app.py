@@ -265,6 +265,27 @@ def accept_clip(
 
 
 @app.command()
+def doctor(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look; mend nothing.")] = False,
+    alarm: Annotated[bool, typer.Option("--alarm", help="Only try whether alarms arrive.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take stock of ledger, bucket and Dagster, and mend what can be mended. Buys nothing."""
+    from pipelines.cli.doctor import document, examine, show, try_alarm
+
+    settings = load_settings()
+    if alarm:
+        try_alarm(settings)
+        return
+    done = examine(settings, mend=not dry_run)
+    if as_json:
+        print_json(document(done))
+    else:
+        show(done)
+    raise typer.Exit(0 if done.is_fine else 1)
+
+
+@app.command()
 def webhooks(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 8790,
 ) -> None:

@@ -12,7 +12,7 @@ from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState
 from resources.plain import shown
-from resources.storage.layout import poster_key, quarantined, video_key
+from resources.storage.layout import QUARANTINE, poster_key, quarantined, video_key
 
 NEWEST = 2_000
 """So many clips are on one page; a browser takes about a second for them."""
@@ -75,6 +75,7 @@ class Card:
         reason: Why it is not delivered, empty when it is.
         video: Key of the video to play, None when there is none.
         poster: Key of its poster.
+        strip: Key of a strip of its frames.
         facts: Size, length and sound in words.
         checks: What checks of the file said.
         waited_seconds: From the submit to the end of the job.
@@ -96,6 +97,7 @@ class Card:
     reason: str
     video: str | None = None
     poster: str | None = None
+    strip: str | None = None
     facts: str = ""
     checks: list[Check] = field(default_factory=list)
     waited_seconds: float | None = None
@@ -159,7 +161,7 @@ def _card(newest: Attempt, current: Attempt | None, *, takes: int, spent: int) -
     group = Group.of(newest.state)
     kept = newest if newest.delivery is not None else current
     delivery = (kept.delivery if kept is not None else None) or {}
-    video, poster = _keys(kept, delivery) if kept is not None else (None, None)
+    video, poster, strip = _keys(kept, delivery) if kept is not None else (None, None, None)
     reason = "" if group is Group.DELIVERED else newest.reason or ""
     return Card(
         clip=newest.subject_key,
@@ -176,6 +178,7 @@ def _card(newest: Attempt, current: Attempt | None, *, takes: int, spent: int) -
         reason=shown(reason, longest=600),
         video=video,
         poster=poster,
+        strip=strip,
         facts=_in_words(delivery.get("video") or {}),
         checks=_checks(newest, delivery if kept is newest else {}),
         waited_seconds=newest.waited_seconds,
@@ -184,13 +187,20 @@ def _card(newest: Attempt, current: Attempt | None, *, takes: int, spent: int) -
     )
 
 
-def _keys(attempt: Attempt, delivery: dict[str, Any]) -> tuple[str, str | None]:
-    """Where the video and its poster are; a file that could not be read has no poster."""
-    poster = poster_key(attempt.subject_key, attempt.id)
-    video = str(delivery.get("key") or video_key(attempt.subject_key, attempt.id))
-    if video.startswith(quarantined("")):
-        poster = quarantined(poster)
-    return video, poster if delivery.get("video") else None
+def _keys(attempt: Attempt, delivery: dict[str, Any]) -> tuple[str, str | None, str | None]:
+    """Where the video, its poster and its strip of frames are."""
+    video = str(delivery.get("key") or video_key(attempt.clip, attempt.id))
+    poster = _key(delivery.get("poster_uri"))
+    if poster is None and "poster_uri" not in delivery and delivery.get("video"):
+        # earlier versions of dailies did not write it down
+        poster = poster_key(attempt.clip, attempt.id)
+        poster = quarantined(poster) if video.startswith(QUARANTINE) else poster
+    return video, poster, _key(delivery.get("strip_uri"))
+
+
+def _key(uri: object) -> str | None:
+    """The key of `s3://bucket/key`."""
+    return str(uri).removeprefix("s3://").partition("/")[2] or None if uri else None
 
 
 def _in_words(facts: dict[str, Any]) -> str:
@@ -205,23 +215,17 @@ def _in_words(facts: dict[str, Any]) -> str:
 
 
 def _checks(attempt: Attempt, delivery: dict[str, Any]) -> list[Check]:
-    """What the ledger kept of the checks; where it kept none, whether the file is what was asked for."""
-    kept = [
-        Check(
-            shown(str(c.get("name", "")), longest=60),
-            str(c.get("outcome", "")),
-            shown(c.get("detail"), longest=300),
-        )
-        for c in delivery.get("checks") or ()
-        if isinstance(c, dict)
+    """What the ledger kept of the checks, those that were skipped left out."""
+    outcomes = delivery.get("checks") or {}
+    said = {"failed": attempt.reason, "warned": "; ".join(map(str, delivery.get("warnings") or ()))}
+    if not outcomes and delivery:
+        # earlier versions of dailies only compared the file with the request
+        outcomes = {"as requested": "failed" if attempt.state is AttemptState.QUARANTINED else "passed"}
+    return [
+        Check(shown(str(name), longest=60), str(outcome), shown(said.get(str(outcome)), longest=300))
+        for name, outcome in outcomes.items()
+        if outcome != "skipped"
     ]
-    if kept:
-        return kept
-    if attempt.state is AttemptState.DELIVERED and delivery:
-        return [Check("as requested", "passed")]
-    if attempt.state is AttemptState.QUARANTINED:
-        return [Check("as requested", "failed", shown(attempt.reason, longest=300))]
-    return []
 
 
 def _asset(state: AttemptState) -> str:

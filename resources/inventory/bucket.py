@@ -40,28 +40,40 @@ class Take:
         attempt: The purchase.
         video: Key of its video.
         size: Bytes of it.
+        sha256: Of them, in hex.
         manifest: Key of its manifest.
-        poster: Key of its poster, None where the file could not be read, so that there is none.
+        poster: Key of its poster, None where none could be made.
+        strip: Key of its strip of frames, None where none could be made.
     """
 
     attempt: Attempt
     video: str
     size: int | None
+    sha256: str | None
     manifest: str
     poster: str | None
+    strip: str | None
 
     @classmethod
     def of(cls, attempt: Attempt) -> "Take":
         """From what the ledger kept of the delivery."""
         delivery = attempt.delivery or {}
-        clip, video = attempt.subject_key.partition("~")[0], str(delivery.get("key") or "")
-        video = video or video_key(clip, attempt.id)
+        clip = attempt.clip
+        video = str(delivery.get("key") or video_key(clip, attempt.id))
         place = quarantined if video.startswith(QUARANTINE) else _as_it_is
-        manifest, poster = place(manifest_key(clip, attempt.id)), place(poster_key(clip, attempt.id))
-        if said := str(delivery.get("manifest_uri") or ""):
-            # a clip that a person accepted may have its manifest elsewhere than its video
-            manifest = said.removeprefix("s3://").partition("/")[2]
-        return cls(attempt, video, delivery.get("size"), manifest, poster if delivery.get("video") else None)
+        poster = _key(delivery.get("poster_uri"))
+        if poster is None and "poster_uri" not in delivery and delivery.get("video"):
+            # earlier versions of dailies did not write it down
+            poster = place(poster_key(clip, attempt.id))
+        return cls(
+            attempt,
+            video,
+            delivery.get("size"),
+            delivery.get("sha256"),
+            _key(delivery.get("manifest_uri")) or place(manifest_key(clip, attempt.id)),
+            poster,
+            _key(delivery.get("strip_uri")),
+        )
 
 
 @dataclass(frozen=True)
@@ -70,7 +82,7 @@ class Missing:
 
     Attributes:
         take: Whose.
-        what: `video`, `manifest`, `poster` or `current`.
+        what: `video`, `manifest`, `poster`, `strip` or `current`.
         key: Where it should be.
         why: One sentence.
     """
@@ -88,6 +100,7 @@ class Stock:
     Attributes:
         missing: What the ledger says is there and is not.
         stray: Objects of takes without a manifest, older than a delivery takes: key and what the ledger says of them.
+        doubles: Takes that are stored as they should be, with keys of objects of theirs that lie elsewhere as well.
         unknown: Manifests of takes that the ledger does not know.
         objects: How many objects of takes there are.
         size: Bytes of them.
@@ -95,6 +108,7 @@ class Stock:
 
     missing: list[Missing] = field(default_factory=list)
     stray: list[tuple[str, str]] = field(default_factory=list)
+    doubles: list[tuple[Take, str]] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     objects: int = 0
     size: int = 0
@@ -154,7 +168,7 @@ def _current(ledger: Ledger) -> set[str]:
 
 
 def _missing(take: Take, listed: dict[str, ObjectInfo], *, is_current: bool) -> Iterator[Missing]:
-    clip, video = take.attempt.subject_key.partition("~")[0], listed.get(take.video)
+    clip, video = take.attempt.clip, listed.get(take.video)
     if video is None:
         yield Missing(take, "video", take.video, f"the video of {clip} is gone")
     elif take.size is not None and video.size != take.size:
@@ -164,6 +178,8 @@ def _missing(take: Take, listed: dict[str, ObjectInfo], *, is_current: bool) -> 
         yield Missing(take, "manifest", take.manifest, f"the manifest of {clip} is gone")
     if take.poster is not None and take.poster not in listed:
         yield Missing(take, "poster", take.poster, f"the poster of {clip} is gone")
+    if take.strip is not None and take.strip not in listed:
+        yield Missing(take, "strip", take.strip, f"the strip of frames of {clip} is gone")
     if is_current and current_key(clip) not in listed:
         yield Missing(take, "current", current_key(clip), f"nothing shows which take of {clip} is current")
 
@@ -186,15 +202,13 @@ def _look_for_strays(
         take = takes.get(attempt_id)
         if take is not None and take.video.startswith(folder):
             continue  # its manifest is missing, which is told above
-        if now - max(_stored_at(info) for info in infos) > GRACE_SECONDS:
-            state = (
-                "kept elsewhere"
-                if take
-                else known[attempt_id].state.value
-                if attempt_id in known
-                else "unknown"
-            )
-            stock.stray.extend((info.key, f"of a take that is {state}") for info in infos)
+        if now - max(_stored_at(info) for info in infos) <= GRACE_SECONDS:
+            continue
+        state = known[attempt_id].state.value if attempt_id in known else "unknown"
+        for info in infos:
+            stock.stray.append((info.key, f"of a take that is {'kept elsewhere' if take else state}"))
+            if take is not None and take.video in listed and take.manifest in listed:
+                stock.doubles.append((take, info.key))
 
 
 def _stored_at(info: ObjectInfo) -> float:
@@ -210,6 +224,11 @@ def _attempt_of(key: str) -> tuple[str, str] | None:
 
 def _suffix(key: str) -> str:
     return key.rpartition(".")[2]
+
+
+def _key(uri: object) -> str | None:
+    """The key of `s3://bucket/key`."""
+    return str(uri).removeprefix("s3://").partition("/")[2] or None if uri else None
 
 
 def _as_it_is(key: str) -> str:

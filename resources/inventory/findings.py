@@ -125,7 +125,8 @@ EVERY_OBJECT_HAS_ITS_MANIFEST = Check(
     "uploaded_videos",
     "Objects of takes that have no manifest",
     Weight.WARNING,
-    "`dailies doctor` writes the manifest where the ledger knows the take; the others belong to nothing that was bought here.",
+    "Left by a delivery that died: the completion sensor ends it where the clip still waits, and `dailies doctor` removes what "
+    "is kept elsewhere too. What belongs to nothing that was bought here is yours to remove.",
     repairs=True,
 )
 NOTHING_IS_MISSING = Check(

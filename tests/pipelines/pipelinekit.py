@@ -218,6 +218,19 @@ class House:
                 sa.update(attempts).where(attempts.c.subject_key.in_(list(keys))).values(watched_by=run_id)
             )
 
+    def age(self, seconds: float) -> None:
+        """Let everything have happened so much earlier."""
+        with self.production.ledger() as ledger, ledger.write() as connection:
+            connection.execute(
+                sa.update(attempts).values(
+                    created_at=attempts.c.created_at - seconds,
+                    submitted_at=attempts.c.submitted_at - seconds,
+                    delivered_at=attempts.c.delivered_at - seconds,
+                    finished_at=attempts.c.finished_at - seconds,
+                    copy_deadline=attempts.c.copy_deadline - seconds,
+                )
+            )
+
     @staticmethod
     def until(done: Callable[[], bool], *, seconds: float = 20) -> None:
         """Try again until it is so, or fail."""

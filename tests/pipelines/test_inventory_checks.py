@@ -2,23 +2,11 @@
 
 import dagster as dg
 import pytest
-import sqlalchemy as sa
 from dagster_ui import DagsterUi
 from pipelinekit import QUIET, House
 
 from pipelines.partitions import range_tags
 from resources.inventory.findings import CHECKS
-from resources.ledger.schema import attempts
-
-
-def age(house: House, seconds: float) -> None:
-    """Let everything have been delivered so long ago."""
-    with house.production.ledger() as ledger, ledger.write() as connection:
-        connection.execute(
-            sa.update(attempts).values(
-                delivered_at=attempts.c.delivered_at - seconds, finished_at=attempts.c.finished_at - seconds
-            )
-        )
 
 
 def results(house: House) -> dict[str, dg.AssetCheckEvaluation]:
@@ -52,7 +40,7 @@ def test_a_failed_clip_and_a_lost_object_are_counted_and_named(house: House) -> 
     house.fault({"do": "fail"}, prompt_contains="storm")
     house.add(keys)
     house.produce(keys)
-    age(house, 120)
+    house.age(120)
     made = house.attempts(keys)
     house.delete(f"videos/bay-dawn/{made['bay-dawn'].id}.json")
     house.put("videos/bay-dawn/nobodys.mp4", b"what is this")

@@ -1,0 +1,215 @@
+"""`dailies doctor`: the inventory for a person, and what of it can be mended."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from rich.text import Text
+
+from pipelines.cli.bucket import bucket_of
+from pipelines.cli.output import complain, console, counted
+from pipelines.cli.stack import running_stack
+from pipelines.inventory import DOCTOR, Inventory, show_lost
+from resources.alarms import a_test, sender_of
+from resources.dagster_resources import Production
+from resources.errors import DailiesError
+from resources.inventory.findings import Finding, Weight
+from resources.inventory.ledger import near_their_end
+from resources.inventory.repairing import Mended, Mender
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.production.binding import bind_bucket
+from resources.settings import Settings
+from resources.storage.objects import ObjectStore
+from resources.storage.policy import DownloadPolicy
+
+STYLES = {Weight.WARNING: "yellow", Weight.ERROR: "red"}
+
+
+@dataclass
+class Examination:
+    """What a doctor found and did.
+
+    Attributes:
+        findings: Every check, as it stands at the end.
+        mended: What was tried.
+        objects: How many objects of takes the bucket has, None when it could not be listed.
+        size: Bytes of them.
+    """
+
+    findings: list[Finding]
+    mended: list[Mended] = field(default_factory=list)
+    objects: int | None = None
+    size: int = 0
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether nothing is left to do."""
+        return all(finding.is_fine for finding in self.findings)
+
+
+def examine(settings: Settings, *, mend: bool) -> Examination:
+    """Take the inventory, mend what can be mended, and take it again.
+
+    Args:
+        settings: Where everything is.
+        mend: Whether to mend, or only to look.
+
+    Raises:
+        DailiesError: The ledger does not answer.
+    """
+    with (
+        Ledger(settings.ledger_url, budget=settings.budget) as ledger,
+        _dagster(settings) as instance,
+        contextlib.ExitStack() as opened,
+    ):
+        store = _opened(settings, ledger, opened)
+        inventory = Inventory(ledger, lambda: _given(store), instance)
+        done = Examination(inventory.take())
+        if mend and not isinstance(store, DailiesError):
+            done.mended = _mend(settings, ledger, store, instance, inventory)
+            if done.mended:
+                done.findings = inventory.take()
+        if inventory.stock is not None:
+            done.objects, done.size = inventory.stock.objects, inventory.stock.size
+        return done
+
+
+def _opened(settings: Settings, ledger: Ledger, opened: contextlib.ExitStack) -> ObjectStore | DailiesError:
+    """The bucket, or why there is none: the rest of the inventory is taken all the same."""
+    try:
+        store = opened.enter_context(bucket_of(settings)).store
+        bind_bucket(ledger, store, buying=False)
+    except DailiesError as error:
+        return error
+    return store
+
+
+def _given(store: ObjectStore | DailiesError) -> ObjectStore:
+    if isinstance(store, DailiesError):
+        raise store
+    return store
+
+
+@contextlib.contextmanager
+def _dagster(settings: Settings) -> Iterator[dg.DagsterInstance | None]:
+    """Dagster's storage, wherever its daemon runs; None where it was never started."""
+    state = running_stack(settings.home) or {}
+    home = os.environ.get("DAGSTER_HOME") or state.get("dagster_home") or settings.home.absolute() / "dagster"
+    if not Path(home).is_dir():
+        yield None
+        return
+    os.environ["DAGSTER_HOME"] = str(home)
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+def _mend(
+    settings: Settings,
+    ledger: Ledger,
+    store: ObjectStore,
+    instance: dg.DagsterInstance | None,
+    inventory: Inventory,
+) -> list[Mended]:
+    done: list[Mended] = []
+    scratch = settings.home.absolute() / "tmp"
+    scratch.mkdir(parents=True, exist_ok=True)
+    policy = DownloadPolicy(
+        allowed_origins=settings.allowed_origins, max_bytes=settings.max_download_mb * 1_000_000
+    )
+    if inventory.stock is not None:
+        done += Mender(ledger, store, policy=policy, scratch=scratch).mend(inventory.stock)
+    if waiting := near_their_end(ledger):
+        done += _fetch(ledger, store, waiting)
+    if instance is not None:
+        done += [Mended(clip, True, "shown in Dagster") for clip in show_lost(ledger, store, instance)]
+    return done
+
+
+def _fetch(ledger: Ledger, store: ObjectStore, waiting: list[Attempt]) -> list[Mended]:
+    """Fetch finished generations as a run would; the claim keeps a sensor from doing the same."""
+
+    async def fetch() -> list[Mended]:
+        production = Production()
+        found = []
+        async with production.engine(ledger, {a.account for a in waiting}) as engine:
+            with production.deliverer(engine, store) as deliverer:
+                for attempt in waiting:
+                    try:
+                        await deliverer.deliver(attempt, run_id=DOCTOR)
+                    except DailiesError as error:
+                        found.append(Mended(attempt.subject_key, False, str(error)))
+                    else:
+                        found.append(Mended(attempt.subject_key, True, "fetched"))
+        return found
+
+    try:
+        return asyncio.run(fetch())
+    except DailiesError as error:
+        return [Mended(a.subject_key, False, str(error)) for a in waiting]
+
+
+def show(done: Examination) -> None:
+    """Print it for a person."""
+    for mended in done.mended:
+        mark = ("mended", "green") if mended.done else ("cannot be mended", "red")
+        console.print(Text.assemble(mark, f" {mended.key}: {mended.text}"), soft_wrap=True)
+    for finding in done.findings:
+        _show_finding(finding)
+    if done.objects is not None:
+        console.print(f"{counted(done.objects, 'object')} of takes in the bucket, {done.size / 1e6:,.1f} MB")
+    left = [finding for finding in done.findings if not finding.is_fine]
+    if left:
+        complain(f"{counted(len(left), 'check')} of {len(done.findings)} need you")
+
+
+def _show_finding(finding: Finding) -> None:
+    if finding.is_fine:
+        console.print(Text.assemble(("ok  ", "green"), finding.check.name))
+        return
+    style = "yellow" if finding.unread is not None else STYLES[finding.check.weight]
+    number = "?" if finding.unread is not None else str(finding.number)
+    console.print(Text.assemble((f"{number:<3} ", style), f"{finding.check.name}: {finding}"), soft_wrap=True)
+    for line in finding.sample:
+        console.print(Text(f"      {line}"), soft_wrap=True)
+    if finding.number > len(finding.sample):
+        console.print(f"      and {finding.number - len(finding.sample)} more")
+
+
+def document(done: Examination) -> dict[str, Any]:
+    """The same for machines; every key, however many there are."""
+    return {
+        "fine": done.is_fine,
+        "checks": [
+            {
+                "check": finding.check.name,
+                "asset": finding.check.asset,
+                "weight": finding.check.weight.value,
+                "fine": finding.is_fine,
+                "number": None if finding.unread is not None else finding.number,
+                "keys": finding.keys,
+                "notes": finding.notes,
+                "todo": "" if finding.is_fine else finding.check.todo,
+                "unread": finding.unread,
+            }
+            for finding in done.findings
+        ],
+        "mended": [{"key": m.key, "done": m.done, "text": m.text} for m in done.mended],
+        "objects": done.objects,
+        "size_bytes": done.size,
+    }
+
+
+def try_alarm(settings: Settings) -> None:
+    """Send a message that says that nothing is wrong.
+
+    Raises:
+        DailiesError: No address is set, or it did not arrive.
+    """
+    sender_of(settings.alarm_url, settings.alarm_format).send(a_test())
+    console.print("the message was taken; look whether it is where it should be")

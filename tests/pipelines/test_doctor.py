@@ -1,0 +1,236 @@
+"""`dailies doctor`: what was lost is made again from what is left, nothing is bought, and what is whole stays as it is."""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster_ui import DagsterUi
+from pipelinekit import House, nothing_bought
+
+from pipelines.cli import main
+from resources.production.accepting import accept
+from resources.storage.manifest import Manifest
+
+Doctor = Callable[..., tuple[int, dict[str, Any]]]
+
+
+@pytest.fixture
+def doctor(house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Doctor:
+    """Run the command; returns its exit code and what it says to a machine."""
+    monkeypatch.setenv("DAGSTER_HOME", str(house.instance.root_directory))
+
+    def run(*arguments: str) -> tuple[int, dict[str, Any]]:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["dailies", "doctor", "--json", *arguments])
+        with nothing_bought(house), pytest.raises(SystemExit) as ended:
+            main()
+        code = ended.value.code
+        return (code if isinstance(code, int) else 0), json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def wrong(said: dict[str, Any]) -> dict[str, int]:
+    return {check["check"]: check["number"] for check in said["checks"] if not check["fine"]}
+
+
+def delivered(house: House, *clips: str, **changes: Any) -> dict[str, str]:
+    """Clips that were delivered a while ago: attempts by clip."""
+    keys = house.declare("bay", clips, **changes)
+    house.add(keys)
+    assert house.produce(keys).green
+    house.age(120)
+    return {clip: attempt.id for clip, attempt in house.attempts(keys).items()}
+
+
+def test_with_nothing_wrong_it_does_nothing(house: House, doctor: Doctor) -> None:
+    delivered(house, "dawn")
+    code, said = doctor()
+    assert (code, said["fine"], said["mended"]) == (0, True, [])
+    assert said["objects"] == 5
+
+
+def test_a_lost_manifest_is_written_as_it_was(house: House, doctor: Doctor) -> None:
+    made = delivered(house, "dawn")
+    key = f"videos/bay-dawn/{made['bay-dawn']}.json"
+    before = json.loads(house.get(key))
+    house.delete(key)
+    code, said = doctor()
+    assert (code, said["fine"]) == (0, True)
+    assert [mended["key"] for mended in said["mended"]] == [key]
+    after = json.loads(house.get(key))
+    for name in ("checks", "times"):
+        old, new = before.pop(name), after.pop(name)
+        assert name == "times" or [c["outcome"] for c in old] == [c["outcome"] for c in new]
+    assert after == before
+
+
+def test_lost_pictures_and_what_shows_the_current_take_are_made_anew(house: House, doctor: Doctor) -> None:
+    made = delivered(house, "dawn")
+    stem = f"videos/bay-dawn/{made['bay-dawn']}"
+    keys = [f"{stem}.webp", f"{stem}.strip.webp", "videos/bay-dawn/current.json"]
+    before = {key: house.get(key) for key in keys}
+    for key in keys:
+        house.delete(key)
+    code, said = doctor()
+    assert (code, wrong(said)) == (0, {})
+    assert {mended["key"] for mended in said["mended"]} == set(keys)
+    assert house.get(keys[0])[8:12] == house.get(keys[1])[8:12] == b"WEBP"
+    assert house.get(keys[2]) == before[keys[2]]
+
+
+def test_a_lost_video_is_fetched_again_while_its_provider_has_it(house: House, doctor: Doctor) -> None:
+    made = delivered(house, "dawn")
+    key = f"videos/bay-dawn/{made['bay-dawn']}.mp4"
+    before = house.get(key)
+    house.delete(key)
+    code, said = doctor()
+    assert (code, wrong(said)) == (0, {})
+    assert house.get(key) == before
+
+
+def test_a_video_that_is_nowhere_is_named_and_nothing_is_made_up(house: House, doctor: Doctor) -> None:
+    made = delivered(house, "dawn", "noon")
+    key = f"videos/bay-dawn/{made['bay-dawn']}.mp4"
+    house.delete(key)
+    house.delete(key.replace(".mp4", ".json"))
+    house.fault({"do": "reject", "status": 404}, operation="cdn")
+    code, said = doctor()
+    assert code == 1
+    assert wrong(said) == {"nothing_is_missing": 2}
+    (mended,) = said["mended"]
+    assert not mended["done"]
+    assert "cannot be fetched again" in mended["text"]
+
+
+def test_a_damaged_video_is_never_overwritten(house: House, doctor: Doctor) -> None:
+    made = delivered(house, "dawn")
+    key = f"videos/bay-dawn/{made['bay-dawn']}.mp4"
+    house.put(key, b"half of it")
+    code, said = doctor()
+    assert (code, wrong(said)) == (1, {"nothing_is_missing": 1})
+    assert "never overwritten" in said["mended"][0]["text"]
+    assert house.get(key) == b"half of it"
+
+
+def test_events_that_dagster_lost_are_shown_again(house: House, doctor: Doctor, ui: DagsterUi) -> None:
+    delivered(house, "dawn", "noon")
+    for asset in ("submissions", "generations", "uploaded_videos"):
+        house.instance.wipe_assets([dg.AssetKey(asset)])
+    code, said = doctor()
+    assert (code, wrong(said)) == (0, {})
+    bars = ui.bars()
+    for asset in ("submissions", "generations", "uploaded_videos"):
+        assert bars[asset].green == {"bay-dawn", "bay-noon"}, asset
+    assert "poster" in house.shown("uploaded_videos", "bay-dawn")
+
+
+def test_looking_only_changes_nothing(house: House, doctor: Doctor) -> None:
+    made = delivered(house, "dawn")
+    key = f"videos/bay-dawn/{made['bay-dawn']}.json"
+    house.delete(key)
+    code, said = doctor("--dry-run")
+    assert (code, wrong(said), said["mended"]) == (1, {"nothing_is_missing": 1}, [])
+    assert house.production.store().get_bytes(key) is None
+
+
+def test_what_a_dead_delivery_left_elsewhere_is_removed_and_nobodys_object_stays(
+    house: House, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = delivered(house, "dawn")
+    attempt = made["bay-dawn"]
+    video = house.get(f"videos/bay-dawn/{attempt}.mp4")
+    house.put(f"quarantine/bay-dawn/{attempt}.mp4", video)
+    house.put(f"quarantine/bay-dawn/{attempt}.webp", b"picture")
+    house.put("videos/bay-dawn/stranger.mp4", b"whose is this")
+    monkeypatch.setattr("resources.inventory.bucket.GRACE_SECONDS", -60)
+    code, said = doctor()
+    assert (code, wrong(said)) == (1, {"every_object_has_its_manifest": 1})
+    assert house.production.store().get_bytes(f"quarantine/bay-dawn/{attempt}.mp4") is None
+    assert house.get("videos/bay-dawn/stranger.mp4") == b"whose is this"
+    assert house.get(f"videos/bay-dawn/{attempt}.mp4") == video
+
+
+def test_an_output_near_its_end_is_fetched_and_then_shown_by_the_sensor(
+    house: House, doctor: Doctor, ui: DagsterUi
+) -> None:
+    keys = house.add(house.declare("bay", ["dawn"]))
+    house.materialize(["prompts", "submissions", "generations"], keys)
+    assert house.states(keys) == {"bay-dawn": "succeeded"}
+    house.age(6.5 * 86_400)
+    code, said = doctor()
+    assert (code, wrong(said)) == (0, {})
+    assert house.states(keys) == {"bay-dawn": "delivered"}
+    house.until(lambda: bool(house.tick("wavespeed_completion")[0]))
+    assert ui.bars()["uploaded_videos"].green == set(keys)
+
+
+def test_the_word_of_who_accepted_a_clip_is_in_the_manifest_that_is_written_anew(
+    house: House, doctor: Doctor
+) -> None:
+    sora = {"endpoint": "openai/sora-2/text-to-video", "allow_retired": True}
+    sized = {"parameters": {"size": "1280*720", "duration": 4}}
+    keys = house.add(house.declare("bay", ["dawn"], **sora, **sized))
+    house.fault({"do": "wrong_size", "width": 320, "height": 240}, prompt_contains="dawn")
+    house.produce(keys)
+    attempt = house.attempts(keys)["bay-dawn"]
+    assert attempt.state.value == "quarantined"
+    scratch = house.production.settings().home
+    with house.production.ledger() as ledger:
+        accept(ledger, house.production.store(), attempt, who="anna", why="meant so", scratch=scratch)
+    house.age(120)
+    key = f"videos/bay-dawn/{attempt.id}.json"
+    before = Manifest.from_json_bytes(house.get(key), where=key)
+    house.delete(key)
+    doctor()
+    after = Manifest.from_json_bytes(house.get(key), where=key)
+    assert before.accepted is not None
+    assert after.accepted is not None
+    assert after.accepted.by == before.accepted.by == "anna"
+    assert after.quarantined_for is None
+
+
+def test_a_bucket_that_does_not_answer_leaves_the_rest_of_the_inventory(
+    house: House, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = house.declare("bay", ["dawn"])
+    house.fault({"do": "fail"}, prompt_contains="dawn")
+    house.add(keys)
+    house.produce(keys)
+    monkeypatch.setenv("DAILIES_S3_BUCKET", "no-such-bucket-here")
+    code, said = doctor()
+    assert code == 1
+    unread = {check["check"] for check in said["checks"] if check["unread"]}
+    assert unread == {"every_object_has_its_manifest", "nothing_is_missing", "every_manifest_is_known"}
+    assert wrong(said)["no_failed_clips"] == 1
+
+
+def test_trying_the_alarm_without_an_address_names_the_setting(
+    house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["dailies", "doctor", "--alarm"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "DAILIES_ALARM_URL" in capsys.readouterr().err
+
+
+def test_a_person_reads_what_was_found_and_what_to_do(
+    house: House, doctor: Doctor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = house.declare("bay", ["dawn"])
+    house.fault({"do": "fail", "error": "Task failed: [red]boo[/red]"}, prompt_contains="dawn")
+    house.add(keys)
+    house.produce(keys)
+    monkeypatch.setattr(sys, "argv", ["dailies", "doctor"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    said = capsys.readouterr()
+    assert "no_failed_clips" in said.out
+    assert "bay-dawn: failed: Task failed: [red]boo[/red]" in said.out
+    assert "dailies retry" in said.out
+    assert "1 check of 9 need you" in said.err
