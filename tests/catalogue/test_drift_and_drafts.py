@@ -1,5 +1,6 @@
 """What has changed at a provider, and a new model of it that needs an entry and no code."""
 
+import re
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -14,6 +15,7 @@ from resources.catalogue.drafting import draft, file_name
 from resources.catalogue.drift import drifts, sample_body
 from resources.catalogue.endpoint import Lifecycle
 from resources.errors import ConfigurationError
+from resources.money import show_usd
 from resources.providers.models import LiveModel, LiveParameter, wavespeed_model
 from resources.sandbox.endpoints import load_endpoints
 from resources.sandbox.wavespeed import _model
@@ -221,6 +223,15 @@ def test_whatever_a_provider_lists_a_draft_is_a_good_entry_or_a_refusal(
 
 def test_a_drafts_file_name_stays_in_its_folder():
     assert file_name("wavespeed", "Maker/../Model 2.0/t2v") == "wavespeed-maker-..-model-2.0-t2v.yaml"
+
+
+def test_the_entry_that_the_docs_add_is_a_good_one(tmp_path):
+    docs = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    (entry,) = re.findall(r"```yaml\n(# yaml-language-server.*?)```", docs, re.DOTALL)
+    endpoint = taken(tmp_path, entry)
+    body = endpoint.resolve("x", {"duration": 5, "aspect_ratio": "9:16"})
+    assert show_usd(endpoint.price(body)) == "$0.80"
+    assert endpoint.price(endpoint.resolve("x", {"resolution": "1080p"})) is None
 
 
 # Lifecycle
