@@ -13,7 +13,9 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.cli.bucket import bucket_of
 from pipelines.cli.dagster_api import Colours, DagsterApi
+from pipelines.cli.gallery import file_of, write
 from pipelines.cli.launching import Launched, declarations_of, failed_clips, launch, wait_for
 from pipelines.cli.output import age, complain, console
 from pipelines.cli.stack import Stack, Wanted
@@ -61,7 +63,7 @@ def run_demo(settings: Settings, *, port: int, job_seconds: float) -> int:
         keys = _keys(settings, declarations)
         newest = _first_take(settings, api, declarations, keys)
         newest |= _second_take(settings, api, newest)
-        _show_result(stack, api, newest, time.monotonic() - began)
+        _show_result(settings, stack, api, newest, time.monotonic() - began)
     delivered = sum(attempt.state is AttemptState.DELIVERED for attempt in newest.values())
     return 0 if delivered == len(keys) else 1
 
@@ -126,7 +128,9 @@ def _settled(api: DagsterApi, keys: set[str], *, red: set[str]) -> dict[str, Col
         time.sleep(0.5)
 
 
-def _show_result(stack: Stack, api: DagsterApi, newest: dict[str, Attempt], seconds: float) -> None:
+def _show_result(
+    settings: Settings, stack: Stack, api: DagsterApi, newest: dict[str, Attempt], seconds: float
+) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("clip", "endpoint", "cost", "waited", "file"):
         table.add_column(name, justify="right" if name in {"cost", "waited"} else "left", overflow="fold")
@@ -146,6 +150,22 @@ def _show_result(stack: Stack, api: DagsterApi, newest: dict[str, Attempt], seco
         f"{show_usd(total)}; the sandbox charged nothing. It took {seconds:.0f} s.\n"
         f"Everything is still there: `make up` shows it at {stack.dagster_url}, `.venv/bin/dailies status` lists it."
     )
+    _show_gallery(settings)
+
+
+def _show_gallery(settings: Settings) -> None:
+    """Say where all clips can be played; a gallery that cannot be written takes nothing from the demo."""
+    try:
+        with bucket_of(settings) as bucket:
+            file = file_of(bucket, write(settings, bucket))
+    except DailiesError as error:
+        complain(f"there is no gallery: {error}")
+        return
+    if file is not None:
+        console.print(
+            f"Play the clips: open {_relative(file)} in a browser, or `.venv/bin/dailies gallery --open`.",
+            soft_wrap=True,
+        )
 
 
 def _relative(path: Path) -> str:

@@ -33,11 +33,7 @@ def show_gallery(settings: Settings, *, open_it: bool, port: int, as_json: bool)
         DailiesError: The ledger or the bucket does not answer, or they do not belong together.
     """
     with bucket_of(settings) as bucket:
-        with Ledger(settings.ledger_url) as ledger:
-            bind_bucket(ledger, bucket.store, buying=False)
-            written = write_gallery(
-                ledger, bucket.store, dagster=dagster_url(settings), titles=_titles(settings)
-            )
+        written = write(settings, bucket)
         if as_json:
             print_json(_document(written, bucket))
         else:
@@ -49,6 +45,17 @@ def show_gallery(settings: Settings, *, open_it: bool, port: int, as_json: bool)
             )
         if open_it:
             _open(bucket, written, port)
+
+
+def write(settings: Settings, bucket: Bucket) -> Written:
+    """Write every page.
+
+    Raises:
+        DailiesError: The ledger or the bucket does not answer, or they do not belong together.
+    """
+    with Ledger(settings.ledger_url) as ledger:
+        bind_bucket(ledger, bucket.store, buying=False)
+        return write_gallery(ledger, bucket.store, dagster=dagster_url(settings), titles=_titles(settings))
 
 
 def _titles(settings: Settings) -> dict[str, str]:
