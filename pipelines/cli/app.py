@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from pipelines.cli.characters import characters_app
 from pipelines.cli.ledger import ledger_app
 from pipelines.cli.models import models_app
 from pipelines.cli.output import as_document, complain, console, counted, print_json, status_table
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(characters_app, name="characters")
 app.add_typer(models_app, name="models")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the machine's form.")]

@@ -346,3 +346,21 @@ def test_ten_thousand_clips_are_shown_and_written_quickly(tmp_path, ledger, caps
     assert "10000 clips: 10000 to buy" in shown
     assert "at least $4000.00" in shown
     assert len(shown.splitlines()) < 20
+
+
+def test_the_ceiling_counts_every_fallback_too(tmp_path, ledger):
+    text = CITY.replace(
+        "openai/sora-2/text-to-video\n", "openai/sora-2/text-to-video\nparameters: {duration: 4}\n"
+    )
+    text += "max_attempts: 2\nfallback: [{endpoint: bytedance/seedance-2.0/text-to-video}]\n"
+    made = plan(declared(tmp_path, text), ledger)
+    assert (made.floor, made.ceiling) == (6 * usd("0.40"), 6 * 2 * (usd("0.40") + usd("0.96")))
+
+
+def test_a_clip_whose_character_was_not_made_is_refused(tmp_path, ledger):
+    (tmp_path / "characters").mkdir()
+    mara = "name: mara\nvideo: https://example.com/mara.mp4\nallow_retired: true\n"
+    (tmp_path / "characters" / "mara.yaml").write_text(mara)
+    made = plan(declared(tmp_path, CITY + "cast: [mara]\n"), ledger)
+    assert made.counts == {Verb.REFUSE: 6}
+    assert "was not made yet: run `dailies characters make mara`" in (made.clips[0].reason or "")

@@ -1,0 +1,116 @@
+"""`dailies characters`: which are declared, which are made, and having them made."""
+
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.cli.output import complain, console, print_json
+from resources.settings import Settings, load_settings
+
+characters_app = typer.Typer(
+    help="Characters that clips show, each made once from a reference video.", no_args_is_help=True
+)
+Json = Annotated[bool, typer.Option("--json", help="Print the machine's form.")]
+
+LOOK_SECONDS = 0.5
+
+
+@characters_app.command("list")
+def list_(as_json: Json = False) -> None:
+    """Show every declared character: whether it is made, its id, and the series that cast it."""
+    rows = _rows(load_settings())
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        console.print("no characters are declared; a file in data/characters declares one")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("character", "state", "id", "endpoint", "cast by"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        colour = "green" if row["state"] == "made" else "yellow"
+        cast_by = ", ".join(row["cast_by"])
+        table.add_row(
+            row["character"], Text(row["state"], style=colour), row["id"] or "", row["endpoint"], cast_by
+        )
+    console.print(table)
+
+
+@characters_app.command()
+def make(
+    names: Annotated[list[str], typer.Argument(help="Names of characters.")],
+    regenerate: Annotated[
+        bool, typer.Option("--regenerate", help="Make characters again that were made from the same video.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Have characters made and wait for them. One that was made from the same video costs nothing."""
+    settings = load_settings()
+    failed = _make(settings, list(dict.fromkeys(names)), regenerate=regenerate)
+    rows = [row for row in _rows(settings) if row["character"] in names]
+    if as_json:
+        print_json(rows)
+    else:
+        for row in rows:
+            console.print(Text(f"{row['character']}: {row['state']} {row['id'] or ''}".rstrip()))
+    for why in failed:
+        complain(why)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _rows(settings: Settings) -> list[dict[str, Any]]:
+    from pipelines.cli.launching import declarations_of
+
+    declarations = declarations_of(settings)
+    made = declarations.made() if declarations.characters.found else {}
+    for problem in declarations.characters.problems:
+        complain(str(problem))
+    rows = []
+    for character in declarations.characters.found.values():
+        known = made.get(character.name)
+        state = "not made yet"
+        if known is not None:
+            same = known.fingerprint == character.request.fingerprint
+            state = "made" if same else "made from another video"
+        rows.append(
+            {
+                "character": character.name,
+                "state": state,
+                "id": known.id if known else None,
+                "endpoint": character.request.endpoint,
+                "provider": character.request.provider,
+                "cast_by": [s.name for s in declarations.series.values() if character.name in s.cast],
+            }
+        )
+    return rows
+
+
+def _make(settings: Settings, names: Sequence[str], *, regenerate: bool) -> list[str]:
+    """Ask Dagster for one run per character and wait; returns why runs failed."""
+    from pipelines.cli.dagster_api import FINISHED, DagsterApi
+    from pipelines.cli.launching import dagster_instance, dagster_url, declarations_of
+    from pipelines.partitions import PARTITION, add_characters
+    from pipelines.producing import DECISION_TAG
+
+    declared = declarations_of(settings).characters
+    for name in names:
+        declared.get(name)
+    with dagster_instance(settings) as instance:
+        add_characters(instance, names)
+    decision = f"characters:{uuid.uuid4().hex[:12]}"
+    config = {"ops": {"characters": {"config": {"regenerate": True}}}} if regenerate else {}
+    with DagsterApi(dagster_url(settings)) as api:
+        runs = [
+            api.launch("make_characters", tags={PARTITION: name, DECISION_TAG: decision}, config=config)
+            for name in names
+        ]
+        while not all(api.run_status(run) in FINISHED for run in runs):
+            time.sleep(LOOK_SECONDS)
+        return [str(api.why_failed(run)) for run in runs if api.run_status(run) != "SUCCESS"]
