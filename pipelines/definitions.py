@@ -4,13 +4,14 @@ import logging
 
 import dagster as dg
 
-from pipelines.assets.characters import make_characters
 from pipelines.alarms import alarms
+from pipelines.assets.characters import make_characters
 from pipelines.assets.clips import produce
 from pipelines.assets.gallery import gallery
 from pipelines.assets.prompts import prompts
 from pipelines.checks import hourly_inventory, inventory, take_inventory
 from pipelines.jobs import ALL_JOBS
+from pipelines.pictures import contact_sheets
 from pipelines.schedules import series_schedule
 from pipelines.sensors import ALL_SENSORS
 from pipelines.showing import gallery_pages
@@ -29,7 +30,7 @@ def build_defs(production: Production | None = None) -> dg.Definitions:
     """
     production = production or Production()
     return dg.Definitions(
-        assets=[make_characters, prompts, produce, gallery],
+        assets=[make_characters, prompts, produce, contact_sheets, gallery],
         asset_checks=[take_inventory],
         jobs=[*ALL_JOBS, inventory],
         schedules=[

@@ -8,11 +8,14 @@ from pipelines.lineage import UPLOADED_VIDEOS
 from resources.errors import DailiesError
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
+from resources.production.sheets import Sheet
 from resources.storage.layout import poster_key, quarantined, strip_key
 from resources.storage.objects import ObjectStore
 
 MAX_PICTURE_BYTES = 64_000
 """A larger picture is left out of the event log, which keeps every event for ever."""
+MAX_SHEET_BYTES = 256_000
+"""The same for a contact sheet, of which a run writes one and not fifty."""
 SHOWN = {AttemptState.DELIVERED, AttemptState.QUARANTINED}
 
 
@@ -70,3 +73,34 @@ def quarantine_event(attempt: Attempt, pictures: Pictures) -> dg.AssetObservatio
             "to_make_it_again": f"dailies retry {attempt.clip}",
         },
     )
+
+
+CONTACT_SHEETS = dg.AssetKey("contact_sheets")
+contact_sheets = dg.AssetSpec(
+    CONTACT_SHEETS,
+    deps=[UPLOADED_VIDEOS],
+    description=(
+        "The posters of a series' clips of one day as one picture, made anew by every run that brings clips home; those that "
+        "failed a check are framed in red. Its history has a sheet for each series and day."
+    ),
+    group_name="dailies",
+    kinds={"s3", "webp"},
+    owners=["team:video"],
+    code_version="1",
+    tags={"dailies/stage": "show"},
+)
+
+
+def sheet_event(sheet: Sheet) -> dg.AssetMaterialization:
+    """What is shown of a contact sheet."""
+    metadata: dict[str, dg.MetadataValue | str | int] = {
+        "series": sheet.series,
+        "day": sheet.day,
+        "s3": sheet.uri,
+        "clips": dg.MetadataValue.text(", ".join(sheet.clips)),
+        "failed": dg.MetadataValue.text(", ".join(sheet.failed) or "none"),
+        "without_picture": dg.MetadataValue.text(", ".join(sheet.missing) or "none"),
+    }
+    if len(sheet.picture) <= MAX_SHEET_BYTES:
+        metadata["sheet"] = as_picture("sheet", sheet.picture)
+    return dg.AssetMaterialization(CONTACT_SHEETS, metadata=metadata)

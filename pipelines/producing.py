@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from pipelines.lineage import latest
-from pipelines.pictures import Pictures, quarantine_event
+from pipelines.pictures import Pictures, quarantine_event, sheet_event
 from pipelines.reporting import ASSET_OF_STAGE, data_version, stage_event
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
@@ -130,6 +130,8 @@ def _carry(
                 followed = await work(engine, follower)
                 if batch.until is Stage.DELIVERED:
                     await fetch_spares(engine, deliverer, clips, run_id=batch.run_id)
+                for sheet in await deliverer.write_sheets():
+                    batch.context.log_event(sheet_event(sheet))
                 return followed
 
     return asyncio.run(run())

@@ -22,6 +22,7 @@ from resources.ledger import delivering, noting
 from resources.ledger.records import Attempt
 from resources.production.describing import delivery_of, describe, show_current
 from resources.production.engine import Engine
+from resources.production.sheets import Sheet, write_sheet
 from resources.providers.base import JobStatus, PollFailed
 from resources.storage.errors import ObjectConflictError
 from resources.storage.layout import (
@@ -88,6 +89,7 @@ class Deliverer:
         self._scratch = scratch
         self._inspector: VideoInspector | None = None
         self._making_inspector = threading.Lock()
+        self._brought: set[tuple[str, str]] = set()
 
     def __enter__(self) -> Self:
         sweep(self._scratch)
@@ -143,6 +145,25 @@ class Deliverer:
                 "`regenerate: true`. Nothing was bought."
             )
 
+    async def write_sheets(self) -> list[Sheet]:
+        """Make the contact sheets anew of every series and day that something was brought home of.
+
+        They only show what is there, so a failure is logged and nothing else.
+        """
+        sheets = []
+        for series, day in sorted(self._brought):
+            work = functools.partial(
+                write_sheet, self._engine.ledger, self._store, self._ready_inspector(), series=series, day=day
+            )
+            try:
+                sheet = await asyncio.to_thread(work)
+            except DailiesError as error:
+                logger.warning("the contact sheet of %s for %s was not made: %s", series, day, error)
+            else:
+                sheets += [sheet] if sheet is not None else []
+        self._brought.clear()
+        return sheets
+
     @contextlib.asynccontextmanager
     async def _claimed(self, attempt: Attempt, token: str, stop: threading.Event) -> AsyncIterator[None]:
         """Renew the claim while the delivery goes on; one that was lost all the same (a laptop slept) ends it."""
@@ -168,6 +189,7 @@ class Deliverer:
             with scratch_folder(self._scratch) as folder:
                 manifest = await self._fetch_and_store(attempt, folder, run_id, stop)
         delivery = delivery_of(manifest, self._store)
+        self._brought.add((attempt.series, attempt.counted_on))
         why = manifest.quarantined_for
         if why is not None:
             await self._ledger(delivering.record_quarantined, attempt.id, delivery, why=why, run_id=run_id)
@@ -317,10 +339,13 @@ class Deliverer:
         )
 
     def _inspect(self, path: Path) -> Inspection:
+        return self._ready_inspector().inspect(path)
+
+    def _ready_inspector(self) -> VideoInspector:
         with self._making_inspector:
             if self._inspector is None:
                 self._inspector = VideoInspector(workers=INSPECTORS).__enter__()
-        return self._inspector.inspect(path)
+        return self._inspector
 
     async def _put_picture(self, key: str, data: bytes | None) -> StoredObject | None:
         if data is None:

@@ -9,6 +9,7 @@
 | `videos/{clip}/{attempt}.json` | its manifest, written last: with it the clip is delivered | no |
 | `videos/{clip}/current.json` | which attempt is the current one; the ledger decides, this shows it | yes |
 | `quarantine/{clip}/{attempt}.mp4`, `.webp`, ... | a take that failed a check, kept apart | no |
+| `sheets/{series}/{day}.webp` | the posters of a series' clips of one day, on one picture | yes |
 | `ledger.json` | id and high-water mark of the ledger that owns the bucket | yes |
 """
 
@@ -17,6 +18,7 @@ import re
 PROMPTS = "prompts/"
 VIDEOS = "videos/"
 QUARANTINE = "quarantine/"
+SHEETS = "sheets/"
 
 _CLIP = re.compile(r"[a-z0-9][a-z0-9-]{2,79}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
@@ -47,6 +49,11 @@ def strip_key(clip: str, attempt: str) -> str:
 def manifest_key(clip: str, attempt: str) -> str:
     """Of its manifest."""
     return f"{_take(clip, attempt)}.json"
+
+
+def sheet_key(series: str, day: str) -> str:
+    """Of the contact sheet of a series and a day."""
+    return f"{SHEETS}{_checked(_NAME, 'series', series)}/{_checked(_NAME, 'day', day)}.webp"
 
 
 def quarantined(key: str) -> str:

@@ -67,19 +67,43 @@ class VideoInspector:
             UnreadableVideoError: The file is damaged or hostile; the worker that choked on it is gone.
             resources.errors.UnavailableError: No worker can be started on this machine.
         """
-        request = {
-            "path": str(path.absolute()),
-            "poster_width": poster_width,
-            "cpu_seconds": self._cpu_seconds,
-        }
+        request = {"path": str(path.absolute()), "poster_width": poster_width}
+        return _understood(self._ask(request, path.name), path.name)
+
+    def compose(self, posters: list[bytes], failed: list[bool]) -> bytes:
+        """A contact sheet of some posters, as WebP. Blocks: run it in a thread.
+
+        Args:
+            posters: WebP pictures, at most `resources.video.sheets.MOST`.
+            failed: Which of them are framed in red.
+
+        Raises:
+            UnreadableVideoError: A poster is damaged or hostile.
+            resources.errors.UnavailableError: No worker can be started on this machine.
+        """
+        texts = [base64.b64encode(poster).decode() for poster in posters]
+        answer = self._ask({"posters": texts, "failed": failed}, "the contact sheet")
+        try:
+            sheet = _picture(answer.get("sheet"))
+        except (binascii.Error, TypeError, ValueError):
+            sheet = None
+        if sheet is None:
+            raise UnreadableVideoError(
+                f"the contact sheet: {str(answer.get('error', 'it makes no sense'))[:300]}"
+            )
+        return sheet
+
+    def _ask(self, request: dict[str, Any], name: str) -> dict[str, Any]:
+        """A worker's answer; one that dies twice of a request has died of it."""
+        request |= {"cpu_seconds": self._cpu_seconds}
         worker = self._workers.get()
         try:
-            # A worker that dies once may have been killed by someone else; one that dies twice died of the file.
-            found = worker.ask(request, self._seconds, path.name)
+            # a worker that dies once may have been killed by someone else
+            found = worker.ask(request, self._seconds, name)
             if found is None:
-                found = worker.ask(request, self._seconds, path.name)
+                found = worker.ask(request, self._seconds, name)
             if found is None:
-                raise UnreadableVideoError(f"{path.name}: reading it makes the decoder crash")
+                raise UnreadableVideoError(f"{name}: reading it makes the decoder crash")
             if (
                 worker.clips >= self._clips_per_worker
                 or _count(found, "memory_bytes") > self._max_worker_bytes
@@ -89,7 +113,7 @@ class VideoInspector:
             if self._closed:
                 worker.stop()
             self._workers.put(worker)
-        return _understood(found, path.name)
+        return found
 
     @property
     def pids(self) -> list[int]:

@@ -1,7 +1,8 @@
 """The guarded process that reads strangers' bytes: `python -m resources.video.worker`.
 
 It has no secrets in its environment, limits its own memory and processor time, writes no files, and speaks one JSON object
-a line: it says `{"ready": true}`, and then answers each `{"path": ..., "poster_width": ..., "cpu_seconds": ...}`.
+a line: it says `{"ready": true}`, and then answers each `{"path": ..., "poster_width": ..., "cpu_seconds": ...}`, or
+`{"posters": [...], "failed": [...], "cpu_seconds": ...}` for a contact sheet.
 """
 
 import base64
@@ -19,6 +20,7 @@ import av.error
 
 from resources.video.boxes import BoxError, Movie, Track, walk
 from resources.video.looking import Picture, Sound
+from resources.video.sheets import compose, size_of
 
 MEMORY_BYTES = 2 << 30
 """Address space of the process."""
@@ -181,6 +183,24 @@ def beside(tiles: list[Any]) -> Any:
     return made
 
 
+def _composed(request: dict[str, Any]) -> dict[str, Any]:
+    """The contact sheet of some posters."""
+    posters = [_decoded(base64.b64decode(text)) for text in request["posters"]]
+    _, width, height = size_of(len(posters))
+    sheet = compose(av.VideoFrame(width, height, "yuv420p"), posters, request["failed"])
+    return {"sheet": _text(_webp(sheet, width))}
+
+
+def _decoded(data: bytes) -> Any:
+    """A WebP picture, None where it is not one."""
+    decoder: Any = av.CodecContext.create("webp", "r")
+    decoder.options = {"max_pixels": str(MAX_PIXELS), "threads": "1"}
+    try:
+        return next(iter(decoder.decode(av.Packet(data))), None)
+    except (av.error.FFmpegError, ValueError):
+        return None
+
+
 def _text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
@@ -201,6 +221,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """The answer to one request; whatever the file does, it is an answer."""
     _limit_processor(request["cpu_seconds"])
     try:
+        if "posters" in request:
+            return _composed(request)
         found = inspect(Path(request["path"]), request["poster_width"], request["cpu_seconds"] / 2)
     except (BoxError, UnreadableError) as error:
         found = {"error": str(error)}

@@ -54,7 +54,7 @@ def shape(definitions: dg.Definitions) -> dict[str, Any]:
         for spec in definition.specs:
             policy = definition.backfill_policy
             assets[spec.key.to_user_string()] = {
-                "step": definition.node_def.name,
+                "step": definition.node_def.name if definition.is_executable else None,
                 "after": sorted(dep.asset_key.to_user_string() for dep in spec.deps),
                 "group": spec.group_name,
                 "kinds": sorted(spec.kinds),
@@ -169,7 +169,7 @@ def test_a_wrong_setting_leaves_the_assets_to_be_seen(
     monkeypatch.setenv(*setting)
     loaded = build_defs()
     dg.Definitions.validate_loadable(loaded)
-    assert len(list(loaded.resolve_all_asset_specs())) == 6
+    assert len(list(loaded.resolve_all_asset_specs())) == 7
     assert [s.name for s in loaded.get_repository_def().schedule_defs] == ["hourly_inventory"]
 
 

@@ -160,6 +160,12 @@ def test_a_clip_whose_file_is_not_what_was_asked_for_is_red_only_as_a_video(
     assert "320x240" in apart["why"]
     assert apart["failed_checks"] == "size"
     assert apart["to_accept_it"] == "dailies accept city-tram"
+    sheets = dg.AssetRecordsFilter(dg.AssetKey("contact_sheets"))
+    (record,) = house.instance.fetch_materializations(sheets, limit=1).records
+    assert record.asset_materialization is not None
+    sheet = {name: value.value for name, value in record.asset_materialization.metadata.items()}
+    assert (sheet["series"], sheet["clips"], sheet["failed"]) == ("city", "city-hero, city-tram", "city-tram")
+    assert sheet["sheet"].startswith("![sheet](data:image/webp;base64,")
 
 
 def test_what_a_person_wants_to_see_of_a_clip_is_on_its_events(house: House) -> None:

@@ -18,6 +18,7 @@ from resources.ledger.states import AttemptState
 from resources.ledger.submitting import claim_next
 from resources.production.delivery import Deliverer
 from resources.production.engine import Account, Engine
+from resources.production.sheets import Sheet
 from resources.providers.base import Accepted, Capabilities, JobState, JobStatus
 from resources.requests import ClipRequest, Expected
 from resources.storage.download import DownloadPolicy
@@ -103,25 +104,33 @@ class Depot:
 
     def deliver(self, *attempts: Attempt) -> list[Attempt]:
         """Bring generations home side by side; the first error is raised when all have ended."""
+        self._deliver(attempts)
+        return [self.read(attempt) for attempt in attempts]
 
-        async def work() -> None:
-            async def no_nap(_seconds: float) -> None:
-                await asyncio.sleep(0)
+    def deliver_and_write_sheets(self, *attempts: Attempt) -> list[Sheet]:
+        """The same, and the contact sheets that a run makes at its end."""
+        return self._deliver(attempts, sheets=True)
 
+    def _deliver(self, attempts: tuple[Attempt, ...], *, sheets: bool = False) -> list[Sheet]:
+        async def no_nap(_seconds: float) -> None:
+            await asyncio.sleep(0)
+
+        async def work() -> list[Sheet]:
             engine = Engine(self.ledger, {"wavespeed": Account(cast("Any", self.provider))}, sleep=no_nap)
             try:
                 with Deliverer(engine, self.store, policy=self.policy, scratch=self.scratch) as deliverer:
                     ended = await asyncio.gather(
                         *(deliverer.deliver(a, run_id="run-1") for a in attempts), return_exceptions=True
                     )
+                    written = await deliverer.write_sheets() if sheets else []
             finally:
                 await engine.aclose()
             for error in ended:
                 if error is not None:
                     raise error
+            return written
 
-        asyncio.run(work())
-        return [self.read(attempt) for attempt in attempts]
+        return asyncio.run(work())
 
     def read(self, attempt: Attempt) -> Attempt:
         """The attempt as it stands now."""

@@ -17,6 +17,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.states import AttemptState as S
 from resources.production.accepting import accept
 from resources.production.delivery import Deliverer, DeliveryError
+from resources.production.sheets import write_sheet
 from resources.storage import remote
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.layout import manifest_key, quarantined, video_key
@@ -457,3 +458,62 @@ def test_the_decoder_is_given_two_clips_at_once_and_no_more_processes_than_that(
     depot.server.files["/clip.mp4"] = File(data=films["good"])
     depot.deliver(*(depot.finished(f"clip-{n}", expected=AS_MADE) for n in "abcd"))
     assert len(made) == 1
+
+
+# Contact sheets
+
+
+def test_a_series_and_day_has_a_sheet_with_what_failed_framed_in_red(
+    depot: Depot, films: dict[str, bytes]
+) -> None:
+    depot.server.files["/clip.mp4"] = File(data=films["good"])
+    depot.server.files["/tall.mp4"] = File(data=films["turned"])
+    depot.deliver(depot.finished("clip-a"), depot.finished("clip-b", series="harbor"))
+    depot.deliver(depot.finished("clip-c", url=depot.server.url("/tall.mp4")))
+    with VideoInspector() as inspector:
+        sheet = write_sheet(
+            depot.ledger,
+            depot.store,
+            inspector,
+            series="city",
+            day=depot.ledger.overview()[0].counted_on,
+        )
+        assert write_sheet(depot.ledger, depot.store, inspector, series="city", day="2001-01-01") is None
+    assert sheet is not None
+    assert (sheet.clips, sheet.failed, sheet.missing) == (("clip-a", "clip-c"), ("clip-c",), ())
+    key = sheet.uri.removeprefix(f"s3://{depot.store.bucket}/")
+    assert depot.store.get_bytes(key) == sheet.picture
+    picture = decoded(sheet.picture)
+    assert is_red(picture, 252 + 1, 1), "the field of what failed has a red frame"
+    assert not is_red(picture, 1, 1)
+
+
+def test_the_deliverer_makes_the_sheets_of_what_it_brought_home(
+    depot: Depot, films: dict[str, bytes]
+) -> None:
+    depot.server.files["/clip.mp4"] = File(data=films["good"])
+    attempts = [depot.finished("clip-a"), depot.finished("clip-b", series="harbor")]
+    sheets = depot.deliver_and_write_sheets(*attempts)
+    assert [(s.series, s.clips) for s in sheets] == [("city", ("clip-a",)), ("harbor", ("clip-b",))]
+    assert len(list(depot.store.list_keys("sheets/"))) == 2
+
+
+def test_a_poster_that_is_no_picture_leaves_its_field_empty(films: dict[str, bytes]) -> None:
+    with VideoInspector() as inspector:
+        picture = decoded(inspector.compose([b"RIFF....WEBPnonsense"], [False]))
+    assert (picture.width, picture.height) == (252, 148)
+
+
+def decoded(data: bytes) -> Any:
+    import io
+
+    import av
+
+    with av.open(io.BytesIO(data)) as container:
+        return next(container.decode(video=0)).reformat(format="rgb24")
+
+
+def is_red(picture: Any, x: int, y: int) -> bool:
+    plane = picture.planes[0]
+    red, green, blue = bytes(plane)[y * plane.line_size + 3 * x :][:3]
+    return bool(red > 150 and green < 80 and blue < 80)

@@ -1,0 +1,87 @@
+"""The contact sheet of a series and a day: the posters of its clips as one picture in the bucket."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState
+from resources.storage.layout import poster_key, quarantined, sheet_key
+from resources.storage.objects import ObjectStore
+from resources.video.inspector import VideoInspector
+from resources.video.sheets import MOST
+
+READERS = 8
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A contact sheet that was written.
+
+    Attributes:
+        series: Whose clips.
+        day: The day (YYYY-MM-DD) they were bought on, in the budget's time zone.
+        uri: Where it is.
+        picture: The WebP itself.
+        clips: The clips on it, row by row from left to right.
+        failed: Those of them that failed a check; they are framed in red.
+        missing: Clips of the day that have no picture: on their way, failed at the provider, or too many for one sheet.
+    """
+
+    series: str
+    day: str
+    uri: str
+    picture: bytes
+    clips: tuple[str, ...]
+    failed: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def write_sheet(
+    ledger: Ledger, store: ObjectStore, inspector: VideoInspector, *, series: str, day: str
+) -> Sheet | None:
+    """Make the sheet of a series and a day anew from what is in the bucket.
+
+    Args:
+        ledger: Says which clips there are.
+        store: Has their posters, and gets the sheet.
+        inspector: Composes it.
+        series: Whose clips.
+        day: As in `Attempt.counted_on`.
+
+    Returns:
+        The sheet; None where no clip has a poster yet.
+
+    Raises:
+        DailiesError: The bucket, the ledger or the composing process does not answer.
+    """
+    # the last one to get the lock sees what all before it have delivered
+    name = hashlib.sha256(f"{series} {day}".encode()).hexdigest()[:32]
+    with ledger.lock(f"sheet:{name}"):
+        bought = [attempt for attempt in ledger.overview(series=series) if attempt.counted_on == day]
+        there = [a for a in bought if a.state in {AttemptState.DELIVERED, AttemptState.QUARANTINED}]
+        with ThreadPoolExecutor(READERS) as pool:
+            posters = list(pool.map(lambda attempt: _poster(store, attempt), there[:MOST]))
+        shown = [(a, poster) for a, poster in zip(there, posters, strict=False) if poster is not None]
+        if not shown:
+            return None
+        failed = [a.state is AttemptState.QUARANTINED for a, _ in shown]
+        picture = inspector.compose([poster for _, poster in shown], failed)
+        key = sheet_key(series, day)
+        store.put_bytes(key, picture, content_type="image/webp", overwrite=True)
+    clips = [a.clip for a, _ in shown]
+    return Sheet(
+        series=series,
+        day=day,
+        uri=store.uri(key),
+        picture=picture,
+        clips=tuple(clips),
+        failed=tuple(clip for clip, bad in zip(clips, failed, strict=True) if bad),
+        missing=tuple(a.clip for a in bought if a.clip not in clips),
+    )
+
+
+def _poster(store: ObjectStore, attempt: Attempt) -> bytes | None:
+    key = poster_key(attempt.clip, attempt.id)
+    return store.get_bytes(quarantined(key) if attempt.state is AttemptState.QUARANTINED else key)
