@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from resources.catalogue import Catalogue, Endpoint, Parameter
+from resources.series.characters import CharacterDeclaration
 from resources.series.declaration import SeriesDeclaration
 from resources.series.includes import IncludeDeclaration
 
@@ -30,6 +31,11 @@ def model_json_schema() -> dict[str, Any]:
 def include_json_schema() -> dict[str, Any]:
     """The JSON Schema of a file of shared parts."""
     return {"$schema": DIALECT, **_strict(IncludeDeclaration.model_json_schema())}
+
+
+def character_json_schema() -> dict[str, Any]:
+    """The JSON Schema of a character."""
+    return {"$schema": DIALECT, **CharacterDeclaration.model_json_schema()}
 
 
 def _strict(schema: Any) -> Any:
@@ -89,6 +95,7 @@ def main() -> None:
         "series.schema.json": series_json_schema(Catalogue.load(DATA / "models")),
         "model.schema.json": model_json_schema(),
         "include.schema.json": include_json_schema(),
+        "character.schema.json": character_json_schema(),
     }
     (DATA / "schemas").mkdir(exist_ok=True)
     for name, schema in schemas.items():

@@ -10,19 +10,27 @@ import pytest
 from resources.catalogue import Catalogue
 from resources.declared.document import read_document
 from resources.series import load_series
-from resources.series.schema import include_json_schema, model_json_schema, rendered, series_json_schema
+from resources.series.schema import (
+    character_json_schema,
+    include_json_schema,
+    model_json_schema,
+    rendered,
+    series_json_schema,
+)
 
 DATA = Path(__file__).parents[2] / "data"
 CATALOGUE = Catalogue.load(DATA / "models")
 SAMPLES = sorted((DATA / "series").glob("*.yaml"))
 MODELS = sorted((DATA / "models").glob("*.yaml"))
 INCLUDES = sorted((DATA / "prompts").glob("*.yaml"))
+CHARACTERS = sorted((DATA / "characters").glob("*.yaml"))
 SCHEMAS = {
     "series": series_json_schema(CATALOGUE),
     "model": model_json_schema(),
     "include": include_json_schema(),
+    "character": character_json_schema(),
 }
-SCHEMA_OF_FOLDER = {"series": "series", "models": "model", "prompts": "include"}
+SCHEMA_OF_FOLDER = {"series": "series", "models": "model", "prompts": "include", "characters": "character"}
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +48,12 @@ def test_the_samples_make_twelve_clips_for_any_date(declarations, day):
     assert all(request.price_micros for request in requests)
     lighthouses = [request for request in requests if "lighthouse" in request.prompt.lower()]
     assert [request.provider for request in lighthouses] == ["wavespeed"]
+
+
+def test_the_sample_character_can_be_made(declarations):
+    (mara,) = declarations.characters.found.values()
+    assert mara.request.price_micros == 1000
+    assert all(not series.cast for series in declarations.series.values())
 
 
 def test_the_samples_show_one_series_on_each_endpoint(declarations):
@@ -61,7 +75,7 @@ def test_the_schema_files_are_up_to_date():
         )
 
 
-@pytest.mark.parametrize("file", [*SAMPLES, *MODELS, *INCLUDES], ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", [*SAMPLES, *MODELS, *INCLUDES, *CHARACTERS], ids=lambda file: file.stem)
 def test_every_file_obeys_its_schema_and_names_it(file):
     name = f"{SCHEMA_OF_FOLDER[file.parent.name]}.schema.json"
     schema = json.loads((DATA / "schemas" / name).read_text(encoding="utf-8"))
