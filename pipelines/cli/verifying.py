@@ -13,6 +13,7 @@ from rich.text import Text
 
 from pipelines.cli.output import complain, console, counted, print_json
 from resources.catalogue import Catalogue
+from resources.catalogue.drift import Drift, drifts
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
@@ -115,6 +116,7 @@ async def _verify(
         offer = await cheapest(
             catalogue, provider, endpoint=wanted.endpoint, allow_retired=wanted.allow_retired, today=today
         )
+        drift = await _drift(provider, offer, today)
         shown = ", ".join(f"{name} {value}" for name, value in offer.body.items() if name != "prompt")
         ask(f"Buy one {offer.endpoint.id} ({shown}) from {account.name} for {show_usd(offer.micros)}?")
         with Ledger(settings.ledger_url, budget=settings.budget) as ledger:
@@ -139,7 +141,7 @@ async def _verify(
             film = await asyncio.to_thread(_film, settings, watched)
             if watched.attempt is not None and watched.attempt.state is AttemptState.SUCCEEDED:
                 watched.attempt = close(ledger, watched.attempt, why="a job that probed its provider")
-        found = findings(offer, recorder, watched, film=film, clock=provider.clock_offset)
+        found = findings(offer, recorder, watched, drift=drift, film=film, clock=provider.clock_offset)
         return Report(offer, watched, found)
     finally:
         await provider.aclose()
@@ -151,6 +153,14 @@ async def _balance(provider: Provider) -> str:
         return show_usd(await provider.balance())
     except UnavailableError as error:
         return f"not told ({error})"
+
+
+async def _drift(provider: Provider, offer: Offer, today: dt.date) -> list[Drift]:
+    """What the provider's own list says of the endpoint; a service without one is described by that."""
+    try:
+        return drifts(offer.endpoint, await provider.models(), quote=None, today=today)
+    except UnavailableError:
+        return []
 
 
 def _film(settings: Settings, watched: Watched) -> Film | str | None:

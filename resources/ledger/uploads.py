@@ -1,5 +1,6 @@
 """Which local files are at which account's storage, so that one content is handed in once while its upload lives."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -69,6 +70,16 @@ def record(ledger: Ledger, account: str, sha256: str, url: str | None, *, lives_
                 expires_at=0.0 if url is None else ledger.clock() + lives_seconds,
                 claimed_until=0.0,
             )
+        )
+
+
+def forget(ledger: Ledger, account: str, contents: Collection[str]) -> None:
+    """Rely on these uploads no longer: the provider refused a request with them, so the next one hands them in anew."""
+    with ledger.write() as connection:
+        connection.execute(
+            sa.update(uploads)
+            .where(uploads.c.account == account, uploads.c.sha256.in_(list(contents)))
+            .values(expires_at=0.0)
         )
 
 

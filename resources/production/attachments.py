@@ -111,6 +111,12 @@ class Attachments:
                 return Rejected(failure.kind, cause, status)
         return FileReference.replaced(request.body, lambda reference: texts[reference.sha256])
 
+    async def doubt(self, account: str, request: ClipRequest) -> None:
+        """Hand the request's files in anew the next time: the provider refused it, and may have deleted them."""
+        contents = [reference.sha256 for reference in FileReference.of(request.body)]
+        if contents:
+            await self._call(uploads.forget, self._ledger, account, contents)
+
     async def _inside(self, reference: FileReference, texts: dict[str, str]) -> UploadFailed | None:
         read = await self._read(reference)
         if isinstance(read, UploadFailed):

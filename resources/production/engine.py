@@ -279,6 +279,8 @@ class Engine:
         if attempt.state is AttemptState.SUBMITTED:
             await self._schedule([attempt], polled=False)
         await self._stop_if_hopeless(account, outcome, run_id=run_id, ours=ours)
+        if isinstance(outcome, Rejected) and outcome.kind is FailureKind.INVALID:
+            await self._attachments.doubt(account.name, attempt.request)
         self._mark.progressed()
         self.changed.set()
         return attempt
@@ -408,6 +410,8 @@ class Engine:
         self._poll_failures.pop(attempt.id, None)
         if not seen.status.final:
             return None
+        if seen.failure is FailureKind.INVALID:
+            await self._attachments.doubt(account.name, attempt.request)
         return await self.call(
             polling.record_end, self.ledger, attempt, seen, account.provider.capabilities, run_id=run_id
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from resources.errors import UnavailableError
 from resources.providers.base import Provider
-from resources.requests import ClipRequest
+from resources.requests import Choice, ClipRequest
 
 logger = logging.getLogger("dailies")
 
@@ -15,13 +15,13 @@ AT_ONCE = 4
 
 
 async def quoted(requests: Iterable[ClipRequest], providers: Mapping[str, Provider]) -> list[ClipRequest]:
-    """The requests, those of unknown price with the provider's own quote where it gives one.
+    """The requests, those of unknown price with the provider's own quote where it gives one; their fallbacks too.
 
-    Requests that differ in their prompt only are asked about once. A quote of nothing is not believed.
+    What differs in its prompt only is asked about once. A quote of nothing is not believed.
 
     Args:
         requests: In any number.
-        providers: By name; a request of another provider stays as it is.
+        providers: By name; what another provider sells stays as it is.
 
     Raises:
         resources.errors.ConfigurationError: A provider refuses the key.
@@ -30,28 +30,42 @@ async def quoted(requests: Iterable[ClipRequest], providers: Mapping[str, Provid
     slots = asyncio.Semaphore(AT_ONCE)
     asked: dict[str, asyncio.Task[int | None]] = {}
 
-    async def ask(provider: Provider, request: ClipRequest) -> int | None:
+    async def ask(provider: Provider, wanted: ClipRequest | Choice) -> int | None:
         async with slots:
             try:
-                return await provider.quote(request.endpoint, request.body) or None
+                return await provider.quote(wanted.endpoint, wanted.body) or None
             except UnavailableError as error:
-                logger.warning("%s has no known price and was not quoted one: %s", request.clip, error)
+                logger.warning("%s has no known price and was not quoted one: %s", wanted.endpoint, error)
                 return None
 
     for request in given:
-        provider = providers.get(request.provider)
-        if request.price_micros is None and provider is not None and _alike(request) not in asked:
-            asked[_alike(request)] = asyncio.create_task(ask(provider, request))
-    if asked:
-        await asyncio.gather(*asked.values())
+        ways: list[ClipRequest | Choice] = [request, *request.fallbacks]
+        for wanted in ways:
+            provider = providers.get(wanted.provider)
+            if wanted.price_micros is None and provider is not None and _alike(wanted) not in asked:
+                asked[_alike(wanted)] = asyncio.create_task(ask(provider, wanted))
+    if not asked:
+        return given
+    await asyncio.gather(*asked.values())
+    prices = {key: task.result() for key, task in asked.items()}
     return [
-        request.model_copy(update={"price_micros": asked[_alike(request)].result()})
-        if request.price_micros is None and _alike(request) in asked
-        else request
+        request.model_copy(
+            update={
+                "price_micros": _price(request, prices),
+                "fallbacks": tuple(
+                    choice.model_copy(update={"price_micros": _price(choice, prices)})
+                    for choice in request.fallbacks
+                ),
+            }
+        )
         for request in given
     ]
 
 
-def _alike(request: ClipRequest) -> str:
-    body = {name: value for name, value in request.body.items() if name != "prompt"}
-    return json.dumps([request.provider, request.endpoint, body], sort_keys=True)
+def _price(wanted: ClipRequest | Choice, prices: Mapping[str, int | None]) -> int | None:
+    return prices.get(_alike(wanted)) if wanted.price_micros is None else wanted.price_micros
+
+
+def _alike(wanted: ClipRequest | Choice) -> str:
+    body = {name: value for name, value in wanted.body.items() if name != "prompt"}
+    return json.dumps([wanted.provider, wanted.endpoint, body], sort_keys=True)

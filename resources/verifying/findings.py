@@ -1,9 +1,10 @@
 """From what was seen to what a person wants to know: what is as documented, what is not, and what nobody has written down."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from resources.catalogue.drift import Drift
 from resources.ledger.states import AttemptState
 from resources.money import show_usd
 from resources.providers.base import ClockOffset, JobStatus
@@ -52,6 +53,7 @@ def findings(
     recorder: Recorder,
     watched: Watched,
     *,
+    drift: Iterable[Drift],
     film: Film | str | None,
     clock: ClockOffset | None,
 ) -> list[Finding]:
@@ -61,12 +63,17 @@ def findings(
         offer: What was bought.
         recorder: What went over the wire.
         watched: What became of the job.
+        drift: How the provider's list differs from the endpoint's entry.
         film: The file, why it could not be had, or None when there was none to have.
         clock: How far the provider's clock is ahead.
     """
     found = [
         *_answers(recorder),
         *_headers(recorder),
+        *(
+            Finding(f"the catalogue's {d.field}", d.ours, d.theirs, "differs" if d.matters else "new")
+            for d in drift
+        ),
         *_job(offer, recorder, watched),
         *_money(offer, watched),
         *_listing(watched),

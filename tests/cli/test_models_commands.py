@@ -287,6 +287,7 @@ def test_a_service_nobody_has_documented_is_described_as_it_is(monkeypatch):
     assert seen["result: data.cost"] == ("new", "a number")
     assert seen["result: data.outputs"][0] == "differs"
     assert seen["the quote"] == ("differs", "$2.50")
+    assert seen["models: status"] == ("differs", "HTTP 404")
     assert seen["list: status"] == ("differs", "HTTP 404")
     assert seen["bill: status"] == ("differs", "HTTP 404")
     assert seen["header x-ratelimit-remaining"] == ("new", "3")

@@ -19,6 +19,7 @@ from resources.providers.base import (
     Accepted,
     Capabilities,
     FailureKind,
+    Rejected,
     SubmitOutcome,
     Uploaded,
     UploadFailed,
@@ -52,6 +53,7 @@ class Studio:
         self.bodies: list[dict[str, Any]] = []
         self.uploaded: list[bytes] = []
         self.answers: list[UploadFailed] = []
+        self.refusals: list[Rejected] = []
 
     async def upload(self, name: str, content_type: str, data: bytes) -> Uploaded | UploadFailed:
         self.order.append("upload")
@@ -65,6 +67,8 @@ class Studio:
     async def submit(self, endpoint: str, body: dict[str, Any], **_: Any) -> SubmitOutcome:
         self.order.append("submit")
         self.bodies.append(body)
+        if self.refusals:
+            return self.refusals.pop(0)
         return Accepted(f"job-{len(self.bodies)}", endpoint, {})
 
     async def balance(self) -> int:
@@ -207,6 +211,14 @@ def test_a_key_that_is_refused_stops_the_account_and_keeps_the_clip_queued(ledge
     }
     assert halting.stop_of(ledger, "wavespeed") is not None
     assert studio.bodies == []
+
+
+def test_an_upload_the_provider_no_longer_has_is_handed_in_anew_the_next_time(ledger, studio):
+    request = studio.request("one-clip", "images/hill.png")
+    studio.refusals = [Rejected(FailureKind.INVALID, "media access failed", 400)]
+    assert buy(ledger, studio, [request]) == {"one-clip": AttemptState.REJECTED}
+    assert buy(ledger, studio, [request], decision="retry") == {"one-clip": AttemptState.SUBMITTED}
+    assert studio.order == ["upload", "submit", "upload", "submit"]
 
 
 def test_nothing_is_handed_in_while_buying_is_stopped(ledger, studio):

@@ -1,0 +1,88 @@
+"""A price that no page names is asked for before anything is decided, and without one nothing is bought."""
+
+from typing import Any
+
+import pytest
+
+from resources.errors import ConfigurationError, UnavailableError
+from resources.ledger.deciding import Verdict, decide
+from resources.ledger.ledger import Ledger
+from resources.production.quoting import quoted
+from resources.requests import Choice, ClipRequest, Expected
+
+SEEDANCE = "bytedance/seedance-2-0"
+
+
+class Shop:
+    """Quotes what it is told to."""
+
+    def __init__(self, *answers: int | Exception | None) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    async def quote(self, endpoint: str, body: dict[str, Any]) -> int | None:
+        self.asked.append((endpoint, body))
+        answer = self.answers[min(len(self.asked), len(self.answers)) - 1]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def request(clip: str, price: int | None = None, **changes: Any) -> ClipRequest:
+    values: dict[str, Any] = {
+        "clip": clip,
+        "series": "city",
+        "provider": "aimlapi",
+        "endpoint": SEEDANCE,
+        "body": {"prompt": clip, "duration": 4},
+        "price_micros": price,
+        "expected": Expected(),
+    }
+    return ClipRequest(**(values | changes))
+
+
+async def prices(shop: Any, *requests: ClipRequest) -> list[int | None]:
+    return [r.price_micros for r in await quoted(requests, {"aimlapi": shop})]
+
+
+async def test_what_differs_in_its_prompt_only_is_asked_about_once() -> None:
+    shop = Shop(960_000)
+    longer = request("long-one", body={"prompt": "x", "duration": 8})
+    assert await prices(shop, *(request(f"clip-{n}") for n in range(50)), longer) == [960_000] * 51
+    assert [body["duration"] for _, body in shop.asked] == [4, 8]
+
+
+async def test_a_known_price_is_not_asked_for_and_a_fallback_of_unknown_price_is() -> None:
+    shop = Shop(500_000)
+    choice = Choice(
+        provider="aimlapi", endpoint=SEEDANCE, body={"prompt": "x"}, price_micros=None, expected=Expected()
+    )
+    known = request("clip-one", 100, fallbacks=(choice, choice.model_copy(update={"price_micros": 7})))
+    (priced,) = await quoted([known], {"aimlapi": shop})
+    assert priced.price_micros == 100
+    assert [fallback.price_micros for fallback in priced.fallbacks] == [500_000, 7]
+    assert len(shop.asked) == 1
+
+
+@pytest.mark.parametrize("answer", [None, 0, UnavailableError("down")])
+async def test_without_a_quote_the_price_stays_unknown(answer: Any) -> None:
+    assert await prices(Shop(answer), request("clip-one"), request("clip-two", provider="wavespeed")) == [
+        None,
+        None,
+    ]
+
+
+async def test_a_refused_key_is_told_at_once() -> None:
+    with pytest.raises(ConfigurationError):
+        await prices(Shop(ConfigurationError("the key is refused")), request("clip-one"))
+
+
+async def test_a_clip_is_bought_at_its_quote_and_not_at_all_without_one(ledger_url: str) -> None:
+    with Ledger(ledger_url) as ledger:
+        wanted = [*await quoted([request("quoted-one")], {"aimlapi": Shop(960_000)}), request("unquoted")]  # type: ignore[dict-item]
+        bought, refused = decide(ledger, wanted, decision="monday")
+        assert bought.verdict is Verdict.NEW
+        assert bought.attempt is not None
+        assert bought.attempt.quoted_micros == 960_000
+        assert refused.verdict is Verdict.REFUSED
+        assert "unknown" in str(refused.reason)
