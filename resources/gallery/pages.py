@@ -212,7 +212,7 @@ def _plots(figures: Figures, *, by: str) -> list[dict[str, Any]]:
     most = max((count for _, count in figures.failures), default=0)
     return [
         {
-            "title": f"Cost of a delivered clip, by {by}, failed purchases included",
+            "title": f"Cost of a delivered clip by {by}, with what failed on the way",
             "colour": "money",
             "nothing": "nothing was bought yet",
             "bars": [
@@ -220,7 +220,7 @@ def _plots(figures: Figures, *, by: str) -> list[dict[str, Any]]:
                     c.name,
                     c.each_micros or 0,
                     dearest,
-                    f"{show_usd(c.each_micros)} ({c.delivered} delivered)",
+                    f"{show_usd(c.each_micros)} \N{MULTIPLICATION SIGN} {c.delivered}",
                 )
                 if c.each_micros is not None
                 else _bar(c.name, 0, 0, f"none delivered, {show_usd(c.micros)} spent")
@@ -228,7 +228,7 @@ def _plots(figures: Figures, *, by: str) -> list[dict[str, Any]]:
             ],
         },
         {
-            "title": "Time by endpoint: half take less, nine of ten take less",
+            "title": "Time by endpoint: median, and nine of ten",
             "colour": "time",
             "nothing": "no job has ended yet",
             "bars": [
@@ -236,7 +236,7 @@ def _plots(figures: Figures, *, by: str) -> list[dict[str, Any]]:
                     t.name,
                     t.median,
                     slowest,
-                    f"{_seconds(t.median)} / {_seconds(t.ninetieth)} ({t.jobs})",
+                    f"{_seconds(t.median)}, {_seconds(t.ninetieth)}",
                     t.ninetieth,
                 )
                 for t in figures.times

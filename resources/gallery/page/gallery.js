@@ -93,5 +93,7 @@
     filter();
   }
   addEventListener("hashchange", restore);
+  // on a small screen the clips come first
+  if (matchMedia("(max-width: 40rem)").matches) document.querySelector("details.figures").open = false;
   restore();
 })();
