@@ -1,5 +1,7 @@
 """Which S3 errors pass by themselves, and what the others mean, in words for a person."""
 
+import ssl
+
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.storage.errors import (
     AccessDeniedError,
@@ -93,8 +95,10 @@ def is_transient(error: Exception) -> bool:
     if isinstance(error, boto.ClientError):
         code, status = _answer(error)
         return code in _PASSING_CODES or status == 429 or (status >= 500 and status != 501)
-    if isinstance(error, (boto.SSLError, boto.ProxyConnectionError)):
-        return False  # a certificate or a proxy setting does not mend itself
+    if isinstance(error, boto.SSLError):
+        return not _is_untrusted(error)  # a certificate does not mend itself; a cut below TLS does
+    if isinstance(error, boto.ProxyConnectionError):
+        return False
     return isinstance(error, (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError))
 
 
@@ -124,6 +128,18 @@ def translated(error: Exception, what: str, endpoint: str | None, patience: floa
         kind, meaning = _HERE.get(type(error).__name__, (StorageError, type(error).__name__))
         return kind(f"{what}: {meaning}")
     return error
+
+
+def _is_untrusted(error: BaseException) -> bool:
+    """Whether a certificate was refused, somewhere below botocore's error."""
+    seen: list[object] = [error]
+    for one in seen:
+        if isinstance(one, ssl.SSLCertVerificationError):
+            return True
+        if isinstance(one, BaseException) and len(seen) < 20:
+            inner = (one.__cause__, one.__context__, getattr(one, "kwargs", {}).get("error"), *one.args)
+            seen += [found for found in inner if isinstance(found, BaseException)]
+    return False
 
 
 def _said(code: str, status: int) -> str:

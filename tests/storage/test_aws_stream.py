@@ -1,0 +1,144 @@
+"""Streams to AWS: the upload ends with its SHA-256, which S3 verifies before it stores anything."""
+
+import datetime as dt
+import hashlib
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aws_like import AwsLike, aws_like
+from hostile import MP4, File, Hostile, serving
+from pydantic import SecretStr
+
+from resources.errors import ConfigurationError
+from resources.storage import remote
+from resources.storage.errors import CorruptUploadError, ObjectConflictError
+from resources.storage.objects import ObjectStore
+from resources.storage.policy import DownloadPolicy
+from resources.storage.s3_client import S3Settings
+from resources.storage.transfer import Transferred, transfer
+
+KEY = "videos/clip/a.mp4"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a certificate for localhost and its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    folder = tmp_path_factory.mktemp("aws")
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return folder
+
+
+@pytest.fixture
+def aws(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[AwsLike, ObjectStore]]:
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate / "cert.pem"))
+    monkeypatch.setattr("resources.storage.objects.is_aws", lambda client: True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+    with aws_like(context) as (server, address):
+        settings = S3Settings(
+            bucket="dailies",
+            endpoint_url=address,
+            access_key_id="AKIAEXAMPLE",
+            secret_access_key=SecretStr("x" * 40),
+            ride_out_seconds=2,
+        )
+        yield server, ObjectStore(settings)
+
+
+@pytest.fixture
+def cdn() -> Iterator[Hostile]:
+    with serving() as running:
+        running.files["/clip.mp4"] = File()
+        yield running
+    remote._connections.close()
+
+
+def moved(cdn: Hostile, store: ObjectStore, tmp_path: Path) -> Transferred:
+    policy = DownloadPolicy(allowed_origins=frozenset({cdn.origin}), pause_seconds=0, read_seconds=2)
+    return transfer(cdn.url(), tmp_path / "clip.mp4", store, key=KEY, decide=lambda path: KEY, policy=policy)
+
+
+def test_the_upload_ends_with_a_checksum_that_is_verified(
+    aws: tuple[AwsLike, ObjectStore], cdn: Hostile, tmp_path: Path
+) -> None:
+    server, store = aws
+    done = moved(cdn, store, tmp_path)
+    assert done == Transferred(KEY, len(MP4), hashlib.sha256(MP4).hexdigest(), streamed=True)
+    assert server.objects == {f"/dailies/{KEY}": MP4}
+    (sent,) = server.seen
+    assert sent["x-amz-trailer"] == "x-amz-checksum-sha256"
+    assert sent["if-none-match"] == "*"
+    assert sent["x-amz-decoded-content-length"] == str(len(MP4))
+    assert "content-md5" not in sent
+
+
+def test_what_is_damaged_on_the_way_is_refused_and_not_stored(
+    aws: tuple[AwsLike, ObjectStore], cdn: Hostile, tmp_path: Path
+) -> None:
+    server, store = aws
+    server.damage = True
+    with pytest.raises(CorruptUploadError, match="other bytes arrived than were sent"):
+        moved(cdn, store, tmp_path)
+    assert server.objects == {}
+
+
+def test_a_connection_that_breaks_is_followed_by_a_second_request_from_the_file(
+    aws: tuple[AwsLike, ObjectStore], cdn: Hostile, tmp_path: Path
+) -> None:
+    server, store = aws
+    server.dies_after = 300_000
+    done = moved(cdn, store, tmp_path)
+    assert (done.streamed, server.objects) == (False, {f"/dailies/{KEY}": MP4})
+    assert len(cdn.files["/clip.mp4"].seen) == 1
+
+
+def test_our_own_object_is_recognised_by_its_checksum(
+    aws: tuple[AwsLike, ObjectStore], cdn: Hostile, tmp_path: Path
+) -> None:
+    """A 412 on our own object: an answer of ours was lost."""
+    server, store = aws
+    moved(cdn, store, tmp_path)
+    assert moved(cdn, store, tmp_path).sha256 == hashlib.sha256(MP4).hexdigest()
+    server.objects[f"/dailies/{KEY}"] = b"another"
+    with pytest.raises(ObjectConflictError, match="already holds another object"):
+        moved(cdn, store, tmp_path)
+    assert server.objects == {f"/dailies/{KEY}": b"another"}
+
+
+def test_a_certificate_that_is_not_trusted_is_said_at_once(
+    aws: tuple[AwsLike, ObjectStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, store = aws
+    monkeypatch.delenv("AWS_CA_BUNDLE")
+    other = ObjectStore(store.settings.model_copy(update={"region": "eu-west-1", "ride_out_seconds": 30}))
+    began = time.monotonic()
+    with pytest.raises(ConfigurationError, match="certificate is not trusted"):
+        other.head(KEY)
+    assert time.monotonic() - began < 5
