@@ -1,0 +1,105 @@
+"""`dailies accept`, as a person types it: what waits in quarantine, why, and a word that delivers it."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from deliverykit import Depot
+from hostile import File, serving
+from makers import make_mp4
+from typer.testing import CliRunner, Result
+
+from pipelines.cli.app import app
+from resources.errors import ConfigurationError
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState
+from resources.production.binding import bind_bucket
+from resources.storage import remote
+from resources.storage.embedded import EmbeddedS3
+from resources.storage.objects import ObjectStore
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+@pytest.fixture
+def depot(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Depot]:
+    shutil.copyfile(sqlite_template, tmp_path / "ledger.db")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with EmbeddedS3(tmp_path / "s3") as s3, serving() as server:
+        secret = s3.settings.secret_access_key
+        assert secret is not None
+        variables = {
+            "DAILIES_ENV_FILE": "",
+            "DAILIES_HOME": str(tmp_path),
+            "DAILIES_S3_ENDPOINT": s3.endpoint_url,
+            "DAILIES_S3_BUCKET": s3.bucket,
+            "AWS_ACCESS_KEY_ID": s3.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": secret.get_secret_value(),
+        }
+        monkeypatch.delenv("DAILIES_LEDGER_URL", raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        store = ObjectStore(s3.settings)
+        with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+            bind_bucket(ledger, store, buying=True)
+            yield Depot(ledger, store, server, scratch)
+    remote._connections.close()
+
+
+@pytest.fixture
+def apart(depot: Depot, tmp_path: Path) -> Attempt:
+    """A black clip in quarantine."""
+    data = make_mp4(tmp_path / "black.mp4", black_seconds=9).read_bytes()
+    depot.server.files["/clip.mp4"] = File(data=data)
+    (attempt,) = depot.deliver(depot.finished("city-night"))
+    assert attempt.state is AttemptState.QUARANTINED
+    return attempt
+
+
+def test_what_waits_is_listed_with_its_reason_and_its_picture(depot: Depot, apart: Attempt) -> None:
+    shown = run("accept")
+    assert shown.exit_code == 0
+    for part in ("city-night", apart.id[:8], "the picture is black", "quarantine/city-night/"):
+        assert part in shown.output
+    (listed,) = json.loads(run("accept", "--json").output)["quarantined"]
+    assert (listed["clip"], listed["take"], listed["checks"]["black"]) == ("city-night", apart.id, "failed")
+
+
+def test_a_word_delivers_it(depot: Depot, apart: Attempt) -> None:
+    refused = CliRunner().invoke(app, ["accept", "city-night"], input="n\n")
+    assert refused.exit_code == 1
+    assert depot.read(apart).state is AttemptState.QUARANTINED, "asked first, and the answer was no"
+    accepted = run("accept", "city-night", "--yes", "--why", "a night shot")
+    assert accepted.exit_code == 0, accepted.output
+    assert "delivered" in accepted.output
+    assert depot.read(apart).state is AttemptState.DELIVERED
+    manifest = depot.manifest(depot.read(apart))
+    assert manifest.accepted is not None
+    assert manifest.accepted.why == "a night shot"
+    assert "nothing is in quarantine" in run("accept").output
+
+
+def test_a_take_can_be_named_by_the_beginning_of_its_id(depot: Depot, apart: Attempt) -> None:
+    assert run("accept", "city-night", "--take", apart.id[:6], "--yes").exit_code == 0
+    assert depot.read(apart).state is AttemptState.DELIVERED
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("city-day",), "city-day is not in quarantine. `dailies accept` lists"),
+        (("city-night", "--take", "zzz"), "take zzz of city-night is not in quarantine; its takes there are"),
+    ],
+)
+def test_what_is_not_there_is_said_with_what_is(
+    depot: Depot, apart: Attempt, words: tuple[str, ...], says: str
+) -> None:
+    error = run("accept", *words, "--yes").exception
+    assert isinstance(error, ConfigurationError)
+    assert says in str(error)
