@@ -40,13 +40,14 @@ def explained(before_failing: Callable[[], None] = lambda: None) -> Iterator[Non
     """Turn an error that is meant for people into a Failure that shows its sentence.
 
     Args:
-        before_failing: Called before a Failure leaves the block, whoever raises it: the last moment to say what is well.
+        before_failing: Called before an error leaves the block, whoever raises it: the last moment to say what is well.
     """
     try:
         yield
     except DailiesError as error:
         before_failing()
         raise dg.Failure(description=str(error), allow_retries=False) from None
-    except dg.Failure:
+    except Exception:
+        # also an error nobody foresaw must not turn red what is green
         before_failing()
         raise

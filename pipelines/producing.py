@@ -20,6 +20,7 @@ from resources.ledger.deciding import Decided, Verdict
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
+from resources.money import show_usd
 from resources.production.engine import Engine
 from resources.production.following import Followed, Follower, Report, Stage
 from resources.production.quoting import quoted
@@ -134,7 +135,38 @@ def _carry(
                     batch.context.log_event(sheet_event(sheet))
                 return followed
 
-    return asyncio.run(run())
+    try:
+        return asyncio.run(run())
+    except Exception:
+        raise
+    except BaseException:
+        # terminated: a person's click, or the machine's end
+        _leave(batch, ledger, list(clips))
+        raise
+
+
+def _leave(batch: Batch, ledger: Ledger, clips: list[str]) -> None:
+    """Withdraw what a terminated run has not sent, and say what goes on without it."""
+    try:
+        newest = [a for a in ledger.latest(clips).values() if batch.run_id in {a.batch, a.watched_by}]
+        withdrawn = submitting.withdraw(
+            ledger,
+            [attempt.id for attempt in newest],
+            why="not sent: its run was terminated. `dailies retry` or Materialize asks for it again.",
+            run_id=batch.run_id,
+        )
+    except DailiesError as error:
+        batch.context.log.warning("this run was terminated; what it has bought goes on. %s", error)
+        return
+    gone = {attempt.id for attempt in withdrawn}
+    going = [a for a in newest if a.id not in gone and a.state.is_open and a.state is not AttemptState.HELD]
+    batch.context.log.warning(
+        "this run was terminated. %d of its paid jobs (%s) go on at their providers, and the completion sensor fetches "
+        "what they make; %d clips were not sent and are withdrawn",
+        len(going),
+        show_usd(sum(attempt.cost_micros for attempt in going)),
+        len(withdrawn),
+    )
 
 
 async def _check_accounts(engine: Engine, decided: list[Decided], batch: Batch) -> None:

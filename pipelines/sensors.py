@@ -29,7 +29,7 @@ from pipelines.reporting import stage_event
 from resources.characters.made import KIND as CHARACTER
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
-from resources.ledger import billing, delivering
+from resources.ledger import billing, delivering, orphans
 from resources.ledger.ledger import Ledger
 from resources.production.engine import StepResult
 from resources.production.following import Stage
@@ -64,7 +64,8 @@ def completion_sensor(account: str) -> dg.SensorDefinition:
         try:
             with production.ledger() as ledger:
                 unreported = delivering.unreported(ledger, account)
-                if not unreported and not billing.is_due(ledger, account):
+                due = billing.is_due(ledger, account) or orphans.is_due(ledger, account)
+                if not unreported and not due:
                     return dg.SkipReason(f"nothing of {account} is on its way")
                 step = asyncio.run(_step(production, ledger, account))
                 return _ask_for_runs(context, production, ledger, account, step)

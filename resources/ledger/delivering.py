@@ -249,6 +249,9 @@ def update_outputs(ledger: Ledger, attempt_id: str, outputs: list[str]) -> None:
 def mark_reported(ledger: Ledger, attempt_ids: Collection[str], run_id: str) -> None:
     """Write that a run has told Dagster how these attempts ended."""
     with ledger.write() as connection:
+        mine = sa.select(attempts.c.id).where(attempts.c.id.in_(list(attempt_ids)))
+        # in one order, so that two who write several rows never wait for each other in a circle
+        connection.execute(mine.order_by(attempts.c.id).with_for_update()).all()
         connection.execute(
             sa.update(attempts)
             .where(attempts.c.id.in_(list(attempt_ids)))

@@ -49,8 +49,21 @@ class Sweep:
     before: float
 
 
+def is_due(ledger: Ledger, account: str) -> bool:
+    """Whether an account's listing is to be swept now, also where nothing of it is on its way any more."""
+    return _due(ledger, account)[0] is not None
+
+
 def claim_sweep(ledger: Ledger, account: str) -> Sweep | None:
     """Take the account's next sweep if it is due; nothing is swept before anything was ordered."""
+    sweep, kept, state = _due(ledger, account)
+    if sweep is None or not _keep(ledger, account, kept, {**state, "tried_at": ledger.clock()}):
+        return None
+    return sweep
+
+
+def _due(ledger: Ledger, account: str) -> tuple[Sweep | None, str | None, dict[str, Any]]:
+    """The sweep that is due, with its state as it is written and as it is read."""
     now = ledger.clock()
     with ledger.read() as connection:
         kept = connection.execute(sa.select(meta.c.value).where(meta.c.key == _fact(account))).scalar()
@@ -59,12 +72,10 @@ def claim_sweep(ledger: Ledger, account: str) -> Sweep | None:
         ).scalar()
     state: dict[str, Any] = json.loads(kept) if kept is not None else {"tried_at": 0.0, "swept_to": None}
     if first is None or now - SETTLED_SECONDS <= first or now < state["tried_at"] + SWEEP_SECONDS:
-        return None
-    if not _keep(ledger, account, kept, {**state, "tried_at": now}):
-        return None
+        return None, kept, state
     swept_to = state["swept_to"]
     after = max(first, now - FIRST_SWEEP_SECONDS) if swept_to is None else swept_to
-    return Sweep(after, now - SETTLED_SECONDS)
+    return Sweep(after, now - SETTLED_SECONDS), kept, state
 
 
 def finish_sweep(ledger: Ledger, account: str, sweep: Sweep) -> None:

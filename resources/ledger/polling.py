@@ -77,7 +77,8 @@ def reschedule(ledger: Ledger, times: Iterable[tuple[Attempt, float]], *, polled
         polled: Whether to count one poll that saw it still running.
     """
     with ledger.write() as connection:
-        for attempt, at in times:
+        # in one order, so that two who write several rows never wait for each other in a circle
+        for attempt, at in sorted(times, key=lambda entry: entry[0].id):
             connection.execute(
                 sa.update(attempts)
                 .where(

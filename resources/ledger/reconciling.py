@@ -25,7 +25,7 @@ from resources.ledger.schema import attempts, jobs, listings, submissions
 from resources.ledger.states import AttemptState, SubmissionState
 from resources.money import to_usd
 from resources.providers.base import Candidate, Charge, ClockOffset, JobStatus
-from resources.requests import ClipRequest
+from resources.requests import ClipRequest, FileReference
 
 CLAIM_SECONDS = 30
 """How long a listing is its reader's. Two who read a long one side by side harm nobody: attempts have versions."""
@@ -124,7 +124,7 @@ class _Undecided:
         return Post(
             submission_id=self.submission_id,
             models=models | {self.attempt.endpoint},
-            body=self.attempt.request.body,
+            body=_comparable(self.attempt.request.body),
             in_question=self.attempt.state is AttemptState.UNKNOWN,
             held=self.attempt.state is AttemptState.HELD,
             not_before=self.started_at + low - CLOCK_SLACK_SECONDS,
@@ -133,6 +133,11 @@ class _Undecided:
             settled_from=settled_from,
             give_up_from=settled_from + settle,
         )
+
+
+def _comparable(body: dict[str, Any]) -> dict[str, Any]:
+    """What of a request the provider can show as we know it: a local file was sent as an address."""
+    return {name: value for name, value in body.items() if not FileReference.of({name: value})}
 
 
 def claim(ledger: Ledger, account: str, contract: Contract) -> Search | None:

@@ -6,6 +6,7 @@ work twice.
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +58,8 @@ POLLS_AT_ONCE = 2 * PARALLEL_REQUESTS
 RECORD_TRIES = 20
 RECORD_AGAIN_SECONDS = 3.0
 QUEUE_HOURS = 24.0
+STEP_SECONDS = 35.0
+"""When a step begins nothing new: a sensor's tick is ended by Dagster after 60 s, and what is on the wire then is lost."""
 LOST_PATIENCE_SECONDS = 10.0
 """How long a step looks for a lost answer that keeps its queue waiting."""
 STOPS_THE_ACCOUNT = {FailureKind.AUTH, FailureKind.INSUFFICIENT_FUNDS}
@@ -193,6 +196,7 @@ class Engine:
         run_id: str | None = None,
         ours: Collection[str] = (),
         result: StepResult | None = None,
+        until: float = math.inf,
     ) -> Later | None:
         """Send everything that is queued at an account and may go now.
 
@@ -201,6 +205,7 @@ class Engine:
             run_id: For the journal.
             ours: Ids of the caller's attempts, withdrawn when the account cannot be reached.
             result: Collects what was submitted.
+            until: When to claim nothing more, seconds since the epoch.
 
         Interrupted, it leaves POSTs on the wire to `finish_posts`.
 
@@ -219,17 +224,7 @@ class Engine:
                 return Later(self.ledger.clock() + CHECK_SECONDS, refusal)
             await measure_clock(account.provider)
         while True:
-            tasks: list[asyncio.Task[Attempt]] = []
-            await self._attachments.hand_in(account.provider)
-            while isinstance(claimed := await self._claim(account, run_id), Submission):
-                task = asyncio.create_task(self._post(account, claimed, run_id=run_id, ours=ours))
-                tasks.append(task)
-                self._posts.add(task)
-                task.add_done_callback(self._posts.discard)
-                if len(tasks) % CLIPS_AHEAD == 0:
-                    await self._attachments.hand_in(account.provider)
-                if len(self._posts) >= PARALLEL_REQUESTS:
-                    await asyncio.wait(self._posts, return_when=asyncio.FIRST_COMPLETED)
+            tasks, later = await self._claim_and_post(account, run_id=run_id, ours=ours, until=until)
             if tasks:
                 await asyncio.wait(tasks)
             sent = [task.result() for task in tasks]
@@ -239,10 +234,31 @@ class Engine:
                 )
             # what was throttled or not sent is in the queue again, and what waited for our own POSTs need not wait longer
             again = any(attempt.state is AttemptState.QUEUED for attempt in sent)
-            if not tasks or (claimed is None and not again):
-                if isinstance(claimed, Later) and claimed.stop is not None:
+            if self.ledger.clock() >= until and (again or later is not None):
+                return later or _next_time(self.ledger.clock())
+            if not tasks or (later is None and not again):
+                if later is not None and later.stop is not None:
                     await self._watch.alarm(name)
-                return claimed
+                return later
+
+    async def _claim_and_post(
+        self, account: Account, *, run_id: str | None, ours: Collection[str], until: float
+    ) -> tuple[list[asyncio.Task[Attempt]], Later | None]:
+        """Send what may go now, each in a task; and when and why to come again, None when the queue is empty."""
+        tasks: list[asyncio.Task[Attempt]] = []
+        while self.ledger.clock() < until:
+            if len(tasks) % CLIPS_AHEAD == 0:
+                await self._attachments.hand_in(account.provider)
+            claimed = await self._claim(account, run_id)
+            if not isinstance(claimed, Submission):
+                return tasks, claimed
+            task = asyncio.create_task(self._post(account, claimed, run_id=run_id, ours=ours))
+            tasks.append(task)
+            self._posts.add(task)
+            task.add_done_callback(self._posts.discard)
+            if len(self._posts) >= PARALLEL_REQUESTS:
+                await asyncio.wait(self._posts, return_when=asyncio.FIRST_COMPLETED)
+        return tasks, _next_time(self.ledger.clock())
 
     async def reopen(self, name: str) -> bool:
         """Use an account again that was stopped, if it can pay and its key is accepted; asked every few minutes at most."""
@@ -347,6 +363,7 @@ class Engine:
         only: Collection[str] | None = None,
         run_id: str | None = None,
         result: StepResult | None = None,
+        until: float = math.inf,
     ) -> int:
         """Ask once for every job that is due; returns how many were asked for.
 
@@ -356,9 +373,10 @@ class Engine:
             only: Ids of attempts to choose from, None for all.
             run_id: For the journal.
             result: Collects what ended.
+            until: When to ask for nothing more, seconds since the epoch.
         """
         polled = 0
-        while polled < limit:
+        while polled < limit and self.ledger.clock() < until:
             at_once = min(POLLS_AT_ONCE, limit - polled)
             due = await self.call(polling.claim_due, self.ledger, name, limit=at_once, only=only)
             if not due:
@@ -477,19 +495,23 @@ class Engine:
     # One bounded step, for the completion sensor
 
     async def step(self, name: str, *, submit: bool = True) -> StepResult:
-        """Do what is due at an account now: dead and lost submits, late jobs, stale queue, polls, free places."""
+        """Do what is due at an account now: dead and lost submits, late jobs, stale queue, polls, free places.
+
+        It begins nothing new after `STEP_SECONDS`; the next step goes on.
+        """
         result = StepResult()
+        until = self.ledger.clock() + STEP_SECONDS
         await self.call(outcomes.expire_submissions, self.ledger, name)
         await self.call(polling.mark_overdue, self.ledger, name)
         await self.call(submitting.withdraw_stale, self.ledger, name, older_than_seconds=QUEUE_HOURS * 3600)
         await self.reconcile(name, result=result)
-        await self.poll_due(name, result=result)
+        await self.poll_due(name, result=result, until=until)
         result.confirmed.extend(await self._bookkeeper.confirm(self.accounts[name].provider))
         await self.reopen(name)
         await self._watch.alarm(name)
         result.orphans.extend(await self._sweep(name))
         if submit:
-            await self._submit_all(name, result)
+            await self._submit_all(name, result, until)
         result.queued = await self.call(submitting.queue_length, self.ledger, name)
         result.stop = await self.call(halting.stop_of, self.ledger, name)
         return result
@@ -498,11 +520,11 @@ class Engine:
         account = self.accounts[name]
         return await sweep(self.ledger, account.provider, self.call, dedicated=account.dedicated)
 
-    async def _submit_all(self, name: str, result: StepResult) -> None:
+    async def _submit_all(self, name: str, result: StepResult, until: float) -> None:
         """Send the queue, and look for answers that are lost meanwhile, since the rest of it waits for them."""
-        give_up = self.ledger.clock() + LOST_PATIENCE_SECONDS
+        give_up = min(self.ledger.clock() + LOST_PATIENCE_SECONDS, until)
         while True:
-            later = await self.submit_queue(name, result=result)
+            later = await self.submit_queue(name, result=result, until=until)
             now = self.ledger.clock()
             if later is None or not later.lost or now > give_up:
                 return
@@ -527,3 +549,7 @@ async def _uninterrupted(work: "asyncio.Future[T]") -> T:
 def _in_short(outcome: SubmitOutcome) -> str:
     """An answer for the log, without what the provider said besides."""
     return f"job {outcome.job_id}" if isinstance(outcome, Accepted) else type(outcome).__name__
+
+
+def _next_time(now: float) -> Later:
+    return Later(now, "the rest is sent in the next step")

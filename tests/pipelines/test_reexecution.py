@@ -1,12 +1,18 @@
 """Runs that are started again, by a person or by Dagster, belong to the same decision and buy nothing new."""
 
+import contextlib
+import itertools
+from typing import Any
+
 import dagster as dg
 import pipelinekit
+import pytest
 from dagster_ui import DagsterUi
 from pipelinekit import House, nothing_bought, subject
 
 from pipelines.partitions import RANGE_END, RANGE_START
 from pipelines.producing import decision_of
+from resources.ledger import submitting
 
 
 def again(house: House, parent: dg.DagsterRun) -> pipelinekit.Ran:
@@ -85,3 +91,30 @@ def test_an_edited_prompt_waits_until_what_was_paid_for_is_home(house: House, ui
     assert "what was paid for is fetched first" in ran.failed_clips["bay-west"]
     bars = ui.bars()
     assert (bars["submissions"].green, bars["submissions"].red) == ({"bay-east"}, {"bay-west"})
+
+
+def test_a_terminated_run_withdraws_what_it_has_not_sent_and_says_what_goes_on(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = house.declare("quiet", ["a", "b", "c"])
+    house.add(keys)
+    claim, claims = submitting.claim_next, itertools.count()
+
+    def then_somebody_clicks_terminate(*args: Any, **how: Any) -> object:
+        if next(claims):
+            raise dg.DagsterExecutionInterruptedError
+        return claim(*args, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(submitting, "claim_next", then_somebody_clicks_terminate)
+        with contextlib.suppress(dg.DagsterExecutionInterruptedError):
+            house.produce(keys)
+    (run,) = house.instance.get_runs()
+    said = [entry.user_message for entry in house.instance.all_logs(run.run_id)]
+    (words,) = [text for text in said if "this run was terminated" in text]
+    assert "1 of its paid jobs" in words
+    assert "2 clips were not sent and are withdrawn" in words
+    states = sorted(attempt.state.value for attempt in house.attempts(keys).values())
+    assert states[1:] == ["withdrawn", "withdrawn"]
+    assert house.produce(keys).green  # another word of a person
+    assert len(house.bought()) == 3
