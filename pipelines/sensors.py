@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from pipelines.assets.characters import character_event
 from pipelines.collecting import BATCH_TAG, PastRun, batches, plan
 from pipelines.jobs import collect_clips, render_prompts
 from pipelines.lineage import PROMPTS, latest
@@ -27,10 +28,12 @@ from pipelines.partitions import (
 from pipelines.rendering import render
 from pipelines.reporting import stage_event
 from resources.characters.made import KIND as CHARACTER
+from resources.characters.making import finish_left
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger import billing, delivering, orphans
 from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
 from resources.production.engine import StepResult
 from resources.production.following import Stage
 from resources.production.orphans import in_words
@@ -87,9 +90,10 @@ def _ask_for_runs(
     account: str,
     step: StepResult,
 ) -> dg.SensorResult:
-    # a character is waited for by the run that asks for it, or found by the next one
-    found = batches(a for a in delivering.unreported(ledger, account) if a.subject_kind != CHARACTER)
     instance = context.instance
+    unreported = delivering.unreported(ledger, account)
+    found = batches(a for a in unreported if a.subject_kind != CHARACTER)
+    made = _characters_left(instance, ledger, account, unreported)
     past = {
         batch: _past_runs(instance, batch)
         for batch, attempts in found.items()
@@ -122,9 +126,21 @@ def _ask_for_runs(
             stage_event(instance, Stage.SUBMITTED, attempt)
             for attempt in step.submitted
             if attempt.subject_kind != CHARACTER
-        ],
+        ]
+        + [character_event(instance, attempt.subject_key, attempt) for attempt in made],
         skip_reason=None if collections else dg.SkipReason(message),
     )
+
+
+def _characters_left(
+    instance: dg.DagsterInstance, ledger: Ledger, account: str, unreported: list[Attempt]
+) -> list[Attempt]:
+    """Keep the characters whose run did not live to see them made; a living one does it itself."""
+    watchers = {a.watched_by for a in unreported if a.subject_kind == CHARACTER and a.watched_by is not None}
+    watched = {run_id for run_id in watchers if _is_active(instance, run_id)}
+    if not any(a.subject_kind == CHARACTER for a in unreported):
+        return []
+    return finish_left(ledger, account, watched=watched, by="sensor")
 
 
 def _past_runs(instance: dg.DagsterInstance, batch: str) -> list[PastRun]:

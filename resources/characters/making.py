@@ -8,15 +8,20 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+import sqlalchemy as sa
+
 from resources.characters.made import ID, KIND
 from resources.ledger import deciding, delivering, submitting
 from resources.ledger.deciding import Decided, Verdict
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState
 from resources.production.engine import Engine
 from resources.requests import ClipRequest
 
+NOBODY = "nobody"
+"""Stands for a run where there is none."""
 LOOK_SECONDS = 2.0
 PATIENCE_SECONDS = 600.0
 """How long a character is waited for; one that takes longer is found by whoever asks next."""
@@ -125,6 +130,38 @@ class Maker:
             making.made[name] = attempt
         elif attempt.state in _DOUBTFUL or not attempt.state.is_open:
             making.failed[name] = attempt.reason or f"ended {attempt.state}"
+        if not attempt.state.is_open:
+            await self._engine.call(
+                delivering.mark_reported, self._ledger, [attempt.id], self._run_id or NOBODY
+            )
+
+
+def finish_left(ledger: Ledger, account: str, *, watched: Collection[str], by: str) -> list[Attempt]:
+    """Keep the ids of characters whose run did not live to see them made; returns those.
+
+    Args:
+        ledger: The record.
+        account: Whose jobs.
+        watched: Runs that are alive, and finish their own.
+        by: Who does it instead, for the ledger.
+    """
+    query = sa.select(attempts).where(
+        attempts.c.account == account,
+        attempts.c.subject_kind == KIND,
+        attempts.c.reported_run_id.is_(None),
+    )
+    with ledger.read() as connection:
+        left = [Attempt.from_row(row) for row in connection.execute(query)]
+    found = []
+    for attempt in left:
+        if attempt.watched_by in watched or not attempt.state.is_ended:
+            continue
+        ended = _finish(ledger, attempt, run_id=None) if attempt.state is AttemptState.SUCCEEDED else attempt
+        if not ended.state.is_open:
+            delivering.mark_reported(ledger, [ended.id], by)
+        if ended.state is AttemptState.DELIVERED:
+            found.append(ended)
+    return found
 
 
 def _finish(ledger: Ledger, attempt: Attempt, *, run_id: str | None) -> Attempt:

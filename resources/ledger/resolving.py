@@ -288,7 +288,9 @@ def unsettled(ledger: Ledger, *, clip: str | None = None) -> list[Unsettled]:
         .order_by(submissions.c.started_at)
     )
     if clip is not None:
-        query = query.where(attempts.c.subject_kind == "clip", attempts.c.subject_key == clip)
+        query = query.where(
+            attempts.c.subject_kind.in_(["clip", "character"]), attempts.c.subject_key == clip
+        )
     with ledger.read() as connection:
         found = [
             (row.id, row.post, row.started_at, row.candidates or []) for row in connection.execute(query)

@@ -5,6 +5,8 @@ from pipelinekit import House, Ran
 
 from pipelines.lineage import CHARACTERS, PROMPTS
 from resources.dagster_resources import Production
+from resources.ledger.deciding import decide
+from resources.ledger.delivering import unreported
 
 SORA = {
     "endpoint": "openai/sora-2/text-to-video",
@@ -97,6 +99,25 @@ def test_what_the_provider_refuses_is_red_and_the_others_are_made(house: House):
     assert not ran.green
     assert list(ran.failed_clips) == ["joe"]
     assert list(made(house)) == ["mara"]
+
+
+def test_a_character_whose_run_died_is_kept_by_the_sensor(house: House):
+    character(house, "mara")
+    with house.production.ledger() as ledger:
+        request = house.production.declarations().characters.get("mara").request
+        decide(ledger, [request], decision="a run", batch="dead-run", watched_by="dead-run")
+
+    def done() -> bool:
+        ran, _ = house.tick("wavespeed_completion")
+        assert ran == []
+        return bool(made(house))
+
+    house.until(done)
+    assert house.shown("characters", "mara")["id"] == made(house)["mara"]
+    with house.production.ledger() as ledger:
+        assert unreported(ledger, "wavespeed") == []
+    assert make(house, "mara").green
+    assert len(house.books()["jobs"]) == 1
 
 
 def test_prompts_depend_on_the_characters_they_use_and_on_no_others(house: House):
