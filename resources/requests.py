@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -110,6 +111,8 @@ class Choice(BaseModel):
         expected: What the delivered file is checked against.
         usual_seconds: How long this endpoint usually takes, where the catalogue knows.
         max_seconds: When a job is considered overdue.
+        sunset_at: The day (UTC) from which it is not bought any more, None where none was announced or it has passed and
+            the series knows better.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -121,6 +124,7 @@ class Choice(BaseModel):
     expected: Expected
     usual_seconds: float | None = None
     max_seconds: float = 1800
+    sunset_at: date | None = None
 
 
 class Asked(BaseModel):
@@ -154,6 +158,7 @@ class ClipRequest(BaseModel):
         expected: What the delivered file is checked against.
         usual_seconds: How long this endpoint usually takes, where the catalogue knows.
         max_seconds: When a job is considered overdue.
+        sunset_at: The day (UTC) from which it is not bought any more.
         max_attempts: How many purchases one decision may make for this clip when the provider fails in passing.
         caps: What may be spent on its series.
         checks: What its series wants checked of the file.
@@ -176,6 +181,7 @@ class ClipRequest(BaseModel):
     expected: Expected
     usual_seconds: float | None = None
     max_seconds: float = 1800
+    sunset_at: date | None = None
     max_attempts: int = Field(default=1, ge=1, le=5)
     caps: Caps = Field(default_factory=Caps)
     checks: Checks = Field(default_factory=Checks)
@@ -199,6 +205,15 @@ class ClipRequest(BaseModel):
         if self.asked is not None:
             return self.asked.fingerprint
         return fingerprint(self.provider, self.endpoint, self.body)
+
+    def retired_at(self, now: float) -> str | None:
+        """Why it is not bought at a moment (seconds since the epoch): its provider has retired the endpoint meanwhile."""
+        if self.sunset_at is None or datetime.fromtimestamp(now, UTC).date() < self.sunset_at:
+            return None
+        return (
+            f"{self.endpoint} is retired by its provider since {self.sunset_at}, after this prompt was rendered; "
+            "materialize `prompts` again, which names what to use instead"
+        )
 
     def fall_back(self) -> "ClipRequest | None":
         """The same clip from the next fallback, None when there is none left."""

@@ -174,6 +174,10 @@ class Lifecycle(Declared):
         """Whether it is gone on a day."""
         return self.status == "retired" or (self.sunset_at is not None and self.sunset_at <= today)
 
+    def to_come(self, today: date) -> date | None:
+        """Its sunset while that is still ahead: a request that is rendered now is not bought from then on."""
+        return self.sunset_at if self.sunset_at is not None and self.sunset_at > today else None
+
     def warning(self, today: date) -> str | None:
         """What to know about its end, None while that is far away or not announced."""
         if self.retired(today):

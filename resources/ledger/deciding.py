@@ -348,6 +348,8 @@ def _queue(
     price = request.price_micros
     if price is None:
         return unknown_price(request)
+    if (retired := request.retired_at(ledger.clock())) is not None:
+        return f"{retired}. Nothing was bought."
     stop = halting.standing(connection, request.provider)
     # what reopens by itself only has the clip wait in the queue
     if stop is not None and not stop.kind.reopens:

@@ -304,6 +304,8 @@ class Engine:
     async def _send(self, account: Account, submission: Submission) -> SubmitOutcome:
         """POST, within what is left of the deadline: whoever slept since the claim may have been given up for dead."""
         request = submission.attempt.request
+        if (retired := request.retired_at(self.ledger.clock())) is not None:
+            return Rejected(FailureKind.INVALID, f"{retired}; nothing was sent", 0)
         body = await self._attachments.filled(account.provider, request)
         if isinstance(body, NotSent | Rejected):
             return body

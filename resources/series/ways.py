@@ -1,5 +1,6 @@
 """The ways to have a series' clips: from its endpoint, or after a failure from one of its fallbacks."""
 
+import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +69,7 @@ class Way:
             expected=endpoint.expected(body),
             usual_seconds=endpoint.usual_seconds,
             max_seconds=endpoint.max_seconds,
+            sunset_at=endpoint.lifecycle.to_come(dt.datetime.now(dt.UTC).date()),
         )
 
     def _cast(self, name: str, entry: Entry, id_of: IdOf, document: Document) -> str:

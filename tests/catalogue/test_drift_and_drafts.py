@@ -251,3 +251,10 @@ def test_the_entry_that_the_docs_add_is_a_good_one(tmp_path):
 def test_an_endpoint_warns_of_its_end(lifecycle, says):
     warning = Lifecycle(**lifecycle).warning(TODAY)
     assert (warning is None) if says is None else (says in warning)
+
+
+@pytest.mark.parametrize(("today", "to_come"), [(date(2026, 9, 23), True), (date(2026, 9, 24), False)])
+def test_a_sunset_is_to_come_until_its_day(today, to_come):
+    lifecycle = Lifecycle(status="live", sunset_at="2026-09-24")
+    assert (lifecycle.to_come(today) is not None) is to_come
+    assert Lifecycle(status="live").to_come(today) is None
