@@ -26,6 +26,7 @@ MARKS = {
     Verb.HOLD: ("?", "magenta"),
     Verb.REFUSE: ("!", "red"),
 }
+_SHOWN = {"provider", "endpoint", "body"}
 LISTED = 40
 """Clips that are listed one by one; of more, those that are alike are told in one line."""
 REASONS = 20
@@ -95,6 +96,8 @@ def show(plan: Plan, *, everything: bool = False) -> None:
     _show_reasons(plan.clips)
     for stop in plan.stops:
         complain(str(stop))
+    for warning in plan.warnings:
+        console.print(Text(f"note: {warning}", style="yellow"))
     if plan.caps:
         table = _table("cap", "spent", "with this plan", "at most", "of")
         for line in plan.caps:
@@ -215,6 +218,7 @@ def document(plan: Plan) -> dict[str, Any]:
             for line in plan.caps
         ],
         "problems": plan.problems,
+        "warnings": plan.warnings,
         "stopped": [{"account": stop.account, "reason": str(stop)} for stop in plan.stops],
     }
 
@@ -229,6 +233,7 @@ def _clip(clip: PlannedClip) -> dict[str, Any]:
             "endpoint": request.endpoint,
             "request": request.body,
             "fingerprint": request.fingerprint,
+            "fallbacks": [choice.model_dump(mode="json", include=_SHOWN) for choice in request.fallbacks],
         }
     )
     return {

@@ -77,12 +77,14 @@ class Plan:
         caps: Every cap that the purchases count in.
         stops: What is stopped.
         problems: What is wrong with series that are therefore not in it.
+        warnings: Endpoints of its series that are retired, or soon will be.
     """
 
     clips: list[PlannedClip]
     caps: list[CapLine] = field(default_factory=list)
     stops: list[Stop] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def floor(self) -> int:
@@ -152,7 +154,17 @@ class Planning:
             else:
                 planned.append(self._decide(one, orders[key], found.get(key, Standing()), purse))
         wrong = [str(problem) for problem in self._declarations.problems]
-        return Plan(planned, list(purse.lines()), self._stops, wrong)
+        return Plan(planned, list(purse.lines()), self._stops, wrong, self._warnings(clips))
+
+    def _warnings(self, clips: Iterable[Wanted]) -> list[str]:
+        """What is to be known of the end of the endpoints that these clips may be bought from."""
+        today = dt.date.fromisoformat(self._today)
+        found: dict[str, None] = {}
+        for name in dict.fromkeys(one.clip.series for one in clips):
+            for way in self._declarations.series[name].ways:
+                if (warning := way.endpoint.lifecycle.warning(today)) is not None:
+                    found[f"{way.endpoint.id} ({name}) {warning}"] = None
+        return list(found)
 
     def requests(self, clips: Sequence[Wanted]) -> dict[str, ClipRequest]:
         """The requests of the clips that can be rendered, by key: what prices may be asked for."""

@@ -364,3 +364,29 @@ def test_a_clip_whose_character_was_not_made_is_refused(tmp_path, ledger):
     made = plan(declared(tmp_path, CITY + "cast: [mara]\n"), ledger)
     assert made.counts == {Verb.REFUSE: 6}
     assert "was not made yet: run `dailies characters make mara`" in (made.clips[0].reason or "")
+
+
+def test_what_is_retired_or_soon_will_be_is_told(tmp_path, ledger):
+    made = plan(declared(tmp_path, CITY), ledger)
+    (warning,) = made.warnings
+    assert "openai/sora-2/text-to-video (city) is retired by its provider since 2026-09-24; use " in warning
+    living = CITY.replace("openai/sora-2/text-to-video\n", "bytedance/seedance-2.0/text-to-video\n")
+    assert plan(declared(tmp_path, living), ledger).warnings == []
+
+
+def test_the_machines_form_of_a_plan_holds_everything(tmp_path, ledger):
+    from pipelines.cli.plan import document, exit_code
+
+    text = (
+        CITY
+        + "budget: {total: 1}\nfallback: [{endpoint: openai/sora-2/text-to-video, parameters: {duration: 8}}]\n"
+    )
+    made = plan(declared(tmp_path, text), ledger)
+    written = json.loads(json.dumps(document(made)))
+    assert written["counts"] == {"buy": 2, "refuse": 4}
+    assert (written["floor_usd"], written["ceiling_usd"]) == ("0.8", "2.4")
+    assert written["clips"][0]["fallbacks"][0]["body"]["duration"] == 8
+    (cap,) = written["caps"]
+    assert (cap["of"], cap["name"], cap["cap_usd"], cap["floor_usd"]) == ("series", "city", "1", "0.8")
+    assert exit_code(made) == 1
+    assert exit_code(plan(declared(tmp_path, CITY), ledger)) == 0
