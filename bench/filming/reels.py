@@ -40,6 +40,18 @@ SOURCES: dict[str, Filter] = {
 }
 """Moving pictures of different kinds."""
 
+OTHERS: dict[str, Filter] = {
+    "spiral": ("gradients", f"{WIDE}:n=3:speed=0.03:seed=77:type=spiral"),
+    "circles": ("gradients", f"{WIDE}:n=5:speed=0.008:seed=41:type=circular"),
+    "third zoom": ("mandelbrot", "s=480x270:r=24:start_x=0.28:start_y=0.01:end_scale=0.005:end_pts=240"),
+    "plate": ("zoneplate", f"{WIDE}:kt2=1:kx2=2:ky2=2"),
+    "old card": ("testsrc", WIDE),
+    "other cells": ("life", "s=160x90:r=24:rule=S14/B34:mold=20:ratio=0.4:seed=12:death_color=#603010"),
+    "other automaton": ("cellauto", "s=160x90:r=24:rule=30:seed=8"),
+    "triangle": ("sierpinski", "s=480x270:r=24:seed=15:type=triangle"),
+}
+"""Others, which no threshold was chosen by."""
+
 STILL: Filter = ("testsrc2", f"{WIDE}:d=0.04")
 HOLD: Filter = ("tpad", "stop_mode=clone:stop_duration=60")
 
@@ -64,9 +76,9 @@ HUMMING: tuple[Filter, ...] = (("anoisesrc", "a=0.003:c=pink:seed=1"),)
 FALLS_SILENT: tuple[Filter, ...] = (("sine", "f=330:d=4"), ("apad", "pad_dur=60"))
 
 
-def good() -> Iterator[Shot]:
+def good(sources: dict[str, Filter]) -> Iterator[Shot]:
     """Clips that are as they should be, also those that come near to what is not."""
-    for (name, source), (how, filters) in product(SOURCES.items(), TREATMENTS.items()):
+    for (name, source), (how, filters) in product(sources.items(), TREATMENTS.items()):
         yield Shot(Film(f"{name}, {how}", source, filters))
     card = Film("card", SOURCES["card"])
     for change in (
@@ -84,11 +96,11 @@ def good() -> Iterator[Shot]:
         {"name": "room tone", "sound": HUMMING},
     ):
         yield Shot(replace(card, **change))
-    for name in ("gradient", "zoom", "cells"):
+    for name, source in list(sources.items())[::3]:
         black = (("tpad", "start_duration=1.4:start_mode=add:color=black"),)
-        yield Shot(Film(f"{name}, begins black for 1.4 s", SOURCES[name], black, seconds=6.0))
+        yield Shot(Film(f"{name}, begins black for 1.4 s", source, black, seconds=6.0))
         held = (("trim", "end=2.5"), ("tpad", "stop_mode=clone:stop_duration=60"))
-        yield Shot(Film(f"{name}, held for 2.5 s at its end", SOURCES[name], held))
+        yield Shot(Film(f"{name}, held for 2.5 s at its end", source, held))
     still = (HOLD, *LOCKED_OFF)
     yield Shot(Film("still scene with a light that blinks", STILL, still))
     yield Shot(Film("still scene with a light that blinks, grain", STILL, (*still, *TREATMENTS["grain"])))
@@ -109,9 +121,9 @@ def good() -> Iterator[Shot]:
     yield Shot(Film("night with lights", night, lights))
 
 
-def bad() -> Iterator[Shot]:
+def bad(sources: dict[str, Filter]) -> Iterator[Shot]:
     """Clips in which one thing is wrong."""
-    for name, source in SOURCES.items():
+    for name, source in sources.items():
         held = (("trim", "end=1.4"), ("tpad", "stop_mode=clone:stop_duration=60"))
         yield Shot(Film(f"{name}, stands still after 1.4 s", source, held), "frozen")
         cut = (("tpad", "start_duration=2.4:start_mode=add:color=black"),)
