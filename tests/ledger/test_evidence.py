@@ -253,3 +253,24 @@ def test_two_submits_never_share_a_job() -> None:
             if found.job is not None
         ]
         assert len(adopted) == len(set(adopted))
+
+
+@pytest.mark.parametrize(
+    ("asked", "echoed", "fits"),
+    [
+        ("file:images/a.png#sha256=" + "0" * 64, "https://files.example/1/a.png", True),
+        ("file:images/a.png#sha256=" + "0" * 64, None, False),
+        ("https://example.com/a.png", "https://files.example/1/a.png", False),
+        (
+            ["file:a.png#sha256=" + "0" * 64, "https://x/b"],
+            ["https://files.example/1/a.png", "https://x/b"],
+            True,
+        ),
+        (["file:a.png#sha256=" + "0" * 64], ["https://files.example/1/a.png", "https://x/b"], False),
+    ],
+)
+def test_a_local_file_is_echoed_by_the_address_it_was_handed_in_to(
+    asked: Any, echoed: Any, fits: bool
+) -> None:
+    mine = post("a", 100.0, body={**BODY, "image": asked})
+    assert mine.fits(job("j", 101.0, body={**BODY, "image": echoed})) is fits

@@ -1,5 +1,6 @@
 """AI/ML API's side, as its pages say."""
 
+import base64
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -7,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from pictures import png
 from sandbox_bench import Bench, Clock
 
 from resources.sandbox import RunningSandbox
@@ -219,3 +221,18 @@ async def test_unknown_generations_and_wrong_keys_are_refused(bench: Bench) -> N
     async with bench.stranger() as stranger:
         answer = await stranger.get("/v2/billing")
         assert (answer.status_code, answer.json()["statusCode"]) == (401, 401)
+
+
+@pytest.mark.parametrize(
+    ("picture", "status"),
+    [(png(1280, 720), 200), (png(720, 1280), 400), (b"SECRET=hunter2", 400)],
+    ids=["of the frame", "turned", "no picture"],
+)
+async def test_a_picture_inside_the_request_must_measure_what_the_video_will(
+    bench: Bench, picture: bytes, status: int
+) -> None:
+    inside = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+    answer = await bench.generate("openai/sora-2-i2v", image_url=inside)
+    assert answer.status_code == status, answer.text
+    # the books hold that there was one, and not its bytes
+    assert all(len(str(job["body"])) < 500 for job in (await bench.books())["jobs"])
