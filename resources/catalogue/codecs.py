@@ -150,7 +150,7 @@ class Codec:
             return value
         for row, frames in table.frames.items():
             sides = {min(int(side) for side in frame.split("x")) for frame in frames.values()}
-            if row in parameter.allowed and {f"{side}p" for side in sides} == {value}:
+            if row in parameter.allowed and [f"{side}p" for side in sides] == [value]:
                 return row
         return value
 
@@ -169,7 +169,7 @@ class Codec:
             if (shape.resolution, shape.aspect_ratio) == (resolution, ratio):
                 found.values[self.frame], found.said[self.frame] = shape.value, first
                 return
-        known = {word: {getattr(shape, word) for shape in shapes} for word in ("resolution", "aspect_ratio")}
+        known = {word: [getattr(shape, word) for shape in shapes] for word in ("resolution", "aspect_ratio")}
         unknown = [word for word in wanted if wanted[word] not in known[word]]
         near = nearest_shape(shapes, resolution, ratio)
         message = (

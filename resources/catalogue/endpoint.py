@@ -1,6 +1,6 @@
 """One thing that can be bought: a provider's model with its parameters, its price, its output and its lifecycle."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -230,6 +230,17 @@ class Endpoint(Declared):
                 raise refused(
                     f"`{field}` reads the parameter {name!r}, which is not in `parameters`", found=False
                 )
+        chosen: dict[str | None, Iterable[str]] = {self.pricing.by: self.pricing.rates}
+        if self.output.table is not None:
+            chosen[self.output.table.rows] = self.output.table.frames
+        for name, values in chosen.items():
+            known = self.parameters[name].allowed if name is not None else None
+            for value in values:
+                if known is not None and value not in map(str, known):
+                    message = (
+                        f"a price or frame is given for {name} {value!r}, which `parameters` does not allow"
+                    )
+                    raise refused(message, found=False)
         return self
 
     @property
