@@ -189,15 +189,17 @@ def resolve(
     as_json: Json = False,
 ) -> None:
     """Show the clips of which it could not be proved whether they were bought, and settle one."""
-    from pipelines.cli.resolve import consequence, settle, unsettled_document, unsettled_table
+    from pipelines.cli.resolve import consequence, look_at_job, settle, unsettled_document, unsettled_table
+    from pipelines.cli.running import running_settings
     from resources.ledger.ledger import Ledger
     from resources.ledger.resolving import unsettled
 
-    settings = load_settings()
-    with Ledger(settings.ledger_url) as ledger:
+    settings = running_settings()
+    with Ledger(settings.ledger_url, budget=settings.budget) as ledger:
         found = unsettled(ledger, clip=clip)
         if clip is not None and (adopt is not None or resubmit or write_off):
-            question = consequence(found, adopt=adopt, resubmit=resubmit) if found else ""
+            seen = look_at_job(settings, found[-1], adopt) if found and adopt is not None else ""
+            question = consequence(found, adopt=adopt, resubmit=resubmit, seen=seen) if found else ""
             if found and not yes:
                 typer.confirm(question, abort=True)
             changed = settle(ledger, clip, adopt=adopt, resubmit=resubmit, write_off=write_off, why=why)
@@ -344,9 +346,10 @@ def plan(
 ) -> None:
     """Show what would be bought, reused, adopted, held or refused, and what it would cost. Buys nothing."""
     from pipelines.cli.plan import document, exit_code, make, show
+    from pipelines.cli.running import running_settings
 
     made = make(
-        load_settings(),
+        running_settings(),
         series or [],
         since=date.date() if date else None,
         until=until.date() if until else None,
@@ -413,6 +416,7 @@ def verify_provider(
     as_json: Json = False,
 ) -> None:
     """Buy one cheapest job, and report how the live service differs from its documentation. Ends with 1 if it does."""
+    from pipelines.cli.running import running_settings
     from pipelines.cli.verifying import Wanted, print_document, show, verify
 
     def ask(question: str) -> None:
@@ -421,7 +425,7 @@ def verify_provider(
 
     wanted = Wanted(account, endpoint, allow_retired, wait, settle)
     report = verify(
-        load_settings(),
+        running_settings(),
         wanted,
         ask=ask,
         say=lambda text: None if as_json else console.print(Text(text)),

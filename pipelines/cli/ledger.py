@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.output import age, complain, console, print_json
+from pipelines.cli.running import running_settings
 from resources.settings import ACCOUNTS, Settings, load_settings
 
 ledger_app = typer.Typer(help="Show the account; copy the ledger, put a copy back, rebuild it.")
@@ -42,7 +43,7 @@ def show_account(
     from pipelines.cli import accounting
     from resources.ledger.ledger import Ledger
 
-    settings = load_settings()
+    settings = running_settings() if check else load_settings()
     account = accounting.report(settings, check=check, days=days)
     if as_csv is not None:
         with Ledger(settings.ledger_url) as ledger:
@@ -95,7 +96,7 @@ def rebuild(
     """Read back what was bought from the bucket, the listings and the bills, so that the ledger may buy again."""
     from resources.production.rebuilding import report
 
-    done = asyncio.run(_rebuild(load_settings(), take_over=take_over, quiet=as_json))
+    done = asyncio.run(_rebuild(running_settings(), take_over=take_over, quiet=as_json))
     if as_json:
         print_json({**dataclasses.asdict(done), "may_buy": done.may_buy})
     else:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.output import complain, console, counted, print_json
+from pipelines.cli.running import running_settings
 from resources.catalogue import Catalogue, Endpoint
 from resources.catalogue.drafting import draft, file_name
 from resources.catalogue.drift import Drift, drifts, sample_body
@@ -78,7 +79,7 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Compare the catalogue with what the providers list and quote now. Free; ends with 1 where something drifted."""
-    settings = load_settings()
+    settings = running_settings()
     catalogue = _catalogue(settings)
     found: list[Drift] = []
     checked = 0
@@ -102,7 +103,7 @@ def add(
     ] = None,
 ) -> None:
     """Draft an entry for a new model from what the provider lists. It buys nothing, and no code is needed."""
-    settings = load_settings()
+    settings = running_settings()
     (name,) = _with_keys(settings, provider)
     text = draft(name, asyncio.run(_listed(settings, name, model)), today=dt.datetime.now(dt.UTC).date())
     if to is not None and str(to) == "-":

@@ -1,5 +1,6 @@
 """`dailies resolve`: what is unknown or held, with the jobs that may be its and the money at stake, and how it is settled."""
 
+import asyncio
 import getpass
 from typing import Any
 
@@ -7,13 +8,19 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.output import COLOURS, age, as_document
-from resources.errors import ConfigurationError
+from resources.errors import ConfigurationError, DailiesError
 from resources.ledger import resolving
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.resolving import Unsettled
 from resources.ledger.states import AttemptState
 from resources.money import show_usd, to_usd
+from resources.providers.accounts import build_provider
+from resources.providers.base import JobState, JobStatus, PollFailed
+from resources.settings import Settings
+
+NOT_NEW_SECONDS = 3600.0
+"""A job that a person names is not one that its provider may not know yet."""
 
 
 def settle(
@@ -42,14 +49,49 @@ def settle(
     return [resolving.write_off(ledger, clip, who=who, why=why or "given up by a person")]
 
 
-def consequence(found: list[Unsettled], *, adopt: str | None, resubmit: bool) -> str:
+def look_at_job(settings: Settings, one: Unsettled, job_id: str) -> str:
+    """Ask the provider for a job that a person names, before it is believed; what it says of it.
+
+    Raises:
+        ConfigurationError: The account has no key.
+        DailiesError: The provider does not know the job, or cannot be asked. Nothing was changed.
+    """
+    account = settings.account(one.attempt.account)
+    if account.api_key is None:
+        raise ConfigurationError(
+            f"{account.name} has no key, so it cannot be asked for the job {job_id}. Nothing was changed."
+        )
+
+    async def ask() -> JobState | PollFailed:
+        provider = build_provider(account)
+        try:
+            return await provider.poll(job_id, age_seconds=NOT_NEW_SECONDS)
+        finally:
+            await provider.aclose()
+
+    seen = asyncio.run(ask())
+    if isinstance(seen, PollFailed):
+        raise DailiesError(
+            f"{account.name} could not be asked for the job {job_id} ({seen.cause}). Nothing was changed; try it again."
+        )
+    if seen.status is JobStatus.GONE:
+        raise DailiesError(
+            f"{account.name} knows no job {job_id}. Nothing was changed. `dailies resolve {one.attempt.subject_key}` shows the "
+            "jobs that may be this one's; copy the id from there, or from the provider's page."
+        )
+    served = "" if seen.model is None else f", {seen.model}"
+    return f"{seen.raw_status}{served}"
+
+
+def consequence(found: list[Unsettled], *, adopt: str | None, resubmit: bool, seen: str = "") -> str:
     """What the person is about to do, in a sentence that ends in a question."""
     one = found[-1]
     clip, money = one.attempt.subject_key, show_usd(one.attempt.quoted_micros)
     if adopt is not None:
         known = any(candidate["job"] == adopt for candidate in one.candidates)
         doubt = "" if known else " (none of the jobs that were found near it)"
-        return f"Take the job {adopt}{doubt} of {one.attempt.account} for {clip}?"
+        says = f", which says {seen}," if seen else ""
+        return f"Take the job {adopt}{doubt} of {one.attempt.account}{says} for {clip}?"
     if resubmit:
         return f"Buy {clip} again for {money}? If its order was taken after all, it is paid twice."
     return f"Give {clip} up? Its {money} stay counted as perhaps spent."

@@ -32,6 +32,7 @@ HOST = "127.0.0.1"
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
 STATE_FILE = "stack.json"
+SANDBOX_KEY_FILE = "sandbox-key"
 
 
 @dataclass
@@ -156,7 +157,7 @@ class Stack:
 
     def _start_sandbox(self) -> None:
         self.wanted.log("starting the sandbox: it speaks the providers' wire formats and costs nothing")
-        key = secrets.token_urlsafe(16)
+        key = self._secret(SANDBOX_KEY_FILE)
         state = self.home / "sandbox"
         command = [sys.executable, "-m", "resources.sandbox", "--port", "0", "--state", str(state)]
         # by the environment, since other users of the machine can read arguments
@@ -187,12 +188,15 @@ class Stack:
         self.environment.pop("AWS_SESSION_TOKEN", None)
 
     def _s3_secret(self) -> SecretStr:
-        """The same key each time, so that a tool pointed at the embedded S3 keeps working."""
-        file = self.home / "s3-secret"
+        return SecretStr(self._secret("s3-secret"))
+
+    def _secret(self, name: str) -> str:
+        """The same key each time, so that a tool or a command pointed at the same server keeps working."""
+        file = self.home / name
         if not file.exists():
             file.touch(mode=0o600)
             file.write_text(secrets.token_urlsafe(24))
-        return SecretStr(file.read_text().strip())
+        return file.read_text().strip()
 
     def _spawn(self, name: str, command: list[str], *, stdout: int | None = None) -> None:
         with (self.home / "logs" / f"{name}.log").open("ab") as log:

@@ -1,5 +1,6 @@
 """What a person may say of a clip whose order could not be traced, and what becomes of it."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from resources.ledger.records import Attempt
 from resources.ledger.resolving import adopt_by_hand, buy_again_by_hand, unsettled, write_off
 from resources.ledger.schema import jobs, submissions
 from resources.ledger.states import AttemptState, MoneyState
-from resources.providers.base import Unknown
+from resources.providers.base import FailureKind, JobState, JobStatus, PollFailed, Unknown
 
 S = AttemptState
 CLIP = "city-sunset"
@@ -132,6 +133,21 @@ def test_nothing_else_can_be_settled(ledger: Ledger, clock: Clock, state: Attemp
 # The command
 
 
+@dataclass
+class Knows:
+    """A provider that knows some jobs."""
+
+    jobs: dict[str, JobState | PollFailed]
+
+    async def poll(self, job_id: str, *, age_seconds: float) -> JobState | PollFailed:
+        assert age_seconds > 600  # one that is not listed is gone, and not just new
+        gone = JobState(JobStatus.GONE, "HTTP 404", failure=FailureKind.GONE)
+        return self.jobs.get(job_id, gone)
+
+    async def aclose(self) -> None:
+        pass
+
+
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """`dailies resolve` on a ledger with one held clip."""
@@ -143,6 +159,11 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     with Ledger(url, clock=clock) as ledger:
         held(ledger, clock)
 
+    monkeypatch.setenv("DAILIES_HOME", str(tmp_path))
+    monkeypatch.setenv("WAVESPEED_API_KEY", "a-key")
+    monkeypatch.setattr("pipelines.cli.resolve.build_provider", lambda _account: provider)
+    provider = Knows({"job-x": JobState(JobStatus.RUNNING, "processing", model="sora")})
+
     def run(*options: str, answer: str | None = None) -> Any:
         return CliRunner().invoke(app, ["resolve", *options], input=answer)
 
@@ -151,7 +172,29 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             return ledger.latest([CLIP])[CLIP].state
 
     run.state = state  # type: ignore[attr-defined]
+    run.provider = provider  # type: ignore[attr-defined]
     return run
+
+
+def test_a_job_that_the_provider_does_not_know_is_not_believed(command: Any) -> None:
+    refused = command(CLIP, "--adopt", "job-y", "--yes")
+    assert "knows no job job-y" in str(refused.exception)
+    command.provider.jobs["job-x"] = PollFailed("HTTP 503")
+    refused = command(CLIP, "--adopt", "job-x", "--yes")
+    assert "could not be asked" in str(refused.exception)
+    assert command.state() is S.HELD
+
+
+def test_what_the_provider_says_of_a_job_is_shown_before_it_is_taken(command: Any) -> None:
+    shown = command(CLIP, "--adopt", "job-x", answer="n\n")
+    assert "which says processing, sora" in shown.output
+    assert command.state() is S.HELD
+
+
+def test_a_clip_is_not_bought_again_beyond_a_cap(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAILIES_MAX_USD_PER_DAY", "0.1")
+    assert command(CLIP, "--resubmit", "--yes").exit_code == 0
+    assert command.state() is S.ABSENT
 
 
 def test_the_command_lists_for_machines(command: Any) -> None:
