@@ -230,17 +230,17 @@ class Endpoint(Declared):
                 raise refused(
                     f"`{field}` reads the parameter {name!r}, which is not in `parameters`", found=False
                 )
-        chosen: dict[str | None, Iterable[str]] = {self.pricing.by: self.pricing.rates}
+        chosen: list[tuple[str, Iterable[str]]] = []
+        if self.pricing.by is not None:
+            chosen.append((self.pricing.by, self.pricing.rates))
         if self.output.table is not None:
-            chosen[self.output.table.rows] = self.output.table.frames
-        for name, values in chosen.items():
-            known = self.parameters[name].allowed if name is not None else None
+            chosen.append((self.output.table.rows, self.output.table.frames))
+        for by, values in chosen:
+            known = self.parameters[by].allowed
             for value in values:
                 if known is not None and value not in map(str, known):
-                    message = (
-                        f"a price or frame is given for {name} {value!r}, which `parameters` does not allow"
-                    )
-                    raise refused(message, found=False)
+                    said = f"a price or frame is given for {by} {value!r}, which `parameters` does not allow"
+                    raise refused(said, found=False)
         return self
 
     @property
