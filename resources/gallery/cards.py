@@ -68,6 +68,7 @@ class Card:
         day: What it counts for, `YYYY-MM-DD`.
         prompt: As it was sent.
         asked: The model that was asked for.
+        bought: The model that was bought: another one where a fallback was.
         served: The model the provider says it used, None where it does not say.
         cost_micros: Of the newest take, in micro-dollars.
         spent_micros: Of all takes.
@@ -90,6 +91,7 @@ class Card:
     day: str
     prompt: str
     asked: str
+    bought: str
     served: str | None
     cost_micros: int
     spent_micros: int
@@ -106,8 +108,8 @@ class Card:
 
     @property
     def is_substituted(self) -> bool:
-        """Whether the provider says that another model than the one asked for made it."""
-        return self.served is not None and self.served.casefold() != self.asked.casefold()
+        """Whether the provider says that another model than the one that was bought made it."""
+        return self.served is not None and self.served.casefold() != self.bought.casefold()
 
     def dagster(self, url: str) -> str:
         """The clip's page in Dagster."""
@@ -170,7 +172,8 @@ def _card(newest: Attempt, current: Attempt | None, *, takes: int, spent: int) -
         state=newest.state.value,
         day=newest.counted_on,
         prompt=shown(newest.request.prompt),
-        asked=newest.endpoint,
+        asked=newest.request.asked.endpoint if newest.request.asked else newest.endpoint,
+        bought=newest.endpoint,
         served=shown(newest.served_model, longest=128) or None,
         cost_micros=newest.cost_micros,
         spent_micros=spent,

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import jinja2
@@ -27,6 +27,7 @@ INDEX = f"{FOLDER}index.html"
 _SERIES = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
 _COLOURS = 8
 _FEWEST_COLUMNS = 14
+_SHEETS = 14
 _SOURCES = Path(__file__).parent / "page"
 
 
@@ -40,6 +41,7 @@ class Page:
         dagster: Address of Dagster's UI.
         series: The one series it is about, None for the page of all.
         titles: What series are called, by name.
+        sheets: Keys of the series' contact sheets, oldest day first.
     """
 
     cards: Sequence[Card]
@@ -47,6 +49,7 @@ class Page:
     dagster: str
     series: str | None = None
     titles: Mapping[str, str] | None = None
+    sheets: Sequence[str] = ()
 
     @property
     def key(self) -> str:
@@ -74,6 +77,7 @@ class Page:
                 heading=heading,
                 pages=[((self.titles or {}).get(name, name), href) for name, href in links.items()],
                 links=links,
+                sheets=[(PurePosixPath(key).stem, key) for key in reversed(self.sheets[-_SHEETS:])],
                 groups=_groups(self.figures),
                 figures=self.figures,
                 spend=_spend(self.figures),
@@ -83,7 +87,7 @@ class Page:
                     "state": [
                         group.value for group in Group if any(card.group is group for card in self.cards)
                     ],
-                    "model": sorted({card.asked for card in self.cards}),
+                    "model": sorted({card.bought for card in self.cards}),
                     "first": min(days, default=""),
                     "last": max(days, default=""),
                 },

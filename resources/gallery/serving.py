@@ -20,13 +20,13 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from resources.gallery.pages import FOLDER, INDEX
-from resources.storage.layout import QUARANTINE, VIDEOS
+from resources.storage.layout import QUARANTINE, SHEETS, VIDEOS
 from resources.storage.objects import ObjectStore
 from resources.storage.s3_client import client_for
 
 HOST = "127.0.0.1"
 _TYPES = {".html": "text/html; charset=utf-8", ".mp4": "video/mp4", ".webp": "image/webp"}
-_PLACES = {FOLDER: {".html"}, VIDEOS: {".mp4", ".webp"}, QUARANTINE: {".mp4", ".webp"}}
+_PLACES = {FOLDER: {".html"}, VIDEOS: {".mp4", ".webp"}, QUARANTINE: {".mp4", ".webp"}, SHEETS: {".webp"}}
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",

@@ -11,6 +11,7 @@ from resources.gallery.figures import read_figures, series_of
 from resources.gallery.pages import INDEX, Page, has_page
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import journal
+from resources.storage.layout import SHEETS
 from resources.storage.objects import ObjectStore
 
 HTML = "text/html; charset=utf-8"
@@ -56,10 +57,12 @@ def write_gallery(
         resources.errors.DailiesError: The ledger or the bucket does not answer; what was written stays.
     """
     digests, changed, size, clips = {}, [], 0, 0
+    sheets = list(store.list_keys(SHEETS))
     # the page of everything last, since it links to the others
     for series in (*filter(has_page, series_of(ledger)), None):
         figures = read_figures(ledger, series=series)
-        page = Page(read_cards(ledger, series=series), figures, dagster, series, titles)
+        mine = [key for key in sheets if key.startswith(f"{SHEETS}{series}/")]
+        page = Page(read_cards(ledger, series=series), figures, dagster, series, titles, mine)
         html = page.html()
         digest = hashlib.sha256(html).hexdigest()[:16]
         digests[page.key] = digest

@@ -10,6 +10,7 @@
 | `videos/{clip}/current.json` | which attempt is the current one; the ledger decides, this shows it | yes |
 | `quarantine/{clip}/{attempt}.mp4`, `.webp`, ... | a take that failed a check, kept apart | no |
 | `sheets/{series}/{day}.webp` | the posters of a series' clips of one day, on one picture | yes |
+| `gallery/index.html`, `gallery/series/{series}.html` | pages that show every clip | yes |
 | `ledger.json` | id and high-water mark of the ledger that owns the bucket | yes |
 """
 

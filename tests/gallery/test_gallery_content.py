@@ -22,6 +22,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.providers.base import JobStatus
+from resources.requests import Asked
 
 NOTHING = Figures({}, [], [], [], {}, 0)
 Deliver = Callable[..., Attempt]
@@ -132,6 +133,14 @@ def test_another_model_than_asked_for_is_pointed_out(ledger: Ledger) -> None:
     assert b"served by openai/sora-1" in Page([shown], NOTHING, "http://dagster").html()
 
 
+def test_a_fallback_is_shown_with_what_was_asked_for(ledger: Ledger) -> None:
+    asked = Asked(provider="wavespeed", endpoint="openai/sora-2-pro/text-to-video", fingerprint="f" * 64)
+    delivered(ledger, asked=asked)
+    shown = card(ledger)
+    assert (shown.asked, shown.bought) == ("openai/sora-2-pro/text-to-video", "openai/sora-2/text-to-video")
+    assert b"fell back to openai/sora-2/text-to-video" in Page([shown], NOTHING, "http://dagster").html()
+
+
 def test_the_newest_clips_come_first_and_only_so_many(ledger: Ledger) -> None:
     for number in range(5):
         delivered(ledger, f"clip-{number}", f"job-{number}")
@@ -176,7 +185,7 @@ class Tags(HTMLParser):
 
 def tags_of(text: str) -> Tags:
     shown = Card(
-        clip="bay-dawn", series="bay", group=Group.FAILED, state="failed", day="2026-11-20", prompt=text, asked=text,
+        clip="bay-dawn", series="bay", group=Group.FAILED, state="failed", day="2026-11-20", prompt=text, asked=text, bought=text,
         served=text, cost_micros=1, spent_micros=1, takes=2, reason=text, facts=text,
     )  # fmt: skip
     found = Tags()

@@ -148,6 +148,9 @@ def test_a_series_page_leads_back_and_into_dagster(file: Path, tab: Browser) -> 
     assert (link.get_attribute("href") or "").endswith(
         "/assets/uploaded_videos?view=partitions&partition=bay-dawn"
     )
+    day = tab.page.locator("article").first.get_attribute("data-day") or "no day"
+    sheet = tab.page.get_by_role("link", name=day).get_attribute("href")
+    assert (file.parent / "series" / str(sheet)).resolve().read_bytes()[8:12] == b"WEBP"
     tab.page.get_by_role("link", name="Gallery").click()
     tab.page.wait_for_url("**/index.html")
     assert tab.complaints == []
