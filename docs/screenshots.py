@@ -1,6 +1,7 @@
-"""Take the README's pictures from a running Dagster: `.venv/bin/python docs/screenshots.py URL CLIP`.
+"""Take the docs' pictures from a running Dagster: `.venv/bin/python docs/screenshots.py URL CLIP GALLERY`.
 
-Needs Debian's chromium; after `dailies demo`, `dailies up` shows the same clips.
+Needs Debian's chromium; after `dailies demo`, `dailies up` shows the same clips, and GALLERY is the file that the demo names.
+Materialize the checks (the job `inventory`) before.
 """
 
 import sys
@@ -37,14 +38,36 @@ def clip(page: Page, url: str, key: str) -> None:
     page.screenshot(path=IMAGES / "clip.png")
 
 
+def checks(page: Page, url: str) -> None:
+    """The inventory's checks on the videos."""
+    page.goto(f"{url}/assets/uploaded_videos?view=checks")
+    page.get_by_text("nothing_is_missing").first.wait_for()
+    page.wait_for_timeout(SETTLE_MS)
+    page.screenshot(path=IMAGES / "checks.png")
+
+
+def gallery(page: Page, file: Path) -> None:
+    """The gallery with a clip that plays."""
+    page.set_viewport_size({"width": 1300, "height": 1150})
+    page.goto(file.absolute().as_uri())
+    page.locator(".play").nth(2).click()
+    page.wait_for_function("() => document.querySelector('video').readyState >= 3")
+    page.wait_for_timeout(SETTLE_MS / 4)
+    page.mouse.move(5, 5)
+    page.evaluate("() => { document.querySelector('video').pause(); scrollTo(0, 0); }")
+    page.screenshot(path=IMAGES / "gallery.png")
+
+
 def main() -> None:
-    """Take both."""
-    url, key = sys.argv[1].rstrip("/"), sys.argv[2]
+    """Take them all."""
+    url, key, file = sys.argv[1].rstrip("/"), sys.argv[2], Path(sys.argv[3])
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1500, "height": 700})
         graph(page, url)
         clip(page, url, key)
+        checks(page, url)
+        gallery(page, file)
         browser.close()
 
 
