@@ -23,7 +23,7 @@ from bench.histories.processes import Crash, Points, started, thread
 from resources.errors import DailiesError
 from resources.ledger import delivering, polling
 from resources.ledger import ledger as ledger_module
-from resources.production import delivery, marking
+from resources.production import delivery, fetching, marking
 
 LEASE_SECONDS = 40.0
 """Of a delivery and of a poll; shorter than the product's, so that processes sleep beyond these too."""
@@ -122,7 +122,7 @@ def interposed(history: History) -> Iterator[None]:
             mock.patch.object(polling, "CLAIM_SECONDS", LEASE_SECONDS),
             mock.patch.object(marking, "ObjectStore", side_effect=lambda settings: settings.store),
             mock.patch.object(marking, "time", SimpleNamespace(monotonic=history.clock)),
-            mock.patch.object(delivery, "transfer", bucket.transfer),
+            mock.patch.object(fetching, "transfer", bucket.transfer),
             mock.patch.object(delivery, "VideoInspector", bucket.Inspector),
             mock.patch.object(
                 uuid, "uuid4", side_effect=lambda: uuid.UUID(int=ids.getrandbits(128), version=4)

@@ -22,8 +22,8 @@ from resources.ledger import delivering, noting
 from resources.ledger.records import Attempt
 from resources.production.describing import delivery_of, describe, show_current
 from resources.production.engine import Engine
+from resources.production.fetching import DeliveryError, Fetcher, NoLongerThereError
 from resources.production.sheets import Sheet, write_sheet
-from resources.providers.base import JobStatus, PollFailed
 from resources.storage.errors import ObjectConflictError
 from resources.storage.layout import (
     manifest_key,
@@ -34,30 +34,21 @@ from resources.storage.layout import (
 )
 from resources.storage.manifest import Manifest, StoredObject
 from resources.storage.objects import ObjectStore
-from resources.storage.policy import DownloadError, DownloadPolicy
+from resources.storage.policy import DownloadPolicy
 from resources.storage.scratch import scratch_folder, sweep
-from resources.storage.transfer import MP4, Transferred, transfer
+from resources.storage.transfer import MP4
 from resources.video.facts import Inspection, UnreadableVideoError
 from resources.video.inspector import VideoInspector
 from resources.video.judging import Check, Sibling, judge, unreadable
+
+__all__ = ["Deliverer", "DeliveryError", "NoLongerThereError"]
 
 T = TypeVar("T")
 
 logger = logging.getLogger("dailies")
 
-DOWNLOAD_TRIES = 3
 INSPECTORS = 2
 """Clips of one process that are looked at side by side."""
-ENDING_SECONDS = 5.0
-"""How long a delivery that is cancelled may take to notice."""
-
-
-class DeliveryError(DailiesError):
-    """A finished generation could not be brought home now; it stays at the provider and is asked for again."""
-
-
-class NoLongerThereError(DeliveryError):
-    """The provider no longer has the output: it was paid for and is lost."""
 
 
 @dataclass
@@ -85,7 +76,7 @@ class Deliverer:
     def __init__(self, engine: Engine, store: ObjectStore, *, policy: DownloadPolicy, scratch: Path) -> None:
         self._engine = engine
         self._store = store
-        self._policy = policy
+        self._fetcher = Fetcher(engine, store, policy)
         self._scratch = scratch
         self._inspector: VideoInspector | None = None
         self._making_inspector = threading.Lock()
@@ -218,10 +209,10 @@ class Deliverer:
 
         path = folder / "clip.mp4"
         try:
-            stored = await self._fetch(attempt, path, decide, stop)
+            stored = await self._fetcher.fetch(attempt, path, decide, stop)
         except (DeliveryError, ObjectConflictError):
             # a worker that died may have stored the video and not its manifest
-            recovered = None if stop.is_set() else await self._recover(attempt, path, decide)
+            recovered = None if stop.is_set() else await self._fetcher.recover(attempt, path, decide)
             if recovered is None:
                 raise
             stored = recovered
@@ -246,78 +237,6 @@ class Deliverer:
             checks=looked.checks,
         )
         return await self._put_manifest(place(manifest_key(attempt.clip, attempt.id)), manifest)
-
-    # Fetching
-
-    async def _fetch(
-        self, attempt: Attempt, path: Path, decide: Callable[[Path], str], stop: threading.Event
-    ) -> Transferred:
-        url = self._url(attempt)
-        refreshed = False
-        for tried in range(1, DOWNLOAD_TRIES + 1):
-            try:
-                work = functools.partial(
-                    transfer,
-                    url,
-                    path,
-                    self._store,
-                    key=video_key(attempt.clip, attempt.id),
-                    decide=decide,
-                    policy=self._policy,
-                    stop=stop,
-                )
-                return await _in_a_thread(stop, work)
-            except DownloadError as error:
-                if error.expired and not refreshed:
-                    refreshed = True
-                    url = await self._fresh_url(attempt, error)
-                elif not error.retryable or stop.is_set() or tried == DOWNLOAD_TRIES:
-                    raise DeliveryError(f"the finished clip could not be fetched: {error}") from error
-                else:
-                    logger.warning("%s: %s; fetching it again", attempt.clip, error)
-                    await self._engine.sleep(2.0**tried)
-        raise DeliveryError(
-            "the finished clip's address expired as often as it was renewed; it is tried again later"
-        )
-
-    async def _recover(
-        self, attempt: Attempt, path: Path, decide: Callable[[Path], str]
-    ) -> Transferred | None:
-        """The video that is already in the bucket, looked at anew; it is whole, since S3 stores nothing by halves."""
-        key = video_key(attempt.clip, attempt.id)
-        for place in (key, quarantined(key)):
-            found = await asyncio.to_thread(self._store.get_file, place, path)
-            if found is None or found.sha256 is None:
-                continue
-            belongs = await asyncio.to_thread(decide, path)
-            if belongs != place:
-                await asyncio.to_thread(
-                    self._store.put_file, belongs, path, sha256=found.sha256, content_type=MP4
-                )
-            return Transferred(belongs, found.size, found.sha256, streamed=False)
-        return None
-
-    @staticmethod
-    def _url(attempt: Attempt) -> str:
-        if not attempt.outputs:
-            raise DeliveryError("the job is finished and names no output; look at it at the provider")
-        return attempt.outputs[0]
-
-    async def _fresh_url(self, attempt: Attempt, error: DownloadError) -> str:
-        """Ask the provider once for the output's address as it is now."""
-        provider = self._engine.accounts[attempt.account].provider
-        age = self._engine.ledger.clock() - (attempt.submitted_at or attempt.created_at)
-        seen = await provider.poll(attempt.job_id or "", age_seconds=age)
-        if isinstance(seen, PollFailed):
-            raise DeliveryError(f"{error}; a fresh address could not be had: {seen.cause}")
-        if seen.status is JobStatus.GONE:
-            raise NoLongerThereError(
-                f"{error}, and {attempt.account} no longer knows the job {attempt.job_id}"
-            )
-        if not seen.outputs:
-            raise DeliveryError(f"{error}; {attempt.account} names no output any more")
-        await self._ledger(delivering.update_outputs, attempt.id, list(seen.outputs))
-        return seen.outputs[0]
 
     # Looking at it and storing it
 
@@ -377,14 +296,3 @@ class Deliverer:
 
 def _as_it_is(key: str) -> str:
     return key
-
-
-async def _in_a_thread(stop: threading.Event, work: Callable[[], T]) -> T:
-    """Run blocking work in a thread; when the wait for it is cancelled, tell it to stop and let it end."""
-    working = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(working)
-    except asyncio.CancelledError:
-        stop.set()
-        await asyncio.wait({working}, timeout=ENDING_SECONDS)
-        raise

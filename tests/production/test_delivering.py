@@ -389,7 +389,7 @@ def test_one_that_lost_its_claim_stops(
             time.sleep(0.01)
         return transfer(*arguments, **how)
 
-    monkeypatch.setattr("resources.production.delivery.transfer", interrupted)
+    monkeypatch.setattr("resources.production.fetching.transfer", interrupted)
     with pytest.raises(DeliveryError, match="interrupted"):
         depot.deliver(attempt)
     assert depot.read(attempt).delivery_owner == "another", "the other one's claim is left alone"
