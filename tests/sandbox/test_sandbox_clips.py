@@ -88,7 +88,7 @@ def test_every_endpoint_s_frames_can_be_encoded() -> None:
             if endpoint.output == "video":
                 body = {name: rule.values[0] for name, rule in endpoint.parameters.items() if rule.values}
                 body |= {
-                    name: "https://example.org/x.png" if rule.type == "url" else "x"
+                    name: "https://example.org/x.png" if rule.type in {"url", "picture"} else "x"
                     for name, rule in endpoint.parameters.items()
                     if rule.required
                 }
