@@ -1,0 +1,95 @@
+"""Every allowed value of every page, sent by the real clients to the sandbox: the bytes, that it is taken, and its price."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from page_facts import PAGES, allowed_values, needed
+
+from resources.catalogue import Catalogue
+from resources.providers.aimlapi import AimlApi
+from resources.providers.base import Accepted, FailureKind, Rejected
+from resources.providers.wavespeed import WaveSpeed
+from resources.sandbox import SandboxSettings, create_app
+
+CATALOGUE = Catalogue.load(Path(__file__).parents[2] / "data" / "models")
+SENT = [
+    (page, row.name, value)
+    for page, facts in PAGES.items()
+    for row in facts.rows
+    if row.name not in {"prompt", "characters"}  # characters must be those of the account
+    for value in allowed_values(row)
+]
+
+
+@dataclass
+class Wire(httpx.AsyncBaseTransport):
+    """A sandbox in this process, and the last request to it as bytes."""
+
+    app: Any
+    bodies: list[bytes] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._inner = httpx.ASGITransport(self.app)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.bodies.append(request.content)
+        return await self._inner.handle_async_request(request)
+
+    def client(self, provider: str) -> Any:
+        kind = {"wavespeed": WaveSpeed, "aimlapi": AimlApi}[provider]
+        return kind("http://127.0.0.1", "sandbox", transport=self)
+
+
+@pytest.fixture(scope="module")
+def wire() -> Iterator[Wire]:
+    app = create_app(SandboxSettings(balance_usd="100000", job_seconds=0))  # type: ignore[arg-type]
+    yield Wire(app)
+    app.state.workshop.close()
+
+
+async def submitted(wire: Wire, page: str, body: dict[str, Any]) -> Any:
+    client = wire.client(PAGES[page].provider)
+    return await client.submit(page, body, submission_id="s-1", deadline_seconds=10)
+
+
+@pytest.mark.parametrize(("page", "name", "value"), SENT)
+async def test_it_goes_out_as_the_page_writes_it_and_is_taken_at_the_catalogues_price(
+    wire: Wire, page: str, name: str, value: Any
+) -> None:
+    endpoint = CATALOGUE.get(page)
+    body = endpoint.resolve("a hill", {**needed(PAGES[page]), name: value})
+    outcome = await submitted(wire, page, body)
+    assert isinstance(outcome, Accepted), outcome
+    assert f'"{name}":{json.dumps(value, separators=(",", ":"))}'.encode() in wire.bodies[-1]
+    job = wire.app.state.workshop.books.job(PAGES[page].provider, outcome.job_id)
+    price = endpoint.price(body)
+    assert price is None or job.price_micros == price
+    # the sandbox fills in nothing: every default was sent
+    assert set(job.params) <= set(body)
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "value"),
+    [
+        ("openai/sora-2/text-to-video", "size", "720x1280"),
+        ("openai/sora-2/text-to-video", "duration", "4"),
+        ("openai/sora-2-pro/text-to-video", "size", "7201280"),
+        ("openai/sora-2-t2v", "resolution", "1080p"),
+        ("openai/sora-2-pro-t2v", "duration", 16),
+        ("bytedance/seedance-2-0", "provider", "openai"),
+        ("bytedance/seedance-2.0/text-to-video", "duration", 16),
+        ("openai/sora-2/text-to-video", "characters", ["char_of_somebody_else"]),
+    ],
+)
+async def test_what_slipped_past_the_catalogue_would_be_refused_by_the_sandbox(
+    wire: Wire, page: str, name: str, value: Any
+) -> None:
+    body = {**CATALOGUE.get(page).resolve("a hill", needed(PAGES[page])), name: value}
+    outcome = await submitted(wire, page, body)
+    assert isinstance(outcome, Rejected)
+    assert outcome.kind is FailureKind.INVALID
