@@ -225,6 +225,13 @@ class ClipRequest(BaseModel):
         choice = {name: getattr(self.fallbacks[0], name) for name in Choice.model_fields}
         return self.model_copy(update={**choice, "fallbacks": self.fallbacks[1:], "asked": asked})
 
+    def as_bought(self, provider: str, endpoint: str) -> "ClipRequest | None":
+        """The request as it was bought from an endpoint: itself or one of its fallbacks, None when it is neither."""
+        request: ClipRequest | None = self
+        while request is not None and (request.provider, request.endpoint) != (provider, endpoint):
+            request = request.fall_back()
+        return request
+
     def is_same_choice(self, other: "ClipRequest") -> bool:
         """Whether both are bought in the same way."""
         return (self.provider, self.endpoint, self.body) == (other.provider, other.endpoint, other.body)

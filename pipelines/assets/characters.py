@@ -10,6 +10,7 @@ from pipelines.failing import clips_failed, explained
 from pipelines.lineage import CHARACTERS, CODE_VERSIONS, version_tags
 from pipelines.partitions import CLIPS_PER_RUN, characters, clips_of_run
 from pipelines.producing import decision_of
+from pipelines.rendering import write_prompt
 from resources.characters import Maker
 from resources.characters.made import ID
 from resources.characters.making import Making
@@ -88,7 +89,10 @@ def _make(
 ) -> Making:
     async def work() -> Making:
         with production.ledger() as ledger:
-            production.bound_store(ledger, buying=True)
+            store = production.bound_store(ledger, buying=True)
+            for request in requests:
+                # a ledger that is rebuilt finds here what was on its way
+                write_prompt(store, request)
             accounts = {request.provider for request in requests}
             async with production.engine(ledger, accounts) as engine:
                 for name in sorted(accounts):

@@ -174,7 +174,15 @@ def take_back(ledger: Ledger, item: OnItsWay, request: ClipRequest) -> Taken:
             "quoted_micros": item.quoted_micros,
         }
         attempt = write_down(
-            ledger, connection, request, state=state, money=money, who=WHO, why=FOUND, values=values
+            ledger,
+            connection,
+            request,
+            state=state,
+            money=money,
+            who=WHO,
+            why=FOUND,
+            kind=request.kind,
+            values=values,
         )
         _book_submission(ledger, connection, item, attempt)
         return Taken.ADOPTED

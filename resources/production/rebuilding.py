@@ -166,7 +166,9 @@ def _read_take(store: ObjectStore, key: str, done: Rebuilt) -> Take | None:
     except ManifestError as error:
         done.problems.append(str(error))
         return None
-    request = _prompt(store, manifest.clip, manifest.fingerprint) or _request_of(manifest)
+    asked = _prompt(store, manifest.clip, manifest.fingerprint)
+    bought = asked.as_bought(manifest.provider, manifest.endpoint) if asked is not None else None
+    request = bought or _request_of(manifest)
     return _take(manifest, request, store)
 
 
@@ -217,6 +219,7 @@ def _request_of(manifest: Manifest) -> ClipRequest:
         body=manifest.body,
         price_micros=manifest.cost.micros,
         expected=Expected(),
+        asked=manifest.asked,
     )
 
 
@@ -231,7 +234,8 @@ async def _take_back(ledger: Ledger, store: ObjectStore, items: list[OnItsWay], 
                 f"{item.clip}: {store.uri(prompt_key(item.clip, item.fingerprint))} is gone, so its video cannot be compared "
                 "with what was asked for"
             )
-        taken = rebuilding.take_back(ledger, item, prompt or _request_of_item(item))
+        bought = prompt.as_bought(item.provider, item.endpoint) if prompt is not None else None
+        taken = rebuilding.take_back(ledger, item, bought or _request_of_item(item))
         if taken is Taken.ADOPTED:
             done.back += 1
         else:

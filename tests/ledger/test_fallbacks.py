@@ -18,7 +18,9 @@ from ledgerkit import (
 from resources.ledger import limits, outcomes, polling
 from resources.ledger.deciding import Verdict
 from resources.ledger.ledger import Ledger
+from resources.ledger.marking import OnItsWay
 from resources.ledger.outcomes import record_outcome
+from resources.ledger.rebuilding import Taken, take_back
 from resources.ledger.records import Attempt
 from resources.ledger.resolving import close_absent
 from resources.ledger.spending import Budget
@@ -198,3 +200,40 @@ def test_a_fallback_keeps_what_belongs_to_the_clip() -> None:
     assert third.asked == second.asked
     assert third.fingerprint == request.fingerprint
     assert ClipRequest.model_validate_json(third.model_dump_json()) == third
+
+
+def test_the_request_of_a_purchase_is_found_again_by_what_it_was_bought_from() -> None:
+    request = asked()
+    assert request.as_bought(request.provider, request.endpoint) == request
+    second = request.as_bought("wavespeed", CHEAP.endpoint)
+    assert second == request.fall_back()
+    third = request.as_bought("aimlapi", OTHER.endpoint)
+    assert third is not None
+    assert (third.body, third.fingerprint) == (OTHER.body, request.fingerprint)
+    assert request.as_bought("aimlapi", CHEAP.endpoint) is None
+
+
+def test_a_fallback_and_a_character_on_their_way_are_taken_back_as_what_they_are(ledger: Ledger) -> None:
+    second = asked().fall_back()
+    assert second is not None
+    mara = a_request("mara", kind="character", endpoint="openai/sora-2/characters", body={"name": "Mara"})
+    for number, request in enumerate((second, mara)):
+        item = OnItsWay(
+            clip=request.clip,
+            series=request.series,
+            fingerprint=request.fingerprint,
+            provider=request.provider,
+            account=request.provider,
+            endpoint=request.endpoint,
+            attempt=f"attempt-{number}",
+            decision="monday",
+            submission=f"post-{number}",
+            job=f"job-{number}",
+            sent_at=ledger.clock(),
+            quoted_micros=1000,
+        )
+        assert take_back(ledger, item, request) is Taken.ADOPTED
+    found = {attempt.subject_key: attempt for attempt in ledger.attempts(["attempt-0", "attempt-1"]).values()}
+    assert found[second.clip].endpoint == CHEAP.endpoint
+    assert found[second.clip].fingerprint == asked().fingerprint
+    assert found["mara"].subject_kind == "character"
