@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from rich.table import Table
 from rich.text import Text
@@ -21,6 +22,7 @@ from resources.ledger.states import AttemptState
 from resources.money import show_usd, to_usd
 from resources.production.binding import bind_account, bind_bucket
 from resources.production.engine import Account
+from resources.production.marking import BucketMark
 from resources.providers.accounts import AccountSettings, build_provider
 from resources.providers.base import Provider
 from resources.settings import ACCOUNTS, Settings
@@ -121,8 +123,11 @@ async def _verify(
         ask(f"Buy one {offer.endpoint.id} ({shown}) from {account.name} for {show_usd(offer.micros)}?")
         with Ledger(settings.ledger_url, budget=settings.budget) as ledger:
             bind_account(ledger, account.name, account.base_url)
+            mark = None
             if settings.s3_bucket:
-                await asyncio.to_thread(bind_bucket, ledger, ObjectStore(settings.s3()), buying=True)
+                store = ObjectStore(settings.s3())
+                await asyncio.to_thread(bind_bucket, ledger, store, buying=True)
+                mark = BucketMark(ledger, store)
             probe = Probe(
                 ledger,
                 Account(
@@ -136,9 +141,10 @@ async def _verify(
                 wait_seconds=wanted.wait_seconds,
                 settle_seconds=wanted.settle_seconds,
                 say=say,
+                mark=mark,
             )
             watched = await probe.run(offer)
-            film = await asyncio.to_thread(_film, settings, watched)
+            film = await asyncio.to_thread(_film, settings, account, watched)
             if watched.attempt is not None and watched.attempt.state is AttemptState.SUCCEEDED:
                 watched.attempt = close(ledger, watched.attempt, why="a job that probed its provider")
         found = findings(offer, recorder, watched, drift=drift, film=film, clock=provider.clock_offset)
@@ -163,14 +169,16 @@ async def _drift(provider: Provider, offer: Offer, today: dt.date) -> list[Drift
         return []
 
 
-def _film(settings: Settings, watched: Watched) -> Film | str | None:
-    """Fetch the output and look at it, as a delivery would."""
+def _film(settings: Settings, account: AccountSettings, watched: Watched) -> Film | str | None:
+    """Fetch the output and look at it, as a delivery would; a stand-in on this machine may serve it itself."""
     from resources.video.inspector import inspect_video
 
     if watched.state is None or not watched.state.outputs:
         return None
+    parts = urlsplit(account.base_url)
+    local = {f"http://{parts.netloc}"} if parts.scheme == "http" else set()
     policy = DownloadPolicy(
-        allowed_origins=settings.allowed_origins, max_bytes=settings.max_download_mb * 1_000_000
+        allowed_origins=settings.allowed_origins | local, max_bytes=settings.max_download_mb * 1_000_000
     )
     with tempfile.TemporaryDirectory(prefix="dailies-verify-") as folder:
         path = Path(folder) / "clip.mp4"

@@ -18,6 +18,7 @@ from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.production.billing import Bookkeeper
 from resources.production.engine import Account, Engine
+from resources.production.marking import BucketMark
 from resources.providers.base import Charge, JobState, PollFailed
 from resources.verifying.choosing import Offer
 from resources.verifying.recording import Recorder
@@ -66,6 +67,7 @@ class Probe:
         wait_seconds: How long the job is waited for.
         settle_seconds: How long, after its end, the listing and the bill are waited for.
         say: Told what happens, for a person who waits.
+        mark: Of the ledger in its bucket, where there is one.
         sleep: `asyncio.sleep`, or a test's fake.
     """
 
@@ -78,6 +80,7 @@ class Probe:
         wait_seconds: float,
         settle_seconds: float,
         say: Callable[[str], None],
+        mark: BucketMark | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._ledger = ledger
@@ -86,6 +89,7 @@ class Probe:
         self._wait = wait_seconds
         self._settle = settle_seconds
         self._say = say
+        self._mark = mark
         self._sleep = sleep
         self._bought_at = 0.0
         self.seen = Watched()
@@ -96,7 +100,7 @@ class Probe:
         Raises:
             ConfigurationError: Nothing may be bought now: a cap, a stop, a queue that waits.
         """
-        engine = Engine(self._ledger, {self._account.name: self._account}, sleep=self._sleep)
+        engine = Engine(self._ledger, {self._account.name: self._account}, sleep=self._sleep, mark=self._mark)
         try:
             attempt = await self._buy(engine, offer)
             if attempt.job_id is not None:
