@@ -9,7 +9,7 @@ import dagster as dg
 
 from pipelines.inventory import Inventory
 from resources.dagster_resources import Production
-from resources.inventory.findings import CHECKS, Finding, Weight
+from resources.inventory.findings import CHECKS, SAMPLE, Finding, Weight
 
 SEVERITIES = {Weight.WARNING: dg.AssetCheckSeverity.WARN, Weight.ERROR: dg.AssetCheckSeverity.ERROR}
 CRON = "17 * * * *"
@@ -41,15 +41,20 @@ def result_of(finding: Finding) -> dg.AssetCheckResult:
     """What Dagster shows of a finding. A check that could not be made is no alarm, and no all-clear either."""
     check = finding.check
     unread = finding.unread is not None
+    metadata: dict[str, dg.MetadataValue] = {}
+    if not unread:
+        metadata["number"] = dg.MetadataValue.int(finding.number)
+    if finding.keys:
+        more = f" and {finding.number - SAMPLE} more" if finding.number > SAMPLE else ""
+        metadata["sample"] = dg.MetadataValue.text(", ".join(finding.keys[:SAMPLE]) + more)
+        metadata["details"] = dg.MetadataValue.json(finding.sample)
     return dg.AssetCheckResult(
         passed=finding.is_fine,
         asset_key=dg.AssetKey(check.asset),
         check_name=check.name,
         severity=dg.AssetCheckSeverity.WARN if unread else SEVERITIES[check.weight],
         description=str(finding),
-        metadata={}
-        if unread
-        else {"number": finding.number, "sample": dg.MetadataValue.json(finding.sample)},
+        metadata=metadata,
     )
 
 
