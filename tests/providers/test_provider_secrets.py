@@ -74,10 +74,12 @@ async def test_an_echoed_key_is_hidden(
         )
         for age in (1, 1000):
             everything.append(await client.poll("job-1", age_seconds=age))
-        try:
-            await client.check()
-        except DailiesError as error:
-            everything.append(error)
+        everything.append(await client.upload("a.png", "image/png", b"x"))
+        for question in (client.check(), client.models(), client.quote(ENDPOINT, {"prompt": "x"})):
+            try:
+                everything.append(await question)
+            except DailiesError as error:
+                everything.append(error)
     text = " ".join(shown(thing) for thing in everything) + caplog.text
     assert KEY not in text
     assert "7f3a91c0de5e" not in text
@@ -99,9 +101,10 @@ async def test_a_key_in_a_library_error_is_hidden(error: Exception) -> None:
     client = WaveSpeed("https://ws.test", KEY, transport=httpx.MockTransport(broken))
     outcome = await client.submit(ENDPOINT, {"prompt": "x"}, submission_id="s", deadline_seconds=5)
     polled = await client.poll("job-1", age_seconds=5)
+    handed_in = await client.upload("a.png", "image/png", b"x")
     with pytest.raises(DailiesError) as raised:
         await client.check()
-    text = shown(outcome) + shown(polled) + shown(raised.value)
+    text = shown(outcome) + shown(polled) + shown(raised.value) + shown(handed_in)
     assert "7f3a91c0de5e" not in text
     assert type(error).__name__ in text
 
