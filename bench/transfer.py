@@ -105,7 +105,7 @@ def markdown(result: dict[str, Any]) -> str:
         for way in WAYS:
             one, four = (next(r for r in rows if r["way"] == way and r["at_once"] == n) for n in (1, 4))
             lines.append(
-                f"| {title}: {way} | {one['mb_per_s']} | {four['mb_per_s']} | "
+                f"| {title}: {way.replace('|', chr(92) + '|')} | {one['mb_per_s']} | {four['mb_per_s']} | "
                 f"{one['cpu_ms_per_mb']} / {four['cpu_ms_per_mb']} |"
             )
         by = ratios(rows)
