@@ -71,6 +71,12 @@ def where(attempt: Attempt) -> str:
     return f"job {attempt.job_id}" if attempt.job_id else ""
 
 
+def _endpoint(attempt: Attempt) -> str:
+    """What a clip is bought from; a fallback is never shown without what was asked for."""
+    asked = attempt.request.asked
+    return attempt.endpoint if asked is None else f"{attempt.endpoint} (instead of {asked.endpoint})"
+
+
 def status_table(attempts: Iterable[Attempt], *, now: float | None = None) -> Table:
     """Clip, state, endpoint, age, cost and where it is, one line each."""
     now = time.time() if now is None else now
@@ -81,7 +87,7 @@ def status_table(attempts: Iterable[Attempt], *, now: float | None = None) -> Ta
         table.add_row(
             attempt.subject_key,
             Text(attempt.state.value, style=COLOURS.get(attempt.state, "red")),
-            attempt.endpoint,
+            _endpoint(attempt),
             age(now - attempt.created_at),
             show_usd(attempt.cost_micros),
             Text(where(attempt)),
@@ -99,6 +105,7 @@ def as_document(attempt: Attempt) -> dict[str, Any]:
         "reason": attempt.reason,
         "provider": attempt.provider,
         "endpoint": attempt.endpoint,
+        "asked_for": attempt.request.asked.endpoint if attempt.request.asked else None,
         "attempt": attempt.id,
         "decision": attempt.decision,
         "job": attempt.job_id,
