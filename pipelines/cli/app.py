@@ -61,6 +61,7 @@ def up(
         try:
             while True:
                 stack.check()
+                stack.tend()
                 time.sleep(1)
         except KeyboardInterrupt:
             console.print("ending")

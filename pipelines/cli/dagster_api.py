@@ -71,6 +71,18 @@ mutation Start($selector: SensorSelector!) {
 }
 """
 
+# a question that only the process holding the code can answer; what Dagster has in memory says nothing about it
+_CODE = """
+query Code($job: PipelineSelector!) {
+  executionPlanOrError(pipeline: $job, mode: "default") { __typename ... on PythonError { message } }
+}
+"""
+_RELOAD = """
+mutation Reload($location: String!) {
+  reloadRepositoryLocation(repositoryLocationName: $location) { __typename }
+}
+"""
+
 
 @dataclass(frozen=True)
 class Colours:
@@ -145,6 +157,27 @@ class DagsterApi:
             if d["required"] and d["daemonType"] in {"SENSOR", "SCHEDULER", "QUEUED_RUN_COORDINATOR"}
         ]
         return any(n["location"]["name"] == LOCATION for n in nodes) and all(d["healthy"] for d in needed)
+
+    def code_is_gone(self) -> bool:
+        """Whether the process that holds the code has died; False also where Dagster does not say in time."""
+        job = {
+            "repositoryLocationName": LOCATION,
+            "repositoryName": REPOSITORY,
+            "pipelineName": "submit_clips",
+        }
+        try:
+            answer = self.query(_CODE, job=job)["executionPlanOrError"]
+        except DailiesError:
+            return False
+        return "DagsterUserCodeUnreachableError" in (answer.get("message") or "")
+
+    def load_code_anew(self) -> None:
+        """Have the code location loaded by a new process.
+
+        Raises:
+            UnavailableError: Dagster does not answer.
+        """
+        self.query(_RELOAD, location=LOCATION)
 
     def launch(
         self,

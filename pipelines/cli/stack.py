@@ -31,6 +31,8 @@ from resources.storage.embedded import EmbeddedS3
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
+TEND_SECONDS = 20.0
+"""How often `dailies up` asks whether the code still answers."""
 STATE_FILE = "stack.json"
 SANDBOX_KEY_FILE = "sandbox-key"
 
@@ -70,6 +72,8 @@ class Stack:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._s3: EmbeddedS3 | None = None
         self._wrote_state = False
+        self._tended_at = time.monotonic()
+        self._code_was_gone = False
 
     def __enter__(self) -> Self:
         try:
@@ -236,6 +240,30 @@ class Stack:
         for name, process in self.processes.items():
             if process.poll() is not None:
                 raise self._why_ended(name)
+
+    def tend(self) -> None:
+        """Bring back what dies alone, as when memory is short: the embedded S3, and the process that holds the code.
+
+        Dagster's code server outlives that process and does not replace it; until then nothing is polled and nothing
+        that was paid for is fetched. It is replaced when it is gone twice in a row, since a reload starts it anew too.
+
+        Raises:
+            ConfigurationError: The embedded S3 does not come back.
+            UnavailableError: The same.
+        """
+        if self._s3 is not None and self._s3.pid is None:
+            self.wanted.log("the embedded S3 has ended; starting it again")
+            self._s3.start()
+        if time.monotonic() < self._tended_at + TEND_SECONDS:
+            return
+        with DagsterApi(self.dagster_url) as api, contextlib.suppress(UnavailableError):
+            gone = api.code_is_gone()
+            if gone and self._code_was_gone:
+                self.wanted.log("the process that holds the code has ended; starting it again")
+                gone = False
+                api.load_code_anew()
+            self._code_was_gone = gone
+        self._tended_at = time.monotonic()
 
     def _why_ended(self, name: str) -> DailiesError:
         lines = [line for line in self._log_of(name).read_text(errors="replace").splitlines() if line.strip()]

@@ -1,0 +1,83 @@
+"""What `dailies up` brings back when it dies alone."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+import respx
+
+from pipelines.cli import stack as stack_module
+from pipelines.cli.stack import Stack, Wanted
+from resources.settings import Settings
+from resources.storage.embedded import EmbeddedS3
+
+GRAPHQL = "http://127.0.0.1:3999/graphql"
+GONE = {
+    "executionPlanOrError": {"__typename": "PythonError", "message": "x.DagsterUserCodeUnreachableError: no"}
+}
+THERE = {"executionPlanOrError": {"__typename": "ExecutionPlan"}}
+
+
+class Webserver:
+    """Answers as Dagster does, and counts the reloads."""
+
+    def __init__(self, *answers: dict[str, object] | Exception) -> None:
+        self.answers = list(answers)
+        self.reloads = 0
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        if "reloadRepositoryLocation" in json.loads(request.content)["query"]:
+            self.reloads += 1
+            return httpx.Response(
+                200, json={"data": {"reloadRepositoryLocation": {"__typename": "PythonError"}}}
+            )
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return httpx.Response(200, json={"data": answer})
+
+
+@pytest.fixture
+def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    monkeypatch.setattr(stack_module, "TEND_SECONDS", 0.0)
+    return Stack(Settings(DAILIES_HOME=tmp_path), Wanted(port=3999))
+
+
+def tended(stack: Stack, webserver: Webserver, times: int) -> int:
+    with respx.mock() as network:
+        network.post(GRAPHQL).mock(side_effect=webserver)
+        for _ in range(times):
+            stack.tend()
+    return webserver.reloads
+
+
+def test_code_whose_process_has_died_is_loaded_by_a_new_one(stack: Stack) -> None:
+    assert tended(stack, Webserver(THERE, GONE, GONE, THERE), 4) == 1
+
+
+def test_code_that_is_gone_for_a_moment_is_being_reloaded_and_left_alone(stack: Stack) -> None:
+    assert tended(stack, Webserver(GONE, THERE, GONE, THERE), 4) == 0
+
+
+def test_a_webserver_that_does_not_answer_in_time_says_nothing_about_the_code(stack: Stack) -> None:
+    assert tended(stack, Webserver(*[httpx.ReadTimeout("busy")] * 3), 3) == 0
+
+
+@pytest.mark.slow
+def test_an_embedded_s3_that_was_killed_is_back_at_the_same_address(stack: Stack, tmp_path: Path) -> None:
+    with EmbeddedS3(tmp_path / "s3") as s3:
+        stack._s3 = s3
+        before, pid = s3.endpoint_url, s3.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        give_up = time.monotonic() + 5
+        while s3.pid is not None and time.monotonic() < give_up:
+            time.sleep(0.02)
+        assert tended(stack, Webserver(THERE), 1) == 0
+        assert s3.pid not in {None, pid}
+        assert s3.endpoint_url == before
+        assert httpx.get(before, trust_env=False).is_client_error
