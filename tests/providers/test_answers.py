@@ -95,6 +95,10 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
 @pytest.mark.parametrize(
     ("text", "moment"),
     [
+        ("1795182000123", datetime(2026, 11, 20, 13, 40, 0, 123000, UTC)),
+        (1795182000000, datetime(2026, 11, 20, 13, 40, tzinfo=UTC)),
+        (17951820000000, None),
+        (True, None),
         ("2026-01-02T03:04:05.678901234Z", datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)),
         ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, 0, UTC)),
         ("2026-01-02T04:04:05+01:00", datetime(2026, 1, 2, 3, 4, 5, 0, UTC)),
