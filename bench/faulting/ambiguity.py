@@ -18,6 +18,8 @@ ACCEPTANCE_SECONDS = 30.0
 """How long after a client gave up the oracle creates its job at the latest, and more."""
 CLOCKS_SECONDS = 6.0
 """How well two clocks can be compared by `Date` headers."""
+UNCOMPARED_SECONDS = 126.0
+"""How far apart they may be where the client had no `Date` before its POST."""
 ENOUGH_LAGS = 20
 STRANGER_SECONDS = 900.0
 """For how long before it a stranger's purchase makes one suspect others."""
@@ -102,7 +104,8 @@ def window(evidence: Evidence, post: Row) -> tuple[float, float, float]:
     skew = evidence.skews.get(int(post["owner"].split(":")[1]), 0.0)
     began = post["started_at"] - skew
     gave_up = min(post["ended_at"] or post["lease_until"], post["lease_until"]) - skew
-    return began - CLOCKS_SECONDS, gave_up, gave_up + ACCEPTANCE_SECONDS + CLOCKS_SECONDS
+    slack = UNCOMPARED_SECONDS if post["clock_low"] is None else CLOCKS_SECONDS
+    return began - slack, gave_up, gave_up + ACCEPTANCE_SECONDS + slack
 
 
 def _lost_posts(evidence: Evidence, attempt: Row) -> list[Row]:

@@ -18,20 +18,32 @@ POSTING_SECONDS = 20.0
 """While an outcome is unknown, a POST keeps others of its endpoint waiting for so long, since its poster may be dead."""
 
 _OTHER = attempts.alias("other")
-"""Made once: an alias has a column for each of the table's, and a queue is looked at all the time."""
+"""Made once: an alias has a column for each of the table's."""
 
 
-def must_wait(now: float, *, traceable: bool) -> sa.ColumnElement[bool]:
-    """Whether a row of `attempts` must not be sent yet because of other POSTs of its endpoint.
+def times(now: float) -> dict[str, float]:
+    """The parameters that `must_wait` leaves open.
 
     Args:
         now: Seconds since the epoch.
+    """
+    return {
+        "posting_since": now - POSTING_SECONDS,
+        "fresh_since": now - FRESH_SECONDS,
+        "accepted_since": now - ACCEPTANCE_SECONDS,
+    }
+
+
+def must_wait(*, traceable: bool) -> sa.ColumnElement[bool]:
+    """Whether a row of `attempts` must not be sent yet because of other POSTs of its endpoint, given `times`.
+
+    Args:
         traceable: Whether the provider's listing names our submission ids.
     """
-    slow = sa.and_(_other_is(AttemptState.UNKNOWN), _posting(now - POSTING_SECONDS))
+    slow = sa.and_(_other_is(AttemptState.UNKNOWN), _posting("posting_since"))
     if traceable:
         return slow
-    return sa.or_(slow, _posting(now - FRESH_SECONDS), _may_create_a_job(now))
+    return sa.or_(slow, _posting("fresh_since"), _may_create_a_job())
 
 
 def posting(connection: sa.Connection, account: str, now: float) -> bool:
@@ -52,12 +64,13 @@ def _other_is(state: AttemptState) -> sa.ColumnElement[bool]:
     )
 
 
-def _posting(since: float) -> sa.ColumnElement[bool]:
-    return _submission(SubmissionState.OPEN, AttemptState.SUBMITTING, submissions.c.started_at > since)
+def _posting(since: str) -> sa.ColumnElement[bool]:
+    began = submissions.c.started_at > sa.bindparam(since)
+    return _submission(SubmissionState.OPEN, AttemptState.SUBMITTING, began)
 
 
-def _may_create_a_job(now: float) -> sa.ColumnElement[bool]:
-    since = now - ACCEPTANCE_SECONDS
+def _may_create_a_job() -> sa.ColumnElement[bool]:
+    since: sa.BindParameter[float] = sa.bindparam("accepted_since", type_=sa.Double)
     return _submission(
         SubmissionState.UNKNOWN,
         AttemptState.UNKNOWN,

@@ -14,8 +14,8 @@ from resources.providers.base import Candidate
 from resources.requests import FileReference
 
 LOOK_BACK_SECONDS = 900
-"""How long before the oldest POST in question the listing is read: whoever else uses the key is seen there, and a job that a
-wrong clock has misdated."""
+"""How long before a POST whoever else uses the key makes its job suspect. So far before the oldest POST in question the
+listing is read, where a job that a wrong clock has misdated is seen, too."""
 
 
 class Finding(StrEnum):
@@ -72,6 +72,11 @@ class Post:
         ):
             return False
         return job.model is None or job.model in self.models
+
+    def makes_suspect(self, stranger: Candidate) -> bool:
+        """Whether somebody else's job near this POST lets its own be somebody else's too."""
+        near = stranger.created_at.timestamp() >= self.not_before - LOOK_BACK_SECONDS
+        return near and stranger.body is None and self.fits(stranger)
 
     def may_be_substituted(self, job: Candidate) -> bool:
         """Whether it may be this POST's if the provider ran another model in silence."""
@@ -216,7 +221,7 @@ def _judge_one(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
     exact = known.exact.get(post.submission_id)
     if exact is not None:
         return Judgement(post, Finding.ADOPT, exact, why="the listing names our id")
-    strangers = [job for job in known.strangers if post.fits(job) and job.body is None]
+    strangers = [job for job in known.strangers if post.makes_suspect(job)]
     proved = known.proved.get(post.submission_id)
     if proved is not None and (not strangers or proved.body is not None):
         why = "the only job that nobody owns and that no other submit can have created"

@@ -3,7 +3,9 @@
 A POST is sent only after `claim_next` has committed its submission; what became of it is recorded by `outcomes.py`.
 """
 
+import functools
 import uuid
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -48,15 +50,7 @@ def claim_next(
         not_before = lock_account(connection, account)
         now = ledger.clock()  # only now: what was read before a wait for the lock would date the submit back
         queued = connection.execute(
-            sa.select(attempts)
-            .where(
-                attempts.c.account == account,
-                attempts.c.state == AttemptState.QUEUED.value,
-                ~apart.must_wait(now, traceable=traceable),
-            )
-            .order_by(attempts.c.seq)
-            .limit(1)
-            .with_for_update()
+            _next_in_queue(traceable=traceable), {"account": account, **apart.times(now)}
         ).first()
         if queued is None:
             return _why_nothing(connection, account, now)
@@ -95,6 +89,22 @@ def claim_next(
             overdue_at=now + attempt.request.max_seconds,
         )
         return Submission(submission_id, attempt, now + deadline_seconds)
+
+
+@functools.cache
+def _next_in_queue(*, traceable: bool) -> sa.Select[Any]:
+    """The oldest queued attempt that may be sent, locked. Built once: a queue is looked at all the time."""
+    return (
+        sa.select(attempts)
+        .where(
+            attempts.c.account == sa.bindparam("account"),
+            attempts.c.state == AttemptState.QUEUED.value,
+            ~apart.must_wait(traceable=traceable),
+        )
+        .order_by(attempts.c.seq)
+        .limit(1)
+        .with_for_update()
+    )
 
 
 def _why_nothing(connection: sa.Connection, account: str, now: float) -> Later | None:

@@ -216,13 +216,14 @@ class Engine:
             UnavailableError: The ledger cannot be read or written. An answer it did not take is in the log.
         """
         account = self.accounts[name]
-        if await self.call(submitting.queue_length, self.ledger, name):
-            refusal = await self._mark.refusal()
-            if refusal is not None:
-                if result is not None:
-                    result.refused = refusal
-                return Later(self.ledger.clock() + CHECK_SECONDS, refusal)
-            await measure_clock(account.provider)
+        if not await self.call(submitting.queue_length, self.ledger, name):
+            return None
+        refusal = await self._mark.refusal()
+        if refusal is not None:
+            if result is not None:
+                result.refused = refusal
+            return Later(self.ledger.clock() + CHECK_SECONDS, refusal)
+        await measure_clock(account.provider)
         while True:
             tasks, later = await self._claim_and_post(account, run_id=run_id, ours=ours, until=until)
             if tasks:

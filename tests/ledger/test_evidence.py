@@ -105,6 +105,13 @@ def test_a_stranger_who_buys_the_same_model_keeps_even_a_single_job_from_being_a
     assert "somebody else" in found.why
 
 
+def test_a_stranger_makes_suspect_only_what_came_within_a_quarter_of_an_hour_after() -> None:
+    """An older POST that is still looked for makes the listing be read further back than this one's own time."""
+    posts = [post("old", 100), post("new", 1_000)]
+    read = evidence(job("stranger", -200.0), job("a", 100.5), job("b", 1_000.5))
+    assert findings(posts, read) == {"old": (Finding.HOLD, None), "new": (Finding.ADOPT, "b")}
+
+
 def test_a_stranger_who_buys_another_model_changes_nothing() -> None:
     read = evidence(job("a", 100.5), job("stranger", 100.7, model=OTHER))
     assert findings([post("s", 100)], read) == {"s": (Finding.ADOPT, "a")}
