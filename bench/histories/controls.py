@@ -135,8 +135,8 @@ async def _look_then_write(
             found: Any = await engine.call(_look, ledger, request, regenerate=run.regenerate, **options)
             await _gap()
             try:
-                if found is None:
-                    found = await engine.call(_write, ledger, request, **options, **who)
+                if found.verdict is Verdict.NEW:
+                    found = await engine.call(_write, ledger, found.request, **options, **who)
                 decided.append(found)
                 break
             except sa.exc.IntegrityError:
@@ -151,7 +151,7 @@ async def _gap() -> None:
         await process.sleep(GAP_SECONDS)
 
 
-def _look(ledger: Ledger, request: ClipRequest, **options: Any) -> Decided | None:
+def _look(ledger: Ledger, request: ClipRequest, **options: Any) -> Decided:
     with ledger.write() as connection:
         return deciding._find(ledger, connection, request, **options)
 
@@ -198,7 +198,7 @@ def _affordable(ledger: Ledger, request: ClipRequest, decision: str) -> bool:
     day = ledger.budget.day(ledger.clock())
     wanted = spending.scopes(account=request.provider, series=request.series, decision=decision, day=day)
     with ledger.read() as connection:
-        spent = spending._spent(connection, wanted)
+        spent = spending.spent(connection, wanted)
     caps = {scope: ledger.budget.cap(scope, request.caps) for scope in wanted}
     return all(
         cap is None or spent[scope] + (request.price_micros or 0) <= cap for scope, cap in caps.items()
@@ -208,11 +208,11 @@ def _affordable(ledger: Ledger, request: ClipRequest, decision: str) -> bool:
 def _ignores_decisions() -> AbstractContextManager[object]:
     find = deciding._find
 
-    def ignoring(*args: Any, decision: str, **options: Any) -> Decided | None:
+    def ignoring(*args: Any, decision: str, **options: Any) -> Decided:
         found = find(*args, decision=decision, **options)
-        if found is None or found.attempt is None or found.attempt.state.is_open:
+        if found.attempt is None or found.attempt.state.is_open or found.attempt.decision != decision:
             return found
-        return None if found.attempt.decision == decision else found
+        return Decided(found.request, Verdict.NEW, None)
 
     return mock.patch.object(deciding, "_find", ignoring)
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from resources.errors import DailiesError
-from resources.ledger import deciding, halting
-from resources.ledger.deciding import Verdict
+from resources.ledger import halting, verdicts
 from resources.ledger.halting import ALL, Stop
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.standings import Standing, standings
 from resources.ledger.states import AttemptState
+from resources.ledger.verdicts import Verdict
 from resources.money import show_usd
 from resources.planning.due import Wanted
 from resources.planning.purse import CapLine, Order, Purse
@@ -192,10 +192,10 @@ class Planning:
 
     def _decide(self, one: Wanted, order: Order, standing: Standing, purse: Purse) -> PlannedClip:
         request, known = order.request, standing.known
-        outdated = next((a for a in known if deciding.is_outdated(request, a)), None)
+        outdated = next((a for a in known if verdicts.is_outdated(request, a)), None)
         if outdated is not None:
             known.remove(outdated)
-        decided = deciding.verdict_of(
+        decided = verdicts.verdict_of(
             request,
             known,
             standing.current.id if standing.current else None,
@@ -220,7 +220,7 @@ class Planning:
         quote = self._quotes.get(request.fingerprint)
         price = quote if request.price_micros is None else request.price_micros
         if price is None:
-            return say(Verb.REFUSE, None, deciding.unknown_price(request))
+            return say(Verb.REFUSE, None, verdicts.unknown_price(request))
         stop = next((s for s in self._stops if s.account in {ALL, request.provider}), None)
         if stop is not None and not stop.kind.reopens:
             return say(Verb.REFUSE, None, f"{stop} Nothing was bought.")
