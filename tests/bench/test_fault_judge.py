@@ -52,6 +52,8 @@ def a_post(**changes: Any) -> dict[str, Any]:
         "started_at": 1_000.0,
         "ended_at": 1_001.0,
         "lease_until": 1_090.0,
+        "clock_low": -0.5,
+        "clock_high": 0.5,
         "detail": "job-1",
     } | changes
 
@@ -284,3 +286,12 @@ def test_a_list_that_lagged_proves_no_absence(sound: Evidence, late: bool, reaso
     if late:
         sound.books.jobs["job-2"] = replace(sound.books.jobs["job-2"], listed_at=1_550.0)
     assert why(sound, "pier") == reason
+
+
+def test_a_client_that_could_not_compare_the_clocks_may_not_tell_them_apart(sound: Evidence) -> None:
+    lose(sound)
+    another_lost_submit(sound, started_at=1_020.0, with_job=True)
+    assert why(sound, "pier") == why(sound, "quay") == "nothing"
+    for name in ("clock_low", "clock_high"):
+        sound.submissions["post-2"][name] = None
+    assert why(sound, "pier") == why(sound, "quay") == "another lost submit may have made it"
