@@ -3,7 +3,6 @@
 import contextlib
 import os
 import secrets
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,6 @@ __all__ = [
     "TooLargeError",
     "UnsafeAddressError",
     "download",
-    "sweep",
 ]
 
 _PREFIX = ".fetching-"
@@ -75,18 +73,6 @@ def download(url: str, destination: Path, *, policy: DownloadPolicy | None = Non
             while piece := remote.read():
                 file.write(piece)
         return Downloaded(remote.position, remote.sha256, remote.content_type)
-
-
-def sweep(folder: Path, *, older_than_seconds: float = 24 * 3600) -> int:
-    """Remove the parts that killed processes left in a folder; returns how many."""
-    before = time.time() - older_than_seconds
-    removed = 0
-    for path in folder.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_mtime < before:
-                path.unlink()
-                removed += 1
-    return removed
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import hashlib
-import os
 import socket
 import ssl
 import time
@@ -25,7 +24,6 @@ from resources.storage.download import (
     TooLargeError,
     UnsafeAddressError,
     download,
-    sweep,
 )
 
 
@@ -459,14 +457,3 @@ def test_tls_is_checked_against_the_name_and_not_the_pinned_address(
         assert download(f"{named['cdn.test']}/clip.mp4", destination, policy=policy).size == len(MP4)
         with pytest.raises(DownloadError, match="certificate is not trusted"):
             download(f"{named['other.test']}/clip.mp4", destination, policy=policy)
-
-
-def test_what_a_killed_process_left_is_swept_when_it_is_old(tmp_path: Path) -> None:
-    old, new, other = tmp_path / ".fetching-1-a", tmp_path / ".fetching-2-b", tmp_path / "clip.mp4"
-    for path in (old, new, other):
-        path.write_bytes(b"x")
-    yesterday = time.time() - 2 * 24 * 3600
-    os.utime(old, (yesterday, yesterday))
-    os.utime(other, (yesterday, yesterday))
-    assert sweep(tmp_path) == 1
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".fetching-2-b", "clip.mp4"]
