@@ -41,8 +41,11 @@ SOURCES: dict[str, Filter] = {
 """Moving pictures of different kinds."""
 
 OTHERS: dict[str, Filter] = {
-    "spiral": ("gradients", f"{WIDE}:n=3:speed=0.03:seed=77:type=spiral"),
-    "circles": ("gradients", f"{WIDE}:n=5:speed=0.008:seed=41:type=circular"),
+    "spiral": ("gradients", f"{WIDE}:c0=0x3d0e1e:c1=0xf7b267:c2=0x5b8e7d:n=3:speed=0.03:seed=77:type=spiral"),
+    "circles": (
+        "gradients",
+        f"{WIDE}:c0=0x0f2027:c1=0x9bd1e5:c2=0x2c7da0:c3=0xe9f5db:n=4:speed=0.008:seed=41:type=circular",
+    ),
     "third zoom": ("mandelbrot", "s=480x270:r=24:start_x=0.28:start_y=0.01:end_scale=0.005:end_pts=240"),
     "plate": ("zoneplate", f"{WIDE}:kt2=1:kx2=2:ky2=2"),
     "old card": ("testsrc", WIDE),
