@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from resources.catalogue import Catalogue, Endpoint, Parameter
 from resources.series.characters import CharacterDeclaration
@@ -17,9 +18,13 @@ def series_json_schema(catalogue: Catalogue) -> dict[str, Any]:
     """The JSON Schema of a series file, with the endpoints of a catalogue and the parameters of each."""
     schema = SeriesDeclaration.model_json_schema()
     endpoints = sorted((e for e in catalogue if e.makes_video), key=lambda e: (e.id, e.provider))
-    schema["properties"]["endpoint"]["enum"] = sorted({endpoint.id for endpoint in endpoints})
+    ids = sorted({endpoint.id for endpoint in endpoints})
+    fallback = schema["$defs"]["FallbackDeclaration"]
+    schema["$defs"] |= {_name(endpoint): _parameters_of(endpoint) for endpoint in endpoints}
+    for one in (schema, fallback):
+        one["properties"]["endpoint"]["enum"] = ids
+        one["allOf"] = [_chosen(endpoint, clips=one is schema) for endpoint in endpoints]
     schema["oneOf"] = [{"required": ["clips"]}, {"required": ["matrix"]}]
-    schema["allOf"] = [_parameters_of(endpoint) for endpoint in endpoints]
     return {"$schema": DIALECT, **_strict(schema)}
 
 
@@ -46,9 +51,13 @@ def _strict(schema: Any) -> Any:
     return [_strict(item) for item in schema] if isinstance(schema, list) else schema
 
 
+def _name(endpoint: Endpoint) -> str:
+    return f"{endpoint.provider} {endpoint.id}".replace("/", " ")
+
+
 def _parameters_of(endpoint: Endpoint) -> dict[str, Any]:
-    """What `parameters` may hold once the endpoint is chosen."""
-    parameters = {
+    """What `parameters` may hold."""
+    return {
         "type": "object",
         "additionalProperties": False,
         "properties": {
@@ -57,15 +66,19 @@ def _parameters_of(endpoint: Endpoint) -> dict[str, Any]:
             if name != "prompt"
         },
     }
-    clip = {"type": "object", "properties": {"parameters": parameters}}
+
+
+def _chosen(endpoint: Endpoint, *, clips: bool) -> dict[str, Any]:
+    """What follows once an endpoint is chosen, for the parameters beside it and those of its clips."""
+    parameters = {"$ref": f"#/$defs/{quote(_name(endpoint))}"}
     chosen: dict[str, Any] = {
         "endpoint": {"const": endpoint.id},
         "provider": {"enum": [endpoint.provider, None]},
     }
-    return {
-        "if": {"properties": chosen, "required": ["endpoint"]},
-        "then": {"properties": {"parameters": parameters, "clips": {"items": clip}}},
-    }
+    then: dict[str, Any] = {"parameters": parameters}
+    if clips:
+        then["clips"] = {"items": {"type": "object", "properties": {"parameters": parameters}}}
+    return {"if": {"properties": chosen, "required": ["endpoint"]}, "then": {"properties": then}}
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:

@@ -99,6 +99,9 @@ def test_every_file_obeys_its_schema_and_names_it(file):
         {"prompt": 5},
         {"dates": {"someday": {}}},
         {"include": "house-style"},
+        {"fallback": [{"endpoint": "openai/sora-3"}]},
+        {"fallback": [{"endpoint": "openai/sora-2-t2v", "parameters": {"size": "720*1280"}}]},
+        {"cast": ["Mara"]},
     ],
 )
 def test_the_schema_finds_what_the_loader_refuses(change):
