@@ -61,8 +61,13 @@ class Receiver:
         self._seen: OrderedDict[str, None] = OrderedDict()
 
     def app(self) -> Starlette:
-        """The application: one route per account and submission, nothing else."""
-        return Starlette(routes=[Route("/{account}/{submission}/{token}", self._take, methods=["POST"])])
+        """The application: one route per account and submission, nothing else.
+
+        Whether a proxy takes the path of `DAILIES_WEBHOOK_URL` off or passes it on makes no difference.
+        """
+        ours = "/{account}/{submission}/{token}"
+        paths = (ours, "/{prefix:path}" + ours)
+        return Starlette(routes=[Route(path, self._take, methods=["POST"]) for path in paths])
 
     async def _take(self, request: Request) -> Response:
         account, submission = request.path_params["account"], request.path_params["submission"]

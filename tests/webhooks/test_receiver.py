@@ -131,6 +131,14 @@ async def test_a_callback_settles_a_lost_answer(desk: Desk) -> None:
     assert desk.owners() == {"job-1": attempt.id}
 
 
+async def test_a_proxy_may_pass_its_own_path_on_or_take_it_off(desk: Desk) -> None:
+    desk.answered(Unknown("read timed out"))
+    passed_on = desk.address.replace("http://hooks.test", "http://hooks.test/dailies/live")
+    assert [await desk.call(url=url) for url in (passed_on, desk.address)] == [200, 200]
+    assert desk.attempt.state is S.SUBMITTED
+    assert await desk.call(url=passed_on[:-1]) == 404
+
+
 async def test_a_callback_settles_what_was_held(desk: Desk) -> None:
     desk.answered(Unknown("read timed out"))
     with desk.ledger.write() as connection:
