@@ -24,7 +24,7 @@ def waiting(settings: Settings, clip: str | None) -> list[Attempt]:
 
 
 def chosen(found: list[Attempt], clip: str, take: str | None) -> Attempt:
-    """The take that is meant: the named one, else the clip's newest.
+    """The take that is meant: the named one, else the clip's newest; one to spare only when it is named, or there is no other.
 
     Raises:
         ConfigurationError: There is none in quarantine.
@@ -36,7 +36,7 @@ def chosen(found: list[Attempt], clip: str, take: str | None) -> Attempt:
         raise ConfigurationError(
             f"{what} is not in quarantine{known}. `dailies accept` lists what waits for a word"
         )
-    return named[-1]
+    return max(named, key=lambda attempt: (not attempt.is_spare, attempt.seq))
 
 
 def accept_take(settings: Settings, attempt: Attempt, why: str) -> Attempt:

@@ -202,11 +202,13 @@ def in_quarantine(ledger: Ledger, *, clip: str | None = None) -> list[Attempt]:
 
     Args:
         ledger: The record.
-        clip: Of which clip, also those that a later take has replaced; None for the newest takes of all clips.
+        clip: Of which clip, also those that a later take has replaced and those to spare; None for the newest takes of
+            all clips.
     """
     query = sa.select(attempts).where(attempts.c.state == AttemptState.QUARANTINED.value)
     if clip is not None:
-        query = query.where(attempts.c.subject_key == clip)
+        of_the_clip = sa.or_(attempts.c.subject_key == clip, attempts.c.subject_key.startswith(f"{clip}~"))
+        query = query.where(of_the_clip)
     else:
         newest = sa.select(sa.func.max(attempts.c.seq)).group_by(
             attempts.c.subject_kind, attempts.c.subject_key

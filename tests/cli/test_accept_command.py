@@ -1,5 +1,6 @@
 """`dailies accept`, as a person types it: what waits in quarantine, why, and a word that delivers it."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from hostile import File, serving
 from makers import make_mp4
 from typer.testing import CliRunner, Result
 
+from pipelines.cli.accept import chosen
 from pipelines.cli.app import app
 from resources.errors import ConfigurationError
 from resources.ledger.ledger import Ledger
@@ -103,3 +105,12 @@ def test_what_is_not_there_is_said_with_what_is(
     error = run("accept", *words, "--yes").exception
     assert isinstance(error, ConfigurationError)
     assert says in str(error)
+
+
+def test_a_take_to_spare_is_only_meant_when_it_is_named(depot: Depot, apart: Attempt) -> None:
+    spare = dataclasses.replace(
+        apart, id="f" * 32, seq=apart.seq + 1, subject_kind="spare", subject_key="city-night~ffff"
+    )
+    assert chosen([apart, spare], "city-night", None) == apart
+    assert chosen([apart, spare], "city-night", "fff") == spare
+    assert chosen([spare], "city-night", None) == spare
