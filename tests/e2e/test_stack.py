@@ -16,10 +16,14 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 import yaml
+from browserkit import browser
 
 from pipelines.cli.dagster_api import Colours, DagsterApi
 from pipelines.cli.stack import Stack, Wanted, free_port
+from resources.ledger.ledger import Ledger
+from resources.ledger.schema import attempts
 from resources.settings import load_settings
 from resources.video.inspector import inspect_video
 
@@ -42,6 +46,7 @@ FAULTS = {
         },
     ]
 }
+OF_CLIPS = {"prompts", "submissions", "generations", "uploaded_videos"}
 BAY = [f"bay-view{number}" for number in range(1, 6)]
 
 
@@ -80,11 +85,18 @@ class Running:
                 *(frozenset(k for k in keys if k.startswith(prefix)) for keys in vars(shown).values())
             )
             for asset, shown in self.api.colours().items()
+            if asset in OF_CLIPS
         }
 
     def books(self) -> list[dict[str, Any]]:
         """All jobs the sandbox ever accepted."""
         return list(httpx.get(f"{self.stack.sandbox_url}/admin/books", trust_env=False).json()["jobs"])
+
+    def age(self, attempt: str, seconds: float) -> None:
+        """Let a clip have been delivered so much earlier."""
+        with Ledger(f"sqlite:///{self.stack.home}/ledger.db") as ledger, ledger.write() as connection:
+            change = {"delivered_at": attempts.c.delivered_at - seconds}
+            connection.execute(sa.update(attempts).where(attempts.c.id == attempt).values(change))
 
     def file(self, uri: str) -> Path:
         """Where the embedded S3 keeps an object."""
@@ -262,3 +274,38 @@ def test_a_wrong_word_is_told_with_what_is_right(
     assert done.returncode == 2
     assert not done.stdout
     assert all(word in done.stderr for word in words), done.stderr
+
+
+def test_the_daemons_sensor_keeps_a_gallery_that_plays(running: Running, second: dict[str, Any]) -> None:
+    delivered = {clip["clip"] for clip in running.document("status") if clip["state"] == "delivered"}
+    page = running.file("s3://dailies/gallery/index.html")
+    until(
+        lambda: page.exists() and all(clip in page.read_text() for clip in delivered),
+        "the gallery of every clip",
+    )
+    said = running.document("gallery")
+    assert said["file"] == str(page)
+    with browser() as tab:
+        tab.open(page.as_uri())
+        for poster in tab.page.locator("article img").all():
+            poster.scroll_into_view_if_needed()
+        tab.page.wait_for_function("() => [...document.images].every(image => image.naturalWidth > 0)")
+        assert tab.page.locator("article img").count() == len(delivered)
+        tab.page.get_by_label("Play city-hero").click()
+        tab.page.wait_for_function("() => document.querySelector('video').readyState >= 3")
+        assert tab.complaints == []
+
+
+def test_the_doctor_finds_what_is_left_and_makes_a_lost_manifest_again(
+    running: Running, second: dict[str, Any]
+) -> None:
+    hero = next(clip for clip in running.document("status") if clip["clip"] == "city-hero")
+    manifest = running.file(hero["manifest"])
+    before = manifest.read_bytes()
+    running.age(hero["attempt"], 120)
+    manifest.unlink()
+    # the embedded S3 sees within a second that the file is gone
+    until(lambda: bool(running.document("doctor", exit_code=1)["mended"]), "the manifest was made again")
+    assert json.loads(manifest.read_bytes())["object"] == json.loads(before)["object"]
+    left = [check for check in running.document("doctor", exit_code=1)["checks"] if not check["fine"]]
+    assert [(check["check"], check["keys"]) for check in left] == [("no_failed_clips", ["weather-storm"])]

@@ -34,11 +34,6 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def backend() -> str:
-    return "sqlite"
-
-
-@pytest.fixture
 def ledger(ledger_url: str, clock: Clock) -> Iterator[Ledger]:
     with Ledger(ledger_url, clock=clock) as made:
         yield made

@@ -2,8 +2,10 @@
 
 import json
 import sys
+import types
 
 import dagster as dg
+import httpx
 import pytest
 from pipelinekit import QUIET, House
 
@@ -84,6 +86,30 @@ def test_materializing_the_asset_writes_every_page(house: House) -> None:
     values = {name: value.value for name, value in materialization.metadata.items()}
     assert (values["clips"], values["pages"], values["pages_written"]) == (1, 2, 2)
     assert b"bay-dawn" in pages(house)["index.html"]
+
+
+def test_a_bucket_that_is_elsewhere_is_shown_on_this_machine_until_it_is_interrupted(
+    house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bought(house, "bay", ["dawn"])
+    seen: list[str] = []
+
+    def browse(url: str) -> bool:
+        with httpx.Client(trust_env=False) as client:
+            seen.append(client.get(url).text)
+        return True
+
+    def interrupted(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.cli.gallery.webbrowser.open", browse)
+    monkeypatch.setattr("pipelines.cli.gallery.time", types.SimpleNamespace(sleep=interrupted))
+    monkeypatch.setattr(sys, "argv", ["dailies", "gallery", "--open"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert "bay-dawn" in seen[0]
+    assert "until Ctrl-C" in capsys.readouterr().out
 
 
 def test_the_command_writes_the_pages_and_says_where_they_are(
