@@ -23,6 +23,11 @@ def show(request: ClipRequest) -> None:
     for name, value in parameters.items():
         table.add_row(name, escape(value if isinstance(value, str) else json.dumps(value)))
     table.add_row("price", show_usd(request.price_micros))
+    for choice in request.fallbacks:
+        price = show_usd(choice.price_micros)
+        table.add_row("or else", f"{choice.endpoint} ({choice.provider}), price {price}")
+    if request.cast:
+        table.add_row("cast", ", ".join(f"{name} ({made})" for name, made in request.cast.items()))
     table.add_row("length", f"{len(request.prompt):,} characters")
     table.add_row("fingerprint", request.fingerprint)
     console.print(table)
@@ -42,5 +47,7 @@ def document(request: ClipRequest) -> dict[str, Any]:
         "request": request.body,
         "price_usd": None if price is None else str(to_usd(price)),
         "expected": request.expected.model_dump(mode="json"),
+        "fallbacks": [choice.model_dump(mode="json") for choice in request.fallbacks],
+        "cast": request.cast,
         "fingerprint": request.fingerprint,
     }

@@ -59,6 +59,7 @@ def test_a_prompt_is_shown_as_it_would_be_sent():
     # what is written is shown, and not taken for markup
     assert "The hero, [bold]loud[/bold]" in shown.output
     assert "$0.40" in shown.output
+    assert "or else      bytedance/seedance-2.0/text-to-video (wavespeed), price $0.96" in shown.output
     document = json.loads(run("prompt", "city-2026-11-20-hero", "--json").output)
     assert document["request"] == {"prompt": "The hero, [bold]loud[/bold]", "size": "720*1280", "duration": 4}
     assert (document["price_usd"], document["endpoint"]) == ("0.4", "openai/sora-2/text-to-video")

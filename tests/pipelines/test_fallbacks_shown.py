@@ -74,6 +74,16 @@ def test_the_sensors_bring_a_fallback_at_another_provider_home(house: House):
     assert house.attempts(keys)["city-hero"].decision == "schedule:city"
 
 
+def test_a_fallback_that_could_not_be_bought_is_found_before_anything_is(house: House, monkeypatch):
+    monkeypatch.delenv("AIMLAPI_API_KEY")
+    keys = house.declare("city", ["hero"], **SORA, fallback=[ELSEWHERE])
+    house.add(keys)
+    ran = house.produce(keys)
+    assert not ran.green
+    assert "AIMLAPI_API_KEY" in (ran.failure or "")
+    assert house.requests("submit") == 0
+
+
 def test_when_every_way_has_failed_the_clip_is_red_with_the_last_reason(house: House):
     house.fault({"do": "fail", "error": "Task failed: storm"})
     keys = house.declare("city", ["hero"], **SORA, fallback=[SISTER])
