@@ -21,6 +21,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.money import show_usd
+from resources.production.asking import patiently
 from resources.production.engine import Engine
 from resources.production.following import Followed, Follower, Report, Stage
 from resources.production.quoting import quoted
@@ -172,12 +173,13 @@ def _leave(batch: Batch, ledger: Ledger, clips: list[str]) -> None:
 async def _check_accounts(engine: Engine, decided: list[Decided], batch: Batch) -> None:
     """Ask each account that is about to be bought from something free first.
 
-    A wrong key or a provider that is down is then found once, and not once per clip.
+    A wrong key or a provider that is down is then found once, and not once per clip; one answer that fails is asked for
+    again, since a schedule's whole batch hangs on it.
     """
     new = [d.attempt for d in decided if d.verdict is Verdict.NEW and d.attempt is not None]
     for name in sorted({attempt.account for attempt in new}):
         try:
-            await engine.accounts[name].provider.check()
+            await patiently(engine.accounts[name].provider.check, sleep=engine.sleep)
         except DailiesError as error:
             ids = [attempt.id for attempt in new]
             why = f"not sent: {error}"

@@ -18,6 +18,7 @@ from resources.dagster_resources import Production
 from resources.declared.problems import ProblemsError
 from resources.ledger.records import Attempt
 from resources.money import to_usd
+from resources.production.asking import patiently
 from resources.requests import ClipRequest
 
 DESCRIPTION = """
@@ -96,7 +97,7 @@ def _make(
             accounts = {request.provider for request in requests}
             async with production.engine(ledger, accounts) as engine:
                 for name in sorted(accounts):
-                    await engine.accounts[name].provider.check()
+                    await patiently(engine.accounts[name].provider.check, sleep=engine.sleep)
                 maker = Maker(engine, run_id=context.run.run_id)
                 return await maker.make(
                     requests, decision=decision_of(context.run), regenerate=config.regenerate

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from resources.errors import UnavailableError
+from resources.production.asking import patiently
 from resources.providers.base import Provider
 from resources.requests import Choice, ClipRequest
 
@@ -33,7 +34,7 @@ async def quoted(requests: Iterable[ClipRequest], providers: Mapping[str, Provid
     async def ask(provider: Provider, wanted: ClipRequest | Choice) -> int | None:
         async with slots:
             try:
-                return await provider.quote(wanted.endpoint, wanted.body) or None
+                return await patiently(lambda: provider.quote(wanted.endpoint, wanted.body)) or None
             except UnavailableError as error:
                 logger.warning("%s has no known price and was not quoted one: %s", wanted.endpoint, error)
                 return None

@@ -8,11 +8,17 @@ import pytest
 from dagster_ui import DagsterUi
 from pipelinekit import House, nothing_bought
 
+from resources.production import asking
 from resources.storage.layout import ledger_key
 
 ASSETS = ("prompts", "submissions", "generations", "uploaded_videos")
 WRONG_KEY, WRONG_SECRET = "not-the-key-you-are-looking-for", "another-secret"
 Break = Callable[[House, pytest.MonkeyPatch], None]
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "PAUSES", (0.0, 0.0, 0.0))
 
 
 def free_port() -> int:
@@ -112,6 +118,15 @@ def test_every_trouble_is_told_in_a_sentence_and_nothing_is_bought_or_lost(
     assert {key: attempt.id for key, attempt in house.attempts(old).items()} == before
     assert len(house.bought()) == 3
     assert all(ui.bars()[asset].green == set(keys) for asset in ASSETS)
+
+
+def test_a_provider_that_stumbles_before_a_batch_does_not_end_it(house: House) -> None:
+    keys = house.declare("bay", ["east", "west"])
+    house.add(keys)
+    house.fault({"do": "reject", "status": 500, "body": "upstream"}, operation="balance", times=2)
+    ran = house.produce(keys)
+    assert ran.green, ran.failure
+    assert len(house.bought()) == 2
 
 
 def test_a_bad_template_stops_the_whole_batch_before_money_moves(house: House, ui: DagsterUi) -> None:

@@ -7,6 +7,7 @@ import pytest
 from resources.errors import ConfigurationError, UnavailableError
 from resources.ledger.deciding import Verdict, decide
 from resources.ledger.ledger import Ledger
+from resources.production import asking
 from resources.production.quoting import quoted
 from resources.requests import Choice, ClipRequest, Expected
 
@@ -64,6 +65,16 @@ async def test_a_known_price_is_not_asked_for_and_a_fallback_of_unknown_price_is
     assert len(shop.asked) == 1
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "PAUSES", (0.0, 0.0, 0.0))
+
+
+async def test_a_question_that_is_not_answered_is_asked_again() -> None:
+    shop = Shop(UnavailableError("busy"), UnavailableError("busy"), UnavailableError("busy"), 960_000)
+    assert await prices(shop, request("clip-one")) == [960_000]
+
+
 @pytest.mark.parametrize("answer", [None, 0, UnavailableError("down")])
 async def test_without_a_quote_the_price_stays_unknown(answer: Any) -> None:
     assert await prices(Shop(answer), request("clip-one"), request("clip-two", provider="wavespeed")) == [
@@ -73,8 +84,10 @@ async def test_without_a_quote_the_price_stays_unknown(answer: Any) -> None:
 
 
 async def test_a_refused_key_is_told_at_once() -> None:
+    shop = Shop(ConfigurationError("the key is refused"))
     with pytest.raises(ConfigurationError):
-        await prices(Shop(ConfigurationError("the key is refused")), request("clip-one"))
+        await prices(shop, request("clip-one"))
+    assert len(shop.asked) == 1
 
 
 async def test_a_clip_is_bought_at_its_quote_and_not_at_all_without_one(ledger_url: str) -> None:
