@@ -79,7 +79,10 @@ query Code($job: PipelineSelector!) {
 """
 _RELOAD = """
 mutation Reload($location: String!) {
-  reloadRepositoryLocation(repositoryLocationName: $location) { __typename }
+  reloadRepositoryLocation(repositoryLocationName: $location) {
+    __typename
+    ... on WorkspaceLocationEntry { locationOrLoadError { ... on PythonError { message } } }
+  }
 }
 """
 
@@ -159,7 +162,7 @@ class DagsterApi:
         return any(n["location"]["name"] == LOCATION for n in nodes) and all(d["healthy"] for d in needed)
 
     def code_is_gone(self) -> bool:
-        """Whether the process that holds the code has died; False also where Dagster does not say in time."""
+        """Whether nothing holds the code, as when its process has died; False also where Dagster does not say in time."""
         job = {
             "repositoryLocationName": LOCATION,
             "repositoryName": REPOSITORY,
@@ -169,15 +172,21 @@ class DagsterApi:
             answer = self.query(_CODE, job=job)["executionPlanOrError"]
         except DailiesError:
             return False
-        return "DagsterUserCodeUnreachableError" in (answer.get("message") or "")
+        # at first it cannot be reached, and once Dagster has noticed it knows none of its jobs
+        return bool(answer["__typename"] != "ExecutionPlan")
 
-    def load_code_anew(self) -> None:
+    def load_code_anew(self) -> str | None:
         """Have the code location loaded by a new process.
 
+        Returns:
+            Why it could not be loaded, None when it was.
+
         Raises:
-            UnavailableError: Dagster does not answer.
+            DailiesError: Dagster does not answer, or refuses.
         """
-        self.query(_RELOAD, location=LOCATION)
+        entry = self.query(_RELOAD, location=LOCATION)["reloadRepositoryLocation"]
+        message = (entry.get("locationOrLoadError") or {}).get("message")
+        return message.strip().splitlines()[-1] if message else None
 
     def launch(
         self,

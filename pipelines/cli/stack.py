@@ -256,13 +256,13 @@ class Stack:
             self._s3.start()
         if time.monotonic() < self._tended_at + TEND_SECONDS:
             return
-        with DagsterApi(self.dagster_url) as api, contextlib.suppress(UnavailableError):
-            gone = api.code_is_gone()
-            if gone and self._code_was_gone:
+        with DagsterApi(self.dagster_url) as api, contextlib.suppress(DailiesError):
+            was_gone, self._code_was_gone = self._code_was_gone, api.code_is_gone()
+            if was_gone and self._code_was_gone:
+                self._code_was_gone = False
                 self.wanted.log("the process that holds the code has ended; starting it again")
-                gone = False
-                api.load_code_anew()
-            self._code_was_gone = gone
+                if (why := api.load_code_anew()) is not None:
+                    self.wanted.log(f"Dagster could not load the definitions: {why}")
         self._tended_at = time.monotonic()
 
     def _why_ended(self, name: str) -> DailiesError:

@@ -16,9 +16,10 @@ from resources.settings import Settings
 from resources.storage.embedded import EmbeddedS3
 
 GRAPHQL = "http://127.0.0.1:3999/graphql"
-GONE = {
-    "executionPlanOrError": {"__typename": "PythonError", "message": "x.DagsterUserCodeUnreachableError: no"}
+UNREACHABLE = {
+    "executionPlanOrError": {"__typename": "PythonError", "message": "DagsterUserCodeUnreachableError"}
 }
+FORGOTTEN = {"executionPlanOrError": {"__typename": "PipelineNotFoundError"}}
 THERE = {"executionPlanOrError": {"__typename": "ExecutionPlan"}}
 
 
@@ -32,9 +33,8 @@ class Webserver:
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if "reloadRepositoryLocation" in json.loads(request.content)["query"]:
             self.reloads += 1
-            return httpx.Response(
-                200, json={"data": {"reloadRepositoryLocation": {"__typename": "PythonError"}}}
-            )
+            failure = {"locationOrLoadError": {"message": "ImportError:\nno such file\n"}}
+            return httpx.Response(200, json={"data": {"reloadRepositoryLocation": failure}})
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -56,11 +56,21 @@ def tended(stack: Stack, webserver: Webserver, times: int) -> int:
 
 
 def test_code_whose_process_has_died_is_loaded_by_a_new_one(stack: Stack) -> None:
-    assert tended(stack, Webserver(THERE, GONE, GONE, THERE), 4) == 1
+    assert tended(stack, Webserver(THERE, UNREACHABLE, FORGOTTEN, THERE), 4) == 1
+
+
+def test_what_keeps_the_code_from_being_loaded_is_told(stack: Stack) -> None:
+    told: list[str] = []
+    stack.wanted.log = told.append
+    webserver = Webserver(*[FORGOTTEN] * 4)
+    assert tended(stack, webserver, 4) == 2
+    assert [text for text in told if "could not" in text] == [
+        "Dagster could not load the definitions: no such file"
+    ] * 2
 
 
 def test_code_that_is_gone_for_a_moment_is_being_reloaded_and_left_alone(stack: Stack) -> None:
-    assert tended(stack, Webserver(GONE, THERE, GONE, THERE), 4) == 0
+    assert tended(stack, Webserver(UNREACHABLE, THERE, FORGOTTEN, THERE), 4) == 0
 
 
 def test_a_webserver_that_does_not_answer_in_time_says_nothing_about_the_code(stack: Stack) -> None:
