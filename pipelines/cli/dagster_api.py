@@ -186,7 +186,10 @@ class DagsterApi:
         """
         entry = self.query(_RELOAD, location=LOCATION)["reloadRepositoryLocation"]
         message = (entry.get("locationOrLoadError") or {}).get("message")
-        return message.strip().splitlines()[-1] if message else None
+        # a reload also asks the process that has died to end, and then says that it cannot
+        if not message or "DagsterUserCodeUnreachableError" in message:
+            return None
+        return str(message).strip().splitlines()[-1]
 
     def launch(
         self,

@@ -26,14 +26,17 @@ THERE = {"executionPlanOrError": {"__typename": "ExecutionPlan"}}
 class Webserver:
     """Answers as Dagster does, and counts the reloads."""
 
-    def __init__(self, *answers: dict[str, object] | Exception) -> None:
+    def __init__(
+        self, *answers: dict[str, object] | Exception, reload: str = "ImportError:\nno such file\n"
+    ) -> None:
         self.answers = list(answers)
+        self.reload = reload
         self.reloads = 0
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         if "reloadRepositoryLocation" in json.loads(request.content)["query"]:
             self.reloads += 1
-            failure = {"locationOrLoadError": {"message": "ImportError:\nno such file\n"}}
+            failure = {"locationOrLoadError": {"message": self.reload}}
             return httpx.Response(200, json={"data": {"reloadRepositoryLocation": failure}})
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -67,6 +70,15 @@ def test_what_keeps_the_code_from_being_loaded_is_told(stack: Stack) -> None:
     assert [text for text in told if "could not" in text] == [
         "Dagster could not load the definitions: no such file"
     ] * 2
+
+
+def test_that_the_dead_process_cannot_be_ended_once_more_is_not_told(stack: Stack) -> None:
+    told: list[str] = []
+    stack.wanted.log = told.append
+    assert (
+        tended(stack, Webserver(FORGOTTEN, FORGOTTEN, reload="x.DagsterUserCodeUnreachableError: no"), 2) == 1
+    )
+    assert told == ["the process that holds the code has ended; starting it again"]
 
 
 def test_code_that_is_gone_for_a_moment_is_being_reloaded_and_left_alone(stack: Stack) -> None:
