@@ -220,14 +220,12 @@ class Sender:
         asyncio.run(self._send(alarm.as_slack() if self._slack else alarm.as_json()))
 
     async def _send(self, body: dict[str, Any]) -> None:
-        why = "it does not answer"
+        # a client of httpx logs every address it asks; the transport below it does not
+        transport = self._transport or httpx.AsyncHTTPTransport(trust_env=False, retries=0)
         try:
-            async with (
-                asyncio.timeout(TOTAL_SECONDS),
-                httpx.AsyncClient(timeout=TRY_SECONDS, trust_env=False, transport=self._transport) as client,
-            ):
+            async with asyncio.timeout(TOTAL_SECONDS), transport:
                 for tried in range(1, TRIES + 1):
-                    why = await self._try(client, body)
+                    why = await self._try(transport, body)
                     if not why:
                         return
                     if tried < TRIES:
@@ -236,22 +234,26 @@ class Sender:
             why = f"it did not answer within {TOTAL_SECONDS:.0f} s"
         raise AlarmNotSentError(f"the alarm did not arrive at DAILIES_ALARM_URL: {why}", may_pass=True)
 
-    async def _try(self, client: httpx.AsyncClient, body: dict[str, Any]) -> str:
+    async def _try(self, transport: httpx.AsyncBaseTransport, body: dict[str, Any]) -> str:
         """Post once; returns why it did not arrive, nothing when it did."""
+        patience = httpx.Timeout(TRY_SECONDS).as_dict()
         try:
+            request = httpx.Request(
+                "POST", self._url.get_secret_value(), json=body, extensions={"timeout": patience}
+            )
+            answer = await transport.handle_async_request(request)
             # the body of the answer is never read: it may be endless
-            async with client.stream("POST", self._url.get_secret_value(), json=body) as answer:
-                status = answer.status_code
+            await answer.aclose()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             # its text may name the address
             return f"the connection failed ({type(error).__name__})"
-        if 200 <= status < 300:
+        if 200 <= answer.status_code < 300:
             return ""
-        if status in _PASSING:
-            return f"it answers {status}"
+        if answer.status_code in _PASSING:
+            return f"it answers {answer.status_code}"
         raise AlarmNotSentError(
-            f"the alarm was refused at DAILIES_ALARM_URL: it answers {status}. Set the right address, and the right "
-            "DAILIES_ALARM_FORMAT (slack or json); `dailies doctor --alarm` tries it.",
+            f"the alarm was refused at DAILIES_ALARM_URL: it answers {answer.status_code}. Set the right address, and the "
+            "right DAILIES_ALARM_FORMAT (slack or json); `dailies doctor --alarm` tries it.",
             may_pass=False,
         )
 

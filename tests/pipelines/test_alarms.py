@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -168,6 +169,22 @@ def test_an_alarm_that_does_not_arrive_is_sent_later(
     house.cursors["alarms"] = json.dumps(state)
     assert house.tick("alarms")[1] == "messages sent: 1, waiting: 0"
     assert len(hook.messages) == 1
+
+
+def test_the_address_is_in_no_log_and_no_store(
+    house: House, hook: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    house.produce(failing(house))
+    for hook.status in (500, 404, 200):
+        house.cursors["alarms"] = re.sub(r'"next_at": [0-9.]+', '"next_at": 0', house.cursors["alarms"])
+        house.tick("alarms")
+    assert len(hook.messages) <= 1
+    assert SECRET not in caplog.text
+    home = house.production.settings().home
+    stored = [file for file in home.rglob("*") if file.is_file()]
+    assert any(file.suffix == ".db" for file in stored)
+    assert not [file for file in stored if SECRET.encode() in file.read_bytes()]
 
 
 def test_without_an_address_nothing_is_sent_and_old_failures_are_no_news_later(
