@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import functools
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from resources.ledger.halting import Stop
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.money import show_usd, to_usd
+from resources.production.asking import patiently
 from resources.production.billing import Bookkeeper
 from resources.production.binding import bind_account
 from resources.providers.accounts import build_provider
@@ -100,7 +102,7 @@ def check_bills(ledger: Ledger, settings: Settings, *, days: int) -> list[Differ
                 now = ledger.clock()
                 window = Window(now - days * 86_400 - MARGIN_SECONDS, now + MARGIN_SECONDS)
                 books = Bookkeeper(ledger, _at_once)
-                bill = await books.read(provider, window)
+                bill = await patiently(functools.partial(books.read, provider, window))
                 await books.book(provider, window, bill)
                 found += accounting.differences(ledger, account.name, bill, window)
             finally:

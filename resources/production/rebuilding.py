@@ -5,6 +5,7 @@ knows are written down as such. Then the bucket's mark is the ledger's again, an
 """
 
 import asyncio
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.marking import Mark, OnItsWay, knows, renew_id
 from resources.ledger.rebuilding import FETCHED, Take, Taken
 from resources.ledger.states import MoneyState
+from resources.production.asking import patiently
 from resources.production.describing import delivery_of
 from resources.production.marking import BUCKET_FACT, BucketMark, place_of, read_mark
 from resources.providers.base import Candidate, JobStatus, Provider
@@ -277,9 +279,10 @@ async def _book_jobs(ledger: Ledger, provider: Provider) -> list[str]:
     before = now + timedelta(hours=1)
     while before > now - timedelta(days=days):
         after = before - timedelta(days=1)
-        listed = await provider.list_jobs(after=after, before=before)
+        # dozens of reads, and a person waits: one that fails must not have all of them begun anew
+        listed = await patiently(functools.partial(provider.list_jobs, after=after, before=before))
         found += orphans.book(ledger, provider.name, listed)
-        billed = await provider.charges(after=after, before=before)
+        billed = await patiently(functools.partial(provider.charges, after=after, before=before))
         charged = [
             Candidate(row.job_id, row.model, datetime.fromtimestamp(row.at, UTC), JobStatus.RUNNING)
             for row in billed
