@@ -34,7 +34,7 @@ from resources.errors import DailiesError
 from resources.ledger import billing, delivering, orphans
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
-from resources.production.engine import StepResult
+from resources.production.account import StepResult
 from resources.production.following import Stage
 from resources.production.orphans import in_words
 from resources.series import Declarations

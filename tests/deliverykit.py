@@ -16,8 +16,9 @@ from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState
 from resources.ledger.submitting import claim_next
+from resources.production.account import Account
 from resources.production.delivery import Deliverer
-from resources.production.engine import Account, Engine
+from resources.production.engine import Engine
 from resources.production.sheets import Sheet
 from resources.providers.base import Accepted, Capabilities, JobState, JobStatus
 from resources.requests import ClipRequest, Expected

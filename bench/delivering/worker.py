@@ -20,8 +20,9 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState
+from resources.production.account import Account
 from resources.production.delivery import Deliverer
-from resources.production.engine import Account, Engine
+from resources.production.engine import Engine
 from resources.providers.base import Capabilities, JobState, JobStatus
 from resources.storage.objects import ObjectStore
 from resources.storage.policy import DownloadPolicy

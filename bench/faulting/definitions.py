@@ -10,8 +10,9 @@ from pipelines.definitions import build_defs
 from resources.dagster_resources import Production
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
+from resources.production.account import Account
 from resources.production.binding import bind_account
-from resources.production.engine import Account, Engine
+from resources.production.engine import Engine
 
 PACE = Pace(float(os.environ["BENCH_ORIGIN"]), float(os.environ["BENCH_FACTOR"]))
 

@@ -36,9 +36,10 @@ from resources.ledger.deciding import Decided, Verdict
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState
+from resources.production.account import Account
 from resources.production.binding import bind_account, bind_bucket
 from resources.production.delivery import Deliverer
-from resources.production.engine import Account, Engine
+from resources.production.engine import Engine
 from resources.production.following import Follower, Report, Stage
 from resources.production.spares import fetch_spares
 from resources.providers.aimlapi import AimlApi

@@ -17,8 +17,9 @@ from resources.ledger.deciding import Decided, Verdict
 from resources.ledger.limits import Limits
 from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState
+from resources.production.account import Account
 from resources.production.delivery import Deliverer
-from resources.production.engine import Account, Engine
+from resources.production.engine import Engine
 from resources.production.following import Follower, Report, Stage
 from resources.production.marking import BucketMark
 from resources.production.spares import fetch_spares

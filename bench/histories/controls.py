@@ -31,8 +31,10 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState
+from resources.production.account import Account
 from resources.production.delivery import Deliverer, DeliveryError
 from resources.production.engine import Engine
+from resources.production.posting import Poster
 from resources.providers.base import Accepted, FailureKind, Rejected, SubmitOutcome, Unknown
 from resources.requests import ClipRequest
 
@@ -77,11 +79,10 @@ def _with(*kinds: str, **changes: Any) -> Callable[[Plan], Plan]:
 # POST before commit
 
 
-async def _post_first(self: Engine, name: str, **_: object) -> None:
-    account = self.accounts[name]
+async def _post_first(self: Poster, account: Account, **_: object) -> None:
     while True:
         query = sa.select(attempts).where(attempts.c.state == "queued").order_by(attempts.c.seq).limit(1)
-        with self.ledger.read() as connection:
+        with self._ledger.read() as connection:
             row = connection.execute(query).first()
         if row is None:
             return
@@ -299,7 +300,7 @@ ANY = frozenset(KINDS_OF_VIOLATION)
 CONTROLS = (
     Control(
         "POST before commit",
-        lambda: mock.patch.object(Engine, "submit_queue", _post_first),
+        lambda: mock.patch.object(Poster, "submit_queue", _post_first),
         _with("crash", at=(("POST: accepted", 0.0),)),
         UNACCOUNTED,
     ),

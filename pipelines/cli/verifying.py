@@ -20,8 +20,8 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState
 from resources.money import show_usd, to_usd
+from resources.production.account import Account
 from resources.production.binding import bind_account, bind_bucket
-from resources.production.engine import Account
 from resources.production.marking import BucketMark
 from resources.providers.accounts import AccountSettings, build_provider
 from resources.providers.base import Provider

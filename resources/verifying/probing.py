@@ -16,8 +16,9 @@ from resources.ledger.deciding import Verdict, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
+from resources.production.account import Account
 from resources.production.billing import Bookkeeper
-from resources.production.engine import Account, Engine
+from resources.production.engine import Engine
 from resources.production.marking import BucketMark
 from resources.providers.base import Charge, JobState, PollFailed
 from resources.verifying.choosing import Offer

@@ -22,7 +22,8 @@ from resources.ledger.limits import Limits
 from resources.ledger.spending import Budget, Scope
 from resources.ledger.states import AttemptState
 from resources.money import usd
-from resources.production.engine import Account, Engine
+from resources.production.account import Account
+from resources.production.engine import Engine
 from resources.production.following import Follower, Stage
 from resources.providers.wavespeed import WaveSpeed
 from resources.requests import Caps, ClipRequest

@@ -11,7 +11,7 @@ from dagster_ui import DagsterUi, opened
 from pipelinekit import KEY, MODELS, House
 from pydantic import SecretStr
 
-from resources.production import engine, following
+from resources.production import following, polling
 from resources.sandbox import SandboxSettings, running_sandbox
 from resources.storage.embedded import EmbeddedS3
 
@@ -37,7 +37,7 @@ def _soon(*, elapsed: float, polls: int, usual: float | None, overdue: bool, rng
 @pytest.fixture
 def house(tmp_path: Path, s3: EmbeddedS3, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     # when to ask for a job is tested with a clock of its own; here it would only take seconds
-    monkeypatch.setattr(engine, "next_poll_in", _soon)
+    monkeypatch.setattr(polling, "next_poll_in", _soon)
     monkeypatch.setattr(following, "LOOK_SECONDS", 0.1)
     data = tmp_path / "data"
     (data / "series").mkdir(parents=True)

@@ -11,9 +11,10 @@ from resources.ledger.deciding import Decided, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
+from resources.production.account import Account, StepResult
 from resources.production.binding import bind_bucket
 from resources.production.delivery import Deliverer
-from resources.production.engine import Account, Engine, StepResult
+from resources.production.engine import Engine
 from resources.production.following import Followed, Follower, Stage
 from resources.production.marking import BucketMark
 from resources.production.rebuilding import Rebuilt, rebuild

@@ -19,7 +19,8 @@ from resources.ledger import delivering
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.records import Attempt
-from resources.production.engine import Account, Engine
+from resources.production.account import Account
+from resources.production.engine import Engine
 from resources.production.following import Follower, Report, Stage
 from resources.providers.base import (
     Accepted,

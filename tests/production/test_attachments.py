@@ -14,7 +14,8 @@ from resources.ledger import halting, uploads
 from resources.ledger.deciding import decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.states import AttemptState, MoneyState
-from resources.production.engine import Account, Engine
+from resources.production.account import Account
+from resources.production.engine import Engine
 from resources.providers.base import (
     Accepted,
     Capabilities,

@@ -17,7 +17,8 @@ from resources.ledger.halting import StopKind
 from resources.ledger.ledger import Ledger
 from resources.ledger.states import AttemptState, MoneyState
 from resources.money import usd
-from resources.production.engine import Account, Engine
+from resources.production.account import Account
+from resources.production.engine import Engine
 from resources.providers.aimlapi import AimlApi
 from resources.providers.wavespeed import WaveSpeed
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox

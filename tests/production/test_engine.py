@@ -28,8 +28,10 @@ from resources.ledger.deciding import decide
 from resources.ledger.limits import LEASE_MARGIN_SECONDS, Later, Limits
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState, MoneyState
-from resources.production import engine as engine_module
-from resources.production.engine import PARALLEL_REQUESTS, POLLS_AT_ONCE, POSTS_GRACE_SECONDS, Engine
+from resources.production import posting
+from resources.production.engine import Engine
+from resources.production.polling import PARALLEL_REQUESTS, POLLS_AT_ONCE
+from resources.production.posting import POSTS_GRACE_SECONDS
 from resources.providers.base import (
     Accepted,
     FailureKind,
@@ -294,7 +296,7 @@ def test_a_ledger_that_stays_locked_is_an_error_and_not_a_silence(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue(world, "clip-a")
-    Locked(monkeypatch, engine_module.RECORD_TRIES)
+    Locked(monkeypatch, posting.RECORD_TRIES)
     with pytest.raises(UnavailableError, match="locked"):
         world.run(world.engine().submit_queue("wavespeed"))
 

@@ -21,8 +21,9 @@ from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.money import show_usd
 from resources.production import following, schedule
+from resources.production.account import Account
 from resources.production.delivery import Deliverer
-from resources.production.engine import Account, Engine
+from resources.production.engine import Engine
 from resources.production.following import Follower, Stage
 from resources.production.quoting import quoted
 from resources.providers.aimlapi import AimlApi

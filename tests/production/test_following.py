@@ -24,8 +24,8 @@ from resources.ledger.deciding import Decided, Verdict, decide
 from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState
 from resources.production import following
-from resources.production.engine import POSTS_GRACE_SECONDS
 from resources.production.following import QUEUE_PATIENCE_SECONDS, Followed, Stage
+from resources.production.posting import POSTS_GRACE_SECONDS
 from resources.providers.base import FailureKind, JobStatus, PollFailed
 
 S = AttemptState

@@ -19,7 +19,8 @@ from resources.ledger.records import Attempt
 from resources.ledger.schema import jobs
 from resources.ledger.schema import lags as lags_table
 from resources.ledger.states import AttemptState, MoneyState
-from resources.production.engine import Account, Engine
+from resources.production.account import Account
+from resources.production.engine import Engine
 from resources.providers.aimlapi import AimlApi
 from resources.providers.wavespeed import WaveSpeed
 from resources.requests import ClipRequest, Expected

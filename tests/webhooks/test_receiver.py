@@ -20,7 +20,8 @@ from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import jobs
 from resources.ledger.states import AttemptState, MoneyState
 from resources.ledger.submitting import claim_next
-from resources.production.engine import Account, Engine
+from resources.production.account import Account
+from resources.production.engine import Engine
 from resources.providers.base import Accepted, FailureKind, JobState, JobStatus, PollFailed, Unknown
 from resources.providers.wavespeed import WaveSpeed
 from resources.providers.webhooks import BODY_LIMIT, signature

@@ -1,0 +1,136 @@
+"""Asking a provider for jobs that are due, writing down what it says, and deciding when to ask again."""
+
+import asyncio
+import logging
+import random
+
+from resources.ledger import limits, polling
+from resources.ledger.ledger import Ledger
+from resources.ledger.limits import THROTTLE_SECONDS
+from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState
+from resources.production.attachments import Attachments, Call
+from resources.production.schedule import next_poll_after_failure, next_poll_in
+from resources.providers.base import FailureKind, JobState, JobStatus, PollFailed, Provider
+
+logger = logging.getLogger("dailies")
+
+PARALLEL_REQUESTS = 16
+POLLS_AT_ONCE = 2 * PARALLEL_REQUESTS
+"""How many polls are claimed together: two rounds of requests fit into `resources.ledger.polling.CLAIM_SECONDS`."""
+
+
+class Poller:
+    """Polls the jobs of one engine's accounts.
+
+    Args:
+        ledger: The record.
+        call: Runs a ledger function off the loop.
+        attachments: Told of jobs that failed for what was handed in with them.
+        rng: For jitter.
+    """
+
+    def __init__(self, ledger: Ledger, call: Call, attachments: Attachments, *, rng: random.Random) -> None:
+        self._ledger = ledger
+        self._call = call
+        self._attachments = attachments
+        self._rng = rng
+        self._requests = asyncio.Semaphore(PARALLEL_REQUESTS)
+        self._failures: dict[str, int] = {}
+
+    async def poll(self, provider: Provider, due: list[Attempt], *, run_id: str | None) -> list[Attempt]:
+        """Ask for jobs that were claimed; one that breaks does not keep the others from being asked for again.
+
+        Args:
+            provider: Where they are.
+            due: As `resources.ledger.polling.claim_due` returned them.
+            run_id: For the journal.
+
+        Returns:
+            Those that have ended.
+        """
+        seen = await asyncio.gather(
+            *(self._poll(provider, attempt, run_id) for attempt in due), return_exceptions=True
+        )
+        running = [
+            attempt
+            for attempt, end in zip(due, seen, strict=True)
+            if end is None and attempt.id not in self._failures
+        ]
+        await self.schedule(running, polled=True)
+        for end in seen:
+            if isinstance(end, BaseException):
+                raise end
+        return [end for end in seen if isinstance(end, Attempt)]
+
+    async def _poll(self, provider: Provider, attempt: Attempt, run_id: str | None) -> Attempt | None:
+        """Poll one job; the attempt when it ended, None while it runs or when the poll said nothing."""
+        age = self._ledger.clock() - (attempt.submitted_at or attempt.created_at)
+        async with self._requests:
+            seen = await provider.poll(attempt.job_id or "", age_seconds=age)
+            if not isinstance(seen, PollFailed) and seen.status is JobStatus.GONE:
+                seen = await self._ask_again_if_young(provider, attempt, seen)
+        if isinstance(seen, PollFailed):
+            failures = self._failures.get(attempt.id, 0)
+            self._failures[attempt.id] = failures + 1
+            delay = next_poll_after_failure(failures=failures, retry_after=seen.retry_after, rng=self._rng)
+            logger.warning("%s: %s; asking again in %.0f s", attempt.subject_key, seen.cause, delay)
+            if seen.kind is FailureKind.THROTTLED:
+                wait = THROTTLE_SECONDS if seen.retry_after is None else delay
+                await self._call(limits.slow_down, self._ledger, provider.name, self._ledger.clock() + wait)
+            await self._call(
+                polling.reschedule, self._ledger, [(attempt, self._ledger.clock() + delay)], polled=False
+            )
+            return None
+        self._failures.pop(attempt.id, None)
+        if not seen.status.final:
+            return None
+        if seen.failure is FailureKind.INVALID:
+            await self._attachments.doubt(provider.name, attempt.request)
+        ended: Attempt = await self._call(
+            polling.record_end, self._ledger, attempt, seen, provider.capabilities, run_id=run_id
+        )
+        return ended
+
+    async def _ask_again_if_young(
+        self, provider: Provider, attempt: Attempt, gone: JobState
+    ) -> JobState | PollFailed:
+        """Doubt that a job is gone which is new by the provider's own clock: the one that dated its submit is not ours."""
+        posted_at = await self._call(polling.posted_at_provider, self._ledger, attempt)
+        offset = provider.clock_offset
+        if posted_at is None or offset is None:
+            return gone
+        age = self._ledger.clock() + offset.low - posted_at
+        if age >= provider.capabilities.propagation_seconds:
+            return gone
+        return await provider.poll(attempt.job_id or "", age_seconds=age)
+
+    async def schedule(self, running: list[Attempt], *, polled: bool) -> None:
+        """Say when jobs of one account are asked for next.
+
+        Args:
+            running: As they were claimed or submitted.
+            polled: Whether a poll has just seen them still running.
+        """
+        if not running:
+            return
+        name = running[0].account
+        usual = await self._call(
+            polling.usual_seconds, self._ledger, name, {attempt.endpoint for attempt in running}
+        )
+        now = self._ledger.clock()
+        times = [
+            (
+                attempt,
+                now
+                + next_poll_in(
+                    elapsed=now - (attempt.submitted_at or now),
+                    polls=attempt.polls + (1 if polled else 0),
+                    usual=usual.get(attempt.endpoint),
+                    overdue=attempt.state is AttemptState.OVERDUE,
+                    rng=self._rng,
+                ),
+            )
+            for attempt in running
+        ]
+        await self._call(polling.reschedule, self._ledger, times, polled=polled)
