@@ -12,6 +12,9 @@ from resources.ledger.states import AttemptState, SubmissionState
 
 ACCEPTANCE_SECONDS = 30.0
 """How long after a POST broke off the provider is believed to create its job at the latest."""
+CLOCKS_SECONDS = 5.0
+"""How much longer the next POST waits than that, since a provider's clock is known to two seconds and a round trip: a job
+that is created with it must lie in the time of one POST only."""
 FRESH_SECONDS = 5.0
 """POSTs take about a second; one that takes longer does not keep others of an untraceable endpoint waiting."""
 POSTING_SECONDS = 20.0
@@ -30,7 +33,7 @@ def times(now: float) -> dict[str, float]:
     return {
         "posting_since": now - POSTING_SECONDS,
         "fresh_since": now - FRESH_SECONDS,
-        "accepted_since": now - ACCEPTANCE_SECONDS,
+        "accepted_since": now - ACCEPTANCE_SECONDS - CLOCKS_SECONDS,
     }
 
 

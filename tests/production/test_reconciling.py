@@ -408,6 +408,18 @@ def test_it_waits_no_longer_than_a_job_can_be_created(anonymous: World) -> None:
     assert ACCEPTANCE_SECONDS <= second.at - first.at <= ACCEPTANCE_SECONDS + 12
 
 
+def test_a_lost_job_is_told_from_the_post_before_it_that_came_to_nothing(anonymous: World) -> None:
+    anonymous.provider.answers["clip-a"] = [IN_VAIN]
+    anonymous.provider.answers["clip-b"] = [replace(QUICK, listed_after=3)]
+    queue(anonymous, "clip-a", "clip-b")
+    sensor(
+        anonymous,
+        every=0.5,
+        until=lambda: anonymous.newest("clip-b").state not in {S.QUEUED, S.SUBMITTING, S.UNKNOWN},
+    )
+    assert (anonymous.newest("clip-a").state, anonymous.newest("clip-b").state) == (S.UNKNOWN, S.SUBMITTED)
+
+
 # Several at work
 
 
