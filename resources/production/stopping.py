@@ -9,6 +9,7 @@ from resources.ledger import halting, submitting
 from resources.ledger.halting import Stop, StopKind
 from resources.ledger.ledger import Ledger
 from resources.money import show_usd
+from resources.production.asking import patiently
 from resources.providers.base import Provider
 
 logger = logging.getLogger("dailies")
@@ -54,9 +55,9 @@ class Watch:
 
     async def _ready(self, provider: Provider, stop: Stop) -> bool:
         if stop.kind is StopKind.AUTH:
-            await provider.check()
+            await patiently(provider.check)
             return True
-        balance = await provider.balance()
+        balance = await patiently(provider.balance)
         if balance is None:
             # a balance nobody can read: the next clip finds out, which costs nothing when it is refused
             return True

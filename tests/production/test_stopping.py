@@ -6,6 +6,7 @@ import logging
 import pytest
 from fakes import PRICE, Ends, World, a_request, rejects
 
+from resources.errors import UnavailableError
 from resources.ledger import halting
 from resources.ledger.deciding import Decided, Verdict, decide
 from resources.ledger.halting import PROBE_SECONDS, StopKind
@@ -75,6 +76,27 @@ def test_a_topped_up_account_goes_on_by_itself_in_the_order_of_the_queue(world: 
     assert [post.clip for post in world.provider.posts[before:]] == CLIPS[5:]
     world.run(ticks(engine, 300))
     assert states(world) == {S.SUCCEEDED}
+
+
+def test_one_failed_answer_about_the_balance_does_not_keep_it_stopped(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_money_for(world, 5)
+    carry(world, Stage.SUBMITTED, *CLIPS)
+    engine = world.engine()
+    world.run(ticks(engine, 60))
+    world.provider.balance_micros = 50_000_000
+    answers = iter([UnavailableError("HTTP 502"), UnavailableError("HTTP 502")])
+    balance = world.provider.balance
+
+    async def stumbling() -> int | None:
+        for error in answers:
+            raise error
+        return await balance()
+
+    monkeypatch.setattr(world.provider, "balance", stumbling)
+    world.run(ticks(engine, PROBE_SECONDS))
+    assert halting.stops(world.ledger) == []
 
 
 def test_a_stopped_account_is_asked_every_few_minutes_and_not_more_often(world: World) -> None:
