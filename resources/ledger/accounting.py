@@ -9,7 +9,7 @@ from resources.ledger import schema, spending
 from resources.ledger.billing import MARGIN_SECONDS, Billed, Window, core
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
-from resources.ledger.schema import attempts, jobs
+from resources.ledger.schema import attempts, jobs, submissions
 from resources.ledger.spending import Scope
 from resources.ledger.states import AttemptState, MoneyState
 
@@ -145,7 +145,8 @@ class Difference:
 def differences(ledger: Ledger, account: str, bill: Mapping[str, Billed], window: Window) -> list[Difference]:
     """Compare the ledger with a bill, job by job.
 
-    A job that still runs counts as reserved whether the provider has charged it yet or not.
+    A job that still runs counts as reserved whether the provider has charged it yet or not. One that may be an unknown or
+    held purchase's is that purchase's doubt, whose money is counted already.
 
     Args:
         ledger: The record.
@@ -169,6 +170,7 @@ def differences(ledger: Ledger, account: str, bill: Mapping[str, Billed], window
                 sa.select(jobs.c.job_id).where(jobs.c.account == account)
             ).scalars()
         }
+        doubtful = _candidates(connection, account)
     found = [
         _compare(account, attempt, bill.get(job)) for job, attempt in known.items() if _in(attempt, window)
     ]
@@ -182,9 +184,20 @@ def differences(ledger: Ledger, account: str, bill: Mapping[str, Billed], window
             "a job of ours that belongs to no purchase" if job in seen else "not a job of this ledger",
         )
         for job, billed in bill.items()
-        if job not in known and billed.net
+        if job not in known and job not in doubtful and billed.net
     ]
     return [difference for difference in found if difference is not None] + strangers
+
+
+def _candidates(connection: sa.Connection, account: str) -> set[str]:
+    """Jobs that may belong to purchases of which nobody knows yet, as the bill names them."""
+    unsettled = [AttemptState.UNKNOWN.value, AttemptState.HELD.value]
+    rows = connection.execute(
+        sa.select(submissions.c.candidates)
+        .join(attempts, attempts.c.id == submissions.c.attempt_id)
+        .where(submissions.c.account == account, attempts.c.state.in_(unsettled))
+    ).scalars()
+    return {core(str(candidate["job"])) for row in rows for candidate in row or []}
 
 
 def _in(attempt: Attempt, window: Window) -> bool:

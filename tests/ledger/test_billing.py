@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+import sqlalchemy as sa
 from ledgerkit import (
     ACCOUNT,
     CHARGED_FIRST,
@@ -26,6 +27,7 @@ from resources.ledger.halting import StopKind
 from resources.ledger.ledger import Ledger
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt
+from resources.ledger.schema import submissions
 from resources.ledger.states import AttemptState, MoneyState
 from resources.money import usd
 from resources.providers.base import Charge, JobStatus
@@ -245,6 +247,17 @@ def test_every_disagreement_is_one_line(ledger: Ledger, clock: Clock) -> None:
         "job-2": ("clip-b", QUOTE, 0),
         "stranger": (None, 0, usd("1.00")),
     }, "a job that still runs may be charged later"
+
+
+def test_a_job_that_may_be_a_held_clips_is_no_strangers(ledger: Ledger, clock: Clock) -> None:
+    submission, attempt = put_into(ledger, clock, S.UNKNOWN)
+    candidates = [{"job": "job-x:sora", "model": "sora"}]
+    with ledger.write() as connection:
+        mine = submissions.c.id == submission.id
+        connection.execute(sa.update(submissions).where(mine).values(candidates=candidates))
+    bill = {"job-x": Billed(QUOTE, 0)}
+    assert accounting.differences(ledger, ACCOUNT, bill, window(clock)) == []
+    assert [doubtful.id for doubtful in accounting.in_doubt(ledger)] == [attempt.id]
 
 
 def test_the_account_adds_up_by_state_series_endpoint_and_day(ledger: Ledger, clock: Clock) -> None:
