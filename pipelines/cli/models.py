@@ -36,6 +36,7 @@ def models(
     """List every endpoint of data/models: price, lengths, state, and the day it was last checked."""
     if context.invoked_subcommand is not None:
         return
+    _known(provider)
     catalogue = _catalogue(load_settings())
     today = dt.datetime.now(dt.UTC).date()
     shown = sorted(
@@ -53,10 +54,14 @@ def models(
 def show(
     endpoint: Annotated[str, typer.Argument(help="Its id, e.g. openai/sora-2/text-to-video.")],
     provider: Annotated[str | None, typer.Option(help="Who sells it, where two do.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Show one endpoint: every parameter with its default and what is allowed, and what is doubtful about it."""
     found = _catalogue(load_settings()).get(endpoint, provider)
     today = dt.datetime.now(dt.UTC).date()
+    if as_json:
+        print_json(as_document(found, today))
+        return
     console.print(Text(f"{found.id}  {found.title}, sold by {found.provider}"))
     table = _plain_table("parameter", "default", "allowed", "what it does")
     for name, parameter in {**found.parameters, **found.common_words}.items():
@@ -67,6 +72,8 @@ def show(
         table.add_row(name, said, Text(parameter.allows), Text(what))
     console.print(table)
     console.print(Text(f"price    {price_in_words(found)} ({found.pricing.source})"))
+    if found.usual_seconds is not None:
+        console.print(Text(f"takes    usually {found.usual_seconds} s"))
     console.print(Text(f"state    {found.lifecycle.warning(today) or 'live'}"))
     console.print(Text(f"source   {found.source}, checked {found.checked}"))
     for doubt in found.doubts:
@@ -105,11 +112,13 @@ def add(
     """Draft an entry for a new model from what the provider lists. It buys nothing, and no code is needed."""
     settings = running_settings()
     (name,) = _with_keys(settings, provider)
+    path = to or settings.data / "models" / file_name(name, model)
+    if str(path) != "-" and path.parent.resolve() == (settings.data / "models").resolve():
+        _refuse_a_second(settings, name, model)
     text = draft(name, asyncio.run(_listed(settings, name, model)), today=dt.datetime.now(dt.UTC).date())
     if to is not None and str(to) == "-":
         typer.echo(text, nl=False)
         return
-    path = to or settings.data / "models" / file_name(name, model)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
@@ -121,6 +130,16 @@ def add(
     except OSError as error:
         raise ConfigurationError(f"cannot write {path}: {error.strerror}") from None
     console.print(Text(f"drafted {path}; read the provider's page, set the prices, then `dailies check`"))
+
+
+def _refuse_a_second(settings: Settings, provider: str, model: str) -> None:
+    """Refuse a second entry: one of the two would be left out, and it might be the one with the prices."""
+    declared = {(endpoint.provider, endpoint.id) for endpoint in Catalogue.load(settings.data / "models")}
+    if (provider, model) in declared:
+        raise ConfigurationError(
+            f"{model} of {provider} is there already: `dailies models show {model}` shows its entry, `dailies models "
+            "check` compares it with the provider, and `--to -` prints a draft"
+        )
 
 
 @dataclass
@@ -179,9 +198,13 @@ async def _listed(settings: Settings, name: str, model: str) -> LiveModel:
     raise ProblemsError([problem.hinted(model, ids)])
 
 
+def _known(provider: str | None) -> None:
+    if provider is not None and provider not in ACCOUNTS:
+        raise ConfigurationError(f"there is no provider {provider!r}; allowed: {', '.join(ACCOUNTS)}")
+
+
 def _with_keys(settings: Settings, wanted: str | None) -> list[str]:
-    if wanted is not None and wanted not in ACCOUNTS:
-        raise ConfigurationError(f"there is no provider {wanted!r}; allowed: {', '.join(ACCOUNTS)}")
+    _known(wanted)
     names = [
         name for name in ACCOUNTS if wanted in {None, name} and settings.account(name).api_key is not None
     ]

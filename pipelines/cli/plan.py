@@ -60,7 +60,7 @@ def make(
     now = dt.datetime.now(dt.UTC)
     found = wanted(declarations, series=series, since=since, until=until, clips=clips, now=now)
     with Ledger(settings.ledger_url, budget=settings.budget) as ledger:
-        quotes = {}
+        quotes = None
         if quote:
             requests = Planning(declarations, ledger).requests(found)
             quotes = asyncio.run(_quotes(settings, list(requests.values())))

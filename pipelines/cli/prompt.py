@@ -22,7 +22,8 @@ def show(request: ClipRequest) -> None:
     table.add_row("endpoint", f"{request.endpoint} ({request.provider})")
     for name, value in parameters.items():
         table.add_row(name, escape(value if isinstance(value, str) else json.dumps(value)))
-    table.add_row("price", show_usd(request.price_micros))
+    unknown = "unknown; its provider is asked before it is bought"
+    table.add_row("price", unknown if request.price_micros is None else show_usd(request.price_micros))
     for choice in request.fallbacks:
         price = show_usd(choice.price_micros)
         table.add_row("or else", f"{choice.endpoint} ({choice.provider}), price {price}")

@@ -66,10 +66,12 @@ class Billed:
     Attributes:
         charged: All charges.
         refunded: All refunds.
+        model: The model that its charges name, None where they name none.
     """
 
     charged: int
     refunded: int
+    model: str | None = None
 
     @property
     def net(self) -> int:
@@ -90,6 +92,11 @@ class Confirmed:
     after: Attempt
 
     @property
+    def swapped(self) -> str | None:
+        """The other model that the bill, and nothing before it, has named."""
+        return None if self.after.served_model == self.before.served_model else self.after.served_model
+
+    @property
     def difference_micros(self) -> int:
         """How much more it costs than was counted; less than nothing for a refund."""
         return self.after.cost_micros - self.before.cost_micros
@@ -103,9 +110,12 @@ def core(job_id: str) -> str:
 def by_job(charges: Iterable[Charge]) -> dict[str, Billed]:
     """A bill's rows, added up by job."""
     sums: dict[str, dict[str, int]] = defaultdict(lambda: {"charge": 0, "refund": 0})
+    models: dict[str, str] = {}
     for charge in charges:
         sums[core(charge.job_id)][charge.kind] += charge.micros
-    return {job: Billed(both["charge"], both["refund"]) for job, both in sums.items()}
+        if charge.kind == "charge" and charge.model is not None:
+            models[core(charge.job_id)] = charge.model
+    return {job: Billed(both["charge"], both["refund"], models.get(job)) for job, both in sums.items()}
 
 
 def _unconfirmed(account: str, now: float) -> sa.ColumnElement[bool]:
@@ -168,7 +178,7 @@ def _due(connection: sa.Connection, account: str, now: float) -> Window | None:
 def record(
     ledger: Ledger, account: str, bill: Mapping[str, Billed], *, since: float, refunds_failures: bool
 ) -> list[Confirmed]:
-    """Write what a bill says about the account's ended jobs.
+    """Write what a bill says about the account's ended jobs: the money, and the model where it names another one.
 
     A charge above the quote stops the account. One that cannot be in the unit we take it for is not written and stops it
     too.
@@ -195,7 +205,9 @@ def record(
                 _stop_unbelievable(ledger, connection, attempt, billed)
                 continue
             money, charged = _judge(attempt, billed, refunds_failures=refunds_failures)
-            if (money, charged, BILL) == (attempt.money_state, attempt.charged_micros, attempt.charge_source):
+            swapped = _swapped(attempt, billed)
+            standing = (attempt.money_state, attempt.charged_micros, attempt.charge_source)
+            if swapped is None and (money, charged, BILL) == standing:
                 continue
             after = ledger.settle(
                 connection,
@@ -204,7 +216,9 @@ def record(
                 charged_micros=charged,
                 charge_source=BILL,
                 who="engine",
-                why=f"the bill of {account}: {show_usd(billed.charged)} charged, {show_usd(billed.refunded)} refunded",
+                why=f"the bill of {account}: {show_usd(billed.charged)} charged, {show_usd(billed.refunded)} refunded"
+                + (f", and {swapped} made it" if swapped else ""),
+                served_model=swapped,
             )
             changed.append(Confirmed(attempt, after))
     return changed
@@ -234,6 +248,18 @@ def _judge(attempt: Attempt, billed: Billed, *, refunds_failures: bool) -> tuple
     if attempt.state is AttemptState.FAILED and refunds_failures:
         return MoneyState.REFUND_EXPECTED, billed.net
     return MoneyState.CONFIRMED, billed.net
+
+
+def _swapped(attempt: Attempt, billed: Billed) -> str | None:
+    """The model that a bill names, where it is another than was bought and no answer has named another one already.
+
+    A name without its maker (`sora-2-t2v`) is the same model: AI/ML API's models have aliases.
+    """
+    bought = attempt.endpoint.casefold()
+    if billed.model is None or (attempt.served_model or bought).casefold() != bought:
+        return None
+    named = billed.model.casefold()
+    return None if bought == named or bought.endswith(f"/{named}") else billed.model
 
 
 def _believable(attempt: Attempt, billed: Billed) -> bool:

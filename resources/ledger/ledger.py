@@ -162,6 +162,7 @@ class Ledger:
         charge_source: str,
         who: str,
         why: str,
+        served_model: str | None = None,
     ) -> Attempt:
         """Write what an attempt did cost, together with its journal entry; its state stays.
 
@@ -173,11 +174,14 @@ class Ledger:
             charge_source: Who says so.
             who: The part of dailies that does it.
             why: One sentence for a person.
+            served_model: The model that its bill names; None leaves what is known of it.
 
         Raises:
             StaleAttemptError: The row has another version by now.
         """
-        values = {"charged_micros": charged_micros, "charge_source": charge_source}
+        values: dict[str, Any] = {"charged_micros": charged_micros, "charge_source": charge_source}
+        if served_model is not None:
+            values["served_model"] = served_model
         return self._change(
             connection, attempt, attempt.state, money=money, who=who, why=why, run_id=None, values=values
         )

@@ -146,7 +146,9 @@ def _in_the_way(attempt: Attempt) -> str:
     )
 
 
-def unknown_price(request: ClipRequest) -> str:
-    """Why a clip without a price is not bought."""
+def unknown_price(request: ClipRequest, *, asked: bool = True) -> str:
+    """Why a clip without a price is not bought, and what helps if its provider was not `asked` for a quote."""
     reason = f"the price of {request.endpoint} with these parameters is unknown, and an unknown price is not bought"
+    if not asked:
+        return f"{reason}. `dailies plan --quote` asks its provider, as a purchase does first; that is free."
     return f"{reason}. Choose parameters with a known price (`dailies models`)."

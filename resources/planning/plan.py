@@ -110,7 +110,8 @@ class Planning:
         declarations: What is declared.
         ledger: What was bought and what may be spent; it is only read.
         regenerate: Whether clips that are delivered and unchanged would be bought again.
-        quotes: What the providers quoted, in micro-dollars by fingerprint. It is the price where the catalogue knows none.
+        quotes: What the providers quoted, in micro-dollars by fingerprint. It is the price where the catalogue knows none;
+            None if nobody asked them.
     """
 
     def __init__(
@@ -125,6 +126,7 @@ class Planning:
         self._ledger = ledger
         self._regenerate = regenerate
         self._quotes = quotes or {}
+        self._asked = quotes is not None
         self._stops = halting.stops(ledger)
         self._today = ledger.budget.day(ledger.clock())
 
@@ -220,7 +222,7 @@ class Planning:
         quote = self._quotes.get(request.fingerprint)
         price = quote if request.price_micros is None else request.price_micros
         if price is None:
-            return say(Verb.REFUSE, None, verdicts.unknown_price(request))
+            return say(Verb.REFUSE, None, verdicts.unknown_price(request, asked=self._asked))
         stop = next((s for s in self._stops if s.account in {ALL, request.provider}), None)
         if stop is not None and not stop.kind.reopens:
             return say(Verb.REFUSE, None, f"{stop} Nothing was bought.")

@@ -9,6 +9,7 @@ from resources.errors import DailiesError
 from resources.ledger import billing
 from resources.ledger.billing import Billed, Confirmed, Window
 from resources.ledger.ledger import Ledger
+from resources.ledger.states import MoneyState
 from resources.money import show_usd
 from resources.providers.base import Provider
 
@@ -68,7 +69,18 @@ class Bookkeeper:
             refunds_failures=provider.capabilities.refunds_failures,
         )
         for change in confirmed:
-            if change.difference_micros > 0:
+            if change.swapped is not None:
+                logger.warning(
+                    "%s: the bill says that %s made it, and %s was bought (job %s)",
+                    change.after.subject_key,
+                    change.swapped,
+                    change.after.endpoint,
+                    change.after.job_id,
+                )
+            # what is refunded costs less, and is no news
+            if change.difference_micros > 0 or (
+                change.difference_micros < 0 and change.after.money_state is MoneyState.CONFIRMED
+            ):
                 logger.warning(
                     "%s: the bill says %s instead of %s (job %s)",
                     change.after.subject_key,

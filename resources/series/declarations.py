@@ -87,7 +87,10 @@ class Declarations:
         if named is not None:
             return Problem("clip", f"the series {named.name} is not dated: its keys hold no date", show(key))
         if self.problems:
-            message += f"; {len(self.problems)} problems keep other series out, first: {self.problems[0]}"
+            # a broken series is known by its file alone: the one whose name the key begins with is most likely meant
+            meant = [p for p in self.problems if p.file is not None and key.startswith(f"{p.file.stem}-")]
+            first = max(meant, key=lambda p: len(p.file.stem) if p.file else 0, default=self.problems[0])
+            message += f"; {len(self.problems)} problems keep other series out, first: {first}"
         # with the clips of the one series it may belong to: comparing with every clip of all would take seconds
         own = [
             s for s in self.series.values() if match is None and not s.dated and key.startswith(f"{s.name}-")

@@ -223,6 +223,7 @@ class Series:
             way.choose(prompt, entry, id_of=id_of, document=self.document, files=self._files)
             for way in self.ways
         )
+        self._check_fallbacks(first, others)
         return ClipRequest(
             clip=clip.key,
             series=self.name,
@@ -235,3 +236,16 @@ class Series:
             tags=self.tags,
             cast={name: id_of(name) for name in entry.cast},
         )
+
+    def _check_fallbacks(self, first: Choice, others: Sequence[Choice]) -> None:
+        """Refuse a fallback that buys what has just been refused or has failed."""
+        before = [(first.provider, first.endpoint, first.body)]
+        for index, choice in enumerate(others):
+            bought = (choice.provider, choice.endpoint, choice.body)
+            if bought in before:
+                message = "is, to the letter, what has just failed; to try the same again say `max_attempts`"
+                where = ("fallback", index, "endpoint")
+                raise ProblemsError(
+                    [self.document.problem(where, found=show(choice.endpoint), message=message)]
+                )
+            before.append(bought)

@@ -116,6 +116,34 @@ def test_a_model_is_added_without_code(home, sandbox):
     assert jobs(sandbox) == 0
 
 
+@pytest.mark.usefixtures("_keys")
+def test_a_second_entry_for_an_endpoint_is_refused_whatever_the_file_is_called(home):
+    folder = home / "data" / "models"
+    before = sorted(folder.iterdir())
+    for words in ((), ("--to", str(folder / "another.yaml"))):
+        asked = run("models", "add", "wavespeed", SEEDANCE, *words)
+        assert isinstance(asked.exception, ConfigurationError)
+        assert f"{SEEDANCE} of wavespeed is there already" in str(asked.exception)
+    assert sorted(folder.iterdir()) == before
+    drafted = run("models", "add", "wavespeed", SEEDANCE, "--to", "-")
+    assert drafted.exit_code == 0
+    assert f'id: "{SEEDANCE}"' in drafted.stdout
+
+
+@pytest.mark.parametrize("words", [("models",), ("models", "check")])
+def test_a_provider_that_does_not_exist_is_no_empty_list(words):
+    asked = run(*words, "--provider", "wavespeedai")
+    assert isinstance(asked.exception, ConfigurationError)
+    assert "allowed: wavespeed, aimlapi" in str(asked.exception)
+
+
+def test_one_endpoint_is_shown_with_how_long_it_takes_and_for_programs():
+    assert "takes    usually 141 s" in run("models", "show", "openai/sora-2/text-to-video").stdout
+    assert "takes" not in run("models", "show", "openai/sora-2/characters").stdout
+    one = json.loads(run("models", "show", SEEDANCE, "--json").stdout)
+    assert (one["id"], one["default_price_usd"], one["retired"]) == (SEEDANCE, "1.2", False)
+
+
 @pytest.mark.parametrize(
     "words", [("models", "check"), ("models", "add", "wavespeed", "a/b"), ("verify-provider", "wavespeed")]
 )

@@ -1,6 +1,7 @@
 """What a bill confirms, what it changes, and when it is read."""
 
 import itertools
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -178,6 +179,33 @@ def test_rows_of_one_job_are_added_up() -> None:
         Charge("a", 2, "refund", 0.0),
     ]
     assert billing.by_job(rows) == {"a": Billed(7, 2), "b": Billed(5, 0)}
+
+
+# Who made it
+
+
+def billed_as(ledger: Ledger, attempt: Attempt, model: str | None) -> list[billing.Confirmed]:
+    since = (attempt.submitted_at or 0) - MARGIN_SECONDS
+    rows = [Charge(attempt.job_id or "", QUOTE, "charge", 0.0, model)]
+    return billing.record(ledger, ACCOUNT, billing.by_job(rows), since=since, refunds_failures=True)
+
+
+def test_a_model_that_only_the_bill_names_is_noticed_once(ledger: Ledger, clock: Clock) -> None:
+    attempt = billed(ledger, ended(ledger, clock, S.DELIVERED), QUOTE)
+    (change,) = billed_as(ledger, attempt, "bytedance/seedance-2.0/text-to-video")
+    assert change.swapped == "bytedance/seedance-2.0/text-to-video"
+    after = read(ledger, attempt)
+    assert (after.served_model, after.charged_micros, after.state) == (change.swapped, QUOTE, S.DELIVERED)
+    the_journal_is_whole(ledger, after)
+    assert billed_as(ledger, attempt, "bytedance/seedance-2.0/text-to-video") == []
+
+
+@pytest.mark.parametrize("same", [None, str.upper, lambda endpoint: endpoint.split("/", maxsplit=1)[1]])
+def test_the_model_that_was_bought_is_no_news(ledger: Ledger, clock: Clock, same: Any) -> None:
+    attempt = ended(ledger, clock, S.DELIVERED)
+    (change,) = billed_as(ledger, attempt, same and same(attempt.endpoint))
+    assert change.swapped is None
+    assert read(ledger, attempt).served_model == attempt.served_model
 
 
 # When it is read

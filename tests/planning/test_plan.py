@@ -273,6 +273,12 @@ def test_an_unknown_price_is_refused_unless_it_was_quoted(tmp_path, ledger):
     made = plan(declarations, ledger)
     assert made.counts == {Verb.REFUSE: 6}
     assert "the price of openai/sora-2 with these parameters is unknown" in (made.clips[0].reason or "")
+    # nobody was asked yet, and a purchase would ask: the plan must not read as if nothing helped
+    assert "dailies plan --quote" in (made.clips[0].reason or "")
+    found = wanted(declarations, series=["city"], now=NOON)
+    (told,) = {clip.reason for clip in Planning(declarations, ledger, quotes={}).plan(found).clips}
+    assert "Choose parameters with a known price" in (told or "")
+    assert "--quote" not in (told or "")
     quotes = {clip.request.fingerprint: 250_000 for clip in made.clips if clip.request}
     found = wanted(declarations, series=["city"], now=NOON)
     assert Planning(declarations, ledger, quotes=quotes).plan(found).floor == 6 * 250_000

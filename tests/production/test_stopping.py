@@ -199,6 +199,26 @@ def test_a_failure_that_may_pass_is_not_bought_again_while_everything_is_stopped
     assert len(world.provider.posts) == 1
 
 
+def test_another_model_and_a_lower_price_on_the_bill_are_told_and_stop_nothing(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    wanted(world, "clip-000")
+    engine = world.engine()
+    world.run(ticks(engine, 20))
+    job_id = world.newest("clip-000").job_id or ""
+    cheaper = "bytedance/seedance-2.0/text-to-video"
+    world.provider.bill = [Charge(job_id, 300_000, "charge", world.clock(), cheaper)]
+    world.run(ticks(engine, 3600))
+    attempt = world.newest("clip-000")
+    assert (attempt.served_model, attempt.cost_micros) == (cheaper, 300_000)
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert told == [
+        f"clip-000: the bill says that {cheaper} made it, and {attempt.endpoint} was bought (job {job_id})",
+        f"clip-000: the bill says $0.30 instead of $0.40 (job {job_id})",
+    ]
+    assert halting.stops(world.ledger) == []
+
+
 def test_a_bill_above_the_quote_stops_the_account_until_a_person_says_otherwise(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

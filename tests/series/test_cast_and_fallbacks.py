@@ -128,6 +128,31 @@ def test_a_living_series_with_a_retired_fallback_is_told_before_it_is_needed(tmp
     )
 
 
+@pytest.mark.parametrize(
+    ("wrong", "right", "line"),
+    [
+        ("bytedance/seedance-2.0/text-to-video", "openai/sora-2/text-to-video", 11),
+        ("openai/sora-2-t2v\n    provider: aimlapi\n    parameters: {duration: 8}", "bytedance/seedance-2.0/text-to-video", 12),
+    ],
+)  # fmt: skip
+def test_a_fallback_that_buys_what_has_just_failed_is_refused(tmp_path, wrong, right, line):
+    assert wrong in CITY
+    (found,) = problems(load(tmp_path, CITY.replace(wrong, right, 1)))
+    assert (
+        f"city.yaml:{line}: fallback[{line - 11}].endpoint: found '{right}' - is, to the letter, what has just failed"
+        in found
+    )
+    assert "max_attempts" in found
+
+
+def test_a_fallback_to_the_same_endpoint_with_other_parameters_is_one(tmp_path):
+    text = CITY.replace(
+        "  - endpoint: bytedance/seedance-2.0/text-to-video\n",
+        "  - {endpoint: openai/sora-2/text-to-video, parameters: {duration: 8}}\n",
+    )
+    assert problems(load(tmp_path, text)) == []
+
+
 # Cast
 
 

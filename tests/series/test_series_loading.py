@@ -304,6 +304,23 @@ def test_a_matrix_is_counted_before_it_is_expanded(tmp_path, variables, values, 
     assert time.perf_counter() - started < 2
 
 
+def test_a_clip_of_a_broken_series_is_told_what_broke_it(tmp_path):
+    declarations = load(
+        tmp_path,
+        **{
+            "a": "name: a\nsize: 1\n",
+            "city": CITY.replace("endpoint:", "endpiont:", 1),
+            "city-two": "x: 1\n",
+        },
+    )
+    with pytest.raises(ProblemsError, match=r"keep other series out, first: .*city\.yaml:\d+: "):
+        declarations.find("city-2026-11-20-hero")
+    with pytest.raises(ProblemsError, match=r"first: .*city-two\.yaml"):
+        declarations.find("city-two-2026-11-20-hero")
+    with pytest.raises(ProblemsError, match=r"first: .*a\.yaml"):
+        declarations.find("zzz")
+
+
 def test_a_series_that_was_taken_out_cannot_be_rendered(tmp_path):
     declarations = load(tmp_path, a=CITY)
     clip = declarations.find("city-2026-11-20-hero")
