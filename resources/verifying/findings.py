@@ -162,25 +162,36 @@ def _money(offer: Offer, watched: Watched) -> Iterator[Finding]:
         yield Finding("the quote", documented, show_usd(quoted), verdict)
     answered = watched.state.cost_micros if watched.state else None
     if answered is not None:
-        fits = answered <= (offer.micros or 0)
         yield Finding(
             "the cost in the answer",
-            show_usd(offer.micros),
+            show_usd(_due(offer)),
             show_usd(answered),
-            "as documented" if fits else "differs",
+            _fits(offer, answered, watched),
         )
     charge = watched.charge
     if charge is None:
         if watched.attempt is not None and watched.attempt.job_id is not None:
-            yield Finding(
-                "the charge on the bill", show_usd(offer.micros), "it was not there yet", "not seen"
-            )
+            yield Finding("the charge on the bill", show_usd(_due(offer)), "it was not there yet", "not seen")
         return
-    fits = charge.micros <= (offer.micros or 0)
     seen = f"{show_usd(charge.micros)}, {watched.billed_after or 0:.1f} s after the submit"
-    yield Finding(
-        "the charge on the bill", show_usd(offer.micros), seen, "as documented" if fits else "differs"
-    )
+    yield Finding("the charge on the bill", show_usd(_due(offer)), seen, _fits(offer, charge.micros, watched))
+    if charge.model is not None:
+        same = charge.model.casefold() == offer.endpoint.id.casefold()
+        verdict = "as documented" if same else "differs"
+        yield Finding("the model on the bill", offer.endpoint.id, charge.model, verdict)
+
+
+def _due(offer: Offer) -> int | None:
+    """What the job is to cost: what was quoted for it, else what the catalogue says."""
+    return offer.listed_micros if offer.quoted_micros is None else offer.quoted_micros
+
+
+def _fits(offer: Offer, charged: int, watched: Watched) -> Verdict:
+    """Whether a charge is what it was to be, to the micro-dollar; one below a bound is, and nothing for a failure."""
+    due, bound = _due(offer) or 0, offer.quoted_micros is None and offer.endpoint.pricing.basis != "listed"
+    came = watched.state is not None and watched.state.status is JobStatus.SUCCEEDED
+    fits = charged == due or (charged < due and bound) or (charged == 0 and not came)
+    return "as documented" if fits else "differs"
 
 
 def _listing(watched: Watched) -> Iterator[Finding]:

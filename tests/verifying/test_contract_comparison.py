@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError, UnavailableError
-from resources.verifying.choosing import cheapest
-from resources.verifying.contract import FIELDS, compare
+from resources.providers.base import Charge, JobState, JobStatus
+from resources.verifying.choosing import Offer, cheapest
+from resources.verifying.contract import FIELDS, Finding, compare
+from resources.verifying.findings import findings
+from resources.verifying.probing import Watched
 from resources.verifying.recording import Recorder
 
 CATALOGUE = Catalogue.load(Path(__file__).parents[2] / "data" / "models")
@@ -154,3 +157,54 @@ async def test_an_exchange_is_kept_without_key_and_signatures() -> None:
     assert kept.sent["prompt"] == "x"
     for secret in ("the-key-of-an-account", "sssh", "t0ken"):
         assert secret not in str(kept) + repr(recorder)
+
+
+LITE = "bytedance/seedance-2.0-lite/text-to-video"
+
+
+@pytest.mark.parametrize(
+    ("name", "quote", "charged", "status", "verdict"),
+    [
+        ("wavespeed", 960_000, 960_000, JobStatus.SUCCEEDED, "as documented"),
+        ("wavespeed", 960_000, 550_000, JobStatus.SUCCEEDED, "differs"),
+        ("wavespeed", 960_000, 960_001, JobStatus.SUCCEEDED, "differs"),
+        ("wavespeed", None, 950_000, JobStatus.SUCCEEDED, "differs"),
+        # what was quoted for this very job counts, whatever the catalogue says
+        ("wavespeed", 500_000, 500_000, JobStatus.SUCCEEDED, "as documented"),
+        ("aimlapi", 700_000, 0, JobStatus.FAILED, "as documented"),
+        ("aimlapi", 700_000, 0, JobStatus.SUCCEEDED, "differs"),
+    ],
+)
+async def test_any_other_charge_than_the_one_that_was_quoted_differs(
+    name: str, quote: int | None, charged: int, status: JobStatus, verdict: str
+) -> None:
+    offer = await offered(name, quote)
+    (found,) = [
+        f for f in bill_of(offer, Charge("a1", charged, "charge", 0.0), status) if "charge" in f.about
+    ]
+    assert (found.about, found.verdict) == ("the charge on the bill", verdict)
+
+
+async def test_a_charge_below_a_price_that_is_only_a_bound_is_as_documented() -> None:
+    offer = await offered("aimlapi", None, endpoint="openai/sora-2-t2v", allow_retired=True)
+    (found,) = bill_of(offer, Charge("a1", 100_000, "charge", 0.0))[1:]
+    assert (found.documented, found.verdict) == ("$0.40", "as documented")
+
+
+@pytest.mark.parametrize(
+    ("model", "verdicts"),
+    [(LITE, ["differs"]), ("Bytedance/Seedance-2.0/text-to-video", ["as documented"]), (None, [])],
+)
+async def test_another_model_on_the_bill_differs(model: str | None, verdicts: list[str]) -> None:
+    offer = await offered("wavespeed", 960_000)
+    found = bill_of(offer, Charge("a1", 960_000, "charge", 0.0, model))
+    assert [f.verdict for f in found if f.about == "the model on the bill"] == verdicts
+
+
+def bill_of(offer: Offer, charge: Charge, status: JobStatus = JobStatus.SUCCEEDED) -> list[Finding]:
+    watched = Watched(state=JobState(status, status.value), charge=charge, billed_after=1.0)
+    recorder = Recorder(offer.endpoint.provider, "a-key")
+    found = findings(offer, recorder, watched, drift=[], film=None, clock=None)
+    return sorted(
+        (f for f in found if "bill" in f.about or "quote" in f.about), key=lambda f: f.about != "the quote"
+    )
