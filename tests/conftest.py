@@ -15,6 +15,10 @@ from resources.ledger.copying import back_up
 from resources.ledger.database import open_database
 
 
+# tables are cut to the terminal's width, which is read when the commands are loaded
+os.environ.setdefault("COLUMNS", "200")
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A server for this worker, started when the first test asks for it."""
