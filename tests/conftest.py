@@ -14,6 +14,9 @@ from postgres_server import PostgresServer
 from resources.ledger.copying import back_up
 from resources.ledger.database import open_database
 
+# tables are cut to the terminal's width, which is read when the commands are loaded
+os.environ.setdefault("COLUMNS", "200")
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:

@@ -5,26 +5,34 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 _PREFIX = "clip-"
+_MAKING = ".making-"
 _LOCK = "in-use"
+_MADE_SECONDS = 3600.0
+"""To make a folder takes a moment; one that is not made after so long has nobody who makes it."""
 
 
 @contextlib.contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
     """A new, empty folder below `parent`, removed at the end.
 
-    It holds a locked file. The kernel unlocks it when the process dies, so that `sweep` knows what nobody uses any more.
+    It holds a locked file. The kernel unlocks it when the process dies, so that `sweep` knows what nobody uses any more. It
+    gets its name only when it is locked, or else another process could sweep it away in between.
     """
-    folder = Path(tempfile.mkdtemp(dir=parent, prefix=_PREFIX))
+    making = Path(tempfile.mkdtemp(dir=parent, prefix=_MAKING))
+    folder = parent / f"{_PREFIX}{making.name.removeprefix(_MAKING)}"
     try:
-        with (folder / _LOCK).open("w") as lock:
+        with (making / _LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            making.rename(folder)
             yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        for path in (making, folder):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def sweep(parent: Path) -> int:
@@ -34,6 +42,11 @@ def sweep(parent: Path) -> int:
         if _is_left_behind(folder):
             shutil.rmtree(folder, ignore_errors=True)
             removed += 1
+    for folder in parent.glob(f"{_MAKING}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _MADE_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+                removed += 1
     return removed
 
 
@@ -41,7 +54,6 @@ def _is_left_behind(folder: Path) -> bool:
     try:
         lock = os.open(folder / _LOCK, os.O_RDWR)
     except OSError:
-        # one that is being made this moment has no lock yet, and nothing in it
         return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

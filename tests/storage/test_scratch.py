@@ -1,8 +1,11 @@
 """Scratch folders: gone at the end of a block, and gone after the process that used them died."""
 
+import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +41,30 @@ def test_what_a_killed_process_left_is_swept_and_what_a_living_one_uses_is_not(t
     process.stdout.close()
     assert sweep(tmp_path) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_never_there_unlocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep between the making of a folder and its lock once took it away from a living process."""
+    lock, swept = fcntl.flock, []
+
+    def sweep_first(file: Any, how: int) -> None:
+        if how == fcntl.LOCK_EX:
+            swept.append(sweep(tmp_path))
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", sweep_first)
+    with scratch_folder(tmp_path) as folder:
+        (folder / "clip.mp4").write_bytes(b"bytes")
+    assert swept == [0]
+
+
+def test_one_that_was_never_made_is_swept_in_the_end(tmp_path: Path) -> None:
+    half = tmp_path / ".making-x"
+    half.mkdir()
+    assert sweep(tmp_path) == 0
+    os.utime(half, (0, 0))
+    assert sweep(tmp_path) == 1
+    assert not half.exists()
 
 
 def test_other_things_in_the_folder_are_left_alone(tmp_path: Path) -> None:
