@@ -88,7 +88,7 @@ class Settings(BaseSettings):
         wavespeed_max_usd_per_month: In a month.
         aimlapi_max_usd_per_day: What may be spent at AI/ML API in a day.
         aimlapi_max_usd_per_month: In a month.
-        max_download_mb: The largest clip that is fetched, in megabytes.
+        max_download_mb: The largest clip that is fetched, in megabytes; S3 takes 5 GB in one request (S3 docs: PutObject).
         linger_seconds: How long finished clips of a batch wait for its stragglers before they are fetched.
     """
 
@@ -150,7 +150,7 @@ class Settings(BaseSettings):
     aimlapi_max_usd_per_day: Usd = Field(default=None, validation_alias="DAILIES_AIMLAPI_MAX_USD_PER_DAY")
     aimlapi_max_usd_per_month: Usd = Field(default=None, validation_alias="DAILIES_AIMLAPI_MAX_USD_PER_MONTH")
 
-    max_download_mb: int = Field(default=2048, ge=1, validation_alias="DAILIES_MAX_DOWNLOAD_MB")
+    max_download_mb: int = Field(default=2048, ge=1, le=5000, validation_alias="DAILIES_MAX_DOWNLOAD_MB")
     linger_seconds: float = Field(default=120, ge=0, validation_alias="DAILIES_LINGER_SECONDS")
 
     @field_validator("alarm_url")

@@ -90,3 +90,14 @@ def test_the_env_file_that_dagsters_commands_put_over_everything_changes_nothing
     assert settings.s3_session_token is None
     assert settings.max_usd_per_day == 5, "what is set goes before what is in the file, as everywhere"
     assert settings.timezone == "Europe/Oslo"
+
+
+@pytest.mark.parametrize("megabytes", ["0", "5001", "1e4", "much"])
+def test_no_clip_may_be_larger_than_s3_takes_in_one_request(
+    home: Path, monkeypatch: pytest.MonkeyPatch, megabytes: str
+) -> None:
+    monkeypatch.setenv("DAILIES_MAX_DOWNLOAD_MB", megabytes)
+    with pytest.raises(ConfigurationError, match="DAILIES_MAX_DOWNLOAD_MB"):
+        load_settings()
+    monkeypatch.setenv("DAILIES_MAX_DOWNLOAD_MB", "5000")
+    assert load_settings().max_download_mb == 5000
