@@ -177,4 +177,5 @@ def _of_video(attempt: Attempt, delivery: dict[str, Any], pictures: Pictures | N
         "video_codec": facts.get("video_codec"),
         "audio_codec": facts.get("audio_codec"),
         "warnings": "; ".join(delivery.get("warnings", ())) or None,
+        "accepted": delivery.get("accepted"),
     }

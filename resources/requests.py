@@ -68,6 +68,7 @@ class Expected(BaseModel):
     Attributes:
         width: Pixels.
         height: Pixels.
+        shape: Width and height as they relate, e.g. `16:9`, where the pixels are not known.
         duration: Seconds.
         audio: Whether the endpoint promises an audio track.
         fps: Frames a second.
@@ -77,6 +78,7 @@ class Expected(BaseModel):
 
     width: int | None = None
     height: int | None = None
+    shape: str | None = Field(default=None, pattern=r"^[1-9]\d{0,3}:[1-9]\d{0,3}$")
     duration: float | None = None
     audio: bool | None = None
     fps: float | None = None

@@ -4,9 +4,11 @@ What is not set has a default that works on one machine. The providers' keys and
 nothing can be bought, and `dailies up` brings stand-ins for both.
 """
 
+import json
 import os
 import re
 import zoneinfo
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +39,13 @@ Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_none_if_e
 """How many; empty is no limit."""
 
 _ALARM_URL = re.compile(r"(https://[^\s@]+|http://(127\.0\.0\.1|localhost)(:[0-9]+)?(/\S*)?)")
+
+PINNED = "DAILIES_PINNED"
+"""Holds what `dailies up` has decided, as JSON by variable, which goes over everything else.
+
+Dagster's commands put the `.env` of the folder they run in over their environment, so that a person's own keys and bucket
+would stand in the place of the sandbox's.
+"""
 
 ACCOUNTS = ("wavespeed", "aimlapi")
 """The accounts dailies knows; each has its completion sensor."""
@@ -79,7 +88,7 @@ class Settings(BaseSettings):
         wavespeed_max_usd_per_month: In a month.
         aimlapi_max_usd_per_day: What may be spent at AI/ML API in a day.
         aimlapi_max_usd_per_month: In a month.
-        max_download_mb: The largest clip that is fetched, in megabytes.
+        max_download_mb: The largest clip that is fetched, in megabytes; S3 takes 5 GB in one request (S3 docs: PutObject).
         linger_seconds: How long finished clips of a batch wait for its stragglers before they are fetched.
     """
 
@@ -141,7 +150,7 @@ class Settings(BaseSettings):
     aimlapi_max_usd_per_day: Usd = Field(default=None, validation_alias="DAILIES_AIMLAPI_MAX_USD_PER_DAY")
     aimlapi_max_usd_per_month: Usd = Field(default=None, validation_alias="DAILIES_AIMLAPI_MAX_USD_PER_MONTH")
 
-    max_download_mb: int = Field(default=2048, ge=1, validation_alias="DAILIES_MAX_DOWNLOAD_MB")
+    max_download_mb: int = Field(default=2048, ge=1, le=5000, validation_alias="DAILIES_MAX_DOWNLOAD_MB")
     linger_seconds: float = Field(default=120, ge=0, validation_alias="DAILIES_LINGER_SECONDS")
 
     @field_validator("alarm_url")
@@ -239,11 +248,18 @@ def load_settings() -> Settings:
         ConfigurationError: A value cannot be right; names the variable and what is allowed.
     """
     try:
-        return Settings(_env_file=os.environ.get("DAILIES_ENV_FILE", ".env") or None)
+        given = json.loads(os.environ.get(PINNED) or "{}")
+        return Settings(_env_file=os.environ.get("DAILIES_ENV_FILE", ".env") or None, **given)
     except ValidationError as error:
         raise ConfigurationError(
             f"a setting cannot be right: {_in_words(error)}. See .env.example."
         ) from None
+
+
+def pinned(environment: Mapping[str, str | None]) -> str:
+    """The settings among some variables, for `PINNED`; None takes one away."""
+    names = {str(field.validation_alias) for field in Settings.model_fields.values()}
+    return json.dumps({name: value for name, value in environment.items() if name in names})
 
 
 def _micros(amount: Decimal | None) -> Micros | None:

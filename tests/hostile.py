@@ -21,6 +21,7 @@ class File:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     ranges: bool = True
+    heeds_if_range: bool = True
     cuts: list[int] = field(default_factory=list)
     """After how many bytes of the body each of the next answers is cut."""
     statuses: list[int] = field(default_factory=list)
@@ -78,7 +79,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, file: File) -> None:
         start = 0
         asked = self.headers.get("Range")
-        if asked and file.ranges and self.headers.get("If-Range") == file.etag:
+        same = self.headers.get("If-Range") == file.etag or not file.heeds_if_range
+        if asked and file.ranges and same:
             start = int(asked.removeprefix("bytes=").partition("-")[0])
         body = file.data[start:]
         self.send_response(206 if start else 200)

@@ -277,8 +277,9 @@ def doctor(
 ) -> None:
     """Take stock of ledger, bucket and Dagster, and mend what can be mended. Buys nothing."""
     from pipelines.cli.doctor import document, examine, show, try_alarm
+    from pipelines.cli.running import running_settings
 
-    settings = load_settings()
+    settings = running_settings()
     if alarm:
         try_alarm(settings)
         return

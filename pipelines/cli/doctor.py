@@ -125,17 +125,31 @@ def _mend(
     if inventory.stock is not None:
         done += Mender(ledger, store, policy=policy, scratch=scratch).mend(inventory.stock)
     if waiting := near_their_end(ledger):
-        done += _fetch(ledger, store, waiting)
+        done += _fetch(_as_runs_have_it(settings, store), ledger, store, waiting)
     if instance is not None:
         done += [Mended(clip, True, "shown in Dagster") for clip in show_lost(ledger, store, instance)]
     return done
 
 
-def _fetch(ledger: Ledger, store: ObjectStore, waiting: list[Attempt]) -> list[Mended]:
+def _as_runs_have_it(settings: Settings, store: ObjectStore) -> Production:
+    """What a run beside this command works with, whose environment may name another sandbox and bucket than ours."""
+
+    class Beside(Production):
+        def settings(self) -> Settings:
+            return settings
+
+        def store(self) -> ObjectStore:
+            return store
+
+    return Beside()
+
+
+def _fetch(
+    production: Production, ledger: Ledger, store: ObjectStore, waiting: list[Attempt]
+) -> list[Mended]:
     """Fetch finished generations as a run would; the claim keeps a sensor from doing the same."""
 
     async def fetch() -> list[Mended]:
-        production = Production()
         found = []
         async with production.engine(ledger, {a.account for a in waiting}) as engine:
             with production.deliverer(engine, store) as deliverer:

@@ -25,7 +25,7 @@ from pydantic import SecretStr
 from pipelines.cli.dagster_api import DagsterApi
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.processes import child_setup
-from resources.settings import Settings
+from resources.settings import PINNED, Settings, pinned
 from resources.storage.embedded import EmbeddedS3
 
 HOST = "127.0.0.1"
@@ -128,6 +128,8 @@ class Stack:
         if self.uses_sandbox and self.uses_embedded_s3:
             # nothing of the person's own .env may reach a stack that promises to spend nothing
             self.environment["DAILIES_ENV_FILE"] = ""
+        no_token = {"AWS_SESSION_TOKEN": None} if self.uses_embedded_s3 else {}
+        self.environment[PINNED] = pinned({**self.environment, **no_token})
         self.wanted.log("starting Dagster")
         python = [sys.executable, "-m"]
         self._spawn(

@@ -1,5 +1,6 @@
 """One thing that can be bought: a provider's model with its parameters, its price, its output and its lifecycle."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -41,6 +42,9 @@ def _day(value: Any) -> date:
         return datetime.strptime(value, "%Y-%m-%d").date()  # noqa: DTZ007 (a date has no time zone)
     except (TypeError, ValueError):
         raise refused(allowed="a date as YYYY-MM-DD") from None
+
+
+_SHAPE = re.compile(r"[1-9][0-9]{0,3}:[1-9][0-9]{0,3}")
 
 
 def _frame(value: str) -> str:
@@ -129,6 +133,8 @@ class Output(Declared):
     """The parameter that holds the frame itself, as `1280*720`."""
     table: FrameTable | None = None
     """Frames by parameters, where no parameter holds the frame itself."""
+    shape: str | None = None
+    """The parameter that holds the frame's shape, as `16:9`, where nobody says how many pixels that is."""
     seconds: str | None = None
     """The parameter that holds the duration."""
     audio: bool | str | None = None
@@ -143,10 +149,12 @@ class Output(Declared):
             row = self.table.frames.get(str(body.get(self.table.rows)), {})
             frame = row.get(str(body.get(self.table.columns)))
         width, _, height = (frame or "").partition("x")
+        shape = body.get(self.shape) if self.shape is not None else None
         seconds = body.get(self.seconds) if self.seconds is not None else None
         return Expected(
             width=int(width) if height else None,
             height=int(height) if height else None,
+            shape=shape if shape is not None and _SHAPE.fullmatch(str(shape)) else None,
             duration=seconds,
             audio=body.get(self.audio) if isinstance(self.audio, str) else self.audio,
         )
@@ -154,7 +162,7 @@ class Output(Declared):
     @property
     def parameters(self) -> set[str]:
         """The parameters it reads."""
-        names = {self.size, self.seconds, self.audio if isinstance(self.audio, str) else None}
+        names = {self.size, self.shape, self.seconds, self.audio if isinstance(self.audio, str) else None}
         if self.table is not None:
             names |= {self.table.rows, self.table.columns}
         return {name for name in names if name is not None}

@@ -79,6 +79,7 @@ class Card:
         strip: Key of a strip of its frames.
         facts: Size, length and sound in words.
         checks: What checks of the file said.
+        accepted: By whom a video that failed a check was accepted all the same, and why; empty where nobody had to.
         waited_seconds: From the submit to the end of the job.
         is_older_take: Whether the video is an older take, since the newest is not there.
         asset: The Dagster asset that says most about it.
@@ -102,6 +103,7 @@ class Card:
     strip: str | None = None
     facts: str = ""
     checks: list[Check] = field(default_factory=list)
+    accepted: str = ""
     waited_seconds: float | None = None
     is_older_take: bool = False
     asset: str = "uploaded_videos"
@@ -184,6 +186,7 @@ def _card(newest: Attempt, current: Attempt | None, *, takes: int, spent: int) -
         strip=strip,
         facts=_in_words(delivery.get("video") or {}),
         checks=_checks(newest, delivery if kept is newest else {}),
+        accepted=shown(delivery.get("accepted"), longest=300),
         waited_seconds=newest.waited_seconds,
         is_older_take=kept is not None and kept is not newest,
         asset=_asset(newest.state),

@@ -88,7 +88,7 @@ def describe(
 def delivery_of(manifest: Manifest, store: ObjectStore) -> dict[str, Any]:
     """What the ledger keeps of a manifest: enough to show the clip without reading the bucket."""
     key = manifest_key(manifest.clip, manifest.attempt)
-    apart = manifest.quarantined_for is not None
+    apart, said = manifest.quarantined_for is not None, manifest.accepted
     return {
         "key": manifest.object.key,
         "uri": manifest.object.uri,
@@ -100,6 +100,7 @@ def delivery_of(manifest: Manifest, store: ObjectStore) -> dict[str, Any]:
         "video": manifest.video.model_dump(mode="json") if manifest.video else {},
         "look": manifest.look,
         "checks": {check.name: check.outcome for check in manifest.checks},
+        "accepted": None if said is None else f"by {said.by}" + (f": {said.why}" if said.why else ""),
         "warnings": [check.detail for check in manifest.checks if check.outcome == "warned"],
     }
 

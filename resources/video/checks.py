@@ -42,7 +42,7 @@ class Checks(Declared):
     """Codecs of the sound that can be used."""
     audio: Level = "fail"
     """Whether there is a sound track where the endpoint promises one, and none where it promises none."""
-    silence: Level | Literal["allowed"] = "fail"
+    silence: Literal["off", "warn", "fail", "allowed"] = "fail"
     """Whether its sound is silent (below -60 dBFS) for long; `allowed` is the same as `off`."""
     silence_seconds: Seconds = 5.0
     """How long it may be silent at a stretch; a shorter clip may not be silent from beginning to end."""

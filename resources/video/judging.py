@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from resources.requests import ClipRequest
+from resources.requests import ClipRequest, Expected
 from resources.video.checks import Checks
 from resources.video.facts import Inspection, Looked, Stretch, VideoFacts
 from resources.video.looks import same
@@ -15,6 +15,8 @@ Outcome = Literal["passed", "warned", "failed", "skipped"]
 
 FPS_TOLERANCE = 0.5
 """Frames a second by which the frame rate may differ: 23.976 is 24."""
+SHAPE_TOLERANCE = 0.05
+"""By how large a share width to height may differ from a shape such as 16:9: encoders want multiples of 16 pixels."""
 MOST = 0.9
 """A clip that is shorter than a stretch may last fails when so much of it is black, still or silent."""
 
@@ -94,14 +96,7 @@ def _whole(facts: VideoFacts, looked: Looked | None) -> Check:
 
 def _as_asked_for(facts: VideoFacts, request: ClipRequest) -> Iterator[Check]:
     expected, checks = request.expected, request.checks
-    width, height = expected.width or facts.width, expected.height or facts.height
-    yield _check(
-        "size",
-        checks.size if expected.width or expected.height else None,
-        (width, height) == (facts.width, facts.height),
-        f"the picture is {facts.width}x{facts.height}, asked for was {width}x{height}",
-        {"width": facts.width, "height": facts.height},
-    )
+    yield _size(facts, expected, checks.size)
     wanted = expected.duration or 0.0
     yield _check(
         "duration",
@@ -130,6 +125,24 @@ def _as_asked_for(facts: VideoFacts, request: ClipRequest) -> Iterator[Check]:
     )
     yield _check(
         "audio", checks.audio if expected.audio is not None else None, facts.has_audio == expected.audio, says
+    )
+
+
+def _size(facts: VideoFacts, expected: Expected, level: str) -> Check:
+    """By the pixel where the request says how many, else by the shape of the frame."""
+    width, height = expected.width or facts.width, expected.height or facts.height
+    as_asked, asked = (width, height) == (facts.width, facts.height), f"{width}x{height}"
+    known = bool(expected.width or expected.height)
+    if not known and expected.shape is not None:
+        wide, _, high = expected.shape.partition(":")
+        ratio = facts.width * int(high) / (facts.height * int(wide)) if facts.height else 0.0
+        known, as_asked, asked = True, abs(ratio - 1) <= SHAPE_TOLERANCE, expected.shape
+    return _check(
+        "size",
+        level if known else None,
+        as_asked,
+        f"the picture is {facts.width}x{facts.height}, asked for was {asked}",
+        {"width": facts.width, "height": facts.height},
     )
 
 

@@ -140,6 +140,14 @@ def test_what_the_file_must_look_like_follows_from_the_request(catalogue, page, 
     assert (found.width, found.height, found.duration, found.audio) == expected
 
 
+def test_where_no_page_gives_the_pixels_the_shape_is_expected(catalogue):
+    seedance = catalogue.get("bytedance/seedance-2.0/text-to-video")
+    assert seedance.expected(seedance.resolve("x", {})).shape == "16:9"
+    assert seedance.expected(seedance.resolve("x", {"aspect_ratio": "9:16"})).shape == "9:16"
+    sora = catalogue.get("openai/sora-2/text-to-video")
+    assert sora.expected(sora.resolve("x", {})).shape is None
+
+
 def test_a_price_that_is_not_the_providers_own_says_so(catalogue):
     bounds = {endpoint.id for endpoint in catalogue if endpoint.pricing.basis == "upper_bound"}
     assert bounds == {page for page in PAGES if page.endswith(("-t2v", "-i2v"))}

@@ -1,13 +1,17 @@
 """Commands beside a running `dailies up` ask its sandbox, as its runs do."""
 
 import json
+import logging
 import os
 from pathlib import Path
 
 import pytest
+from dagster._cli.utils import _inject_local_env_file
 
 from pipelines.cli.running import running_settings
+from pipelines.cli.stack import Stack, Wanted
 from resources.errors import ConfigurationError
+from resources.settings import Settings, load_settings
 
 
 @pytest.fixture
@@ -51,3 +55,49 @@ def test_a_key_that_cannot_be_read_is_a_sentence_and_never_the_persons_key_at_a_
     write(home, sandbox_url="http://127.0.0.1:4000")
     with pytest.raises(ConfigurationError, match="sandbox-key"):
         running_settings()
+
+
+def test_the_env_file_that_dagsters_commands_put_over_everything_changes_nothing_of_what_was_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = {
+        "WAVESPEED_API_KEY": "a-persons-own-key",
+        "DAILIES_S3_BUCKET": "a-persons-bucket",
+        "AWS_SESSION_TOKEN": "a-persons-token",
+        "DAILIES_MAX_USD_PER_DAY": "500",
+        "DAILIES_TIMEZONE": "Europe/Oslo",
+    }
+    (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in person.items()))
+    monkeypatch.chdir(tmp_path)
+    for name in person:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DAILIES_MAX_USD_PER_DAY", "5")
+    monkeypatch.setattr(Stack, "_spawn", lambda *_args, **_more: None)
+    monkeypatch.setattr(Stack, "_wait", lambda *_: None)
+    monkeypatch.setattr(Stack, "_write_state", lambda _: None)
+    monkeypatch.setattr(Stack, "_start_sandbox", lambda s: s.environment.update(WAVESPEED_API_KEY="sandbox"))
+    monkeypatch.setattr(Stack, "_start_s3", lambda s: s.environment.update(DAILIES_S3_BUCKET="dailies"))
+    demo = Stack(Settings(DAILIES_HOME=tmp_path), Wanted(sandbox=True, embedded_s3=True))
+    demo._start()
+    for name, value in demo.environment.items():
+        monkeypatch.setenv(name, value)
+    with _inject_local_env_file(logging.getLogger()):
+        assert os.environ["WAVESPEED_API_KEY"] == "a-persons-own-key", "Dagster does no such thing any more"
+        settings = load_settings()
+    assert settings.wavespeed_api_key is not None
+    assert settings.wavespeed_api_key.get_secret_value() == "sandbox"
+    assert settings.s3_bucket == "dailies"
+    assert settings.s3_session_token is None
+    assert settings.max_usd_per_day == 5, "what is set goes before what is in the file, as everywhere"
+    assert settings.timezone == "Europe/Oslo"
+
+
+@pytest.mark.parametrize("megabytes", ["0", "5001", "1e4", "much"])
+def test_no_clip_may_be_larger_than_s3_takes_in_one_request(
+    home: Path, monkeypatch: pytest.MonkeyPatch, megabytes: str
+) -> None:
+    monkeypatch.setenv("DAILIES_MAX_DOWNLOAD_MB", megabytes)
+    with pytest.raises(ConfigurationError, match="DAILIES_MAX_DOWNLOAD_MB"):
+        load_settings()
+    monkeypatch.setenv("DAILIES_MAX_DOWNLOAD_MB", "5000")
+    assert load_settings().max_download_mb == 5000

@@ -108,6 +108,19 @@ def test_a_take_in_quarantine_is_played_from_there(ledger: Ledger) -> None:
     assert shown.reason == shown.checks[0].detail == "the picture is 16x16"
 
 
+def test_who_accepted_a_take_is_shown_beside_what_had_failed(ledger: Ledger) -> None:
+    attempt = succeeded(ledger)
+    failed = {"model": "failed"}
+    delivering.record_quarantined(ledger, attempt.id, delivery(attempt, checks=failed), why="another model")
+    kept = delivery(attempt, checks=failed, accepted="by mira: <b>fine</b> at https://a.test/x?token=secret")
+    delivering.record_accepted(ledger, attempt.id, kept, who="person mira", why="accepted by mira")
+    shown = card(ledger)
+    assert (shown.group, shown.accepted) == (Group.DELIVERED, "by mira: <b>fine</b> at https://a.test/x")
+    assert [(c.name, c.outcome) for c in shown.checks] == [("model", "failed")]
+    page = Page([shown], NOTHING, "http://dagster").html()
+    assert b"<dt>accepted</dt><dd>by mira: &lt;b&gt;fine&lt;/b&gt;" in page
+
+
 def test_a_newer_take_that_failed_leaves_the_older_one_to_be_played(ledger: Ledger) -> None:
     old = delivered(ledger)
     attempt = submitted(ledger, a_request(prompt="another"), job_id="job-2", decision="tuesday")

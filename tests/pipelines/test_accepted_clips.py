@@ -27,7 +27,7 @@ def test_an_accepted_clip_turns_green_and_nothing_is_bought(
     apart = house.attempts(keys)["city-tram"]
     with nothing_bought(house):
         with Ledger(house.production.settings().ledger_url) as ledger:
-            accept(ledger, house.production.store(), apart, who="mira", why="", scratch=tmp_path)
+            accept(ledger, house.production.store(), apart, who="mira", why="a study", scratch=tmp_path)
         (told,), _ = house.tick("wavespeed_completion")
 
     assert told.green, told.failure
@@ -36,5 +36,6 @@ def test_an_accepted_clip_turns_green_and_nothing_is_bought(
     shown = house.shown("uploaded_videos", "city-tram")
     assert shown["s3"].startswith("s3://")
     assert "/videos/city-tram/" in shown["s3"]
+    assert shown["accepted"] == "by mira: a study"
     assert shown["poster"].startswith("![poster]")
     assert house.tick("wavespeed_completion")[0] == []

@@ -1,6 +1,7 @@
 """`dailies doctor`: what was lost is made again from what is left, nothing is bought, and what is whole stays as it is."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -166,6 +167,34 @@ def test_an_output_near_its_end_is_fetched_and_then_shown_by_the_sensor(
     assert house.states(keys) == {"bay-dawn": "delivered"}
     house.until(lambda: bool(house.tick("wavespeed_completion")[0]))
     assert ui.bars()["uploaded_videos"].green == set(keys)
+
+
+def test_beside_a_stack_its_sandbox_and_its_bucket_are_asked(
+    house: House, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shell beside `dailies up` knows neither: nothing but the stack says where they are."""
+    (late, lost) = house.add(house.declare("bay", ["dawn", "noon"]))
+    house.produce([lost])
+    house.materialize(["prompts", "submissions", "generations"], [late])
+    house.age(6.5 * 86_400)
+    key = f"videos/bay-noon/{house.attempts([lost])[lost].id}.mp4"
+    before = house.get(key)
+    house.delete(key)
+    bucket = house.production.settings().s3()
+    running = {"pid": os.getpid(), "sandbox_url": house.sandbox.url, "s3_url": bucket.endpoint_url}
+    home = house.production.settings().home
+    (home / "stack.json").write_text(json.dumps(running))
+    (home / "sandbox-key").write_text(os.environ["WAVESPEED_API_KEY"])
+    (home / "s3-secret").write_text("its secret")
+    monkeypatch.setattr("pipelines.cli.bucket._embedded", lambda *_: bucket)
+    with monkeypatch.context() as shell:
+        for name in list(os.environ):
+            if name.endswith(("_API_KEY", "_URL", "_ORIGINS", "_S3_BUCKET")):
+                shell.delenv(name)
+        code, said = doctor()
+    assert (code, wrong(said)) == (0, {}), said["mended"]
+    assert house.get(key) == before
+    assert house.states([late]) == {late: "delivered"}
 
 
 def test_the_word_of_who_accepted_a_clip_is_in_the_manifest_that_is_written_anew(

@@ -412,6 +412,8 @@ def test_a_clip_in_quarantine_is_accepted_and_dagster_is_told_anew(
     assert manifest.accepted is not None
     assert (manifest.accepted.by, manifest.accepted.why) == ("mira", "a night")
     assert manifest.failures, "what the check said stays"
+    assert (accepted.delivery or {})["accepted"] == "by mira: a night"
+    assert (apart.delivery or {})["accepted"] is None
     assert depot.store.get_bytes(video_key("clip-a", apart.id)) == films["black"]
     assert sorted(depot.audit().values()) == ["quarantine", "videos"]
     assert "accepted by mira: a night" in str(depot.ledger.history(apart.id)[-1]["why"])

@@ -130,6 +130,8 @@ def changed_length(file: File) -> None:
         (File(), changed_etag),
         (File(), changed_length),
         (File(ranges=False), changed_etag),
+        (File(heeds_if_range=False), changed_etag),
+        (File(heeds_if_range=False), changed_length),
         (File(etag=None), changed_bytes),
         (File(etag=None), changed_length),
     ],

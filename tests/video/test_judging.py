@@ -72,6 +72,8 @@ def test_a_clip_as_asked_for_passes_and_what_was_not_promised_is_skipped() -> No
     [
         ({}, {"width": 720, "height": 1280}, "size", "the picture is 1280x720, asked for was 720x1280"),
         ({}, {"width": 1792}, "size", "asked for was 1792x720"),
+        ({}, {"shape": "9:16"}, "size", "the picture is 1280x720, asked for was 9:16"),
+        ({"width": 320, "height": 240}, {"shape": "16:9"}, "size", "is 320x240, asked for was 16:9"),
         ({}, {"duration": 8}, "duration", "it lasts 4.04 s, asked for were 8 s"),
         ({}, {"fps": 30}, "frame_rate", "it has 24 frames a second, asked for were 30"),
         ({"has_audio": False, "audio_codec": None}, {"audio": True}, "audio", "there is no sound"),
@@ -89,6 +91,29 @@ def test_each_difference_is_one_sentence(
     ]
     assert said.name == check
     assert sentence in said.detail
+
+
+@pytest.mark.parametrize(
+    ("shape", "frame"),
+    [
+        ("16:9", (1280, 720)),
+        ("16:9", (864, 496)),
+        ("21:9", (992, 432)),
+        ("1:1", (640, 640)),
+        ("3:4", (834, 1112)),
+    ],
+)
+def test_a_frame_of_unknown_pixels_is_held_to_its_shape(shape: str, frame: tuple[int, int]) -> None:
+    width, height = frame
+    (size,) = [
+        c
+        for c in judge(inspection(facts={"width": width, "height": height}), a_request(shape=shape))
+        if c.name == "size"
+    ]
+    assert size.outcome == "passed"
+    turned = judge(inspection(facts={"width": height, "height": width}), a_request(shape=shape))
+    assert minded(turned) == ({} if width == height else {"size": "failed"})
+    assert minded(judge(inspection(), a_request(shape="9:16", width=1280, height=720))) == {}
 
 
 def test_tolerances_are_kept() -> None:
