@@ -2,13 +2,15 @@
 
 A client sees the provider's list and bill, its own clock against the provider's, and which jobs it was told. From that:
 
-AI/ML API names the id of every POST in its logs, so a job is found by its name. WaveSpeed names nothing; a job may be a
-POST's when it was created while that POST could still create one and nobody was told of it. It is that POST's for certain
-only if the jobs nobody was told of cannot be dealt out to the lost POSTs in any other way, and no stranger was seen to buy
-the model with this key, before it or until it was held. And a POST has surely made none only if none of those jobs can be dealt to it (the provider may have
-run another model in silence: WaveSpeed contract, trap 16), and a job of ours that was accepted later is in the list. How long
-a list lags is not documented, so a miss says nothing before twenty jobs were seen to appear in it, nor once one took longer
-than a third of the time after which a miss is believed; AI/ML API may not show a job before its end.
+AI/ML API names the id of every POST in its logs, so a job is found by its name. WaveSpeed names nothing; a job may be
+a POST's when it was created while that POST could still create one and nobody was told of it. It is that POST's for
+certain only if the jobs nobody was told of cannot be dealt out to the lost POSTs in any other way, and no stranger
+was seen to buy the model with this key, before it or until it was held. And a POST has surely made none only if the
+bill near it has no stranger's row of its model (a rule of money), and none of those jobs can be dealt to it (the
+provider may have run another model in silence: WaveSpeed contract, trap 16), and a job of ours that was accepted
+later is in the list. How long a list lags is not documented, so a miss says nothing before twenty jobs were seen to
+appear in it, nor once one took longer than a third of the time after which a miss is believed; AI/ML API may not show
+a job before its end.
 """
 
 from bench.faulting.books import Job
@@ -71,8 +73,9 @@ def _whose_may_be_its(evidence: Evidence, attempt: Row, post: Row, account: list
         return "a job without any id appeared in its time" if nameless else None
     if any(job.clip is None for job in near):
         return "a job that nobody ordered here appeared in its time"
-    if any(job.clip is None and job.model == attempt["endpoint"] and job.at > until for job in account):
-        return "a stranger bought the same model afterwards"
+    since = began - STRANGER_SECONDS
+    if any(job.clip is None and job.model == attempt["endpoint"] and job.at >= since for job in account):
+        return "a stranger bought the same model near it"
     deal = _Deal(evidence, attempt, account)
     possible = any(deal.is_possible(given=(job.id, post["id"])) for job in near)
     return "another lost submit's job may be its" if possible else None
