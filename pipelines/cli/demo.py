@@ -47,6 +47,7 @@ def run_demo(settings: Settings, *, port: int, job_seconds: float) -> int:
         sandbox=True,
         embedded_s3=True,
         sandbox_options=options,
+        alarms=False,
         log=lambda text: console.print(f"… {text}"),
     )
     declarations = declarations_of(settings)
@@ -91,8 +92,12 @@ def _first_take(
     for series in declarations.series.values():
         console.print(Text(f"  {series.name}: {series.title} ({series.endpoint.id})"))
     launched = launch(settings, api, keys, job="produce_clips", command="demo")
-    console.print(f"\nasked for in one run: {api.url}/runs/{launched.runs[0]}")
-    return wait_for(api, settings, launched, quiet=False)
+    run = f"{api.url}/runs/{launched.runs[0]}"
+    console.print(f"\nasked for in one run: {run}")
+    newest = wait_for(api, settings, launched, quiet=False)
+    if never := len(set(keys) - set(newest)):
+        complain(f"{never} clips were never asked for, since the run failed before it bought anything: {run}")
+    return newest
 
 
 def _second_take(settings: Settings, api: DagsterApi, newest: dict[str, Attempt]) -> dict[str, Attempt]:

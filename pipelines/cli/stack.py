@@ -46,6 +46,7 @@ class Wanted:
         sandbox: Whether the sandbox stands in for the providers; None decides by whether a key is set.
         embedded_s3: Whether the embedded S3 stands in for the bucket; None decides by whether a bucket is set.
         sandbox_options: Further arguments of the sandbox, e.g. `["--job-seconds", "20"]`.
+        alarms: Whether alarms are sent where the settings say; the demo's clip that fails on purpose alarms nobody.
         log: Told what is being done.
     """
 
@@ -53,6 +54,7 @@ class Wanted:
     sandbox: bool | None = None
     embedded_s3: bool | None = None
     sandbox_options: list[str] = field(default_factory=list)
+    alarms: bool = True
     log: Callable[[str], None] = lambda _message: None
 
 
@@ -128,8 +130,10 @@ class Stack:
         if self.uses_sandbox and self.uses_embedded_s3:
             # nothing of the person's own .env may reach a stack that promises to spend nothing
             self.environment["DAILIES_ENV_FILE"] = ""
-        no_token = {"AWS_SESSION_TOKEN": None} if self.uses_embedded_s3 else {}
-        self.environment[PINNED] = pinned({**self.environment, **no_token})
+        away = dict.fromkeys(["AWS_SESSION_TOKEN"] if self.uses_embedded_s3 else [])
+        if not self.wanted.alarms:
+            away["DAILIES_ALARM_URL"] = None
+        self.environment[PINNED] = pinned({**self.environment, **away})
         self.wanted.log("starting Dagster")
         python = [sys.executable, "-m"]
         self._spawn(
