@@ -2,7 +2,6 @@
 
 import datetime as dt
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -315,7 +314,8 @@ def test_a_batch_with_one_clip_that_cannot_be_rendered_is_refused_whole(tmp_path
     assert "a batch with one bad clip is refused whole" in (made.clips[0].reason or "")
 
 
-def test_ten_thousand_clips_are_planned_in_under_three_seconds(tmp_path, ledger):
+def test_ten_thousand_clips_are_planned_with_a_few_looks_into_the_ledger(tmp_path, ledger):
+    """How long it takes is in docs/performance.md; a look for each clip would make it minutes."""
     clips = "".join(f"  - {{name: clip-{n}, variables: {{mood: mood {n}}}}}\n" for n in range(100))
     head = CITY.split("matrix:", maxsplit=1)[0]
     texts = [
@@ -325,17 +325,16 @@ def test_ten_thousand_clips_are_planned_in_under_three_seconds(tmp_path, ledger)
     declarations = declared(tmp_path, *texts)
     some = wanted(declarations, since=DAY, until=DAY, now=NOON)
     decide(ledger, [declarations.render(one.clip) for one in some[::10]], decision="earlier")
-    # of this process alone: other tests use the same machine
-    started = time.process_time()
     declarations = load_series(tmp_path, CATALOGUE)
     found = wanted(declarations, since=DAY, until=DAY + dt.timedelta(days=9), now=NOON)
+    looks = []
+    sa.event.listen(ledger._engine, "before_cursor_execute", lambda *_: looks.append(1))
     made = Planning(declarations, ledger).plan(found)
-    took = time.process_time() - started
     assert made.counts == {Verb.BUY: 9900, Verb.ADOPT: 100}
-    assert took < 3
+    assert 0 < len(looks) < 200
 
 
-def test_ten_thousand_clips_are_shown_and_written_quickly(tmp_path, ledger, capsys):
+def test_ten_thousand_clips_are_shown_in_a_few_lines_and_written_whole(tmp_path, ledger, capsys):
     from pipelines.cli.plan import document, show
 
     clips = "".join(f"  - {{name: clip-{n}}}\n" for n in range(1000))
@@ -343,10 +342,8 @@ def test_ten_thousand_clips_are_shown_and_written_quickly(tmp_path, ledger, caps
     declarations = declared(tmp_path, f"{head}schedule: {{cron: 0 6 * * *}}\nclips:\n{clips}")
     found = wanted(declarations, since=DAY, until=DAY + dt.timedelta(days=9), now=NOON)
     made = Planning(declarations, ledger).plan(found)
-    started = time.process_time()
     show(made)
     written = json.dumps(document(made))
-    assert time.process_time() - started < 1
     assert len(json.loads(written)["clips"]) == 10_000
     shown = capsys.readouterr().out
     assert "10000 clips: 10000 to buy" in shown
