@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def open_database(url: str) -> sa.Engine:
     shown = parsed.render_as_string(hide_password=True)
     try:
         _bring_up_to_date(engine, shown)
-    except sa.exc.OperationalError as error:
+    except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
         engine.dispose()
         raise UnavailableError(
             f"the ledger's database {shown} does not answer: {_first_line(error)}. Nothing was bought. "
@@ -133,7 +134,6 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-        cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()
@@ -170,9 +170,10 @@ def filesystem_of(folder: Path, mounts: str) -> str:
 
 
 def _bring_up_to_date(engine: sa.Engine, shown: str) -> None:
-    if _revision(engine) == SCHEMA_REVISION:
+    if _revision(engine) == SCHEMA_REVISION and _reads_beside_writes(engine):
         return
     with _migration_lock(engine):
+        _let_read_beside_writes(engine)
         revision = _revision(engine)
         if revision is not None and revision > SCHEMA_REVISION:
             raise ConfigurationError(
@@ -188,6 +189,26 @@ def _revision(engine: sa.Engine) -> str | None:
         if not sa.inspect(connection).has_table("alembic_version"):
             return None
         return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _reads_beside_writes(engine: sa.Engine) -> bool:
+    """Whether readers and the writer do not wait for each other: always on PostgreSQL, on SQLite with a write-ahead log."""
+    if engine.dialect.name != "sqlite":
+        return True
+    with engine.connect().execution_options(reading=True) as connection:
+        return connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+
+def _let_read_beside_writes(engine: sa.Engine) -> None:
+    """Give a SQLite file its write-ahead log, which the file then keeps.
+
+    By one process at a time: SQLite does not wait when two switch at once, it tells one that the database is locked.
+    """
+    if _reads_beside_writes(engine):
+        return
+    # past SQLAlchemy, which would begin a transaction, where SQLite does not change it
+    with contextlib.closing(engine.raw_connection()) as connection:
+        connection.cursor().execute("PRAGMA journal_mode=WAL")
 
 
 @contextlib.contextmanager

@@ -1,9 +1,12 @@
 """Four real processes on one ledger: one purchase per clip, one POST per purchase, limits and order kept."""
 
+import contextlib
 import multiprocessing
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from threading import Barrier
 from typing import TypeVar
 
@@ -137,3 +140,18 @@ def test_eight_processes_that_open_an_empty_database_at_once_make_one_ledger(emp
     assert len(set(ids)) == 1
     with Ledger(empty_url) as ledger:
         assert {ledger.id} == set(ids)
+
+
+def test_eight_processes_that_open_a_copy_without_a_write_ahead_log_give_it_one(tmp_path: Path) -> None:
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        original = ledger.id
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+        connection.execute("VACUUM INTO ?", (str(tmp_path / "copy.db"),))
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, context.Pool(OPENERS) as pool:
+        together = manager.Barrier(OPENERS)
+        url = f"sqlite:///{tmp_path / 'copy.db'}"
+        running = [pool.apply_async(opens, (url, together)) for _ in range(OPENERS)]
+        assert {name for result in running for name in result.get(90)} == {original}
+    with contextlib.closing(sqlite3.connect(tmp_path / "copy.db")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
