@@ -9,12 +9,13 @@ import base64
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from resources.catalogue.files import DataFolder, LocalFile
 from resources.declared.problems import ProblemsError
 from resources.ledger import halting, uploads
 from resources.ledger.ledger import Ledger
+from resources.production.calling import Call
 from resources.providers.base import FailureKind, NotSent, Provider, Rejected, Uploaded, UploadFailed
 from resources.requests import ClipRequest, FileReference
 
@@ -30,14 +31,6 @@ FAILED_SECONDS = 60.0
 """How long a file that could not be handed in is not tried again."""
 LOOK_SECONDS = 0.5
 """How often another process's upload of the same content is looked after."""
-
-
-class Call(Protocol):
-    """Runs what blocks off the loop; `Engine.call`."""
-
-    def __call__(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Awaitable[Any]:
-        """Run it."""
-        ...
 
 
 class Attachments:
@@ -152,7 +145,7 @@ class Attachments:
         if self._folder is None:
             return UploadFailed("no data folder is known here", FailureKind.INVALID)
         try:
-            read: tuple[LocalFile, bytes] = await self._call(self._folder.read, reference)
+            read = await self._call(self._folder.read, reference)
         except ProblemsError as error:
             return UploadFailed(str(error), FailureKind.INVALID)
         return read

@@ -1,9 +1,8 @@
 """Reading a provider's bill when something waits for it, and saying what it changes."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from resources.errors import DailiesError
 from resources.ledger import billing
@@ -11,11 +10,10 @@ from resources.ledger.billing import Billed, Confirmed, Window
 from resources.ledger.ledger import Ledger
 from resources.ledger.states import MoneyState
 from resources.money import show_usd
+from resources.production.calling import Call
 from resources.providers.base import Provider
 
 logger = logging.getLogger("dailies")
-
-Call = Callable[..., Awaitable[Any]]
 
 
 class Bookkeeper:
@@ -36,7 +34,7 @@ class Bookkeeper:
         Returns:
             The attempts whose money the bill has changed or confirmed.
         """
-        window: Window | None = await self._call(billing.claim, self._ledger, provider.name)
+        window = await self._call(billing.claim, self._ledger, provider.name)
         if window is None:
             return []
         try:
@@ -60,7 +58,7 @@ class Bookkeeper:
 
     async def book(self, provider: Provider, window: Window, bill: Mapping[str, Billed]) -> list[Confirmed]:
         """Write down what a bill says; returns what that changes."""
-        confirmed: list[Confirmed] = await self._call(
+        confirmed = await self._call(
             billing.record,
             self._ledger,
             provider.name,

@@ -2,22 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from resources.errors import DailiesError
 from resources.ledger import orphans
 from resources.ledger.ledger import Ledger
 from resources.ledger.orphans import Sweep
+from resources.production.calling import Call
 from resources.providers.base import Candidate, Provider
 
 logger = logging.getLogger("dailies")
 
 PATIENCE_SECONDS = 15.0
 """How long a sweep may take, since a sensor's tick does other things too; one that takes longer is tried again."""
-
-Call = Callable[..., Awaitable[Any]]
 
 
 async def sweep(ledger: Ledger, provider: Provider, call: Call, *, dedicated: bool) -> list[str]:
@@ -30,7 +27,7 @@ async def sweep(ledger: Ledger, provider: Provider, call: Call, *, dedicated: bo
         dedicated: Whether nobody else uses the account's key. Where others do, only jobs of models that were ordered here
             are written down.
     """
-    claimed: Sweep | None = await call(orphans.claim_sweep, ledger, provider.name)
+    claimed = await call(orphans.claim_sweep, ledger, provider.name)
     if claimed is None:
         return []
     try:
@@ -40,7 +37,7 @@ async def sweep(ledger: Ledger, provider: Provider, call: Call, *, dedicated: bo
         logger.warning("%s: its listing could not be swept for jobs nobody knows: %s", provider.name, error)
         return []
     models = None if dedicated else await call(orphans.models_of, ledger, provider.name)
-    found: list[str] = await call(orphans.book, ledger, provider.name, listed, models=models)
+    found = await call(orphans.book, ledger, provider.name, listed, models=models)
     await call(orphans.finish_sweep, ledger, provider.name, claimed)
     if found:
         logger.warning("%s", in_words(provider.name, found, dedicated=dedicated))

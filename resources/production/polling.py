@@ -9,7 +9,8 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.limits import THROTTLE_SECONDS
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
-from resources.production.attachments import Attachments, Call
+from resources.production.attachments import Attachments
+from resources.production.calling import Call
 from resources.production.schedule import next_poll_after_failure, next_poll_in
 from resources.providers.base import FailureKind, JobState, JobStatus, PollFailed, Provider
 
@@ -87,10 +88,9 @@ class Poller:
             return None
         if seen.failure is FailureKind.INVALID:
             await self._attachments.doubt(provider.name, attempt.request)
-        ended: Attempt = await self._call(
+        return await self._call(
             polling.record_end, self._ledger, attempt, seen, provider.capabilities, run_id=run_id
         )
-        return ended
 
     async def _ask_again_if_young(
         self, provider: Provider, attempt: Attempt, gone: JobState

@@ -18,7 +18,8 @@ from resources.ledger.outcomes import NOT_SENT_SECONDS
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState
 from resources.production.account import Account, StepResult
-from resources.production.attachments import CLIPS_AHEAD, Attachments, Call
+from resources.production.attachments import CLIPS_AHEAD, Attachments
+from resources.production.calling import Call
 from resources.production.marking import CHECK_SECONDS, MarkKeeper
 from resources.production.polling import Poller
 from resources.production.reconciling import measure_clock
@@ -206,7 +207,7 @@ class Poster:
         tried = 1
         while True:
             try:
-                recorded: Attempt = await self._call(
+                recorded = await self._call(
                     outcomes.record_outcome, self._ledger, submission, outcome, run_id=run_id
                 )
             except UnavailableError as error:

@@ -2,9 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from resources.errors import DailiesError
 from resources.ledger import reconciling
@@ -12,14 +10,13 @@ from resources.ledger.evidence import LOOK_BACK_SECONDS
 from resources.ledger.ledger import Ledger
 from resources.ledger.reconciling import UNMEASURED_SECONDS, Contract, Reading, Search
 from resources.ledger.records import Attempt
+from resources.production.calling import Call
 from resources.providers.base import ClockOffset, Provider
 
 logger = logging.getLogger("dailies")
 
 AGAIN_SECONDS = 10.0
 """When a listing that could not be read is tried again."""
-
-Call = Callable[..., Awaitable[Any]]
 
 
 async def measure_clock(provider: Provider) -> ClockOffset | None:
@@ -65,9 +62,7 @@ class Reconciler:
         except BaseException:
             await self._call(reconciling.release, self._ledger, name, again_in=0.0)
             raise
-        changed: list[Attempt] = await self._call(
-            reconciling.record, self._ledger, name, contract, reading, run_id=run_id
-        )
+        changed = await self._call(reconciling.record, self._ledger, name, contract, reading, run_id=run_id)
         for attempt in changed:
             logger.info("%s: %s is %s", name, attempt.subject_key, attempt.state)
         return changed

@@ -1,8 +1,6 @@
 """What a stopped account needs: that somebody is told, once, and that it is used again when it can be."""
 
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger import halting, submitting
@@ -10,11 +8,10 @@ from resources.ledger.halting import Stop, StopKind
 from resources.ledger.ledger import Ledger
 from resources.money import show_usd
 from resources.production.asking import patiently
+from resources.production.calling import Call
 from resources.providers.base import Provider
 
 logger = logging.getLogger("dailies")
-
-Call = Callable[..., Awaitable[Any]]
 
 
 class Watch:
@@ -31,14 +28,14 @@ class Watch:
 
     async def alarm(self, name: str) -> Stop | None:
         """Say that an account is stopped, if nobody has yet: one alarm for a stop, however many clips wait."""
-        stop: Stop | None = await self._call(halting.take_alarm, self._ledger, name)
+        stop = await self._call(halting.take_alarm, self._ledger, name)
         if stop is not None:
             logger.error("ALARM: %s", stop)
         return stop
 
     async def reopen(self, provider: Provider) -> bool:
         """Use an account again that was stopped and can pay, or whose key is accepted again; asks every few minutes."""
-        stop: Stop | None = await self._call(halting.claim_probe, self._ledger, provider.name)
+        stop = await self._call(halting.claim_probe, self._ledger, provider.name)
         if stop is None:
             return False
         try:
@@ -61,7 +58,7 @@ class Watch:
         if balance is None:
             # a balance nobody can read: the next clip finds out, which costs nothing when it is refused
             return True
-        needed: int | None = await self._call(submitting.next_price, self._ledger, provider.name)
+        needed = await self._call(submitting.next_price, self._ledger, provider.name)
         if balance < (needed or 1):
             logger.info(
                 "%s has %s, and the next clip needs %s", provider.name, show_usd(balance), show_usd(needed)
