@@ -12,7 +12,7 @@ from bench.histories.processes import Process, ProcessLedger
 from bench.histories.provider import Account as ProviderAccount
 from bench.histories.provider import Client
 from pipelines.collecting import Collection, PastRun, batches, plan
-from resources.ledger import billing, deciding, delivering
+from resources.ledger import billing, deciding, delivering, orphans
 from resources.ledger.deciding import Decided, Verdict
 from resources.ledger.limits import Limits
 from resources.ledger.spending import Budget
@@ -154,7 +154,9 @@ async def tick(
     """One tick of a completion sensor: one step of the engine, then the runs that are to collect what has ended."""
     equipment = Equipment(process, around)
     account = around.account.books.rules.name
-    if not delivering.unreported(equipment.ledger, account) and not billing.is_due(equipment.ledger, account):
+    ledger = equipment.ledger
+    idle = not delivering.unreported(ledger, account) and not billing.is_due(ledger, account)
+    if idle and not orphans.is_due(ledger, account):
         return []
     try:
         await equipment.engine.step(account)

@@ -17,7 +17,7 @@ from bench.histories import bucket
 from bench.histories.clock import START, NothingDueError, VirtualLoop
 from bench.histories.database import Database
 from bench.histories.history import History
-from bench.histories.oracle import Violation, judge, mistaken
+from bench.histories.oracle import Violation, judge, mistaken, outlasted
 from bench.histories.plans import FAULT_SECONDS, Plan
 from bench.histories.processes import Crash, Points, started, thread
 from resources.errors import DailiesError
@@ -39,6 +39,7 @@ class Outcome:
         points: Where processes passed and died.
         struck: How often each fault did strike.
         mistaken: How many purchases took a stranger's job in the declared window of a shared key.
+        outlasted: How many jobs ran on unseen after their purchase was given up, another declared window.
         jobs: How many jobs our POSTs made.
         ended_after: Virtual seconds from the end of the faults to the end of the last clip.
         states: How many purchases ended in each state.
@@ -49,6 +50,7 @@ class Outcome:
     points: Points
     struck: Counter[str]
     mistaken: int = 0
+    outlasted: int = 0
     jobs: int = 0
     ended_after: float = 0.0
     states: Counter[str] = field(default_factory=Counter)
@@ -96,6 +98,7 @@ def _judged(history: History) -> Outcome:
         points,
         +struck,
         mistaken=mistaken(evidence),
+        outlasted=outlasted(evidence),
         jobs=len(evidence.books.ours),
         ended_after=max(0.0, evidence.now - START - FAULT_SECONDS),
         states=Counter(str(row["state"]) for row in evidence.attempts),

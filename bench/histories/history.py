@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from bench.histories import actors, bucket
 from bench.histories.actors import Run, Surroundings
-from bench.histories.books import Books
+from bench.histories.books import Books, Job
 from bench.histories.bucket import Objects
 from bench.histories.clock import START, Clock, VirtualLoop
 from bench.histories.database import Database
@@ -21,9 +21,10 @@ from pipelines.collecting import Collection
 from resources.errors import DailiesError
 from resources.ledger.limits import Limits
 from resources.ledger.spending import Budget
-from resources.requests import Caps, ClipRequest, Expected
+from resources.requests import Caps, Choice, ClipRequest, Expected
 
 MODEL = "openai/sora-2/text-to-video"
+FALLBACK = "bytedance/seedance-2.0/text-to-video"
 MAX_SECONDS = 120.0
 SENSOR_SECONDS = 10.0
 ENDS_WITHIN_SECONDS = 2400.0
@@ -32,6 +33,10 @@ BOOKED_WITHIN_SECONDS = 5.0
 """Within so long the id of a job that was heard of is committed."""
 HELD_SECONDS = 1700.0
 """How long after the faults what is held may still be found."""
+SWEPT_WITHIN_SECONDS = 10_000.0
+"""Within so long after the faults a sweep has booked what ran on unseen after its purchase was given up."""
+ON_ITS_WAY = """reported_run_id IS NULL AND (subject_kind <> 'spare' OR state IN ('submitted', 'overdue', 'succeeded'))"""
+"""Of an attempt in the ledger; takes to spare are fetched and reported to nobody."""
 RULES = {rules.name: rules for rules in (WAVESPEED, AIMLAPI)}
 
 
@@ -94,6 +99,17 @@ class History:
             expected=Expected(width=bucket.WIDTH),
             max_seconds=MAX_SECONDS,
             max_attempts=self.plan.max_attempts,
+            fallbacks=(self._fallback(clip),) if self.plan.fallback else (),
+        )
+
+    def _fallback(self, clip: str) -> Choice:
+        return Choice(
+            provider=self.plan.provider,
+            endpoint=FALLBACK,
+            body={"prompt": clip, "duration": 5},
+            price_micros=PRICE,
+            expected=Expected(width=bucket.WIDTH),
+            max_seconds=MAX_SECONDS,
         )
 
     # Carrying it out
@@ -248,8 +264,8 @@ class History:
         """Whether nothing is on its way and nobody at work."""
         if any(run.ended_at is None for run in self.runs):
             return False
-        unreported = self.database.rows("SELECT 1 FROM attempts WHERE reported_run_id IS NULL LIMIT 1")
-        return not unreported and not self._money_is_open()
+        unreported = self.database.rows(f"SELECT 1 FROM attempts WHERE {ON_ITS_WAY} LIMIT 1")
+        return not unreported and not self._money_is_open() and not self._runs_on_unseen()
 
     def _money_is_open(self) -> bool:
         """Whether the bill is still to confirm an amount, where the history goes on until it has."""
@@ -262,18 +278,39 @@ class History:
             )
         )
 
+    def _given_up(self) -> list[Job]:
+        """The jobs that may outlast their purchase: they take too long, and the list does not show what runs."""
+        books = self.account.books
+        late = [job for job in books.ours if job.fate.seconds > MAX_SECONDS and job.fate.end != "vanished"]
+        if books.rules.lists_running or not late:
+            return []
+        absent = self.database.rows(
+            "SELECT s.id FROM attempts a JOIN submissions s ON s.attempt_id = a.id WHERE a.state = 'absent'"
+        )
+        posts = {row["id"] for row in absent}
+        return [job for job in late if job.tag in posts]
+
+    def _runs_on_unseen(self) -> bool:
+        """Whether a job's purchase was given up before the list has shown it, and no sweep has found it yet."""
+        given_up = self._given_up()
+        if not given_up:
+            return False
+        known = {row["job_id"] for row in self.database.rows("SELECT job_id FROM jobs")}
+        return any(job.id not in known for job in given_up)
+
     def _over(self) -> bool:
         self.points.closed = self.faults.over
-        if self.clock() > START + FAULT_SECONDS + ENDS_WITHIN_SECONDS:
+        given_up = self._given_up()
+        if self.clock() > START + FAULT_SECONDS + (SWEPT_WITHIN_SECONDS if given_up else ENDS_WITHIN_SECONDS):
             return True
-        if self._planned or any(run.ended_at is None for run in self.runs):
+        if self._planned or any(run.ended_at is None for run in self.runs) or self._runs_on_unseen():
             return False
         # what is held is still looked for, until every job has ended and was listed
         held_for_good = self.clock() > START + FAULT_SECONDS + HELD_SECONDS
         if (not held_for_good and self._may_still_be_found()) or self._money_is_open():
             return False
         return not self.database.rows(
-            "SELECT 1 FROM attempts WHERE reported_run_id IS NULL AND state <> 'held' LIMIT 1"
+            f"SELECT 1 FROM attempts WHERE {ON_ITS_WAY} AND state <> 'held' LIMIT 1"
         )
 
     def _may_still_be_found(self) -> bool:
@@ -312,5 +349,7 @@ class History:
             dedicated=self.plan.dedicated,
             billed=self.plan.to_the_bill,
             cap=None if self.plan.cap is None else self.plan.cap * PRICE,
+            max_seconds=MAX_SECONDS,
+            fallback=self.plan.fallback,
             now=self.clock(),
         )

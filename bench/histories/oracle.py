@@ -67,6 +67,8 @@ class Evidence:
         dedicated: Whether nobody else used the account.
         billed: Whether the bill was read to its end.
         cap: Micro-dollars that may be spent, None for no cap.
+        max_seconds: How long the endpoint's jobs take at most, as its catalogue says.
+        fallback: Whether the series has a fallback.
         now: True time in seconds.
     """
 
@@ -81,7 +83,15 @@ class Evidence:
     dedicated: bool
     billed: bool
     cap: int | None
+    max_seconds: float
+    fallback: bool
     now: float
+
+
+def outlasted(evidence: Evidence) -> int:
+    """How many jobs ran on unseen after their purchase was given up: a window that is declared."""
+    case = _Case(evidence)
+    return sum(case.outlasted(job) for job in evidence.books.ours)
 
 
 def mistaken(evidence: Evidence) -> int:
@@ -133,6 +143,17 @@ class _Case:
         of = self.books.jobs.get(attempt["job_id"] or "")
         return not told and of is not None and not of.ours
 
+    def outlasted(self, job: Job) -> bool:
+        """Whether it ran longer than its endpoint ever does, its answer was lost, and the list does not show what runs.
+
+        Nothing told of it when its purchase was given up; a sweep books it when it has ended.
+        """
+        post = self.posts.get(job.tag or "")
+        if post is None or self.books.rules.lists_running:
+            return False
+        given_up = self.attempts[post["attempt_id"]]["state"] == "absent"
+        return given_up and job.fate.seconds + job.fate.lag > self.evidence.max_seconds
+
     def attempt_of(self, job: Job) -> Row | None:
         """The purchase whose POST made a job, or that was made of it when it turned up late."""
         if job.id in self.spares:
@@ -148,25 +169,45 @@ class _Case:
 
     def duplicates(self) -> Iterator[Violation]:
         """One charged job per decision and clip, except where one failed in passing; and none beside an open purchase."""
-        purchases: dict[tuple[str, str], list[Job]] = defaultdict(list)
+        purchases: dict[tuple[str, str, str], list[Job]] = defaultdict(list)
         for attempt_id, jobs in self.bought.items():
             attempt = self.attempts[attempt_id]
             if len(jobs) > 1:
                 yield Violation(
                     "duplicate", f"{_names(jobs)} are jobs of one purchase of {attempt['subject_key']}"
                 )
-            purchases[attempt["decision"], _clip(attempt)] += jobs
-        for (decision, clip), jobs in purchases.items():
+            for job in jobs:
+                if not self.outlasted(job):
+                    purchases[attempt["decision"], _clip(attempt), job.model].append(job)
+        for (decision, clip, _model), jobs in purchases.items():
             jobs.sort(key=lambda job: job.at)
             unjustified = [job for job in jobs[:-1] if job.fate.end != "failed" or job.ends_at > jobs[-1].at]
             if unjustified or len(jobs) > self.evidence.max_attempts:
                 yield Violation("duplicate", f"{_names(jobs)} were all bought by {decision} for {clip}")
+        yield from self._fallbacks(purchases)
         yield from self._beside_others()
+
+    def _fallbacks(self, purchases: Mapping[tuple[str, str, str], list[Job]]) -> Iterator[Violation]:
+        """Another model is bought of a clip only when the jobs of the one before have failed, and where there is a fallback."""
+        by_clip: dict[tuple[str, str], list[list[Job]]] = defaultdict(list)
+        for (decision, clip, _model), jobs in purchases.items():
+            by_clip[decision, clip].append(jobs)
+        for (decision, clip), models in by_clip.items():
+            models.sort(key=lambda jobs: jobs[0].at)
+            before, after = models[0], [job for jobs in models[1:] for job in jobs]
+            over = self.evidence.fallback and all(
+                job.fate.end in {"failed", "moderated"} and job.ends_at <= next_.at
+                for job, next_ in itertools.product(before, after)
+            )
+            if after and not over:
+                yield Violation(
+                    "duplicate", f"{_names(before + after)} were all bought by {decision} for {clip}"
+                )
 
     def _beside_others(self) -> Iterator[Violation]:
         by_clip: dict[str, list[Job]] = defaultdict(list)
         for job in self.books.ours:
-            if job.tag in self.posts:
+            if job.tag in self.posts and not self.outlasted(job):
                 by_clip[str(job.clip)].append(job)
         for clip, jobs in by_clip.items():
             jobs.sort(key=lambda job: job.at)
@@ -293,8 +334,11 @@ class _Case:
 
     def over_the_cap(self) -> Iterator[Violation]:
         """What is owed never exceeds the cap."""
+        if self.evidence.cap is None:
+            return
         most = self.books.most_owed()
-        if self.evidence.cap is not None and most > self.evidence.cap:
+        beyond = sum(job.price for job in self.books.ours if self.outlasted(job))
+        if most > self.evidence.cap + beyond:
             yield Violation("over the cap", f"{most} micro-dollars were owed, the cap is {self.evidence.cap}")
 
 

@@ -38,6 +38,7 @@ class Plan:
         machines: How many completion sensors are at work.
         experienced: Whether the account's list was seen to be prompt before, without which no miss in it proves anything.
         to_the_bill: Whether it goes on until the bill has confirmed every amount and given back what it gives back.
+        fallback: Whether another model is bought of a clip that is refused or fails.
     """
 
     seed: str
@@ -57,6 +58,7 @@ class Plan:
     machines: int = 1
     experienced: bool = False
     to_the_bill: bool = False
+    fallback: bool = False
 
 
 def quiet(provider: str, way: str, clips: int) -> Plan:
@@ -105,6 +107,7 @@ def drawn(seed: int) -> Plan:
         machines=rng.choice([1, 1, 2]),
         experienced=rng.random() < 0.6,
         to_the_bill=rng.random() < 0.3,
+        fallback=rng.random() < 0.3,
     )
 
 
@@ -123,6 +126,8 @@ def simpler(plan: Plan) -> list[Plan]:
         fewer.append(replace(plan, per_minute=None))
     if plan.cap:
         fewer.append(replace(plan, cap=None))
+    if plan.fallback:
+        fewer.append(replace(plan, fallback=False))
     if plan.skew:
         fewer.append(replace(plan, skew=0.0))
     return fewer

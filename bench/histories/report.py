@@ -17,6 +17,7 @@ def document(tally: Tally, *, command: str, seconds: float, complete: bool) -> d
         "clips": dict(tally.clips),
         "jobs": tally.jobs,
         "strangers_jobs_taken": tally.mistaken,
+        "jobs_that_outlasted_their_endpoint": tally.outlasted,
         "crash_points": len(tally.passed),
         "crash_points_hit": len(tally.crashed),
         "crash_points_missed": sorted(set(tally.passed) - set(tally.crashed)),
@@ -53,6 +54,10 @@ def markdown(found: dict[str, Any]) -> str:
         (
             "a stranger's job on a shared WaveSpeed key (a declared window)",
             f"{found['strangers_jobs_taken']}",
+        ),
+        (
+            "an AI/ML API job that ran on unseen beyond `max_seconds`, booked later (a declared window)",
+            f"{found['jobs_that_outlasted_their_endpoint']}",
         ),
         ("held though it could be settled", f"{wrong['held']}"),
         ("not ended in time / errors nobody foresaw", f"{wrong['unended']} / {wrong['broken']}"),

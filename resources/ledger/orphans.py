@@ -20,6 +20,8 @@ from resources.providers.base import Candidate
 SWEEP_SECONDS = 3600.0
 SETTLED_SECONDS = 900.0
 """Younger jobs are left alone: they may belong to an order whose answer is still on its way."""
+SHOWN_WITHIN_SECONDS = 7_200.0
+"""How much of the last window a sweep reads again: AI/ML API's logs may not show a job before it has ended."""
 FIRST_SWEEP_SECONDS = 86_400.0
 LISTING, BILL = "listing", "bill"
 
@@ -70,12 +72,19 @@ def _due(ledger: Ledger, account: str) -> tuple[Sweep | None, str | None, dict[s
         first = connection.execute(
             sa.select(sa.func.min(attempts.c.created_at)).where(attempts.c.account == account)
         ).scalar()
+        # a provider whose clock is behind dates the first jobs earlier than we ordered them
+        first_there = connection.execute(
+            sa.select(sa.func.min(submissions.c.started_at + submissions.c.clock_low)).where(
+                submissions.c.account == account
+            )
+        ).scalar()
     state: dict[str, Any] = json.loads(kept) if kept is not None else {"tried_at": 0.0, "swept_to": None}
     if first is None or now - SETTLED_SECONDS <= first or now < state["tried_at"] + SWEEP_SECONDS:
         return None, kept, state
     swept_to = state["swept_to"]
-    after = max(first, now - FIRST_SWEEP_SECONDS) if swept_to is None else swept_to
-    return Sweep(after, now - SETTLED_SECONDS), kept, state
+    after = now - FIRST_SWEEP_SECONDS if swept_to is None else swept_to - SHOWN_WITHIN_SECONDS
+    earliest = first if first_there is None else min(first, first_there)
+    return Sweep(max(earliest, after), now - SETTLED_SECONDS), kept, state
 
 
 def finish_sweep(ledger: Ledger, account: str, sweep: Sweep) -> None:
