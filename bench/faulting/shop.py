@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import re
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -25,7 +26,7 @@ GARBAGE = b'{"code":200,"message":"success","data":{"id'
 PAGE = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 
 
-class Shop:
+class Shop(ABC):
     """One provider's accounts.
 
     Args:
@@ -114,13 +115,13 @@ class Shop:
         self.jobs[job.id] = job
         return job
 
+    @abstractmethod
     def job_id(self, digest: str, model: str) -> str:
         """A new job's id."""
-        raise NotImplementedError
 
+    @abstractmethod
     def request_id(self, request: Request | None) -> str | None:
         """Our id of a POST where the provider takes it."""
-        raise NotImplementedError
 
     def has_ended(self, job: Job) -> bool:
         """Whether a job is over."""
@@ -235,13 +236,13 @@ class Shop:
         self._announce(moment, request.port)
         await asyncio.sleep(KILL_SECONDS)
 
+    @abstractmethod
     def throttled(self, headers: dict[str, str]) -> Answer:
         """429 in the provider's own words."""
-        raise NotImplementedError
 
+    @abstractmethod
     def broken_down(self) -> Answer:
         """5xx in the provider's own words."""
-        raise NotImplementedError
 
 
 class Films:

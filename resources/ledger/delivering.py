@@ -4,7 +4,7 @@ What was paid for is fetched: a delivery that fails stays claimed only for its l
 """
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -96,32 +96,48 @@ def record_delivered(
             delivery_owner=None,
             delivery_until=None,
         )
-        if not attempt.is_spare:
-            _make_current(connection, attempt, now)
+        make_current(connection, attempt, since=now)
         return attempt
 
 
-def _make_current(connection: sa.Connection, attempt: Attempt, now: float) -> None:
+def make_current(
+    connection: sa.Connection,
+    attempt: Attempt,
+    *,
+    since: float,
+    later_by: Literal["seq", "delivered_at"] = "seq",
+) -> None:
+    """Make a delivered take its clip's current one, unless a later one is; a take to spare never is.
+
+    Args:
+        connection: The transaction in which it was delivered.
+        attempt: The take.
+        since: From when on, in seconds since the epoch.
+        later_by: Which of two takes is the later one: the one that was decided later, or, where the order of the
+            decisions is lost, the one that was delivered later.
+    """
+    if attempt.is_spare:
+        return
     mine = (
         current_takes.c.subject_kind == attempt.subject_kind,
         current_takes.c.subject_key == attempt.subject_key,
     )
     shown = connection.execute(
-        sa.select(attempts.c.seq)
+        sa.select(attempts.c[later_by])
         .join(current_takes, current_takes.c.attempt_id == attempts.c.id)
         .where(*mine)
-    ).scalar()
+    ).first()
     if shown is None:
         connection.execute(
             sa.insert(current_takes).values(
                 subject_kind=attempt.subject_kind,
                 subject_key=attempt.subject_key,
                 attempt_id=attempt.id,
-                since=now,
+                since=since,
             )
         )
-    elif shown < attempt.seq:
-        connection.execute(sa.update(current_takes).where(*mine).values(attempt_id=attempt.id, since=now))
+    elif (shown[0] or 0) <= (getattr(attempt, later_by) or 0):
+        connection.execute(sa.update(current_takes).where(*mine).values(attempt_id=attempt.id, since=since))
 
 
 def record_quarantined(
@@ -192,8 +208,7 @@ def record_accepted(
             reason_kind=None,
             **told,
         )
-        if not attempt.is_spare:
-            _make_current(connection, attempt, now)
+        make_current(connection, attempt, since=now)
         return attempt
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from resources.ledger.database import insert_ignoring, lock_subject
 from resources.ledger.ledger import Ledger
-from resources.ledger.records import Attempt
+from resources.ledger.records import Attempt, clip_of
 from resources.ledger.schema import attempts, notes
 from resources.ledger.states import AttemptState
 
@@ -80,7 +80,7 @@ def note_look(ledger: Ledger, attempt: Attempt, look: str) -> list[Seen]:
         ).all()
     # a rebuilt ledger has no notes; it knows looks from the manifests
     found = ((key, seq, noted or (delivery or {}).get("look")) for key, seq, delivery, noted in rows)
-    return [Seen(key.partition("~")[0], seq, str(look)) for key, seq, look in found if look]
+    return [Seen(clip_of(key), seq, str(look)) for key, seq, look in found if look]
 
 
 def _note(connection: sa.Connection, attempt_id: str, name: str, value: str) -> None:

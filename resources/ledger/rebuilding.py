@@ -13,10 +13,11 @@ import sqlalchemy as sa
 
 from resources.ledger.booking import book_job
 from resources.ledger.database import insert_ignoring, lock_subject
+from resources.ledger.delivering import make_current
 from resources.ledger.ledger import Ledger
 from resources.ledger.marking import OnItsWay
 from resources.ledger.records import CLIP, SPARE, Attempt
-from resources.ledger.schema import attempts, current_takes, submissions
+from resources.ledger.schema import attempts, submissions
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
 from resources.ledger.submitting import withdraw
 from resources.ledger.writing_down import write_down
@@ -142,8 +143,10 @@ def take_in(ledger: Ledger, take: Take) -> Taken:
             book_job(
                 ledger, connection, take.account, take.job, attempt.id, take.submission, source="manifest"
             )
-        if to is _S.DELIVERED and not attempt.is_spare:
-            _show(connection, attempt)
+        if to is _S.DELIVERED:
+            make_current(
+                connection, attempt, since=attempt.delivered_at or ledger.clock(), later_by="delivered_at"
+            )
         return Taken.ADOPTED if behind is None else Taken.LED_ON
 
 
@@ -349,28 +352,3 @@ def _submission(
 
 def _quoted(request: ClipRequest, charged: int | None) -> int:
     return request.price_micros if request.price_micros is not None else charged or 0
-
-
-def _show(connection: sa.Connection, attempt: Attempt) -> None:
-    """Make a take its clip's current one, unless a later one is."""
-    mine = (
-        current_takes.c.subject_kind == attempt.subject_kind,
-        current_takes.c.subject_key == attempt.subject_key,
-    )
-    shown = connection.execute(
-        sa.select(attempts.c.delivered_at)
-        .join(current_takes, current_takes.c.attempt_id == attempts.c.id)
-        .where(*mine)
-    ).first()
-    now = attempt.delivered_at
-    if shown is None:
-        connection.execute(
-            sa.insert(current_takes).values(
-                subject_kind=attempt.subject_kind,
-                subject_key=attempt.subject_key,
-                attempt_id=attempt.id,
-                since=now,
-            )
-        )
-    elif (shown.delivered_at or 0) <= (now or 0):
-        connection.execute(sa.update(current_takes).where(*mine).values(attempt_id=attempt.id, since=now))

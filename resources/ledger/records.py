@@ -13,6 +13,11 @@ CLIP, SPARE = "clip", "spare"
 """Kinds of subjects: a clip, and a take to spare of one, which is a subject of its own (see `spares.py`)."""
 
 
+def clip_of(subject_key: str) -> str:
+    """The clip of an attempt's subject, also of a take to spare, whose key goes on after a `~`."""
+    return subject_key.partition("~")[0]
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One intended purchase as it stood when it was read. Times are seconds since the epoch, money is micro-dollars.
@@ -89,7 +94,7 @@ class Attempt:
     @property
     def clip(self) -> str:
         """The clip's key, also of a take to spare."""
-        return self.subject_key.partition("~")[0]
+        return clip_of(self.subject_key)
 
     @property
     def is_spare(self) -> bool:

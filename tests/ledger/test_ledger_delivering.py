@@ -20,6 +20,7 @@ from resources.ledger import polling
 from resources.ledger.delivering import (
     LEASE_SECONDS,
     claim,
+    make_current,
     mark_reported,
     record_delivered,
     record_lost,
@@ -144,11 +145,9 @@ def test_the_take_that_is_shown_never_goes_back(ledger: Ledger) -> None:
     """An older take that is accepted late (from quarantine, or found again) is kept and not shown."""
     old = record_quarantined(ledger, succeeded(ledger).id, STORED, why="too small")
     new = record_delivered(ledger, another_take(ledger, "tuesday").id, STORED)
-    from resources.ledger.delivering import _make_current
-
     with ledger.write() as connection:
         accepted = ledger.transition(connection, old, S.DELIVERED, who="person")
-        _make_current(connection, accepted, ledger.clock())
+        make_current(connection, accepted, since=ledger.clock())
     assert ledger.current(["city-sunset"]) == {"city-sunset": new}
     with ledger.read() as connection:
         assert len(connection.execute(current_takes.select()).all()) == 1
