@@ -9,13 +9,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.output import complain, console, print_json
+from pipelines.cli.output import Json, complain, console, print_json
 from resources.settings import Settings, load_settings
 
 characters_app = typer.Typer(
     help="Characters that clips show, each made once from a reference video.", no_args_is_help=True
 )
-Json = Annotated[bool, typer.Option("--json", help="Print the machine's form.")]
 
 LOOK_SECONDS = 0.5
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
+import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipelines.cli.dagster_api import FINISHED, DagsterApi
-from pipelines.cli.output import errors
+from pipelines.cli.output import as_document, complain, console, counted, errors, print_json, status_table
 from pipelines.cli.stack import running_stack
 from pipelines.partitions import add_clips, range_tags, stretches
 from pipelines.producing import DECISION_TAG
@@ -228,3 +229,34 @@ def _doing(newest: dict[str, Attempt]) -> str:
 def unsuccessful(api: DagsterApi, launched: Launched) -> list[str]:
     """Ids of the runs that did not succeed."""
     return [run for run in launched.runs if api.run_status(run) != "SUCCESS"]
+
+
+def finish(settings: Settings, api: DagsterApi, launched: Launched, *, wait: bool, as_json: bool) -> None:
+    """Show what was asked for; with `wait`, what came of it, and end with 1 when clips failed."""
+    document = {"decision": launched.decision, "runs": launched.runs, "clips": launched.keys}
+    if not wait:
+        if as_json:
+            print_json(document)
+        else:
+            console.print(
+                f"asked for {counted(len(launched.keys), 'clip')} in {counted(len(launched.runs), 'run')}: {api.url}/runs"
+            )
+        return
+    newest = wait_for(api, settings, launched, quiet=as_json)
+    delivered = [a for a in newest.values() if a.state is AttemptState.DELIVERED]
+    broken = unsuccessful(api, launched)
+    if as_json:
+        print_json(
+            {
+                **document,
+                "results": [as_document(a) for a in newest.values()],
+                "failed_runs": {run: api.why_failed(run) for run in broken},
+            }
+        )
+    else:
+        if newest:
+            console.print(status_table(newest.values()))
+        for run in broken:
+            complain(f"{api.why_failed(run)}\n(run {api.url}/runs/{run})")
+    if broken or len(delivered) < len(launched.keys):
+        raise typer.Exit(1)

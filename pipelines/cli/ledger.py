@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.output import age, complain, console, print_json
+from pipelines.cli.output import Json, age, complain, console, print_json
 from pipelines.cli.running import running_settings
 from resources.settings import ACCOUNTS, Settings, load_settings
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from resources.ledger.orphans import Orphan
     from resources.production.rebuilding import Rebuilt
-
-Json = Annotated[bool, typer.Option("--json", help="Print the machine's form.")]
 
 
 @ledger_app.callback(invoke_without_command=True)

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.output import complain, console, counted, print_json
+from pipelines.cli.output import Json, complain, console, counted, print_json
 from pipelines.cli.running import running_settings
 from resources.catalogue import Catalogue, Endpoint
 from resources.catalogue.drafting import draft, file_name
@@ -23,8 +23,6 @@ from resources.providers.models import LiveModel
 from resources.settings import ACCOUNTS, Settings, load_settings
 
 models_app = typer.Typer(help="What can be bought: endpoints, their prices and their ends.")
-
-Json = Annotated[bool, typer.Option("--json", help="Print the machine's form.")]
 
 
 @models_app.callback(invoke_without_command=True)

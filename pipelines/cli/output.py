@@ -5,8 +5,9 @@ import os
 import sys
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +17,9 @@ from resources.ledger.states import AttemptState
 from resources.money import show_usd, to_usd
 
 WIDE = 200
+
+Json = Annotated[bool, typer.Option("--json", help="Print the machine's form.")]
+"""An option of every command that shows something."""
 
 
 def _console(*, stderr: bool = False) -> Console:
