@@ -1,7 +1,6 @@
 """The servers of the bench: files over HTTPS, a bucket, and slow lines to both."""
 
 import contextlib
-import datetime as dt
 import os
 import secrets
 import socket
@@ -13,11 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from resources.storage.embedded import EmbeddedS3
+from tests.certificates import self_signed
 
 ROOT = Path(__file__).parents[2]
 HEAD = b"\x00\x00\x00\x18ftypisom"
@@ -56,7 +52,8 @@ def staged(folder: Path, sizes: dict[str, int], *, rate: float | None) -> Iterat
     for name, size in sizes.items():
         if not (served / name).exists():
             _write(served / name, size)
-    certificate, key = _certificate(folder)
+    made = self_signed(folder, "localhost")
+    certificate, key = made.file, made.key
     rclone = str(Path(sys.executable).with_name("rclone"))
     with contextlib.ExitStack() as stack:
         port = _free_port()
@@ -105,34 +102,6 @@ def _write(path: Path, size: int) -> None:
         left = size - len(HEAD)
         while left > 0:
             left -= file.write(block[: min(left, len(block))])
-
-
-def _certificate(folder: Path) -> tuple[Path, Path]:
-    certificate, private = folder / "certificate.pem", folder / "key.pem"
-    if certificate.exists():
-        return certificate, private
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return certificate, private
 
 
 def _free_port() -> int:

@@ -1,14 +1,13 @@
 """Streams to AWS: the upload ends with its SHA-256, which S3 verifies before it stores anything."""
 
-import datetime as dt
 import hashlib
-import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from aws_like import AwsLike, aws_like
+from certificates import Certificate, self_signed
 from hostile import MP4, File, Hostile, serving
 from pydantic import SecretStr
 
@@ -24,44 +23,16 @@ KEY = "videos/clip/a.mp4"
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a certificate for localhost and its key."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    folder = tmp_path_factory.mktemp("aws")
-    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return folder
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """Of localhost."""
+    return self_signed(tmp_path_factory.mktemp("aws"), "localhost")
 
 
 @pytest.fixture
-def aws(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[AwsLike, ObjectStore]]:
-    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate / "cert.pem"))
+def aws(certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[AwsLike, ObjectStore]]:
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate.file))
     monkeypatch.setattr("resources.storage.objects.is_aws", lambda client: True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
-    with aws_like(context) as (server, address):
+    with aws_like(certificate.server()) as (server, address):
         settings = S3Settings(
             bucket="dailies",
             endpoint_url=address,

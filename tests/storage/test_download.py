@@ -1,6 +1,5 @@
 """Downloads: whole and verified or not there at all, never from where they must not go, never with a secret in a text."""
 
-import datetime as dt
 import hashlib
 import socket
 import ssl
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from certificates import self_signed
 from hostile import MP4, File, Hostile, serving
 
 from resources.errors import ConfigurationError
@@ -408,36 +408,10 @@ def tls(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ssl.SSLContext]:
     """A server's context for the name cdn.test, signed by an authority that SSL_CERT_FILE names."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "cdn.test")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("cdn.test")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    folder = tmp_path_factory.mktemp("tls")
-    (folder / "cert.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "cert.pem"))
+    made = self_signed(tmp_path_factory.mktemp("tls"), "cdn.test")
+    monkeypatch.setenv("SSL_CERT_FILE", str(made.file))
     connections._tls.cache_clear()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    context = made.server()
     yield context
     connections._tls.cache_clear()
 
