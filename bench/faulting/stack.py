@@ -23,6 +23,7 @@ from bench.surroundings import environment
 from pipelines.cli.dagster_api import FINISHED, DagsterApi
 from pipelines.cli.launching import clips_of, dagster_instance, declarations_of, launch
 from pipelines.cli.stack import Stack, Wanted, free_port
+from resources.errors import UnavailableError
 from resources.ledger.ledger import Ledger
 from resources.settings import Settings, load_settings
 from resources.storage.embedded import EmbeddedS3
@@ -241,7 +242,8 @@ class _Storm:
                 if runs_over and len(over) == len(newest) == wanted:
                     return
                 if runs_over and len(newest) < wanted and not asked_again:
-                    asked_again = True
-                    with contextlib.suppress(OSError):
+                    # the webserver may not have found the code server again that was brought back
+                    with contextlib.suppress(UnavailableError):
                         self._ask(api)
+                        asked_again = True
                 time.sleep(1)

@@ -113,8 +113,13 @@ class DagsterApi:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def query(self, document: str, **variables: Any) -> dict[str, Any]:
+    def query(self, document: str, *, buys: bool = False, **variables: Any) -> dict[str, Any]:
         """Send one query.
+
+        Args:
+            document: What is asked, in GraphQL.
+            buys: Whether runs may come of it that buy, also when its answer is lost.
+            variables: Of the query.
 
         Raises:
             UnavailableError: Dagster does not answer.
@@ -127,8 +132,18 @@ class DagsterApi:
             answer.raise_for_status()
             body = answer.json()
         except (httpx.HTTPError, ValueError) as error:
+            what = (
+                f"HTTP {error.response.status_code}"
+                if isinstance(error, httpx.HTTPStatusError)
+                else type(error).__name__
+            )
+            if buys and not isinstance(error, NOT_SENT):
+                raise UnavailableError(
+                    f"Dagster's answer at {self.url} was lost ({what}). It may have started the run all the same: look at "
+                    f"{self.url}/runs before you ask again. A clip that is on its way is not bought twice."
+                ) from None
             raise UnavailableError(
-                f"Dagster does not answer at {self.url} ({type(error).__name__}). Nothing was bought. Start it with "
+                f"Dagster does not answer at {self.url} ({what}). Nothing was bought. Start it with "
                 "`dailies up`, or set DAILIES_DAGSTER_URL to where it is."
             ) from None
         if body.get("errors"):
@@ -217,7 +232,7 @@ class DagsterApi:
             "mode": "default",
             "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
         }
-        result = self.query(_LAUNCH, params=params)["launchPipelineExecution"]
+        result = self.query(_LAUNCH, buys=True, params=params)["launchPipelineExecution"]
         if result["__typename"] != "LaunchRunSuccess":
             why = result.get("message") or "; ".join(e["message"] for e in result.get("errors", []))
             raise DailiesError(
@@ -263,3 +278,5 @@ class DagsterApi:
 
 
 FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+"""Errors that prove that a request has not left."""

@@ -21,7 +21,7 @@ from pipelines.rendering import render
 from pipelines.schedules import SERIES_TAG
 from resources.catalogue import Catalogue
 from resources.characters.made import made_in
-from resources.errors import ConfigurationError
+from resources.errors import ConfigurationError, DailiesError
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
@@ -170,7 +170,15 @@ def launch(
         return launched
     config = {"ops": {"produce": {"config": {"regenerate": True}}}} if regenerate else {}
     for stretch in found:
-        launched.runs.append(api.launch(job, tags={**tags, **range_tags(stretch)}, config=config))
+        try:
+            launched.runs.append(api.launch(job, tags={**tags, **range_tags(stretch)}, config=config))
+        except DailiesError as error:
+            if not launched.runs:
+                raise
+            raise type(error)(
+                f"only {len(launched.runs)} of {counted(len(found), 'run')} were started ({', '.join(launched.runs)}); of "
+                f"the next one: {error}\nAsk again for the rest: what is on its way is waited for and not bought again."
+            ) from None
     return launched
 
 

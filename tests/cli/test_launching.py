@@ -1,0 +1,113 @@
+"""Asking Dagster for runs: what is said when its answer is lost, or when it takes only some of them."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+import respx
+import yaml
+
+from pipelines.cli.dagster_api import DagsterApi
+from pipelines.cli.launching import launch
+from resources.errors import DailiesError, UnavailableError
+from resources.settings import Settings, load_settings
+
+ROOT = Path(__file__).parents[2]
+URL = "http://127.0.0.1:3000"
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        httpx.Response(500),
+        httpx.Response(200, text="<html>"),
+        httpx.ReadTimeout("slow"),
+        httpx.RemoteProtocolError("cut"),
+    ],
+)
+def test_a_lost_answer_to_a_launch_is_not_said_to_have_bought_nothing(lost: Any) -> None:
+    with respx.mock, DagsterApi(URL) as api:
+        respx.post(f"{URL}/graphql").mock(**_as_mock(lost))
+        with pytest.raises(UnavailableError) as caught:
+            api.launch("submit_clips", tags={})
+    assert "Nothing was bought" not in str(caught.value)
+    assert f"look at {URL}/runs before you ask again" in str(caught.value)
+
+
+def test_a_launch_that_never_left_has_bought_nothing() -> None:
+    with respx.mock, DagsterApi(URL) as api:
+        respx.post(f"{URL}/graphql").mock(side_effect=httpx.ConnectError("refused"))
+        with pytest.raises(
+            UnavailableError, match=r"does not answer .* \(ConnectError\)\. Nothing was bought"
+        ):
+            api.launch("submit_clips", tags={})
+
+
+def test_a_question_that_buys_nothing_says_so_with_the_status() -> None:
+    with respx.mock, DagsterApi(URL) as api:
+        respx.post(f"{URL}/graphql").mock(return_value=httpx.Response(503))
+        with pytest.raises(UnavailableError, match=r"\(HTTP 503\)\. Nothing was bought"):
+            api.run_status("run-1")
+
+
+def _as_mock(lost: httpx.Response | Exception) -> dict[str, Any]:
+    return {"return_value": lost} if isinstance(lost, httpx.Response) else {"side_effect": lost}
+
+
+class TakesOne:
+    """A Dagster that takes one run and no other."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def launch(self, *_: object, **__: object) -> str:
+        self.asked += 1
+        if self.asked > 1:
+            raise UnavailableError("it fell over")
+        return "run-1"
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A series of three clips, and a Dagster home of its own."""
+    (tmp_path / "data" / "series").mkdir(parents=True)
+    (tmp_path / "data" / "models").symlink_to(ROOT / "data" / "models")
+    series = {
+        "name": "bay",
+        "endpoint": "bytedance/seedance-2.0/text-to-video",
+        "prompt": "A quiet view of {{ clip }}.",
+        "clips": [{"name": name} for name in ("east", "north", "west")],
+    }
+    (tmp_path / "data" / "series" / "bay.yaml").write_text(yaml.safe_dump(series))
+    home = tmp_path / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("DAILIES_ENV_FILE", "")
+    monkeypatch.setenv("DAILIES_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DAILIES_DATA", str(tmp_path / "data"))
+    return load_settings()
+
+
+def test_when_only_some_runs_were_started_they_are_named_and_the_rest_may_be_asked_for_again(
+    settings: Settings,
+) -> None:
+    api = TakesOne()
+    every = ["bay-east", "bay-north", "bay-west"]
+    launch(settings, cast("DagsterApi", api), every, job="submit_clips", command="test")
+    api.asked = 0
+    with pytest.raises(UnavailableError) as caught:
+        launch(
+            settings, cast("DagsterApi", api), ["bay-east", "bay-west"], job="submit_clips", command="test"
+        )
+    assert "only 1 of 2 runs were started (run-1)" in str(caught.value)
+    assert "it fell over" in str(caught.value)
+    assert "Ask again for the rest" in str(caught.value)
+
+
+def test_when_no_run_was_started_dagsters_own_words_are_enough(settings: Settings) -> None:
+    api = TakesOne()
+    api.asked = 1
+    with pytest.raises(DailiesError, match=r"^it fell over$"):
+        launch(settings, cast("DagsterApi", api), ["bay-east"], job="submit_clips", command="test")
