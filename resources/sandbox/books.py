@@ -13,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from resources.sandbox.endpoints import Frame
+from resources.sandbox.endpoints import Flaw, Frame
 from resources.sandbox.faults import Tally
 
 
@@ -35,6 +35,8 @@ class Fate:
         code: WaveSpeed's task code of the failure.
         empty: It completes with no output.
         size: Its clip has this width and height instead of the right ones.
+        flaw: Its clip is black, does not move or is silent.
+        mute: Its clip has no sound track.
         hidden_seconds: How long lists do not show it.
         faults: Names of the rules that decided this.
     """
@@ -43,6 +45,8 @@ class Fate:
     code: int = 0
     empty: bool = False
     size: tuple[int, int] | None = None
+    flaw: Flaw | None = None
+    mute: bool = False
     hidden_seconds: float = 0
     faults: tuple[str, ...] = ()
 
@@ -105,9 +109,11 @@ class Job:
 
     def frame(self, planned: Frame) -> Frame:
         """What its clip measures, given what the endpoint would make."""
-        if self.fate.size is None:
-            return planned
-        return planned.model_copy(update={"width": self.fate.size[0], "height": self.fate.size[1]})
+        width, height = self.fate.size or (planned.width, planned.height)
+        audio = planned.audio and not self.fate.mute
+        return planned.model_copy(
+            update={"width": width, "height": height, "audio": audio, "flaw": self.fate.flaw}
+        )
 
 
 @dataclass(frozen=True)

@@ -86,8 +86,11 @@ class Price(BaseModel):
     per_second: Decimal | dict[str, Decimal] | None = None
 
 
+Flaw = Literal["black", "frozen", "silent"]
+
+
 class Frame(BaseModel):
-    """What a finished clip measures: pixels, frames per second, seconds, and whether it sounds."""
+    """What a finished clip measures: pixels, frames per second, seconds, whether it sounds, and what is wrong with it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -96,6 +99,7 @@ class Frame(BaseModel):
     fps: int
     seconds: int
     audio: bool = True
+    flaw: Flaw | None = None
 
 
 class Endpoint(BaseModel):

@@ -59,6 +59,12 @@ class WrongSize(_Effect):
     height: int = Field(ge=16, le=4096, multiple_of=2)
 
 
+class Spoil(_Effect):
+    """The clip measures what was asked for and is black, does not move, has a sound track of silence, or has none at all."""
+
+    do: Literal["black", "frozen", "silent", "mute"]
+
+
 class Substitute(_Effect):
     """Another model does the work, and the answers name it."""
 
@@ -156,7 +162,7 @@ class Truncate(_Effect):
     share: float = Field(default=0.5, ge=0, lt=1)
 
 
-JobEffect = Fail | Stuck | EmptyOutputs | WrongSize | Substitute | Take | Unlisted
+JobEffect = Fail | Stuck | EmptyOutputs | WrongSize | Spoil | Substitute | Take | Unlisted
 Effect = (
     JobEffect
     | ErrorAfter
@@ -172,7 +178,7 @@ Effect = (
 )
 
 _ONLY_AT: dict[type[_Effect], Operation] = {
-    **dict.fromkeys((Fail, Stuck, EmptyOutputs, WrongSize, Substitute, Take, Unlisted), "submit"),
+    **dict.fromkeys((Fail, Stuck, EmptyOutputs, WrongSize, Spoil, Substitute, Take, Unlisted), "submit"),
     **dict.fromkeys((StatusWord, Backward), "poll"),
     **dict.fromkeys((Html, Truncate), "cdn"),
 }

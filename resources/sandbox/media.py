@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resources.sandbox.endpoints import Frame
+from resources.sandbox.endpoints import Flaw, Frame
 
 if TYPE_CHECKING:
     import av
@@ -83,7 +83,8 @@ class ClipStore:
         digest = hashlib.sha256(job_id.encode()).hexdigest()
         palette = int(digest[:8], 16) % len(PALETTES)
         sound = "sound" if frame.audio else "mute"
-        name = f"{frame.width}x{frame.height}-{frame.fps}fps-{frame.seconds}s-{palette}-{sound}-{self._pad_to or 0}.mp4"
+        kind = f"{palette}-{frame.flaw or 'good'}-{sound}"
+        name = f"{frame.width}x{frame.height}-{frame.fps}fps-{frame.seconds}s-{kind}-{self._pad_to or 0}.mp4"
         path = self._directory / name
         if path not in self._marks:
             if not path.exists():
@@ -94,8 +95,9 @@ class ClipStore:
     def _make(self, path: Path, frame: Frame, palette: int) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial.mp4")
-        picture = _picture_second(frame.width, frame.height, frame.fps, palette)
-        _repeat(partial, frame, picture, _sound_second(palette) if frame.audio else None)
+        picture = _picture_second(frame.width, frame.height, frame.fps, palette, frame.flaw)
+        sound = _sound_second(palette, silent=frame.flaw == "silent") if frame.audio else None
+        _repeat(partial, frame, picture, sound)
         missing = (self._pad_to or 0) - partial.stat().st_size
         if missing > 0:
             with partial.open("ab") as file:
@@ -104,7 +106,7 @@ class ClipStore:
 
 
 @lru_cache(maxsize=16)
-def _picture_second(width: int, height: int, fps: int, palette: int) -> bytes:
+def _picture_second(width: int, height: int, fps: int, palette: int, flaw: Flaw | None = None) -> bytes:
     """An MP4 of one second of moving gradient that starts with its only key frame and ends where it begins."""
     import av
     from av.filter import Graph
@@ -112,10 +114,12 @@ def _picture_second(width: int, height: int, fps: int, palette: int) -> bytes:
     graph = Graph()
     colours = ":".join(f"c{n}={colour}" for n, colour in enumerate(PALETTES[palette]))
     # a quarter of the size is scaled up: a gradient loses nothing by it and costs a fifth
-    small = f"s={max(width // 8 * 2, 16)}x{max(height // 8 * 2, 16)}:r={fps}:n=4:{colours}:speed=0.06:seed={palette + 1}"
+    speed = 0 if flaw == "frozen" else 0.06
+    small = f"s={max(width // 8 * 2, 16)}x{max(height // 8 * 2, 16)}:r={fps}:n=4:{colours}:speed={speed}:seed={palette + 1}"
     nodes = [
         graph.add("gradients", small),
         graph.add("scale", f"{width}:{height}"),
+        *([graph.add("lutrgb", "r=0:g=0:b=0")] if flaw == "black" else []),
         graph.add("format", "yuv420p"),
         graph.add("buffersink"),
     ]
@@ -146,9 +150,9 @@ def _picture_second(width: int, height: int, fps: int, palette: int) -> bytes:
     return out.getvalue()
 
 
-@lru_cache(maxsize=len(PALETTES))
-def _sound_second(palette: int) -> bytes:
-    """An MP4 of a tone, long enough to take one seamless piece out of its middle."""
+@lru_cache(maxsize=2 * len(PALETTES))
+def _sound_second(palette: int, *, silent: bool = False) -> bytes:
+    """An MP4 of a tone, or of silence, long enough to take one seamless piece out of its middle."""
     import av
     from av.filter import Graph
 
@@ -158,7 +162,7 @@ def _sound_second(palette: int) -> bytes:
     graph = Graph()
     nodes = [
         graph.add("sine", f"f={pitch}:r={_AUDIO_RATE}:samples_per_frame={_AUDIO_FRAME}"),
-        graph.add("volume", "2.0"),
+        graph.add("volume", "0" if silent else "2.0"),
         graph.add("aformat", f"sample_fmts=fltp:sample_rates={_AUDIO_RATE}:channel_layouts=stereo"),
         graph.add("abuffersink"),
     ]

@@ -19,6 +19,7 @@ from resources.sandbox.faults import (
     Fail,
     FaultRule,
     Faults,
+    Spoil,
     Stuck,
     Subject,
     Substitute,
@@ -125,6 +126,10 @@ class Workshop:
                     fate["empty"] = True
                 case WrongSize(width=width, height=height):
                     fate["size"] = (width, height)
+                case Spoil(do="mute"):
+                    fate["mute"] = True
+                case Spoil(do=flaw):
+                    fate["flaw"] = flaw
                 case Unlisted(seconds=hidden):
                     fate["hidden_seconds"] = hidden
                 case Substitute(model=other):

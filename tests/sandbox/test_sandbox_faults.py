@@ -15,6 +15,7 @@ import resources.sandbox as sandbox_package
 from resources.errors import ConfigurationError
 from resources.sandbox import FaultRule, RunningSandbox
 from resources.sandbox.faults import Faults, Subject, load_faults
+from resources.video.inspector import inspect_video
 
 DEMO = Path(str(sandbox_package.__file__)).with_name("demo_faults.yaml")
 
@@ -187,6 +188,27 @@ async def test_a_clip_can_have_the_wrong_size(bench: Bench, clock: Clock) -> Non
     clip = await bench.client.get((await bench.poll(job_id))["outputs"][0])
     with av.open(io.BytesIO(clip.content)) as container:
         assert (container.streams.video[0].width, container.streams.video[0].height) == (640, 360)
+
+
+@pytest.mark.parametrize("flaw", [None, "black", "frozen", "silent", "mute"])
+async def test_a_clip_can_be_black_or_frozen_or_silent_and_nothing_else(
+    bench: Bench, clock: Clock, tmp_path: Path, flaw: str | None
+) -> None:
+    if flaw is not None:
+        await bench.fault({}, {"do": flaw})
+    job_id = await bench.bought()
+    clock.tick(8)
+    clip = await bench.client.get((await bench.poll(job_id))["outputs"][0])
+    (tmp_path / "clip.mp4").write_bytes(clip.content)
+    seen = inspect_video(tmp_path / "clip.mp4")
+    assert seen.looked is not None
+    found = {
+        "black": seen.looked.black is not None,
+        "frozen": seen.looked.frozen is not None,
+        "silent": seen.looked.silent is not None,
+        "mute": seen.video.audio_codec is None,
+    }
+    assert [kind for kind, is_so in found.items() if is_so] == ([flaw] if flaw else [])
 
 
 async def test_another_model_can_do_the_work(bench: Bench) -> None:

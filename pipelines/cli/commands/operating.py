@@ -1,6 +1,7 @@
 """Commands that keep it running: up, demo, doctor, webhooks, stop, start, verify-provider."""
 
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,13 +20,20 @@ Port = Annotated[int, typer.Option(help="Port of Dagster's UI on 127.0.0.1.", mi
 def up(
     port: Port = 3000,
     job_seconds: Annotated[float, typer.Option(help="How long the sandbox's jobs take.", min=0)] = 8.0,
+    faults: Annotated[
+        Path | None,
+        typer.Option(
+            help="What is to go wrong at the sandbox (docs/sandbox.md).", exists=True, dir_okay=False
+        ),
+    ] = None,
 ) -> None:
     """Start everything on this machine, until Ctrl-C. What is not set in .env is stood in for."""
     from pipelines.cli.stack import Stack, Wanted
 
+    script = ["--faults", str(faults)] if faults is not None else []
     wanted = Wanted(
         port=port,
-        sandbox_options=["--job-seconds", str(job_seconds)],
+        sandbox_options=["--job-seconds", str(job_seconds), *script],
         log=lambda text: console.print(f"… {text}"),
     )
     end_on_signals()
