@@ -97,6 +97,7 @@ class Entry:
     amount: int
     refund: bool
     at: float
+    tag: str | None = None
 
 
 @dataclass
@@ -161,7 +162,8 @@ class Books:
                     given_back = job.ends_at + self.rules.refund_seconds
                     yield Entry(job.id, job.model, job.price, refund=True, at=given_back)
             elif job.fate.end in {"succeeded", "vanished"}:
-                yield Entry(job.id, job.model, job.price, refund=False, at=job.ends_at + delay)
+                tag = job.tag if self.rules.echoes_tags else None
+                yield Entry(job.id, job.model, job.price, refund=False, at=job.ends_at + delay, tag=tag)
 
     def costs(self, job: Job) -> int:
         """What a job costs in the end."""

@@ -264,7 +264,14 @@ class Client:
         lines = self._books.bill(after.timestamp() - skew, before.timestamp() - skew)
         await self._process.at("bill: after")
         return [
-            Charge(line.job, line.amount, "refund" if line.refund else "charge", line.at + skew, line.model)
+            Charge(
+                line.job,
+                line.amount,
+                "refund" if line.refund else "charge",
+                line.at + skew,
+                line.model,
+                submission_id=line.tag,
+            )
             for line in lines
         ]
 

@@ -289,7 +289,7 @@ def _named_but_settled(
     open_ids = {u.submission_id for u in undecided}
     named = {
         job.submission_id: job.job_id
-        for job in reading.jobs
+        for job in (*reading.jobs, *_billed_only(reading))
         if job.submission_id and job.job_id not in owned and job.submission_id not in open_ids
     }
     found = []
@@ -351,7 +351,13 @@ def _billed_only(reading: Reading) -> list[Candidate]:
     """Jobs that are charged and not listed."""
     listed = {job.job_id for job in reading.jobs}
     return [
-        Candidate(row.job_id, row.model, datetime.fromtimestamp(row.at, UTC), JobStatus.RUNNING)
+        Candidate(
+            row.job_id,
+            row.model,
+            datetime.fromtimestamp(row.at, UTC),
+            JobStatus.RUNNING,
+            submission_id=row.submission_id,
+        )
         for row in reading.charges or ()
         if row.kind == "charge" and row.job_id not in listed
     ]

@@ -383,4 +383,6 @@ def _charge(row: object) -> Charge:
     micros = answers.dollars(cost.get("usd")) if isinstance(cost, dict) else None
     if micros is None:
         raise UnavailableError("AI/ML API logs a request without a readable cost, so the logs prove nothing")
-    return Charge(job.job_id, micros, "charge", job.created_at.timestamp(), job.model)
+    return Charge(
+        job.job_id, micros, "charge", job.created_at.timestamp(), job.model, submission_id=job.submission_id
+    )

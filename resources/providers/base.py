@@ -192,6 +192,7 @@ class Charge:
         kind: `charge` or `refund`.
         at: When it was booked, seconds since the epoch by the provider's clock.
         model: The model it names, None where it names none.
+        submission_id: Ours, where the bill echoes it.
     """
 
     job_id: str
@@ -199,6 +200,7 @@ class Charge:
     kind: Literal["charge", "refund"]
     at: float
     model: str | None = None
+    submission_id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -206,6 +206,7 @@ class FakeProvider:
         refuses_the_key: Whether the key is refused where something free is asked.
         bill: What the bill says instead of a charge for every job.
         ahead: How many seconds its clock is ahead.
+        charged_after: How much later than it was made a job is charged.
         listed: How often its listing was read, and `billed` its bill.
         listing_fails: Whether the listing cannot be read.
     """
@@ -228,6 +229,7 @@ class FakeProvider:
         self.requests_at_once = 0
         self.most_requests_at_once = 0
         self.ahead = 0.0
+        self.charged_after = 0.0
         self.listed = 0
         self.billed = 0
         self.listing_fails = False
@@ -324,7 +326,14 @@ class FakeProvider:
         if self.bill is not None:
             return list(self.bill)
         return [
-            Charge(job.id, PRICE, "charge", job.created_at + self.ahead, job.model)
+            Charge(
+                job.id,
+                PRICE,
+                "charge",
+                job.created_at + self.ahead + self.charged_after,
+                job.model,
+                submission_id=job.submission_id if self.capabilities.echoes_submission_id else None,
+            )
             for job in self.jobs.values()
             if self.clock() >= job.billed_from
         ]

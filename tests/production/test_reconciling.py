@@ -285,6 +285,18 @@ def test_a_job_on_the_bill_that_the_listing_hides_is_found(anonymous: World) -> 
     everything_is_accounted_for(anonymous, "clip-a", "clip-b")
 
 
+def test_a_charge_that_names_our_post_is_its_job_whenever_it_was_booked(world: World) -> None:
+    known_lags(world)
+    world.provider.charged_after = 300
+    world.provider.answers["clip-a"] = [QUICK]
+    queue(world, "clip-a", "clip-b")
+    engine = world.engine()
+    world.run(engine.submit_queue("wavespeed"))
+    next(job for job in world.provider.jobs.values() if job.clip == "clip-a").listed_from = NEVER + 2e9
+    sensor(world, until=ended(world, "clip-a", "clip-b"), engine=engine)
+    everything_is_accounted_for(world, "clip-a", "clip-b")
+
+
 def test_an_outage_that_takes_orders_and_loses_them_is_not_fed_for_ever(either: World) -> None:
     known_lags(either)
     either.provider.answers["clip-a"] = [IN_VAIN] * 99

@@ -339,5 +339,6 @@ async def test_the_logs_are_the_bill_and_what_failed_costs_nothing() -> None:
     logs = FakeLogs([aiml_row(2), aiml_row(1, status="failed", cost={"usd": 0})])
     rows = await aimlapi(logs).charges(after=START, before=END)
     assert [(row.job_id, row.micros, row.kind) for row in rows] == [("inf-2", 400_000, "charge")]
+    assert rows[0].submission_id == "sub-2"
     with pytest.raises(UnavailableError, match="readable cost"):
         await aimlapi(FakeLogs([aiml_row(2, cost=None)])).charges(after=START, before=END)
