@@ -51,7 +51,9 @@ class History:
             frozenset(plan.crashes), dict(plan.pauses), at=dict(plan.at), trace=[] if trace else None
         )
         self.faults = Faults(plan.seed, plan.kinds, clock=self.clock, until=START + FAULT_SECONDS)
-        self.account = Account(Books(RULES[plan.provider], self.clock), self.faults, skew=plan.skew)
+        self.account = Account(
+            Books(RULES[plan.provider], self.clock), self.faults, skew=plan.skew, dated=plan.dated
+        )
         cap = None if plan.cap is None else plan.cap * PRICE
         self.around = Surroundings(
             self.account,
@@ -351,5 +353,6 @@ class History:
             cap=None if self.plan.cap is None else self.plan.cap * PRICE,
             max_seconds=MAX_SECONDS,
             fallback=self.plan.fallback,
+            dated=bool(self.plan.dated),
             now=self.clock(),
         )

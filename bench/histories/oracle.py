@@ -69,6 +69,7 @@ class Evidence:
         cap: Micro-dollars that may be spent, None for no cap.
         max_seconds: How long the endpoint's jobs take at most, as its catalogue says.
         fallback: Whether the series has a fallback.
+        dated: Whether another clock dates jobs than answers, which a client can tell only by its own jobs.
         now: True time in seconds.
     """
 
@@ -85,6 +86,7 @@ class Evidence:
     cap: int | None
     max_seconds: float
     fallback: bool
+    dated: bool
     now: float
 
 
@@ -324,7 +326,7 @@ class _Case:
 
     def _ambiguous(self, job: Job) -> bool:
         """Whether a job whose answer was lost may be another POST's or a stranger's, as far as the provider shows."""
-        if job.fate.end == "vanished":
+        if job.fate.end == "vanished" or (self.evidence.dated and not self.books.rules.echoes_tags):
             return True
         if self.books.rules.echoes_tags:
             return False

@@ -39,6 +39,7 @@ class Plan:
         experienced: Whether the account's list was seen to be prompt before, without which no miss in it proves anything.
         to_the_bill: Whether it goes on until the bill has confirmed every amount and given back what it gives back.
         fallback: Whether another model is bought of a clip that is refused or fails.
+        dated: How far the clock that dates the provider's jobs is ahead of that of its answers, in seconds.
     """
 
     seed: str
@@ -59,6 +60,7 @@ class Plan:
     experienced: bool = False
     to_the_bill: bool = False
     fallback: bool = False
+    dated: float = 0.0
 
 
 def quiet(provider: str, way: str, clips: int) -> Plan:
@@ -108,6 +110,7 @@ def drawn(seed: int) -> Plan:
         experienced=rng.random() < 0.6,
         to_the_bill=rng.random() < 0.3,
         fallback=rng.random() < 0.3,
+        dated=rng.choice([-600.0, 50.0, 600.0]) if rng.random() < 0.1 else 0.0,
     )
 
 
@@ -126,6 +129,8 @@ def simpler(plan: Plan) -> list[Plan]:
         fewer.append(replace(plan, per_minute=None))
     if plan.cap:
         fewer.append(replace(plan, cap=None))
+    if plan.dated:
+        fewer.append(replace(plan, dated=0.0))
     if plan.fallback:
         fewer.append(replace(plan, fallback=False))
     if plan.skew:

@@ -71,12 +71,14 @@ class Account:
         books: The provider's.
         faults: Of the history.
         skew: How far its clock is ahead of ours, in seconds.
+        dated: How far the clock that dates its jobs is ahead of that.
     """
 
-    def __init__(self, books: Books, faults: Faults, *, skew: float) -> None:
+    def __init__(self, books: Books, faults: Faults, *, skew: float, dated: float = 0.0) -> None:
         self.books = books
         self.faults = faults
         self.skew = skew
+        self.dated = skew + dated
         self.broke_until = 0.0
         self.heard: Callable[[str, Process], None] = lambda _job, _process: None
         """Told of every job whose id has reached a process."""
@@ -242,7 +244,7 @@ class Client:
     async def list_jobs(self, *, after: datetime, before: datetime) -> list[Candidate]:
         """The jobs in a window."""
         await self._ask("list")
-        skew, rules = self._account.skew, self._books.rules
+        skew, rules = self._account.dated, self._books.rules
         found = []
         for job in self._books.listed(after.timestamp() - skew, before.timestamp() - skew):
             status = {
@@ -260,7 +262,7 @@ class Client:
     async def charges(self, *, after: datetime, before: datetime) -> list[Charge]:
         """The bill of a window."""
         await self._ask("bill")
-        skew = self._account.skew
+        skew = self._account.dated
         lines = self._books.bill(after.timestamp() - skew, before.timestamp() - skew)
         await self._process.at("bill: after")
         return [

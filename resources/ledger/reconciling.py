@@ -6,13 +6,13 @@ ledger knows about what was read.
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from resources.ledger import lags
+from resources.ledger import dating, lags
 from resources.ledger.apart import ACCEPTANCE_SECONDS
 from resources.ledger.database import insert_ignoring, lock_subject
 from resources.ledger.evidence import Evidence, Finding, Judgement, Post, judge
@@ -175,6 +175,7 @@ def record(
         The attempts that changed, and those that were queued anew.
     """
     with ledger.read() as connection:
+        reading = _redated(connection, account, reading)
         undecided = _undecided(connection, account)
         owned = _owned(connection, account, reading)
         late = _named_but_settled(connection, account, reading, owned, undecided)
@@ -211,6 +212,15 @@ def record(
     read_at = reading.began_at + reading.offset.low
     _reschedule(ledger, account, ledger.clock() + _pause(ledger, left), read_at=read_at)
     return changed
+
+
+def _redated(connection: sa.Connection, account: str, reading: Reading) -> Reading:
+    """The reading with all times by one clock, as far as our own jobs in it tell that there are two."""
+    ahead = dating.apart(connection, account, reading.jobs)
+    if ahead is None:
+        return reading
+    listed, charges = dating.by_date_header(reading.jobs, reading.charges, ahead)
+    return replace(reading, jobs=listed, charges=charges)
 
 
 def _wanted(ledger: Ledger, connection: sa.Connection, account: str, contract: Contract) -> Search | None:

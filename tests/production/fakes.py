@@ -206,6 +206,7 @@ class FakeProvider:
         refuses_the_key: Whether the key is refused where something free is asked.
         bill: What the bill says instead of a charge for every job.
         ahead: How many seconds its clock is ahead.
+        dated: How many seconds the clock that dates its jobs is ahead of that.
         charged_after: How much later than it was made a job is charged.
         listed: How often its listing was read, and `billed` its bill.
         listing_fails: Whether the listing cannot be read.
@@ -229,6 +230,7 @@ class FakeProvider:
         self.requests_at_once = 0
         self.most_requests_at_once = 0
         self.ahead = 0.0
+        self.dated = 0.0
         self.charged_after = 0.0
         self.listed = 0
         self.billed = 0
@@ -311,12 +313,12 @@ class FakeProvider:
             Candidate(
                 job.id,
                 job.model,
-                datetime.fromtimestamp(job.created_at + self.ahead, UTC),
+                datetime.fromtimestamp(job.created_at + self.ahead + self.dated, UTC),
                 JobStatus.RUNNING,
                 submission_id=job.submission_id if self.capabilities.echoes_submission_id else None,
             )
             for job in self.jobs.values()
-            if self.clock() >= job.listed_from and low <= job.created_at + self.ahead <= high
+            if self.clock() >= job.listed_from and low <= job.created_at + self.ahead + self.dated <= high
         ]
 
     async def charges(self, *, after: Any, before: Any) -> list[Charge]:
@@ -330,7 +332,7 @@ class FakeProvider:
                 job.id,
                 PRICE,
                 "charge",
-                job.created_at + self.ahead + self.charged_after,
+                job.created_at + self.ahead + self.dated + self.charged_after,
                 job.model,
                 submission_id=job.submission_id if self.capabilities.echoes_submission_id else None,
             )

@@ -157,6 +157,32 @@ def test_a_clock_that_is_ten_minutes_off_hides_nothing(either: World, ahead: flo
     everything_is_accounted_for(either, "clip-a")
 
 
+@pytest.mark.parametrize("dated", [600.0, 45.0, -600.0])
+def test_jobs_that_another_clock_dates_than_the_answers_are_found_by_what_our_own_jobs_tell(
+    either: World, dated: float
+) -> None:
+    either.provider.dated = dated
+    queue(either, "clip-a", "clip-b")
+    sensor(either, until=ended(either, "clip-a", "clip-b"))
+    either.provider.answers["clip-c"] = [QUICK]
+    queue(either, "clip-c")
+    sensor(either, until=ended(either, "clip-c"))
+    everything_is_accounted_for(either, "clip-a", "clip-b", "clip-c")
+
+
+@pytest.mark.parametrize("dated", [600.0, -600.0])
+def test_jobs_that_another_clock_dates_are_never_taken_for_absent_where_nothing_tells(
+    anonymous: World, dated: float
+) -> None:
+    known_lags(anonymous)
+    anonymous.provider.dated = dated
+    anonymous.provider.answers["clip-a"] = [QUICK]
+    queue(anonymous, "clip-a")
+    sensor(anonymous, until=ended(anonymous, "clip-a"))
+    assert anonymous.newest("clip-a").state is S.HELD
+    assert len(anonymous.provider.posts) == 1
+
+
 def test_a_poster_that_died_after_sending_is_made_good(either: World) -> None:
     queue(either, "clip-a")
     claimed = claim(either)

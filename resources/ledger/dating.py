@@ -1,0 +1,77 @@
+"""The clock by which a provider dates its jobs, where it is another than the one in its answers' `Date` headers.
+
+A gateway may stamp the answers and a service behind it the jobs. POSTs are bracketed by `Date`, so a job that the other
+clock has dated would seem to be nobody's. Our own jobs tell how far the two are apart: each was made while its POST was
+on the wire.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from resources.ledger.ledger import CHUNK
+from resources.ledger.schema import jobs, submissions
+from resources.providers.base import Candidate, Charge, ClockOffset
+
+ENOUGH = 2
+"""Jobs of ours that must agree. One alone may have been dated late for a reason of its own."""
+ROUNDING_SECONDS = 1.0
+SAME_SECONDS = 5.0
+"""Clocks that are no further apart are taken to be one: the windows of POSTs have room for it."""
+
+
+def apart(connection: sa.Connection, account: str, listed: Sequence[Candidate]) -> ClockOffset | None:
+    """How far the clock that dates jobs is ahead of the one in `Date` headers, in seconds.
+
+    Args:
+        connection: A view of the ledger.
+        account: Whose listing.
+        listed: What it shows; jobs of ours whose POST was answered count.
+
+    Returns:
+        None where both are the same, where too few jobs tell, and where they contradict each other (a service that dates
+        its jobs when they begin, say), since then it is not the clock.
+    """
+    created = {job.job_id: job.created_at.timestamp() for job in listed}
+    between: list[ClockOffset] = []
+    ids = sorted(created)
+    for start in range(0, len(ids), CHUNK):
+        query = (
+            sa.select(
+                jobs.c.job_id,
+                submissions.c.started_at + submissions.c.clock_low,
+                submissions.c.ended_at + submissions.c.clock_high,
+            )
+            .join(submissions, submissions.c.id == jobs.c.submission_id)
+            .where(
+                jobs.c.account == account,
+                jobs.c.job_id.in_(ids[start : start + CHUNK]),
+                jobs.c.source == "answer",
+                submissions.c.ended_at.is_not(None),
+                submissions.c.clock_low.is_not(None),
+                submissions.c.clock_high.is_not(None),
+            )
+        )
+        between += [
+            ClockOffset(created[job_id] - answered_at, created[job_id] - sent_at + ROUNDING_SECONDS)
+            for job_id, sent_at, answered_at in connection.execute(query)
+        ]
+    low = max((one.low for one in between), default=0.0)
+    high = min((one.high for one in between), default=0.0)
+    if len(between) < ENOUGH or low > high or (low <= SAME_SECONDS and high >= -SAME_SECONDS):
+        return None
+    return ClockOffset(low, high)
+
+
+def by_date_header(
+    listed: Sequence[Candidate], charges: Sequence[Charge] | None, ahead: ClockOffset
+) -> tuple[list[Candidate], list[Charge] | None]:
+    """Jobs and charges with their times as the clock of the `Date` headers would have them."""
+    seconds = (ahead.low + ahead.high) / 2
+    back = timedelta(seconds=seconds)
+    return (
+        [replace(job, created_at=job.created_at - back) for job in listed],
+        None if charges is None else [replace(row, at=row.at - seconds) for row in charges],
+    )

@@ -1,0 +1,79 @@
+"""By which clock a provider dates its jobs: believed when our own jobs agree on another than the one of its answers."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ledgerkit import ACCOUNT, DEADLINE, NO_LIMITS, Clock, a_request, accepted, queued
+
+from resources.ledger import dating
+from resources.ledger.ledger import Ledger
+from resources.ledger.outcomes import record_outcome
+from resources.ledger.records import Submission
+from resources.ledger.submitting import claim_next
+from resources.providers.base import Candidate, Charge, ClockOffset, JobStatus
+
+
+def bought(ledger: Ledger, clock: Clock, number: int, *, dated: float, takes: float = 0.5) -> Candidate:
+    """A job of ours, as a listing shows it whose clock is another than the one of the answers by `dated` seconds."""
+    queued(ledger, a_request(f"clip-{number}"))
+    submission = claim_next(
+        ledger, ACCOUNT, limits=NO_LIMITS, deadline_seconds=DEADLINE, clock_offset=ClockOffset(-1, 1)
+    )
+    assert isinstance(submission, Submission)
+    created = clock.now + takes / 2
+    clock.forward(takes)
+    record_outcome(ledger, submission, accepted(f"job-{number}"))
+    clock.forward(10)
+    return listed(f"job-{number}", created + dated)
+
+
+def listed(job_id: str, at: float) -> Candidate:
+    return Candidate(
+        job_id, "openai/sora-2/text-to-video", datetime.fromtimestamp(at, UTC), JobStatus.RUNNING
+    )
+
+
+def apart(ledger: Ledger, *jobs: Candidate) -> ClockOffset | None:
+    with ledger.read() as connection:
+        return dating.apart(connection, ACCOUNT, jobs)
+
+
+@pytest.mark.parametrize("dated", [600.0, 30.0, -600.0])
+def test_two_jobs_of_ours_tell_how_far_it_is_ahead(ledger: Ledger, clock: Clock, dated: float) -> None:
+    found = apart(ledger, *(bought(ledger, clock, n, dated=dated) for n in range(2)))
+    assert found is not None
+    assert found.low <= dated <= found.high
+    assert found.high - found.low < 5
+
+
+def test_one_job_alone_tells_nothing(ledger: Ledger, clock: Clock) -> None:
+    assert apart(ledger, bought(ledger, clock, 1, dated=600)) is None
+
+
+@pytest.mark.parametrize("dated", [0.0, 4.0, -4.0])
+def test_clocks_that_are_near_are_one(ledger: Ledger, clock: Clock, dated: float) -> None:
+    assert apart(ledger, *(bought(ledger, clock, n, dated=dated) for n in range(3))) is None
+
+
+def test_jobs_that_contradict_each_other_tell_nothing(ledger: Ledger, clock: Clock) -> None:
+    """A service that dates its jobs when they begin, after a wait of its own."""
+    assert apart(ledger, *(bought(ledger, clock, n, dated=40.0 * n) for n in range(1, 4))) is None
+
+
+def test_somebody_elses_jobs_tell_nothing(ledger: Ledger, clock: Clock) -> None:
+    assert apart(ledger, listed("theirs-1", clock.now + 600), listed("theirs-2", clock.now + 600)) is None
+
+
+@given(st.floats(-3600, 3600), st.floats(0, 5))
+def test_times_are_put_back_by_the_middle_of_what_is_known(low: float, wide: float) -> None:
+    at = 1_800_000_000.0
+    job, charge = listed("job-1", at), Charge("job-1", 1, "charge", at)
+    (moved,), charges = dating.by_date_header([job], [charge], ClockOffset(low, low + wide))
+    assert abs((job.created_at - moved.created_at) - timedelta(seconds=low + wide / 2)) < timedelta(
+        seconds=1e-3
+    )
+    assert charges is not None
+    assert abs(charges[0].at - moved.created_at.timestamp()) < 1e-3
+    assert dating.by_date_header([job], None, ClockOffset(low, low + wide))[1] is None
