@@ -23,7 +23,7 @@ from bench.histories.oracle import KINDS_OF_VIOLATION
 from bench.histories.plans import Plan, drawn
 from bench.histories.processes import PROCESS
 from bench.histories.provider import SETTLE_SECONDS, Client
-from resources.ledger import apart, deciding, delivering, outcomes, reconciling, spending
+from resources.ledger import apart, deciding, delivering, outcomes, spending, undecided
 from resources.ledger.deciding import Decided, Verdict
 from resources.ledger.evidence import Post
 from resources.ledger.lags import Lags
@@ -239,7 +239,7 @@ def _expired_is_sent_again() -> AbstractContextManager[object]:
 @contextlib.contextmanager
 def _nothing_settles() -> Iterator[None]:
     """A miss is believed at once, however late a job may be created or listed."""
-    window = reconciling._Undecided.post
+    window = undecided.Undecided.post
 
     def at_once(*args: Any) -> Post:
         post = window(*args)
@@ -247,8 +247,8 @@ def _nothing_settles() -> Iterator[None]:
         return replace(post, broke_off=sent, settled_from=sent, give_up_from=sent + 2 * SETTLE_SECONDS)
 
     with (
-        mock.patch.object(reconciling.Contract, "settle", return_value=0.0),
-        mock.patch.object(reconciling._Undecided, "post", at_once),
+        mock.patch.object(undecided.Contract, "settle", return_value=0.0),
+        mock.patch.object(undecided.Undecided, "post", at_once),
         mock.patch.object(apart, "ACCEPTANCE_SECONDS", 0.0),
         mock.patch.object(Lags, "doubt", return_value=None),
     ):

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from resources.ledger.billing import Confirmed
 from resources.ledger.halting import Stop
 from resources.ledger.limits import LEASE_MARGIN_SECONDS, Limits
-from resources.ledger.reconciling import LONGEST_PAUSE_SECONDS, Contract
 from resources.ledger.records import Attempt
+from resources.ledger.searching import LONGEST_PAUSE_SECONDS
+from resources.ledger.undecided import Contract
 from resources.providers.base import Provider
 from resources.requests import ClipRequest
 

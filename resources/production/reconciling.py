@@ -5,11 +5,13 @@ import logging
 from datetime import UTC, datetime
 
 from resources.errors import DailiesError
-from resources.ledger import reconciling
+from resources.ledger import reconciling, searching
 from resources.ledger.evidence import LOOK_BACK_SECONDS
 from resources.ledger.ledger import Ledger
-from resources.ledger.reconciling import UNMEASURED_SECONDS, Contract, Reading, Search
+from resources.ledger.reconciling import Reading
 from resources.ledger.records import Attempt
+from resources.ledger.searching import Search
+from resources.ledger.undecided import UNMEASURED_SECONDS, Contract
 from resources.production.calling import Call
 from resources.providers.base import ClockOffset, Provider
 
@@ -57,10 +59,10 @@ class Reconciler:
             reading = await self._read(provider, search)
         except DailiesError as error:
             logger.warning("%s: what is unknown could not be looked up: %s", name, error)
-            await self._call(reconciling.release, self._ledger, name, again_in=AGAIN_SECONDS)
+            await self._call(searching.release, self._ledger, name, again_in=AGAIN_SECONDS)
             return []
         except BaseException:
-            await self._call(reconciling.release, self._ledger, name, again_in=0.0)
+            await self._call(searching.release, self._ledger, name, again_in=0.0)
             raise
         changed = await self._call(reconciling.record, self._ledger, name, contract, reading, run_id=run_id)
         for attempt in changed:
@@ -69,13 +71,13 @@ class Reconciler:
 
     async def _claim(self, name: str, contract: Contract) -> Search | None:
         """The reading that is due; one that is claimed while we are interrupted is given back at once."""
-        claiming = asyncio.ensure_future(self._call(reconciling.claim, self._ledger, name, contract))
+        claiming = asyncio.ensure_future(self._call(searching.claim, self._ledger, name, contract))
         try:
             claimed: Search | None = await asyncio.shield(claiming)
         except asyncio.CancelledError:
             await asyncio.wait({claiming})
             if claiming.result() is not None:
-                await self._call(reconciling.release, self._ledger, name, again_in=0.0)
+                await self._call(searching.release, self._ledger, name, again_in=0.0)
             raise
         return claimed
 

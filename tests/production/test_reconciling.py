@@ -13,10 +13,10 @@ from resources.ledger import lags, outcomes, resolving, submitting
 from resources.ledger.apart import ACCEPTANCE_SECONDS
 from resources.ledger.deciding import decide
 from resources.ledger.limits import LEASE_MARGIN_SECONDS, Limits
-from resources.ledger.reconciling import HELD_PAUSE_SECONDS
 from resources.ledger.records import Submission
 from resources.ledger.schema import jobs, submissions
 from resources.ledger.schema import lags as lags_table
+from resources.ledger.searching import HELD_PAUSE_SECONDS
 from resources.ledger.states import AttemptState, MoneyState
 from resources.production.engine import Engine
 from resources.production.following import Stage

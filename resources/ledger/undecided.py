@@ -1,0 +1,118 @@
+"""POSTs that may have created a job nobody knows of, and when a provider's listing can prove something about them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from resources.ledger.apart import ACCEPTANCE_SECONDS
+from resources.ledger.evidence import Post
+from resources.ledger.ledger import CHUNK
+from resources.ledger.limits import LEASE_MARGIN_SECONDS
+from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts, submissions
+from resources.ledger.states import AttemptState, SubmissionState
+from resources.providers.base import ClockOffset
+from resources.requests import ClipRequest, FileReference
+
+CLOCK_SLACK_SECONDS = 1.0
+UNMEASURED_SECONDS = 120.0
+"""How far apart our clock and a provider's are taken to be where no `Date` header tells."""
+_STATES = (AttemptState.SUBMITTING, AttemptState.UNKNOWN, AttemptState.HELD)
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What an account's listing can prove, and when.
+
+    Attributes:
+        echoes: It names our submission ids.
+        settle_seconds: How long after the hard deadline of a POST a miss starts to mean something.
+        lists_running: It shows jobs that still run; otherwise a miss means nothing before the longest has ended.
+    """
+
+    echoes: bool
+    settle_seconds: float
+    lists_running: bool = True
+
+    def settle(self, request: ClipRequest) -> float:
+        """The settle time for a request, in seconds."""
+        return self.settle_seconds if self.lists_running else max(self.settle_seconds, request.max_seconds)
+
+
+@dataclass(frozen=True)
+class Undecided:
+    """One POST without an outcome, with the attempt it belongs to."""
+
+    submission_id: str
+    attempt: Attempt
+    started_at: float
+    lease_until: float
+    ended_at: float | None
+    clock_low: float | None
+    clock_high: float | None
+    candidates: list[dict[str, Any]]
+
+    @property
+    def broke_off(self) -> float:
+        """When we stopped waiting for its answer at the latest, by its poster's clock."""
+        return self.lease_until if self.ended_at is None else min(self.ended_at, self.lease_until)
+
+    @property
+    def deadline_at(self) -> float:
+        """When its POST was given up for good, by its poster's clock."""
+        return self.lease_until - LEASE_MARGIN_SECONDS
+
+    def post(self, reader: ClockOffset, contract: Contract, models: frozenset[str]) -> Post:
+        """The POST in the provider's time."""
+        low = reader.low - UNMEASURED_SECONDS if self.clock_low is None else self.clock_low
+        high = reader.high + UNMEASURED_SECONDS if self.clock_high is None else self.clock_high
+        settle = contract.settle(self.attempt.request)
+        created_by = self.broke_off + ACCEPTANCE_SECONDS + high + CLOCK_SLACK_SECONDS
+        settled_from = max(self.deadline_at + settle + high, created_by)
+        return Post(
+            submission_id=self.submission_id,
+            models=models | {self.attempt.endpoint},
+            body=_comparable(self.attempt.request.body),
+            in_question=self.attempt.state is AttemptState.UNKNOWN,
+            held=self.attempt.state is AttemptState.HELD,
+            not_before=self.started_at + low - CLOCK_SLACK_SECONDS,
+            broke_off=self.broke_off + high,
+            created_by=created_by,
+            settled_from=settled_from,
+            give_up_from=settled_from + settle,
+        )
+
+
+def _comparable(body: dict[str, Any]) -> dict[str, Any]:
+    """What of a request the provider can show as we know it: a local file was sent as an address."""
+    return {name: value for name, value in body.items() if not FileReference.of({name: value})}
+
+
+def find_undecided(connection: sa.Connection, account: str) -> list[Undecided]:
+    """POSTs that may own a job nobody knows of: unknown, held, and on the wire."""
+    states = [SubmissionState.OPEN.value, SubmissionState.UNKNOWN.value]
+    rows = connection.execute(
+        sa.select(submissions).where(submissions.c.account == account, submissions.c.state.in_(states))
+    ).all()
+    found = {}
+    for start in range(0, len(rows), CHUNK):
+        ids = [row.attempt_id for row in rows[start : start + CHUNK]]
+        query = sa.select(attempts).where(
+            attempts.c.id.in_(ids), attempts.c.state.in_([s.value for s in _STATES])
+        )
+        found.update({row.id: Attempt.from_row(row) for row in connection.execute(query)})
+    return [
+        Undecided(
+            row.id,
+            found[row.attempt_id],
+            row.started_at,
+            row.lease_until,
+            row.ended_at,
+            row.clock_low,
+            row.clock_high,
+            row.candidates or [],
+        )
+        for row in rows
+        if row.attempt_id in found
+    ]
