@@ -6,7 +6,7 @@ on the wire.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import sqlalchemy as sa
@@ -22,17 +22,28 @@ SAME_SECONDS = 5.0
 """Clocks that are no further apart are taken to be one: the windows of POSTs have room for it."""
 
 
-def apart(connection: sa.Connection, account: str, listed: Sequence[Candidate]) -> ClockOffset | None:
-    """How far the clock that dates jobs is ahead of the one in `Date` headers, in seconds.
+@dataclass(frozen=True)
+class Dating:
+    """What our own jobs tell about the times of an account's listing.
+
+    Attributes:
+        ahead: How far the clock that dates jobs is ahead of the one in `Date` headers, in seconds; None where it is the same
+            as far as is known.
+        reliable: Whether the times, with that, may be believed: not where only one job contradicts the headers, or where jobs
+            contradict each other (a service that dates them when they begin, say).
+    """
+
+    ahead: ClockOffset | None = None
+    reliable: bool = True
+
+
+def dating(connection: sa.Connection, account: str, listed: Sequence[Candidate]) -> Dating:
+    """What a listing's jobs of ours tell about its clock.
 
     Args:
         connection: A view of the ledger.
         account: Whose listing.
         listed: What it shows; jobs of ours whose POST was answered count.
-
-    Returns:
-        None where both are the same, where too few jobs tell, and where they contradict each other (a service that dates
-        its jobs when they begin, say), since then it is not the clock.
     """
     created = {job.job_id: job.created_at.timestamp() for job in listed}
     between: list[ClockOffset] = []
@@ -60,9 +71,11 @@ def apart(connection: sa.Connection, account: str, listed: Sequence[Candidate]) 
         ]
     low = max((one.low for one in between), default=0.0)
     high = min((one.high for one in between), default=0.0)
-    if len(between) < ENOUGH or low > high or (low <= SAME_SECONDS and high >= -SAME_SECONDS):
-        return None
-    return ClockOffset(low, high)
+    if low > high:
+        return Dating(reliable=False)
+    if low <= SAME_SECONDS and high >= -SAME_SECONDS:
+        return Dating()
+    return Dating(ClockOffset(low, high)) if len(between) >= ENOUGH else Dating(reliable=False)
 
 
 def by_date_header(

@@ -103,6 +103,7 @@ class Evidence:
         read_from: The provider's time, at the latest, when the reading began.
         billed: Whether the bill was read too.
         echoes: Whether the listing names our submission ids.
+        misdated: Whether jobs of ours show that the listing's times are not to be believed; then no job is told by them.
         doubt: Why a miss proves nothing on this account, None when it does.
     """
 
@@ -111,6 +112,7 @@ class Evidence:
     read_from: float
     billed: bool
     echoes: bool
+    misdated: bool = False
     doubt: str | None = None
 
 
@@ -167,7 +169,7 @@ class _Sorted:
         exact = {job.submission_id: job for job in unowned if job.submission_id in ids and job.submission_id}
         unnamed = [job for job in unowned if job.submission_id is None]
         proved: dict[str, Candidate] = {}
-        if not evidence.echoes:
+        if not evidence.echoes and not evidence.misdated:
             for group in _groups([post for post in posts if post.submission_id not in exact], unnamed):
                 proved.update(_by_elimination(*group))
         taken = {job.job_id for job in proved.values()}
@@ -230,7 +232,7 @@ def _judge_one(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
     if evidence.read_from < post.settled_from:
         return Judgement(post, Finding.WAIT, candidates=tuple(candidates), why="it may still turn up")
     substituted = [job for job in known.strangers if post.may_be_substituted(job)]
-    doubt = _doubt(candidates, strangers, substituted, echoes=evidence.echoes)
+    doubt = _doubt(candidates, strangers, substituted, evidence)
     if doubt is not None:
         shown = candidates or strangers or substituted
         return Judgement(post, Finding.HOLD, candidates=tuple(shown), why=doubt)
@@ -238,11 +240,13 @@ def _judge_one(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
 
 
 def _doubt(
-    candidates: list[Candidate], strangers: list[Candidate], substituted: list[Candidate], *, echoes: bool
+    candidates: list[Candidate], strangers: list[Candidate], substituted: list[Candidate], evidence: Evidence
 ) -> str | None:
     """Why neither a job nor its absence is proved, None when no listed job can be this POST's."""
-    if echoes:
+    if evidence.echoes:
         return "a job that carries no id may be its" if candidates else None
+    if evidence.misdated and candidates:
+        return "a job may be its, but the listing dates jobs by another clock than the provider's answers"
     if len(candidates) > 1:
         return f"{len(candidates)} jobs may be its, and nothing tells them apart"
     if candidates:

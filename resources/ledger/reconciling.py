@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from resources.ledger import dating, lags
 from resources.ledger.database import lock_subject
-from resources.ledger.evidence import Evidence, Finding, Judgement, judge
+from resources.ledger.evidence import LOOK_BACK_SECONDS, Evidence, Finding, Judgement, judge
 from resources.ledger.lags import Lags
 from resources.ledger.ledger import CHUNK, Ledger
 from resources.ledger.records import Attempt
@@ -54,7 +54,7 @@ def record(
         The attempts that changed, and those that were queued anew.
     """
     with ledger.read() as connection:
-        reading = _redated(connection, account, reading)
+        reading, reliable = _redated(connection, account, reading)
         undecided = find_undecided(connection, account)
         owned = _owned(connection, account, reading)
         late = _named_but_settled(connection, account, reading, owned, undecided)
@@ -67,7 +67,9 @@ def record(
             offset=reading.offset,
             last_read_at=last_read_at(connection, account),
         )
-        judgements = _judge(connection, account, contract, reading, undecided, owned, seen)
+        # by id nothing can be taken for another's, whatever the time it is given
+        misdated = not (reliable or contract.echoes)
+        judgements = _judge(connection, account, contract, reading, undecided, owned, seen, misdated=misdated)
     with ledger.write() as connection:
         lags.note(connection, account, seen, now=ledger.clock())
     for job_id, submission_id in late:
@@ -93,13 +95,13 @@ def record(
     return changed
 
 
-def _redated(connection: sa.Connection, account: str, reading: Reading) -> Reading:
-    """The reading with all times by one clock, as far as our own jobs in it tell that there are two."""
-    ahead = dating.apart(connection, account, reading.jobs)
-    if ahead is None:
-        return reading
-    listed, charges = dating.by_date_header(reading.jobs, reading.charges, ahead)
-    return replace(reading, jobs=listed, charges=charges)
+def _redated(connection: sa.Connection, account: str, reading: Reading) -> tuple[Reading, bool]:
+    """The reading with all times by one clock, as far as our own jobs tell, and whether they may be believed."""
+    told = dating.dating(connection, account, reading.jobs)
+    if told.ahead is None:
+        return reading, told.reliable
+    listed, charges = dating.by_date_header(reading.jobs, reading.charges, told.ahead)
+    return replace(reading, jobs=listed, charges=charges), told.reliable
 
 
 def _owned(connection: sa.Connection, account: str, reading: Reading) -> set[str]:
@@ -148,18 +150,22 @@ def _judge(
     undecided: Sequence[Undecided],
     owned: Collection[str],
     seen: Lags,
+    *,
+    misdated: bool,
 ) -> list[tuple[Undecided, Judgement]]:
     if not undecided:
         return []
     models = _models(connection, account, {u.attempt.endpoint for u in undecided})
     by_id = {u.submission_id: u for u in undecided}
-    posts = [u.post(reading.offset, contract, models[u.attempt.endpoint]) for u in undecided]
+    misdated_by = LOOK_BACK_SECONDS if misdated else 0.0
+    posts = [u.post(reading.offset, contract, models[u.attempt.endpoint], misdated_by) for u in undecided]
     evidence = Evidence(
         jobs=[*reading.jobs, *_billed_only(reading)],
         owned=owned,
         read_from=reading.began_at + reading.offset.low,
         billed=reading.charges is not None,
         echoes=contract.echoes,
+        misdated=misdated,
         doubt=seen.doubt(min(contract.settle(u.attempt.request) for u in undecided)),
     )
     return [(by_id[found.post.submission_id], found) for found in judge(posts, evidence)]

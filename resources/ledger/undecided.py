@@ -63,8 +63,17 @@ class Undecided:
         """When its POST was given up for good, by its poster's clock."""
         return self.lease_until - LEASE_MARGIN_SECONDS
 
-    def post(self, reader: ClockOffset, contract: Contract, models: frozenset[str]) -> Post:
-        """The POST in the provider's time."""
+    def post(
+        self, reader: ClockOffset, contract: Contract, models: frozenset[str], misdated_by: float = 0.0
+    ) -> Post:
+        """The POST in the provider's time.
+
+        Args:
+            reader: How far the provider's clock is ahead of the reader's.
+            contract: What the listing can prove.
+            models: See `Post.models`.
+            misdated_by: By how many seconds the listing may give its jobs wrong times.
+        """
         low = reader.low - UNMEASURED_SECONDS if self.clock_low is None else self.clock_low
         high = reader.high + UNMEASURED_SECONDS if self.clock_high is None else self.clock_high
         settle = contract.settle(self.attempt.request)
@@ -76,9 +85,9 @@ class Undecided:
             body=_comparable(self.attempt.request.body),
             in_question=self.attempt.state is AttemptState.UNKNOWN,
             held=self.attempt.state is AttemptState.HELD,
-            not_before=self.started_at + low - CLOCK_SLACK_SECONDS,
+            not_before=self.started_at + low - CLOCK_SLACK_SECONDS - misdated_by,
             broke_off=self.broke_off + high,
-            created_by=created_by,
+            created_by=created_by + misdated_by,
             settled_from=settled_from,
             give_up_from=settled_from + settle,
         )

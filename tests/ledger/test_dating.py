@@ -8,11 +8,14 @@ from hypothesis import strategies as st
 from ledgerkit import ACCOUNT, DEADLINE, NO_LIMITS, Clock, a_request, accepted, queued
 
 from resources.ledger import dating
+from resources.ledger.dating import Dating
 from resources.ledger.ledger import Ledger
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Submission
 from resources.ledger.submitting import claim_next
 from resources.providers.base import Candidate, Charge, ClockOffset, JobStatus
+
+DOUBTFUL = Dating(reliable=False)
 
 
 def bought(ledger: Ledger, clock: Clock, number: int, *, dated: float, takes: float = 0.5) -> Candidate:
@@ -35,35 +38,39 @@ def listed(job_id: str, at: float) -> Candidate:
     )
 
 
-def apart(ledger: Ledger, *jobs: Candidate) -> ClockOffset | None:
+def told(ledger: Ledger, *jobs: Candidate) -> Dating:
     with ledger.read() as connection:
-        return dating.apart(connection, ACCOUNT, jobs)
+        return dating.dating(connection, ACCOUNT, jobs)
 
 
 @pytest.mark.parametrize("dated", [600.0, 30.0, -600.0])
 def test_two_jobs_of_ours_tell_how_far_it_is_ahead(ledger: Ledger, clock: Clock, dated: float) -> None:
-    found = apart(ledger, *(bought(ledger, clock, n, dated=dated) for n in range(2)))
+    told_by_two = told(ledger, *(bought(ledger, clock, n, dated=dated) for n in range(2)))
+    found = told_by_two.ahead
+    assert told_by_two.reliable
     assert found is not None
     assert found.low <= dated <= found.high
     assert found.high - found.low < 5
 
 
-def test_one_job_alone_tells_nothing(ledger: Ledger, clock: Clock) -> None:
-    assert apart(ledger, bought(ledger, clock, 1, dated=600)) is None
+def test_one_job_that_contradicts_the_headers_only_raises_a_doubt(ledger: Ledger, clock: Clock) -> None:
+    assert told(ledger, bought(ledger, clock, 1, dated=600)) == DOUBTFUL
 
 
 @pytest.mark.parametrize("dated", [0.0, 4.0, -4.0])
 def test_clocks_that_are_near_are_one(ledger: Ledger, clock: Clock, dated: float) -> None:
-    assert apart(ledger, *(bought(ledger, clock, n, dated=dated) for n in range(3))) is None
+    assert told(ledger, *(bought(ledger, clock, n, dated=dated) for n in range(3))) == Dating()
+    assert told(ledger, bought(ledger, clock, 3, dated=dated)) == Dating()
 
 
 def test_jobs_that_contradict_each_other_tell_nothing(ledger: Ledger, clock: Clock) -> None:
     """A service that dates its jobs when they begin, after a wait of its own."""
-    assert apart(ledger, *(bought(ledger, clock, n, dated=40.0 * n) for n in range(1, 4))) is None
+    assert told(ledger, *(bought(ledger, clock, n, dated=40.0 * n) for n in range(1, 4))) == DOUBTFUL
 
 
 def test_somebody_elses_jobs_tell_nothing(ledger: Ledger, clock: Clock) -> None:
-    assert apart(ledger, listed("theirs-1", clock.now + 600), listed("theirs-2", clock.now + 600)) is None
+    theirs = (listed(f"theirs-{n}", clock.now + 600) for n in range(2))
+    assert told(ledger, *theirs) == Dating()
 
 
 @given(st.floats(-3600, 3600), st.floats(0, 5))

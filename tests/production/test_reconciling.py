@@ -183,6 +183,23 @@ def test_jobs_that_another_clock_dates_are_never_taken_for_absent_where_nothing_
     assert len(anonymous.provider.posts) == 1
 
 
+def test_one_job_of_ours_that_another_clock_has_dated_is_reason_enough_to_tell_no_job_by_its_time(
+    anonymous: World,
+) -> None:
+    """History 3001682: one POST came to nothing, the job of the next seemed to be in its window."""
+    known_lags(anonymous)
+    anonymous.provider.dated = 50.0
+    anonymous.provider.answers |= {"clip-b": [IN_VAIN], "clip-c": [QUICK]}
+    queue(anonymous, "clip-a", "clip-b")
+    anonymous.run(anonymous.engine().submit_queue("wavespeed"))
+    anonymous.clock.now += 40
+    queue(anonymous, "clip-c")
+    sensor(anonymous, until=ended(anonymous, "clip-a", "clip-b", "clip-c"))
+    assert [anonymous.newest(f"clip-{name}").state for name in "abc"] == [S.SUCCEEDED, S.HELD, S.HELD]
+    assert "another clock" in (anonymous.newest("clip-c").reason or "")
+    assert len(anonymous.provider.posts) == 3
+
+
 def test_a_poster_that_died_after_sending_is_made_good(either: World) -> None:
     queue(either, "clip-a")
     claimed = claim(either)
