@@ -15,7 +15,7 @@ up: install      ## everything local, until Ctrl-C
 	$(BIN)/dailies up
 
 test: install-dev ## all tests
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: install-dev ## format, lint, types, definitions
 	$(BIN)/ruff format --check .

@@ -10,7 +10,7 @@ from bench.faulting.mischief import Mischief
 from bench.faulting.round import run_round
 from bench.faulting.storm import Scale
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 

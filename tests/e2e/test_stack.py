@@ -27,7 +27,7 @@ from resources.ledger.schema import attempts
 from resources.settings import load_settings
 from resources.video.inspector import inspect_video
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 120
