@@ -3,12 +3,20 @@
 DAILIES_TEST_POSTGRES_URL names another PostgreSQL, whose user may make databases.
 """
 
+import functools
+import gc
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import botocore.session
 import pytest
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from postgres_server import PostgresServer
 
 from resources.ledger.copying import back_up
@@ -16,6 +24,50 @@ from resources.ledger.database import open_database
 
 # tables are cut to the terminal's width, which is read when the commands are loaded
 os.environ.setdefault("COLUMNS", "200")
+
+# Every test makes databases and S3 clients of its own. What alembic and botocore read from their packages for each, and
+# keep for each, is always the same and took a third of the tests' time.
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+_scripts: dict[str | None, ScriptDirectory] = {}
+_read_scripts = ScriptDirectory.from_config
+
+
+def _scripts_once(config: Config) -> ScriptDirectory:
+    folder = config.get_main_option("script_location")
+    if folder not in _scripts:
+        _scripts[folder] = _read_scripts(config)
+    return _scripts[folder]
+
+
+ScriptDirectory.from_config = _scripts_once
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: the garbage collector need not go through it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def _not_to_disk(connection: object, record: Any, _proxy: object) -> None:
+    if isinstance(connection, sqlite3.Connection) and not record.info.get("not to disk"):
+        connection.execute("PRAGMA synchronous=OFF")
+        record.info["not to disk"] = True
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_power_cuts() -> Iterator[None]:
+    """Nobody cuts the power here, so nobody waits for the disk: a killed process loses nothing of what it wrote."""
+    sa.event.listen(sa.Pool, "checkout", _not_to_disk)
+    yield
+    sa.event.remove(sa.Pool, "checkout", _not_to_disk)
+
+
+@pytest.fixture
+def power_cuts() -> Iterator[None]:
+    """SQLite exactly as production opens it."""
+    sa.event.remove(sa.Pool, "checkout", _not_to_disk)
+    yield
+    sa.event.listen(sa.Pool, "checkout", _not_to_disk)
 
 
 @pytest.fixture(scope="session")

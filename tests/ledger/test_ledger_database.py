@@ -239,7 +239,7 @@ def test_a_link_to_a_network_filesystem_does_not_hide_it(
         open_database(f"sqlite:///{tmp_path}/local/ledger.db")
 
 
-def test_sqlite_keeps_every_commit_and_lets_readers_go_on(tmp_path: Path) -> None:
+def test_sqlite_keeps_every_commit_and_lets_readers_go_on(power_cuts: None, tmp_path: Path) -> None:
     engine = open_database(f"sqlite:///{tmp_path}/ledger.db")
     with engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from resources.production import following, polling
 from resources.sandbox import SandboxSettings, running_sandbox
+from resources.storage import s3_client
 from resources.storage.embedded import EmbeddedS3
 
 UNSET = (
@@ -73,6 +74,10 @@ def house(tmp_path: Path, s3: EmbeddedS3, monkeypatch: pytest.MonkeyPatch) -> It
         made.production.store().ensure_bucket()
         yield made
         made.http.close()
+        for name in [
+            name for name in s3_client._clients if name[1].bucket == made.production.settings().s3().bucket
+        ]:
+            s3_client._clients.pop(name).close()
 
 
 @pytest.fixture
