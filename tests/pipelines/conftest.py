@@ -3,18 +3,22 @@
 import random
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster_ui import DagsterUi, opened
-from pipelinekit import KEY, MODELS, House
+from pipelinekit import KEY, MODELS, House, Lent
 from pydantic import SecretStr
 
-from resources.production import following, polling
+from resources.inventory import repairing
+from resources.production import delivery, following, polling
+from resources.production.delivery import INSPECTORS
 from resources.sandbox import SandboxSettings, running_sandbox
 from resources.storage import s3_client
 from resources.storage.embedded import EmbeddedS3
+from resources.video.inspector import VideoInspector
 
 UNSET = (
     "DAGSTER_HOME",
@@ -35,49 +39,73 @@ def _soon(*, elapsed: float, polls: int, usual: float | None, overdue: bool, rng
     return 0.05
 
 
-@pytest.fixture
-def house(tmp_path: Path, s3: EmbeddedS3, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    # when to ask for a job is tested with a clock of its own; here it would only take seconds
-    monkeypatch.setattr(polling, "next_poll_in", _soon)
-    monkeypatch.setattr(following, "LOOK_SECONDS", 0.1)
-    data = tmp_path / "data"
-    (data / "series").mkdir(parents=True)
-    (data / "models").symlink_to(MODELS)
-    (tmp_path / "dagster").mkdir()
-    secret = s3.settings.secret_access_key
-    assert secret is not None
-    sandbox_settings = SandboxSettings(job_seconds=0, key=SecretStr(KEY))
-    with (
-        running_sandbox(sandbox_settings) as sandbox,
-        dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance,
-    ):
-        for name in UNSET:
-            monkeypatch.delenv(name, raising=False)
-        for name, value in {
-            "DAILIES_ENV_FILE": "",
-            "DAILIES_HOME": str(tmp_path),
-            "DAILIES_DATA": str(data),
-            "DAILIES_LINGER_SECONDS": "0",
-            "DAILIES_WAVESPEED_URL": sandbox.url,
-            "WAVESPEED_API_KEY": KEY,
-            "DAILIES_AIMLAPI_URL": sandbox.url,
-            "AIMLAPI_API_KEY": KEY,
-            "DAILIES_ALLOWED_ORIGINS": sandbox.url,
-            "DAILIES_S3_ENDPOINT": s3.endpoint_url,
-            "DAILIES_S3_BUCKET": f"test-{uuid.uuid4().hex[:12]}",
-            "AWS_ACCESS_KEY_ID": s3.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": secret.get_secret_value(),
-            "AWS_REGION": "us-east-1",
-        }.items():
-            monkeypatch.setenv(name, value)
-        made = House(data, sandbox, s3.folder, instance)
-        made.production.store().ensure_bucket()
+@pytest.fixture(scope="session")
+def lookers() -> Iterator[VideoInspector]:
+    """The processes that look at clips, for all houses: to start them takes longer than most runs."""
+    with VideoInspector(workers=INSPECTORS) as made:
         yield made
-        made.http.close()
-        for name in [
-            name for name in s3_client._clients if name[1].bucket == made.production.settings().s3().bucket
-        ]:
-            s3_client._clients.pop(name).close()
+
+
+@contextmanager
+def house_in(folder: Path, s3: EmbeddedS3, lookers: VideoInspector) -> Iterator[House]:
+    with pytest.MonkeyPatch.context() as patch:
+        # when to ask for a job is tested with a clock of its own; here it would only take seconds
+        patch.setattr(polling, "next_poll_in", _soon)
+        patch.setattr(following, "LOOK_SECONDS", 0.1)
+        for module in (delivery, repairing):
+            patch.setattr(module, "VideoInspector", lambda **_: Lent(lookers))
+        data = folder / "data"
+        (data / "series").mkdir(parents=True)
+        (data / "models").symlink_to(MODELS)
+        (folder / "dagster").mkdir()
+        secret = s3.settings.secret_access_key
+        assert secret is not None
+        bucket = f"test-{uuid.uuid4().hex[:12]}"
+        sandbox_settings = SandboxSettings(job_seconds=0, key=SecretStr(KEY))
+        with (
+            running_sandbox(sandbox_settings) as sandbox,
+            dg.DagsterInstance.local_temp(str(folder / "dagster")) as instance,
+        ):
+            for name in UNSET:
+                patch.delenv(name, raising=False)
+            for name, value in {
+                "DAILIES_ENV_FILE": "",
+                "DAILIES_HOME": str(folder),
+                "DAILIES_DATA": str(data),
+                "DAILIES_LINGER_SECONDS": "0",
+                "DAILIES_WAVESPEED_URL": sandbox.url,
+                "WAVESPEED_API_KEY": KEY,
+                "DAILIES_AIMLAPI_URL": sandbox.url,
+                "AIMLAPI_API_KEY": KEY,
+                "DAILIES_ALLOWED_ORIGINS": sandbox.url,
+                "DAILIES_S3_ENDPOINT": s3.endpoint_url,
+                "DAILIES_S3_BUCKET": bucket,
+                "AWS_ACCESS_KEY_ID": s3.access_key_id,
+                "AWS_SECRET_ACCESS_KEY": secret.get_secret_value(),
+                "AWS_REGION": "us-east-1",
+            }.items():
+                patch.setenv(name, value)
+            made = House(data, sandbox, s3.folder, instance)
+            made.production.store().ensure_bucket()
+            yield made
+            made.http.close()
+            for name in [name for name in s3_client._clients if name[1].bucket == bucket]:
+                s3_client._clients.pop(name).close()
+
+
+@pytest.fixture
+def house(tmp_path: Path, s3: EmbeddedS3, lookers: VideoInspector) -> Iterator[House]:
+    with house_in(tmp_path, s3, lookers) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def house_to_look_at(
+    tmp_path_factory: pytest.TempPathFactory, s3: EmbeddedS3, lookers: VideoInspector
+) -> Iterator[House]:
+    """One for all tests of a module, which leave it as it is."""
+    with house_in(tmp_path_factory.mktemp("house"), s3, lookers) as made:
+        yield made
 
 
 @pytest.fixture

@@ -19,9 +19,10 @@ EVERY = ("city-tram", "bay-storm", "bay-noon", "bay-dawn")
 LOADED = "images => images.map(image => image.complete && image.naturalWidth > 0)"
 
 
-@pytest.fixture
-def shown(house: House) -> House:
+@pytest.fixture(scope="module")
+def shown(house_to_look_at: House) -> House:
     """Two series, one clip that fails and one whose prompt is hostile, and the gallery of them."""
+    house = house_to_look_at
     bay = house.declare("bay", ["dawn", "noon", "storm"])
     city = house.declare(
         "city",
