@@ -116,10 +116,10 @@ def test_many_long_variables_end_at_the_cap():
 @settings(deadline=None, max_examples=200)
 @given(st.text(alphabet="{}%#-+*~|()[].,:'\"= \nabcity019_ifnotelsr", max_size=200))
 def test_any_text_is_a_template_that_renders_briefly_or_a_problem(text):
-    started = time.perf_counter()
+    started = time.process_time()
     with contextlib.suppress(PromptError):
         assert len(render(text)) <= MAX_PROMPT
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 EXPRESSION = st.recursive(
@@ -139,7 +139,7 @@ EXPRESSION = st.recursive(
 @settings(deadline=None, max_examples=150)
 @given(EXPRESSION)
 def test_whatever_an_expression_combines_stays_bounded(expression):
-    started = time.perf_counter()
+    started = time.process_time()
     with contextlib.suppress(PromptError):
         assert len(render("{{ " + expression + " }}", big="a" * 2000)) <= MAX_PROMPT
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1

@@ -5,7 +5,7 @@ import datetime as dt
 import dagster
 import pytest
 from dagster._utils.schedules import cron_string_iterator
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from resources.series.cron import cron_mistake, runs_on
@@ -88,6 +88,7 @@ PART = st.sampled_from(["*", "*/2", "1", "2", "1-5", "1-5/2", "3,5", "1,2,3"])
 
 
 @settings(deadline=None, max_examples=150)
+@example(("29", "*", "*"), dt.date(2028, 3, 1))
 @given(
     st.tuples(
         PART | st.sampled_from(["29", "31", "1-31"]),
@@ -100,9 +101,10 @@ def test_the_days_of_a_cron_expression_are_dagsters(parts, day):
     cron = "30 5 " + " ".join(parts)
     if cron_mistake(cron) is not None:
         return
-    start = dt.datetime.combine(day, dt.time(), dt.UTC)
-    ticks = cron_string_iterator(start.timestamp(), cron, "UTC")
-    coming = next(ticks).date()
+    # from the year's beginning: asked in the March of a leap year for the next 29th, Dagster finds a past one and stops
+    start = dt.datetime(day.year, 1, 1, tzinfo=dt.UTC)
+    ticks = (tick.date() for tick in cron_string_iterator(start.timestamp(), cron, "UTC"))
+    coming = next(tick for tick in ticks if tick >= day)
     for days in range(min((coming - day).days, 40)):
         assert not runs_on(cron, day + dt.timedelta(days=days))
     assert runs_on(cron, coming)

@@ -299,9 +299,9 @@ def test_a_matrix_that_cannot_name_its_clips_is_refused(tmp_path, matrix, says):
 )
 def test_a_matrix_is_counted_before_it_is_expanded(tmp_path, variables, values, says):
     lines = "\n".join(f"  v{i}: [{','.join(map(str, range(values)))}]" for i in range(variables))
-    started = time.perf_counter()
+    started = time.process_time()
     assert says in only_problem(load(tmp_path, a=MATRIX + lines))
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_a_clip_of_a_broken_series_is_told_what_broke_it(tmp_path):
@@ -334,11 +334,11 @@ def test_a_file_that_is_wrong_thousands_of_times_is_refused_briefly(tmp_path):
     parameters = "".join(f"  sise{i}: 1\n" for i in range(45))
     wrong = CITY.replace("parameters:\n", f"parameters:\n{parameters}", 1).split("  - name: wide")[0]
     clips = "".join(f"  - name: c{i}\n" for i in range(1900))
-    started = time.perf_counter()
+    started = time.process_time()
     declarations = load(
         tmp_path, a=CITY + unknown, b=wrong + clips, c=CITY.replace("name: city\n", "name: fine\n")
     )
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
     assert list(declarations.series) == ["fine"]
     assert 50 < len(declarations.problems) < 120
 
@@ -407,16 +407,16 @@ def many_series(folder: Path, series: int, clips: int) -> None:
 
 def test_a_thousand_clips_load_and_ten_thousand_render_quickly(tmp_path):
     many_series(tmp_path, series=10, clips=100)
-    started = time.perf_counter()
+    started = time.process_time()
     declarations = load_series(tmp_path, CATALOGUE)
-    loaded = time.perf_counter() - started
+    loaded = time.process_time() - started
     assert declarations.problems == []
     days = [DAY + dt.timedelta(days=day) for day in range(10)]
-    started = time.perf_counter()
+    started = time.process_time()
     requests = [
         declarations.render(c) for day in days for s in declarations.series.values() for c in s.clips(day)
     ]
-    rendered = time.perf_counter() - started
+    rendered = time.process_time() - started
     assert len({request.clip for request in requests}) == 10_000
     # about a fifth of this on an idle machine
     assert loaded < 1

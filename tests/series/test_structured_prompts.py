@@ -324,9 +324,9 @@ def test_no_prompt_makes_more_than_problems(tmp_path_factory, prompt, own, inclu
         f"dated: true\ninclude: [house]\nvariables: {{city: Oslo}}\ndates: {json.dumps(rules)}\n",
     )
     text = f"{head}prompt: {json.dumps(prompt)}\nclips: [{{name: a, prompt: {json.dumps(own)}}}]\n"
-    started = time.perf_counter()
+    started = time.process_time()
     declarations = load(tmp_path_factory.mktemp("data"), text, house=f"prompt: {json.dumps(include)}\n")
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     for series in declarations.series.values():
         for clip in series.clips(FRIDAY):
             assert 0 < len(declarations.render(clip).prompt) <= MAX_PROMPT
@@ -334,9 +334,9 @@ def test_no_prompt_makes_more_than_problems(tmp_path_factory, prompt, own, inclu
 
 def test_thousands_of_prompts_of_their_own_are_read_briefly_or_refused(tmp_path):
     clips = "".join(f"  - {{name: c{n}, prompt: '{{{{ city }}}} {n} {{{{ city }}}}'}}\n" for n in range(2000))
-    started = time.perf_counter()
+    started = time.process_time()
     declarations = load(tmp_path, f"{HEAD}variables: {{city: Oslo}}\nclips:\n{clips}")
-    assert time.perf_counter() - started < 8
+    assert time.process_time() - started < 8
     assert declarations.series or "seconds to render" in problems(declarations)[0]
 
 
