@@ -50,13 +50,13 @@ def test_what_no_database_holds_is_gone() -> None:
 
 
 def test_a_hostile_megabyte_is_read_in_time() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     for text in ("https://" * 120_000, "http://a@" * 110_000, "?" * 10**6, "insufficient " * 70_000):
         Scrubber(SECRET).message(text)
         answers.without_queries(text)
         answers.failure_in_text(text)
         answers.NO_FUNDS.search(text)
-    assert time.monotonic() - began < 3
+    assert time.process_time() - began < 3
 
 
 @pytest.mark.parametrize(
