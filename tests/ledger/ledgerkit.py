@@ -1,7 +1,9 @@
 """What the ledger's tests share: a clock that is moved by hand, requests, and shortcuts to a state."""
 
 import itertools
+import multiprocessing
 from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerContext
 from typing import Any
 
 import sqlalchemy as sa
@@ -73,6 +75,15 @@ LEGAL_MONEY: dict[AttemptState, set[MoneyState]] = {
     AttemptState.ABANDONED: {MoneyState.INDETERMINATE, MoneyState.RESERVED},
 }
 """Where the money of an attempt may stand in each state: it never disappears and never is in two places."""
+
+
+def processes() -> ForkServerContext:
+    """Real processes, each of its own making: forked from one that has imported what they need and done nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["ledgerkit", "resources.production.following", "resources.providers.wavespeed"]
+    )
+    return context
 
 
 @dataclass

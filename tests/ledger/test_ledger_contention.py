@@ -1,7 +1,6 @@
 """Four real processes on one ledger: one purchase per clip, one POST per purchase, limits and order kept."""
 
 import contextlib
-import multiprocessing
 import sqlite3
 import time
 from collections import Counter
@@ -12,7 +11,7 @@ from typing import TypeVar
 
 import pytest
 import sqlalchemy as sa
-from ledgerkit import ACCOUNT, DEADLINE, NEVER_CHARGED, a_request, a_state, accepted, everything
+from ledgerkit import ACCOUNT, DEADLINE, NEVER_CHARGED, a_request, a_state, accepted, everything, processes
 
 from resources.ledger import delivering, polling
 from resources.ledger.deciding import Verdict, decide
@@ -76,7 +75,7 @@ def carries(url: str, together: Barrier, start: float) -> list[str]:
 
 
 def at_once(work: Callable[..., list[T]], url: str, arguments: list[float]) -> list[list[T]]:
-    context = multiprocessing.get_context("spawn")
+    context = processes()
     with context.Manager() as manager, context.Pool(PROCESSES) as pool:
         together = manager.Barrier(PROCESSES)
         running = [pool.apply_async(work, (url, together, argument)) for argument in arguments]
@@ -131,7 +130,7 @@ def opens(url: str, together: Barrier) -> list[str]:
 
 
 def test_eight_processes_that_open_an_empty_database_at_once_make_one_ledger(empty_url: str) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = processes()
     with context.Manager() as manager, context.Pool(OPENERS) as pool:
         together = manager.Barrier(OPENERS)
         running = [pool.apply_async(opens, (empty_url, together)) for _ in range(OPENERS)]
@@ -147,7 +146,7 @@ def test_eight_processes_that_open_a_copy_without_a_write_ahead_log_give_it_one(
         original = ledger.id
     with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
         connection.execute("VACUUM INTO ?", (str(tmp_path / "copy.db"),))
-    context = multiprocessing.get_context("spawn")
+    context = processes()
     with context.Manager() as manager, context.Pool(OPENERS) as pool:
         together = manager.Barrier(OPENERS)
         url = f"sqlite:///{tmp_path / 'copy.db'}"

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import multiprocessing
 import random
 import time
 from collections import Counter
@@ -13,7 +12,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from ledgerkit import ACCOUNT, a_request, everything
+from ledgerkit import ACCOUNT, a_request, everything, processes
 
 from resources.ledger import spending, submitting
 from resources.ledger.deciding import Verdict, decide
@@ -53,8 +52,7 @@ class Faster:
 @contextlib.contextmanager
 def children() -> Iterator[Callable[..., list[Any]]]:
     """Run a function in eight processes at once."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["resources.production.following", "resources.providers.wavespeed"])
+    context = processes()
     with context.Manager() as manager, context.Pool(PROCESSES) as pool:
 
         def run(work: Callable[..., Any], *arguments: Any) -> list[Any]:
