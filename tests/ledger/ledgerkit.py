@@ -81,7 +81,7 @@ def processes() -> ForkServerContext:
     """Real processes, each of its own making: forked from one that has imported what they need and done nothing."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["ledgerkit", "resources.production.following", "resources.providers.wavespeed"]
+        ["pytest", "resources.production.following", "resources.providers.wavespeed", "resources.sandbox"]
     )
     return context
 
