@@ -43,9 +43,10 @@ ScriptDirectory.from_config = _scripts_once
 
 
 def pytest_collection_finish() -> None:
-    """What is imported stays: the garbage collector need not go through it again and again."""
+    """What is imported stays: the garbage collector need not go through it again and again, nor come so often."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 20, 10)
 
 
 def _not_to_disk(connection: object, record: Any, _proxy: object) -> None:
