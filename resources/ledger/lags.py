@@ -21,6 +21,8 @@ MARGIN = 3.0
 EXACT_SECONDS = 20.0
 """A job's lag lies between the last reading that missed it and the first that shows it; readings that are further apart
 than this say only that it is no less."""
+EARLY_SECONDS = 5.0
+"""A job that is listed so long before the time it is given was dated by another clock."""
 MEASURED_FOR_SECONDS = 900.0
 LOOKED_BACK_SECONDS = 900.0
 """A reading has listed what was created within so long before it, so that a job which is older and new to us says nothing."""
@@ -34,12 +36,14 @@ class Lags:
         known: How many lags were ever seen.
         largest: The largest of them, or the age of a job of ours that is still not listed, in seconds.
         new: Jobs that were listed for the first time now, with their lag in seconds, None where the reading before was
-            too long ago to tell.
+            too long ago to tell; less than nothing for a job that was listed before the time it is given.
+        early: Whether such a job is in the listing.
     """
 
     known: int
     largest: float
     new: Mapping[str, float | None]
+    early: bool = False
 
     def doubt(self, settle_seconds: float) -> str | None:
         """Why a miss proves nothing on this account, None when it does."""
@@ -78,6 +82,7 @@ def measure(
     created: Mapping[str, float],
     since: float,
     began_at: float,
+    ended_at: float,
     offset: ClockOffset,
     last_read_at: float | None,
 ) -> Lags:
@@ -90,6 +95,7 @@ def measure(
             a job of ours may be known to be ours only long after it was listed.
         since: From when on the listing was read, by our clock.
         began_at: When the reading began, by our clock.
+        ended_at: When it had ended.
         offset: How far the provider's clock is ahead of ours.
         last_read_at: When the listing was read before, by the provider's clock: whoever read it may have another than ours.
     """
@@ -101,7 +107,10 @@ def measure(
         least = 0.0 if last_read_at is None else max(0.0, last_read_at - created_at)
         if job_id in measured:
             continue
-        if least > LOOKED_BACK_SECONDS:
+        early_by = created_at - (ended_at + offset.high)
+        if early_by > EARLY_SECONDS:
+            new[job_id] = -early_by
+        elif least > LOOKED_BACK_SECONDS:
             new[job_id] = None
         elif most - least <= EXACT_SECONDS:
             new[job_id] = most
@@ -121,8 +130,9 @@ def measure(
         for job_id, submitted_at, there in ours
         if job_id not in created
     ]
-    told = [seconds for seconds in new.values() if seconds is not None]
-    return Lags(known + len(told), max([largest, *told, *missing]), new)
+    told = [seconds for seconds in new.values() if seconds is not None and seconds >= 0]
+    early = any((seconds or 0) < 0 for seconds in (*new.values(), *measured.values()))
+    return Lags(known + len(told), max([largest, *told, *missing]), new, early)
 
 
 def note(connection: sa.Connection, account: str, seen: Lags, *, now: float) -> None:
@@ -135,20 +145,20 @@ def note(connection: sa.Connection, account: str, seen: Lags, *, now: float) -> 
         )
 
 
-def _measured(connection: sa.Connection, account: str, job_ids: Collection[str]) -> set[str]:
-    found: set[str] = set()
+def _measured(connection: sa.Connection, account: str, job_ids: Collection[str]) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
     ids = sorted(job_ids)
     for start in range(0, len(ids), CHUNK):
-        query = sa.select(lags.c.job_id).where(
+        query = sa.select(lags.c.job_id, lags.c.seconds).where(
             lags.c.account == account, lags.c.job_id.in_(ids[start : start + CHUNK])
         )
-        found.update(connection.execute(query).scalars())
+        found.update((row.job_id, row.seconds) for row in connection.execute(query))
     return found
 
 
 def _seen(connection: sa.Connection, account: str) -> tuple[int, float]:
     query = sa.select(sa.func.count(lags.c.seconds), sa.func.max(lags.c.seconds)).where(
-        lags.c.account == account
+        lags.c.account == account, lags.c.seconds >= 0
     )
     count, largest = connection.execute(query).one()
     return int(count), float(largest or 0.0)

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from resources.ledger import dating, lags
 from resources.ledger.database import lock_subject
+from resources.ledger.dating import Dating
 from resources.ledger.evidence import LOOK_BACK_SECONDS, Evidence, Finding, Judgement, judge
 from resources.ledger.lags import Lags
 from resources.ledger.ledger import CHUNK, Ledger
@@ -33,6 +34,7 @@ class Reading:
     Attributes:
         since: The search's start, by our clock.
         began_at: When the reading began, by our clock.
+        ended_at: When it had ended.
         offset: How far the provider's clock is ahead of the reader's.
         jobs: All listed jobs since the search's start, and a while before.
         charges: The bill of the same time, None where it was not read.
@@ -40,6 +42,7 @@ class Reading:
 
     since: float
     began_at: float
+    ended_at: float
     offset: ClockOffset
     jobs: Sequence[Candidate]
     charges: Sequence[Charge] | None
@@ -54,7 +57,8 @@ def record(
         The attempts that changed, and those that were queued anew.
     """
     with ledger.read() as connection:
-        reading, reliable = _redated(connection, account, reading)
+        told = dating.dating(connection, account, reading.jobs)
+        reading = _redated(reading, told)
         undecided = find_undecided(connection, account)
         owned = _owned(connection, account, reading)
         late = _named_but_settled(connection, account, reading, owned, undecided)
@@ -64,11 +68,13 @@ def record(
             created={job.job_id: job.created_at.timestamp() for job in reading.jobs},
             since=reading.since,
             began_at=reading.began_at,
+            ended_at=reading.ended_at,
             offset=reading.offset,
             last_read_at=last_read_at(connection, account),
         )
         # by id nothing can be taken for another's, whatever the time it is given
-        misdated = not (reliable or contract.echoes)
+        doubtful = not told.reliable or (told.ahead is None and seen.early)
+        misdated = doubtful and not contract.echoes
         judgements = _judge(connection, account, contract, reading, undecided, owned, seen, misdated=misdated)
     with ledger.write() as connection:
         lags.note(connection, account, seen, now=ledger.clock())
@@ -95,13 +101,12 @@ def record(
     return changed
 
 
-def _redated(connection: sa.Connection, account: str, reading: Reading) -> tuple[Reading, bool]:
-    """The reading with all times by one clock, as far as our own jobs tell, and whether they may be believed."""
-    told = dating.dating(connection, account, reading.jobs)
+def _redated(reading: Reading, told: Dating) -> Reading:
+    """The reading with all times by one clock, as far as our own jobs tell."""
     if told.ahead is None:
-        return reading, told.reliable
+        return reading
     listed, charges = dating.by_date_header(reading.jobs, reading.charges, told.ahead)
-    return replace(reading, jobs=listed, charges=charges), told.reliable
+    return replace(reading, jobs=listed, charges=charges)
 
 
 def _owned(connection: sa.Connection, account: str, reading: Reading) -> set[str]:

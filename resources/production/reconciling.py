@@ -91,4 +91,5 @@ class Reconciler:
         jobs = await provider.list_jobs(after=after, before=before)
         charges = await provider.charges(after=after, before=before) if search.bill else None
         # asking has measured the clock again, and better where it was set meanwhile
-        return Reading(search.since, began_at, provider.clock_offset or offset, jobs, charges)
+        ended_at = self._ledger.clock()
+        return Reading(search.since, began_at, ended_at, provider.clock_offset or offset, jobs, charges)

@@ -200,6 +200,21 @@ def test_one_job_of_ours_that_another_clock_has_dated_is_reason_enough_to_tell_n
     assert len(anonymous.provider.posts) == 3
 
 
+def test_a_job_that_is_listed_before_the_time_it_is_given_is_told_from_no_other_by_time(
+    anonymous: World,
+) -> None:
+    """History 4001015: both answers were lost, and the first job seemed to be in the window of the second POST."""
+    anonymous.provider.dated = 50.0
+    anonymous.provider.answers |= {
+        "clip-a": [replace(QUICK, listed_after=8)],
+        "clip-b": [replace(QUICK, listed_after=20)],
+    }
+    queue(anonymous, "clip-a", "clip-b")
+    sensor(anonymous, until=ended(anonymous, "clip-a", "clip-b"))
+    assert [anonymous.newest(f"clip-{name}").state for name in "ab"] == [S.HELD, S.HELD]
+    assert len(anonymous.provider.posts) == 2
+
+
 def test_a_poster_that_died_after_sending_is_made_good(either: World) -> None:
     queue(either, "clip-a")
     claimed = claim(either)
