@@ -156,6 +156,11 @@ class _Case:
         given_up = self.attempts[post["attempt_id"]]["state"] == "absent"
         return given_up and job.fate.seconds + job.fate.lag > self.evidence.max_seconds
 
+    def _is_mistaken(self, job: Job) -> bool:
+        """Whether its purchase has a stranger's job instead."""
+        attempt = self.attempt_of(job)
+        return attempt is not None and self.mistaken(attempt)
+
     def attempt_of(self, job: Job) -> Row | None:
         """The purchase whose POST made a job, or that was made of it when it turned up late."""
         if job.id in self.spares:
@@ -335,11 +340,11 @@ class _Case:
         return not self.evidence.dedicated or any(_within(post, job.at) for post in lost)
 
     def over_the_cap(self) -> Iterator[Violation]:
-        """What is owed never exceeds the cap."""
+        """What is owed never exceeds the cap, but for the jobs of the declared windows."""
         if self.evidence.cap is None:
             return
         most = self.books.most_owed()
-        beyond = sum(job.price for job in self.books.ours if self.outlasted(job))
+        beyond = sum(job.price for job in self.books.ours if self.outlasted(job) or self._is_mistaken(job))
         if most > self.evidence.cap + beyond:
             yield Violation("over the cap", f"{most} micro-dollars were owed, the cap is {self.evidence.cap}")
 
