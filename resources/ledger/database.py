@@ -9,9 +9,9 @@ import fcntl
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -19,11 +19,15 @@ from sqlalchemy.engine import make_url
 
 from resources.errors import ConfigurationError, UnavailableError
 
+T = TypeVar("T")
+
 SCHEMA_REVISION = "0003"
 """The newest migration this program knows."""
 
 BUSY_TIMEOUT_MS = 30_000
 """How long anybody waits for a lock in the database."""
+CHUNK = 500
+"""Keys per IN list; SQLite allows 32,766 parameters, and short statements keep other writers waiting less."""
 MIGRATION_LOCK = 7_246_001
 SUBJECT_LOCKS = 7_246_002
 MONEY_LOCK = 7_246_003
@@ -241,6 +245,12 @@ def _migrate(engine: sa.Engine) -> None:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Keys in pieces for one statement each."""
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK]
 
 
 def insert_ignoring(connection: sa.Connection, table: sa.Table) -> sa.Insert:

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from resources.ledger.ledger import CHUNK
+from resources.ledger.database import chunks
 from resources.ledger.schema import jobs, submissions
 from resources.providers.base import Candidate, Charge, ClockOffset
 
@@ -48,7 +48,7 @@ def dating(connection: sa.Connection, account: str, listed: Sequence[Candidate])
     created = {job.job_id: job.created_at.timestamp() for job in listed}
     between: list[ClockOffset] = []
     ids = sorted(created)
-    for start in range(0, len(ids), CHUNK):
+    for some in chunks(ids):
         query = (
             sa.select(
                 jobs.c.job_id,
@@ -58,7 +58,7 @@ def dating(connection: sa.Connection, account: str, listed: Sequence[Candidate])
             .join(submissions, submissions.c.id == jobs.c.submission_id)
             .where(
                 jobs.c.account == account,
-                jobs.c.job_id.in_(ids[start : start + CHUNK]),
+                jobs.c.job_id.in_(some),
                 jobs.c.source == "answer",
                 submissions.c.ended_at.is_not(None),
                 submissions.c.clock_low.is_not(None),

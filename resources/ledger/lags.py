@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from resources.ledger.database import insert_ignoring
-from resources.ledger.ledger import CHUNK
+from resources.ledger.database import chunks, insert_ignoring
 from resources.ledger.schema import attempts, jobs, lags, submissions
 from resources.providers.base import ClockOffset
 
@@ -148,9 +147,9 @@ def note(connection: sa.Connection, account: str, seen: Lags, *, now: float) -> 
 def _measured(connection: sa.Connection, account: str, job_ids: Collection[str]) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
     ids = sorted(job_ids)
-    for start in range(0, len(ids), CHUNK):
+    for some in chunks(ids):
         query = sa.select(lags.c.job_id, lags.c.seconds).where(
-            lags.c.account == account, lags.c.job_id.in_(ids[start : start + CHUNK])
+            lags.c.account == account, lags.c.job_id.in_(some)
         )
         found.update((row.job_id, row.seconds) for row in connection.execute(query))
     return found

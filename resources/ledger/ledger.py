@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from resources.errors import DailiesError, UnavailableError
 from resources.ledger import halting, spending
-from resources.ledger.database import insert_ignoring, open_database
+from resources.ledger.database import chunks, insert_ignoring, open_database
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, current_takes, jobs, journal, locks, meta
 from resources.ledger.spending import Budget
@@ -28,8 +28,6 @@ from resources.money import show_usd
 
 Clock = Callable[[], float]
 
-CHUNK = 500
-"""Keys per IN list; SQLite allows 32,766 parameters, and short statements keep other writers waiting less."""
 
 SLEPT_TOO_LONG = "25P03"
 """PostgreSQL's code for having ended the session of a process that slept in a transaction."""
@@ -285,13 +283,13 @@ class Ledger:
         found: dict[str, Attempt] = {}
         wanted = list(keys)
         with self.read() as connection:
-            for start in range(0, len(wanted), CHUNK):
+            for some in chunks(wanted):
                 rows = connection.execute(
                     sa.select(attempts)
                     .join(current_takes, current_takes.c.attempt_id == attempts.c.id)
                     .where(
                         current_takes.c.subject_kind == kind,
-                        current_takes.c.subject_key.in_(wanted[start : start + CHUNK]),
+                        current_takes.c.subject_key.in_(some),
                     )
                 )
                 found.update({a.subject_key: a for a in map(Attempt.from_row, rows)})
@@ -331,12 +329,8 @@ class Ledger:
     ) -> list[Attempt]:
         found: list[Attempt] = []
         with self.read() as connection:
-            for start in range(0, len(values), CHUNK):
-                query = (
-                    sa.select(attempts)
-                    .where(column.in_(values[start : start + CHUNK]), *where)
-                    .order_by(attempts.c.seq)
-                )
+            for some in chunks(values):
+                query = sa.select(attempts).where(column.in_(some), *where).order_by(attempts.c.seq)
                 found.extend(Attempt.from_row(row) for row in connection.execute(query))
         return found
 

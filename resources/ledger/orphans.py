@@ -11,8 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from resources.ledger.database import insert_ignoring
-from resources.ledger.ledger import CHUNK, Ledger
+from resources.ledger.database import chunks, insert_ignoring
+from resources.ledger.ledger import Ledger
 from resources.ledger.resolving import take_named
 from resources.ledger.schema import attempts, jobs, meta, submissions
 from resources.providers.base import Candidate
@@ -135,9 +135,8 @@ def book(
     """
     found = {job.job_id: job for job in listed}
     new: list[str] = []
-    ids = sorted(found)
-    for start in range(0, len(ids), CHUNK):
-        chunk = [found[job_id] for job_id in ids[start : start + CHUNK]]
+    for ids in chunks(sorted(found)):
+        chunk = [found[job_id] for job_id in ids]
         with ledger.write() as connection:
             chunk = _unknown(connection, account, chunk)
             ours = _ours(connection, account, chunk)

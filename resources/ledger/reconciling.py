@@ -7,16 +7,17 @@ here is what the ledger knows about what was read.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
 
 from resources.ledger import dating, lags
-from resources.ledger.database import lock_subject
+from resources.ledger.database import chunks, lock_subject
 from resources.ledger.dating import Dating
 from resources.ledger.evidence import LOOK_BACK_SECONDS, Evidence, Finding, Judgement, judge
 from resources.ledger.lags import Lags
-from resources.ledger.ledger import CHUNK, Ledger
+from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.resolving import adopt, close_absent, hold, take_named
 from resources.ledger.schema import attempts, jobs, submissions
@@ -46,6 +47,23 @@ class Reading:
     offset: ClockOffset
     jobs: Sequence[Candidate]
     charges: Sequence[Charge] | None
+
+    @cached_property
+    def shown(self) -> list[Candidate]:
+        """Every job it shows: the listed ones, and those that are charged and not listed."""
+        listed = {job.job_id for job in self.jobs}
+        billed_only = [
+            Candidate(
+                row.job_id,
+                row.model,
+                datetime.fromtimestamp(row.at, UTC),
+                JobStatus.RUNNING,
+                submission_id=row.submission_id,
+            )
+            for row in self.charges or ()
+            if row.kind == "charge" and row.job_id not in listed
+        ]
+        return [*self.jobs, *billed_only]
 
 
 def record(
@@ -113,10 +131,10 @@ def _owned(connection: sa.Connection, account: str, reading: Reading) -> set[str
     """Ids of jobs that were read and whose attempt is known."""
     ids = sorted({job.job_id for job in reading.jobs} | {row.job_id for row in reading.charges or ()})
     owned: set[str] = set()
-    for start in range(0, len(ids), CHUNK):
+    for some in chunks(ids):
         query = sa.select(jobs.c.job_id).where(
             jobs.c.account == account,
-            jobs.c.job_id.in_(ids[start : start + CHUNK]),
+            jobs.c.job_id.in_(some),
             jobs.c.attempt_id.is_not(None),
         )
         owned.update(connection.execute(query).scalars())
@@ -134,14 +152,14 @@ def _named_but_settled(
     open_ids = {u.submission_id for u in undecided}
     named = {
         job.submission_id: job.job_id
-        for job in (*reading.jobs, *_billed_only(reading))
+        for job in reading.shown
         if job.submission_id and job.job_id not in owned and job.submission_id not in open_ids
     }
     found = []
     ids = sorted(named)
-    for start in range(0, len(ids), CHUNK):
+    for some in chunks(ids):
         query = sa.select(submissions.c.id).where(
-            submissions.c.account == account, submissions.c.id.in_(ids[start : start + CHUNK])
+            submissions.c.account == account, submissions.c.id.in_(some)
         )
         found += [(named[name], name) for name in connection.execute(query).scalars()]
     return found
@@ -165,7 +183,7 @@ def _judge(
     misdated_by = LOOK_BACK_SECONDS if misdated else 0.0
     posts = [u.post(reading.offset, contract, models[u.attempt.endpoint], misdated_by) for u in undecided]
     evidence = Evidence(
-        jobs=[*reading.jobs, *_billed_only(reading)],
+        jobs=reading.shown,
         owned=owned,
         read_from=reading.began_at + reading.offset.low,
         billed=reading.charges is not None,
@@ -189,22 +207,6 @@ def _models(connection: sa.Connection, account: str, endpoints: Collection[str])
     )
     served = [(row.endpoint, row.served_model) for row in connection.execute(query)]
     return {name: frozenset(model for endpoint, model in served if endpoint == name) for name in endpoints}
-
-
-def _billed_only(reading: Reading) -> list[Candidate]:
-    """Jobs that are charged and not listed."""
-    listed = {job.job_id for job in reading.jobs}
-    return [
-        Candidate(
-            row.job_id,
-            row.model,
-            datetime.fromtimestamp(row.at, UTC),
-            JobStatus.RUNNING,
-            submission_id=row.submission_id,
-        )
-        for row in reading.charges or ()
-        if row.kind == "charge" and row.job_id not in listed
-    ]
 
 
 # What becomes of an attempt

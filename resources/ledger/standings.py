@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from resources.ledger.ledger import CHUNK, Ledger
+from resources.ledger.database import chunks
+from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, current_takes
 from resources.ledger.states import OPEN
@@ -35,8 +36,7 @@ def standings(ledger: Ledger, keys: Sequence[str], *, kind: str = "clip") -> dic
     current: dict[str, Attempt] = {}
     states = [state.value for state in OPEN]
     with ledger.read() as connection:
-        for start in range(0, len(keys), CHUNK):
-            some = keys[start : start + CHUNK]
+        for some in chunks(keys):
             of_subjects = (attempts.c.subject_kind == kind, attempts.c.subject_key.in_(some))
             rows = connection.execute(sa.select(attempts).where(*of_subjects, attempts.c.state.in_(states)))
             opened |= {a.subject_key: a for a in map(Attempt.from_row, rows)}

@@ -6,8 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from resources.ledger.apart import ACCEPTANCE_SECONDS
+from resources.ledger.database import chunks
 from resources.ledger.evidence import Post
-from resources.ledger.ledger import CHUNK
 from resources.ledger.limits import LEASE_MARGIN_SECONDS
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, submissions
@@ -105,8 +105,7 @@ def find_undecided(connection: sa.Connection, account: str) -> list[Undecided]:
         sa.select(submissions).where(submissions.c.account == account, submissions.c.state.in_(states))
     ).all()
     found = {}
-    for start in range(0, len(rows), CHUNK):
-        ids = [row.attempt_id for row in rows[start : start + CHUNK]]
+    for ids in chunks([row.attempt_id for row in rows]):
         query = sa.select(attempts).where(
             attempts.c.id.in_(ids), attempts.c.state.in_([s.value for s in _STATES])
         )

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from resources.ledger import spending
-from resources.ledger.ledger import CHUNK, Ledger
+from resources.ledger.database import chunks
+from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.spending import Scope
 from resources.requests import ClipRequest
@@ -62,8 +63,8 @@ class Purse:
         self._spent: dict[Scope, int] = {}
         scopes = list(wanted)
         with ledger.read() as connection:
-            for start in range(0, len(scopes), CHUNK):
-                self._spent |= spending.spent(connection, scopes[start : start + CHUNK])
+            for some in chunks(scopes):
+                self._spent |= spending.spent(connection, some)
         self._floor = dict(self._spent)
         self._ceiling = dict(self._spent)
 
