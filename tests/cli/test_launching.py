@@ -6,14 +6,13 @@ from typing import Any, cast
 import httpx
 import pytest
 import respx
-import yaml
+from projects import a_project
 
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.launching import launch
 from resources.errors import DailiesError, UnavailableError
 from resources.settings import Settings, load_settings
 
-ROOT = Path(__file__).parents[2]
 URL = "http://127.0.0.1:3000"
 
 
@@ -71,22 +70,11 @@ class TakesOne:
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A series of three clips, and a Dagster home of its own."""
-    (tmp_path / "data" / "series").mkdir(parents=True)
-    (tmp_path / "data" / "models").symlink_to(ROOT / "data" / "models")
-    series = {
-        "name": "bay",
-        "endpoint": "bytedance/seedance-2.0/text-to-video",
-        "prompt": "A quiet view of {{ clip }}.",
-        "clips": [{"name": name} for name in ("east", "north", "west")],
-    }
-    (tmp_path / "data" / "series" / "bay.yaml").write_text(yaml.safe_dump(series))
+    a_project(tmp_path, monkeypatch, ["east", "north", "west"])
     home = tmp_path / "dagster"
     home.mkdir()
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     monkeypatch.setenv("DAGSTER_HOME", str(home))
-    monkeypatch.setenv("DAILIES_ENV_FILE", "")
-    monkeypatch.setenv("DAILIES_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("DAILIES_DATA", str(tmp_path / "data"))
     return load_settings()
 
 

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
+from projects import a_project
 
 from pipelines.cli import main
 from pipelines.cli.stack import free_port
-
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass
@@ -34,15 +32,7 @@ def dailies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Dailies]:
     """Run the command in this process, in a project of its own where nothing runs."""
-    (tmp_path / "data" / "series").mkdir(parents=True)
-    (tmp_path / "data" / "models").symlink_to(ROOT / "data" / "models")
-    series = {
-        "name": "bay",
-        "endpoint": "bytedance/seedance-2.0/text-to-video",
-        "prompt": "A quiet view of {{ clip }}.",
-        "clips": [{"name": "east"}, {"name": "west"}],
-    }
-    (tmp_path / "data" / "series" / "bay.yaml").write_text(yaml.safe_dump(series))
+    a_project(tmp_path, monkeypatch, ["east", "west"])
     for name in (
         "DAGSTER_HOME",
         "WAVESPEED_API_KEY",
@@ -51,9 +41,6 @@ def dailies(
         "DAILIES_S3_BUCKET",
     ):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DAILIES_ENV_FILE", "")
-    monkeypatch.setenv("DAILIES_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("DAILIES_DATA", str(tmp_path / "data"))
     handler = signal.getsignal(signal.SIGTERM)
 
     def run(*arguments: str) -> Said:

@@ -1,0 +1,25 @@
+"""A person's project in an empty folder, for the commands to find."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+def a_project(folder: Path, monkeypatch: pytest.MonkeyPatch, clips: Iterable[str]) -> None:
+    """Declare a series `bay` with some clips, beside the real models, and let the settings point there and nowhere else."""
+    (folder / "data" / "series").mkdir(parents=True)
+    (folder / "data" / "models").symlink_to(ROOT / "data" / "models")
+    series = {
+        "name": "bay",
+        "endpoint": "bytedance/seedance-2.0/text-to-video",
+        "prompt": "A quiet view of {{ clip }}.",
+        "clips": [{"name": name} for name in clips],
+    }
+    (folder / "data" / "series" / "bay.yaml").write_text(yaml.safe_dump(series))
+    monkeypatch.setenv("DAILIES_ENV_FILE", "")
+    monkeypatch.setenv("DAILIES_HOME", str(folder / "home"))
+    monkeypatch.setenv("DAILIES_DATA", str(folder / "data"))
