@@ -118,20 +118,23 @@ def by_job(charges: Iterable[Charge]) -> dict[str, Billed]:
     return {job: Billed(both["charge"], both["refund"], models.get(job)) for job, both in sums.items()}
 
 
-def _unconfirmed(account: str, now: float) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        attempts.c.account == account,
-        attempts.c.job_id.is_not(None),
-        attempts.c.submitted_at > now - GIVE_UP_SECONDS,
-        attempts.c.state.not_in([state.value for state in UNSETTLED]),
-        sa.or_(
-            attempts.c.money_state == MoneyState.REFUND_EXPECTED.value,
-            sa.and_(
-                attempts.c.money_state.in_([MoneyState.CONFIRMED.value, MoneyState.INDETERMINATE.value]),
-                attempts.c.charge_source.is_distinct_from(BILL),
-            ),
+_UNCONFIRMED = sa.and_(
+    attempts.c.account == sa.bindparam("account"),
+    attempts.c.job_id.is_not(None),
+    attempts.c.submitted_at > sa.bindparam("after"),
+    attempts.c.state.not_in([state.value for state in UNSETTLED]),
+    sa.or_(
+        attempts.c.money_state == MoneyState.REFUND_EXPECTED.value,
+        sa.and_(
+            attempts.c.money_state.in_([MoneyState.CONFIRMED.value, MoneyState.INDETERMINATE.value]),
+            attempts.c.charge_source.is_distinct_from(BILL),
         ),
-    )
+    ),
+)
+_UNCONFIRMED_FROM_TO = sa.select(
+    sa.func.min(attempts.c.submitted_at), sa.func.max(attempts.c.finished_at)
+).where(_UNCONFIRMED)
+_BILLED_AT = sa.select(accounts.c.billed_at).where(accounts.c.account == sa.bindparam("account"))
 
 
 def is_due(ledger: Ledger, account: str) -> bool:
@@ -158,16 +161,11 @@ def claim(ledger: Ledger, account: str) -> Window | None:
 
 
 def _due(connection: sa.Connection, account: str, now: float) -> Window | None:
-    oldest, newest = connection.execute(
-        sa.select(sa.func.min(attempts.c.submitted_at), sa.func.max(attempts.c.finished_at)).where(
-            _unconfirmed(account, now)
-        )
-    ).one()
+    expected = {"account": account, "after": now - GIVE_UP_SECONDS}
+    oldest, newest = connection.execute(_UNCONFIRMED_FROM_TO, expected).one()
     if oldest is None:
         return None
-    read_at = connection.execute(
-        sa.select(accounts.c.billed_at).where(accounts.c.account == account)
-    ).scalar()
+    read_at = connection.execute(_BILLED_AT, {"account": account}).scalar()
     pace = min(max((now - (newest or oldest)) / 4, READ_SECONDS), SELDOM_SECONDS)
     # a clock that was set back must not keep the bill from being read
     if read_at is not None and 0 <= now - read_at < pace:

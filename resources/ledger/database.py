@@ -2,6 +2,9 @@
 
 The ledger guards money, so a database that cannot promise what it needs (a network filesystem under SQLite, a schema
 from a newer dailies) is refused with a sentence instead of used.
+
+What is asked at every tick is a constant of its module, with `bindparam`: to build a query and find its text in the cache
+takes SQLAlchemy four times as long as SQLite takes to answer it (`docs/performance.md`).
 """
 
 import contextlib
@@ -28,6 +31,8 @@ BUSY_TIMEOUT_MS = 30_000
 """How long anybody waits for a lock in the database."""
 CHUNK = 500
 """Keys per IN list; SQLite allows 32,766 parameters, and short statements keep other writers waiting less."""
+SLEPT_TOO_LONG = "25P03"
+"""PostgreSQL's code for having ended the session of a process that slept in a transaction."""
 MIGRATION_LOCK = 7_246_001
 SUBJECT_LOCKS = 7_246_002
 MONEY_LOCK = 7_246_003
@@ -278,3 +283,9 @@ def lock_money(connection: sa.Connection) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MONEY_LOCK)))
+
+
+def does_not_answer(error: sa.exc.DBAPIError) -> bool:
+    """Whether the database is locked, full or gone, or has ended our session, as opposed to refusing what we ask."""
+    slept = getattr(error.orig, "pgcode", None) == SLEPT_TOO_LONG
+    return isinstance(error, sa.exc.OperationalError) or error.connection_invalidated or slept

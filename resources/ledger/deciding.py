@@ -64,6 +64,16 @@ def decide(
     ]
 
 
+_OF_SUBJECT = (
+    sa.select(attempts)
+    .where(attempts.c.subject_kind == sa.bindparam("kind"), attempts.c.subject_key == sa.bindparam("key"))
+    .order_by(attempts.c.seq.desc())
+)
+_CURRENT = sa.select(current_takes.c.attempt_id).where(
+    current_takes.c.subject_kind == sa.bindparam("kind"), current_takes.c.subject_key == sa.bindparam("key")
+)
+
+
 def _decide_one(
     ledger: Ledger,
     request: ClipRequest,
@@ -122,8 +132,7 @@ def _find(
     regenerate: bool,
 ) -> Decided:
     """What the ledger already has for this clip, or what is to be bought."""
-    subject = (attempts.c.subject_kind == request.kind, attempts.c.subject_key == request.clip)
-    rows = connection.execute(sa.select(attempts).where(*subject).order_by(attempts.c.seq.desc()))
+    rows = connection.execute(_OF_SUBJECT, {"kind": request.kind, "key": request.clip})
     known = [Attempt.from_row(row) for row in rows]
     outdated = next((a for a in known if is_outdated(request, a)), None)
     if outdated is not None:
@@ -183,11 +192,7 @@ def try_again(
 
 
 def _current_take(connection: sa.Connection, request: ClipRequest) -> str | None:
-    return connection.execute(
-        sa.select(current_takes.c.attempt_id).where(
-            current_takes.c.subject_kind == request.kind, current_takes.c.subject_key == request.clip
-        )
-    ).scalar()
+    return connection.execute(_CURRENT, {"kind": request.kind, "key": request.clip}).scalar()
 
 
 def _instead_of(request: ClipRequest) -> str:

@@ -281,27 +281,31 @@ def unreported(ledger: Ledger, account: str) -> list[Attempt]:
 
     Of takes to spare, which Dagster is never told of, those that are still to be fetched.
     """
-    open_states = [state.value for state in OPEN]
     with ledger.read() as connection:
-        rows = connection.execute(
-            sa.select(attempts)
-            .where(
-                attempts.c.account == account,
-                attempts.c.reported_run_id.is_(None),
-                sa.or_(attempts.c.subject_kind != SPARE, attempts.c.state.in_(open_states)),
-            )
-            .order_by(attempts.c.seq)
-        )
-        return [Attempt.from_row(row) for row in rows]
+        return [Attempt.from_row(row) for row in connection.execute(_UNREPORTED, {"account": account})]
+
+
+_UNREPORTED = (
+    sa.select(attempts)
+    .where(
+        attempts.c.account == sa.bindparam("account"),
+        attempts.c.reported_run_id.is_(None),
+        sa.or_(attempts.c.subject_kind != SPARE, attempts.c.state.in_([state.value for state in OPEN])),
+    )
+    .order_by(attempts.c.seq)
+)
 
 
 def spares_to_fetch(ledger: Ledger, clips: Collection[str]) -> list[Attempt]:
     """The finished takes to spare of some clips that are not in the bucket yet, oldest first."""
     wanted = set(clips)
     with ledger.read() as connection:
-        rows = connection.execute(
-            sa.select(attempts)
-            .where(attempts.c.subject_kind == SPARE, attempts.c.state == AttemptState.SUCCEEDED.value)
-            .order_by(attempts.c.seq)
-        )
+        rows = connection.execute(_FINISHED_SPARES)
         return [attempt for attempt in map(Attempt.from_row, rows) if attempt.clip in wanted]
+
+
+_FINISHED_SPARES = (
+    sa.select(attempts)
+    .where(attempts.c.subject_kind == SPARE, attempts.c.state == AttemptState.SUCCEEDED.value)
+    .order_by(attempts.c.seq)
+)

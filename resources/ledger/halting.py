@@ -4,6 +4,7 @@ A stop is looked at in the transaction that reserves and in the one that claims 
 asked for and fetched all the same, and what is queued stays queued.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,6 +25,10 @@ PROBE_SECONDS = 180.0
 """How often a stopped account is asked whether it may be used again."""
 QUIET_SECONDS = 900.0
 """An account that is stopped again so soon after it was reopened is not asked at once."""
+
+
+_ROW = sa.select(accounts).where(accounts.c.account == sa.bindparam("whose"))
+_ROW_OF_ALL = _ROW.with_for_update(read=True)
 
 
 class StopKind(StrEnum):
@@ -81,10 +86,8 @@ class Stop:
 
 def standing(connection: sa.Connection, account: str) -> Stop | None:
     """What keeps an account from being used in this transaction; `dailies stop` waits for it to end."""
-    everything = sa.select(accounts).where(accounts.c.account == ALL).with_for_update(read=True)
-    one = sa.select(accounts).where(accounts.c.account == account)
-    for query in (everything, one):
-        row = connection.execute(query).first()
+    for query, whose in ((_ROW_OF_ALL, ALL), (_ROW, account)):
+        row = connection.execute(query, {"whose": whose}).first()
         if row is not None and row.stopped_kind is not None:
             return _stop_of(row)
     return None
@@ -143,36 +146,43 @@ def stop_of(ledger: "Ledger", account: str) -> Stop | None:
 
 def take_alarm(ledger: "Ledger", account: str) -> Stop | None:
     """The stop of an account that nobody has been told yet; who takes it tells it, once."""
-    untold = sa.and_(
-        accounts.c.account == account,
-        accounts.c.stopped_kind.is_not(None),
-        sa.or_(accounts.c.alarmed_at.is_(None), accounts.c.alarmed_at < accounts.c.stopped_at),
-    )
-    return _take(ledger, account, untold, {"alarmed_at": accounts.c.stopped_at})
+    return _take(ledger, _UNTOLD, {"alarmed_at": accounts.c.stopped_at}, whose=account)
 
 
 def claim_probe(ledger: "Ledger", account: str) -> Stop | None:
     """The stop of an account that may have ended by itself, for one process every few minutes to find out."""
     now = ledger.clock()
-    due = sa.and_(
-        accounts.c.account == account,
-        accounts.c.stopped_kind.in_([k.value for k in StopKind if k.reopens]),
-        accounts.c.probe_at <= now,
-    )
-    return _take(ledger, account, due, {"probe_at": now + PROBE_SECONDS})
+    return _take(ledger, _MAY_HAVE_ENDED, {"probe_at": now + PROBE_SECONDS}, whose=account, now=now)
+
+
+_UNTOLD = sa.and_(
+    accounts.c.account == sa.bindparam("whose"),
+    accounts.c.stopped_kind.is_not(None),
+    sa.or_(accounts.c.alarmed_at.is_(None), accounts.c.alarmed_at < accounts.c.stopped_at),
+)
+_MAY_HAVE_ENDED = sa.and_(
+    accounts.c.account == sa.bindparam("whose"),
+    accounts.c.stopped_kind.in_([k.value for k in StopKind if k.reopens]),
+    accounts.c.probe_at <= sa.bindparam("now"),
+)
 
 
 def _take(
-    ledger: "Ledger", account: str, mine: sa.ColumnElement[bool], values: Mapping[str, Any]
+    ledger: "Ledger", mine: sa.ColumnElement[bool], values: Mapping[str, Any], **known: str | float
 ) -> Stop | None:
     """Claim something about a stop, once; hardly ever there is anything, so nobody waits for the write lock to find out."""
     with ledger.read() as connection:
-        if not connection.execute(sa.select(sa.exists().where(mine))).scalar():
+        if not connection.execute(_is_any(mine), known).scalar():
             return None
     with ledger.write() as connection:
-        if connection.execute(sa.update(accounts).where(mine).values(**values)).rowcount != 1:
+        if connection.execute(sa.update(accounts).where(mine).values(**values), known).rowcount != 1:
             return None
-        return _stop_of(connection.execute(sa.select(accounts).where(accounts.c.account == account)).one())
+        return _stop_of(connection.execute(_ROW, {"whose": known["whose"]}).one())
+
+
+@functools.cache
+def _is_any(where: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    return sa.select(sa.exists().where(where))
 
 
 def reopen(ledger: "Ledger", stopped: Stop) -> bool:

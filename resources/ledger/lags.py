@@ -26,6 +26,16 @@ MEASURED_FOR_SECONDS = 900.0
 LOOKED_BACK_SECONDS = 900.0
 """A reading has listed what was created within so long before it, so that a job which is older and new to us says nothing."""
 
+_SEEN = sa.select(sa.func.count(lags.c.seconds), sa.func.max(lags.c.seconds)).where(
+    lags.c.account == sa.bindparam("account"), lags.c.seconds >= 0
+)
+_UNMEASURED_SINCE = sa.select(sa.func.min(attempts.c.submitted_at)).where(
+    attempts.c.account == sa.bindparam("account"),
+    attempts.c.job_id.is_not(None),
+    attempts.c.submitted_at > sa.bindparam("after"),
+    ~sa.exists().where(lags.c.account == attempts.c.account, lags.c.job_id == attempts.c.job_id),
+)
+
 
 @dataclass(frozen=True)
 class Lags:
@@ -63,14 +73,8 @@ def unmeasured_since(connection: sa.Connection, account: str, now: float) -> flo
     """When the oldest young job of ours was submitted whose lag is still to be seen; None when there are lags enough."""
     if _seen(connection, account)[0] >= ENOUGH:
         return None
-    measured = sa.exists().where(lags.c.account == account, lags.c.job_id == attempts.c.job_id)
-    query = sa.select(sa.func.min(attempts.c.submitted_at)).where(
-        attempts.c.account == account,
-        attempts.c.job_id.is_not(None),
-        attempts.c.submitted_at > now - MEASURED_FOR_SECONDS,
-        ~measured,
-    )
-    since = connection.execute(query).scalar()
+    young = {"account": account, "after": now - MEASURED_FOR_SECONDS}
+    since = connection.execute(_UNMEASURED_SINCE, young).scalar()
     return None if since is None else float(since)
 
 
@@ -156,8 +160,5 @@ def _measured(connection: sa.Connection, account: str, job_ids: Collection[str])
 
 
 def _seen(connection: sa.Connection, account: str) -> tuple[int, float]:
-    query = sa.select(sa.func.count(lags.c.seconds), sa.func.max(lags.c.seconds)).where(
-        lags.c.account == account, lags.c.seconds >= 0
-    )
-    count, largest = connection.execute(query).one()
+    count, largest = connection.execute(_SEEN, {"account": account}).one()
     return int(count), float(largest or 0.0)

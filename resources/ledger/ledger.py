@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from resources.errors import DailiesError, UnavailableError
 from resources.ledger import halting, spending
-from resources.ledger.database import chunks, insert_ignoring, open_database
+from resources.ledger.database import chunks, does_not_answer, insert_ignoring, open_database
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, current_takes, jobs, journal, locks, meta
 from resources.ledger.spending import Budget
@@ -28,9 +28,29 @@ from resources.money import show_usd
 
 Clock = Callable[[], float]
 
-
-SLEPT_TOO_LONG = "25P03"
-"""PostgreSQL's code for having ended the session of a process that slept in a transaction."""
+_ATTEMPT = sa.select(attempts).where(attempts.c.id == sa.bindparam("attempt_id")).with_for_update()
+_OF_IDS = (
+    sa.select(attempts)
+    .where(attempts.c.id.in_(sa.bindparam("keys", expanding=True)))
+    .order_by(attempts.c.seq)
+)
+_OF_SUBJECTS = (
+    sa.select(attempts)
+    .where(
+        attempts.c.subject_kind == sa.bindparam("kind"),
+        attempts.c.subject_key.in_(sa.bindparam("keys", expanding=True)),
+    )
+    .order_by(attempts.c.seq)
+)
+_CURRENT = (
+    sa.select(attempts)
+    .join(current_takes, current_takes.c.attempt_id == attempts.c.id)
+    .where(
+        current_takes.c.subject_kind == sa.bindparam("kind"),
+        current_takes.c.subject_key.in_(sa.bindparam("keys", expanding=True)),
+    )
+)
+_FACT = sa.select(meta.c.value).where(meta.c.key == sa.bindparam("fact"))
 
 
 class StaleAttemptError(DailiesError):
@@ -60,8 +80,7 @@ class Ledger:
         self.clock = clock
         self.budget = budget or Budget()
         self.owner = f"{socket.gethostname()[:24]}:{os.getpid()}:{secrets.token_hex(4)}"
-        with self.write() as connection:
-            self.id = self._remember(connection, "ledger_id", uuid.uuid4().hex)
+        self.id = self.fact("ledger_id") or self.remember("ledger_id", uuid.uuid4().hex)
 
     def close(self) -> None:
         """Close the connections."""
@@ -88,7 +107,7 @@ class Ledger:
             with self._engine.begin() as connection:
                 yield connection
         except sa.exc.DBAPIError as error:
-            if not _does_not_answer(error):
+            if not does_not_answer(error):
                 raise
             raise UnavailableError(
                 f"the ledger could not be written: {error.orig}. Nothing of this step was recorded or sent. "
@@ -106,7 +125,7 @@ class Ledger:
             with self._engine.connect().execution_options(reading=True) as connection, connection.begin():
                 yield connection
         except sa.exc.DBAPIError as error:
-            if not _does_not_answer(error):
+            if not does_not_answer(error):
                 raise
             raise UnavailableError(
                 f"the ledger could not be read: {error.orig}. Check that its database runs."
@@ -259,8 +278,7 @@ class Ledger:
         Raises:
             DailiesError: There is none.
         """
-        query = sa.select(attempts).where(attempts.c.id == attempt_id).with_for_update()
-        row = connection.execute(query).first()
+        row = connection.execute(_ATTEMPT, {"attempt_id": attempt_id}).first()
         if row is None:
             raise DailiesError(
                 f"the ledger knows no attempt {attempt_id!r}; `dailies status --json` lists them"
@@ -269,12 +287,12 @@ class Ledger:
 
     def attempts(self, ids: Iterable[str]) -> dict[str, Attempt]:
         """The attempts with these ids, by id; unknown ids are left out."""
-        return {a.id: a for a in self._select(attempts.c.id, list(ids))}
+        return {a.id: a for a in self._select(_OF_IDS, list(ids))}
 
     def latest(self, keys: Collection[str], *, kind: str = "clip") -> dict[str, Attempt]:
         """The newest attempt of each subject, by its key; subjects never bought are left out."""
         newest: dict[str, Attempt] = {}
-        for attempt in self._select(attempts.c.subject_key, list(keys), attempts.c.subject_kind == kind):
+        for attempt in self._select(_OF_SUBJECTS, list(keys), kind=kind):
             newest[attempt.subject_key] = attempt
         return newest
 
@@ -284,14 +302,7 @@ class Ledger:
         wanted = list(keys)
         with self.read() as connection:
             for some in chunks(wanted):
-                rows = connection.execute(
-                    sa.select(attempts)
-                    .join(current_takes, current_takes.c.attempt_id == attempts.c.id)
-                    .where(
-                        current_takes.c.subject_kind == kind,
-                        current_takes.c.subject_key.in_(some),
-                    )
-                )
+                rows = connection.execute(_CURRENT, {"keys": some, "kind": kind})
                 found.update({a.subject_key: a for a in map(Attempt.from_row, rows)})
         return found
 
@@ -324,14 +335,12 @@ class Ledger:
             )
             return [dict(row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public way to a mapping
 
-    def _select(
-        self, column: sa.Column[Any], values: list[str], *where: sa.ColumnElement[bool]
-    ) -> list[Attempt]:
+    def _select(self, query: sa.Select[Any], keys: list[str], **known: str) -> list[Attempt]:
         found: list[Attempt] = []
         with self.read() as connection:
-            for some in chunks(values):
-                query = sa.select(attempts).where(column.in_(some), *where).order_by(attempts.c.seq)
-                found.extend(Attempt.from_row(row) for row in connection.execute(query))
+            for some in chunks(keys):
+                rows = connection.execute(query, {"keys": some, **known})
+                found.extend(Attempt.from_row(row) for row in rows)
         return found
 
     # Facts of the ledger itself, and locks for work outside it
@@ -339,7 +348,7 @@ class Ledger:
     def fact(self, key: str) -> str | None:
         """A fact the ledger keeps about itself, such as the bucket it belongs to."""
         with self.read() as connection:
-            return connection.execute(sa.select(meta.c.value).where(meta.c.key == key)).scalar()
+            return connection.execute(_FACT, {"fact": key}).scalar()
 
     def remember(self, key: str, value: str) -> str:
         """Keep a fact unless one is kept already; returns what is kept."""
@@ -349,7 +358,7 @@ class Ledger:
     @staticmethod
     def _remember(connection: sa.Connection, key: str, value: str) -> str:
         connection.execute(insert_ignoring(connection, meta).values(key=key, value=value))
-        return str(connection.execute(sa.select(meta.c.value).where(meta.c.key == key)).scalar_one())
+        return str(connection.execute(_FACT, {"fact": key}).scalar_one())
 
     @contextlib.contextmanager
     def lock(self, name: str, *, seconds: float = 60, wait: float = 30) -> Iterator[None]:
@@ -386,9 +395,3 @@ class Ledger:
         except sa.exc.IntegrityError:
             return False
         return True
-
-
-def _does_not_answer(error: sa.exc.DBAPIError) -> bool:
-    """Whether the database is locked, full or gone, or has ended our session, as opposed to refusing what we ask."""
-    slept = getattr(error.orig, "pgcode", None) == SLEPT_TOO_LONG
-    return isinstance(error, sa.exc.OperationalError) or error.connection_invalidated or slept

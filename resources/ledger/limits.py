@@ -63,14 +63,18 @@ class Later:
     stop: Stop | None = None
 
 
+_NOT_BEFORE = (
+    sa.select(accounts.c.not_before).where(accounts.c.account == sa.bindparam("account")).with_for_update()
+)
+
+
 def lock_account(connection: sa.Connection, account: str) -> float:
     """Serialise the claims of one account, and say when it may be sent to."""
-    query = sa.select(accounts.c.not_before).where(accounts.c.account == account).with_for_update()
-    not_before = connection.execute(query).scalar()
+    not_before = connection.execute(_NOT_BEFORE, {"account": account}).scalar()
     if not_before is None:
         insert = insert_ignoring(connection, accounts)
         connection.execute(insert.values(account=account))
-        not_before = connection.execute(query).scalar()
+        not_before = connection.execute(_NOT_BEFORE, {"account": account}).scalar()
     return float(not_before or 0)
 
 

@@ -25,6 +25,13 @@ SHOWN_WITHIN_SECONDS = 7_200.0
 FIRST_SWEEP_SECONDS = 86_400.0
 LISTING, BILL = "listing", "bill"
 
+_KEPT = sa.select(meta.c.value).where(meta.c.key == sa.bindparam("key"))
+_FIRST = sa.select(sa.func.min(attempts.c.created_at)).where(attempts.c.account == sa.bindparam("account"))
+# a provider whose clock is behind dates the first jobs earlier than we ordered them
+_FIRST_THERE = sa.select(sa.func.min(submissions.c.started_at + submissions.c.clock_low)).where(
+    submissions.c.account == sa.bindparam("account")
+)
+
 
 @dataclass(frozen=True)
 class Orphan:
@@ -68,16 +75,9 @@ def _due(ledger: Ledger, account: str) -> tuple[Sweep | None, str | None, dict[s
     """The sweep that is due, with its state as it is written and as it is read."""
     now = ledger.clock()
     with ledger.read() as connection:
-        kept = connection.execute(sa.select(meta.c.value).where(meta.c.key == _fact(account))).scalar()
-        first = connection.execute(
-            sa.select(sa.func.min(attempts.c.created_at)).where(attempts.c.account == account)
-        ).scalar()
-        # a provider whose clock is behind dates the first jobs earlier than we ordered them
-        first_there = connection.execute(
-            sa.select(sa.func.min(submissions.c.started_at + submissions.c.clock_low)).where(
-                submissions.c.account == account
-            )
-        ).scalar()
+        kept = connection.execute(_KEPT, {"key": _fact(account)}).scalar()
+        first = connection.execute(_FIRST, {"account": account}).scalar()
+        first_there = connection.execute(_FIRST_THERE, {"account": account}).scalar()
     state: dict[str, Any] = json.loads(kept) if kept is not None else {"tried_at": 0.0, "swept_to": None}
     if first is None or now - SETTLED_SECONDS <= first or now < state["tried_at"] + SWEEP_SECONDS:
         return None, kept, state
@@ -90,7 +90,7 @@ def _due(ledger: Ledger, account: str) -> tuple[Sweep | None, str | None, dict[s
 def finish_sweep(ledger: Ledger, account: str, sweep: Sweep) -> None:
     """Write that a sweep was read to its end; the next one begins there."""
     with ledger.read() as connection:
-        kept = connection.execute(sa.select(meta.c.value).where(meta.c.key == _fact(account))).scalar_one()
+        kept = connection.execute(_KEPT, {"key": _fact(account)}).scalar_one()
     _keep(ledger, account, kept, {**json.loads(kept), "swept_to": sweep.before})
 
 

@@ -19,6 +19,12 @@ from resources.providers.base import Accepted, FailureKind, NotSent, Rejected, S
 NOT_SENT_SECONDS = 2
 DIED = "the process that sent it died before it wrote down the answer"
 
+_EXPIRED = sa.select(submissions.c.id, submissions.c.attempt_id).where(
+    submissions.c.account == sa.bindparam("account"),
+    submissions.c.state == SubmissionState.OPEN.value,
+    submissions.c.lease_until < sa.bindparam("now"),
+)
+
 
 def record_outcome(
     ledger: Ledger, submission: Submission, outcome: SubmitOutcome, *, run_id: str | None = None
@@ -259,15 +265,7 @@ def _unknown(
 def expire_submissions(ledger: Ledger, account: str) -> list[Attempt]:
     """Turn submits whose poster is dead into unknown ones: an expired lease permits reading, never a POST."""
     with ledger.read() as connection:
-        overdue = list(
-            connection.execute(
-                sa.select(submissions.c.id, submissions.c.attempt_id).where(
-                    submissions.c.account == account,
-                    submissions.c.state == SubmissionState.OPEN.value,
-                    submissions.c.lease_until < ledger.clock(),
-                )
-            )
-        )
+        overdue = connection.execute(_EXPIRED, {"account": account, "now": ledger.clock()}).all()
     expired = []
     for submission_id, attempt_id in overdue:
         with ledger.write() as connection:

@@ -6,6 +6,7 @@ A poll is claimed by moving its time forward, so that a sensor and a waiting run
 import statistics
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -22,6 +23,28 @@ CLAIM_SECONDS = 150
 """How long a claimed poll is its claimer's: longer than two requests in a row take at most."""
 
 OBSERVATIONS = 20
+
+_PAUSED_UNTIL = sa.select(accounts.c.polls_not_before).where(accounts.c.account == sa.bindparam("account"))
+_POLLED = sa.and_(
+    attempts.c.account == sa.bindparam("account"),
+    attempts.c.state.in_([state.value for state in AT_PROVIDER]),
+)
+_THESE = attempts.c.id.in_(sa.bindparam("ids", expanding=True))
+_DUE = (
+    sa.select(attempts)
+    .where(_POLLED, attempts.c.next_poll_at <= sa.bindparam("now"))
+    .order_by(attempts.c.next_poll_at)
+    .limit(sa.bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+_DUE_OF_THESE = _DUE.where(_THESE)
+_NEXT = sa.select(sa.func.min(attempts.c.next_poll_at)).where(_POLLED)
+_NEXT_OF_THESE = _NEXT.where(_THESE)
+_LATE = sa.select(attempts).where(
+    attempts.c.account == sa.bindparam("account"),
+    attempts.c.state == AttemptState.SUBMITTED.value,
+    attempts.c.overdue_at < sa.bindparam("now"),
+)
 
 
 def claim_due(
@@ -41,19 +64,9 @@ def claim_due(
         now = ledger.clock()
         if _paused_until(connection, account) > now:
             return []
-        query = (
-            sa.select(attempts)
-            .where(
-                attempts.c.account == account,
-                attempts.c.state.in_([s.value for s in AT_PROVIDER]),
-                attempts.c.next_poll_at <= now,
-            )
-            .order_by(attempts.c.next_poll_at)
-            .limit(limit)
-        )
-        if only is not None:
-            query = query.where(attempts.c.id.in_(list(only)))
-        due = [Attempt.from_row(row) for row in connection.execute(query.with_for_update(skip_locked=True))]
+        known = {"account": account, "now": now, "limit": limit}
+        rows = connection.execute(*_among(only, _DUE, _DUE_OF_THESE, known))
+        due = [Attempt.from_row(row) for row in rows]
         until = now + CLAIM_SECONDS
         if due:
             connection.execute(
@@ -64,8 +77,14 @@ def claim_due(
 
 def _paused_until(connection: sa.Connection, account: str) -> float:
     """When an account that answered a poll with 429 may be polled again."""
-    query = sa.select(accounts.c.polls_not_before).where(accounts.c.account == account)
-    return float(connection.execute(query).scalar() or 0)
+    return float(connection.execute(_PAUSED_UNTIL, {"account": account}).scalar() or 0)
+
+
+def _among(
+    only: Collection[str] | None, of_all: sa.Select[Any], of_these: sa.Select[Any], known: dict[str, Any]
+) -> tuple[sa.Select[Any], dict[str, Any]]:
+    """A query about all jobs of an account, or about some, with its parameters."""
+    return (of_all, known) if only is None else (of_these, {**known, "ids": list(only)})
 
 
 def reschedule(ledger: Ledger, times: Iterable[tuple[Attempt, float]], *, polled: bool) -> None:
@@ -182,16 +201,8 @@ def posted_at_provider(ledger: Ledger, attempt: Attempt) -> float | None:
 def mark_overdue(ledger: Ledger, account: str) -> list[Attempt]:
     """Move jobs that run too long to `overdue`: they free their place, keep their money and are polled slowly."""
     with ledger.read() as connection:
-        late = [
-            Attempt.from_row(row)
-            for row in connection.execute(
-                sa.select(attempts).where(
-                    attempts.c.account == account,
-                    attempts.c.state == AttemptState.SUBMITTED.value,
-                    attempts.c.overdue_at < ledger.clock(),
-                )
-            )
-        ]
+        rows = connection.execute(_LATE, {"account": account, "now": ledger.clock()})
+        late = [Attempt.from_row(row) for row in rows]
     moved = []
     for attempt in late:
         reason = f"job {attempt.job_id} has run for more than {attempt.request.max_seconds:.0f} s; it is still asked for, slowly"
@@ -240,11 +251,6 @@ def next_poll_time(ledger: Ledger, account: str, *, only: Collection[str] | None
         account: Whose jobs.
         only: Ids of attempts to look at, None for all of the account.
     """
-    query = sa.select(sa.func.min(attempts.c.next_poll_at)).where(
-        attempts.c.account == account, attempts.c.state.in_([s.value for s in AT_PROVIDER])
-    )
-    if only is not None:
-        query = query.where(attempts.c.id.in_(list(only)))
     with ledger.read() as connection:
-        at = connection.execute(query).scalar()
+        at = connection.execute(*_among(only, _NEXT, _NEXT_OF_THESE, {"account": account})).scalar()
         return None if at is None else max(float(at), _paused_until(connection, account))

@@ -22,6 +22,8 @@ HELD_FOR_SECONDS = 7 * 86_400.0
 """How long a held POST is still looked for where the provider echoes its id."""
 MEASURE_SECONDS = 10.0
 
+_LISTING = sa.select(listings).where(listings.c.account == sa.bindparam("account"))
+
 
 @dataclass(frozen=True)
 class Search:
@@ -64,7 +66,7 @@ def release(ledger: Ledger, account: str, *, again_in: float) -> None:
 
 def _wanted(ledger: Ledger, connection: sa.Connection, account: str, contract: Contract) -> Search | None:
     now = ledger.clock()
-    row = connection.execute(sa.select(listings).where(listings.c.account == account)).first()
+    row = connection.execute(_LISTING, {"account": account}).first()
     if row is not None and row.claimed_until > now:
         return None
     looked_at = -math.inf if row is None or row.looked_at is None else row.looked_at

@@ -20,6 +20,13 @@ from resources.providers.base import ClockOffset, FailureKind
 STOPPED_SECONDS = 30
 
 
+_QUEUED = sa.and_(
+    attempts.c.account == sa.bindparam("account"), attempts.c.state == AttemptState.QUEUED.value
+)
+_QUEUE_LENGTH = sa.select(sa.func.count()).where(_QUEUED)
+_QUEUED_BEFORE = sa.select(attempts.c.id).where(_QUEUED, attempts.c.created_at < sa.bindparam("before"))
+
+
 def claim_next(
     ledger: Ledger,
     account: str,
@@ -93,12 +100,11 @@ def claim_next(
 
 @functools.cache
 def _next_in_queue(*, traceable: bool) -> sa.Select[Any]:
-    """The oldest queued attempt that may be sent, locked. Built once: a queue is looked at all the time."""
+    """The oldest queued attempt that may be sent, locked."""
     return (
         sa.select(attempts)
         .where(
-            attempts.c.account == sa.bindparam("account"),
-            attempts.c.state == AttemptState.QUEUED.value,
+            _QUEUED,
             ~apart.must_wait(traceable=traceable),
         )
         .order_by(attempts.c.seq)
@@ -108,12 +114,7 @@ def _next_in_queue(*, traceable: bool) -> sa.Select[Any]:
 
 
 def _why_nothing(connection: sa.Connection, account: str, now: float) -> Later | None:
-    waiting = connection.execute(
-        sa.select(sa.func.count()).where(
-            attempts.c.account == account, attempts.c.state == AttemptState.QUEUED.value
-        )
-    ).scalar()
-    if not waiting:
+    if not connection.execute(_QUEUE_LENGTH, {"account": account}).scalar_one():
         return None
     if apart.posting(connection, account, now):
         return Later(now + 0.2, "another submit to this endpoint is on its way", posting=True)
@@ -155,14 +156,8 @@ def withdraw(
 def withdraw_stale(ledger: Ledger, account: str, *, older_than_seconds: float) -> list[Attempt]:
     """Give up what has been queued for so long that whoever decided it no longer expects it."""
     with ledger.read() as connection:
-        stale = connection.execute(
-            sa.select(attempts.c.id).where(
-                attempts.c.account == account,
-                attempts.c.state == AttemptState.QUEUED.value,
-                attempts.c.created_at < ledger.clock() - older_than_seconds,
-            )
-        ).scalars()
-        ids = list(stale)
+        before = ledger.clock() - older_than_seconds
+        ids = list(connection.execute(_QUEUED_BEFORE, {"account": account, "before": before}).scalars())
     hours = older_than_seconds / 3600
     return withdraw(
         ledger,
@@ -185,8 +180,4 @@ def next_price(ledger: Ledger, account: str) -> int | None:
 def queue_length(ledger: Ledger, account: str) -> int:
     """How many attempts of an account wait to be sent."""
     with ledger.read() as connection:
-        return connection.execute(
-            sa.select(sa.func.count()).where(
-                attempts.c.account == account, attempts.c.state == AttemptState.QUEUED.value
-            )
-        ).scalar_one()
+        return connection.execute(_QUEUE_LENGTH, {"account": account}).scalar_one()

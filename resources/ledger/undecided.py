@@ -18,7 +18,17 @@ from resources.requests import ClipRequest, FileReference
 CLOCK_SLACK_SECONDS = 1.0
 UNMEASURED_SECONDS = 120.0
 """How far apart our clock and a provider's are taken to be where no `Date` header tells."""
-_STATES = (AttemptState.SUBMITTING, AttemptState.UNKNOWN, AttemptState.HELD)
+
+_WITHOUT_AN_ANSWER = sa.select(submissions).where(
+    submissions.c.account == sa.bindparam("account"),
+    submissions.c.state.in_([SubmissionState.OPEN.value, SubmissionState.UNKNOWN.value]),
+)
+_THEIRS = sa.select(attempts).where(
+    attempts.c.id.in_(sa.bindparam("ids", expanding=True)),
+    attempts.c.state.in_(
+        [state.value for state in (AttemptState.SUBMITTING, AttemptState.UNKNOWN, AttemptState.HELD)]
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -100,16 +110,10 @@ def _comparable(body: dict[str, Any]) -> dict[str, Any]:
 
 def find_undecided(connection: sa.Connection, account: str) -> list[Undecided]:
     """POSTs that may own a job nobody knows of: unknown, held, and on the wire."""
-    states = [SubmissionState.OPEN.value, SubmissionState.UNKNOWN.value]
-    rows = connection.execute(
-        sa.select(submissions).where(submissions.c.account == account, submissions.c.state.in_(states))
-    ).all()
+    rows = connection.execute(_WITHOUT_AN_ANSWER, {"account": account}).all()
     found = {}
     for ids in chunks([row.attempt_id for row in rows]):
-        query = sa.select(attempts).where(
-            attempts.c.id.in_(ids), attempts.c.state.in_([s.value for s in _STATES])
-        )
-        found.update({row.id: Attempt.from_row(row) for row in connection.execute(query)})
+        found.update({row.id: Attempt.from_row(row) for row in connection.execute(_THEIRS, {"ids": ids})})
     return [
         Undecided(
             row.id,
