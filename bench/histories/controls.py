@@ -241,8 +241,8 @@ def _nothing_settles() -> Iterator[None]:
     """A miss is believed at once, however late a job may be created or listed."""
     window = undecided.Undecided.post
 
-    def at_once(*args: Any) -> Post:
-        post = window(*args)
+    def at_once(*args: Any, **options: Any) -> Post:
+        post = window(*args, **options)
         sent = post.not_before
         return replace(post, broke_off=sent, settled_from=sent, give_up_from=sent + 2 * SETTLE_SECONDS)
 

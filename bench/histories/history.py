@@ -283,7 +283,7 @@ class History:
     def _given_up(self) -> list[Job]:
         """The jobs that may outlast their purchase: they take too long, and the list does not show what runs."""
         books = self.account.books
-        late = [job for job in books.ours if job.fate.seconds > MAX_SECONDS and job.fate.end != "vanished"]
+        late = [job for job in books.ours if job.fate.seconds > MAX_SECONDS]
         if books.rules.lists_running or not late:
             return []
         absent = self.database.rows(

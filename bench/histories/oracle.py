@@ -143,7 +143,7 @@ class _Case:
         """Whether it has a stranger's job that nothing tells from its own: the declared window of a shared key."""
         told = self.evidence.dedicated or self.books.rules.echoes_tags
         of = self.books.jobs.get(attempt["job_id"] or "")
-        return not told and of is not None and not of.ours
+        return not told and of is not None and not of.ours and of.price == attempt["quoted_micros"]
 
     def outlasted(self, job: Job) -> bool:
         """Whether it ran longer than its endpoint ever does, its answer was lost, and the list does not show what runs.

@@ -83,7 +83,7 @@ class Account:
         self.heard: Callable[[str, Process], None] = lambda _job, _process: None
         """Told of every job whose id has reached a process."""
 
-    def create(self, clip: str | None, tag: str | None, model: str) -> Job:
+    def create(self, clip: str | None, tag: str | None, model: str, *, price: int = PRICE) -> Job:
         """Take an order; somebody else may place one beside it."""
         faults, rng = self.faults, self.faults.stream("jobs")
         seconds = rng.uniform(3.0, 14.0)
@@ -98,12 +98,13 @@ class Account:
         if faults.strikes("stuck job", chance=0.2):
             seconds = rng.uniform(STUCK_SECONDS / 4, STUCK_SECONDS)
         job = self.books.create(
-            clip=clip, tag=tag, model=model, price=PRICE, fate=Fate(end, seconds, lag, file)
+            clip=clip, tag=tag, model=model, price=price, fate=Fate(end, seconds, lag, file)
         )
         if clip is not None and faults.strikes("stranger's job"):
             stranger = faults.stream("strangers")
+            price = PRICE * stranger.choice([1, 1, 3])
             asyncio.get_running_loop().call_later(
-                stranger.uniform(0, 20), lambda: self.create(None, None, model)
+                stranger.uniform(0, 20), lambda: self.create(None, None, model, price=price)
             )
         return job
 

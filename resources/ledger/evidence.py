@@ -46,6 +46,8 @@ class Post:
         created_by: The latest moment at which it is believed to create a job.
         settled_from: When a miss starts to prove something.
         give_up_from: When what is not proved by then is held.
+        prices: What its job may cost, in micro-dollars; None where nobody else can have bought what is listed.
+        unheard: Whether nothing was answered before its poster gave up or died, so that it may be accepted late.
     """
 
     submission_id: str
@@ -58,10 +60,12 @@ class Post:
     settled_from: float
     give_up_from: float
     held: bool = False
+    prices: frozenset[int] | None = None
+    unheard: bool = False
 
     def may_own(self, job: Candidate) -> bool:
-        """Whether this job may have been created by this POST, as far as model, time and request tell."""
-        return self.fits(job) and self._in_time(job)
+        """Whether this job may have been created by this POST, as far as model, time, request and price tell."""
+        return self.fits(job) and self._in_time(job) and self._costs(job)
 
     def fits(self, job: Candidate) -> bool:
         """Whether model and request are this POST's."""
@@ -81,6 +85,15 @@ class Post:
     def may_be_substituted(self, job: Candidate) -> bool:
         """Whether it may be this POST's if the provider ran another model in silence."""
         return job.submission_id is None and not self.fits(job) and self._in_time(job) and job.body is None
+
+    def may_turn_out_a_strangers(self, job: Candidate) -> bool:
+        """Whether the only job that may be its can still prove to be somebody else's: by its price, or beside its own."""
+        if self.prices is None or job.body is not None:
+            return False
+        return self.unheard or job.charged_micros is None
+
+    def _costs(self, job: Candidate) -> bool:
+        return self.prices is None or job.charged_micros is None or job.charged_micros in self.prices
 
     def _in_time(self, job: Candidate) -> bool:
         return self.not_before <= job.created_at.timestamp() <= self.created_by
@@ -226,6 +239,9 @@ def _judge_one(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
     strangers = [job for job in known.strangers if post.makes_suspect(job)]
     proved = known.proved.get(post.submission_id)
     if proved is not None and (not strangers or proved.body is not None):
+        if evidence.read_from < post.created_by and post.may_turn_out_a_strangers(proved):
+            why = "others may use this key, and the only job that may be its may still prove to be theirs"
+            return Judgement(post, Finding.WAIT, candidates=(proved,), why=why)
         why = "the only job that nobody owns and that no other submit can have created"
         return Judgement(post, Finding.ADOPT, proved, why=why)
     candidates = [job for job in known.unclear if post.may_own(job)] + ([proved] if proved else [])

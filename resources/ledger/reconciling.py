@@ -6,13 +6,13 @@ here is what the ledger knows about what was read.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
 
 from resources.ledger import dating, lags
+from resources.ledger.billing import BILL
 from resources.ledger.database import chunks, lock_subject
 from resources.ledger.dating import Dating
 from resources.ledger.evidence import LOOK_BACK_SECONDS, Evidence, Finding, Judgement, judge
@@ -25,7 +25,8 @@ from resources.ledger.searching import last_read_at, pause, reschedule
 from resources.ledger.states import AttemptState
 from resources.ledger.undecided import Contract, Undecided, find_undecided
 from resources.money import to_usd
-from resources.providers.base import Candidate, Charge, ClockOffset, JobStatus
+from resources.providers.base import Candidate, Charge, ClockOffset
+from resources.providers.listing import charged_jobs
 
 
 @dataclass(frozen=True)
@@ -50,20 +51,12 @@ class Reading:
 
     @cached_property
     def shown(self) -> list[Candidate]:
-        """Every job it shows: the listed ones, and those that are charged and not listed."""
-        listed = {job.job_id for job in self.jobs}
-        billed_only = [
-            Candidate(
-                row.job_id,
-                row.model,
-                datetime.fromtimestamp(row.at, UTC),
-                JobStatus.RUNNING,
-                submission_id=row.submission_id,
-            )
-            for row in self.charges or ()
-            if row.kind == "charge" and row.job_id not in listed
-        ]
-        return [*self.jobs, *billed_only]
+        """Every job it shows, with what it cost: the listed ones, and those that are charged and not listed."""
+        charged = charged_jobs(self.charges or ())
+        prices = {job.job_id: job.charged_micros for job in charged}
+        listed = [replace(job, charged_micros=prices.get(job.job_id)) for job in self.jobs]
+        known = {job.job_id for job in listed}
+        return [*listed, *(job for job in charged if job.job_id not in known)]
 
 
 def record(
@@ -180,8 +173,18 @@ def _judge(
         return []
     models = _models(connection, account, {u.attempt.endpoint for u in undecided})
     by_id = {u.submission_id: u for u in undecided}
+    charges = _charges(connection, account, undecided) if contract.asks_prices else {}
     misdated_by = LOOK_BACK_SECONDS if misdated else 0.0
-    posts = [u.post(reading.offset, contract, models[u.attempt.endpoint], misdated_by) for u in undecided]
+    posts = [
+        u.post(
+            reading.offset,
+            contract,
+            models[u.attempt.endpoint],
+            charges=charges.get(u.submission_id, frozenset()),
+            misdated_by=misdated_by,
+        )
+        for u in undecided
+    ]
     evidence = Evidence(
         jobs=reading.shown,
         owned=owned,
@@ -207,6 +210,31 @@ def _models(connection: sa.Connection, account: str, endpoints: Collection[str])
     )
     served = [(row.endpoint, row.served_model) for row in connection.execute(query)]
     return {name: frozenset(model for endpoint, model in served if endpoint == name) for name in endpoints}
+
+
+def _charges(
+    connection: sa.Connection, account: str, undecided: Sequence[Undecided]
+) -> dict[str, frozenset[int]]:
+    """By POST, what jobs of its endpoint and price were charged so far by the account's bill: a discount is no contradiction."""
+    query = (
+        sa.select(attempts.c.endpoint, attempts.c.quoted_micros, attempts.c.charged_micros)
+        .where(
+            attempts.c.account == account,
+            attempts.c.endpoint.in_(sorted({u.attempt.endpoint for u in undecided})),
+            attempts.c.charge_source == BILL,
+            attempts.c.charged_micros <= attempts.c.quoted_micros,
+        )
+        .distinct()
+    )
+    rows = connection.execute(query).all()
+    return {
+        u.submission_id: frozenset(
+            row.charged_micros
+            for row in rows
+            if (row.endpoint, row.quoted_micros) == (u.attempt.endpoint, u.attempt.quoted_micros)
+        )
+        for u in undecided
+    }
 
 
 # What becomes of an attempt

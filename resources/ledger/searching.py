@@ -31,11 +31,13 @@ class Search:
 
     Attributes:
         since: The start of the oldest POST it is read for, by our clock.
-        bill: Whether the bill is to be read too, since a miss may be proved now.
+        bill: Whether the bill must be read too, since a miss may be proved now.
+        prices: Whether it is to be read if it can be, to tell our jobs from those of others.
     """
 
     since: float
     bill: bool
+    prices: bool = False
 
 
 def claim(ledger: Ledger, account: str, contract: Contract) -> Search | None:
@@ -76,7 +78,7 @@ def _wanted(ledger: Ledger, connection: sa.Connection, account: str, contract: C
         # one that was lost since the last look is looked for at once
         due = row is None or now >= row.next_at or any((u.ended_at or 0) >= looked_at for u in unknown)
         bill = any(now >= u.deadline_at + contract.settle(u.attempt.request) for u in unknown)
-        return Search(min(u.started_at for u in unknown), bill) if due else None
+        return Search(min(u.started_at for u in unknown), bill, contract.asks_prices) if due else None
     since = None
     if now >= looked_at + MEASURE_SECONDS:
         since = lags.unmeasured_since(connection, account, now)

@@ -39,11 +39,18 @@ class Contract:
         echoes: It names our submission ids.
         settle_seconds: How long after the hard deadline of a POST a miss starts to mean something.
         lists_running: It shows jobs that still run; otherwise a miss means nothing before the longest has ended.
+        shared: Whether others may use the key, so that what is listed may be theirs.
     """
 
     echoes: bool
     settle_seconds: float
     lists_running: bool = True
+    shared: bool = False
+
+    @property
+    def asks_prices(self) -> bool:
+        """Whether a job has to cost what was ordered to be believed ours: nothing else tells it from a stranger's."""
+        return self.shared and not self.echoes
 
     def settle(self, request: ClipRequest) -> float:
         """The settle time for a request, in seconds."""
@@ -74,7 +81,13 @@ class Undecided:
         return self.lease_until - LEASE_MARGIN_SECONDS
 
     def post(
-        self, reader: ClockOffset, contract: Contract, models: frozenset[str], misdated_by: float = 0.0
+        self,
+        reader: ClockOffset,
+        contract: Contract,
+        models: frozenset[str],
+        *,
+        charges: frozenset[int] = frozenset(),
+        misdated_by: float = 0.0,
     ) -> Post:
         """The POST in the provider's time.
 
@@ -82,6 +95,7 @@ class Undecided:
             reader: How far the provider's clock is ahead of the reader's.
             contract: What the listing can prove.
             models: See `Post.models`.
+            charges: What orders of the same price were charged, in micro-dollars.
             misdated_by: By how many seconds the listing may give its jobs wrong times.
         """
         low = reader.low - UNMEASURED_SECONDS if self.clock_low is None else self.clock_low
@@ -100,6 +114,8 @@ class Undecided:
             created_by=created_by + misdated_by,
             settled_from=settled_from,
             give_up_from=settled_from + settle,
+            prices=charges | {self.attempt.quoted_micros} if contract.asks_prices else None,
+            unheard=self.ended_at is None or self.ended_at >= self.deadline_at,
         )
 
 

@@ -41,8 +41,13 @@ class Account:
         """What its listing can prove."""
         offers = self.provider.capabilities
         if self.settle_seconds is not None:
-            return Contract(offers.echoes_submission_id, self.settle_seconds)
-        return Contract(offers.echoes_submission_id, offers.settle_seconds, offers.lists_running)
+            return Contract(offers.echoes_submission_id, self.settle_seconds, shared=not self.dedicated)
+        return Contract(
+            offers.echoes_submission_id,
+            offers.settle_seconds,
+            offers.lists_running,
+            shared=not self.dedicated,
+        )
 
     def patience(self, request: ClipRequest) -> float:
         """Seconds after which a submit with a lost answer has been settled or held, while the listing can be read."""

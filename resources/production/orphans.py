@@ -1,4 +1,4 @@
-"""Reading an account's listing once an hour for jobs that nobody here knows of."""
+"""Reading an account's listing and bill once an hour for jobs that nobody here knows of."""
 
 import asyncio
 import logging
@@ -10,6 +10,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.orphans import Sweep
 from resources.production.calling import Call
 from resources.providers.base import Candidate, Provider
+from resources.providers.listing import charged_jobs
 
 logger = logging.getLogger("dailies")
 
@@ -32,12 +33,13 @@ async def sweep(ledger: Ledger, provider: Provider, call: Call, *, dedicated: bo
         return []
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            listed = await _read(provider, claimed)
+            listed, charged = await _read(provider, claimed)
     except (DailiesError, TimeoutError) as error:
         logger.warning("%s: its listing could not be swept for jobs nobody knows: %s", provider.name, error)
         return []
     models = None if dedicated else await call(orphans.models_of, ledger, provider.name)
     found = await call(orphans.book, ledger, provider.name, listed, models=models)
+    found += await call(orphans.book, ledger, provider.name, charged, source=orphans.BILL, models=models)
     await call(orphans.finish_sweep, ledger, provider.name, claimed)
     if found:
         logger.warning("%s", in_words(provider.name, found, dedicated=dedicated))
@@ -56,7 +58,12 @@ def in_words(account: str, jobs: list[str], *, dedicated: bool) -> str:
     return f"{account} lists {what} that this ledger has not ordered ({sample}); others seem to use its key"
 
 
-async def _read(provider: Provider, window: Sweep) -> list[Candidate]:
-    return await provider.list_jobs(
-        after=datetime.fromtimestamp(window.after, UTC), before=datetime.fromtimestamp(window.before, UTC)
-    )
+async def _read(provider: Provider, window: Sweep) -> tuple[list[Candidate], list[Candidate]]:
+    """What is listed, and what is charged: the bill still shows a job that was deleted, or that was never listed."""
+    after, before = (datetime.fromtimestamp(at, UTC) for at in (window.after, window.before))
+    listed = await provider.list_jobs(after=after, before=before)
+    try:
+        return listed, charged_jobs(await provider.charges(after=after, before=before))
+    except DailiesError as error:
+        logger.info("%s: its bill could not be swept for jobs nobody knows: %s", provider.name, error)
+        return listed, []

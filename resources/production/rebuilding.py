@@ -22,7 +22,8 @@ from resources.ledger.states import MoneyState
 from resources.production.asking import patiently
 from resources.production.describing import delivery_of
 from resources.production.marking import BUCKET_FACT, BucketMark, place_of, read_mark
-from resources.providers.base import Candidate, JobStatus, Provider
+from resources.providers.base import Provider
+from resources.providers.listing import charged_jobs
 from resources.requests import ClipRequest, Expected
 from resources.storage.layout import QUARANTINE, VIDEOS, manifest_of, prompt_key
 from resources.storage.manifest import Manifest, ManifestError
@@ -283,11 +284,7 @@ async def _book_jobs(ledger: Ledger, provider: Provider) -> list[str]:
         listed = await patiently(functools.partial(provider.list_jobs, after=after, before=before))
         found += orphans.book(ledger, provider.name, listed)
         billed = await patiently(functools.partial(provider.charges, after=after, before=before))
-        charged = [
-            Candidate(row.job_id, row.model, datetime.fromtimestamp(row.at, UTC), JobStatus.RUNNING)
-            for row in billed
-        ]
-        found += orphans.book(ledger, provider.name, charged, source=orphans.BILL)
+        found += orphans.book(ledger, provider.name, charged_jobs(billed), source=orphans.BILL)
         before = after
     return found
 

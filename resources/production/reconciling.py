@@ -13,7 +13,7 @@ from resources.ledger.records import Attempt
 from resources.ledger.searching import Search
 from resources.ledger.undecided import UNMEASURED_SECONDS, Contract
 from resources.production.calling import Call
-from resources.providers.base import ClockOffset, Provider
+from resources.providers.base import Charge, ClockOffset, Provider
 
 logger = logging.getLogger("dailies")
 
@@ -89,7 +89,21 @@ class Reconciler:
         after = datetime.fromtimestamp(search.since + offset.low - LOOK_BACK_SECONDS, UTC)
         before = datetime.fromtimestamp(began_at + offset.high + LOOK_BACK_SECONDS, UTC)
         jobs = await provider.list_jobs(after=after, before=before)
-        charges = await provider.charges(after=after, before=before) if search.bill else None
+        charges = await self._bill(provider, search, after, before)
         # asking has measured the clock again, and better where it was set meanwhile
         ended_at = self._ledger.clock()
         return Reading(search.since, began_at, ended_at, provider.clock_offset or offset, jobs, charges)
+
+    async def _bill(
+        self, provider: Provider, search: Search, after: datetime, before: datetime
+    ) -> list[Charge] | None:
+        """The bill where it is needed, or would help and can be read."""
+        if not (search.bill or search.prices):
+            return None
+        try:
+            return await provider.charges(after=after, before=before)
+        except DailiesError as error:
+            if search.bill:
+                raise
+            logger.info("%s: what jobs cost could not be looked up: %s", provider.name, error)
+            return None

@@ -172,6 +172,7 @@ class Candidate:
         status: Normalized.
         submission_id: Our own id where the provider echoes it: proof, not a guess.
         body: The request where the provider echoes it.
+        charged_micros: What the bill says it cost, in micro-dollars, None where that was not read or shows nothing.
     """
 
     job_id: str
@@ -180,6 +181,7 @@ class Candidate:
     status: JobStatus
     submission_id: str | None = None
     body: dict[str, Any] | None = None
+    charged_micros: int | None = None
 
 
 @dataclass(frozen=True)

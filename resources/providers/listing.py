@@ -1,12 +1,12 @@
 """Reading a provider's listing or bill to its end, or saying that it could not be read: half a list proves no absence."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
 from resources.errors import UnavailableError
-from resources.providers.base import Candidate, Charge
+from resources.providers.base import Candidate, Charge, JobStatus
 
 PAGE_SIZE = 100
 """Rows asked for per page, the largest both providers allow."""
@@ -104,3 +104,21 @@ def widened(after: datetime, before: datetime) -> tuple[str, str]:
 
 def _iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def charged_jobs(bill: Iterable[Charge]) -> list[Candidate]:
+    """The jobs that a bill charges, each once, with what they cost; a bill may show what a listing no longer does."""
+    found: dict[str, Candidate] = {}
+    for row in bill:
+        if row.kind != "charge":
+            continue
+        known = found.get(row.job_id)
+        found[row.job_id] = Candidate(
+            row.job_id,
+            row.model,
+            datetime.fromtimestamp(row.at, UTC),
+            JobStatus.RUNNING,
+            submission_id=row.submission_id,
+            charged_micros=row.micros + (known.charged_micros or 0 if known else 0),
+        )
+    return list(found.values())

@@ -137,6 +137,54 @@ def test_an_owned_job_is_nobodys_candidate() -> None:
     assert only([post("s", 100)], read).finding is Finding.ABSENT
 
 
+# A key that others use too
+
+
+PAID = frozenset({400_000, 360_000})
+"""What a job of the POST may cost on the bill."""
+
+
+@pytest.mark.parametrize("read_from", [103.0, 131.9])
+def test_on_a_shared_key_the_only_job_is_not_believed_before_the_bill_shows_it(read_from: float) -> None:
+    found = only([post("s", 100, prices=PAID)], evidence(job("a", 100.5), read_from=read_from))
+    assert (found.finding, [candidate.job_id for candidate in found.candidates]) == (Finding.WAIT, ["a"])
+
+
+@pytest.mark.parametrize("micros", sorted(PAID))
+def test_on_a_shared_key_a_job_that_cost_what_was_ordered_is_adopted_at_once(micros: int) -> None:
+    read = evidence(job("a", 100.5, charged_micros=micros), read_from=103.0)
+    assert findings([post("s", 100, prices=PAID)], read) == {"s": (Finding.ADOPT, "a")}
+
+
+@pytest.mark.parametrize(("read_from", "finding"), [(103.0, Finding.WAIT), (LATE, Finding.HOLD)])
+def test_on_a_shared_key_a_job_of_another_price_is_somebody_elses(read_from: float, finding: Finding) -> None:
+    read = evidence(job("a", 100.5, charged_micros=1_200_000), read_from=read_from)
+    assert findings([post("s", 100, prices=PAID)], read) == {"s": (finding, None)}
+
+
+def test_a_bill_that_shows_no_price_keeps_a_job_from_nobody_once_its_submit_can_create_no_more() -> None:
+    read = evidence(job("a", 100.5), read_from=132.0)
+    assert findings([post("s", 100, prices=PAID)], read) == {"s": (Finding.ADOPT, "a")}
+
+
+def test_on_a_shared_key_a_post_that_was_never_answered_waits_until_its_own_job_would_be_there_too() -> None:
+    theirs, ours = job("a", 100.5, charged_micros=400_000), job("b", 125.0, charged_micros=400_000)
+    lost = post("s", 100, prices=PAID, unheard=True)
+    assert findings([lost], evidence(theirs, read_from=124.0)) == {"s": (Finding.WAIT, None)}
+    assert findings([lost], evidence(theirs, read_from=132.0)) == {"s": (Finding.ADOPT, "a")}
+    assert findings([lost], evidence(theirs, ours, read_from=LATE)) == {"s": (Finding.HOLD, None)}
+
+
+def test_on_a_shared_key_a_job_with_our_request_needs_no_price() -> None:
+    read = evidence(job("a", 100.5, body=BODY), read_from=103.0)
+    assert findings([post("s", 100, prices=PAID)], read) == {"s": (Finding.ADOPT, "a")}
+
+
+def test_on_a_key_of_our_own_a_job_is_ours_whatever_it_cost() -> None:
+    read = evidence(job("a", 100.5, charged_micros=1_200_000), read_from=103.0)
+    assert findings([post("s", 100)], read) == {"s": (Finding.ADOPT, "a")}
+
+
 # Several at once
 
 

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
-from fakes import LOSES_THE_ANSWER, NEVER, SORA, Answer, World, a_request
+from fakes import LOSES_THE_ANSWER, NEVER, PRICE, SORA, Answer, World, a_request
 
+from resources.errors import UnavailableError
 from resources.ledger import lags, outcomes, resolving, submitting
 from resources.ledger.apart import ACCEPTANCE_SECONDS
+from resources.ledger.billing import BILL
 from resources.ledger.deciding import decide
 from resources.ledger.limits import LEASE_MARGIN_SECONDS, Limits
 from resources.ledger.records import Submission
@@ -20,7 +22,7 @@ from resources.ledger.searching import HELD_PAUSE_SECONDS
 from resources.ledger.states import AttemptState, MoneyState
 from resources.production.engine import Engine
 from resources.production.following import Stage
-from resources.providers.base import Accepted, ClockOffset, NotSent, Unknown
+from resources.providers.base import Accepted, Charge, ClockOffset, NotSent, Unknown
 
 S = AttemptState
 QUICK = Answer(Unknown("HTTP 502", 502), after=0.3, creates=True)
@@ -237,8 +239,7 @@ def test_a_late_answer_after_the_adoption_changes_nothing(either: World) -> None
     claimed = claim(either)
     job = either.provider._create("clip-a", claimed.id, Answer())
     either.clock.now += 30 + LEASE_MARGIN_SECONDS + 1
-    either.run(either.engine().step("wavespeed"))
-    assert either.newest("clip-a").job_id == job.id
+    sensor(either, until=lambda: either.newest("clip-a").job_id == job.id)
     before = either.newest("clip-a")
     outcomes.record_outcome(either.ledger, claimed, Accepted(job.id, None, {}))
     assert either.newest("clip-a") == before
@@ -271,6 +272,60 @@ def test_a_stranger_before_and_after_keeps_a_lonely_job_from_being_taken_for_our
     anonymous.provider.stranger("meanwhile")
     sensor(anonymous, until=ended(anonymous, "clip-a"))
     assert anonymous.newest("clip-a").state is S.HELD
+
+
+def charge(world: World, job_id: str, micros: int) -> Charge:
+    return Charge(job_id, micros, "charge", world.clock(), SORA)
+
+
+def test_a_strangers_job_of_another_price_is_not_taken_for_ours(anonymous: World) -> None:
+    """Our POST came to nothing, and the only job in its window cost somebody else three times as much."""
+    anonymous.provider.answers["clip-a"] = [IN_VAIN]
+    queue(anonymous, "clip-a")
+    anonymous.run(anonymous.engine().submit_queue("wavespeed"))
+    stranger = anonymous.provider.stranger()
+    anonymous.provider.bill = [charge(anonymous, stranger.id, 3 * PRICE)]
+    sensor(anonymous, until=ended(anonymous, "clip-a"))
+    assert anonymous.newest("clip-a").state is S.HELD
+    assert booked(anonymous).get(stranger.id) is None
+
+
+def test_a_strangers_job_is_not_taken_by_a_post_that_is_carried_out_only_after_we_gave_it_up(
+    anonymous: World,
+) -> None:
+    late = Answer(Unknown("read timed out"), after=30, creates=True, creates_after=45)
+    anonymous.provider.answers["clip-a"] = [late]
+    queue(anonymous, "clip-a")
+    anonymous.run(anonymous.engine().submit_queue("wavespeed"))
+    stranger = anonymous.provider.stranger()
+    stranger.created_at -= 10
+    sensor(anonymous, until=ended(anonymous, "clip-a"))
+    assert anonymous.newest("clip-a").state is S.HELD
+    assert booked(anonymous).get(stranger.id) is None
+
+
+def test_where_the_bill_cannot_be_read_a_lonely_job_is_adopted_once_its_post_can_create_no_more(
+    anonymous: World,
+) -> None:
+    anonymous.provider.answers["clip-a"] = [QUICK]
+    anonymous.provider.bill = UnavailableError("the bill cannot be read")
+    queue(anonymous, "clip-a")
+    began = anonymous.clock()
+    anonymous.run(anonymous.engine().submit_queue("wavespeed"))
+    sensor(anonymous, until=lambda: anonymous.newest("clip-a").state is not S.UNKNOWN, every=1.0)
+    assert anonymous.newest("clip-a").state is S.SUBMITTED
+    assert ACCEPTANCE_SECONDS <= anonymous.clock() - began < ACCEPTANCE_SECONDS + 10
+
+
+def test_a_discount_that_the_bill_has_shown_before_is_no_contradiction(anonymous: World) -> None:
+    queue(anonymous, "clip-a")
+    anonymous.provider.bill = [charge(anonymous, "job-0-clip-a", PRICE * 9 // 10)]
+    sensor(anonymous, until=lambda: anonymous.newest("clip-a").charge_source == BILL)
+    anonymous.provider.answers["clip-b"] = [QUICK]
+    queue(anonymous, "clip-b")
+    anonymous.provider.bill.append(charge(anonymous, "job-1-clip-b", PRICE * 9 // 10))
+    sensor(anonymous, until=ended(anonymous, "clip-b"))
+    everything_is_accounted_for(anonymous, "clip-a", "clip-b")
 
 
 def test_strangers_do_not_disturb_a_listing_that_names_our_ids(world: World) -> None:

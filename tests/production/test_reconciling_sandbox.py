@@ -234,7 +234,7 @@ async def test_a_job_that_is_taken_after_our_deadline_is_found_at_a_real_server(
     ):
         workshop = sandbox.app.state.workshop
         workshop.faults.rules.extend(FaultScript.model_validate({"faults": [rule]}).faults)
-        account = Account(WaveSpeed(sandbox.url, "sandbox"), submit_deadline_seconds=0.3)
+        account = Account(WaveSpeed(sandbox.url, "sandbox"), submit_deadline_seconds=0.3, dedicated=True)
         engine = Engine(ledger, {"wavespeed": account})
         decide(ledger, [a_request("wavespeed", "clip-000")], decision="monday")
         async with asyncio.timeout(20):

@@ -1,0 +1,52 @@
+"""Jobs that nobody here knows of, found by a sensor's sweep of listing and bill."""
+
+import math
+
+import pytest
+from fakes import SORA, World, a_request
+
+from resources.errors import UnavailableError
+from resources.ledger.deciding import decide
+from resources.ledger.orphans import BILL, LISTING, SETTLED_SECONDS, orphans
+from resources.ledger.states import AttemptState
+from resources.providers.base import Charge
+
+
+@pytest.fixture
+def ordered(world: World) -> World:
+    """An account at which one clip was ordered and has ended."""
+    decide(world.ledger, [a_request("clip-a")], decision="monday")
+    world.run(world.engine().step("wavespeed"))
+    world.clock.now += 100
+    world.run(world.engine().step("wavespeed"))
+    assert world.newest("clip-a").state is AttemptState.SUCCEEDED
+    return world
+
+
+def swept(world: World) -> list[str]:
+    """What the next sweep finds."""
+    world.clock.now += SETTLED_SECONDS + 1
+    return world.run(world.engine().step("wavespeed")).orphans
+
+
+def sources(world: World) -> dict[str, str]:
+    return {orphan.job_id: orphan.source for orphan in orphans(world.ledger)}
+
+
+def test_a_job_that_only_the_bill_shows_is_found_by_its_charge(ordered: World) -> None:
+    listed, deleted = ordered.provider.stranger(), ordered.provider.stranger()
+    deleted.listed_from = math.inf
+    assert set(swept(ordered)) == {listed.id, deleted.id}
+    assert sources(ordered) == {listed.id: LISTING, deleted.id: BILL}
+
+
+def test_a_refund_of_a_job_we_never_saw_is_no_job(ordered: World) -> None:
+    at = ordered.clock()
+    ordered.provider.bill = [Charge("long-ago", 400_000, "refund", at, SORA)]
+    assert swept(ordered) == []
+
+
+def test_a_bill_that_cannot_be_read_keeps_no_listed_job_from_being_found(ordered: World) -> None:
+    listed = ordered.provider.stranger()
+    ordered.provider.bill = UnavailableError("the bill cannot be read")
+    assert swept(ordered) == [listed.id]
