@@ -69,7 +69,7 @@ def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outc
         clips = requests(scale.clips)
         later = requests(max(scale.clips // 50, 8), prefix="later")
         place = folder / "place.json"
-        document = _place(folder, url, oracle, s3, pace, clips + later)
+        document = _place(folder, url, oracle, s3, pace, clips + later, dedicated=scale.dedicated)
         place.write_text(json.dumps({**document, "settle": scale.settle}))
         crew = stack.enter_context(Crew(place, folder / "logs"))
         world = World(url, s3, oracle.pid, pace=pace, small_disk=disk)
@@ -102,7 +102,14 @@ def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outc
 
 
 def _place(
-    folder: Path, url: str, oracle: Oracle, s3: EmbeddedS3, pace: Pace, clips: list[dict[str, Any]]
+    folder: Path,
+    url: str,
+    oracle: Oracle,
+    s3: EmbeddedS3,
+    pace: Pace,
+    clips: list[dict[str, Any]],
+    *,
+    dedicated: bool,
 ) -> dict[str, Any]:
     scratch = folder / "scratch"
     scratch.mkdir()
@@ -121,6 +128,7 @@ def _place(
         "origin": pace.origin,
         "factor": pace.factor,
         "in_flight": None,
+        "dedicated": dedicated,
     }
 
 

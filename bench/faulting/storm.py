@@ -57,6 +57,11 @@ class Scale:
     skewed: float = 0.02
     settle: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def dedicated(self) -> bool:
+        """Whether nobody else uses the keys: strangers are about only where processes are killed."""
+        return not (self.kills and self.mischief.strangers)
+
 
 @dataclass
 class Outcome:
@@ -151,7 +156,7 @@ class Storm:
             if made < self.scale.troubles and progress >= (made + 0.5) / self.scale.troubles * 0.9:
                 troubles.begin_next()
                 made += 1
-            wanted = self.scale.mischief.strangers > 0 and bool(self.scale.kills) and 0.35 < progress < 0.55
+            wanted = not self.scale.dedicated and 0.35 < progress < 0.55
             if wanted != strangers:
                 strangers = wanted
                 self.oracle.tell("strangers/on" if wanted else "strangers/off")

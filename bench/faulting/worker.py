@@ -73,6 +73,7 @@ class Place:
         scratch: For files on their way.
         clips: The requests, by clip.
         origin: See `Pace`; and so on.
+        dedicated: Whether nobody else uses the keys.
     """
 
     ledger_url: str
@@ -84,6 +85,7 @@ class Place:
     origin: float
     factor: float
     in_flight: int | None
+    dedicated: bool
     settle: dict[str, float]
 
     @classmethod
@@ -224,6 +226,7 @@ class Worker:
                 Limits(self.place.in_flight),
                 SUBMIT_SECONDS,
                 self.place.settle.get(name),
+                dedicated=self.place.dedicated,
             )
             for name, url in self.place.urls.items()
         }
