@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from fakes import World
+from losskit import listing_only
 
 
 @pytest.fixture
@@ -11,3 +12,20 @@ def world(ledger_url: str) -> Iterator[World]:
     made = World(ledger_url)
     yield made
     made.ledger.close()
+
+
+@pytest.fixture(params=["echoes", "lists only"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def either(world: World, kind: str) -> World:
+    """An account of either kind."""
+    return world if kind == "echoes" else listing_only(world)
+
+
+@pytest.fixture
+def anonymous(world: World) -> World:
+    """An account whose listing does not name our ids."""
+    return listing_only(world)

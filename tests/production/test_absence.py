@@ -1,0 +1,149 @@
+"""Lost answers whose POST has created no job: when that is proved, and the clip bought again."""
+
+import asyncio
+import itertools
+from dataclasses import replace
+
+from fakes import NEVER, Answer, World
+from losskit import (
+    IN_VAIN,
+    QUICK,
+    S,
+    booked,
+    claim,
+    ended,
+    everything_is_accounted_for,
+    known_lags,
+    queue,
+    sensor,
+)
+
+from resources.ledger import outcomes, resolving
+from resources.ledger.limits import LEASE_MARGIN_SECONDS
+from resources.providers.base import NotSent
+
+
+def in_vain_and_then_another(world: World, answer: Answer = IN_VAIN) -> None:
+    """One POST is lost, and a minute later another clip is bought: the listing shows a later job of ours."""
+    world.provider.answers["clip-a"] = [answer]
+    queue(world, "clip-a")
+    world.run(world.engine().step("wavespeed"))
+    world.clock.now += 40
+    queue(world, "clip-b")
+    sensor(world, until=ended(world, "clip-a", "clip-b"))
+
+
+def test_a_post_that_came_to_nothing_is_proved_absent_and_bought_again_in_the_same_decision(
+    either: World,
+) -> None:
+    known_lags(either)
+    in_vain_and_then_another(either)
+    assert either.newest("clip-a").state is S.SUCCEEDED
+    first, second = either.provider.posts_of("clip-a")
+    assert second.at - first.at >= 30 + either.provider.capabilities.settle_seconds
+    everything_is_accounted_for(either, "clip-a", "clip-b")
+    decisions = {a.decision for a in either.ledger.attempts(booked(either).values()).values()}  # type: ignore[arg-type]
+    assert decisions == {"monday"}
+
+
+def test_without_known_lags_a_miss_is_held_and_not_bought_again(either: World) -> None:
+    in_vain_and_then_another(either)
+    assert either.newest("clip-a").state is S.HELD
+    assert "seen to appear" in (either.newest("clip-a").reason or "")
+    assert len(either.provider.posts_of("clip-a")) == 1
+
+
+def test_a_listing_that_has_lagged_for_long_before_proves_no_absence(either: World) -> None:
+    known_lags(either, seconds=21)
+    in_vain_and_then_another(either)
+    assert either.newest("clip-a").state is S.HELD
+    assert "a third of the settle time" in (either.newest("clip-a").reason or "")
+
+
+def test_without_a_later_job_of_ours_a_miss_proves_nothing(either: World) -> None:
+    known_lags(either)
+    either.provider.answers["clip-a"] = [IN_VAIN]
+    queue(either, "clip-a")
+    sensor(either, until=ended(either, "clip-a"))
+    assert either.newest("clip-a").state is S.HELD
+    assert len(either.provider.posts) == 1
+
+
+def found_though_never_listed(world: World) -> None:
+    """The answer to one of two POSTs is lost, and the listing never shows its job."""
+    known_lags(world)
+    world.provider.answers["clip-a"] = [QUICK]
+    queue(world, "clip-a", "clip-b")
+    engine = world.engine()
+    world.run(engine.submit_queue("wavespeed"))
+    next(job for job in world.provider.jobs.values() if job.clip == "clip-a").listed_from = NEVER + 2e9
+    sensor(world, until=ended(world, "clip-a", "clip-b"), engine=engine)
+    everything_is_accounted_for(world, "clip-a", "clip-b")
+
+
+def test_a_job_on_the_bill_that_the_listing_hides_is_found(anonymous: World) -> None:
+    found_though_never_listed(anonymous)
+
+
+def test_a_charge_that_names_our_post_is_its_job_whenever_it_was_booked(world: World) -> None:
+    world.provider.charged_after = 300
+    found_though_never_listed(world)
+
+
+def test_an_outage_that_takes_orders_and_loses_them_is_not_fed_for_ever(either: World) -> None:
+    known_lags(either)
+    either.provider.answers["clip-a"] = [IN_VAIN] * 99
+    queue(either, "clip-a")
+    engine, others = either.engine(), itertools.count()
+
+    async def meanwhile_others_are_bought() -> None:
+        while not ended(either, "clip-a")():
+            queue(either, f"clip-{next(others)}")
+            await engine.step("wavespeed")
+            await asyncio.sleep(15)
+
+    either.run(meanwhile_others_are_bought())
+    assert either.newest("clip-a").state is S.ABSENT
+    assert len(either.provider.posts_of("clip-a")) == 1 + resolving.RESUBMISSIONS
+
+
+def test_a_listing_that_cannot_be_read_proves_nothing_however_long_it_takes(either: World) -> None:
+    known_lags(either)
+    either.provider.answers["clip-a"] = [IN_VAIN]
+    either.provider.listing_fails = True
+    queue(either, "clip-a", "clip-b")
+    engine = either.engine()
+
+    async def a_day() -> None:
+        for _ in range(100):
+            await engine.step("wavespeed")
+            await asyncio.sleep(864)
+
+    either.run(a_day())
+    assert either.newest("clip-a").state is S.UNKNOWN
+    assert len(either.provider.posts_of("clip-a")) == 1
+
+
+def test_a_late_no_after_the_absence_changes_nothing(either: World) -> None:
+    known_lags(either)
+    queue(either, "clip-a")
+    claimed = claim(either)
+    either.clock.now += 30 + LEASE_MARGIN_SECONDS + 10
+    queue(either, "clip-b")
+    sensor(either, until=ended(either, "clip-a", "clip-b"))
+    posts = len(either.provider.posts_of("clip-a"))
+    outcomes.record_outcome(either.ledger, claimed, NotSent("connection refused"))
+    assert len(either.provider.posts_of("clip-a")) == posts == 1
+    assert either.newest("clip-a").state is S.SUCCEEDED
+
+
+def test_a_job_that_turns_up_after_its_post_was_proved_absent_is_booked(world: World) -> None:
+    known_lags(world)
+    in_vain_and_then_another(world, replace(QUICK, listed_after=400))
+    assert len(world.provider.jobs) == 3  # the promise was broken by a listing that lags for minutes
+    world.clock.now += 400
+    world.provider.answers["clip-c"] = [QUICK]
+    queue(world, "clip-c")
+    sensor(world, until=ended(world, "clip-c"))
+    assert booked(world).keys() == world.provider.jobs.keys()
+    assert None not in booked(world).values()
