@@ -32,6 +32,25 @@ class Finding(StrEnum):
 
 
 @dataclass(frozen=True)
+class Prices:
+    """What the bill may say of the job of an order.
+
+    Attributes:
+        quoted: What it was to cost, in micro-dollars.
+        charged: What jobs of ours at the same quote were charged.
+    """
+
+    quoted: int
+    charged: frozenset[int] = frozenset()
+
+    def allow(self, micros: int) -> bool:
+        """Whether a charge may be the order's. Less than the quote is a discount, unless jobs of ours were charged otherwise."""
+        if micros == self.quoted:
+            return True
+        return micros in self.charged if self.charged else micros < self.quoted
+
+
+@dataclass(frozen=True)
 class Post:
     """One POST that may have created a job, in the provider's time.
 
@@ -46,7 +65,7 @@ class Post:
         created_by: The latest moment at which it is believed to create a job.
         settled_from: When a miss starts to prove something.
         give_up_from: When what is not proved by then is held.
-        prices: What its job may cost, in micro-dollars; None where nobody else can have bought what is listed.
+        prices: What its job may cost; None where nobody else can have bought what is listed.
         unheard: Whether nothing was answered before its poster gave up or died, so that it may be accepted late.
     """
 
@@ -60,7 +79,7 @@ class Post:
     settled_from: float
     give_up_from: float
     held: bool = False
-    prices: frozenset[int] | None = None
+    prices: Prices | None = None
     unheard: bool = False
 
     def may_own(self, job: Candidate) -> bool:
@@ -93,7 +112,7 @@ class Post:
         return self.unheard or job.charged_micros is None
 
     def _costs(self, job: Candidate) -> bool:
-        return self.prices is None or job.charged_micros is None or job.charged_micros in self.prices
+        return self.prices is None or job.charged_micros is None or self.prices.allow(job.charged_micros)
 
     def _in_time(self, job: Candidate) -> bool:
         return self.not_before <= job.created_at.timestamp() <= self.created_by

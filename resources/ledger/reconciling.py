@@ -12,12 +12,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from resources.ledger import dating, lags
-from resources.ledger.billing import BILL
 from resources.ledger.database import chunks, lock_subject
 from resources.ledger.dating import Dating
 from resources.ledger.evidence import LOOK_BACK_SECONDS, Evidence, Finding, Judgement, judge
 from resources.ledger.lags import Lags
 from resources.ledger.ledger import Ledger
+from resources.ledger.pricing import prices
 from resources.ledger.records import Attempt
 from resources.ledger.resolving import adopt, close_absent, hold, take_named
 from resources.ledger.schema import attempts, jobs, submissions
@@ -173,14 +173,14 @@ def _judge(
         return []
     models = _models(connection, account, {u.attempt.endpoint for u in undecided})
     by_id = {u.submission_id: u for u in undecided}
-    charges = _charges(connection, account, undecided) if contract.asks_prices else {}
+    costs = prices(connection, account, undecided, reading.charges or ()) if contract.asks_prices else {}
     misdated_by = LOOK_BACK_SECONDS if misdated else 0.0
     posts = [
         u.post(
             reading.offset,
             contract,
             models[u.attempt.endpoint],
-            charges=charges.get(u.submission_id, frozenset()),
+            prices=costs.get(u.submission_id),
             misdated_by=misdated_by,
         )
         for u in undecided
@@ -210,31 +210,6 @@ def _models(connection: sa.Connection, account: str, endpoints: Collection[str])
     )
     served = [(row.endpoint, row.served_model) for row in connection.execute(query)]
     return {name: frozenset(model for endpoint, model in served if endpoint == name) for name in endpoints}
-
-
-def _charges(
-    connection: sa.Connection, account: str, undecided: Sequence[Undecided]
-) -> dict[str, frozenset[int]]:
-    """By POST, what jobs of its endpoint and price were charged so far by the account's bill: a discount is no contradiction."""
-    query = (
-        sa.select(attempts.c.endpoint, attempts.c.quoted_micros, attempts.c.charged_micros)
-        .where(
-            attempts.c.account == account,
-            attempts.c.endpoint.in_(sorted({u.attempt.endpoint for u in undecided})),
-            attempts.c.charge_source == BILL,
-            attempts.c.charged_micros <= attempts.c.quoted_micros,
-        )
-        .distinct()
-    )
-    rows = connection.execute(query).all()
-    return {
-        u.submission_id: frozenset(
-            row.charged_micros
-            for row in rows
-            if (row.endpoint, row.quoted_micros) == (u.attempt.endpoint, u.attempt.quoted_micros)
-        )
-        for u in undecided
-    }
 
 
 # What becomes of an attempt

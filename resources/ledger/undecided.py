@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from resources.ledger.apart import ACCEPTANCE_SECONDS
 from resources.ledger.database import chunks
-from resources.ledger.evidence import Post
+from resources.ledger.evidence import Post, Prices
 from resources.ledger.limits import LEASE_MARGIN_SECONDS
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, submissions
@@ -86,7 +86,7 @@ class Undecided:
         contract: Contract,
         models: frozenset[str],
         *,
-        charges: frozenset[int] = frozenset(),
+        prices: Prices | None = None,
         misdated_by: float = 0.0,
     ) -> Post:
         """The POST in the provider's time.
@@ -95,7 +95,7 @@ class Undecided:
             reader: How far the provider's clock is ahead of the reader's.
             contract: What the listing can prove.
             models: See `Post.models`.
-            charges: What orders of the same price were charged, in micro-dollars.
+            prices: See `Post.prices`.
             misdated_by: By how many seconds the listing may give its jobs wrong times.
         """
         low = reader.low - UNMEASURED_SECONDS if self.clock_low is None else self.clock_low
@@ -114,7 +114,7 @@ class Undecided:
             created_by=created_by + misdated_by,
             settled_from=settled_from,
             give_up_from=settled_from + settle,
-            prices=charges | {self.attempt.quoted_micros} if contract.asks_prices else None,
+            prices=prices,
             unheard=self.ended_at is None or self.ended_at >= self.deadline_at,
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from resources.ledger.evidence import Evidence, Finding, Judgement, Post, judge
+from resources.ledger.evidence import Evidence, Finding, Judgement, Post, Prices, judge
 from resources.providers.base import Candidate, JobStatus
 
 SORA, PRO, OTHER = "openai/sora-2/text-to-video", "openai/sora-2-pro/text-to-video", "bytedance/seedance"
@@ -140,8 +140,8 @@ def test_an_owned_job_is_nobodys_candidate() -> None:
 # A key that others use too
 
 
-PAID = frozenset({400_000, 360_000})
-"""What a job of the POST may cost on the bill."""
+PAID = Prices(400_000, frozenset({360_000}))
+"""Ordered for 0.40 dollars; others like it were charged 0.36."""
 
 
 @pytest.mark.parametrize("read_from", [103.0, 131.9])
@@ -150,16 +150,23 @@ def test_on_a_shared_key_the_only_job_is_not_believed_before_the_bill_shows_it(r
     assert (found.finding, [candidate.job_id for candidate in found.candidates]) == (Finding.WAIT, ["a"])
 
 
-@pytest.mark.parametrize("micros", sorted(PAID))
-def test_on_a_shared_key_a_job_that_cost_what_was_ordered_is_adopted_at_once(micros: int) -> None:
+@pytest.mark.parametrize(
+    ("prices", "micros"), [(PAID, 400_000), (PAID, 360_000), (Prices(400_000), 400_000), (Prices(400_000), 1)]
+)
+def test_on_a_shared_key_a_job_that_cost_what_was_ordered_is_adopted_at_once(
+    prices: Prices, micros: int
+) -> None:
     read = evidence(job("a", 100.5, charged_micros=micros), read_from=103.0)
-    assert findings([post("s", 100, prices=PAID)], read) == {"s": (Finding.ADOPT, "a")}
+    assert findings([post("s", 100, prices=prices)], read) == {"s": (Finding.ADOPT, "a")}
 
 
 @pytest.mark.parametrize(("read_from", "finding"), [(103.0, Finding.WAIT), (LATE, Finding.HOLD)])
-def test_on_a_shared_key_a_job_of_another_price_is_somebody_elses(read_from: float, finding: Finding) -> None:
-    read = evidence(job("a", 100.5, charged_micros=1_200_000), read_from=read_from)
-    assert findings([post("s", 100, prices=PAID)], read) == {"s": (finding, None)}
+@pytest.mark.parametrize(("prices", "micros"), [(PAID, 400_001), (PAID, 359_999), (Prices(400_000), 400_001)])
+def test_on_a_shared_key_a_job_of_another_price_is_somebody_elses(
+    prices: Prices, micros: int, read_from: float, finding: Finding
+) -> None:
+    read = evidence(job("a", 100.5, charged_micros=micros), read_from=read_from)
+    assert findings([post("s", 100, prices=prices)], read) == {"s": (finding, None)}
 
 
 def test_a_bill_that_shows_no_price_keeps_a_job_from_nobody_once_its_submit_can_create_no_more() -> None:

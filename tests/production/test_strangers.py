@@ -90,6 +90,20 @@ def test_a_discount_that_the_bill_has_shown_before_is_no_contradiction(anonymous
     everything_is_accounted_for(anonymous, "clip-a", "clip-b")
 
 
+def test_a_cheaper_job_than_any_of_ours_is_not_taken_for_ours(anonymous: World) -> None:
+    """The same bill charges a job of ours at the same quote in full, so that the other one is no discount."""
+    queue(anonymous, "clip-a")
+    anonymous.run(anonymous.engine().submit_queue("wavespeed"))
+    anonymous.provider.answers["clip-b"] = [IN_VAIN]
+    queue(anonymous, "clip-b")
+    anonymous.run(anonymous.engine().submit_queue("wavespeed"))
+    stranger = anonymous.provider.stranger()
+    ours = charge(anonymous, "job-0-clip-a", PRICE)
+    anonymous.provider.bill = [ours, charge(anonymous, stranger.id, PRICE // 2)]
+    sensor(anonymous, until=ended(anonymous, "clip-b"))
+    assert anonymous.newest("clip-b").state is S.HELD
+
+
 def test_strangers_do_not_disturb_a_listing_that_names_our_ids(world: World) -> None:
     world.provider.answers["clip-a"] = [QUICK]
     queue(world, "clip-a")
