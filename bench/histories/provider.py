@@ -102,7 +102,7 @@ class Account:
         )
         if clip is not None and faults.strikes("stranger's job"):
             stranger = faults.stream("strangers")
-            price = PRICE * stranger.choice([1, 1, 3])
+            price = stranger.choice([PRICE, PRICE, PRICE // 2, 3 * PRICE])
             asyncio.get_running_loop().call_later(
                 stranger.uniform(0, 20), lambda: self.create(None, None, model, price=price)
             )

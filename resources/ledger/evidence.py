@@ -31,23 +31,30 @@ class Finding(StrEnum):
     """It is too early to say."""
 
 
+ROUNDING = 0.001
+"""How far a charge may lie from what it should be, as a share of it: bills round."""
+
+
 @dataclass(frozen=True)
 class Prices:
     """What the bill may say of the job of an order.
 
     Attributes:
         quoted: What it was to cost, in micro-dollars.
-        charged: What jobs of ours at the same quote were charged.
+        shares: What jobs of ours at this endpoint were charged, as shares of what they were to cost: discounts. One above 1
+            stops the account and is none.
     """
 
     quoted: int
-    charged: frozenset[int] = frozenset()
+    shares: frozenset[float] = frozenset()
 
     def allow(self, micros: int) -> bool:
-        """Whether a charge may be the order's. Less than the quote is a discount, unless jobs of ours were charged otherwise."""
-        if micros == self.quoted:
-            return True
-        return micros in self.charged if self.charged else micros < self.quoted
+        """Whether a charge may be the order's."""
+        return any(
+            abs(micros - self.quoted * share) <= max(1.0, self.quoted * ROUNDING)
+            for share in {1.0, *self.shares}
+            if share <= 1.0 + ROUNDING
+        )
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class Post:
         settled_from: When a miss starts to prove something.
         give_up_from: When what is not proved by then is held.
         prices: What its job may cost; None where nobody else can have bought what is listed.
-        unheard: Whether nothing was answered before its poster gave up or died, so that it may be accepted late.
+        unheard: Whether nothing at all was answered, so that it may still be on its way and be carried out late.
     """
 
     submission_id: str
@@ -105,14 +112,19 @@ class Post:
         """Whether it may be this POST's if the provider ran another model in silence."""
         return job.submission_id is None and not self.fits(job) and self._in_time(job) and job.body is None
 
-    def may_turn_out_a_strangers(self, job: Candidate) -> bool:
+    def may_turn_out_a_strangers(self, job: Candidate, evidence: "Evidence") -> bool:
         """Whether the only job that may be its can still prove to be somebody else's: by its price, or beside its own."""
         if self.prices is None or job.body is not None:
             return False
-        return self.unheard or job.charged_micros is None
+        if self.unheard:
+            return evidence.read_from < min(self.created_by + evidence.lag, self.settled_from)
+        return job.charged_micros is None and evidence.read_from < self.created_by
 
     def _costs(self, job: Candidate) -> bool:
-        return self.prices is None or job.charged_micros is None or self.prices.allow(job.charged_micros)
+        # a request that is ours outweighs a price that is not
+        if self.prices is None or job.charged_micros is None or job.body is not None:
+            return True
+        return self.prices.allow(job.charged_micros)
 
     def _in_time(self, job: Candidate) -> bool:
         return self.not_before <= job.created_at.timestamp() <= self.created_by
@@ -135,6 +147,7 @@ class Evidence:
         read_from: The provider's time, at the latest, when the reading began.
         billed: Whether the bill was read too.
         echoes: Whether the listing names our submission ids.
+        lag: How long the listing took to show a job so far, in seconds.
         misdated: Whether jobs of ours show that the listing's times are not to be believed; then no job is told by them.
         doubt: Why a miss proves nothing on this account, None when it does.
     """
@@ -144,6 +157,7 @@ class Evidence:
     read_from: float
     billed: bool
     echoes: bool
+    lag: float = 0.0
     misdated: bool = False
     doubt: str | None = None
 
@@ -182,6 +196,7 @@ class _Sorted:
         posts: All that may own one.
         exact: By POST, the job that names it.
         proved: By POST, the job that can be no other's while no stranger uses the key.
+        early: Ids of POSTs whose proof may still fall, or rests on one that may.
         unclear: Jobs that a POST may own and that are not proved to be anybody's.
         strangers: Jobs that no POST may own.
         latest_of_ours: When the newest listed job of ours was created.
@@ -190,6 +205,7 @@ class _Sorted:
     posts: list[Post]
     exact: dict[str, Candidate]
     proved: dict[str, Candidate]
+    early: set[str]
     unclear: list[Candidate]
     strangers: list[Candidate]
     latest_of_ours: float
@@ -201,9 +217,16 @@ class _Sorted:
         exact = {job.submission_id: job for job in unowned if job.submission_id in ids and job.submission_id}
         unnamed = [job for job in unowned if job.submission_id is None]
         proved: dict[str, Candidate] = {}
+        early: set[str] = set()
         if not evidence.echoes and not evidence.misdated:
-            for group in _groups([post for post in posts if post.submission_id not in exact], unnamed):
-                proved.update(_by_elimination(*group))
+            for group, its_jobs in _groups(
+                [post for post in posts if post.submission_id not in exact], unnamed
+            ):
+                found = _by_elimination(group, its_jobs)
+                proved.update(found)
+                by_id = {post.submission_id: post for post in group}
+                if any(by_id[name].may_turn_out_a_strangers(job, evidence) for name, job in found.items()):
+                    early.update(by_id)
         taken = {job.job_id for job in proved.values()}
         claimed = [job for job in unnamed if any(post.may_own(job) for post in posts)]
         ours = [job.created_at.timestamp() for job in evidence.jobs if job.job_id in evidence.owned]
@@ -211,6 +234,7 @@ class _Sorted:
             posts=posts,
             exact=exact,
             proved=proved,
+            early=early,
             unclear=[job for job in claimed if job.job_id not in taken],
             strangers=[job for job in unnamed if job not in claimed],
             latest_of_ours=max(ours, default=-math.inf),
@@ -258,7 +282,7 @@ def _judge_one(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
     strangers = [job for job in known.strangers if post.makes_suspect(job)]
     proved = known.proved.get(post.submission_id)
     if proved is not None and (not strangers or proved.body is not None):
-        if evidence.read_from < post.created_by and post.may_turn_out_a_strangers(proved):
+        if post.submission_id in known.early and proved.body is None:
             why = "others may use this key, and the only job that may be its may still prove to be theirs"
             return Judgement(post, Finding.WAIT, candidates=(proved,), why=why)
         why = "the only job that nobody owns and that no other submit can have created"

@@ -52,9 +52,16 @@ class Orphan:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A window of an account's listing that was claimed and is to be read now, in seconds since the epoch."""
+    """A window of an account's listing and bill that was claimed and is to be read now, in seconds since the epoch.
+
+    Attributes:
+        after: From when on the listing is to be read.
+        billed_after: From when on the bill is.
+        before: Until when.
+    """
 
     after: float
+    billed_after: float
     before: float
 
 
@@ -81,17 +88,23 @@ def _due(ledger: Ledger, account: str) -> tuple[Sweep | None, str | None, dict[s
     state: dict[str, Any] = json.loads(kept) if kept is not None else {"tried_at": 0.0, "swept_to": None}
     if first is None or now - SETTLED_SECONDS <= first or now < state["tried_at"] + SWEEP_SECONDS:
         return None, kept, state
-    swept_to = state["swept_to"]
-    after = now - FIRST_SWEEP_SECONDS if swept_to is None else swept_to - SHOWN_WITHIN_SECONDS
     earliest = first if first_there is None else min(first, first_there)
-    return Sweep(max(earliest, after), now - SETTLED_SECONDS), kept, state
+    swept_to, billed_to = state["swept_to"], state.get("billed_to")
+    after = now - FIRST_SWEEP_SECONDS if swept_to is None else swept_to - SHOWN_WITHIN_SECONDS
+    oldest = now - FIRST_SWEEP_SECONDS
+    # a bill that is never to be had must not make its window grow for ever
+    billed_after = oldest if billed_to is None else max(oldest, billed_to - SHOWN_WITHIN_SECONDS)
+    return Sweep(max(earliest, after), max(earliest, billed_after), now - SETTLED_SECONDS), kept, state
 
 
-def finish_sweep(ledger: Ledger, account: str, sweep: Sweep) -> None:
-    """Write that a sweep was read to its end; the next one begins there."""
+def finish_sweep(ledger: Ledger, account: str, sweep: Sweep, *, billed: bool = True) -> None:
+    """Write that a listing was swept to its end, and perhaps the bill; the next sweep begins there."""
     with ledger.read() as connection:
         kept = connection.execute(_KEPT, {"key": _fact(account)}).scalar_one()
-    _keep(ledger, account, kept, {**json.loads(kept), "swept_to": sweep.before})
+    state = {**json.loads(kept), "swept_to": sweep.before}
+    if billed:
+        state["billed_to"] = sweep.before
+    _keep(ledger, account, kept, state)
 
 
 def _keep(ledger: Ledger, account: str, before: str | None, state: dict[str, Any]) -> bool:

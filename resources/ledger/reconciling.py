@@ -173,7 +173,9 @@ def _judge(
         return []
     models = _models(connection, account, {u.attempt.endpoint for u in undecided})
     by_id = {u.submission_id: u for u in undecided}
-    costs = prices(connection, account, undecided, reading.charges or ()) if contract.asks_prices else {}
+    costs = {}
+    if contract.asks_prices:
+        costs = prices(connection, account, undecided, reading.charges or (), now=reading.began_at)
     misdated_by = LOOK_BACK_SECONDS if misdated else 0.0
     posts = [
         u.post(
@@ -191,6 +193,7 @@ def _judge(
         read_from=reading.began_at + reading.offset.low,
         billed=reading.charges is not None,
         echoes=contract.echoes,
+        lag=seen.largest,
         misdated=misdated,
         doubt=seen.doubt(min(contract.settle(u.attempt.request) for u in undecided)),
     )

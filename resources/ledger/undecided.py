@@ -68,6 +68,7 @@ class Undecided:
     ended_at: float | None
     clock_low: float | None
     clock_high: float | None
+    http_status: int | None
     candidates: list[dict[str, Any]]
 
     @property
@@ -115,7 +116,7 @@ class Undecided:
             settled_from=settled_from,
             give_up_from=settled_from + settle,
             prices=prices,
-            unheard=self.ended_at is None or self.ended_at >= self.deadline_at,
+            unheard=self.http_status is None,
         )
 
 
@@ -139,6 +140,7 @@ def find_undecided(connection: sa.Connection, account: str) -> list[Undecided]:
             row.ended_at,
             row.clock_low,
             row.clock_high,
+            row.http_status,
             row.candidates or [],
         )
         for row in rows

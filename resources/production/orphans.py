@@ -2,20 +2,23 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from resources.errors import DailiesError
 from resources.ledger import orphans
 from resources.ledger.ledger import Ledger
-from resources.ledger.orphans import Sweep
 from resources.production.calling import Call
-from resources.providers.base import Candidate, Provider
+from resources.providers.base import Provider
 from resources.providers.listing import charged_jobs
 
 logger = logging.getLogger("dailies")
 
+T = TypeVar("T")
+
 PATIENCE_SECONDS = 15.0
-"""How long a sweep may take, since a sensor's tick does other things too; one that takes longer is tried again."""
+"""How long each reading of a sweep may take, since a sensor's tick does other things too; one that takes longer is tried again."""
 
 
 async def sweep(ledger: Ledger, provider: Provider, call: Call, *, dedicated: bool) -> list[str]:
@@ -31,16 +34,21 @@ async def sweep(ledger: Ledger, provider: Provider, call: Call, *, dedicated: bo
     claimed = await call(orphans.claim_sweep, ledger, provider.name)
     if claimed is None:
         return []
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            listed, charged = await _read(provider, claimed)
-    except (DailiesError, TimeoutError) as error:
-        logger.warning("%s: its listing could not be swept for jobs nobody knows: %s", provider.name, error)
+    after, billed_after, before = (
+        datetime.fromtimestamp(at, UTC) for at in (claimed.after, claimed.billed_after, claimed.before)
+    )
+    listed = await _patiently(provider.list_jobs(after=after, before=before), "listing", provider.name)
+    if listed is None:
         return []
     models = None if dedicated else await call(orphans.models_of, ledger, provider.name)
     found = await call(orphans.book, ledger, provider.name, listed, models=models)
-    found += await call(orphans.book, ledger, provider.name, charged, source=orphans.BILL, models=models)
-    await call(orphans.finish_sweep, ledger, provider.name, claimed)
+    bill = await _patiently(provider.charges(after=billed_after, before=before), "bill", provider.name)
+    if bill is not None:
+        seen = {job.job_id for job in listed}
+        # the bill still shows a job that was deleted, or that was never listed
+        unlisted = [job for job in charged_jobs(bill) if job.job_id not in seen]
+        found += await call(orphans.book, ledger, provider.name, unlisted, source=orphans.BILL, models=models)
+    await call(orphans.finish_sweep, ledger, provider.name, claimed, billed=bill is not None)
     if found:
         logger.warning("%s", in_words(provider.name, found, dedicated=dedicated))
     return found
@@ -58,12 +66,11 @@ def in_words(account: str, jobs: list[str], *, dedicated: bool) -> str:
     return f"{account} lists {what} that this ledger has not ordered ({sample}); others seem to use its key"
 
 
-async def _read(provider: Provider, window: Sweep) -> tuple[list[Candidate], list[Candidate]]:
-    """What is listed, and what is charged: the bill still shows a job that was deleted, or that was never listed."""
-    after, before = (datetime.fromtimestamp(at, UTC) for at in (window.after, window.before))
-    listed = await provider.list_jobs(after=after, before=before)
+async def _patiently(reading: Awaitable[T], what: str, account: str) -> T | None:
+    """What is read, None where it cannot be or takes too long."""
     try:
-        return listed, charged_jobs(await provider.charges(after=after, before=before))
-    except DailiesError as error:
-        logger.info("%s: its bill could not be swept for jobs nobody knows: %s", provider.name, error)
-        return listed, []
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await reading
+    except (DailiesError, TimeoutError) as error:
+        logger.warning("%s: its %s could not be swept for jobs nobody knows: %s", account, what, error)
+        return None

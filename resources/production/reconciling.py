@@ -17,6 +17,8 @@ from resources.providers.base import Charge, ClockOffset, Provider
 
 logger = logging.getLogger("dailies")
 
+PRICES_SECONDS = 5.0
+"""How long a bill may take that only would help: a sensor's step has polls and submits to make."""
 AGAIN_SECONDS = 10.0
 """When a listing that could not be read is tried again."""
 
@@ -100,10 +102,11 @@ class Reconciler:
         """The bill where it is needed, or would help and can be read."""
         if not (search.bill or search.prices):
             return None
-        try:
+        if search.bill:
             return await provider.charges(after=after, before=before)
-        except DailiesError as error:
-            if search.bill:
-                raise
+        try:
+            async with asyncio.timeout(PRICES_SECONDS):
+                return await provider.charges(after=after, before=before)
+        except (DailiesError, TimeoutError) as error:
             logger.info("%s: what jobs cost could not be looked up: %s", provider.name, error)
             return None

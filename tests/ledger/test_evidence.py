@@ -140,8 +140,8 @@ def test_an_owned_job_is_nobodys_candidate() -> None:
 # A key that others use too
 
 
-PAID = Prices(400_000, frozenset({360_000}))
-"""Ordered for 0.40 dollars; others like it were charged 0.36."""
+PAID = Prices(400_000, frozenset({0.9}))
+"""Ordered for 0.40 dollars; jobs of ours are charged nine tenths of what they were to cost."""
 
 
 @pytest.mark.parametrize("read_from", [103.0, 131.9])
@@ -150,23 +150,33 @@ def test_on_a_shared_key_the_only_job_is_not_believed_before_the_bill_shows_it(r
     assert (found.finding, [candidate.job_id for candidate in found.candidates]) == (Finding.WAIT, ["a"])
 
 
-@pytest.mark.parametrize(
-    ("prices", "micros"), [(PAID, 400_000), (PAID, 360_000), (Prices(400_000), 400_000), (Prices(400_000), 1)]
-)
-def test_on_a_shared_key_a_job_that_cost_what_was_ordered_is_adopted_at_once(
-    prices: Prices, micros: int
-) -> None:
+@pytest.mark.parametrize("micros", [400_000, 360_000, 359_999])
+def test_on_a_shared_key_a_job_that_cost_what_was_ordered_is_adopted_at_once(micros: int) -> None:
     read = evidence(job("a", 100.5, charged_micros=micros), read_from=103.0)
-    assert findings([post("s", 100, prices=prices)], read) == {"s": (Finding.ADOPT, "a")}
+    assert findings([post("s", 100, prices=PAID)], read) == {"s": (Finding.ADOPT, "a")}
 
 
 @pytest.mark.parametrize(("read_from", "finding"), [(103.0, Finding.WAIT), (LATE, Finding.HOLD)])
-@pytest.mark.parametrize(("prices", "micros"), [(PAID, 400_001), (PAID, 359_999), (Prices(400_000), 400_001)])
+@pytest.mark.parametrize("micros", [1_200_000, 380_000, 300_000, 1])
 def test_on_a_shared_key_a_job_of_another_price_is_somebody_elses(
-    prices: Prices, micros: int, read_from: float, finding: Finding
+    micros: int, read_from: float, finding: Finding
 ) -> None:
     read = evidence(job("a", 100.5, charged_micros=micros), read_from=read_from)
-    assert findings([post("s", 100, prices=prices)], read) == {"s": (finding, None)}
+    assert findings([post("s", 100, prices=PAID)], read) == {"s": (finding, None)}
+
+
+@pytest.mark.parametrize(
+    ("prices", "micros", "allowed"),
+    [
+        (Prices(400_000), 360_000, False),
+        (Prices(400_000, frozenset({1.0})), 360_000, False),
+        (Prices(400_000, frozenset({1.2})), 480_000, False),
+        (Prices(400_000, frozenset({1.2})), 400_000, True),
+        (Prices(3, frozenset({0.5})), 2, True),
+    ],
+)
+def test_a_discount_is_one_that_jobs_of_ours_have_shown(prices: Prices, micros: int, allowed: bool) -> None:
+    assert prices.allow(micros) is allowed
 
 
 def test_a_bill_that_shows_no_price_keeps_a_job_from_nobody_once_its_submit_can_create_no_more() -> None:
@@ -174,17 +184,38 @@ def test_a_bill_that_shows_no_price_keeps_a_job_from_nobody_once_its_submit_can_
     assert findings([post("s", 100, prices=PAID)], read) == {"s": (Finding.ADOPT, "a")}
 
 
-def test_on_a_shared_key_a_post_that_was_never_answered_waits_until_its_own_job_would_be_there_too() -> None:
+def test_on_a_shared_key_a_post_that_was_never_answered_waits_until_its_own_job_would_be_listed_too() -> None:
     theirs, ours = job("a", 100.5, charged_micros=400_000), job("b", 125.0, charged_micros=400_000)
     lost = post("s", 100, prices=PAID, unheard=True)
-    assert findings([lost], evidence(theirs, read_from=124.0)) == {"s": (Finding.WAIT, None)}
-    assert findings([lost], evidence(theirs, read_from=132.0)) == {"s": (Finding.ADOPT, "a")}
+    assert findings([lost], evidence(theirs, read_from=140.0, lag=15.0)) == {"s": (Finding.WAIT, None)}
+    assert findings([lost], evidence(theirs, read_from=147.0, lag=15.0)) == {"s": (Finding.ADOPT, "a")}
     assert findings([lost], evidence(theirs, ours, read_from=LATE)) == {"s": (Finding.HOLD, None)}
 
 
-def test_on_a_shared_key_a_job_with_our_request_needs_no_price() -> None:
-    read = evidence(job("a", 100.5, body=BODY), read_from=103.0)
-    assert findings([post("s", 100, prices=PAID)], read) == {"s": (Finding.ADOPT, "a")}
+def test_however_slow_the_listing_was_it_waits_no_longer_than_a_miss_would_need() -> None:
+    read = evidence(job("a", 100.5, charged_micros=400_000), read_from=220.0, lag=1e6)
+    lost = post("s", 100, prices=PAID, unheard=True)
+    assert findings([lost], read) == {"s": (Finding.ADOPT, "a")}
+
+
+def test_what_rests_on_a_job_that_is_not_believed_yet_is_not_believed_either() -> None:
+    """The first job can only be the first POST's, so the second is the second's: unless the first is a stranger's."""
+    first, second = job("a", 103.0, charged_micros=400_000), job("b", 110.0, charged_micros=400_000)
+    posts = [
+        post("s", 100, prices=PAID, unheard=True),
+        post("t", 106, prices=PAID),
+    ]
+    early = evidence(first, second, read_from=112.0)
+    assert findings(posts, early) == {"s": (Finding.WAIT, None), "t": (Finding.WAIT, None)}
+    later = evidence(first, second, read_from=133.0)
+    assert findings(posts, later) == {"s": (Finding.ADOPT, "a"), "t": (Finding.ADOPT, "b")}
+
+
+@pytest.mark.parametrize("micros", [None, 400_000, 1])
+def test_on_a_shared_key_a_job_with_our_request_needs_no_price(micros: int | None) -> None:
+    read = evidence(job("a", 100.5, body=BODY, charged_micros=micros), read_from=103.0)
+    lost = post("s", 100, prices=PAID, unheard=True)
+    assert findings([lost], read) == {"s": (Finding.ADOPT, "a")}
 
 
 def test_on_a_key_of_our_own_a_job_is_ours_whatever_it_cost() -> None:

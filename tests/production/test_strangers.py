@@ -1,5 +1,6 @@
 """Others buy with the same key: none of their jobs is taken for ours."""
 
+import pytest
 from fakes import PRICE, SORA, Answer, World
 from losskit import IN_VAIN, QUICK, S, booked, ended, everything_is_accounted_for, queue, sensor
 
@@ -52,15 +53,21 @@ def test_a_strangers_job_of_another_price_is_not_taken_for_ours(anonymous: World
     assert booked(anonymous).get(stranger.id) is None
 
 
+@pytest.mark.parametrize(
+    "late",
+    [
+        Answer(Unknown("read timed out"), after=30, creates=True, creates_after=45),
+        Answer(Unknown("connection reset"), after=1, creates=True, creates_after=20),
+    ],
+)
 def test_a_strangers_job_is_not_taken_by_a_post_that_is_carried_out_only_after_we_gave_it_up(
-    anonymous: World,
+    anonymous: World, late: Answer
 ) -> None:
-    late = Answer(Unknown("read timed out"), after=30, creates=True, creates_after=45)
     anonymous.provider.answers["clip-a"] = [late]
     queue(anonymous, "clip-a")
     anonymous.run(anonymous.engine().submit_queue("wavespeed"))
     stranger = anonymous.provider.stranger()
-    stranger.created_at -= 10
+    stranger.created_at -= 1
     sensor(anonymous, until=ended(anonymous, "clip-a"))
     assert anonymous.newest("clip-a").state is S.HELD
     assert booked(anonymous).get(stranger.id) is None
@@ -91,15 +98,41 @@ def test_a_discount_that_the_bill_has_shown_before_is_no_contradiction(anonymous
 
 
 def test_a_cheaper_job_than_any_of_ours_is_not_taken_for_ours(anonymous: World) -> None:
-    """The same bill charges a job of ours at the same quote in full, so that the other one is no discount."""
+    anonymous.provider.answers["clip-a"] = [IN_VAIN]
     queue(anonymous, "clip-a")
     anonymous.run(anonymous.engine().submit_queue("wavespeed"))
+    stranger = anonymous.provider.stranger()
+    anonymous.provider.bill = [charge(anonymous, stranger.id, PRICE // 2)]
+    sensor(anonymous, until=ended(anonymous, "clip-a"))
+    assert anonymous.newest("clip-a").state is S.HELD
+
+
+def test_a_discount_that_the_same_bill_shows_on_a_job_of_ours_is_no_contradiction(anonymous: World) -> None:
+    queue(anonymous, "clip-a")
+    anonymous.run(anonymous.engine().submit_queue("wavespeed"))
+    anonymous.provider.answers["clip-b"] = [QUICK]
+    queue(anonymous, "clip-b")
+    anonymous.run(anonymous.engine().submit_queue("wavespeed"))
+    anonymous.provider.bill = [charge(anonymous, name, PRICE // 2) for name in anonymous.provider.jobs]
+    sensor(anonymous, until=ended(anonymous, "clip-a", "clip-b"))
+    everything_is_accounted_for(anonymous, "clip-a", "clip-b")
+
+
+def test_what_a_job_cost_that_was_told_by_its_price_teaches_nothing(anonymous: World) -> None:
+    """A stranger's job that was taken where the bill could not be read, and is charged half: the next one is not ours for it."""
+    anonymous.provider.answers["clip-a"] = [IN_VAIN]
+    anonymous.provider.bill = UnavailableError("the bill cannot be read")
+    queue(anonymous, "clip-a")
+    anonymous.run(anonymous.engine().submit_queue("wavespeed"))
+    theirs = anonymous.provider.stranger()
+    sensor(anonymous, until=ended(anonymous, "clip-a"))
+    assert anonymous.newest("clip-a").job_id == theirs.id  # the declared window
+    anonymous.provider.bill = [charge(anonymous, theirs.id, PRICE // 2)]
     anonymous.provider.answers["clip-b"] = [IN_VAIN]
     queue(anonymous, "clip-b")
     anonymous.run(anonymous.engine().submit_queue("wavespeed"))
-    stranger = anonymous.provider.stranger()
-    ours = charge(anonymous, "job-0-clip-a", PRICE)
-    anonymous.provider.bill = [ours, charge(anonymous, stranger.id, PRICE // 2)]
+    another = anonymous.provider.stranger()
+    anonymous.provider.bill.append(charge(anonymous, another.id, PRICE // 2))
     sensor(anonymous, until=ended(anonymous, "clip-b"))
     assert anonymous.newest("clip-b").state is S.HELD
 

@@ -1,13 +1,22 @@
 """Jobs that nobody here knows of, found by a sensor's sweep of listing and bill."""
 
+import asyncio
 import math
+from datetime import datetime
 
 import pytest
 from fakes import SORA, World, a_request
 
 from resources.errors import UnavailableError
 from resources.ledger.deciding import decide
-from resources.ledger.orphans import BILL, LISTING, SETTLED_SECONDS, orphans
+from resources.ledger.orphans import (
+    BILL,
+    FIRST_SWEEP_SECONDS,
+    LISTING,
+    SETTLED_SECONDS,
+    SWEEP_SECONDS,
+    orphans,
+)
 from resources.ledger.states import AttemptState
 from resources.providers.base import Charge
 
@@ -43,6 +52,55 @@ def test_a_job_that_only_the_bill_shows_is_found_by_its_charge(ordered: World) -
 def test_a_refund_of_a_job_we_never_saw_is_no_job(ordered: World) -> None:
     at = ordered.clock()
     ordered.provider.bill = [Charge("long-ago", 400_000, "refund", at, SORA)]
+    assert swept(ordered) == []
+
+
+async def hangs(**_: object) -> list[Charge]:
+    await asyncio.sleep(3_600)
+    return []
+
+
+def test_a_bill_that_hangs_keeps_no_listed_job_from_being_found(
+    ordered: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = ordered.provider.stranger()
+    monkeypatch.setattr(ordered.provider, "charges", hangs)
+    assert swept(ordered) == [listed.id]
+
+
+def test_a_bill_that_could_not_be_read_for_hours_is_read_from_where_it_was_left(ordered: World) -> None:
+    charged = ordered.provider.stranger()
+    charged.listed_from = math.inf
+    ordered.provider.bill = UnavailableError("the bill cannot be read")
+    for _ in range(5):
+        assert swept(ordered) == []
+        ordered.clock.now += SWEEP_SECONDS
+    ordered.provider.bill = None
+    assert swept(ordered) == [charged.id]
+
+
+def test_a_bill_that_is_never_to_be_had_is_asked_for_a_day_at_most(
+    ordered: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    async def refused(*, after: datetime, before: datetime) -> list[Charge]:
+        asked.append((before - after).total_seconds())
+        raise UnavailableError("there is no such page")
+
+    monkeypatch.setattr(ordered.provider, "charges", refused)
+    for _ in range(40):
+        ordered.clock.now += SWEEP_SECONDS
+        swept(ordered)
+    assert 80_000 < max(asked) <= FIRST_SWEEP_SECONDS
+
+
+def test_where_others_use_the_key_a_charge_without_its_model_says_no_more_than_the_listing(
+    ordered: World,
+) -> None:
+    other = ordered.provider.stranger(model="somebody/elses-model")
+    at = ordered.clock()
+    ordered.provider.bill = [Charge(other.id, 400_000, "charge", at, None)]
     assert swept(ordered) == []
 
 
