@@ -131,15 +131,14 @@ async def collect(process: Process, around: Surroundings, run: Run) -> None:
     try:
         equipment.mark.bind(buying=False)
         found, current = equipment.ledger.latest(run.keys), equipment.ledger.current(run.keys)
-        attempts = [
-            current[key] if a.state is AttemptState.WITHDRAWN and key in current else a
-            for key, a in found.items()
-        ]
+        unsent = {key: a for key, a in found.items() if a.state is AttemptState.WITHDRAWN and key in current}
+        attempts = [current[key] if key in unsent else a for key, a in found.items()]
         decided = [
             Decided(a.request, Verdict.REUSED if a.state is AttemptState.DELIVERED else Verdict.ADOPTED, a)
             for a in attempts
         ]
         await equipment.follower(run, Stage.DELIVERED).follow(decided)
+        delivering.mark_reported(equipment.ledger, [a.id for a in unsent.values()], run.id)
         await fetch_spares(equipment.engine, equipment.deliverer, run.keys, run_id=run.id)
     finally:
         await equipment.engine.aclose()

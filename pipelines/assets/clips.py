@@ -16,6 +16,7 @@ from pipelines.producing import Batch, buy, collect, decision_of
 from pipelines.rendering import read_prompts
 from pipelines.reporting import ASSET_OF_STAGE, show_again
 from resources.dagster_resources import Production
+from resources.ledger import delivering
 from resources.ledger.states import AttemptState
 from resources.production.following import Followed, Stage
 
@@ -96,11 +97,19 @@ def _buy(batch: Batch, keys: list[str], config: ProduceConfig) -> dict[str, str]
 def _collect(batch: Batch, keys: list[str]) -> dict[str, str]:
     with batch.production.ledger() as ledger:
         attempts, current = ledger.latest(keys), ledger.current(keys)
-    for key, attempt in attempts.items():
-        if attempt.state is AttemptState.WITHDRAWN and key in current:
-            # another take that was never sent takes nothing away
-            attempts[key] = current[key]
-    followed = collect(batch, attempts)
+    # another take that was never sent takes nothing away
+    unsent = {
+        key: attempt
+        for key, attempt in attempts.items()
+        if attempt.state is AttemptState.WITHDRAWN and key in current
+    }
+    followed = collect(batch, {**attempts, **{key: current[key] for key in unsent}})
+    if unsent:
+        for key, attempt in unsent.items():
+            batch.context.log.warning("%s: its other take was not sent: %s", key, attempt.reason)
+        with batch.production.ledger() as ledger:
+            # or the sensor would ask for this run again and again
+            delivering.mark_reported(ledger, [attempt.id for attempt in unsent.values()], batch.run_id)
     never = {key: "it was never bought: materialize `submissions` too" for key in keys if key not in attempts}
     return never | say(batch, followed)
 

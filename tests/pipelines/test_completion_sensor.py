@@ -6,6 +6,8 @@ from dagster_ui import DagsterUi
 from pipelinekit import House, nothing_bought, subject
 
 from pipelines.collecting import BATCH_TAG
+from resources.ledger.deciding import decide
+from resources.ledger.submitting import withdraw
 
 SENSOR = "wavespeed_completion"
 TEN = [f"view{number}" for number in range(10)]
@@ -141,3 +143,22 @@ def test_a_tick_that_cannot_work_says_why_in_a_sentence(
     assert not ran
     assert words in (message or "")
     assert [run.green for run in house.tick(SENSOR)[0]] == [True], "nothing was lost"
+
+
+def test_another_take_that_was_never_sent_and_whose_run_died_is_told_once_and_takes_nothing_away(
+    house: House, ui: DagsterUi
+) -> None:
+    keys = house.declare("bay", ["east"])
+    house.add(keys)
+    assert house.produce(keys).green
+    with house.production.ledger() as ledger:
+        request = ledger.latest(keys)["bay-east"].request
+        (decided,) = decide(ledger, [request], decision="again", batch="a-dead-run", regenerate=True)
+        assert decided.attempt is not None
+        withdraw(ledger, [decided.attempt.id], why="not sent: insufficient credits")
+
+    (collected,), _ = house.tick(SENSOR)
+
+    assert collected.green
+    assert house.tick(SENSOR) == ([], "nothing of wavespeed is on its way")
+    assert ui.bars()["uploaded_videos"].green == set(keys)
