@@ -350,6 +350,7 @@ class History:
             max_attempts=self.plan.max_attempts,
             dedicated=self.plan.dedicated,
             billed=self.plan.to_the_bill,
+            bill_fails="bill down" in self.plan.kinds,
             cap=None if self.plan.cap is None else self.plan.cap * PRICE,
             max_seconds=MAX_SECONDS,
             fallback=self.plan.fallback,

@@ -66,6 +66,7 @@ class Evidence:
         max_attempts: How often one decision may buy when jobs fail in passing.
         dedicated: Whether nobody else used the account.
         billed: Whether the bill was read to its end.
+        bill_fails: Whether it could not be read at times.
         cap: Micro-dollars that may be spent, None for no cap.
         max_seconds: How long the endpoint's jobs take at most, as its catalogue says.
         fallback: Whether the series has a fallback.
@@ -83,6 +84,7 @@ class Evidence:
     max_attempts: int
     dedicated: bool
     billed: bool
+    bill_fails: bool
     cap: int | None
     max_seconds: float
     fallback: bool
@@ -143,7 +145,10 @@ class _Case:
         """Whether it has a stranger's job that nothing tells from its own: the declared window of a shared key."""
         told = self.evidence.dedicated or self.books.rules.echoes_tags
         of = self.books.jobs.get(attempt["job_id"] or "")
-        return not told and of is not None and not of.ours and of.price == attempt["quoted_micros"]
+        if told or of is None or of.ours:
+            return False
+        # a bill that shows another price in time tells
+        return of.price == attempt["quoted_micros"] or self.evidence.bill_fails
 
     def outlasted(self, job: Job) -> bool:
         """Whether it ran longer than its endpoint ever does, its answer was lost, and the list does not show what runs.
