@@ -276,15 +276,6 @@ def mark_reported(ledger: Ledger, attempt_ids: Collection[str], run_id: str) -> 
         )
 
 
-def unreported(ledger: Ledger, account: str) -> list[Attempt]:
-    """Attempts of an account that Dagster was not told the end of, and those still on their way, oldest first.
-
-    Of takes to spare, which Dagster is never told of, those that are still to be fetched.
-    """
-    with ledger.read() as connection:
-        return [Attempt.from_row(row) for row in connection.execute(_UNREPORTED, {"account": account})]
-
-
 _UNREPORTED = (
     sa.select(attempts)
     .where(
@@ -296,12 +287,13 @@ _UNREPORTED = (
 )
 
 
-def spares_to_fetch(ledger: Ledger, clips: Collection[str]) -> list[Attempt]:
-    """The finished takes to spare of some clips that are not in the bucket yet, oldest first."""
-    wanted = set(clips)
+def unreported(ledger: Ledger, account: str) -> list[Attempt]:
+    """Attempts of an account that Dagster was not told the end of, and those still on their way, oldest first.
+
+    Of takes to spare, which Dagster is never told of, those that are still to be fetched.
+    """
     with ledger.read() as connection:
-        rows = connection.execute(_FINISHED_SPARES)
-        return [attempt for attempt in map(Attempt.from_row, rows) if attempt.clip in wanted]
+        return [Attempt.from_row(row) for row in connection.execute(_UNREPORTED, {"account": account})]
 
 
 _FINISHED_SPARES = (
@@ -309,3 +301,11 @@ _FINISHED_SPARES = (
     .where(attempts.c.subject_kind == SPARE, attempts.c.state == AttemptState.SUCCEEDED.value)
     .order_by(attempts.c.seq)
 )
+
+
+def spares_to_fetch(ledger: Ledger, clips: Collection[str]) -> list[Attempt]:
+    """The finished takes to spare of some clips that are not in the bucket yet, oldest first."""
+    wanted = set(clips)
+    with ledger.read() as connection:
+        rows = connection.execute(_FINISHED_SPARES)
+        return [attempt for attempt in map(Attempt.from_row, rows) if attempt.clip in wanted]
