@@ -1,7 +1,6 @@
 """`dailies ledger`: the account as a person, a program or a spreadsheet reads it, checked against the providers' bills."""
 
 import asyncio
-import csv
 import functools
 import sys
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.output import complain, console, counted
+from pipelines.cli.spreadsheet import Cell, write_rows
 from resources.errors import ConfigurationError
 from resources.ledger import accounting, halting
 from resources.ledger.accounting import Difference, Line, Statement
@@ -256,16 +256,10 @@ def write_csv(ledger: Ledger, target: str) -> int:
 
 
 def _write(ledger: Ledger, file: TextIO) -> int:
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    written = 0
-    for attempt in accounting.everything(ledger):
-        writer.writerow(_row(attempt))
-        written += 1
-    return written
+    return write_rows(file, COLUMNS, map(_row, accounting.everything(ledger)))
 
 
-def _row(attempt: Attempt) -> list[str | None]:
+def _row(attempt: Attempt) -> list[Cell]:
     return [
         attempt.id,
         attempt.subject_key,
@@ -276,10 +270,10 @@ def _row(attempt: Attempt) -> list[str | None]:
         attempt.counted_on,
         attempt.state.value,
         attempt.money_state.value,
-        _usd(attempt.quoted_micros),
-        _usd(attempt.charged_micros),
+        to_usd(attempt.quoted_micros),
+        None if attempt.charged_micros is None else to_usd(attempt.charged_micros),
         attempt.charge_source,
-        _usd(attempt.cost_micros),
+        to_usd(attempt.cost_micros),
         attempt.job_id,
         _iso(attempt.created_at),
         _iso(attempt.submitted_at),

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from typer.testing import CliRunner, Result
 
 from pipelines.cli.app import app
@@ -13,6 +14,7 @@ from resources.errors import ConfigurationError
 from resources.ledger import halting
 from resources.ledger.deciding import Decided, Verdict, decide
 from resources.ledger.ledger import Ledger
+from resources.ledger.schema import attempts
 from resources.money import usd
 from resources.requests import Caps, ClipRequest, Expected
 from resources.settings import load_settings
@@ -119,6 +121,14 @@ def test_the_account_as_a_person_a_program_and_a_spreadsheet_read_it(home: Path)
     assert len((home / "account.csv").read_text().splitlines()) == 3
     result = run("ledger", "--csv", str(home / "missing" / "account.csv"))
     assert isinstance(result.exception, ConfigurationError)
+
+
+def test_a_job_id_that_is_a_formula_is_text_in_the_spreadsheet_and_a_negative_charge_a_number() -> None:
+    wanted("city-one")
+    with Ledger(load_settings().ledger_url) as ledger, ledger.write() as connection:
+        connection.execute(sa.update(attempts).values(job_id="=cmd|' /C calc'!A0", charged_micros=-500_000))
+    (row,) = csv.DictReader(io.StringIO(run("ledger", "--csv", "-").stdout))
+    assert (row["job"], row["charged_usd"]) == ("'=cmd|' /C calc'!A0", "-0.5")
 
 
 def test_a_check_without_any_key_says_what_is_missing() -> None:
