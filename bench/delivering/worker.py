@@ -29,9 +29,7 @@ from resources.storage.policy import DownloadPolicy
 from resources.storage.s3_client import S3Settings
 
 AT_ONCE = 4
-CAPABILITIES = Capabilities(
-    echoes_submission_id=True, lists_jobs=True, cancels=False, output_days=7, settle_seconds=60
-)
+CAPABILITIES = Capabilities(echoes_submission_id=True, output_days=7, settle_seconds=60)
 
 
 class Outputs:

@@ -117,8 +117,6 @@ class Client:
         self.name = rules.name
         self.capabilities = Capabilities(
             echoes_submission_id=rules.echoes_tags,
-            lists_jobs=True,
-            cancels=False,
             output_days=7,
             settle_seconds=SETTLE_SECONDS,
             propagation_seconds=30,
@@ -237,10 +235,6 @@ class Client:
         cost = self._books.costs(job) if self._books.rules.tells_cost else None
         address = f"https://cdn.example/{job.id}/{job.address}.mp4"
         return JobState(JobStatus.SUCCEEDED, word, outputs=(address,), model=job.model, cost_micros=cost)
-
-    async def find_candidates(self, endpoint: str, *, after: datetime, before: datetime) -> list[Candidate]:
-        """The jobs of one model in a window."""
-        return [c for c in await self.list_jobs(after=after, before=before) if c.model == endpoint]
 
     async def list_jobs(self, *, after: datetime, before: datetime) -> list[Candidate]:
         """The jobs in a window."""

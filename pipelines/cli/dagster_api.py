@@ -58,18 +58,6 @@ query Colours {
   }
 }
 """
-_SENSORS = """
-query Sensors($selector: RepositorySelector!) {
-  sensorsOrError(repositorySelector: $selector) {
-    ... on Sensors { results { name sensorState { status } } }
-  }
-}
-"""
-_START_SENSOR = """
-mutation Start($selector: SensorSelector!) {
-  startSensor(sensorSelector: $selector) { __typename ... on PythonError { message } }
-}
-"""
 
 # a question that only the process holding the code can answer; what Dagster has in memory says nothing about it
 _CODE = """
@@ -267,14 +255,6 @@ class DagsterApi:
                 frozenset(statuses.get("materializingPartitions", [])),
             )
         return shown
-
-    def start_sensors(self, names: Sequence[str]) -> None:
-        """Turn sensors on that are off."""
-        where = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY}
-        results = self.query(_SENSORS, selector=where)["sensorsOrError"].get("results", [])
-        for sensor in results:
-            if sensor["name"] in names and sensor["sensorState"]["status"] != "RUNNING":
-                self.query(_START_SENSOR, selector={**where, "sensorName": sensor["name"]})
 
 
 FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}

@@ -48,7 +48,6 @@ class Rebuilt:
         orphans: By account, jobs that are new and nobody's.
         blocked: Clips whose later purchase waits for an earlier one to end; nothing may be bought before that.
         problems: What could not be read, in sentences.
-        taken_over: Whether the bucket belonged to another ledger.
     """
 
     manifests: int = 0
@@ -59,7 +58,6 @@ class Rebuilt:
     orphans: dict[str, list[str]] = field(default_factory=dict)
     blocked: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    taken_over: bool = False
 
     @property
     def may_buy(self) -> bool:
@@ -90,7 +88,8 @@ async def rebuild(
             before is kept, and nothing may be bought yet: run it again.
     """
     mark = read_mark(store)
-    done = Rebuilt(taken_over=_checked(ledger, store, mark, take_over=take_over))
+    _check_ownership(ledger, store, mark, take_over=take_over)
+    done = Rebuilt()
     with ledger.lock("rebuild", seconds=LOCK_SECONDS, wait=0):
         tell("reading the manifests in the bucket")
         stored = await _take_in_manifests(ledger, store, done)
@@ -105,22 +104,21 @@ async def rebuild(
     return done
 
 
-def _checked(ledger: Ledger, store: ObjectStore, mark: Mark | None, *, take_over: bool) -> bool:
-    """Whether the bucket belongs to another ledger, which must be meant."""
+def _check_ownership(ledger: Ledger, store: ObjectStore, mark: Mark | None, *, take_over: bool) -> None:
+    """Refuse a bucket of another ledger unless it is to be taken over."""
     place, kept = place_of(store), ledger.fact(BUCKET_FACT)
     if kept is not None and kept != place:
         raise ConfigurationError(
             f"this ledger belongs to the bucket {kept}, not to {place}. Set DAILIES_S3_BUCKET back; nothing was changed."
         )
     if mark is None or mark.ledger == ledger.fact("ledger_id") or ledger.fact(f"formerly {mark.ledger}"):
-        return False
+        return
     if not take_over:
         raise ConfigurationError(
             f"the bucket {place} belongs to another ledger ({mark.ledger}). If that one is at work, use it (DAILIES_HOME or "
             "DAILIES_LEDGER_URL). If it is lost, `dailies ledger rebuild --take-over` makes this one its successor; the other "
             "is refused from then on. Nothing was changed."
         )
-    return True
 
 
 def _show_itself(ledger: Ledger, store: ObjectStore, mark: Mark | None) -> None:

@@ -79,8 +79,6 @@ class AimlApi:
     name = "aimlapi"
     capabilities = Capabilities(
         echoes_submission_id=True,
-        lists_jobs=True,
-        cancels=False,
         output_days=None,
         # the logs come from an analytics pipeline of unstated delay
         settle_seconds=600,
@@ -162,11 +160,6 @@ class AimlApi:
                 raw=answers.storable(answer.document),
             )
         return self._no_state(answer)
-
-    async def find_candidates(self, endpoint: str, *, after: datetime, before: datetime) -> list[Candidate]:
-        """See `Provider.find_candidates`. A job with a submission id is kept whatever model it names."""
-        jobs = await self.list_jobs(after=after, before=before)
-        return [job for job in jobs if job.submission_id is not None or job.model in {None, endpoint}]
 
     async def list_jobs(self, *, after: datetime, before: datetime) -> list[Candidate]:
         """Every request of this key in a window (at most 92 days), from the usage logs.

@@ -245,9 +245,7 @@ class Capabilities:
 
     Attributes:
         echoes_submission_id: A listing names our submission id, so that a lost answer can be matched exactly.
-        lists_jobs: Jobs can be listed by time.
         lists_running: The listing shows jobs that still run; otherwise a miss proves nothing while one may.
-        cancels: A running job can be cancelled.
         output_days: Days until a finished output is deleted, None where the provider does not say.
         settle_seconds: How long after a submit its absence from the listing starts to mean something.
         propagation_seconds: How long after a submit a 404 on its id still means "not known yet".
@@ -256,8 +254,6 @@ class Capabilities:
     """
 
     echoes_submission_id: bool
-    lists_jobs: bool
-    cancels: bool
     output_days: float | None
     settle_seconds: float
     propagation_seconds: float = 60
@@ -301,14 +297,6 @@ class Provider(Protocol):
             age_seconds: Seconds since the submit; a 404 within `capabilities.propagation_seconds` is no answer.
 
         Never raises for anything the network or the provider does.
-        """
-        ...
-
-    async def find_candidates(self, endpoint: str, *, after: datetime, before: datetime) -> list[Candidate]:
-        """Every job of the endpoint created in a window (aware datetimes), all pages.
-
-        Raises:
-            resources.errors.UnavailableError: The listing could not be read to its end.
         """
         ...
 

@@ -77,8 +77,6 @@ class WaveSpeed:
     name = "wavespeed"
     capabilities = Capabilities(
         echoes_submission_id=False,
-        lists_jobs=True,
-        cancels=False,
         output_days=7,
         # not documented; the listing is read from the live table, so minutes are generous
         settle_seconds=120,
@@ -151,11 +149,6 @@ class WaveSpeed:
                 raw=answers.storable(answer.document),
             )
         return self._no_state(answer)
-
-    async def find_candidates(self, endpoint: str, *, after: datetime, before: datetime) -> list[Candidate]:
-        """See `Provider.find_candidates`. Jobs that name another model are left out; `list_jobs` has them all."""
-        jobs = await self.list_jobs(after=after, before=before)
-        return [job for job in jobs if job.model in {None, endpoint}]
 
     async def list_jobs(self, *, after: datetime, before: datetime) -> list[Candidate]:
         """Every job of the account created in a window, whatever its model.

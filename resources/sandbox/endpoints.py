@@ -5,8 +5,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
-from ruamel.yaml import YAML
 
 from resources.money import Micros, usd
 from resources.sandbox.pictures import Measured, scaled
@@ -215,5 +215,5 @@ class Endpoint(BaseModel):
 def load_endpoints() -> dict[str, dict[str, Endpoint]]:
     """Every endpoint, by provider and model id."""
     text = files("resources.sandbox").joinpath("endpoints.yaml").read_text(encoding="utf-8")
-    table = YAML(typ="safe", pure=True).load(text)
+    table = yaml.safe_load(text)
     return TypeAdapter(dict[str, dict[str, Endpoint]]).validate_python(table)

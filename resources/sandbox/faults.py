@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from resources.errors import ConfigurationError
 
@@ -256,10 +255,8 @@ def load_faults(path: Path) -> FaultScript:
         ConfigurationError: The file is missing, no YAML, or says something a rule cannot mean.
     """
     try:
-        return FaultScript.model_validate(
-            YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) or {}
-        )
-    except (OSError, YAMLError) as error:
+        return FaultScript.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    except (OSError, yaml.YAMLError) as error:
         raise ConfigurationError(f"the fault script {path} cannot be read: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]

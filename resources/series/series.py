@@ -202,10 +202,6 @@ class Series:
                 found.setdefault(name, (*where, index))
         return found
 
-    def cast_of(self, clip: Clip) -> tuple[str, ...]:
-        """Names of the characters that a clip shows."""
-        return self._entries[self.clip(clip.name, clip.date).name].cast
-
     def render(self, clip: Clip, *, id_of: IdOf) -> ClipRequest:
         """The clip's request and those of its fallbacks, rendered and checked.
 

@@ -60,12 +60,6 @@ class BucketReader:
         """The object's address as people write it: `s3://bucket/key`."""
         return f"s3://{self.bucket}/{key}"
 
-    def presign(self, key: str, seconds: int) -> str:
-        """A URL that lets whoever has it read one object for so many seconds. Treat it as a secret: it is never logged."""
-        return self._client.generate_presigned_url(
-            "get_object", Params={"Bucket": self.bucket, "Key": key}, ExpiresIn=seconds
-        )
-
     def check(self) -> None:
         """Ask for the first key of the bucket, once: finds a wrong address, key or bucket without writing anything.
 

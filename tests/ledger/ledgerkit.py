@@ -34,13 +34,9 @@ DEADLINE = 30.0
 NO_LIMITS = Limits()
 START = 1_800_000_000.0
 
-NEVER_CHARGED = Capabilities(
-    echoes_submission_id=True, lists_jobs=True, cancels=False, output_days=None, settle_seconds=60
-)
+NEVER_CHARGED = Capabilities(echoes_submission_id=True, output_days=None, settle_seconds=60)
 CHARGED_FIRST = Capabilities(
     echoes_submission_id=False,
-    lists_jobs=True,
-    cancels=False,
     output_days=7,
     settle_seconds=60,
     refunds_failures=True,

@@ -114,9 +114,7 @@ def run(clock: Clock, work: Coroutine[Any, Any, T], *, at_most: float = 100_000.
 # A provider
 
 PRICE = 400_000
-CAPABILITIES = Capabilities(
-    echoes_submission_id=True, lists_jobs=True, cancels=False, output_days=7, settle_seconds=60
-)
+CAPABILITIES = Capabilities(echoes_submission_id=True, output_days=7, settle_seconds=60)
 
 
 @dataclass(frozen=True)
@@ -300,9 +298,6 @@ class FakeProvider:
     @property
     def clock_offset(self) -> ClockOffset | None:
         return ClockOffset(self.ahead - 1, self.ahead + 1)
-
-    async def find_candidates(self, endpoint: str, *, after: Any, before: Any) -> list[Candidate]:
-        return [job for job in await self.list_jobs(after=after, before=before) if job.model == endpoint]
 
     async def list_jobs(self, *, after: Any, before: Any) -> list[Candidate]:
         self.listed += 1

@@ -44,8 +44,6 @@ class Studio:
         seconds = 3600.0 if takes_files else None
         self.capabilities = Capabilities(
             echoes_submission_id=True,
-            lists_jobs=True,
-            cancels=False,
             output_days=7,
             settle_seconds=60,
             upload_seconds=seconds,

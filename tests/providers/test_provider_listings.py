@@ -70,8 +70,8 @@ def aimlapi(handler: Any) -> AimlApi:
     return AimlApi("https://aiml.test", "key-of-aimlapi", transport=httpx.MockTransport(handler))
 
 
-async def find(client: Any, model: str = MODEL) -> list[Candidate]:
-    found: list[Candidate] = await client.find_candidates(model, after=START, before=END)
+async def find(client: Any) -> list[Candidate]:
+    found: list[Candidate] = await client.list_jobs(after=START, before=END)
     return found
 
 
@@ -82,7 +82,7 @@ async def test_all_pages_are_read(count: int) -> None:
         f"job-{n}" for n in range(count)
     }
     logs = FakeLogs([aiml_row(number) for number in reversed(range(count))])
-    assert len(await find(aimlapi(logs), AIML_MODEL)) == count
+    assert len(await find(aimlapi(logs))) == count
     assert len(logs.asked) == max(1, -(-count // 100))
 
 
@@ -90,7 +90,7 @@ async def test_a_page_size_capped_in_silence_loses_nothing() -> None:
     rows = [ws_row(number) for number in reversed(range(130))]
     assert len(await find(wavespeed(FakeWaveSpeed(rows, cap=20)))) == 130
     logs = [aiml_row(number) for number in reversed(range(130))]
-    assert len(await find(aimlapi(FakeLogs(logs, cap=20)), AIML_MODEL)) == 130
+    assert len(await find(aimlapi(FakeLogs(logs, cap=20)))) == 130
 
 
 async def test_the_window_goes_out_a_little_wider_and_is_cut_exactly_here() -> None:
@@ -110,7 +110,7 @@ async def test_the_window_goes_out_a_little_wider_and_is_cut_exactly_here() -> N
         "created_before": "2026-01-02T03:10:01.000Z",
     }
     logs = FakeLogs([])
-    await find(aimlapi(logs), AIML_MODEL)
+    await find(aimlapi(logs))
     assert logs.asked == [
         {
             "start": "2026-01-02T02:59:59.000Z",
@@ -129,24 +129,24 @@ async def test_nanoseconds_models_and_states_are_read() -> None:
             ws_row(7, model=None),
         ]
     )
-    client = wavespeed(fake)
-    first, unnamed = await find(client)
+    first, other, unnamed = await find(wavespeed(fake))
     assert first == Candidate(
         "job-5", MODEL, datetime(2026, 1, 2, 3, 0, 5, 678901, UTC), JobStatus.RUNNING, body={"prompt": "x"}
     )
-    assert unnamed.job_id == "job-7"
-    assert len(await client.list_jobs(after=START, before=END)) == 3
+    assert (other.job_id, other.model) == ("job-6", "bytedance/seedance-2.0/text-to-video")
+    assert (unnamed.job_id, unnamed.model) == ("job-7", None)
 
 
-async def test_aimlapi_names_our_submission_and_keeps_ours_whatever_the_model() -> None:
+async def test_aimlapi_names_our_submission_whatever_the_model() -> None:
     rows = [
         aiml_row(1, model="some/alias", status="failed"),
         aiml_row(2, client_request_id=None, model="some/alias"),
         aiml_row(3, client_request_id=None),
     ]
-    first, second = await find(aimlapi(FakeLogs(rows)), AIML_MODEL)
+    first, alias, last = await find(aimlapi(FakeLogs(rows)))
     assert (first.job_id, first.submission_id, first.status) == ("inf-1", "sub-1", JobStatus.FAILED)
-    assert (second.job_id, second.submission_id) == ("inf-3", None)
+    assert (alias.job_id, alias.submission_id) == ("inf-2", None)
+    assert (last.job_id, last.submission_id) == ("inf-3", None)
 
 
 async def test_a_listing_that_ignores_the_window_ends_when_it_is_older() -> None:
@@ -242,7 +242,7 @@ def log_page(rows: list[Any], more: bool) -> Any:
 )
 async def test_half_of_aimlapis_logs_is_refused(handler: Any) -> None:
     with pytest.raises(UnavailableError, match=r"AI/ML API|listing"):
-        await find(aimlapi(handler), AIML_MODEL)
+        await find(aimlapi(handler))
 
 
 async def test_check_asks_for_the_balance() -> None:

@@ -57,10 +57,10 @@ class Account:
 
     async def listed(self) -> list[Candidate]:
         now = datetime.now(UTC)
-        found: list[Candidate] = await self.client.find_candidates(
-            self.endpoint, after=now - timedelta(minutes=5), before=now + timedelta(minutes=1)
+        found: list[Candidate] = await self.client.list_jobs(
+            after=now - timedelta(minutes=5), before=now + timedelta(minutes=1)
         )
-        return found
+        return [job for job in found if job.model == self.endpoint]
 
 
 @pytest.fixture(params=["wavespeed", "aimlapi"])
