@@ -22,6 +22,7 @@ from bench.delivering.depot import Depot, filled
 from bench.delivering.judge import violations
 from bench.delivering.worker import waiting
 from resources.ledger.ledger import Ledger
+from resources.ledger.spending import Budget
 
 ROOT = Path(__file__).parents[1]
 LEASE_SECONDS = 2.0
@@ -73,7 +74,7 @@ def _start(depot: Depot) -> "subprocess.Popen[bytes]":
 
 
 def _waits(depot: Depot) -> int:
-    with Ledger(depot.ledger) as ledger:
+    with Ledger(depot.ledger, budget=Budget()) as ledger:
         return len(waiting(ledger))
 
 

@@ -19,7 +19,7 @@ from pipelines.cli.stack import Stack, Wanted, free_port
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
-from resources.settings import Settings, load_settings
+from resources.settings import Settings, load_settings, open_ledger
 
 JOBS = {"leave": "submit_clips", "wait": "produce_clips"}
 """The job each way asks for; a batch that is left is collected by the completion sensor."""
@@ -119,7 +119,7 @@ def _measure(stack: Stack, settings: Settings, declared: Declared, way: str, sca
         asked_at, asking = time.time(), time.thread_time()
         launched = launch(settings, api, keys, job=JOBS[way], command="bench", series=SERIES)
         asking = time.thread_time() - asking
-        with Ledger(settings.ledger_url) as ledger, dagster_instance(settings) as instance:
+        with open_ledger(settings) as ledger, dagster_instance(settings) as instance:
             attempts = _wait(stack, ledger, instance, scale)
             settled = time.time() - asked_at
             ended = meter.wait_for_workers()

@@ -13,7 +13,6 @@ from pydantic import Field
 
 from resources.catalogue import Catalogue, DataFolder
 from resources.characters.made import made_in
-from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.production.account import Account
 from resources.production.binding import bind_account, bind_bucket
@@ -22,7 +21,7 @@ from resources.production.engine import Engine
 from resources.production.marking import BucketMark
 from resources.providers.accounts import build_provider
 from resources.series import load_series
-from resources.settings import Settings, load_settings
+from resources.settings import Settings, load_settings, open_ledger
 from resources.storage.download import DownloadPolicy
 from resources.storage.objects import ObjectStore
 from resources.webhooks.tokens import addresses
@@ -30,6 +29,7 @@ from resources.webhooks.tokens import addresses
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
 
+    from resources.ledger.ledger import Ledger
     from resources.series import Declarations
     from resources.series.characters import Made
 
@@ -63,7 +63,7 @@ class Production(dg.ConfigurableResource[None]):
     def ledger(self) -> Iterator[Ledger]:
         """The ledger, closed at the end."""
         settings = self.settings()
-        with Ledger(settings.ledger_url, budget=settings.budget) as ledger:
+        with open_ledger(settings) as ledger:
             yield ledger
 
     def store(self) -> ObjectStore:

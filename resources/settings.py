@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from resources.alarms import Format
 from resources.errors import ConfigurationError
+from resources.ledger.ledger import Ledger
 from resources.ledger.spending import Budget
 from resources.money import Micros, usd
 from resources.providers.accounts import AIMLAPI_URL, WAVESPEED_URL, AccountSettings
@@ -254,6 +255,17 @@ def load_settings() -> Settings:
         raise ConfigurationError(
             f"a setting cannot be right: {_in_words(error)}. See .env.example."
         ) from None
+
+
+def open_ledger(settings: Settings) -> Ledger:
+    """The ledger with the settings' caps and time zone: the one way in which commands, resources and jobs open it.
+
+    A rebuilt ledger once counted its days in UTC, because its command left the budget out.
+
+    Raises:
+        ConfigurationError: The database cannot be used; see `resources.ledger.database.open_database`.
+    """
+    return Ledger(settings.ledger_url, budget=settings.budget)
 
 
 def pinned(environment: Mapping[str, str | None]) -> str:

@@ -21,6 +21,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt, Submission
+from resources.ledger.spending import Budget
 from resources.ledger.submitting import claim_next
 from resources.providers.base import Accepted, JobState, JobStatus
 from resources.requests import ClipRequest, Expected
@@ -123,7 +124,7 @@ def filled(
             depot = Depot(url, s3, scratch, origin, folder / "place.json", fetches=host.fetches)
             depot.place.write_text(json.dumps(_place(depot, lease_seconds)))
             film = make(FILM, folder / "film.mp4").read_bytes()
-            with Ledger(url) as ledger:
+            with Ledger(url, budget=Budget()) as ledger:
                 for number in range(clips):
                     attempt = _finished(ledger, f"clip-{number:04}", origin)
                     data = film + _box(attempt.clip)

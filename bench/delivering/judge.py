@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from bench.delivering.depot import Depot
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import journal
+from resources.ledger.spending import Budget
 from resources.storage.objects import ObjectStore
 from resources.storage.scratch import sweep
 
@@ -17,7 +18,7 @@ def violations(depot: Depot) -> list[str]:
     """What is wrong, in sentences; nothing when every clip was delivered once and nothing is left over."""
     found: list[str] = []
     store = ObjectStore(depot.s3.settings)
-    with Ledger(depot.ledger) as ledger:
+    with Ledger(depot.ledger, budget=Budget()) as ledger:
         attempts = ledger.overview()
         with ledger.read() as connection:
             rows = connection.execute(

@@ -19,6 +19,7 @@ from resources.ledger import delivering
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts
+from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState
 from resources.production.account import Account
 from resources.production.delivery import Deliverer
@@ -69,7 +70,7 @@ async def bring_home(place: dict[str, Any]) -> None:
         )
     )
     policy = DownloadPolicy(allowed_origins=frozenset({place["origin"]}), pause_seconds=0.05, read_seconds=5)
-    with Ledger(place["ledger"]) as ledger:
+    with Ledger(place["ledger"], budget=Budget()) as ledger:
         provider = cast("Any", Outputs(place["origin"]))
         engine = Engine(ledger, {"wavespeed": Account(provider)})
         turns = asyncio.Semaphore(AT_ONCE)

@@ -24,8 +24,7 @@ from pipelines.cli.dagster_api import FINISHED, DagsterApi
 from pipelines.cli.launching import clips_of, dagster_instance, declarations_of, launch
 from pipelines.cli.stack import Stack, Wanted, free_port
 from resources.errors import UnavailableError
-from resources.ledger.ledger import Ledger
-from resources.settings import Settings, load_settings
+from resources.settings import Settings, load_settings, open_ledger
 from resources.storage.embedded import EmbeddedS3
 
 MODEL = "bytedance/seedance-2.0/text-to-video"
@@ -230,7 +229,7 @@ class _Storm:
     def _settle(self, api: DagsterApi, calm_at: float) -> None:
         """Wait until everything has ended; what no run asked for before it died is asked for again, once nothing runs."""
         asked_again = False
-        with Ledger(self.settings.ledger_url) as ledger, dagster_instance(self.settings) as instance:
+        with open_ledger(self.settings) as ledger, dagster_instance(self.settings) as instance:
             wanted = self.scale.clips * len(SERIES)
             while time.monotonic() - calm_at < PATIENCE_SECONDS:
                 self._tend()

@@ -35,6 +35,7 @@ from resources.ledger import deciding, delivering
 from resources.ledger.deciding import Decided, Verdict
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
+from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState
 from resources.production.account import Account
 from resources.production.binding import bind_account, bind_bucket
@@ -139,7 +140,7 @@ class Worker:
         self.place = place
         self.pace = pace
         self.name = f"pid:{os.getpid()}"
-        self.ledger = Ledger(place.ledger_url, clock=pace.clock)
+        self.ledger = Ledger(place.ledger_url, clock=pace.clock, budget=Budget())
         self.store = ObjectStore(
             S3Settings(**{**place.s3, "secret_access_key": SecretStr(place.s3["secret_access_key"])})
         )

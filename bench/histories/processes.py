@@ -206,7 +206,7 @@ class ProcessLedger(Ledger):
     A commit that changes nothing is no point: who dies there dies like one between its neighbours.
     """
 
-    def __init__(self, process: Process, *, budget: Budget | None = None) -> None:
+    def __init__(self, process: Process, *, budget: Budget) -> None:
         self._process = process
         super().__init__("sqlite:///of-the-history", clock=process.clock, budget=budget)
 

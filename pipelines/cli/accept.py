@@ -10,16 +10,15 @@ from pipelines.cli.bucket import bucket_of
 from pipelines.cli.output import age, as_document
 from resources.errors import ConfigurationError
 from resources.ledger.delivering import in_quarantine
-from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.production.accepting import accept
 from resources.production.binding import bind_bucket
-from resources.settings import Settings
+from resources.settings import Settings, open_ledger
 
 
 def waiting(settings: Settings, clip: str | None) -> list[Attempt]:
     """The takes in quarantine, oldest first; of one clip also those that a later take has replaced."""
-    with Ledger(settings.ledger_url) as ledger:
+    with open_ledger(settings) as ledger:
         return in_quarantine(ledger, clip=clip)
 
 
@@ -47,7 +46,7 @@ def accept_take(settings: Settings, attempt: Attempt, why: str) -> Attempt:
     """
     scratch = settings.home.absolute() / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
-    with bucket_of(settings) as bucket, Ledger(settings.ledger_url, budget=settings.budget) as ledger:
+    with bucket_of(settings) as bucket, open_ledger(settings) as ledger:
         bind_bucket(ledger, bucket.store, buying=False)
         return accept(ledger, bucket.store, attempt, who=getpass.getuser(), why=why, scratch=scratch)
 

@@ -26,7 +26,7 @@ from resources.production.asking import patiently
 from resources.production.billing import Bookkeeper
 from resources.production.binding import bind_account
 from resources.providers.accounts import build_provider
-from resources.settings import ACCOUNTS, Settings
+from resources.settings import ACCOUNTS, Settings, open_ledger
 
 COLUMNS = (
     "attempt",
@@ -72,7 +72,7 @@ class Account:
 
 def report(settings: Settings, *, check: bool, days: int) -> Account:
     """Gather the account; with `check`, after the bills were read and what they confirm was written down."""
-    with Ledger(settings.ledger_url, budget=settings.budget) as ledger:
+    with open_ledger(settings) as ledger:
         found = check_bills(ledger, settings, days=days) if check else None
         return Account(
             accounting.statement(ledger), halting.stops(ledger), accounting.in_doubt(ledger), found

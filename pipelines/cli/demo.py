@@ -21,12 +21,11 @@ from pipelines.cli.output import age, complain, console
 from pipelines.cli.stack import Stack, Wanted
 from pipelines.lineage import GENERATIONS, UPLOADED_VIDEOS
 from resources.errors import ConfigurationError, DailiesError
-from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.money import show_usd
 from resources.series import Declarations
-from resources.settings import Settings
+from resources.settings import Settings, open_ledger
 
 FAULTS = Path(__file__).parents[2] / "resources" / "sandbox" / "demo_faults.yaml"
 SETTLE_SECONDS = 20.0
@@ -71,7 +70,7 @@ def run_demo(settings: Settings, *, port: int, job_seconds: float) -> int:
 
 def _keys(settings: Settings, declarations: Declarations) -> list[str]:
     """All clips of a day that was not produced yet, so that every demo has something to show."""
-    with Ledger(settings.ledger_url) as ledger:
+    with open_ledger(settings) as ledger:
         for days in range(366):
             date = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=days)
             keys = [
@@ -102,7 +101,7 @@ def _first_take(
 
 def _second_take(settings: Settings, api: DagsterApi, newest: dict[str, Attempt]) -> dict[str, Attempt]:
     """What failed, shown as Dagster shows it, and made again: just that."""
-    with Ledger(settings.ledger_url) as ledger:
+    with open_ledger(settings) as ledger:
         failed = [key for key in failed_clips(ledger, series=None, names=()) if key in newest]
     if not failed:
         return {}

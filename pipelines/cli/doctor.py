@@ -24,7 +24,7 @@ from resources.inventory.repairing import Mended, Mender
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.production.binding import bind_bucket
-from resources.settings import Settings
+from resources.settings import Settings, open_ledger
 from resources.storage.objects import ObjectStore
 from resources.storage.policy import DownloadPolicy
 
@@ -64,7 +64,7 @@ def examine(settings: Settings, *, mend: bool) -> Examination:
         DailiesError: The ledger does not answer.
     """
     with (
-        Ledger(settings.ledger_url, budget=settings.budget) as ledger,
+        open_ledger(settings) as ledger,
         _dagster(settings) as instance,
         contextlib.ExitStack() as opened,
     ):

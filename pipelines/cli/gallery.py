@@ -13,9 +13,8 @@ from pipelines.cli.output import complain, console, counted, print_json
 from resources.errors import DailiesError
 from resources.gallery.serving import GalleryServer
 from resources.gallery.writing import Written, write_gallery
-from resources.ledger.ledger import Ledger
 from resources.production.binding import bind_bucket
-from resources.settings import Settings
+from resources.settings import Settings, open_ledger
 
 LOOK_SECONDS = 1.0
 
@@ -53,7 +52,7 @@ def write(settings: Settings, bucket: Bucket) -> Written:
     Raises:
         DailiesError: The ledger or the bucket does not answer, or they do not belong together.
     """
-    with Ledger(settings.ledger_url) as ledger:
+    with open_ledger(settings) as ledger:
         bind_bucket(ledger, bucket.store, buying=False)
         return write_gallery(ledger, bucket.store, dagster=dagster_url(settings), titles=_titles(settings))
 

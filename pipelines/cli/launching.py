@@ -27,7 +27,7 @@ from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.series import Declarations, load_series
 from resources.series.characters import Made
-from resources.settings import Settings
+from resources.settings import Settings, open_ledger
 
 LOOK_SECONDS = 1.0
 
@@ -51,7 +51,7 @@ def declarations_of(settings: Settings) -> Declarations:
     """The series of the data folder."""
 
     def made() -> dict[str, Made]:
-        with Ledger(settings.ledger_url) as ledger:
+        with open_ledger(settings) as ledger:
             return made_in(ledger)
 
     return load_series(settings.data, Catalogue.load(settings.data / "models"), made=made)
@@ -159,7 +159,7 @@ def launch(
         raise ConfigurationError(
             f"{len(problems)} of {len(keys)} clips cannot be produced; nothing was bought.\n{listed}"
         )
-    with Ledger(settings.ledger_url) as ledger, dagster_instance(settings) as instance:
+    with open_ledger(settings) as ledger, dagster_instance(settings) as instance:
         order = add_clips(instance, ledger, keys)
     launched = Launched(f"{command}:{uuid.uuid4().hex[:12]}", list(keys))
     tags = {DECISION_TAG: launched.decision} | ({SERIES_TAG: series} if series else {})
@@ -217,7 +217,7 @@ def wait_for(api: DagsterApi, settings: Settings, launched: Launched, *, quiet: 
         console=errors,
         disable=quiet or not errors.is_terminal,
     )
-    with progress, Ledger(settings.ledger_url) as ledger:
+    with progress, open_ledger(settings) as ledger:
         task = progress.add_task("producing", total=len(launched.keys))
         while True:
             newest = ledger.latest(launched.keys)

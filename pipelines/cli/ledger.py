@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pipelines.cli.output import Json, age, complain, console, print_json
 from pipelines.cli.running import running_settings
-from resources.settings import ACCOUNTS, Settings, load_settings
+from resources.settings import ACCOUNTS, Settings, load_settings, open_ledger
 
 ledger_app = typer.Typer(help="Show the account; copy the ledger, put a copy back, rebuild it.")
 
@@ -39,12 +39,11 @@ def show_account(
     if context.invoked_subcommand is not None:
         return
     from pipelines.cli import accounting
-    from resources.ledger.ledger import Ledger
 
     settings = running_settings() if check else load_settings()
     account = accounting.report(settings, check=check, days=days)
     if as_csv is not None:
-        with Ledger(settings.ledger_url) as ledger:
+        with open_ledger(settings) as ledger:
             written = accounting.write_csv(ledger, as_csv)
         if as_csv != "-":
             console.print(f"{written} purchases are in {as_csv}")
@@ -107,10 +106,9 @@ def rebuild(
 @ledger_app.command("orphans")
 def show_orphans(as_json: Json = False) -> None:
     """List the jobs at the providers that this ledger has not ordered. They are looked for once an hour."""
-    from resources.ledger.ledger import Ledger
     from resources.ledger.orphans import orphans
 
-    with Ledger(load_settings().ledger_url) as ledger:
+    with open_ledger(load_settings()) as ledger:
         found = orphans(ledger)
         now = ledger.clock()
     if as_json:
@@ -141,7 +139,6 @@ def orphans_in_words(found: "Iterable[Orphan]", settings: Settings) -> list[str]
 
 
 async def _rebuild(settings: Settings, *, take_over: bool, quiet: bool) -> "Rebuilt":
-    from resources.ledger.ledger import Ledger
     from resources.production.binding import bind_account
     from resources.production.rebuilding import rebuild
     from resources.providers.accounts import build_provider
@@ -150,7 +147,7 @@ async def _rebuild(settings: Settings, *, take_over: bool, quiet: bool) -> "Rebu
     accounts = [settings.account(name) for name in ACCOUNTS]
     ready = [account for account in accounts if account.api_key is not None]
     with contextlib.ExitStack() as stack:
-        ledger = stack.enter_context(Ledger(settings.ledger_url))
+        ledger = stack.enter_context(open_ledger(settings))
         for account in ready:
             bind_account(ledger, account.name, account.base_url)
         providers = {account.name: build_provider(account) for account in ready}

@@ -11,13 +11,12 @@ from rich.text import Text
 
 from pipelines.cli.launching import declarations_of
 from pipelines.cli.output import complain, console, counted
-from resources.ledger.ledger import Ledger
 from resources.money import show_usd, to_usd
 from resources.planning import Plan, PlannedClip, Planning, Verb, wanted
 from resources.production.quoting import quoted
 from resources.providers.accounts import build_provider
 from resources.requests import ClipRequest
-from resources.settings import Settings
+from resources.settings import Settings, open_ledger
 
 MARKS = {
     Verb.BUY: ("+", "green"),
@@ -59,7 +58,7 @@ def make(
     declarations = declarations_of(settings)
     now = dt.datetime.now(dt.UTC)
     found = wanted(declarations, series=series, since=since, until=until, clips=clips, now=now)
-    with Ledger(settings.ledger_url, budget=settings.budget) as ledger:
+    with open_ledger(settings) as ledger:
         quotes = None
         if quote:
             requests = Planning(declarations, ledger).requests(found)

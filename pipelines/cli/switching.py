@@ -3,8 +3,7 @@
 from pipelines.cli.output import complain, console, counted
 from resources.errors import ConfigurationError
 from resources.ledger import halting, submitting
-from resources.ledger.ledger import Ledger
-from resources.settings import ACCOUNTS, Settings
+from resources.settings import ACCOUNTS, Settings, open_ledger
 
 
 def stop_buying(settings: Settings, account: str | None, reason: str) -> None:
@@ -14,7 +13,7 @@ def stop_buying(settings: Settings, account: str | None, reason: str) -> None:
         ConfigurationError: There is no such account.
     """
     name = _known(account)
-    with Ledger(settings.ledger_url) as ledger:
+    with open_ledger(settings) as ledger:
         stop = halting.stop(ledger, reason=reason, account=name)
         names = ACCOUNTS if account is None else (account,)
         waiting = sum(submitting.queue_length(ledger, name) for name in names)
@@ -28,7 +27,7 @@ def start_buying(settings: Settings, account: str | None) -> None:
     Raises:
         ConfigurationError: There is no such account.
     """
-    with Ledger(settings.ledger_url) as ledger:
+    with open_ledger(settings) as ledger:
         ended = halting.start(ledger, account=_known(account))
         left = halting.stops(ledger)
     if ended is None:

@@ -16,7 +16,6 @@ from pipelines.cli.output import complain, console, counted, print_json
 from resources.catalogue import Catalogue
 from resources.catalogue.drift import Drift, drifts
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
-from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState
 from resources.money import show_usd, to_usd
@@ -25,7 +24,7 @@ from resources.production.binding import bind_account, bind_bucket
 from resources.production.marking import BucketMark
 from resources.providers.accounts import AccountSettings, build_provider
 from resources.providers.base import Provider
-from resources.settings import ACCOUNTS, Settings
+from resources.settings import ACCOUNTS, Settings, open_ledger
 from resources.storage.download import DownloadPolicy, download
 from resources.storage.objects import ObjectStore
 from resources.verifying.choosing import Offer, cheapest
@@ -121,7 +120,7 @@ async def _verify(
         drift = await _drift(provider, offer, today)
         shown = ", ".join(f"{name} {value}" for name, value in offer.body.items() if name != "prompt")
         ask(f"Buy one {offer.endpoint.id} ({shown}) from {account.name} for {show_usd(offer.micros)}?")
-        with Ledger(settings.ledger_url, budget=settings.budget) as ledger:
+        with open_ledger(settings) as ledger:
             bind_account(ledger, account.name, account.base_url)
             mark = None
             if settings.s3_bucket:

@@ -66,8 +66,8 @@ class Ledger:
 
     Args:
         url: The database; see `resources.ledger.database.open_database`.
+        budget: What may be spent and where a day begins; `resources.settings.open_ledger` passes the settings' one.
         clock: Seconds since the epoch; tests pass a fake one.
-        budget: What may be spent; no caps unless given. Whoever buys must be given the settings' one.
 
     Attributes:
         clock: As given.
@@ -75,10 +75,10 @@ class Ledger:
         owner: Names this process in leases and the journal: host, process id and a random part.
     """
 
-    def __init__(self, url: str, *, clock: Clock = time.time, budget: Budget | None = None) -> None:
+    def __init__(self, url: str, *, budget: Budget, clock: Clock = time.time) -> None:
         self._engine = open_database(url)
         self.clock = clock
-        self.budget = budget or Budget()
+        self.budget = budget
         self.owner = f"{socket.gethostname()[:24]}:{os.getpid()}:{secrets.token_hex(4)}"
         self.id = self.fact("ledger_id") or self.remember("ledger_id", uuid.uuid4().hex)
 

@@ -3,10 +3,9 @@
 import time
 
 from resources.errors import ConfigurationError
-from resources.ledger.ledger import Ledger
 from resources.providers.accounts import build_provider
 from resources.providers.wavespeed import WaveSpeed
-from resources.settings import Settings
+from resources.settings import Settings, open_ledger
 from resources.webhooks.receiver import Caller, Receiver
 
 HOST = "127.0.0.1"
@@ -38,7 +37,7 @@ def serve(settings: Settings, *, port: int = PORT) -> None:
             "no webhook address is set: set DAILIES_WEBHOOK_URL to the https address at which a proxy of yours passes "
             f"requests on to {HOST}:{port}. Without it jobs are polled, which is enough."
         )
-    with Ledger(settings.ledger_url) as ledger:
+    with open_ledger(settings) as ledger:
         app = Receiver(ledger, callers(settings)).app()
         # addresses carry tokens: no access log
         uvicorn.run(app, host=HOST, port=port, access_log=False, log_level="warning", server_header=False)

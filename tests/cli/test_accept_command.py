@@ -17,6 +17,7 @@ from pipelines.cli.app import app
 from resources.errors import ConfigurationError
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
+from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState
 from resources.production.binding import bind_bucket
 from resources.storage import remote
@@ -48,7 +49,7 @@ def depot(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         store = ObjectStore(s3.settings)
-        with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        with Ledger(f"sqlite:///{tmp_path}/ledger.db", budget=Budget()) as ledger:
             bind_bucket(ledger, store, buying=True)
             yield Depot(ledger, store, server, scratch)
     remote._connections.close()

@@ -1,5 +1,6 @@
 """`dailies ledger ...` as a person types it, on a sandbox and a bucket of its own."""
 
+import datetime as dt
 import json
 import uuid
 from collections.abc import Iterator
@@ -12,13 +13,19 @@ from typer.testing import CliRunner, Result
 from pipelines.cli.app import app
 from resources.errors import DailiesError
 from resources.ledger import orphans
-from resources.ledger.deciding import decide
-from resources.ledger.ledger import Ledger
-from resources.providers.base import Candidate, JobStatus
+from resources.ledger.deciding import Verdict, decide
+from resources.ledger.limits import Limits
+from resources.ledger.outcomes import record_outcome
+from resources.ledger.records import Submission
+from resources.ledger.submitting import claim_next
+from resources.production.binding import bind_bucket
+from resources.production.marking import BucketMark
+from resources.providers.base import Accepted, Candidate, JobStatus
 from resources.requests import ClipRequest, Expected
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
-from resources.settings import load_settings
+from resources.settings import load_settings, open_ledger
 from resources.storage.embedded import EmbeddedS3
+from resources.storage.layout import prompt_key
 from resources.storage.objects import ObjectStore
 
 
@@ -66,8 +73,8 @@ def ok(*words: str) -> str:
     return result.output
 
 
-def want(clip: str) -> None:
-    request = ClipRequest(
+def order(clip: str) -> ClipRequest:
+    return ClipRequest(
         clip=clip,
         series="cli",
         provider="wavespeed",
@@ -76,12 +83,15 @@ def want(clip: str) -> None:
         price_micros=400_000,
         expected=Expected(),
     )
-    with Ledger(load_settings().ledger_url) as ledger:
-        decide(ledger, [request], decision="monday")
+
+
+def want(clip: str) -> None:
+    with open_ledger(load_settings()) as ledger:
+        decide(ledger, [order(clip)], decision="monday")
 
 
 def wanted() -> dict[str, str]:
-    with Ledger(load_settings().ledger_url) as ledger:
+    with open_ledger(load_settings()) as ledger:
         return {attempt.subject_key: attempt.state.value for attempt in ledger.overview()}
 
 
@@ -99,6 +109,37 @@ def test_a_ledger_is_copied_put_back_and_rebuilt(tmp_path: Path) -> None:
     assert "1 clips were queued" in told
     assert "it may buy again" in told
     assert wanted() == {"clip-a": "withdrawn"}
+
+
+def test_a_rebuilt_ledger_counts_days_where_the_caps_do(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # of these two zones, at least one has another date than UTC at any moment
+    utc = dt.datetime.now(dt.UTC)
+    zone = "Pacific/Kiritimati" if utc.hour >= 12 else "Etc/GMT+12"
+    monkeypatch.setenv("DAILIES_TIMEZONE", zone)
+    monkeypatch.setenv("DAILIES_MAX_USD_PER_DAY", "0.50")
+    store = ObjectStore(load_settings().s3())
+    with open_ledger(load_settings()) as ledger:
+        bind_bucket(ledger, store)
+        request = order("clip-a")
+        store.put_bytes(
+            prompt_key(request.clip, request.fingerprint),
+            request.model_dump_json().encode(),
+            content_type="application/json",
+        )
+        decide(ledger, [request], decision="monday")
+        sent = claim_next(ledger, "wavespeed", limits=Limits(), deadline_seconds=60)
+        assert isinstance(sent, Submission)
+        bought = record_outcome(ledger, sent, Accepted("job-a", None, {"id": "job-a"}))
+        BucketMark(ledger, store).advance()
+    monkeypatch.setenv("DAILIES_HOME", str(home.with_name("new-home")))
+    ok("ledger", "rebuild", "--take-over")
+    with open_ledger(load_settings()) as ledger:
+        (back,) = ledger.overview()
+        assert back.job_id == "job-a"
+        assert back.counted_on == bought.counted_on != utc.date().isoformat()
+        (decided,) = decide(ledger, [order("clip-b")], decision="tuesday")
+    assert decided.verdict is Verdict.REFUSED
+    assert "$0.40 is spent" in (decided.reason or "")
 
 
 def test_a_rebuild_tells_machines_what_it_found(sandbox: RunningSandbox) -> None:
@@ -135,7 +176,7 @@ def test_the_status_shows_jobs_that_nobody_ordered(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("DAILIES_WAVESPEED_DEDICATED", str(dedicated).lower())
     want("clip-a")
     assert "not ordered" not in ok("status")
-    with Ledger(load_settings().ledger_url) as ledger:
+    with open_ledger(load_settings()) as ledger:
         jobs = [Candidate(f"job-{n}", None, datetime.now(UTC), JobStatus.RUNNING) for n in range(5)]
         orphans.book(ledger, "wavespeed", jobs)
     told = " ".join(ok("status").split())

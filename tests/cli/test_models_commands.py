@@ -15,12 +15,11 @@ from typer.testing import CliRunner, Result
 from pipelines.cli.app import app
 from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError, UnavailableError
-from resources.ledger.ledger import Ledger
 from resources.ledger.states import AttemptState
 from resources.money import usd
 from resources.providers.base import FailureKind
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
-from resources.settings import load_settings
+from resources.settings import load_settings, open_ledger
 from resources.verifying import probing
 
 DATA = Path(__file__).parents[2] / "data"
@@ -169,7 +168,7 @@ def test_a_service_that_is_as_documented_is_reported_so_and_booked(sandbox, acco
     assert report["billed_after_seconds"] is not None
     assert not [f for f in report["findings"] if f["verdict"] == "differs"]
     assert KEY not in verified.output
-    with Ledger(load_settings().ledger_url) as ledger:
+    with open_ledger(load_settings()) as ledger:
         (attempt,) = ledger.overview(kind="probe")
         assert (attempt.state, attempt.charged_micros) == (AttemptState.DELIVERED, usd(price))
         assert ledger.overview() == []
@@ -182,7 +181,7 @@ def test_nothing_is_bought_before_somebody_agrees(sandbox):
     assert refused.exit_code == 1
     assert "for $0.96?" in refused.output
     assert jobs(sandbox) == before
-    with Ledger(load_settings().ledger_url) as ledger:
+    with open_ledger(load_settings()) as ledger:
         assert ledger.overview(kind="probe") == []
 
 
@@ -331,7 +330,7 @@ def test_a_provider_that_does_not_answer_is_no_report(monkeypatch):
     assert any(
         "submit" in f["about"] and f["verdict"] == "differs" for f in json.loads(verified.stdout)["findings"]
     )
-    with Ledger(load_settings().ledger_url) as ledger:
+    with open_ledger(load_settings()) as ledger:
         (attempt,) = ledger.overview(kind="probe")
         assert attempt.job_id is None
         assert attempt.cost_micros == 0 or attempt.reason_kind is FailureKind.PROVIDER

@@ -13,11 +13,10 @@ from pipelines.cli.app import app
 from resources.errors import ConfigurationError
 from resources.ledger import halting
 from resources.ledger.deciding import Decided, Verdict, decide
-from resources.ledger.ledger import Ledger
 from resources.ledger.schema import attempts
 from resources.money import usd
 from resources.requests import Caps, ClipRequest, Expected
-from resources.settings import load_settings
+from resources.settings import load_settings, open_ledger
 
 VARIABLES = (
     "DAILIES_LEDGER_URL",
@@ -55,7 +54,7 @@ def wanted(clip: str = "city-hero", price: str = "0.40") -> Decided:
         price_micros=usd(price),
         expected=Expected(),
     )
-    with Ledger(settings.ledger_url, budget=settings.budget) as ledger:
+    with open_ledger(settings) as ledger:
         (verdict,) = decide(ledger, [request], decision="monday")
         return verdict
 
@@ -125,7 +124,7 @@ def test_the_account_as_a_person_a_program_and_a_spreadsheet_read_it(home: Path)
 
 def test_a_job_id_that_is_a_formula_is_text_in_the_spreadsheet_and_a_negative_charge_a_number() -> None:
     wanted("city-one")
-    with Ledger(load_settings().ledger_url) as ledger, ledger.write() as connection:
+    with open_ledger(load_settings()) as ledger, ledger.write() as connection:
         connection.execute(sa.update(attempts).values(job_id="=cmd|' /C calc'!A0", charged_micros=-500_000))
     (row,) = csv.DictReader(io.StringIO(run("ledger", "--csv", "-").stdout))
     assert (row["job"], row["charged_usd"]) == ("'=cmd|' /C calc'!A0", "-0.5")
@@ -149,7 +148,7 @@ def test_a_cap_and_what_is_spent_of_it_are_shown(monkeypatch: pytest.MonkeyPatch
 
 def test_a_stopped_account_is_told_with_its_account() -> None:
     wanted()
-    with Ledger(load_settings().ledger_url) as ledger, ledger.write() as connection:
+    with open_ledger(load_settings()) as ledger, ledger.write() as connection:
         halting.stop_account(
             connection, "wavespeed", halting.StopKind.INSUFFICIENT_FUNDS, "no credit", now=1.0
         )

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -101,3 +102,14 @@ def test_no_clip_may_be_larger_than_s3_takes_in_one_request(
         load_settings()
     monkeypatch.setenv("DAILIES_MAX_DOWNLOAD_MB", "5000")
     assert load_settings().max_download_mb == 5000
+
+
+def test_the_product_opens_ledgers_in_one_way() -> None:
+    root = Path(__file__).parents[2]
+    opening = {
+        str(file.relative_to(root))
+        for folder in ("pipelines", "resources")
+        for file in (root / folder).rglob("*.py")
+        if re.search(r"\bLedger\(\w", file.read_text())
+    }
+    assert opening == {"resources/settings.py"}

@@ -12,14 +12,13 @@ from pipelines.cli.output import as_document, status_table
 from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError
 from resources.ledger.deciding import decide
-from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Submission
 from resources.ledger.submitting import claim_next
 from resources.providers.base import FailureKind, Rejected
 from resources.series import load_series
-from resources.settings import load_settings
+from resources.settings import load_settings, open_ledger
 
 MODELS = Path(__file__).parents[2] / "data" / "models"
 CITY = """\
@@ -105,7 +104,7 @@ def test_a_plan_of_nothing_says_so():
 
 def test_a_plan_buys_nothing():
     assert run("plan", "city").exit_code == 0
-    with Ledger(load_settings().ledger_url) as ledger:
+    with open_ledger(load_settings()) as ledger:
         assert ledger.overview() == []
 
 
@@ -141,7 +140,7 @@ def test_a_fallback_is_never_shown_without_what_was_asked_for(home: Path):
 
     declarations = load_series(home / "data", Catalogue.load(MODELS))
     request = declarations.render(declarations.find("city-2026-11-20-hero"))
-    with Ledger(load_settings().ledger_url) as ledger:
+    with open_ledger(load_settings()) as ledger:
         decide(ledger, [request], decision="monday")
         claimed = claim_next(ledger, "wavespeed", limits=Limits(), deadline_seconds=30)
         assert isinstance(claimed, Submission)

@@ -24,6 +24,7 @@ from pipelines.cli.dagster_api import Colours, DagsterApi
 from pipelines.cli.stack import Stack, Wanted, free_port
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import attempts
+from resources.ledger.spending import Budget
 from resources.settings import load_settings
 from resources.video.inspector import inspect_video
 
@@ -94,7 +95,10 @@ class Running:
 
     def age(self, attempt: str, seconds: float) -> None:
         """Let a clip have been delivered so much earlier."""
-        with Ledger(f"sqlite:///{self.stack.home}/ledger.db") as ledger, ledger.write() as connection:
+        with (
+            Ledger(f"sqlite:///{self.stack.home}/ledger.db", budget=Budget()) as ledger,
+            ledger.write() as connection,
+        ):
             change = {"delivered_at": attempts.c.delivered_at - seconds}
             connection.execute(sa.update(attempts).where(attempts.c.id == attempt).values(change))
 

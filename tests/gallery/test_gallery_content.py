@@ -20,6 +20,7 @@ from resources.gallery.pages import Page, page_key
 from resources.ledger import delivering, polling
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
+from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState
 from resources.providers.base import JobStatus
 from resources.requests import Asked
@@ -35,7 +36,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def ledger(ledger_url: str, clock: Clock) -> Iterator[Ledger]:
-    with Ledger(ledger_url, clock=clock) as made:
+    with Ledger(ledger_url, clock=clock, budget=Budget()) as made:
         yield made
 
 

@@ -22,6 +22,7 @@ from resources.inventory.findings import Finding
 from resources.inventory.ledger import UNTOLD_SECONDS, check_ledger, is_near_its_end, untold
 from resources.ledger import delivering, halting, polling
 from resources.ledger.ledger import Ledger
+from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState
 
 DAY = 86_400.0
@@ -34,7 +35,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def ledger(ledger_url: str, clock: Clock) -> Iterator[Ledger]:
-    with Ledger(ledger_url, clock=clock) as made:
+    with Ledger(ledger_url, clock=clock, budget=Budget()) as made:
         yield made
 
 

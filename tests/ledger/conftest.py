@@ -6,6 +6,7 @@ import pytest
 from ledgerkit import Clock
 
 from resources.ledger.ledger import Ledger
+from resources.ledger.spending import Budget
 
 
 @pytest.fixture
@@ -15,5 +16,5 @@ def clock() -> Clock:
 
 @pytest.fixture
 def ledger(ledger_url: str, clock: Clock) -> Iterator[Ledger]:
-    with Ledger(ledger_url, clock=clock) as opened:
+    with Ledger(ledger_url, clock=clock, budget=Budget()) as opened:
         yield opened

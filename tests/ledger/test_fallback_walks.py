@@ -27,6 +27,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt
 from resources.ledger.resolving import close_absent
+from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState
 from resources.ledger.verdicts import DEFINITE
 from resources.providers.base import FailureKind, JobStatus
@@ -116,7 +117,7 @@ def test_whatever_the_providers_do(
     path.write_bytes(sqlite_template.read_bytes())
     request = a_request(fallbacks=FALLBACKS, max_attempts=tries, caps=Caps(total=cap))
     clock = Clock()
-    with Ledger(f"sqlite:///{path}", clock=clock) as ledger:
+    with Ledger(f"sqlite:///{path}", clock=clock, budget=Budget()) as ledger:
         decided(ledger, request)
         for what in steps:
             step(ledger, clock, what, request)

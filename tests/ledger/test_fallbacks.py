@@ -138,7 +138,7 @@ def test_a_job_that_vanished_never_does_since_it_may_be_charged(ledger: Ledger) 
 
 def test_a_fallback_never_exceeds_a_cap(ledger_url: str, clock: Clock) -> None:
     request = asked(price_micros=200_000, caps=Caps(per_day=400_000))
-    with Ledger(ledger_url, clock=clock) as ledger:
+    with Ledger(ledger_url, clock=clock, budget=Budget()) as ledger:
         queued(ledger, request)
         queued(ledger, a_request("city-other", caps=Caps(per_day=400_000), price_micros=150_000))
         ended = answer(ledger, rejected(FailureKind.MODERATION))

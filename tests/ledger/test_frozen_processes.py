@@ -9,6 +9,7 @@ from resources.errors import UnavailableError
 from resources.ledger import database
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import meta
+from resources.ledger.spending import Budget
 
 
 def touch(connection: sa.Connection, value: str) -> None:
@@ -18,7 +19,7 @@ def touch(connection: sa.Connection, value: str) -> None:
 @pytest.fixture
 def two(ledger_url: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Ledger, Ledger]:
     monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 300)
-    first, second = Ledger(ledger_url), Ledger(ledger_url)
+    first, second = Ledger(ledger_url, budget=Budget()), Ledger(ledger_url, budget=Budget())
     first.remember("contended", "-")
     return first, second
 

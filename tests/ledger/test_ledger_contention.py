@@ -20,6 +20,7 @@ from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Submission
 from resources.ledger.schema import submissions
+from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState, MoneyState
 from resources.ledger.submitting import claim_next
 
@@ -40,7 +41,7 @@ def keys() -> list[str]:
 
 
 def decides(url: str, together: Barrier, number: int) -> list[tuple[str, str]]:
-    with Ledger(url) as ledger:
+    with Ledger(url, budget=Budget()) as ledger:
         together.wait(30)
         # each starts elsewhere in the batch, so that every clip is fought for
         order = keys()[number * 5 :] + keys()[: number * 5]
@@ -51,7 +52,7 @@ def decides(url: str, together: Barrier, number: int) -> list[tuple[str, str]]:
 def carries(url: str, together: Barrier, start: float) -> list[str]:
     """Claim, submit, poll and deliver whatever can be had, until everything is delivered."""
     sent: list[str] = []
-    with Ledger(url, clock=lambda: start + (time.time() - start) * SCALE) as ledger:
+    with Ledger(url, clock=lambda: start + (time.time() - start) * SCALE, budget=Budget()) as ledger:
         together.wait(30)
         give_up = time.monotonic() + 30
         while time.monotonic() < give_up:
@@ -84,7 +85,7 @@ def at_once(work: Callable[..., list[T]], url: str, arguments: list[float]) -> l
 
 def test_four_processes_that_want_the_same_clips_buy_each_once_and_in_order(ledger_url: str) -> None:
     start = time.time()
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         told = [
             {attempt_id: verdict for verdict, attempt_id in verdicts}
             for verdicts in at_once(decides, ledger_url, list(range(PROCESSES)))
@@ -125,7 +126,7 @@ OPENERS = 8
 
 def opens(url: str, together: Barrier) -> list[str]:
     together.wait(60)
-    with Ledger(url) as ledger:
+    with Ledger(url, budget=Budget()) as ledger:
         return [ledger.id]
 
 
@@ -137,12 +138,12 @@ def test_eight_processes_that_open_an_empty_database_at_once_make_one_ledger(emp
         ids = [name for result in running for name in result.get(90)]
     assert len(ids) == OPENERS
     assert len(set(ids)) == 1
-    with Ledger(empty_url) as ledger:
+    with Ledger(empty_url, budget=Budget()) as ledger:
         assert {ledger.id} == set(ids)
 
 
 def test_eight_processes_that_open_a_copy_without_a_write_ahead_log_give_it_one(tmp_path: Path) -> None:
-    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}", budget=Budget()) as ledger:
         original = ledger.id
     with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
         connection.execute("VACUUM INTO ?", (str(tmp_path / "copy.db"),))

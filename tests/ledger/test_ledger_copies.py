@@ -11,6 +11,7 @@ from ledgerkit import a_request, decided, queued
 from resources.errors import ConfigurationError, UnavailableError
 from resources.ledger.copying import back_up, restore
 from resources.ledger.ledger import Ledger
+from resources.ledger.spending import Budget
 
 SECRET = "hunter2-canary"
 
@@ -26,20 +27,20 @@ def file_of(url: str) -> Path:
 
 
 def clips(url: str) -> list[str]:
-    with Ledger(url) as ledger:
+    with Ledger(url, budget=Budget()) as ledger:
         return [attempt.subject_key for attempt in ledger.overview()]
 
 
 def test_a_copy_that_is_put_back_is_the_ledger_as_it_was(ledger_url: str, tmp_path: Path) -> None:
     copy = tmp_path / "copies" / "monday.db"
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         queued(ledger, a_request("clip-a"))
         assert back_up(ledger_url, copy) == copy.stat().st_size
         queued(ledger, a_request("clip-b"))
         name = ledger.id
     aside = restore(ledger_url, copy)
     assert clips(ledger_url) == ["clip-a"]
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         assert ledger.id == name
     assert aside is not None
     assert clips(f"sqlite:///{aside}") == ["clip-a", "clip-b"]
@@ -50,7 +51,7 @@ def test_a_copy_that_is_made_while_others_write_is_whole(ledger_url: str, tmp_pa
     stop = threading.Event()
 
     def writes() -> None:
-        with Ledger(ledger_url) as ledger:
+        with Ledger(ledger_url, budget=Budget()) as ledger:
             number = 0
             while not stop.is_set():
                 number += 1
@@ -63,7 +64,7 @@ def test_a_copy_that_is_made_while_others_write_is_whole(ledger_url: str, tmp_pa
             copy = tmp_path / f"copy-{number}.db"
             back_up(ledger_url, copy)
             assert not list(tmp_path.glob("*.unfinished*"))
-            with Ledger(f"sqlite:///{copy}") as ledger:
+            with Ledger(f"sqlite:///{copy}", budget=Budget()) as ledger:
                 for attempt in ledger.overview():
                     assert [entry["version"] for entry in ledger.history(attempt.id)] == [1]
     finally:
@@ -72,7 +73,7 @@ def test_a_copy_that_is_made_while_others_write_is_whole(ledger_url: str, tmp_pa
 
 
 def test_a_copy_is_never_written_over_another(ledger_url: str, tmp_path: Path) -> None:
-    with Ledger(ledger_url):
+    with Ledger(ledger_url, budget=Budget()):
         pass
     there = tmp_path / "monday.db"
     there.write_text("the only copy")
@@ -114,7 +115,7 @@ def test_what_is_no_whole_copy_is_not_put_in_the_ledgers_place(
     ledger_url: str, tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
     copy = tmp_path / "copy.db"
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         queued(ledger, a_request("clip-a"))
         back_up(ledger_url, copy)
     spoil(copy)
@@ -125,7 +126,7 @@ def test_what_is_no_whole_copy_is_not_put_in_the_ledgers_place(
 
 def test_a_ledger_that_is_in_use_is_not_replaced(ledger_url: str, tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         back_up(ledger_url, copy)
         queued(ledger, a_request("clip-a"))
         with ledger.read(), pytest.raises(UnavailableError, match="locked"):
@@ -136,7 +137,7 @@ def test_a_ledger_that_is_in_use_is_not_replaced(ledger_url: str, tmp_path: Path
 
 def test_a_copy_is_put_where_no_ledger_is_left(ledger_url: str, tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         queued(ledger, a_request("clip-a"))
     back_up(ledger_url, copy)
     file_of(ledger_url).unlink()

@@ -16,6 +16,7 @@ from resources.ledger import database, schema
 from resources.ledger.database import SCHEMA_REVISION, open_database
 from resources.ledger.deciding import Verdict
 from resources.ledger.ledger import Ledger
+from resources.ledger.spending import Budget
 from resources.ledger.states import OPEN, TRANSITIONS, AttemptState
 
 SECRET = "hunter2-canary"
@@ -74,10 +75,10 @@ def test_everything_can_be_reached_from_the_queue() -> None:
 
 
 def test_a_ledger_keeps_its_id_and_its_content_when_it_is_opened_again(ledger_url: str) -> None:
-    with Ledger(ledger_url) as first:
+    with Ledger(ledger_url, budget=Budget()) as first:
         attempt = queued(first)
         name = first.id
-    with Ledger(ledger_url) as second:
+    with Ledger(ledger_url, budget=Budget()) as second:
         assert second.id == name
         assert second.attempts([attempt.id]) == {attempt.id: attempt}
         assert second.owner != first.owner
@@ -91,7 +92,7 @@ def test_many_that_open_an_empty_database_at_once_agree_on_one_ledger(empty_url:
     def start() -> None:
         together.wait()
         try:
-            with Ledger(empty_url) as ledger:
+            with Ledger(empty_url, budget=Budget()) as ledger:
                 ids.append(ledger.id)
         except Exception as error:  # noqa: BLE001 - the test wants to see whatever it is
             errors.append(error)
@@ -109,14 +110,14 @@ def test_many_that_open_an_empty_database_at_once_agree_on_one_ledger(empty_url:
 def test_a_database_of_a_newer_dailies_is_refused_and_left_alone(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Ledger(empty_url) as ledger, ledger.write() as connection:
+    with Ledger(empty_url, budget=Budget()) as ledger, ledger.write() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(
         ConfigurationError, match=rf"newer dailies \(schema 9999, this one knows {SCHEMA_REVISION}\)"
     ):
         open_database(empty_url)
     monkeypatch.setattr(database, "SCHEMA_REVISION", "9999")
-    with Ledger(empty_url) as ledger:
+    with Ledger(empty_url, budget=Budget()) as ledger:
         assert ledger.overview() == []
 
 
@@ -132,7 +133,7 @@ def test_a_migration_that_is_interrupted_leaves_nothing_and_is_done_at_the_next_
         patched.setattr(op, "create_index", dies)
         with pytest.raises(KeyboardInterrupt):
             open_database(empty_url)
-    with Ledger(empty_url) as ledger:
+    with Ledger(empty_url, budget=Budget()) as ledger:
         assert decided(ledger).verdict is Verdict.NEW
 
 
@@ -250,7 +251,7 @@ def test_sqlite_keeps_every_commit_and_lets_readers_go_on(power_cuts: None, tmp_
 
 
 def test_a_writer_on_sqlite_holds_the_lock_from_its_first_word(tmp_path: Path) -> None:
-    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger, ledger.write():
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db", budget=Budget()) as ledger, ledger.write():
         stranger = sqlite3.connect(tmp_path / "ledger.db", timeout=0)
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             stranger.execute("BEGIN IMMEDIATE")
@@ -262,7 +263,7 @@ def test_a_locked_database_is_told_in_a_sentence_and_nothing_is_recorded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 20)
-    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db", budget=Budget()) as ledger:
         stranger = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
         stranger.execute("BEGIN IMMEDIATE")
         with pytest.raises(
@@ -288,7 +289,7 @@ def test_the_journal_cannot_be_changed(ledger: Ledger, statement: str) -> None:
 
 
 def test_the_journal_cannot_be_emptied_as_a_whole(postgres_url: str) -> None:
-    with Ledger(postgres_url) as ledger:
+    with Ledger(postgres_url, budget=Budget()) as ledger:
         attempt = queued(ledger)
         with (
             pytest.raises(sa.exc.DatabaseError, match="the journal is append-only"),

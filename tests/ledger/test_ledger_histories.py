@@ -34,6 +34,7 @@ from resources.ledger.limits import Later, Limits
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import jobs, journal, submissions
+from resources.ledger.spending import Budget
 from resources.ledger.states import AT_PROVIDER, OPEN, AttemptState
 from resources.ledger.submitting import claim_next
 from resources.providers.base import (
@@ -65,7 +66,7 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.mkdtemp(prefix="histories-")
         self.clock = Clock()
-        self.ledger = Ledger(f"sqlite:///{self.folder}/ledger.db", clock=self.clock)
+        self.ledger = Ledger(f"sqlite:///{self.folder}/ledger.db", clock=self.clock, budget=Budget())
         self.unanswered: list[Submission] = []
         self.posted: set[str] = set()
         self.created: dict[str, str] = {}
@@ -276,7 +277,7 @@ class Histories(RuleBasedStateMachine):
     def the_process_starts_anew(self) -> None:
         """Claims and answers that were on their way are forgotten; the ledger is opened again."""
         self.ledger.close()
-        self.ledger = Ledger(f"sqlite:///{self.folder}/ledger.db", clock=self.clock)
+        self.ledger = Ledger(f"sqlite:///{self.folder}/ledger.db", clock=self.clock, budget=Budget())
         self.unanswered.clear()
 
     # What must hold

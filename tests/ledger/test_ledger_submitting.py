@@ -34,6 +34,7 @@ from resources.ledger.limits import LEASE_MARGIN_SECONDS, THROTTLE_SECONDS, Late
 from resources.ledger.outcomes import NOT_SENT_SECONDS, expire_submissions, record_outcome
 from resources.ledger.records import Submission
 from resources.ledger.schema import accounts, jobs
+from resources.ledger.spending import Budget
 from resources.ledger.states import IN_FLIGHT, TRANSITIONS, AttemptState, MoneyState, SubmissionState
 from resources.ledger.submitting import claim_next, withdraw, withdraw_stale
 from resources.providers.base import Accepted, FailureKind, NotSent, Rejected, SubmitOutcome
@@ -258,7 +259,9 @@ def test_whatever_happens_no_limit_is_passed_and_the_order_is_kept(
     steps: list[tuple[float, str]],
 ) -> None:
     clock = Clock()
-    with Ledger(f"sqlite:///{tmp_path_factory.mktemp('limits')}/ledger.db", clock=clock) as ledger:
+    with Ledger(
+        f"sqlite:///{tmp_path_factory.mktemp('limits')}/ledger.db", clock=clock, budget=Budget()
+    ) as ledger:
         for number in range(40):
             queued(ledger, a_request(f"clip-{number:02}"))
         sent: list[float] = []

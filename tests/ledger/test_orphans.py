@@ -29,6 +29,7 @@ from resources.ledger.orphans import (
     finish_sweep,
 )
 from resources.ledger.outcomes import record_outcome
+from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState
 from resources.ledger.submitting import claim_next
 from resources.providers.base import Candidate, ClockOffset, JobStatus
@@ -159,7 +160,10 @@ def test_a_sweep_that_was_not_finished_is_made_up_for_by_the_next(ledger: Ledger
 
 
 def test_two_that_sweep_at_once_are_one(ledger_url: str, clock: Clock) -> None:
-    with Ledger(ledger_url, clock=clock) as one, Ledger(ledger_url, clock=clock) as two:
+    with (
+        Ledger(ledger_url, clock=clock, budget=Budget()) as one,
+        Ledger(ledger_url, clock=clock, budget=Budget()) as two,
+    ):
         queued(one, a_request())
         clock.forward(SWEEP_SECONDS)
         assert [claim_sweep(each, ACCOUNT) is None for each in (one, two)] == [False, True]

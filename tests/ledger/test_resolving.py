@@ -17,6 +17,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.resolving import adopt_by_hand, buy_again_by_hand, unsettled, write_off
 from resources.ledger.schema import jobs, submissions
+from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState, MoneyState
 from resources.providers.base import FailureKind, JobState, JobStatus, PollFailed, Unknown
 
@@ -156,7 +157,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("DAILIES_ENV_FILE", "")
     monkeypatch.setenv("COLUMNS", "200")
     clock = Clock()
-    with Ledger(url, clock=clock) as ledger:
+    with Ledger(url, clock=clock, budget=Budget()) as ledger:
         held(ledger, clock)
 
     monkeypatch.setenv("DAILIES_HOME", str(tmp_path))
@@ -168,7 +169,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         return CliRunner().invoke(app, ["resolve", *options], input=answer)
 
     def state() -> AttemptState:
-        with Ledger(url) as ledger:
+        with Ledger(url, budget=Budget()) as ledger:
             return ledger.latest([CLIP])[CLIP].state
 
     run.state = state  # type: ignore[attr-defined]

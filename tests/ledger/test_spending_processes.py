@@ -90,7 +90,7 @@ def carry(
         finally:
             await engine.aclose()
 
-    with Ledger(url, clock=clock) as ledger:
+    with Ledger(url, clock=clock, budget=Budget()) as ledger:
         return asyncio.run(work(ledger))
 
 
@@ -105,7 +105,7 @@ def produces_the_same(
 
 def test_eight_processes_told_to_produce_the_same_fifty_clips_send_fifty_posts(ledger_url: str) -> None:
     clock = Faster(time.time(), 20)
-    Ledger(ledger_url).close()
+    Ledger(ledger_url, budget=Budget()).close()
     with running_sandbox(SandboxSettings(job_seconds=0)) as sandbox, children() as run:
         failed = run(produces_the_same, ledger_url, sandbox.url, clock)
         posts = [visit for visit in sandbox.app.state.workshop.books.visits() if visit.operation == "submit"]
@@ -113,7 +113,7 @@ def test_eight_processes_told_to_produce_the_same_fifty_clips_send_fifty_posts(l
     assert failed == [{}] * PROCESSES
     assert len(posts) == len(CLIPS)
     assert Counter(job.body["prompt"] for job in jobs) == Counter(f"a lighthouse, {key}" for key in CLIPS)
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         bought = everything(ledger)
         assert {attempt.state for attempt in bought} == {AttemptState.SUCCEEDED}
         assert {attempt.job_id for attempt in bought} == {job.id for job in jobs}
@@ -149,12 +149,12 @@ def buys_what_it_can(together: Barrier, number: int, url: str) -> tuple[int, int
 
 
 def test_a_cap_of_ten_dollars_under_eight_processes_is_never_exceeded(ledger_url: str) -> None:
-    Ledger(ledger_url).close()
+    Ledger(ledger_url, budget=Budget()).close()
     with children() as run:
         seen = run(buys_what_it_can, ledger_url)
     assert sum(refused for _, refused in seen) > len(seen), "the cap must have been met often"
     assert max(most for most, _ in seen) <= CAP
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         reserved = sum(attempt.cost_micros for attempt in everything(ledger))
         assert spent(ledger) == reserved
         assert CAP - max(PRICES) < reserved <= CAP, "the cap is used, and not more than it"
@@ -175,7 +175,7 @@ def test_an_account_with_two_places_and_two_submits_a_minute_never_gets_more_and
     ledger_url: str,
 ) -> None:
     clock = Faster(time.time(), 120)
-    with Ledger(ledger_url, clock=clock) as ledger:
+    with Ledger(ledger_url, clock=clock, budget=Budget()) as ledger:
         decide(ledger, [a_clip(key) for key in QUEUE], decision="monday")
     settings = SandboxSettings(job_seconds=20, slots=2, submits_per_minute=2)
     with running_sandbox(settings, clock=clock) as sandbox, children() as run:

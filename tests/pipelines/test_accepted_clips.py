@@ -5,8 +5,8 @@ from pathlib import Path
 from dagster_ui import DagsterUi
 from pipelinekit import House, nothing_bought
 
-from resources.ledger.ledger import Ledger
 from resources.production.accepting import accept
+from resources.settings import open_ledger
 
 
 def test_an_accepted_clip_turns_green_and_nothing_is_bought(
@@ -26,7 +26,7 @@ def test_an_accepted_clip_turns_green_and_nothing_is_bought(
 
     apart = house.attempts(keys)["city-tram"]
     with nothing_bought(house):
-        with Ledger(house.production.settings().ledger_url) as ledger:
+        with open_ledger(house.production.settings()) as ledger:
             accept(ledger, house.production.store(), apart, who="mira", why="a study", scratch=tmp_path)
         (told,), _ = house.tick("wavespeed_completion")
 

@@ -67,7 +67,7 @@ def clock() -> Clock:
 def ledger(sqlite_template: Path, tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
     path = tmp_path / "ledger.db"
     path.write_bytes(sqlite_template.read_bytes())
-    with Ledger(f"sqlite:///{path}", clock=clock) as opened:
+    with Ledger(f"sqlite:///{path}", clock=clock, budget=Budget()) as opened:
         yield opened
 
 
@@ -147,7 +147,7 @@ def test_a_plan_says_what_the_decision_then_does(
     url = f"sqlite:///{folder}/ledger.db"
     clock = Clock()
     clock.now = NOON.timestamp() - 86_400
-    with Ledger(url, clock=clock) as ledger:
+    with Ledger(url, clock=clock, budget=Budget()) as ledger:
         before = declared(folder, CITY)
         for number, (name, state) in enumerate(zip(NAMES, history, strict=True)):
             if state is AttemptState.QUEUED:

@@ -19,6 +19,7 @@ from resources.ledger import delivering
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.records import Attempt
+from resources.ledger.spending import Budget
 from resources.production.account import Account
 from resources.production.engine import Engine
 from resources.production.following import Follower, Report, Stage
@@ -431,7 +432,7 @@ class World:
 
     def __init__(self, url: str) -> None:
         self.clock = Clock()
-        self.ledger = Ledger(url, clock=self.clock)
+        self.ledger = Ledger(url, clock=self.clock, budget=Budget())
         self.provider = FakeProvider(self.clock)
         self.deliverer = FakeDeliverer(self.ledger)
         self.reports: list[Report] = []

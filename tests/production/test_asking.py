@@ -8,6 +8,7 @@ import pytest
 
 from resources.errors import ConfigurationError, UnavailableError
 from resources.ledger.ledger import Ledger
+from resources.ledger.spending import Budget
 from resources.production import asking, rebuilding
 from resources.production.asking import PAUSES, patiently
 from resources.providers.base import Candidate, JobStatus
@@ -75,7 +76,7 @@ async def test_a_rebuild_survives_every_third_read_failing(
             self._shake()
             return []
 
-    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db", budget=Budget()) as ledger:
         found = await rebuilding._book_jobs(ledger, Shaky())  # type: ignore[arg-type]
     # an hour ahead and seven days back
     assert len(found) == 8

@@ -13,6 +13,7 @@ from resources.catalogue import DataFolder
 from resources.ledger import halting, uploads
 from resources.ledger.deciding import decide
 from resources.ledger.ledger import Ledger
+from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState, MoneyState
 from resources.production.account import Account
 from resources.production.engine import Engine
@@ -105,7 +106,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def ledger(ledger_url: str, clock: Clock) -> Any:
-    with Ledger(ledger_url, clock=clock) as opened:
+    with Ledger(ledger_url, clock=clock, budget=Budget()) as opened:
         yield opened
 
 
@@ -262,7 +263,7 @@ def test_a_provider_without_uploads_gets_the_picture_inside_the_request(ledger, 
 
 def test_two_processes_hand_a_content_in_once(ledger, ledger_url, studio, clock):
     reference = studio.folder.find("images/hill.png", media="image").reference
-    with Ledger(ledger_url, clock=clock) as other:
+    with Ledger(ledger_url, clock=clock, budget=Budget()) as other:
         assert uploads.claim(ledger, "wavespeed", reference.sha256).mine
         assert uploads.claim(other, "wavespeed", reference.sha256) == uploads.Claim(None, mine=False)
         uploads.record(ledger, "wavespeed", reference.sha256, "https://files.example/a", lives_seconds=60)

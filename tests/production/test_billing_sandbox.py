@@ -15,6 +15,7 @@ from resources.ledger import accounting, billing, halting
 from resources.ledger.deciding import decide
 from resources.ledger.halting import StopKind
 from resources.ledger.ledger import Ledger
+from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState, MoneyState
 from resources.money import usd
 from resources.production.account import Account
@@ -61,7 +62,7 @@ class Shop:
     def __init__(self, sandbox: RunningSandbox, name: str, tmp_path: Path) -> None:
         self.sandbox, self.name, self.clock = sandbox, name, Ahead()
         self.url = f"sqlite:///{tmp_path}/ledger.db"
-        self.ledger = Ledger(self.url, clock=self.clock)
+        self.ledger = Ledger(self.url, clock=self.clock, budget=Budget())
 
     def inject(self, when: dict[str, Any], then: dict[str, Any]) -> None:
         rule = {"name": "test", "when": {"provider": self.name, **when}, "then": then}

@@ -14,6 +14,7 @@ from makers import make_mp4, with_c2pa
 
 from resources.ledger import delivering
 from resources.ledger.ledger import Ledger
+from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState as S
 from resources.production.accepting import accept
 from resources.production.delivery import Deliverer, DeliveryError
@@ -42,7 +43,7 @@ def depot(s3: EmbeddedS3, sqlite_template: Path, tmp_path: Path) -> Iterator[Dep
     shutil.copyfile(sqlite_template, tmp_path / "ledger.db")
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    with Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger, serving() as server:
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db", budget=Budget()) as ledger, serving() as server:
         yield Depot(ledger, store, server, scratch)
     remote._connections.close()
 

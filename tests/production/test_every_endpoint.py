@@ -18,6 +18,7 @@ from resources.characters.making import Maker
 from resources.ledger.deciding import decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
+from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState
 from resources.money import show_usd
 from resources.production import following, schedule
@@ -100,7 +101,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ledger(sqlite_template: Path, tmp_path: Path) -> Iterator[Ledger]:
     path = tmp_path / "ledger.db"
     path.write_bytes(sqlite_template.read_bytes())
-    with Ledger(f"sqlite:///{path}") as opened:
+    with Ledger(f"sqlite:///{path}", budget=Budget()) as opened:
         yield opened
 
 

@@ -9,6 +9,7 @@ from bench.delivering.depot import filled
 from bench.delivering.judge import violations
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import attempts
+from resources.ledger.spending import Budget
 from resources.storage.objects import ObjectStore
 
 pytestmark = pytest.mark.slow
@@ -30,7 +31,7 @@ def test_the_judge_sees_what_must_not_be(tmp_path: Path) -> None:
         storm(depot, kills=0, seed=3, longest_seconds=0.1)
         assert violations(depot) == []
         store = ObjectStore(depot.s3.settings)
-        with Ledger(depot.ledger) as ledger, ledger.read() as connection:
+        with Ledger(depot.ledger, budget=Budget()) as ledger, ledger.read() as connection:
             first = connection.execute(sa.select(attempts.c.id).order_by(attempts.c.seq)).scalar()
         store.put_bytes("videos/clip-0000/stray.mp4", b"stray", content_type="video/mp4")
         store.put_bytes(f"videos/clip-0000/{first}.webp", b"other", content_type="image/webp", overwrite=True)

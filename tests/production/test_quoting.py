@@ -7,6 +7,7 @@ import pytest
 from resources.errors import ConfigurationError, UnavailableError
 from resources.ledger.deciding import Verdict, decide
 from resources.ledger.ledger import Ledger
+from resources.ledger.spending import Budget
 from resources.production import asking
 from resources.production.quoting import quoted
 from resources.requests import Choice, ClipRequest, Expected
@@ -91,7 +92,7 @@ async def test_a_refused_key_is_told_at_once() -> None:
 
 
 async def test_a_clip_is_bought_at_its_quote_and_not_at_all_without_one(ledger_url: str) -> None:
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         wanted = [*await quoted([request("quoted-one")], {"aimlapi": Shop(960_000)}), request("unquoted")]  # type: ignore[dict-item]
         bought, refused = decide(ledger, wanted, decision="monday")
         assert bought.verdict is Verdict.NEW

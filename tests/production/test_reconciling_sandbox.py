@@ -18,6 +18,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import jobs
 from resources.ledger.schema import lags as lags_table
+from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState, MoneyState
 from resources.production.account import Account
 from resources.production.engine import Engine
@@ -58,7 +59,7 @@ class Rig:
         self.name, self.clock = name, Clock()
         self.app = create_app(SandboxSettings(spread=0, job_seconds=60), clock=lambda: self.clock() + ahead)
         self.transport = Dated(self.app, lambda: self.clock() + ahead)
-        self.ledger = Ledger(f"sqlite:///{folder}/ledger.db", clock=self.clock)
+        self.ledger = Ledger(f"sqlite:///{folder}/ledger.db", clock=self.clock, budget=Budget())
 
     def close(self) -> None:
         self.ledger.close()
@@ -230,7 +231,7 @@ async def test_a_job_that_is_taken_after_our_deadline_is_found_at_a_real_server(
     }
     with (
         running_sandbox(SandboxSettings(job_seconds=0)) as sandbox,
-        Ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger,
+        Ledger(f"sqlite:///{tmp_path}/ledger.db", budget=Budget()) as ledger,
     ):
         workshop = sandbox.app.state.workshop
         workshop.faults.rules.extend(FaultScript.model_validate({"faults": [rule]}).faults)

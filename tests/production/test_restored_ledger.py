@@ -14,6 +14,7 @@ from resources.ledger import spending, submitting
 from resources.ledger.deciding import Verdict, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.orphans import orphans
+from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState, MoneyState
 from resources.production import following, marking, schedule
 from resources.production.binding import bind_bucket
@@ -94,15 +95,15 @@ def the_books_agree(ledger: Ledger) -> None:
 def test_a_ledger_restored_from_yesterdays_copy_buys_again_only_after_the_rebuild_and_nothing_twice(
     studio: Studio, ledger_url: str, copied: Callable[[str], str]
 ) -> None:
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         studio.produce(ledger, *CLIPS[:3])
     yesterday = copied(ledger_url)
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         studio.produce(ledger, *CLIPS[3:])
         whole = {a.subject_key: a for a in ledger.overview()}
     assert len(studio.orders()) == 6
 
-    with Ledger(yesterday) as restored:
+    with Ledger(yesterday, budget=Budget()) as restored:
         for clips in (CLIPS, ["clip-new"]):
             with pytest.raises(LedgerBehindError, match="dailies ledger rebuild"):
                 studio.produce(restored, *clips)
@@ -138,7 +139,10 @@ def test_a_ledger_restored_from_yesterdays_copy_buys_again_only_after_the_rebuil
         studio.produce(restored, "clip-new")
         assert len(studio.orders()) == 7
 
-    with Ledger(ledger_url) as stale, pytest.raises(ConfigurationError, match="belongs to another ledger"):
+    with (
+        Ledger(ledger_url, budget=Budget()) as stale,
+        pytest.raises(ConfigurationError, match="belongs to another ledger"),
+    ):
         studio.produce(stale, "clip-newer")
     assert len(studio.orders()) == 7
 
@@ -147,17 +151,17 @@ def test_a_ledger_restored_from_yesterdays_copy_buys_again_only_after_the_rebuil
 def test_what_was_on_its_way_is_fetched_and_what_was_queued_is_not_sent_again(
     studio: Studio, ledger_url: str, copied: Callable[[str], str], provider: str
 ) -> None:
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         studio.produce(ledger, "clip-a")
 
         decide(ledger, [a_request("clip-b", provider), a_request("clip-q", provider)], decision="monday")
     yesterday = copied(ledger_url)
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         studio.produce(ledger, "clip-b", "clip-c", until=Stage.SUBMITTED)
     ordered = len(studio.orders())
     assert ordered == 4
 
-    with Ledger(yesterday) as restored:
+    with Ledger(yesterday, budget=Budget()) as restored:
         refused = studio.step(restored)
         assert refused.refused is not None
         assert "dailies ledger rebuild" in refused.refused
@@ -182,14 +186,14 @@ def test_a_copys_queue_that_was_never_sent_is_withdrawn(
     studio: Studio, ledger_url: str, copied: Callable[[str], str]
 ) -> None:
 
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         studio.produce(ledger, "clip-a")
         decide(ledger, [a_request("clip-q")], decision="monday")
     yesterday = copied(ledger_url)
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         submitting.withdraw(ledger, [ledger.latest(["clip-q"])["clip-q"].id], why="no longer wanted")
         studio.produce(ledger, "clip-b")
-    with Ledger(yesterday) as restored:
+    with Ledger(yesterday, budget=Budget()) as restored:
         assert studio.rebuild(restored).withdrawn == ["clip-q"]
         attempt = restored.latest(["clip-q"])["clip-q"]
         assert (attempt.state, attempt.money_state) == (AttemptState.WITHDRAWN, MoneyState.RELEASED)
@@ -199,10 +203,10 @@ def test_a_copys_queue_that_was_never_sent_is_withdrawn(
 def test_an_emptied_ledger_is_refused_and_takes_over_only_when_it_is_told_to(
     studio: Studio, new_ledger_url: Callable[[], str]
 ) -> None:
-    with Ledger(new_ledger_url()) as lost:
+    with Ledger(new_ledger_url(), budget=Budget()) as lost:
         studio.produce(lost, *CLIPS)
         studio.produce(lost, "clip-way", until=Stage.SUBMITTED)
-    with Ledger(new_ledger_url()) as emptied:
+    with Ledger(new_ledger_url(), budget=Budget()) as emptied:
         with pytest.raises(ConfigurationError, match="belongs to another ledger"):
             studio.produce(emptied, *CLIPS)
         with pytest.raises(ConfigurationError, match="--take-over"):
@@ -220,7 +224,7 @@ def test_an_emptied_ledger_is_refused_and_takes_over_only_when_it_is_told_to(
 def test_jobs_that_nobody_knows_are_written_down_and_not_taken_for_anybodys(
     studio: Studio, sandbox: RunningSandbox, ledger_url: str
 ) -> None:
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         studio.produce(ledger, "clip-a")
         headers = {"Authorization": "Bearer sandbox"}
         answer = httpx.post(
@@ -239,13 +243,13 @@ def test_jobs_that_nobody_knows_are_written_down_and_not_taken_for_anybodys(
 def test_a_rebuild_without_the_prompts_still_fetches_what_was_paid_for(
     studio: Studio, new_ledger_url: Callable[[], str]
 ) -> None:
-    with Ledger(new_ledger_url()) as lost:
+    with Ledger(new_ledger_url(), budget=Budget()) as lost:
         studio.produce(lost, "clip-a")
         studio.produce(lost, "clip-b", until=Stage.SUBMITTED)
         prompts = [prompt_key(a.subject_key, a.fingerprint) for a in lost.overview()]
     for key in prompts:
         studio.store._client.delete_object(Bucket=studio.store.bucket, Key=key)
-    with Ledger(new_ledger_url()) as emptied:
+    with Ledger(new_ledger_url(), budget=Budget()) as emptied:
         found = studio.rebuild(emptied, take_over=True)
         assert (found.adopted, found.back) == (1, 1)
         assert any("clip-b" in problem for problem in found.problems)
@@ -262,14 +266,14 @@ def test_a_copy_that_goes_on_counting_is_recognised_however_long_its_journal_is(
     studio: Studio, ledger_url: str, copied: Callable[[str], str]
 ) -> None:
 
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         studio.produce(ledger, "clip-a")
     copy = copied(ledger_url)
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         studio.produce(ledger, "clip-b")
     mark = read_mark(studio.store)
     assert mark is not None
-    with Ledger(copy) as restored:
+    with Ledger(copy, budget=Budget()) as restored:
         for number in range(40):
             decide(restored, [a_request(f"clip-{number:02}")], decision="tuesday")
         assert marking.newest_seq(restored) > mark.seq
@@ -278,7 +282,7 @@ def test_a_copy_that_goes_on_counting_is_recognised_however_long_its_journal_is(
 
 
 def test_the_mark_follows_the_orders_and_names_what_is_on_its_way(studio: Studio, ledger_url: str) -> None:
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         studio.produce(ledger, "clip-a", "clip-b", until=Stage.SUBMITTED)
         mark = read_mark(studio.store)
         assert mark is not None
@@ -294,7 +298,7 @@ def test_the_mark_follows_the_orders_and_names_what_is_on_its_way(studio: Studio
 
 
 def test_a_bucket_that_lost_its_mark_is_no_reason_to_buy(studio: Studio, ledger_url: str) -> None:
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         studio.produce(ledger, "clip-a")
         studio.store._client.delete_object(Bucket=studio.store.bucket, Key=ledger_key())
         with pytest.raises(ConfigurationError, match="no longer holds this ledger's mark"):
@@ -304,7 +308,10 @@ def test_a_bucket_that_lost_its_mark_is_no_reason_to_buy(studio: Studio, ledger_
 
 def test_a_mark_that_cannot_be_read_is_nobodys(studio: Studio, ledger_url: str) -> None:
     studio.store.put_bytes(ledger_key(), b"not json", content_type="application/json", overwrite=True)
-    with Ledger(ledger_url) as ledger, pytest.raises(ConfigurationError, match="another ledger"):
+    with (
+        Ledger(ledger_url, budget=Budget()) as ledger,
+        pytest.raises(ConfigurationError, match="another ledger"),
+    ):
         studio.produce(ledger, "clip-a")
     assert studio.orders() == []
 
@@ -312,13 +319,13 @@ def test_a_mark_that_cannot_be_read_is_nobodys(studio: Studio, ledger_url: str) 
 def test_the_database_keeps_the_journal_also_of_a_rebuild(
     studio: Studio, ledger_url: str, copied: Callable[[str], str]
 ) -> None:
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         studio.produce(ledger, "clip-a", until=Stage.SUBMITTED)
     copy = copied(ledger_url)
-    with Ledger(ledger_url) as ledger:
+    with Ledger(ledger_url, budget=Budget()) as ledger:
         studio.finish(ledger)
         studio.produce(ledger, "clip-b")
-    with Ledger(copy) as restored:
+    with Ledger(copy, budget=Budget()) as restored:
         found = studio.rebuild(restored)
         assert (found.adopted, found.led_on) == (1, 1)
         attempt = restored.latest(["clip-a"])["clip-a"]

@@ -18,6 +18,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import jobs
+from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState, MoneyState
 from resources.ledger.submitting import claim_next
 from resources.production.account import Account
@@ -71,7 +72,7 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         self.now = NOW
-        self.ledger = Ledger(f"sqlite:///{folder}/ledger.db", clock=lambda: self.now)
+        self.ledger = Ledger(f"sqlite:///{folder}/ledger.db", clock=lambda: self.now, budget=Budget())
         self.provider: Any = Asked()
         receiver = Receiver(self.ledger, {"wavespeed": Caller(self.provider, self.provider.secret)})
         self.transport = httpx.ASGITransport(receiver.app())
@@ -220,7 +221,7 @@ async def test_an_address_of_another_submission_or_ledger_is_not_known(desk: Des
     key = webhook_key(desk.ledger)
     other = token(key, "wavespeed", "another")
     (tmp_path / "other").mkdir()
-    with Ledger(f"sqlite:///{tmp_path}/other/ledger.db") as ledger:
+    with Ledger(f"sqlite:///{tmp_path}/other/ledger.db", budget=Budget()) as ledger:
         foreign = addresses(ledger, "wavespeed", "http://hooks.test")(desk.submission.id)
     addresses_of_strangers = [
         f"http://hooks.test/wavespeed/{desk.submission.id}/{other}",
@@ -262,7 +263,7 @@ async def test_with_a_sandbox_that_hides_the_job_only_the_callback_finds_it(tmp_
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with (
         running_sandbox(SandboxSettings(job_seconds=0.2)) as sandbox,
-        Ledger(f"sqlite:///{tmp_path}/l.db") as ledger,
+        Ledger(f"sqlite:///{tmp_path}/l.db", budget=Budget()) as ledger,
     ):
         when = {"provider": "wavespeed", "operation": "submit"}
         effects = [{"do": "lose_answer"}, {"do": "unlisted", "seconds": 9_999}]

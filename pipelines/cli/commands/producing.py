@@ -7,7 +7,7 @@ import typer
 from rich.text import Text
 
 from pipelines.cli.output import Json, complain, console, print_json
-from resources.settings import load_settings
+from resources.settings import load_settings, open_ledger
 
 producing_app = typer.Typer()
 PANEL = "Produce"
@@ -135,10 +135,9 @@ def retry(
     """Buy failed clips again, all or some; scattered ones go in one run. It is a new decision."""
     from pipelines.cli.dagster_api import DagsterApi
     from pipelines.cli.launching import dagster_url, failed_clips, finish, launch
-    from resources.ledger.ledger import Ledger
 
     settings = load_settings()
-    with Ledger(settings.ledger_url) as ledger:
+    with open_ledger(settings) as ledger:
         keys = failed_clips(ledger, series=series, names=clips or [])
     if not keys:
         if as_json:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from pipelines.cli.output import Json, as_document, complain, console, print_json, status_table
 from pipelines.cli.signals import end_on_signals
-from resources.settings import load_settings
+from resources.settings import load_settings, open_ledger
 
 settling_app = typer.Typer()
 PANEL = "See and settle"
@@ -24,13 +24,12 @@ def status(
     """Show every clip: its state, endpoint, age, cost, and where it is."""
     from pipelines.cli.ledger import orphans_in_words
     from resources.ledger import halting
-    from resources.ledger.ledger import Ledger
     from resources.ledger.orphans import orphans
     from resources.ledger.states import AttemptState
     from resources.money import show_usd
 
     settings = load_settings()
-    with Ledger(settings.ledger_url) as ledger:
+    with open_ledger(settings) as ledger:
         attempts = ledger.overview(series=series)
         nobodys = orphans(ledger)
         stops = halting.stops(ledger)
@@ -120,11 +119,10 @@ def resolve(
     """Show the clips of which it could not be proved whether they were bought, and settle one."""
     from pipelines.cli.resolve import consequence, look_at_job, settle, unsettled_document, unsettled_table
     from pipelines.cli.running import running_settings
-    from resources.ledger.ledger import Ledger
     from resources.ledger.resolving import unsettled
 
     settings = running_settings()
-    with Ledger(settings.ledger_url, budget=settings.budget) as ledger:
+    with open_ledger(settings) as ledger:
         found = unsettled(ledger, clip=clip)
         if clip is not None and (adopt is not None or resubmit or write_off):
             seen = look_at_job(settings, found[-1], adopt) if found and adopt is not None else ""
