@@ -78,7 +78,7 @@ async def test_jobs_money_books_and_fault_counts_survive_a_restart(
     make: Callable[..., Bench], clock: Clock, tmp_path: Path
 ) -> None:
     faults = tmp_path / "faults.yaml"
-    faults.write_text("faults: [{name: once, when: {times: 1}, then: {do: fail, error: "no"}}]")
+    faults.write_text("faults: [{name: once, when: {times: 1}, then: {do: fail, error: 'no'}}]")
     settings: dict[str, Any] = {
         "state_path": tmp_path / "state",
         "faults_path": faults,
