@@ -25,28 +25,33 @@ from resources.money import Micros, usd
 from resources.providers.accounts import AIMLAPI_URL, WAVESPEED_URL, AccountSettings
 from resources.requests import Caps
 from resources.storage.s3_client import S3Settings
+from resources.variables import ENV_FILE, PINNED, names_in, refuse_misspelt
 
 
 def _none_if_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
+def _plain_usd(value: Any) -> Any:
+    """The value, unless it is text that no amount is written like: with a sign, a comma, or white space alone."""
+    if (
+        isinstance(value, str)
+        and value
+        and not re.fullmatch(r"\+?[0-9]+(\.[0-9]+)?(e[0-9]{1,2})?", value.strip(), re.IGNORECASE)
+    ):
+        raise ValueError("not an amount in US dollars like 5 or 12.50 (0 buys nothing, empty is no cap)")
+    return _none_if_empty(value)
+
+
 Usd = Annotated[
     Annotated[Decimal, Field(ge=0, le=1_000_000_000, decimal_places=6)] | None,
-    BeforeValidator(_none_if_empty),
+    BeforeValidator(_plain_usd),
 ]
 """An amount in US dollars; empty is no cap."""
 Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_none_if_empty)]
 """How many; empty is no limit."""
 
 _ALARM_URL = re.compile(r"(https://[^\s@]+|http://(127\.0\.0\.1|localhost)(:[0-9]+)?(/\S*)?)")
-
-PINNED = "DAILIES_PINNED"
-"""Holds what `dailies up` has decided, as JSON by variable, which goes over everything else.
-
-Dagster's commands put the `.env` of the folder they run in over their environment, so that a person's own keys and bucket
-would stand in the place of the sandbox's.
-"""
 
 ACCOUNTS = ("wavespeed", "aimlapi")
 """The accounts dailies knows; each has its completion sensor."""
@@ -246,11 +251,19 @@ def load_settings() -> Settings:
     """Read the settings.
 
     Raises:
-        ConfigurationError: A value cannot be right; names the variable and what is allowed.
+        ConfigurationError: A value cannot be right, or a name is none of ours; names the variable and what is allowed.
     """
+    given = json.loads(os.environ.get(PINNED) or "{}")
+    file = os.environ.get(ENV_FILE, ".env") or None
+    if ENV_FILE in os.environ and file is not None and not Path(file).is_file():
+        raise ConfigurationError(f"{ENV_FILE} names {file}, and there is no such file. Nothing was bought.")
+    known = names()
+    refuse_misspelt(given, PINNED, known=known)
+    refuse_misspelt(os.environ, "the environment", known=known)
+    if file is not None:
+        refuse_misspelt(names_in(file), file, known=known)
     try:
-        given = json.loads(os.environ.get(PINNED) or "{}")
-        return Settings(_env_file=os.environ.get("DAILIES_ENV_FILE", ".env") or None, **given)
+        return Settings(_env_file=file, **given)
     except ValidationError as error:
         raise ConfigurationError(
             f"a setting cannot be right: {_in_words(error)}. See .env.example."
@@ -268,10 +281,15 @@ def open_ledger(settings: Settings) -> Ledger:
     return Ledger(settings.ledger_url, budget=settings.budget)
 
 
+def names() -> frozenset[str]:
+    """The variables that are settings."""
+    return frozenset(str(field.validation_alias) for field in Settings.model_fields.values())
+
+
 def pinned(environment: Mapping[str, str | None]) -> str:
     """The settings among some variables, for `PINNED`; None takes one away."""
-    names = {str(field.validation_alias) for field in Settings.model_fields.values()}
-    return json.dumps({name: value for name, value in environment.items() if name in names})
+    known = names()
+    return json.dumps({name: value for name, value in environment.items() if name in known})
 
 
 def _micros(amount: Decimal | None) -> Micros | None:

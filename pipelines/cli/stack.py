@@ -25,8 +25,9 @@ from pydantic import SecretStr
 from pipelines.cli.dagster_api import DagsterApi
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.processes import child_setup
-from resources.settings import PINNED, Settings, pinned
+from resources.settings import Settings, pinned
 from resources.storage.embedded import EmbeddedS3
+from resources.variables import ENV_FILE, PINNED, SANDBOX_KEY
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
@@ -129,7 +130,7 @@ class Stack:
             self._start_s3()
         if self.uses_sandbox and self.uses_embedded_s3:
             # nothing of the person's own .env may reach a stack that promises to spend nothing
-            self.environment["DAILIES_ENV_FILE"] = ""
+            self.environment[ENV_FILE] = ""
         away = dict.fromkeys(["AWS_SESSION_TOKEN"] if self.uses_embedded_s3 else [])
         if not self.wanted.alarms:
             away["DAILIES_ALARM_URL"] = None
@@ -171,7 +172,7 @@ class Stack:
         state = self.home / "sandbox"
         command = [sys.executable, "-m", "resources.sandbox", "--port", "0", "--state", str(state)]
         # by the environment, since other users of the machine can read arguments
-        self.environment["DAILIES_SANDBOX_KEY"] = key
+        self.environment[SANDBOX_KEY] = key
         self._spawn("sandbox", [*command, *self.wanted.sandbox_options], stdout=subprocess.PIPE)
         line = self._first_line("sandbox")
         self.sandbox_url = str(json.loads(line)["url"])

@@ -17,6 +17,7 @@ from resources.errors import DailiesError
 from resources.sandbox.app import create_app
 from resources.sandbox.server import address, bind, build_server
 from resources.sandbox.settings import SandboxSettings
+from resources.variables import SANDBOX_KEY
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     # other users of the machine can read a process's arguments, so the environment is the better place
     parser.add_argument(
         "--key",
-        default=os.environ.get("DAILIES_SANDBOX_KEY"),
+        default=os.environ.get(SANDBOX_KEY),
         help="the API key both providers accept (default: DAILIES_SANDBOX_KEY, or sandbox)",
     )
     return parser

@@ -1,0 +1,127 @@
+"""A misspelt setting is refused: a cap that nobody reads is no cap."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from resources.errors import ConfigurationError
+from resources.settings import load_settings, names
+from resources.variables import INTERNAL, PINNED
+
+
+@pytest.fixture(autouse=True)
+def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "settings.env"
+    file.write_text("")
+    monkeypatch.setenv("DAILIES_ENV_FILE", str(file))
+    for name in names():
+        monkeypatch.delenv(name, raising=False)
+    return file
+
+
+MISSPELT = [
+    ("DAILIES_MAX_USD_DAY", "DAILIES_MAX_USD_PER_DAY"),
+    ("DAILIES_MAX_USD_PER_DAYS", "DAILIES_MAX_USD_PER_DAY"),
+    ("dailies_max_usd_month", "DAILIES_MAX_USD_PER_MONTH"),
+    ("Dailies_Wavespeed_Max_Usd_Day", "DAILIES_WAVESPEED_MAX_USD_PER_DAY"),
+    ("DAILES_MAX_USD_PER_RUN", "DAILIES_MAX_USD_PER_RUN"),
+    ("MAX_USD_PER_DAY", "DAILIES_MAX_USD_PER_DAY"),
+    ("DAILIES_TIMEZON", "DAILIES_TIMEZONE"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "right"), MISSPELT)
+@pytest.mark.parametrize("place", ["environment", "file", "pinned"])
+def test_a_misspelt_setting_is_refused_with_the_right_name(
+    monkeypatch: pytest.MonkeyPatch, env_file: Path, place: str, wrong: str, right: str
+) -> None:
+    match place:
+        case "environment":
+            monkeypatch.setenv(wrong, "0.01")
+        case "file":
+            env_file.write_text(f"# a comment\n{wrong}=0.01\n")
+        case _:
+            monkeypatch.setenv(PINNED, json.dumps({wrong: "0.01"}))
+    with pytest.raises(
+        ConfigurationError, match=f"{wrong.upper()} is no setting.*'{right}'.*Nothing was bought"
+    ):
+        load_settings()
+
+
+def test_a_name_that_resembles_nothing_is_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAILIES_QZXW", "1")
+    with pytest.raises(ConfigurationError, match="DAILIES_QZXW is no setting"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    "line", ["DAILIES_MAX_USD_PER_DAY: 5", "DAILIES_MAX_USD_PER_DAY 5", "DAILIES_MAX_USD_PER_DAY"]
+)
+def test_a_line_that_sets_nothing_is_refused(env_file: Path, line: str) -> None:
+    env_file.write_text(f"AWS_REGION=eu-north-1\n{line}\n")
+    with pytest.raises(ConfigurationError, match="line 2: a setting is written NAME=VALUE"):
+        load_settings()
+
+
+@pytest.mark.parametrize("other", ["DAILIES_MAX_USD_PER_DAY", "dailies_max_usd_per_day"])
+def test_a_cap_that_is_there_twice_is_refused(env_file: Path, other: str) -> None:
+    env_file.write_text(f"DAILIES_MAX_USD_PER_DAY=5\n{other}=500\n")
+    with pytest.raises(ConfigurationError, match="DAILIES_MAX_USD_PER_DAY is there twice"):
+        load_settings()
+
+
+def test_a_file_of_settings_that_is_named_and_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAILIES_ENV_FILE", "/nowhere/.env")
+    with pytest.raises(ConfigurationError, match="no such file"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("written", "micros"),
+    [
+        ("5", 5_000_000),
+        ("12.50", 12_500_000),
+        ("1e3", 1_000_000_000),
+        (" 5 ", 5_000_000),
+        ("0", 0),
+        ("", None),
+    ],
+)
+def test_an_amount_is_read_as_it_is_written(
+    monkeypatch: pytest.MonkeyPatch, written: str, micros: int | None
+) -> None:
+    monkeypatch.setenv("DAILIES_MAX_USD_PER_DAY", written)
+    assert load_settings().budget.everything.per_day == micros
+
+
+@pytest.mark.parametrize(
+    "written", ["$5", "5,00", "-1", "nan", "inf", "5 USD", "   ", "1_000", "five", "0.0000001"]
+)
+def test_what_is_no_amount_is_refused(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    monkeypatch.setenv("DAILIES_WAVESPEED_MAX_USD_PER_DAY", written)
+    with pytest.raises(ConfigurationError, match="DAILIES_WAVESPEED_MAX_USD_PER_DAY"):
+        load_settings()
+
+
+def test_settings_in_lower_case_and_what_is_not_ours_are_let_be(
+    monkeypatch: pytest.MonkeyPatch, env_file: Path
+) -> None:
+    env_file.write_text("export dailies_max_usd_per_day=7\nPATH_TO_SOMETHING=x\nnot a setting at all\n")
+    monkeypatch.setenv("DAILY_MAX_USERS", "1")
+    for name in INTERNAL - {PINNED, "DAILIES_ENV_FILE"}:
+        monkeypatch.setenv(name, "x")
+    assert load_settings().budget.everything.per_day == 7_000_000
+
+
+def test_every_variable_of_the_program_is_known() -> None:
+    root = Path(__file__).parents[2]
+    import re
+
+    used = {
+        name
+        for folder in ("pipelines", "resources", "bench", "docs", "tests/e2e", "tests/pipelines")
+        for file in (root / folder).rglob("*.py")
+        for name in re.findall(r"\bDAILIES_[A-Z0-9_]*[A-Z0-9]\b", file.read_text())
+    }
+    assert used <= names() | INTERNAL
