@@ -3,13 +3,14 @@
 YAML is read event by event, so that what people do not expect can be refused where it stands: anchors and aliases (the
 billion-laughs bomb), tags, a key written twice, several documents, unbounded nesting. Plain scalars mean what they
 mean in YAML 1.2, read as narrowly as JSON: `9:16` is text and not 556, `on` and `no` are text, `007` and a date are text.
+A number keeps its writing, so that a prompt shows what the file says.
 """
 
 import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 
@@ -24,22 +25,49 @@ Where = tuple[str | int, ...]
 # libyaml is some twenty times faster than Python's own parser; the wheels of every platform we know carry it
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-_WORDS = {
-    "": None,
-    "~": None,
-    "null": None,
-    "Null": None,
-    "NULL": None,
-    "true": True,
-    "True": True,
-    "TRUE": True,
-    "false": False,
-    "False": False,
-    "FALSE": False,
-}
+_WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
+_ODD_WORDS = {"Null", "NULL", "True", "TRUE", "False", "FALSE"}
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,4})?")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ud800-\udfff]")
+
+
+class WrittenInteger(int):
+    """A whole number that shows itself as its file writes it: `+4712345678` keeps its sign in a prompt.
+
+    Attributes:
+        written: The text of the file; the number's own text where it was made from a number.
+    """
+
+    written: str
+
+    def __new__(cls, written: str | int) -> Self:
+        """Read the number from its text."""
+        number = super().__new__(cls, written)
+        number.written = str(written)
+        return number
+
+    def __str__(self) -> str:
+        return self.written
+
+
+class WrittenNumber(float):
+    """A number with decimals or an exponent that shows itself as its file writes it: `9.90` stays `9.90` in a prompt.
+
+    Attributes:
+        written: The text of the file; the number's own text where it was made from a number.
+    """
+
+    written: str
+
+    def __new__(cls, written: str | float) -> Self:
+        """Read the number from its text."""
+        number = super().__new__(cls, written)
+        number.written = str(written)
+        return number
+
+    def __str__(self) -> str:
+        return self.written
 
 
 @dataclass
@@ -191,13 +219,17 @@ class _Reader:
             return text
         if text in _WORDS:
             return _WORDS[text]
+        if text in _ODD_WORDS:
+            raise self._refused(
+                where, event, f"{text} is ambiguous: write {text.lower()}, or put text in quotes"
+            )
         if _INTEGER.fullmatch(text):
-            return int(text)
+            return int(text) if str(int(text)) == text else WrittenInteger(text)
         if _NUMBER.fullmatch(text):
             number = float(text)
             if not math.isfinite(number) or text.lstrip("+-").isdigit():
                 raise self._refused(where, event, f"{show(text)} is too large a number; put text in quotes")
-            return number
+            return number if str(number) == text else WrittenNumber(text)
         return text
 
     def _text(self, event: Any, where: Where) -> str:

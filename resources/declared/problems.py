@@ -80,7 +80,7 @@ def show(value: object) -> str:
         return "a mapping"
     if isinstance(value, list):
         return "a list"
-    text = repr(value[:_SHOWN]) if isinstance(value, str) else repr(value)[:_SHOWN]
+    text = repr(value[:_SHOWN]) if isinstance(value, str) else str(value)[:_SHOWN]
     return f"{text}..." if isinstance(value, str) and len(value) > _SHOWN else text
 
 

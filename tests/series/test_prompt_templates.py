@@ -1,12 +1,18 @@
 """Prompt templates: what they can do, what they refuse, and that no template can grow or hang."""
 
 import contextlib
+import copy
+import json
+import pickle
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from resources.declared.document import parse_document
+from resources.declared.problems import ProblemsError
 from resources.series.templates import MAX_PROMPT, MAX_TEMPLATE, PromptError, PromptTemplate
 
 VARIABLES = {"mood": "calm", "city": "Oslo", "count": 3, "rain": True, "date": "2026-11-20", "nothing": ""}
@@ -143,3 +149,23 @@ def test_whatever_an_expression_combines_stays_bounded(expression):
     with contextlib.suppress(PromptError):
         assert len(render("{{ " + expression + " }}", big="a" * 2000)) <= MAX_PROMPT
     assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["9.90", "+4712345678", "1.10", "12e10", "1E3", "-0", "1.0", "0.10", "123456789012345678", "1.5e-7"],
+)
+def test_a_number_reaches_the_prompt_as_its_file_writes_it(written: str) -> None:
+    value = parse_document(f"price: {written}", Path("numbers.yaml")).value["price"]
+    assert PromptTemplate("{{ price }} EUR, {{ price|upper }}, {{ 'x' ~ price }}").render(
+        {"price": value}
+    ) == (f"{written} EUR, {written.upper()}, x{written}")
+    assert json.loads(json.dumps(value)) == value, "a parameter stays a number"
+    assert str(copy.deepcopy(value)) == str(pickle.loads(pickle.dumps(value))) == written
+
+
+@pytest.mark.parametrize("written", ["True", "FALSE", "Null", "NULL"])
+def test_a_word_that_may_be_text_or_a_truth_value_is_asked_about(written: str) -> None:
+    with pytest.raises(ProblemsError, match=rf"{written} is ambiguous: write {written.lower()}, or put text"):
+        parse_document(f"sign: {written}", Path("words.yaml"))
+    assert parse_document(f"sign: '{written}'", Path("words.yaml")).value == {"sign": written}
