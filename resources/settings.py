@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from resources.alarms import Format
 from resources.errors import ConfigurationError
+from resources.guard import Authority, hosts
 from resources.ledger.ledger import Ledger
 from resources.ledger.spending import Budget
 from resources.money import Micros, usd
@@ -65,6 +66,7 @@ class Settings(BaseSettings):
         data: Folder of the declarations: `series/`, `models/`, `images/`, `characters/`.
         ledger_url: Database of the ledger; a SQLite file in `home` unless set.
         dagster_url: Where Dagster's webserver answers.
+        allowed_hosts_setting: Hosts by which a proxy before `dailies up` is reached, e.g. `dailies.example.com`.
         s3_endpoint: Address of an S3-compatible server; AWS itself when it is not set.
         s3_bucket: Name of the bucket.
         s3_region: Its region.
@@ -104,6 +106,9 @@ class Settings(BaseSettings):
     data: Path = Field(default=Path("data"), validation_alias="DAILIES_DATA")
     ledger_url_setting: str | None = Field(default=None, validation_alias="DAILIES_LEDGER_URL")
     dagster_url: str = Field(default="http://127.0.0.1:3000", validation_alias="DAILIES_DAGSTER_URL")
+    allowed_hosts_setting: Annotated[str, NoDecode] = Field(
+        default="", validation_alias="DAILIES_ALLOWED_HOSTS"
+    )
 
     s3_endpoint: str | None = Field(default=None, validation_alias="DAILIES_S3_ENDPOINT")
     s3_bucket: str | None = Field(default=None, validation_alias="DAILIES_S3_BUCKET")
@@ -166,6 +171,12 @@ class Settings(BaseSettings):
             raise ValueError("not an https address (http only on this machine)")
         return value
 
+    @field_validator("allowed_hosts_setting")
+    @classmethod
+    def _hosts(cls, value: str) -> str:
+        hosts(value)
+        return value
+
     @field_validator("timezone")
     @classmethod
     def _known_timezone(cls, value: str) -> str:
@@ -201,6 +212,11 @@ class Settings(BaseSettings):
     def allowed_origins(self) -> frozenset[str]:
         """Origins outside the internet that clips may be fetched from."""
         return frozenset(o.strip().rstrip("/") for o in self.allowed_origins_setting.split(",") if o.strip())
+
+    @cached_property
+    def allowed_hosts(self) -> frozenset[Authority]:
+        """Hosts by which a proxy before Dagster is reached, besides this machine's own names."""
+        return hosts(self.allowed_hosts_setting)
 
     def s3(self) -> S3Settings:
         """Where the bucket is.

@@ -4,6 +4,8 @@ It asks Dagster over GraphQL, as its UI does, and reads the ledger. It asks a pr
 its bill.
 """
 
+import contextlib
+import os
 import sys
 
 
@@ -12,8 +14,11 @@ def main() -> None:
     from pipelines.cli.app import app
     from pipelines.cli.output import complain
     from resources.errors import DailiesError
+    from resources.home import UMASK
 
+    os.umask(UMASK)
     try:
+        _keep_private()
         app()
     except DailiesError as error:
         complain(str(error))
@@ -21,3 +26,15 @@ def main() -> None:
     except KeyboardInterrupt:
         complain("interrupted; what was bought goes on and is collected by the completion sensor")
         sys.exit(130)
+
+
+def _keep_private() -> None:
+    """Take a home that an earlier version made from the other users of the machine; `dailies up` refuses one that cannot be."""
+    from resources.errors import DailiesError
+    from resources.home import make_private
+    from resources.settings import load_settings
+
+    with contextlib.suppress(DailiesError):
+        home = load_settings().home
+        if home.is_dir():
+            make_private(home)

@@ -24,6 +24,7 @@ from pydantic import SecretStr
 
 from pipelines.cli.dagster_api import DagsterApi
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
+from resources.home import SOCKETS, UMASK, make_private, socket_folder
 from resources.processes import child_setup
 from resources.settings import Settings, pinned
 from resources.storage.embedded import EmbeddedS3
@@ -74,11 +75,16 @@ class Stack:
         self.environment = dict(os.environ)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._s3: EmbeddedS3 | None = None
+        self._sockets = self.home / SOCKETS
+        self._sockets_are_elsewhere = False
+        self._umask: int | None = None
         self._wrote_state = False
         self._tended_at = time.monotonic()
         self._code_was_gone = False
 
     def __enter__(self) -> Self:
+        # inherited by every process, so that no other user of the machine can read what they write
+        self._umask = os.umask(UMASK)
         try:
             self._prepare()
             self._start()
@@ -102,6 +108,8 @@ class Stack:
                 "Use it, or end it with Ctrl-C where it runs."
             )
         try:
+            make_private(self.home, whole=True)
+            self._sockets, self._sockets_are_elsewhere = socket_folder(self.home)
             for folder in ("dagster", "logs", "tmp"):
                 (self.home / folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -120,10 +128,12 @@ class Stack:
             "DAILIES_DAGSTER_URL": self.dagster_url,
             "DAGSTER_HOME": str(self.home / "dagster"),
             "PYTHONUNBUFFERED": "1",
+            # where the code server puts the sockets of the processes that hold the code
+            "TMPDIR": str(self._sockets),
         }
 
     def _start(self) -> None:
-        code_port = free_port()
+        code_socket = self._sockets / "code.sock"
         if self.uses_sandbox:
             self._start_sandbox()
         if self.uses_embedded_s3:
@@ -146,24 +156,22 @@ class Stack:
                 "start",
                 "-m",
                 "pipelines.definitions",
-                "-h",
-                HOST,
-                "-p",
-                str(code_port),
+                "--socket",
+                str(code_socket),
             ],
         )
         workspace = self.home / "workspace.yaml"
         workspace.write_text(
-            f"load_from:\n  - grpc_server: {{host: {HOST}, port: {code_port}, location_name: dailies}}\n"
+            f"load_from:\n  - grpc_server: {{socket: {json.dumps(str(code_socket))}, location_name: dailies}}\n"
         )
-        self._wait("code", lambda: _answers(code_port))
+        self._wait("code", lambda: _answers(str(code_socket)))
         self._spawn(
             "webserver",
-            [*python, "dagster_webserver", "-w", str(workspace), "-h", HOST, "-p", str(self.wanted.port)],
+            [*python, "pipelines.webserver", str(workspace), str(self.wanted.port)],
         )
         self._spawn("daemon", [*python, "dagster._daemon", "run", "-w", str(workspace)])
         with DagsterApi(self.dagster_url) as api:
-            self._wait("webserver", lambda: _answers(self.wanted.port) and api.is_ready())
+            self._wait("webserver", lambda: _answers((HOST, self.wanted.port)) and api.is_ready())
         self._write_state()
 
     def _start_sandbox(self) -> None:
@@ -307,6 +315,10 @@ class Stack:
         if self._s3 is not None:
             self._s3.stop()
         self.processes.clear()
+        if self._sockets_are_elsewhere:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+        if self._umask is not None:
+            os.umask(self._umask)
 
 
 def running_stack(home: Path) -> dict[str, Any] | None:
@@ -342,8 +354,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+def _answers(address: str | tuple[str, int]) -> bool:
+    """Whether something listens at the path of a Unix socket, or at a host and port."""
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    with contextlib.suppress(OSError), socket.socket(family) as probe:
+        probe.settimeout(1)
+        probe.connect(address)
         return True
     return False
 

@@ -20,6 +20,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from resources.gallery.pages import FOLDER, INDEX
+from resources.guard import READS, SERVER, Guard, Guarded
 from resources.storage.layout import QUARANTINE, SHEETS, VIDEOS
 from resources.storage.objects import ObjectStore
 from resources.storage.s3_client import client_for
@@ -61,13 +62,7 @@ class GalleryServer:
         import uvicorn
 
         # the address carries the token: no access log
-        config = uvicorn.Config(
-            app_for(self._store, self._token, self.port),
-            access_log=False,
-            log_level="warning",
-            server_header=False,
-            lifespan="off",
-        )
+        config = uvicorn.Config(app_for(self._store, self._token), lifespan="off", **SERVER)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
         self._thread.start()
@@ -80,24 +75,23 @@ class GalleryServer:
         self._socket.close()
 
 
-def app_for(store: ObjectStore, token: str, port: int) -> Starlette:
+def app_for(store: ObjectStore, token: str) -> Any:
     """The application: `/{token}/{key}` for the keys that a gallery shows.
 
     Args:
         store: The bucket.
         token: Part of every address.
-        port: Of the server; requests for another host are refused, so that no page elsewhere can reach it by a name.
     """
-    hosts = {f"{HOST}:{port}", f"localhost:{port}"}
 
     async def answer(request: Request) -> Response:
         given, key = str(request.path_params["token"]), str(request.path_params["key"])
         known = hmac.compare_digest(given.encode(), token.encode())
-        if not known or request.headers.get("host") not in hosts or not _is_shown(key):
+        if not known or not _is_shown(key):
             return PlainTextResponse("not found", 404)
         return await run_in_threadpool(_fetch, store, key, request.headers.get("range"))
 
-    return Starlette(routes=[Route("/{token}/{key:path}", answer, methods=["GET"])])
+    shown: Any = Starlette(routes=[Route("/{token}/{key:path}", answer, methods=["GET"])])
+    return Guarded(shown, Guard(methods=READS, silent=True))
 
 
 def _is_shown(key: str) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy.engine import make_url
 
 from resources.errors import ConfigurationError, UnavailableError
-from resources.ledger.database import SCHEMA_REVISION
+from resources.ledger.database import SCHEMA_REVISION, make_private_file
 
 COMPANIONS = ("-wal", "-shm")
 """What SQLite keeps beside a database."""
@@ -118,6 +118,7 @@ def _file(url: str, verb: str, instead: str, file: Path) -> Path:
 def _copy(source: Path, target: Path) -> None:
     """Copy a database through SQLite, which waits for writers and sees all of one moment and nothing of the next."""
     target.unlink(missing_ok=True)
+    make_private_file(target)
     with (
         closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as reading,
         closing(sqlite3.connect(target)) as writing,

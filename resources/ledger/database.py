@@ -120,7 +120,7 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
         )
     path = Path(url.database).absolute()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(
             f"cannot make the ledger's folder {path.parent}: {error.strerror}. Choose another with DAILIES_HOME."
@@ -135,6 +135,7 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
             f"the ledger {path} is on a network filesystem ({filesystem}), where SQLite cannot lock safely. "
             "Use a local disk, or PostgreSQL with DAILIES_LEDGER_URL."
         )
+    make_private_file(path)
     engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
 
     @sa.event.listens_for(engine, "connect")
@@ -153,6 +154,15 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def make_private_file(path: Path) -> None:
+    """Make a database's file, where there is none, that only this user reads; SQLite makes those beside it like it.
+
+    A ledger holds the key of the webhooks' addresses. What keeps the file from being made is told when it is opened.
+    """
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 def _filesystem_of(folder: Path) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Mount, Route, Router
 
+from resources.guard import Guard, Guarded
 from resources.sandbox.books import Job
 from resources.sandbox.faults import FaultScript
 from resources.sandbox.settings import Pace
@@ -28,12 +29,14 @@ class Admin:
         self._workshop = workshop
 
     def routes(self) -> list[BaseRoute]:
-        """Every route."""
-        return [
-            Route("/admin/books", _local(self._books), methods=["GET"]),
-            Route("/admin/faults", _local(self._faults), methods=["GET", "POST", "DELETE"]),
-            Route("/admin/settings", _local(self._settings), methods=["GET", "POST"]),
+        """Every route; a page that a browser on this machine shows reaches none of them."""
+        routes = [
+            Route("/books", _local(self._books), methods=["GET"]),
+            Route("/faults", _local(self._faults), methods=["GET", "POST", "DELETE"]),
+            Route("/settings", _local(self._settings), methods=["GET", "POST"]),
         ]
+        guard = Guard(methods=frozenset({"GET", "HEAD", "POST", "DELETE"}))
+        return [Mount("/admin", Guarded(Router(routes), guard))]
 
     async def _books(self, request: Request) -> Response:
         workshop, books = self._workshop, self._workshop.books
@@ -87,15 +90,11 @@ class Admin:
 
 
 def _local(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """Refuse strangers, and pages of a browser on this machine that a stranger wrote."""
+    """Refuse other machines."""
 
     async def answer(request: Request) -> Response:
-        client = request.client.host if request.client else ""
-        kind = request.headers.get("content-type", "application/json")
-        if not _loopback(client) or not _loopback(request.url.hostname or "") or "json" not in kind:
-            return JSONResponse(
-                {"error": "the sandbox's admin answers this machine only, in JSON"}, status_code=403
-            )
+        if not _loopback(request.client.host if request.client else ""):
+            return JSONResponse({"error": "the sandbox's admin answers this machine only"}, status_code=403)
         try:
             return await handler(request)
         except ValidationError as error:
@@ -108,8 +107,8 @@ def _local(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Reque
     return answer
 
 
-def _loopback(host: str) -> bool:
+def _loopback(address: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(address).is_loopback
     except ValueError:
-        return host == "localhost"
+        return False

@@ -75,3 +75,12 @@ def test_who_does_not_know_the_token_is_told_nothing(url: str) -> None:
 
 def test_a_page_elsewhere_cannot_reach_it_by_another_name(url: str) -> None:
     assert get(url, Host="evil.test").status_code == 404
+    assert get(url, Origin="http://127.0.0.1:1").status_code == 404
+    assert get(url, **{"Sec-Fetch-Site": "same-site"}).status_code == 404
+    assert get(url, **{"Sec-Fetch-Site": "same-origin"}).status_code == 200
+
+
+def test_no_other_page_shows_it_in_a_frame(url: str) -> None:
+    shown = get(url).headers
+    assert shown["content-security-policy"] == "frame-ancestors 'none'"
+    assert shown["x-frame-options"] == "DENY"

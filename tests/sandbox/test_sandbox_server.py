@@ -128,8 +128,22 @@ async def test_the_admin_answers_this_machine_only(bench: Bench) -> None:
         assert (await stranger.delete("/admin/faults")).status_code == 403
     rebound = await bench.client.get("http://evil.example/admin/books")
     assert rebound.status_code == 403
-    form = await bench.client.post("/admin/settings", content=b"{}", headers={"Content-Type": "text/plain"})
-    assert form.status_code == 403
+    for kind in (
+        "text/plain",
+        "text/plain; json",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+    ):
+        form = await bench.client.post("/admin/settings", content=b"{}", headers={"Content-Type": kind})
+        assert form.status_code == 403, kind
+    assert (await bench.client.post("/admin/settings", content=b'{"slots": 1}')).status_code == 403
+    for said in ({"Origin": "http://127.0.0.1:1"}, {"Origin": "null"}, {"Sec-Fetch-Site": "same-site"}):
+        assert (
+            await bench.client.post("/admin/settings", json={"slots": 1}, headers=said)
+        ).status_code == 403
+        assert (await bench.client.delete("/admin/faults", headers=said)).status_code == 403
+        assert (await bench.client.get("/admin/books", headers=said)).status_code == 403
+    assert (await bench.client.get("/admin/settings")).json()["slots"] is None
 
 
 async def test_output_addresses_start_with_the_public_url(make: Callable[..., Bench], clock: Clock) -> None:

@@ -1,0 +1,65 @@
+"""Dagster's webserver behind the guard: `python -m pipelines.webserver WORKSPACE PORT`.
+
+Dagster's own carries out mutations that arrive by GET or in an address, and looks at neither Host nor Origin, so that any
+page could buy (tried with 1.13.27). This is the one place that builds it from Dagster's parts, of which two are private:
+`WorkspaceProcessContext` and `WorkspaceFileTarget`, as `dagster_webserver.cli` does.
+"""
+
+import logging
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from dagster import DagsterInstance
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster_webserver.app import create_app_from_workspace_process_context
+from dagster_webserver.version import __version__
+
+from resources.guard import SERVER, Authority, Guard, Guarded
+from resources.settings import load_settings
+
+HOST = "127.0.0.1"
+STATEMENT_TIMEOUT_MS, POOL_RECYCLE_SECONDS, POOL_OVERFLOW = 15_000, 3600, 20
+"""Of the connections to Dagster's storage: what `dagster-webserver` uses (dagster_webserver.cli)."""
+LIVE_DATA_MS = 2000
+"""How often the UI asks for what has changed."""
+LEAVE_SECONDS = 5
+
+
+def guard_of(names: frozenset[Authority]) -> Guard:
+    """The rule for Dagster: its UI adds the operation's name to the address of its POSTs, and needs a WebSocket."""
+    return Guard(
+        names=names,
+        websockets=True,
+        query_of_change=re.compile(r"(op=[A-Za-z0-9_]{1,200})?"),
+        operations=frozenset({"graphql"}),
+    )
+
+
+def serve(workspace: Path, port: int) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        workspace: The file that says where the code is.
+        port: On 127.0.0.1.
+
+    Raises:
+        resources.errors.ConfigurationError: Invalid setting.
+    """
+    import uvicorn
+
+    guard = guard_of(load_settings().allowed_hosts)
+    with DagsterInstance.get() as instance:
+        instance.optimize_for_webserver(STATEMENT_TIMEOUT_MS, POOL_RECYCLE_SECONDS, POOL_OVERFLOW)
+        target = WorkspaceFileTarget([str(workspace)])
+        with WorkspaceProcessContext(instance, target, version=__version__) as context:
+            app = create_app_from_workspace_process_context(context, live_data_poll_rate=LIVE_DATA_MS)
+            guarded: Any = Guarded(app, guard)
+            uvicorn.run(guarded, host=HOST, port=port, timeout_graceful_shutdown=LEAVE_SECONDS, **SERVER)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    serve(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,311 @@
+"""Which requests a server on this machine carries out.
+
+A loopback port is no border: any page that a browser on this machine shows can send requests to it, and a name that
+changes its address (DNS rebinding) makes them look like its own. A bare Dagster webserver bought a clip for one GET that a
+page on another port sent. The rule is pure; `Guarded` puts it before an ASGI application.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+READS = frozenset({"GET", "HEAD"})
+BODY_LIMIT = 16 << 20
+"""Bytes of a body; the largest launch of Dagster's UI is a few hundred kilobytes."""
+BODY_SECONDS = 30.0
+HEADERS = (
+    (b"content-security-policy", b"frame-ancestors 'none'"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+"""Go out with every answer: no other page may show it in a frame, embed it or hold on to its window."""
+SERVER: dict[str, Any] = {
+    # h11 bounds a request's headers; httptools takes as many bytes as somebody sends
+    "http": "h11",
+    "h11_max_incomplete_event_size": 64 << 10,
+    # nobody is believed who says for whom a request is
+    "proxy_headers": False,
+    "server_header": False,
+    "access_log": False,
+    "log_level": "warning",
+}
+"""How uvicorn serves a guarded application."""
+
+_NAME = r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]"
+_AUTHORITY = re.compile(rf"({_NAME})(?::([1-9][0-9]{{0,4}}))?")
+_ORIGIN = re.compile(rf"(https?)://({_NAME})(?::([1-9][0-9]{{0,4}}))?")
+_JSON = re.compile(r'application/json(?:[ \t]*;[ \t]*charset=(?:utf-8|"utf-8"))?', re.IGNORECASE)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A host's name and port; `port` is None where none is written, which is 80 or 443."""
+
+    name: str
+    port: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> "Authority | None":
+        """Read `name` or `name:port`; None for every other form, e.g. with a user, a path or a dot at the end."""
+        found = _AUTHORITY.fullmatch(text.lower())
+        return None if found is None else cls(found[1], int(found[2]) if found[2] else None)
+
+    def covers(self, other: "Authority") -> bool:
+        """Whether this, as a setting, allows another."""
+        ports = {None, 80, 443} if self.port is None else {self.port}
+        return self.name == other.name and other.port in ports
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, as far as the rule looks at it."""
+
+    method: str
+    path: str
+    query: str
+    port: int | None
+    """Of the server's own socket; None where there is none, which is 80."""
+    headers: tuple[tuple[str, str], ...]
+    is_websocket: bool = False
+
+    @classmethod
+    def of(cls, scope: Scope) -> "Asked":
+        """The request of an ASGI scope."""
+        server = scope.get("server") or (None, None)
+        return cls(
+            method=str(scope.get("method", "GET")),
+            path=str(scope["path"]),
+            query=bytes(scope.get("query_string", b"")).decode("latin-1"),
+            port=server[1],
+            headers=tuple((k.decode("latin-1").lower(), v.decode("latin-1")) for k, v in scope["headers"]),
+            is_websocket=scope["type"] == "websocket",
+        )
+
+    def all(self, name: str) -> list[str]:
+        """Every value of a header, by its name in lower case."""
+        return [value for key, value in self.headers if key == name]
+
+    def one(self, name: str) -> str | None:
+        """A header's value; several are joined, so that they equal no single one."""
+        values = self.all(name)
+        return ", ".join(values) if values else None
+
+    @property
+    def changes(self) -> bool:
+        """Whether it may change something; what is sent over a WebSocket may be anything."""
+        return self.is_websocket or self.method not in READS
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a request is not carried out; the reason repeats nothing of it."""
+
+    status: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The rule."""
+
+    names: frozenset[Authority] = frozenset()
+    """Further hosts than the loopback ones, by which a proxy is reached."""
+    methods: frozenset[str] = frozenset({"GET", "HEAD", "POST"})
+    websockets: bool = False
+    """Whether WebSockets are served at all."""
+    query_of_change: re.Pattern[str] = re.compile("")
+    """What may follow `?` in the address of a request that changes something."""
+    operations: frozenset[str] = frozenset()
+    """Last parts of paths whose address carries no operation: nothing may follow `?` in a request that reads."""
+
+    silent: bool = False
+    """Whether a refusal is only "not found", for a server that tells strangers nothing."""
+
+    def refusal(self, asked: Asked) -> Refusal | None:
+        """Why a request is refused, None for one that may be carried out."""
+        refusal = self._refusal(asked)
+        return Refusal(404, "not found") if refusal is not None and self.silent else refusal
+
+    def _refusal(self, asked: Asked) -> Refusal | None:
+        if asked.is_websocket and not self.websockets:
+            return Refusal(403, "no WebSocket is served here")
+        if not asked.is_websocket and asked.method not in self.methods:
+            return Refusal(405, f"this server takes {', '.join(sorted(self.methods))}")
+        host = self._host(asked)
+        if host is None:
+            return Refusal(
+                403,
+                "the request's Host is not a name of this server: use 127.0.0.1 or localhost with its port, or name "
+                "the host of your proxy in DAILIES_ALLOWED_HOSTS",
+            )
+        if not self._is_ours(asked.all("origin"), host, asked.port or 80):
+            return Refusal(403, "another page's request (its Origin is not this server)")
+        if not _is_from_here(asked):
+            return Refusal(403, "another page's request (Sec-Fetch-Site)")
+        return self._of_content(asked)
+
+    def _host(self, asked: Asked) -> Authority | None:
+        """The request's own host, None unless it is exactly one of ours."""
+        values = asked.all("host")
+        host = Authority.parse(values[0]) if len(values) == 1 else None
+        if host is None or any(name.covers(host) for name in self.names):
+            return host
+        return host if host.name in LOOPBACK and (host.port or 80) == (asked.port or 80) else None
+
+    def _is_ours(self, origins: list[str], host: Authority, port: int) -> bool:
+        """Whether a page of this server sent it, or no page: programs and reading browsers name no Origin."""
+        if not origins:
+            return True
+        found = _ORIGIN.fullmatch(origins[0].lower()) if len(origins) == 1 else None
+        if found is None:
+            return False
+        default = _DEFAULT_PORTS[found[1]]
+        origin = Authority(found[2], int(found[3]) if found[3] else None)
+        if any(
+            name.name == origin.name and (origin.port or default) == (name.port or default)
+            for name in self.names
+        ):
+            return True
+        # another name or address of this machine at the same port may be another server's
+        is_here = found[1] == "http" and origin.name == host.name and (origin.port or 80) == port
+        return is_here and host.name in LOOPBACK
+
+    def _of_content(self, asked: Asked) -> Refusal | None:
+        if not asked.path.startswith("/"):
+            return Refusal(400, "the request's target is not a path")
+        if not asked.changes:
+            last = unquote(asked.path).rstrip("/").rpartition("/")[2].lower()
+            carries = last in self.operations and asked.query
+            return Refusal(403, "an operation comes in the body of a POST") if carries else None
+        if not self.query_of_change.fullmatch(asked.query):
+            return Refusal(403, "a request that changes something carries nothing in its address")
+        kind = asked.one("content-type")
+        has_no_body = asked.is_websocket or (kind is None and asked.method == "DELETE")
+        if has_no_body or (kind is not None and _JSON.fullmatch(kind)):
+            return None
+        return Refusal(403, "a request that changes something comes as application/json")
+
+
+def hosts(setting: str) -> frozenset[Authority]:
+    """Hosts by which a proxy is reached, from a setting such as `dailies.example.com, studio.example.com:8443`.
+
+    Raises:
+        ValueError: One of them is no host with an optional port; there are no wildcards.
+    """
+    found = set()
+    for text in filter(None, (part.strip() for part in setting.split(","))):
+        host = Authority.parse(text)
+        if host is None:
+            raise ValueError("not names of hosts such as dailies.example.com or studio.example.com:8443")
+        found.add(host)
+    return frozenset(found)
+
+
+def _is_from_here(asked: Asked) -> bool:
+    """Whether the browser says that no other site has caused it; another port of this machine is `same-site` for it.
+
+    A link that a person follows, as in an alarm, comes from another site and opens a page of its own: that reads.
+    """
+    site = asked.one("sec-fetch-site")
+    if site is None or site == "same-origin":
+        return True
+    if asked.changes:
+        return False
+    opens_page = (asked.one("sec-fetch-mode"), asked.one("sec-fetch-dest")) == ("navigate", "document")
+    return site == "none" or (opens_page and asked.method == "GET")
+
+
+class Guarded:
+    """An ASGI application behind a guard."""
+
+    def __init__(self, app: App, guard: Guard, *, seconds: float = BODY_SECONDS) -> None:
+        """Put a guard before an application.
+
+        Args:
+            app: What answers.
+            guard: What may pass.
+            seconds: How long a body may take to arrive.
+        """
+        self._app = app
+        self._guard = guard
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Carry a request out, or refuse it."""
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        asked = Asked.of(scope)
+        refusal = self._guard.refusal(asked)
+        if refusal is None and scope["type"] == "http" and asked.changes:
+            try:
+                async with asyncio.timeout(self._seconds):
+                    receive = await _whole(receive)
+            except TimeoutError:
+                refusal = Refusal(408, "the request's body did not arrive in time")
+            except ValueError as error:
+                refusal = Refusal(413, str(error))
+        if refusal is None:
+            await self._app(scope, receive, _with_headers(send))
+        elif asked.is_websocket:
+            await send({"type": "websocket.close", "code": 1008, "reason": refusal.why})
+        else:
+            await _refuse(refusal, send)
+
+
+async def _whole(receive: Receive) -> Receive:
+    """Take a body whole, so that no more of it is held than the limit; gives what hands it on.
+
+    Raises:
+        ValueError: It is too large.
+    """
+    messages: list[Message] = []
+    size = 0
+    more = True
+    while more:
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > BODY_LIMIT:
+            raise ValueError(f"the request's body is larger than {BODY_LIMIT >> 20} MB")
+        messages.append(message)
+        more = message["type"] == "http.request" and bool(message.get("more_body"))
+
+    async def replay() -> Message:
+        return messages.pop(0) if messages else await receive()
+
+    return replay
+
+
+def _with_headers(send: Send) -> Send:
+    async def guarded(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *HEADERS]}
+        await send(message)
+
+    return guarded
+
+
+async def _refuse(refusal: Refusal, send: Send) -> None:
+    text = f"{refusal.why}\n".encode()
+    headers: Iterable[tuple[bytes, bytes]] = (
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", str(len(text)).encode()),
+        (b"x-content-type-options", b"nosniff"),
+        # the rest of a body that nobody wants is not waited for
+        (b"connection", b"close"),
+        *HEADERS,
+    )
+    await send({"type": "http.response.start", "status": refusal.status, "headers": list(headers)})
+    await send({"type": "http.response.body", "body": text})

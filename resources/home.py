@@ -1,0 +1,103 @@
+"""The home of dailies: a folder of its own that no other user of the machine can read or enter.
+
+Whoever reads the ledger has the key of the webhooks' addresses, and whoever reaches the code server starts runs that buy.
+"""
+
+import os
+import re
+import stat
+import tempfile
+from pathlib import Path
+
+from resources.errors import ConfigurationError
+
+UMASK = 0o077
+"""What a process of dailies takes away from every file it makes."""
+SOCKETS = "run"
+SOCKET_FOLDER_BYTES = 70
+"""A socket's path has 104 bytes on macOS and 108 on Linux (sys/un.h); multiprocessing adds up to 33 to TMPDIR, Dagster 12."""
+_PLAIN = re.compile(r"[A-Za-z0-9_./@+-]+")
+
+
+def make_private(home: Path, *, whole: bool = False) -> None:
+    """Make the home where it is missing, and take from everybody else what they may do with it.
+
+    Args:
+        home: The folder.
+        whole: Whether to look at everything in it although nobody else can enter it.
+
+    Raises:
+        ConfigurationError: It cannot be made or belongs to somebody else, or it is a folder that others need.
+    """
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = home.stat()
+        shared = _is_shared(home, found)
+        was_open = bool(found.st_mode & UMASK)
+        if was_open:
+            home.chmod(0o700)
+        if (was_open or whole) and not shared:
+            _tighten(home)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot write to {home}: {error.strerror}. Choose another folder with DAILIES_HOME."
+        ) from None
+
+
+def _is_shared(home: Path, found: os.stat_result) -> bool:
+    """Whether the home is the person's own folder or the project's: others cannot enter it, what else is in it stays.
+
+    Raises:
+        ConfigurationError: It is a folder that others need, or one that its owner can take from us.
+    """
+    place, more = home.resolve(), {Path.cwd(), Path("~").expanduser().resolve()}
+    if found.st_mode & stat.S_ISVTX or any(place in folder.parents for folder in more):
+        why = "is a folder that others need"
+    elif os.geteuid() not in {found.st_uid, 0}:
+        why = "belongs to another user of this machine"
+    else:
+        return place in more
+    raise ConfigurationError(f"{home} {why}. Choose a folder of its own with DAILIES_HOME, e.g. .dailies")
+
+
+def _tighten(folder: Path) -> None:
+    """Take every right of others away, below a folder; what disappears meanwhile is somebody's temporary file."""
+    for path, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            place = Path(path, name)
+            try:
+                mode = place.lstat().st_mode
+                if not stat.S_ISLNK(mode) and mode & UMASK:
+                    place.chmod(stat.S_IMODE(mode) & ~UMASK)
+            except FileNotFoundError:
+                continue
+
+
+def socket_folder(home: Path) -> tuple[Path, bool]:
+    """A folder for Unix sockets that only this user can enter, and whether it is to be removed in the end.
+
+    It is in the home. Where the home's path is too long for a socket, or has letters that gRPC reads as an address's, it
+    is a new one among the temporary files.
+
+    Raises:
+        ConfigurationError: There is no place whose path is short enough.
+    """
+    folder = home / SOCKETS
+    if _takes_sockets(folder):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for left in folder.iterdir():
+            if left.is_socket():
+                left.unlink(missing_ok=True)
+        return folder, False
+    for place in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - the folder in it is new and ours alone
+        if _takes_sockets(Path(place) / "dailies-12345678"):
+            return Path(tempfile.mkdtemp(prefix="dailies-", dir=place)), True
+    raise ConfigurationError(
+        f"the path of {home} is too long for a Unix socket, and so is that of the temporary files. Choose a home with a "
+        "shorter path with DAILIES_HOME, or set TMPDIR."
+    )
+
+
+def _takes_sockets(folder: Path) -> bool:
+    path = str(folder)
+    return len(os.fsencode(path)) <= SOCKET_FOLDER_BYTES and bool(_PLAIN.fullmatch(path))

@@ -1,0 +1,402 @@
+"""Which requests a server on this machine carries out: those of its own pages and of programs, and no other page's."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.webserver import guard_of
+from resources.guard import BODY_LIMIT, HEADERS, Asked, Authority, Guard, Guarded, Scope, hosts
+
+PORT = 3000
+PROXIED = hosts("dailies.example.com, studio.example.com:8443")
+DAGSTER = guard_of(PROXIED)
+JSON = {"content-type": "application/json"}
+
+
+def ask(
+    method: str = "POST",
+    path: str = "/graphql",
+    query: str = "",
+    websocket: bool = False,
+    more: tuple[tuple[str, str], ...] = (),
+    host: str | None = f"127.0.0.1:{PORT}",
+    **headers: str,
+) -> Asked:
+    given = {"host": host, **(JSON if method == "POST" and not websocket else {})}
+    given |= {name.replace("_", "-"): value for name, value in headers.items()}
+    said = tuple((name, value) for name, value in given.items() if value is not None)
+    return Asked(method, path, query, PORT, (*said, *more), websocket)
+
+
+def passes(asked: Asked, guard: Guard = DAGSTER) -> bool:
+    return guard.refusal(asked) is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:3000", "localhost:3000", "LOCALHOST:3000", "[::1]:3000"])
+def test_a_program_of_this_machine_is_served(host: str) -> None:
+    assert passes(ask(host=host))
+    assert passes(ask("GET", "/", host=host))
+    assert passes(ask("GET", websocket=True, host=host))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        None,
+        "",
+        "evil.test:3000",
+        "evil.test",
+        "127.0.0.1",
+        "127.0.0.1:3001",
+        "127.0.0.1:03000",
+        "127.0.0.1:3000:3000",
+        "127.0.0.1:",
+        "localhost.:3000",
+        "localhost.evil.test:3000",
+        "127.0.0.1.evil.test:3000",
+        "evil.test@127.0.0.1:3000",
+        "127.0.0.1:3000@evil.test",
+        "127.0.0.1:3000/evil.test",
+        "127.0.0.1:3000, evil.test",
+        " 127.0.0.1:3000",
+        "127.1:3000",
+        "2130706433:3000",
+        "0.0.0.0:3000",
+        "[::1:3000",
+        "[::ffff:127.0.0.1]:3000",
+        "::1:3000",
+        "localh\u043est:3000",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_by_another_name_nothing_is_served(host: str | None, method: str) -> None:
+    """A page whose name now leads to this machine (DNS rebinding) is same-origin for the browser, and names its Host."""
+    assert not passes(ask(method, "/", host=host))
+    assert not passes(ask("GET", websocket=True, host=host))
+
+
+def test_two_hosts_are_none() -> None:
+    assert not passes(ask(more=(("host", f"127.0.0.1:{PORT}"),)))
+    assert not passes(ask(more=(("host", "evil.test"),)))
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "served"),
+    [
+        ("dailies.example.com", "https://dailies.example.com", True),
+        ("dailies.example.com:443", "https://dailies.example.com", True),
+        ("DAILIES.example.com", "https://dailies.example.com", True),
+        ("studio.example.com:8443", "https://studio.example.com:8443", True),
+        # a proxy that names its target as the Host
+        ("127.0.0.1:3000", "https://dailies.example.com", True),
+        ("studio.example.com", "https://studio.example.com:8443", False),
+        ("dailies.example.com:8443", "https://dailies.example.com", False),
+        ("dailies.example.com", "https://dailies.example.com:8443", False),
+        ("dailies.example.com", "https://evil.test", False),
+        ("dailies.example.com", "http://127.0.0.1:3000", False),
+        ("more.dailies.example.com", "https://more.dailies.example.com", False),
+        ("example.com", "https://example.com", False),
+    ],
+)
+def test_a_proxy_is_reached_by_the_names_that_are_set(host: str, origin: str, served: bool) -> None:
+    assert passes(ask(host=host, origin=origin)) is served
+    assert passes(ask("GET", websocket=True, host=host, origin=origin)) is served
+    assert not passes(ask(host=host, origin=origin), guard_of(frozenset()))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "*",
+        "*.example.com",
+        "https://dailies.example.com",
+        "a b",
+        "dailies.example.com/",
+        "me@x.example",
+        "x:y",
+    ],
+)
+def test_what_is_no_host_is_no_setting(setting: str) -> None:
+    with pytest.raises(ValueError, match="names of hosts"):
+        hosts(setting)
+
+
+OWN = f"http://127.0.0.1:{PORT}"
+FOREIGN = [
+    "null",
+    "",
+    "http://127.0.0.1:3001",
+    "http://127.0.0.1",
+    "https://127.0.0.1:3000",
+    "http://localhost:3000",
+    "http://[::1]:3000",
+    "http://evil.test",
+    "https://evil.test:3000",
+    "http://127.0.0.1:3000.evil.test",
+    "http://evil.test@127.0.0.1:3000",
+    "http://127.0.0.1:3000/",
+    "http://127.0.0.1:3000 http://evil.test",
+    "http://dailies.example.com.evil.test",
+    "file://",
+    "chrome-extension://abcdef",
+    "127.0.0.1:3000",
+]
+
+
+@pytest.mark.parametrize("origin", FOREIGN)
+def test_another_pages_request_is_refused_whatever_it_asks(origin: str) -> None:
+    """Another port, name or scheme of this machine may be anybody's page."""
+    assert not passes(ask(origin=origin))
+    assert not passes(ask("GET", "/", origin=origin))
+    assert not passes(ask("GET", websocket=True, origin=origin))
+
+
+def test_its_own_pages_requests_are_carried_out() -> None:
+    assert passes(ask(origin=OWN, sec_fetch_site="same-origin"))
+    assert passes(ask("GET", websocket=True, origin=OWN))
+    assert passes(ask(origin="http://localhost:3000", host="localhost:3000"))
+    assert not passes(ask(origin=OWN, more=(("origin", OWN),)))
+
+
+@pytest.mark.parametrize(
+    "site", ["cross-site", "same-site", "none", "same-origin, same-origin", "Same-Origin", ""]
+)
+def test_what_another_site_causes_changes_nothing(site: str) -> None:
+    """For a browser another port of this machine is the same site."""
+    assert not passes(ask(sec_fetch_site=site))
+    assert not passes(ask("GET", websocket=True, sec_fetch_site=site))
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_another_sites_link_opens_a_page_and_nothing_else_of_it_is_served(site: str) -> None:
+    """As the link in an alarm does."""
+    link = {"sec_fetch_site": site, "sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
+    assert passes(ask("GET", "/runs/1", **link))
+    assert not passes(ask("GET", "/runs/1", **link | {"sec_fetch_dest": "iframe"}))
+    assert not passes(ask("GET", "/runs/1", **link | {"sec_fetch_mode": "no-cors"}))
+    assert not passes(ask("GET", "/runs/1", sec_fetch_site=site))
+    assert not passes(ask("POST", "/graphql", **link))
+    assert not passes(ask("GET", "/graphql", "query=mutation{x}", **link))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        None,
+        "",
+        "text/plain",
+        "text/plain; application/json",
+        "text/plain; json",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=application/json",
+        "application/json-patch+json",
+        "application/json; charset=utf-16",
+        "application/json; charset=utf-8; text/plain",
+        "application/json, text/plain",
+        "application/jsonx",
+        "application/graphql",
+        "application/json;",
+        "application/json\x00",
+    ],
+)
+def test_a_change_comes_as_json(kind: str | None) -> None:
+    """A page may send every other kind to another server without asking it first."""
+    said = {} if kind is None else {"content_type": kind}
+    asked = ask(**said)
+    if kind is None:
+        asked = Asked("POST", "/graphql", "", PORT, (("host", f"127.0.0.1:{PORT}"),))
+    assert not passes(asked)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/json",
+        "Application/JSON",
+        "application/json; charset=utf-8",
+        "application/json;charset=UTF-8",
+    ],
+)
+def test_json_is_json_with_its_one_charset(kind: str) -> None:
+    assert passes(ask(content_type=kind))
+    assert not passes(ask(content_type=kind, more=(("content-type", "application/json"),)))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "query=mutation{x}",
+        "op=A&query=mutation{x}",
+        "op=A;query=x",
+        "op=%71uery",
+        "query",
+        "op=A%26query=x",
+        "OP=A",
+    ],
+)
+def test_a_change_carries_nothing_in_its_address(query: str) -> None:
+    assert not passes(ask(query=query))
+    assert passes(ask(query="op=RunsRootQuery")), "Dagster's UI names its operation there"
+    assert not passes(ask(query="op=RunsRootQuery"), Guard())
+
+
+@pytest.mark.parametrize(
+    "path", ["/graphql", "/graphql/", "/GraphQL", "//graphql", "/x/graphql", "/%67raphql", "/graphql//"]
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_no_operation_comes_by_get(path: str, method: str) -> None:
+    assert not passes(ask(method, path, "query=mutation{x}"))
+    assert not passes(ask(method, path, "query={version}"))
+    assert passes(ask(method, path)), "Dagster's playground"
+    assert passes(ask(method, "/runs", "q[]=status:FAILURE"))
+
+
+@pytest.mark.parametrize(
+    "method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY", "post", "get"]
+)
+def test_other_methods_are_not_taken(method: str) -> None:
+    refusal = DAGSTER.refusal(ask(method, content_type="application/json"))
+    assert refusal is not None
+    assert refusal.status == 405
+
+
+@pytest.mark.parametrize("path", ["http://evil.test/graphql", "", "*", "127.0.0.1:3000"])
+def test_a_target_that_is_no_path_is_refused(path: str) -> None:
+    assert not passes(ask(path=path))
+    assert not passes(ask("GET", path))
+
+
+def test_a_server_without_websockets_takes_none() -> None:
+    assert not passes(ask("GET", websocket=True), Guard())
+
+
+def test_a_silent_server_says_only_that_nothing_is_there() -> None:
+    refusal = Guard(silent=True).refusal(ask("GET", "/", host="evil.test"))
+    assert refusal is not None
+    assert (refusal.status, refusal.why) == (404, "not found")
+
+
+TEXT = st.text(st.characters(max_codepoint=255), max_size=40)
+VALUES = st.one_of(
+    TEXT,
+    st.sampled_from(
+        [f"127.0.0.1:{PORT}", OWN, "application/json", "same-origin", "null", "navigate", "document"]
+    ),
+)
+NAMES = st.sampled_from(
+    ["host", "origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "content-type", "referer"]
+)
+
+
+@given(
+    st.sampled_from(["GET", "HEAD", "POST", "PUT", "OPTIONS"]),
+    st.sampled_from(["/graphql", "/", "/runs"]) | TEXT,
+    st.just("") | TEXT,
+    st.lists(st.tuples(NAMES, VALUES), max_size=6),
+    st.booleans(),
+)
+def test_whatever_passes_is_nobody_elses(
+    method: str, path: str, query: str, headers: list[tuple[str, str]], websocket: bool
+) -> None:
+    """The rule said once more the other way round: what a request that passes must look like."""
+    asked = Asked(method, path, query, PORT, tuple(headers), websocket)
+    if not passes(asked, guard_of(frozenset())):
+        return
+    host = [value.lower() for name, value in headers if name == "host"]
+    assert host in [[f"{name}:{PORT}"] for name in ("127.0.0.1", "localhost", "[::1]")]
+    assert [value.lower() for name, value in headers if name == "origin"] in [[], [f"http://{host[0]}"]]
+    sites = [value for name, value in headers if name == "sec-fetch-site"]
+    if websocket or method == "POST":
+        assert sites in [[], ["same-origin"]]
+    if method == "POST" and not websocket:
+        kinds = [value.lower() for name, value in headers if name == "content-type"]
+        assert len(kinds) == 1
+        assert kinds[0].startswith("application/json")
+        assert "query" not in query
+    assert websocket or method in {"GET", "HEAD", "POST"}
+
+
+@given(TEXT)
+def test_any_text_is_a_host_or_none(text: str) -> None:
+    found = Authority.parse(text)
+    assert found is None or (found.name + (f":{found.port}" if found.port else "")) == text.lower()
+
+
+class Application:
+    """Answers, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = bool(message.get("more_body"))
+        self.bodies.append(body)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x-app", b"1")]})
+        await send({"type": "http.response.body", "body": b"done"})
+
+
+async def answered(app: Guarded, pieces: list[bytes], *, stuck: bool = False, **more: Any) -> list[Any]:
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/graphql",
+        "query_string": b"",
+        "server": ("127.0.0.1", PORT),
+        "headers": [(b"Host", f"127.0.0.1:{PORT}".encode()), (b"content-type", b"application/json")],
+        **more,
+    }
+    waiting = list(pieces)
+    said: list[Any] = []
+
+    async def receive() -> Any:
+        if not waiting and stuck:
+            await asyncio.Event().wait()
+        piece = waiting.pop(0)
+        return {"type": "http.request", "body": piece, "more_body": bool(waiting) or stuck}
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    await app(scope, receive, send)
+    return said
+
+
+async def test_a_body_arrives_whole_and_every_answer_forbids_frames() -> None:
+    app = Application()
+    said = await answered(Guarded(app, DAGSTER), [b'{"query":', b'"{version}"}'])
+    assert app.bodies == [b'{"query":"{version}"}']
+    assert said[0]["status"] == 200
+    assert set(said[0]["headers"]) == {(b"x-app", b"1"), *HEADERS}
+
+
+async def test_a_body_without_end_is_neither_kept_nor_waited_for() -> None:
+    app = Application()
+    large = await answered(Guarded(app, DAGSTER), [b"x" * (1 << 20)] * ((BODY_LIMIT >> 20) + 1))
+    slow = await answered(Guarded(app, DAGSTER, seconds=0.01), [b"{"], stuck=True)
+    assert (large[0]["status"], slow[0]["status"]) == (413, 408)
+    assert app.bodies == []
+
+
+async def test_a_refusal_repeats_nothing_and_forbids_frames() -> None:
+    app = Application()
+    said = await answered(Guarded(app, DAGSTER), [b"{}"], query_string=b"query=<script>")
+    assert said[0]["status"] == 403
+    assert set(HEADERS) <= set(said[0]["headers"])
+    assert b"script" not in said[1]["body"]
+    assert app.bodies == []
+
+
+async def test_a_websocket_of_another_page_is_never_accepted() -> None:
+    app = Application()
+    headers = [(b"host", f"127.0.0.1:{PORT}".encode()), (b"origin", b"http://evil.test")]
+    said = await answered(Guarded(app, DAGSTER), [b""], type="websocket", headers=headers)
+    assert [message["type"] for message in said] == ["websocket.close"]
+    assert app.bodies == []
