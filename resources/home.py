@@ -14,8 +14,8 @@ from resources.errors import ConfigurationError
 UMASK = 0o077
 """What a process of dailies takes away from every file it makes."""
 SOCKETS = "run"
-SOCKET_FOLDER_BYTES = 70
-"""A socket's path has 104 bytes on macOS and 108 on Linux (sys/un.h); multiprocessing adds up to 33 to TMPDIR, Dagster 12."""
+SOCKET_FOLDER_BYTES = 91
+"""A socket's path has 103 bytes on macOS and 107 on Linux (sys/un.h); Dagster names one `tmp` and eight letters."""
 _PLAIN = re.compile(r"[A-Za-z0-9_./@+-]+")
 
 
