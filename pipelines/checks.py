@@ -32,7 +32,7 @@ def take_inventory(
     """Make the selected checks."""
     selected = {key.name for key in context.selected_asset_check_keys}
     wanted = [check for check in CHECKS if check.name in selected]
-    with production.ledger() as ledger:
+    with production.at_work(context.run.run_id), production.ledger() as ledger:
         for finding in Inventory(ledger, production.store, context.instance).take(wanted):
             yield result_of(finding)
 

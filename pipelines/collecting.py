@@ -1,7 +1,7 @@
 """Which finished clips are collected by which runs: pure planning for the completion sensors.
 
 Nothing here is remembered between ticks. What is to be collected is what the ledger says Dagster was not told; whether
-somebody is at it is what Dagster's runs say.
+a run collects it is what Dagster's runs and their signs of life say.
 """
 
 import hashlib
@@ -13,6 +13,8 @@ from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 
 BATCH_TAG = "dailies/collects"
+NOT_RETRIED = {"dagster/max_retries": "0"}
+"""Tags of a run that collects: the sensor itself asks for the next one, and two would report the same clips."""
 RUNS_PER_TICK = 4
 FIRST_PAUSE_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 1800.0
@@ -25,7 +27,7 @@ class PastRun:
     Attributes:
         first: The first clip of its range.
         last: The last one.
-        ended_at: Seconds since the epoch, None while it is not over.
+        ended_at: Seconds since the epoch, None while it lives or waits for its turn.
     """
 
     first: str

@@ -67,7 +67,7 @@ def produce_scattered(
     keys = list(dict.fromkeys(config.keys))
     show = frozenset({Stage.SUBMITTED, Stage.GENERATED, Stage.DELIVERED})
     batch = Batch(context, production, Stage.DELIVERED, decision_of(context.run), show)
-    with explained():
+    with explained(), production.at_work(context.run.run_id):
         rendered = render(production.declarations(), keys)
         if rendered.problems:
             raise clips_failed(rendered.problems, len(keys), "could not be rendered; nothing was bought")

@@ -15,8 +15,9 @@ from pipelines.pictures import Pictures, quarantine_event, sheet_event
 from pipelines.reporting import ASSET_OF_STAGE, data_version, stage_event
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
-from resources.ledger import deciding, delivering, submitting
+from resources.ledger import deciding, delivering, heartbeats, submitting
 from resources.ledger.deciding import Decided, Verdict
+from resources.ledger.handover import handover_of
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
@@ -147,8 +148,19 @@ def _carry(
 
 
 def _leave(batch: Batch, ledger: Ledger, clips: list[str]) -> None:
-    """Withdraw what a terminated run has not sent, and say what goes on without it."""
+    """Say what goes on without an interrupted run; what a person's click ends is withdrawn where it was not sent yet.
+
+    When the machine or `dailies up` ends, the decision to produce stands: the queue is kept, and the run's retry asks for
+    what was not decided yet.
+    """
     try:
+        heartbeats.check(ledger, batch.run_id)
+        run = batch.context.instance.get_run_by_id(batch.run_id)
+        if run is not None and run.status is not dg.DagsterRunStatus.CANCELING:
+            batch.context.log.warning(
+                "this run was interrupted. Of its clips: %s", handover_of(ledger, [batch.run_id])
+            )
+            return
         newest = [a for a in ledger.latest(clips).values() if batch.run_id in {a.batch, a.watched_by}]
         withdrawn = submitting.withdraw(
             ledger,
@@ -201,8 +213,13 @@ class _Told:
         self._pictures = Pictures(store)
 
     def tell(self, report: Report) -> None:
-        """Show one report in Dagster."""
+        """Show one report in Dagster, unless the run was given up: then others show it.
+
+        Raises:
+            RunLostError: The run was given up.
+        """
         context = self._batch.context
+        heartbeats.check(self._ledger, self._batch.run_id)
         if report.error is not None:
             context.log.error("%s: %s", report.clip, report.error)
             if report.attempt is not None and self._is_kept_apart(report, report.attempt):

@@ -12,6 +12,7 @@ from pipelines.lineage import GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
 from pipelines.pictures import Pictures
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
+from resources.ledger import heartbeats
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.money import to_usd
@@ -76,6 +77,7 @@ def show_again(context: dg.AssetExecutionContext, production: Production, keys: 
     wanted = list(keys)
     try:
         with production.ledger() as ledger:
+            heartbeats.check(ledger, context.run.run_id)
             newest, current = ledger.latest(wanted), ledger.current(wanted)
     except DailiesError as error:
         context.log.warning("what is green cannot be shown again: %s", error)

@@ -13,12 +13,10 @@ from pathlib import Path
 import dagster as dg
 
 from pipelines.assets.characters import character_event
-from pipelines.collecting import BATCH_TAG, PastRun, batches, plan
+from pipelines.collecting import BATCH_TAG, NOT_RETRIED, batches, plan
 from pipelines.jobs import collect_clips, render_prompts
 from pipelines.lineage import PROMPTS, latest
 from pipelines.partitions import (
-    RANGE_END,
-    RANGE_START,
     add_characters,
     add_clips,
     clips,
@@ -27,6 +25,7 @@ from pipelines.partitions import (
 )
 from pipelines.rendering import render
 from pipelines.reporting import stage_event
+from pipelines.runs import dead_runs_sensor, living, past_runs
 from resources.characters.made import KIND as CHARACTER
 from resources.characters.making import finish_left
 from resources.dagster_resources import Production
@@ -95,7 +94,7 @@ def _ask_for_runs(
     found = batches(a for a in unreported if a.subject_kind != CHARACTER)
     made = _characters_left(instance, ledger, account, unreported)
     past = {
-        batch: _past_runs(instance, batch)
+        batch: past_runs(instance, ledger, batch)
         for batch, attempts in found.items()
         if any(a.state.is_ended for a in attempts)
     }
@@ -104,7 +103,7 @@ def _ask_for_runs(
         found,
         order=instance.get_dynamic_partitions(clips.name or "clips"),
         past=past,
-        watched=frozenset(run_id for run_id in watchers if _is_active(instance, run_id)),
+        watched=living(instance, ledger, watchers),
         now=ledger.clock(),
         linger=production.settings().linger_seconds,
     )
@@ -119,7 +118,7 @@ def _ask_for_runs(
     context.log.info(message)
     return dg.SensorResult(
         run_requests=[
-            dg.RunRequest(run_key=c.run_key, tags={**range_tags(c.keys), BATCH_TAG: c.batch})
+            dg.RunRequest(run_key=c.run_key, tags={**range_tags(c.keys), BATCH_TAG: c.batch, **NOT_RETRIED})
             for c in collections
         ],
         asset_events=[
@@ -137,26 +136,9 @@ def _characters_left(
 ) -> list[Attempt]:
     """Keep the characters whose run did not live to see them made; a living one does it itself."""
     watchers = {a.watched_by for a in unreported if a.subject_kind == CHARACTER and a.watched_by is not None}
-    watched = {run_id for run_id in watchers if _is_active(instance, run_id)}
     if not any(a.subject_kind == CHARACTER for a in unreported):
         return []
-    return finish_left(ledger, account, watched=watched, by="sensor")
-
-
-def _past_runs(instance: dg.DagsterInstance, batch: str) -> list[PastRun]:
-    past = []
-    for record in instance.get_run_records(dg.RunsFilter(tags={BATCH_TAG: batch})):
-        run = record.dagster_run
-        # a run that was ended by force has no time of its own
-        ended = record.end_time or record.update_timestamp.timestamp()
-        first, last = run.tags.get(RANGE_START, ""), run.tags.get(RANGE_END, "")
-        past.append(PastRun(first, last, ended if run.is_finished else None))
-    return past
-
-
-def _is_active(instance: dg.DagsterInstance, run_id: str) -> bool:
-    run = instance.get_run_by_id(run_id)
-    return run is not None and not run.is_finished
+    return finish_left(ledger, account, watched=living(instance, ledger, watchers), by="sensor")
 
 
 @dg.sensor(
@@ -281,4 +263,4 @@ def _digests(data: Path) -> dict[str, str]:
     return {str(file.relative_to(data)): hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files}
 
 
-ALL_SENSORS = [*(completion_sensor(account) for account in ACCOUNTS), declared_clips]
+ALL_SENSORS = [*(completion_sensor(account) for account in ACCOUNTS), declared_clips, dead_runs_sensor]

@@ -9,7 +9,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from resources.catalogue import Catalogue, DataFolder
 from resources.characters.made import made_in
@@ -18,6 +18,7 @@ from resources.production.account import Account
 from resources.production.binding import bind_account, bind_bucket
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
+from resources.production.heartbeat import Heartbeat
 from resources.production.marking import BucketMark
 from resources.providers.accounts import build_provider
 from resources.series import load_series
@@ -44,6 +45,23 @@ class Production(dg.ConfigurableResource[None]):
         default=True,
         description="Whether the completion sensors may send what is queued. Off, they still fetch what was paid for.",
     )
+
+    _heartbeat: Heartbeat | None = PrivateAttr(None)
+
+    @contextlib.contextmanager
+    def at_work(self, run_id: str) -> Iterator[None]:
+        """Show that a run lives while one of its steps is carried out; every step of every job does so.
+
+        Raises:
+            resources.ledger.heartbeats.RunLostError: The run was given up before.
+        """
+        self._heartbeat = heartbeat = Heartbeat(self.ledger, run_id)
+        heartbeat.start()
+        try:
+            yield
+        finally:
+            heartbeat.stop()
+            self._heartbeat = None
 
     def settings(self) -> Settings:
         """The settings as they are now."""
@@ -105,7 +123,11 @@ class Production(dg.ConfigurableResource[None]):
         files = DataFolder(settings.data)
         engine = Engine(ledger, ready, mark=BucketMark(ledger, self.store()), files=files)
         try:
-            yield engine
+            if self._heartbeat is None:
+                yield engine
+            else:
+                async with self._heartbeat.vouched_for(engine):
+                    yield engine
         finally:
             await engine.aclose()
 

@@ -57,7 +57,7 @@ def make_characters(
     context: dg.AssetExecutionContext, production: Production, config: CharactersConfig
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Have the run's characters made."""
-    with explained():
+    with explained(), production.at_work(context.run.run_id):
         names = clips_of_run(context)
         requests, failed = _requests(production, names)
         if failed:

@@ -78,7 +78,8 @@ def produce(
     selected = context.selected_asset_keys
     show = frozenset(stage for stage, asset in ASSET_OF_STAGE.items() if asset in selected)
     batch = Batch(context, production, max(show), decision_of(context.run), show)
-    with explained(lambda: show_again(context, production, keys)):
+    showing = explained(lambda: show_again(context, production, keys))
+    with showing, production.at_work(context.run.run_id):
         reasons = _buy(batch, keys, config) if Stage.SUBMITTED in show else _collect(batch, keys)
     if reasons:
         raise clips_failed(reasons, len(keys), "failed")

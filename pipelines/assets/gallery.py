@@ -34,7 +34,7 @@ materialize it to write them all anew. `dailies gallery --open` shows it.
 )
 def gallery(context: dg.AssetExecutionContext, production: Production) -> dg.MaterializeResult[None]:
     """Write every page."""
-    with explained(), production.ledger() as ledger:
+    with explained(), production.at_work(context.run.run_id), production.ledger() as ledger:
         store = production.bound_store(ledger)
         written = write_pages(production, ledger, store)
         context.log.info("%d pages in %s", len(written.changed), store.uri(written.index))

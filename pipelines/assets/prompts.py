@@ -50,7 +50,7 @@ def prompts(
         show_prompts_again(context, production, rendered.requests.values())
         show_again(context, production, keys)
 
-    with explained(before_failing):
+    with explained(before_failing), production.at_work(context.run.run_id):
         rendered = render(production.declarations(), keys)
         if rendered.problems:
             raise clips_failed(rendered.problems, len(keys), "could not be rendered; nothing was bought")

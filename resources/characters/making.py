@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from resources.characters.made import ID, KIND
-from resources.ledger import deciding, delivering, submitting
+from resources.ledger import deciding, delivering, heartbeats, submitting
 from resources.ledger.deciding import Decided, Verdict
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -102,6 +102,7 @@ class Maker:
         engine = self._engine
         give_up = self._ledger.clock() + self._patience
         while waiting:
+            await engine.call(heartbeats.check, self._ledger, self._run_id)
             stops = {name: (await engine.step(name)).stop for name in sorted(accounts)}
             newest: Mapping[str, Attempt] = await engine.call(self._ledger.latest, sorted(waiting), kind=KIND)
             for name, attempt in newest.items():

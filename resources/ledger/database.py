@@ -24,7 +24,7 @@ from resources.errors import ConfigurationError, UnavailableError
 
 T = TypeVar("T")
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 """The newest migration this program knows."""
 
 BUSY_TIMEOUT_MS = 30_000

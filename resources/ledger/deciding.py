@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from resources.ledger import halting, spending
+from resources.ledger import halting, heartbeats, spending
 from resources.ledger.database import lock_subject
 from resources.ledger.ledger import Ledger, StaleAttemptError
 from resources.ledger.records import Attempt
@@ -49,6 +49,7 @@ def decide(
 
     Raises:
         UnavailableError: The ledger cannot be written; what was decided before stands and will be adopted.
+        RunLostError: The run was given up; it decides nothing more.
     """
     return [
         _decide_one(
@@ -87,6 +88,7 @@ def _decide_one(
     for tried in range(TRIES):
         try:
             with ledger.write() as connection:
+                heartbeats.require(connection, run_id)
                 lock_subject(connection, request.clip)
                 settled = _find(
                     ledger, connection, request, decision=decision, run_id=run_id, regenerate=regenerate

@@ -53,6 +53,11 @@ _CURRENT = (
 _FACT = sa.select(meta.c.value).where(meta.c.key == sa.bindparam("fact"))
 
 
+def process_name() -> str:
+    """A new name of this process for leases and claims: host, process id and a random part."""
+    return f"{socket.gethostname()[:24]}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
 class StaleAttemptError(DailiesError):
     """Somebody else changed the attempt since it was read. The writer must read it again; nothing was written."""
 
@@ -79,7 +84,7 @@ class Ledger:
         self._engine = open_database(url)
         self.clock = clock
         self.budget = budget
-        self.owner = f"{socket.gethostname()[:24]}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.owner = process_name()
         self.id = self.fact("ledger_id") or self.remember("ledger_id", uuid.uuid4().hex)
 
     def close(self) -> None:

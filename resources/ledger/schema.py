@@ -246,3 +246,13 @@ uploads = sa.Table(
     sa.Column("claimed_until", sa.Double, nullable=False, server_default="0"),
 )
 """Local files that were handed in to an account, by content; see `uploads.py`."""
+
+heartbeats = sa.Table(
+    "heartbeats",
+    metadata,
+    sa.Column("run_id", sa.String(128), primary_key=True),
+    sa.Column("owner", sa.String(64)),
+    sa.Column("until", sa.Double, nullable=False),
+    sa.Column("lost_at", sa.Double),
+)
+"""The sign of life of each run that is at work; see `heartbeats.py`."""

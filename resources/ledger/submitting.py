@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from resources.ledger import apart, halting
+from resources.ledger import apart, halting, heartbeats
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import LEASE_MARGIN_SECONDS, Later, Limits, lock_account, over_limit
 from resources.ledger.records import Attempt, Submission
@@ -52,8 +52,12 @@ def claim_next(
 
     Returns:
         The submission to send now, `Later` when the queue must wait, None when it is empty.
+
+    Raises:
+        RunLostError: The run was given up; it sends nothing more.
     """
     with ledger.write() as connection:
+        heartbeats.require(connection, run_id)
         not_before = lock_account(connection, account)
         now = ledger.clock()  # only now: what was read before a wait for the lock would date the submit back
         queued = connection.execute(

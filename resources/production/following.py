@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from resources.errors import DailiesError
-from resources.ledger import outcomes, polling, submitting
+from resources.ledger import heartbeats, outcomes, polling, submitting
 from resources.ledger.deciding import Decided, Verdict
 from resources.ledger.halting import Stop
 from resources.ledger.records import Attempt
@@ -248,6 +248,8 @@ class Follower:
     # What the ledger says of each clip
 
     async def _look(self) -> None:
+        # a process that was stopped for long finds its clips in other hands
+        await self._engine.call(heartbeats.check, self._engine.ledger, self._run_id)
         newest = await self._engine.call(self._engine.ledger.latest, list(self._pending))
         for clip, attempt in newest.items():
             self._ids[clip] = attempt.id

@@ -1,0 +1,104 @@
+"""Which runs live: what the ledger's signs of life say, never the status that only a run's own process would change.
+
+A run whose process died stays `STARTED` in Dagster for ever: the default launcher looks after nobody. It would keep its place
+among the runs that may be at work, and its clips would wait for it.
+"""
+
+from collections.abc import Collection, Iterable
+
+import dagster as dg
+
+from pipelines.collecting import BATCH_TAG, PastRun
+from pipelines.partitions import RANGE_END, RANGE_START
+from resources.dagster_resources import Production
+from resources.errors import DailiesError
+from resources.ledger import heartbeats
+from resources.ledger.handover import handover_of
+from resources.ledger.ledger import Ledger
+
+SENSOR_SECONDS = 10
+AT_WORK = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
+"""What Dagster calls a run whose process should show signs of life. What is queued or starting, its daemon ends in time."""
+
+
+def living(instance: dg.DagsterInstance, ledger: Ledger, run_ids: Collection[str]) -> frozenset[str]:
+    """Those of some runs that are not over and go on with what they watch."""
+    if not run_ids:
+        return frozenset()
+    runs = [r for r in instance.get_runs(dg.RunsFilter(run_ids=list(run_ids))) if not r.is_finished]
+    dead = heartbeats.lost(ledger, _at_work(runs))
+    return frozenset(run.run_id for run in runs if run.run_id not in dead)
+
+
+def past_runs(instance: dg.DagsterInstance, ledger: Ledger, batch: str) -> list[PastRun]:
+    """The runs that collect a batch or did; one that died ended when its last sign of life expired."""
+    records = list(instance.get_run_records(dg.RunsFilter(tags={BATCH_TAG: batch})))
+    dead = heartbeats.lost(ledger, _at_work(record.dagster_run for record in records))
+    past = []
+    for record in records:
+        run = record.dagster_run
+        # a run that was ended by force has no time of its own
+        ended = record.end_time or record.update_timestamp.timestamp()
+        first, last = run.tags.get(RANGE_START, ""), run.tags.get(RANGE_END, "")
+        past.append(PastRun(first, last, ended if run.is_finished else dead.get(run.run_id)))
+    return past
+
+
+def _at_work(runs: Iterable[dg.DagsterRun]) -> list[str]:
+    return [run.run_id for run in runs if run.status in AT_WORK]
+
+
+def dead_runs(instance: dg.DagsterInstance, ledger: Ledger, location: str | None) -> list[dg.DagsterRun]:
+    """The runs of a code location that Dagster takes to be at work and that are dead.
+
+    Args:
+        instance: Dagster.
+        ledger: The record.
+        location: The name of our code location: what others run shows no sign of life here. None for all runs.
+    """
+    ours = [
+        run
+        for run in instance.get_runs(dg.RunsFilter(statuses=list(AT_WORK)))
+        if location is None
+        or (run.remote_job_origin is not None and run.remote_job_origin.location_name == location)
+    ]
+    dead = heartbeats.lost(ledger, _at_work(ours))
+    return [run for run in ours if run.run_id in dead]
+
+
+def end_dead_runs(instance: dg.DagsterInstance, ledger: Ledger, location: str | None) -> list[str]:
+    """End dead runs in Dagster, each with its reason, so that its place is free and its retry begins; returns what was said."""
+    said = []
+    for run in dead_runs(instance, ledger, location):
+        reason = (
+            "The process of this run has ended without a word: it gives no sign of life any more. Of its clips: "
+            f"{handover_of(ledger, [run.run_id])}."
+        )
+        if run.status is dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, reason)
+        else:
+            instance.report_run_failed(run, reason)
+        said.append(f"{run.job_name} {run.run_id}: {reason}")
+    return said
+
+
+@dg.sensor(
+    name="dead_runs",
+    minimum_interval_seconds=SENSOR_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Ends runs whose process has died, with the reason, so that others may run in their place. Their clips are collected "
+        "and their undecided ones asked for again by themselves. Buys nothing."
+    ),
+)
+def dead_runs_sensor(context: dg.SensorEvaluationContext, production: Production) -> dg.SkipReason:
+    """End the runs whose process has died."""
+    origin = context.code_location_origin
+    try:
+        with production.ledger() as ledger:
+            said = end_dead_runs(context.instance, ledger, origin.location_name if origin else None)
+    except DailiesError as error:
+        return dg.SkipReason(str(error))
+    for line in said:
+        context.log.warning("%s", line)
+    return dg.SkipReason("; ".join(said) or "every run that is at work shows signs of life")

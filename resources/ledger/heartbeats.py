@@ -1,0 +1,169 @@
+"""The signs of life of runs: who is at work, by the ledger's clock, whatever Dagster calls the run.
+
+A run renews its claim while it works. A claim that was not renewed in time is taken from it, in the transaction in
+which it is read as expired: from then on the run is dead for everybody, and for itself when it comes back (a process that was
+stopped, a machine that slept). So a run and those who collect its clips never both go on.
+"""
+
+from collections.abc import Collection
+
+import sqlalchemy as sa
+
+from resources.errors import DailiesError
+from resources.ledger.database import chunks, insert_ignoring
+from resources.ledger.ledger import Ledger
+from resources.ledger.schema import heartbeats
+
+LEASE_SECONDS = 60.0
+"""How long a claim holds unless it is renewed: longer than anybody waits for a lock in the database."""
+RENEW_SECONDS = 5.0
+GRACE_SECONDS = 180.0
+"""How long a run that Dagster calls started may take to its first sign: a worker loads the code first, also on a slow machine."""
+TOMBSTONE_SECONDS = 30 * 86_400.0
+
+_LOST = sa.select(heartbeats.c.lost_at).where(heartbeats.c.run_id == sa.bindparam("run_id"))
+
+
+class RunLostError(DailiesError):
+    """The run gave no sign of life for too long, and its work was left to others."""
+
+
+def begin(ledger: Ledger, run_id: str, owner: str) -> None:
+    """Claim a run for the process that carries it out.
+
+    Args:
+        ledger: The record.
+        run_id: Dagster's id.
+        owner: Names the process; `renew` and `end` need the same.
+
+    Raises:
+        RunLostError: The run was given up before it showed a sign of life.
+    """
+    with ledger.write() as connection:
+        until = ledger.clock() + LEASE_SECONDS
+        connection.execute(
+            insert_ignoring(connection, heartbeats).values(run_id=run_id, owner=owner, until=until)
+        )
+        mine = heartbeats.c.run_id == run_id
+        connection.execute(
+            sa.update(heartbeats).where(mine, heartbeats.c.lost_at.is_(None)).values(owner=owner, until=until)
+        )
+        require(connection, run_id)
+
+
+def renew(ledger: Ledger, run_id: str, owner: str) -> bool:
+    """Hold the claim for another lease; False when it was taken."""
+    with ledger.write() as connection:
+        renewed = connection.execute(
+            sa.update(heartbeats)
+            .where(
+                heartbeats.c.run_id == run_id,
+                heartbeats.c.owner == owner,
+                heartbeats.c.lost_at.is_(None),
+            )
+            .values(until=ledger.clock() + LEASE_SECONDS)
+        )
+        return renewed.rowcount == 1
+
+
+def end(ledger: Ledger, run_id: str, owner: str) -> None:
+    """Give the claim back when the run's work is over. One that was taken stays taken."""
+    with ledger.write() as connection:
+        connection.execute(
+            sa.delete(heartbeats).where(
+                heartbeats.c.run_id == run_id,
+                heartbeats.c.owner == owner,
+                heartbeats.c.lost_at.is_(None),
+            )
+        )
+
+
+def require(connection: sa.Connection, run_id: str | None) -> None:
+    """Let nobody act for a run whose claim was taken; who acts for no run has none to lose.
+
+    Args:
+        connection: The transaction in which the run acts.
+        run_id: Dagster's id, None outside of runs.
+
+    Raises:
+        RunLostError: The claim was taken.
+    """
+    if run_id is None:
+        return
+    lost = connection.execute(_LOST.with_for_update(read=True), {"run_id": run_id}).scalar()
+    if lost is not None:
+        raise RunLostError(
+            f"the run {run_id} gave no sign of life for {LEASE_SECONDS:.0f} s or more, so its clips were left to the completion "
+            "sensor and to its retry. It stops here: it buys and reports nothing more."
+        )
+
+
+def check(ledger: Ledger, run_id: str | None) -> None:
+    """`require` in a transaction of its own.
+
+    Raises:
+        RunLostError: The claim was taken.
+    """
+    with ledger.read() as connection:
+        require(connection, run_id)
+
+
+def lost(ledger: Ledger, started: Collection[str]) -> dict[str, float]:
+    """Which of some runs are dead, and since when; an expired claim is taken here, so that its holder cannot renew it.
+
+    Args:
+        ledger: The record.
+        started: Runs that Dagster calls started. One without a claim is given time for its first sign, from this look on.
+
+    Returns:
+        Seconds since the epoch, by the run's id.
+    """
+    found: dict[str, float] = {}
+    if not started:
+        return found
+    with ledger.write() as connection:
+        now = ledger.clock()
+        for some in chunks(sorted(started)):
+            connection.execute(
+                insert_ignoring(connection, heartbeats),
+                [{"run_id": run_id, "until": now + GRACE_SECONDS} for run_id in some],
+            )
+            theirs = heartbeats.c.run_id.in_(some)
+            connection.execute(
+                sa.update(heartbeats)
+                .where(theirs, heartbeats.c.lost_at.is_(None), heartbeats.c.until < now)
+                .values(lost_at=now)
+            )
+            rows = connection.execute(
+                sa.select(heartbeats.c.run_id, heartbeats.c.lost_at).where(
+                    theirs, heartbeats.c.lost_at.is_not(None)
+                )
+            )
+            found.update({str(run_id): float(at) for run_id, at in rows})
+        connection.execute(sa.delete(heartbeats).where(heartbeats.c.until < now - TOMBSTONE_SECONDS))
+    return found
+
+
+def owners(ledger: Ledger) -> dict[str, str]:
+    """The process that claims each living run, by the run's id."""
+    with ledger.read() as connection:
+        rows = connection.execute(
+            sa.select(heartbeats.c.run_id, heartbeats.c.owner).where(
+                heartbeats.c.lost_at.is_(None), heartbeats.c.owner.is_not(None)
+            )
+        )
+        return {str(run_id): str(owner) for run_id, owner in rows}
+
+
+def take(ledger: Ledger, run_id: str, owner: str) -> None:
+    """Take the claim of a process that is known to have ended, without waiting until it expires."""
+    with ledger.write() as connection:
+        connection.execute(
+            sa.update(heartbeats)
+            .where(
+                heartbeats.c.run_id == run_id,
+                heartbeats.c.owner == owner,
+                heartbeats.c.lost_at.is_(None),
+            )
+            .values(lost_at=ledger.clock())
+        )

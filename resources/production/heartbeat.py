@@ -1,0 +1,116 @@
+"""The heartbeat of one run: a thread renews its claim, and its event loop vouches that work goes on.
+
+A thread alone would let a run look alive whose loop hangs for ever, and the loop alone would let one look dead whose loop
+waits for a slow bucket. So the thread renews, and while the run buys, watches or collects it does so only as long as loop and
+ledger thread have answered within `STALL_SECONDS`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+
+from resources.errors import DailiesError
+from resources.ledger import heartbeats
+from resources.ledger.heartbeats import RunLostError
+from resources.ledger.ledger import Ledger, process_name
+from resources.production.engine import Engine
+
+logger = logging.getLogger("dailies")
+
+STALL_SECONDS = 300.0
+"""How long a loop may be busy with one thing before its run no longer counts as alive."""
+RETRY_SECONDS = 1.0
+STOP_SECONDS = 10.0
+
+
+class Heartbeat:
+    """Renews the claim of a run until `stop`.
+
+    Args:
+        open_ledger: Opens the ledger anew; the thread has one of its own.
+        run_id: Dagster's id of the run.
+        monotonic: Seconds of a clock that is never set.
+
+    Attributes:
+        owner: Names this process in the claim.
+    """
+
+    def __init__(
+        self,
+        open_ledger: Callable[[], contextlib.AbstractContextManager[Ledger]],
+        run_id: str,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._open_ledger = open_ledger
+        self._run_id = run_id
+        self.owner = process_name()
+        self._monotonic = monotonic
+        self._ended = threading.Event()
+        self._vouched_at: float | None = None
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Claim the run and go on renewing it.
+
+        A ledger that does not answer yet is asked again: what is wrong with it, the step itself says.
+
+        Raises:
+            RunLostError: The run was given up before it began.
+        """
+        try:
+            with self._open_ledger() as ledger:
+                heartbeats.begin(ledger, self._run_id, self.owner)
+        except RunLostError:
+            raise
+        except DailiesError as error:
+            logger.warning("the run's sign of life could not be written: %s", error)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End renewing, and give the claim back."""
+        self._ended.set()
+        # a ledger that is locked for long does not hold up the run's end: the claim then expires
+        self._thread.join(STOP_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def vouched_for(self, engine: Engine) -> AsyncIterator[None]:
+        """While the block runs, renew only as long as its loop and the engine's ledger thread go on."""
+
+        async def vouch() -> None:
+            while True:
+                self._vouched_at = await engine.call(self._monotonic)
+                await asyncio.sleep(heartbeats.RENEW_SECONDS)
+
+        self._vouched_at = self._monotonic()
+        task = asyncio.create_task(vouch())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            self._vouched_at = None
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether a loop that should vouch has not done so for too long."""
+        vouched_at = self._vouched_at
+        return vouched_at is not None and self._monotonic() - vouched_at > STALL_SECONDS
+
+    def _beat(self) -> None:
+        while not self._ended.is_set():
+            try:
+                with self._open_ledger() as ledger:
+                    heartbeats.begin(ledger, self._run_id, self.owner)
+                    while not self._ended.wait(heartbeats.RENEW_SECONDS):
+                        if not self.is_stalled and not heartbeats.renew(ledger, self._run_id, self.owner):
+                            return
+                    heartbeats.end(ledger, self._run_id, self.owner)
+            except RunLostError:
+                return
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next beat tries again
+                logger.warning("the run's sign of life could not be written: %s", error)
+                self._ended.wait(RETRY_SECONDS)

@@ -1,0 +1,177 @@
+"""A run whose process died: nothing waits for it, and Dagster is told, whatever its status says."""
+
+import dagster as dg
+import pytest
+from dagster_ui import DagsterUi
+from pipelinekit import House, nothing_bought, subject
+
+from pipelines import runs
+from pipelines.collecting import BATCH_TAG
+from pipelines.partitions import range_tags
+from pipelines.runs import end_dead_runs
+from resources.ledger import heartbeats
+from resources.ledger.handover import handover_of
+from resources.ledger.ledger import Ledger
+
+COMPLETION = "wavespeed_completion"
+DEAD_RUNS = "dead_runs"
+
+
+@pytest.fixture
+def keys(house: House) -> list[str]:
+    """Two clips that are bought and left."""
+    keys = house.declare("bay", ["east", "west"])
+    house.add(keys)
+    assert house.run("submit_clips", keys).green
+    return keys
+
+
+def dies(house: House, run_id: str) -> None:
+    """Let a run have lived, and end without a word."""
+    with house.production.ledger() as ledger:
+        heartbeats.begin(ledger, run_id, "host:1:a")
+        heartbeats.take(ledger, run_id, "host:1:a")
+
+
+def test_the_clips_of_a_dead_run_are_collected_by_another_though_dagster_calls_it_started(
+    house: House, ui: DagsterUi, keys: list[str]
+) -> None:
+    waiting = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED)
+    house.watched_by(waiting, keys)
+    assert house.tick(COMPLETION)[0] == []
+    dies(house, waiting)
+    with nothing_bought(house):
+        (collected,), _ = house.tick(COMPLETION)
+    assert collected.green
+    assert ui.bars()["uploaded_videos"].green == set(keys)
+
+
+def test_where_dagsters_status_is_believed_the_clips_of_a_dead_run_stand_still(
+    house: House, keys: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative control: with the sign of life ignored nothing is ever collected."""
+    waiting = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED)
+    house.watched_by(waiting, keys)
+    dies(house, waiting)
+    monkeypatch.setattr(runs.heartbeats, "lost", lambda _ledger, _started: {})
+    for _ in range(3):
+        assert house.tick(COMPLETION)[0] == []
+        house.tick(DEAD_RUNS)
+    assert set(house.states(keys).values()) == {"succeeded"}
+
+
+def test_a_dead_collection_is_not_waited_for(
+    house: House, keys: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.collecting.FIRST_PAUSE_SECONDS", 0)
+    batch = next(iter(house.attempts(keys).values())).batch or ""
+    tags = {BATCH_TAG: batch, **range_tags(keys)}
+    died = house.a_run_that("collect_clips", dg.DagsterRunStatus.STARTED, tags)
+    assert house.tick(COMPLETION)[0] == []
+    dies(house, died)
+    assert [run.green for run in house.tick(COMPLETION)[0]] == [True]
+
+
+def test_a_dead_run_is_ended_in_dagster_with_its_clips_and_their_money(house: House, keys: list[str]) -> None:
+    waiting = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED)
+    clicked = house.a_run_that("produce_clips", dg.DagsterRunStatus.CANCELING)
+    lives = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED)
+    starts = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTING)
+    house.watched_by(waiting, keys)
+    for run_id in (waiting, clicked):
+        dies(house, run_id)
+    with house.production.ledger() as ledger:
+        heartbeats.begin(ledger, lives, "host:1:a")
+
+    _, message = house.tick(DEAD_RUNS)
+
+    assert "2 bought and not fetched yet ($" in (message or "")
+    ended = {run.run_id: run.status for run in house.instance.get_runs()}
+    assert ended[waiting] is dg.DagsterRunStatus.FAILURE
+    assert ended[clicked] is dg.DagsterRunStatus.CANCELED
+    assert ended[lives] is dg.DagsterRunStatus.STARTED
+    assert ended[starts] is dg.DagsterRunStatus.STARTING
+    said = [
+        entry.dagster_event.message
+        for entry in house.instance.all_logs(waiting, of_type=dg.DagsterEventType.RUN_FAILURE)
+        if entry.dagster_event is not None
+    ]
+    assert any("gives no sign of life" in (text or "") for text in said)
+    assert house.tick(DEAD_RUNS)[1] == "every run that is at work shows signs of life"
+
+
+def test_a_run_that_shows_no_first_sign_is_dead_after_its_time_and_one_of_others_never(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED)
+    monkeypatch.setattr(heartbeats, "GRACE_SECONDS", 0.0)
+    with house.production.ledger() as ledger:
+        assert end_dead_runs(house.instance, ledger, "dailies") == [], "its location is not ours"
+        assert end_dead_runs(house.instance, ledger, None) == [], "its time begins with the first look"
+        assert len(end_dead_runs(house.instance, ledger, None)) == 1
+    run = house.instance.get_run_by_id(started)
+    assert run is not None
+    assert run.status is dg.DagsterRunStatus.FAILURE
+
+
+@pytest.mark.parametrize(
+    ("job", "config"),
+    [
+        ("produce_clips", {}),
+        ("produce_scattered_clips", {"ops": {"produce_scattered": {"config": {"keys": ["bay-east"]}}}}),
+        ("inventory", {}),
+        ("render_prompts", {}),
+    ],
+)
+def test_every_run_shows_that_it_lives_while_it_is_carried_out(
+    house: House, keys: list[str], monkeypatch: pytest.MonkeyPatch, job: str, config: dict[str, object]
+) -> None:
+    began: list[str] = []
+    begin = heartbeats.begin
+
+    def seen(ledger: Ledger, run_id: str, owner: str) -> None:
+        began.append(run_id)
+        begin(ledger, run_id, owner)
+
+    monkeypatch.setattr(heartbeats, "begin", seen)
+    ran = house.run(job, [] if config or job == "inventory" else keys, config=config)
+    assert ran.green, ran.failure
+    assert set(began) == {ran.run.run_id}
+    with house.production.ledger() as ledger:
+        assert heartbeats.owners(ledger) == {}
+
+
+def test_a_run_that_comes_back_after_it_was_given_up_buys_and_reports_nothing(
+    house: House, ui: DagsterUi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = house.declare("bay", ["east", "west"])
+    house.add(keys)
+    opened = house.production.__class__.bound_store
+
+    def slept(production: object, ledger: object, **how: object) -> object:
+        with house.production.ledger() as other:
+            for run_id, owner in heartbeats.owners(other).items():
+                heartbeats.take(other, run_id, owner)
+        return opened(production, ledger, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(house.production.__class__, "bound_store", slept)
+    with nothing_bought(house):
+        ran = house.produce(keys)
+    assert "gave no sign of life" in (ran.failure or "")
+    assert "buys and reports nothing more" in (ran.failure or "")
+    assert not ui.bars()["submissions"].green
+    with house.production.ledger() as ledger:
+        assert not handover_of(ledger, [ran.run.run_id]).open
+    monkeypatch.undo()
+
+
+def test_a_run_that_dies_while_it_buys_is_replaced_by_its_retry_and_nothing_is_bought_twice(
+    house: House, keys: list[str]
+) -> None:
+    died = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED)
+    house.watched_by(died, keys)
+    dies(house, died)
+    house.tick(DEAD_RUNS)
+    decision = next(iter(house.attempts(keys).values())).decision
+    assert house.produce(keys, tags={"dailies/decision": decision}).green
+    assert house.bought() == sorted(subject(key) for key in keys)

@@ -1,0 +1,113 @@
+"""The thread that renews a run's claim: it goes on while the loop is busy, and not for a loop that hangs for ever."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from resources.errors import UnavailableError
+from resources.ledger import heartbeats
+from resources.ledger.heartbeats import RunLostError
+from resources.ledger.ledger import Ledger
+from resources.ledger.spending import Budget
+from resources.production import heartbeat as heartbeat_module
+from resources.production.engine import Engine
+from resources.production.heartbeat import STALL_SECONDS, Heartbeat
+
+RUN = "a-run"
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeats, "RENEW_SECONDS", 0.02)
+    monkeypatch.setattr(heartbeat_module, "RETRY_SECONDS", 0.02)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db", budget=Budget()) as opened:
+        yield opened
+
+
+def opening(ledger: Ledger) -> Callable[[], contextlib.AbstractContextManager[Ledger]]:
+    return lambda: contextlib.nullcontext(ledger)
+
+
+def until(done: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < give_up, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def blocked(seconds: float) -> None:
+    """What a loop does that hangs."""
+    time.sleep(seconds)
+
+
+def claimed_until(ledger: Ledger) -> float:
+    with ledger.read() as connection:
+        table = heartbeats.heartbeats
+        return float(connection.execute(table.select().where(table.c.run_id == RUN)).one().until)
+
+
+def test_it_claims_renews_and_gives_back(ledger: Ledger) -> None:
+    beating = Heartbeat(opening(ledger), RUN)
+    beating.start()
+    assert heartbeats.owners(ledger) == {RUN: beating.owner}
+    first = claimed_until(ledger)
+    until(lambda: claimed_until(ledger) > first)
+    beating.stop()
+    assert heartbeats.owners(ledger) == {}
+
+
+def test_it_goes_on_while_the_loop_is_busy_and_not_when_it_hangs(ledger: Ledger) -> None:
+    now = 1000.0
+    beating = Heartbeat(opening(ledger), RUN, monotonic=lambda: now)
+
+    async def work() -> None:
+        nonlocal now
+        async with beating.vouched_for(Engine(ledger, {})):
+            await asyncio.sleep(0.05)
+            now += STALL_SECONDS - 1
+            first = claimed_until(ledger)
+            until(lambda: claimed_until(ledger) > first)
+            # still blocked, and no longer believed
+            now += 2
+            assert beating.is_stalled
+            blocked(0.1)
+            before = claimed_until(ledger)
+            blocked(0.2)
+            assert claimed_until(ledger) == before
+            await asyncio.sleep(0.2)
+            assert not beating.is_stalled
+
+    beating.start()
+    asyncio.run(work())
+    assert not beating.is_stalled
+    beating.stop()
+
+
+def test_a_ledger_that_does_not_answer_is_asked_again(ledger: Ledger) -> None:
+    failures = iter([UnavailableError("locked"), UnavailableError("locked"), ValueError("odd")])
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[Ledger]:
+        for error in failures:
+            raise error
+        yield ledger
+
+    beating = Heartbeat(opened, RUN)
+    beating.start()
+    until(lambda: heartbeats.owners(ledger) == {RUN: beating.owner})
+    beating.stop()
+
+
+def test_a_run_that_was_given_up_before_it_began_does_not_begin(ledger: Ledger) -> None:
+    heartbeats.begin(ledger, RUN, "w1:7:a")
+    heartbeats.take(ledger, RUN, "w1:7:a")
+    with pytest.raises(RunLostError):
+        Heartbeat(opening(ledger), RUN).start()
