@@ -1,7 +1,7 @@
 """A headless Chromium for tests of pages: what it complained about is part of what it saw."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -37,11 +37,11 @@ class Browser:
 
 
 @contextmanager
-def browser(*, width: int = 1200, height: int = 900) -> Iterator[Browser]:
-    """A tab of a browser that is closed at the end."""
+def browser(*, width: int = 1200, height: int = 900, flags: Sequence[str] = ()) -> Iterator[Browser]:
+    """A tab of a browser that is closed at the end; `flags` are further ones of Chromium."""
     program = chromium()
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        running = playwright.chromium.launch(executable_path=program, args=[*FLAGS, *flags])
         try:
             page = running.new_page(viewport={"width": width, "height": height})
             found = Browser(page)

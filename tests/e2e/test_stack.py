@@ -19,6 +19,7 @@ import pytest
 import sqlalchemy as sa
 import yaml
 from browserkit import browser
+from hostile_page import ADD, ask_from, page_elsewhere, try_everything
 
 from pipelines.cli.dagster_api import Colours, DagsterApi
 from pipelines.cli.stack import Stack, Wanted, free_port
@@ -92,6 +93,13 @@ class Running:
     def books(self) -> list[dict[str, Any]]:
         """All jobs the sandbox ever accepted."""
         return list(httpx.get(f"{self.stack.sandbox_url}/admin/books", trust_env=False).json()["jobs"])
+
+    def ways(self) -> set[str]:
+        """The partitions that a page elsewhere has added, by the way it came."""
+        document = """{ repositoryOrError(repositorySelector: {repositoryLocationName: "dailies", repositoryName:
+        "__repository__"}) { ... on Repository { assetNodes { partitionKeys } } } }"""
+        nodes = self.api.query(document)["repositoryOrError"]["assetNodes"]
+        return {key for node in nodes for key in node["partitionKeys"] if key.startswith("way-")}
 
     def age(self, attempt: str, seconds: float) -> None:
         """Let a clip have been delivered so much earlier."""
@@ -313,3 +321,73 @@ def test_the_doctor_finds_what_is_left_and_makes_a_lost_manifest_again(
     assert json.loads(manifest.read_bytes())["object"] == json.loads(before)["object"]
     left = [check for check in running.document("doctor", exit_code=1)["checks"] if not check["fine"]]
     assert [(check["check"], check["keys"]) for check in left] == [("no_failed_clips", ["weather-storm"])]
+
+
+LAUNCH = """mutation Launch($params: ExecutionParams!) {
+  launchPipelineExecution(executionParams: $params) { __typename }
+}"""
+BUY = {
+    "selector": {
+        "repositoryLocationName": "dailies",
+        "repositoryName": "__repository__",
+        "pipelineName": "submit_clips",
+    },
+    "mode": "default",
+    "runConfigData": {"ops": {"produce": {"config": {"regenerate": True}}}},
+    "executionMetadata": {"tags": [{"key": "dagster/partition", "value": "weather-calm"}]},
+}
+
+
+def test_a_page_on_another_port_changes_nothing_and_dagsters_own_page_buys(
+    running: Running, second: dict[str, Any]
+) -> None:
+    jobs, url = len(running.books()), running.stack.dagster_url
+    here = int(url.rpartition(":")[2])
+    bare_port = free_port()
+    bare = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(bare_port)),
+            *("-w", str(running.stack.home / "workspace.yaml")),
+        ],
+        env=running.stack.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    rebound = f"--host-resolver-rules=MAP evil.test 127.0.0.1:{here}"
+    try:
+        with page_elsewhere() as port, browser(flags=[rebound]) as tab:
+            for name in ("127.0.0.1", "localhost"):
+                tab.open(f"http://{name}:{port}/")
+                said = try_everything(tab.page, url)
+                assert len(said) == 20
+                assert said["way-websocket"] == "refused"
+                frame = tab.page.evaluate_handle("() => document.createElement('iframe')")
+                frame.evaluate("(frame, url) => { frame.src = url; document.body.append(frame); }", url)
+                tab.page.wait_for_timeout(1000)
+                assert f"{url}/" not in [shown.url for shown in tab.page.frames], "Dagster is in a frame"
+            # the name of the page leads to Dagster now: its requests are same-origin for the browser
+            tab.open(f"http://evil.test:{here}/")
+            assert "not a name of this server" in tab.page.inner_text("body")
+            assert running.ways() == set()
+            # what the same page does to Dagster's own webserver
+            until(lambda: _answers(bare_port), "the start of the bare webserver")
+            tab.open(f"http://127.0.0.1:{port}/")
+            assert try_everything(tab.page, f"http://127.0.0.1:{bare_port}")["way-websocket"] == "opened"
+            assert running.ways() >= {"way-get", "way-image", "way-post-address", "way-post-text-json"}
+            tab.open(f"http://{url.removeprefix('http://')}/")
+            assert ask_from(tab.page, ADD, {"key": "way-own"})["data"]
+            assert "way-own" in running.ways()
+            assert len(running.books()) == jobs
+            launched = ask_from(tab.page, LAUNCH, {"params": BUY})["data"]["launchPipelineExecution"]
+            assert launched == {"__typename": "LaunchRunSuccess"}
+            until(lambda: len(running.books()) == jobs + 1, "the purchase by Dagster's own page")
+    finally:
+        bare.terminate()
+        bare.wait(30)
+
+
+def _answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/server_info", trust_env=False).is_success
+    except httpx.TransportError:
+        return False
