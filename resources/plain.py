@@ -1,23 +1,123 @@
-"""Text that strangers wrote, made fit to be shown: without what may be a signature, and not longer than anybody reads."""
+"""Text from outside: what no text may hold, what may be shown of a text, and what may be shown of an address.
+
+Providers, servers and files write it. Every such text passes one of these functions where it comes in (a provider's words in
+the dataclasses of `resources.providers.base`); escaping it for a page or a message is left to whoever writes that.
+"""
 
 import re
+from typing import Any
 
-_QUERY = re.compile(r"(https?://)(?:[^\s/?#@]*@)?([^\s?#\"'<>()\[\]]*)[?#][^\s\"'<>()\[\]]*", re.IGNORECASE)
-_USERINFO = re.compile(r"(https?://)[^\s/?#@]*@", re.IGNORECASE)
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+LONGEST_NAME = 200
+"""Characters of a name that a stranger gives: a model, a status word, a host."""
+
+UNFIT = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]"
+)
+"""Characters that no declared or rendered text may hold: controls but tab and line feed, what turns the direction of writing
+around, lone surrogates and code points that are no characters."""
+
+_DEEPEST = 64
+# One match takes an address to its end, whatever is in it, so that a hostile megabyte is walked through once. The slashes may be
+# escaped as JSON or as part of another address.
+_ADDRESS = re.compile(r"(?::|%3a)(?:\\{0,2}/|%2f){2}[^\s\"'<>]*", re.IGNORECASE)
+_OPENING = re.compile(r"(?::|%3a)(?:\\{0,2}/|%2f){2}", re.IGNORECASE)
+_SECRET_PART = re.compile(r"[?#]|%3f|%23", re.IGNORECASE)
+_PATH = re.compile(r"[/\\]|%2f", re.IGNORECASE)
+_USER = re.compile(r"@|%40", re.IGNORECASE)
+# a port, and the punctuation of the sentence around the address
+_HOST = re.compile(r"[^:]*+(?::[0-9]{0,5})?\W*|\[[0-9a-f:.]+\](?::[0-9]{0,5})?\W*", re.IGNORECASE)
 
 
 def without_queries(text: str) -> str:
-    """The same text with every address in it cut before its query, which may be a signature, and without its password."""
-    return _USERINFO.sub(r"\1", _QUERY.sub(r"\1\2", text))
+    """The same text with every address in it cut before its query or fragment, and without its user and password.
+
+    The rest of an address that has a password in the place of its port is left out, too: where its host begins is a guess.
+    """
+    return _ADDRESS.sub(_address_only, text) if "//" in text or "\\/" in text or "%" in text else text
+
+
+def _address_only(found: re.Match[str]) -> str:
+    opening = _OPENING.match(found[0])
+    start = opening.end() if opening else 0
+    whole = found[0][start:]
+    cut = _SECRET_PART.search(whole)
+    kept = whole[: cut.start()] if cut else whole
+    slash = _PATH.search(kept)
+    authority, path = (kept[: slash.start()], kept[slash.start() :]) if slash else (kept, "")
+    host = _USER.split(authority)[-1]
+    if not _HOST.fullmatch(host):
+        return f"{found[0][:start]}…"
+    return f"{found[0][:start]}{host}{path}"
+
+
+def addresses_cut(value: Any, _depth: int = 0) -> Any:
+    """A copy of a JSON value in which every address is cut by `without_queries` and every unfit character is replaced.
+
+    Raises:
+        ValueError: It is nested more than 64 deep.
+    """
+    if _depth > _DEEPEST:
+        raise ValueError("nested too deeply")
+    if isinstance(value, str):
+        return fit(without_queries(value))
+    if isinstance(value, list | tuple):
+        return [addresses_cut(item, _depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {fit(str(name)): addresses_cut(item, _depth + 1) for name, item in value.items()}
+    return value
+
+
+def fit(text: str) -> str:
+    """The text with a replacement character for everything that no text may hold."""
+    return UNFIT.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def legible(text: str, *, instead: str = " ", lines: bool = False) -> str:
+    """The text without a character that cannot be seen: controls, formats, surrogates, what is unassigned.
+
+    Args:
+        text: Anything.
+        instead: What stands in the place of each.
+        lines: Whether line feeds and tabs stay.
+    """
+    if text.isprintable():
+        return text
+    kept = "\n\t" if lines else ""
+    return "".join(char if char.isprintable() or char in kept else instead for char in text)
+
+
+def name(text: str, *, longest: int = LONGEST_NAME) -> str:
+    """A stranger's name for something, e.g. a model. What cannot be seen is marked, so that no other name looks the same.
+
+    Args:
+        text: As it came.
+        longest: Characters; of what is cut, the end says how long it was.
+    """
+    clean = legible(text[:longest], instead="\N{REPLACEMENT CHARACTER}")
+    return clean if len(text) <= longest else f"{clean}… ({len(text):,} characters)"
 
 
 def shown(text: str | None, *, longest: int = 2_000) -> str:
-    """A stranger's text as it may stand on a page or in a message; escaping it is left to whoever writes that.
+    """A stranger's text as it may stand on a page or in a message.
 
     Args:
         text: None is nothing.
         longest: Characters; what is cut ends in an ellipsis.
     """
-    clean = _CONTROL.sub(" ", without_queries(text or "")).strip()
+    clean = legible(without_queries(text or ""), lines=True).strip()
     return clean if len(clean) <= longest else clean[: longest - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def clean_fields(thing: object, *, names: tuple[str, ...] = (), sentences: tuple[str, ...] = ()) -> None:
+    """Clean what a stranger wrote into the fields of a frozen dataclass, as its `__post_init__`; None stays None.
+
+    Args:
+        thing: The dataclass.
+        names: Fields that `name` cleans.
+        sentences: Fields that `shown` cleans.
+    """
+    for fields, cleaned in ((names, name), (sentences, shown)):
+        for field in fields:
+            value = getattr(thing, field)
+            if value is not None:
+                object.__setattr__(thing, field, cleaned(value))

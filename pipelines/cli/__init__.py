@@ -15,8 +15,12 @@ def main() -> None:
     from pipelines.cli.output import complain
     from resources.errors import DailiesError
     from resources.home import UMASK
+    from resources.plain import UNFIT
 
     os.umask(UMASK)
+    if any(UNFIT.search(argument) for argument in sys.argv[1:]):
+        complain("an argument holds a control character, or is not text. Nothing was done.")
+        sys.exit(2)
     try:
         _keep_private()
         app()

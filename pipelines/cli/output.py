@@ -15,6 +15,7 @@ from rich.text import Text
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.money import show_usd, to_usd
+from resources.plain import legible
 
 WIDE = 200
 
@@ -44,8 +45,14 @@ COLOURS = {
 
 
 def complain(message: str) -> None:
-    """Say what went wrong, for a person."""
-    errors.print(Text.assemble(("dailies: ", "bold red"), message), soft_wrap=True)
+    """Say what went wrong, for a person: also what an argument or a file's name holds that no terminal shows."""
+    said = legible(message, instead="\N{REPLACEMENT CHARACTER}", lines=True)
+    errors.print(Text.assemble(("dailies: ", "bold red"), said), soft_wrap=True)
+
+
+def confirm(question: str) -> None:
+    """Ask a person, and end the command unless they say yes."""
+    typer.confirm(legible(question, instead="\N{REPLACEMENT CHARACTER}"), abort=True)
 
 
 def print_json(document: object) -> None:

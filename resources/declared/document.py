@@ -15,6 +15,7 @@ from typing import Any, Self
 import yaml
 
 from resources.declared.problems import Problem, ProblemsError, show
+from resources.plain import UNFIT
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 12
@@ -29,7 +30,6 @@ _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 _ODD_WORDS = {"Null", "NULL", "True", "TRUE", "False", "FALSE"}
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,4})?")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ud800-\udfff]")
 
 
 class WrittenInteger(int):
@@ -234,7 +234,7 @@ class _Reader:
 
     def _text(self, event: Any, where: Where) -> str:
         text = str(event.value)
-        if found := _CONTROL.search(text):
+        if found := UNFIT.search(text):
             raise self._refused(where, event, f"holds the control character {show(found[0])}")
         return text
 

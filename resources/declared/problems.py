@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from resources.errors import ConfigurationError
+from resources.plain import legible, without_queries
 
 _SHOWN = 80
 _LISTED = 24
@@ -71,7 +72,10 @@ class ProblemsError(ConfigurationError):
 
 
 def show(value: object) -> str:
-    """A value as a person reads it in a message: text quoted, long things cut, `true` and `nothing` by their YAML names."""
+    """A value as a person reads it in a message: text quoted, long things cut, `true` and `nothing` by their YAML names.
+
+    Addresses are shown without their query, which may be a signature.
+    """
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -80,8 +84,10 @@ def show(value: object) -> str:
         return "a mapping"
     if isinstance(value, list):
         return "a list"
-    text = repr(value[:_SHOWN]) if isinstance(value, str) else str(value)[:_SHOWN]
-    return f"{text}..." if isinstance(value, str) and len(value) > _SHOWN else text
+    if not isinstance(value, str):
+        return str(value)[:_SHOWN]
+    text = without_queries(value)
+    return repr(text[:_SHOWN]) + ("..." if len(text) > _SHOWN else "")
 
 
 def listed(values: Sequence[object]) -> str:
@@ -102,6 +108,6 @@ def nearest(found: object, choices: Iterable[object]) -> str:
 
 def _relative(file: Path) -> str:
     try:
-        return str(file.absolute().relative_to(Path.cwd()))
+        return legible(str(file.absolute().relative_to(Path.cwd())))
     except (ValueError, OSError):
-        return str(file)
+        return legible(str(file))

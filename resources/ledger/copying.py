@@ -7,10 +7,13 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from sqlalchemy.engine import make_url
-
 from resources.errors import ConfigurationError, UnavailableError
-from resources.ledger.database import SCHEMA_REVISION, make_private_file
+from resources.ledger.database import (
+    SCHEMA_REVISION,
+    make_private_file,
+    parsed_address,
+    shown_address,
+)
 
 COMPANIONS = ("-wal", "-shm")
 """What SQLite keeps beside a database."""
@@ -105,10 +108,9 @@ def check_copy(copy: Path) -> None:
 
 
 def _file(url: str, verb: str, instead: str, file: Path) -> Path:
-    parsed = make_url(url)
+    parsed = parsed_address(url)
     if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        plain = parsed.set(drivername="postgresql").render_as_string(hide_password=True)
-        command = instead.format(file=file, url=f"'{plain}'")
+        command = instead.format(file=file, url=f"'{shown_address(parsed)}'")
         raise ConfigurationError(
             f"this ledger lives in PostgreSQL, which has its own tools to {verb} it: {command}"
         )

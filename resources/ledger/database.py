@@ -21,6 +21,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 
 from resources.errors import ConfigurationError, UnavailableError
+from resources.plain import name
+from resources.spellings import Spellings
 
 T = TypeVar("T")
 
@@ -37,6 +39,8 @@ MIGRATION_LOCK = 7_246_001
 SUBJECT_LOCKS = 7_246_002
 MONEY_LOCK = 7_246_003
 """Names of PostgreSQL's advisory locks."""
+_USER = re.compile(r"(?:[^:/]*(?::[^@]*)?@)?")
+_HOST = re.compile(r"[A-Za-z0-9._-]*|[0-9A-Fa-f:.]+")
 NETWORK_FILESYSTEMS = {
     "nfs",
     "nfs4",
@@ -63,13 +67,7 @@ def open_database(url: str) -> sa.Engine:
             database was written by a newer dailies.
         UnavailableError: The database does not answer.
     """
-    try:
-        parsed = make_url(url)
-    except (sa.exc.ArgumentError, ValueError):
-        raise ConfigurationError(
-            "the ledger's address is not a database URL; allowed: sqlite:///path/to/ledger.db or "
-            "postgresql+psycopg2://user:password@host/name. Set DAILIES_LEDGER_URL."
-        ) from None
+    parsed = parsed_address(url)
     backend = parsed.get_backend_name()
     if backend == "sqlite":
         engine = _open_sqlite(parsed)
@@ -84,22 +82,60 @@ def open_database(url: str) -> sa.Engine:
         raise ConfigurationError(
             f"the ledger cannot live in {backend!r}; allowed: sqlite, postgresql. Set DAILIES_LEDGER_URL."
         )
-    shown = parsed.render_as_string(hide_password=True)
+    shown, secrets = shown_address(parsed), _secrets(parsed)
     try:
         _bring_up_to_date(engine, shown)
     except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
         engine.dispose()
         raise UnavailableError(
-            f"the ledger's database {shown} does not answer: {_first_line(error)}. Nothing was bought. "
+            f"the ledger's database {shown} does not answer: {_first_line(error, secrets)}. Nothing was bought. "
             "Check the address and that the server runs or the folder is writable, then try again."
         ) from None
     except sa.exc.DatabaseError as error:
         engine.dispose()
         raise ConfigurationError(
-            f"the ledger's database {shown} cannot be used: {_first_line(error)}. Nothing was bought. "
+            f"the ledger's database {shown} cannot be used: {_first_line(error, secrets)}. Nothing was bought. "
             "If it was a ledger, restore it from a backup; otherwise set DAILIES_LEDGER_URL to another place."
         ) from None
     return engine
+
+
+def parsed_address(url: str) -> sa.URL:
+    """The address taken apart, if its password can only be where it seems to be; no error shows any of it.
+
+    An `@` in a password ends it too early, and the host would be shown with the password's end.
+
+    Raises:
+        ConfigurationError: It is not a database's address, or one that can be read in two ways.
+    """
+    try:
+        parsed = make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        known = False
+    else:
+        before = _USER.match(url.partition("://")[2])
+        user, rest = (before[0], url.partition("://")[2][before.end() :]) if before else ("", "")
+        misread = "@" in rest or re.search(r"\?.*=", user) or not _HOST.fullmatch(parsed.host or "")
+        known = not (misread if parsed.get_backend_name() == "postgresql" else parsed.host or user)
+    if not known:
+        raise ConfigurationError(
+            "the ledger's address is not a database URL; allowed: sqlite:///path/to/ledger.db or "
+            "postgresql+psycopg2://user:password@host/name, with @ / ? # : and % in the user or the password written as "
+            "%40 %2F %3F %23 %3A and %25. Set DAILIES_LEDGER_URL."
+        ) from None
+    return parsed
+
+
+def shown_address(url: sa.URL) -> str:
+    """The address for a person: nothing of its user, password and query."""
+    host = f"[{url.host}]" if ":" in (url.host or "") else url.host or ""
+    return f"{url.get_backend_name()}://{host}{f':{url.port}' if url.port else ''}/{url.database or ''}"
+
+
+def _secrets(url: sa.URL) -> Spellings:
+    """The password, and those that a query may hold (libpq takes `password` and `sslpassword` there)."""
+    said = [url.password, *(value for key, value in url.query.items() if "pass" in key)]
+    return Spellings(*(text for text in said if isinstance(text, str)), instead="[password]")
 
 
 def _patience(url: sa.URL) -> str:
@@ -258,8 +294,9 @@ def _migrate(engine: sa.Engine) -> None:
         command.upgrade(config, "head")
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _first_line(error: Exception, secrets: Spellings) -> str:
+    """What a driver says, without the password that it may repeat."""
+    return name((secrets.hide(str(error)).splitlines() or [type(error).__name__])[0], longest=500)
 
 
 def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -7,6 +7,7 @@ the same way in SQLite and PostgreSQL.
 import sqlalchemy as sa
 
 from resources.ledger.states import OPEN
+from resources.plain import fit
 
 metadata = sa.MetaData()
 
@@ -25,11 +26,8 @@ class Words(sa.types.TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
-        """The text without NUL and lone surrogates."""
-        if value is None:
-            return None
-        storable = value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
-        return storable[:LONGEST_WORDS]
+        """The text without what no text may hold, NUL and lone surrogates among it."""
+        return None if value is None else fit(value[:LONGEST_WORDS])
 
 
 Id = sa.String(64)

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from resources.errors import ConfigurationError
-from resources.providers.answers import without_queries
+from resources.plain import without_queries
 
 
 def checked_base_url(url: str) -> str:

@@ -6,16 +6,18 @@ Everything in here takes any value at all and never raises for it.
 import json
 import math
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
+from resources import plain
 from resources.money import usd
+from resources.plain import without_queries
 from resources.providers.base import FailureKind, JobStatus
+from resources.spellings import Spellings
 
 MESSAGE_LIMIT = 500
 """Characters of a provider's message that are kept."""
@@ -50,43 +52,32 @@ MODERATED = re.compile(
 )
 """How providers word that the content is refused, where the code does not say it."""
 
-# matches a URL to its end, whatever is in it: a pattern that can fail late is slow on a hostile megabyte
-_URL = re.compile(r"""https?://[^\s"'<>]*""", re.IGNORECASE)
 # from 2001 to 2286; eight digits are a date of ISO 8601
 _EPOCH_MS = re.compile(r"[0-9]{13}", re.ASCII)
-_SHORTEST_SECRET = 8
 _LONGEST_URL = 8192
 _LONGEST_WAIT = 86_400.0
 _DEEPEST = 64
 
 
 class Scrubber:
-    """Takes one account's key out of everything a provider may echo.
+    """Takes one account's key, in every spelling, out of everything a provider may echo."""
 
-    A key shorter than eight characters is left alone: no provider issues one, and replacing it would damage answers.
-    """
-
-    __slots__ = ("_forms",)
+    __slots__ = ("_spellings",)
 
     def __init__(self, secret: str) -> None:
-        forms = {secret, quote(secret, safe="")} if len(secret) >= _SHORTEST_SECRET else set()
-        self._forms = tuple(sorted(forms, key=len, reverse=True))
+        self._spellings = Spellings(secret)
 
     def __repr__(self) -> str:
         return "Scrubber(***)"
 
     def hide(self, text: str) -> str:
         """The text without the key, and without what a database cannot hold (lone surrogates, NUL)."""
-        for form in self._forms:
-            text = text.replace(form, "[key]")
-        return text.replace("\x00", "").encode("utf-8", "replace").decode()
+        return self._spellings.hide(text).replace("\x00", "").encode("utf-8", "replace").decode()
 
     def message(self, value: object, limit: int = MESSAGE_LIMIT) -> str:
         """One line for a person: no key, no URL query, no control characters, at most `limit` characters."""
         # cut generously first: a megabyte of message is not worth walking through character by character
-        text = without_queries(self.hide(reason(value))[: limit * 20])
-        text = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text)
-        text = " ".join(text.split())
+        text = " ".join(plain.legible(without_queries(self.hide(reason(value))[: limit * 20])).split())
         return text if len(text) <= limit else text[: limit - 1] + "…"
 
     def document(self, body: bytes) -> Any:
@@ -116,25 +107,14 @@ def map_text(value: Any, change: Callable[[str], str], _depth: int = 0) -> Any:
     return value
 
 
-def without_queries(text: str) -> str:
-    """The text with the query, fragment and user of every URL cut off: that is where signatures and tokens are."""
-    return _URL.sub(_address_only, text)
-
-
-def _address_only(found: re.Match[str]) -> str:
-    scheme, _, rest = re.split(r"[?#]", found[0], maxsplit=1)[0].partition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
-
-
 def _finite(digits: str) -> float | None:
     number = float(digits)
     return number if math.isfinite(number) else None
 
 
 def storable(document: Any) -> dict[str, Any]:
-    """An answer as it may be kept in the ledger or a manifest: as received, but signed URLs without their signature."""
-    kept = map_text(document, without_queries)
+    """An answer as it may be kept in the ledger or a manifest: signed URLs without their signature, and no unfit characters."""
+    kept = plain.addresses_cut(document)
     return kept if isinstance(kept, dict) else {"answer": kept}
 
 

@@ -2,12 +2,16 @@
 
 The four outcomes exist because providers have no idempotency key: the difference between "surely not sent" and
 "perhaps sent" is the difference between a free retry and a clip paid twice.
+
+What the outcomes carry are a stranger's words: each cleans its names and sentences itself, whichever client made it.
 """
 
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from resources.plain import clean_fields
 
 if TYPE_CHECKING:
     from resources.providers.models import LiveModel
@@ -55,6 +59,9 @@ class Accepted:
     model: str | None
     raw: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        clean_fields(self, names=("model",))
+
 
 @dataclass(frozen=True)
 class Rejected:
@@ -74,6 +81,9 @@ class Rejected:
     retry_after: float | None = None
     raw: dict[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        clean_fields(self, sentences=("message",))
+
 
 @dataclass(frozen=True)
 class NotSent:
@@ -84,6 +94,9 @@ class NotSent:
     """
 
     cause: str
+
+    def __post_init__(self) -> None:
+        clean_fields(self, sentences=("cause",))
 
 
 @dataclass(frozen=True)
@@ -97,6 +110,9 @@ class Unknown:
 
     cause: str
     http_status: int | None = None
+
+    def __post_init__(self) -> None:
+        clean_fields(self, sentences=("cause",))
 
 
 SubmitOutcome = Accepted | Rejected | NotSent | Unknown
@@ -145,6 +161,9 @@ class JobState:
     nsfw: tuple[bool | None, ...] = ()
     raw: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        clean_fields(self, names=("raw_status", "model"), sentences=("error",))
+
 
 @dataclass(frozen=True)
 class PollFailed:
@@ -159,6 +178,9 @@ class PollFailed:
     cause: str
     retry_after: float | None = None
     kind: FailureKind = FailureKind.PROVIDER
+
+    def __post_init__(self) -> None:
+        clean_fields(self, sentences=("cause",))
 
 
 @dataclass(frozen=True)
@@ -183,6 +205,9 @@ class Candidate:
     body: dict[str, Any] | None = None
     charged_micros: int | None = None
 
+    def __post_init__(self) -> None:
+        clean_fields(self, names=("model", "submission_id"))
+
 
 @dataclass(frozen=True)
 class Charge:
@@ -203,6 +228,9 @@ class Charge:
     at: float
     model: str | None = None
     submission_id: str | None = None
+
+    def __post_init__(self) -> None:
+        clean_fields(self, names=("model", "submission_id"))
 
 
 @dataclass(frozen=True)
@@ -237,6 +265,9 @@ class UploadFailed:
     cause: str
     kind: FailureKind
     retry_after: float | None = None
+
+    def __post_init__(self) -> None:
+        clean_fields(self, sentences=("cause",))
 
 
 @dataclass(frozen=True)

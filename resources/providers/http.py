@@ -23,8 +23,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from resources.plain import without_queries
 from resources.providers.address import checked_base_url, checked_key
-from resources.providers.answers import Scrubber, http_date, wait_seconds, without_queries
+from resources.providers.answers import Scrubber, http_date, wait_seconds
 from resources.providers.base import ClockOffset, NotSent, PollFailed, Unknown
 
 CONNECT_SECONDS = 10.0

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from resources import plain
 from resources.money import usd
 from resources.providers import answers
 
@@ -46,6 +47,9 @@ class LiveParameter:
     max_items: int | None = None
     description: str = ""
 
+    def __post_init__(self) -> None:
+        plain.clean_fields(self, names=("type",), sentences=("description",))
+
 
 @dataclass(frozen=True)
 class LiveModel:
@@ -68,6 +72,10 @@ class LiveModel:
     base_price: Decimal | None = None
     parameters: dict[str, LiveParameter] | None = None
     pricing: Any = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        plain.clean_fields(self, names=("id", "kind", "title"))
+        object.__setattr__(self, "aliases", tuple(map(plain.name, self.aliases)))
 
     def is_called(self, name: str) -> bool:
         """Whether it is sold under this name."""

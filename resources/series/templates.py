@@ -14,6 +14,9 @@ from jinja2 import StrictUndefined, TemplateSyntaxError, nodes
 from jinja2.exceptions import TemplateError, UndefinedError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from resources.declared.problems import show
+from resources.plain import UNFIT
+
 MAX_TEMPLATE = 20_000
 """Characters of a template."""
 MAX_PROMPT = 20_000
@@ -162,6 +165,8 @@ class PromptTemplate:
             raise PromptError(f"cannot be rendered: {error}") from None
         if len(text) > MAX_PROMPT:
             raise PromptError(f"renders to more than {MAX_PROMPT} characters")
+        if found := UNFIT.search(text):
+            raise PromptError(f"renders to a text that holds the control character {show(found[0])}")
         return text
 
 
@@ -174,6 +179,9 @@ def _check(tree: nodes.Template) -> dict[str, int]:
             raise PromptError("is too complicated", node.lineno or 1)
         if type(node) not in _NODES:
             raise PromptError(_refusal(node), node.lineno or 1)
+        # `'\x1b'` is plain text to the YAML reader, and a control character once Jinja has read it
+        if isinstance(node, nodes.Const) and (found := UNFIT.search(str(node.value))):
+            raise PromptError(f"holds the control character {show(found[0])}", node.lineno or 1)
         if isinstance(node, nodes.Name):
             used.setdefault(node.name, node.lineno)
         elif isinstance(node, (nodes.Filter, nodes.Test)):

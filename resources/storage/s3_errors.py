@@ -3,6 +3,7 @@
 import ssl
 
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
+from resources.plain import name, without_queries
 from resources.storage.errors import (
     AccessDeniedError,
     CorruptUploadError,
@@ -113,7 +114,7 @@ def translated(error: Exception, what: str, endpoint: str | None, patience: floa
     """
     from botocore import exceptions as boto
 
-    server = f"the S3 server at {endpoint}" if endpoint else "AWS S3"
+    server = f"the S3 server at {without_queries(endpoint)}" if endpoint else "AWS S3"
     code, status = _answer(error)
     if is_transient(error):
         why = f"answers {_said(code, status)}" if status else "does not answer"
@@ -152,4 +153,4 @@ def _answer(error: BaseException | None) -> tuple[str, int]:
     if not isinstance(response, dict):
         return "", 0
     code = response.get("Error", {}).get("Code", "")
-    return str(code), int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    return name(str(code), longest=80), int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -13,6 +13,7 @@ from ledgerkit import Clock, decided, queued, submitted
 
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.ledger import database, schema
+from resources.ledger.copying import back_up
 from resources.ledger.database import SCHEMA_REVISION, open_database
 from resources.ledger.deciding import Verdict
 from resources.ledger.ledger import Ledger
@@ -170,6 +171,41 @@ def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
     assert SECRET not in str(refused.value)
     assert "127.0.0.1:1" in str(refused.value)
     assert "Nothing was bought" in str(refused.value)
+
+
+PASSWORDS = [
+    f"hunter2{mark}tail99" for mark in ("@", "/", "%", "#", "?", ":", " ", "[", "\\", "@@", "@/x@y", "?a=", "@h:5432/db?x=")
+] + ["@hunter2tail99", "hunter2tail99@", "hunter2%40tail99"]  # fmt: skip
+ADDRESSES = [
+    "user:{}@127.0.0.1:1/db",
+    "user:{}@127.0.0.1:1/db?connect_timeout=1",
+    "user@corp:{}@127.0.0.1:1/db",
+    ":{}@127.0.0.1:1/db",
+    "{}@127.0.0.1:1/db",
+    "user:{}@/db?host=/nowhere",
+    "127.0.0.1:1/db?user=me&password={}",
+]
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg2", "postgres", "sqlite", "mysql"])
+@pytest.mark.parametrize("password", PASSWORDS)
+def test_no_part_of_a_password_is_shown_whatever_it_holds(scheme: str, password: str, tmp_path: Path) -> None:
+    for place in ADDRESSES:
+        for act in (open_database, lambda url: back_up(url, tmp_path / "copy.db")):
+            with pytest.raises((ConfigurationError, UnavailableError)) as refused:
+                act(f"{scheme}://{place.format(password)}")
+            assert not re.search("hunter2|tail99", f"{refused.value!r} {refused.value.__cause__!r}")
+
+
+def test_a_password_that_the_driver_repeats_is_not_shown() -> None:
+    def repeats(*_: object, **__: object) -> None:
+        raise sa.exc.OperationalError("", {}, Exception("no entry for hunter2/tail99 (hunter2%2ftail99)"))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(database, "_bring_up_to_date", repeats)
+        with pytest.raises(UnavailableError) as refused:
+            open_database("postgresql://me:hunter2%2Ftail99@127.0.0.1:1/db")
+    assert "no entry for [password] ([password])" in str(refused.value)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from resources.declared.document import parse_document
 from resources.declared.problems import ProblemsError
+from resources.plain import UNFIT
 from resources.series.templates import MAX_PROMPT, MAX_TEMPLATE, PromptError, PromptTemplate
 
 VARIABLES = {"mood": "calm", "city": "Oslo", "count": 3, "rain": True, "date": "2026-11-20", "nothing": ""}
@@ -72,6 +73,16 @@ def test_a_template_renders(template, prompt):
         ("{{ " + "not " * 3000 + "city }}", "is too complicated"),
         ("{{ " + " ~ ".join(["city"] * 1500) + " }}", "is too complicated"),
         ("{% if city %}" * 90 + "{% endif %}" * 90, "is too complicated"),
+        ("{{ '\\x1b[2J' }}", r"holds the control character '\x1b'"),
+        ("{{ '\\ud800' }}", r"holds the control character '\ud800'"),
+        ("{{ '\\ud83d' ~ '\\ude00' }}", r"holds the control character '\ud83d'"),
+        ("{{ city|replace('s', '\\x00') }}", r"holds the control character '\x00'"),
+        ("{{ city|default('\\x9b') }}", r"holds the control character '\x9b'"),
+        (
+            "{% if city == '\\N{RIGHT-TO-LEFT OVERRIDE}' %}x{% endif %}",
+            r"holds the control character '\u202e'",
+        ),
+        ("{{ '\\uffff' }}", r"holds the control character '\uffff'"),
         ("x" * (MAX_TEMPLATE + 1), "is longer than 20000 characters"),
     ],
 )
@@ -169,3 +180,15 @@ def test_a_word_that_may_be_text_or_a_truth_value_is_asked_about(written: str) -
     with pytest.raises(ProblemsError, match=rf"{written} is ambiguous: write {written.lower()}, or put text"):
         parse_document(f"sign: {written}", Path("words.yaml"))
     assert parse_document(f"sign: '{written}'", Path("words.yaml")).value == {"sign": written}
+
+
+@given(st.characters(codec=None))
+def test_a_rendered_prompt_holds_only_what_a_file_may_hold(char: str) -> None:
+    """Whatever came into a variable: the same rule as for what stands in the file."""
+    refused = ""
+    with contextlib.suppress(UnicodeError):
+        try:
+            render("a {{ city }} b", city=char).encode()
+        except PromptError as error:
+            refused = str(error)
+    assert ("holds the control character" in refused) is bool(UNFIT.search(char))

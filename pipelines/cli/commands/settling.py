@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from pipelines.cli.output import Json, as_document, complain, console, print_json, status_table
+from pipelines.cli.output import Json, as_document, complain, confirm, console, print_json, status_table
 from pipelines.cli.signals import end_on_signals
 from resources.settings import load_settings, open_ledger
 
@@ -94,7 +94,7 @@ def accept_clip(
         return
     attempt = chosen(found, clip, take)
     if not yes:
-        typer.confirm(f"Deliver {clip} although {attempt.reason}?", abort=True)
+        confirm(f"Deliver {clip} although {attempt.reason}?")
     accepted = accept_take(settings, attempt, why)
     if as_json:
         print_json(as_document(accepted))
@@ -128,7 +128,7 @@ def resolve(
             seen = look_at_job(settings, found[-1], adopt) if found and adopt is not None else ""
             question = consequence(found, adopt=adopt, resubmit=resubmit, seen=seen) if found else ""
             if found and not yes:
-                typer.confirm(question, abort=True)
+                confirm(question)
             changed = settle(ledger, clip, adopt=adopt, resubmit=resubmit, write_off=write_off, why=why)
             if as_json:
                 print_json([as_document(attempt) for attempt in changed])

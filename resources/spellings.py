@@ -1,0 +1,127 @@
+"""A secret in every spelling in which somebody may repeat it: as it is, escaped, encoded, or cut off."""
+
+import base64
+import functools
+import re
+from collections.abc import Callable
+
+SHORTEST = 8
+"""Characters; a shorter secret is left alone: no provider issues one, and replacing it would damage texts."""
+
+_SHORTEST_CUT = 16
+"""Characters of a secret whose beginning alone is hidden, too: the first half of it, twelve characters at least."""
+_NAMED = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos", "/": "sol", "+": "plus", "=": "equals"}
+_ESCAPES = re.compile(r"[%\\&]")
+
+
+class Spellings:
+    """Takes some secrets out of texts.
+
+    Hidden are the secret itself, its base64 (also URL-safe, and inside of a longer text), its hexadecimal form, and each of
+    these percent-encoded up to three times, escaped as JSON or as HTML. Takes time in proportion to the text.
+
+    Args:
+        secrets: Each of at least `SHORTEST` characters; shorter ones are left alone.
+        instead: What stands in their place.
+    """
+
+    __slots__ = ("_instead", "_literals")
+
+    def __init__(self, *secrets: str, instead: str = "[key]") -> None:
+        self._instead = instead
+        long = [secret for secret in secrets if len(secret) >= SHORTEST]
+        self._literals = [literal for secret in long for literal in _literals(secret)]
+
+    def __repr__(self) -> str:
+        return "Spellings(***)"
+
+    def hide(self, text: str) -> str:
+        """The text without the secrets."""
+        escaped = _ESCAPES.search(text) is not None
+        for literal in self._literals:
+            text = literal.replaced(text, self._instead, escaped=escaped)
+        return text
+
+
+class _Literal:
+    """One form of a secret, each character of which may be written in two ways, and how much of it gives it away."""
+
+    __slots__ = ("_beginning", "_escaped", "_escaped_rest", "_rest")
+
+    def __init__(self, text: str, otherwise: str | None = None) -> None:
+        enough = max(12, len(text) // 2) if len(text) >= _SHORTEST_CUT else len(text)
+        units = _units(text)
+        others = units if otherwise is None else _units(otherwise)
+        taken, count = 0, 0
+        while taken < enough:
+            taken += len(units[count])
+            count += 1
+
+        def patterns(spell: Callable[[str], str]) -> list[str]:
+            pairs = zip(units, others, strict=True)
+            return [
+                spell(one) if one == other else f"(?:{spell(one)}|{spell(other)})" for one, other in pairs
+            ]
+
+        plain, escaped = patterns(re.escape), patterns(_spelled)
+        self._beginning, self._escaped = (re.compile("".join(p[:count])) for p in (plain, escaped))
+        self._rest, self._escaped_rest = ([re.compile(one) for one in p[count:]] for p in (plain, escaped))
+
+    def replaced(self, text: str, instead: str, *, escaped: bool) -> str:
+        beginning, rest = (self._escaped, self._escaped_rest) if escaped else (self._beginning, self._rest)
+        pieces: list[str] = []
+        done = 0
+        while (found := beginning.search(text, done)) is not None:
+            end = found.end()
+            for unit in rest:
+                more = unit.match(text, end)
+                if more is None:
+                    break
+                end = more.end()
+            pieces += [text[done : found.start()], instead]
+            done = end
+        return "".join([*pieces, text[done:]]) if pieces else text
+
+
+def _literals(secret: str) -> list[_Literal]:
+    """The secret, its hexadecimal form, and its base64 at each of the three places in which a longer text may hold it.
+
+    Of base64, what the neighbours change is left out.
+    """
+    data = secret.encode("utf-8", "replace")
+    found = [_Literal(secret), _Literal(data.hex(), data.hex().upper())]
+    for before, changed in ((0, 0), (1, 2), (2, 3)):
+        whole = bytes(before) + data
+        last = len(whole) * 8 // 6
+        plain, for_addresses = base64.b64encode(whole).decode(), base64.urlsafe_b64encode(whole).decode()
+        found.append(_Literal(plain[changed:last], for_addresses[changed:last]))
+    return found
+
+
+def _units(text: str) -> list[str]:
+    """Its characters; a run of backslashes is one, since escaping makes it longer."""
+    return re.findall(r"\\+|[^\\]", text, re.DOTALL)
+
+
+@functools.cache
+def _spelled(unit: str) -> str:
+    """A pattern for one character in every spelling. No repetition in it can be tried in more than one way."""
+    if unit[0] == "\\":
+        escaped = r"%(?:25){0,2}5[cC]|\\{1,4}(?:u00|x)5[cC]|&#0{0,5}92;|&#[xX]0{0,5}5[cC];|&bsol;"
+        return rf"(?:(?:{escaped}){{{len(unit)}}}|\\{{{len(unit)},{8 * len(unit)}}}+)"
+    ways = ["".join(rf"%(?:25){{0,2}}{_hex(f'{byte:02x}')}" for byte in unit.encode("utf-8", "replace"))]
+    halves = unit.encode("utf-16-be", "surrogatepass").hex()
+    ways.append("".join(rf"\\{{1,4}}u{_hex(halves[at : at + 4])}" for at in range(0, len(halves), 4)))
+    if ord(unit) < 256:
+        ways.append(rf"\\{{1,4}}x{_hex(f'{ord(unit):02x}')}")
+    if unit in "/\"'":
+        ways.append(rf"\\{{1,4}}{unit}")
+    ways += [rf"&#0{{0,5}}{ord(unit)};", rf"&#[xX]0{{0,5}}{_hex(f'{ord(unit):x}')};"]
+    if unit in _NAMED:
+        ways.append(f"&{_NAMED[unit]};")
+    # as it is comes last: `%25` begins with the `%` that it stands for
+    return f"(?:{'|'.join([*ways, re.escape(unit)])})"
+
+
+def _hex(digits: str) -> str:
+    return "".join(f"[{d}{d.upper()}]" if d.isalpha() else d for d in digits)

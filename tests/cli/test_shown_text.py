@@ -1,0 +1,60 @@
+"""What a terminal is sent: no argument, file name or stranger's word moves its cursor or ends a command in a traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines import cli
+from pipelines.cli import output
+
+
+def test_a_complaint_holds_nothing_that_a_terminal_obeys(capfd: pytest.CaptureFixture[str]) -> None:
+    output.complain("first\x1b[2J\u202e\udcff line\nsecond")
+    said = capfd.readouterr().err
+    assert said.rstrip("\n") == "dailies: first\ufffd[2J\ufffd\ufffd line\nsecond"
+
+
+def test_a_question_about_money_holds_nothing_that_a_terminal_obeys(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+    monkeypatch.setattr(output.typer, "confirm", lambda question, **_: asked.append(question))
+    output.confirm("Take the job a\x1b[2Jb\u202e?")
+    assert asked == ["Take the job a\ufffd[2Jb\ufffd?"]
+    settling = Path(cli.__file__).with_name("commands") / "settling.py"
+    assert "typer.confirm" not in settling.read_text()
+
+
+@pytest.mark.parametrize("argument", [b"\xff", b"a\x1b[2J", b"--\xfe=1"])
+def test_an_argument_that_is_no_text_is_refused(argument: bytes, tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", "from pipelines.cli import main; main()", b"prompt", argument],
+        cwd=Path(__file__).parents[2],
+        env={
+            "DAILIES_HOME": str(tmp_path),
+            "DAILIES_ENV_FILE": "",
+            "PATH": "/usr/bin:/bin",
+            "COLUMNS": "200",
+        },
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert b"an argument holds a control character" in ran.stderr
+    assert b"Traceback" not in ran.stderr
+
+
+def test_a_file_whose_name_is_no_text_is_named_all_the_same(tmp_path: Path) -> None:
+    from resources.catalogue import Catalogue
+    from resources.series import load_series
+
+    series = tmp_path / "data" / "series"
+    series.mkdir(parents=True)
+    (series / "a\udcff\x1b.yaml").write_text("name: [")
+    models = Path(__file__).parents[2] / "data" / "models"
+    (problem, *_) = load_series(tmp_path / "data", Catalogue.load(models)).problems
+    assert str(problem).isprintable()
+    str(problem).encode()
