@@ -15,7 +15,7 @@ from pipelines.lineage import latest as latest_event
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.money import to_usd
-from resources.requests import ClipRequest
+from resources.requests import ClipRequest, shown_body
 from resources.series import Declarations
 from resources.storage.layout import prompt_key
 from resources.storage.objects import ObjectStore
@@ -62,7 +62,7 @@ def prompt_event(
         "prompt": dg.MetadataValue.text(request.prompt),
         "endpoint": dg.MetadataValue.text(request.endpoint),
         "provider": dg.MetadataValue.text(request.provider),
-        "request": dg.MetadataValue.json(request.body),
+        "request": dg.MetadataValue.json(shown_body(request.body)),
         "fingerprint": dg.MetadataValue.text(request.fingerprint),
     }
     if request.cast:

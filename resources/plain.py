@@ -25,7 +25,7 @@ _SECRET_PART = re.compile(r"[?#]|%3f|%23", re.IGNORECASE)
 _PATH = re.compile(r"[/\\]|%2f", re.IGNORECASE)
 _USER = re.compile(r"@|%40", re.IGNORECASE)
 # a port, and the punctuation of the sentence around the address
-_HOST = re.compile(r"[^:]*+(?::[0-9]{0,5})?\W*|\[[0-9a-f:.]+\](?::[0-9]{0,5})?\W*", re.IGNORECASE)
+_HOST = re.compile(r"[^:\[\]]*+(?::[0-9]{0,5})?\W*|\[[0-9a-f:.]+\](?::[0-9]{0,5})?\W*", re.IGNORECASE)
 
 
 def without_queries(text: str) -> str:

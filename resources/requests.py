@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from resources.plain import addresses_cut
 from resources.video.checks import Checks
 
 if TYPE_CHECKING:
@@ -242,6 +243,15 @@ class ClipRequest(BaseModel):
     def accounts(self) -> set[str]:
         """Every account it may be bought from."""
         return {self.provider, *(choice.provider for choice in self.fallbacks)}
+
+
+def shown_body(body: dict[str, Any]) -> dict[str, Any]:
+    """A request's body as it may be shown: addresses in it without their query, which may be a signature.
+
+    The whole is in the ledger and in the bucket's `prompts/`, which what is bought is read from. The prompt is text for
+    people and stays as it is.
+    """
+    return {name: value if name == "prompt" else addresses_cut(value) for name, value in body.items()}
 
 
 def fingerprint(provider: str, endpoint: str, body: dict[str, Any]) -> str:

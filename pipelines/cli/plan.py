@@ -15,7 +15,7 @@ from resources.money import show_usd, to_usd
 from resources.planning import Plan, PlannedClip, Planning, Verb, wanted
 from resources.production.quoting import quoted
 from resources.providers.accounts import build_provider
-from resources.requests import ClipRequest
+from resources.requests import ClipRequest, shown_body
 from resources.settings import Settings, open_ledger
 
 MARKS = {
@@ -25,7 +25,6 @@ MARKS = {
     Verb.HOLD: ("?", "magenta"),
     Verb.REFUSE: ("!", "red"),
 }
-_SHOWN = {"provider", "endpoint", "body"}
 LISTED = 40
 """Clips that are listed one by one; of more, those that are alike are told in one line."""
 REASONS = 20
@@ -182,7 +181,7 @@ def _endpoint(clip: PlannedClip) -> str:
 def _parameters(clip: PlannedClip) -> str:
     if clip.request is None:
         return ""
-    shown = {name: value for name, value in clip.request.body.items() if name != "prompt"}
+    shown = {name: value for name, value in shown_body(clip.request.body).items() if name != "prompt"}
     return ", ".join(f"{name} {_short(value)}" for name, value in shown.items())
 
 
@@ -230,9 +229,12 @@ def _clip(clip: PlannedClip) -> dict[str, Any]:
         else {
             "provider": request.provider,
             "endpoint": request.endpoint,
-            "request": request.body,
+            "request": shown_body(request.body),
             "fingerprint": request.fingerprint,
-            "fallbacks": [choice.model_dump(mode="json", include=_SHOWN) for choice in request.fallbacks],
+            "fallbacks": [
+                {"provider": way.provider, "endpoint": way.endpoint, "body": shown_body(way.body)}
+                for way in request.fallbacks
+            ],
         }
     )
     return {

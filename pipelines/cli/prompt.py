@@ -1,4 +1,4 @@
-"""`dailies prompt`: a clip's request as it would be sent, with its price. Nothing is sent."""
+"""`dailies prompt`: a clip's request as it would be sent, with its price; addresses without their query. Nothing is sent."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ from rich.text import Text
 
 from pipelines.cli.output import console
 from resources.money import show_usd, to_usd
-from resources.requests import ClipRequest
+from resources.requests import ClipRequest, shown_body
 
 
 def show(request: ClipRequest) -> None:
@@ -17,7 +17,7 @@ def show(request: ClipRequest) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    parameters = {name: value for name, value in request.body.items() if name != "prompt"}
+    parameters = {name: value for name, value in shown_body(request.body).items() if name != "prompt"}
     table.add_row("clip", request.clip)
     table.add_row("endpoint", f"{request.endpoint} ({request.provider})")
     for name, value in parameters.items():
@@ -45,10 +45,12 @@ def document(request: ClipRequest) -> dict[str, Any]:
         "provider": request.provider,
         "endpoint": request.endpoint,
         "prompt": request.prompt,
-        "request": request.body,
+        "request": shown_body(request.body),
         "price_usd": None if price is None else str(to_usd(price)),
         "expected": request.expected.model_dump(mode="json"),
-        "fallbacks": [choice.model_dump(mode="json") for choice in request.fallbacks],
+        "fallbacks": [
+            choice.model_dump(mode="json") | {"body": shown_body(choice.body)} for choice in request.fallbacks
+        ],
         "cast": request.cast,
         "fingerprint": request.fingerprint,
     }

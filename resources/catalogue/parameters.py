@@ -4,11 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from resources.catalogue.addresses import ALLOWED, address_mistake
 from resources.declared.problems import Problem, listed, show
 from resources.declared.validation import Declared, Plain, refused
 from resources.requests import FileReference
-
-MAX_URL = 2048
 
 Scalar = str | int | bool
 Media = Literal["image", "video", "audio"]
@@ -122,9 +121,10 @@ class Parameter(Declared):
             return Problem("", found=f"{len(item)} characters", allowed=f"at most {self.max_length}")
         if self.starts_with is not None and not item.startswith(self.starts_with):
             return Problem("", found=show(item), allowed=f"text that begins with {show(self.starts_with)}")
-        if self.media is not None and not is_address(item) and FileReference.parse(item) is None:
-            allowed = "an address that begins with https:// or http://, or a file inside the data folder"
-            return Problem("", found=show(item), allowed=allowed)
+        if self.media is not None and FileReference.parse(item) is None:
+            mistake = address_mistake(item)
+            if mistake is not None:
+                return Problem("", mistake, show(item), f"{ALLOWED}, or a file inside the data folder")
         if self.media is None and FileReference.parse(item) is not None:
             return Problem("", "reads like dailies' own name for a local file", show(item), "another text")
         return None
@@ -144,8 +144,3 @@ class Parameter(Declared):
 
 
 _A = {"image": "an image", "video": "a video", "audio": "a sound"}
-
-
-def is_address(text: str) -> bool:
-    """Whether a text is an http(s) address that can be sent to a provider."""
-    return text.startswith(("https://", "http://")) and len(text) <= MAX_URL and len(text.split()) == 1

@@ -8,7 +8,6 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import (
     AfterValidator,
@@ -22,7 +21,7 @@ from pydantic import (
 
 from resources.errors import DailiesError
 from resources.money import to_usd
-from resources.requests import Asked
+from resources.requests import Asked, shown_body
 from resources.video.facts import VideoFacts
 from resources.video.judging import Check
 
@@ -38,27 +37,8 @@ class ManifestError(DailiesError):
     """A stored manifest is not one this version can read."""
 
 
-def _without_query(value: Any) -> Any:
-    """The same value with every URL in it cut before its query, which may be a signature."""
-    if isinstance(value, dict):
-        return {name: _without_query(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_without_query(inner) for inner in value]
-    if (
-        isinstance(value, str)
-        and value.startswith(("https://", "http://"))
-        and not any(map(str.isspace, value))
-    ):
-        try:
-            scheme, place, path, _, _ = urlsplit(value)
-        except ValueError:
-            return "(an address that cannot be read)"
-        return urlunsplit((scheme, place.rpartition("@")[2], path, "", ""))
-    return value
-
-
 Utc = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC))]
-Body = Annotated[dict[str, Any], AfterValidator(_without_query)]
+Body = Annotated[dict[str, Any], AfterValidator(shown_body)]
 
 
 class _Part(BaseModel):

@@ -1,0 +1,70 @@
+"""Addresses in YAML that a provider is to fetch: what can be told of one without asking anybody.
+
+A name is resolved by the provider that fetches it, never here; a literal address and a name that only means something on one
+machine or in one network are refused.
+"""
+
+import re
+import socket
+import unicodedata
+
+from resources.storage.addresses import is_public
+
+MAX_URL = 2048
+ALLOWED = "an address that begins with https:// or http://, on the internet and without a user or password"
+
+_URL = re.compile(r"https?://([^/?#]*)(?:[/?#].*)?")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:@\[\]\\%<>\"'`{|}^]+)(:[0-9]{1,5})?")
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
+_LOCAL = ("localhost", "local", "internal", "intranet", "lan", "home.arpa")
+"""What ends a name that no public server answers (RFC 6761, 6762, 8375; ICANN's `internal`)."""
+
+
+def address_mistake(text: str) -> str | None:
+    """Why a text is no address that can be handed to a provider, None where it is one.
+
+    The sentence shows nothing of it: a query may be a signature.
+    """
+    found = _URL.fullmatch(text)
+    if (
+        found is None
+        or len(text) > MAX_URL
+        or not text.isprintable()
+        or len(text.split()) != 1
+        or "\\" in text
+    ):
+        return f"is not an address of at most {MAX_URL} characters without spaces"
+    if "@" in found[1]:
+        return "holds a user name or password"
+    if not found[1].strip(".") or found[1][0] == ":":
+        return "names no host"
+    parts = _HOST.fullmatch(found[1])
+    if parts is None or int((parts[2] or ":0")[1:]) > 65_535:
+        return "has a host that cannot be read"
+    return None if _is_public(parts[1]) else "leads to this machine or a private network"
+
+
+def _is_public(written: str) -> bool:
+    # browsers and clients read 127。0。0。1, 0x7f.1 and 2130706433 as 127.0.0.1
+    host = (
+        unicodedata.normalize("NFKC", written).replace("\N{IDEOGRAPHIC FULL STOP}", ".").rstrip(".").lower()
+    )
+    numeric = _literal(host)
+    if numeric is not None:
+        return numeric != "" and is_public(numeric)
+    return host != "" and not any(host == name or host.endswith(f".{name}") for name in _LOCAL)
+
+
+def _literal(host: str) -> str | None:
+    """The numeric address that a host is, as everybody writes it; empty where it is none that exists, None for a name."""
+    if host.startswith("["):
+        try:
+            return socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, host[1:-1]))
+        except OSError:
+            return ""
+    if not _NUMBER.fullmatch(host.rpartition(".")[2]):
+        return None
+    try:
+        return socket.inet_ntop(socket.AF_INET, socket.inet_aton(host))
+    except OSError:
+        return ""
