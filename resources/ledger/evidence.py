@@ -9,8 +9,10 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from resources.providers.base import Candidate
+from resources.providers.rows import SetAside, in_words
 from resources.requests import FileReference
 
 LOOK_BACK_SECONDS = 900
@@ -103,6 +105,13 @@ class Post:
             return False
         return job.model is None or job.model in self.models
 
+    def may_be_about(self, row: SetAside, evidence: "Evidence") -> bool:
+        """Whether a row that was set aside may be about a job of this POST, as far as can be read of it."""
+        if row.submission_id is not None:
+            return row.submission_id == self.submission_id
+        known = row.job_id is not None and row.job_id in evidence.known
+        return not known and (row.at is None or self.not_before <= row.at <= self.created_by)
+
     def makes_suspect(self, stranger: Candidate) -> bool:
         """Whether somebody else's job near this POST lets its own be somebody else's too."""
         near = stranger.created_at.timestamp() >= self.not_before - LOOK_BACK_SECONDS
@@ -150,6 +159,7 @@ class Evidence:
         lag: How long the listing took to show a job so far, in seconds.
         misdated: Whether jobs of ours show that the listing's times are not to be believed; then no job is told by them.
         doubt: Why a miss proves nothing on this account, None when it does.
+        aside: Rows that were set aside.
     """
 
     jobs: Sequence[Candidate]
@@ -160,6 +170,12 @@ class Evidence:
     lag: float = 0.0
     misdated: bool = False
     doubt: str | None = None
+    aside: Sequence[SetAside] = ()
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """Ids of jobs that are owned, or of which another row can be read."""
+        return frozenset(self.owned) | {job.job_id for job in self.jobs}
 
 
 @dataclass(frozen=True)
@@ -185,7 +201,7 @@ def judge(posts: Iterable[Post], evidence: Evidence) -> list[Judgement]:
     """What is proved about every POST in question."""
     known = _Sorted.of(list(posts), evidence)
     wanted = [p for p in known.posts if p.in_question or (p.held and p.submission_id in known.exact)]
-    return [_judge_one(post, known, evidence) for post in wanted]
+    return [_unread(post, known, evidence) or _judge_one(post, known, evidence) for post in wanted]
 
 
 @dataclass(frozen=True)
@@ -296,6 +312,19 @@ def _judge_one(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
         shown = candidates or strangers or substituted
         return Judgement(post, Finding.HOLD, candidates=tuple(shown), why=doubt)
     return _missing(post, known, evidence)
+
+
+def _unread(post: Post, known: _Sorted, evidence: Evidence) -> Judgement | None:
+    """That a row which proves nothing may be about this POST's job, so that neither a job nor its absence is proved."""
+    proved = known.proved.get(post.submission_id)
+    aside = [row for row in evidence.aside if post.may_be_about(row, evidence)]
+    if not aside or post.submission_id in known.exact or (proved is not None and proved.body is not None):
+        return None
+    candidates = tuple(job for job in [*known.unclear, *known.proved.values()] if post.may_own(job))
+    waits = evidence.read_from < post.give_up_from
+    return Judgement(
+        post, Finding.WAIT if waits else Finding.HOLD, candidates=candidates, why=in_words(aside)
+    )
 
 
 def _doubt(

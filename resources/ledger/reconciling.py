@@ -27,6 +27,7 @@ from resources.ledger.undecided import Contract, Undecided, find_undecided
 from resources.money import to_usd
 from resources.providers.base import Candidate, Charge, ClockOffset
 from resources.providers.listing import charged_jobs
+from resources.providers.rows import SetAside
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Reading:
         offset: How far the provider's clock is ahead of the reader's.
         jobs: All listed jobs since the search's start, and a while before.
         charges: The bill of the same time, None where it was not read.
+        aside: Rows of both that were set aside.
     """
 
     since: float
@@ -48,6 +50,7 @@ class Reading:
     offset: ClockOffset
     jobs: Sequence[Candidate]
     charges: Sequence[Charge] | None
+    aside: Sequence[SetAside] = ()
 
     @cached_property
     def shown(self) -> list[Candidate]:
@@ -117,12 +120,18 @@ def _redated(reading: Reading, told: Dating) -> Reading:
     if told.ahead is None:
         return reading
     listed, charges = dating.by_date_header(reading.jobs, reading.charges, told.ahead)
-    return replace(reading, jobs=listed, charges=charges)
+    seconds = (told.ahead.low + told.ahead.high) / 2
+    aside = [replace(row, at=None if row.at is None else row.at - seconds) for row in reading.aside]
+    return replace(reading, jobs=listed, charges=charges, aside=aside)
 
 
 def _owned(connection: sa.Connection, account: str, reading: Reading) -> set[str]:
     """Ids of jobs that were read and whose attempt is known."""
-    ids = sorted({job.job_id for job in reading.jobs} | {row.job_id for row in reading.charges or ()})
+    ids = sorted(
+        {job.job_id for job in reading.jobs}
+        | {row.job_id for row in reading.charges or ()}
+        | {row.job_id for row in reading.aside if row.job_id is not None}
+    )
     owned: set[str] = set()
     for some in chunks(ids):
         query = sa.select(jobs.c.job_id).where(
@@ -191,6 +200,7 @@ def _judge(
         jobs=reading.shown,
         owned=owned,
         read_from=reading.began_at + reading.offset.low,
+        aside=reading.aside,
         billed=reading.charges is not None,
         echoes=contract.echoes,
         lag=seen.largest,

@@ -14,6 +14,7 @@ from resources.ledger.searching import Search
 from resources.ledger.undecided import UNMEASURED_SECONDS, Contract
 from resources.production.calling import Call
 from resources.providers.base import Charge, ClockOffset, Provider
+from resources.providers.rows import in_words, set_aside
 
 logger = logging.getLogger("dailies")
 
@@ -94,7 +95,12 @@ class Reconciler:
         charges = await self._bill(provider, search, after, before)
         # asking has measured the clock again, and better where it was set meanwhile
         ended_at = self._ledger.clock()
-        return Reading(search.since, began_at, ended_at, provider.clock_offset or offset, jobs, charges)
+        aside = [*set_aside(jobs), *set_aside(charges or ())]
+        if aside:
+            logger.warning("%s: %s", provider.name, in_words(aside))
+        return Reading(
+            search.since, began_at, ended_at, provider.clock_offset or offset, jobs, charges, aside
+        )
 
     async def _bill(
         self, provider: Provider, search: Search, after: datetime, before: datetime

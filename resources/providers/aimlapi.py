@@ -47,8 +47,9 @@ from resources.providers.base import (
     UploadFailed,
 )
 from resources.providers.http import Answer, ProviderHttp, encode
-from resources.providers.listing import PAGE_SIZE, Page, Read, Row, every_charge, every_job, widened
+from resources.providers.listing import PAGE_SIZE, Page, Read, every_charge, every_job, widened
 from resources.providers.models import MODELS_LIMIT, LiveModel, aimlapi_model, aimlapi_price
+from resources.providers.rows import Row, Rows, SetAside, digest
 
 CREDITS_PER_USD = 2_000_000
 """AI/ML API documentation, FAQ."""
@@ -142,8 +143,9 @@ class AimlApi:
         fields = answer.fields
         if answer.ok and ("status" in fields or "video" in fields):
             named = _generation_id(fields)
+            labelled = any(fields.get(name) is not None for name in ("id", "generation_id"))
             # the same id is written with and without its `:model` part
-            if named is not None and named.split(":", maxsplit=1)[0] != job_id.split(":", maxsplit=1)[0]:
+            if labelled and (named or "").split(":", maxsplit=1)[0] != job_id.split(":", maxsplit=1)[0]:
                 return PollFailed("AI/ML API answered for another generation than the one asked for")
             return self._state(answer)
         if (
@@ -161,7 +163,7 @@ class AimlApi:
             )
         return self._no_state(answer)
 
-    async def list_jobs(self, *, after: datetime, before: datetime) -> list[Candidate]:
+    async def list_jobs(self, *, after: datetime, before: datetime) -> Rows[Candidate]:
         """Every request of this key in a window (at most 92 days), from the usage logs.
 
         The logs are not filtered by model: their filter matches a name exactly, models have aliases, and a name that
@@ -172,12 +174,14 @@ class AimlApi:
         """
         return await every_job(self._logs(after, before, _candidate), after=after, before=before)
 
-    async def charges(self, *, after: datetime, before: datetime) -> list[Charge]:
+    async def charges(self, *, after: datetime, before: datetime) -> Rows[Charge]:
         """See `Provider.charges`. From the usage logs, whose rows carry what was charged; a failed request costs nothing."""
         rows = await every_charge(self._logs(after, before, _charge), after=after, before=before)
-        return [row for row in rows if row.micros]
+        return Rows((row for row in rows if row.micros), rows.aside)
 
-    def _logs(self, after: datetime, before: datetime, parse: Callable[[object], Row]) -> Read[Row]:
+    def _logs(
+        self, after: datetime, before: datetime, parse: Callable[[object], Row | SetAside]
+    ) -> Read[Row]:
         start, end = widened(after, before)
 
         async def read(_: int, offset: int) -> Page[Row]:
@@ -354,28 +358,31 @@ def _cost(answer: Answer, *, finished: bool) -> int | None:
     return (answers.dollars(answer.headers.get("x-aimlapi-usd-spent")) or None) if finished else None
 
 
-def _candidate(row: object) -> Candidate:
+def _candidate(row: object) -> Candidate | SetAside:
     fields = row if isinstance(row, dict) else {}
     job_id, created = answers.job_id(fields.get("inference_id")), answers.moment(fields.get("created"))
+    named = answers.text_or_none(fields.get("client_request_id"))
     if job_id is None or created is None:
-        raise UnavailableError(
-            "AI/ML API logs a request without a readable id and time, so the logs prove nothing"
-        )
+        missing = "id" if job_id is None else "time"
+        at = None if created is None else created.timestamp()
+        return SetAside(f"a logged request has no readable {missing}", job_id, named, at, digest(row))
     return Candidate(
         job_id,
         answers.text_or_none(fields.get("model")),
         created,
         answers.normal_status(fields.get("status"), STATUS_WORDS) or JobStatus.RUNNING,
-        submission_id=answers.text_or_none(fields.get("client_request_id")),
+        submission_id=named,
     )
 
 
-def _charge(row: object) -> Charge:
+def _charge(row: object) -> Charge | SetAside:
     job = _candidate(row)
+    if isinstance(job, SetAside):
+        return job
     cost = row.get("cost") if isinstance(row, dict) else None
     micros = answers.dollars(cost.get("usd")) if isinstance(cost, dict) else None
+    at = job.created_at.timestamp()
     if micros is None:
-        raise UnavailableError("AI/ML API logs a request without a readable cost, so the logs prove nothing")
-    return Charge(
-        job.job_id, micros, "charge", job.created_at.timestamp(), job.model, submission_id=job.submission_id
-    )
+        why = "a logged request has no readable cost"
+        return SetAside(why, job.job_id, job.submission_id, at, digest(row))
+    return Charge(job.job_id, micros, "charge", at, job.model, submission_id=job.submission_id)

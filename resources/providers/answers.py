@@ -57,6 +57,8 @@ _EPOCH_MS = re.compile(r"[0-9]{13}", re.ASCII)
 _LONGEST_URL = 8192
 _LONGEST_WAIT = 86_400.0
 _DEEPEST = 64
+_MOST_DOLLARS = 10**9
+"""A database holds sums of a thousand times as much in micro-dollars."""
 
 
 class Scrubber:
@@ -156,19 +158,19 @@ def amount(value: object) -> Decimal | None:
 def dollars(value: object) -> int | None:
     """An amount in US dollars as micro-dollars, None where it cannot be read."""
     number = amount(value)
-    return None if number is None else usd(number)
+    return None if number is None or number > _MOST_DOLLARS else usd(number)
 
 
 def price(value: object) -> int | None:
     """A price on a bill as micro-dollars, None where it cannot be read.
 
-    Bills show dollars now and showed whole micro-dollars before (WaveSpeed contract: money); nothing that is sold costs a
-    thousand dollars, so a whole number from there on is micro-dollars.
+    Bills show dollars now and showed whole micro-dollars before (WaveSpeed contract: money). A whole number from a thousand
+    on is read as micro-dollars. What is read is only believed beside what was ordered (`resources.ledger.disputes`).
     """
     number = amount(value)
-    if number is None:
-        return None
-    return int(number) if number >= 1000 and number == number.to_integral_value() else usd(number)
+    if number is not None and number >= 1000 and number == number.to_integral_value():
+        return int(number)
+    return dollars(value)
 
 
 def milliseconds(at: datetime) -> str:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from resources.plain import clean_fields
+from resources.providers.rows import Rows
 
 if TYPE_CHECKING:
     from resources.providers.models import LiveModel
@@ -220,6 +221,7 @@ class Charge:
         at: When it was booked, seconds since the epoch by the provider's clock.
         model: The model it names, None where it names none.
         submission_id: Ours, where the bill echoes it.
+        row_id: The row's own id, None where it has none: two equal charges of a job are two.
     """
 
     job_id: str
@@ -228,6 +230,7 @@ class Charge:
     at: float
     model: str | None = None
     submission_id: str | None = None
+    row_id: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         clean_fields(self, names=("model", "submission_id"))
@@ -331,16 +334,20 @@ class Provider(Protocol):
         """
         ...
 
-    async def list_jobs(self, *, after: datetime, before: datetime) -> list[Candidate]:
+    async def list_jobs(self, *, after: datetime, before: datetime) -> Rows[Candidate]:
         """Every job of the account created in a window (aware datetimes) whatever its model, all pages.
+
+        A row that cannot be read is set aside and spoils no other.
 
         Raises:
             resources.errors.UnavailableError: The listing could not be read to its end.
         """
         ...
 
-    async def charges(self, *, after: datetime, before: datetime) -> list[Charge]:
-        """Every charge and refund booked in a window (aware datetimes), all pages.
+    async def charges(self, *, after: datetime, before: datetime) -> Rows[Charge]:
+        """Every charge and refund booked in a window (aware datetimes), all pages, each by its own label.
+
+        A row that cannot be read, or has no label or another one than was asked for, is set aside and spoils no other.
 
         Raises:
             resources.errors.UnavailableError: The bill could not be read to its end.

@@ -1,19 +1,19 @@
 """Reading a provider's listing or bill to its end, or saying that it could not be read: half a list proves no absence."""
 
-from collections.abc import Awaitable, Callable, Iterable
+import math
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Generic, TypeVar
+from typing import Generic
 
 from resources.errors import UnavailableError
 from resources.providers.base import Candidate, Charge, JobStatus
+from resources.providers.rows import Row, Rows, SetAside
 
 PAGE_SIZE = 100
 """Rows asked for per page, the largest both providers allow."""
 MAX_PAGES = 200
 """Pages after which a listing is given up: 20,000 jobs in one window is not a window."""
-
-Row = TypeVar("Row")
 
 _SLACK = timedelta(seconds=1)
 
@@ -23,11 +23,11 @@ class Page(Generic[Row]):
     """One page of a listing.
 
     Attributes:
-        rows: Its rows, newest first.
+        rows: Its rows, newest first, and what of them was set aside.
         more: Whether the provider says that another page follows, None where it does not say.
     """
 
-    rows: list[Row]
+    rows: Sequence[Row | SetAside]
     more: bool | None = None
 
 
@@ -36,8 +36,8 @@ Read = Callable[[int, int], Awaitable[Page[Row] | None]]
 beyond the end."""
 
 
-async def every_job(read: Read[Candidate], *, after: datetime, before: datetime) -> list[Candidate]:
-    """All jobs created in a window, from all pages, each once.
+async def every_job(read: Read[Candidate], *, after: datetime, before: datetime) -> Rows[Candidate]:
+    """All jobs created in a window, from all pages, each once, and the rows that were set aside.
 
     Args:
         read: Reads a page.
@@ -47,46 +47,61 @@ async def every_job(read: Read[Candidate], *, after: datetime, before: datetime)
     Raises:
         UnavailableError: A page repeats, is missing, or there are too many.
     """
-    found = await _every_row(read, lambda job: job.job_id, lambda job: job.created_at, after)
-    return [job for job in found if after <= job.created_at <= before]
-
-
-async def every_charge(read: Read[Charge], *, after: datetime, before: datetime) -> list[Charge]:
-    """All rows of one kind booked in a window, from all pages, each once; see `every_job`."""
-    found = await _every_row(
-        read,
-        lambda row: f"{row.at}:{row.micros}:{row.job_id}",
-        lambda row: datetime.fromtimestamp(row.at, UTC),
-        after,
+    return await _every_row(
+        read, lambda job: job.job_id, lambda job: job.created_at.timestamp(), after, before
     )
-    return [row for row in found if after.timestamp() <= row.at <= before.timestamp()]
+
+
+async def every_charge(read: Read[Charge], *, after: datetime, before: datetime) -> Rows[Charge]:
+    """All rows of one kind booked in a window, from all pages, each once; see `every_job`."""
+    return await _every_row(
+        read,
+        lambda row: row.row_id or f"{row.at}:{row.micros}:{row.job_id}",
+        lambda row: row.at,
+        after,
+        before,
+    )
 
 
 async def _every_row(
-    read: Read[Row], key: Callable[[Row], str], at: Callable[[Row], datetime], after: datetime
-) -> list[Row]:
+    read: Read[Row],
+    key: Callable[[Row], str],
+    at: Callable[[Row], float],
+    after: datetime,
+    before: datetime,
+) -> Rows[Row]:
     """All rows of all pages.
 
     A provider that says whether more follows is believed. Otherwise a short page is not yet the end (the size may have
-    been capped in silence): the end is a page without anything new, or one that is older than the window altogether.
+    been capped in silence): the end is a page without anything new, or one that is older than the window altogether, while
+    the rows themselves show that they are sorted, newest first.
     """
+    start, end = after.timestamp(), before.timestamp()
     found: dict[str, Row] = {}
-    short, received = False, 0
+    aside: dict[str, SetAside] = {}
+    short, received, sorted_so_far, latest = False, 0, True, math.inf
     for number in range(MAX_PAGES):
         page = await read(number, received)
         if page is None:
             if short:
                 break
             raise UnavailableError(f"the provider's listing broke off: it refused page {number + 1}")
-        fresh = {key(row): row for row in page.rows if key(row) not in found}
-        if not fresh and page.more:
+        rows = [row for row in page.rows if not isinstance(row, SetAside)]
+        fresh = {key(row): row for row in rows if key(row) not in found}
+        new = {row.digest: row for row in page.rows if isinstance(row, SetAside) and row.digest not in aside}
+        if not (fresh or new) and page.more:
             raise UnavailableError(
                 f"the provider's listing has nothing new on page {number + 1} but says more follows"
             )
-        if not fresh and page.rows and not short and page.more is None:
+        if not (fresh or new) and page.rows and not short and page.more is None:
             raise UnavailableError(f"the provider's listing repeats itself on page {number + 1}")
         found.update(fresh)
-        if not fresh or page.more is False or all(at(row) < after - _SLACK for row in page.rows):
+        aside.update(new)
+        for row in rows:
+            sorted_so_far = sorted_so_far and at(row) <= latest
+            latest = at(row)
+        over = bool(rows) and sorted_so_far and all(at(row) < start - _SLACK.total_seconds() for row in rows)
+        if not (fresh or new) or page.more is False or over:
             break
         received += len(page.rows)
         short = len(page.rows) < PAGE_SIZE
@@ -94,7 +109,10 @@ async def _every_row(
         raise UnavailableError(
             f"the provider's listing is longer than {MAX_PAGES} pages of {PAGE_SIZE}; ask for a shorter window"
         )
-    return list(found.values())
+    return Rows(
+        (row for row in found.values() if start <= at(row) <= end),
+        (row for row in aside.values() if row.at is None or start <= row.at <= end),
+    )
 
 
 def widened(after: datetime, before: datetime) -> tuple[str, str]:

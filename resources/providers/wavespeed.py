@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -36,9 +36,10 @@ from resources.providers.base import (
 from resources.providers.http import Answer, ProviderHttp, encode
 from resources.providers.listing import PAGE_SIZE, Page, every_charge, every_job, widened
 from resources.providers.models import MODELS_LIMIT, LiveModel, wavespeed_model
+from resources.providers.rows import Rows
 from resources.providers.uploads import Ticket, put
 from resources.providers.wavespeed_envelope import TASK_REFUSED, Envelope
-from resources.providers.wavespeed_rows import STATUS_WORDS, candidate, charge
+from resources.providers.wavespeed_rows import KINDS, STATUS_WORDS, candidate, charge
 from resources.requests import FileReference
 
 PLACEHOLDER = "https://example.com/file"
@@ -135,7 +136,8 @@ class WaveSpeed:
             return answer
         envelope = Envelope.of(answer)
         if answer.ok and isinstance(envelope.data.get("status"), str):
-            if answers.job_id(envelope.data.get("id")) not in {None, job_id}:
+            named = envelope.data.get("id")
+            if named is not None and answers.job_id(named) != job_id:
                 return PollFailed("WaveSpeed answered for another prediction than the one asked for")
             return self._state(envelope, answer)
         # only the API's own 404 is final; a gateway's page is not
@@ -150,7 +152,7 @@ class WaveSpeed:
             )
         return self._no_state(answer)
 
-    async def list_jobs(self, *, after: datetime, before: datetime) -> list[Candidate]:
+    async def list_jobs(self, *, after: datetime, before: datetime) -> Rows[Candidate]:
         """Every job of the account created in a window, whatever its model.
 
         The listing is not filtered by model, since WaveSpeed may serve another model than the one asked for.
@@ -182,16 +184,12 @@ class WaveSpeed:
 
         return await every_job(read, after=after, before=before)
 
-    async def charges(self, *, after: datetime, before: datetime) -> list[Charge]:
+    async def charges(self, *, after: datetime, before: datetime) -> Rows[Charge]:
         """See `Provider.charges`. From the billing search (WaveSpeed contract, section 1.9)."""
-        return [
-            *await self._charges("deduct", "charge", after, before),
-            *await self._charges("refund", "refund", after, before),
-        ]
+        read = [await self._charges(billing_type, after, before) for billing_type in KINDS]
+        return Rows((row for rows in read for row in rows), (row for rows in read for row in rows.aside))
 
-    async def _charges(
-        self, billing_type: str, kind: Literal["charge", "refund"], after: datetime, before: datetime
-    ) -> list[Charge]:
+    async def _charges(self, billing_type: str, after: datetime, before: datetime) -> Rows[Charge]:
         start, end = (answers.milliseconds(moment) for moment in (after, before))
 
         async def read(number: int, _: int) -> Page[Charge] | None:
@@ -213,7 +211,7 @@ class WaveSpeed:
                 raise UnavailableError(
                     "WaveSpeed's bill has no rows (`data.items`); its format may have changed"
                 )
-            return Page([charge(row, kind) for row in rows])
+            return Page([charge(row, billing_type) for row in rows])
 
         return await every_charge(read, after=after, before=before)
 

@@ -2,26 +2,25 @@
 
 from typing import Literal
 
-from resources.errors import UnavailableError
 from resources.providers import answers
 from resources.providers.base import Candidate, Charge, JobStatus
+from resources.providers.rows import SetAside, digest
 
 STATUS_WORDS = {**answers.STATUS_WORDS, "timeout": JobStatus.FAILED}
 """`timeout` is a terminal state of the task itself (WaveSpeed contract, status values)."""
 
+KINDS: dict[str, Literal["charge", "refund"]] = {"deduct": "charge", "refund": "refund"}
+"""What a row of the bill is, by its `billing_type` (WaveSpeed docs: check-billings)."""
 
-def candidate(row: object) -> Candidate:
-    """A row of the listing.
 
-    Raises:
-        UnavailableError: It has no readable id and time.
-    """
+def candidate(row: object) -> Candidate | SetAside:
+    """A row of the listing; set aside where it has no readable id and time."""
     fields = row if isinstance(row, dict) else {}
     job_id, created = answers.job_id(fields.get("id")), answers.moment(fields.get("created_at"))
     if job_id is None or created is None:
-        raise UnavailableError(
-            "WaveSpeed lists a job without a readable id and time, so the list proves nothing"
-        )
+        missing = "id" if job_id is None else "time"
+        at = None if created is None else created.timestamp()
+        return SetAside(f"a listed job has no readable {missing}", job_id, at=at, digest=digest(row))
     body = fields.get("input", fields.get("inputs"))
     return Candidate(
         job_id,
@@ -32,20 +31,33 @@ def candidate(row: object) -> Candidate:
     )
 
 
-def charge(row: object, kind: Literal["charge", "refund"]) -> Charge:
-    """A row of the bill.
+def charge(row: object, asked: str) -> Charge | SetAside:
+    """A row of the bill by its own label; set aside where that is not what was asked for, or where it cannot be read.
 
-    Raises:
-        UnavailableError: It has no readable job, time and price.
+    A search that ignored its `billing_type` once made refunds of all that was charged.
+
+    Args:
+        row: As it came.
+        asked: The `billing_type` that was searched for.
     """
     fields = row if isinstance(row, dict) else {}
     prediction = fields.get("prediction")
     prediction = prediction if isinstance(prediction, dict) else {}
     job_id, booked = answers.job_id(prediction.get("uuid")), answers.moment(fields.get("created_at"))
     micros = answers.price(fields.get("price"))
-    if job_id is None or booked is None or micros is None:
-        raise UnavailableError(
-            "WaveSpeed bills something without a readable job, time and price, so the bill proves nothing"
-        )
+    at = None if booked is None else booked.timestamp()
+    label = answers.text_or_none(fields.get("billing_type"))
+    said = None if label is None else label.strip().lower()
+    kind = KINDS.get(said or "")
+    why = None
+    if job_id is None or at is None or micros is None:
+        missing = "job" if job_id is None else "time" if at is None else "price"
+        why = f"a row of the bill has no readable {missing}"
+    elif said is None:
+        why = "a row of the bill does not say whether it is a charge or a refund"
+    elif said != asked:
+        why = f"a row of the bill is no {KINDS[asked]}, as was asked for, but {f'a {kind}' if kind else 'something else'}"
+    if why is not None or job_id is None or at is None or micros is None or kind is None:
+        return SetAside(why or "", job_id, at=at, digest=digest(row))
     model = answers.text_or_none(prediction.get("model_uuid"))
-    return Charge(job_id, micros, kind, booked.timestamp(), model)
+    return Charge(job_id, micros, kind, at, model, row_id=answers.text_or_none(fields.get("uuid")))

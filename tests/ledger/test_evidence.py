@@ -9,6 +9,7 @@ import pytest
 
 from resources.ledger.evidence import Evidence, Finding, Judgement, Post, Prices, judge
 from resources.providers.base import Candidate, JobStatus
+from resources.providers.rows import SetAside
 
 SORA, PRO, OTHER = "openai/sora-2/text-to-video", "openai/sora-2-pro/text-to-video", "bytedance/seedance"
 BODY = {"prompt": "a hill", "duration": 4}
@@ -367,3 +368,59 @@ def test_a_local_file_is_echoed_by_the_address_it_was_handed_in_to(
 ) -> None:
     mine = post("a", 100.0, body={**BODY, "image": asked})
     assert mine.fits(job("j", 101.0, body={**BODY, "image": echoed})) is fits
+
+
+# Rows that prove nothing
+
+UNREADABLE = [
+    SetAside("no id, no time"),
+    SetAside("no id", at=100.5),
+    SetAside("no time", job_id="x"),
+    SetAside("no price", job_id="x", at=131.0),
+]
+NO_MATTER = [
+    SetAside("before it", at=98.0),
+    SetAside("after it", job_id="x", at=133.0),
+    SetAside("the job of another purchase", job_id="ours", at=100.5),
+    SetAside("another POST's", job_id="x", submission_id="other", at=100.5),
+]
+
+
+@pytest.mark.parametrize("row", UNREADABLE)
+@pytest.mark.parametrize("echoes", [True, False])
+def test_a_row_that_may_be_about_its_job_keeps_a_miss_from_being_proof_and_ends_held(
+    row: SetAside, echoes: bool
+) -> None:
+    read = evidence(aside=[row], read_from=339.0, echoes=echoes)
+    assert only([post("s", 100)], read).finding is Finding.WAIT
+    held = only([post("s", 100)], evidence(aside=[row], echoes=echoes))
+    assert held.finding is Finding.HOLD
+    assert row.why in held.why
+
+
+@pytest.mark.parametrize("row", NO_MATTER)
+def test_a_row_that_cannot_be_about_its_job_is_no_matter(row: SetAside) -> None:
+    assert only([post("s", 100)], evidence(aside=[row])).finding is Finding.ABSENT
+    assert findings([post("s", 100)], evidence(job("a", 100.5), aside=[row])) == {"s": (Finding.ADOPT, "a")}
+
+
+@pytest.mark.parametrize("row", UNREADABLE)
+def test_beside_a_row_that_may_be_about_its_job_another_job_is_not_taken_for_it(row: SetAside) -> None:
+    held = only([post("s", 100)], evidence(job("a", 100.5), aside=[row]))
+    assert (held.finding, [c.job_id for c in held.candidates]) == (Finding.HOLD, ["a"])
+
+
+def test_a_job_whose_charge_cannot_be_read_is_adopted_by_what_its_listing_says() -> None:
+    row = SetAside("no price", job_id="a", at=101.0)
+    read = evidence(job("a", 100.5), aside=[row])
+    assert findings([post("s", 100)], read) == {"s": (Finding.ADOPT, "a")}
+
+
+def test_an_echoed_id_is_proof_whatever_else_cannot_be_read() -> None:
+    read = evidence(job("a", 100.5, submission_id="s"), aside=UNREADABLE, echoes=True)
+    assert findings([post("s", 100)], read) == {"s": (Finding.ADOPT, "a")}
+
+
+def test_a_row_that_names_the_post_and_cannot_be_read_holds_it() -> None:
+    row = SetAside("no time", job_id="x", submission_id="s")
+    assert only([post("s", 100)], evidence(aside=[row], echoes=True)).finding is Finding.HOLD

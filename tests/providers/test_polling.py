@@ -311,6 +311,9 @@ async def test_a_poll_that_says_nothing_about_the_job(status: int, body: object,
 async def test_an_answer_about_another_job_is_no_answer() -> None:
     assert isinstance(await poll_wavespeed(200, prediction(id="other", status="completed")), PollFailed)
     assert isinstance(await poll_aimlapi(200, generation(id="other", status="completed")), PollFailed)
+    for unreadable in ({"a": 1}, [], "", True, "..", "x" * 600):
+        assert isinstance(await poll_wavespeed(200, prediction(id=unreadable)), PollFailed)
+        assert isinstance(await poll_aimlapi(200, generation(id=unreadable)), PollFailed)
     short = await poll_aimlapi(200, generation(id="video_abc"))
     assert isinstance(short, JobState)
 
