@@ -11,6 +11,7 @@ from pipelines.lineage import CHARACTERS, GENERATIONS, PROMPTS, SUBMISSIONS, UPL
 from pipelines.partitions import add_clips
 from pipelines.producing import Batch, buy, decision_of
 from pipelines.rendering import prompt_event, render, write_prompt
+from pipelines.scope import leave_alone, scope_of_list
 from resources.dagster_resources import Production
 from resources.production.following import Stage
 
@@ -64,10 +65,12 @@ def produce_scattered(
 
     Nothing is planned for an op, so a clip that fails here keeps the colour it had.
     """
-    keys = list(dict.fromkeys(config.keys))
     show = frozenset({Stage.SUBMITTED, Stage.GENERATED, Stage.DELIVERED})
     batch = Batch(context, production, Stage.DELIVERED, decision_of(context.run), show)
     with explained(), production.at_work(context.run.run_id):
+        scope = scope_of_list(context, production, config.keys)
+        leave_alone(context, scope)
+        keys = scope.keys
         rendered = render(production.declarations(), keys)
         if rendered.problems:
             raise clips_failed(rendered.problems, len(keys), "could not be rendered; nothing was bought")

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
-from resources.errors import ConfigurationError
 from resources.ledger.ledger import Ledger
 
 clips = dg.DynamicPartitionsDefinition(name="clips")
@@ -76,17 +75,3 @@ def stretches(order: Sequence[str], keys: Iterable[str], *, longest: int = CLIPS
 def range_tags(stretch: Sequence[str]) -> dict[str, str]:
     """The run tags that make one run cover a contiguous stretch."""
     return {RANGE_START: stretch[0], RANGE_END: stretch[-1]}
-
-
-def clips_of_run(context: dg.AssetExecutionContext) -> list[str]:
-    """The clips that a run is about.
-
-    Raises:
-        ConfigurationError: It names none.
-    """
-    if not {RANGE_START, PARTITION} & context.run.tags.keys():
-        raise ConfigurationError(
-            "this run names no clips, so there is nothing to do: choose partitions under Materialize, or run "
-            "`dailies produce`. Nothing was bought."
-        )
-    return list(context.partition_keys)

@@ -93,6 +93,17 @@ def show_prompts_again(
             context.log_event(prompt_event(context.instance, request, _address(production, request)))
 
 
+def shown_prompts(instance: dg.DagsterInstance, keys: Iterable[str]) -> dict[str, dg.AssetMaterialization]:
+    """The newest event of each clip's prompt, by clip, to be logged once more; a clip without one is left out."""
+    found = {}
+    for key in keys:
+        wanted = dg.AssetRecordsFilter(asset_key=PROMPTS, asset_partitions=[key])
+        for record in instance.fetch_materializations(wanted, limit=1).records:
+            if record.asset_materialization is not None:
+                found[key] = record.asset_materialization
+    return found
+
+
 def _address(production: Production, request: ClipRequest) -> str | None:
     try:
         return production.store().uri(prompt_key(request.clip, request.fingerprint))

@@ -12,6 +12,7 @@ from pipelines.producing import DECISION_TAG
 from pipelines.rendering import render
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
+from resources.ledger.decisions import fix_clips
 from resources.series import Series
 
 SERIES_TAG = "dailies/series"
@@ -55,15 +56,17 @@ def _requests(
     if series is None:
         problems = "; ".join(str(problem) for problem in declarations.problems)
         raise DailiesError(f"is no longer declared, or broken; nothing was bought. {problems}")
+    tick = when.isoformat(timespec="minutes")
+    decision = f"schedule:{name}:{tick}"
     keys = [clip.key for clip in series.clips(when.date() if series.dated else None)]
     rendered = render(declarations, keys)
     if rendered.problems:
         raise DailiesError("; ".join(f"{clip}: {why}" for clip, why in rendered.problems.items()))
     with production.ledger() as ledger:
         order = add_clips(instance, ledger, keys)
-    tick = when.isoformat(timespec="minutes")
+        fix_clips(ledger, decision, keys)
     for stretch in stretches(order, keys):
         yield dg.RunRequest(
             run_key=f"{name}:{tick}:{stretch[0]}",
-            tags={**range_tags(stretch), DECISION_TAG: f"schedule:{name}:{tick}", SERIES_TAG: name},
+            tags={**range_tags(stretch), DECISION_TAG: decision, SERIES_TAG: name},
         )

@@ -8,9 +8,10 @@ from pydantic import Field
 
 from pipelines.failing import clips_failed, explained
 from pipelines.lineage import CHARACTERS, CODE_VERSIONS, version_tags
-from pipelines.partitions import CLIPS_PER_RUN, characters, clips_of_run
+from pipelines.partitions import CLIPS_PER_RUN, characters
 from pipelines.producing import decision_of
 from pipelines.rendering import write_prompt
+from pipelines.scope import leave_alone, scope_of
 from resources.characters import Maker
 from resources.characters.made import ID
 from resources.characters.making import Making
@@ -58,7 +59,9 @@ def make_characters(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Have the run's characters made."""
     with explained(), production.at_work(context.run.run_id):
-        names = clips_of_run(context)
+        scope = scope_of(context, production, characters)
+        leave_alone(context, scope)
+        names = scope.keys
         requests, failed = _requests(production, names)
         if failed:
             raise clips_failed(failed, len(names), "cannot be made; nothing was bought")

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 import dagster as dg
 from pydantic import Field
 
+from pipelines.collecting import BATCH_TAG
 from pipelines.failing import clips_failed, explained
 from pipelines.lineage import CODE_VERSIONS, GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
-from pipelines.partitions import CLIPS_PER_RUN, clips, clips_of_run
+from pipelines.partitions import CLIPS_PER_RUN, clips
 from pipelines.producing import Batch, buy, collect, decision_of
 from pipelines.rendering import read_prompts
 from pipelines.reporting import ASSET_OF_STAGE, show_again
+from pipelines.scope import Scope, leave_alone, left_alone_events, scope_of
 from resources.dagster_resources import Production
 from resources.ledger import delivering
 from resources.ledger.states import AttemptState
@@ -74,7 +76,10 @@ def produce(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Buy, wait for and keep the run's clips, as far as the run selects."""
     with explained():
-        keys = clips_of_run(context)
+        scope = scope_of(context, production)
+        keys = scope.keys
+        leave_alone(context, scope)
+        left_alone_events(context, SUBMISSIONS, scope)
     selected = context.selected_asset_keys
     show = frozenset(stage for stage, asset in ASSET_OF_STAGE.items() if asset in selected)
     batch = Batch(context, production, max(show), decision_of(context.run), show)
@@ -112,6 +117,10 @@ def _collect(batch: Batch, keys: list[str]) -> dict[str, str]:
             # or the sensor would ask for this run again and again
             delivering.mark_reported(ledger, [attempt.id for attempt in unsent.values()], batch.run_id)
     never = {key: "it was never bought: materialize `submissions` too" for key in keys if key not in attempts}
+    if never and BATCH_TAG in batch.context.run.tags:
+        # the sensor asks for what the ledger has: others have come to lie in its range before the run was created
+        leave_alone(batch.context, Scope([], strangers=tuple(never)))
+        never = {}
     return never | say(batch, followed)
 
 

@@ -1,15 +1,25 @@
 """The asset `prompts`: every clip's request, rendered and validated before any money moves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
 from pipelines.failing import clips_failed, explained
 from pipelines.lineage import CHARACTERS, CODE_VERSIONS, PROMPTS
-from pipelines.partitions import CLIPS_PER_RUN, clips, clips_of_run
-from pipelines.rendering import Rendered, prompt_event, render, show_prompts_again, write_prompt
+from pipelines.partitions import CLIPS_PER_RUN, clips
+from pipelines.rendering import (
+    Rendered,
+    prompt_event,
+    render,
+    show_prompts_again,
+    shown_prompts,
+    write_prompt,
+)
 from pipelines.reporting import show_again
+from pipelines.scope import LEFT_ALONE, leave_alone, scope_of
 from resources.dagster_resources import Production
+from resources.errors import ConfigurationError
+from resources.storage.objects import ObjectStore
 
 DESCRIPTION = """
 The request of each clip as it will be sent: the rendered prompt and every parameter, checked against the endpoint's
@@ -43,7 +53,9 @@ def prompts(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Render the prompts of the run's clips."""
     with explained():
-        keys = clips_of_run(context)
+        scope = scope_of(context, production)
+        keys = scope.keys
+        leave_alone(context, scope)
     rendered = Rendered()
 
     def before_failing() -> None:
@@ -51,14 +63,38 @@ def prompts(
         show_again(context, production, keys)
 
     with explained(before_failing), production.at_work(context.run.run_id):
+        if scope.lost_end is not None:
+            raise ConfigurationError(
+                f"{scope.lost_end}, an end of this run's range, is no partition any more, so Dagster cannot carry this run. "
+                "It has bought nothing. Ask for its clips again with `dailies produce`."
+            )
         rendered = render(production.declarations(), keys)
         if rendered.problems:
             raise clips_failed(rendered.problems, len(keys), "could not be rendered; nothing was bought")
         with production.ledger() as ledger:
             store = production.bound_store(ledger)
         addresses = {clip: write_prompt(store, request) for clip, request in rendered.requests.items()}
+        events = [*_events_of(context, production, store, scope.strangers)]
     # A step that only logs events is taken for skipped, and then so is what depends on it. This result stands for the
     # whole range; the events after it give each clip the version of its own prompt.
     yield dg.MaterializeResult(asset_key=PROMPTS)
+    for event in events:
+        context.log_event(event)
     for clip, request in rendered.requests.items():
         context.log_event(prompt_event(context.instance, request, addresses[clip]))
+
+
+def _events_of(
+    context: dg.AssetExecutionContext, production: Production, store: ObjectStore, strangers: Iterable[str]
+) -> Iterator[dg.AssetMaterialization]:
+    """What is shown of keys that the result of the whole range is about to cover, though the run is not about them.
+
+    The prompt that is shown already, or else the one that is declared, which is free.
+    """
+    shown = shown_prompts(context.instance, strangers)
+    declared = render(production.declarations(), [key for key in strangers if key not in shown])
+    for request in declared.requests.values():
+        yield prompt_event(context.instance, request, write_prompt(store, request))
+    for key, problem in declared.problems.items():
+        yield dg.AssetMaterialization(PROMPTS, partition=key, metadata={LEFT_ALONE: f"no prompt: {problem}"})
+    yield from shown.values()

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.output import Json, complain, console, print_json
-from resources.settings import Settings, load_settings
+from resources.settings import Settings, load_settings, open_ledger
 
 characters_app = typer.Typer(
     help="Characters that clips show, each made once from a reference video.", no_args_is_help=True
@@ -97,13 +97,15 @@ def _make(settings: Settings, names: Sequence[str], *, regenerate: bool) -> list
     from pipelines.cli.launching import dagster_instance, dagster_url, declarations_of
     from pipelines.partitions import PARTITION, add_characters
     from pipelines.producing import DECISION_TAG
+    from resources.ledger.decisions import fix_clips
 
     declared = declarations_of(settings).characters
     for name in names:
         declared.get(name)
-    with dagster_instance(settings) as instance:
-        add_characters(instance, names)
     decision = f"characters:{uuid.uuid4().hex[:12]}"
+    with dagster_instance(settings) as instance, open_ledger(settings) as ledger:
+        add_characters(instance, names)
+        fix_clips(ledger, decision, names)
     config = {"ops": {"characters": {"config": {"regenerate": True}}}} if regenerate else {}
     with DagsterApi(dagster_url(settings)) as api:
         runs = [

@@ -22,6 +22,7 @@ from pipelines.schedules import SERIES_TAG
 from resources.catalogue import Catalogue
 from resources.characters.made import made_in
 from resources.errors import ConfigurationError, DailiesError
+from resources.ledger.decisions import fix_clips
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
@@ -161,7 +162,9 @@ def launch(
         )
     with open_ledger(settings) as ledger, dagster_instance(settings) as instance:
         order = add_clips(instance, ledger, keys)
-    launched = Launched(f"{command}:{uuid.uuid4().hex[:12]}", list(keys))
+        launched = Launched(f"{command}:{uuid.uuid4().hex[:12]}", list(keys))
+        # before any run exists: one that waits in Dagster's queue must not come to buy others
+        fix_clips(ledger, launched.decision, keys)
     tags = {DECISION_TAG: launched.decision} | ({SERIES_TAG: series} if series else {})
     found = stretches(order, keys)
     if scattered and len(found) > 1:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from resources.ledger import halting, heartbeats, spending
+from resources.ledger import decisions, halting, heartbeats, spending
 from resources.ledger.database import lock_subject
 from resources.ledger.ledger import Ledger, StaleAttemptError
 from resources.ledger.records import Attempt
@@ -90,6 +90,9 @@ def _decide_one(
             with ledger.write() as connection:
                 heartbeats.require(connection, run_id)
                 lock_subject(connection, request.clip)
+                foreign = decisions.refusal(connection, decision, request.clip)
+                if foreign is not None:
+                    return Decided(request, Verdict.REFUSED, None, foreign)
                 settled = _find(
                     ledger, connection, request, decision=decision, run_id=run_id, regenerate=regenerate
                 )

@@ -206,6 +206,14 @@ journal = sa.Table(
 )
 """Append-only: every transition. Updates and deletes are refused by trigger."""
 
+decision_clips = sa.Table(
+    "decision_clips",
+    metadata,
+    sa.Column("decision", sa.String(128), primary_key=True),
+    sa.Column("clip", sa.String(128), primary_key=True),
+)
+"""Which clips (or characters) each decision is about; see `decisions.py`."""
+
 current_takes = sa.Table(
     "current_takes",
     metadata,

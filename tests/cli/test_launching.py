@@ -11,7 +11,8 @@ from projects import a_project
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.launching import launch
 from resources.errors import DailiesError, UnavailableError
-from resources.settings import Settings, load_settings
+from resources.ledger.decisions import fixed_clips
+from resources.settings import Settings, load_settings, open_ledger
 
 URL = "http://127.0.0.1:3000"
 
@@ -83,7 +84,9 @@ def test_when_only_some_runs_were_started_they_are_named_and_the_rest_may_be_ask
 ) -> None:
     api = TakesOne()
     every = ["bay-east", "bay-north", "bay-west"]
-    launch(settings, cast("DagsterApi", api), every, job="submit_clips", command="test")
+    launched = launch(settings, cast("DagsterApi", api), every, job="submit_clips", command="test")
+    with open_ledger(settings) as ledger:
+        assert fixed_clips(ledger, launched.decision) == set(every), "fixed before its run waits in the queue"
     api.asked = 0
     with pytest.raises(UnavailableError) as caught:
         launch(

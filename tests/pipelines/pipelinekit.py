@@ -240,6 +240,23 @@ class House:
             assert time.monotonic() < give_up, "it did not happen in time"
             time.sleep(0.05)
 
+    def forget(self, key: str) -> None:
+        """A person deletes a partition (Manage partitions in the UI)."""
+        self.instance.delete_dynamic_partition("clips", key)
+
+    def said(self, run_id: str) -> list[str]:
+        """What a run's log says."""
+        return [entry.user_message for entry in self.instance.all_logs(run_id)]
+
+    def observed(self, asset: str, clip: str) -> dict[str, Any]:
+        """The metadata of the newest observation, as values; empty where there is none."""
+        wanted = dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[clip])
+        for record in self.instance.fetch_observations(wanted, limit=1).records:
+            observation = record.event_log_entry.asset_observation
+            assert observation is not None
+            return {name: value.value for name, value in observation.metadata.items()}
+        return {}
+
     # What the world says
 
     def books(self) -> dict[str, Any]:
@@ -337,6 +354,26 @@ def side_by_side(*works: Callable[[], Any]) -> list[Any]:
 
     with ThreadPoolExecutor(len(works)) as pool:
         return [done.result(60) for done in [pool.submit(carry, work) for work in works]]
+
+
+def character(house: House, name: str, **changes: object) -> None:
+    """Declare a character that is made of a film."""
+    folder = house.data / "characters"
+    folder.mkdir(exist_ok=True)
+    said = {"name": name, "video": "https://example.com/mara.mp4", "allow_retired": True, **changes}
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(said))
+
+
+def again(house: House, parent: dg.DagsterRun) -> Ran:
+    """The run page's "Re-execute", which repeats the whole run with its tags."""
+    with dg.execute_job(
+        dg.reconstructable(produce_clips),
+        instance=house.instance,
+        reexecution_options=dg.ReexecutionOptions(parent_run_id=parent.run_id),
+        tags={name: value for name, value in parent.tags.items() if not name.startswith(".")},
+        run_config=QUIET,
+    ) as result:
+        return house.ran(result.run_id)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Characters: made once, cast by name, missed before anything is bought, and seen in the lineage."""
 
-import yaml
-from pipelinekit import House, Ran
+from pipelinekit import House, Ran, character
 
 from pipelines.lineage import CHARACTERS, PROMPTS
 from resources.dagster_resources import Production
@@ -13,13 +12,6 @@ SORA = {
     "allow_retired": True,
     "parameters": {"duration": 4, "size": "720*1280"},
 }
-
-
-def character(house: House, name: str, **changes: object) -> None:
-    folder = house.data / "characters"
-    folder.mkdir(exist_ok=True)
-    said = {"name": name, "video": "https://example.com/mara.mp4", "allow_retired": True, **changes}
-    (folder / f"{name}.yaml").write_text(yaml.safe_dump(said))
 
 
 def made(house: House) -> dict[str, str]:

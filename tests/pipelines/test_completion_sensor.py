@@ -162,3 +162,17 @@ def test_another_take_that_was_never_sent_and_whose_run_died_is_told_once_and_ta
     assert collected.green
     assert house.tick(SENSOR) == ([], "nothing of wavespeed is on its way")
     assert ui.bars()["uploaded_videos"].green == set(keys)
+
+
+def test_a_clip_that_was_never_bought_is_left_alone_by_the_sensors_run(house: House, ui: DagsterUi) -> None:
+    keys = house.declare("bay", ["east", "west"])
+    house.declare("harbor", ["inner"])
+    house.add([keys[0], "harbor-inner", keys[1]])
+    left = house.run("submit_clips", [keys[0]])
+    with nothing_bought(house):
+        # as if it had come to lie there between the sensor's tick and the creation of its run
+        ran = house.run("collect_clips", [keys[0], "harbor-inner"], tags={BATCH_TAG: left.run.run_id})
+    assert ran.green, ran.failure
+    assert any("harbor-inner" in words and "left alone" in words for words in house.said(ran.run.run_id))
+    bars = ui.bars()
+    assert (bars["uploaded_videos"].green, bars["uploaded_videos"].red) == ({keys[0]}, set())

@@ -5,26 +5,12 @@ import itertools
 from typing import Any
 
 import dagster as dg
-import pipelinekit
 import pytest
 from dagster_ui import DagsterUi
-from pipelinekit import House, nothing_bought, subject
+from pipelinekit import House, again, nothing_bought, subject
 
-from pipelines.partitions import RANGE_END, RANGE_START
 from pipelines.producing import decision_of
 from resources.ledger import submitting
-
-
-def again(house: House, parent: dg.DagsterRun) -> pipelinekit.Ran:
-    """The run page's "Re-execute", which repeats the whole run with its tags."""
-    with dg.execute_job(
-        dg.reconstructable(pipelinekit.produce_clips),
-        instance=house.instance,
-        reexecution_options=dg.ReexecutionOptions(parent_run_id=parent.run_id),
-        tags={name: parent.tags[name] for name in (RANGE_START, RANGE_END)},
-        run_config=pipelinekit.QUIET,
-    ) as result:
-        return house.ran(result.run_id)
 
 
 def test_a_run_that_is_re_executed_inherits_the_decision_and_buys_nothing(

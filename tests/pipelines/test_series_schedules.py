@@ -7,6 +7,7 @@ import dagster as dg
 from pipelinekit import House, nothing_bought
 
 from pipelines.schedules import series_schedule
+from resources.ledger.decisions import fixed_clips
 
 CLIPS = ["east", "west"]
 
@@ -33,7 +34,10 @@ def test_a_tick_asks_for_one_run_over_the_clips_of_the_day(house: House) -> None
     assert request.tags["dagster/asset_partition_range_start"] == keys[0]
     assert request.tags["dagster/asset_partition_range_end"] == keys[1]
     assert request.tags["dailies/series"] == "bay"
-    assert request.tags["dailies/decision"] == "schedule:bay:2026-11-20T16:00+00:00"
+    decision = request.tags["dailies/decision"]
+    assert decision == "schedule:bay:2026-11-20T16:00+00:00"
+    with house.production.ledger() as ledger:
+        assert fixed_clips(ledger, decision) == set(keys), "fixed before its run waits in the queue"
 
     (again,) = tick(house, "bay", "2026-11-20T16:00", "Europe/Lisbon")
     assert isinstance(again, dg.RunRequest)

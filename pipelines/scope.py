@@ -1,0 +1,230 @@
+"""Which clips a run is about, by name.
+
+Dagster keeps a run's range as two keys and looks up what lies between them whenever it is asked. Keys that were deleted and
+added again, or that another series has added, change the answer while a run waits in the queue, and once more when it is
+re-executed. What a run is about is therefore what was planned for its first run when that was created, and of that only
+the clips of its decision.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import dagster as dg
+
+from pipelines.lineage import CHARACTERS, EVENTS_LOOKED_AT, SUBMISSIONS, latest
+from pipelines.partitions import PARTITION, RANGE_END, RANGE_START, clips
+from pipelines.producing import BACKFILL_TAG, DECISION_TAG, decision_of
+from resources.dagster_resources import Production
+from resources.errors import ConfigurationError
+from resources.ledger.decisions import fix_clips, fixed_clips
+
+NO_RUN = "dailies-planned-by-nobody"
+"""Stands in the log for the run that planned a key when no run of its own ever did; Dagster knows no such run."""
+SHOWN = 20
+LEFT_ALONE = "left_alone"
+
+Step = dg.AssetExecutionContext | dg.OpExecutionContext
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What one run is about.
+
+    Attributes:
+        keys: Its clips, in the partitions' order.
+        strangers: Keys that its range covers by now and that are none of its clips.
+        gone: Clips of it whose partition was deleted.
+        lost_end: An end of its range that is no partition any more, None while Dagster can say what the range is.
+    """
+
+    keys: list[str]
+    strangers: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    lost_end: str | None = None
+
+
+def scope_of(
+    context: dg.AssetExecutionContext, production: Production, of: dg.DynamicPartitionsDefinition = clips
+) -> Scope:
+    """The clips (or characters) that a run is about.
+
+    Args:
+        context: The step.
+        production: Whose ledger knows the clips of the run's decision.
+        of: The partitions.
+
+    Raises:
+        ConfigurationError: The run names none.
+        UnavailableError: The ledger does not answer.
+    """
+    run, instance = context.run, context.instance
+    if not {RANGE_START, PARTITION} & run.tags.keys():
+        raise ConfigurationError(
+            "this run names no clips, so there is nothing to do: choose partitions under Materialize, or run "
+            "`dailies produce`. Nothing was bought."
+        )
+    order = list(instance.get_dynamic_partitions(of.name or ""))
+    covered, lost_end = _covered(run, order)
+    planned = _planned(instance, run.run_id)
+    now = dict.fromkeys([*covered, *_all_of(planned)])
+    named = _named(instance, run, covered) or list(now)
+    buys = not planned or bool({SUBMISSIONS, CHARACTERS} & planned.keys())
+    own = _of_decision(instance, production, run, named, buys=buys)
+    position = {key: index for index, key in enumerate(order)}
+    return Scope(
+        keys=sorted((key for key in own if key in position), key=position.__getitem__),
+        strangers=tuple(key for key in now if key not in own),
+        gone=tuple(key for key in own if key not in position),
+        lost_end=lost_end,
+    )
+
+
+def scope_of_list(context: dg.OpExecutionContext, production: Production, wanted: Iterable[str]) -> Scope:
+    """The clips of a run that is given a list of keys: those of them that its decision is about."""
+    keys = list(dict.fromkeys(wanted))
+    with production.ledger() as ledger:
+        own = fix_clips(ledger, decision_of(context.run), keys)
+    return Scope([key for key in keys if key in own], tuple(key for key in keys if key not in own))
+
+
+def leave_alone(context: Step, scope: Scope) -> None:
+    """Name what the run does not touch, and see that Dagster shows it as it was before the run was created.
+
+    A run that fails turns red every key that was planned for it. Planning the strangers anew for the run that had planned them
+    before takes them out of this one.
+    """
+    if scope.gone:
+        context.log.warning(
+            "%d clips of this run are no partitions any more and were left alone: %s. What is paid for of them is fetched by "
+            "the completion sensor",
+            len(scope.gone),
+            _listed(scope.gone),
+        )
+    if not scope.strangers:
+        return
+    context.log.warning(
+        "this run covers %d keys that its decision did not ask for: %s. They were left alone: it buys, fetches and shows "
+        "nothing of them",
+        len(scope.strangers),
+        _listed(scope.strangers),
+    )
+    instance, run_id, strangers = context.instance, context.run.run_id, set(scope.strangers)
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED):
+        event = entry.dagster_event
+        if event is None or event.asset_key is None or event.partition not in strangers:
+            continue
+        before = _planned_before(instance, event.asset_key, event.partition, run_id)
+        if before is not None:
+            instance.report_dagster_event(event, before)
+
+
+def left_alone_events(context: Step, asset: dg.AssetKey, scope: Scope) -> None:
+    """Say on the page of each clip that a run has left alone why nothing happened to it."""
+    why = dict.fromkeys(scope.strangers, "it was not asked for by the decision of the run")
+    why |= dict.fromkeys(scope.gone, "its partition was deleted")
+    for key, reason in why.items():
+        context.log_event(
+            dg.AssetObservation(
+                asset, partition=key, metadata={LEFT_ALONE: reason, "decision": decision_of(context.run)}
+            )
+        )
+
+
+def planned_clips(instance: dg.DagsterInstance, run_id: str) -> frozenset[str]:
+    """The keys that a run was created for."""
+    return frozenset(_all_of(_planned(instance, run_id)))
+
+
+def _listed(keys: Collection[str]) -> str:
+    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+    return f"{', '.join(list(keys)[:SHOWN])}{more}"
+
+
+def _covered(run: dg.DagsterRun, order: list[str]) -> tuple[list[str], str | None]:
+    """What the run's range covers by now, and the end of it that is no partition any more."""
+    start = run.tags.get(PARTITION) or run.tags[RANGE_START]
+    end = run.tags.get(PARTITION) or run.tags[RANGE_END]
+    for key in (start, end):
+        if key not in order:
+            return [], key
+    return order[order.index(start) : order.index(end) + 1], None
+
+
+def _planned(instance: dg.DagsterInstance, run_id: str) -> dict[dg.AssetKey, list[str]]:
+    """The keys that Dagster wrote down when it created a run, by asset."""
+    keys: dict[dg.AssetKey, list[str]] = {}
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED):
+        event = entry.dagster_event
+        if event is not None and event.asset_key is not None and event.partition is not None:
+            keys.setdefault(event.asset_key, []).append(event.partition)
+    return keys
+
+
+def _all_of(planned: Mapping[dg.AssetKey, list[str]]) -> list[str]:
+    return list(dict.fromkeys(key for keys in planned.values() for key in keys))
+
+
+def _named(instance: dg.DagsterInstance, run: dg.DagsterRun, covered: list[str]) -> list[str]:
+    """What the first run of a chain of re-executions was created for."""
+    root = run if run.root_run_id is None else instance.get_run_by_id(run.root_run_id)
+    if root is None:
+        # it was deleted; what its re-execution was created for is the best there is, within the decision
+        return _all_of(_planned(instance, run.run_id))
+    named = _all_of(_planned(instance, root.run_id))
+    if any(root.tags.get(tag) != run.tags.get(tag) for tag in (PARTITION, RANGE_START, RANGE_END)):
+        # somebody has given the re-execution another range: it may be about less, never about more
+        return [key for key in named if key in set(covered)]
+    return named
+
+
+def _of_decision(
+    instance: dg.DagsterInstance, production: Production, run: dg.DagsterRun, named: list[str], *, buys: bool
+) -> list[str]:
+    """Those of some keys that the run's decision is about; with `buys`, they are fixed in the ledger now at the latest."""
+    decision = decision_of(run)
+    with production.ledger() as ledger:
+        known = fixed_clips(ledger, decision)
+        if not known and buys:
+            decision, first_seen = _first_seen(instance, run, named)
+            known = fix_clips(ledger, decision, first_seen)
+    return [key for key in named if not known or key in known]
+
+
+def _first_seen(instance: dg.DagsterInstance, run: dg.DagsterRun, named: list[str]) -> tuple[str, list[str]]:
+    """What a decision is about that the ledger does not know yet, and the name under which that is kept.
+
+    A backfill's own list of keys counts, since it goes on to create runs. Of any other decision that spans several runs (a tag
+    that a person gives to runs, or one whose ledger was lost), each first run is kept by itself.
+    """
+    if BACKFILL_TAG in run.tags and DECISION_TAG not in run.tags:
+        targets = _backfill_targets(instance, run.tags[BACKFILL_TAG])
+        if targets:
+            return decision_of(run), targets
+    return run.root_run_id or run.run_id, named
+
+
+def _backfill_targets(instance: dg.DagsterInstance, backfill_id: str) -> list[str]:
+    backfill = instance.get_backfill(backfill_id)
+    data = None if backfill is None else backfill.asset_backfill_data
+    if data is None:
+        return []
+    subsets = data.target_subset.partitions_subsets_by_asset_key.values()
+    return list(dict.fromkeys(key for subset in subsets for key in subset.get_partition_keys()))
+
+
+def _planned_before(instance: dg.DagsterInstance, asset: dg.AssetKey, key: str, run_id: str) -> str | None:
+    """The run whose outcome a key showed before it was planned for this one; None when it is not this one's any more.
+
+    `NO_RUN` where no run's outcome counted: it was never planned, or it was materialized since.
+    """
+    wanted = dg.EventRecordsFilter(
+        dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, asset_key=asset, asset_partitions=[key]
+    )
+    newest, *older = instance.event_log_storage.get_event_records(wanted, limit=EVENTS_LOOKED_AT)
+    if newest.event_log_entry.run_id != run_id:
+        return None
+    before = next((record for record in older if record.event_log_entry.run_id != run_id), None)
+    made = latest(instance, asset, key)
+    if before is None or (made is not None and made.storage_id > before.storage_id):
+        return NO_RUN
+    return before.event_log_entry.run_id
