@@ -1,6 +1,5 @@
 """`dailies characters`: which are declared, which are made, and having them made."""
 
-import time
 import uuid
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -15,8 +14,6 @@ from resources.settings import Settings, load_settings, open_ledger
 characters_app = typer.Typer(
     help="Characters that clips show, each made once from a reference video.", no_args_is_help=True
 )
-
-LOOK_SECONDS = 0.5
 
 
 @characters_app.command("list")
@@ -93,8 +90,9 @@ def _rows(settings: Settings) -> list[dict[str, Any]]:
 
 def _make(settings: Settings, names: Sequence[str], *, regenerate: bool) -> list[str]:
     """Ask Dagster for one run per character and wait; returns why runs failed."""
-    from pipelines.cli.dagster_api import FINISHED, DagsterApi
-    from pipelines.cli.launching import dagster_instance, dagster_url, declarations_of
+    from pipelines.cli.dagster_api import DagsterApi
+    from pipelines.cli.launching import dagster_instance, dagster_url, declarations_of, wait_for_runs
+    from pipelines.cli.purchases import ended_with_a_word
     from pipelines.partitions import PARTITION, add_characters
     from pipelines.producing import DECISION_TAG
     from resources.ledger.decisions import fix_clips
@@ -108,10 +106,10 @@ def _make(settings: Settings, names: Sequence[str], *, regenerate: bool) -> list
         fix_clips(ledger, decision, names)
     config = {"ops": {"characters": {"config": {"regenerate": True}}}} if regenerate else {}
     with DagsterApi(dagster_url(settings)) as api:
-        runs = [
-            api.launch("make_characters", tags={PARTITION: name, DECISION_TAG: decision}, config=config)
-            for name in names
-        ]
-        while not all(api.run_status(run) in FINISHED for run in runs):
-            time.sleep(LOOK_SECONDS)
-        return [str(api.why_failed(run)) for run in runs if api.run_status(run) != "SUCCESS"]
+        with ended_with_a_word(settings, decision):
+            runs = [
+                api.launch("make_characters", tags={PARTITION: name, DECISION_TAG: decision}, config=config)
+                for name in names
+            ]
+        ended = wait_for_runs(api, settings, decision, runs, look=lambda: None)
+        return [str(api.why_failed(run.run_id)) for run in ended if run.status != "SUCCESS"]

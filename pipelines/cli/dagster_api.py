@@ -25,6 +25,14 @@ mutation Launch($params: ExecutionParams!) {
 }
 """
 _RUN = "query Run($id: ID!) { runOrError(runId: $id) { ... on Run { runId status } } }"
+_CHAIN = """
+query Chain($id: ID!, $text: String!) {
+  runOrError(runId: $id) { ... on Run { runId status tags { key value } } }
+  runsOrError(filter: { tags: [{ key: "dagster/root_run_id", value: $text }] }, limit: 1) {
+    ... on Runs { results { runId status tags { key value } } }
+  }
+}
+"""
 _FAILURE = """
 query Failure($id: ID!) {
   runOrError(runId: $id) {
@@ -84,6 +92,26 @@ class Colours:
     materializing: frozenset[str]
 
 
+@dataclass(frozen=True)
+class RunState:
+    """How one run stands.
+
+    Attributes:
+        run_id: Which.
+        status: Dagster's word; `UNKNOWN` for a run that it does not have any more.
+        will_retry: Whether Dagster has said that it starts it again by itself.
+    """
+
+    run_id: str
+    status: str
+    will_retry: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more happens in it."""
+        return self.status in {*FINISHED, "UNKNOWN"}
+
+
 class DagsterApi:
     """The webserver of the running Dagster.
 
@@ -130,8 +158,10 @@ class DagsterApi:
                     f"Dagster's answer at {self.url} was lost ({what}). It may have started the run all the same: look at "
                     f"{self.url}/runs before you ask again. A clip that is on its way is not bought twice."
                 ) from None
+            # what earlier runs have bought, only the ledger knows
+            bought = " Nothing was bought by asking: the request has not left." if buys else ""
             raise UnavailableError(
-                f"Dagster does not answer at {self.url} ({what}). Nothing was bought. Start it with "
+                f"Dagster does not answer at {self.url} ({what}).{bought} Start it with "
                 "`dailies up`, or set DAILIES_DAGSTER_URL to where it is."
             ) from None
         if body.get("errors"):
@@ -223,14 +253,30 @@ class DagsterApi:
         result = self.query(_LAUNCH, buys=True, params=params)["launchPipelineExecution"]
         if result["__typename"] != "LaunchRunSuccess":
             why = result.get("message") or "; ".join(e["message"] for e in result.get("errors", []))
-            raise DailiesError(
-                f"Dagster did not start the run: {why or result['__typename']}. Nothing was bought."
+            # an error inside Dagster may have come after it had made the run
+            made = result["__typename"] == "PythonError"
+            bought = (
+                f"Look at {self.url}/runs before you ask again." if made else "Nothing was bought by asking."
             )
+            raise DailiesError(f"Dagster did not start the run: {why or result['__typename']}. {bought}")
         return str(result["run"]["runId"])
 
     def run_status(self, run_id: str) -> str:
         """A run's status in Dagster's word, e.g. `STARTED`, `SUCCESS`, `FAILURE`."""
         return str(self.query(_RUN, id=run_id)["runOrError"].get("status", "UNKNOWN"))
+
+    def newest_run(self, root: str) -> RunState:
+        """How the newest run stands that carries on from a run: itself, Dagster's retry, or a person's re-execution."""
+        answer = self.query(_CHAIN, id=root, text=root)
+        runs = [answer["runOrError"], *answer["runsOrError"].get("results", [])]
+        run = runs[-1]
+        tags = {tag["key"]: tag["value"] for tag in run.get("tags", [])}
+        retried = "dagster/auto_retry_run_id" in tags
+        return RunState(
+            str(run.get("runId", root)),
+            str(run.get("status", "UNKNOWN")),
+            will_retry=tags.get("dagster/will_retry") == "true" and not retried,
+        )
 
     def why_failed(self, run_id: str) -> str:
         """What a failed run says about itself: its step's own words, or Dagster's."""

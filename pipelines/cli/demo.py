@@ -93,7 +93,7 @@ def _first_take(
     launched = launch(settings, api, keys, job="produce_clips", command="demo")
     run = f"{api.url}/runs/{launched.runs[0]}"
     console.print(f"\nasked for in one run: {run}")
-    newest = wait_for(api, settings, launched, quiet=False)
+    newest = wait_for(api, settings, launched, quiet=False).newest
     if never := len(set(keys) - set(newest)):
         complain(f"{never} clips were never asked for, since the run failed before it bought anything: {run}")
     return newest
@@ -116,7 +116,7 @@ def _second_take(settings: Settings, api: DagsterApi, newest: dict[str, Attempt]
     console.print(Rule("only what failed is made again", align="left"))
     launched: Launched = launch(settings, api, failed, job="produce_clips", command="retry", scattered=True)
     console.print(f"asked for in one run: {api.url}/runs/{launched.runs[0]}")
-    again = wait_for(api, settings, launched, quiet=False)
+    again = wait_for(api, settings, launched, quiet=False).newest
     _settled(api, set(newest), red=set())
     return again
 

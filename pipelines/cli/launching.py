@@ -4,7 +4,7 @@ import datetime as dt
 import os
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,8 +12,10 @@ import dagster as dg
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pipelines.cli.dagster_api import FINISHED, DagsterApi
+from pipelines.cli.dagster_api import DagsterApi, RunState
 from pipelines.cli.output import as_document, complain, console, counted, errors, print_json, status_table
+from pipelines.cli.purchases import bought_so_far, ended_with_a_word
+from pipelines.cli.signals import end_on_signals
 from pipelines.cli.stack import running_stack
 from pipelines.partitions import add_clips, range_tags, stretches
 from pipelines.producing import DECISION_TAG
@@ -21,7 +23,7 @@ from pipelines.rendering import render
 from pipelines.schedules import SERIES_TAG
 from resources.catalogue import Catalogue
 from resources.characters.made import made_in
-from resources.errors import ConfigurationError, DailiesError
+from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.ledger.decisions import fix_clips
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -31,6 +33,10 @@ from resources.series.characters import Made
 from resources.settings import Settings, open_ledger
 
 LOOK_SECONDS = 1.0
+SILENCE_SECONDS = 15.0
+"""So long a Dagster that does not answer is waited for: its webserver may be starting again."""
+RETRY_SECONDS = 120.0
+"""So long a run is waited for that Dagster has said it starts; its daemon looks every few seconds."""
 
 
 @dataclass
@@ -169,19 +175,23 @@ def launch(
     found = stretches(order, keys)
     if scattered and len(found) > 1:
         config = {"ops": {"produce_scattered": {"config": {"keys": list(keys), "regenerate": regenerate}}}}
-        launched.runs.append(api.launch("produce_scattered_clips", tags=tags, config=config))
+        with ended_with_a_word(settings, launched.decision):
+            launched.runs.append(api.launch("produce_scattered_clips", tags=tags, config=config))
         return launched
     config = {"ops": {"produce": {"config": {"regenerate": True}}}} if regenerate else {}
-    for stretch in found:
-        try:
-            launched.runs.append(api.launch(job, tags={**tags, **range_tags(stretch)}, config=config))
-        except DailiesError as error:
-            if not launched.runs:
-                raise
-            raise type(error)(
-                f"only {len(launched.runs)} of {counted(len(found), 'run')} were started ({', '.join(launched.runs)}); of "
-                f"the next one: {error}\nAsk again for the rest: what is on its way is waited for and not bought again."
-            ) from None
+    with ended_with_a_word(settings, launched.decision):
+        for stretch in found:
+            try:
+                launched.runs.append(api.launch(job, tags={**tags, **range_tags(stretch)}, config=config))
+            except DailiesError as error:
+                if not launched.runs:
+                    raise
+                raise type(error)(
+                    f"only {len(launched.runs)} of {counted(len(found), 'run')} were started "
+                    f"({', '.join(launched.runs)}); of the next one: {error}\n"
+                    f"{bought_so_far(settings, launched.decision)}\n"
+                    "Ask again for the rest: what is on its way is waited for and not bought again."
+                ) from None
     return launched
 
 
@@ -206,12 +216,26 @@ def failed_clips(ledger: Ledger, *, series: str | None, names: Iterable[str]) ->
     return [key for key in failed if not wanted or key in wanted]
 
 
-def wait_for(api: DagsterApi, settings: Settings, launched: Launched, *, quiet: bool) -> dict[str, Attempt]:
-    """Wait until the runs are over and every clip has ended, with a progress bar on a terminal.
+@dataclass
+class Waited:
+    """What became of runs that were waited for.
 
-    Returns:
-        The newest attempt of each clip that has one.
+    Attributes:
+        newest: The newest attempt of each clip that has one.
+        runs: How each run ended, or the last one that carried it on.
     """
+
+    newest: dict[str, Attempt]
+    runs: list[RunState]
+
+    @property
+    def broken(self) -> list[str]:
+        """Ids of the runs that did not succeed in the end."""
+        return [run.run_id for run in self.runs if run.status != "SUCCESS"]
+
+
+def wait_for(api: DagsterApi, settings: Settings, launched: Launched, *, quiet: bool) -> Waited:
+    """Wait until the runs are over, with a progress bar on a terminal; see `wait_for_runs`."""
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -222,24 +246,60 @@ def wait_for(api: DagsterApi, settings: Settings, launched: Launched, *, quiet: 
     )
     with progress, open_ledger(settings) as ledger:
         task = progress.add_task("producing", total=len(launched.keys))
-        while True:
+
+        def look() -> None:
             newest = ledger.latest(launched.keys)
             ended = [a for a in newest.values() if a.state is not AttemptState.SUCCEEDED and a.state.is_ended]
-            over = all(api.run_status(run) in FINISHED for run in launched.runs)
             progress.update(task, completed=len(ended), description=_doing(newest))
-            if over:
-                return newest
+
+        runs = wait_for_runs(api, settings, launched.decision, launched.runs, look=look)
+        return Waited(ledger.latest(launched.keys), runs)
+
+
+def wait_for_runs(
+    api: DagsterApi, settings: Settings, decision: str, roots: Sequence[str], *, look: Callable[[], object]
+) -> list[RunState]:
+    """Wait until runs are over, and whatever carries them on: Dagster's own retry, a person's re-execution.
+
+    Args:
+        api: The running Dagster.
+        settings: Where the ledger is.
+        decision: What the runs' purchases belong to.
+        roots: The runs that were asked for.
+        look: Called every second.
+
+    Returns:
+        The last run of each.
+
+    Raises:
+        UnavailableError: Dagster or the ledger does not answer for `SILENCE_SECONDS`; says what was bought.
+        typer.Exit: Ctrl-C was pressed; what was bought was said.
+    """
+    end_on_signals()
+    with ended_with_a_word(settings, decision):
+        answered_at = over_since = time.monotonic()
+        while True:
+            try:
+                look()
+                runs = [api.newest_run(run) for run in roots]
+            except UnavailableError as error:
+                if time.monotonic() - answered_at > SILENCE_SECONDS:
+                    raise UnavailableError(
+                        f"{error} How the runs of {decision} go on is not known. {bought_so_far(settings, decision)}"
+                    ) from None
+                time.sleep(LOOK_SECONDS)
+                continue
+            answered_at = time.monotonic()
+            if not all(run.is_over for run in runs):
+                over_since = answered_at
+            elif not any(run.will_retry for run in runs) or answered_at - over_since > RETRY_SECONDS:
+                return runs
             time.sleep(LOOK_SECONDS)
 
 
 def _doing(newest: dict[str, Attempt]) -> str:
     states = [a.state.value for a in newest.values() if not a.state.is_ended]
     return ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states))) or "producing"
-
-
-def unsuccessful(api: DagsterApi, launched: Launched) -> list[str]:
-    """Ids of the runs that did not succeed."""
-    return [run for run in launched.runs if api.run_status(run) != "SUCCESS"]
 
 
 def finish(settings: Settings, api: DagsterApi, launched: Launched, *, wait: bool, as_json: bool) -> None:
@@ -253,9 +313,9 @@ def finish(settings: Settings, api: DagsterApi, launched: Launched, *, wait: boo
                 f"asked for {counted(len(launched.keys), 'clip')} in {counted(len(launched.runs), 'run')}: {api.url}/runs"
             )
         return
-    newest = wait_for(api, settings, launched, quiet=as_json)
+    waited = wait_for(api, settings, launched, quiet=as_json)
+    newest, broken = waited.newest, waited.broken
     delivered = [a for a in newest.values() if a.state is AttemptState.DELIVERED]
-    broken = unsuccessful(api, launched)
     if as_json:
         print_json(
             {
@@ -269,5 +329,7 @@ def finish(settings: Settings, api: DagsterApi, launched: Launched, *, wait: boo
             console.print(status_table(newest.values()))
         for run in broken:
             complain(f"{api.why_failed(run)}\n(run {api.url}/runs/{run})")
+        if any(not a.state.is_ended or a.state is AttemptState.SUCCEEDED for a in newest.values()):
+            complain(bought_so_far(settings, launched.decision))
     if broken or len(delivered) < len(launched.keys):
         raise typer.Exit(1)

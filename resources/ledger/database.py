@@ -88,13 +88,13 @@ def open_database(url: str) -> sa.Engine:
     except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
         engine.dispose()
         raise UnavailableError(
-            f"the ledger's database {shown} does not answer: {_first_line(error, secrets)}. Nothing was bought. "
+            f"the ledger's database {shown} does not answer: {_first_line(error, secrets)}. Nothing was bought by asking; what it holds is not known until it answers. "
             "Check the address and that the server runs or the folder is writable, then try again."
         ) from None
     except sa.exc.DatabaseError as error:
         engine.dispose()
         raise ConfigurationError(
-            f"the ledger's database {shown} cannot be used: {_first_line(error, secrets)}. Nothing was bought. "
+            f"the ledger's database {shown} cannot be used: {_first_line(error, secrets)}. Nothing was bought by asking, and nothing is without it. "
             "If it was a ledger, restore it from a backup; otherwise set DAILIES_LEDGER_URL to another place."
         ) from None
     return engine
@@ -163,7 +163,7 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
         ) from None
     if not os.access(path.parent, os.W_OK):
         raise ConfigurationError(
-            f"the ledger's folder {path.parent} is not writable. Nothing was bought. Choose another with DAILIES_HOME."
+            f"the ledger's folder {path.parent} is not writable, and nothing is bought without it. Choose another with DAILIES_HOME."
         )
     filesystem = _filesystem_of(path.parent.resolve())
     if filesystem in NETWORK_FILESYSTEMS:

@@ -44,11 +44,13 @@ def test_a_launch_that_never_left_has_bought_nothing() -> None:
             api.launch("submit_clips", tags={})
 
 
-def test_a_question_that_buys_nothing_says_so_with_the_status() -> None:
+def test_a_question_that_is_not_answered_says_nothing_of_money() -> None:
+    """It may be about a run that has bought much: only the ledger knows."""
     with respx.mock, DagsterApi(URL) as api:
         respx.post(f"{URL}/graphql").mock(return_value=httpx.Response(503))
-        with pytest.raises(UnavailableError, match=r"\(HTTP 503\)\. Nothing was bought"):
+        with pytest.raises(UnavailableError, match=r"\(HTTP 503\)") as caught:
             api.run_status("run-1")
+    assert "othing was bought" not in str(caught.value)
 
 
 def _as_mock(lost: httpx.Response | Exception) -> dict[str, Any]:

@@ -1,0 +1,113 @@
+"""What a decision has bought so far, as the ledger knows it: the only place that a sentence about its money is made of."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts, jobs, submissions
+from resources.ledger.states import AttemptState, MoneyState, SubmissionState
+from resources.money import show_usd
+
+_AT_PROVIDERS = {AttemptState.SUBMITTED, AttemptState.OVERDUE, AttemptState.SUCCEEDED}
+_TO_BE_SENT = {AttemptState.QUEUED, AttemptState.SUBMITTING}
+_UNCLEAR = {AttemptState.UNKNOWN, AttemptState.HELD}
+
+
+@dataclass(frozen=True)
+class Purchases:
+    """What one decision has bought.
+
+    Attributes:
+        decision: Which.
+        posts: POSTs that went out for it, or may have.
+        jobs: Jobs that providers have made for it.
+        counted_micros: What counts as spent of it, in micro-USD.
+        at_providers: Clips whose paid job runs, or whose output is still to be fetched.
+        queued: Clips that are still to be sent.
+        unclear: Clips of which it is not known whether they were bought.
+        delivered: Clips that are in the bucket.
+    """
+
+    decision: str
+    posts: int
+    jobs: int
+    counted_micros: int
+    at_providers: int
+    queued: int
+    unclear: int
+    delivered: int
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether something is still to come of it."""
+        return bool(self.at_providers or self.queued or self.unclear)
+
+    def __str__(self) -> str:
+        """For a person, in sentences; what goes on, and the command that shows it."""
+        if not self.posts and not self.queued:
+            return "Nothing was bought."
+        sent = f"{_counted(self.posts, 'POST')} went out, {_counted(self.jobs, 'job')} came of it"
+        told = [
+            f"The ledger says what was bought so far: {sent}, {show_usd(self.counted_micros)} counts as spent."
+        ]
+        parts = [
+            f"{number} {what}"
+            for number, what in (
+                (self.delivered, "delivered"),
+                (self.at_providers, "paid for and on their way"),
+                (self.queued, "queued to be sent"),
+                (self.unclear, "not known to be bought or not"),
+            )
+            if number
+        ]
+        if parts:
+            told.append(f"Clips: {', '.join(parts)}.")
+        if self.goes_on:
+            told.append(
+                "What is on its way goes on and is fetched while dailies runs; `dailies status` shows it, `dailies stop` "
+                "keeps what is queued from being sent."
+            )
+        return " ".join(told)
+
+
+def purchases_of(ledger: Ledger, decision: str) -> Purchases:
+    """Look up what a decision has bought.
+
+    Raises:
+        resources.errors.UnavailableError: The ledger cannot be read.
+    """
+    mine = sa.select(attempts.c.id).where(attempts.c.decision == decision)
+    with ledger.read() as connection:
+        rows = connection.execute(
+            sa.select(attempts).where(attempts.c.decision == decision).order_by(attempts.c.seq)
+        )
+        found = [Attempt.from_row(row) for row in rows]
+        posts = connection.execute(
+            sa.select(sa.func.count())
+            .select_from(submissions)
+            .where(
+                submissions.c.attempt_id.in_(mine),
+                submissions.c.state != SubmissionState.NOT_SENT.value,
+            )
+        ).scalar_one()
+        made = connection.execute(
+            sa.select(sa.func.count()).select_from(jobs).where(jobs.c.attempt_id.in_(mine))
+        ).scalar_one()
+    newest = {attempt.subject_key: attempt.state for attempt in found}
+    counting = [a for a in found if a.money_state not in {MoneyState.RELEASED, MoneyState.REFUNDED}]
+    return Purchases(
+        decision,
+        posts=posts,
+        jobs=made,
+        counted_micros=sum(attempt.cost_micros for attempt in counting),
+        at_providers=sum(state in _AT_PROVIDERS for state in newest.values()),
+        queued=sum(state in _TO_BE_SENT for state in newest.values()),
+        unclear=sum(state in _UNCLEAR for state in newest.values()),
+        delivered=sum(state is AttemptState.DELIVERED for state in newest.values()),
+    )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
