@@ -30,11 +30,23 @@ class Bucket:
 
 @contextlib.contextmanager
 def bucket_of(settings: Settings) -> Iterator[Bucket]:
-    """The bucket that belongs to these settings, for as long as the block lasts.
+    """The bucket that belongs to these settings, for as long as the block lasts: how every command finds it.
 
     Raises:
         ConfigurationError: None is set, and nothing was ever kept in the embedded S3 of this folder.
     """
+    with bucket_if_any(settings) as bucket:
+        if bucket is None:
+            raise ConfigurationError(
+                f"no bucket is set, and nothing was kept in {settings.home.absolute() / 's3'} yet: run `dailies demo` or "
+                "`dailies up`, or set DAILIES_S3_BUCKET"
+            )
+        yield bucket
+
+
+@contextlib.contextmanager
+def bucket_if_any(settings: Settings) -> Iterator[Bucket | None]:
+    """The same; None where no bucket is set and the home has none, as before the first `dailies up`."""
     folder, secret = settings.home.absolute() / "s3", settings.home / "s3-secret"
     running = running_stack(settings.home) or {}
     if running.get("s3_url"):
@@ -45,10 +57,7 @@ def bucket_of(settings: Settings) -> Iterator[Bucket]:
         with EmbeddedS3(folder, secret_access_key=_read(secret)) as server:
             yield Bucket(ObjectStore(server.settings), folder / server.bucket)
     else:
-        raise ConfigurationError(
-            f"no bucket is set, and nothing was kept in {folder} yet: run `dailies demo` or `dailies up`, or set "
-            "DAILIES_S3_BUCKET"
-        )
+        yield None
 
 
 def _read(secret: Path) -> SecretStr:

@@ -139,10 +139,10 @@ def orphans_in_words(found: "Iterable[Orphan]", settings: Settings) -> list[str]
 
 
 async def _rebuild(settings: Settings, *, take_over: bool, quiet: bool) -> "Rebuilt":
+    from pipelines.cli.bucket import bucket_of
     from resources.production.binding import bind_account
     from resources.production.rebuilding import rebuild
     from resources.providers.accounts import build_provider
-    from resources.storage.objects import ObjectStore
 
     accounts = [settings.account(name) for name in ACCOUNTS]
     ready = [account for account in accounts if account.api_key is not None]
@@ -157,7 +157,7 @@ async def _rebuild(settings: Settings, *, take_over: bool, quiet: bool) -> "Rebu
         try:
             return await rebuild(
                 ledger,
-                ObjectStore(settings.s3()),
+                stack.enter_context(bucket_of(settings)).store,
                 providers,
                 take_over=take_over,
                 tell=(lambda _: None) if quiet else (lambda line: console.print(f"… {line}")),

@@ -4,15 +4,20 @@ import asyncio
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.cli.bucket import bucket_if_any
 from pipelines.cli.launching import declarations_of
 from pipelines.cli.output import complain, console, counted
+from resources.errors import ConfigurationError, DailiesError
+from resources.ledger.ledger import Ledger
 from resources.money import show_usd, to_usd
 from resources.planning import Plan, PlannedClip, Planning, Verb, wanted
+from resources.production.marking import BucketMark
 from resources.production.quoting import quoted
 from resources.providers.accounts import build_provider
 from resources.requests import ClipRequest, shown_body
@@ -62,7 +67,22 @@ def make(
         if quote:
             requests = Planning(declarations, ledger).requests(found)
             quotes = asyncio.run(_quotes(settings, list(requests.values())))
-        return Planning(declarations, ledger, regenerate=regenerate, quotes=quotes).plan(found)
+        made = Planning(declarations, ledger, regenerate=regenerate, quotes=quotes).plan(found)
+        return _with_its_bucket(settings, ledger, made)
+
+
+def _with_its_bucket(settings: Settings, ledger: Ledger, plan: Plan) -> Plan:
+    """The plan with what its bucket says of the ledger: one that is older than the bucket, or another's, may not buy."""
+    try:
+        with bucket_if_any(settings) as bucket:
+            if bucket is not None:
+                BucketMark(ledger, bucket.store).examine()
+    except ConfigurationError as error:
+        return replace(plan, may_not_buy=str(error))
+    except DailiesError as error:
+        unread = f"whether this ledger may buy is not known, since its bucket cannot be read: {error}"
+        return replace(plan, warnings=[*plan.warnings, unread])
+    return plan
 
 
 async def _quotes(settings: Settings, requests: Sequence[ClipRequest]) -> dict[str, int]:
@@ -84,6 +104,8 @@ def show(plan: Plan, *, everything: bool = False) -> None:
     """Print a plan for a person."""
     for problem in plan.problems:
         complain(problem)
+    if plan.may_not_buy is not None:
+        complain(f"nothing of this plan would be bought now: {plan.may_not_buy}")
     if not plan.clips:
         console.print("nothing is due; name a series, or a range with --date and --until")
         return
@@ -121,8 +143,8 @@ def show(plan: Plan, *, everything: bool = False) -> None:
 
 
 def exit_code(plan: Plan) -> int:
-    """0 when everything goes, 1 when clips are refused or held, 2 when series are broken."""
-    if plan.problems:
+    """0 when everything goes, 1 when clips are refused or held, 2 when series are broken or the ledger may not buy."""
+    if plan.problems or plan.may_not_buy is not None:
         return 2
     return 1 if {Verb.REFUSE, Verb.HOLD} & plan.counts.keys() else 0
 
@@ -217,6 +239,8 @@ def document(plan: Plan) -> dict[str, Any]:
         ],
         "problems": plan.problems,
         "warnings": plan.warnings,
+        "may_buy": plan.may_not_buy is None,
+        "may_not_buy": plan.may_not_buy,
         "stopped": [{"account": stop.account, "reason": str(stop)} for stop in plan.stops],
     }
 

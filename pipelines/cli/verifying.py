@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.cli.bucket import bucket_if_any
 from pipelines.cli.output import complain, console, counted, print_json
 from resources.catalogue import Catalogue
 from resources.catalogue.drift import Drift, drifts
@@ -26,7 +27,6 @@ from resources.providers.accounts import AccountSettings, build_provider
 from resources.providers.base import Provider
 from resources.settings import ACCOUNTS, Settings, open_ledger
 from resources.storage.download import DownloadPolicy, download
-from resources.storage.objects import ObjectStore
 from resources.verifying.choosing import Offer, cheapest
 from resources.verifying.contract import Finding
 from resources.verifying.findings import Film, findings, went_well
@@ -120,13 +120,12 @@ async def _verify(
         drift = await _drift(provider, offer, today)
         shown = ", ".join(f"{name} {value}" for name, value in offer.body.items() if name != "prompt")
         ask(f"Buy one {offer.endpoint.id} ({shown}) from {account.name} for {show_usd(offer.micros)}?")
-        with open_ledger(settings) as ledger:
+        with open_ledger(settings) as ledger, bucket_if_any(settings) as bucket:
             bind_account(ledger, account.name, account.base_url)
             mark = None
-            if settings.s3_bucket:
-                store = ObjectStore(settings.s3())
-                await asyncio.to_thread(bind_bucket, ledger, store, buying=True)
-                mark = BucketMark(ledger, store)
+            if bucket is not None:
+                await asyncio.to_thread(bind_bucket, ledger, bucket.store, buying=True)
+                mark = BucketMark(ledger, bucket.store)
             probe = Probe(
                 ledger,
                 Account(

@@ -78,6 +78,7 @@ class Plan:
         stops: What is stopped.
         problems: What is wrong with series that are therefore not in it.
         warnings: Endpoints of its series that are retired, or soon will be.
+        may_not_buy: Why the ledger may buy nothing for its bucket, None where it may.
     """
 
     clips: list[PlannedClip]
@@ -85,6 +86,7 @@ class Plan:
     stops: list[Stop] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    may_not_buy: str | None = None
 
     @property
     def floor(self) -> int:

@@ -80,6 +80,16 @@ class BucketMark:
                 return str(error)
             return None
 
+    def examine(self) -> None:
+        """Look whether the ledger may buy for the bucket, without binding or writing anything.
+
+        Raises:
+            ConfigurationError: It may not; see `bind`.
+            resources.errors.UnavailableError: The bucket does not answer.
+        """
+        with self._turn:
+            self._compared(buying=True)
+
     @property
     def rests_for(self) -> float:
         """Seconds until it may be advanced again, so that many orders cost the bucket few requests."""
@@ -102,6 +112,16 @@ class BucketMark:
             self._write()
 
     def _look(self, *, buying: bool) -> None:
+        kept, place, mark = self._compared(buying=buying)
+        if mark is None:
+            self._write()
+        if kept is None:
+            self._ledger.remember(BUCKET_FACT, place)
+        if buying:
+            self._checked_at = time.monotonic()
+
+    def _compared(self, *, buying: bool) -> tuple[str | None, str, Mark | None]:
+        """The bucket that the ledger knows, the one that it has now, and its mark there, where they belong together."""
         place = place_of(self._store)
         kept = self._ledger.fact(BUCKET_FACT)
         if kept is not None and kept != place:
@@ -115,14 +135,9 @@ class BucketMark:
                 f"the bucket {place} no longer holds this ledger's mark ({ledger_key()}): was it emptied or replaced? Nothing "
                 "was bought. Restore the bucket, or start a new ledger with DAILIES_HOME."
             )
-        if mark is None:
-            self._write()
-        else:
+        if mark is not None:
             self._recognise(mark, place, buying=buying)
-        if kept is None:
-            self._ledger.remember(BUCKET_FACT, place)
-        if buying:
-            self._checked_at = time.monotonic()
+        return kept, place, mark
 
     def _recognise(self, mark: Mark, place: str, *, buying: bool) -> None:
         name = self._ledger.fact("ledger_id")

@@ -1,0 +1,166 @@
+"""One way in which every command finds its bucket, and the drill for a lost ledger with the S3 that dailies brings itself."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from projects import a_project
+from pydantic import SecretStr
+from typer.testing import CliRunner, Result
+
+from pipelines.cli.app import app
+from pipelines.cli.bucket import bucket_if_any, bucket_of
+from resources.errors import ConfigurationError
+from resources.ledger.deciding import decide
+from resources.production.binding import bind_bucket
+from resources.production.marking import BucketMark
+from resources.requests import ClipRequest, Expected
+from resources.settings import load_settings, open_ledger
+from resources.storage.embedded import EmbeddedS3
+from resources.storage.layout import ledger_key
+from resources.storage.objects import ObjectStore
+
+SECRET = "a-secret-of-forty-characters-or-so-000000"
+UNSET = (
+    "DAILIES_S3_BUCKET",
+    "DAILIES_S3_ENDPOINT",
+    "DAILIES_LEDGER_URL",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "WAVESPEED_API_KEY",
+    "AIMLAPI_API_KEY",
+)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in UNSET:
+        monkeypatch.delenv(name, raising=False)
+    a_project(tmp_path, monkeypatch, ["east"])
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+@contextlib.contextmanager
+def server_of(home: Path) -> Iterator[EmbeddedS3]:
+    """The S3 of a home, as `dailies up` starts it."""
+    (home / "s3-secret").write_text(SECRET)
+    with EmbeddedS3(home / "s3", secret_access_key=SecretStr(SECRET)) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def running(home: Path) -> Iterator[EmbeddedS3]:
+    """The same, beside a stack that says where it is."""
+    with server_of(home) as server:
+        (home / "stack.json").write_text(json.dumps({"pid": os.getpid(), "s3_url": server.endpoint_url}))
+        yield server
+    (home / "stack.json").unlink()
+
+
+@contextlib.contextmanager
+def not_running(home: Path) -> Iterator[None]:
+    """A home whose stack has ended; the command starts its S3 for itself."""
+    yield
+
+
+def used_with(home: Path) -> None:
+    """Let the home's ledger have bought something for its bucket."""
+    with server_of(home) as server, open_ledger(load_settings()) as ledger:
+        store = ObjectStore(server.settings)
+        store.ensure_bucket()
+        bind_bucket(ledger, store)
+        request = ClipRequest(
+            clip="bay-east",
+            series="bay",
+            provider="wavespeed",
+            endpoint="openai/sora-2/text-to-video",
+            body={"prompt": "x"},
+            price_micros=400_000,
+            expected=Expected(),
+        )
+        decide(ledger, [request], decision="monday")
+        BucketMark(ledger, store).advance()
+
+
+def lose_the_ledger(home: Path) -> None:
+    for file in home.glob("ledger.db*"):
+        file.unlink()
+
+
+@pytest.mark.parametrize("stack", [running, not_running])
+def test_the_drill_for_a_lost_ledger_works_with_the_embedded_s3(home: Path, stack: object) -> None:
+    used_with(home)
+    lose_the_ledger(home)
+    assert callable(stack)
+    with stack(home):
+        refused = run("ledger", "rebuild")
+        assert isinstance(refused.exception, ConfigurationError)
+        assert "--take-over" in str(refused.exception)
+        planned = run("plan", "bay", "--json")
+        assert planned.exit_code == 2
+        document = json.loads(planned.stdout)
+        assert document["may_buy"] is False
+        assert "ledger rebuild --take-over" in document["may_not_buy"]
+        taken = run("ledger", "rebuild", "--take-over")
+        assert taken.exit_code == 0, taken.output or taken.exception
+        assert "it may buy again" in taken.output
+        after = run("plan", "bay")
+        assert after.exit_code == 0, after.output
+        assert "would be bought now" not in after.output
+
+
+def test_a_plan_on_a_ledger_that_is_older_than_its_bucket_says_so(home: Path, tmp_path: Path) -> None:
+    with open_ledger(load_settings()):
+        assert run("ledger", "backup", str(tmp_path / "empty.db")).exit_code == 0
+    used_with(home)
+    lose_the_ledger(home)
+    (tmp_path / "empty.db").rename(home / "ledger.db")
+    planned = run("plan", "bay")
+    assert planned.exit_code == 2
+    assert "nothing of this plan would be bought now" in planned.output
+    assert "dailies ledger rebuild" in planned.output
+
+
+def test_a_plan_binds_nothing_and_writes_nothing(home: Path) -> None:
+    with server_of(home) as server:
+        ObjectStore(server.settings).ensure_bucket()
+    assert run("plan", "bay").exit_code == 0
+    with bucket_of(load_settings()) as bucket, open_ledger(load_settings()) as ledger:
+        assert bucket.store.get_bytes(ledger_key()) is None
+        assert ledger.fact("bucket") is None
+
+
+def test_a_bucket_that_does_not_answer_leaves_the_plan_with_a_note(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        "DAILIES_S3_BUCKET": "gone",
+        "DAILIES_S3_ENDPOINT": "http://127.0.0.1:1",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("resources.production.marking.PATIENCE_SECONDS", 0.1)
+    planned = run("plan", "bay")
+    assert planned.exit_code == 0, planned.output
+    assert "whether this ledger may buy is not known" in planned.output
+
+
+def test_before_the_first_start_there_is_no_bucket_and_a_command_that_needs_one_says_what_to_do(
+    home: Path,
+) -> None:
+    with bucket_if_any(load_settings()) as bucket:
+        assert bucket is None
+    assert run("plan", "bay").exit_code == 0
+    refused = run("ledger", "rebuild")
+    assert isinstance(refused.exception, ConfigurationError)
+    assert "no bucket is set" in str(refused.exception)
