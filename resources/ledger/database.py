@@ -195,10 +195,12 @@ def _open_sqlite(url: sa.URL) -> sa.Engine:
 def make_private_file(path: Path) -> None:
     """Make a database's file, where there is none, that only this user reads; SQLite makes those beside it like it.
 
-    A ledger holds the key of the webhooks' addresses. What keeps the file from being made is told when it is opened.
+    A ledger holds the key of the webhooks' addresses. What keeps the file from being made is told when it is opened. One that
+    exists is never opened here: to close it again would take every lock that SQLite holds on it for this process, and whoever
+    reads then finds the write-ahead log cut off ("disk I/O error"; sqlite.org/howtocorrupt.html, 2.2).
     """
     with contextlib.suppress(OSError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _filesystem_of(folder: Path) -> str:

@@ -3,6 +3,8 @@
 import os
 import re
 import sqlite3
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -353,3 +355,28 @@ def test_the_database_itself_refuses_a_second_open_attempt_of_a_clip(ledger: Led
     with pytest.raises(sa.exc.IntegrityError), ledger.write() as connection:
         connection.execute(sa.insert(schema.attempts).values(values))
     assert len(ledger.overview()) == 1
+
+
+def test_a_ledger_that_is_opened_once_more_leaves_the_locks_of_its_process_alone(tmp_path: Path) -> None:
+    """POSIX takes every lock of a process on a file when the process closes the file, however it had opened it."""
+    path = tmp_path / "ledger.db"
+    tries = (
+        "import fcntl, sys\n"
+        "with open(sys.argv[1], 'r+b') as file:\n"
+        "    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 510, 0x40000002)  # sqlite3: SHARED_FIRST, SHARED_SIZE\n"
+    )
+
+    def may_another_take_it() -> bool:
+        done = subprocess.run(
+            [sys.executable, "-c", tries, str(path)], capture_output=True, timeout=60, check=False
+        )
+        assert done.returncode == 0 or b"BlockingIOError" in done.stderr, done.stderr
+        return done.returncode == 0
+
+    with Ledger(f"sqlite:///{path}", budget=Budget()) as ledger:
+        ledger.remember("a", "b")
+        assert not may_another_take_it()
+        with Ledger(f"sqlite:///{path}", budget=Budget()):
+            pass
+        assert not may_another_take_it()
+    assert may_another_take_it()
