@@ -30,7 +30,7 @@ from resources.characters.made import KIND as CHARACTER
 from resources.characters.making import finish_left
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
-from resources.ledger import billing, delivering, orphans
+from resources.ledger import billing, delivering, late_jobs, orphans
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.production.account import StepResult
@@ -66,7 +66,7 @@ def completion_sensor(account: str) -> dg.SensorDefinition:
         try:
             with production.ledger() as ledger:
                 unreported = delivering.unreported(ledger, account)
-                due = billing.is_due(ledger, account) or orphans.is_due(ledger, account)
+                due = _is_due(ledger, account)
                 if not unreported and not due:
                     return dg.SkipReason(f"nothing of {account} is on its way")
                 step = asyncio.run(_step(production, ledger, account))
@@ -75,6 +75,11 @@ def completion_sensor(account: str) -> dg.SensorDefinition:
             return dg.SkipReason(str(error))
 
     return complete
+
+
+def _is_due(ledger: Ledger, account: str) -> bool:
+    """Whether something of an account is to be asked for although nothing of it is on its way."""
+    return any(part.is_due(ledger, account) for part in (billing, orphans, late_jobs))
 
 
 async def _step(production: Production, ledger: Ledger, account: str) -> StepResult:

@@ -12,7 +12,7 @@ from bench.histories.processes import Process, ProcessLedger
 from bench.histories.provider import Account as ProviderAccount
 from bench.histories.provider import Client
 from pipelines.collecting import Collection, PastRun, batches, plan
-from resources.ledger import billing, deciding, delivering, orphans
+from resources.ledger import billing, deciding, delivering, late_jobs, orphans
 from resources.ledger.deciding import Decided, Verdict
 from resources.ledger.limits import Limits
 from resources.ledger.spending import Budget
@@ -155,7 +155,7 @@ async def tick(
     account = around.account.books.rules.name
     ledger = equipment.ledger
     idle = not delivering.unreported(ledger, account) and not billing.is_due(ledger, account)
-    if idle and not orphans.is_due(ledger, account):
+    if idle and not orphans.is_due(ledger, account) and not late_jobs.is_due(ledger, account):
         return []
     try:
         await equipment.engine.step(account)

@@ -16,6 +16,7 @@ from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.money import show_usd, to_usd
 from resources.plain import legible
+from resources.providers.base import FailureKind
 
 WIDE = 200
 
@@ -77,9 +78,17 @@ def where(attempt: Attempt) -> str:
     """Where a clip is now, or why it is not."""
     if attempt.delivery is not None:
         return str(attempt.delivery.get("uri", ""))
-    if attempt.reason:
-        return attempt.reason
+    if attempt.confirming or attempt.reason:
+        return attempt.confirming or attempt.reason or ""
     return f"job {attempt.job_id}" if attempt.job_id else ""
+
+
+def _state(attempt: Attempt) -> str:
+    """A clip's state, with what it may come to where that is being confirmed."""
+    if attempt.confirming is None or attempt.end_kind is None:
+        return attempt.state.value
+    end = {FailureKind.GONE: "gone", FailureKind.NO_OUTPUT: "without output"}.get(attempt.end_kind, "failed")
+    return f"{attempt.state.value} ({end}, being confirmed)"
 
 
 def _endpoint(attempt: Attempt) -> str:
@@ -97,7 +106,7 @@ def status_table(attempts: Iterable[Attempt], *, now: float | None = None) -> Ta
     for attempt in attempts:
         table.add_row(
             attempt.subject_key,
-            Text(attempt.state.value, style=COLOURS.get(attempt.state, "red")),
+            Text(_state(attempt), style=COLOURS.get(attempt.state, "red")),
             _endpoint(attempt),
             age(now - attempt.created_at),
             show_usd(attempt.cost_micros),
@@ -114,6 +123,7 @@ def as_document(attempt: Attempt) -> dict[str, Any]:
         "series": attempt.series,
         "state": attempt.state.value,
         "reason": attempt.reason,
+        "being_confirmed": attempt.confirming,
         "provider": attempt.provider,
         "endpoint": attempt.endpoint,
         "asked_for": attempt.request.asked.endpoint if attempt.request.asked else None,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from resources.errors import DailiesError
+from resources.ledger.ends import LATE_SECONDS, NOTHING_SEEN, sighting
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import SPARE, Attempt
 from resources.ledger.schema import attempts, current_takes
@@ -233,8 +234,34 @@ def in_quarantine(ledger: Ledger, *, clip: str | None = None) -> list[Attempt]:
         return [Attempt.from_row(row) for row in connection.execute(query.order_by(attempts.c.seq))]
 
 
+def see_gone(ledger: Ledger, attempt_id: str, *, why: str, run_id: str | None = None) -> Attempt:
+    """Take in that the output of a finished generation seems to be gone; it is lost when that was seen over minutes.
+
+    Args:
+        ledger: The record.
+        attempt_id: Whose.
+        why: What was seen, for a person.
+        run_id: For the journal.
+
+    Returns:
+        The attempt; still `succeeded` where it is to be fetched again.
+    """
+    with ledger.write() as connection:
+        attempt = ledger.require(connection, attempt_id)
+        if attempt.state is not AttemptState.SUCCEEDED:
+            return attempt
+        seen = sighting(attempt, FailureKind.GONE, why, explained=False, now=ledger.clock())
+        if not seen.believed:
+            connection.execute(sa.update(attempts).where(attempts.c.id == attempt_id).values(**seen.columns))
+            return ledger.require(connection, attempt_id)
+    return record_lost(ledger, attempt_id, why=why, run_id=run_id)
+
+
 def record_lost(ledger: Ledger, attempt_id: str, *, why: str, run_id: str | None = None) -> Attempt:
-    """Write that a finished generation can no longer be fetched. It was charged, so its money stays where it is."""
+    """Write that a finished generation can no longer be fetched. It was charged, so its money stays where it is.
+
+    Its job is asked for again all the same, ever more rarely; see `late_jobs.py`.
+    """
     with ledger.write() as connection:
         attempt = ledger.require(connection, attempt_id)
         if attempt.state is not AttemptState.SUCCEEDED:
@@ -248,19 +275,23 @@ def record_lost(ledger: Ledger, attempt_id: str, *, why: str, run_id: str | None
             run_id=run_id,
             reason=why,
             reason_kind=FailureKind.GONE.value,
+            late_at=ledger.clock() + LATE_SECONDS,
             delivery_owner=None,
             delivery_until=None,
+            **NOTHING_SEEN,
         )
 
 
 def update_outputs(ledger: Ledger, attempt_id: str, outputs: list[str]) -> None:
-    """Keep fresh addresses of a finished generation whose old ones expired."""
+    """Keep fresh addresses of a finished generation whose old ones expired.
+
+    The provider still has it, unless it keeps outputs for a time that is over: then only the file itself shows that.
+    """
+    mine = (attempts.c.id == attempt_id, attempts.c.state == AttemptState.SUCCEEDED.value)
+    kept = sa.or_(attempts.c.copy_deadline.is_(None), attempts.c.copy_deadline > ledger.clock())
     with ledger.write() as connection:
-        connection.execute(
-            sa.update(attempts)
-            .where(attempts.c.id == attempt_id, attempts.c.state == AttemptState.SUCCEEDED.value)
-            .values(outputs=outputs)
-        )
+        connection.execute(sa.update(attempts).where(*mine).values(outputs=outputs))
+        connection.execute(sa.update(attempts).where(*mine, kept).values(**NOTHING_SEEN))
 
 
 def mark_reported(ledger: Ledger, attempt_ids: Collection[str], run_id: str) -> None:

@@ -181,7 +181,7 @@ class Ledger:
         money: MoneyState,
         *,
         charged_micros: int | None,
-        charge_source: str,
+        charge_source: str | None,
         who: str,
         why: str,
         served_model: str | None = None,

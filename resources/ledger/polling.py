@@ -12,12 +12,13 @@ import sqlalchemy as sa
 
 from resources.ledger.database import lock_subject
 from resources.ledger.deciding import try_again
+from resources.ledger.ends import LATE_SECONDS, NOTHING_SEEN, is_explained, kind_of, sighting
 from resources.ledger.ledger import Ledger
 from resources.ledger.noting import note_nsfw
 from resources.ledger.records import Attempt
 from resources.ledger.schema import accounts, attempts, jobs, submissions
 from resources.ledger.states import AT_PROVIDER, AttemptState, MoneyState
-from resources.providers.base import Capabilities, FailureKind, JobState, JobStatus
+from resources.providers.base import Capabilities, JobState, JobStatus
 
 CLAIM_SECONDS = 150
 """How long a claimed poll is its claimer's: longer than two requests in a row take at most."""
@@ -62,7 +63,7 @@ def claim_due(
     """
     with ledger.write() as connection:
         now = ledger.clock()
-        if _paused_until(connection, account) > now:
+        if paused_until(connection, account) > now:
             return []
         known = {"account": account, "now": now, "limit": limit}
         rows = connection.execute(*_among(only, _DUE, _DUE_OF_THESE, known))
@@ -75,7 +76,7 @@ def claim_due(
         return [replace(attempt, next_poll_at=until) for attempt in due]
 
 
-def _paused_until(connection: sa.Connection, account: str) -> float:
+def paused_until(connection: sa.Connection, account: str) -> float:
     """When an account that answered a poll with 429 may be polled again."""
     return float(connection.execute(_PAUSED_UNTIL, {"account": account}).scalar() or 0)
 
@@ -93,8 +94,9 @@ def reschedule(ledger: Ledger, times: Iterable[tuple[Attempt, float]], *, polled
     Args:
         ledger: The record.
         times: Attempts as they were claimed or submitted, each with the seconds since the epoch to poll it at.
-        polled: Whether to count one poll that saw it still running.
+        polled: Whether to count one poll that saw it still running, which clears what was seen of its end.
     """
+    running = {"polls": attempts.c.polls + 1, **NOTHING_SEEN}
     with ledger.write() as connection:
         # in one order, so that two who write several rows never wait for each other in a circle
         for attempt, at in sorted(times, key=lambda entry: entry[0].id):
@@ -105,8 +107,46 @@ def reschedule(ledger: Ledger, times: Iterable[tuple[Attempt, float]], *, polled
                     attempts.c.next_poll_at == attempt.next_poll_at,
                     attempts.c.state.in_([s.value for s in AT_PROVIDER]),
                 )
-                .values(next_poll_at=at, polls=attempts.c.polls + (1 if polled else 0))
+                .values(next_poll_at=at, **(running if polled else {}))
             )
+
+
+def see_end(
+    ledger: Ledger,
+    attempt: Attempt,
+    state: JobState,
+    capabilities: Capabilities,
+    *,
+    run_id: str | None = None,
+) -> Attempt:
+    """Take in an answer that says that a job is over. An output is believed at once; every other end is seen again first.
+
+    Args:
+        ledger: The record.
+        attempt: As it was claimed.
+        state: A final state of its job.
+        capabilities: See `record_end`.
+        run_id: For the journal.
+
+    Returns:
+        The attempt; still at the provider, with the time of its next poll, where its end is not believed yet.
+    """
+    if state.status is not JobStatus.SUCCEEDED:
+        with ledger.write() as connection:
+            attempt = ledger.require(connection, attempt.id)
+            if attempt.state not in AT_PROVIDER:
+                return attempt
+            now = ledger.clock()
+            said = state.error or f"{state.raw_status!r} and no more"
+            seen = sighting(attempt, kind_of(state), said, explained=is_explained(state), now=now)
+            if not seen.believed:
+                connection.execute(
+                    sa.update(attempts)
+                    .where(attempts.c.id == attempt.id)
+                    .values(polls=attempt.polls + 1, next_poll_at=now + seen.again_in, **seen.columns)
+                )
+                return ledger.require(connection, attempt.id)
+    return record_end(ledger, attempt, state, capabilities, run_id=run_id)
 
 
 def record_end(
@@ -117,7 +157,9 @@ def record_end(
     *,
     run_id: str | None = None,
 ) -> Attempt:
-    """Write the end of a job: succeeded, failed or vanished. Somebody else's earlier word stands.
+    """Write the end of a job that is believed: succeeded, failed or vanished. Somebody else's earlier word stands.
+
+    A job without an output is asked for again all the same, ever more rarely; see `late_jobs.py`.
 
     A failure that may pass queues the next purchase in the same transaction, if the decision may make one.
 
@@ -140,6 +182,10 @@ def record_end(
             "next_poll_at": None,
             "served_model": state.model or attempt.served_model,
             "inference_seconds": state.inference_seconds,
+            "copy_deadline": None
+            if capabilities.output_days is None
+            else now + capabilities.output_days * 86_400,
+            **NOTHING_SEEN,
         }
         if state.status is JobStatus.SUCCEEDED:
             charged = attempt.quoted_micros if state.cost_micros is None else state.cost_micros
@@ -156,13 +202,10 @@ def record_end(
                 outputs=list(state.outputs),
                 charged_micros=charged,
                 charge_source="quote" if state.cost_micros is None else "answer",
-                copy_deadline=None
-                if capabilities.output_days is None
-                else now + capabilities.output_days * 86_400,
                 **values,
             )
-        gone = state.status is JobStatus.GONE
-        kind = state.failure or (FailureKind.GONE if gone else FailureKind.PROVIDER)
+        gone, kind = state.status is JobStatus.GONE, kind_of(state)
+        values["late_at"] = now + LATE_SECONDS
         money = MoneyState.RELEASED
         if gone:
             money = MoneyState.INDETERMINATE
@@ -253,4 +296,4 @@ def next_poll_time(ledger: Ledger, account: str, *, only: Collection[str] | None
     """
     with ledger.read() as connection:
         at = connection.execute(*_among(only, _NEXT, _NEXT_OF_THESE, {"account": account})).scalar()
-        return None if at is None else max(float(at), _paused_until(connection, account))
+        return None if at is None else max(float(at), paused_until(connection, account))

@@ -39,6 +39,11 @@ class Attempt:
         overdue_at: When the job has taken longer than it should.
         copy_deadline: When the provider may delete the output.
         delivery: What was stored (a manifest's facts), None until it was.
+        end_kind: Why its job seems to have ended without an output, while that is not believed yet; see `ends.py`.
+        end_said: The same in the provider's words.
+        end_since: When such an end was first seen.
+        end_times: How often it was seen since.
+        late_at: When a job that left no output is asked for once more; see `late_jobs.py`.
     """
 
     seq: int
@@ -80,6 +85,11 @@ class Attempt:
     delivery_owner: str | None
     delivery_until: float | None
     delivery: dict[str, Any] | None
+    end_kind: FailureKind | None = None
+    end_said: str | None = None
+    end_since: float | None = None
+    end_times: int = 0
+    late_at: float | None = None
 
     @classmethod
     def from_row(cls, row: sa.Row[Any]) -> "Attempt":
@@ -89,6 +99,7 @@ class Attempt:
         values["state"] = AttemptState(values["state"])
         values["money_state"] = MoneyState(values["money_state"])
         values["reason_kind"] = FailureKind(values["reason_kind"]) if values["reason_kind"] else None
+        values["end_kind"] = FailureKind(values["end_kind"]) if values["end_kind"] else None
         return cls(**values)
 
     @property
@@ -100,6 +111,17 @@ class Attempt:
     def is_spare(self) -> bool:
         """Whether it is a take that nobody asked for; see `spares.py`."""
         return self.subject_kind == SPARE
+
+    @property
+    def confirming(self) -> str | None:
+        """What seems to have ended its job and is being confirmed, for a person; None where nothing is."""
+        if self.end_kind is None or not self.state.is_open:
+            return None
+        times = "once" if self.end_times == 1 else f"{self.end_times} times"
+        return (
+            f"{self.account} has said {times} that it ended without an output ({self.end_said or self.end_kind.value}); "
+            "it is being confirmed, and nothing is bought in its place before"
+        )
 
     @property
     def waited_seconds(self) -> float | None:

@@ -17,7 +17,7 @@ from resources.ledger.database import lock_subject
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, submissions
-from resources.ledger.states import AT_PROVIDER, AttemptState, MoneyState, SubmissionState
+from resources.ledger.states import AT_PROVIDER, WITHOUT_OUTPUT, AttemptState, MoneyState, SubmissionState
 from resources.money import show_usd
 
 RESUBMISSIONS = 3
@@ -178,16 +178,18 @@ def match_callback(
         ledger, account, submission_id, job_id, model=model, source="webhook", who="webhook", why=why
     )
     if attempt is not None:
+        ask_now = (("next_poll_at", AT_PROVIDER), ("late_at", WITHOUT_OUTPUT))
         with ledger.write() as connection:
-            connection.execute(
-                sa.update(attempts)
-                .where(
-                    attempts.c.account == account,
-                    attempts.c.job_id == job_id,
-                    attempts.c.state.in_([state.value for state in AT_PROVIDER]),
+            for name, states in ask_now:
+                connection.execute(
+                    sa.update(attempts)
+                    .where(
+                        attempts.c.account == account,
+                        attempts.c.job_id == job_id,
+                        attempts.c.state.in_([state.value for state in states]),
+                    )
+                    .values({name: ledger.clock()})
                 )
-                .values(next_poll_at=ledger.clock())
-            )
     return attempt
 
 

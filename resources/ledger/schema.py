@@ -119,6 +119,11 @@ attempts = sa.Table(
     sa.Column("delivery_owner", sa.String(64)),
     sa.Column("delivery_until", sa.Double),
     sa.Column("delivery", sa.JSON),
+    sa.Column("end_kind", sa.String(32)),
+    sa.Column("end_said", Words),
+    sa.Column("end_since", sa.Double),
+    sa.Column("end_times", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("late_at", sa.Double),
     sa.CheckConstraint("quoted_micros >= 0", name="quoted_not_negative"),
     sa.CheckConstraint("version >= 1", name="version_positive"),
 )

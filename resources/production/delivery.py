@@ -20,6 +20,7 @@ from typing import Any, Self, TypeVar
 from resources.errors import DailiesError
 from resources.ledger import delivering, noting
 from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState
 from resources.production.describing import delivery_of, describe, show_current
 from resources.production.engine import Engine
 from resources.production.fetching import DeliveryError, Fetcher, NoLongerThereError
@@ -108,7 +109,11 @@ class Deliverer:
             async with self._claimed(claimed, token, stop):
                 await self._bring_home(claimed, run_id, stop)
         except NoLongerThereError as error:
-            await self._ledger(delivering.record_lost, attempt.id, why=str(error), run_id=run_id)
+            seen = await self._ledger(delivering.see_gone, attempt.id, why=str(error), run_id=run_id)
+            if seen.state is AttemptState.SUCCEEDED:
+                why = f"{error}. It counts as lost only when that was seen over minutes, and is fetched again until then"
+                await self._ledger(delivering.release, attempt.id, token=token, why=why)
+                raise DeliveryError(why) from error
         except DailiesError as error:
             await self._ledger(delivering.release, attempt.id, token=token, why=str(error))
             raise

@@ -207,6 +207,7 @@ class Engine:
         await self.call(submitting.withdraw_stale, self.ledger, name, older_than_seconds=QUEUE_HOURS * 3600)
         await self.reconcile(name, result=result)
         await self.poll_due(name, result=result, until=until)
+        result.ended.extend(await self._poller.poll_late(self.accounts[name].provider))
         result.confirmed.extend(await self._bookkeeper.confirm(self.accounts[name].provider))
         await self.reopen(name)
         await self._watch.alarm(name)

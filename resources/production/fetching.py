@@ -32,7 +32,7 @@ class DeliveryError(DailiesError):
 
 
 class NoLongerThereError(DeliveryError):
-    """The provider no longer has the output: it was paid for and is lost."""
+    """The provider seems to have the output no longer. It was paid for, and is lost when that was seen over minutes."""
 
 
 class Fetcher:
@@ -65,7 +65,6 @@ class Fetcher:
             NoLongerThereError: The provider does not have it any more.
         """
         url = self._url(attempt)
-        refreshed = False
         for tried in range(1, DOWNLOAD_TRIES + 1):
             try:
                 work = functools.partial(
@@ -80,17 +79,18 @@ class Fetcher:
                 )
                 return await _in_a_thread(stop, work)
             except DownloadError as error:
-                if error.expired and not refreshed:
-                    refreshed = True
+                if error.expired and not stop.is_set():
+                    if tried == DOWNLOAD_TRIES:
+                        raise self._out_of_reach(attempt, f"{error}, as often as it was renewed") from error
+                    if tried > 1:
+                        await self._engine.sleep(2.0**tried)
                     url = await self._fresh_url(attempt, error)
                 elif not error.retryable or stop.is_set() or tried == DOWNLOAD_TRIES:
                     raise DeliveryError(f"the finished clip could not be fetched: {error}") from error
                 else:
                     logger.warning("%s: %s; fetching it again", attempt.clip, error)
                     await self._engine.sleep(2.0**tried)
-        raise DeliveryError(
-            "the finished clip's address expired as often as it was renewed; it is tried again later"
-        )
+        raise AssertionError("unreachable")
 
     async def recover(
         self, attempt: Attempt, path: Path, decide: Callable[[Path], str]
@@ -128,9 +128,15 @@ class Fetcher:
                 f"{error}, and {attempt.account} no longer knows the job {attempt.job_id}"
             )
         if not seen.outputs:
-            raise DeliveryError(f"{error}; {attempt.account} names no output any more")
+            raise self._out_of_reach(attempt, f"{error}; {attempt.account} names no output any more")
         await engine.call(delivering.update_outputs, engine.ledger, attempt.id, list(seen.outputs))
         return seen.outputs[0]
+
+    def _out_of_reach(self, attempt: Attempt, why: str) -> DeliveryError:
+        """What it means that the provider knows the job and its output is not to be had: it may be, until its time is up."""
+        if attempt.copy_deadline is None or self._engine.ledger.clock() < attempt.copy_deadline:
+            return DeliveryError(f"{why}; it is tried again later")
+        return NoLongerThereError(f"{why}, and the provider keeps it no longer")
 
 
 async def _in_a_thread(stop: threading.Event, work: Callable[[], T]) -> T:

@@ -4,11 +4,11 @@ import asyncio
 import logging
 import random
 
-from resources.ledger import limits, polling
+from resources.ledger import late_jobs, limits, polling
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import THROTTLE_SECONDS
 from resources.ledger.records import Attempt
-from resources.ledger.states import AttemptState
+from resources.ledger.states import AT_PROVIDER, AttemptState
 from resources.production.attachments import Attachments
 from resources.production.calling import Call
 from resources.production.schedule import next_poll_after_failure, next_poll_in
@@ -62,10 +62,27 @@ class Poller:
         for end in seen:
             if isinstance(end, BaseException):
                 raise end
-        return [end for end in seen if isinstance(end, Attempt)]
+        ends = [end for end in seen if isinstance(end, Attempt)]
+        for doubtful in (end for end in ends if end.state in AT_PROVIDER):
+            logger.warning("%s: %s", doubtful.subject_key, doubtful.confirming)
+        return [end for end in ends if end.state not in AT_PROVIDER]
+
+    async def poll_late(self, provider: Provider) -> list[Attempt]:
+        """Ask for jobs that ended without an output, if some are due; returns the takes to spare that came of it."""
+        due = await self._call(late_jobs.claim_late, self._ledger, provider.name)
+        found = []
+        for attempt in due:
+            age = self._ledger.clock() - (attempt.submitted_at or attempt.created_at)
+            seen = await provider.poll(attempt.job_id or "", age_seconds=age)
+            if isinstance(seen, PollFailed) or seen.status is not JobStatus.SUCCEEDED:
+                await self._call(late_jobs.ask_later, self._ledger, attempt)
+                continue
+            kept = await self._call(late_jobs.keep_late, self._ledger, attempt, seen, provider.capabilities)
+            found += [] if kept is None else [kept]
+        return found
 
     async def _poll(self, provider: Provider, attempt: Attempt, run_id: str | None) -> Attempt | None:
-        """Poll one job; the attempt when it ended, None while it runs or when the poll said nothing."""
+        """Poll one job; the attempt when it ended or seems to have, None while it runs or when the poll said nothing."""
         age = self._ledger.clock() - (attempt.submitted_at or attempt.created_at)
         async with self._requests:
             seen = await provider.poll(attempt.job_id or "", age_seconds=age)
@@ -89,7 +106,7 @@ class Poller:
         if seen.failure is FailureKind.INVALID:
             await self._attachments.doubt(provider.name, attempt.request)
         return await self._call(
-            polling.record_end, self._ledger, attempt, seen, provider.capabilities, run_id=run_id
+            polling.see_end, self._ledger, attempt, seen, provider.capabilities, run_id=run_id
         )
 
     async def _ask_again_if_young(

@@ -98,13 +98,18 @@ class AimlApi(Front):
         job = call.job
         self.workshop.books.count(job, "polls")
         phase = Phase.WAITING if call.effect(Backward) else job.phase(call.now)
+        shows, error = job.shows(call.now), job.fate.error
+        if shows == "gone":
+            return failure(call, 404, "Generation not found")
+        if shows == "failed":
+            phase, error = Phase.FAILED, job.fate.taken_back_error
         word = call.effect(StatusWord)
-        done = phase is Phase.DONE and (word is None or word.keep_outputs)
+        done = phase is Phase.DONE and shows is None and (word is None or word.keep_outputs)
         body = {
             "id": job.id,
             "status": word.word if word else _WORDS[phase],
             "video": {"url": f"{call.base_url}/cdn/{job.media}.mp4"} if done and not job.fate.empty else None,
-            "error": {"name": "Error", "message": job.fate.error} if phase is Phase.FAILED else None,
+            "error": {"name": "Error", "message": error} if phase is Phase.FAILED else None,
             "meta": {"usage": {"credits_used": job.price_micros * _CREDITS_PER_MICRO}} if done else None,
         }
         response = JSONResponse(body)

@@ -34,6 +34,9 @@ class Fate:
         error: It fails with this text.
         code: WaveSpeed's task code of the failure.
         empty: It completes with no output.
+        taken_back: What polls show at its end instead of it: `failed`, `empty` or `gone`.
+        taken_back_after: For how many seconds.
+        taken_back_error: The text of a failure that is taken back.
         size: Its clip has this width and height instead of the right ones.
         flaw: Its clip is black, does not move or is silent.
         mute: Its clip has no sound track.
@@ -44,6 +47,9 @@ class Fate:
     error: str | None = None
     code: int = 0
     empty: bool = False
+    taken_back: str | None = None
+    taken_back_after: float = 0
+    taken_back_error: str = ""
     size: tuple[int, int] | None = None
     flaw: Flaw | None = None
     mute: bool = False
@@ -102,6 +108,11 @@ class Job:
         if now < self.ends_at:
             return Phase.WORKING
         return Phase.FAILED if self.fate.error is not None else Phase.DONE
+
+    def shows(self, now: float) -> str | None:
+        """The end that polls show now and that will be taken back: `failed`, `empty` or `gone`; None for the truth."""
+        ended = self.phase(now) is Phase.DONE
+        return self.fate.taken_back if ended and now < self.ends_at + self.fate.taken_back_after else None
 
     def listed(self, now: float) -> bool:
         """Whether lists and logs show it yet."""

@@ -50,6 +50,15 @@ class EmptyOutputs(_Effect):
     do: Literal["empty_outputs"]
 
 
+class TakenBack(_Effect):
+    """The job ends well, and polls show another end for so many seconds first: failed, completed without outputs, or gone."""
+
+    do: Literal["taken_back"]
+    shows: Literal["failed", "empty", "gone"]
+    seconds: float = Field(ge=0)
+    error: str = "Task failed: upstream worker restarted, please try again"
+
+
 class WrongSize(_Effect):
     """The clip measures something else than was asked for; even numbers of pixels."""
 
@@ -161,7 +170,7 @@ class Truncate(_Effect):
     share: float = Field(default=0.5, ge=0, lt=1)
 
 
-JobEffect = Fail | Stuck | EmptyOutputs | WrongSize | Spoil | Substitute | Take | Unlisted
+JobEffect = Fail | Stuck | EmptyOutputs | TakenBack | WrongSize | Spoil | Substitute | Take | Unlisted
 Effect = (
     JobEffect
     | ErrorAfter
@@ -177,7 +186,9 @@ Effect = (
 )
 
 _ONLY_AT: dict[type[_Effect], Operation] = {
-    **dict.fromkeys((Fail, Stuck, EmptyOutputs, WrongSize, Spoil, Substitute, Take, Unlisted), "submit"),
+    **dict.fromkeys(
+        (Fail, Stuck, EmptyOutputs, TakenBack, WrongSize, Spoil, Substitute, Take, Unlisted), "submit"
+    ),
     **dict.fromkeys((StatusWord, Backward), "poll"),
     **dict.fromkeys((Html, Truncate), "cdn"),
 }

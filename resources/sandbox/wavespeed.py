@@ -154,7 +154,14 @@ class WaveSpeed(Front):
             return failure(404, "Prediction not found")
         self.workshop.books.count(call.job, "polls")
         phase = Phase.WAITING if call.effect(Backward) else call.job.phase(call.now)
+        shows = call.job.shows(call.now)
+        if shows == "gone":
+            return failure(404, "Prediction not found")
         data = prediction(call.job, call.base_url, phase)
+        if shows is not None:
+            data |= {"outputs": [], "has_nsfw_contents": []}
+        if shows == "failed":
+            data |= {"status": _WORDS[Phase.FAILED], "error": call.job.fate.taken_back_error, "code": 1405}
         if word := call.effect(StatusWord):
             data["status"] = word.word
             if not word.keep_outputs:

@@ -24,6 +24,7 @@ from resources.sandbox.faults import (
     Subject,
     Substitute,
     Take,
+    TakenBack,
     Unlisted,
     WrongSize,
     load_faults,
@@ -124,6 +125,8 @@ class Workshop:
                     fate |= {"error": error, "code": code}
                 case EmptyOutputs():
                     fate["empty"] = True
+                case TakenBack(shows=shows, seconds=until, error=error):
+                    fate |= {"taken_back": shows, "taken_back_after": until, "taken_back_error": error}
                 case WrongSize(width=width, height=height):
                     fate["size"] = (width, height)
                 case Spoil(do="mute"):

@@ -15,7 +15,7 @@ from resources.ledger.billing import MARGIN_SECONDS, Window
 from resources.ledger.deciding import Verdict, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
-from resources.ledger.states import AttemptState
+from resources.ledger.states import AT_PROVIDER, AttemptState
 from resources.production.account import Account
 from resources.production.billing import Bookkeeper
 from resources.production.engine import Engine
@@ -190,10 +190,11 @@ class Probe:
             self.seen.words.append((seen.raw_status, passed))
             self._say(f"{passed:6.1f} s  {seen.raw_status}")
         if seen.status.final:
-            self.seen.state = seen
-            self.seen.attempt = await asyncio.to_thread(
-                polling.record_end, self._ledger, attempt, seen, self._account.provider.capabilities
+            ended = await asyncio.to_thread(
+                polling.see_end, self._ledger, attempt, seen, self._account.provider.capabilities
             )
+            if ended.state not in AT_PROVIDER:
+                self.seen.state, self.seen.attempt = seen, ended
 
     async def _look_at_the_listing(self, attempt: Attempt) -> None:
         if self.seen.listed_after is not None:

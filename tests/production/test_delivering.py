@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,10 +172,50 @@ def test_an_address_that_is_refused_once_is_asked_for_anew(depot: Depot, films: 
 @pytest.mark.parametrize("status", [404, 410])
 def test_an_output_whose_job_is_gone_too_is_lost_and_its_money_stays(depot: Depot, status: int) -> None:
     depot.server.files["/clip.mp4"] = File(status=status)
-    (done,) = depot.deliver(depot.finished("clip-a"))
+    attempt, now = depot.finished("clip-a"), time.time()
+    for minutes in range(3):
+        depot.ledger.clock = lambda at=now + 60 * minutes: at
+        with pytest.raises(DeliveryError, match="seen over minutes"):
+            depot.deliver(attempt)
+        assert depot.read(attempt).state is S.SUCCEEDED
+    depot.ledger.clock = lambda: now + 181
+    (done,) = depot.deliver(attempt)
     assert done.state is S.LOST
     assert done.cost_micros == 400_000
     assert depot.audit() == {}
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_an_output_that_is_there_again_was_not_lost(
+    depot: Depot, films: dict[str, bytes], status: int
+) -> None:
+    depot.server.files["/clip.mp4"] = File(status=status)
+    attempt = depot.finished("clip-a")
+    with pytest.raises(DeliveryError, match="seen over minutes"):
+        depot.deliver(attempt)
+    assert (depot.read(attempt).confirming or "").startswith("wavespeed has said once")
+    depot.server.files["/clip.mp4"] = File(data=films["good"])
+    (done,) = depot.deliver(attempt)
+    assert (done.state, done.confirming) == (S.DELIVERED, None)
+
+
+def test_an_address_that_stays_dead_is_tried_until_the_provider_keeps_the_output_no_longer(
+    depot: Depot,
+) -> None:
+    depot.server.files["/clip.mp4"] = File(status=404)
+    depot.provider.address = depot.server.url("/clip.mp4")
+    attempt, now = depot.finished("clip-a"), time.time()
+    assert attempt.copy_deadline is not None
+    for days in range(7):
+        depot.ledger.clock = lambda at=now + 86_400 * days: at
+        with pytest.raises(DeliveryError, match="tried again later"):
+            depot.deliver(attempt)
+    for late in (1, 100):
+        depot.ledger.clock = lambda at=attempt.copy_deadline + late: at
+        with pytest.raises(DeliveryError, match="seen over minutes"):
+            depot.deliver(attempt)
+    depot.ledger.clock = lambda: (attempt.copy_deadline or 0) + 200
+    assert depot.deliver(attempt)[0].state is S.LOST
 
 
 @pytest.mark.parametrize(

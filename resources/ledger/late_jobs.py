@@ -1,0 +1,127 @@
+"""Jobs that have ended without an output, and may have one after all: asked for again, ever more rarely, while it would live.
+
+A provider that takes an end back has charged the job. What turns up is a take to spare, with the job and its money
+taken over from the purchase that ended: another may have been bought in its place, so it is never its clip's current take.
+"""
+
+import sqlalchemy as sa
+
+from resources.ledger import spares
+from resources.ledger.database import lock_subject
+from resources.ledger.ends import LATE_SECONDS
+from resources.ledger.ledger import Ledger
+from resources.ledger.polling import CLAIM_SECONDS, paused_until, record_end
+from resources.ledger.records import CLIP, SPARE, Attempt
+from resources.ledger.schema import attempts, jobs
+from resources.ledger.states import WITHOUT_OUTPUT, AttemptState, MoneyState
+from resources.providers.base import Capabilities, JobState
+
+AT_ONCE = 8
+"""How many are asked for in one step."""
+LONGEST_PAUSE_SECONDS = 86_400.0
+KEPT_SECONDS = 7 * 86_400.0
+"""For how long they are asked for where the provider does not say how long it keeps an output."""
+
+_DUE = sa.and_(
+    attempts.c.account == sa.bindparam("account"),
+    attempts.c.state.in_([state.value for state in WITHOUT_OUTPUT]),
+    attempts.c.late_at <= sa.bindparam("now"),
+    attempts.c.job_id.is_not(None),
+    attempts.c.subject_kind.in_([CLIP, SPARE]),
+    # what was given back is no longer ours to ask for
+    attempts.c.money_state != MoneyState.REFUNDED.value,
+    # a take to spare that was lost had its output: its job would only be found, and lost, again and again
+    sa.or_(attempts.c.subject_kind != SPARE, attempts.c.state != AttemptState.LOST.value),
+)
+_ANY_DUE = sa.select(sa.exists().where(_DUE))
+_FIRST_DUE = sa.select(attempts).where(_DUE).order_by(attempts.c.late_at).limit(AT_ONCE)
+
+
+def is_due(ledger: Ledger, account: str) -> bool:
+    """Whether such a job is to be asked for now, also where nothing else of its account is on its way."""
+    with ledger.read() as connection:
+        return bool(connection.execute(_ANY_DUE, {"account": account, "now": ledger.clock()}).scalar())
+
+
+def claim_late(ledger: Ledger, account: str) -> list[Attempt]:
+    """Take the few that are due, so that nobody else asks meanwhile; those whose output would be deleted by now are dropped."""
+    if not is_due(ledger, account):
+        return []
+    with ledger.write() as connection:
+        now = ledger.clock()
+        if paused_until(connection, account) > now:
+            return []
+        query = _FIRST_DUE.with_for_update(skip_locked=True)
+        due = [Attempt.from_row(row) for row in connection.execute(query, {"account": account, "now": now})]
+        for attempt in due:
+            at = now + CLAIM_SECONDS if now < _kept_until(attempt) else None
+            _ask_at(connection, attempt, at)
+        return [attempt for attempt in due if now < _kept_until(attempt)]
+
+
+def ask_later(ledger: Ledger, attempt: Attempt) -> None:
+    """Ask for it again when twice its age has passed: minutes after its end, and days in the end."""
+    now = ledger.clock()
+    pause = min(max(2 * (now - (attempt.finished_at or now)), LATE_SECONDS), LONGEST_PAUSE_SECONDS)
+    with ledger.write() as connection:
+        _ask_at(connection, attempt, now + pause)
+
+
+def keep_late(
+    ledger: Ledger, attempt: Attempt, state: JobState, capabilities: Capabilities
+) -> Attempt | None:
+    """Make a take to spare of a job that is completed after all; None where its purchase has changed meanwhile.
+
+    Args:
+        ledger: The record.
+        attempt: As it was claimed.
+        state: The answer that has its output.
+        capabilities: See `resources.ledger.polling.record_end`.
+    """
+    with ledger.write() as connection:
+        lock_subject(connection, attempt.subject_key)
+        ended = ledger.require(connection, attempt.id)
+        if ended.version != attempt.version or ended.job_id is None:
+            return None
+        why = f"its job {ended.job_id} is {state.raw_status} after all: it is kept as a take to spare, which has its money now"
+        connection.execute(
+            sa.update(attempts)
+            .where(attempts.c.id == ended.id)
+            .values(job_id=None, late_at=None, reason=f"{ended.reason or ended.state} ({why})")
+        )
+        ledger.settle(
+            connection,
+            ended,
+            MoneyState.RELEASED,
+            charged_micros=None,
+            charge_source=None,
+            who="engine",
+            why=why,
+        )
+        submission_id = connection.execute(
+            sa.select(jobs.c.submission_id).where(
+                jobs.c.account == ended.account, jobs.c.job_id == ended.job_id
+            )
+        ).scalar()
+        spare = spares.keep(
+            ledger,
+            connection,
+            ended,
+            ended.job_id,
+            submission_id,
+            model=state.model,
+            who="engine",
+        )
+    return record_end(ledger, spare, state, capabilities)
+
+
+def _kept_until(attempt: Attempt) -> float:
+    """Until when its output would live."""
+    if attempt.copy_deadline is not None:
+        return attempt.copy_deadline
+    return (attempt.finished_at or attempt.created_at) + KEPT_SECONDS
+
+
+def _ask_at(connection: sa.Connection, attempt: Attempt, at: float | None) -> None:
+    mine = (attempts.c.id == attempt.id, attempts.c.version == attempt.version)
+    connection.execute(sa.update(attempts).where(*mine).values(late_at=at))

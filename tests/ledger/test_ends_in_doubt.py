@@ -1,0 +1,272 @@
+"""What ends a paid job without its output is seen again before anything is bought in its place."""
+
+import pytest
+from ledgerkit import (
+    ACCOUNT,
+    CHARGED_FIRST,
+    Clock,
+    a_request,
+    a_state,
+    everything,
+    read,
+    submitted,
+    succeeded,
+    the_journal_is_whole,
+)
+
+from resources.ledger import delivering, late_jobs, polling, spending
+from resources.ledger.ends import APART_SECONDS, SILENT_SECONDS, SILENT_TIMES, SOON_SECONDS
+from resources.ledger.late_jobs import ask_later, claim_late, keep_late
+from resources.ledger.ledger import Ledger
+from resources.ledger.polling import claim_due, reschedule, see_end
+from resources.ledger.records import Attempt
+from resources.ledger.resolving import match_callback
+from resources.ledger.spending import Budget
+from resources.ledger.states import AttemptState, MoneyState
+from resources.providers.base import FailureKind, JobState, JobStatus
+
+S = AttemptState
+FAILED = a_state(JobStatus.FAILED, failure=FailureKind.PROVIDER, error="the worker restarted")
+CANCELLED = a_state(JobStatus.FAILED, failure=FailureKind.PROVIDER)
+EMPTY = a_state(JobStatus.FAILED, failure=FailureKind.NO_OUTPUT, error="completed, and gives no output")
+GONE = a_state(JobStatus.GONE, failure=FailureKind.GONE, error="HTTP 404")
+ENDS = {"failed": FAILED, "cancelled": CANCELLED, "no output": EMPTY, "gone": GONE}
+SILENT = {name: state for name, state in ENDS.items() if name != "failed"}
+
+
+def at_a_provider(ledger: Ledger) -> Attempt:
+    return submitted(ledger, a_request(max_attempts=2))
+
+
+def look(ledger: Ledger, attempt: Attempt, state: JobState) -> Attempt:
+    """One poll, when it is due or before."""
+    return see_end(ledger, read(ledger, attempt), state, CHARGED_FIRST)
+
+
+def ended(ledger: Ledger, clock: Clock, state: JobState, attempt: Attempt | None = None) -> Attempt:
+    """A job whose end was seen until it was believed, each time when it was due."""
+    attempt = attempt or at_a_provider(ledger)
+    while (attempt := look(ledger, attempt, state)).state is S.SUBMITTED:
+        assert attempt.next_poll_at is not None
+        clock.now = attempt.next_poll_at
+    return attempt
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_one_answer_is_no_end_and_buys_nothing(ledger: Ledger, name: str) -> None:
+    attempt = look(ledger, at_a_provider(ledger), ENDS[name])
+    assert attempt.state is S.SUBMITTED
+    assert attempt.money_state is MoneyState.RESERVED
+    assert attempt.confirming is not None
+    assert "being confirmed" in attempt.confirming
+    assert len(everything(ledger)) == 1
+
+
+def test_a_failure_with_its_reason_is_believed_the_second_time_a_few_seconds_later(
+    ledger: Ledger, clock: Clock
+) -> None:
+    attempt = look(ledger, at_a_provider(ledger), FAILED)
+    assert attempt.next_poll_at == clock.now + SOON_SECONDS
+    clock.forward(SOON_SECONDS)
+    attempt = look(ledger, attempt, FAILED)
+    assert (attempt.state, attempt.reason, attempt.confirming) == (S.FAILED, "the worker restarted", None)
+    first, second = everything(ledger)
+    assert (first.id, second.state) == (attempt.id, S.QUEUED), "the next try of its decision"
+
+
+def test_two_answers_in_one_breath_are_one(ledger: Ledger, clock: Clock) -> None:
+    attempt = look(ledger, at_a_provider(ledger), FAILED)
+    clock.forward(APART_SECONDS - 0.1)
+    assert look(ledger, attempt, FAILED).state is S.SUBMITTED
+    clock.forward(0.1)
+    assert look(ledger, attempt, FAILED).state is S.FAILED
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_an_end_without_a_reason_has_to_last_for_minutes(ledger: Ledger, clock: Clock, name: str) -> None:
+    began = clock.now
+    attempt = ended(ledger, clock, SILENT[name])
+    assert attempt.state is (S.VANISHED if name == "gone" else S.FAILED)
+    assert clock.now - began >= SILENT_SECONDS
+    assert clock.now - began < 2 * SILENT_SECONDS
+    assert attempt.polls >= SILENT_TIMES
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_however_often_it_is_asked_within_a_minute_it_is_not_believed(
+    ledger: Ledger, clock: Clock, name: str
+) -> None:
+    attempt = at_a_provider(ledger)
+    for _ in range(12):
+        attempt = look(ledger, attempt, SILENT[name])
+        clock.forward(5)
+    assert attempt.state is S.SUBMITTED
+
+
+@pytest.mark.parametrize("name", ENDS)
+@pytest.mark.parametrize("then", ["running", "completed"])
+def test_another_answer_clears_what_was_seen(ledger: Ledger, clock: Clock, name: str, then: str) -> None:
+    attempt = look(ledger, at_a_provider(ledger), ENDS[name])
+    clock.forward(20)
+    (attempt,) = claim_due(ledger, ACCOUNT, limit=1)
+    if then == "completed":
+        attempt = look(ledger, attempt, a_state())
+        assert (attempt.state, attempt.confirming) == (S.SUCCEEDED, None)
+        assert len(everything(ledger)) == 1
+        return
+    reschedule(ledger, [(attempt, clock.now + 5)], polled=True)
+    assert read(ledger, attempt).confirming is None
+    clock.forward(SILENT_SECONDS)
+    assert look(ledger, attempt, ENDS[name]).state is S.SUBMITTED, "it counts from the first again"
+
+
+def test_a_poll_that_says_nothing_changes_nothing_about_what_was_seen(ledger: Ledger, clock: Clock) -> None:
+    attempt = look(ledger, at_a_provider(ledger), FAILED)
+    clock.forward(SOON_SECONDS)
+    (attempt,) = claim_due(ledger, ACCOUNT, limit=1)
+    reschedule(ledger, [(attempt, clock.now)], polled=False)
+    assert look(ledger, attempt, FAILED).state is S.FAILED
+
+
+def test_ends_that_change_their_name_have_to_last_as_long_as_a_silent_one(
+    ledger: Ledger, clock: Clock
+) -> None:
+    began, attempt = clock.now, at_a_provider(ledger)
+    names = [FAILED, GONE] * 100
+    while (attempt := look(ledger, attempt, names.pop())).state is S.SUBMITTED:
+        clock.forward(10)
+    assert SILENT_SECONDS <= clock.now - began < 2 * SILENT_SECONDS
+
+
+def test_an_end_that_was_dated_by_a_clock_ahead_is_counted_from_now(ledger: Ledger, clock: Clock) -> None:
+    attempt = look(ledger, at_a_provider(ledger), GONE)
+    clock.forward(-2 * 86_400)
+    began = clock.now
+    assert ended(ledger, clock, GONE, attempt).state is S.VANISHED
+    assert clock.now - began >= SILENT_SECONDS
+
+
+def test_what_was_seen_survives_a_restart(ledger: Ledger, ledger_url: str, clock: Clock) -> None:
+    attempt = look(ledger, at_a_provider(ledger), FAILED)
+    clock.forward(SOON_SECONDS)
+    with Ledger(ledger_url, clock=clock, budget=Budget()) as another:
+        assert look(another, attempt, FAILED).state is S.FAILED
+
+
+# A finished generation whose output seems to be gone
+
+
+def test_an_output_that_is_gone_is_lost_only_when_that_was_seen_over_minutes(
+    ledger: Ledger, clock: Clock
+) -> None:
+    attempt = succeeded(ledger)
+    began = clock.now
+    while delivering.see_gone(ledger, attempt.id, why="HTTP 404").state is S.SUCCEEDED:
+        clock.forward(30)
+    assert clock.now - began >= SILENT_SECONDS
+    assert read(ledger, attempt).state is S.LOST
+
+
+def test_a_fresh_address_clears_that_an_output_seemed_gone(ledger: Ledger, clock: Clock) -> None:
+    attempt = succeeded(ledger)
+    delivering.see_gone(ledger, attempt.id, why="HTTP 404")
+    clock.forward(SILENT_SECONDS)
+    delivering.update_outputs(ledger, attempt.id, ["https://cdn.example/fresh.mp4"])
+    for _ in range(SILENT_TIMES):
+        assert delivering.see_gone(ledger, attempt.id, why="HTTP 404").state is S.SUCCEEDED
+
+
+# Afterwards
+
+
+def spent(ledger: Ledger) -> dict[spending.Scope, int]:
+    with ledger.read() as connection:
+        counted = spending.counted(connection)
+        assert {s: n for s, n in counted.items() if n} == {
+            s: n for s, n in spending.recounted(connection).items() if n
+        }
+    return counted
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_job_that_is_completed_after_all_is_a_take_to_spare_with_its_money(
+    ledger: Ledger, clock: Clock, name: str
+) -> None:
+    attempt = ended(ledger, clock, ENDS[name])
+    before = spent(ledger)
+    clock.forward(120)
+    (due,) = claim_late(ledger, ACCOUNT)
+    assert (due.id, claim_late(ledger, ACCOUNT)) == (attempt.id, []), "one asks"
+    spare = keep_late(ledger, due, a_state(), CHARGED_FIRST)
+    assert spare is not None
+    assert (spare.is_spare, spare.clip, spare.job_id) == (True, attempt.clip, attempt.job_id)
+    assert (spare.state, spare.money_state) == (S.SUCCEEDED, MoneyState.CONFIRMED)
+    closed = read(ledger, attempt)
+    assert (closed.state, closed.money_state, closed.job_id) == (attempt.state, MoneyState.RELEASED, None)
+    assert "after all" in (closed.reason or "")
+    assert spent(ledger) == before, "it is the same money"
+    the_journal_is_whole(ledger, closed)
+    assert claim_late(ledger, ACCOUNT) == []
+    delivering.record_delivered(ledger, spare.id, {"uri": "s3://b/k"})
+    assert ledger.current([attempt.clip]) == {}
+
+
+def test_what_was_lost_is_looked_for_as_well(ledger: Ledger, clock: Clock) -> None:
+    attempt = succeeded(ledger)
+    delivering.record_lost(ledger, attempt.id, why="gone")
+    clock.forward(60)
+    (due,) = claim_late(ledger, ACCOUNT)
+    spare = keep_late(ledger, due, a_state(), CHARGED_FIRST)
+    assert spare is not None
+    delivering.record_lost(ledger, spare.id, why="gone again")
+    clock.forward(86_400)
+    assert claim_late(ledger, ACCOUNT) == [], "a take to spare that was lost is not found for ever"
+
+
+def test_it_is_asked_for_ever_more_rarely_and_no_longer_than_an_output_lives(
+    ledger: Ledger, clock: Clock
+) -> None:
+    attempt = ended(ledger, clock, FAILED)
+    asked = []
+    for _ in range(8 * 24 * 60):
+        clock.forward(60)
+        assert late_jobs.is_due(ledger, ACCOUNT) or claim_late(ledger, ACCOUNT) == []
+        for due in claim_late(ledger, ACCOUNT):
+            asked.append(clock.now - (attempt.finished_at or 0))
+            ask_later(ledger, due)
+    assert asked[:3] == [60, 180, 540]
+    assert 10 <= len(asked) <= 20
+    assert asked[-1] <= 7 * 86_400
+    assert not late_jobs.is_due(ledger, ACCOUNT)
+
+
+def test_what_was_given_back_is_not_asked_for(ledger: Ledger, clock: Clock) -> None:
+    attempt = ended(ledger, clock, FAILED)
+    with ledger.write() as connection:
+        ledger.settle(
+            connection,
+            attempt,
+            MoneyState.REFUNDED,
+            charged_micros=400_000,
+            charge_source="bill",
+            who="test",
+            why="refunded",
+        )
+    clock.forward(3600)
+    assert claim_late(ledger, ACCOUNT) == []
+
+
+def test_a_few_are_asked_for_in_one_step(ledger: Ledger, clock: Clock) -> None:
+    for number in range(late_jobs.AT_ONCE + 3):
+        one = submitted(ledger, a_request(f"clip-{number:02}"), job_id=f"job-{number}")
+        polling.record_end(ledger, one, FAILED, CHARGED_FIRST)
+    clock.forward(60)
+    assert [len(claim_late(ledger, ACCOUNT)) for _ in range(3)] == [late_jobs.AT_ONCE, 3, 0]
+
+
+def test_a_callback_brings_the_next_look_forward_and_ends_nothing(ledger: Ledger, clock: Clock) -> None:
+    attempt = ended(ledger, clock, FAILED)
+    assert claim_late(ledger, ACCOUNT) == []
+    post = ledger.submission_of(ACCOUNT, attempt.job_id or "")
+    match_callback(ledger, ACCOUNT, post or "", attempt.job_id or "", model=None)
+    assert [due.id for due in claim_late(ledger, ACCOUNT)] == [attempt.id]

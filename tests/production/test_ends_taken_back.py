@@ -1,0 +1,109 @@
+"""Ends that a provider takes back: nothing is bought in their place, and what turns up late is a take to spare."""
+
+import pytest
+from fakes import Ends, World, a_request
+
+from resources.ledger import late_jobs
+from resources.ledger.deciding import decide
+from resources.ledger.ends import SILENT_SECONDS, SOON_SECONDS
+from resources.ledger.states import AttemptState, MoneyState
+from resources.production.following import Stage
+from resources.providers.base import FailureKind, JobState, JobStatus
+
+S = AttemptState
+CLIP = "clip-a"
+SENSOR_SECONDS = 10.0
+FAILED = JobState(JobStatus.FAILED, "failed", error="try again", failure=FailureKind.PROVIDER)
+EMPTY = JobState(JobStatus.FAILED, "completed", error="gives no output", failure=FailureKind.NO_OUTPUT)
+GONE = JobState(JobStatus.GONE, "HTTP 404", error="not found", failure=FailureKind.GONE)
+EXPIRED = JobState(JobStatus.GONE, "expired", failure=FailureKind.GONE)
+CANCELLED = JobState(JobStatus.FAILED, "cancelled", failure=FailureKind.PROVIDER)
+FALSE_ENDS = {
+    "failed once": [FAILED],
+    "no output twice": [EMPTY] * 2,
+    "no output for a minute": [EMPTY] * 3,
+    "gone once": [GONE],
+    "gone three times": [GONE] * 3,
+    "expired": [EXPIRED] * 2,
+    "cancelled": [CANCELLED] * 2,
+    "one of each": [FAILED, EMPTY, GONE],
+}
+
+
+def buy(world: World, *, seconds: float = 7200.0) -> None:
+    """A run that waits for one clip, which its decision may buy twice."""
+    request = a_request(CLIP, max_attempts=2)
+    verdicts = decide(world.ledger, [request], decision="monday")
+    engine = world.engine()
+    world.run(world.follower(Stage.DELIVERED, engine).follow(verdicts), at_most=seconds)
+
+
+def tick(world: World, seconds: float) -> None:
+    """The completion sensor, for so long."""
+    engine = world.engine()
+
+    async def ticks() -> None:
+        until = world.clock() + seconds
+        while world.clock() < until:
+            await engine.step("wavespeed")
+            await engine.sleep(SENSOR_SECONDS)
+
+    world.run(ticks(), at_most=2 * seconds)
+
+
+@pytest.mark.parametrize("name", FALSE_ENDS)
+def test_an_end_that_is_taken_back_buys_nothing(world: World, name: str) -> None:
+    world.provider.polls[CLIP] = list(FALSE_ENDS[name])
+    buy(world)
+    assert len(world.provider.posts) == 1
+    newest = world.newest(CLIP)
+    assert (newest.state, newest.confirming) == (S.DELIVERED, None)
+    assert world.told(CLIP) == ["submitted", "generated", "delivered"]
+
+
+def test_a_failure_that_is_true_costs_a_waiting_run_a_few_seconds(world: World) -> None:
+    world.provider.jobs_go[CLIP] = [Ends(JobStatus.FAILED, 60, FailureKind.PROVIDER, "try again")]
+    began = world.clock()
+    buy(world)
+    first, second = world.provider.jobs.values()
+    assert world.newest(CLIP).state is S.DELIVERED
+    assert second.created_at - began < 60 + 15 + 2 * SOON_SECONDS, "a poll, another look, and the next POST"
+    assert len(first.polled_at) >= 2
+
+
+def test_a_job_that_leaves_nothing_is_bought_again_when_minutes_have_passed(world: World) -> None:
+    world.provider.jobs_go[CLIP] = [Ends(JobStatus.GONE, 60, FailureKind.GONE), Ends()]
+    request = a_request(CLIP, max_attempts=2)
+    verdicts = decide(world.ledger, [request], decision="monday")
+    world.run(world.follower(Stage.DELIVERED).follow(verdicts), at_most=7200)
+    gone = world.newest(CLIP)
+    assert gone.state is S.VANISHED
+    assert (gone.finished_at or 0) - (gone.submitted_at or 0) >= 60 + SILENT_SECONDS
+
+
+@pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.GONE])
+def test_what_turns_up_an_hour_later_is_fetched_as_a_take_to_spare(world: World, status: JobStatus) -> None:
+    why = "try again" if status is JobStatus.FAILED else None
+    world.provider.jobs_go[CLIP] = [Ends(status, 20, error=why), Ends()]
+    buy(world)
+    first, *_others = world.provider.jobs.values()
+    shown = {clip: take.id for clip, take in world.ledger.current([CLIP]).items()}
+    first.goes = Ends()
+    tick(world, 3 * 3600)
+    spares = world.ledger.overview(kind="spare")
+    assert [(s.clip, s.job_id, s.state, s.money_state) for s in spares] == [
+        (CLIP, first.id, S.SUCCEEDED, MoneyState.CONFIRMED)
+    ]
+    assert {clip: take.id for clip, take in world.ledger.current([CLIP]).items()} == shown
+    assert len(world.provider.posts) == len(world.provider.jobs)
+    assert not late_jobs.is_due(world.ledger, "wavespeed")
+
+
+def test_what_stays_failed_is_asked_for_seldom(world: World) -> None:
+    world.provider.jobs_go[CLIP] = [Ends(JobStatus.FAILED, 20, FailureKind.MODERATION, "not allowed")]
+    buy(world)
+    (job,) = world.provider.jobs.values()
+    before = len(job.polled_at)
+    tick(world, 86_400)
+    assert 4 <= len(job.polled_at) - before <= 10
+    assert len(world.provider.posts) == 1
