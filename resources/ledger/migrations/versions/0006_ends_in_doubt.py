@@ -1,13 +1,13 @@
 """What was seen of a job's end that is not believed yet, and when a job without an output is asked for again.
 
-Revision: 0005
+Revision: 0006
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 
 
 def upgrade() -> None:
