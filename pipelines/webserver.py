@@ -28,10 +28,16 @@ LIVE_DATA_MS = 2000
 LEAVE_SECONDS = 5
 
 
-def guard_of(names: frozenset[Authority]) -> Guard:
-    """The rule for Dagster: its UI adds the operation's name to the address of its POSTs, and needs a WebSocket."""
+def guard_of(names: frozenset[Authority], users: frozenset[int] = frozenset()) -> Guard:
+    """The rule for Dagster: its UI adds the operation's name to the address of its POSTs, and needs a WebSocket.
+
+    Args:
+        names: Hosts by which a proxy is reached.
+        users: Of this machine, who may use it besides us.
+    """
     return Guard(
         names=names,
+        users=users,
         websockets=True,
         query_of_change=re.compile(r"(op=[A-Za-z0-9_]{1,200})?"),
         operations=frozenset({"graphql"}),
@@ -50,7 +56,8 @@ def serve(workspace: Path, port: int) -> None:
     """
     import uvicorn
 
-    guard = guard_of(load_settings().allowed_hosts)
+    settings = load_settings()
+    guard = guard_of(settings.allowed_hosts, settings.allowed_users)
     with DagsterInstance.get() as instance:
         instance.optimize_for_webserver(STATEMENT_TIMEOUT_MS, POOL_RECYCLE_SECONDS, POOL_OVERFLOW)
         target = WorkspaceFileTarget([str(workspace)])

@@ -6,11 +6,14 @@ page on another port sent. The rule is pure; `Guarded` puts it before an ASGI ap
 """
 
 import asyncio
+import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
+
+from resources.peers import ROOT, user_of
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -79,6 +82,8 @@ class Asked:
     """Of the server's own socket; None where there is none, which is 80."""
     headers: tuple[tuple[str, str], ...]
     is_websocket: bool = False
+    user: int | None = None
+    """Who on this machine sent it, as a user id; None where that cannot be told."""
 
     @classmethod
     def of(cls, scope: Scope) -> "Asked":
@@ -130,6 +135,8 @@ class Guard:
     operations: frozenset[str] = frozenset()
     """Last parts of paths whose address carries no operation: nothing may follow `?` in a request that reads."""
 
+    users: frozenset[int] | None = None
+    """Whose requests are carried out besides this process's own user's and root's; None does not look."""
     silent: bool = False
     """Whether a refusal is only "not found", for a server that tells strangers nothing."""
 
@@ -143,6 +150,14 @@ class Guard:
             return Refusal(403, "no WebSocket is served here")
         if not asked.is_websocket and asked.method not in self.methods:
             return Refusal(405, f"this server takes {', '.join(sorted(self.methods))}")
+        return self._of_sender(asked) or self._of_content(asked)
+
+    def _of_sender(self, asked: Asked) -> Refusal | None:
+        if self.users is not None and asked.user not in {None, ROOT, os.geteuid(), *self.users}:
+            return Refusal(
+                403,
+                "another user of this machine sent the request: whoever runs dailies lets them in with DAILIES_ALLOWED_USERS",
+            )
         host = self._host(asked)
         if host is None:
             return Refusal(
@@ -152,9 +167,7 @@ class Guard:
             )
         if not self._is_ours(asked.all("origin"), host, asked.port or 80):
             return Refusal(403, "another page's request (its Origin is not this server)")
-        if not _is_from_here(asked):
-            return Refusal(403, "another page's request (Sec-Fetch-Site)")
-        return self._of_content(asked)
+        return None if _is_from_here(asked) else Refusal(403, "another page's request (Sec-Fetch-Site)")
 
     def _host(self, asked: Asked) -> Authority | None:
         """The request's own host, None unless it is exactly one of ours."""
@@ -248,11 +261,15 @@ class Guarded:
             await self._app(scope, receive, send)
             return
         asked = Asked.of(scope)
+        if self._guard.users is not None:
+            asked = replace(asked, user=user_of(scope.get("client"), scope.get("server")))
         refusal = self._guard.refusal(asked)
         if refusal is None and scope["type"] == "http" and asked.changes:
             try:
                 async with asyncio.timeout(self._seconds):
                     receive = await _whole(receive)
+            except ConnectionAbortedError:
+                return
             except TimeoutError:
                 refusal = Refusal(408, "the request's body did not arrive in time")
             except ValueError as error:
@@ -269,6 +286,7 @@ async def _whole(receive: Receive) -> Receive:
     """Take a body whole, so that no more of it is held than the limit; gives what hands it on.
 
     Raises:
+        ConnectionAbortedError: The client left before its end.
         ValueError: It is too large.
     """
     messages: list[Message] = []
@@ -276,11 +294,13 @@ async def _whole(receive: Receive) -> Receive:
     more = True
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionAbortedError
         size += len(message.get("body", b""))
         if size > BODY_LIMIT:
             raise ValueError(f"the request's body is larger than {BODY_LIMIT >> 20} MB")
         messages.append(message)
-        more = message["type"] == "http.request" and bool(message.get("more_body"))
+        more = bool(message.get("more_body"))
 
     async def replay() -> Message:
         return messages.pop(0) if messages else await receive()

@@ -23,6 +23,7 @@ from resources.guard import Authority, hosts
 from resources.ledger.ledger import Ledger
 from resources.ledger.spending import Budget
 from resources.money import Micros, usd
+from resources.peers import users
 from resources.providers.accounts import AIMLAPI_URL, WAVESPEED_URL, AccountSettings
 from resources.requests import Caps
 from resources.storage.s3_client import S3Settings
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
         ledger_url: Database of the ledger; a SQLite file in `home` unless set.
         dagster_url: Where Dagster's webserver answers.
         allowed_hosts_setting: Hosts by which a proxy before `dailies up` is reached, e.g. `dailies.example.com`.
+        allowed_users_setting: Users of this machine that may use Dagster's port besides one's own, e.g. the proxy's.
         s3_endpoint: Address of an S3-compatible server; AWS itself when it is not set.
         s3_bucket: Name of the bucket.
         s3_region: Its region.
@@ -108,6 +110,9 @@ class Settings(BaseSettings):
     dagster_url: str = Field(default="http://127.0.0.1:3000", validation_alias="DAILIES_DAGSTER_URL")
     allowed_hosts_setting: Annotated[str, NoDecode] = Field(
         default="", validation_alias="DAILIES_ALLOWED_HOSTS"
+    )
+    allowed_users_setting: Annotated[str, NoDecode] = Field(
+        default="", validation_alias="DAILIES_ALLOWED_USERS"
     )
 
     s3_endpoint: str | None = Field(default=None, validation_alias="DAILIES_S3_ENDPOINT")
@@ -177,6 +182,12 @@ class Settings(BaseSettings):
         hosts(value)
         return value
 
+    @field_validator("allowed_users_setting")
+    @classmethod
+    def _users(cls, value: str) -> str:
+        users(value)
+        return value
+
     @field_validator("timezone")
     @classmethod
     def _known_timezone(cls, value: str) -> str:
@@ -217,6 +228,11 @@ class Settings(BaseSettings):
     def allowed_hosts(self) -> frozenset[Authority]:
         """Hosts by which a proxy before Dagster is reached, besides this machine's own names."""
         return hosts(self.allowed_hosts_setting)
+
+    @cached_property
+    def allowed_users(self) -> frozenset[int]:
+        """Ids of the users of this machine that may use Dagster's port, besides one's own and root."""
+        return users(self.allowed_users_setting)
 
     def s3(self) -> S3Settings:
         """Where the bucket is.

@@ -1,6 +1,7 @@
 """Which requests a server on this machine carries out: those of its own pages and of programs, and no other page's."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from pipelines.webserver import guard_of
 from resources.guard import BODY_LIMIT, HEADERS, Asked, Authority, Guard, Guarded, Scope, hosts
+from resources.peers import GONE
 
 PORT = 3000
 PROXIED = hosts("dailies.example.com, studio.example.com:8443")
@@ -269,6 +271,18 @@ def test_a_target_that_is_no_path_is_refused(path: str) -> None:
     assert not passes(ask("GET", path))
 
 
+@pytest.mark.parametrize(
+    ("user", "served"), [(None, True), (0, True), (1001, True), (1002, False), (GONE, False)]
+)
+def test_another_user_of_the_machine_is_let_in_by_name_only(user: int | None, served: bool) -> None:
+    guard = guard_of(frozenset(), frozenset({1001}))
+    for asked in (ask(), ask("GET", "/"), ask("GET", websocket=True)):
+        assert passes(replace(asked, user=user), guard) is served
+        assert passes(replace(asked, user=user), Guard(websockets=True)), (
+            "a server with a token does not look"
+        )
+
+
 def test_a_server_without_websockets_takes_none() -> None:
     assert not passes(ask("GET", websocket=True), Guard())
 
@@ -343,7 +357,9 @@ class Application:
         await send({"type": "http.response.body", "body": b"done"})
 
 
-async def answered(app: Guarded, pieces: list[bytes], *, stuck: bool = False, **more: Any) -> list[Any]:
+async def answered(
+    app: Guarded, pieces: list[bytes | None], *, stuck: bool = False, **more: Any
+) -> list[Any]:
     scope = {
         "type": "http",
         "method": "POST",
@@ -360,6 +376,8 @@ async def answered(app: Guarded, pieces: list[bytes], *, stuck: bool = False, **
         if not waiting and stuck:
             await asyncio.Event().wait()
         piece = waiting.pop(0)
+        if piece is None:
+            return {"type": "http.disconnect"}
         return {"type": "http.request", "body": piece, "more_body": bool(waiting) or stuck}
 
     async def send(message: Any) -> None:
@@ -382,6 +400,12 @@ async def test_a_body_without_end_is_neither_kept_nor_waited_for() -> None:
     large = await answered(Guarded(app, DAGSTER), [b"x" * (1 << 20)] * ((BODY_LIMIT >> 20) + 1))
     slow = await answered(Guarded(app, DAGSTER, seconds=0.01), [b"{"], stuck=True)
     assert (large[0]["status"], slow[0]["status"]) == (413, 408)
+    assert app.bodies == []
+
+
+async def test_a_body_that_is_cut_off_changes_nothing() -> None:
+    app = Application()
+    assert await answered(Guarded(app, DAGSTER), [b"{}", None]) == []
     assert app.bodies == []
 
 
