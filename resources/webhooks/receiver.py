@@ -28,6 +28,8 @@ logger = logging.getLogger("dailies")
 
 CONFIRM_SECONDS = 8.0
 """A webhook is to be answered within ten seconds (WaveSpeed contract, section 1.7)."""
+BODY_SECONDS = 10.0
+"""Seconds in which the body of a callback arrives."""
 REMEMBERED = 10_000
 """Webhook ids that are remembered, so that a repeated one is answered without work."""
 
@@ -75,7 +77,11 @@ class Receiver:
         given = str(request.path_params["token"])
         if account not in self._callers or not hmac.compare_digest(given.encode(), expected.encode()):
             return PlainTextResponse("no such address", 404)
-        body = await _body(request)
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await _body(request)
+        except TimeoutError:
+            return PlainTextResponse("too slow", 408)
         if body is None:
             return PlainTextResponse("too large", 413)
         try:

@@ -1,6 +1,11 @@
-"""Serving the receiver with uvicorn on this machine; what is reached from the internet is a proxy of yours before it."""
+"""Serving the receiver with uvicorn on this machine; what is reached from the internet is a proxy of yours before it.
+
+Whoever can reach it may send anything, so a connection is bounded before the application sees a request: in bytes of its
+head, in seconds until the head is whole, and in number.
+"""
 
 import time
+from typing import TYPE_CHECKING, Any
 
 from resources.errors import ConfigurationError
 from resources.providers.accounts import build_provider
@@ -8,8 +13,20 @@ from resources.providers.wavespeed import WaveSpeed
 from resources.settings import Settings, open_ledger
 from resources.webhooks.receiver import Caller, Receiver
 
+if TYPE_CHECKING:
+    import asyncio
+
+    import uvicorn
+    from starlette.applications import Starlette
+
 HOST = "127.0.0.1"
 PORT = 8790
+HEAD_LIMIT = 32_768
+"""Bytes of a request's first line and headers; WaveSpeed's callbacks have about 1 kB."""
+HEAD_SECONDS = 10.0
+"""Seconds in which a connection brings a whole head, or is closed."""
+MOST_CONNECTIONS = 200
+"""More are answered with 503."""
 
 
 def callers(settings: Settings) -> dict[str, Caller]:
@@ -39,5 +56,52 @@ def serve(settings: Settings, *, port: int = PORT) -> None:
         )
     with open_ledger(settings) as ledger:
         app = Receiver(ledger, callers(settings)).app()
-        # addresses carry tokens: no access log
-        uvicorn.run(app, host=HOST, port=port, access_log=False, log_level="warning", server_header=False)
+        uvicorn.Server(bounded(app, port=port)).run()
+
+
+def bounded(app: "Starlette", *, port: int = PORT, head_seconds: float = HEAD_SECONDS) -> "uvicorn.Config":
+    """How the application is served: with every bound that uvicorn has, and one that it lacks.
+
+    Args:
+        app: The receiver.
+        port: TCP port on this machine.
+        head_seconds: See `HEAD_SECONDS`.
+    """
+    import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Protocol(H11Protocol):
+        """HTTP by h11, which bounds the head (httptools takes one of 60 MB), on connections that must not idle."""
+
+        _patience: "asyncio.TimerHandle | None" = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._look_again()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            if self._patience is not None:
+                self._patience.cancel()
+            super().connection_lost(exc)
+
+        def _look_again(self) -> None:
+            self._patience = self.loop.call_later(head_seconds, self._close_if_idle)
+
+        def _close_if_idle(self) -> None:
+            # `cycle` is the request being answered; h11 makes one when a head is whole
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.abort()
+            else:
+                self._look_again()
+
+    return uvicorn.Config(
+        app,
+        host=HOST,
+        port=port,
+        http=Protocol,
+        h11_max_incomplete_event_size=HEAD_LIMIT,
+        limit_concurrency=MOST_CONNECTIONS,
+        access_log=False,  # addresses carry tokens
+        log_level="warning",
+        server_header=False,
+    )

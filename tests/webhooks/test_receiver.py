@@ -1,9 +1,12 @@
 """Callbacks: what is believed, what is refused, and what a lost answer gains by them."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
+import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,9 @@ from typing import Any
 import httpx
 import pytest
 import sqlalchemy as sa
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from resources.ledger import outcomes, resolving
 from resources.ledger.deciding import decide
@@ -29,7 +35,9 @@ from resources.providers.webhooks import BODY_LIMIT, signature
 from resources.requests import ClipRequest, Expected
 from resources.sandbox import SandboxSettings, running_sandbox
 from resources.sandbox.faults import FaultScript
+from resources.webhooks import receiver
 from resources.webhooks.receiver import Caller, Receiver
+from resources.webhooks.serving import bounded
 from resources.webhooks.tokens import addresses, token, webhook_key
 
 S = AttemptState
@@ -253,6 +261,86 @@ async def test_another_attempts_job_is_not_taken_over(desk: Desk) -> None:
     assert await desk.call() == 200
     assert desk.attempt.state is S.UNKNOWN
     assert desk.owners() == {"job-1": claimed.attempt.id}
+
+
+# What is bounded before a request is one
+
+
+@contextlib.contextmanager
+def listening(**how: Any) -> Iterator[int]:
+    """The server as it is served, with an application that takes everything; its port."""
+    import uvicorn
+
+    async def take(_: Any) -> PlainTextResponse:
+        return PlainTextResponse("taken")
+
+    app = Starlette(routes=[Route("/{path:path}", take, methods=["POST"])])
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(bounded(app, **how))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+def said(port: int, *pieces: bytes) -> bytes:
+    """What is answered to pieces, which are sent until nobody takes them any more."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with contextlib.suppress(OSError):
+            for piece in pieces:
+                connection.sendall(piece)
+        answer = b""
+        with contextlib.suppress(OSError):
+            while piece := connection.recv(65536):
+                answer += piece
+                if b"taken" in answer:
+                    break
+        return answer
+
+
+POST = b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n"
+
+
+def test_a_head_of_any_size_is_refused_and_not_kept() -> None:
+    with listening() as port:
+        assert b"taken" in said(port, POST + b"A: " + b"b" * 4_000 + b"\r\n\r\n")
+        tracemalloc.start()
+        try:
+            for head in ([POST, b"A: "], [POST], [b"POST /"]):
+                filler = b"b" * 60_000 if head != [POST] else b"A: b\r\n" * 10_000
+                answer = said(port, *head, *[filler] * 1_000)
+                assert b"taken" not in answer
+            grown = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert grown < 5_000_000
+        assert b"taken" in said(port, POST + b"\r\n")
+
+
+def test_a_connection_that_never_ends_its_head_is_closed() -> None:
+    with listening(head_seconds=0.3) as port:
+        began = time.monotonic()
+        assert said(port, POST + b"A: b") == b""
+        assert said(port) == b""
+        assert time.monotonic() - began < 15
+        assert b"taken" in said(port, POST + b"\r\n")
+
+
+async def test_a_body_that_drips_is_given_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.answered(Unknown("read timed out"))
+    monkeypatch.setattr(receiver, "BODY_SECONDS", 0.05)
+
+    async def drips() -> Any:
+        while True:
+            yield b"x"
+            await asyncio.sleep(0.01)
+
+    async with httpx.AsyncClient(transport=desk.transport) as client:
+        assert (await client.post(desk.address, content=drips())).status_code == 408
+    assert desk.attempt.state is S.UNKNOWN
 
 
 async def test_with_a_sandbox_that_hides_the_job_only_the_callback_finds_it(tmp_path: Path) -> None:
