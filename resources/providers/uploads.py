@@ -12,13 +12,23 @@ from urllib.parse import urlsplit
 from resources.providers import answers
 from resources.providers.base import FailureKind, UploadFailed
 from resources.storage.addresses import locate
-from resources.storage.connections import NETWORK_ERRORS, Deadline, connect
+from resources.storage.connections import NETWORK_ERRORS, Deadline, connect, send
 from resources.storage.policy import DownloadError, DownloadPolicy, UnsafeAddressError
 
 PUT_SECONDS = 300.0
 CONNECT_SECONDS = 10.0
 
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,100}")
+_SENT = re.compile(
+    r"content-(?:type|md5|disposition|language)|cache-control|expires|if-none-match"
+    r"|x-(?:amz|goog|ms|oss|cos|obs|tos|bz)-[a-z0-9-]{1,80}"
+)
+"""The headers of a ticket that are sent: what describes the object, and the storage hosts' own.
+
+Where a request goes, how long it is and who sends it (Host, Content-Length, Authorization, Cookie) is ours alone to say.
+"""
+_MOST_HEADERS = 50
+_LONGEST_VALUE = 4_096
 _PASSING = {408, 425, 429}
 
 
@@ -28,7 +38,7 @@ class Ticket:
 
     Attributes:
         put_url: Where the bytes go. Whoever knows it may write there, so it is shown nowhere.
-        headers: Sent along exactly as they are: the host compares them with what was signed.
+        headers: Sent along exactly as they are, since the host compares them with what was signed; see `_SENT` for which.
         download_url: What a request says instead of the file.
     """
 
@@ -46,16 +56,20 @@ class Ticket:
         method = fields.get("method", "PUT")
         if len(urls) != 2 or method != "PUT" or not isinstance(headers, dict):
             return None
-        if not all(
-            isinstance(name, str)
-            and _HEADER.fullmatch(name)
-            and isinstance(value, str)
-            and value.isprintable()
-            and value.isascii()
-            for name, value in headers.items()
-        ):
+        if len(headers) > _MOST_HEADERS or not all(_is_header(*header) for header in headers.items()):
             return None
         return cls(urls[0], headers, urls[1])
+
+
+def _is_header(name: object, value: object) -> bool:
+    return (
+        isinstance(name, str)
+        and _HEADER.fullmatch(name) is not None
+        and isinstance(value, str)
+        and len(value) <= _LONGEST_VALUE
+        and value.isprintable()
+        and value.isascii()
+    )
 
 
 def put(ticket: Ticket, data: bytes, *, base_url: str) -> UploadFailed | None:
@@ -77,16 +91,15 @@ def put(ticket: Ticket, data: bytes, *, base_url: str) -> UploadFailed | None:
         )
     except DownloadError:
         return UploadFailed("the upload's host cannot be resolved now", FailureKind.PROVIDER)
+    headers = {name: value for name, value in ticket.headers.items() if _SENT.fullmatch(name.lower())}
     try:
         with Deadline(PUT_SECONDS) as deadline:
             connection = connect(target, connect_seconds=CONNECT_SECONDS, deadline=deadline)
             try:
-                connection.timeout = PUT_SECONDS
-                if connection.sock is not None:
-                    connection.sock.settimeout(PUT_SECONDS)
-                own = {"Host": target.host_header, "User-Agent": "dailies"}
-                connection.request("PUT", target.path, body=data, headers={**own, **ticket.headers})
-                status = connection.getresponse().status
+                # the body of the answer is never read: it may be endless, or a bomb
+                status = send(
+                    connection, target, "PUT", headers, data, seconds=PUT_SECONDS, deadline=deadline
+                ).status
             finally:
                 connection.close()
     except NETWORK_ERRORS as error:
@@ -96,4 +109,6 @@ def put(ticket: Ticket, data: bytes, *, base_url: str) -> UploadFailed | None:
         return None
     passing = status >= 500 or status in _PASSING
     kind = FailureKind.PROVIDER if passing else FailureKind.INVALID
-    return UploadFailed(f"the upload's host answered HTTP {status}", kind)
+    kept = sorted(name for name in ticket.headers if name not in headers)
+    unsent = f"; its ticket's headers {', '.join(kept)} were not sent" if kept else ""
+    return UploadFailed(f"the upload's host answered HTTP {status}{unsent}", kind)
