@@ -27,6 +27,7 @@ from resources.plain import without_queries
 from resources.providers.address import checked_base_url, checked_key
 from resources.providers.answers import Scrubber, http_date, wait_seconds
 from resources.providers.base import ClockOffset, NotSent, PollFailed, Unknown
+from resources.storage.body import Inflater, UnknownEncodingError, encoding_of
 
 CONNECT_SECONDS = 10.0
 """Seconds for DNS, TCP and TLS (as the WaveSpeed Python SDK has it)."""
@@ -233,20 +234,14 @@ class ProviderHttp:
 
     async def _read(self, response: httpx.Response, limit: int = BODY_LIMIT) -> Answer:
         async with contextlib.aclosing(response):
-            # one layer of gzip is undone although none was asked for; layers of it are how a bomb is built
-            if response.headers.get("content-encoding", "").lower() not in {
-                "",
-                "identity",
-                "gzip",
-                "deflate",
-            }:
+            try:
+                encoding = encoding_of(response.headers)
+            except UnknownEncodingError:
                 return Answer(response.status_code, response.headers, None, "the answer is encoded")
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > limit:
-                    problem = f"the answer is larger than {limit} bytes"
-                    return Answer(response.status_code, response.headers, None, problem)
+            body = await _body(response, encoding, limit)
+            if len(body) > limit:
+                problem = f"the answer is larger than {limit} bytes"
+                return Answer(response.status_code, response.headers, None, problem)
         document = self.scrub.document(bytes(body))
         unread = "the answer is not readable JSON" if document is None else None
         return Answer(response.status_code, response.headers, document, unread)
@@ -255,6 +250,27 @@ class ProviderHttp:
         said = self.scrub.message(str(error), limit=200)
         name = type(error).__name__.lstrip("_")
         return f"{self.host}: {name}{f' ({said})' if said else ''}"
+
+
+async def _body(response: httpx.Response, encoding: str | None, limit: int) -> bytearray:
+    """The body, gzip and deflate undone; a little more than `limit` where it is larger, and never much more."""
+    body, wire_bytes = bytearray(), 0
+    inflater = None
+    if encoding is not None:
+        # httpx would undo a whole piece at once: 64 kB of gzip are 64 MB
+        inflater = Inflater(encoding)
+        del response.headers["content-encoding"]
+    async for chunk in response.aiter_bytes():
+        wire_bytes += len(chunk)
+        piece = chunk if inflater is None else inflater.undo(chunk, limit + 1)
+        while piece:
+            body += piece
+            if len(body) > limit:
+                return body
+            piece = b"" if inflater is None else inflater.undo(b"", limit + 1)
+        if wire_bytes > limit:
+            return body.ljust(limit + 1)
+    return body
 
 
 class _TooLateError(Exception):

@@ -16,6 +16,16 @@ from resources.storage.policy import DEFAULT_PORTS, DownloadError, DownloadPolic
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _UNICAST6 = ipaddress.ip_network("2000::/3")
+_NOT_PUBLIC = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "168.63.129.16/32",  # Azure's metadata and DNS, an address of the internet that leads to the host of a machine
+        "192.0.0.0/24",  # IETF protocol assignments; 192.0.0.192 is Oracle Cloud's metadata
+        "192.88.99.0/24",  # relays of 6to4, given up by RFC 7526
+        "3fff::/20",  # documentation (RFC 9637)
+    )
+)
+"""What Python's `is_global`, which changes from version to version, lets through."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +60,9 @@ def locate(url: str, policy: DownloadPolicy) -> Target:
         UnsafeAddressError: It must not be fetched.
         DownloadError: Its name cannot be resolved now.
     """
-    try:
-        parts = urllib3.util.parse_url(url)
-    except LocationParseError:
-        raise UnsafeAddressError("the output's address cannot be read as a URL") from None
+    parts = _parsed(url)
+    if parts is None:
+        raise UnsafeAddressError("the output's address cannot be read as a URL")
     scheme, host = parts.scheme or "", (parts.host or "").strip("[]")
     if scheme not in DEFAULT_PORTS or not host:
         raise UnsafeAddressError(f"the output's address must be https, not {scheme or 'without a scheme'}")
@@ -85,9 +94,8 @@ def joined(base: str, location: str) -> str:
 
 def shown(url: str) -> str:
     """A URL for a person: without user, query and fragment, and not too long."""
-    try:
-        parts = urllib3.util.parse_url(url)
-    except LocationParseError:
+    parts = _parsed(url)
+    if parts is None:
         return "an address that cannot be read"
     text = urllib3.util.Url(scheme=parts.scheme, host=parts.host, port=parts.port, path=parts.path).url
     return text if len(text) <= 160 else f"{text[:157]}..."
@@ -96,6 +104,8 @@ def shown(url: str) -> str:
 def is_public(text: str) -> bool:
     """Whether a numeric address is one of the internet, also when it is wrapped into an IPv6 address."""
     address = ipaddress.ip_address(text.partition("%")[0])
+    if any(address in network for network in _NOT_PUBLIC):
+        return False
     if isinstance(address, ipaddress.IPv4Address):
         return address.is_global and not address.is_multicast
     inner = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
@@ -106,9 +116,17 @@ def is_public(text: str) -> bool:
     return address in _UNICAST6 and address.is_global
 
 
+def _parsed(url: str) -> urllib3.util.Url | None:
+    """A URL taken apart, None where it cannot be read."""
+    try:
+        return urllib3.util.parse_url(url)
+    except (LocationParseError, ValueError):
+        return None
+
+
 def _resolve(host: str, port: int) -> tuple[str, ...]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
+    except (OSError, ValueError):  # a label of 64 characters is a UnicodeError
         raise DownloadError(f"the output's host {host} cannot be resolved now") from None
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))

@@ -2,12 +2,15 @@
 
 import contextlib
 import functools
+import http.client
+import io
 import os
 import socket
 import ssl
 import threading
+from collections.abc import Iterator, Mapping
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -19,9 +22,28 @@ if TYPE_CHECKING:
     from urllib3 import HTTPResponse
 
 NETWORK_ERRORS = (OSError, HTTPException, HTTPError)
-"""Everything a connection raises when the network or the server is at fault."""
+"""Everything that `connect`, `ask`, `read_some` and the block of `strangers_bytes` raise."""
 
 _MAX_IDLE = 16
+
+
+class MalformedAnswerError(HTTPException):
+    """The other side sent what cannot be read as HTTP."""
+
+
+@contextlib.contextmanager
+def strangers_bytes() -> Iterator[None]:
+    """Turn whatever a stranger's bytes raise into one of `NETWORK_ERRORS`.
+
+    http.client and urllib3 have errors of their own and raise others too: ValueError for a chunk whose size is `-c`, for a
+    Content-Length of 5,000 digits and for a redirect to the host `.example.com`.
+    """
+    try:
+        yield
+    except NETWORK_ERRORS:
+        raise
+    except Exception as error:
+        raise MalformedAnswerError(type(error).__name__) from error
 
 
 class Connections:
@@ -110,13 +132,14 @@ def connect(target: Target, *, connect_seconds: float, deadline: Deadline) -> HT
     """Connect to the first of the target's addresses that answers.
 
     Raises:
-        OSError, urllib3.exceptions.HTTPError: None does, or TLS fails.
+        OSError, http.client.HTTPException, urllib3.exceptions.HTTPError: None does, or TLS fails.
     """
     for number, address in enumerate(target.addresses, start=1):
         connection = _connection(target, address, connect_seconds)
         deadline.watch(connection)
         try:
-            connection.connect()
+            with strangers_bytes():
+                connection.connect()
         except NETWORK_ERRORS as error:
             connection.close()
             if number == len(target.addresses) or deadline.passed or isinstance(error, ssl.SSLError):
@@ -135,32 +158,85 @@ def ask(
     deadline: Deadline,
 ) -> "HTTPResponse":
     """Send a GET and read the head of the answer. No cookies, no credentials, no redirects."""
-    deadline.watch(connection)
-    connection.timeout = read_seconds
-    if connection.sock is not None:
-        connection.sock.settimeout(read_seconds)
-    connection.request(
+    return send(
+        connection,
+        target,
         "GET",
-        target.path,
-        headers={
-            "Host": target.host_header,
-            "User-Agent": "dailies",
-            "Accept-Encoding": "identity",
-            **headers,
-        },
-        preload_content=False,
-        decode_content=False,
-        enforce_content_length=True,
+        {"Accept-Encoding": "identity", **headers},
+        seconds=read_seconds,
+        deadline=deadline,
     )
-    return connection.getresponse()
+
+
+def send(
+    connection: HTTPConnection,
+    target: Target,
+    method: str,
+    headers: Mapping[str, str],
+    body: bytes | None = None,
+    *,
+    seconds: float,
+    deadline: Deadline,
+) -> "HTTPResponse":
+    """Send a request and read the head of the answer, and nothing of its body.
+
+    Args:
+        connection: To the target.
+        target: What is asked for.
+        method: In capitals.
+        headers: Besides Host and User-Agent, which are ours.
+        body: What is sent along.
+        seconds: For the next bytes to leave or arrive.
+        deadline: Of the whole.
+    """
+    deadline.watch(connection)
+    connection.timeout = seconds
+    if connection.sock is not None:
+        connection.sock.settimeout(seconds)
+    with strangers_bytes():
+        connection.request(
+            method,
+            target.path,
+            body=body,
+            headers={**headers, "Host": target.host_header, "User-Agent": "dailies"},
+            preload_content=False,
+            decode_content=False,
+            enforce_content_length=True,
+        )
+        return connection.getresponse()
+
+
+def read_some(response: "HTTPResponse", amount: int) -> bytes:
+    """The next bytes of an answer's body as they were sent, none at its end."""
+    with strangers_bytes():
+        return response.read(amount)
+
+
+class _BoundedReader(io.BufferedReader):
+    """Never reads to the end of the connection, however much comes: http.client does for a chunk of the size `-1`."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            raise MalformedAnswerError("a part of the answer has no size")
+        return super().read(size)
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fp = _BoundedReader(self.fp.detach())
 
 
 def _connection(target: Target, address: str, connect_seconds: float) -> HTTPConnection:
-    if target.scheme == "http":
-        return HTTPConnection(address, target.port, timeout=connect_seconds)
-    return HTTPSConnection(
-        address, target.port, timeout=connect_seconds, ssl_context=_tls(), server_hostname=target.host
+    connection = (
+        HTTPConnection(address, target.port, timeout=connect_seconds)
+        if target.scheme == "http"
+        else HTTPSConnection(
+            address, target.port, timeout=connect_seconds, ssl_context=_tls(), server_hostname=target.host
+        )
     )
+    connection.response_class = _Response
+    return connection
 
 
 @functools.cache

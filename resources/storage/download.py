@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resources.storage.addresses import shown
+from resources.storage.body import is_mp4
 from resources.storage.policy import (
     ChangedError,
     DownloadError,
@@ -86,15 +87,16 @@ def _appearing(destination: Path) -> Iterator[Path]:
 
 
 def check_beginning(url: str, content_type: str, beginning: bytes) -> None:
-    """Refuse what is no MP4 by its type and its first eight bytes.
+    """Refuse what is no MP4 by its first eight bytes; its type is only named, since servers label videos as anything.
 
     Raises:
         NotAVideoError: It is something else.
     """
-    if content_type.startswith(_TEXT):
-        raise NotAVideoError(
-            f"{shown(url)}: {content_type} was sent, not a video; it is to be fetched again later"
-        )
-    if beginning[4:8] != b"ftyp":
-        what = "what was sent does not begin like an MP4" if beginning else "the file is empty"
-        raise NotAVideoError(f"{shown(url)}: {what}; it is to be fetched again later")
+    if is_mp4(beginning):
+        return
+    what = "the file is empty"
+    if beginning:
+        what = "what was sent does not begin like an MP4"
+        if content_type.startswith(_TEXT):
+            what = f"{content_type} was sent, not a video"
+    raise NotAVideoError(f"{shown(url)}: {what}; it is to be fetched again later")

@@ -81,12 +81,15 @@ class BucketReader:
 
         def read(s3: "S3Client") -> bytes:
             answer = s3.get_object(Bucket=self.bucket, Key=key)
+            data = bytearray()
+            size = answer.get("ContentLength", 0)  # not every server says it
             with closing(answer["Body"]) as body:
-                if answer["ContentLength"] > max_bytes:
-                    raise StorageError(
-                        f"{self.uri(key)} has {answer['ContentLength']:,} bytes; at most {max_bytes:,} are read here"
-                    )
-                return body.read()
+                while size <= max_bytes and (piece := body.read(_CHUNK)):
+                    data += piece
+                    size = max(size, len(data))
+            if size > max_bytes:
+                raise StorageError(f"{self.uri(key)} has {size:,} bytes; at most {max_bytes:,} are read here")
+            return bytes(data)
 
         try:
             return self._call("read", key, read)
@@ -111,10 +114,9 @@ class BucketReader:
                 for chunk in body.iter_chunks(_CHUNK):
                     digest.update(chunk)
                     file.write(chunk)
+                size = file.tell()
             etag = answer.get("ETag", "").strip('"') or None
-            return ObjectInfo(
-                key, answer["ContentLength"], digest.hexdigest(), etag, answer.get("ContentType")
-            )
+            return ObjectInfo(key, size, digest.hexdigest(), etag, answer.get("ContentType"))
 
         try:
             return self._call("read", key, read)
@@ -129,9 +131,15 @@ class BucketReader:
             )
         except NoSuchObjectError:
             return None
+        size: int | None = answer.get("ContentLength")
+        if size is None:
+            # a server may leave the length out of an answer without a body
+            size = next((item.size for item in self.list_objects(key) if item.key == key), None)
+        if size is None:
+            return None
         return ObjectInfo(
             key=key,
-            size=answer["ContentLength"],
+            size=size,
             sha256=sha256_hex(answer.get("ChecksumSHA256")),
             etag=answer.get("ETag", "").strip('"') or None,
             content_type=answer.get("ContentType"),
@@ -141,18 +149,28 @@ class BucketReader:
     def list_objects(self, prefix: str) -> Iterator[ObjectInfo]:
         """Every object under a prefix in the order of the keys, read page by page (a list carries no checksums)."""
         token: dict[str, Any] = {}
+        last = ""
 
         def next_page(s3: "S3Client") -> "ListObjectsV2OutputTypeDef":
             return s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix, **token)
 
         while True:
             page = self._call("list", prefix, next_page)
-            for item in page.get("Contents", ()):
+            found = page.get("Contents", [])
+            for item in found:
                 etag = item.get("ETag", "").strip('"') or None
-                yield ObjectInfo(item["Key"], item["Size"], None, etag, modified=item["LastModified"])
-            if not page.get("IsTruncated"):
+                yield ObjectInfo(item["Key"], item["Size"], None, etag, modified=item.get("LastModified"))
+            following = page.get("NextContinuationToken")
+            if not page.get("IsTruncated") or (following is None and not found):
                 return
-            token = {"ContinuationToken": page["NextContinuationToken"]}
+            # without a token the next page is the one after the last key; that goes forward, or it would never end
+            keys = [item["Key"] for item in found]
+            if following is None and keys[-1] <= last:
+                raise StorageError(
+                    f"the list of {self.uri(prefix)} names no next page and begins again; it cannot be read to its end"
+                )
+            last = keys[-1] if keys else last
+            token = {"StartAfter": last} if following is None else {"ContinuationToken": following}
 
     def list_keys(self, prefix: str) -> Iterator[str]:
         """Every key under a prefix, in order."""
@@ -198,4 +216,9 @@ class BucketReader:
 def sha256_hex(checksum: str | None) -> str | None:
     """The SHA-256 that S3 names, in hex; None where it names none of the whole object."""
     # "...-3" is the checksum of a multipart upload's checksums, which says nothing of the whole
-    return base64.b64decode(checksum).hex() if checksum and "-" not in checksum else None
+    if not checksum or "-" in checksum:
+        return None
+    try:
+        return base64.b64decode(checksum, validate=True).hex()
+    except ValueError:
+        return None

@@ -7,7 +7,15 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from resources.storage.addresses import Target, joined, locate, shown
-from resources.storage.connections import NETWORK_ERRORS, Connections, Deadline, ask, connect
+from resources.storage.body import Body, UnknownEncodingError
+from resources.storage.connections import (
+    NETWORK_ERRORS,
+    Connections,
+    Deadline,
+    MalformedAnswerError,
+    ask,
+    connect,
+)
 from resources.storage.policy import (
     ChangedError,
     DownloadError,
@@ -25,8 +33,12 @@ if TYPE_CHECKING:
 _REDIRECTS = {301, 302, 303, 307, 308}
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _GONE = {401, 403, 404, 410}
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
+_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 _PIECE = 128 << 10
+_DENSEST = 100
+_DENSE_BYTES = 16 << 20
+"""No clip of so many bytes is `_DENSEST` times smaller when it is compressed: it is a bomb."""
 
 _connections = Connections()
 
@@ -38,8 +50,9 @@ class _PassingError(Exception):
 class RemoteFile:
     """Reads like a file. After a cut it goes on where it was.
 
-    With Range and If-Range where the server names a strong ETag and heeds them, else by reading again from the start,
-    where the bytes must be the same as before.
+    With Range and If-Range where the server names a strong ETag, names it again with the rest, and sends that very part;
+    else by reading again from the start, where the bytes must be the same as before. What was compressed on the way is
+    undone, and counts as it is meant.
 
     Attributes:
         size: Bytes of the whole file, None while or where the server does not say.
@@ -55,9 +68,12 @@ class RemoteFile:
         self._policy = policy
         self._digest = hashlib.sha256()
         self._etag: str | None = None
+        self._in_parts = True
+        self._part_ends: int | None = None
         self._resumes = 0
         self._deadline = Deadline(policy.total_seconds)
         self._open: tuple[Target, HTTPConnection, HTTPResponse] | None = None
+        self._body: Body | None = None
 
     @property
     def sha256(self) -> str:
@@ -80,85 +96,118 @@ class RemoteFile:
         """
         while True:
             try:
-                response = self._open[2] if self._open else self._start()
-                piece = response.read(amount)
-                self._take(piece)
+                body = self._body or self._start()
+                piece = body.read(amount)
+                self._take(piece, body)
             except _PassingError as error:
                 self._pause(str(error))
             except NETWORK_ERRORS as error:
-                if isinstance(error, ssl.SSLCertVerificationError):
-                    raise self._failed("its TLS certificate is not trusted") from None
-                self._pause("the connection failed" if self.position == 0 else "the connection was cut")
+                self._pause(self._cause(error))
             else:
                 return piece
 
-    def _take(self, piece: bytes) -> None:
+    def _cause(self, error: Exception) -> str:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            raise self._failed("its TLS certificate is not trusted") from None
+        if isinstance(error, MalformedAnswerError):
+            return "the server's answer cannot be read"
+        return "the connection failed" if self.position == 0 else "the connection was cut"
+
+    def _take(self, piece: bytes, body: Body) -> None:
         self.position += len(piece)
         self._digest.update(piece)
-        if self.position > self._policy.max_bytes:
+        if self.position > self._policy.max_bytes or self._is_bomb(body):
             raise self._too_large()
         if self.size is not None and self.position > self.size:
             raise self._changed()
+        if self._part_ends is not None and self.position > self._part_ends:
+            raise self._changed()
         if not piece:
-            self._finish()
+            self._finish(body)
 
-    def _finish(self) -> None:
-        if self._deadline.passed or (self.size is not None and self.position < self.size):
+    def _is_bomb(self, body: Body) -> bool:
+        return body.is_encoded and self.position > _DENSE_BYTES and self.position > _DENSEST * body.wire_bytes
+
+    def _finish(self, body: Body) -> None:
+        if (
+            self._deadline.passed
+            or not body.is_whole
+            or (self.size is not None and self.position < self.size)
+        ):
             raise _PassingError("it ended too early")
-        if self._open:
+        if self._open and body.at_end and self._open[1].is_connected:
             target, connection, _ = self._open
-            self._open = None
-            if connection.is_connected:
-                _connections.give_back(target, connection)
+            self._open = self._body = None
+            _connections.give_back(target, connection)
+        self._drop()
 
-    def _start(self) -> "HTTPResponse":
+    def _start(self) -> Body:
         """Ask for the file, or for the rest of it, and come to the byte that is to be read next."""
         if self._deadline.passed:
             raise _PassingError("the time is over")
         headers = {}
         if self.position == 0:
             self._etag = None
-        elif self._etag:
+        elif self._etag and self._in_parts:
             headers = {"Range": f"bytes={self.position}-", "If-Range": self._etag}
         response = self._request(headers)
         etag = response.headers.get("ETag")
-        if etag and self._etag and etag != self._etag:
+        if etag and self._etag and etag.removeprefix("W/") != self._etag:
             raise self._changed()
-        if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise self._failed("it is sent compressed, though that was not asked for")
         if response.status == 206 and headers:
-            self._check_part(response)
-        else:
-            self._check_whole(response)
-            self._skip(response)
-        if etag and not etag.startswith("W/"):
-            self._etag = etag
+            self._check_part(response, etag)
+        self._body = body = self._body_of(response, is_part=response.status == 206 and bool(headers))
+        if response.status != 206 or not headers:
+            self._check_whole(response, body)
+            self._skip(body)
+        self._etag = etag if etag and not body.is_encoded and _STRONG_ETAG.fullmatch(etag) else None
         self.content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        return response
+        return body
 
-    def _check_part(self, response: "HTTPResponse") -> None:
+    def _body_of(self, response: "HTTPResponse", *, is_part: bool) -> Body:
+        try:
+            return Body(response, is_part=is_part)
+        except UnknownEncodingError as error:
+            raise self._failed(
+                f"it is sent compressed ({error}), though that was not asked for; gzip and deflate are undone"
+            ) from None
+
+    def _check_part(self, response: "HTTPResponse", etag: str | None) -> None:
+        """Make sure that this is the rest of the same file; where the server does not say so, it is read from the start."""
         part = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if part is None or int(part[1]) != self.position:
-            raise self._failed("the server sent another part than was asked for")
-        if self.size is None:
-            self.size = int(part[3])  # a chunked answer did not say
-        elif int(part[3]) != self.size:
+        encoded = response.headers.get("Content-Encoding", "identity").lower() != "identity"
+        length = _length(response)
+        self._in_parts = False
+        if part is None or encoded or etag != self._etag or int(part[1]) != self.position:
+            raise _PassingError("the server sent another part than was asked for")
+        first, last, total = (int(number) for number in part.groups())
+        if not first <= last < total or length not in {None, last + 1 - first}:
+            raise _PassingError("the server sent another part than was asked for")
+        if self.size is not None and total != self.size:
             raise self._changed()
+        self.size = total  # a chunked answer did not say
+        self._part_ends = last + 1
+        self._in_parts = True
 
-    def _check_whole(self, response: "HTTPResponse") -> None:
-        length = response.headers.get("Content-Length", "")
-        size = int(length) if length.isascii() and length.isdigit() else None
+    def _check_whole(self, response: "HTTPResponse", body: Body) -> None:
+        size = None if body.is_encoded else _length(response)
+        if response.status == 206:
+            part = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            if part is None or int(part[1]) != 0 or int(part[2]) + 1 != int(part[3]):
+                raise self._failed("the server sends a part of it, though the whole was asked for")
+            size = int(part[3])
+        self._part_ends = None
         if self.position and size != self.size:
             raise self._changed()
         if size is not None and size > self._policy.max_bytes:
             raise self._too_large(size)
         self.size = size
 
-    def _skip(self, response: "HTTPResponse") -> None:
-        """Read what was read before once more: it must be the same."""
+    def _skip(self, body: Body) -> None:
+        """Re-read the prefix and check that it is unchanged."""
         again, missing = hashlib.sha256(), self.position
         while missing:
-            piece = response.read(min(_PIECE, missing))
+            piece = body.read(min(_PIECE, missing))
             if not piece:
                 raise self._changed()
             again.update(piece)
@@ -219,7 +268,7 @@ class RemoteFile:
     def _drop(self) -> None:
         if self._open:
             _, connection, response = self._open
-            self._open = None
+            self._open = self._body = None
             response.close()
             connection.close()
 
@@ -233,7 +282,16 @@ class RemoteFile:
         )
 
     def _too_large(self, size: int | None = None) -> TooLargeError:
-        has = f"{size:,}" if size is not None else f"more than {self.position:,}"
+        # a length of thousands of digits is none that anybody reads
+        has = f"{size:,}" if size is not None and size < 10**18 else f"more than {self.position:,}"
         return TooLargeError(
             f"{shown(self._url)}: it has {has} bytes; at most {self._policy.max_bytes:,} are fetched"
         )
+
+
+def _length(response: "HTTPResponse") -> int | None:
+    """What an answer says of its body's length in bytes; None where it says nothing readable."""
+    said = response.headers.get("Content-Length", "")
+    if not (said.isascii() and said.isdigit()):
+        return None
+    return int(said) if len(said) <= 18 else 10**18

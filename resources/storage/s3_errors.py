@@ -1,6 +1,9 @@
 """Which S3 errors pass by themselves, and what the others mean, in words for a person."""
 
 import ssl
+from http.client import HTTPException
+
+from urllib3.exceptions import HTTPError
 
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.plain import name, without_queries
@@ -100,11 +103,15 @@ def is_transient(error: Exception) -> bool:
         return not _is_untrusted(error)  # a certificate does not mend itself; a cut below TLS does
     if isinstance(error, boto.ProxyConnectionError):
         return False
-    return isinstance(error, (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError))
+    # urllib3's and http.client's come through where a body breaks off in a way that botocore does not know
+    return isinstance(
+        error,
+        (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError, HTTPError, HTTPException),
+    )
 
 
 def translated(error: Exception, what: str, endpoint: str | None, patience: float) -> Exception:
-    """The same error for a person; what did not come from boto3 is returned as it is.
+    """The same error for a person; our own, and those of files here, are returned as they are.
 
     Args:
         error: What botocore raised.
@@ -128,7 +135,10 @@ def translated(error: Exception, what: str, endpoint: str | None, patience: floa
     if isinstance(error, boto.BotoCoreError):
         kind, meaning = _HERE.get(type(error).__name__, (StorageError, type(error).__name__))
         return kind(f"{what}: {meaning}")
-    return error
+    if isinstance(error, (DailiesError, OSError)):
+        return error
+    # a length of letters, a time that is none, a field that is missing: boto3 does not expect these
+    return StorageError(f"{what}: {server} answers what cannot be read as S3 ({type(error).__name__})")
 
 
 def _is_untrusted(error: BaseException) -> bool:

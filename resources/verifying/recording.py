@@ -3,6 +3,7 @@
 import json
 import re
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ import httpx
 
 from resources.providers.answers import Scrubber, storable
 from resources.providers.http import network
+from resources.storage.body import Inflater, UnknownEncodingError, encoding_of
 
 LARGEST = 32_000_000
 """Bytes of an answer that are read."""
@@ -134,10 +136,11 @@ class _Recording(httpx.AsyncBaseTransport):
 
 
 def _plain(response: httpx.Response, body: bytes) -> bytes:
-    """The body as the client will read it, its compression undone."""
+    """The body as the client will read it, its compression undone; what cannot be undone stays as it came."""
     try:
-        return httpx.Response(response.status_code, headers=response.headers, content=body).content
-    except httpx.DecodingError:
+        encoding = encoding_of(response.headers)
+        return Inflater(encoding).undo(body, LARGEST) if encoding else body
+    except (UnknownEncodingError, zlib.error):
         return body
 
 

@@ -190,7 +190,7 @@ def test_another_refusal_is_final_and_a_passing_one_is_not(
 @pytest.mark.parametrize(
     ("file", "sentence"),
     [
-        (File(content_type="text/html; charset=utf-8"), "text/html was sent"),
+        (File(content_type="text/html; charset=utf-8", data=b"<html>sorry</html>"), "text/html was sent"),
         (File(content_type="application/json", data=b'{"error": "canary"}'), "application/json was sent"),
         (File(data=b"<html>sorry</html>"), "does not begin like an MP4"),
         (File(data=b""), "empty"),
@@ -213,11 +213,6 @@ def test_a_huge_answer_is_refused_before_and_while_it_is_read(
     assert len(file.seen) == 1
     server.files["/clip.mp4"] = File(headers={"Transfer-Encoding": "chunked"})
     refused(TooLargeError, server, destination, small, "more than 1,0.* bytes; at most 1,000,000")
-
-
-def test_a_compressed_answer_is_refused(server: Hostile, policy: DownloadPolicy, destination: Path) -> None:
-    server.files["/clip.mp4"] = File(headers={"Content-Encoding": "gzip"})
-    refused(DownloadError, server, destination, policy, "compressed")
 
 
 def test_a_server_that_drips_is_cut_when_the_time_is_over(
@@ -325,6 +320,16 @@ def test_an_exception_must_be_an_origin(origin: str) -> None:
             "64:ff9b::a00:1",
         ),
         *("2002:7f00:1::", "2001:0:4136:e378:8000:63bf:f5ff:fffe", "2001:db8::1"),
+        # clouds' own services: Azure, Oracle, Alibaba, AWS and Google, also in other clothes
+        *("168.63.129.16", "192.0.0.192", "100.100.100.200", "169.254.170.2", "fd20:ce::254"),
+        *(
+            "::ffff:168.63.129.16",
+            "64:ff9b::a83f:8110",
+            "2002:a83f:8110::1",
+            "64:ff9b::c000:c0",
+            "::168.63.129.16",
+        ),
+        *("192.0.0.8", "192.88.99.1", "198.18.0.1", "3fff::1", "64:ff9b:1::1", "fec0::1", "100::1"),
     ],
 )
 def test_addresses_that_are_not_on_the_internet(address: str) -> None:

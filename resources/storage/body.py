@@ -1,0 +1,179 @@
+"""The body of an answer as it is meant: what a server has compressed is undone, within bounds.
+
+Compression was not asked for. What the bytes are decides, and not what the server calls them: an MP4 is taken as it is under
+every label.
+"""
+
+import zlib
+from typing import TYPE_CHECKING
+
+from resources.storage.connections import read_some, strangers_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from urllib3 import HTTPResponse
+
+_GZIP = b"\x1f\x8b"
+_PIECE = 128 << 10
+_NO_ENCODINGS = {"", "identity", "aws-chunked"}
+"""Labels that change nothing; the last is what S3 servers keep of an upload that was signed piece by piece."""
+_ENCODINGS = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
+
+
+class UnknownEncodingError(Exception):
+    """The body is compressed in a way that is not undone; the text names it."""
+
+
+class Inflater:
+    """Undoes gzip or deflate, never further than it is asked to: a bomb does not grow in memory.
+
+    Args:
+        encoding: `gzip` or `deflate`; the latter with or without zlib's frame, as servers disagree (RFC 9110, 8.4.1.2).
+    """
+
+    def __init__(self, encoding: str) -> None:
+        self._is_gzip = encoding == "gzip"
+        self._engine = self._begin(zlib.MAX_WBITS)
+        self._fresh = not self._is_gzip
+        self._rest = b""
+        self.ended = False
+        """Whether the end was reached; what comes after it is ignored."""
+
+    def undo(self, data: bytes, most: int) -> bytes:
+        """The next bytes of what is meant, `most` of them at most; none when more of `data` is needed, or at the end.
+
+        Raises:
+            zlib.error: It is not what the label says, or was damaged.
+        """
+        data = self._rest + data
+        self._rest = b""
+        while not self.ended:
+            if self._engine.eof:
+                if len(data) < len(_GZIP):
+                    self._rest = data
+                    break
+                self.ended = not (self._is_gzip and data.startswith(_GZIP))
+                if self.ended:
+                    break
+                self._engine = self._begin(zlib.MAX_WBITS)  # several members in a row (RFC 1952, 2.2)
+            piece = self._decompressed(data, most)
+            data = self._engine.unused_data if self._engine.eof else b""
+            self._rest = self._engine.unconsumed_tail
+            if piece:
+                self._rest = self._rest or data
+                return piece
+            if not data:
+                break
+        return b""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is missing if nothing more comes."""
+        return self.ended or (self._engine.eof and not self._rest.startswith(_GZIP))
+
+    def _decompressed(self, data: bytes, most: int) -> bytes:
+        try:
+            piece = self._engine.decompress(data, most)
+        except zlib.error:
+            if not self._fresh:
+                raise
+            self._engine = self._begin(-zlib.MAX_WBITS)
+            piece = self._engine.decompress(data, most)
+        self._fresh = self._fresh and not piece
+        return piece
+
+    def _begin(self, bits: int) -> "zlib._Decompress":
+        return zlib.decompressobj(16 + bits if self._is_gzip else bits)
+
+
+class Body:
+    """The body of an answer, read piece by piece.
+
+    Args:
+        response: The answer, of whose body nothing was read yet.
+        is_part: Whether it is the rest of a file that was not compressed.
+
+    Raises:
+        UnknownEncodingError: It is compressed otherwise than with gzip or deflate.
+        OSError, http.client.HTTPException, urllib3.exceptions.HTTPError: It could not be read.
+    """
+
+    def __init__(self, response: "HTTPResponse", *, is_part: bool = False) -> None:
+        self.wire_bytes = 0
+        """Bytes that were read as they came."""
+        self.at_end = False
+        """Whether the answer was read to its end, so that its connection can be used again."""
+        self._response = response
+        self._ahead = b""
+        self._inflater: Inflater | None = None
+        if not is_part:
+            while len(self._ahead) < 8 and (piece := self._next_raw(_PIECE)):
+                self._ahead += piece
+            self._inflater = _inflater(response.headers, self._ahead)
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether it is compressed: its Content-Length is not its size then."""
+        return self._inflater is not None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a compressed body has come to its own end."""
+        return self._inflater is None or self._inflater.is_whole
+
+    def read(self, amount: int) -> bytes:
+        """The next bytes, `amount` of them at most; none at the end."""
+        if self._inflater is None:
+            return self._take(amount)
+        piece = self._undone(b"", amount)
+        while not piece and not self._inflater.ended and (raw := self._take(_PIECE)):
+            piece = self._undone(raw, amount)
+        return piece
+
+    def _undone(self, raw: bytes, amount: int) -> bytes:
+        with strangers_bytes():
+            return self._inflater.undo(raw, amount) if self._inflater else raw
+
+    def _take(self, amount: int) -> bytes:
+        if self._ahead:
+            piece, self._ahead = self._ahead[:amount], self._ahead[amount:]
+            return piece
+        return self._next_raw(amount)
+
+    def _next_raw(self, amount: int) -> bytes:
+        piece = read_some(self._response, amount)
+        self.wire_bytes += len(piece)
+        self.at_end = not piece
+        return piece
+
+
+def is_mp4(beginning: bytes) -> bool:
+    """Whether a file begins like an MP4."""
+    return beginning[4:8] == b"ftyp"
+
+
+def encoding_of(headers: "Mapping[str, str]") -> str | None:
+    """How a body is said to be compressed: `gzip` or `deflate`, None where it is not.
+
+    Raises:
+        UnknownEncodingError: In another way, or in several ways one after another, which is how a bomb is built.
+    """
+    said = headers.get("content-encoding", "").lower()
+    named = [name for part in said.split(",") if (name := part.strip()) not in _NO_ENCODINGS]
+    if not named:
+        return None
+    known = _ENCODINGS.get(named[0])
+    if known is None or len(named) > 1:
+        shown = "".join(char if char.isascii() and char.isprintable() else "?" for char in said[:60])
+        raise UnknownEncodingError(shown)
+    return known
+
+
+def _inflater(headers: "Mapping[str, str]", beginning: bytes) -> Inflater | None:
+    if is_mp4(beginning):
+        return None
+    if beginning.startswith(_GZIP):
+        return Inflater("gzip")
+    encoding = encoding_of(headers)
+    return Inflater(encoding) if encoding else None
