@@ -18,6 +18,7 @@ from resources.ledger.ledger import Ledger
 from resources.production.calling import Call
 from resources.providers.base import FailureKind, NotSent, Provider, Rejected, Uploaded, UploadFailed
 from resources.requests import ClipRequest, FileReference
+from resources.unforeseen import UnforeseenError, in_our_words
 
 logger = logging.getLogger("dailies")
 
@@ -129,7 +130,7 @@ class Attachments:
             return
         url: str | None = None
         try:
-            outcome = await self._upload(provider, reference)
+            outcome = await self._upload_or_fail(provider, reference)
             if isinstance(outcome, Uploaded):
                 url = outcome.url
             else:
@@ -149,6 +150,13 @@ class Attachments:
         except ProblemsError as error:
             return UploadFailed(str(error), FailureKind.INVALID)
         return read
+
+    async def _upload_or_fail(self, provider: Provider, reference: FileReference) -> Uploaded | UploadFailed:
+        try:
+            with in_our_words("handing it in"):
+                return await self._upload(provider, reference)
+        except UnforeseenError as error:
+            return UploadFailed(str(error), FailureKind.PROVIDER)
 
     async def _upload(self, provider: Provider, reference: FileReference) -> Uploaded | UploadFailed:
         read = await self._read(reference)

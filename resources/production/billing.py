@@ -12,6 +12,7 @@ from resources.ledger.states import MoneyState
 from resources.money import show_usd
 from resources.production.calling import Call
 from resources.providers.base import Provider
+from resources.unforeseen import in_our_words
 
 logger = logging.getLogger("dailies")
 
@@ -38,7 +39,8 @@ class Bookkeeper:
         if window is None:
             return []
         try:
-            bill = await self.read(provider, window)
+            with in_our_words("reading it"):
+                bill = await self.read(provider, window)
         except DailiesError as error:
             logger.warning("%s: its bill could not be read: %s", provider.name, error)
             return []

@@ -38,6 +38,7 @@ from resources.storage.objects import ObjectStore
 from resources.storage.policy import DownloadPolicy
 from resources.storage.scratch import scratch_folder, sweep
 from resources.storage.transfer import MP4
+from resources.unforeseen import in_our_words
 from resources.video.facts import Inspection, UnreadableVideoError
 from resources.video.inspector import VideoInspector
 from resources.video.judging import Check, Sibling, judge, unreadable
@@ -106,8 +107,9 @@ class Deliverer:
             return
         stop = threading.Event()
         try:
-            async with self._claimed(claimed, token, stop):
-                await self._bring_home(claimed, run_id, stop)
+            with in_our_words(f"{attempt.clip} could not be delivered"):
+                async with self._claimed(claimed, token, stop):
+                    await self._bring_home(claimed, run_id, stop)
         except NoLongerThereError as error:
             seen = await self._ledger(delivering.see_gone, attempt.id, why=str(error), run_id=run_id)
             if seen.state is AttemptState.SUCCEEDED:
@@ -152,7 +154,8 @@ class Deliverer:
                 write_sheet, self._engine.ledger, self._store, self._ready_inspector(), series=series, day=day
             )
             try:
-                sheet = await asyncio.to_thread(work)
+                with in_our_words("it could not be drawn"):
+                    sheet = await asyncio.to_thread(work)
             except DailiesError as error:
                 logger.warning("the contact sheet of %s for %s was not made: %s", series, day, error)
             else:

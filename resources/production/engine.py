@@ -5,6 +5,7 @@ work twice.
 """
 
 import asyncio
+import contextlib
 import math
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -26,6 +27,7 @@ from resources.production.polling import POLLS_AT_ONCE, Poller
 from resources.production.posting import Poster
 from resources.production.reconciling import Reconciler
 from resources.production.stopping import Watch
+from resources.unforeseen import UnforeseenError, in_our_words
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -172,6 +174,10 @@ class Engine:
                 self.changed.set()
         return polled
 
+    def unforeseen(self, attempt: Attempt) -> str | None:
+        """The error that nobody foresaw in which the polls of a job end again and again, if they do."""
+        return self._poller.unforeseen.get(attempt.id)
+
     # Reconciling
 
     async def reconcile(
@@ -205,22 +211,35 @@ class Engine:
         await self.call(outcomes.expire_submissions, self.ledger, name)
         await self.call(polling.mark_overdue, self.ledger, name)
         await self.call(submitting.withdraw_stale, self.ledger, name, older_than_seconds=QUEUE_HOURS * 3600)
-        await self.reconcile(name, result=result)
-        await self.poll_due(name, result=result, until=until)
-        result.ended.extend(await self._poller.poll_late(self.accounts[name].provider))
-        result.confirmed.extend(await self._bookkeeper.confirm(self.accounts[name].provider))
+        await self._part(name, "looking for lost answers", self.reconcile(name, result=result))
+        await self._part(name, "asking for jobs", self.poll_due(name, result=result, until=until))
+        await self._part(name, "asking for jobs that ended without an output", self._poll_late(name, result))
+        await self._part(name, "booking the bill", self._confirm(name, result))
         await self.reopen(name)
         await self._watch.alarm(name)
-        result.orphans.extend(await self._sweep(name))
+        await self._part(name, "booking jobs nobody knows", self._sweep(name, result))
         if submit:
-            await self._submit_all(name, result, until)
+            await self._part(name, "sending the queue", self._submit_all(name, result, until))
         result.queued = await self.call(submitting.queue_length, self.ledger, name)
         result.stop = await self.call(halting.stop_of, self.ledger, name)
         return result
 
-    async def _sweep(self, name: str) -> list[str]:
+    @staticmethod
+    async def _part(name: str, what: str, work: Awaitable[object]) -> None:
+        """Do one part of a step. An error in it that nobody foresaw is logged, and the other parts are done."""
+        with contextlib.suppress(UnforeseenError), in_our_words(f"{name}: {what}"):
+            await work
+
+    async def _poll_late(self, name: str, result: StepResult) -> None:
+        result.ended.extend(await self._poller.poll_late(self.accounts[name].provider))
+
+    async def _confirm(self, name: str, result: StepResult) -> None:
+        result.confirmed.extend(await self._bookkeeper.confirm(self.accounts[name].provider))
+
+    async def _sweep(self, name: str, result: StepResult) -> None:
         account = self.accounts[name]
-        return await sweep(self.ledger, account.provider, self.call, dedicated=account.dedicated)
+        found = await sweep(self.ledger, account.provider, self.call, dedicated=account.dedicated)
+        result.orphans.extend(found)
 
     async def _submit_all(self, name: str, result: StepResult, until: float) -> None:
         """Send the queue, and look for answers that are lost meanwhile, since the rest of it waits for them."""

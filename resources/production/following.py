@@ -5,7 +5,7 @@ runs the batch (a Dagster step, a test) shows it as it happens.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -18,6 +18,7 @@ from resources.ledger.states import AttemptState
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.providers.base import FailureKind
+from resources.unforeseen import UnforeseenError, in_our_words
 
 LOOK_SECONDS = 2.0
 """How often the ledger is read for what other processes did."""
@@ -79,7 +80,6 @@ _REACHED: dict[AttemptState, Stage] = {
     AttemptState.LOST: Stage.GENERATED,
     AttemptState.DELIVERED: Stage.DELIVERED,
 }
-_WAITING = {AttemptState.QUEUED, AttemptState.SUBMITTING, AttemptState.SUBMITTED, AttemptState.OVERDUE}
 _GIVEN_UP = {
     AttemptState.HELD,
     AttemptState.REJECTED,
@@ -128,6 +128,7 @@ class Follower:
         self._deliveries: dict[str, asyncio.Task[None]] = {}
         self._asked_at: dict[str, float] = {}
         self._undelivered: dict[str, str] = {}
+        self._unpolled: dict[str, str] = {}
         self._slots = asyncio.Semaphore(DELIVERIES)
         self._result = Followed()
 
@@ -159,10 +160,10 @@ class Follower:
         reconcilers: list[asyncio.Task[None]] = []
         try:
             await self._look()
-            reconcilers = [asyncio.create_task(self._reconcile(name)) for name in accounts]
-            workers = [asyncio.create_task(self._submit(name)) for name in accounts]
+            reconcilers = [asyncio.create_task(self._work(self._reconcile, name)) for name in accounts]
+            workers = [asyncio.create_task(self._work(self._submit, name)) for name in accounts]
             if self._until > Stage.SUBMITTED:
-                workers += [asyncio.create_task(self._poll(name)) for name in accounts]
+                workers += [asyncio.create_task(self._work(self._poll, name)) for name in accounts]
             while self._pending:
                 self._engine.changed.clear()
                 await self._look()
@@ -198,6 +199,18 @@ class Follower:
 
     # What the loop does for each account
 
+    async def _work(self, loop: Callable[[str], Awaitable[None]], name: str) -> None:
+        """Run one of an account's loops. An error that nobody foresaw fails the clips that wait for it, and no others."""
+        try:
+            with in_our_words(f"{name} could not be worked with"):
+                await loop(name)
+        except UnforeseenError as error:
+            if loop == self._poll:
+                self._unpolled[name] = str(error)
+            elif loop == self._submit and self._until > Stage.SUBMITTED:
+                await self._withdraw_queue(name, why=f"not sent: {error}")
+            self._engine.changed.set()
+
     async def _submit(self, name: str) -> None:
         engine = self._engine
         patience = engine.ledger.clock() + QUEUE_PATIENCE_SECONDS
@@ -218,14 +231,15 @@ class Follower:
 
     async def _give_up_queue(self, name: str, stop: Stop) -> None:
         """Withdraw what this run waits for and nobody may send: it would wait for ever. A run that leaves keeps its queue."""
+        kind = FailureKind(stop.kind.value) if stop.kind.reopens else None
+        await self._withdraw_queue(name, why=f"not sent: {stop}", kind=kind)
+        self._engine.changed.set()
+
+    async def _withdraw_queue(self, name: str, *, why: str, kind: FailureKind | None = None) -> None:
         engine = self._engine
         attempts = await engine.call(engine.ledger.attempts, list(self._ids.values()))
         ids = [attempt.id for attempt in attempts.values() if attempt.account == name]
-        kind = FailureKind(stop.kind.value) if stop.kind.reopens else None
-        await engine.call(
-            submitting.withdraw, engine.ledger, ids, why=f"not sent: {stop}", kind=kind, run_id=self._run_id
-        )
-        engine.changed.set()
+        await engine.call(submitting.withdraw, engine.ledger, ids, why=why, kind=kind, run_id=self._run_id)
 
     async def _poll(self, name: str) -> None:
         engine = self._engine
@@ -253,7 +267,12 @@ class Follower:
         newest = await self._engine.call(self._engine.ledger.latest, list(self._pending))
         for clip, attempt in newest.items():
             self._ids[clip] = attempt.id
-            self._consider(clip, attempt)
+            try:
+                with in_our_words(f"{clip} could not be shown"):
+                    self._consider(clip, attempt)
+            except UnforeseenError as error:
+                self._pending.discard(clip)
+                self._result.failed[clip] = str(error)
 
     def _consider(self, clip: str, attempt: Attempt) -> None:
         reached = _REACHED.get(attempt.state, Stage.DECIDED)
@@ -268,6 +287,12 @@ class Follower:
             self._pending.discard(clip)
         elif attempt.state is AttemptState.SUCCEEDED and self._until is Stage.DELIVERED:
             self._deliver(clip, attempt)
+        elif reached is Stage.SUBMITTED and (why := self._cannot_be_polled(attempt)):
+            self._fail(clip, Stage.GENERATED, attempt, why)
+
+    def _cannot_be_polled(self, attempt: Attempt) -> str | None:
+        """The error that nobody foresaw which keeps this run from seeing a job's end; the sensor goes on with it."""
+        return self._unpolled.get(attempt.account) or self._engine.unforeseen(attempt)
 
     def _wait_for_the_unknown(self, clip: str, attempt: Attempt) -> None:
         """Give up a clip whose answer is lost when it has not been settled for long; the sensor goes on with it."""
@@ -313,8 +338,6 @@ class Follower:
             return
         now = self._engine.ledger.clock()
         task = self._deliveries.get(clip)
-        if task is not None and task.done():
-            task.result()  # an error nobody foresaw is the run's
         # one that ended without a word found somebody else at it, who may have died since
         if task is None or (task.done() and now - self._asked_at[clip] >= LOOK_SECONDS):
             self._asked_at[clip] = now
@@ -325,7 +348,8 @@ class Follower:
             raise RuntimeError("a batch that is followed until it is delivered needs a deliverer")
         async with self._slots:
             try:
-                await self._deliverer.deliver(attempt, run_id=self._run_id)
+                with in_our_words(f"{clip} could not be delivered"):
+                    await self._deliverer.deliver(attempt, run_id=self._run_id)
             except DailiesError as error:
                 self._undelivered[clip] = str(error)
         self._engine.changed.set()
@@ -336,7 +360,8 @@ class Follower:
         if self._until is Stage.DELIVERED and self._deliverer is not None:
             async with self._slots:
                 try:
-                    await self._deliverer.verify(attempt)
+                    with in_our_words(f"the video of {clip} could not be looked for"):
+                        await self._deliverer.verify(attempt)
                 except DailiesError as error:
                     self._tell_up_to(clip, attempt, Stage.GENERATED, reused=True)
                     self._fail(clip, Stage.DELIVERED, attempt, str(error))

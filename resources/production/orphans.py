@@ -12,6 +12,7 @@ from resources.ledger.ledger import Ledger
 from resources.production.calling import Call
 from resources.providers.base import Provider
 from resources.providers.listing import charged_jobs
+from resources.unforeseen import in_our_words
 
 logger = logging.getLogger("dailies")
 
@@ -70,7 +71,8 @@ async def _patiently(reading: Awaitable[T], what: str, account: str) -> T | None
     """What is read, None where it cannot be or takes too long."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            return await reading
+            with in_our_words("reading it"):
+                return await reading
     except (DailiesError, TimeoutError) as error:
         logger.warning("%s: its %s could not be swept for jobs nobody knows: %s", account, what, error)
         return None

@@ -13,10 +13,13 @@ from resources.production.attachments import Attachments
 from resources.production.calling import Call
 from resources.production.schedule import next_poll_after_failure, next_poll_in
 from resources.providers.base import FailureKind, JobState, JobStatus, PollFailed, Provider
+from resources.unforeseen import UnforeseenError, in_our_words
 
 logger = logging.getLogger("dailies")
 
 PARALLEL_REQUESTS = 16
+UNFORESEEN_POLLS = 3
+"""How many polls of a job end in an error that nobody foresaw before that is a waiting run's failure."""
 POLLS_AT_ONCE = 2 * PARALLEL_REQUESTS
 """How many polls are claimed together: two rounds of requests fit into `resources.ledger.polling.CLAIM_SECONDS`."""
 
@@ -38,6 +41,9 @@ class Poller:
         self._rng = rng
         self._requests = asyncio.Semaphore(PARALLEL_REQUESTS)
         self._failures: dict[str, int] = {}
+        self._unforeseen_times: dict[str, int] = {}
+        self.unforeseen: dict[str, str] = {}
+        """Attempts whose polls end in an error that nobody foresaw, again and again, and the error."""
 
     async def poll(self, provider: Provider, due: list[Attempt], *, run_id: str | None) -> list[Attempt]:
         """Ask for jobs that were claimed; one that breaks does not keep the others from being asked for again.
@@ -72,33 +78,47 @@ class Poller:
         due = await self._call(late_jobs.claim_late, self._ledger, provider.name)
         found = []
         for attempt in due:
-            age = self._ledger.clock() - (attempt.submitted_at or attempt.created_at)
-            seen = await provider.poll(attempt.job_id or "", age_seconds=age)
-            if isinstance(seen, PollFailed) or seen.status is not JobStatus.SUCCEEDED:
+            try:
+                with in_our_words(f"{attempt.subject_key} could not be asked for"):
+                    kept = await self._poll_late_one(provider, attempt)
+            except UnforeseenError:
                 await self._call(late_jobs.ask_later, self._ledger, attempt)
-                continue
-            kept = await self._call(late_jobs.keep_late, self._ledger, attempt, seen, provider.capabilities)
-            found += [] if kept is None else [kept]
+            else:
+                found += [] if kept is None else [kept]
         return found
+
+    async def _poll_late_one(self, provider: Provider, attempt: Attempt) -> Attempt | None:
+        age = self._ledger.clock() - (attempt.submitted_at or attempt.created_at)
+        seen = await provider.poll(attempt.job_id or "", age_seconds=age)
+        if isinstance(seen, PollFailed) or seen.status is not JobStatus.SUCCEEDED:
+            await self._call(late_jobs.ask_later, self._ledger, attempt)
+            return None
+        return await self._call(late_jobs.keep_late, self._ledger, attempt, seen, provider.capabilities)
 
     async def _poll(self, provider: Provider, attempt: Attempt, run_id: str | None) -> Attempt | None:
         """Poll one job; the attempt when it ended or seems to have, None while it runs or when the poll said nothing."""
+        try:
+            with in_our_words(f"{attempt.subject_key} could not be asked for"):
+                ended = await self._ask(provider, attempt, run_id)
+        except UnforeseenError as error:
+            times = self._unforeseen_times.get(attempt.id, 0)
+            self._unforeseen_times[attempt.id] = self._failures[attempt.id] = times + 1
+            if times + 1 >= UNFORESEEN_POLLS:
+                self.unforeseen[attempt.id] = str(error)
+            await self._ask_later(provider, attempt, PollFailed(str(error)))
+            return None
+        self._unforeseen_times.pop(attempt.id, None)
+        self.unforeseen.pop(attempt.id, None)
+        return ended
+
+    async def _ask(self, provider: Provider, attempt: Attempt, run_id: str | None) -> Attempt | None:
         age = self._ledger.clock() - (attempt.submitted_at or attempt.created_at)
         async with self._requests:
             seen = await provider.poll(attempt.job_id or "", age_seconds=age)
             if not isinstance(seen, PollFailed) and seen.status is JobStatus.GONE:
                 seen = await self._ask_again_if_young(provider, attempt, seen)
         if isinstance(seen, PollFailed):
-            failures = self._failures.get(attempt.id, 0)
-            self._failures[attempt.id] = failures + 1
-            delay = next_poll_after_failure(failures=failures, retry_after=seen.retry_after, rng=self._rng)
-            logger.warning("%s: %s; asking again in %.0f s", attempt.subject_key, seen.cause, delay)
-            if seen.kind is FailureKind.THROTTLED:
-                wait = THROTTLE_SECONDS if seen.retry_after is None else delay
-                await self._call(limits.slow_down, self._ledger, provider.name, self._ledger.clock() + wait)
-            await self._call(
-                polling.reschedule, self._ledger, [(attempt, self._ledger.clock() + delay)], polled=False
-            )
+            await self._ask_later(provider, attempt, seen)
             return None
         self._failures.pop(attempt.id, None)
         if not seen.status.final:
@@ -107,6 +127,19 @@ class Poller:
             await self._attachments.doubt(provider.name, attempt.request)
         return await self._call(
             polling.see_end, self._ledger, attempt, seen, provider.capabilities, run_id=run_id
+        )
+
+    async def _ask_later(self, provider: Provider, attempt: Attempt, failed: PollFailed) -> None:
+        """Put off a job whose poll said nothing about it."""
+        failures = self._failures.get(attempt.id, 0)
+        self._failures[attempt.id] = failures + 1
+        delay = next_poll_after_failure(failures=failures, retry_after=failed.retry_after, rng=self._rng)
+        logger.warning("%s: %s; asking again in %.0f s", attempt.subject_key, failed.cause, delay)
+        if failed.kind is FailureKind.THROTTLED:
+            wait = THROTTLE_SECONDS if failed.retry_after is None else delay
+            await self._call(limits.slow_down, self._ledger, provider.name, self._ledger.clock() + wait)
+        await self._call(
+            polling.reschedule, self._ledger, [(attempt, self._ledger.clock() + delay)], polled=False
         )
 
     async def _ask_again_if_young(

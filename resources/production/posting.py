@@ -24,7 +24,8 @@ from resources.production.marking import CHECK_SECONDS, MarkKeeper
 from resources.production.polling import Poller
 from resources.production.reconciling import measure_clock
 from resources.production.stopping import Watch
-from resources.providers.base import Accepted, FailureKind, NotSent, Rejected, SubmitOutcome
+from resources.providers.base import Accepted, FailureKind, NotSent, Rejected, SubmitOutcome, Unknown
+from resources.unforeseen import UnforeseenError, in_our_words
 
 T = TypeVar("T")
 
@@ -73,7 +74,7 @@ class Poster:
         self._watch = watch
         self._mark = mark
         self._changed = changed
-        self._posts: set[asyncio.Task[Attempt]] = set()
+        self._posts: set[asyncio.Task[Attempt | None]] = set()
         self._not_sent: dict[str, tuple[int, float]] = {}
 
     async def submit_queue(
@@ -114,7 +115,7 @@ class Poster:
             tasks, later = await self._claim_and_post(account, run_id=run_id, ours=ours, until=until)
             if tasks:
                 await asyncio.wait(tasks)
-            sent = [task.result() for task in tasks]
+            sent = [attempt for task in tasks if (attempt := task.result()) is not None]
             if result is not None:
                 result.submitted.extend(
                     attempt for attempt in sent if attempt.state is AttemptState.SUBMITTED
@@ -130,9 +131,9 @@ class Poster:
 
     async def _claim_and_post(
         self, account: Account, *, run_id: str | None, ours: Collection[str], until: float
-    ) -> tuple[list[asyncio.Task[Attempt]], Later | None]:
+    ) -> tuple[list[asyncio.Task[Attempt | None]], Later | None]:
         """Send what may go now, each in a task; and when and why to come again, None when the queue is empty."""
-        tasks: list[asyncio.Task[Attempt]] = []
+        tasks: list[asyncio.Task[Attempt | None]] = []
         while self._ledger.clock() < until:
             if len(tasks) % CLIPS_AHEAD == 0:
                 await self._attachments.hand_in(account.provider)
@@ -172,6 +173,20 @@ class Poster:
 
     async def _post(
         self, account: Account, submission: Submission, *, run_id: str | None, ours: Collection[str]
+    ) -> Attempt | None:
+        """Send one submission and write down what came of it; None after an error that nobody foresaw.
+
+        What was not written down then is unknown once its lease has run out, like that of a process that died.
+        """
+        try:
+            with in_our_words(f"{submission.attempt.subject_key} could not be dealt with after its POST"):
+                return await self._post_and_record(account, submission, run_id=run_id, ours=ours)
+        except UnforeseenError:
+            self._changed.set()
+            return None
+
+    async def _post_and_record(
+        self, account: Account, submission: Submission, *, run_id: str | None, ours: Collection[str]
     ) -> Attempt:
         outcome = await self._send(account, submission)
         attempt = await _uninterrupted(asyncio.ensure_future(self._record(submission, outcome, run_id)))
@@ -189,29 +204,47 @@ class Poster:
         request = submission.attempt.request
         if (retired := request.retired_at(self._ledger.clock())) is not None:
             return Rejected(FailureKind.INVALID, f"{retired}; nothing was sent", 0)
-        body = await self._attachments.filled(account.provider, request)
+        clip = submission.attempt.subject_key
+        try:
+            with in_our_words(f"the request for {clip} could not be made"):
+                body = await self._attachments.filled(account.provider, request)
+        except UnforeseenError as error:
+            return Rejected(FailureKind.INVALID, f"{error}. Nothing was sent", 0)
         if isinstance(body, NotSent | Rejected):
             return body
         left = submission.deadline - self._ledger.clock()
         if left <= 0:
             return NotSent("its deadline had passed before it could be sent; nothing left this machine")
-        return await account.provider.submit(
-            request.endpoint,
-            body,
-            submission_id=submission.id,
-            deadline_seconds=min(left, account.submit_deadline_seconds),
-        )
+        try:
+            with in_our_words(f"{clip} was being sent"):
+                return await account.provider.submit(
+                    request.endpoint,
+                    body,
+                    submission_id=submission.id,
+                    deadline_seconds=min(left, account.submit_deadline_seconds),
+                )
+        except UnforeseenError as error:
+            return Unknown(f"{error}. The request may have been received")
 
     async def _record(self, submission: Submission, outcome: SubmitOutcome, run_id: str | None) -> Attempt:
-        """Write an answer down, even if the ledger is locked for minutes: it may be all that is known of a paid job."""
+        """Write an answer down, even if the ledger is locked for minutes: it may be all that is known of a paid job.
+
+        One that cannot be written as it came is written without what else the provider said.
+        """
+        clip = submission.attempt.subject_key
         tried = 1
         while True:
             try:
-                recorded = await self._call(
-                    outcomes.record_outcome, self._ledger, submission, outcome, run_id=run_id
-                )
+                with in_our_words(f"{clip}: an answer could not be written down as it came"):
+                    recorded = await self._call(
+                        outcomes.record_outcome, self._ledger, submission, outcome, run_id=run_id
+                    )
+            except UnforeseenError:
+                if outcome == (bare := _bare(outcome)):
+                    raise
+                outcome = bare
+                continue
             except UnavailableError as error:
-                clip = submission.attempt.subject_key
                 logger.warning(
                     "%s: the answer (%s) is not in the ledger yet: %s", clip, _in_short(outcome), error
                 )
@@ -272,6 +305,19 @@ async def _uninterrupted(work: "asyncio.Future[T]") -> T:
 def _in_short(outcome: SubmitOutcome) -> str:
     """An answer for the log, without what the provider said besides."""
     return f"job {outcome.job_id}" if isinstance(outcome, Accepted) else type(outcome).__name__
+
+
+def _bare(outcome: SubmitOutcome) -> SubmitOutcome:
+    """An answer as what it means, and the job's id: nothing else that the provider has said."""
+    match outcome:
+        case Accepted():
+            return Accepted(outcome.job_id, None, {})
+        case Rejected():
+            return Rejected(outcome.kind, "the provider refuses it in words that cannot be kept", 0)
+        case NotSent():
+            return NotSent("nothing was sent")
+        case Unknown():
+            return Unknown("its answer cannot be kept")
 
 
 def _next_time(now: float) -> Later:

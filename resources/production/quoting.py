@@ -9,6 +9,7 @@ from resources.errors import UnavailableError
 from resources.production.asking import patiently
 from resources.providers.base import Provider
 from resources.requests import Choice, ClipRequest
+from resources.unforeseen import UnforeseenError, in_our_words
 
 logger = logging.getLogger("dailies")
 
@@ -34,8 +35,9 @@ async def quoted(requests: Iterable[ClipRequest], providers: Mapping[str, Provid
     async def ask(provider: Provider, wanted: ClipRequest | Choice) -> int | None:
         async with slots:
             try:
-                return await patiently(lambda: provider.quote(wanted.endpoint, wanted.body)) or None
-            except UnavailableError as error:
+                with in_our_words("asking for it"):
+                    return await patiently(lambda: provider.quote(wanted.endpoint, wanted.body)) or None
+            except (UnavailableError, UnforeseenError) as error:
                 logger.warning("%s has no known price and was not quoted one: %s", wanted.endpoint, error)
                 return None
 

@@ -15,6 +15,7 @@ from resources.ledger.undecided import UNMEASURED_SECONDS, Contract
 from resources.production.calling import Call
 from resources.providers.base import Charge, ClockOffset, Provider
 from resources.providers.rows import in_words, set_aside
+from resources.unforeseen import UnforeseenError, in_our_words
 
 logger = logging.getLogger("dailies")
 
@@ -59,7 +60,8 @@ class Reconciler:
         if search is None:
             return []
         try:
-            reading = await self._read(provider, search)
+            with in_our_words("reading its listing or bill"):
+                reading = await self._read(provider, search)
         except DailiesError as error:
             logger.warning("%s: what is unknown could not be looked up: %s", name, error)
             await self._call(searching.release, self._ledger, name, again_in=AGAIN_SECONDS)
@@ -67,7 +69,14 @@ class Reconciler:
         except BaseException:
             await self._call(searching.release, self._ledger, name, again_in=0.0)
             raise
-        changed = await self._call(reconciling.record, self._ledger, name, contract, reading, run_id=run_id)
+        try:
+            with in_our_words(f"{name}: judging what is unknown"):
+                changed = await self._call(
+                    reconciling.record, self._ledger, name, contract, reading, run_id=run_id
+                )
+        except UnforeseenError:
+            await self._call(searching.release, self._ledger, name, again_in=AGAIN_SECONDS)
+            return []
         for attempt in changed:
             logger.info("%s: %s is %s", name, attempt.subject_key, attempt.state)
         return changed

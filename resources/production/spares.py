@@ -7,6 +7,7 @@ from resources.errors import DailiesError
 from resources.ledger import delivering
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
+from resources.unforeseen import in_our_words
 
 logger = logging.getLogger("dailies")
 
@@ -24,6 +25,7 @@ async def fetch_spares(engine: Engine, deliverer: Deliverer, clips: Collection[s
         if spare.account not in engine.accounts:
             continue
         try:
-            await deliverer.deliver(spare, run_id=run_id)
+            with in_our_words("it could not be delivered"):
+                await deliverer.deliver(spare, run_id=run_id)
         except DailiesError as error:
             logger.warning("%s: a take to spare (%s) was not fetched: %s", spare.clip, spare.id, error)

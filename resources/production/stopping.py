@@ -10,6 +10,7 @@ from resources.money import show_usd
 from resources.production.asking import patiently
 from resources.production.calling import Call
 from resources.providers.base import Provider
+from resources.unforeseen import in_our_words
 
 logger = logging.getLogger("dailies")
 
@@ -39,7 +40,8 @@ class Watch:
         if stop is None:
             return False
         try:
-            ready = await self._ready(provider, stop)
+            with in_our_words("asking it"):
+                ready = await self._ready(provider, stop)
         except ConfigurationError:
             ready = False
         except DailiesError as error:

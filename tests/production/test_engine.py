@@ -421,12 +421,27 @@ def test_one_poll_that_breaks_keeps_no_other_from_its_answer(world: World) -> No
     world.run(engine.submit_queue("wavespeed"))
     world.provider.polls["clip-002"] = [KeyError("a bug in the client")]
     world.clock.now += 30
-    with pytest.raises(KeyError):
-        world.run(engine.poll_due("wavespeed"))
+    world.run(engine.poll_due("wavespeed"))
     for clip in clips(5):
         attempt = world.newest(clip)
         assert attempt.polls == (0 if clip == "clip-002" else 1)
         assert attempt.state is S.SUBMITTED
+    world.run(steps(world, engine, until=ended(world, *clips(5))))
+    assert {world.newest(clip).state for clip in clips(5)} == {S.SUCCEEDED}
+
+
+@pytest.mark.parametrize("part", ["charges", "list_jobs", "balance"])
+def test_a_part_of_a_step_that_breaks_keeps_no_other_from_being_done(
+    world: World, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    async def breaks(*_: Any, **__: Any) -> Any:
+        raise TypeError("a row of another shape")
+
+    monkeypatch.setattr(world.provider, part, breaks)
+    world.provider.answers["clip-000"] = [LOSES_THE_ANSWER]
+    queue(world, *clips(5))
+    world.run(steps(world, world.engine(), until=ended(world, *clips(5)[1:])))
+    assert {world.newest(clip).state for clip in clips(5)[1:]} == {S.SUCCEEDED}
 
 
 def test_a_word_nobody_has_heard_of_means_that_it_runs(world: World) -> None:

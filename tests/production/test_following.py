@@ -356,18 +356,132 @@ def test_a_delivery_that_another_run_finishes_is_seen_and_not_done_again(world: 
     assert sorted(world.told("clip-a")) == sorted(NAMES * 2)
 
 
-def test_a_delivery_that_breaks_ends_the_run_and_does_not_hang_it(world: World) -> None:
-    world.deliverer.goes_wrong["clip-a"] = [OSError(28, "No space left on device")]
-    with pytest.raises(OSError, match="No space left"):
+@pytest.mark.parametrize(
+    "error", [ValueError("-c"), OSError(28, "No space left on device"), RecursionError(), MemoryError()]
+)
+def test_a_delivery_that_breaks_is_its_clips_and_no_others(
+    world: World, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    world.deliverer.goes_wrong["clip-a"] = [error]
+    result = carry(world, Stage.DELIVERED, "clip-a", "clip-b")
+    assert list(result.failed) == ["clip-a"]
+    assert "an error nobody foresaw" in result.failed["clip-a"]
+    assert type(error).__name__ in result.failed["clip-a"]
+    assert world.told("clip-a") == ["submitted", "generated", "delivered!"]
+    assert world.told("clip-b") == NAMES
+    assert (world.newest("clip-a").state, world.newest("clip-a").delivery_owner) == (S.SUCCEEDED, None)
+    assert "Traceback" in caplog.text
+    assert "in _fetch" in caplog.text
+    assert carry(world, Stage.DELIVERED, "clip-a", "clip-b").failed == {}
+    assert len(world.provider.posts) == 2
+
+
+def test_a_delivery_that_is_interrupted_interrupts_the_run(world: World) -> None:
+    world.deliverer.goes_wrong["clip-a"] = [KeyboardInterrupt()]
+    with pytest.raises(KeyboardInterrupt):
         carry(world, Stage.DELIVERED, "clip-a", "clip-b")
-    assert world.newest("clip-a").state is S.SUCCEEDED
-    assert world.newest("clip-a").delivery_owner is None
 
 
-def test_a_poll_that_breaks_ends_the_run_and_does_not_hang_it(world: World) -> None:
+def test_a_reused_video_that_cannot_be_looked_for_is_its_clips_failure(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry(world, Stage.DELIVERED, *clips(3))
+    world.reports.clear()
+    verify = world.deliverer.verify
+
+    async def breaks(attempt: Any) -> None:
+        if attempt.subject_key == "clip-001":
+            raise KeyError("ContentLength")
+        await verify(attempt)
+
+    monkeypatch.setattr(world.deliverer, "verify", breaks)
+    result = carry(world, Stage.DELIVERED, *clips(3))
+    assert list(result.failed) == ["clip-001"]
+    assert world.told("clip-000") == world.told("clip-002") == [f"{name}=" for name in NAMES]
+    assert len(world.provider.posts) == 3
+
+
+def test_a_poll_that_breaks_once_is_made_again(world: World) -> None:
     world.provider.polls["clip-a"] = [KeyError("a bug in the client")]
-    with pytest.raises(KeyError):
-        carry(world, Stage.DELIVERED, "clip-a", "clip-b")
+    assert carry(world, Stage.DELIVERED, "clip-a", "clip-b").failed == {}
+
+
+def test_polls_that_break_again_and_again_are_their_clips_and_the_job_stays_paid_for(world: World) -> None:
+    world.provider.polls["clip-a"] = [OverflowError("Python int too large")] * 50
+    result = carry(world, Stage.DELIVERED, "clip-a", "clip-b")
+    assert list(result.failed) == ["clip-a"]
+    assert "an error nobody foresaw (OverflowError)" in result.failed["clip-a"]
+    assert world.told("clip-a") == ["submitted", "generated!"]
+    assert world.told("clip-b") == NAMES
+    assert world.newest("clip-a").state is S.SUBMITTED
+    world.provider.polls["clip-a"].clear()
+    assert carry(world, Stage.DELIVERED, "clip-a").failed == {}
+    assert len(world.provider.posts) == 2
+
+
+def test_a_submit_that_breaks_may_have_arrived_and_is_never_made_again_on_a_guess(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = world.provider.submit
+
+    async def breaks(endpoint: str, body: dict[str, Any], **how: Any) -> Any:
+        answer = await submit(endpoint, body, **how)
+        if body["prompt"] == "clip-a":
+            raise UnicodeDecodeError("ascii", b"\xff", 0, 1, "odd")
+        return answer
+
+    monkeypatch.setattr(world.provider, "submit", breaks)
+    assert carry(world, Stage.DELIVERED, "clip-a", "clip-b").failed == {}
+    assert len(world.provider.posts) == len(world.provider.jobs) == 2
+
+
+def test_an_answer_that_cannot_be_kept_whole_is_kept_as_what_it_means(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    submit = world.provider.submit
+
+    async def odd(endpoint: str, body: dict[str, Any], **how: Any) -> Any:
+        answer = await submit(endpoint, body, **how)
+        return replace(answer, model=["a", "list"]) if body["prompt"] == "clip-a" else answer
+
+    monkeypatch.setattr(world.provider, "submit", odd)
+    assert carry(world, Stage.DELIVERED, "clip-a", "clip-b").failed == {}
+    assert len(world.provider.posts) == 2
+    assert (world.newest("clip-a").state, world.newest("clip-a").served_model) == (S.DELIVERED, None)
+    assert "clip-a: an answer could not be written down as it came" in caplog.text
+
+
+def test_a_report_that_breaks_is_its_clips_failure(world: World) -> None:
+    follower = world.follower(Stage.DELIVERED)
+
+    def report(told: Any) -> None:
+        if told.clip == "clip-a":
+            raise TypeError("metadata")
+        world.reports.append(told)
+
+    follower._report = report
+    result = world.run(follower.follow(wanted(world, "clip-a", "clip-b")))
+    assert list(result.failed) == ["clip-a"]
+    assert world.told("clip-b") == NAMES
+
+
+@pytest.mark.parametrize(
+    ("loop", "state"), [("poll_due", S.SUBMITTED), ("submit_queue", S.WITHDRAWN), ("reconcile", S.DELIVERED)]
+)
+def test_a_loop_that_breaks_fails_what_waits_for_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, loop: str, state: S
+) -> None:
+    async def breaks(*_: Any, **__: Any) -> int:
+        raise ZeroDivisionError
+
+    engine = world.engine()
+    monkeypatch.setattr(engine, loop, breaks)
+    result = world.run(world.follower(Stage.DELIVERED, engine).follow(wanted(world, "clip-a")))
+    assert world.newest("clip-a").state is state
+    if state is S.DELIVERED:
+        assert result.failed == {}
+    else:
+        assert "an error nobody foresaw (ZeroDivisionError)" in result.failed["clip-a"]
 
 
 def test_a_provider_that_stammers_is_waited_for(world: World) -> None:
