@@ -442,12 +442,15 @@ def test_an_answer_that_cannot_be_kept_whole_is_kept_as_what_it_means(
 
     async def odd(endpoint: str, body: dict[str, Any], **how: Any) -> Any:
         answer = await submit(endpoint, body, **how)
-        return replace(answer, model=["a", "list"]) if body["prompt"] == "clip-a" else answer
+        if body["prompt"] == "clip-a":
+            # what no column takes, past what the dataclass cleans
+            object.__setattr__(answer, "model", ["a", "list"])
+        return answer
 
     monkeypatch.setattr(world.provider, "submit", odd)
     assert carry(world, Stage.DELIVERED, "clip-a", "clip-b").failed == {}
     assert len(world.provider.posts) == 2
-    assert (world.newest("clip-a").state, world.newest("clip-a").served_model) == (S.DELIVERED, None)
+    assert world.newest("clip-a").state is S.DELIVERED
     assert "clip-a: an answer could not be written down as it came" in caplog.text
 
 
