@@ -19,7 +19,7 @@ from fakes import (
 )
 
 from resources.errors import DailiesError
-from resources.ledger import delivering
+from resources.ledger import delivering, polling
 from resources.ledger.deciding import Decided, Verdict, decide
 from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState
@@ -417,6 +417,24 @@ def test_polls_that_break_again_and_again_are_their_clips_and_the_job_stays_paid
     world.provider.polls["clip-a"].clear()
     assert carry(world, Stage.DELIVERED, "clip-a").failed == {}
     assert len(world.provider.posts) == 2
+
+
+def test_an_end_that_cannot_be_written_down_is_its_clips_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    see_end = polling.see_end
+
+    def breaks(ledger: Any, attempt: Any, *what: Any, **how: Any) -> Any:
+        if attempt.subject_key == "clip-a":
+            raise OverflowError("Python int too large to convert to SQLite INTEGER")
+        return see_end(ledger, attempt, *what, **how)
+
+    monkeypatch.setattr(polling, "see_end", breaks)
+    result = carry(world, Stage.DELIVERED, "clip-a", "clip-b")
+    assert list(result.failed) == ["clip-a"]
+    assert "an error nobody foresaw (OverflowError)" in result.failed["clip-a"]
+    assert world.told("clip-b") == NAMES
+    assert world.newest("clip-a").state is S.SUBMITTED
 
 
 def test_a_submit_that_breaks_may_have_arrived_and_is_never_made_again_on_a_guess(
