@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pipelines.partitions import stretches
 from resources.ledger.records import Attempt
-from resources.ledger.states import AttemptState
+from resources.ledger.states import AttemptState, MoneyState
 
 BATCH_TAG = "dailies/collects"
 NOT_RETRIED = {"dagster/max_retries": "0"}
@@ -28,11 +28,24 @@ class PastRun:
         first: The first clip of its range.
         last: The last one.
         ended_at: Seconds since the epoch, None while it lives or waits for its turn.
+        clips: The clips it was created for, which count where they are known: a range may have come to cover others.
     """
 
     first: str
     last: str
     ended_at: float | None
+    clips: frozenset[str] = frozenset()
+
+    def has_tried(self, clip: str, position: Mapping[str, int]) -> bool:
+        """Whether a clip was among its own.
+
+        Args:
+            clip: Which.
+            position: Of every key among the partitions.
+        """
+        if self.clips:
+            return clip in self.clips
+        return position.get(self.first, 0) <= position[clip] <= position.get(self.last, len(position))
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,37 @@ def batches(unreported: Iterable[Attempt]) -> dict[str, list[Attempt]]:
     for attempt in unreported:
         found.setdefault(attempt.batch or attempt.decision, []).append(attempt)
     return found
+
+
+@dataclass(frozen=True)
+class WithoutPartition:
+    """Ended attempts whose partition was deleted while they were on their way.
+
+    Attributes:
+        paid: Money was spent on them, or may have been: their partition is added again, so that they are fetched and shown.
+        unpaid: Nothing came of them, so that there is nothing to fetch or to show.
+    """
+
+    paid: list[Attempt]
+    unpaid: list[Attempt]
+
+
+def without_partition(
+    found: Mapping[str, Sequence[Attempt]], *, order: Sequence[str], watched: frozenset[str]
+) -> WithoutPartition:
+    """The ended attempts that no run can be asked for, since their clip is no partition any more."""
+    there = set(order)
+    ended = [
+        a
+        for attempts in found.values()
+        for a in attempts
+        if a.state.is_ended and a.clip not in there and a.watched_by not in watched
+    ]
+    free = {MoneyState.RELEASED, MoneyState.REFUNDED}
+    return WithoutPartition(
+        paid=[a for a in ended if a.money_state not in free or a.state is AttemptState.SUCCEEDED],
+        unpaid=[a for a in ended if a.money_state in free and a.state is not AttemptState.SUCCEEDED],
+    )
 
 
 def plan(
@@ -100,11 +144,7 @@ def _due_at(clip: str, runs: Sequence[PastRun], position: Mapping[str, int]) -> 
     """When to try a clip again that runs did not get home: later each time, and at once where none has tried."""
     if clip not in position:
         return 0.0
-    tries = [
-        run.ended_at or 0.0
-        for run in runs
-        if position.get(run.first, 0) <= position[clip] <= position.get(run.last, len(position))
-    ]
+    tries = [run.ended_at or 0.0 for run in runs if run.has_tried(clip, position)]
     if not tries:
         return 0.0
     return max(tries) + min(FIRST_PAUSE_SECONDS * 2.0 ** min(len(tries) - 1, 10), LONGEST_PAUSE_SECONDS)

@@ -70,7 +70,15 @@ class Inventory:
     def _look_at_events(self) -> list[Finding]:
         if self._instance is None:
             raise DailiesError("Dagster was never started here, or DAGSTER_HOME is not set")
-        lost = [(a.subject_key, f"{a.state.value}, and no run has reported it") for a in untold(self._ledger)]
+        there = set(self._instance.get_dynamic_partitions(clips.name or "clips"))
+        deleted = ", and its partition was deleted: the completion sensor adds it again"
+        lost = [
+            (
+                a.subject_key,
+                f"{a.state.value}, and no run has reported it{'' if a.clip in there else deleted}",
+            )
+            for a in untold(self._ledger)
+        ]
         known = {clip for clip, _ in lost}
         not_green = [a for a in unshown(self._ledger, self._instance) if a.subject_key not in known]
         lost += [(a.subject_key, "delivered, and not green in Dagster") for a in not_green]

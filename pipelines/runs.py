@@ -10,6 +10,7 @@ import dagster as dg
 
 from pipelines.collecting import BATCH_TAG, PastRun
 from pipelines.partitions import RANGE_END, RANGE_START
+from pipelines.scope import planned_clips
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger import heartbeats
@@ -40,7 +41,8 @@ def past_runs(instance: dg.DagsterInstance, ledger: Ledger, batch: str) -> list[
         # a run that was ended by force has no time of its own
         ended = record.end_time or record.update_timestamp.timestamp()
         first, last = run.tags.get(RANGE_START, ""), run.tags.get(RANGE_END, "")
-        past.append(PastRun(first, last, ended if run.is_finished else dead.get(run.run_id)))
+        ended_at = ended if run.is_finished else dead.get(run.run_id)
+        past.append(PastRun(first, last, ended_at, planned_clips(instance, run.run_id)))
     return past
 
 

@@ -7,13 +7,14 @@ import asyncio
 import hashlib
 import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
 
 from pipelines.assets.characters import character_event
-from pipelines.collecting import BATCH_TAG, NOT_RETRIED, batches, plan
+from pipelines.collecting import BATCH_TAG, NOT_RETRIED, batches, plan, without_partition
 from pipelines.jobs import collect_clips, render_prompts
 from pipelines.lineage import PROMPTS, latest
 from pipelines.partitions import (
@@ -42,6 +43,8 @@ from resources.settings import ACCOUNTS
 COMPLETION_SECONDS = 10
 DECLARED_SECONDS = 15
 DECLARED_BUDGET_SECONDS = 30.0
+NO_PARTITION = "no partition"
+"""Stands for a run where a clip came to nothing whose partition was deleted: there is nothing to show."""
 
 
 def completion_sensor(account: str) -> dg.SensorDefinition:
@@ -104,11 +107,13 @@ def _ask_for_runs(
         if any(a.state.is_ended for a in attempts)
     }
     watchers = {a.watched_by for attempts in found.values() for a in attempts if a.watched_by is not None}
+    watched = living(instance, ledger, watchers)
+    order, added = _order_with_all_that_is_paid(instance, ledger, found, watched)
     collections = plan(
         found,
-        order=instance.get_dynamic_partitions(clips.name or "clips"),
+        order=order,
         past=past,
-        watched=living(instance, ledger, watchers),
+        watched=watched,
         now=ledger.clock(),
         linger=production.settings().linger_seconds,
     )
@@ -116,6 +121,9 @@ def _ask_for_runs(
     message = f"{account}: {going} clips on their way, {step.polled} polled, {len(step.ended)} ended, {step.queued} queued"
     if step.orphans:
         message = f"{message}; {in_words(account, step.orphans, dedicated=production.settings().account(account).dedicated)}"
+    if added:
+        context.log.warning("%s", added)
+        message = f"{message}; {added}"
     if step.refused is not None:
         message = f"{message}; nothing is sent: {step.refused}"
     if step.stop is not None:
@@ -133,6 +141,30 @@ def _ask_for_runs(
         ]
         + [character_event(instance, attempt.subject_key, attempt) for attempt in made],
         skip_reason=None if collections else dg.SkipReason(message),
+    )
+
+
+def _order_with_all_that_is_paid(
+    instance: dg.DagsterInstance,
+    ledger: Ledger,
+    found: Mapping[str, Sequence[Attempt]],
+    watched: frozenset[str],
+) -> tuple[list[str], str]:
+    """All partitions, with those that were deleted while something paid was on its way for them; and what was done.
+
+    A run can only be asked for partitions that exist, so a clip without one would never be fetched.
+    """
+    order = list(instance.get_dynamic_partitions(clips.name or "clips"))
+    gone = without_partition(found, order=order, watched=watched)
+    if gone.unpaid:
+        delivering.mark_reported(ledger, [a.id for a in gone.unpaid], NO_PARTITION)
+    if not gone.paid:
+        return order, ""
+    keys = sorted({a.clip for a in gone.paid})
+    order = add_clips(instance, ledger, keys)
+    return order, (
+        f"the partitions {', '.join(keys)} were deleted while something paid was on its way for them; they were added again, so "
+        "that it is fetched and shown"
     )
 
 

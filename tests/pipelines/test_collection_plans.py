@@ -1,7 +1,8 @@
 """Which runs are asked for: never for what somebody is at, and sooner or later for everything that has ended."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from pipelines.collecting import (
     Collection,
     PastRun,
     plan,
+    without_partition,
 )
 from pipelines.partitions import CLIPS_PER_RUN, stretches
 from resources.ledger.records import Attempt
@@ -202,3 +204,41 @@ def test_stretches_cover_exactly_what_is_wanted_in_contiguous_pieces(wanted: lis
     assert len(found) >= fewest
     if longest >= len(ORDER):
         assert len(found) == fewest
+
+
+@pytest.mark.parametrize(
+    ("state", "money", "kept"),
+    [
+        (S.SUCCEEDED, MoneyState.CONFIRMED, "paid"),
+        (S.SUCCEEDED, MoneyState.REFUNDED, "paid"),
+        (S.HELD, MoneyState.INDETERMINATE, "paid"),
+        (S.FAILED, MoneyState.REFUND_EXPECTED, "paid"),
+        (S.QUARANTINED, MoneyState.CONFIRMED, "paid"),
+        (S.FAILED, MoneyState.REFUNDED, "unpaid"),
+        (S.REJECTED, MoneyState.RELEASED, "unpaid"),
+        (S.WITHDRAWN, MoneyState.RELEASED, "unpaid"),
+        (S.SUBMITTED, MoneyState.RESERVED, None),
+        (S.UNKNOWN, MoneyState.INDETERMINATE, None),
+        (S.QUEUED, MoneyState.RESERVED, None),
+    ],
+)
+def test_what_money_was_spent_on_gets_its_deleted_partition_back_when_it_has_ended(
+    state: AttemptState, money: MoneyState, kept: str | None
+) -> None:
+    one = replace(attempt("deleted", state), money_state=money)
+    gone = without_partition({"b": [one]}, order=ORDER, watched=frozenset())
+    assert (gone.paid, gone.unpaid) == ([one] if kept == "paid" else [], [one] if kept == "unpaid" else [])
+    there = without_partition({"b": [replace(one, subject_key=ORDER[0])]}, order=ORDER, watched=frozenset())
+    assert not there.paid + there.unpaid
+    watched = without_partition(
+        {"b": [replace(one, watched_by="alive")]}, order=ORDER, watched=frozenset({"alive"})
+    )
+    assert not watched.paid + watched.unpaid
+
+
+def test_a_clip_that_has_moved_among_the_partitions_was_tried_by_the_runs_it_was_in() -> None:
+    """By its range, a run over the first three clips seems to have tried what has come to lie there, and not what has left."""
+    run = PastRun(ORDER[0], ORDER[2], NOW, frozenset({ORDER[0], ORDER[150], ORDER[2]}))
+    position = {key: index for index, key in enumerate(ORDER)}
+    assert run.has_tried(ORDER[150], position)
+    assert not run.has_tried(ORDER[1], position)
