@@ -33,6 +33,23 @@ class Finding(StrEnum):
     """It is too early to say."""
 
 
+class Lack(StrEnum):
+    """What is missing to prove what became of a POST that is held; it is judged again when that may have come."""
+
+    LAGS = "lags"
+    """The listing is not known to show jobs soon enough for a miss to mean anything."""
+    LATER_JOB = "later_job"
+    """It shows no job of ours that was accepted later."""
+    OWNER = "owner"
+    """Nobody can tell whose a listed job is."""
+    CLOCK = "clock"
+    """The listing dates its jobs by another clock than the answers."""
+    READING = "reading"
+    """The listing or the bill could not be read."""
+    ROW = "row"
+    """A row that cannot be read may be about its job."""
+
+
 ROUNDING = 0.001
 """How far a charge may lie from what it should be, as a share of it: bills round."""
 
@@ -67,8 +84,9 @@ class Post:
         submission_id: Ours, where the provider echoes it.
         models: What a job of its endpoint names: the model asked for, and what was served for it before.
         body: The request as it was sent.
-        in_question: Whether a finding is wanted; others (on the wire, held) only have a claim to jobs.
-        held: Whether it was given up; only a job that names it is its then.
+        in_question: Whether a finding is wanted; others (on the wire, held and not read for) only have a claim to jobs.
+        held: Whether it is held. A job that names it is its all the same; another one must show its price where others may
+            have bought it, since an earlier look may have seen a price that is not the order's.
         not_before: The earliest moment it can have created a job.
         broke_off: The latest moment at which we still waited for its answer.
         created_by: The latest moment at which it is believed to create a job.
@@ -114,7 +132,8 @@ class Post:
 
     def makes_suspect(self, stranger: Candidate) -> bool:
         """Whether somebody else's job near this POST lets its own be somebody else's too."""
-        near = stranger.created_at.timestamp() >= self.not_before - LOOK_BACK_SECONDS
+        until = max(self.created_by, self.settled_from) + LOOK_BACK_SECONDS
+        near = self.not_before - LOOK_BACK_SECONDS <= stranger.created_at.timestamp() <= until
         return near and stranger.body is None and self.fits(stranger)
 
     def may_be_substituted(self, job: Candidate) -> bool:
@@ -188,6 +207,7 @@ class Judgement:
         job: The job to adopt.
         candidates: Jobs that may be its, where that is not proved.
         why: One sentence for a person.
+        lack: What is missing, where it is to be held.
     """
 
     post: Post
@@ -195,6 +215,7 @@ class Judgement:
     job: Candidate | None = None
     candidates: tuple[Candidate, ...] = ()
     why: str = ""
+    lack: Lack | None = None
 
 
 def judge(posts: Iterable[Post], evidence: Evidence) -> list[Judgement]:
@@ -298,7 +319,8 @@ def _judge_one(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
     strangers = [job for job in known.strangers if post.makes_suspect(job)]
     proved = known.proved.get(post.submission_id)
     if proved is not None and (not strangers or proved.body is not None):
-        if post.submission_id in known.early and proved.body is None:
+        unpriced = post.held and post.prices is not None and proved.charged_micros is None
+        if (unpriced or post.submission_id in known.early) and proved.body is None:
             why = "others may use this key, and the only job that may be its may still prove to be theirs"
             return Judgement(post, Finding.WAIT, candidates=(proved,), why=why)
         why = "the only job that nobody owns and that no other submit can have created"
@@ -309,8 +331,9 @@ def _judge_one(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
     substituted = [job for job in known.strangers if post.may_be_substituted(job)]
     doubt = _doubt(candidates, strangers, substituted, evidence)
     if doubt is not None:
+        lack, why = doubt
         shown = candidates or strangers or substituted
-        return Judgement(post, Finding.HOLD, candidates=tuple(shown), why=doubt)
+        return Judgement(post, Finding.HOLD, candidates=tuple(shown), why=why, lack=lack)
     return _missing(post, known, evidence)
 
 
@@ -323,28 +346,36 @@ def _unread(post: Post, known: _Sorted, evidence: Evidence) -> Judgement | None:
     candidates = tuple(job for job in [*known.unclear, *known.proved.values()] if post.may_own(job))
     waits = evidence.read_from < post.give_up_from
     return Judgement(
-        post, Finding.WAIT if waits else Finding.HOLD, candidates=candidates, why=in_words(aside)
+        post,
+        Finding.WAIT if waits else Finding.HOLD,
+        candidates=candidates,
+        why=in_words(aside),
+        lack=None if waits else Lack.ROW,
     )
 
 
 def _doubt(
     candidates: list[Candidate], strangers: list[Candidate], substituted: list[Candidate], evidence: Evidence
-) -> str | None:
+) -> tuple[Lack, str] | None:
     """Why neither a job nor its absence is proved, None when no listed job can be this POST's."""
     if evidence.echoes:
-        return "a job that carries no id may be its" if candidates else None
+        return (Lack.OWNER, "a job that carries no id may be its") if candidates else None
     if evidence.misdated and candidates:
-        return "a job may be its, but the listing dates jobs by another clock than the provider's answers"
+        why = "a job may be its, but the listing dates jobs by another clock than the provider's answers"
+        return Lack.CLOCK, why
+    reason: str | None = None
     if len(candidates) > 1:
-        return f"{len(candidates)} jobs may be its, and nothing tells them apart"
-    if candidates:
+        reason = f"{len(candidates)} jobs may be its, and nothing tells them apart"
+    elif candidates:
         other = (
             "somebody else buys the same model with this key" if strangers else "it may be another submit's"
         )
-        return f"one job may be its, but {other}"
-    if strangers:
-        return "jobs of the same model that nobody ordered here are listed near it"
-    return "a job of another model that nobody ordered here was created then" if substituted else None
+        reason = f"one job may be its, but {other}"
+    elif strangers:
+        reason = "jobs of the same model that nobody ordered here are listed near it"
+    elif substituted:
+        reason = "a job of another model that nobody ordered here was created then"
+    return None if reason is None else (Lack.OWNER, reason)
 
 
 def _missing(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
@@ -353,10 +384,11 @@ def _missing(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
         return Judgement(post, Finding.WAIT, why="the bill is still to be read")
     if known.latest_of_ours <= post.broke_off:
         why = "the listing shows no job of ours that was accepted later, so it may lag behind"
-        waits = evidence.read_from < post.give_up_from
-        return Judgement(post, Finding.WAIT if waits else Finding.HOLD, why=why)
+        if evidence.read_from < post.give_up_from:
+            return Judgement(post, Finding.WAIT, why=why)
+        return Judgement(post, Finding.HOLD, why=why, lack=Lack.LATER_JOB)
     if evidence.doubt is not None:
-        return Judgement(post, Finding.HOLD, why=evidence.doubt)
+        return Judgement(post, Finding.HOLD, why=evidence.doubt, lack=Lack.LAGS)
     return Judgement(
         post, Finding.ABSENT, why="the whole listing and the bill were read and show no job of it"
     )

@@ -4,6 +4,7 @@ Nothing is bought again on the strength of a miss before enough jobs were seen t
 is a good multiple of the slowest of them.
 """
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -69,6 +70,15 @@ class Lags:
         return None
 
 
+def are_known(connection: sa.Connection, account: str, settle_seconds: float, *, since: float) -> bool:
+    """Whether a miss on this account means something by lags of which the last was seen since a time."""
+    count, largest = _seen(connection, account)
+    last = connection.execute(
+        sa.select(sa.func.max(lags.c.seen_at)).where(lags.c.account == account, lags.c.seconds >= 0)
+    ).scalar()
+    return last is not None and last >= since and Lags(count, largest, {}).doubt(settle_seconds) is None
+
+
 def unmeasured_since(connection: sa.Connection, account: str, now: float) -> float | None:
     """When the oldest young job of ours was submitted whose lag is still to be seen; None when there are lags enough."""
     if _seen(connection, account)[0] >= ENOUGH:
@@ -84,6 +94,7 @@ def measure(
     *,
     created: Mapping[str, float],
     since: float,
+    until: float | None,
     began_at: float,
     ended_at: float,
     offset: ClockOffset,
@@ -97,6 +108,8 @@ def measure(
         created: When the provider says it created each listed job, by the provider's clock; whose it is does not matter, and
             a job of ours may be known to be ours only long after it was listed.
         since: From when on the listing was read, by our clock.
+        until: Until when it was read, None for up to now. A look back says nothing new about lags; a job of ours that it
+            does not show is one that the listing hides.
         began_at: When the reading began, by our clock.
         ended_at: When it had ended.
         offset: How far the provider's clock is ahead of ours.
@@ -105,7 +118,7 @@ def measure(
     known, largest = _seen(connection, account)
     measured = _measured(connection, account, created)
     new: dict[str, float | None] = {}
-    for job_id, created_at in created.items():
+    for job_id, created_at in created.items() if until is None else ():
         most = max(0.0, began_at + offset.high - created_at)
         least = 0.0 if last_read_at is None else max(0.0, last_read_at - created_at)
         if job_id in measured:
@@ -125,7 +138,9 @@ def measure(
         .outerjoin(jobs, (jobs.c.account == account) & (jobs.c.job_id == attempts.c.job_id))
         .outerjoin(submissions, submissions.c.id == jobs.c.submission_id)
         .where(
-            attempts.c.account == account, attempts.c.job_id.is_not(None), attempts.c.submitted_at >= since
+            attempts.c.account == account,
+            attempts.c.job_id.is_not(None),
+            attempts.c.submitted_at.between(since, math.inf if until is None else until),
         )
     )
     missing = [

@@ -14,14 +14,14 @@ import sqlalchemy as sa
 from resources.ledger import dating, lags
 from resources.ledger.database import chunks, lock_subject
 from resources.ledger.dating import Dating
-from resources.ledger.evidence import LOOK_BACK_SECONDS, Evidence, Finding, Judgement, judge
+from resources.ledger.evidence import LOOK_BACK_SECONDS, Evidence, Finding, Judgement, Lack, judge
 from resources.ledger.lags import Lags
 from resources.ledger.ledger import Ledger
 from resources.ledger.pricing import prices
 from resources.ledger.records import Attempt
-from resources.ledger.resolving import adopt, close_absent, hold, take_named
+from resources.ledger.resolving import RESUBMISSIONS, adopt, close_absent, hold, take_named
 from resources.ledger.schema import attempts, jobs, submissions
-from resources.ledger.searching import last_read_at, pause, reschedule
+from resources.ledger.searching import Search, failure_of, last_read_at, pause, reschedule
 from resources.ledger.states import AttemptState
 from resources.ledger.undecided import Contract, Undecided, find_undecided
 from resources.money import to_usd
@@ -29,27 +29,35 @@ from resources.providers.base import Candidate, Charge, ClockOffset
 from resources.providers.listing import charged_jobs
 from resources.providers.rows import SetAside
 
+EXPECTED_FOR_SECONDS = 86_400.0
+"""How long after its decision a clip is bought again when its order has come to nothing: as long as it would wait in the queue."""
+NO_LONGER_EXPECTED = (
+    "It was decided more than a day ago and is not bought again by itself: `dailies retry` asks for it."
+)
+
 
 @dataclass(frozen=True)
 class Reading:
     """What was read of an account, to the end of every page.
 
     Attributes:
-        since: The search's start, by our clock.
+        search: What it was read for.
         began_at: When the reading began, by our clock.
         ended_at: When it had ended.
         offset: How far the provider's clock is ahead of the reader's.
         jobs: All listed jobs since the search's start, and a while before.
         charges: The bill of the same time, None where it was not read.
+        unread: Why the bill that was wanted could not be read, None where it was or need not be.
         aside: Rows of both that were set aside.
     """
 
-    since: float
+    search: Search
     began_at: float
     ended_at: float
     offset: ClockOffset
     jobs: Sequence[Candidate]
     charges: Sequence[Charge] | None
+    unread: str | None = None
     aside: Sequence[SetAside] = ()
 
     @cached_property
@@ -80,7 +88,8 @@ def record(
             connection,
             account,
             created={job.job_id: job.created_at.timestamp() for job in reading.jobs},
-            since=reading.since,
+            since=reading.search.since,
+            until=reading.search.until,
             began_at=reading.began_at,
             ended_at=reading.ended_at,
             offset=reading.offset,
@@ -110,9 +119,34 @@ def record(
         changed += _apply(ledger, one, judgement, reading, run_id)
     settled = {attempt.id for attempt in changed}
     left = [u for u in undecided if u.attempt.state is AttemptState.UNKNOWN and u.attempt.id not in settled]
-    read_at = reading.began_at + reading.offset.low
-    reschedule(ledger, account, ledger.clock() + pause(ledger, left), read_at=read_at)
+    read_at = reading.began_at + reading.offset.low if reading.search.until is None else None
+    at = ledger.clock() + pause(ledger, left)
+    reschedule(ledger, account, at, read_at=read_at, unread=reading.unread)
     return changed
+
+
+def give_up(ledger: Ledger, account: str, search: Search, *, run_id: str | None = None) -> list[Attempt]:
+    """Hold what is unknown for so long that it would be settled if the listing and the bill could be read.
+
+    It is looked for all the same, and goes on by itself when they can be.
+    """
+    if not search.given_up:
+        return []
+    failing = failure_of(ledger, account)
+    since = "" if failing is None else f" {failing}"
+    why = (
+        f"its listing and bill could not be read to their end{since}, so it is not known whether a job exists"
+    )
+    held: list[Attempt] = []
+    for one in search.given_up:
+        with ledger.write() as connection:
+            lock_subject(connection, one.attempt.subject_key)
+            attempt = ledger.require(connection, one.attempt.id)
+            if attempt.version == one.attempt.version:
+                held.append(
+                    hold(ledger, connection, attempt, why, one.candidates, lack=Lack.READING, run_id=run_id)
+                )
+    return held
 
 
 def _redated(reading: Reading, told: Dating) -> Reading:
@@ -191,6 +225,8 @@ def _judge(
             reading.offset,
             contract,
             models[u.attempt.endpoint],
+            # without the bill a look may show less than an earlier one did
+            again=reading.charges is not None and reading.search.covers(u, contract),
             prices=costs.get(u.submission_id),
             misdated_by=misdated_by,
         )
@@ -260,17 +296,22 @@ def _apply(
                 )
                 return [] if adopted is None else [adopted]
             case Finding.ABSENT:
+                expected = ledger.clock() - attempt.created_at < EXPECTED_FOR_SECONDS
                 return close_absent(
                     ledger,
                     connection,
                     attempt,
                     one.submission_id,
                     who="reconciler",
-                    why=found.why,
+                    why=found.why if expected else f"{found.why}. {NO_LONGER_EXPECTED}",
                     run_id=run_id,
+                    again=RESUBMISSIONS if expected else 0,
                 )
             case Finding.HOLD:
-                return [hold(ledger, connection, attempt, found.why, candidates, run_id=run_id)]
+                held = hold(
+                    ledger, connection, attempt, found.why, candidates, lack=found.lack, run_id=run_id
+                )
+                return [held] if attempt.state is AttemptState.UNKNOWN else []
             case _:
                 return []
 

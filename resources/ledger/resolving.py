@@ -14,6 +14,7 @@ from resources.errors import DailiesError
 from resources.ledger import deciding, spares
 from resources.ledger.booking import book_job
 from resources.ledger.database import lock_subject
+from resources.ledger.evidence import Lack
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, submissions
@@ -121,15 +122,27 @@ def hold(
     why: str,
     candidates: Sequence[dict[str, Any]],
     *,
+    lack: Lack | None = None,
     run_id: str | None = None,
 ) -> Attempt:
-    """Give an unknown attempt to a person, since all was looked at and nothing is proved. Its money stays counted."""
+    """Hold an unknown attempt, since all was looked at and nothing is proved; or say why it is held now.
+
+    Its money stays counted. It goes on by itself when what is missing has come, or by a person's word.
+    """
     named = ", ".join(str(candidate["job"]) for candidate in candidates[:5])
     reason = (
         f"it could not be proved whether {attempt.account} took the order: {why}. "
         f"{f'Jobs that may be it: {named}. ' if named else ''}{show_usd(attempt.quoted_micros)} may have been charged. "
         f"Settle it: `dailies resolve {attempt.subject_key}`."
     )
+    connection.execute(
+        sa.update(submissions)
+        .where(submissions.c.attempt_id == attempt.id, submissions.c.state == SubmissionState.UNKNOWN.value)
+        .values(lack=lack, judged_at=ledger.clock())
+    )
+    if attempt.state is AttemptState.HELD:
+        connection.execute(sa.update(attempts).where(attempts.c.id == attempt.id).values(reason=reason))
+        return ledger.require(connection, attempt.id)
     return ledger.transition(
         connection,
         attempt,

@@ -156,8 +156,11 @@ submissions = sa.Table(
     sa.Column("clock_low", sa.Double),
     sa.Column("clock_high", sa.Double),
     sa.Column("candidates", sa.JSON),
+    sa.Column("lack", sa.String(16)),
+    sa.Column("judged_at", sa.Double),
 )
-"""Every POST: when it went out, how far the provider's clock was ahead then, and jobs that may be its."""
+"""Every POST: when it went out, how far the provider's clock was ahead then, jobs that may be its, and, where it is held,
+what is missing to prove what became of it and when that was last looked for."""
 sa.Index("submissions_by_account", submissions.c.account, submissions.c.started_at)
 sa.Index("submissions_by_attempt", submissions.c.attempt_id)
 
@@ -181,8 +184,11 @@ listings = sa.Table(
     sa.Column("next_at", sa.Double, nullable=False, server_default="0"),
     sa.Column("looked_at", sa.Double),
     sa.Column("read_at", sa.Double),
+    sa.Column("failing_since", sa.Double),
+    sa.Column("failure", Words),
 )
-"""When an account's listing is read next, whether somebody is at it, and when it was last read to its end."""
+"""When an account's listing is read next, whether somebody is at it, when it was last read to its end, and since when and
+why it (or the bill beside it) cannot be read, if so."""
 
 lags = sa.Table(
     "lags",

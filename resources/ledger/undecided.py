@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from resources.ledger.apart import ACCEPTANCE_SECONDS
 from resources.ledger.database import chunks
-from resources.ledger.evidence import Post, Prices
+from resources.ledger.evidence import Lack, Post, Prices
 from resources.ledger.limits import LEASE_MARGIN_SECONDS
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, submissions
@@ -16,6 +16,8 @@ from resources.providers.base import ClockOffset
 from resources.requests import ClipRequest, FileReference
 
 CLOCK_SLACK_SECONDS = 1.0
+GIVE_UP_SETTLES = 4
+"""After so many settle times what is unknown is held, whether or not its listing could be read."""
 UNMEASURED_SECONDS = 120.0
 """How far apart our clock and a provider's are taken to be where no `Date` header tells."""
 
@@ -70,6 +72,8 @@ class Undecided:
     clock_high: float | None
     http_status: int | None
     candidates: list[dict[str, Any]]
+    lack: Lack | None = None
+    judged_at: float | None = None
 
     @property
     def broke_off(self) -> float:
@@ -81,12 +85,27 @@ class Undecided:
         """When its POST was given up for good, by its poster's clock."""
         return self.lease_until - LEASE_MARGIN_SECONDS
 
+    @property
+    def clock_spread(self) -> float:
+        """How far apart two times may lie that the provider's clock and ours give one moment, in seconds."""
+        if self.clock_low is None or self.clock_high is None:
+            return 2 * UNMEASURED_SECONDS
+        return self.clock_high - self.clock_low + CLOCK_SLACK_SECONDS
+
+    def give_up_at(self, contract: Contract) -> float:
+        """When it is held at the latest: a look that begins then finds everything proved that ever will be, if it can be read."""
+        settled_at = max(
+            self.deadline_at + contract.settle(self.attempt.request), self.broke_off + ACCEPTANCE_SECONDS
+        )
+        return settled_at + (GIVE_UP_SETTLES - 1) * contract.settle(self.attempt.request)
+
     def post(
         self,
         reader: ClockOffset,
         contract: Contract,
         models: frozenset[str],
         *,
+        again: bool = False,
         prices: Prices | None = None,
         misdated_by: float = 0.0,
     ) -> Post:
@@ -96,6 +115,7 @@ class Undecided:
             reader: How far the provider's clock is ahead of the reader's.
             contract: What the listing can prove.
             models: See `Post.models`.
+            again: Whether it is in question also if it is held.
             prices: See `Post.prices`.
             misdated_by: By how many seconds the listing may give its jobs wrong times.
         """
@@ -108,7 +128,8 @@ class Undecided:
             submission_id=self.submission_id,
             models=models | {self.attempt.endpoint},
             body=_comparable(self.attempt.request.body),
-            in_question=self.attempt.state is AttemptState.UNKNOWN,
+            in_question=self.attempt.state is AttemptState.UNKNOWN
+            or (again and self.attempt.state is AttemptState.HELD),
             held=self.attempt.state is AttemptState.HELD,
             not_before=self.started_at + low - CLOCK_SLACK_SECONDS - misdated_by,
             broke_off=self.broke_off + high,
@@ -142,6 +163,8 @@ def find_undecided(connection: sa.Connection, account: str) -> list[Undecided]:
             row.clock_high,
             row.http_status,
             row.candidates or [],
+            Lack(row.lack) if row.lack else None,
+            row.judged_at,
         )
         for row in rows
         if row.attempt_id in found

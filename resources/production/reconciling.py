@@ -21,6 +21,9 @@ logger = logging.getLogger("dailies")
 
 PRICES_SECONDS = 5.0
 """How long a bill may take that only would help: a sensor's step has polls and submits to make."""
+BILL_SECONDS = 12.0
+READ_SECONDS = 25.0
+"""How long a listing and a bill may take together: a sensor's step has polls and submits to make."""
 AGAIN_SECONDS = 10.0
 """When a listing that could not be read is tried again."""
 
@@ -59,13 +62,16 @@ class Reconciler:
         search = await self._claim(name, contract)
         if search is None:
             return []
+        held = await self._call(reconciling.give_up, self._ledger, name, search, run_id=run_id)
         try:
-            with in_our_words("reading its listing or bill"):
-                reading = await self._read(provider, search)
-        except DailiesError as error:
-            logger.warning("%s: what is unknown could not be looked up: %s", name, error)
-            await self._call(searching.release, self._ledger, name, again_in=AGAIN_SECONDS)
-            return []
+            async with asyncio.timeout(READ_SECONDS):
+                with in_our_words("reading its listing or bill"):
+                    reading = await self._read(provider, search)
+        except (DailiesError, TimeoutError) as error:
+            why = str(error) or f"its listing was not read to its end within {READ_SECONDS:.0f} s"
+            logger.warning("%s: what is unknown could not be looked up: %s", name, why)
+            await self._call(searching.release, self._ledger, name, again_in=AGAIN_SECONDS, why=why)
+            return self._said(name, held)
         except BaseException:
             await self._call(searching.release, self._ledger, name, again_in=0.0)
             raise
@@ -74,9 +80,13 @@ class Reconciler:
                 changed = await self._call(
                     reconciling.record, self._ledger, name, contract, reading, run_id=run_id
                 )
-        except UnforeseenError:
-            await self._call(searching.release, self._ledger, name, again_in=AGAIN_SECONDS)
-            return []
+        except UnforeseenError as error:
+            await self._call(searching.release, self._ledger, name, again_in=AGAIN_SECONDS, why=str(error))
+            return self._said(name, held)
+        return self._said(name, [*held, *changed])
+
+    @staticmethod
+    def _said(name: str, changed: list[Attempt]) -> list[Attempt]:
         for attempt in changed:
             logger.info("%s: %s is %s", name, attempt.subject_key, attempt.state)
         return changed
@@ -97,31 +107,40 @@ class Reconciler:
         await measure_clock(provider)
         began_at = self._ledger.clock()
         offset = provider.clock_offset or ClockOffset(-UNMEASURED_SECONDS, UNMEASURED_SECONDS)
-        # the poster's clock may differ from ours by as much as is looked back
-        after = datetime.fromtimestamp(search.since + offset.low - LOOK_BACK_SECONDS, UTC)
-        before = datetime.fromtimestamp(began_at + offset.high + LOOK_BACK_SECONDS, UTC)
-        jobs = await provider.list_jobs(after=after, before=before)
-        charges = await self._bill(provider, search, after, before)
+        after, before = _window(search.since, search.until or began_at, offset)
+        listed = await provider.list_jobs(after=after, before=before)
+        aside = list(set_aside(listed))
+        if search.later is not None:
+            later, until = _window(search.later, search.later, offset)
+            listed = [*listed, *await provider.list_jobs(after=max(later, before), before=until)]
+        charges, unread = await self._bill(provider, search, after, before)
         # asking has measured the clock again, and better where it was set meanwhile
         ended_at = self._ledger.clock()
-        aside = [*set_aside(jobs), *set_aside(charges or ())]
+        aside = [*aside, *set_aside(charges or ())]
         if aside:
             logger.warning("%s: %s", provider.name, in_words(aside))
         return Reading(
-            search.since, began_at, ended_at, provider.clock_offset or offset, jobs, charges, aside
+            search, began_at, ended_at, provider.clock_offset or offset, listed, charges, unread, aside
         )
 
     async def _bill(
         self, provider: Provider, search: Search, after: datetime, before: datetime
-    ) -> list[Charge] | None:
-        """The bill where it is needed, or would help and can be read."""
+    ) -> tuple[list[Charge] | None, str | None]:
+        """The bill where it is needed, or would help; and why it could not be read where it is needed."""
         if not (search.bill or search.prices):
-            return None
-        if search.bill:
-            return await provider.charges(after=after, before=before)
+            return None, None
         try:
-            async with asyncio.timeout(PRICES_SECONDS):
-                return await provider.charges(after=after, before=before)
+            async with asyncio.timeout(BILL_SECONDS if search.bill else PRICES_SECONDS):
+                return await provider.charges(after=after, before=before), None
         except (DailiesError, TimeoutError) as error:
-            logger.info("%s: what jobs cost could not be looked up: %s", provider.name, error)
-            return None
+            why = str(error) or "its bill was not read to its end in time"
+            logger.info("%s: what jobs cost could not be looked up: %s", provider.name, why)
+            return None, why if search.bill else None
+
+
+def _window(since: float, until: float, offset: ClockOffset) -> tuple[datetime, datetime]:
+    """What to read, by the provider's clock: the poster's clock may differ from ours by as much as is looked back."""
+    return (
+        datetime.fromtimestamp(since + offset.low - LOOK_BACK_SECONDS, UTC),
+        datetime.fromtimestamp(until + offset.high + LOOK_BACK_SECONDS, UTC),
+    )

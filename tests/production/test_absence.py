@@ -120,7 +120,7 @@ def test_a_listing_that_cannot_be_read_proves_nothing_however_long_it_takes(eith
             await asyncio.sleep(864)
 
     either.run(a_day())
-    assert either.newest("clip-a").state is S.UNKNOWN
+    assert either.newest("clip-a").state is S.HELD
     assert len(either.provider.posts_of("clip-a")) == 1
 
 
