@@ -138,7 +138,7 @@ def hold(
     connection.execute(
         sa.update(submissions)
         .where(submissions.c.attempt_id == attempt.id, submissions.c.state == SubmissionState.UNKNOWN.value)
-        .values(lack=lack, judged_at=ledger.clock())
+        .values(lack=None if lack is None else lack.value, judged_at=ledger.clock())
     )
     if attempt.state is AttemptState.HELD:
         connection.execute(sa.update(attempts).where(attempts.c.id == attempt.id).values(reason=reason))
