@@ -13,7 +13,7 @@ from resources.ledger.records import Attempt
 from resources.ledger.searching import Search
 from resources.ledger.undecided import UNMEASURED_SECONDS, Contract
 from resources.production.calling import Call
-from resources.providers.base import Charge, ClockOffset, Provider
+from resources.providers.base import Candidate, Charge, ClockOffset, Provider
 from resources.providers.rows import in_words, set_aside
 from resources.unforeseen import UnforeseenError, in_our_words
 
@@ -108,7 +108,7 @@ class Reconciler:
         began_at = self._ledger.clock()
         offset = provider.clock_offset or ClockOffset(-UNMEASURED_SECONDS, UNMEASURED_SECONDS)
         after, before = _window(search.since, search.until or began_at, offset)
-        listed = await provider.list_jobs(after=after, before=before)
+        listed: list[Candidate] = await provider.list_jobs(after=after, before=before)
         aside = list(set_aside(listed))
         if search.later is not None:
             later, until = _window(search.later, search.later, offset)
