@@ -1,12 +1,25 @@
-"""What every process that dailies starts has in common: it ends when it is told to, and when we end without telling it."""
+"""What every process that dailies starts has in common: it ends when it is told to, and when we end without telling it.
 
+Processes are found by a mark in their environment, which whatever they start inherits, and ended through a handle (a pidfd)
+that was opened before the mark was read: an id that another program has meanwhile is never touched. Only Linux shows marks.
+"""
+
+import contextlib
 import ctypes
+import os
+import select
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from resources.variables import STACK
 
 _PR_SET_PDEATHSIG = 1
+_PROC = Path("/proc")
 
 
 def child_setup() -> Callable[[], None]:
@@ -25,3 +38,126 @@ def child_setup() -> Callable[[], None]:
             libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
     return set_up
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that carries a stack's mark.
+
+    Attributes:
+        pid: Its id.
+        parent: The id of the process that started it, or that took it over.
+        stack: The id of the `dailies up` it belongs to.
+        command: Its arguments.
+    """
+
+    pid: int
+    parent: int
+    stack: str
+    command: tuple[str, ...]
+
+
+def of_home(home: Path) -> list[Process]:
+    """The living processes of every stack of a home, but for this one; none where the system does not show marks."""
+    found = []
+    for folder in _PROC.glob("[0-9]*"):
+        process = _read(int(folder.name), home)
+        if process is not None and process.pid != os.getpid():
+            found.append(process)
+    return found
+
+
+def end(processes: Iterable[Process], home: Path, *, seconds: float) -> list[Process]:
+    """End processes: politely first, and by force after some seconds; returns those that were there.
+
+    Args:
+        processes: As `of_home` found them; one that is another program by now is left alone.
+        home: Of their stack.
+        seconds: How long they may take.
+    """
+    with contextlib.ExitStack() as opened:
+        handles: dict[int, Process] = {}
+        for process in processes:
+            handle = opened.enter_context(_handle(process.pid))
+            now = _read(process.pid, home)
+            if handle is not None and now is not None and now.stack == process.stack:
+                handles[handle] = process
+        ended = list(handles.values())
+        _signal(handles, signal.SIGTERM)
+        # one that is stopped hears nothing until it goes on
+        _signal(handles, signal.SIGCONT)
+        for number, patience in ((signal.SIGKILL, seconds), (signal.SIGKILL, 5.0)):
+            _wait(handles, patience)
+            _signal(handles, number)
+        return ended
+
+
+def is_living(pid: int) -> bool:
+    """Whether there is a process of this id that has not ended: one that nobody has asked for its end has."""
+    try:
+        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except OSError:
+        if _PROC.is_dir():
+            return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def started_at(pid: int) -> str | None:
+    """When a process began, as the kernel counts it: with its id a name that no other process ever has. None if unknown."""
+    with contextlib.suppress(OSError, IndexError):
+        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[19]
+    return None
+
+
+def _read(pid: int, home: Path) -> Process | None:
+    """A process of this home, None where it is none or has ended."""
+    try:
+        environment = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+        mark = next((entry for entry in environment if entry.startswith(STACK.encode() + b"=")), b"")
+        stack, _, place = os.fsdecode(mark.partition(b"=")[2]).partition(":")
+        if not stack or place != str(home) or not is_living(pid):
+            return None
+        parent = int((_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+        command = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    return Process(pid, parent, stack, tuple(os.fsdecode(part) for part in command if part))
+
+
+@contextlib.contextmanager
+def _handle(pid: int) -> Iterator[int | None]:
+    if not hasattr(os, "pidfd_open"):
+        yield None
+        return
+    try:
+        handle = os.pidfd_open(pid)
+    except OSError:
+        yield None
+        return
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _signal(handles: Iterable[int], number: signal.Signals) -> None:
+    for handle in handles:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            signal.pidfd_send_signal(handle, number)
+
+
+def _wait(handles: dict[int, Process], seconds: float) -> None:
+    """Wait until they have ended, and take those that have out."""
+    give_up = time.monotonic() + seconds
+    while handles:
+        over, _, _ = select.select(list(handles), [], [], max(give_up - time.monotonic(), 0))
+        if not over:
+            return
+        for handle in over:
+            del handles[handle]

@@ -25,7 +25,11 @@ ENV_FILE = "DAILIES_ENV_FILE"
 """Names the file of settings to read; `.env` unless set, none where it is empty."""
 SANDBOX_KEY = "DAILIES_SANDBOX_KEY"
 """The key that a sandbox accepts: other users of the machine can read arguments, but no environment."""
-INTERNAL = frozenset({PINNED, ENV_FILE, SANDBOX_KEY, "DAILIES_TEST_POSTGRES_URL", "DAILIES_WRITE_SNAPSHOT"})
+STACK = "DAILIES_STACK"
+"""Marks the processes of one `dailies up` and all that they start: its id, a colon, and its home."""
+INTERNAL = frozenset(
+    {PINNED, ENV_FILE, SANDBOX_KEY, STACK, "DAILIES_TEST_POSTGRES_URL", "DAILIES_WRITE_SNAPSHOT"}
+)
 """Variables of ours that are no settings: how processes of a stack speak to each other, and what tests are told."""
 
 

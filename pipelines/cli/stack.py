@@ -9,8 +9,6 @@ import json
 import os
 import secrets
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,24 +16,42 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from pydantic import SecretStr
 
 from pipelines.cli.dagster_api import DagsterApi
+from pipelines.cli.ports import HOST, answers, check_port_is_free, free_port
+from pipelines.cli.supervision import CodeWatch, Deaths, end_child
+from pipelines.cli.takeover import (
+    STATE_FILE,
+    hand_over,
+    link_dagster_yaml,
+    only_stack,
+    running_stack,
+    take_over,
+)
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.home import SOCKETS, UMASK, make_private, socket_folder
-from resources.processes import child_setup
+from resources.keeper import release_keeper, start_keeper
+from resources.processes import child_setup, started_at
 from resources.settings import Settings, pinned
 from resources.storage.embedded import EmbeddedS3
-from resources.variables import ENV_FILE, PINNED, SANDBOX_KEY
+from resources.variables import ENV_FILE, PINNED, SANDBOX_KEY, STACK
 
-HOST = "127.0.0.1"
+__all__ = [
+    "HOST",
+    "SANDBOX_KEY_FILE",
+    "STATE_FILE",
+    "Stack",
+    "Wanted",
+    "check_port_is_free",
+    "free_port",
+    "running_stack",
+]
+
 START_SECONDS = 120.0
-STOP_SECONDS = 15.0
-TEND_SECONDS = 20.0
-"""How often `dailies up` asks whether the code still answers."""
-STATE_FILE = "stack.json"
+TEND_SECONDS = 20.0  # how often it is asked whether the code still answers
 SANDBOX_KEY_FILE = "sandbox-key"
 
 
@@ -75,6 +91,12 @@ class Stack:
         self.environment = dict(os.environ)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._s3: EmbeddedS3 | None = None
+        self.id = secrets.token_hex(8)
+        self._held = contextlib.ExitStack()
+        self._keeper: subprocess.Popen[bytes] | None = None
+        self._commands: dict[str, list[str]] = {}
+        self._deaths = Deaths()
+        self._code_watch = CodeWatch(self.home)
         self._sockets = self.home / SOCKETS
         self._sockets_are_elsewhere = False
         self._umask: int | None = None
@@ -101,14 +123,11 @@ class Stack:
     # Starting
 
     def _prepare(self) -> None:
-        running = running_stack(self.settings.home)
-        if running is not None:
-            raise ConfigurationError(
-                f"dailies is already running here (process {running['pid']}, Dagster at {running['dagster_url']}). "
-                "Use it, or end it with Ctrl-C where it runs."
-            )
+        dagster_home = self.home / "dagster"
         try:
             make_private(self.home, whole=True)
+            self._held.enter_context(only_stack(self.home, self.dagster_url))
+            take_over(self.settings, self.home, dagster_home, log=self.wanted.log)
             self._sockets, self._sockets_are_elsewhere = socket_folder(self.home)
             for folder in ("dagster", "logs", "tmp"):
                 (self.home / folder).mkdir(parents=True, exist_ok=True)
@@ -121,16 +140,18 @@ class Stack:
                 f"there is no data folder {self.settings.data}. Run dailies from the folder of the project, or set DAILIES_DATA."
             )
         check_port_is_free(self.wanted.port)
-        _link_dagster_yaml(self.home / "dagster")
+        link_dagster_yaml(dagster_home)
         self.environment |= {
             "DAILIES_HOME": str(self.home),
             "DAILIES_DATA": str(self.settings.data.absolute()),
             "DAILIES_DAGSTER_URL": self.dagster_url,
-            "DAGSTER_HOME": str(self.home / "dagster"),
+            "DAGSTER_HOME": str(dagster_home),
+            STACK: f"{self.id}:{self.home}",
             "PYTHONUNBUFFERED": "1",
             # where the code server puts the sockets of the processes that hold the code
             "TMPDIR": str(self._sockets),
         }
+        self._keeper = start_keeper(self.home, self.id, self.environment)
 
     def _start(self) -> None:
         code_socket = self._sockets / "code.sock"
@@ -164,14 +185,14 @@ class Stack:
         workspace.write_text(
             f"load_from:\n  - grpc_server: {{socket: {json.dumps(str(code_socket))}, location_name: dailies}}\n"
         )
-        self._wait("code", lambda: _answers(str(code_socket)))
+        self._wait("code", lambda: answers(str(code_socket)))
         self._spawn(
             "webserver",
             [*python, "pipelines.webserver", str(workspace), str(self.wanted.port)],
         )
         self._spawn("daemon", [*python, "dagster._daemon", "run", "-w", str(workspace)])
         with DagsterApi(self.dagster_url) as api:
-            self._wait("webserver", lambda: _answers((HOST, self.wanted.port)) and api.is_ready())
+            self._wait("webserver", lambda: answers((HOST, self.wanted.port)) and api.is_ready())
         self._write_state()
 
     def _start_sandbox(self) -> None:
@@ -184,6 +205,9 @@ class Stack:
         self._spawn("sandbox", [*command, *self.wanted.sandbox_options], stdout=subprocess.PIPE)
         line = self._first_line("sandbox")
         self.sandbox_url = str(json.loads(line)["url"])
+        # should it die, it comes back where its clients look for it
+        command[command.index("--port") + 1] = self.sandbox_url.rpartition(":")[2]
+        self._commands["sandbox"] = [*command, *self.wanted.sandbox_options]
         self.environment |= {
             "DAILIES_WAVESPEED_URL": self.sandbox_url,
             "WAVESPEED_API_KEY": key,
@@ -194,7 +218,11 @@ class Stack:
 
     def _start_s3(self) -> None:
         self.wanted.log("starting the embedded S3")
-        self._s3 = EmbeddedS3(self.home / "s3", secret_access_key=self._s3_secret()).start()
+        self._s3 = EmbeddedS3(
+            self.home / "s3",
+            secret_access_key=self._s3_secret(),
+            mark={STACK: self.environment[STACK]},
+        ).start()
         settings = self._s3.settings
         secret = settings.secret_access_key.get_secret_value() if settings.secret_access_key else ""
         self.environment |= {
@@ -218,6 +246,7 @@ class Stack:
         return file.read_text().strip()
 
     def _spawn(self, name: str, command: list[str], *, stdout: int | None = None) -> None:
+        self._commands[name] = command
         with (self.home / "logs" / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(  # noqa: S603 - our own commands
                 command,
@@ -257,28 +286,51 @@ class Stack:
                 raise self._why_ended(name)
 
     def tend(self) -> None:
-        """Bring back what dies alone, as when memory is short: the embedded S3, and the process that holds the code.
+        """Bring back what dies alone, as when memory is short: a process of ours, or the one that holds the code.
 
         Dagster's code server outlives that process and does not replace it; until then nothing is polled and nothing
-        that was paid for is fetched. It is replaced when it is gone twice in a row, since a reload starts it anew too.
+        that was paid for is fetched. It is asked for, too, where nobody sees it end, and replaced when it is gone twice in a
+        row, since a reload starts it anew too.
 
         Raises:
             ConfigurationError: The embedded S3 does not come back.
-            UnavailableError: The same.
+            UnavailableError: The same, or a process ends again and again; names its log.
         """
         if self._s3 is not None and self._s3.pid is None:
             self.wanted.log("the embedded S3 has ended; starting it again")
             self._s3.start()
+        if self._keeper is not None and self._keeper.poll() is not None:
+            self._keeper = start_keeper(self.home, self.id, self.environment)
+        self._revive()
+        code = self.processes.get("code")
+        if code is not None and self._code_watch.is_gone(code.pid):
+            self._load_code_anew()
         if time.monotonic() < self._tended_at + TEND_SECONDS:
             return
         with DagsterApi(self.dagster_url) as api, contextlib.suppress(DailiesError):
             was_gone, self._code_was_gone = self._code_was_gone, api.code_is_gone()
             if was_gone and self._code_was_gone:
-                self._code_was_gone = False
-                self.wanted.log("the process that holds the code has ended; starting it again")
-                if (why := api.load_code_anew()) is not None:
-                    self.wanted.log(f"Dagster could not load the definitions: {why}")
+                self._load_code_anew()
         self._tended_at = time.monotonic()
+
+    def _revive(self) -> None:
+        for name, process in list(self.processes.items()):
+            if process.poll() is None:
+                continue
+            if self._deaths.are_too_many(name):
+                raise self._why_ended(name)
+            self.wanted.log(f"{name} has ended; starting it again")
+            if process.stdout is not None:
+                process.stdout.close()
+            self._spawn(name, self._commands[name])
+            self._write_state()
+
+    def _load_code_anew(self) -> None:
+        self._code_was_gone = False
+        self.wanted.log("the process that holds the code has ended; starting it again")
+        with DagsterApi(self.dagster_url) as api, contextlib.suppress(DailiesError):
+            if (why := api.load_code_anew()) is not None:
+                self.wanted.log(f"Dagster could not load the definitions: {why}")
 
     def _why_ended(self, name: str) -> DailiesError:
         lines = [line for line in self._log_of(name).read_text(errors="replace").splitlines() if line.strip()]
@@ -291,6 +343,7 @@ class Stack:
     def _write_state(self) -> None:
         state = {
             "pid": os.getpid(),
+            "started_at": started_at(os.getpid()),
             "dagster_url": self.dagster_url,
             "dagster_home": self.environment["DAGSTER_HOME"],
             "sandbox_url": self.sandbox_url,
@@ -303,85 +356,34 @@ class Stack:
     # Stopping
 
     def stop(self) -> None:
-        """End every process that was started, the youngest first."""
-        if self._wrote_state:
-            (self.home / STATE_FILE).unlink(missing_ok=True)
-        for name in ("daemon", "webserver", "code", "sandbox"):
-            process = self.processes.get(name)
-            if process is not None and process.poll() is None:
-                process.terminate()
-        for process in self.processes.values():
-            _end(process)
-        if self._s3 is not None:
-            self._s3.stop()
-        self.processes.clear()
-        if self._sockets_are_elsewhere:
-            shutil.rmtree(self._sockets, ignore_errors=True)
-        if self._umask is not None:
-            os.umask(self._umask)
+        """Let the runs at work hand over, and end every process that was started.
 
-
-def running_stack(home: Path) -> dict[str, Any] | None:
-    """What `dailies up` wrote down about itself, None when it does not run."""
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        state = json.loads((home / STATE_FILE).read_text())
-        os.kill(state["pid"], 0)
-        return dict(state)
-    return None
-
-
-def check_port_is_free(port: int) -> None:
-    """Make sure that nothing listens on a port.
-
-    Raises:
-        ConfigurationError: Something does.
-    """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        What is asked for meanwhile (a second Ctrl-C) ends it by force.
+        """
         try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise ConfigurationError(
-                f"port {port} on {HOST} cannot be used ({error.strerror}): something else listens there, perhaps another "
-                f"Dagster. Choose another one: --port {port + 1}"
-            ) from None
+            self._stop()
+        finally:
+            for process in self.processes.values():
+                end_child(process)
+            if self._s3 is not None:
+                self._s3.stop()
+            self.processes.clear()
+            if self._keeper is not None:
+                release_keeper(self._keeper)
+            if self._sockets_are_elsewhere:
+                shutil.rmtree(self._sockets, ignore_errors=True)
+            if self._wrote_state:
+                (self.home / STATE_FILE).unlink(missing_ok=True)
+            self._held.close()
+            if self._umask is not None:
+                os.umask(self._umask)
 
-
-def free_port() -> int:
-    """A port nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def _answers(address: str | tuple[str, int]) -> bool:
-    """Whether something listens at the path of a Unix socket, or at a host and port."""
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-    with contextlib.suppress(OSError), socket.socket(family) as probe:
-        probe.settimeout(1)
-        probe.connect(address)
-        return True
-    return False
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
-
-
-def _link_dagster_yaml(dagster_home: Path) -> None:
-    """Let the project's dagster.yaml configure Dagster; a file somebody put there stays."""
-    target, link = Path("dagster.yaml").absolute(), dagster_home / "dagster.yaml"
-    if not target.exists() or (link.exists() and not link.is_symlink()):
-        return
-    link.unlink(missing_ok=True)
-    try:
-        link.symlink_to(target)
-    except OSError:
-        shutil.copyfile(target, link)
+    def _stop(self) -> None:
+        # no run begins any more, and those at work still have their providers and their bucket
+        for names in (("daemon",), ("webserver", "code", "sandbox")):
+            for name in names:
+                process = self.processes.get(name)
+                if process is not None and process.poll() is None:
+                    process.terminate()
+            if names == ("daemon",) and self._wrote_state:
+                hand_over(self.settings, self.home, self.id, log=self.wanted.log)

@@ -155,6 +155,17 @@ def owners(ledger: Ledger) -> dict[str, str]:
         return {str(run_id): str(owner) for run_id, owner in rows}
 
 
+def any_lost(ledger: Ledger) -> bool:
+    """Whether a run was given up lately."""
+    with ledger.read() as connection:
+        return (
+            connection.execute(
+                sa.select(sa.func.count()).where(heartbeats.c.lost_at.is_not(None))
+            ).scalar_one()
+            > 0
+        )
+
+
 def take(ledger: Ledger, run_id: str, owner: str) -> None:
     """Take the claim of a process that is known to have ended, without waiting until it expires."""
     with ledger.write() as connection:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sysconfig
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Self
 
@@ -39,6 +40,7 @@ class EmbeddedS3:
         port: int | None = None,
         access_key_id: str = "dailieskey",
         secret_access_key: SecretStr | None = None,
+        mark: Mapping[str, str] | None = None,
     ) -> None:
         """Describe the server; `start` starts it.
 
@@ -48,6 +50,7 @@ class EmbeddedS3:
             port: Of 127.0.0.1; None or 0 picks a free one.
             access_key_id: At least three letters, digits, `_` or `-`; rclone refuses shorter ones.
             secret_access_key: None makes a new one, which `settings` tells.
+            mark: Variables by which the server's process is found again; see `resources.processes`.
 
         Raises:
             ConfigurationError: The key id or the secret has characters that rclone cannot take.
@@ -57,6 +60,7 @@ class EmbeddedS3:
         self.port = port or 0
         self.access_key_id = access_key_id
         self._secret = secret_access_key or SecretStr(secrets.token_urlsafe(24))
+        self._mark = dict(mark or {})
         self._process: subprocess.Popen[bytes] | None = None
         if not re.fullmatch(r"[\w-]{3,128}", access_key_id, re.ASCII):
             raise ConfigurationError(
@@ -107,7 +111,10 @@ class EmbeddedS3:
             # goes by the environment because every user of the machine can read the arguments of a process.
             self._process = process = subprocess.Popen(  # noqa: S603  # our own program, arguments as a list
                 self._command(program),
-                env={"RCLONE_AUTH_KEY": f'"{self.access_key_id},{self._secret.get_secret_value()}"'},
+                env={
+                    **self._mark,
+                    "RCLONE_AUTH_KEY": f'"{self.access_key_id},{self._secret.get_secret_value()}"',
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

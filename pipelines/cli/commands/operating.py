@@ -50,7 +50,6 @@ def up(
         console.print("Schedules are off until you turn them on. Ctrl-C ends everything.\n")
         try:
             while True:
-                stack.check()
                 stack.tend()
                 time.sleep(1)
         except KeyboardInterrupt:

@@ -1,0 +1,42 @@
+"""Ports of this machine: whether one is free, and whether somebody answers."""
+
+import contextlib
+import socket
+
+from resources.errors import ConfigurationError
+
+HOST = "127.0.0.1"
+
+
+def check_port_is_free(port: int) -> None:
+    """Make sure that nothing listens on a port.
+
+    Raises:
+        ConfigurationError: Something does.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"port {port} on {HOST} cannot be used ({error.strerror}): something else listens there, perhaps another "
+                f"Dagster. Choose another one: --port {port + 1}"
+            ) from None
+
+
+def free_port() -> int:
+    """A port nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def answers(address: str | tuple[str, int]) -> bool:
+    """Whether something listens at the path of a Unix socket, or at a host and port."""
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    with contextlib.suppress(OSError), socket.socket(family) as probe:
+        probe.settimeout(1)
+        probe.connect(address)
+        return True
+    return False

@@ -1,0 +1,83 @@
+"""What `dailies up` watches in its processes: how often one has died lately, and whether the code is still held."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from resources.processes import of_home
+
+STOP_SECONDS = 15.0
+DEATHS = 8
+DEATHS_SECONDS = 120.0
+"""A process that has ended more often within this time is not started again: something is wrong with it."""
+
+
+class Deaths:
+    """Counts how often each process has ended lately.
+
+    Args:
+        monotonic: Seconds of a clock that is never set.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._of: dict[str, list[float]] = {}
+
+    def are_too_many(self, name: str) -> bool:
+        """Note one more death; whether there were too many."""
+        now = self._monotonic()
+        lately = [at for at in self._of.get(name, ()) if now - at < DEATHS_SECONDS]
+        self._of[name] = [*lately, now]
+        return len(self._of[name]) > DEATHS
+
+
+class CodeWatch:
+    """Notices that the code server has lost the process in which it loads the code.
+
+    It looks at who started whom, which takes no answer of anybody: a machine that is short of memory kills that process, and the
+    sensors stand still until it is back. Where the system does not show it, nothing is ever noticed.
+
+    Args:
+        home: Of the stack.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._seen: int | None = None
+        self._was_gone = False
+
+    def is_gone(self, code_server: int) -> bool:
+        """Whether it is gone, seen twice in a row: the code server may just be replacing it.
+
+        Args:
+            code_server: Its process id.
+        """
+        held = any(
+            process.parent == code_server and "grpc" in process.command for process in of_home(self._home)
+        )
+        if held:
+            self._seen, self._was_gone = code_server, False
+            return False
+        if self._seen != code_server:
+            # it has not loaded the code yet
+            return False
+        was_gone, self._was_gone = self._was_gone, not self._was_gone
+        return was_gone
+
+
+def end_child(process: "subprocess.Popen[bytes]") -> None:
+    """End a process that we have started, and its group where it does not end in time."""
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()

@@ -1,0 +1,186 @@
+"""One `dailies up` to a home: the lock that dies with it, and what the next one does with what the last one left."""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from pipelines.cli.dagster_api import LOCATION
+from resources.errors import ConfigurationError, DailiesError
+from resources.ledger import heartbeats
+from resources.ledger.handover import handover_of
+from resources.ledger.ledger import Ledger
+from resources.processes import Process, end, is_living, of_home, started_at
+from resources.settings import Settings, open_ledger
+
+LOCK_FILE = "stack.lock"
+STATE_FILE = "stack.json"
+LOCK_PATIENCE_SECONDS = 2.0
+"""Somebody may look at the lock just now."""
+LEFT_SECONDS = 15.0
+HANDOVER_SECONDS = 45.0
+"""How long runs may take to hand over: longer than their POSTs on the wire get."""
+
+
+@contextlib.contextmanager
+def only_stack(home: Path, dagster_url: str) -> Iterator[None]:
+    """Hold a home for one `dailies up`. The lock is the kernel's: it ends with the process, however that ends.
+
+    Raises:
+        ConfigurationError: Another one holds it; names that.
+    """
+    with (home / LOCK_FILE).open("a+") as file:
+        _lock(file)
+        file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid(), "dagster_url": dagster_url}))
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def _lock(file: IO[str]) -> None:
+    give_up = time.monotonic() + LOCK_PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < give_up:
+                time.sleep(0.05)
+                continue
+            file.seek(0)
+            first: dict[str, Any] = {}
+            with contextlib.suppress(ValueError):
+                first = json.loads(file.read())
+            raise ConfigurationError(
+                f"dailies is already running here (process {first.get('pid', 'unknown')}, Dagster at "
+                f"{first.get('dagster_url', 'an unknown address')}). Use it, or end it with Ctrl-C where it runs."
+            ) from None
+        return
+
+
+def running_stack(home: Path) -> dict[str, Any] | None:
+    """What `dailies up` wrote down about itself, None when it does not run."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        state = json.loads((home / STATE_FILE).read_text())
+        began = state.get("started_at")
+        # another program may have the id of one that was killed
+        if is_living(state["pid"]) and began in {None, started_at(state["pid"])}:
+            return dict(state)
+    return None
+
+
+def take_over(settings: Settings, home: Path, dagster_home: Path, *, log: Callable[[str], None]) -> None:
+    """End what an earlier stack of this home has left: its processes, and the runs that nobody carries out any more.
+
+    Args:
+        settings: Where the ledger is.
+        home: Held by the caller.
+        dagster_home: Where Dagster's storage is.
+        log: Told what was found.
+    """
+    (home / STATE_FILE).unlink(missing_ok=True)
+    left = end(of_home(home), home, seconds=LEFT_SECONDS)
+    if left:
+        named = ", ".join(f"{name_of(process)} ({process.pid})" for process in left)
+        log(f"an earlier dailies of this home had left processes, which are ended: {named}")
+    if not (dagster_home / "storage").is_dir() and not (dagster_home / "dagster.yaml").is_file():
+        return
+    try:
+        with open_ledger(settings) as ledger:
+            take_claims(ledger)
+            if not heartbeats.any_lost(ledger):
+                return
+            from dagster import DagsterInstance
+
+            from pipelines.runs import end_dead_runs
+
+            with DagsterInstance.from_config(str(dagster_home)) as instance:
+                for line in end_dead_runs(instance, ledger, LOCATION):
+                    log(f"ended a run whose process has died: {line}")
+    except DailiesError as error:
+        log(f"runs that an earlier dailies has left are not ended yet; the sensor dead_runs does it: {error}")
+
+
+def take_claims(ledger: Ledger) -> None:
+    """Take the claims of processes of this machine that have ended, without waiting until they expire."""
+    for run_id, owner in heartbeats.owners(ledger).items():
+        pid = pid_of(owner)
+        if pid is not None and not is_living(pid):
+            heartbeats.take(ledger, run_id, owner)
+
+
+def pid_of(owner: str) -> int | None:
+    """The process id in the name of a claim's owner; None where it is on another machine."""
+    host, _, rest = owner.partition(":")
+    pid = rest.partition(":")[0]
+    return int(pid) if host == socket.gethostname()[:24] and pid.isdigit() else None
+
+
+def name_of(process: Process) -> str:
+    """What a process of a stack is, for a person."""
+    command = " ".join(process.command)
+    for words, name in (
+        ("code-server start", "code server"),
+        ("api grpc", "process that holds the code"),
+        ("spawn_main", "run worker"),
+        ("pipelines.webserver", "webserver"),
+        ("dagster._daemon", "daemon"),
+        ("resources.sandbox", "sandbox"),
+        ("serve s3", "embedded S3"),
+        ("resources.keeper", "keeper"),
+    ):
+        if words in command:
+            return name
+    return process.command[0] if process.command else "a process"
+
+
+def hand_over(settings: Settings, home: Path, stack: str, *, log: Callable[[str], None]) -> None:
+    """Let the runs of a stack that ends hand their clips over, and say what becomes of them as the ledger knows it.
+
+    Each sends nothing more and waits a moment for the answers to what it has sent. What is queued stays queued, and the next `dailies
+    up` goes on with all of it.
+    """
+    workers = {process.pid: process for process in of_home(home) if process.stack == stack}
+    if not workers:
+        return
+    try:
+        with open_ledger(settings) as ledger:
+            at_work = {
+                run_id: workers[pid]
+                for run_id, owner in heartbeats.owners(ledger).items()
+                if (pid := pid_of(owner)) in workers and pid is not None
+            }
+            if not at_work:
+                return
+            log(
+                f"waiting up to {HANDOVER_SECONDS:.0f} s until the runs at work hand over: {', '.join(at_work)}"
+            )
+            end(set(at_work.values()), home, seconds=HANDOVER_SECONDS)
+            for run_id in at_work:
+                log(f"run {run_id} has handed over. Of its clips: {handover_of(ledger, [run_id])}")
+            log(
+                "`dailies up` goes on with all of it by itself; `dailies stop` first, if nothing more is to be sent"
+            )
+            take_claims(ledger)
+    except DailiesError as error:
+        log(f"what the runs at work leave is not known: {error}")
+
+
+def link_dagster_yaml(dagster_home: Path) -> None:
+    """Let the project's dagster.yaml configure Dagster; a file somebody put there stays."""
+    target, link = Path("dagster.yaml").absolute(), dagster_home / "dagster.yaml"
+    if not target.exists() or (link.exists() and not link.is_symlink()):
+        return
+    link.unlink(missing_ok=True)
+    try:
+        link.symlink_to(target)
+    except OSError:
+        shutil.copyfile(target, link)
