@@ -20,6 +20,7 @@ from resources.errors import DailiesError
 from resources.inventory.findings import Finding
 from resources.inventory.ledger import urgent
 from resources.ledger.ledger import Ledger
+from resources.ledger.purchases import purchases_of
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState
@@ -254,7 +255,7 @@ class _Teller:
             kind=Kind.RUN_FAILED,
             title=f"{job} failed",
             details=[self._why(pending.runs[-1])],
-            todo="Nothing was bought." if not clips else "What was bought is safe; the run's page says more.",
+            todo=f"{purchases_of(self._ledger, decision)} The run's page says more.",
             batch=decision,
             total=len(clips),
             open=sum(a.state.is_open for a in clips),

@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from pipelines.assets.clips import say
-from pipelines.failing import clips_failed, explained
+from pipelines.failing import bought_by, clips_failed, explained
 from pipelines.lineage import CHARACTERS, GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
 from pipelines.partitions import add_clips
 from pipelines.producing import Batch, buy, decision_of
@@ -67,13 +67,17 @@ def produce_scattered(
     """
     show = frozenset({Stage.SUBMITTED, Stage.GENERATED, Stage.DELIVERED})
     batch = Batch(context, production, Stage.DELIVERED, decision_of(context.run), show)
-    with explained(), production.at_work(context.run.run_id):
+
+    def bought() -> str:
+        return bought_by(production, context.run)
+
+    with explained(bought=bought), production.at_work(context.run.run_id):
         scope = scope_of_list(context, production, config.keys)
         leave_alone(context, scope)
         keys = scope.keys
         rendered = render(production.declarations(), keys)
         if rendered.problems:
-            raise clips_failed(rendered.problems, len(keys), "could not be rendered; nothing was bought")
+            raise clips_failed(rendered.problems, len(keys), "could not be rendered", bought=bought())
         with production.ledger() as ledger:
             store = production.bound_store(ledger)
             add_clips(context.instance, ledger, keys)

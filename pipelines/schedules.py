@@ -13,6 +13,7 @@ from pipelines.rendering import render
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger.decisions import fix_clips
+from resources.ledger.purchases import purchases_of
 from resources.series import Series
 
 SERIES_TAG = "dailies/series"
@@ -51,13 +52,16 @@ def series_schedule(series: Series) -> dg.ScheduleDefinition:
 def _requests(
     instance: dg.DagsterInstance, production: Production, name: str, when: dt.datetime
 ) -> Iterator[dg.RunRequest]:
+    tick = when.isoformat(timespec="minutes")
+    decision = f"schedule:{name}:{tick}"
     declarations = production.declarations()
     series = declarations.series.get(name)
     if series is None:
         problems = "; ".join(str(problem) for problem in declarations.problems)
-        raise DailiesError(f"is no longer declared, or broken; nothing was bought. {problems}")
-    tick = when.isoformat(timespec="minutes")
-    decision = f"schedule:{name}:{tick}"
+        with production.ledger() as ledger:
+            bought = purchases_of(ledger, decision)
+        words = "nothing was bought" if bought.is_nothing else str(bought)
+        raise DailiesError(f"is no longer declared, or broken; {words}. {problems}")
     keys = [clip.key for clip in series.clips(when.date() if series.dated else None)]
     rendered = render(declarations, keys)
     if rendered.problems:

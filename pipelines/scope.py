@@ -61,7 +61,7 @@ def scope_of(
     if not {RANGE_START, PARTITION} & run.tags.keys():
         raise ConfigurationError(
             "this run names no clips, so there is nothing to do: choose partitions under Materialize, or run "
-            "`dailies produce`. Nothing was bought."
+            "`dailies produce`."
         )
     order = list(instance.get_dynamic_partitions(of.name or ""))
     covered, lost_end = _covered(run, order)

@@ -243,7 +243,7 @@ class Settings(BaseSettings):
         if not self.s3_bucket:
             raise ConfigurationError(
                 "no bucket is set: set DAILIES_S3_BUCKET (and DAILIES_S3_ENDPOINT for a server that is not AWS), "
-                "or run `dailies up`, which brings an S3 server of its own. Nothing was bought."
+                "or run `dailies up`, which brings an S3 server of its own."
             )
         try:
             return S3Settings(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import dagster as dg
 from pydantic import Field
 
-from pipelines.failing import clips_failed, explained
+from pipelines.failing import bought_by, clips_failed, explained
 from pipelines.lineage import CHARACTERS, CODE_VERSIONS, version_tags
 from pipelines.partitions import CLIPS_PER_RUN, characters
 from pipelines.producing import decision_of
@@ -58,13 +58,17 @@ def make_characters(
     context: dg.AssetExecutionContext, production: Production, config: CharactersConfig
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Have the run's characters made."""
-    with explained(), production.at_work(context.run.run_id):
+
+    def bought() -> str:
+        return bought_by(production, context.run)
+
+    with explained(bought=bought), production.at_work(context.run.run_id):
         scope = scope_of(context, production, characters)
         leave_alone(context, scope)
         names = scope.keys
         requests, failed = _requests(production, names)
         if failed:
-            raise clips_failed(failed, len(names), "cannot be made; nothing was bought")
+            raise clips_failed(failed, len(names), "cannot be made", bought=bought())
         making = _make(context, production, requests, config)
     for name, attempt in making.made.items():
         context.log_event(character_event(context.instance, name, attempt))

@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from pipelines.collecting import BATCH_TAG
-from pipelines.failing import clips_failed, explained
+from pipelines.failing import bought_by, clips_failed, explained
 from pipelines.lineage import CODE_VERSIONS, GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
 from pipelines.partitions import CLIPS_PER_RUN, clips
 from pipelines.producing import Batch, buy, collect, decision_of
@@ -75,7 +75,11 @@ def produce(
     context: dg.AssetExecutionContext, production: Production, config: ProduceConfig
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Buy, wait for and keep the run's clips, as far as the run selects."""
-    with explained():
+
+    def bought() -> str:
+        return bought_by(production, context.run)
+
+    with explained(bought=bought):
         scope = scope_of(context, production)
         keys = scope.keys
         leave_alone(context, scope)
@@ -83,7 +87,7 @@ def produce(
     selected = context.selected_asset_keys
     show = frozenset(stage for stage, asset in ASSET_OF_STAGE.items() if asset in selected)
     batch = Batch(context, production, max(show), decision_of(context.run), show)
-    showing = explained(lambda: show_again(context, production, keys))
+    showing = explained(lambda: show_again(context, production, keys), bought=bought)
     with showing, production.at_work(context.run.run_id):
         reasons = _buy(batch, keys, config) if Stage.SUBMITTED in show else _collect(batch, keys)
     if reasons:
@@ -96,7 +100,8 @@ def _buy(batch: Batch, keys: list[str], config: ProduceConfig) -> dict[str, str]
     context, production = batch.context, batch.production
     prompts = read_prompts(context.instance, production.store(), keys)
     if prompts.problems:
-        raise clips_failed(prompts.problems, len(keys), "cannot be bought; nothing was bought")
+        bought = bought_by(production, context.run)
+        raise clips_failed(prompts.problems, len(keys), "cannot be bought", bought=bought)
     return say(batch, buy(batch, prompts.requests, regenerate=config.regenerate))
 
 

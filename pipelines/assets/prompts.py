@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
-from pipelines.failing import clips_failed, explained
+from pipelines.failing import bought_by, clips_failed, explained
 from pipelines.lineage import CHARACTERS, CODE_VERSIONS, PROMPTS
 from pipelines.partitions import CLIPS_PER_RUN, clips
 from pipelines.rendering import (
@@ -52,7 +52,11 @@ def prompts(
     context: dg.AssetExecutionContext, production: Production
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Render the prompts of the run's clips."""
-    with explained():
+
+    def bought() -> str:
+        return bought_by(production, context.run)
+
+    with explained(bought=bought):
         scope = scope_of(context, production)
         keys = scope.keys
         leave_alone(context, scope)
@@ -62,15 +66,15 @@ def prompts(
         show_prompts_again(context, production, rendered.requests.values())
         show_again(context, production, keys)
 
-    with explained(before_failing), production.at_work(context.run.run_id):
+    with explained(before_failing, bought=bought), production.at_work(context.run.run_id):
         if scope.lost_end is not None:
             raise ConfigurationError(
                 f"{scope.lost_end}, an end of this run's range, is no partition any more, so Dagster cannot carry this run. "
-                "It has bought nothing. Ask for its clips again with `dailies produce`."
+                "Ask for its clips again with `dailies produce`."
             )
         rendered = render(production.declarations(), keys)
         if rendered.problems:
-            raise clips_failed(rendered.problems, len(keys), "could not be rendered; nothing was bought")
+            raise clips_failed(rendered.problems, len(keys), "could not be rendered", bought=bought())
         with production.ledger() as ledger:
             store = production.bound_store(ledger)
         addresses = {clip: write_prompt(store, request) for clip, request in rendered.requests.items()}

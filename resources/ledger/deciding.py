@@ -107,7 +107,8 @@ def _decide_one(
                         run_id=run_id,
                     )
                     if isinstance(queued, str):
-                        return Decided(request, Verdict.REFUSED, None, queued)
+                        said = _of_money(connection, request, decision, queued)
+                        return Decided(request, Verdict.REFUSED, None, said)
                     return Decided(request, Verdict.NEW, queued)
                 if (
                     settled.verdict is Verdict.ADOPTED
@@ -191,9 +192,24 @@ def try_again(
     )
     if isinstance(queued, Attempt):
         return queued
-    reason = f"{failed.reason} (not tried again: {queued})"
+    said = _of_money(connection, request, failed.decision, queued)
+    reason = f"{failed.reason} (not tried again: {said})"
     connection.execute(sa.update(attempts).where(attempts.c.id == failed.id).values(reason=reason))
     return None
+
+
+def _of_money(connection: sa.Connection, request: ClipRequest, decision: str, refusal: str) -> str:
+    """A refusal whose sentence about money holds: a clip that failed before has been bought before by the same decision."""
+    bought = connection.execute(
+        sa.select(attempts.c.id)
+        .where(
+            attempts.c.subject_kind == request.kind,
+            attempts.c.subject_key == request.clip,
+            attempts.c.decision == decision,
+        )
+        .limit(1)
+    ).first()
+    return refusal if bought is None else refusal.replace("Nothing was bought", "Nothing more was bought")
 
 
 def _current_take(connection: sa.Connection, request: ClipRequest) -> str | None:

@@ -115,7 +115,7 @@ class Ledger:
             if not does_not_answer(error):
                 raise
             raise UnavailableError(
-                f"the ledger could not be written: {error.orig}. Nothing of this step was recorded or sent. "
+                f"the ledger could not be written: {error.orig}. Nothing of this step was recorded. "
                 "Free the disk or the lock, then run it again."
             ) from error
 

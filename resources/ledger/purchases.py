@@ -44,9 +44,14 @@ class Purchases:
         """Whether something is still to come of it."""
         return bool(self.at_providers or self.queued or self.unclear)
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether nothing was bought, and nothing is about to be."""
+        return not self.posts and not self.queued
+
     def __str__(self) -> str:
         """For a person, in sentences; what goes on, and the command that shows it."""
-        if not self.posts and not self.queued:
+        if self.is_nothing:
             return "Nothing was bought."
         sent = f"{_counted(self.posts, 'POST')} went out, {_counted(self.jobs, 'job')} came of it"
         told = [

@@ -42,7 +42,7 @@ def bind_account(ledger: Ledger, name: str, base_url: str) -> None:
     kept = ledger.fact(f"account {name}") or ledger.remember(f"account {name}", place)
     if kept != place:
         raise ConfigurationError(
-            f"this ledger has bought from {name} at {kept}, and {name} is now set to {place}. Nothing was bought. "
+            f"this ledger has bought from {name} at {kept}, and {name} is now set to {place}, where it buys nothing. "
             "Give it a ledger of its own with DAILIES_HOME, e.g. DAILIES_HOME=.dailies/live."
         )
 

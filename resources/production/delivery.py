@@ -140,7 +140,7 @@ class Deliverer:
             )
             raise DeliveryError(
                 f"the delivered video {self._store.uri(key)} {state}. Restore it in the bucket, or buy another take with "
-                "`regenerate: true`. Nothing was bought."
+                "`regenerate: true`. It was not bought again."
             )
 
     async def write_sheets(self) -> list[Sheet]:

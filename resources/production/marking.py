@@ -126,14 +126,14 @@ class BucketMark:
         kept = self._ledger.fact(BUCKET_FACT)
         if kept is not None and kept != place:
             raise ConfigurationError(
-                f"this ledger belongs to the bucket {kept}, not to {place}; its clips would be bought again. Nothing was "
-                f"bought. Set DAILIES_S3_BUCKET back, or give {place} a ledger of its own with DAILIES_HOME."
+                f"this ledger belongs to the bucket {kept}, not to {place}; its clips would be bought again. "
+                f"Set DAILIES_S3_BUCKET back, or give {place} a ledger of its own with DAILIES_HOME."
             )
         mark = read_mark(self._store)
         if mark is None and kept is not None:
             raise ConfigurationError(
-                f"the bucket {place} no longer holds this ledger's mark ({ledger_key()}): was it emptied or replaced? Nothing "
-                "was bought. Restore the bucket, or start a new ledger with DAILIES_HOME."
+                f"the bucket {place} no longer holds this ledger's mark ({ledger_key()}): was it emptied or replaced? "
+                "Nothing is bought until then: restore the bucket, or start a new ledger with DAILIES_HOME."
             )
         if mark is not None:
             self._recognise(mark, place, buying=buying)
@@ -144,7 +144,7 @@ class BucketMark:
         if mark.ledger != name:
             raise ConfigurationError(
                 f"the bucket {place} belongs to another ledger ({mark.ledger}, this one is {name}); its clips would be bought "
-                "again. Nothing was bought. Use that ledger (DAILIES_HOME or DAILIES_LEDGER_URL), or another bucket. If that "
+                "again. Use that ledger (DAILIES_HOME or DAILIES_LEDGER_URL), or another bucket. If that "
                 "ledger is lost, `dailies ledger rebuild --take-over` reads back into this one what was bought."
             )
         if buying and not knows(self._ledger, mark):
@@ -226,7 +226,7 @@ def _behind(ledger: Ledger, store: ObjectStore, mark: Mark) -> str:
     return (
         f"this ledger is older than its bucket: {store.uri(ledger_key())} has seen its entry {mark.seq} of {_when(mark.at)}, "
         f"which it does not have (it ends with entry {ours.seq} of {_when(ours.at)}). It was restored from a copy, or another "
-        "copy of it is at work; what was bought since would be bought again. Nothing was bought. Run `dailies ledger rebuild`, "
+        "copy of it is at work; what was bought since would be bought again. Run `dailies ledger rebuild`, "
         "which reads back what was bought from the bucket and the providers. What is paid for is fetched meanwhile."
     )
 

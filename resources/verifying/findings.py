@@ -118,7 +118,7 @@ def _headers(recorder: Recorder) -> Iterator[Finding]:
 def _job(offer: Offer, recorder: Recorder, watched: Watched) -> Iterator[Finding]:
     attempt = watched.attempt
     if attempt is None or attempt.job_id is None:
-        reason = (attempt.reason if attempt else None) or "nothing was bought"
+        reason = "nothing was bought" if attempt is None else attempt.reason or f"it is {attempt.state}"
         yield Finding("the submit", "a job", reason, "differs")
         return
     documented = STATUSES[recorder.provider]

@@ -259,6 +259,7 @@ def test_a_failure_that_may_pass_is_not_bought_again_beyond_a_cap_and_says_so(le
     assert [a.id for a in everything(ledger)] == [failed.id]
     reason = read(ledger, failed).reason or ""
     assert reason.startswith("out of GPUs (not tried again: the cap for one run (monday) is $0.40")
+    assert "Nothing more was bought" in reason, "the job that failed was bought"
 
 
 def test_the_database_itself_refuses_to_hold_more_than_a_cap(ledger: Ledger) -> None:

@@ -1,0 +1,40 @@
+"""What a run says of money when it fails is what the ledger knows, not what the step believes of itself."""
+
+import json
+
+import pytest
+from pipelinekit import House, again, nothing_bought
+
+from resources.storage.layout import ledger_key
+
+
+def test_a_run_that_fails_before_it_bought_says_that_nothing_was_bought(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = house.declare("bay", ["east", "west"])
+    house.add(keys)
+    with nothing_bought(house):
+        monkeypatch.delenv("DAILIES_S3_BUCKET")
+        ran = house.produce(keys)
+    assert (ran.failure or "").endswith("Nothing was bought.")
+
+
+def test_a_run_that_is_re_executed_and_then_fails_says_what_was_bought(house: House) -> None:
+    keys = house.declare("bay", ["east", "west"])
+    house.add(keys)
+    first = house.produce(keys)
+    assert first.green
+
+    house.edit("bay", "bytedance/seedance-2.0/text-to-video", "bytedance/seedance-0.0/text-to-video")
+    broken = again(house, first.run)
+    house.edit("bay", "bytedance/seedance-0.0/text-to-video", "bytedance/seedance-2.0/text-to-video")
+    mark = house.get(ledger_key())
+    house.put(ledger_key(), json.dumps({"ledger": "somebody-else"}).encode())
+    foreign = again(house, first.run)
+    house.put(ledger_key(), mark)
+
+    for ran in (broken, foreign):
+        said = ran.failure or ""
+        assert "othing was bought" not in said, said
+        assert "2 POSTs went out, 2 jobs came of it" in said, said
+        assert "2 delivered" in said, said
