@@ -27,6 +27,8 @@ from resources.production.binding import bind_bucket
 from resources.settings import Settings, open_ledger
 from resources.storage.objects import ObjectStore
 from resources.storage.policy import DownloadPolicy
+from resources.video.confinement import LAYERS
+from resources.video.inspector import VideoInspector
 
 STYLES = {Weight.WARNING: "yellow", Weight.ERROR: "red"}
 
@@ -40,12 +42,15 @@ class Examination:
         mended: What was tried.
         objects: How many objects of takes the bucket has, None when it could not be listed.
         size: Bytes of them.
+        decoder: The layers around the process that reads strangers' videos, of `resources.video.confinement.LAYERS`; why it
+            does not start, where it does not.
     """
 
     findings: list[Finding]
     mended: list[Mended] = field(default_factory=list)
     objects: int | None = None
     size: int = 0
+    decoder: list[str] | str = field(default_factory=list)
 
     @property
     def is_fine(self) -> bool:
@@ -70,7 +75,7 @@ def examine(settings: Settings, *, mend: bool) -> Examination:
     ):
         store = _opened(settings, ledger, opened)
         inventory = Inventory(ledger, lambda: _given(store), instance)
-        done = Examination(inventory.take())
+        done = Examination(inventory.take(), decoder=_decoder())
         if mend and not isinstance(store, DailiesError):
             done.mended = _mend(settings, ledger, store, instance, inventory)
             if done.mended:
@@ -78,6 +83,14 @@ def examine(settings: Settings, *, mend: bool) -> Examination:
         if inventory.stock is not None:
             done.objects, done.size = inventory.stock.objects, inventory.stock.size
         return done
+
+
+def _decoder() -> list[str] | str:
+    with VideoInspector() as looking:
+        try:
+            return looking.confinement()
+        except DailiesError as error:
+            return str(error)
 
 
 def _opened(settings: Settings, ledger: Ledger, opened: contextlib.ExitStack) -> ObjectStore | DailiesError:
@@ -177,9 +190,18 @@ def show(done: Examination) -> None:
         _show_finding(finding)
     if done.objects is not None:
         console.print(f"{counted(done.objects, 'object')} of takes in the bucket, {done.size / 1e6:,.1f} MB")
+    console.print(Text(_of_the_decoder(done.decoder)), soft_wrap=True)
     left = [finding for finding in done.findings if not finding.is_fine]
     if left:
         complain(f"{counted(len(left), 'check')} of {len(done.findings)} need you")
+
+
+def _of_the_decoder(layers: list[str] | str) -> str:
+    if isinstance(layers, str):
+        return layers
+    missing = [layer for layer in LAYERS if layer not in layers]
+    said = f"videos are read in a process of its own, confined by {', '.join(layers) or 'its limits alone'}"
+    return said + (f"; this system does not offer {', '.join(missing)} (docs/delivery.md)" if missing else "")
 
 
 def _show_finding(finding: Finding) -> None:
@@ -216,6 +238,7 @@ def document(done: Examination) -> dict[str, Any]:
         "mended": [{"key": m.key, "done": m.done, "text": m.text} for m in done.mended],
         "objects": done.objects,
         "size_bytes": done.size,
+        "decoder_confined_by": done.decoder,
     }
 
 

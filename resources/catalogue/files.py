@@ -15,7 +15,8 @@ from pathlib import Path
 from resources.catalogue.sniffing import HEAD_BYTES, Sniffed, sniff
 from resources.declared.problems import Problem, ProblemsError, listed, show
 from resources.requests import FileReference
-from resources.video.boxes import BoxError, walk
+from resources.video.facts import UnreadableVideoError
+from resources.video.inspector import own_inspector
 
 MAX_BYTES = {"image": 20_000_000, "video": 100_000_000, "audio": 50_000_000}
 """The largest file of each kind, in bytes (WaveSpeed docs: upload-files)."""
@@ -77,7 +78,7 @@ class DataFolder:
         path, inside = self._inside(text)
         try:
             with self._open(path) as file:
-                found = self._look(text, path, inside, file)
+                found = self._look(text, inside, file)
         except OSError as error:
             raise _refused(text, f"cannot be read: {error.strerror or type(error).__name__}") from None
         if found.is_a.media != media:
@@ -93,7 +94,7 @@ class DataFolder:
         path, inside = self._inside(reference.path)
         try:
             with self._open(path) as file:
-                found = self._look(reference.path, path, inside, file)
+                found = self._look(reference.path, inside, file)
                 file.seek(0)
                 data = file.read(found.size)
         except OSError as error:
@@ -134,7 +135,7 @@ class DataFolder:
         with os.fdopen(descriptor, "rb") as file:
             yield file
 
-    def _look(self, text: str, path: Path, inside: str, file: BufferedReader) -> LocalFile:
+    def _look(self, text: str, inside: str, file: BufferedReader) -> LocalFile:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise _refused(text, "is not a plain file")
@@ -155,22 +156,22 @@ class DataFolder:
             raise _refused(text, allowed=allowed, found=_mb(status.st_size))
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-        found = LocalFile(FileReference(inside, digest), status.st_size, is_a, _seconds(path, is_a))
+        found = LocalFile(FileReference(inside, digest), status.st_size, is_a, _seconds(text, file, is_a))
         if len(self._seen) >= _REMEMBERED:
             self._seen.clear()
         self._seen[seen] = found
         return found
 
 
-def _seconds(path: Path, is_a: Sniffed) -> float | None:
-    """How long a video says it is, by its index; nothing is decoded."""
+def _seconds(text: str, file: BufferedReader, is_a: Sniffed) -> float | None:
+    """How long a video says it is, by its index, which is read in the guarded process; nothing is decoded."""
     if is_a.media != "video":
         return None
     try:
-        track = walk(path).first("vide")
-    except (BoxError, OSError):
-        return None
-    return track.seconds or None if track else None
+        return own_inspector().seconds_of(file, "its content") or None
+    except UnreadableVideoError as error:
+        message = f"cannot be read as a video: {str(error).removeprefix('its content: ')}"
+        raise _refused(text, message, allowed=TYPES["video"]) from None
 
 
 def _refused(

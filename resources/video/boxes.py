@@ -4,15 +4,18 @@ A decoder's own probe does not notice a file that was cut off. The index of an M
 Names and layouts are those of ISO/IEC 14496-12 and 14496-14.
 """
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import BinaryIO
 
 _MAX_INDEX = 64 << 20
 _MAX_BOXES = 10_000
-_MAX_SAMPLES = 1_000_000
+_MAX_TRACKS = 32
+_MAX_ENTRIES = 2_000_000
+"""Of all tables of all tracks: an hour of film with sound has half a million."""
+_LONGEST_SECONDS = 7 * 86_400
 _C2PA = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _OBJECT_TYPES = {0x20: "mpeg4", 0x40: "aac", 0x66: "aac", 0x67: "aac", 0x68: "aac", 0x69: "mp3", 0x6B: "mp3"}
 _CODECS = {
@@ -80,39 +83,76 @@ class Movie:
         return next((track for track in self.tracks if track.kind == kind), None)
 
 
-def walk(path: Path) -> Movie:
-    """Read the boxes of a file; its data is skipped.
+class _Budget:
+    """What the indexes of all tracks may hold together, so that a small file cannot ask for hours of work."""
+
+    def __init__(self) -> None:
+        self.boxes, self.entries = _MAX_BOXES, _MAX_ENTRIES
+
+    def take_entries(self, count: int) -> int:
+        self.entries -= count
+        if self.entries < 0:
+            raise BoxError("it has too many frames")
+        return count
+
+    def boxes_of(self, data: bytes) -> dict[bytes, bytes]:
+        """The boxes inside another one, by name."""
+        found: dict[bytes, bytes] = {}
+        for name, body in _boxes(data):
+            self.boxes -= 1
+            if self.boxes < 0:
+                raise BoxError("it has too many boxes")
+            found[name] = body
+        return found
+
+
+def walk(file: BinaryIO) -> Movie:
+    """Read the boxes of an open file, wherever it was read to; its data is skipped.
 
     Raises:
-        BoxError: It is not an MP4, or has no readable index.
+        BoxError: It is not an MP4, or its index is missing, contradicts itself or is larger than any clip's.
     """
-    size = path.stat().st_size
+    size = os.fstat(file.fileno()).st_size
     movie, index, data_at, index_at = Movie(), None, None, None
-    with path.open("rb") as file:
-        for number, (name, start, body, end) in enumerate(_top_level(file, size)):
-            if number == 0 and name != b"ftyp":
-                raise BoxError("it does not begin like an MP4")
-            movie.truncated |= end > size
-            if name == b"moov" and index is None:
-                if end - body > _MAX_INDEX:
-                    raise BoxError("its index is too large")
-                index_at, index = start, _read(file, body, min(end, size) - body)
-                if end > size:
-                    raise BoxError("its index is cut off")
-            elif name == b"mdat" and data_at is None:
-                data_at = start
-            elif name == b"uuid":
-                movie.c2pa |= _read(file, body, 16) == _C2PA
-            movie.fragmented |= name == b"moof"
+    for number, (name, start, body, end) in enumerate(_top_level(file, size)):
+        if number == 0 and name != b"ftyp":
+            raise BoxError("it does not begin like an MP4")
+        movie.truncated |= end > size
+        if name == b"moov" and index is None:
+            index_at, index = start, _index(file, body, end, size)
+        elif name == b"mdat" and data_at is None:
+            data_at = start
+        elif name == b"uuid":
+            movie.c2pa |= _read(file, body, 16) == _C2PA
+        movie.fragmented |= name == b"moof"
     if index is None:
         raise BoxError("it has no index: its end is missing" if data_at is not None else "it has no index")
-    try:
-        movie.tracks = [_track(body) for name, body in _boxes(index) if name == b"trak"]
-    except (struct.error, IndexError, ZeroDivisionError):
-        raise BoxError("its index contradicts itself") from None
+    movie.tracks = _tracks(index)
     movie.faststart = index_at is not None and (data_at is None or index_at < data_at)
     movie.truncated |= any(track.end > size for track in movie.tracks)
     return movie
+
+
+def _index(file: BinaryIO, body: int, end: int, size: int) -> bytes:
+    if end - body > _MAX_INDEX:
+        raise BoxError("its index is too large")
+    if end > size:
+        raise BoxError("its index is cut off")
+    return _read(file, body, end - body)
+
+
+def _tracks(index: bytes) -> list[Track]:
+    budget = _Budget()
+    found: list[Track] = []
+    try:
+        for name, body in _boxes(index):
+            if name == b"trak":
+                if len(found) >= _MAX_TRACKS:
+                    raise BoxError(f"it has more than {_MAX_TRACKS} tracks")
+                found.append(_track(body, budget))
+    except (struct.error, LookupError, ArithmeticError, ValueError):
+        raise BoxError("its index contradicts itself") from None
+    return found
 
 
 def _top_level(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int, int]]:
@@ -138,8 +178,8 @@ def _top_level(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int, int
 
 
 def _read(file: BinaryIO, position: int, count: int) -> bytes:
-    file.seek(position)
-    return file.read(count)
+    # not where the file stands: who hands it in may share it, and go on reading
+    return os.pread(file.fileno(), count, position)
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -158,12 +198,12 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         position += length
 
 
-def _track(data: bytes) -> Track:
+def _track(data: bytes, budget: _Budget) -> Track:
     track = Track()
-    outer = dict(_boxes(data))
-    media = dict(_boxes(outer[b"mdia"])) if b"mdia" in outer else {}
-    inner = dict(_boxes(media[b"minf"])) if b"minf" in media else {}
-    table = dict(_boxes(inner[b"stbl"])) if b"stbl" in inner else {}
+    outer = budget.boxes_of(data)
+    media = budget.boxes_of(outer.get(b"mdia", b""))
+    inner = budget.boxes_of(media.get(b"minf", b""))
+    table = budget.boxes_of(inner.get(b"stbl", b""))
     if b"hdlr" not in media or b"mdhd" not in media or b"stsd" not in table:
         return track
     track.kind = media[b"hdlr"][8:12].decode("latin-1")
@@ -171,7 +211,7 @@ def _track(data: bytes) -> Track:
     _describe(track, table[b"stsd"])
     header = media[b"mdhd"]
     scale = struct.unpack_from(">I", header, 20 if header[0] == 1 else 12)[0]
-    _sample_tables(track, table, scale)
+    _sample_tables(track, table, scale, budget)
     return track
 
 
@@ -217,32 +257,32 @@ def _after_length(data: bytes, position: int) -> int:
     return position + 1
 
 
-def _sample_tables(track: Track, table: dict[bytes, bytes], scale: int) -> None:
+def _sample_tables(track: Track, table: dict[bytes, bytes], scale: int, budget: _Budget) -> None:
     """How many samples there are, how long they last and where the last one ends."""
     fixed, count = struct.unpack_from(">II", table.get(b"stsz", bytes(12)), 4)
-    if count > _MAX_SAMPLES:
-        raise BoxError("it has too many frames")
-    track.samples = count
+    track.samples = budget.take_entries(count)
     if count == 0:
         return
     sizes = [fixed] * count if fixed else struct.unpack_from(f">{count}I", table[b"stsz"], 12)
-    runs = _pairs(table.get(b"stts", b""))
-    track.seconds = sum(many * each for many, each in runs) / scale
-    track.end = _end_of_samples(sizes, table)
-
-
-def _end_of_samples(sizes: "list[int] | tuple[int, ...]", table: dict[bytes, bytes]) -> int:
-    wide = b"co64" in table
-    chunks = _numbers(table.get(b"co64" if wide else b"stco", b""), wide=wide)
-    entries = struct.unpack_from(">I", table.get(b"stsc", bytes(8)), 4)[0]
-    if entries > len(chunks):
+    flat = _numbers(table.get(b"stts", b""), "II", budget)
+    track.seconds = sum(many * each for many, each in zip(flat[::2], flat[1::2], strict=True)) / scale
+    if not track.seconds < _LONGEST_SECONDS:
         raise BoxError("its index contradicts itself")
-    per_chunk = list(struct.iter_unpack(">III", table[b"stsc"][8 : 8 + 12 * entries]))
+    track.end = _end_of_samples(sizes, table, budget)
+
+
+def _end_of_samples(sizes: "list[int] | tuple[int, ...]", table: dict[bytes, bytes], budget: _Budget) -> int:
+    wide = b"co64" in table
+    chunks = _numbers(table.get(b"co64" if wide else b"stco", b""), "Q" if wide else "I", budget)
+    flat = _numbers(table[b"stsc"], "III", budget)
+    firsts, held_each = flat[::3], flat[1::3]
+    if not firsts or len(firsts) > len(chunks):
+        raise BoxError("its index contradicts itself")
     end, sample, run = 0, 0, 0
     for number, offset in enumerate(chunks, start=1):
-        if run + 1 < len(per_chunk) and per_chunk[run + 1][0] <= number:
+        if run + 1 < len(firsts) and firsts[run + 1] <= number:
             run += 1
-        held = sizes[sample : sample + per_chunk[run][1]]
+        held = sizes[sample : sample + held_each[run]]
         end = max(end, offset + sum(held))
         sample += len(held)
     if sample != len(sizes):
@@ -250,12 +290,7 @@ def _end_of_samples(sizes: "list[int] | tuple[int, ...]", table: dict[bytes, byt
     return end
 
 
-def _pairs(box: bytes) -> list[tuple[int, int]]:
-    count = struct.unpack_from(">I", box, 4)[0] if box else 0
-    flat = struct.unpack_from(f">{2 * min(count, _MAX_SAMPLES)}I", box, 8) if count else ()
-    return list(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _numbers(box: bytes, *, wide: bool = False) -> tuple[int, ...]:
-    count = struct.unpack_from(">I", box, 4)[0] if box else 0
-    return struct.unpack_from(f">{min(count, _MAX_SAMPLES)}{'Q' if wide else 'I'}", box, 8) if count else ()
+def _numbers(box: bytes, entry: str, budget: _Budget) -> tuple[int, ...]:
+    """The entries of a table one after the other, each of some numbers of one kind as `struct` writes them."""
+    count = budget.take_entries(struct.unpack_from(">I", box, 4)[0]) if box else 0
+    return struct.unpack_from(f">{len(entry) * count}{entry[0]}", box, 8) if count else ()

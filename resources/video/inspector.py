@@ -9,17 +9,19 @@ import json
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from pydantic import ValidationError
 
 import resources
 from resources.errors import UnavailableError
+from resources.video.confinement import LAYERS
 from resources.video.facts import Inspection, Looked, UnreadableVideoError, VideoFacts
 
 _MAX_ANSWER = 8 << 20
@@ -67,8 +69,43 @@ class VideoInspector:
             UnreadableVideoError: The file is damaged or hostile; the worker that choked on it is gone.
             resources.errors.UnavailableError: No worker can be started on this machine.
         """
-        request = {"path": str(path.absolute()), "poster_width": poster_width}
-        return _understood(self._ask(request, path.name), path.name)
+        try:
+            with path.open("rb") as file:
+                answer = self._ask({"poster_width": poster_width}, path.name, file)
+        except OSError as error:
+            raise UnreadableVideoError(f"{path.name}: it cannot be read: {error.strerror}") from None
+        return _understood(answer, path.name)
+
+    def seconds_of(self, file: BinaryIO, name: str) -> float:
+        """How long a video says it lasts, in seconds, 0 where its index does not say; nothing is decoded. Blocks.
+
+        Args:
+            file: The open file.
+            name: What to call it in an error.
+
+        Raises:
+            UnreadableVideoError: It is no video, damaged or hostile.
+            resources.errors.UnavailableError: No worker can be started on this machine.
+        """
+        answer = self._ask({"measure": True}, name, file)
+        seconds = answer.get("seconds")
+        if not isinstance(seconds, int | float) or not 0 <= seconds < float("inf"):
+            raise UnreadableVideoError(f"{name}: {str(answer.get('error', 'it makes no sense'))[:300]}")
+        return float(seconds)
+
+    def confinement(self) -> list[str]:
+        """What a worker has given up here, of `resources.video.confinement.LAYERS`; starts one if need be. Blocks.
+
+        Raises:
+            resources.errors.UnavailableError: No worker can be started on this machine.
+        """
+        worker = self._workers.get()
+        try:
+            return worker.confined()
+        finally:
+            if self._closed:
+                worker.stop()
+            self._workers.put(worker)
 
     def compose(self, posters: list[bytes], failed: list[bool]) -> bytes:
         """A contact sheet of some posters, as WebP. Blocks: run it in a thread.
@@ -93,15 +130,15 @@ class VideoInspector:
             )
         return sheet
 
-    def _ask(self, request: dict[str, Any], name: str) -> dict[str, Any]:
+    def _ask(self, request: dict[str, Any], name: str, file: BinaryIO | None = None) -> dict[str, Any]:
         """A worker's answer; one that dies twice of a request has died of it."""
-        request |= {"cpu_seconds": self._cpu_seconds}
+        request |= {"cpu_seconds": self._cpu_seconds, "file": file is not None}
         worker = self._workers.get()
         try:
             # a worker that dies once may have been killed by someone else
-            found = worker.ask(request, self._seconds, name)
+            found = worker.ask(request, self._seconds, name, file)
             if found is None:
-                found = worker.ask(request, self._seconds, name)
+                found = worker.ask(request, self._seconds, name, file)
             if found is None:
                 raise UnreadableVideoError(f"{name}: reading it makes the decoder crash")
             if (
@@ -144,19 +181,28 @@ class _Worker:
     def __init__(self) -> None:
         self.clips = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._requests: socket.socket | None = None
+        self._confined: list[str] = []
 
     @property
     def pid(self) -> int | None:
         """Its process id while it runs."""
         return None if self._process is None else self._process.pid
 
-    def ask(self, request: dict[str, Any], seconds: float, name: str) -> dict[str, Any] | None:
+    def confined(self) -> list[str]:
+        """The layers that its process says it is in."""
+        self._started()
+        return self._confined
+
+    def ask(
+        self, request: dict[str, Any], seconds: float, name: str, file: BinaryIO | None = None
+    ) -> dict[str, Any] | None:
         """The worker's answer; None when it died of it, an error when that was for taking too long."""
         process = self._started()
         self.clips += 1
         timer = _Timer(seconds, process)
         try:
-            line = _exchange(process, request)
+            line = self._exchange(process, request, file)
         finally:
             timer.cancel()
         if line.endswith(b"\n"):
@@ -178,39 +224,54 @@ class _Worker:
     def stop(self) -> None:
         """End the process; it is idle or not worth waiting for."""
         process, self._process, self.clips = self._process, None, 0
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
+        requests, self._requests = self._requests, None
+        if process is not None:
+            process.kill()
+            process.wait()
+        for pipe in (requests, process.stdout if process is not None else None):
             if pipe is not None:
                 _close_quietly(pipe)
+
+    def _exchange(
+        self, process: "subprocess.Popen[bytes]", request: dict[str, Any], file: BinaryIO | None
+    ) -> bytes:
+        if self._requests is None or process.stdout is None:
+            return b""
+        data = json.dumps(request).encode() + b"\n"
+        try:
+            sent = socket.send_fds(self._requests, [data], [] if file is None else [file.fileno()])
+            self._requests.sendall(data[sent:])
+            return process.stdout.readline(_MAX_ANSWER)
+        except OSError:
+            return b""
 
     def _started(self) -> "subprocess.Popen[bytes]":
         if self._process is not None and self._process.poll() is None:
             return self._process
         self.stop()
-        with tempfile.TemporaryFile() as said:
+        self._requests, theirs = socket.socketpair()
+        with tempfile.TemporaryFile() as said, theirs:
             process = subprocess.Popen(  # our own module, arguments as a list
                 [sys.executable, "-P", "-m", "resources.video.worker"],
                 env=_environment(),
                 cwd="/",
-                stdin=subprocess.PIPE,
+                stdin=theirs.fileno(),
                 stdout=subprocess.PIPE,
                 stderr=said,
                 start_new_session=True,
             )
             self._process = process
             timer = _Timer(_START_SECONDS, process)
-            ready = process.stdout.readline(100) if process.stdout else b""
+            ready = _ready(process.stdout.readline(1000) if process.stdout else b"")
             timer.cancel()
-            if ready != b'{"ready": true}\n':
+            if ready is None:
                 self.stop()
                 said.seek(0)
                 last = said.read().decode(errors="replace").strip().rpartition("\n")[2]
                 raise UnavailableError(
                     f"the process that looks at videos does not start: {last or 'it said nothing'}. Is PyAV installed?"
                 )
+            self._confined = ready
         return process
 
 
@@ -232,9 +293,14 @@ class _Timer:
         self._process.kill()
 
 
+def own_inspector() -> VideoInspector:
+    """The process's own inspector; its worker starts with the first video and ends with the process."""
+    return _own_inspector(os.getpid())
+
+
 def inspect_video(path: Path, *, poster_width: int = 480) -> Inspection:
     """Look at one file with the process's own inspector. As `VideoInspector.inspect`."""
-    return _own_inspector(os.getpid()).inspect(path, poster_width=poster_width)
+    return own_inspector().inspect(path, poster_width=poster_width)
 
 
 @functools.cache
@@ -245,15 +311,16 @@ def _own_inspector(_pid: int) -> VideoInspector:
     return inspector
 
 
-def _exchange(process: "subprocess.Popen[bytes]", request: dict[str, Any]) -> bytes:
-    if process.stdin is None or process.stdout is None:
-        return b""
+def _ready(line: bytes) -> list[str] | None:
+    """The layers that a worker names when it is ready; None where it says something else."""
     try:
-        process.stdin.write(json.dumps(request).encode() + b"\n")
-        process.stdin.flush()
-        return process.stdout.readline(_MAX_ANSWER)
-    except OSError:
-        return b""
+        said = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(said, dict) or said.get("ready") is not True:
+        return None
+    named = said.get("confined")
+    return [layer for layer in LAYERS if layer in named] if isinstance(named, list) else []
 
 
 def _environment() -> dict[str, str]:

@@ -1,24 +1,29 @@
 """The guarded process that reads strangers' bytes: `python -m resources.video.worker`.
 
-It has no secrets in its environment, limits its own memory and processor time, writes no files, and speaks one JSON object
-a line: it says `{"ready": true}`, and then answers each `{"path": ..., "poster_width": ..., "cpu_seconds": ...}`, or
-`{"posters": [...], "failed": [...], "cpu_seconds": ...}` for a contact sheet.
+It has no secrets in its environment, limits its own memory and processor time, gives up all else that the kernel lets it give
+up (`resources.video.confinement`), and speaks one JSON object a line. Requests come through the socket that is its standard
+input, with the open file they are about: it opens none itself. It says `{"ready": true, "confined": [...]}`, and then answers
+each `{"file": true, "poster_width": ..., "cpu_seconds": ...}`, `{"file": true, "measure": true, ...}` for the length of a clip by
+its index alone, or `{"posters": [...], "failed": [...], "cpu_seconds": ...}` for a contact sheet.
 """
 
 import base64
 import json
 import os
 import resource
+import socket
 import sys
 import time
+from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
 import av.error
+import av.subtitles.stream  # PyAV loads it with the first file, when nothing can be opened any more
 
 from resources.video.boxes import BoxError, Movie, Track, walk
+from resources.video.confinement import confine
 from resources.video.looking import Picture, Sound
 from resources.video.sheets import compose, size_of
 
@@ -44,7 +49,7 @@ _DECODERS = VIDEO_CODECS | {
 }
 _OPENING = {
     "format_whitelist": "mov",
-    "protocol_whitelist": "file",
+    "protocol_whitelist": "fd",
     "codec_whitelist": ",".join(sorted(_DECODERS)),
     "enable_drefs": "0",
 }
@@ -56,18 +61,18 @@ class UnreadableError(Exception):
     """What is wrong with the file, in words."""
 
 
-def inspect(path: Path, poster_width: int, look_seconds: float) -> dict[str, Any]:
+def inspect(file: BinaryIO, poster_width: int, look_seconds: float) -> dict[str, Any]:
     """The facts of one file, what is seen and heard in it, a poster and a strip of frames, as plain values.
 
     Args:
-        path: The file.
+        file: The open file.
         poster_width: Pixels.
         look_seconds: Of a processor, for looking through it; what comes later in the clip is not looked at.
 
     Raises:
         UnreadableError: It is damaged, or of a kind that is not decoded.
     """
-    movie = walk(path)
+    movie = walk(file)
     picture = movie.first("vide")
     if picture is None:
         raise UnreadableError("it has no picture")
@@ -81,14 +86,14 @@ def inspect(path: Path, poster_width: int, look_seconds: float) -> dict[str, Any
         "video_codec": picture.codec,
         "audio_codec": sound.codec if sound else None,
         "has_audio": sound is not None and (sound.samples > 0 or movie.fragmented),
-        "size_bytes": path.stat().st_size,
+        "size_bytes": os.fstat(file.fileno()).st_size,
         "truncated": movie.truncated,
         "faststart": movie.faststart,
         "c2pa": movie.c2pa,
     }
     seen: dict[str, Any] = {}
     try:
-        seen = _look(path, movie, facts, poster_width, look_seconds)
+        seen = _look(file, movie, facts, poster_width, look_seconds)
     except (av.error.FFmpegError, UnreadableError, ValueError) as error:
         if not movie.truncated:
             raise UnreadableError(f"its picture cannot be decoded ({type(error).__name__})") from None
@@ -108,11 +113,16 @@ def _check(picture: Track) -> None:
         raise UnreadableError(f"it has {picture.samples:,} frames, at most {MAX_FRAMES:,} are read")
 
 
-def _look(path: Path, movie: Movie, facts: dict[str, Any], width: int, look_seconds: float) -> dict[str, Any]:
+def _look(
+    file: BinaryIO, movie: Movie, facts: dict[str, Any], width: int, look_seconds: float
+) -> dict[str, Any]:
     """Decode the clip: the true size of the picture goes into `facts`, what was seen is returned."""
     guard: Any = {"max_pixels": str(MAX_PIXELS), "threads": "1"}
+    # the open file is shared with the parent, which may have asked before
+    os.lseek(file.fileno(), 0, os.SEEK_SET)
+    opening = {**_OPENING, "fd": str(file.fileno())}
     with av.open(
-        str(path), format="mov", options=_OPENING, stream_options=[guard] * len(movie.tracks)
+        "fd:", format="mov", options=opening, stream_options=[guard] * len(movie.tracks)
     ) as container:
         streams = [container.streams.video[0], *container.streams.audio[:1]]
         for stream in streams:
@@ -217,13 +227,32 @@ def _webp(frame: Any, width: int) -> bytes:
     return b"".join(bytes(packet) for packet in [*encoder.encode(small), *encoder.encode(None)])
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
+def measure(file: BinaryIO) -> dict[str, Any]:
+    """How many seconds a clip says it lasts; nothing is decoded.
+
+    Raises:
+        UnreadableError: It has no picture.
+    """
+    movie = walk(file)
+    picture = movie.first("vide")
+    if picture is None:
+        raise UnreadableError("it has no picture")
+    if not picture.samples and not movie.fragmented:
+        raise UnreadableError("it lists no frames")
+    return {"seconds": picture.seconds}
+
+
+def answer(request: dict[str, Any], file: BinaryIO | None = None) -> dict[str, Any]:
     """The answer to one request; whatever the file does, it is an answer."""
     _limit_processor(request["cpu_seconds"])
+    source: Any = file
     try:
         if "posters" in request:
             return _composed(request)
-        found = inspect(Path(request["path"]), request["poster_width"], request["cpu_seconds"] / 2)
+        if "measure" in request:
+            found = measure(source)
+        else:
+            found = inspect(source, request["poster_width"], request["cpu_seconds"] / 2)
     except (BoxError, UnreadableError) as error:
         found = {"error": str(error)}
     except MemoryError:
@@ -238,10 +267,21 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 def _memory() -> int:
     """Bytes in use. Not ru_maxrss: that begins with what the parent used when it forked."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(os.pread(_STATM, 100, 0).split()[1])
     except OSError:
         return 0
     return pages * resource.getpagesize()
+
+
+def _opened(path: str) -> int:
+    """A file that is read again and again, opened while files can be; -1 where there is none."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1
+
+
+_STATM = _opened("/proc/self/statm")
 
 
 def _limit_processor(seconds: float) -> None:
@@ -277,14 +317,37 @@ def _own_output() -> BinaryIO:
     return answers
 
 
+def _requests(asked: socket.socket) -> Iterator[tuple[dict[str, Any], BinaryIO | None]]:
+    """Every request until the parent closes the socket, with the file it is about."""
+    waiting, files = bytearray(), []
+    while True:
+        data, more, _, _ = socket.recv_fds(asked, 1 << 16, 4)
+        files += more
+        waiting += data
+        if not data:
+            return
+        if not data.endswith(b"\n"):
+            continue
+        for line in waiting.splitlines():
+            request = json.loads(line)
+            yield request, os.fdopen(files.pop(0), "rb") if request.get("file") else None
+        waiting.clear()
+
+
 def main() -> None:
-    """Answer requests until the parent closes the pipe."""
+    """Answer requests until the parent closes the socket."""
     _guard()
     answers = _own_output()
-    answers.write(b'{"ready": true}\n')
+    asked = socket.socket(fileno=0)
+    answers.write(json.dumps({"ready": True, "confined": confine()}).encode() + b"\n")
     answers.flush()
-    for line in sys.stdin.buffer:
-        answers.write(json.dumps(answer(json.loads(line))).encode() + b"\n")
+    for request, file in _requests(asked):
+        try:
+            found = answer(request, file)
+        finally:
+            if file is not None:
+                file.close()
+        answers.write(json.dumps(found).encode() + b"\n")
         answers.flush()
 
 
