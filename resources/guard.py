@@ -33,6 +33,8 @@ HEADERS = (
     (b"cross-origin-opener-policy", b"same-origin"),
 )
 """Go out with every answer: no other page may show it in a frame, embed it or hold on to its window."""
+REFUSED = "x-dailies-refused"
+"""A header of refusals, by which our own command knows that nothing was carried out."""
 SERVER: dict[str, Any] = {
     # h11 bounds a request's headers; httptools takes as many bytes as somebody sends
     "http": "h11",
@@ -326,6 +328,8 @@ async def _refuse(refusal: Refusal, send: Send) -> None:
         # the rest of a body that nobody wants is not waited for
         (b"connection", b"close"),
         *HEADERS,
+        # a server that tells strangers nothing does not say that it is dailies
+        *([] if refusal.status == 404 else [(REFUSED.encode(), b"1")]),
     )
     await send({"type": "http.response.start", "status": refusal.status, "headers": list(headers)})
     await send({"type": "http.response.body", "body": text})

@@ -6,7 +6,8 @@ from typing import Any, Self
 
 import httpx
 
-from resources.errors import DailiesError, UnavailableError
+from resources.errors import ConfigurationError, DailiesError, UnavailableError
+from resources.guard import REFUSED
 
 LOCATION = "dailies"
 REPOSITORY = "__repository__"
@@ -138,6 +139,7 @@ class DagsterApi:
             variables: Of the query.
 
         Raises:
+            ConfigurationError: The guard before Dagster refuses us.
             UnavailableError: Dagster does not answer.
             DailiesError: It refuses the query.
         """
@@ -145,6 +147,10 @@ class DagsterApi:
             answer = self._client.post(
                 f"{self.url}/graphql", json={"query": document, "variables": variables}
             )
+            if REFUSED in answer.headers:
+                raise ConfigurationError(
+                    f"Dagster at {self.url} refused the request, and did nothing: {answer.text[:300].strip()}"
+                )
             answer.raise_for_status()
             body = answer.json()
         except (httpx.HTTPError, ValueError) as error:

@@ -10,7 +10,8 @@ from projects import a_project
 
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.launching import launch
-from resources.errors import DailiesError, UnavailableError
+from resources.errors import ConfigurationError, DailiesError, UnavailableError
+from resources.guard import REFUSED
 from resources.ledger.decisions import fixed_clips
 from resources.settings import Settings, load_settings, open_ledger
 
@@ -51,6 +52,16 @@ def test_a_question_that_is_not_answered_says_nothing_of_money() -> None:
         with pytest.raises(UnavailableError, match=r"\(HTTP 503\)") as caught:
             api.run_status("run-1")
     assert "othing was bought" not in str(caught.value)
+
+
+def test_what_the_guard_refuses_is_said_to_have_done_nothing() -> None:
+    refusal = httpx.Response(
+        403, headers={REFUSED: "1"}, text="another user of this machine sent the request"
+    )
+    with respx.mock, DagsterApi(URL) as api:
+        respx.post(f"{URL}/graphql").mock(return_value=refusal)
+        with pytest.raises(ConfigurationError, match="did nothing: another user of this machine"):
+            api.launch("submit_clips", tags={})
 
 
 def _as_mock(lost: httpx.Response | Exception) -> dict[str, Any]:

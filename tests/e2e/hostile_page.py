@@ -12,6 +12,20 @@ from playwright.sync_api import Page
 ADD = """mutation Add($key: String!) { addDynamicPartition(partitionKey: $key, partitionsDefName: "clips",
 repositorySelector: {repositoryLocationName: "dailies", repositoryName: "__repository__"}) { __typename } }"""
 
+LAUNCH = """mutation Launch($params: ExecutionParams!) {
+  launchPipelineExecution(executionParams: $params) { __typename }
+}"""
+BUY = {
+    "selector": {
+        "repositoryLocationName": "dailies",
+        "repositoryName": "__repository__",
+        "pipelineName": "submit_clips",
+    },
+    "mode": "default",
+    "runConfigData": {"ops": {"produce": {"config": {"regenerate": True}}}},
+    "executionMetadata": {"tags": [{"key": "dagster/partition", "value": "weather-calm"}]},
+}
+
 SCRIPT = """
 async ([target, mutation]) => {
   const at = target + '/graphql';

@@ -19,7 +19,8 @@ import pytest
 import sqlalchemy as sa
 import yaml
 from browserkit import browser
-from hostile_page import ADD, ask_from, page_elsewhere, try_everything
+from hostile_page import ADD, BUY, LAUNCH, ask_from, page_elsewhere, try_everything
+from ports import answers, listening
 
 from pipelines.cli.dagster_api import Colours, DagsterApi
 from pipelines.cli.stack import Stack, Wanted, free_port
@@ -323,19 +324,22 @@ def test_the_doctor_finds_what_is_left_and_makes_a_lost_manifest_again(
     assert [(check["check"], check["keys"]) for check in left] == [("no_failed_clips", ["weather-storm"])]
 
 
-LAUNCH = """mutation Launch($params: ExecutionParams!) {
-  launchPipelineExecution(executionParams: $params) { __typename }
-}"""
-BUY = {
-    "selector": {
-        "repositoryLocationName": "dailies",
-        "repositoryName": "__repository__",
-        "pipelineName": "submit_clips",
-    },
-    "mode": "default",
-    "runConfigData": {"ops": {"produce": {"config": {"regenerate": True}}}},
-    "executionMetadata": {"tags": [{"key": "dagster/partition", "value": "weather-calm"}]},
-}
+def test_no_other_user_of_the_machine_can_read_the_home_or_reach_the_code(
+    running: Running, second: dict[str, Any]
+) -> None:
+    home = running.stack.home
+    readable = [
+        path for path in (home, *home.rglob("*")) if not path.is_symlink() and path.stat().st_mode & 0o077
+    ]
+    assert readable == []
+    assert (home / "run" / "code.sock").is_socket()
+    assert {path.name for path in home.iterdir()} >= {"ledger.db", "workspace.yaml", "stack.json", "logs"}
+    known = [
+        running.stack.dagster_url,
+        running.stack.sandbox_url,
+        running.stack.environment["DAILIES_S3_ENDPOINT"],
+    ]
+    assert listening() == {int(str(url).rpartition(":")[2]) for url in known}
 
 
 def test_a_page_on_another_port_changes_nothing_and_dagsters_own_page_buys(
@@ -370,7 +374,7 @@ def test_a_page_on_another_port_changes_nothing_and_dagsters_own_page_buys(
             assert "not a name of this server" in tab.page.inner_text("body")
             assert running.ways() == set()
             # what the same page does to Dagster's own webserver
-            until(lambda: _answers(bare_port), "the start of the bare webserver")
+            until(lambda: answers(bare_port), "the start of the bare webserver")
             tab.open(f"http://127.0.0.1:{port}/")
             assert try_everything(tab.page, f"http://127.0.0.1:{bare_port}")["way-websocket"] == "opened"
             assert running.ways() >= {"way-get", "way-image", "way-post-address", "way-post-text-json"}
@@ -384,10 +388,3 @@ def test_a_page_on_another_port_changes_nothing_and_dagsters_own_page_buys(
     finally:
         bare.terminate()
         bare.wait(30)
-
-
-def _answers(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/server_info", trust_env=False).is_success
-    except httpx.TransportError:
-        return False

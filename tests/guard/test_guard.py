@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.webserver import guard_of
-from resources.guard import BODY_LIMIT, HEADERS, Asked, Authority, Guard, Guarded, Scope, hosts
+from resources.guard import BODY_LIMIT, HEADERS, REFUSED, Asked, Authority, Guard, Guarded, Scope, hosts
 from resources.peers import GONE
 
 PORT = 3000
@@ -413,7 +413,7 @@ async def test_a_refusal_repeats_nothing_and_forbids_frames() -> None:
     app = Application()
     said = await answered(Guarded(app, DAGSTER), [b"{}"], query_string=b"query=<script>")
     assert said[0]["status"] == 403
-    assert set(HEADERS) <= set(said[0]["headers"])
+    assert {*HEADERS, (REFUSED.encode(), b"1")} <= set(said[0]["headers"])
     assert b"script" not in said[1]["body"]
     assert app.bodies == []
 

@@ -1,0 +1,33 @@
+"""Who listens on which port of this machine."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import httpx
+
+from bench.processes import descendants
+
+
+def listening() -> set[int]:
+    """TCP ports at which processes below this one listen, from the kernel's table."""
+    sockets = set()
+    for pid in descendants(os.getpid()):
+        with contextlib.suppress(OSError):
+            sockets |= {str(link.readlink()) for link in Path("/proc", str(pid), "fd").iterdir()}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+                    found.add(int(fields[1].rpartition(":")[2], 16))
+    return found
+
+
+def answers(port: int) -> bool:
+    """Whether Dagster's webserver answers there."""
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/server_info", trust_env=False).is_success
+    except httpx.TransportError:
+        return False
