@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
+from resources.ledger.database import insert_ignoring
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import attempts, journal, meta, submissions
 from resources.ledger.states import AttemptState, SubmissionState
@@ -116,6 +117,13 @@ def renew_id(ledger: Ledger) -> str:
     with ledger.write() as connection:
         connection.execute(sa.update(meta).where(meta.c.key == "ledger_id").values(value=ledger.id))
     return ledger.id
+
+
+def replace_fact(ledger: Ledger, key: str, value: str) -> None:
+    """Keep a fact in place of the one that is kept."""
+    with ledger.write() as connection:
+        connection.execute(insert_ignoring(connection, meta).values(key=key, value=value))
+        connection.execute(sa.update(meta).where(meta.c.key == key).values(value=value))
 
 
 def _named(entry: sa.Row[Any]) -> str:

@@ -23,5 +23,9 @@ class ObjectConflictError(StorageError):
     """Another object is already stored under this key. Objects are immutable: nothing was overwritten."""
 
 
+class UnsupportedError(StorageError):
+    """The server cannot do what a request asks for, or refuses a part of it that others take."""
+
+
 class CorruptUploadError(StorageError):
     """What the bucket holds after an upload is not what was sent."""

@@ -11,6 +11,7 @@
 | `quarantine/{clip}/{attempt}.mp4`, `.webp`, ... | a take that failed a check, kept apart | no |
 | `sheets/{series}/{day}.webp` | the posters of a series' clips of one day, on one picture | yes |
 | `gallery/index.html`, `gallery/series/{series}.html` | pages that show every clip | yes |
+| `trials/...` | what shows that the bucket takes a clip, removed at once | yes |
 | `ledger.json` | id and high-water mark of the ledger that owns the bucket | yes |
 """
 
@@ -20,6 +21,7 @@ PROMPTS = "prompts/"
 VIDEOS = "videos/"
 QUARANTINE = "quarantine/"
 SHEETS = "sheets/"
+TRIALS = "trials/"
 
 _CLIP = re.compile(r"[a-z0-9][a-z0-9-]{2,79}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)

@@ -19,10 +19,12 @@ from resources.storage.errors import (
     NoSuchBucketError,
     ObjectConflictError,
     StorageError,
+    UnsupportedError,
 )
 from resources.storage.reading import BucketReader, ObjectInfo, sha256_hex
 from resources.storage.s3_client import is_aws
 from resources.storage.s3_errors import is_code
+from resources.storage.ways import Ways
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -100,11 +102,14 @@ class ObjectStore(BucketReader):
         Raises:
             ObjectConflictError: The key is taken.
             CorruptUploadError: What is stored is not what was sent.
+            UnsupportedError: The server does not take an object in this way; `put_file` stores it.
             resources.errors.UnavailableError: S3 did not answer or cut the connection, or the source raised.
         """
         if not self._is_aws and self.head(key) is not None:
             raise ObjectConflictError(f"{self.uri(key)} already holds an object")
         checks: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if self._is_aws else {}
+        if self.ways.conditional:
+            checks["IfNoneMatch"] = "*"
 
         def send(s3: "S3Client") -> "PutObjectOutputTypeDef":
             body: Any = source
@@ -114,7 +119,6 @@ class ObjectStore(BucketReader):
                 Body=body,
                 ContentLength=size,
                 ContentType=content_type,
-                IfNoneMatch="*",
                 **checks,
             )
 
@@ -155,13 +159,41 @@ class ObjectStore(BucketReader):
 
     def _put(self, key: str, content: _Content, content_type: str, *, overwrite: bool) -> ObjectInfo:
         # AWS honours If-None-Match; other servers may overwrite in silence, so they are asked before.
-        if not overwrite and not self._is_aws and (there := self.head(key)):
+        if not overwrite and not (self._is_aws and self.ways.conditional) and (there := self.head(key)):
             return self._ours_or_conflict(there, content)
-        checks: dict[str, Any] = {"ChecksumSHA256": _b64(content.sha256)}
-        if content.md5 and self.wants_md5:
-            checks["ContentMD5"] = _b64(content.md5)
-        if not overwrite:
-            checks["IfNoneMatch"] = "*"
+        refused: UnsupportedError | None = None
+        tried: list[dict[str, Any]] = []
+        for ways in self.ways.lesser():
+            checks: dict[str, Any] = {"ChecksumSHA256": _b64(content.sha256)} if ways.checksum else {}
+            if content.md5 and self.wants_md5 and ways.md5:
+                checks["ContentMD5"] = _b64(content.md5)
+            if not overwrite and ways.conditional:
+                checks["IfNoneMatch"] = "*"
+            way = {**checks, "unsigned": ways.unsigned}
+            if way in tried:
+                continue
+            tried.append(way)
+            try:
+                stored = self._put_in(ways, key, content, content_type, checks, overwrite=overwrite)
+            except UnsupportedError as error:
+                refused = refused or error
+            else:
+                if refused is not None:
+                    self.learn(ways)
+                return stored
+        raise refused or AssertionError("every way was tried")
+
+    def _put_in(
+        self,
+        ways: Ways,
+        key: str,
+        content: _Content,
+        content_type: str,
+        checks: dict[str, Any],
+        *,
+        overwrite: bool,
+    ) -> ObjectInfo:
+        """Store an object in one way, with the headers of that way."""
 
         def send(s3: "S3Client") -> "PutObjectOutputTypeDef":
             with content.open() as body:
@@ -175,7 +207,7 @@ class ObjectStore(BucketReader):
                 )
 
         try:
-            answer = self._call("store", key, send)
+            answer = self._call("store", key, send, signed_bodies=not ways.unsigned)
         except ObjectConflictError:
             there = self.head(key)
             if there is None:
@@ -205,7 +237,7 @@ class ObjectStore(BucketReader):
         found = self.head(key)
         if found is not None and self._holds(found, content):
             return found
-        removed = ours and self._discard(key)
+        removed = ours and self.discard(key)
         raise CorruptUploadError(
             f"{self.uri(key)}: what S3 held after the upload was not what was sent "
             f"({content.size:,} bytes, SHA-256 {content.sha256}); "
@@ -216,8 +248,8 @@ class ObjectStore(BucketReader):
             )
         )
 
-    def _discard(self, key: str) -> bool:
-        """Remove an object that was stored damaged a moment ago; whether that could be done."""
+    def discard(self, key: str) -> bool:
+        """Remove an object that was stored a moment ago, damaged or for a trial; whether that could be done."""
         try:
             self._call("remove", key, lambda s3: s3.delete_object(Bucket=self.bucket, Key=key), once=True)
         except DailiesError:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import stamina
 
-from resources.storage.errors import NoSuchObjectError, StorageError
+from resources.storage.errors import NoSuchObjectError, StorageError, UnsupportedError
 from resources.storage.s3_client import S3Settings, client_for
 from resources.storage.s3_errors import is_transient, translated
+from resources.storage.ways import Ways, learn, ways_at
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef, ListObjectsV2OutputTypeDef
 
 T = TypeVar("T")
 
@@ -52,6 +53,15 @@ class BucketReader:
     def __init__(self, settings: S3Settings) -> None:
         self.settings = settings
         self.bucket = settings.bucket
+
+    @property
+    def ways(self) -> Ways:
+        """Which optional parts of S3 the server takes, as far as this process knows."""
+        return ways_at(self.settings)
+
+    def learn(self, ways: Ways) -> None:
+        """Keep what the server takes."""
+        learn(self.settings, ways)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.uri('')!r} at {self.settings.endpoint_url or 'AWS'})"
@@ -126,9 +136,7 @@ class BucketReader:
     def head(self, key: str) -> ObjectInfo | None:
         """What S3 says of an object, None where there is none."""
         try:
-            answer = self._call(
-                "look up", key, lambda s3: s3.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
-            )
+            answer = self._head(key)
         except NoSuchObjectError:
             return None
         size: int | None = answer.get("ContentLength")
@@ -145,6 +153,24 @@ class BucketReader:
             content_type=answer.get("ContentType"),
             modified=answer.get("LastModified"),
         )
+
+    def _head(self, key: str) -> "HeadObjectOutputTypeDef":
+        def ask(s3: "S3Client", **mode: Any) -> "HeadObjectOutputTypeDef":
+            return s3.head_object(Bucket=self.bucket, Key=key, **mode)
+
+        if not self.ways.checksum_mode:
+            return self._call("look up", key, ask)
+        try:
+            return self._call("look up", key, lambda s3: ask(s3, ChecksumMode="ENABLED"))
+        except UnsupportedError:
+            without = self.ways.model_copy(update={"checksum_mode": False})
+        try:
+            answer = self._call("look up", key, ask)
+        except NoSuchObjectError:
+            self.learn(without)
+            raise
+        self.learn(without)
+        return answer
 
     def list_objects(self, prefix: str) -> Iterator[ObjectInfo]:
         """Every object under a prefix in the order of the keys, read page by page (a list carries no checksums)."""
@@ -186,10 +212,18 @@ class BucketReader:
 
         return self._call("read", key, read)
 
-    def _call(self, verb: str, key: str, request: "Callable[[S3Client], T]", *, once: bool = False) -> T:
+    def _call(
+        self,
+        verb: str,
+        key: str,
+        request: "Callable[[S3Client], T]",
+        *,
+        once: bool = False,
+        signed_bodies: bool | None = None,
+    ) -> T:
         """Send a request, again while S3 is down, and say in our words what it answered."""
         patience = 0 if once else self.settings.ride_out_seconds
-        client = self._client
+        client = self._client if not signed_bodies else client_for(self.settings, signed_bodies=True)
         try:
             for attempt in stamina.retry_context(
                 on=is_transient,
@@ -210,7 +244,7 @@ class BucketReader:
 
     @property
     def _client(self) -> "S3Client":
-        return client_for(self.settings)
+        return client_for(self.settings, signed_bodies=not self.ways.unsigned)
 
 
 def sha256_hex(checksum: str | None) -> str | None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_clients: dict[tuple[int, "S3Settings"], "S3Client"] = {}
+_clients: dict[tuple[int, "S3Settings", bool], "S3Client"] = {}
 _clients_lock = threading.Lock()
 
 
@@ -46,13 +46,18 @@ class S3Settings(BaseModel):
         return self
 
 
-def client_for(settings: S3Settings) -> "S3Client":
-    """The process's client for these settings; threads may share it. Making one takes 70 to 220 ms."""
-    name = (os.getpid(), settings)  # a forked child must not share its parent's connections
+def client_for(settings: S3Settings, *, signed_bodies: bool = False) -> "S3Client":
+    """The process's client for these settings; threads may share it. Making one takes 70 to 220 ms.
+
+    Args:
+        settings: Where the bucket is.
+        signed_bodies: Whether bodies are signed, for servers that refuse UNSIGNED-PAYLOAD. They are read twice then.
+    """
+    name = (os.getpid(), settings, signed_bodies)  # a forked child must not share its parent's connections
     client = _clients.get(name)
     if client is None:
         with _clients_lock:
-            client = _clients.get(name) or _clients.setdefault(name, _connect(settings))
+            client = _clients.get(name) or _clients.setdefault(name, _connect(settings, signed_bodies))
     return client
 
 
@@ -62,7 +67,7 @@ def is_aws(client: "S3Client") -> bool:
     return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
-def _connect(settings: S3Settings) -> "S3Client":
+def _connect(settings: S3Settings, signed_bodies: bool) -> "S3Client":
     import boto3
     from botocore.config import Config
 
@@ -75,7 +80,7 @@ def _connect(settings: S3Settings) -> "S3Client":
         response_checksum_validation="when_required",
         retries={"total_max_attempts": 1, "mode": "standard"},
         s3={
-            "payload_signing_enabled": False,
+            "payload_signing_enabled": signed_bodies,
             "addressing_style": "path" if settings.endpoint_url else "auto",
         },
         max_pool_connections=settings.connections,

@@ -6,7 +6,7 @@ from http.client import HTTPException
 from urllib3.exceptions import HTTPError
 
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
-from resources.plain import name, without_queries
+from resources.plain import name, shown, without_queries
 from resources.storage.errors import (
     AccessDeniedError,
     CorruptUploadError,
@@ -14,6 +14,7 @@ from resources.storage.errors import (
     NoSuchObjectError,
     ObjectConflictError,
     StorageError,
+    UnsupportedError,
 )
 
 _PASSING_CODES = {
@@ -61,6 +62,12 @@ _MEANINGS: dict[str, _Meaning] = {
     "BadDigest": _DAMAGED,
     "XAmzContentChecksumMismatch": _DAMAGED,
     "PreconditionFailed": _TAKEN,
+    "SecondLevelDomainForbidden": (
+        UnsupportedError,
+        "{server} wants the bucket in the host's name (virtual-hosted style), and it is asked for in the path",
+    ),
+    "EntityTooLarge": (StorageError, "the object is larger than {server} takes in one request"),
+    "QuotaExceeded": (StorageError, "{server} has no room left for this account"),
     # the answer to a HEAD has no body, so no code but the status
     "301": _ELSEWHERE,
     "401": _REFUSED,
@@ -69,6 +76,9 @@ _MEANINGS: dict[str, _Meaning] = {
     "412": _TAKEN,
 }
 
+
+_REFUSES_A_PART = {400, 405, 411, 415, 417, 501}
+"""Statuses of servers that lack a feature: Backblaze B2 says 501 to If-None-Match, others 400 to a checksum, or 411 to a stream."""
 
 _NO_CREDENTIALS: _Meaning = (
     ConfigurationError,
@@ -128,10 +138,10 @@ def translated(error: Exception, what: str, endpoint: str | None, patience: floa
         tried = f" (tried for {patience:g} s)" if patience else ""
         return UnavailableError(f"{what}: {server} {why}{tried}. Is it running, and is the address right?")
     if isinstance(error, boto.ClientError):
-        kind, meaning = (
-            _MEANINGS.get(code) or _MEANINGS.get(str(status)) or (StorageError, "{server} does not want it")
-        )
-        return kind(f"{what}: {meaning.format(server=server)} ({_said(code, status)})")
+        kind, meaning = _MEANINGS.get(code) or _meaning_of(status, code)
+        words = shown(str(error.response.get("Error", {}).get("Message") or ""), longest=200)
+        said = f"{_said(code, status)}: {words}" if words and code not in _MEANINGS else _said(code, status)
+        return kind(f"{what}: {meaning.format(server=server)} ({said})")
     if isinstance(error, boto.BotoCoreError):
         kind, meaning = _HERE.get(type(error).__name__, (StorageError, type(error).__name__))
         return kind(f"{what}: {meaning}")
@@ -139,6 +149,15 @@ def translated(error: Exception, what: str, endpoint: str | None, patience: floa
         return error
     # a length of letters, a time that is none, a field that is missing: boto3 does not expect these
     return StorageError(f"{what}: {server} answers what cannot be read as S3 ({type(error).__name__})")
+
+
+def _meaning_of(status: int, code: str) -> _Meaning:
+    """What a status means whose code says nothing to us."""
+    if status == 403 and code not in {"403", "AccessDenied", "Forbidden"}:
+        return AccessDeniedError, "{server} refuses it"  # its code says why, which need not be the key
+    if status in _REFUSES_A_PART:
+        return UnsupportedError, "{server} refuses a part of the request"
+    return _MEANINGS.get(str(status)) or (StorageError, "{server} does not want it")
 
 
 def _is_untrusted(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from typing import IO
 
 from resources.errors import UnavailableError
 from resources.storage.download import check_beginning
-from resources.storage.errors import ObjectConflictError
+from resources.storage.errors import ObjectConflictError, UnsupportedError
 from resources.storage.objects import ObjectStore
 from resources.storage.policy import DownloadError, DownloadPolicy
 from resources.storage.remote import RemoteFile
@@ -79,7 +79,9 @@ def transfer(
     with RemoteFile(url, policy or DownloadPolicy()) as remote, path.open("xb") as file:
         arriving = _Arriving(remote, file, key, decide, stop, md5=store.wants_md5)
         arriving.begin(url)
-        streamed = remote.size is not None and _stream(store, key, arriving, remote.size)
+        streamed = (
+            remote.size is not None and store.ways.stream and _stream(store, key, arriving, remote.size)
+        )
         place = arriving.finish()
     if not streamed:
         store.put_file(place, path, sha256=arriving.sha256, content_type=MP4, md5=arriving.md5)
@@ -90,9 +92,11 @@ def _stream(store: ObjectStore, key: str, arriving: "_Arriving", size: int) -> b
     """Send the file while it arrives; whether it is in the bucket now."""
     try:
         store.put_stream(key, arriving, size=size, content_type=MP4)
-    except (UnavailableError, ObjectConflictError) as error:
+    except (UnavailableError, ObjectConflictError, UnsupportedError) as error:
         if arriving.error is not None:
             raise arriving.error from None
+        if isinstance(error, UnsupportedError):
+            store.learn(store.ways.model_copy(update={"stream": False}))
         if not arriving.belongs_elsewhere:
             logger.info("%s; it is sent again from the file", error)
         return False
