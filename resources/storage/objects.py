@@ -102,10 +102,12 @@ class ObjectStore(BucketReader):
         Raises:
             ObjectConflictError: The key is taken.
             CorruptUploadError: What is stored is not what was sent.
-            UnsupportedError: The server does not take an object in this way; `put_file` stores it.
+            UnsupportedError: The server does not take an object in this way, or has not before; `put_file` stores it.
             resources.errors.UnavailableError: S3 did not answer or cut the connection, or the source raised.
         """
-        if not self._is_aws and self.head(key) is not None:
+        if not self.ways.stream:
+            raise UnsupportedError(f"{self.uri(key)}: the server takes no object while it arrives")
+        if not (self._is_aws and self.ways.conditional) and self.head(key) is not None:
             raise ObjectConflictError(f"{self.uri(key)} already holds an object")
         checks: dict[str, Any] = {"ChecksumAlgorithm": "SHA256"} if self._is_aws else {}
         if self.ways.conditional:
@@ -122,7 +124,11 @@ class ObjectStore(BucketReader):
                 **checks,
             )
 
-        answer = self._call("store", key, send, once=True)
+        try:
+            answer = self._call("store", key, send, once=True)
+        except UnsupportedError:
+            self.learn(self.ways.model_copy(update={"stream": False}))
+            raise
         content = _Content(_nothing, size, source.sha256, source.md5)
         return self._verified(key, answer, content, content_type)
 

@@ -20,6 +20,7 @@ from resources.storage.errors import (
 _PASSING_CODES = {
     "SlowDown",
     "RequestTimeout",
+    "IncompleteBody",  # the connection broke, and the server could still say so
     "Throttling",
     "ThrottlingException",
     "TooManyRequests",

@@ -79,9 +79,7 @@ def transfer(
     with RemoteFile(url, policy or DownloadPolicy()) as remote, path.open("xb") as file:
         arriving = _Arriving(remote, file, key, decide, stop, md5=store.wants_md5)
         arriving.begin(url)
-        streamed = (
-            remote.size is not None and store.ways.stream and _stream(store, key, arriving, remote.size)
-        )
+        streamed = remote.size is not None and _stream(store, key, arriving, remote.size)
         place = arriving.finish()
     if not streamed:
         store.put_file(place, path, sha256=arriving.sha256, content_type=MP4, md5=arriving.md5)
@@ -95,8 +93,6 @@ def _stream(store: ObjectStore, key: str, arriving: "_Arriving", size: int) -> b
     except (UnavailableError, ObjectConflictError, UnsupportedError) as error:
         if arriving.error is not None:
             raise arriving.error from None
-        if isinstance(error, UnsupportedError):
-            store.learn(store.ways.model_copy(update={"stream": False}))
         if not arriving.belongs_elsewhere:
             logger.info("%s; it is sent again from the file", error)
         return False
