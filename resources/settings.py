@@ -21,8 +21,8 @@ from resources.alarms import Format
 from resources.errors import ConfigurationError
 from resources.guard import Authority, hosts
 from resources.ledger.ledger import Ledger
-from resources.ledger.spending import Budget
-from resources.money import Micros, usd
+from resources.ledger.spending import MOST_PER_CLIP, Budget
+from resources.money import Micros, to_usd, usd
 from resources.peers import users
 from resources.providers.accounts import AIMLAPI_URL, WAVESPEED_URL, AccountSettings
 from resources.requests import Caps
@@ -91,7 +91,8 @@ class Settings(BaseSettings):
         allowed_origins: Origins such as `http://127.0.0.1:8788` that clips may be fetched from although they are not on
             the internet; the sandbox is one.
         timezone: Where a day and a month begin, as the IANA names it.
-        max_usd_per_run: What one run may spend, with its retries: in US dollars, as are the next.
+        max_usd_per_clip: What one clip may cost, in US dollars as the next, so that a quote in another unit is not bought.
+        max_usd_per_run: What one run may spend, with its retries.
         max_usd_per_day: What may be spent in a day, over all series and accounts.
         max_usd_per_month: What may be spent in a month.
         wavespeed_max_usd_per_day: What may be spent at WaveSpeed in a day.
@@ -156,6 +157,7 @@ class Settings(BaseSettings):
         default="", validation_alias="DAILIES_ALLOWED_ORIGINS"
     )
     timezone: str = Field(default="UTC", validation_alias="DAILIES_TIMEZONE")
+    max_usd_per_clip: Usd = Field(default=to_usd(MOST_PER_CLIP), validation_alias="DAILIES_MAX_USD_PER_CLIP")
     max_usd_per_run: Usd = Field(default=None, validation_alias="DAILIES_MAX_USD_PER_RUN")
     max_usd_per_day: Usd = Field(default=None, validation_alias="DAILIES_MAX_USD_PER_DAY")
     max_usd_per_month: Usd = Field(default=None, validation_alias="DAILIES_MAX_USD_PER_MONTH")
@@ -212,7 +214,7 @@ class Settings(BaseSettings):
             per_day=_micros(self.max_usd_per_day),
             per_month=_micros(self.max_usd_per_month),
         )
-        return Budget(self.timezone, everything, accounts)
+        return Budget(self.timezone, everything, accounts, _micros(self.max_usd_per_clip))
 
     @cached_property
     def ledger_url(self) -> str:

@@ -15,9 +15,10 @@ from rich.text import Text
 from pipelines.cli.output import complain, console, counted
 from pipelines.cli.spreadsheet import Cell, write_rows
 from resources.errors import ConfigurationError
-from resources.ledger import accounting, halting
+from resources.ledger import accounting, disputes, halting
 from resources.ledger.accounting import Difference, Line, Statement
 from resources.ledger.billing import MARGIN_SECONDS, Window
+from resources.ledger.disputes import Dispute, Unread
 from resources.ledger.halting import Stop
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -57,12 +58,16 @@ class Account:
         stops: What is stopped.
         doubtful: Purchases that may have been charged.
         differences: Where the bills say something else; None when they were not asked.
+        disputed: What providers say of charges and refunds and is not believed.
+        unread: Rows of their lists and bills that proved nothing the last time.
     """
 
     statement: Statement
     stops: list[Stop]
     doubtful: list[Attempt]
     differences: list[Difference] | None
+    disputed: list[Dispute]
+    unread: list[Unread]
 
     @property
     def is_wrong(self) -> bool:
@@ -75,7 +80,12 @@ def report(settings: Settings, *, check: bool, days: int) -> Account:
     with open_ledger(settings) as ledger:
         found = check_bills(ledger, settings, days=days) if check else None
         return Account(
-            accounting.statement(ledger), halting.stops(ledger), accounting.in_doubt(ledger), found
+            accounting.statement(ledger),
+            halting.stops(ledger),
+            accounting.in_doubt(ledger),
+            found,
+            disputes.open_disputes(ledger),
+            disputes.unread(ledger),
         )
 
 
@@ -143,6 +153,10 @@ def show(account: Account) -> None:
         )
     for stop in account.stops:
         complain(str(stop))
+    for dispute in account.disputed:
+        complain(f"not believed: {dispute}")
+    for unread in account.unread:
+        complain(f"{unread.account}, {unread.source}: {unread.text}")
     for scope, said, real in statement.miscounted:
         complain(f"the counter of {' '.join(scope)} says {show_usd(said)} and its purchases {show_usd(real)}")
     if account.differences is not None:
@@ -210,6 +224,18 @@ def document(account: Account) -> dict[str, Any]:
             {**scope._asdict(), "counted_usd": _usd(said), "real_usd": _usd(real)}
             for scope, said, real in statement.miscounted
         ],
+        "disputed": [
+            {
+                "clip": one.attempt.subject_key,
+                "attempt": one.attempt.id,
+                "kind": one.kind.value,
+                "charged_usd": _usd(one.charged_micros),
+                "refunded_usd": _usd(one.refunded_micros),
+                "why": str(one),
+            }
+            for one in account.disputed
+        ],
+        "unread": [asdict(unread) for unread in account.unread],
         "checked": found is not None,
         "unaccounted": None
         if found is None

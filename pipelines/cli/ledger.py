@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,8 +11,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.output import Json, age, complain, console, print_json
+from pipelines.cli.output import Json, age, as_document, complain, console, print_json
 from pipelines.cli.running import running_settings
+from resources.money import show_usd, to_usd
 from resources.settings import ACCOUNTS, Settings, load_settings, open_ledger
 
 ledger_app = typer.Typer(help="Show the account; copy the ledger, put a copy back, rebuild it.")
@@ -101,6 +103,69 @@ def rebuild(
             console.print(line, markup=False)
     if not done.may_buy:
         raise typer.Exit(1)
+
+
+@ledger_app.command()
+def disputed(
+    which: Annotated[
+        str | None,
+        typer.Argument(help="A clip, or the beginning of a purchase's id; without one, all are listed."),
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="It is true: book it as the provider says.")
+    ] = False,
+    why: Annotated[str | None, typer.Option(help="What the journal says of it.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List what providers say of charges and refunds and is not believed, and take your word that it is true."""
+    from resources.errors import ConfigurationError, DailiesError
+    from resources.ledger import disputes
+
+    with open_ledger(load_settings()) as ledger:
+        found = [
+            one
+            for one in disputes.open_disputes(ledger)
+            if which is None or one.attempt.subject_key == which or one.attempt.id.startswith(which)
+        ]
+        if accept:
+            if which is None:
+                raise ConfigurationError("name the clip or purchase to settle. Nothing was changed.")
+            if len(found) != 1:
+                raise DailiesError(
+                    f"{len(found)} disputes are about {which}; nothing was changed. `dailies ledger disputed` lists all, each "
+                    "with the id to name."
+                )
+            if not yes:
+                typer.confirm(f"{found[0]}. Take it as true?", abort=True)
+            word = why or "a person says that it is true"
+            settled = disputes.accept(
+                ledger, found[0].attempt.id, who=f"person {getpass.getuser()}", why=word
+            )
+            if as_json:
+                print_json(as_document(settled))
+            else:
+                console.print(f"{settled.subject_key} counts {show_usd(settled.cost_micros)}", markup=False)
+            return
+    if as_json:
+        print_json(
+            [
+                {
+                    **as_document(one.attempt),
+                    "kind": one.kind.value,
+                    "source": one.source,
+                    "ordered_usd": str(to_usd(one.attempt.quoted_micros)),
+                    "charged_usd": str(to_usd(one.charged_micros)),
+                    "refunded_usd": str(to_usd(one.refunded_micros)),
+                    "since": one.at,
+                }
+                for one in found
+            ]
+        )
+    elif not found:
+        console.print("nothing is disputed")
+    for one in [] if as_json else found:
+        console.print(str(one), markup=False, soft_wrap=True)
 
 
 @ledger_app.command("orphans")

@@ -105,6 +105,13 @@ NOTHING_IS_STOPPED = Check(
     Weight.ERROR,
     "`dailies status` says why; top up, set the right key, or `dailies start`.",
 )
+EVERY_BILL_IS_BELIEVED = Check(
+    "every_bill_is_believed",
+    "submissions",
+    "Purchases and accounts of which a provider says something that is not believed or cannot be read",
+    Weight.ERROR,
+    "`dailies ledger disputed` shows each amount and refund and takes your word; rows that prove nothing are for the provider.",
+)
 NO_JOB_IS_OVERDUE = Check(
     "no_job_is_overdue",
     "generations",
@@ -158,6 +165,7 @@ CHECKS = (
     NO_FAILED_CLIPS,
     NOTHING_UNCLEAR,
     NOTHING_IS_STOPPED,
+    EVERY_BILL_IS_BELIEVED,
     NO_JOB_IS_OVERDUE,
     NO_OUTPUT_NEAR_ITS_END,
     EVERY_OBJECT_HAS_ITS_MANIFEST,

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 
 from resources.inventory import findings
 from resources.inventory.findings import Finding, found
-from resources.ledger import halting
+from resources.ledger import disputes, halting
 from resources.ledger.halting import StopKind
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -35,6 +35,7 @@ def check_ledger(ledger: Ledger) -> list[Finding]:
         failed_clips(newest),
         found(findings.NOTHING_UNCLEAR, ((a.subject_key, _in_doubt(a)) for a in unclear)),
         found(findings.NOTHING_IS_STOPPED, ((s.account, str(s)) for s in halting.stops(ledger))),
+        unbelieved(ledger),
         found(
             findings.NO_JOB_IS_OVERDUE,
             (
@@ -66,10 +67,18 @@ def urgent(ledger: Ledger) -> list[Finding]:
             findings.NOTHING_IS_STOPPED,
             ((s.account, str(s)) for s in halting.stops(ledger) if s.kind is not StopKind.PERSON),
         ),
+        unbelieved(ledger),
         found(
             findings.NO_OUTPUT_NEAR_ITS_END, ((a.subject_key, _left(a, now)) for a in near_their_end(ledger))
         ),
     ]
+
+
+def unbelieved(ledger: Ledger) -> Finding:
+    """What providers say of purchases that is not believed, and rows of their lists that prove nothing."""
+    disputed = [(one.attempt.subject_key, str(one)) for one in disputes.open_disputes(ledger)]
+    unread = [(f"{one.account} {one.source}", one.text) for one in disputes.unread(ledger)]
+    return found(findings.EVERY_BILL_IS_BELIEVED, [*disputed, *unread])
 
 
 def failed_clips(newest: list[Attempt]) -> Finding:

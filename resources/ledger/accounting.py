@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from resources.ledger import schema, spending
 from resources.ledger.billing import MARGIN_SECONDS, Billed, Window, core
+from resources.ledger.disputes import open_disputes
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, jobs, submissions
@@ -171,8 +172,11 @@ def differences(ledger: Ledger, account: str, bill: Mapping[str, Billed], window
             ).scalars()
         }
         doubtful = _candidates(connection, account)
+    disputed = {dispute.attempt.id: str(dispute) for dispute in open_disputes(ledger, account=account)}
     found = [
-        _compare(account, attempt, bill.get(job)) for job, attempt in known.items() if _in(attempt, window)
+        _compare(account, attempt, bill.get(job), disputed.get(attempt.id))
+        for job, attempt in known.items()
+        if _in(attempt, window)
     ]
     strangers = [
         Difference(
@@ -205,13 +209,17 @@ def _in(attempt: Attempt, window: Window) -> bool:
     return window.after + MARGIN_SECONDS <= at <= window.before - MARGIN_SECONDS
 
 
-def _compare(account: str, attempt: Attempt, billed: Billed | None) -> Difference | None:
+def _compare(
+    account: str, attempt: Attempt, billed: Billed | None, disputed: str | None
+) -> Difference | None:
     net = billed.net if billed is not None else 0
     running = attempt.state in {AttemptState.SUBMITTED, AttemptState.OVERDUE}
     if net == attempt.cost_micros or (running and net == 0):
         return None
     if billed is None:
         why = f"the bill does not name it, and the ledger says {attempt.money_state}"
+    elif disputed is not None:
+        why = disputed
     elif attempt.money_state is MoneyState.REFUND_EXPECTED:
         why = "a refund is expected, and the bill says something else"
     else:

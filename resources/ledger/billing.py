@@ -6,17 +6,17 @@ until the bill shows it.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from resources.ledger import halting
+from resources.ledger import disputes
 from resources.ledger.database import insert_ignoring, lock_subject
-from resources.ledger.halting import StopKind
+from resources.ledger.disputes import DisputeKind
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import accounts, attempts
-from resources.ledger.states import AttemptState, MoneyState
+from resources.ledger.states import PAID_FOR, AttemptState, MoneyState
 from resources.money import show_usd
 from resources.providers.base import Charge
 
@@ -28,10 +28,6 @@ GIVE_UP_SECONDS = 14 * 86_400.0
 """After so long nothing new is expected of a bill; `dailies ledger` shows what it never confirmed."""
 MARGIN_SECONDS = 1_800.0
 """How far a provider's clock and its booking may lie from ours."""
-UNBELIEVABLE = 1_000
-"""So many times the quote, or so small a part of it, is another unit and no price (traps of the contract: rows of the bill
-were seen in dollars and in micro-dollars)."""
-
 BILL = "bill"
 UNSETTLED = {
     AttemptState.QUEUED,
@@ -42,13 +38,6 @@ UNSETTLED = {
     AttemptState.OVERDUE,
 }
 """States in which the provider may still change what it charges."""
-PAID_FOR = {
-    AttemptState.SUCCEEDED,
-    AttemptState.DELIVERED,
-    AttemptState.QUARANTINED,
-    AttemptState.LOST,
-}
-"""States of a job that did what it was paid for."""
 
 
 @dataclass(frozen=True)
@@ -178,8 +167,7 @@ def record(
 ) -> list[Confirmed]:
     """Write what a bill says about the account's ended jobs: the money, and the model where it names another one.
 
-    A charge above the quote stops the account. One that cannot be in the unit we take it for is not written and stops it
-    too.
+    A charge above the quote stops the account. What is not believed is not written, but disputed (see `disputes.py`).
 
     Args:
         ledger: The record.
@@ -197,11 +185,12 @@ def record(
             lock_subject(connection, subject)
             attempt = ledger.require(connection, attempt_id)
             billed = bill[core(attempt.job_id or "")]
-            if attempt.state in UNSETTLED or billed.refunded > billed.charged:
+            if attempt.state in UNSETTLED:
                 continue
-            if not _believable(attempt, billed):
-                _stop_unbelievable(ledger, connection, attempt, billed)
+            trusted = _trusted(ledger, connection, attempt, billed)
+            if trusted is None:
                 continue
+            billed = trusted
             money, charged = _judge(attempt, billed, refunds_failures=refunds_failures)
             swapped = _swapped(attempt, billed)
             standing = (attempt.money_state, attempt.charged_micros, attempt.charge_source)
@@ -237,6 +226,32 @@ def _billed_attempts(
         return [(row.id, row.subject_key) for row in rows if core(row.job_id) in bill]
 
 
+def _trusted(ledger: Ledger, connection: sa.Connection, attempt: Attempt, billed: Billed) -> Billed | None:
+    """What of a bill is believed of an ended job, None where it says nothing to be booked; the rest is disputed."""
+    kind = disputes.objection(attempt, billed.charged, billed.refunded)
+    if kind is not None and disputes.is_accepted(connection, attempt, billed.charged, billed.refunded):
+        kind = None
+    elif kind is None:
+        disputes.withdraw(ledger, connection, attempt)
+    else:
+        disputes.raise_dispute(
+            ledger,
+            connection,
+            attempt,
+            kind,
+            charged=billed.charged,
+            refunded=billed.refunded,
+            source=BILL,
+        )
+    if kind is DisputeKind.AMOUNT:
+        return None
+    said = billed
+    if kind is DisputeKind.REFUND:
+        billed = replace(billed, refunded=0)
+    # a refund without its charge says nothing
+    return None if said.refunded > said.charged else billed
+
+
 def _judge(attempt: Attempt, billed: Billed, *, refunds_failures: bool) -> tuple[MoneyState, int]:
     """Where the money of an ended job stands, by its bill, and how much it is."""
     if billed.charged == 0:
@@ -258,20 +273,3 @@ def _swapped(attempt: Attempt, billed: Billed) -> str | None:
         return None
     named = billed.model.casefold()
     return None if bought == named or bought.endswith(f"/{named}") else billed.model
-
-
-def _believable(attempt: Attempt, billed: Billed) -> bool:
-    quoted = attempt.quoted_micros
-    return (
-        quoted == 0
-        or billed.charged == 0
-        or quoted <= billed.charged * UNBELIEVABLE <= quoted * UNBELIEVABLE**2
-    )
-
-
-def _stop_unbelievable(ledger: Ledger, connection: sa.Connection, attempt: Attempt, billed: Billed) -> None:
-    reason = (
-        f"the bill of {attempt.account} says {show_usd(billed.charged)} for job {attempt.job_id} of {attempt.subject_key}, "
-        f"which was quoted at {show_usd(attempt.quoted_micros)}; this looks like another unit and was not booked"
-    )
-    halting.stop_account(connection, attempt.account, StopKind.OVERCHARGED, reason, now=ledger.clock())

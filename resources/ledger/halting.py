@@ -38,6 +38,8 @@ class StopKind(StrEnum):
     """`dailies stop`. Until `dailies start`."""
     OVERCHARGED = "overcharged"
     """A bill was higher than the quote. Until `dailies start`."""
+    UNBELIEVABLE = "unbelievable"
+    """A bill or an answer says an amount that cannot be what was ordered. Until that is settled, or `dailies start`."""
     INSUFFICIENT_FUNDS = "insufficient_funds"
     """The account cannot pay. Until its balance is enough again."""
     AUTH = "auth"
@@ -73,6 +75,9 @@ class Stop:
             StopKind.OVERCHARGED: (
                 f"compare `dailies ledger --check` with the provider's bill, correct the price in data/models, then `{self.command}`"
             ),
+            StopKind.UNBELIEVABLE: (
+                f"it starts again by itself when a later bill is right; look at the provider's own bill, then `{self.command}`"
+            ),
             StopKind.INSUFFICIENT_FUNDS: "it starts again by itself when its balance is enough: top it up",
             StopKind.AUTH: "it starts again by itself when its key is accepted: set the right one",
         }[self.kind]
@@ -107,6 +112,13 @@ def stop_account(connection: sa.Connection, account: str, kind: StopKind, reason
         .where(accounts.c.account == account, sa.or_(*outranked))
         .values(stopped_kind=kind.value, stopped_reason=reason, stopped_at=now, probe_at=probe_at)
     )
+
+
+def end_stop(connection: sa.Connection, account: str, kind: StopKind, *, now: float) -> None:
+    """End an account's stop if it is of this kind."""
+    row = connection.execute(_ROW.with_for_update(), {"whose": account}).first()
+    if row is not None and row.stopped_kind == kind.value:
+        _clear(connection, account, now)
 
 
 def stop(ledger: "Ledger", *, reason: str, account: str = ALL) -> Stop:

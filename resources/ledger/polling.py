@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from resources.ledger.database import lock_subject
 from resources.ledger.deciding import try_again
+from resources.ledger.disputes import believed_cost
 from resources.ledger.ends import LATE_SECONDS, NOTHING_SEEN, is_explained, kind_of, sighting
 from resources.ledger.ledger import Ledger
 from resources.ledger.noting import note_nsfw
@@ -188,7 +189,7 @@ def record_end(
             **NOTHING_SEEN,
         }
         if state.status is JobStatus.SUCCEEDED:
-            charged = attempt.quoted_micros if state.cost_micros is None else state.cost_micros
+            charged, source = believed_cost(ledger, connection, attempt, state.cost_micros)
             note_nsfw(connection, attempt.id, state.nsfw)
             return ledger.transition(
                 connection,
@@ -201,7 +202,7 @@ def record_end(
                 reason=None,
                 outputs=list(state.outputs),
                 charged_micros=charged,
-                charge_source="quote" if state.cost_micros is None else "answer",
+                charge_source=source,
                 **values,
             )
         gone, kind = state.status is JobStatus.GONE, kind_of(state)

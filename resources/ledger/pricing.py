@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from resources.ledger.billing import BILL
 from resources.ledger.database import chunks
+from resources.ledger.disputes import is_believable
 from resources.ledger.evidence import Prices
 from resources.ledger.schema import attempts, jobs
 from resources.ledger.undecided import Undecided
@@ -66,7 +67,8 @@ def prices(
     charged = {job.job_id: job.charged_micros or 0 for job in charged_jobs(bill)}
     for ids in chunks(sorted(charged)):
         for endpoint, quoted, job_id in connection.execute(_SHOWN, {**ours, "ids": ids}):
-            shares[endpoint].add(charged[job_id] / quoted)
+            if is_believable(quoted, charged[job_id]):
+                shares[endpoint].add(charged[job_id] / quoted)
     return {
         one.submission_id: Prices(one.attempt.quoted_micros, frozenset(shares[one.attempt.endpoint]))
         for one in undecided

@@ -273,3 +273,30 @@ heartbeats = sa.Table(
     sa.Column("lost_at", sa.Double),
 )
 """The sign of life of each run that is at work; see `heartbeats.py`."""
+
+disputes = sa.Table(
+    "disputes",
+    metadata,
+    sa.Column("attempt_id", Id, sa.ForeignKey("attempts.id"), primary_key=True),
+    sa.Column("account", Id, nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("charged_micros", sa.BigInteger, nullable=False),
+    sa.Column("refunded_micros", sa.BigInteger, nullable=False),
+    sa.Column("source", sa.String(16), nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("told_at", sa.Double),
+    sa.Column("accepted_at", sa.Double),
+    sa.Column("who", Words),
+    sa.Column("why", Words),
+)
+"""What a provider says of a purchase's money and is not believed, with a person's word where one was given; see `disputes.py`."""
+
+unread_rows = sa.Table(
+    "unread_rows",
+    metadata,
+    sa.Column("account", Id, primary_key=True),
+    sa.Column("source", sa.String(16), primary_key=True),
+    sa.Column("words", Words, nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)
+"""Rows that were set aside in the last reading of an account's listing or bill."""

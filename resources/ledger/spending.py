@@ -22,9 +22,12 @@ from resources.ledger.database import lock_money
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, spending
 from resources.ledger.states import MoneyState
-from resources.money import show_usd
+from resources.money import show_usd, usd
 from resources.requests import Caps
 
+MOST_PER_CLIP = usd("100")
+"""What one clip may cost unless a setting says otherwise: several times the dearest clip that any page sells ($14.00), and
+little beside a quote in another unit."""
 EVERYTHING, SERIES, ACCOUNT = "everything", "series", "account"
 RUN, DAY, MONTH, TOTAL = "run", "day", "month", "total"
 NOTHING_COUNTS = [MoneyState.RELEASED.value, MoneyState.REFUNDED.value]
@@ -54,15 +57,26 @@ class Budget:
         timezone: Where a day begins and ends, as the IANA names it.
         everything: Over all accounts and series.
         accounts: By account.
+        per_clip: The most that one clip may cost, in micro-dollars; None is no cap.
     """
 
     timezone: str = "UTC"
     everything: Caps = field(default_factory=Caps)
     accounts: Mapping[str, Caps] = field(default_factory=dict)
+    per_clip: int | None = MOST_PER_CLIP
 
     def day(self, now: float) -> str:
         """The day that a moment belongs to, as YYYY-MM-DD."""
         return dt.datetime.fromtimestamp(now, zoneinfo.ZoneInfo(self.timezone)).date().isoformat()
+
+    def refusal(self, amount: int) -> str | None:
+        """Why one clip may not cost so much, for a person; None when it may."""
+        if self.per_clip is None or amount <= self.per_clip:
+            return None
+        return (
+            f"one clip may cost {show_usd(self.per_clip)} and this one needs {show_usd(amount)}: if that is its price and not "
+            "another unit, raise DAILIES_MAX_USD_PER_CLIP. Nothing was bought."
+        )
 
     def cap(self, scope: Scope, series: Caps) -> int | None:
         """The cap of a scope in micro-dollars, None where there is none."""
@@ -109,6 +123,9 @@ def reserve(
     Returns:
         Why it is refused, for a person; None when it was counted.
     """
+    too_dear = budget.refusal(amount)
+    if too_dear is not None:
+        return too_dear
     lock_money(connection)
     caps = {scope: budget.cap(scope, series) for scope in wanted}
     refusal = exceeded(caps, spent(connection, wanted), amount, budget.timezone)

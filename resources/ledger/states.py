@@ -76,6 +76,11 @@ WITHOUT_OUTPUT = frozenset({_S.FAILED, _S.VANISHED, _S.LOST})
 AT_PROVIDER = frozenset({_S.SUBMITTED, _S.OVERDUE})
 """States that are polled."""
 
+PAID_FOR = frozenset({_S.SUCCEEDED, _S.DELIVERED, _S.QUARANTINED, _S.LOST})
+"""States of a job that finished."""
+MADE = PAID_FOR - {_S.LOST}
+"""States of a job that did what it was paid for, as far as is known."""
+
 TRANSITIONS: dict[AttemptState, frozenset[AttemptState]] = {
     _S.QUEUED: frozenset({_S.SUBMITTING, _S.WITHDRAWN}),
     _S.SUBMITTING: frozenset({_S.QUEUED, _S.SUBMITTED, _S.REJECTED, _S.UNKNOWN}),

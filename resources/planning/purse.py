@@ -95,6 +95,9 @@ class Purse:
             price: What is reserved for it, in micro-dollars.
             ceiling: What it could cost at most.
         """
+        too_dear = self._budget.refusal(price)
+        if too_dear is not None:
+            return too_dear
         caps = self._of(order)
         if not caps:
             return None

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from resources.errors import DailiesError
-from resources.ledger import billing
+from resources.ledger import billing, disputes, orphans
 from resources.ledger.billing import Billed, Confirmed, Window
 from resources.ledger.ledger import Ledger
 from resources.ledger.states import MoneyState
 from resources.money import show_usd
 from resources.production.calling import Call
 from resources.providers.base import Provider
+from resources.providers.rows import in_words, set_aside
 from resources.unforeseen import in_our_words
 
 logger = logging.getLogger("dailies")
@@ -46,9 +47,8 @@ class Bookkeeper:
             return []
         return await self.book(provider, window, bill)
 
-    @staticmethod
-    async def read(provider: Provider, window: Window) -> dict[str, Billed]:
-        """What the account's bill says, by the core of the job's id.
+    async def read(self, provider: Provider, window: Window) -> dict[str, Billed]:
+        """What the account's bill says, by the core of the job's id; rows that prove nothing are counted and kept for a person.
 
         Raises:
             DailiesError: The bill could not be read to its end.
@@ -56,6 +56,10 @@ class Bookkeeper:
         charges = await provider.charges(
             after=datetime.fromtimestamp(window.after, UTC), before=datetime.fromtimestamp(window.before, UTC)
         )
+        aside = set_aside(charges)
+        if aside:
+            logger.warning("%s: on its bill, %s", provider.name, in_words(aside))
+        await self._call(disputes.note_unread, self._ledger, provider.name, orphans.BILL, aside)
         return billing.by_job(charges)
 
     async def book(self, provider: Provider, window: Window, bill: Mapping[str, Billed]) -> list[Confirmed]:
@@ -68,6 +72,8 @@ class Bookkeeper:
             since=window.after,
             refunds_failures=provider.capabilities.refunds_failures,
         )
+        for dispute in await self._call(disputes.take_untold, self._ledger, provider.name):
+            logger.error("ALARM: %s", dispute)
         for change in confirmed:
             if change.swapped is not None:
                 logger.warning(

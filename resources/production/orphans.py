@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from resources.errors import DailiesError
-from resources.ledger import orphans
+from resources.ledger import disputes, orphans
 from resources.ledger.ledger import Ledger
 from resources.production.calling import Call
 from resources.providers.base import Provider
 from resources.providers.listing import charged_jobs
+from resources.providers.rows import set_aside
 from resources.unforeseen import in_our_words
 
 logger = logging.getLogger("dailies")
@@ -41,6 +42,7 @@ async def sweep(ledger: Ledger, provider: Provider, call: Call, *, dedicated: bo
     listed = await _patiently(provider.list_jobs(after=after, before=before), "listing", provider.name)
     if listed is None:
         return []
+    await call(disputes.note_unread, ledger, provider.name, orphans.LISTING, set_aside(listed))
     models = None if dedicated else await call(orphans.models_of, ledger, provider.name)
     found = await call(orphans.book, ledger, provider.name, listed, models=models)
     bill = await _patiently(provider.charges(after=billed_after, before=before), "bill", provider.name)

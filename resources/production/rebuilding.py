@@ -24,6 +24,7 @@ from resources.production.describing import delivery_of
 from resources.production.marking import BUCKET_FACT, BucketMark, place_of, read_mark
 from resources.providers.base import Provider
 from resources.providers.listing import charged_jobs
+from resources.providers.rows import SetAside, in_words, set_aside
 from resources.requests import ClipRequest, Expected
 from resources.storage.layout import QUARANTINE, VIDEOS, manifest_of, prompt_key
 from resources.storage.manifest import Manifest, ManifestError
@@ -98,7 +99,9 @@ async def rebuild(
         done.withdrawn = [a.subject_key for a in rebuilding.withdraw_queued(ledger)]
         for name, provider in sorted(providers.items()):
             tell(f"reading the listing and the bill of {name}")
-            done.orphans[name] = await _book_jobs(ledger, provider)
+            done.orphans[name], aside = await _book_jobs(ledger, provider)
+            if aside:
+                done.problems.append(f"{name}: of its listings and bills, {in_words(aside)}")
         if done.may_buy:
             _show_itself(ledger, store, mark)
     return done
@@ -270,11 +273,12 @@ def _count(done: Rebuilt, clip: str, taken: Taken) -> None:
 # The providers
 
 
-async def _book_jobs(ledger: Ledger, provider: Provider) -> list[str]:
-    """Write down every job that is listed or billed and that nobody knows; returns their ids."""
+async def _book_jobs(ledger: Ledger, provider: Provider) -> tuple[list[str], list[SetAside]]:
+    """Write down every job that is listed or billed and that nobody knows; returns their ids, and rows that were set aside."""
     now = datetime.fromtimestamp(ledger.clock(), UTC)
     days = provider.capabilities.output_days or LISTED_DAYS
     found: list[str] = []
+    aside: list[SetAside] = []
     before = now + timedelta(hours=1)
     while before > now - timedelta(days=days):
         after = before - timedelta(days=1)
@@ -282,9 +286,10 @@ async def _book_jobs(ledger: Ledger, provider: Provider) -> list[str]:
         listed = await patiently(functools.partial(provider.list_jobs, after=after, before=before))
         found += orphans.book(ledger, provider.name, listed)
         billed = await patiently(functools.partial(provider.charges, after=after, before=before))
+        aside += [*set_aside(listed), *set_aside(billed)]
         found += orphans.book(ledger, provider.name, charged_jobs(billed), source=orphans.BILL)
         before = after
-    return found
+    return found, aside
 
 
 async def _each(items: Iterable[Any], read: Callable[[Any], Any]) -> list[Any]:

@@ -22,8 +22,10 @@ from ledgerkit import (
     the_journal_is_whole,
 )
 
-from resources.ledger import accounting, billing, delivering, halting, polling
+from resources.errors import DailiesError
+from resources.ledger import accounting, billing, delivering, disputes, halting, polling
 from resources.ledger.billing import MARGIN_SECONDS, READ_SECONDS, Billed, Window
+from resources.ledger.disputes import DisputeKind
 from resources.ledger.halting import StopKind
 from resources.ledger.ledger import Ledger
 from resources.ledger.outcomes import record_outcome
@@ -32,6 +34,7 @@ from resources.ledger.schema import submissions
 from resources.ledger.states import AttemptState, MoneyState
 from resources.money import usd
 from resources.providers.base import Charge, JobStatus
+from resources.providers.rows import SetAside
 
 QUOTE = usd("0.40")
 S, M = AttemptState, MoneyState
@@ -50,15 +53,20 @@ def ended(ledger: Ledger, clock: Clock, state: AttemptState) -> Attempt:
     return put_into(ledger, clock, state)[1]
 
 
-@pytest.mark.parametrize("state", [S.SUCCEEDED, S.DELIVERED, S.QUARANTINED, S.LOST])
 @pytest.mark.parametrize(
-    ("charged", "refunded", "money", "cost"),
+    ("state", "charged", "refunded", "money", "cost"),
     [
-        ("0.40", "0", M.CONFIRMED, "0.40"),
-        ("0.35", "0", M.CONFIRMED, "0.35"),
-        ("0.40", "0.15", M.CONFIRMED, "0.25"),
-        ("0.40", "0.40", M.REFUNDED, "0"),
-        ("0", "0", M.CONFIRMED, "0"),
+        *(
+            (state, "0.40", "0", M.CONFIRMED, "0.40")
+            for state in (S.SUCCEEDED, S.DELIVERED, S.QUARANTINED, S.LOST)
+        ),
+        *(
+            (state, "0.35", "0", M.CONFIRMED, "0.35")
+            for state in (S.SUCCEEDED, S.DELIVERED, S.QUARANTINED, S.LOST)
+        ),
+        (S.LOST, "0.40", "0.15", M.CONFIRMED, "0.25"),
+        (S.LOST, "0.40", "0.40", M.REFUNDED, "0"),
+        *((state, "0", "0", M.CONFIRMED, "0") for state in (S.SUCCEEDED, S.DELIVERED, S.QUARANTINED, S.LOST)),
     ],
 )
 def test_what_a_finished_job_costs_is_what_the_bill_says(
@@ -154,14 +162,131 @@ def test_an_answer_above_the_quote_stops_the_account_too(ledger: Ledger) -> None
     assert stop.kind is StopKind.OVERCHARGED
 
 
-@pytest.mark.parametrize("charged", [QUOTE * 1_000_000, QUOTE // 1_000_000 or 1])
-def test_an_amount_in_another_unit_is_not_booked_and_stops_the_account(
-    ledger: Ledger, clock: Clock, charged: int
+OUTSIDE = [QUOTE * 1_000_000, QUOTE * 100, QUOTE * 7, QUOTE * 5 + 1, QUOTE // 5 - 1, QUOTE // 100, 1]
+
+
+@pytest.mark.parametrize("charged", OUTSIDE)
+@pytest.mark.parametrize("state", [S.DELIVERED, S.QUARANTINED, S.FAILED, S.VANISHED])
+def test_an_amount_outside_of_the_band_is_not_booked_and_stops_the_account(
+    ledger: Ledger, clock: Clock, charged: int, state: AttemptState
 ) -> None:
-    attempt = ended(ledger, clock, S.DELIVERED)
+    attempt = ended(ledger, clock, state)
     assert billed(ledger, attempt, charged) == attempt
     (stop,) = halting.stops(ledger)
-    assert "another unit" in stop.reason
+    assert stop.kind is StopKind.UNBELIEVABLE
+    assert "not believed" in stop.reason
+    (dispute,) = disputes.open_disputes(ledger)
+    assert (dispute.kind, dispute.charged_micros) == (DisputeKind.AMOUNT, charged)
+
+
+@pytest.mark.parametrize("charged", [QUOTE * 5, QUOTE // 5])
+def test_an_amount_at_the_edge_of_the_band_is_booked(ledger: Ledger, clock: Clock, charged: int) -> None:
+    assert billed(ledger, ended(ledger, clock, S.DELIVERED), charged).cost_micros == charged
+    assert disputes.open_disputes(ledger) == []
+
+
+def test_a_person_goes_on_and_the_same_amount_does_not_stop_the_account_again(
+    ledger: Ledger, clock: Clock
+) -> None:
+    attempt = billed(ledger, ended(ledger, clock, S.DELIVERED), QUOTE * 100)
+    halting.start(ledger, account=ACCOUNT)
+    billed(ledger, attempt, QUOTE * 100)
+    assert halting.stops(ledger) == []
+    billed(ledger, attempt, QUOTE * 101)
+    assert [stop.kind for stop in halting.stops(ledger)] == [StopKind.UNBELIEVABLE]
+
+
+def test_a_later_readable_bill_is_booked_and_the_account_goes_on(ledger: Ledger, clock: Clock) -> None:
+    attempt = billed(ledger, ended(ledger, clock, S.DELIVERED), QUOTE * 100)
+    assert billing.is_due(ledger, ACCOUNT), "it is still unconfirmed"
+    after = billed(ledger, attempt, usd("0.36"))
+    assert (after.cost_micros, after.charge_source) == (usd("0.36"), "bill")
+    assert halting.stops(ledger) == []
+    assert disputes.open_disputes(ledger) == []
+
+
+def test_an_account_goes_on_only_when_its_last_disputed_amount_is_settled(
+    ledger: Ledger, clock: Clock
+) -> None:
+    first = succeeded(ledger, a_request("clip-a"), job_id="job-1")
+    second = succeeded(ledger, a_request("clip-b"), job_id="job-2")
+    for attempt in (first, second):
+        billed(ledger, attempt, QUOTE * 100)
+    billed(ledger, first, QUOTE)
+    assert [stop.kind for stop in halting.stops(ledger)] == [StopKind.UNBELIEVABLE]
+    billed(ledger, second, QUOTE)
+    assert halting.stops(ledger) == []
+
+
+def test_a_persons_own_stop_outlives_a_settled_amount(ledger: Ledger, clock: Clock) -> None:
+    attempt = ended(ledger, clock, S.DELIVERED)
+    halting.stop(ledger, reason="a holiday", account=ACCOUNT)
+    billed(ledger, attempt, QUOTE * 100)
+    billed(ledger, attempt, QUOTE)
+    assert [stop.kind for stop in halting.stops(ledger)] == [StopKind.PERSON]
+
+
+def test_an_amount_that_a_person_accepts_is_booked_and_counts(ledger: Ledger, clock: Clock) -> None:
+    attempt = billed(ledger, ended(ledger, clock, S.DELIVERED), QUOTE * 10)
+    after = disputes.accept(ledger, attempt.id, who="person mira", why="the price has risen")
+    assert (after.cost_micros, after.charge_source) == (QUOTE * 10, "bill")
+    assert ledger.history(attempt.id)[-1]["why"] == "the price has risen"
+    assert [stop.kind for stop in halting.stops(ledger)] == [StopKind.OVERCHARGED]
+    assert billed(ledger, after, QUOTE * 10) == after
+    assert disputes.open_disputes(ledger) == []
+    with pytest.raises(DailiesError, match="nothing about city-sunset is disputed"):
+        disputes.accept(ledger, attempt.id, who="person mira", why="again")
+
+
+@pytest.mark.parametrize("told", [QUOTE * 100, QUOTE // 100, 10**15])
+def test_an_answer_outside_of_the_band_is_not_booked_either(ledger: Ledger, told: int) -> None:
+    attempt = polling.record_end(ledger, submitted(ledger), a_state(cost_micros=told), NEVER_CHARGED)
+    assert (attempt.cost_micros, attempt.charge_source) == (QUOTE, "quote")
+    assert [stop.kind for stop in halting.stops(ledger)] == [StopKind.UNBELIEVABLE]
+    assert billed(ledger, attempt, QUOTE).charge_source == "bill"
+    assert halting.stops(ledger) == []
+
+
+# Refunds of what was delivered
+
+
+@pytest.mark.parametrize("state", [S.SUCCEEDED, S.DELIVERED, S.QUARANTINED])
+@pytest.mark.parametrize(("refunded", "left"), [("0.40", "0"), ("0.10", "0.30")])
+def test_a_refund_of_what_was_delivered_frees_no_cap_until_a_person_has_seen_it(
+    ledger: Ledger, clock: Clock, state: AttemptState, refunded: str, left: str
+) -> None:
+    attempt = billed(ledger, ended(ledger, clock, state), QUOTE, usd(refunded))
+    assert (attempt.money_state, attempt.cost_micros, attempt.charge_source) == (M.CONFIRMED, QUOTE, "bill")
+    (dispute,) = disputes.open_disputes(ledger)
+    assert (dispute.kind, dispute.refunded_micros) == (DisputeKind.REFUND, usd(refunded))
+    assert halting.stops(ledger) == [], "it is alarmed, and buying goes on within the caps"
+    assert [told.attempt.id for told in disputes.take_untold(ledger, ACCOUNT)] == [attempt.id]
+    assert disputes.take_untold(ledger, ACCOUNT) == []
+    bill = {"job-1": Billed(QUOTE, usd(refunded))}
+    (difference,) = accounting.differences(ledger, ACCOUNT, bill, window(clock))
+    assert "until you have seen it" in difference.why
+    after = disputes.accept(ledger, attempt.id, who="person mira", why="they gave it back")
+    assert after.cost_micros == usd(left)
+    assert billed(ledger, after, QUOTE, usd(refunded)) == after
+    assert accounting.differences(ledger, ACCOUNT, bill, window(clock)) == []
+    assert accounting.statement(ledger).miscounted == []
+    the_journal_is_whole(ledger, after)
+
+
+def test_a_bill_that_takes_its_refund_back_ends_the_dispute(ledger: Ledger, clock: Clock) -> None:
+    attempt = billed(ledger, ended(ledger, clock, S.DELIVERED), QUOTE, QUOTE)
+    billed(ledger, attempt, QUOTE)
+    assert disputes.open_disputes(ledger) == []
+
+
+def test_rows_that_were_set_aside_are_kept_until_all_can_be_read(ledger: Ledger) -> None:
+    disputes.note_unread(ledger, ACCOUNT, "bill", [SetAside("a row has no price", "job-9")] * 5)
+    (unread,) = disputes.unread(ledger)
+    assert unread.text.startswith("5 rows prove nothing and were set aside: a row has no price (job job-9);")
+    disputes.note_unread(ledger, ACCOUNT, "listing", [])
+    assert len(disputes.unread(ledger)) == 1
+    disputes.note_unread(ledger, ACCOUNT, "bill", [])
+    assert disputes.unread(ledger) == []
 
 
 def test_ids_are_matched_with_and_without_their_model(ledger: Ledger) -> None:
