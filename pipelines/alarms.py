@@ -24,6 +24,7 @@ from resources.ledger.purchases import purchases_of
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState
+from resources.ledger.times import has_passed
 
 ALARMS_SECONDS = 30
 HOLD_SECONDS = 600.0
@@ -146,7 +147,8 @@ class _Teller:
         """Send what is due; returns how many messages."""
         give_up = time.monotonic() + BUDGET_SECONDS
         for key, pending in list(state.pending.items()):
-            if pending.next_at > now or time.monotonic() > give_up:
+            longest = max(HOLD_SECONDS, ALARMS_SECONDS * 2.0**TRIES)
+            if not has_passed(pending.next_at, now, within=longest) or time.monotonic() > give_up:
                 continue
             alarm, ids = self._compose(key, pending, state, now)
             if ids is None:
@@ -168,7 +170,7 @@ class _Teller:
             finding = pending.finding
             return (None, []) if finding is None else (self._attention(finding), finding.keys)
         clips = self._clips(key)
-        if now - pending.first_at < HOLD_SECONDS and (
+        if 0 <= now - pending.first_at < HOLD_SECONDS and (
             any(a.state.is_open for a in clips) or self._has_active_runs(key)
         ):
             return None, None

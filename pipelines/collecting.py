@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pipelines.partitions import stretches
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState, MoneyState
+from resources.ledger.times import has_passed
 
 BATCH_TAG = "dailies/collects"
 NOT_RETRIED = {"dagster/max_retries": "0"}
@@ -131,9 +132,15 @@ def plan(
             continue
         waiting = [a for a in mine if not a.state.is_ended and a.state is not AttemptState.UNKNOWN]
         oldest = min(a.finished_at or now for a in ended)
-        if waiting and now - oldest < linger:
+        if waiting and 0 <= now - oldest < linger:
             continue
-        due = sorted({a.clip for a in ended if now >= _due_at(a.clip, runs, position)})
+        due = sorted(
+            {
+                a.clip
+                for a in ended
+                if has_passed(_due_at(a.clip, runs, position), now, within=LONGEST_PAUSE_SECONDS)
+            }
+        )
         for stretch in stretches(order, due)[:RUNS_PER_TICK]:
             digest = hashlib.sha256(",".join(stretch).encode()).hexdigest()[:12]
             collections.append(Collection(batch, tuple(stretch), f"collect:{batch}:{digest}:{len(runs)}"))

@@ -1,8 +1,10 @@
 """`dailies stop` and `dailies start`."""
 
+import getpass
+
 from pipelines.cli.output import complain, console, counted
 from resources.errors import ConfigurationError
-from resources.ledger import halting, submitting
+from resources.ledger import halting, pauses, submitting
 from resources.settings import ACCOUNTS, Settings, open_ledger
 
 
@@ -22,17 +24,20 @@ def stop_buying(settings: Settings, account: str | None, reason: str) -> None:
 
 
 def start_buying(settings: Settings, account: str | None) -> None:
-    """End a stop, and say what is stopped all the same.
+    """End a stop and the pauses that accounts asked for, and say what is stopped all the same.
 
     Raises:
         ConfigurationError: There is no such account.
     """
     with open_ledger(settings) as ledger:
         ended = halting.start(ledger, account=_known(account))
+        lifted = pauses.lift(ledger, account=_known(account), who=getpass.getuser())
         left = halting.stops(ledger)
-    if ended is None:
+    for one in lifted:
+        console.print(f"the pause of {one.account} is lifted: {one.why}", markup=False)
+    if ended is None and not lifted:
         console.print("nothing was stopped" if account is None else f"{account} was not stopped")
-    else:
+    elif ended is not None:
         console.print(f"buying goes on; it was stopped because: {ended.reason}", markup=False)
     for stop in left:
         complain(str(stop))

@@ -7,6 +7,7 @@ from resources.inventory.findings import Finding, found
 from resources.ledger import disputes, halting
 from resources.ledger.halting import StopKind
 from resources.ledger.ledger import Ledger
+from resources.ledger.pauses import WORTH_TELLING_SECONDS, pauses
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState
@@ -34,7 +35,7 @@ def check_ledger(ledger: Ledger) -> list[Finding]:
     return [
         failed_clips(newest),
         found(findings.NOTHING_UNCLEAR, ((a.subject_key, _in_doubt(a)) for a in unclear)),
-        found(findings.NOTHING_IS_STOPPED, ((s.account, str(s)) for s in halting.stops(ledger))),
+        found(findings.NOTHING_IS_STOPPED, _not_sent_to(ledger)),
         unbelieved(ledger),
         found(
             findings.NO_JOB_IS_OVERDUE,
@@ -48,6 +49,14 @@ def check_ledger(ledger: Ledger) -> list[Finding]:
             findings.NO_OUTPUT_NEAR_ITS_END,
             ((a.subject_key, _left(a, now)) for a in open_ones if is_near_its_end(a, now)),
         ),
+    ]
+
+
+def _not_sent_to(ledger: Ledger) -> list[tuple[str, str]]:
+    """Accounts that are stopped, or paused for longer than a usual throttle, and why."""
+    stopped = [(stop.account, str(stop)) for stop in halting.stops(ledger)]
+    return stopped + [
+        (pause.account, str(pause)) for pause in pauses(ledger) if pause.left >= WORTH_TELLING_SECONDS
     ]
 
 

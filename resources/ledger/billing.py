@@ -159,7 +159,9 @@ def _due(connection: sa.Connection, account: str, now: float) -> Window | None:
     # a clock that was set back must not keep the bill from being read
     if read_at is not None and 0 <= now - read_at < pace:
         return None
-    return Window(oldest - MARGIN_SECONDS, now + MARGIN_SECONDS)
+    # of what a clock that was ahead has dated only the latest time is known
+    since = oldest if oldest <= now else now - GIVE_UP_SECONDS
+    return Window(since - MARGIN_SECONDS, now + MARGIN_SECONDS)
 
 
 def record(

@@ -14,6 +14,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.records import SPARE, Attempt
 from resources.ledger.schema import attempts, current_takes
 from resources.ledger.states import OPEN, AttemptState
+from resources.ledger.times import is_past
 from resources.providers.base import FailureKind
 
 LEASE_SECONDS = 120
@@ -35,7 +36,10 @@ def claim(ledger: Ledger, attempt_id: str, *, token: str) -> Attempt | None:
             .where(
                 attempts.c.id == attempt_id,
                 attempts.c.state == AttemptState.SUCCEEDED.value,
-                sa.or_(attempts.c.delivery_until.is_(None), attempts.c.delivery_until < now),
+                sa.or_(
+                    attempts.c.delivery_until.is_(None),
+                    is_past(attempts.c.delivery_until, now, within=LEASE_SECONDS),
+                ),
             )
             .values(delivery_owner=token, delivery_until=now + LEASE_SECONDS)
         )

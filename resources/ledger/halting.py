@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from resources.ledger.database import insert_ignoring
 from resources.ledger.schema import accounts
+from resources.ledger.times import is_past
 
 if TYPE_CHECKING:
     from resources.ledger.ledger import Ledger
@@ -105,7 +106,7 @@ def stop_account(connection: sa.Connection, account: str, kind: StopKind, reason
     if not kind.reopens:
         outranked.append(accounts.c.stopped_kind.in_([k.value for k in StopKind if k.reopens]))
     probe_at = sa.case(
-        (accounts.c.reopened_at > now - QUIET_SECONDS, now + PROBE_SECONDS), else_=sa.literal(now)
+        (accounts.c.reopened_at.between(now - QUIET_SECONDS, now), now + PROBE_SECONDS), else_=sa.literal(now)
     )
     connection.execute(
         sa.update(accounts)
@@ -175,7 +176,7 @@ _UNTOLD = sa.and_(
 _MAY_HAVE_ENDED = sa.and_(
     accounts.c.account == sa.bindparam("whose"),
     accounts.c.stopped_kind.in_([k.value for k in StopKind if k.reopens]),
-    accounts.c.probe_at <= sa.bindparam("now"),
+    is_past(accounts.c.probe_at, sa.bindparam("now", type_=sa.Double), within=PROBE_SECONDS),
 )
 
 

@@ -129,6 +129,9 @@ def lost(ledger: Ledger, started: Collection[str]) -> dict[str, float]:
                 [{"run_id": run_id, "until": now + GRACE_SECONDS} for run_id in some],
             )
             theirs = heartbeats.c.run_id.in_(some)
+            # one that a clock which was ahead has set holds for a lease from now on: its run may live
+            ahead = heartbeats.c.until > now + GRACE_SECONDS
+            connection.execute(sa.update(heartbeats).where(theirs, ahead).values(until=now + LEASE_SECONDS))
             connection.execute(
                 sa.update(heartbeats)
                 .where(theirs, heartbeats.c.lost_at.is_(None), heartbeats.c.until < now)

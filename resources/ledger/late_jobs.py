@@ -14,6 +14,7 @@ from resources.ledger.polling import CLAIM_SECONDS, paused_until, record_end
 from resources.ledger.records import CLIP, SPARE, Attempt
 from resources.ledger.schema import attempts, jobs
 from resources.ledger.states import WITHOUT_OUTPUT, AttemptState, MoneyState
+from resources.ledger.times import is_past
 from resources.providers.base import Capabilities, JobState
 
 AT_ONCE = 8
@@ -25,7 +26,7 @@ KEPT_SECONDS = 7 * 86_400.0
 _DUE = sa.and_(
     attempts.c.account == sa.bindparam("account"),
     attempts.c.state.in_([state.value for state in WITHOUT_OUTPUT]),
-    attempts.c.late_at <= sa.bindparam("now"),
+    is_past(attempts.c.late_at, sa.bindparam("now", type_=sa.Double), within=LONGEST_PAUSE_SECONDS),
     attempts.c.job_id.is_not(None),
     attempts.c.subject_kind.in_([CLIP, SPARE]),
     # what was given back is no longer ours to ask for
@@ -49,7 +50,7 @@ def claim_late(ledger: Ledger, account: str) -> list[Attempt]:
         return []
     with ledger.write() as connection:
         now = ledger.clock()
-        if paused_until(connection, account) > now:
+        if paused_until(connection, account, now) > now:
             return []
         query = _FIRST_DUE.with_for_update(skip_locked=True)
         due = [Attempt.from_row(row) for row in connection.execute(query, {"account": account, "now": now})]

@@ -18,12 +18,13 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from resources.errors import DailiesError, UnavailableError
-from resources.ledger import halting, spending
+from resources.ledger import halting, locks, spending
 from resources.ledger.database import chunks, does_not_answer, insert_ignoring, open_database
 from resources.ledger.records import Attempt
-from resources.ledger.schema import attempts, current_takes, jobs, journal, locks, meta
+from resources.ledger.schema import attempts, current_takes, jobs, journal, meta
 from resources.ledger.spending import Budget
 from resources.ledger.states import TRANSITIONS, AttemptState, MoneyState
+from resources.ledger.times import DatabaseClock
 from resources.money import show_usd
 
 Clock = Callable[[], float]
@@ -72,17 +73,19 @@ class Ledger:
     Args:
         url: The database; see `resources.ledger.database.open_database`.
         budget: What may be spent and where a day begins; `resources.settings.open_ledger` passes the settings' one.
-        clock: Seconds since the epoch; tests pass a fake one.
+        clock: Seconds since the epoch; tests pass a fake one. Without one it is the database's, or this machine's on SQLite.
 
     Attributes:
-        clock: As given.
+        clock: Seconds since the epoch.
         budget: As given.
         owner: Names this process in leases and the journal: host, process id and a random part.
     """
 
-    def __init__(self, url: str, *, budget: Budget, clock: Clock = time.time) -> None:
+    def __init__(self, url: str, *, budget: Budget, clock: Clock | None = None) -> None:
         self._engine = open_database(url)
-        self.clock = clock
+        shared = clock is None and self._engine.dialect.name == "postgresql"
+        self._database_clock = DatabaseClock() if shared else None
+        self.clock: Clock = self._database_clock or clock or time.time
         self.budget = budget
         self.owner = process_name()
         self.id = self.fact("ledger_id") or self.remember("ledger_id", uuid.uuid4().hex)
@@ -110,6 +113,7 @@ class Ledger:
         """
         try:
             with self._engine.begin() as connection:
+                self._look_at_the_time(connection)
                 yield connection
         except sa.exc.DBAPIError as error:
             if not does_not_answer(error):
@@ -128,6 +132,7 @@ class Ledger:
         """
         try:
             with self._engine.connect().execution_options(reading=True) as connection, connection.begin():
+                self._look_at_the_time(connection)
                 yield connection
         except sa.exc.DBAPIError as error:
             if not does_not_answer(error):
@@ -135,6 +140,10 @@ class Ledger:
             raise UnavailableError(
                 f"the ledger could not be read: {error.orig}. Check that its database runs."
             ) from error
+
+    def _look_at_the_time(self, connection: sa.Connection) -> None:
+        if self._database_clock is not None:
+            self._database_clock.measure(connection)
 
     # The one way to change a state
 
@@ -365,38 +374,8 @@ class Ledger:
         connection.execute(insert_ignoring(connection, meta).values(key=key, value=value))
         return str(connection.execute(_FACT, {"fact": key}).scalar_one())
 
-    @contextlib.contextmanager
-    def lock(self, name: str, *, seconds: float = 60, wait: float = 30) -> Iterator[None]:
-        """Hold a named lease around work outside the database, such as adding partitions.
-
-        Args:
-            name: What is locked.
-            seconds: How long the lease lasts should its holder die.
-            wait: How many seconds to wait for another holder.
-
-        Raises:
-            UnavailableError: Another process held it all the time.
-        """
-        owner = f"{self.owner}:{secrets.token_hex(4)}"[:64]
-        give_up = time.monotonic() + wait
-        while not self._take_lock(name, owner, seconds):
-            if time.monotonic() > give_up:
-                raise UnavailableError(
-                    f"another process holds the lock {name!r} for more than {wait:.0f} s; try again"
-                )
-            time.sleep(0.05)
-        try:
-            yield
-        finally:
-            with self.write() as connection:
-                connection.execute(sa.delete(locks).where(locks.c.name == name, locks.c.owner == owner))
-
-    def _take_lock(self, name: str, owner: str, seconds: float) -> bool:
-        now = self.clock()
-        try:
-            with self.write() as connection:
-                connection.execute(sa.delete(locks).where(locks.c.name == name, locks.c.until < now))
-                connection.execute(sa.insert(locks).values(name=name, owner=owner, until=now + seconds))
-        except sa.exc.IntegrityError:
-            return False
-        return True
+    def lock(
+        self, name: str, *, seconds: float = 60, wait: float = 30
+    ) -> contextlib.AbstractContextManager[None]:
+        """Hold a named lease; see `locks.hold`."""
+        return locks.hold(self, name, seconds=seconds, wait=wait)

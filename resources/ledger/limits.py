@@ -7,18 +7,22 @@ import sqlalchemy as sa
 from resources.ledger import apart
 from resources.ledger.database import insert_ignoring
 from resources.ledger.halting import Stop
-from resources.ledger.ledger import Ledger
-from resources.ledger.records import Submission
 from resources.ledger.schema import accounts, attempts, submissions
 from resources.ledger.states import IN_FLIGHT, SubmissionState
 
 LEASE_MARGIN_SECONDS = 30
 """How long after the hard deadline of a POST its poster is given up for dead."""
+LONGEST_LEASE_SECONDS = 630.0
+"""The longest deadline that a POST may be given (`submit_deadline_seconds`), and the margin. A lease that ends later was
+dated by a clock that was ahead."""
 WINDOW_SECONDS = 60
 THROTTLE_SECONDS = 30
 """Wait after a 429 without Retry-After (AI/ML API sends none as far as was probed)."""
 LONGEST_THROTTLE_SECONDS = 600
 """What the wait grows to when every try after it is throttled again, unless the provider asks for more."""
+LONGEST_PAUSE_SECONDS = 900.0
+"""What a provider may ask us to wait at most: one answer must not stop all buying for a day. A pause that ends later was
+dated by a clock that was ahead."""
 IN_ORDER_UP_TO = 20
 """An account that allows no more than so many is sent to one POST at a time: fresh connections overtake each other, and
 so few leave time enough to have each answered before the next."""
@@ -69,7 +73,7 @@ _NOT_BEFORE = (
 
 
 def lock_account(connection: sa.Connection, account: str) -> float:
-    """Serialise the claims of one account, and say when it may be sent to."""
+    """Serialise the claims of one account, and say when the pause that it asked for ends; see `LONGEST_PAUSE_SECONDS`."""
     not_before = connection.execute(_NOT_BEFORE, {"account": account}).scalar()
     if not_before is None:
         insert = insert_ignoring(connection, accounts)
@@ -99,6 +103,7 @@ def over_limit(connection: sa.Connection, account: str, limits: Limits, now: flo
             .where(
                 submissions.c.account == account,
                 arrived > now - WINDOW_SECONDS,
+                arrived <= now + LONGEST_LEASE_SECONDS,
                 submissions.c.state != SubmissionState.NOT_SENT.value,
             )
             .order_by(arrived.desc())
@@ -120,55 +125,8 @@ def _arrived_at_the_latest() -> sa.ColumnElement[float]:
     return sa.case((submissions.c.ended_at < deadline, submissions.c.ended_at), else_=deadline)
 
 
-def throttle(
-    ledger: Ledger, connection: sa.Connection, submission: Submission, retry_after: float | None
-) -> None:
-    """Pause the account. The pause doubles when what was sent after the last one is throttled again."""
-    account = submission.attempt.account
-    lock_account(connection, account)
-    row = connection.execute(sa.select(accounts).where(accounts.c.account == account)).one()
-    started_at = connection.execute(
-        sa.select(submissions.c.started_at).where(submissions.c.id == submission.id)
-    ).scalar_one()
-    # answers to POSTs that were on the wire together are one refusal
-    again = row.throttled_at is None or started_at > row.throttled_at
-    throttles = row.throttles + 1 if again else max(row.throttles, 1)
-    asked = THROTTLE_SECONDS if retry_after is None else max(0.0, retry_after)
-    grown = max(asked, 1.0) * 2.0 ** min(throttles - 1, 20) if throttles > 1 else 0.0
-    wait = max(asked, min(grown, LONGEST_THROTTLE_SECONDS))
-    now = ledger.clock()
-    if again:
-        connection.execute(
-            sa.update(accounts)
-            .where(accounts.c.account == account)
-            .values(throttles=throttles, throttled_at=now)
-        )
-    pause(connection, account, now + wait)
-
-
 def calm_down(connection: sa.Connection, account: str) -> None:
     """Forget earlier throttles: the account takes orders again."""
     connection.execute(
         sa.update(accounts).where(accounts.c.account == account, accounts.c.throttles > 0).values(throttles=0)
     )
-
-
-def pause(connection: sa.Connection, account: str, until: float) -> None:
-    """Send nothing to an account before a time; a longer pause stays."""
-    lock_account(connection, account)
-    connection.execute(
-        sa.update(accounts)
-        .where(accounts.c.account == account, accounts.c.not_before < until)
-        .values(not_before=until)
-    )
-
-
-def slow_down(ledger: Ledger, account: str, until: float) -> None:
-    """Ask an account nothing before a time: it said that there is too much, to whichever of our requests."""
-    with ledger.write() as connection:
-        pause(connection, account, until)
-        connection.execute(
-            sa.update(accounts)
-            .where(accounts.c.account == account, accounts.c.polls_not_before < until)
-            .values(polls_not_before=until)
-        )

@@ -86,7 +86,12 @@ def _due(ledger: Ledger, account: str) -> tuple[Sweep | None, str | None, dict[s
         first = connection.execute(_FIRST, {"account": account}).scalar()
         first_there = connection.execute(_FIRST_THERE, {"account": account}).scalar()
     state: dict[str, Any] = json.loads(kept) if kept is not None else {"tried_at": 0.0, "swept_to": None}
-    if first is None or now - SETTLED_SECONDS <= first or now < state["tried_at"] + SWEEP_SECONDS:
+    if first is None or 0 <= now - state["tried_at"] < SWEEP_SECONDS:
+        return None, kept, state
+    # what a clock that was ahead has dated says nothing
+    state = {name: at if at is None or at <= now else None for name, at in state.items()}
+    first = first if first <= now else now - FIRST_SWEEP_SECONDS
+    if now - SETTLED_SECONDS <= first:
         return None, kept, state
     earliest = first if first_there is None else min(first, first_there)
     swept_to, billed_to = state["swept_to"], state.get("billed_to")

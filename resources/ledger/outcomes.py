@@ -10,19 +10,28 @@ from resources.ledger.booking import book_job
 from resources.ledger.deciding import try_again
 from resources.ledger.halting import StopKind
 from resources.ledger.ledger import Ledger
-from resources.ledger.limits import calm_down, pause, throttle
+from resources.ledger.limits import LONGEST_LEASE_SECONDS, calm_down
+from resources.ledger.pauses import pause, throttle
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import jobs, submissions
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
+from resources.ledger.undecided import UNMEASURED_SECONDS
 from resources.providers.base import Accepted, FailureKind, NotSent, Rejected, SubmitOutcome, Unknown
 
 NOT_SENT_SECONDS = 2
+BELIEVABLE_SECONDS = 3600.0
+"""How far a provider's clock may be ahead of ours."""
 DIED = "the process that sent it died before it wrote down the answer"
 
 _EXPIRED = sa.select(submissions.c.id, submissions.c.attempt_id).where(
     submissions.c.account == sa.bindparam("account"),
     submissions.c.state == SubmissionState.OPEN.value,
     submissions.c.lease_until < sa.bindparam("now"),
+)
+_AHEAD = sa.select(submissions).where(
+    submissions.c.account == sa.bindparam("account"),
+    submissions.c.state.in_([SubmissionState.OPEN.value, SubmissionState.UNKNOWN.value]),
+    submissions.c.lease_until > sa.bindparam("now", type_=sa.Double) + LONGEST_LEASE_SECONDS,
 )
 
 
@@ -110,7 +119,8 @@ def _go_on(
         case NotSent():
             why = f"not sent: {outcome.cause}"
             after = _not_created(ledger, connection, attempt, why, outcome_kind=None, run_id=run_id)
-            pause(connection, attempt.account, ledger.clock() + NOT_SENT_SECONDS)
+            now = ledger.clock()
+            pause(connection, attempt.account, now + NOT_SENT_SECONDS, why="it could not be reached", now=now)
             return after
         case Unknown():
             return _unknown(ledger, connection, attempt, outcome.cause, run_id)
@@ -262,8 +272,42 @@ def _unknown(
     )
 
 
+def _redate(ledger: Ledger, account: str) -> None:
+    """Give POSTs that a clock which was ahead has dated a lease that begins now.
+
+    What compares that clock with the provider's moves along, so that the POST stays where it is in the provider's time,
+    by which its job is looked for. Where they were not compared, the whole way is its window: nothing in it is missed.
+    """
+    with ledger.read() as connection:
+        if not connection.execute(_AHEAD, {"account": account, "now": ledger.clock()}).first():
+            return
+    with ledger.write() as connection:
+        now = ledger.clock()
+        rows = connection.execute(_AHEAD.with_for_update(), {"account": account, "now": now}).all()
+        for row in rows:
+            back = row.started_at - now
+            low, high = row.clock_low, row.clock_high
+            # it was compared before the clock jumped, or never
+            unmeasured = low is None or low + back > BELIEVABLE_SECONDS
+            if unmeasured:
+                low = -2 * back - UNMEASURED_SECONDS
+                high = (UNMEASURED_SECONDS if high is None else high) - back
+            connection.execute(
+                sa.update(submissions)
+                .where(submissions.c.id == row.id)
+                .values(
+                    started_at=now,
+                    lease_until=row.lease_until - back,
+                    ended_at=None if row.ended_at is None else row.ended_at - back,
+                    clock_low=low + back,
+                    clock_high=high + back,
+                )
+            )
+
+
 def expire_submissions(ledger: Ledger, account: str) -> list[Attempt]:
     """Turn submits whose poster is dead into unknown ones: an expired lease permits reading, never a POST."""
+    _redate(ledger, account)
     with ledger.read() as connection:
         overdue = connection.execute(_EXPIRED, {"account": account, "now": ledger.clock()}).all()
     expired = []

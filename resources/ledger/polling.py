@@ -15,16 +15,22 @@ from resources.ledger.deciding import try_again
 from resources.ledger.disputes import believed_cost
 from resources.ledger.ends import LATE_SECONDS, NOTHING_SEEN, is_explained, kind_of, sighting
 from resources.ledger.ledger import Ledger
+from resources.ledger.limits import LONGEST_PAUSE_SECONDS
 from resources.ledger.noting import note_nsfw
 from resources.ledger.records import Attempt
 from resources.ledger.schema import accounts, attempts, jobs, submissions
 from resources.ledger.states import AT_PROVIDER, AttemptState, MoneyState
+from resources.ledger.times import has_passed, is_past
 from resources.providers.base import Capabilities, JobState, JobStatus
 
 CLAIM_SECONDS = 150
 """How long a claimed poll is its claimer's: longer than two requests in a row take at most."""
 
 OBSERVATIONS = 20
+
+LONGEST_POLL_PAUSE_SECONDS = 600.0
+"""What `reschedule` puts a poll off by at most. One that is due later was dated by a clock that was ahead."""
+_NOW: sa.BindParameter[float] = sa.bindparam("now", type_=sa.Double)
 
 _PAUSED_UNTIL = sa.select(accounts.c.polls_not_before).where(accounts.c.account == sa.bindparam("account"))
 _POLLED = sa.and_(
@@ -34,7 +40,7 @@ _POLLED = sa.and_(
 _THESE = attempts.c.id.in_(sa.bindparam("ids", expanding=True))
 _DUE = (
     sa.select(attempts)
-    .where(_POLLED, attempts.c.next_poll_at <= sa.bindparam("now"))
+    .where(_POLLED, is_past(attempts.c.next_poll_at, _NOW, within=LONGEST_POLL_PAUSE_SECONDS))
     .order_by(attempts.c.next_poll_at)
     .limit(sa.bindparam("limit"))
     .with_for_update(skip_locked=True)
@@ -64,7 +70,7 @@ def claim_due(
     """
     with ledger.write() as connection:
         now = ledger.clock()
-        if paused_until(connection, account) > now:
+        if paused_until(connection, account, now) > now:
             return []
         known = {"account": account, "now": now, "limit": limit}
         rows = connection.execute(*_among(only, _DUE, _DUE_OF_THESE, known))
@@ -77,9 +83,10 @@ def claim_due(
         return [replace(attempt, next_poll_at=until) for attempt in due]
 
 
-def paused_until(connection: sa.Connection, account: str) -> float:
-    """When an account that answered a poll with 429 may be polled again."""
-    return float(connection.execute(_PAUSED_UNTIL, {"account": account}).scalar() or 0)
+def paused_until(connection: sa.Connection, account: str, now: float) -> float:
+    """When an account that answered a poll with 429 may be polled again; 0 where it may."""
+    until = float(connection.execute(_PAUSED_UNTIL, {"account": account}).scalar() or 0)
+    return 0.0 if has_passed(until, now, within=LONGEST_PAUSE_SECONDS) else until
 
 
 def _among(
@@ -108,7 +115,10 @@ def reschedule(ledger: Ledger, times: Iterable[tuple[Attempt, float]], *, polled
                     attempts.c.next_poll_at == attempt.next_poll_at,
                     attempts.c.state.in_([s.value for s in AT_PROVIDER]),
                 )
-                .values(next_poll_at=at, **(running if polled else {}))
+                .values(
+                    next_poll_at=min(at, ledger.clock() + LONGEST_POLL_PAUSE_SECONDS),
+                    **(running if polled else {}),
+                )
             )
 
 
@@ -297,4 +307,8 @@ def next_poll_time(ledger: Ledger, account: str, *, only: Collection[str] | None
     """
     with ledger.read() as connection:
         at = connection.execute(*_among(only, _NEXT, _NEXT_OF_THESE, {"account": account})).scalar()
-        return None if at is None else max(float(at), paused_until(connection, account))
+        if at is None:
+            return None
+        now = ledger.clock()
+        due = now if has_passed(at, now, within=LONGEST_POLL_PAUSE_SECONDS) else float(at)
+        return max(due, paused_until(connection, account, now))

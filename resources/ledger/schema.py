@@ -58,6 +58,9 @@ accounts = sa.Table(
     sa.Column("probe_at", sa.Double),
     sa.Column("reopened_at", sa.Double),
     sa.Column("billed_at", sa.Double),
+    sa.Column("pause_reason", Words),
+    sa.Column("lifted_by", Id),
+    sa.Column("lifted_at", sa.Double),
 )
 """One row per account: when it may be asked again, why it is stopped, when its bill is read next.
 

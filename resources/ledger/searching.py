@@ -18,6 +18,7 @@ from resources.ledger.evidence import Lack
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import jobs, listings, submissions
 from resources.ledger.states import AttemptState, SubmissionState
+from resources.ledger.times import has_passed, is_past
 from resources.ledger.undecided import Contract, Undecided, find_undecided
 
 CLAIM_SECONDS = 30
@@ -103,7 +104,9 @@ def claim(ledger: Ledger, account: str, contract: Contract) -> Search | None:
         connection.execute(insert_ignoring(connection, listings).values(account=account))
         taken = connection.execute(
             sa.update(listings)
-            .where(listings.c.account == account, listings.c.claimed_until <= now)
+            .where(
+                listings.c.account == account, is_past(listings.c.claimed_until, now, within=CLAIM_SECONDS)
+            )
             .values(claimed_until=now + CLAIM_SECONDS, looked_at=now)
         )
         if taken.rowcount == 1 and looked_for:
@@ -139,10 +142,10 @@ def _wanted(
     """What is to be read now, and the held POSTs it is read for."""
     now = ledger.clock()
     row = connection.execute(_LISTING, {"account": account}).first()
-    if row is not None and row.claimed_until > now:
+    if row is not None and not has_passed(row.claimed_until, now, within=CLAIM_SECONDS):
         return None
-    looked_at = -math.inf if row is None or row.looked_at is None else row.looked_at
-    rested = row is None or now >= row.next_at
+    looked_at = -math.inf if row is None or row.looked_at is None or row.looked_at > now else row.looked_at
+    rested = row is None or has_passed(row.next_at, now, within=HELD_PAUSE_SECONDS)
     undecided = find_undecided(connection, account)
     unknown = [u for u in undecided if u.attempt.state is AttemptState.UNKNOWN]
     if unknown:

@@ -173,11 +173,29 @@ def count(connection: sa.Connection, attempt: Attempt) -> None:
 
 
 def spent(connection: sa.Connection, wanted: Sequence[Scope]) -> dict[Scope, int]:
-    """What counts in each scope, in micro-dollars."""
+    """What counts in each scope, in micro-dollars.
+
+    What was counted for a day or month that is still to come counts in every one before it: a clock that was ahead dated
+    it, and its money must not be missing from the cap of the day on which it was really spent.
+    """
+    dated = [scope for scope in wanted if scope.period in {DAY, MONTH}]
     key = sa.tuple_(spending.c.of, spending.c.name, spending.c.period, spending.c.key)
-    rows = connection.execute(sa.select(spending).where(key.in_([tuple(scope) for scope in wanted])))
+    where = key.in_([tuple(scope) for scope in wanted])
+    if dated:
+        series = sa.tuple_(spending.c.of, spending.c.name, spending.c.period)
+        later = spending.c.key >= min(scope.key[:7] for scope in dated)
+        where = sa.or_(where, sa.and_(series.in_([tuple(scope)[:3] for scope in dated]), later))
+    rows = connection.execute(sa.select(spending).where(where)).all()
     found = {Scope(row.of, row.name, row.period, row.key): int(row.spent_micros) for row in rows}
-    return {scope: found.get(scope, 0) for scope in wanted}
+
+    def counts(scope: Scope) -> int:
+        if scope.period not in {DAY, MONTH}:
+            return found.get(scope, 0)
+        return sum(
+            micros for other, micros in found.items() if other[:3] == scope[:3] and other.key >= scope.key
+        )
+
+    return {scope: counts(scope) for scope in wanted}
 
 
 def _add(connection: sa.Connection, caps: Mapping[Scope, int | None], amount: int, *, holding: bool) -> None:

@@ -11,10 +11,18 @@ import sqlalchemy as sa
 
 from resources.ledger import apart, halting, heartbeats
 from resources.ledger.ledger import Ledger
-from resources.ledger.limits import LEASE_MARGIN_SECONDS, Later, Limits, lock_account, over_limit
+from resources.ledger.limits import (
+    LEASE_MARGIN_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    Later,
+    Limits,
+    lock_account,
+    over_limit,
+)
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import attempts, submissions
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
+from resources.ledger.times import has_passed
 from resources.providers.base import ClockOffset, FailureKind
 
 STOPPED_SECONDS = 30
@@ -68,7 +76,7 @@ def claim_next(
         stop = halting.standing(connection, account)
         if stop is not None:
             return Later(now + STOPPED_SECONDS, str(stop), stop=stop)
-        if not_before > now:
+        if not has_passed(not_before, now, within=LONGEST_PAUSE_SECONDS):
             return Later(not_before, f"{account} asked for a pause")
         later = over_limit(connection, account, limits, now)
         if later is not None:

@@ -9,6 +9,7 @@ from resources.ledger.database import insert_ignoring
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import attempts, uploads
 from resources.ledger.states import AttemptState
+from resources.ledger.times import has_passed
 from resources.requests import ClipRequest, FileReference
 
 CLAIM_SECONDS = 400.0
@@ -49,7 +50,7 @@ def claim(ledger: Ledger, account: str, sha256: str) -> Claim:
         row = connection.execute(sa.select(uploads).where(*mine).with_for_update()).one()
         if row.url is not None and row.expires_at > now:
             return Claim(row.url, mine=False)
-        if row.claimed_until > now:
+        if not has_passed(row.claimed_until, now, within=CLAIM_SECONDS):
             return Claim(None, mine=False)
         connection.execute(
             sa.update(uploads)

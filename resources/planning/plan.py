@@ -13,6 +13,7 @@ from resources.errors import DailiesError
 from resources.ledger import halting, verdicts
 from resources.ledger.halting import ALL, Stop
 from resources.ledger.ledger import Ledger
+from resources.ledger.pauses import pauses
 from resources.ledger.records import Attempt
 from resources.ledger.standings import Standing, standings
 from resources.ledger.states import AttemptState
@@ -130,6 +131,7 @@ class Planning:
         self._quotes = quotes or {}
         self._asked = quotes is not None
         self._stops = halting.stops(ledger)
+        self._pauses = pauses(ledger)
         self._today = ledger.budget.day(ledger.clock())
 
     def plan(self, clips: Sequence[Wanted]) -> Plan:
@@ -161,14 +163,14 @@ class Planning:
         return Plan(planned, list(purse.lines()), self._stops, wrong, self._warnings(clips))
 
     def _warnings(self, clips: Iterable[Wanted]) -> list[str]:
-        """What is to be known of the end of the endpoints that these clips may be bought from."""
+        """Pauses of accounts, and what is to be known of the end of the endpoints that these clips may be bought from."""
         today = dt.date.fromisoformat(self._today)
         found: dict[str, None] = {}
         for name in dict.fromkeys(one.clip.series for one in clips):
             for way in self._declarations.series[name].ways:
                 if (warning := way.endpoint.lifecycle.warning(today)) is not None:
                     found[f"{way.endpoint.id} ({name}) {warning}"] = None
-        return list(found)
+        return [*map(str, self._pauses), *found]
 
     def requests(self, clips: Sequence[Wanted]) -> dict[str, ClipRequest]:
         """The requests of the clips that can be rendered, by key: what prices may be asked for."""

@@ -339,7 +339,7 @@ class Follower:
         now = self._engine.ledger.clock()
         task = self._deliveries.get(clip)
         # one that ended without a word found somebody else at it, who may have died since
-        if task is None or (task.done() and now - self._asked_at[clip] >= LOOK_SECONDS):
+        if task is None or (task.done() and not 0 <= now - self._asked_at[clip] < LOOK_SECONDS):
             self._asked_at[clip] = now
             self._deliveries[clip] = asyncio.create_task(self._deliver_one(clip, attempt))
 

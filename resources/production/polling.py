@@ -4,9 +4,10 @@ import asyncio
 import logging
 import random
 
-from resources.ledger import late_jobs, limits, polling
+from resources.ledger import late_jobs, polling
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import THROTTLE_SECONDS
+from resources.ledger.pauses import slow_down
 from resources.ledger.records import Attempt
 from resources.ledger.states import AT_PROVIDER, AttemptState
 from resources.production.attachments import Attachments
@@ -137,7 +138,8 @@ class Poller:
         logger.warning("%s: %s; asking again in %.0f s", attempt.subject_key, failed.cause, delay)
         if failed.kind is FailureKind.THROTTLED:
             wait = THROTTLE_SECONDS if failed.retry_after is None else delay
-            await self._call(limits.slow_down, self._ledger, provider.name, self._ledger.clock() + wait)
+            until = self._ledger.clock() + wait
+            await self._call(slow_down, self._ledger, provider.name, until, why="it answered a poll with 429")
         await self._call(
             polling.reschedule, self._ledger, [(attempt, self._ledger.clock() + delay)], polled=False
         )

@@ -55,7 +55,7 @@ MODERATED = re.compile(
 # from 2001 to 2286; eight digits are a date of ISO 8601
 _EPOCH_MS = re.compile(r"[0-9]{13}", re.ASCII)
 _LONGEST_URL = 8192
-_LONGEST_WAIT = 86_400.0
+_LONGEST_WAIT = 900.0
 _DEEPEST = 64
 _MOST_DOLLARS = 10**9
 """A database holds sums of a thousand times as much in micro-dollars."""
@@ -211,7 +211,10 @@ def moment(value: object) -> datetime | None:
 
 
 def wait_seconds(headers: Mapping[str, str]) -> float | None:
-    """`Retry-After` in seconds, at most a day. A date is compared with the answer's own `Date`, not with our clock."""
+    """`Retry-After` in seconds, at most a quarter of an hour; None where it is none.
+
+    A date is compared with the answer's own `Date`, not with our clock.
+    """
     asked = headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", asked):
         return min(float(asked), _LONGEST_WAIT)

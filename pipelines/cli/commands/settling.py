@@ -25,6 +25,7 @@ def status(
     from pipelines.cli.ledger import orphans_in_words
     from resources.ledger import halting
     from resources.ledger.orphans import orphans
+    from resources.ledger.pauses import pauses
     from resources.ledger.states import AttemptState
     from resources.money import show_usd
 
@@ -32,10 +33,10 @@ def status(
     with open_ledger(settings) as ledger:
         attempts = ledger.overview(series=series)
         nobodys = orphans(ledger)
-        stops = halting.stops(ledger)
-    for stopped in stops:
+        notices = [*halting.stops(ledger), *pauses(ledger)]
+    for notice in notices:
         # on stderr, so that it is seen beside the machine's form too
-        complain(str(stopped))
+        complain(str(notice))
     if failed:
         attempts = [a for a in attempts if not a.state.is_open and a.state is not AttemptState.DELIVERED]
     if as_json:

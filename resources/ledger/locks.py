@@ -1,0 +1,55 @@
+"""Named leases for work outside the database that must not interleave, such as adding partitions."""
+
+import contextlib
+import secrets
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from resources.errors import UnavailableError
+from resources.ledger.schema import locks
+from resources.ledger.times import is_past
+
+if TYPE_CHECKING:
+    from resources.ledger.ledger import Ledger
+
+
+@contextlib.contextmanager
+def hold(ledger: "Ledger", name: str, *, seconds: float, wait: float) -> Iterator[None]:
+    """Hold a lease while the caller works.
+
+    Args:
+        ledger: The record.
+        name: What must not interleave; everybody who takes it names the same `seconds`.
+        seconds: How long the lease lasts should its holder die.
+        wait: How long to wait for another holder.
+
+    Raises:
+        UnavailableError: Somebody else holds it for too long.
+    """
+    owner, give_up = secrets.token_hex(16), time.monotonic() + wait
+    while not _take(ledger, name, owner, seconds):
+        if time.monotonic() > give_up:
+            raise UnavailableError(
+                f"another process holds the lock {name!r} for more than {wait:.0f} s; try again"
+            )
+        time.sleep(0.05)
+    try:
+        yield
+    finally:
+        with ledger.write() as connection:
+            connection.execute(sa.delete(locks).where(locks.c.name == name, locks.c.owner == owner))
+
+
+def _take(ledger: "Ledger", name: str, owner: str, seconds: float) -> bool:
+    now = ledger.clock()
+    over = is_past(locks.c.until, now, within=seconds)
+    try:
+        with ledger.write() as connection:
+            connection.execute(sa.delete(locks).where(locks.c.name == name, over))
+            connection.execute(sa.insert(locks).values(name=name, owner=owner, until=now + seconds))
+    except sa.exc.IntegrityError:
+        return False
+    return True

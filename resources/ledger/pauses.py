@@ -1,0 +1,162 @@
+"""Pauses that accounts asked for: until when nothing is sent to one, or asked of it, and why.
+
+A provider's wish is obeyed for `limits.LONGEST_PAUSE_SECONDS` at most: one 429 with a `Retry-After` of a year must not stop
+all buying. A pause ends by itself, and `dailies start` lifts it.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from resources.ledger import halting
+from resources.ledger.ledger import Ledger
+from resources.ledger.limits import (
+    LONGEST_PAUSE_SECONDS,
+    LONGEST_THROTTLE_SECONDS,
+    THROTTLE_SECONDS,
+    lock_account,
+)
+from resources.ledger.records import Submission
+from resources.ledger.schema import accounts, submissions
+from resources.ledger.times import has_passed
+
+WORTH_TELLING_SECONDS = 60.0
+"""A shorter pause is the usual course of things."""
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A pause that has not ended.
+
+    Attributes:
+        account: Whose.
+        until: Seconds since the epoch.
+        left: Seconds from now.
+        why: One sentence for a person, without its full stop.
+    """
+
+    account: str
+    until: float
+    left: float
+    why: str
+
+    def __str__(self) -> str:
+        """Until when, why, and what lifts it."""
+        at = datetime.fromtimestamp(self.until, UTC)
+        return (
+            f"nothing is sent to {self.account} until {at:%H:%M:%S} UTC ({self.left:.0f} s): {self.why}. "
+            f"It goes on by itself; `dailies start --account {self.account}` lifts the pause."
+        )
+
+
+def pause(connection: sa.Connection, account: str, until: float, *, why: str, now: float) -> None:
+    """Send nothing to an account before a time; a longer pause stays.
+
+    Args:
+        connection: The transaction.
+        account: Whose.
+        until: Seconds since the epoch, `LONGEST_PAUSE_SECONDS` from now at most.
+        why: One sentence for a person, without its full stop.
+        now: Seconds since the epoch.
+    """
+    lock_account(connection, account)
+    _put_off(connection, account, accounts.c.not_before, until, why=why, now=now)
+
+
+def throttle(
+    ledger: Ledger, connection: sa.Connection, submission: Submission, retry_after: float | None
+) -> None:
+    """Pause the account. The pause doubles when what was sent after the last one is throttled again."""
+    account = submission.attempt.account
+    lock_account(connection, account)
+    row = connection.execute(sa.select(accounts).where(accounts.c.account == account)).one()
+    started_at = connection.execute(
+        sa.select(submissions.c.started_at).where(submissions.c.id == submission.id)
+    ).scalar_one()
+    # answers to POSTs that were on the wire together are one refusal
+    now = ledger.clock()
+    again = row.throttled_at is None or started_at > row.throttled_at or row.throttled_at > now
+    throttles = row.throttles + 1 if again else max(row.throttles, 1)
+    asked = THROTTLE_SECONDS if retry_after is None else min(max(0.0, retry_after), LONGEST_PAUSE_SECONDS)
+    grown = max(asked, 1.0) * 2.0 ** min(throttles - 1, 20) if throttles > 1 else 0.0
+    wait = max(asked, min(grown, LONGEST_THROTTLE_SECONDS))
+    if again:
+        connection.execute(
+            sa.update(accounts)
+            .where(accounts.c.account == account)
+            .values(throttles=throttles, throttled_at=now)
+        )
+    why = "it answered a submit with 429" + (
+        "" if retry_after is None else f" and asked for a pause of {retry_after:.0f} s"
+    )
+    pause(connection, account, now + wait, why=why, now=now)
+
+
+def slow_down(ledger: Ledger, account: str, until: float, *, why: str) -> None:
+    """Neither send to an account nor poll it before a time, after it throttled any of our requests."""
+    with ledger.write() as connection:
+        now = ledger.clock()
+        pause(connection, account, until, why=why, now=now)
+        _put_off(connection, account, accounts.c.polls_not_before, until, why=why, now=now)
+
+
+def _put_off(
+    connection: sa.Connection,
+    account: str,
+    column: sa.ColumnElement[float],
+    until: float,
+    *,
+    why: str,
+    now: float,
+) -> None:
+    shorter = sa.or_(column < until, column > now + LONGEST_PAUSE_SECONDS)
+    connection.execute(
+        sa.update(accounts)
+        .where(accounts.c.account == account, shorter)
+        .values({column: min(until, now + LONGEST_PAUSE_SECONDS), accounts.c.pause_reason: why})
+    )
+
+
+def pauses(ledger: Ledger) -> list[Pause]:
+    """The pauses that have not ended, by account."""
+    with ledger.read() as connection:
+        rows = connection.execute(sa.select(accounts).order_by(accounts.c.account)).all()
+    now = ledger.clock()
+    found = []
+    for row in rows:
+        ends = [
+            at
+            for at in (row.not_before, row.polls_not_before)
+            if not has_passed(at, now, within=LONGEST_PAUSE_SECONDS)
+        ]
+        if ends:
+            why = row.pause_reason or "it asked for a pause"
+            found.append(Pause(row.account, max(ends), max(ends) - now, why))
+    return found
+
+
+def lift(ledger: Ledger, *, account: str, who: str) -> list[Pause]:
+    """End the pauses of one account, or of all, by a person's word; returns those that had not ended.
+
+    Args:
+        ledger: The record.
+        account: Whose; `halting.ALL` for all.
+        who: The person, whom the account's row names from then on.
+    """
+    ended = [one for one in pauses(ledger) if account in {halting.ALL, one.account}]
+    with ledger.write() as connection:
+        for one in ended:
+            connection.execute(
+                sa.update(accounts)
+                .where(accounts.c.account == one.account)
+                .values(
+                    not_before=0.0,
+                    polls_not_before=0.0,
+                    throttles=0,
+                    pause_reason=None,
+                    lifted_by=who,
+                    lifted_at=ledger.clock(),
+                )
+            )
+    return ended
