@@ -180,7 +180,7 @@ def spent(connection: sa.Connection, wanted: Sequence[Scope]) -> dict[Scope, int
     """
     dated = [scope for scope in wanted if scope.period in {DAY, MONTH}]
     key = sa.tuple_(spending.c.of, spending.c.name, spending.c.period, spending.c.key)
-    where = key.in_([tuple(scope) for scope in wanted])
+    where: sa.ColumnElement[bool] = key.in_([tuple(scope) for scope in wanted])
     if dated:
         series = sa.tuple_(spending.c.of, spending.c.name, spending.c.period)
         later = spending.c.key >= min(scope.key[:7] for scope in dated)
