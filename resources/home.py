@@ -3,6 +3,7 @@
 Whoever reads the ledger has the key of the webhooks' addresses, and whoever reaches the code server starts runs that buy.
 """
 
+import contextlib
 import os
 import re
 import stat
@@ -50,27 +51,29 @@ def _is_shared(home: Path, found: os.stat_result) -> bool:
     Raises:
         ConfigurationError: It is a folder that others need, or one that its owner can take from us.
     """
-    place, more = home.resolve(), {Path.cwd(), Path("~").expanduser().resolve()}
+    # unlike Path.home() it gives an answer where there is no home, as for a container's nameless user
+    place, more = home.resolve(), {Path.cwd(), Path(os.path.expanduser("~")).resolve()}  # noqa: PTH111
     if found.st_mode & stat.S_ISVTX or any(place in folder.parents for folder in more):
         why = "is a folder that others need"
     elif os.geteuid() not in {found.st_uid, 0}:
         why = "belongs to another user of this machine"
     else:
         return place in more
-    raise ConfigurationError(f"{home} {why}. Choose a folder of its own with DAILIES_HOME, e.g. .dailies")
+    raise ConfigurationError(
+        f"{home} {why}. Choose a folder of its own with DAILIES_HOME, e.g. {home / 'dailies'}"
+    )
 
 
 def _tighten(folder: Path) -> None:
-    """Take every right of others away, below a folder; what disappears meanwhile is somebody's temporary file."""
+    """Take every right of others away, below a folder that they cannot enter; somebody else's file in it stays theirs."""
     for path, folders, files in os.walk(folder):
         for name in (*folders, *files):
             place = Path(path, name)
-            try:
+            # temporary files disappear meanwhile
+            with contextlib.suppress(FileNotFoundError, PermissionError):
                 mode = place.lstat().st_mode
                 if not stat.S_ISLNK(mode) and mode & UMASK:
                     place.chmod(stat.S_IMODE(mode) & ~UMASK)
-            except FileNotFoundError:
-                continue
 
 
 def socket_folder(home: Path) -> tuple[Path, bool]:

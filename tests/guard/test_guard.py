@@ -109,6 +109,15 @@ def test_a_proxy_is_reached_by_the_names_that_are_set(host: str, origin: str, se
     assert not passes(ask(host=host, origin=origin), guard_of(frozenset()))
 
 
+def test_a_tunnels_other_port_is_a_name_too() -> None:
+    tunnel = ask(host="localhost:8080", origin="http://localhost:8080")
+    assert passes(tunnel, guard_of(hosts("localhost:8080")))
+    assert not passes(tunnel)
+    assert not passes(
+        ask(host="localhost:8080", origin="http://localhost:8081"), guard_of(hosts("localhost:8080"))
+    )
+
+
 @pytest.mark.parametrize(
     "setting",
     [

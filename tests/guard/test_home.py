@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.cli import main
 from resources.errors import ConfigurationError
 from resources.home import make_private, socket_folder
 from resources.ledger.database import open_database
@@ -91,6 +92,37 @@ def test_another_users_folder_is_no_home(somewhere: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "geteuid", lambda: home.stat().st_uid + 1)
     with pytest.raises(ConfigurationError, match="another user"):
         make_private(home)
+
+
+def test_a_user_without_a_home_of_their_own_has_one_for_dailies(
+    somewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
+    make_private(somewhere / "home")
+    assert mode(somewhere / "home") == 0o700
+
+
+def test_every_command_takes_an_earlier_versions_home_from_the_others_and_writes_for_itself_alone(
+    somewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = somewhere / "home"
+    home.mkdir()
+    (home / "ledger.db").touch()
+    for place, was in ((home, 0o755), (home / "ledger.db", 0o644)):
+        place.chmod(was)
+    monkeypatch.setenv("DAILIES_HOME", str(home))
+    monkeypatch.setenv("DAILIES_ENV_FILE", "")
+    monkeypatch.setattr("sys.argv", ["dailies", "--help"])
+    before = os.umask(0o022)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
+        (somewhere / "written").touch()
+    finally:
+        os.umask(before)
+    assert (mode(home), mode(home / "ledger.db"), mode(somewhere / "written")) == (0o700, 0o600, 0o600)
 
 
 def test_sockets_are_in_the_home_and_those_of_a_dead_stack_are_taken_away(somewhere: Path) -> None:
