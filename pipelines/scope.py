@@ -205,9 +205,11 @@ def _first_seen(instance: dg.DagsterInstance, run: dg.DagsterRun, named: list[st
 
 def _backfill_targets(instance: dg.DagsterInstance, backfill_id: str) -> list[str]:
     backfill = instance.get_backfill(backfill_id)
-    data = None if backfill is None else backfill.asset_backfill_data
-    if data is None:
+    if backfill is None:
         return []
+    data = backfill.asset_backfill_data
+    if data is None:
+        return list(backfill.partition_names or ())
     subsets = data.target_subset.partitions_subsets_by_asset_key.values()
     return list(dict.fromkeys(key for subset in subsets for key in subset.get_partition_keys()))
 

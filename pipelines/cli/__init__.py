@@ -27,9 +27,11 @@ def main() -> None:
     except DailiesError as error:
         complain(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        complain("interrupted; what was bought goes on and is collected by the completion sensor")
-        sys.exit(130)
+    except SystemExit as ended:
+        # Typer turns Ctrl-C into an exit without a word; a command that has said its own ends without this cause
+        if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):
+            complain("interrupted; what was bought goes on and is collected by the completion sensor")
+        raise
 
 
 def _keep_private() -> None:

@@ -139,7 +139,10 @@ def show(plan: Plan, *, everything: bool = False) -> None:
             f"{show_usd(plan.ceiling)}{unsure}"
         )
     )
-    console.print("nothing was bought or reserved; `dailies produce SERIES` buys")
+    buys = (
+        "`dailies produce SERIES` buys" if plan.may_not_buy is None else "and nothing would be, as said above"
+    )
+    console.print(f"nothing was bought or reserved; {buys}")
 
 
 def exit_code(plan: Plan) -> int:

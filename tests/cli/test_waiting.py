@@ -13,7 +13,7 @@ import respx
 import typer
 from projects import a_project
 
-from pipelines.cli import launching
+from pipelines.cli import launching, main
 from pipelines.cli.dagster_api import DagsterApi, RunState
 from pipelines.cli.launching import Launched, finish, wait_for, wait_for_runs
 from pipelines.cli.purchases import bought_so_far
@@ -236,3 +236,20 @@ def test_the_newest_run_is_the_one_that_carries_on(
 
 def test_a_run_that_dagster_has_lost_is_over() -> None:
     assert RunState("a", "UNKNOWN").is_over
+
+
+def test_ctrl_c_at_any_other_command_ends_with_a_word_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupted = typer.Typer()
+
+    @interrupted.command()
+    def command() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.cli.app.app", interrupted)
+    monkeypatch.setattr("sys.argv", ["dailies"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert "interrupted; what was bought goes on" in capsys.readouterr().err
