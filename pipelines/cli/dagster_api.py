@@ -1,11 +1,13 @@
 """Asking Dagster over GraphQL, in the words its UI uses."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import httpx
 
+from pipelines.cli.output import errors
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.guard import REFUSED
 
@@ -84,6 +86,11 @@ mutation Reload($location: String!) {
 """
 
 
+CODE_PATIENCE_SECONDS = 120.0
+"""How long a run that is to be started waits for the code: `dailies up` brings it back within seconds of its end."""
+CODE_LOOK_SECONDS = 1.0
+
+
 @dataclass(frozen=True)
 class Colours:
     """Which clips an asset shows in which colour. A red clip that is tried again is both red and materializing."""
@@ -111,6 +118,12 @@ class RunState:
     def is_over(self) -> bool:
         """Whether nothing more happens in it."""
         return self.status in {*FINISHED, "UNKNOWN"}
+
+
+def _lacks_code(result: Mapping[str, Any]) -> bool:
+    """Whether a run was not started because nothing held the code: every job is in it, so one that is unknown says so, too."""
+    unreachable = "DagsterUserCodeUnreachableError" in str(result.get("message"))
+    return result["__typename"] == "PipelineNotFoundError" or unreachable
 
 
 class DagsterApi:
@@ -238,7 +251,7 @@ class DagsterApi:
         config: Mapping[str, Any] | None = None,
         assets: Sequence[str] | None = None,
     ) -> str:
-        """Start a run of a job; returns its id.
+        """Start a run of a job; returns its id. While nothing holds the code, it is waited for, and that is said.
 
         Raises:
             DailiesError: Dagster refuses the run.
@@ -256,7 +269,16 @@ class DagsterApi:
             "mode": "default",
             "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
         }
+        give_up = time.monotonic() + CODE_PATIENCE_SECONDS
         result = self.query(_LAUNCH, buys=True, params=params)["launchPipelineExecution"]
+        if _lacks_code(result):
+            errors.print(
+                "… the process that holds the code has ended and comes back; waiting for it before anything is asked for",
+                soft_wrap=True,
+            )
+        while _lacks_code(result) and time.monotonic() < give_up:
+            time.sleep(CODE_LOOK_SECONDS)
+            result = self.query(_LAUNCH, buys=True, params=params)["launchPipelineExecution"]
         if result["__typename"] != "LaunchRunSuccess":
             why = result.get("message") or "; ".join(e["message"] for e in result.get("errors", []))
             # an error inside Dagster may have come after it had made the run

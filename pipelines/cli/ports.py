@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+from pathlib import Path
 
 from resources.errors import ConfigurationError
 
@@ -23,6 +24,15 @@ def check_port_is_free(port: int) -> None:
                 f"port {port} on {HOST} cannot be used ({error.strerror}): something else listens there, perhaps another "
                 f"Dagster. Choose another one: --port {port + 1}"
             ) from None
+
+
+def kept_port(file: Path) -> int:
+    """The port that a file names, if nothing listens there now; 0, which picks a free one, otherwise."""
+    with contextlib.suppress(OSError, ValueError, ConfigurationError, OverflowError):
+        port = int(file.read_text())
+        check_port_is_free(port)
+        return port
+    return 0
 
 
 def free_port() -> int:

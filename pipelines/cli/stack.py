@@ -21,7 +21,7 @@ from typing import Self
 from pydantic import SecretStr
 
 from pipelines.cli.dagster_api import DagsterApi
-from pipelines.cli.ports import HOST, answers, check_port_is_free, free_port
+from pipelines.cli.ports import HOST, answers, check_port_is_free, free_port, kept_port
 from pipelines.cli.supervision import CodeWatch, Deaths, end_child
 from pipelines.cli.takeover import (
     STATE_FILE,
@@ -199,7 +199,10 @@ class Stack:
         self.wanted.log("starting the sandbox: it speaks the providers' wire formats and costs nothing")
         key = self._secret(SANDBOX_KEY_FILE)
         state = self.home / "sandbox"
-        command = [sys.executable, "-m", "resources.sandbox", "--port", "0", "--state", str(state)]
+        place = self.home / "sandbox-port"
+        # finished jobs name addresses at the port it had
+        port = kept_port(place)
+        command = [sys.executable, "-m", "resources.sandbox", "--port", str(port), "--state", str(state)]
         # by the environment, since other users of the machine can read arguments
         self.environment[SANDBOX_KEY] = key
         self._spawn("sandbox", [*command, *self.wanted.sandbox_options], stdout=subprocess.PIPE)
@@ -207,6 +210,7 @@ class Stack:
         self.sandbox_url = str(json.loads(line)["url"])
         # should it die, it comes back where its clients look for it
         command[command.index("--port") + 1] = self.sandbox_url.rpartition(":")[2]
+        place.write_text(self.sandbox_url.rpartition(":")[2])
         self._commands["sandbox"] = [*command, *self.wanted.sandbox_options]
         self.environment |= {
             "DAILIES_WAVESPEED_URL": self.sandbox_url,

@@ -27,6 +27,8 @@ CLAIM_SECONDS = 150
 """How long a claimed poll is its claimer's: longer than two requests in a row take at most."""
 
 OBSERVATIONS = 20
+NOTICED_SECONDS = 15.0
+"""How long after its end a job is seen to have ended when all is well, in seconds."""
 
 LONGEST_POLL_PAUSE_SECONDS = 600.0
 """What `reschedule` puts a poll off by at most. One that is due later was dated by a clock that was ahead."""
@@ -274,13 +276,39 @@ def mark_overdue(ledger: Ledger, account: str) -> list[Attempt]:
 def usual_seconds(ledger: Ledger, account: str, endpoints: Collection[str]) -> dict[str, float]:
     """How long jobs of these endpoints took lately on this account: the median of the last twenty, in seconds.
 
-    Endpoints without three finished jobs are left out: one job says nothing.
+    A job took as long as its provider says, where it says so, and a while at most until it was seen: an hour in which nobody
+    asked says nothing about the job. Endpoints without three finished jobs are left out: one job says nothing.
     """
+    noticed = attempts.c.finished_at - attempts.c.submitted_at
+    said = attempts.c.inference_seconds + NOTICED_SECONDS
+    took = sa.case((sa.and_(attempts.c.inference_seconds > 0, said < noticed), said), else_=noticed)
     usual: dict[str, float] = {}
+    for endpoint, seconds in _lately(ledger, account, endpoints, took).items():
+        if len(seconds) >= 3:
+            usual[endpoint] = statistics.median(seconds)
+    return usual
+
+
+def over_at_first_poll(ledger: Ledger, account: str, endpoints: Collection[str]) -> frozenset[str]:
+    """The endpoints of which most jobs were over lately when they were first asked for: that is asked for too late.
+
+    Without it the usual time could only grow: a job is never seen to have ended before it is first asked for.
+    """
+    polls = _lately(ledger, account, endpoints, attempts.c.polls)
+    return frozenset(
+        endpoint for endpoint, numbers in polls.items() if numbers and statistics.median(numbers) <= 1
+    )
+
+
+def _lately(
+    ledger: Ledger, account: str, endpoints: Collection[str], of_each: sa.ColumnElement[Any]
+) -> dict[str, list[float]]:
+    """Something of the last twenty finished jobs of each endpoint."""
+    found: dict[str, list[float]] = {}
     with ledger.read() as connection:
         for endpoint in endpoints:
-            took = connection.execute(
-                sa.select(attempts.c.finished_at - attempts.c.submitted_at)
+            values = connection.execute(
+                sa.select(of_each)
                 .where(
                     attempts.c.account == account,
                     attempts.c.endpoint == endpoint,
@@ -291,10 +319,8 @@ def usual_seconds(ledger: Ledger, account: str, endpoints: Collection[str]) -> d
                 .order_by(attempts.c.seq.desc())
                 .limit(OBSERVATIONS)
             ).scalars()
-            seconds = [float(s) for s in took]
-            if len(seconds) >= 3:
-                usual[endpoint] = statistics.median(seconds)
-    return usual
+            found[endpoint] = [float(value) for value in values]
+    return found
 
 
 def next_poll_time(ledger: Ledger, account: str, *, only: Collection[str] | None = None) -> float | None:

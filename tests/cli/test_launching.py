@@ -8,6 +8,7 @@ import pytest
 import respx
 from projects import a_project
 
+from pipelines.cli import dagster_api
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.launching import launch
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
@@ -61,6 +62,42 @@ def test_what_the_guard_refuses_is_said_to_have_done_nothing() -> None:
     with respx.mock, DagsterApi(URL) as api:
         respx.post(f"{URL}/graphql").mock(return_value=refusal)
         with pytest.raises(ConfigurationError, match="did nothing: another user of this machine"):
+            api.launch("submit_clips", tags={})
+
+
+def launched(outcome: dict[str, object]) -> httpx.Response:
+    return httpx.Response(200, json={"data": {"launchPipelineExecution": outcome}})
+
+
+def test_a_run_waits_for_the_code_when_its_process_has_died_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dagster_api, "CODE_LOOK_SECONDS", 0.0)
+    gone = {
+        "__typename": "PipelineNotFoundError",
+        "message": "Could not find Pipeline dailies.__repository__",
+    }
+    unreachable = {"__typename": "PythonError", "message": "DagsterUserCodeUnreachableError: no"}
+    there = {"__typename": "LaunchRunSuccess", "run": {"runId": "run-1"}}
+    with respx.mock, DagsterApi(URL) as api:
+        asked = respx.post(f"{URL}/graphql").mock(
+            side_effect=[launched(each) for each in (unreachable, gone, there)]
+        )
+        assert api.launch("submit_clips", tags={}) == "run-1"
+    assert asked.call_count == 3
+    said = capsys.readouterr()
+    assert said.err.count("waiting for it") == 1
+    assert not said.out
+
+
+def test_a_run_does_not_wait_for_ever_for_code_that_does_not_come_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dagster_api, "CODE_PATIENCE_SECONDS", 0.0)
+    gone = {"__typename": "PipelineNotFoundError", "message": "Could not find Pipeline"}
+    with respx.mock, DagsterApi(URL) as api:
+        respx.post(f"{URL}/graphql").mock(return_value=launched(gone))
+        with pytest.raises(DailiesError, match="Nothing was bought by asking"):
             api.launch("submit_clips", tags={})
 
 

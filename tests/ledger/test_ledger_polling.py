@@ -26,6 +26,7 @@ from resources.ledger.polling import (
     claim_due,
     mark_overdue,
     next_poll_time,
+    over_at_first_poll,
     record_end,
     reschedule,
     usual_seconds,
@@ -284,3 +285,32 @@ def test_what_failed_says_nothing_and_what_is_long_ago_is_forgotten(ledger: Ledg
         took(ledger, clock, 40, f"new-{number}")
         took(ledger, clock, 1, f"bad-{number}", JobStatus.FAILED)
     assert usual_seconds(ledger, ACCOUNT, [endpoint]) == {endpoint: 40}
+
+
+def test_a_job_took_no_longer_than_its_provider_says_though_nobody_asked_for_an_hour(
+    ledger: Ledger, clock: Clock
+) -> None:
+    endpoint = a_request().endpoint
+    for number in range(3):
+        attempt = submitted(ledger, a_request(f"clip-{number}"), job_id=f"job-{number}")
+        clock.forward(3600)
+        record_end(ledger, attempt, a_state(inference_seconds=7.0), NEVER_CHARGED)
+    assert usual_seconds(ledger, ACCOUNT, [endpoint]) == {endpoint: 7.0 + polling.NOTICED_SECONDS}
+
+
+def test_jobs_that_were_over_when_they_were_first_asked_for_are_asked_for_too_late(
+    ledger: Ledger, clock: Clock
+) -> None:
+    endpoint = a_request().endpoint
+    assert over_at_first_poll(ledger, ACCOUNT, [endpoint]) == frozenset()
+    for number in range(3):
+        took(ledger, clock, 80, f"clip-{number}")
+    assert over_at_first_poll(ledger, ACCOUNT, [endpoint, "another"]) == {endpoint}
+    for number in range(4):
+        attempt = submitted(ledger, a_request(f"more-{number}"), job_id=f"more-{number}")
+        reschedule(ledger, [(attempt, clock() + 5)], polled=True)
+        with ledger.write() as connection:
+            seen = ledger.require(connection, attempt.id)
+        clock.forward(80)
+        record_end(ledger, seen, a_state(), NEVER_CHARGED)
+    assert over_at_first_poll(ledger, ACCOUNT, [endpoint]) == frozenset()
