@@ -10,6 +10,7 @@ import httpx
 from pipelines.cli.output import errors
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.guard import REFUSED
+from resources.plain import shown
 
 LOCATION = "dailies"
 REPOSITORY = "__repository__"
@@ -313,9 +314,14 @@ class DagsterApi:
         for event in (run.get("eventConnection") or {}).get("events", []):
             if event["__typename"] == "ExecutionStepFailureEvent":
                 described = (event.get("failureMetadata") or {}).get("description")
-                return str(described or (event.get("error") or {}).get("message") or event["message"]).strip()
+                return shown(
+                    str(described or (event.get("error") or {}).get("message") or event["message"]),
+                    longest=LONGEST_REASON,
+                )
             if event["__typename"] == "RunFailureEvent":
-                said = str((event.get("error") or {}).get("message") or event["message"]).strip()
+                said = shown(
+                    str((event.get("error") or {}).get("message") or event["message"]), longest=LONGEST_REASON
+                )
         return said or "it does not say why"
 
     def colours(self) -> dict[str, Colours]:
@@ -331,6 +337,8 @@ class DagsterApi:
         return shown
 
 
+LONGEST_REASON = 20_000
+"""Characters of what a failed run says of itself: a line for each of some clips."""
 FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 """Errors that prove that a request has not left."""

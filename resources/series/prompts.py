@@ -216,7 +216,7 @@ def _problem(
     """What is wrong with a template, in its place."""
     placed = document.problem(where).at(document.file, document.text_line(where, error.line))
     if error.variable is None:
-        whose = "" if clip is None else f" (clip {clip})"
+        whose = "" if clip is None else f" (clip {clip} of the series {(variables or {}).get('series', '')})"
         return Problem(placed.field, f"{error}{whose}", file=placed.file, line=placed.line)
     message = f"is not a variable {f'of the clip {clip}' if clip is not None else 'here'}"
     if error.variable == "date":

@@ -6,6 +6,7 @@ import ssl
 import time
 from typing import TYPE_CHECKING, Self
 
+from resources.plain import name
 from resources.storage.addresses import Target, joined, locate, shown
 from resources.storage.body import Body, UnknownEncodingError
 from resources.storage.connections import (
@@ -161,7 +162,8 @@ class RemoteFile:
             self._check_whole(response, body)
             self._skip(body)
         self._etag = etag if etag and not body.is_encoded and _STRONG_ETAG.fullmatch(etag) else None
-        self.content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        said = response.headers.get("Content-Type", "").partition(";")[0]
+        self.content_type = name(said.strip().lower(), longest=100)
         return body
 
     def _body_of(self, response: "HTTPResponse", *, is_part: bool) -> Body:

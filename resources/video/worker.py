@@ -120,10 +120,9 @@ def _look(
     guard: Any = {"max_pixels": str(MAX_PIXELS), "threads": "1"}
     # the open file is shared with the parent, which may have asked before
     os.lseek(file.fileno(), 0, os.SEEK_SET)
-    opening = {**_OPENING, "fd": str(file.fileno())}
-    with av.open(
-        "fd:", format="mov", options=opening, stream_options=[guard] * len(movie.tracks)
-    ) as container:
+    # what is for all streams is said with the container's: PyAV 19 has no `stream_options`
+    opening = {**_OPENING, **guard, "fd": str(file.fileno())}
+    with av.open("fd:", format="mov", options=opening) as container:
         streams = [container.streams.video[0], *container.streams.audio[:1]]
         for stream in streams:
             context = stream.codec_context

@@ -303,3 +303,35 @@ def test_the_longest_prompt_there_is_is_still_bounded(house):
     (request,) = check(house, text)
     assert len(request.prompt) == math.fsum([6000, len("Scene: "), len(", ")])
     assert SAMPLE_DATE.isoformat() not in request.prompt
+
+
+@pytest.mark.parametrize(
+    "escape", [r"\x1b[2J", r"\ud800", r"\x00", r"\x9b", r"\u202e", r"\uffff", r"\N{NULL}"]
+)
+def test_an_escape_of_a_template_does_not_go_round_the_rule_of_the_file(house, escape):
+    """Wherever it is written, and also where only one date's variable chooses it."""
+    hostile = (
+        f"{{{{ '{escape}' }}}} a hill",
+        f"{{{{ x|default('{escape}') }}}}",
+        f"{{% if x is defined %}}{{{{ '{escape}' }}}}{{% endif %}} x",
+    )
+    for template in hostile:
+        for prompt in (template, {"subject": "a hill", "scene": ["x", template]}):
+            found = load(house, HEAD + f"prompt: {json.dumps(prompt)}\nclips: [{{name: one}}]\n").problems
+            said = [str(problem) for problem in found if "holds the control character" in str(problem)]
+            assert len(said) == 1, found
+            assert "a.yaml:4: prompt" in said[0]
+            assert said[0].isprintable()
+
+
+def test_a_prompt_that_renders_to_what_no_file_may_hold_names_series_clip_file_and_field(house):
+    declarations = load(house, HEAD + "prompt: 'a {{ x }}'\nvariables: {x: b}\nclips: [{name: one}]\n")
+    series = declarations.series["a"]
+    (clip,) = series.clips()
+    spoiled = {**series.variables(clip), "x": "\x1b[2J"}
+    with pytest.raises(ProblemsError) as refused:
+        series._entries["one"].prompt.render(spoiled, "one")
+    said = str(refused.value)
+    assert "a.yaml:4: prompt" in said
+    assert "(clip one of the series a)" in said
+    assert said.isprintable()
