@@ -29,6 +29,7 @@ from resources.production.quoting import quoted
 from resources.production.spares import fetch_spares
 from resources.requests import ClipRequest
 from resources.storage.objects import ObjectStore
+from resources.unforeseen import in_our_words
 
 DECISION_TAG = "dailies/decision"
 BACKFILL_TAG = "dagster/backfill"
@@ -191,7 +192,8 @@ async def _check_accounts(engine: Engine, decided: list[Decided], batch: Batch) 
     new = [d.attempt for d in decided if d.verdict is Verdict.NEW and d.attempt is not None]
     for name in sorted({attempt.account for attempt in new}):
         try:
-            await patiently(engine.accounts[name].provider.check, sleep=engine.sleep)
+            with in_our_words(f"{name} could not be asked"):
+                await patiently(engine.accounts[name].provider.check, sleep=engine.sleep)
         except DailiesError as error:
             ids = [attempt.id for attempt in new]
             why = f"not sent: {error}"

@@ -267,12 +267,7 @@ class Follower:
         newest = await self._engine.call(self._engine.ledger.latest, list(self._pending))
         for clip, attempt in newest.items():
             self._ids[clip] = attempt.id
-            try:
-                with in_our_words(f"{clip} could not be shown"):
-                    self._consider(clip, attempt)
-            except UnforeseenError as error:
-                self._pending.discard(clip)
-                self._result.failed[clip] = str(error)
+            self._consider(clip, attempt)
 
     def _consider(self, clip: str, attempt: Attempt) -> None:
         reached = _REACHED.get(attempt.state, Stage.DECIDED)
@@ -319,7 +314,7 @@ class Follower:
         for step in (Stage.SUBMITTED, Stage.GENERATED, Stage.DELIVERED):
             if self._reached.get(clip, Stage.DECIDED) < step <= stage:
                 self._reached[clip] = step
-                self._report(Report(clip, step, attempt, reused=reused))
+                self._tell(Report(clip, step, attempt, reused=reused))
 
     def _fail(self, clip: str, stage: Stage, attempt: Attempt | None, error: str) -> None:
         self._pending.discard(clip)
@@ -328,7 +323,15 @@ class Follower:
         if stage > self._until:
             return
         self._result.failed[clip] = error
-        self._report(Report(clip, stage, attempt, error=error))
+        self._tell(Report(clip, stage, attempt, error=error))
+
+    def _tell(self, report: Report) -> None:
+        """Report, and go on with the clip when that fails in a way nobody foresaw: it is red for it, and no other is."""
+        try:
+            with in_our_words(f"{report.clip} could not be shown"):
+                self._report(report)
+        except UnforeseenError as error:
+            self._result.failed.setdefault(report.clip, str(error))
 
     # Delivering
 

@@ -32,7 +32,8 @@ async def measure_clock(provider: Provider) -> ClockOffset | None:
     """How far a provider's clock is ahead, asked for with something free where no answer has told yet."""
     if provider.clock_offset is None:
         try:
-            await provider.check()
+            with in_our_words("asking it"):
+                await provider.check()
         except DailiesError as error:
             logger.info("%s: its clock could not be compared with ours: %s", provider.name, error)
     return provider.clock_offset

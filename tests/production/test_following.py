@@ -473,17 +473,19 @@ def test_an_answer_that_cannot_be_kept_whole_is_kept_as_what_it_means(
 
 
 def test_a_report_that_breaks_is_its_clips_failure(world: World) -> None:
-    follower = world.follower(Stage.DELIVERED)
-
     def report(told: Any) -> None:
         if told.clip == "clip-a":
             raise TypeError("metadata")
         world.reports.append(told)
 
-    follower._report = report
-    result = world.run(follower.follow(wanted(world, "clip-a", "clip-b")))
-    assert list(result.failed) == ["clip-a"]
-    assert world.told("clip-b") == NAMES
+    for _ in ["bought", "reused"]:
+        follower = world.follower(Stage.DELIVERED)
+        follower._report = report
+        result = world.run(follower.follow(wanted(world, "clip-a", "clip-b")))
+        assert list(result.failed) == ["clip-a"]
+        assert "clip-a could not be shown: an error nobody foresaw (TypeError)" in result.failed["clip-a"]
+        assert world.newest("clip-a").state is S.DELIVERED, "it is brought home all the same"
+    assert world.told("clip-b") == [*NAMES, *(f"{name}=" for name in NAMES)]
 
 
 @pytest.mark.parametrize(
