@@ -107,7 +107,8 @@ class Settings(BaseSettings):
 
     home: Path = Field(default=Path(".dailies"), validation_alias="DAILIES_HOME")
     data: Path = Field(default=Path("data"), validation_alias="DAILIES_DATA")
-    ledger_url_setting: str | None = Field(default=None, validation_alias="DAILIES_LEDGER_URL")
+    # it may hold a password
+    ledger_url_setting: str | None = Field(default=None, repr=False, validation_alias="DAILIES_LEDGER_URL")
     dagster_url: str = Field(default="http://127.0.0.1:3000", validation_alias="DAILIES_DAGSTER_URL")
     allowed_hosts_setting: Annotated[str, NoDecode] = Field(
         default="", validation_alias="DAILIES_ALLOWED_HOSTS"

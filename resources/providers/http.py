@@ -321,6 +321,8 @@ class _WithoutQueries(logging.Filter):
 
 
 logging.getLogger("httpx").addFilter(_WithoutQueries())
+# below INFO it writes down whatever headers come back, and a provider may repeat the key in one
+logging.getLogger("httpcore").setLevel(logging.INFO)
 
 
 def encode(body: Mapping[str, Any]) -> bytes:

@@ -13,6 +13,7 @@ from resources.errors import ConfigurationError, DailiesError
 from resources.providers.accounts import AccountSettings, build_provider
 from resources.providers.aimlapi import AimlApi
 from resources.providers.wavespeed import WaveSpeed
+from resources.settings import Settings
 
 KEY = "canary-7f3a91c0de5e+11ab/42"
 ENDPOINT = "openai/sora-2/text-to-video"
@@ -109,6 +110,22 @@ async def test_a_key_in_a_library_error_is_hidden(error: Exception) -> None:
     assert type(error).__name__ in text
 
 
+async def test_logs_do_not_show_a_key_that_comes_back_in_a_header(
+    listen: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def echoes(peer: Peer) -> None:
+        await peer.read_request()
+        await peer.answer(401, b'{"code":401,"message":"no"}', headers=f"X-Echo: Bearer {KEY}\r\n")
+
+    caplog.set_level(logging.DEBUG)
+    server = await listen(echoes)
+    client = WaveSpeed(server.url, KEY)
+    await client.submit(ENDPOINT, {"prompt": "x"}, submission_id="s", deadline_seconds=5)
+    await client.aclose()
+    assert f"{server.url}/api/v3/{ENDPOINT} " in caplog.text.replace('"', " ")
+    assert "7f3a91c0de5e" not in caplog.text
+
+
 async def test_logs_show_neither_key_nor_query(listen: Any, caplog: pytest.LogCaptureFixture) -> None:
     async def accepts(peer: Peer) -> None:
         await peer.read_request()
@@ -135,6 +152,13 @@ def test_a_key_that_cannot_be_a_header_is_refused_without_showing_it(make: Any, 
     with pytest.raises(ConfigurationError, match="API key") as raised:
         make("https://x.test", key)
     assert "7f3a91c0de5e" not in shown(raised.value)
+
+
+def test_settings_do_not_show_the_ledgers_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAILIES_LEDGER_URL", "postgresql://me:canary-pw@db.test/dailies")
+    settings = Settings(_env_file=None)
+    assert settings.ledger_url.endswith("canary-pw@db.test/dailies")
+    assert "canary-pw" not in f"{settings!r} {settings}"
 
 
 def test_account_settings_never_show_the_key() -> None:
