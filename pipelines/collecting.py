@@ -19,6 +19,8 @@ NOT_RETRIED = {"dagster/max_retries": "0"}
 RUNS_PER_TICK = 4
 FIRST_PAUSE_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 1800.0
+HELD_TOLD = 3
+"""How many runs at most tell Dagster that a clip is held."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ def plan(
             {
                 a.clip
                 for a in ended
-                if has_passed(_due_at(a.clip, runs, position), now, within=LONGEST_PAUSE_SECONDS)
+                if (tries := _tries(a, runs, position, now)) is not None
+                and has_passed(_due_at(tries), now, within=LONGEST_PAUSE_SECONDS)
             }
         )
         for stretch in stretches(order, due)[:RUNS_PER_TICK]:
@@ -147,11 +150,24 @@ def plan(
     return collections
 
 
-def _due_at(clip: str, runs: Sequence[PastRun], position: Mapping[str, int]) -> float:
-    """When to try a clip again that runs did not get home: later each time, and at once where none has tried."""
-    if clip not in position:
-        return 0.0
-    tries = [run.ended_at or 0.0 for run in runs if run.has_tried(clip, position)]
+def _tries(
+    attempt: Attempt, runs: Sequence[PastRun], position: Mapping[str, int], now: float
+) -> list[float] | None:
+    """When the runs ended that did not get a clip home since it has ended; None where it needs no more.
+
+    A held clip has nothing to be fetched: runs only tell Dagster of it, and a few are enough for that.
+    """
+    if attempt.clip not in position:
+        return []
+    # a clock that was ahead must not make every try seem to be one of before
+    since = attempt.finished_at if attempt.finished_at is not None and attempt.finished_at <= now else 0.0
+    ended = [run.ended_at or 0.0 for run in runs if run.has_tried(attempt.clip, position)]
+    tries = [at for at in ended if at >= since]
+    return None if attempt.state is AttemptState.HELD and len(tries) >= HELD_TOLD else tries
+
+
+def _due_at(tries: Sequence[float]) -> float:
+    """When a clip is to be fetched: at once, then later after each try."""
     if not tries:
         return 0.0
     return max(tries) + min(FIRST_PAUSE_SECONDS * 2.0 ** min(len(tries) - 1, 10), LONGEST_PAUSE_SECONDS)

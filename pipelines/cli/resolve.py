@@ -9,12 +9,13 @@ from rich.text import Text
 
 from pipelines.cli.output import COLOURS, age, as_document
 from resources.errors import ConfigurationError, DailiesError
-from resources.ledger import resolving
+from resources.ledger import late_jobs, resolving, searching
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.resolving import Unsettled
 from resources.ledger.states import AttemptState
 from resources.money import show_usd, to_usd
+from resources.plain import shown
 from resources.providers.accounts import build_provider
 from resources.providers.base import JobState, JobStatus, PollFailed
 from resources.settings import Settings
@@ -26,7 +27,7 @@ NOT_NEW_SECONDS = 3600.0
 def settle(
     ledger: Ledger, clip: str, *, adopt: str | None, resubmit: bool, write_off: bool, why: str | None
 ) -> list[Attempt]:
-    """Carry out what a person says of one clip.
+    """Carry out what a person says of one clip, who was told what is not known (`question`).
 
     Returns:
         The attempts that changed.
@@ -44,9 +45,13 @@ def settle(
         return [resolving.adopt_by_hand(ledger, clip, adopt, who=who, why=why or "named by a person")]
     if resubmit:
         return resolving.buy_again_by_hand(
-            ledger, clip, who=who, why=why or "a person says that no job exists"
+            ledger, clip, who=who, why=why or "a person says that no job exists", anyway=True
         )
-    return [resolving.write_off(ledger, clip, who=who, why=why or "given up by a person")]
+    why = why or "given up by a person"
+    overdue = late_jobs.overdue_of(ledger, clip)
+    if overdue is not None:
+        return [late_jobs.give_up(ledger, overdue, who=who, why=why)]
+    return [resolving.write_off(ledger, clip, who=who, why=why, anyway=True)]
 
 
 def look_at_job(settings: Settings, one: Unsettled, job_id: str) -> str:
@@ -83,21 +88,50 @@ def look_at_job(settings: Settings, one: Unsettled, job_id: str) -> str:
     return f"{seen.raw_status}{served}"
 
 
-def consequence(found: list[Unsettled], *, adopt: str | None, resubmit: bool, seen: str = "") -> str:
-    """What the person is about to do, in a sentence that ends in a question."""
+def question(
+    ledger: Ledger, clip: str, found: list[Unsettled], *, adopt: str | None, resubmit: bool, seen: str
+) -> str:
+    """What is not known, and what the person is about to do, as sentences of which the last is a question.
+
+    Empty where nothing of the clip is to be settled.
+    """
+    if not found:
+        overdue = late_jobs.overdue_of(ledger, clip)
+        return "" if overdue is None or resubmit or adopt is not None else _giving_up(overdue)
     one = found[-1]
-    clip, money = one.attempt.subject_key, show_usd(one.attempt.quoted_micros)
+    money = show_usd(one.attempt.quoted_micros)
     if adopt is not None:
         known = any(candidate["job"] == adopt for candidate in one.candidates)
         doubt = "" if known else " (none of the jobs that were found near it)"
         says = f", which says {seen}," if seen else ""
         return f"Take the job {adopt}{doubt} of {one.attempt.account}{says} for {clip}?"
+    unknown = what_is_not_known(ledger, one)
     if resubmit:
-        return f"Buy {clip} again for {money}? If its order was taken after all, it is paid twice."
-    return f"Give {clip} up? Its {money} stay counted as perhaps spent."
+        return f"{unknown}If its order was taken after all, it is paid twice. Buy {clip} again for {money}?"
+    return f"{unknown}Its {money} stay counted as perhaps spent. Give {clip} up?"
 
 
-def unsettled_table(found: list[Unsettled], *, now: float) -> Table:
+def what_is_not_known(ledger: Ledger, one: Unsettled) -> str:
+    """Why a clip that is unknown is not settled yet, as sentences; nothing for one that is held, whose reason says it."""
+    if one.attempt.state is AttemptState.HELD:
+        return ""
+    failing = searching.failure_of(ledger, one.attempt.account)
+    search = (
+        "its job is still being looked for"
+        if failing is None
+        else f"the listing or bill of {one.attempt.account} cannot be read {shown(str(failing), longest=300)}"
+    )
+    return f"Whether a job of {one.attempt.subject_key} exists is not known: {search}. "
+
+
+def _giving_up(overdue: Attempt) -> str:
+    return (
+        f"Whether job {overdue.job_id} at {overdue.account} still ends is not known: its {show_usd(overdue.cost_micros)} stay "
+        f"counted until the bill says more, and what it makes is kept as a take to spare. Give {overdue.subject_key} up?"
+    )
+
+
+def unsettled_table(ledger: Ledger, found: list[Unsettled]) -> Table:
     """One line per clip, and one below it for each job that may be its."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("clip", "state", "account", "age", "money", "jobs that may be its, and why"):
@@ -108,9 +142,9 @@ def unsettled_table(found: list[Unsettled], *, now: float) -> Table:
             attempt.subject_key,
             Text(attempt.state.value, style=COLOURS.get(attempt.state, "red")),
             attempt.account,
-            age(now - one.sent_at),
+            age(ledger.clock() - one.sent_at),
             show_usd(attempt.quoted_micros),
-            Text(attempt.reason or ""),
+            Text(f"{what_is_not_known(ledger, one)}{attempt.reason or ''}"),
         )
         for candidate in one.candidates:
             after = candidate["created_at"] - one.sent_at

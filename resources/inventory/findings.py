@@ -117,7 +117,16 @@ NO_JOB_IS_OVERDUE = Check(
     "generations",
     "Jobs that take longer than their model ever should",
     Weight.WARNING,
-    "Look at the job at the provider. It is asked for every five minutes, and its money stays reserved.",
+    "Look at the job at the provider. It is asked for every five minutes, and its money stays reserved; "
+    "`dailies resolve CLIP --write-off` waits no longer, and keeps what it makes later as a take to spare.",
+)
+NO_REFUND_IS_LATE = Check(
+    "no_refund_is_late",
+    "generations",
+    "Failed jobs that were charged and not given back within a day",
+    Weight.WARNING,
+    "`dailies ledger --check` reads the bill now; ask the provider for it, naming the job (`dailies ledger --csv -`). It counts "
+    "as spent until the bill shows it.",
 )
 NO_OUTPUT_NEAR_ITS_END = Check(
     "no_output_near_its_end",
@@ -167,6 +176,7 @@ CHECKS = (
     NOTHING_IS_STOPPED,
     EVERY_BILL_IS_BELIEVED,
     NO_JOB_IS_OVERDUE,
+    NO_REFUND_IS_LATE,
     NO_OUTPUT_NEAR_ITS_END,
     EVERY_OBJECT_HAS_ITS_MANIFEST,
     NOTHING_IS_MISSING,

@@ -10,7 +10,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.pauses import WORTH_TELLING_SECONDS, pauses
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts
-from resources.ledger.states import AttemptState
+from resources.ledger.states import AttemptState, MoneyState
 from resources.money import show_usd
 from resources.plain import shown
 
@@ -46,6 +46,10 @@ def check_ledger(ledger: Ledger) -> list[Finding]:
             ),
         ),
         found(
+            findings.NO_REFUND_IS_LATE,
+            ((a.subject_key, f"job {a.job_id} at {a.account}") for a in _late_refunds(ledger)),
+        ),
+        found(
             findings.NO_OUTPUT_NEAR_ITS_END,
             ((a.subject_key, _left(a, now)) for a in open_ones if is_near_its_end(a, now)),
         ),
@@ -61,7 +65,9 @@ def _not_sent_to(ledger: Ledger) -> list[tuple[str, str]]:
 
 
 def urgent(ledger: Ledger) -> list[Finding]:
-    """What must not wait until somebody looks: held purchases, stopped accounts, outputs that are about to be deleted.
+    """What must not wait until somebody looks: money in doubt, stopped accounts, outputs that are about to be deleted.
+
+    Money is in doubt where a purchase is held, and where a job is overdue for more than a day.
 
     What is unknown is left out: it is looked for at once and hardly ever stays so. So is what a person has stopped.
 
@@ -70,7 +76,16 @@ def urgent(ledger: Ledger) -> list[Finding]:
     """
     held = _in_states(ledger, {AttemptState.HELD})
     now = ledger.clock()
+    overdue = _in_states(ledger, {AttemptState.OVERDUE})
     return [
+        found(
+            findings.NO_JOB_IS_OVERDUE,
+            (
+                (a.subject_key, f"job {a.job_id} at {a.account}")
+                for a in overdue
+                if now - (a.overdue_at or now) > LAST_DAY
+            ),
+        ),
         found(findings.NOTHING_UNCLEAR, ((a.subject_key, _in_doubt(a)) for a in held)),
         found(
             findings.NOTHING_IS_STOPPED,
@@ -149,6 +164,19 @@ def _in_states(ledger: Ledger, states: set[AttemptState]) -> list[Attempt]:
     query = (
         sa.select(attempts)
         .where(attempts.c.state.in_(sorted(state.value for state in states)))
+        .order_by(attempts.c.seq)
+    )
+    with ledger.read() as connection:
+        return [Attempt.from_row(row) for row in connection.execute(query)]
+
+
+def _late_refunds(ledger: Ledger) -> list[Attempt]:
+    query = (
+        sa.select(attempts)
+        .where(
+            attempts.c.money_state == MoneyState.REFUND_EXPECTED.value,
+            attempts.c.finished_at < ledger.clock() - LAST_DAY,
+        )
         .order_by(attempts.c.seq)
     )
     with ledger.read() as connection:

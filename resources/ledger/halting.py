@@ -79,8 +79,12 @@ class Stop:
             StopKind.UNBELIEVABLE: (
                 f"it starts again by itself when a later bill is right; look at the provider's own bill, then `{self.command}`"
             ),
-            StopKind.INSUFFICIENT_FUNDS: "it starts again by itself when its balance is enough: top it up",
-            StopKind.AUTH: "it starts again by itself when its key is accepted: set the right one",
+            StopKind.INSUFFICIENT_FUNDS: (
+                f"it starts again by itself when its balance is enough: top it up. `{self.command}` does not wait for that"
+            ),
+            StopKind.AUTH: (
+                f"it starts again by itself when its key is accepted: set the right one. `{self.command}` does not wait for that"
+            ),
         }[self.kind]
         return f"{whose} stopped: {self.reason}. {again[0].upper()}{again[1:]}."
 

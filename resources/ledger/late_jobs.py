@@ -34,6 +34,11 @@ _DUE = sa.and_(
     # a take to spare that was lost had its output: its job would only be found, and lost, again and again
     sa.or_(attempts.c.subject_kind != SPARE, attempts.c.state != AttemptState.LOST.value),
 )
+_OVERDUE = (
+    sa.select(attempts)
+    .where(attempts.c.subject_key == sa.bindparam("clip"), attempts.c.state == AttemptState.OVERDUE.value)
+    .order_by(attempts.c.seq.desc())
+)
 _ANY_DUE = sa.select(sa.exists().where(_DUE))
 _FIRST_DUE = sa.select(attempts).where(_DUE).order_by(attempts.c.late_at).limit(AT_ONCE)
 
@@ -114,6 +119,39 @@ def keep_late(
             who="engine",
         )
     return record_end(ledger, spare, state, capabilities)
+
+
+def overdue_of(ledger: Ledger, clip: str) -> Attempt | None:
+    """The job of a clip that runs longer than its endpoint ever should, None where there is none."""
+    with ledger.read() as connection:
+        row = connection.execute(_OVERDUE, {"clip": clip}).first()
+    return None if row is None else Attempt.from_row(row)
+
+
+def give_up(ledger: Ledger, overdue: Attempt, *, who: str, why: str) -> Attempt:
+    """Wait no longer for a job that does not end, by a person's word: the clip may be bought by a new decision.
+
+    Its money stays counted until its bill says more, and it is asked for ever more rarely: what it makes is a take to
+    spare.
+
+    Raises:
+        DailiesError: It has changed since it was read. Nothing was changed.
+    """
+    now = ledger.clock()
+    with ledger.write() as connection:
+        lock_subject(connection, overdue.subject_key)
+        return ledger.transition(
+            connection,
+            overdue,
+            AttemptState.ABANDONED,
+            money=MoneyState.INDETERMINATE,
+            who=who,
+            why=why,
+            reason=f"job {overdue.job_id} was given up: {why}",
+            finished_at=now,
+            next_poll_at=None,
+            late_at=now + LATE_SECONDS,
+        )
 
 
 def _kept_until(attempt: Attempt) -> float:

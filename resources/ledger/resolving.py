@@ -123,6 +123,7 @@ def hold(
     candidates: Sequence[dict[str, Any]],
     *,
     lack: Lack | None = None,
+    who: str = "reconciler",
     run_id: str | None = None,
 ) -> Attempt:
     """Hold an unknown attempt, since all was looked at and nothing is proved; or say why it is held now.
@@ -148,7 +149,7 @@ def hold(
         attempt,
         AttemptState.HELD,
         money=MoneyState.INDETERMINATE,
-        who="reconciler",
+        who=who,
         why=why,
         run_id=run_id,
         reason=reason,
@@ -342,32 +343,41 @@ def adopt_by_hand(ledger: Ledger, clip: str, job_id: str, *, who: str, why: str)
         return adopted
 
 
-def buy_again_by_hand(ledger: Ledger, clip: str, *, who: str, why: str) -> list[Attempt]:
+def buy_again_by_hand(
+    ledger: Ledger, clip: str, *, who: str, why: str, anyway: bool = False
+) -> list[Attempt]:
     """Take a person's word that the order came to nothing, and queue the clip again within its decision.
+
+    Args:
+        ledger: The record.
+        clip: Its key.
+        who: The person.
+        why: What the journal says of it.
+        anyway: Whether the person knows that its job is still being looked for.
 
     Returns:
         The closed attempt, and the new one unless the decision or a cap stands against it.
 
     Raises:
-        DailiesError: Nothing of the clip is held. Nothing was changed.
+        DailiesError: Nothing of the clip is unknown or held, or it is unknown and not to be settled `anyway`. Nothing was
+            changed.
     """
     one = _the_one(ledger, clip)
     with ledger.write() as connection:
-        attempt = _held(ledger, connection, one)
+        attempt = _held(ledger, connection, one, who=who, anyway=anyway)
         return close_absent(
             ledger, connection, attempt, one.submission_id, who=who, why=why, again=PERSONS_RESUBMISSIONS
         )
 
 
-def write_off(ledger: Ledger, clip: str, *, who: str, why: str) -> Attempt:
-    """Give a held clip up. Its money stays counted as perhaps spent, and a new decision may buy the clip again.
+def write_off(ledger: Ledger, clip: str, *, who: str, why: str, anyway: bool = False) -> Attempt:
+    """Give a clip up. Its money stays counted as perhaps spent, and a new decision may buy the clip again.
 
-    Raises:
-        DailiesError: Nothing of the clip is held. Nothing was changed.
+    Arguments and errors are those of `buy_again_by_hand`.
     """
     one = _the_one(ledger, clip)
     with ledger.write() as connection:
-        attempt = _held(ledger, connection, one)
+        attempt = _held(ledger, connection, one, who=who, anyway=anyway)
         return ledger.transition(
             connection,
             attempt,
@@ -399,11 +409,15 @@ def _unchanged(ledger: Ledger, connection: sa.Connection, one: Unsettled) -> Att
     return attempt
 
 
-def _held(ledger: Ledger, connection: sa.Connection, one: Unsettled) -> Attempt:
+def _held(ledger: Ledger, connection: sa.Connection, one: Unsettled, *, who: str, anyway: bool) -> Attempt:
+    """The attempt as it is held, by a person's word if it was still looked for."""
     attempt = _unchanged(ledger, connection, one)
-    if attempt.state is not AttemptState.HELD:
+    if attempt.state is AttemptState.HELD:
+        return attempt
+    if not anyway:
         raise DailiesError(
             f"{attempt.subject_key} is still being looked for at {attempt.account}, and is held if that comes to nothing; "
-            "nothing was changed. Until then only a job can be named: --adopt JOB."
+            "nothing was changed. Until then a job can be named (--adopt JOB), or it is settled although nothing is known yet."
         )
-    return attempt
+    why = "a person settles it while its job is still being looked for"
+    return hold(ledger, connection, attempt, why, one.candidates, who=who)

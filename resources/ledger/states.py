@@ -70,7 +70,7 @@ OPEN = frozenset(
 IN_FLIGHT = frozenset({_S.SUBMITTING, _S.UNKNOWN, _S.HELD, _S.SUBMITTED, _S.OVERDUE})
 """States that may fill a slot at the provider."""
 
-WITHOUT_OUTPUT = frozenset({_S.FAILED, _S.VANISHED, _S.LOST})
+WITHOUT_OUTPUT = frozenset({_S.FAILED, _S.VANISHED, _S.LOST, _S.ABANDONED})
 """States of a job that has ended, or seems to have, and left nothing to keep."""
 
 AT_PROVIDER = frozenset({_S.SUBMITTED, _S.OVERDUE})

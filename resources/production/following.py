@@ -117,6 +117,7 @@ class Follower:
     ) -> None:
         self._unknown_patience = unknown_patience
         self._unknown_since: dict[str, float] = {}
+        self._overdue_since: dict[str, float] = {}
         self._engine = engine
         self._deliverer = deliverer
         self._until = until
@@ -282,8 +283,16 @@ class Follower:
             self._pending.discard(clip)
         elif attempt.state is AttemptState.SUCCEEDED and self._until is Stage.DELIVERED:
             self._deliver(clip, attempt)
+        elif attempt.state is AttemptState.OVERDUE and self._waited_long_enough(clip, attempt):
+            late = f"{attempt.reason}. This run waits no longer; the completion sensor fetches it when it has ended"
+            self._fail(clip, Stage.GENERATED, attempt, late)
         elif reached is Stage.SUBMITTED and (why := self._cannot_be_polled(attempt)):
             self._fail(clip, Stage.GENERATED, attempt, why)
+
+    def _waited_long_enough(self, clip: str, attempt: Attempt) -> bool:
+        """Whether an overdue job was waited for as long again as its endpoint needs: one that never ends must keep no run."""
+        now = self._engine.ledger.clock()
+        return now - self._overdue_since.setdefault(clip, now) > attempt.request.max_seconds
 
     def _cannot_be_polled(self, attempt: Attempt) -> str | None:
         """The error that nobody foresaw which keeps this run from seeing a job's end; the sensor goes on with it."""

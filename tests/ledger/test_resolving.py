@@ -11,12 +11,12 @@ from typer.testing import CliRunner
 
 from pipelines.cli.app import app
 from resources.errors import DailiesError
-from resources.ledger import outcomes, resolving
+from resources.ledger import late_jobs, outcomes, resolving
 from resources.ledger.deciding import Verdict, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.resolving import adopt_by_hand, buy_again_by_hand, unsettled, write_off
-from resources.ledger.schema import jobs, submissions
+from resources.ledger.schema import attempts, jobs, listings, submissions
 from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState, MoneyState
 from resources.providers.base import FailureKind, JobState, JobStatus, PollFailed, Unknown
@@ -120,6 +120,38 @@ def test_what_is_still_looked_for_can_only_be_given_a_job(ledger: Ledger, clock:
     assert read(ledger, attempt) == attempt
 
 
+def test_a_person_who_knows_that_it_is_still_looked_for_settles_it_all_the_same(
+    ledger: Ledger, clock: Clock
+) -> None:
+    _, attempt = put_into(ledger, clock, S.UNKNOWN)
+    absent, again = buy_again_by_hand(ledger, CLIP, anyway=True, **SAYS)
+    assert (absent.state, absent.money_state, again.state) == (S.ABSENT, MoneyState.RELEASED, S.QUEUED)
+    the_journal_is_whole(ledger, absent)
+    told = [
+        (entry["to_state"], entry["who"].startswith("person ann")) for entry in ledger.history(attempt.id)
+    ]
+    assert told[-2:] == [("held", True), ("absent", True)]
+    outcomes.record_outcome(ledger, claimed(ledger), Unknown("read timed out"))
+    given_up = write_off(ledger, CLIP, anyway=True, **SAYS)
+    assert (given_up.state, given_up.money_state) == (S.ABANDONED, MoneyState.INDETERMINATE)
+
+
+def test_an_overdue_job_that_is_given_up_keeps_its_money_and_is_asked_for_again(
+    ledger: Ledger, clock: Clock
+) -> None:
+    put_into(ledger, clock, S.OVERDUE)
+    overdue = late_jobs.overdue_of(ledger, CLIP)
+    assert overdue is not None
+    given_up = late_jobs.give_up(ledger, overdue, **SAYS)
+    assert (given_up.state, given_up.money_state) == (S.ABANDONED, MoneyState.INDETERMINATE)
+    the_journal_is_whole(ledger, given_up)
+    (new,) = decide(ledger, [a_request()], decision="tuesday")
+    assert new.verdict is Verdict.NEW
+    clock.now += 2 * 3600
+    (late,) = late_jobs.claim_late(ledger, "wavespeed")
+    assert late.job_id == overdue.job_id
+
+
 @pytest.mark.parametrize("state", [S.QUEUED, S.SUBMITTED, S.SUCCEEDED, S.DELIVERED, S.ABSENT, S.ABANDONED])
 def test_nothing_else_can_be_settled(ledger: Ledger, clock: Clock, state: AttemptState) -> None:
     _, attempt = put_into(ledger, clock, state)
@@ -172,6 +204,15 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         with Ledger(url, budget=Budget()) as ledger:
             return ledger.latest([CLIP])[CLIP].state
 
+    def make_unknown(why: str) -> None:
+        """The clip's purchase is unknown again, and the listing cannot be read."""
+        with Ledger(url, clock=clock, budget=Budget()) as ledger, ledger.write() as connection:
+            connection.execute(sa.update(attempts).values(state=S.UNKNOWN.value))
+            connection.execute(
+                sa.insert(listings).values(account="wavespeed", failing_since=clock(), failure=why)
+            )
+
+    run.make_unknown = make_unknown  # type: ignore[attr-defined]
     run.state = state  # type: ignore[attr-defined]
     run.provider = provider  # type: ignore[attr-defined]
     return run
@@ -227,6 +268,28 @@ def test_the_command_settles_a_clip(command: Any, options: list[str], state: Att
     again = command(CLIP, *options, "--yes")
     assert again.exit_code != 0
     assert "nothing of city-sunset" in str(again.exception)
+
+
+@pytest.mark.parametrize(
+    ("way", "state"), [("--resubmit", S.QUEUED), ("--write-off", S.ABANDONED), ("--adopt=job-x", S.SUBMITTED)]
+)
+def test_a_person_settles_also_what_is_unknown_and_is_told_what_is_not_known(
+    command: Any, way: str, state: AttemptState
+) -> None:
+    command.make_unknown("the listing is closed for repairs")
+    listed = command()
+    assert "cannot be read since 2027-01-15" in listed.output.replace("\n", " ")
+    refused = command(CLIP, way, answer="n\n")
+    assert refused.exit_code == 1
+    assert command.state() is S.UNKNOWN
+    if not way.startswith("--adopt"):
+        assert "is not known: the listing or bill of wavespeed cannot be read since" in refused.output
+        assert "closed for repairs" in refused.output
+    done = command(CLIP, way, "--yes")
+    assert done.exit_code == 0
+    assert command.state() is state
+    if way == "--resubmit":
+        assert "it is paid twice" in done.output
 
 
 def test_the_command_wants_one_way_only_and_a_clip(command: Any) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pipelines.collecting import (
     FIRST_PAUSE_SECONDS,
+    HELD_TOLD,
     LONGEST_PAUSE_SECONDS,
     RUNS_PER_TICK,
     Collection,
@@ -168,6 +169,16 @@ def test_the_pause_grows_with_every_try_and_then_stays() -> None:
     assert pauses == sorted(pauses)
     assert pauses[1] == 2 * FIRST_PAUSE_SECONDS
     assert pauses[-1] == LONGEST_PAUSE_SECONDS
+
+
+def test_a_held_clip_is_told_by_a_few_runs_and_asked_for_at_once_when_it_has_gone_on() -> None:
+    world = World([attempt("clip-000", S.HELD)])
+    for _ in range(1000):
+        world.past += [PastRun(c.keys[0], c.keys[-1], world.now + 5) for c in world.plan()]
+        world.now += 60
+    assert len(world.past) == HELD_TOLD
+    world.attempts = [attempt("clip-000", S.SUCCEEDED, finished=world.now - NOW)]
+    assert [c.keys for c in world.plan()] == [("clip-000",)]
 
 
 def test_ready_clips_linger_for_stragglers_but_not_for_what_is_unknown_or_watched() -> None:

@@ -221,6 +221,21 @@ def test_a_lost_answer_that_is_never_found_is_red_and_not_bought_again_by_a_retr
     assert len(world.provider.posts) == 1
 
 
+def test_a_job_that_never_ends_keeps_no_run_and_is_fetched_when_it_has_ended(world: World) -> None:
+    world.provider.jobs_go["clip-a"] = [Ends(after=20_000)]
+    began = world.clock()
+    result = carry(world, Stage.DELIVERED, "clip-a", "clip-b")
+    attempt = world.newest("clip-a")
+    longest = 2 * attempt.request.max_seconds
+    assert longest < world.clock() - began < longest + 60
+    assert attempt.state is S.OVERDUE
+    assert "the completion sensor fetches it" in result.failed["clip-a"]
+    assert (world.told("clip-a"), world.told("clip-b")) == (["submitted", "generated!"], NAMES)
+    world.clock.now += 20_000
+    assert carry(world, Stage.DELIVERED, "clip-a").failed == {}
+    assert len(world.provider.posts) == 2
+
+
 def test_a_failure_that_may_pass_is_made_good_within_the_same_run(world: World) -> None:
     world.provider.jobs_go["clip-a"] = [FAILS, FAILS]
     result = carry(world, Stage.DELIVERED, "clip-a", max_attempts=3)

@@ -117,19 +117,29 @@ def resolve(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the clips of which it could not be proved whether they were bought, and settle one."""
-    from pipelines.cli.resolve import consequence, look_at_job, settle, unsettled_document, unsettled_table
+    """Show the clips of which it could not be proved whether they were bought, and settle one.
+
+    `--write-off` also gives up a job that runs far longer than its model ever should.
+    """
+    from pipelines.cli.resolve import look_at_job, question, settle, unsettled_document, unsettled_table
     from pipelines.cli.running import running_settings
+    from resources.ledger.outcomes import expire_submissions
     from resources.ledger.resolving import unsettled
+    from resources.settings import ACCOUNTS
 
     settings = running_settings()
     with open_ledger(settings) as ledger:
+        for account in ACCOUNTS:
+            # a POST whose sender is dead is unknown also where no sensor is at work to say so
+            expire_submissions(ledger, account)
         found = unsettled(ledger, clip=clip)
         if clip is not None and (adopt is not None or resubmit or write_off):
             seen = look_at_job(settings, found[-1], adopt) if found and adopt is not None else ""
-            question = consequence(found, adopt=adopt, resubmit=resubmit, seen=seen) if found else ""
-            if found and not yes:
-                confirm(question)
+            asked = question(ledger, clip, found, adopt=adopt, resubmit=resubmit, seen=seen)
+            if asked and not yes:
+                confirm(asked)
+            elif asked:
+                complain(f"{asked} Yes, by --yes.")
             changed = settle(ledger, clip, adopt=adopt, resubmit=resubmit, write_off=write_off, why=why)
             if as_json:
                 print_json([as_document(attempt) for attempt in changed])
@@ -141,6 +151,6 @@ def resolve(
         if as_json:
             print_json(unsettled_document(found, now=ledger.clock()))
         elif found:
-            console.print(unsettled_table(found, now=ledger.clock()))
+            console.print(unsettled_table(ledger, found))
         else:
             console.print("nothing is unknown or held")
