@@ -26,7 +26,7 @@ POLLS_AT_ONCE = 2 * PARALLEL_REQUESTS
 
 SOONER = 0.7
 """By how much a job is asked for sooner where its like were over when they were first asked for."""
-FIRST_POLL_SECONDS = 60.0
+FIRST_POLL_SECONDS = 120.0
 """When a job is first asked for at the latest. In a home where nobody had asked for a while, 7 s jobs were asked for after 85 s."""
 
 
