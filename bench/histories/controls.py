@@ -23,7 +23,7 @@ from bench.histories.oracle import KINDS_OF_VIOLATION
 from bench.histories.plans import Plan, drawn
 from bench.histories.processes import PROCESS
 from bench.histories.provider import SETTLE_SECONDS, Client
-from resources.ledger import apart, deciding, delivering, outcomes, spending, undecided
+from resources.ledger import apart, deciding, delivering, disputes, outcomes, spending, undecided
 from resources.ledger.deciding import Decided, Verdict
 from resources.ledger.evidence import Post
 from resources.ledger.lags import Lags
@@ -35,6 +35,7 @@ from resources.production.account import Account
 from resources.production.delivery import Deliverer, DeliveryError
 from resources.production.engine import Engine
 from resources.production.posting import Poster
+from resources.providers import wavespeed_rows
 from resources.providers.base import Accepted, FailureKind, Rejected, SubmitOutcome, Unknown
 from resources.requests import ClipRequest
 
@@ -297,6 +298,22 @@ DUPLICATE = frozenset({"duplicate"})
 UNACCOUNTED = frozenset({"unaccounted"})
 ANY = frozenset(KINDS_OF_VIOLATION)
 
+
+@contextlib.contextmanager
+def _believes_the_question() -> Iterator[None]:
+    """A row of the bill is what was asked for, and a refund is one whatever became of its job."""
+    read = wavespeed_rows.charge
+
+    def as_asked(row: dict[str, Any], asked: str) -> object:
+        return read({**row, "billing_type": asked}, asked)
+
+    with (
+        mock.patch.object(wavespeed_rows, "charge", as_asked),
+        mock.patch.object(disputes, "objection", return_value=None),
+    ):
+        yield
+
+
 CONTROLS = (
     Control(
         "POST before commit",
@@ -342,6 +359,18 @@ CONTROLS = (
         _ignores_decisions,
         _with("failed job", "run again at the end", "terminated run", max_attempts=1),
         DUPLICATE,
+    ),
+    Control(
+        "the bill believed for what was asked",
+        _believes_the_question,
+        _with("heedless bill", to_the_bill=True, provider="wavespeed"),
+        UNACCOUNTED,
+    ),
+    Control(
+        "an amount booked in whatever unit",
+        lambda: mock.patch.object(disputes, "is_believable", return_value=True),
+        _with("bill in cents", to_the_bill=True),
+        UNACCOUNTED,
     ),
     Control(
         "a download error that regenerates",

@@ -31,12 +31,14 @@ CREATES_NOTHING = {
 POLL = ("failed poll", "garbage as poll", "odd status", "backward status", "not known yet")
 JOB = ("failed job", "moderated job", "stuck job", "vanished job", "small file", "broken file")
 LIST = ("list lag", "list down", "bill down", "stranger's job")
+BILL = ("heedless bill", "bill in cents", "unreadable row")
+"""A bill that shows the same whatever it is asked for, one in another unit, and rows of it that cannot be read."""
 FETCH = ("cut download", "expired address", "no video")
 BUCKET = ("bucket down", "bucket's answer lost")
 PEOPLE = ("terminated run", "second run", "second decision", "retry", "another take", "run again at the end")
 PROCESS = ("crash", "pause", "clock off")
 
-KINDS = (*POST, *POLL, *JOB, *LIST, *FETCH, *BUCKET, *PEOPLE, *PROCESS)
+KINDS = (*POST, *POLL, *JOB, *LIST, *BILL, *FETCH, *BUCKET, *PEOPLE, *PROCESS)
 
 USUAL: dict[str, float] = {
     "failed poll": 0.2,
@@ -49,6 +51,9 @@ USUAL: dict[str, float] = {
     "bucket's answer lost": 0.25,
     "list down": 0.3,
     "bill down": 0.3,
+    "heedless bill": 0.5,
+    "bill in cents": 0.3,
+    "unreadable row": 0.3,
     "list lag": 0.5,
     "expired address": 0.6,
 }

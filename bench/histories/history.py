@@ -351,6 +351,7 @@ class History:
             dedicated=self.plan.dedicated,
             billed=self.plan.to_the_bill,
             bill_fails="bill down" in self.plan.kinds,
+            unread="unreadable row" in self.plan.kinds,
             cap=None if self.plan.cap is None else self.plan.cap * PRICE,
             max_seconds=MAX_SECONDS,
             fallback=self.plan.fallback,

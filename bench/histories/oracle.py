@@ -67,6 +67,7 @@ class Evidence:
         dedicated: Whether nobody else used the account.
         billed: Whether the bill was read to its end.
         bill_fails: Whether it could not be read at times.
+        unread: Whether single rows of it could not be read at times.
         cap: Micro-dollars that may be spent, None for no cap.
         max_seconds: How long the endpoint's jobs take at most, as its catalogue says.
         fallback: Whether the series has a fallback.
@@ -85,6 +86,7 @@ class Evidence:
     dedicated: bool
     billed: bool
     bill_fails: bool
+    unread: bool
     cap: int | None
     max_seconds: float
     fallback: bool
@@ -148,7 +150,7 @@ class _Case:
         if told or of is None or of.ours:
             return False
         # a bill that shows another price in time tells
-        return of.price == attempt["quoted_micros"] or self.evidence.bill_fails
+        return of.price == attempt["quoted_micros"] or self.evidence.bill_fails or self.evidence.unread
 
     def outlasted(self, job: Job) -> bool:
         """Whether it ran longer than its endpoint ever does, its answer was lost, and the list does not show what runs.
@@ -336,7 +338,12 @@ class _Case:
 
     def _ambiguous(self, job: Job) -> bool:
         """Whether a job whose answer was lost may be another POST's or a stranger's, as far as the provider shows."""
-        if job.fate.end == "vanished" or (self.evidence.dated and not self.books.rules.echoes_tags):
+        # a row that cannot be read may be about another job
+        if (
+            job.fate.end == "vanished"
+            or self.evidence.unread
+            or (self.evidence.dated and not self.books.rules.echoes_tags)
+        ):
             return True
         if self.books.rules.echoes_tags:
             return False

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from bench.histories.faults import FETCH, JOB, KINDS, LIST, PEOPLE, POLL, POST
+from bench.histories.faults import BILL, FETCH, JOB, KINDS, LIST, PEOPLE, POLL, POST
 
 T = TypeVar("T")
 
@@ -79,6 +79,9 @@ def drawn(seed: int) -> Plan:
         *rng.sample((*FETCH, "bucket down", "bucket's answer lost"), rng.choice([0, 0, 1, 2])),
         *rng.sample(PEOPLE, rng.choice([0, 1, 1, 2, 3])),
     }
+    # with dice of their own, so that a number still stands for what it stood for before there were these
+    bills = random.Random(f"{seed}:bill")
+    kinds |= {*bills.sample(BILL, bills.choice([0, 0, 1, 1, 2]))}
     crashes: tuple[int, ...] = ()
     pauses: tuple[tuple[int, float], ...] = ()
     if rng.random() < 0.6:

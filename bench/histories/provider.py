@@ -5,6 +5,8 @@ the provider is decided by the books and the faults.
 """
 
 import asyncio
+import itertools
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,8 @@ from bench.histories.books import Books, End, Fate, Job, Rules
 from bench.histories.faults import CREATES_NOTHING, POST, Faults
 from bench.histories.processes import Process
 from resources.errors import UnavailableError
+from resources.money import to_usd
+from resources.providers import wavespeed_rows
 from resources.providers.base import (
     Accepted,
     Candidate,
@@ -27,6 +31,7 @@ from resources.providers.base import (
     SubmitOutcome,
     Unknown,
 )
+from resources.providers.rows import Rows, SetAside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -254,23 +259,31 @@ class Client:
         await self._process.at("list: after")
         return found
 
-    async def charges(self, *, after: datetime, before: datetime) -> list[Charge]:
-        """The bill of a window."""
+    async def charges(self, *, after: datetime, before: datetime) -> Rows[Charge]:
+        """The bill of a window, each row by its own label, as the product's client reads WaveSpeed's."""
         await self._ask("bill")
         skew = self._account.dated
         lines = self._books.bill(after.timestamp() - skew, before.timestamp() - skew)
         await self._process.at("bill: after")
-        return [
-            Charge(
-                line.job,
-                line.amount,
-                "refund" if line.refund else "charge",
-                line.at + skew,
-                line.model,
-                submission_id=line.tag,
-            )
-            for line in lines
-        ]
+        faults = self._faults
+        heedless, cents = faults.strikes("heedless bill"), faults.strikes("bill in cents")
+        read: Rows[Charge] = Rows()
+        for asked, line in itertools.product(wavespeed_rows.KINDS, lines):
+            if not heedless and line.refund != (asked == "refund"):
+                continue
+            price = str(to_usd(line.amount * (100 if cents else 1)))
+            row = {
+                "billing_type": "refund" if line.refund else "deduct",
+                "price": f"${price}" if faults.strikes("unreadable row") else price,
+                "created_at": datetime.fromtimestamp(line.at + skew, UTC).isoformat(),
+                "prediction": {"uuid": line.job, "model_uuid": line.model},
+            }
+            parsed = wavespeed_rows.charge(row, asked)
+            if isinstance(parsed, SetAside):
+                read.aside = (*read.aside, replace(parsed, submission_id=line.tag))
+            else:
+                read.append(replace(parsed, submission_id=line.tag))
+        return read
 
     async def _ask(self, what: str) -> None:
         await self._process.at(f"{what}: before")

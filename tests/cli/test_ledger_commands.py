@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -16,11 +17,13 @@ from resources.ledger import orphans
 from resources.ledger.deciding import Verdict, decide
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
+from resources.ledger.polling import record_end
 from resources.ledger.records import Submission
 from resources.ledger.submitting import claim_next
 from resources.production.binding import bind_bucket
 from resources.production.marking import BucketMark
-from resources.providers.base import Accepted, Candidate, JobStatus
+from resources.providers.base import Accepted, Candidate, JobState, JobStatus
+from resources.providers.wavespeed import WaveSpeed
 from resources.requests import ClipRequest, Expected
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 from resources.settings import load_settings, open_ledger
@@ -156,6 +159,30 @@ def test_a_rebuild_tells_machines_what_it_found(sandbox: RunningSandbox) -> None
     assert document["orphans"] == {"wavespeed": [job]}
     assert [orphan["job_id"] for orphan in json.loads(ok("ledger", "orphans", "--json"))] == [job]
     assert job in ok("ledger", "orphans")
+
+
+def test_what_is_not_believed_is_listed_and_settled_by_a_persons_word() -> None:
+    want("clip-a")
+    with open_ledger(load_settings()) as ledger:
+        sent = claim_next(ledger, "wavespeed", limits=Limits(), deadline_seconds=60)
+        assert isinstance(sent, Submission)
+        bought = record_outcome(ledger, sent, Accepted("job-a", None, {"id": "job-a"}))
+        state = JobState(JobStatus.SUCCEEDED, "completed", outputs=("https://cdn.example/a.mp4",))
+        done = record_end(ledger, bought, replace(state, cost_micros=40_000_000), WaveSpeed.capabilities)
+    told = " ".join(ok("ledger", "disputed").split())
+    assert "the answer of wavespeed says $40.00 for job job-a of clip-a, which was ordered for $0.40" in told
+    assert done.id[:8] in told
+    (document,) = json.loads(ok("ledger", "disputed", "--json"))
+    assert (document["kind"], document["charged_usd"], document["ordered_usd"]) == ("amount", "40", "0.4")
+    assert json.loads(ok("ledger", "--json"))["total"]["counted_usd"] == "0.4"
+    assert "not believed" in run("ledger").output
+    result = run("ledger", "disputed", "--accept")
+    assert "name the clip" in str(result.exception)
+    assert "counts $40.00" in ok(
+        "ledger", "disputed", done.id[:8], "--accept", "--yes", "--why", "it is dear"
+    )
+    assert json.loads(ok("ledger", "--json"))["total"]["counted_usd"] == "40"
+    assert "nothing is disputed" in ok("ledger", "disputed")
 
 
 def test_a_ledger_that_dailies_is_running_with_is_not_replaced(home: Path, tmp_path: Path) -> None:

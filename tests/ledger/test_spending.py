@@ -28,7 +28,7 @@ from ledgerkit import (
     unknown,
 )
 
-from resources.ledger import billing, halting, polling, schema, spending, submitting
+from resources.ledger import accounting, billing, halting, polling, schema, spending, submitting
 from resources.ledger.billing import Billed
 from resources.ledger.deciding import Verdict, decide
 from resources.ledger.ledger import Ledger
@@ -434,3 +434,20 @@ Spending.TestCase.settings = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 TestSpending = Spending.TestCase
+
+
+# One clip
+
+
+@pytest.mark.parametrize("price", ["100.01", "1000", "1000000000000"])
+def test_a_price_that_no_clip_has_is_not_bought(ledger: Ledger, price: str) -> None:
+    refused = decided(ledger, a_request(price_micros=usd(price)))
+    assert refused.verdict is Verdict.REFUSED
+    assert "raise DAILIES_MAX_USD_PER_CLIP. Nothing was bought" in (refused.reason or "")
+    assert accounting.statement(ledger).total.micros == 0
+
+
+def test_a_person_may_buy_dearer_clips(ledger_url: str, clock: Clock) -> None:
+    for per_clip in (None, usd("1000")):
+        with Ledger(ledger_url, clock=clock, budget=Budget(per_clip=per_clip)) as ledger:
+            assert decided(ledger, a_request(price_micros=usd("1000"))).verdict is not Verdict.REFUSED
