@@ -28,5 +28,5 @@ def test_the_index_wins_the_race_that_is_lost_without_it(database: Database) -> 
     assert caught(SPLIT, database, histories=6) is None
 
 
-def test_all_twelve_controls_are_there() -> None:
-    assert len({control.name for control in CONTROLS}) == 12
+def test_all_controls_are_there() -> None:
+    assert len({control.name for control in CONTROLS}) == len(CONTROLS) >= 12
