@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from pipelines.alarming import Pending, State, Told
 from pipelines.collecting import BATCH_TAG
 from pipelines.producing import BACKFILL_TAG, DECISION_TAG, decision_of
+from pipelines.runs import not_ended
 from resources.alarms import Alarm, AlarmNotSentError, FailedClip, Kind, Sender
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
-from resources.inventory.findings import Finding
+from resources.inventory.findings import EVERYTHING_LIVES, Finding, found
 from resources.inventory.ledger import urgent
 from resources.ledger.ledger import Ledger
 from resources.ledger.purchases import purchases_of
@@ -66,7 +67,9 @@ def alarms(context: dg.SensorEvaluationContext, production: Production) -> dg.Se
             )
         with production.ledger() as ledger:
             _take_in_runs(context.instance, ledger, state, now)
-            _take_in_findings(urgent(ledger), state, now)
+            origin = context.code_location_origin
+            dead = not_ended(context.instance, ledger, origin.location_name if origin else None)
+            _take_in_findings([*urgent(ledger), found(EVERYTHING_LIVES, dead)], state, now)
             teller = _Teller(
                 context, ledger, Sender(settings.alarm_url, settings.alarm_format), settings.dagster_url
             )

@@ -18,6 +18,8 @@ from resources.ledger.handover import handover_of
 from resources.ledger.ledger import Ledger
 
 SENSOR_SECONDS = 10
+UNENDED_SECONDS = 120.0
+"""How long a dead run may go on being called started before somebody is told: its sensor ends it at its next tick."""
 AT_WORK = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 """What Dagster calls a run whose process should show signs of life. What is queued or starting, its daemon ends in time."""
 
@@ -82,6 +84,18 @@ def end_dead_runs(instance: dg.DagsterInstance, ledger: Ledger, location: str | 
             instance.report_run_failed(run, reason)
         said.append(f"{run.job_name} {run.run_id}: {reason}")
     return said
+
+
+def not_ended(instance: dg.DagsterInstance, ledger: Ledger, location: str | None) -> list[tuple[str, str]]:
+    """The dead runs that nobody has ended in Dagster though there was time for it, each with what it leaves."""
+    named = []
+    runs = {run.run_id: run for run in dead_runs(instance, ledger, location)}
+    for run_id, at in heartbeats.lost(ledger, list(runs)).items():
+        if ledger.clock() - at > UNENDED_SECONDS:
+            left = handover_of(ledger, [run_id])
+            why = "its process has died, and the sensor dead_runs has not ended it"
+            named.append((run_id, f"{runs[run_id].job_name}: {why}. Of its clips: {left}"))
+    return named
 
 
 @dg.sensor(

@@ -71,6 +71,16 @@ query Colours {
 }
 """
 
+_LIVING = """
+query Living($selector: RepositorySelector!) {
+  sensorsOrError(repositorySelector: $selector) {
+    __typename
+    ... on Sensors { results { name sensorState { status } } }
+  }
+  instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } }
+}
+"""
+
 # a question that only the process holding the code can answer; what Dagster has in memory says nothing about it
 _CODE = """
 query Code($job: PipelineSelector!) {
@@ -227,6 +237,33 @@ class DagsterApi:
             return False
         # at first it cannot be reached, and once Dagster has noticed it knows none of its jobs
         return bool(answer["__typename"] != "ExecutionPlan")
+
+    def not_living(self) -> list[tuple[str, str]]:
+        """The sensors that are off, the daemons without a heartbeat, and the code where nothing holds it, each with a sentence.
+
+        Raises:
+            DailiesError: Dagster does not answer.
+        """
+        selector = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY}
+        data = self.query(_LIVING, selector=selector)
+        dead = [
+            (sensor["name"], "its sensor is turned off")
+            for sensor in data["sensorsOrError"].get("results", [])
+            if sensor["sensorState"]["status"] != "RUNNING"
+        ]
+        dead += [
+            (str(daemon["daemonType"]).lower(), "this part of Dagster's daemon has shown no heartbeat lately")
+            for daemon in data["instance"]["daemonHealth"]["allDaemonStatuses"]
+            if daemon["required"] and not daemon["healthy"]
+        ]
+        if data["sensorsOrError"]["__typename"] != "Sensors" or self.code_is_gone():
+            dead.append(
+                (
+                    "code",
+                    "the process that holds the code has ended, so no sensor works; it comes back within seconds",
+                )
+            )
+        return dead
 
     def load_code_anew(self) -> str | None:
         """Have the code location loaded by a new process.

@@ -14,6 +14,7 @@ from rich.text import Text
 from pipelines.cli.bucket import bucket_of
 from pipelines.cli.output import complain, console, counted
 from pipelines.cli.stack import running_stack
+from pipelines.cli.vitals import vitals
 from pipelines.inventory import DOCTOR, Inventory, show_lost
 from resources.alarms import a_test, sender_of
 from resources.dagster_resources import Production
@@ -80,6 +81,8 @@ def examine(settings: Settings, *, mend: bool) -> Examination:
             done.mended = _mend(settings, ledger, store, instance, inventory)
             if done.mended:
                 done.findings = inventory.take()
+        if (living := vitals(settings, ledger, instance)) is not None:
+            done.findings.append(living)
         if inventory.stock is not None:
             done.objects, done.size = inventory.stock.objects, inventory.stock.size
         return done

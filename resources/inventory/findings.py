@@ -170,6 +170,16 @@ EVERY_END_IS_SHOWN = Check(
     repairs=True,
 )
 
+EVERYTHING_LIVES = Check(
+    "everything_lives",
+    "uploaded_videos",
+    "Runs, sensors and processes that should be at work and are not",
+    Weight.ERROR,
+    "`dailies up` brings back what has died, within seconds: end it with Ctrl-C and start it again. A sensor is turned on in Dagster, "
+    "under Automation.",
+)
+"""Not an asset check: what runs it may be what has died. `dailies doctor` and the alarms look at it."""
+
 CHECKS = (
     NO_FAILED_CLIPS,
     NOTHING_UNCLEAR,

@@ -8,7 +8,7 @@ from pipelinekit import House, nothing_bought, subject
 from pipelines import runs
 from pipelines.collecting import BATCH_TAG
 from pipelines.partitions import range_tags
-from pipelines.runs import end_dead_runs
+from pipelines.runs import UNENDED_SECONDS, end_dead_runs, not_ended
 from resources.ledger import heartbeats
 from resources.ledger.handover import handover_of
 from resources.ledger.ledger import Ledger
@@ -175,3 +175,17 @@ def test_a_run_that_dies_while_it_buys_is_replaced_by_its_retry_and_nothing_is_b
     decision = next(iter(house.attempts(keys).values())).decision
     assert house.produce(keys, tags={"dailies/decision": decision}).green
     assert house.bought() == sorted(subject(key) for key in keys)
+
+
+def test_a_dead_run_that_nobody_ends_is_named_with_what_it_leaves(house: House, keys: list[str]) -> None:
+    died = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED)
+    house.watched_by(died, keys)
+    dies(house, died)
+    with house.production.ledger() as ledger:
+        assert not_ended(house.instance, ledger, None) == [], "its sensor has not had its turn yet"
+        now = ledger.clock()
+        ledger.clock = lambda: now + UNENDED_SECONDS + 1
+        ((named, why),) = not_ended(house.instance, ledger, None)
+    assert named == died
+    assert "its process has died" in why
+    assert "2 bought and not fetched yet" in why
