@@ -20,6 +20,13 @@ ALL = ("prompts", "submissions", "generations", "uploaded_videos")
 MADE = ALL[1:]
 
 
+LATEST_RUN = """
+query Latest($clip: String!) {
+  assetNodes(assetKeys: [{ path: ["generations"] }]) { latestRunForPartition(partition: $clip) { runId } }
+}
+"""
+
+
 def let_a_stranger_in(house: House, keys: Sequence[str], stranger: str = "harbor-inner") -> str:
     """Delete the last key, add one of another series, and add the last key again: the same range then covers both."""
     house.declare("harbor", ["inner"])
@@ -127,6 +134,11 @@ def test_a_failing_run_leaves_a_stranger_in_the_colour_it_had(
     for asset in MADE:
         assert (after[asset].green, after[asset].red) == (before[asset].green, before[asset].red), asset
         assert stranger not in after[asset].materializing
+    (page,) = ui.ask(LATEST_RUN, clip=stranger)["assetNodes"]
+    latest = page["latestRunForPartition"]
+    assert latest is None or latest["runId"] not in {repeated.run.run_id, old.run.run_id}, (
+        "what its page links to"
+    )
 
 
 def test_the_prompt_of_a_stranger_stays_as_it_is_shown(house: House, ui: DagsterUi) -> None:
