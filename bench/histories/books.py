@@ -43,12 +43,16 @@ class Fate:
         seconds: How long it takes.
         lag: How long it takes to appear in the list.
         file: What its file is like: `good`, `small`, `broken`.
+        shows: What polls show at its end before they show it: `failed`, `empty` or `gone`; None for its end at once.
+        taken_back_after: For how many seconds.
     """
 
     end: End
     seconds: float
     lag: float
     file: str = "good"
+    shows: str | None = None
+    taken_back_after: float = 0.0
 
 
 @dataclass
@@ -65,6 +69,7 @@ class Job:
         fate: How it goes.
         address: How often its file's address was renewed.
         expired: Addresses up to this one no longer work.
+        shown_at: When a poll was shown an end that is taken back.
     """
 
     id: str
@@ -76,6 +81,17 @@ class Job:
     fate: Fate
     address: int = 0
     expired: int = -1
+    shown_at: list[float] = field(default_factory=list)
+
+    @property
+    def seen_over(self) -> bool:
+        """Whether an end that was taken back was shown as often and as long as has to be believed: see `docs/reliability.md`."""
+        if not self.shown_at:
+            return False
+        lasted = self.shown_at[-1] - self.shown_at[0]
+        if self.fate.shows == "failed":
+            return len(self.shown_at) >= 2 and lasted >= 2.5
+        return len(self.shown_at) >= 3 and lasted >= 175
 
     @property
     def ends_at(self) -> float:
@@ -136,6 +152,17 @@ class Books:
         if now < job.ends_at:
             return "created" if now < job.at + job.fate.seconds / 3 else "processing"
         return {"succeeded": "completed", "failed": "failed", "moderated": "failed"}[job.fate.end]
+
+    def shown(self, job_id: str) -> str:
+        """What a poll says of a job: its word, or an end that will be taken back."""
+        job = self.jobs.get(job_id)
+        word, now = self.word(job_id), self.clock()
+        if job is None or job.fate.shows is None or word != "completed":
+            return word
+        if now >= job.ends_at + job.fate.taken_back_after:
+            return word
+        job.shown_at.append(now)
+        return job.fate.shows
 
     def listed(self, after: float, before: float) -> list[Job]:
         """What the list shows of a window of true time, newest first."""

@@ -17,13 +17,14 @@ import sqlalchemy as sa
 
 from bench.histories import actors
 from bench.histories.actors import Run
+from bench.histories.breaks import buys_what_cannot_be_fetched, one_answer_is_an_end, times_are_believed
 from bench.histories.carrying import Outcome, carry_out
 from bench.histories.database import Database
 from bench.histories.oracle import KINDS_OF_VIOLATION
 from bench.histories.plans import Plan, drawn
 from bench.histories.processes import PROCESS
 from bench.histories.provider import SETTLE_SECONDS, Client
-from resources.ledger import apart, deciding, delivering, disputes, outcomes, spending, undecided
+from resources.ledger import apart, deciding, disputes, outcomes, spending, undecided
 from resources.ledger.deciding import Decided, Verdict
 from resources.ledger.evidence import Post
 from resources.ledger.lags import Lags
@@ -32,7 +33,6 @@ from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState
 from resources.production.account import Account
-from resources.production.delivery import Deliverer, DeliveryError
 from resources.production.engine import Engine
 from resources.production.posting import Poster
 from resources.providers import wavespeed_rows
@@ -65,7 +65,9 @@ class Control:
 def caught(control: Control, database: Database, *, histories: int) -> Outcome | None:
     """The first history of a control that has a violation of its kind, None when none of them has."""
     for seed in range(histories):
-        plan = control.shows(replace(drawn(seed), kinds=(), crashes=(), pauses=(), cap=None, per_minute=None))
+        plan = control.shows(
+            replace(drawn(seed), kinds=(), crashes=(), pauses=(), cap=None, per_minute=None, ahead=0.0)
+        )
         with control.patch():
             outcome = carry_out(plan, database, schema=control.prepare)
         if any(violation.kind in control.finds for violation in outcome.violations):
@@ -268,32 +270,6 @@ def _drops_late_answers() -> AbstractContextManager[object]:
     return mock.patch.object(outcomes, "record_outcome", dropping)
 
 
-# Delivering
-
-
-def _buys_what_cannot_be_fetched() -> AbstractContextManager[object]:
-    deliver = Deliverer.deliver
-
-    async def regenerating(self: Deliverer, attempt: Attempt, *, run_id: str) -> None:
-        try:
-            await deliver(self, attempt, run_id=run_id)
-        except DeliveryError as error:
-            ledger = self._engine.ledger
-            delivering.record_lost(ledger, attempt.id, why=str(error))
-            with ledger.write() as connection:
-                deciding._queue(
-                    ledger,
-                    connection,
-                    attempt.request,
-                    decision=attempt.decision,
-                    batch=attempt.batch,
-                    watched_by=None,
-                    run_id=run_id,
-                )
-
-    return mock.patch.object(Deliverer, "deliver", regenerating)
-
-
 DUPLICATE = frozenset({"duplicate"})
 UNACCOUNTED = frozenset({"unaccounted"})
 ANY = frozenset(KINDS_OF_VIOLATION)
@@ -374,9 +350,21 @@ CONTROLS = (
     ),
     Control(
         "a download error that regenerates",
-        _buys_what_cannot_be_fetched,
+        buys_what_cannot_be_fetched,
         _with("cut download", "no video"),
         DUPLICATE,
+    ),
+    Control(
+        "one answer ends a paid job",
+        one_answer_is_an_end,
+        _with("end taken back", max_attempts=2),
+        DUPLICATE,
+    ),
+    Control(
+        "a time counts however far ahead it lies",
+        times_are_believed,
+        _with(ahead=2 * 86_400.0, right_after=4.0, clips=2),
+        frozenset({"unended"}),
     ),
 )
 

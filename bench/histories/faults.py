@@ -30,6 +30,7 @@ CREATES_NOTHING = {
 }
 POLL = ("failed poll", "garbage as poll", "odd status", "backward status", "not known yet")
 JOB = ("failed job", "moderated job", "stuck job", "vanished job", "small file", "broken file")
+TAKEN_BACK = "end taken back"
 LIST = ("list lag", "list down", "bill down", "stranger's job")
 BILL = ("heedless bill", "bill in cents", "unreadable row")
 """A bill that shows the same whatever it is asked for, one in another unit, and rows of it that cannot be read."""
@@ -38,7 +39,7 @@ BUCKET = ("bucket down", "bucket's answer lost")
 PEOPLE = ("terminated run", "second run", "second decision", "retry", "another take", "run again at the end")
 PROCESS = ("crash", "pause", "clock off")
 
-KINDS = (*POST, *POLL, *JOB, *LIST, *BILL, *FETCH, *BUCKET, *PEOPLE, *PROCESS)
+KINDS = (*POST, *POLL, *JOB, TAKEN_BACK, *LIST, *BILL, *FETCH, *BUCKET, *PEOPLE, *PROCESS)
 
 USUAL: dict[str, float] = {
     "failed poll": 0.2,

@@ -218,7 +218,7 @@ class History:
         """One process from its start to its end; says how it ended."""
         self._processes += 1
         rng = random.Random(f"{self.plan.seed}:process:{self._processes}")
-        process = Process(f"{name}#{self._processes}", self.clock, self.points, rng)
+        process = Process(f"{name}#{self._processes}", self.clock, self.points, rng, ahead=self._ahead)
         self._at_work.append(process)
 
         async def body() -> None:
@@ -248,6 +248,17 @@ class History:
         self.broken.append("".join(traceback.format_exception(error)))
         return "broken"
 
+    def _ahead(self) -> float:
+        """How far our clock is ahead now."""
+        return self.plan.ahead if self.clock() < START + self.plan.right_after else 0.0
+
+    def _turns_up_late(self) -> bool:
+        """Whether a job has its output after all, and its purchase has ended without it."""
+        rows = self.database.rows(
+            "SELECT job_id FROM attempts WHERE late_at IS NOT NULL AND state IN ('failed', 'vanished', 'lost')"
+        )
+        return any(self.account.books.word(row["job_id"]) == "completed" for row in rows if row["job_id"])
+
     def _heard(self, job_id: str, process: Process) -> None:
         """A process has heard of a job; while it lives and is awake, the job is in the ledger soon."""
 
@@ -267,7 +278,7 @@ class History:
         if any(run.ended_at is None for run in self.runs):
             return False
         unreported = self.database.rows(f"SELECT 1 FROM attempts WHERE {ON_ITS_WAY} LIMIT 1")
-        return not unreported and not self._money_is_open() and not self._runs_on_unseen()
+        return not (unreported or self._money_is_open() or self._runs_on_unseen() or self._turns_up_late())
 
     def _money_is_open(self) -> bool:
         """Whether the bill is still to confirm an amount, where the history goes on until it has."""
@@ -309,7 +320,11 @@ class History:
             return False
         # what is held is still looked for, until every job has ended and was listed
         held_for_good = self.clock() > START + FAULT_SECONDS + HELD_SECONDS
-        if (not held_for_good and self._may_still_be_found()) or self._money_is_open():
+        if (
+            (not held_for_good and self._may_still_be_found())
+            or self._money_is_open()
+            or self._turns_up_late()
+        ):
             return False
         return not self.database.rows(
             f"SELECT 1 FROM attempts WHERE {ON_ITS_WAY} AND state <> 'held' LIMIT 1"
@@ -356,5 +371,6 @@ class History:
             max_seconds=MAX_SECONDS,
             fallback=self.plan.fallback,
             dated=bool(self.plan.dated),
+            came_back=bool(self.plan.ahead),
             now=self.clock(),
         )

@@ -9,6 +9,7 @@ somebody else's job; *broken*, an error nobody foresaw.
 
 import itertools
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ UNMEASURED_SECONDS = 125.0
 """How much wider the window is where the provider's clock was not compared with ours before the POST."""
 
 CLOSED_WITHOUT_JOB = {"withdrawn", "rejected", "absent"}
+ENDED_WITHOUT_OUTPUT = {"failed", "vanished", "lost"}
 UNSETTLED = {"unknown", "held"}
 ON_THE_WAY = {"queued", "submitting", "submitted", "overdue", "succeeded"}
 
@@ -72,6 +74,7 @@ class Evidence:
         max_seconds: How long the endpoint's jobs take at most, as its catalogue says.
         fallback: Whether the series has a fallback.
         dated: Whether another clock dates jobs than answers, which a client can tell only by its own jobs.
+        came_back: Whether our own clock was ahead for a while, so that its times do not tell which came first.
         now: True time in seconds.
     """
 
@@ -91,6 +94,7 @@ class Evidence:
     max_seconds: float
     fallback: bool
     dated: bool
+    came_back: bool
     now: float
 
 
@@ -127,6 +131,7 @@ class _Case:
         self.attempts = {row["id"]: row for row in evidence.attempts}
         self.posts = {row["id"]: row for row in evidence.submissions}
         self.booked = {row["job_id"]: row for row in evidence.jobs}
+        self.begun_at: dict[str, float] = {}
         self.closed_at = self._closings()
         self.spares = {row["job_id"]: row for row in evidence.attempts if row["subject_kind"] == "spare"}
         self.bought: dict[str, list[Job]] = defaultdict(list)
@@ -135,12 +140,13 @@ class _Case:
                 self.bought[str((self.attempt_of(job) or {})["id"])].append(job)
 
     def _closings(self) -> dict[str, float]:
-        """When each attempt was over, so that its clip could be bought again."""
+        """Where in the journal each attempt was over, so that its clip could be bought again."""
         open_states = ON_THE_WAY | UNSETTLED
         closed: dict[str, float] = {}
         for entry in self.evidence.journal:
+            self.begun_at.setdefault(entry["attempt_id"], entry["seq"])
             if entry["to_state"] not in open_states:
-                closed.setdefault(entry["attempt_id"], entry["at"])
+                closed.setdefault(entry["attempt_id"], entry["seq"])
         return closed
 
     def mistaken(self, attempt: Row) -> bool:
@@ -195,7 +201,11 @@ class _Case:
                     purchases[attempt["decision"], _clip(attempt), job.model].append(job)
         for (decision, clip, _model), jobs in purchases.items():
             jobs.sort(key=lambda job: job.at)
-            unjustified = [job for job in jobs[:-1] if job.fate.end != "failed" or job.ends_at > jobs[-1].at]
+            unjustified = [
+                job
+                for job in jobs[:-1]
+                if not (job.fate.end == "failed" or job.seen_over) or job.ends_at > jobs[-1].at
+            ]
             if unjustified or len(jobs) > self.evidence.max_attempts:
                 yield Violation("duplicate", f"{_names(jobs)} were all bought by {decision} for {clip}")
         yield from self._fallbacks(purchases)
@@ -210,13 +220,20 @@ class _Case:
             models.sort(key=lambda jobs: jobs[0].at)
             before, after = models[0], [job for jobs in models[1:] for job in jobs]
             over = self.evidence.fallback and all(
-                job.fate.end in {"failed", "moderated"} and job.ends_at <= next_.at
+                (job.fate.end in {"failed", "moderated"} or job.seen_over) and job.ends_at <= next_.at
                 for job, next_ in itertools.product(before, after)
             )
             if after and not over:
                 yield Violation(
                     "duplicate", f"{_names(before + after)} were all bought by {decision} for {clip}"
                 )
+
+    def _first_purchase(self, job: Job) -> Row | None:
+        """The purchase whose POST made a job, also where its end was taken back and it is a take to spare by now."""
+        post = self.posts.get(job.tag or "")
+        return (
+            self.attempts[post["attempt_id"]] if post is not None and job.seen_over else self.attempt_of(job)
+        )
 
     def _beside_others(self) -> Iterator[Violation]:
         by_clip: dict[str, list[Job]] = defaultdict(list)
@@ -226,10 +243,10 @@ class _Case:
         for clip, jobs in by_clip.items():
             jobs.sort(key=lambda job: job.at)
             for earlier, later in itertools.pairwise(jobs):
-                first, second = self.attempt_of(earlier), self.attempt_of(later)
+                first, second = self._first_purchase(earlier), self._first_purchase(later)
                 if first is None or second is None or first["decision"] == second["decision"]:
                     continue
-                if self.closed_at.get(first["id"], self.evidence.now) > second["created_at"]:
+                if self.closed_at.get(first["id"], math.inf) > self.begun_at[second["id"]]:
                     yield Violation(
                         "duplicate", f"{later.id} was bought for {clip} while {earlier.id} was not over"
                     )
@@ -300,7 +317,8 @@ class _Case:
         if attempt["state"] in UNSETTLED:
             return {("indeterminate", None)}
         if job is None:
-            return {("released", None)} if attempt["state"] in CLOSED_WITHOUT_JOB else {("reserved", None)}
+            over = CLOSED_WITHOUT_JOB | (set() if attempt["job_id"] else ENDED_WITHOUT_OUTPUT)
+            return {("released", None)} if attempt["state"] in over else {("reserved", None)}
         word = self.books.word(job.id)
         if word == "completed":
             return {("confirmed", job.price)}
@@ -341,6 +359,7 @@ class _Case:
         # a row that cannot be read may be about another job
         if (
             job.fate.end == "vanished"
+            or self.evidence.came_back
             or self.evidence.unread
             or (self.evidence.dated and not self.books.rules.echoes_tags)
         ):
@@ -356,7 +375,11 @@ class _Case:
         if self.evidence.cap is None:
             return
         most = self.books.most_owed()
-        beyond = sum(job.price for job in self.books.ours if self.outlasted(job) or self._is_mistaken(job))
+        beyond = sum(
+            job.price
+            for job in self.books.ours
+            if self.outlasted(job) or self._is_mistaken(job) or job.seen_over
+        )
         if most > self.evidence.cap + beyond:
             yield Violation("over the cap", f"{most} micro-dollars were owed, the cap is {self.evidence.cap}")
 

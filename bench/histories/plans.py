@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from bench.histories.faults import BILL, FETCH, JOB, KINDS, LIST, PEOPLE, POLL, POST
+from bench.histories.faults import BILL, FETCH, JOB, KINDS, LIST, PEOPLE, POLL, POST, TAKEN_BACK
 
 T = TypeVar("T")
 
@@ -40,6 +40,8 @@ class Plan:
         to_the_bill: Whether it goes on until the bill has confirmed every amount and given back what it gives back.
         fallback: Whether another model is bought of a clip that is refused or fails.
         dated: How far the clock that dates the provider's jobs is ahead of that of its answers, in seconds.
+        ahead: How far our own clock is ahead at first, in seconds.
+        right_after: After how many seconds it is right.
     """
 
     seed: str
@@ -61,6 +63,8 @@ class Plan:
     to_the_bill: bool = False
     fallback: bool = False
     dated: float = 0.0
+    ahead: float = 0.0
+    right_after: float = 0.0
 
 
 def quiet(provider: str, way: str, clips: int) -> Plan:
@@ -95,7 +99,7 @@ def drawn(seed: int) -> Plan:
     if rng.random() < 0.3:
         kinds.add("clock off")
         skew = rng.choice([-600.0, 600.0])
-    return Plan(
+    plan = Plan(
         seed=str(seed),
         provider=rng.choice(PROVIDERS),
         clips=rng.choice([1, 1, 2, 3]),
@@ -114,7 +118,10 @@ def drawn(seed: int) -> Plan:
         to_the_bill=rng.random() < 0.3,
         fallback=rng.random() < 0.3,
         dated=rng.choice([-600.0, 50.0, 600.0]) if rng.random() < 0.1 else 0.0,
+        ahead=rng.choice([86_400.0, 2 * 86_400.0]) if rng.random() < 0.1 else 0.0,
+        right_after=rng.uniform(1.0, 200.0),
     )
+    return replace(plan, kinds=(*plan.kinds, TAKEN_BACK)) if rng.random() < 0.2 else plan
 
 
 def simpler(plan: Plan) -> list[Plan]:
@@ -134,6 +141,8 @@ def simpler(plan: Plan) -> list[Plan]:
         fewer.append(replace(plan, cap=None))
     if plan.dated:
         fewer.append(replace(plan, dated=0.0))
+    if plan.ahead:
+        fewer.append(replace(plan, ahead=0.0))
     if plan.fallback:
         fewer.append(replace(plan, fallback=False))
     if plan.skew:

@@ -65,9 +65,19 @@ class Process:
         clock: True time.
         points: Of the world.
         rng: For how long its threads take, and for the product's jitter.
+        ahead: How far its clock is ahead now, in seconds.
     """
 
-    def __init__(self, name: str, clock: Clock, points: Points, rng: random.Random) -> None:
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        points: Points,
+        rng: random.Random,
+        *,
+        ahead: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        self.ahead = ahead
         self.name = name
         self.clock = clock
         self.rng = rng
@@ -75,6 +85,10 @@ class Process:
         self._points = points
         self._tasks: dict[asyncio.Task[Any], None] = {}
         self._asleep_until = 0.0
+
+    def wall(self) -> float:
+        """The time, as the product asks for it."""
+        return self.clock.now + self.ahead()
 
     def owns(self, task: "asyncio.Task[Any]") -> None:
         """The task lives in this process."""
@@ -208,7 +222,7 @@ class ProcessLedger(Ledger):
 
     def __init__(self, process: Process, *, budget: Budget) -> None:
         self._process = process
-        super().__init__("sqlite:///of-the-history", clock=process.clock, budget=budget)
+        super().__init__("sqlite:///of-the-history", clock=process.wall, budget=budget)
 
     def close(self) -> None:
         """The database is the whole history's."""

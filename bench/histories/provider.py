@@ -100,10 +100,18 @@ class Account:
             end = ENDS[kind]
         elif kind is not None:
             file = kind.removesuffix(" file")
+        shows, taken_back = None, 0.0
+        if end == "succeeded" and faults.strikes("end taken back"):
+            stream = faults.stream("taken back")
+            shows, taken_back = stream.choice(["failed", "empty", "gone"]), stream.choice([4.0, 60.0, 250.0])
         if faults.strikes("stuck job", chance=0.2):
             seconds = rng.uniform(STUCK_SECONDS / 4, STUCK_SECONDS)
         job = self.books.create(
-            clip=clip, tag=tag, model=model, price=price, fate=Fate(end, seconds, lag, file)
+            clip=clip,
+            tag=tag,
+            model=model,
+            price=price,
+            fate=Fate(end, seconds, lag, file, shows, taken_back),
         )
         if clip is not None and faults.strikes("stranger's job"):
             stranger = faults.stream("strangers")
@@ -138,7 +146,11 @@ class Client:
     @property
     def clock_offset(self) -> ClockOffset | None:
         """As a `Date` header shows it, whole seconds."""
-        return ClockOffset(self._account.skew - 1, self._account.skew + 1) if self._answered else None
+        return self._offset() if self._answered else None
+
+    def _offset(self) -> ClockOffset:
+        ahead = self._account.skew - self._process.ahead()
+        return ClockOffset(ahead - 1, ahead + 1)
 
     async def _wait(self, most: float = 1.0) -> None:
         await self._process.sleep(self._rng.uniform(0.05, most))
@@ -207,7 +219,7 @@ class Client:
         """Ask for a job's state once."""
         await self._process.at("poll: before")
         await self._wait()
-        word = self._books.word(job_id)
+        word = self._books.shown(job_id)
         await self._process.at("poll: after")
         if self._faults.strikes("failed poll"):
             return PollFailed("502", retry_after=self._rng.choice([None, 2.0]))
@@ -232,6 +244,10 @@ class Client:
         return self._ended(self._books.jobs[job_id], word)
 
     def _ended(self, job: Job, word: str) -> JobState:
+        if word == "empty":
+            return JobState(
+                JobStatus.FAILED, "completed", error="it gives no output", failure=FailureKind.NO_OUTPUT
+            )
         if word == "failed":
             kind = FailureKind.MODERATION if job.fate.end == "moderated" else FailureKind.PROVIDER
             return JobState(JobStatus.FAILED, word, error="it failed", failure=kind)

@@ -1,5 +1,6 @@
 """What the ledger hands out: plain, immutable records of its rows."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,10 +126,15 @@ class Attempt:
 
     @property
     def waited_seconds(self) -> float | None:
-        """Seconds from the submit to the poll that saw the end, None while it is not over."""
-        if self.submitted_at is None or self.finished_at is None:
+        """Seconds from the submit to the poll that saw the end; None while it is not over, or where a clock was set back between."""
+        if self.submitted_at is None or self.finished_at is None or self.finished_at < self.submitted_at:
             return None
         return self.finished_at - self.submitted_at
+
+    def age(self, now: float) -> float:
+        """Seconds since its submit; of one that a clock which was ahead has dated it is only known that it is no longer young."""
+        sent_at = self.submitted_at or self.created_at
+        return now - sent_at if sent_at <= now else math.inf
 
     @property
     def cost_micros(self) -> int:

@@ -119,7 +119,7 @@ class Fetcher:
         """Ask the provider once for the output's address as it is now."""
         engine = self._engine
         provider = engine.accounts[attempt.account].provider
-        age = engine.ledger.clock() - (attempt.submitted_at or attempt.created_at)
+        age = attempt.age(engine.ledger.clock())
         seen = await provider.poll(attempt.job_id or "", age_seconds=age)
         if isinstance(seen, PollFailed):
             raise DeliveryError(f"{error}; a fresh address could not be had: {seen.cause}")

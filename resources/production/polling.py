@@ -94,7 +94,7 @@ class Poller:
         return found
 
     async def _poll_late_one(self, provider: Provider, attempt: Attempt) -> Attempt | None:
-        age = self._ledger.clock() - (attempt.submitted_at or attempt.created_at)
+        age = attempt.age(self._ledger.clock())
         seen = await provider.poll(attempt.job_id or "", age_seconds=age)
         if isinstance(seen, PollFailed) or seen.status is not JobStatus.SUCCEEDED:
             await self._call(late_jobs.ask_later, self._ledger, attempt)
@@ -118,7 +118,7 @@ class Poller:
         return ended
 
     async def _ask(self, provider: Provider, attempt: Attempt, run_id: str | None) -> Attempt | None:
-        age = self._ledger.clock() - (attempt.submitted_at or attempt.created_at)
+        age = attempt.age(self._ledger.clock())
         async with self._requests:
             seen = await provider.poll(attempt.job_id or "", age_seconds=age)
             if not isinstance(seen, PollFailed) and seen.status is JobStatus.GONE:
