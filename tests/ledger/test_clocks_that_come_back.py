@@ -1,5 +1,6 @@
 """A clock that was ahead by days and is right again keeps nothing waiting; on PostgreSQL it is the database's clock that counts."""
 
+import math
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -210,6 +211,18 @@ def test_a_run_that_lives_is_not_taken_for_dead_and_a_dead_one_soon_is(
     assert heartbeats.renew(ledger, "lives", "owner")
     clock.forward(heartbeats.LEASE_SECONDS / 2 + 1)
     assert set(heartbeats.lost(ledger, ["lives", "dead"])) == {"dead"}
+
+
+def test_a_job_that_seems_to_have_ended_before_its_submit_has_no_duration_and_is_not_young(
+    ledger: Ledger, clock: Clock, ahead: float
+) -> None:
+    clock.forward(ahead)
+    attempt = submitted(ledger)
+    comes_back(clock, ahead)
+    ended = polling.record_end(ledger, attempt, a_state(), CHARGED_FIRST)
+    assert ended.waited_seconds is None, "a manifest allows no negative one"
+    assert ended.age(clock.now) == math.inf
+    assert ended.age((ended.submitted_at or 0) + 7) == 7
 
 
 # A POST that was sent while the clock was ahead

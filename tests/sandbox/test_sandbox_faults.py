@@ -170,6 +170,29 @@ async def test_a_job_can_complete_with_nothing(bench: Bench, clock: Clock) -> No
     assert [job["charged_micros"] for job in (await bench.books())["jobs"]] == [400_000, 2_000_000]
 
 
+@pytest.mark.parametrize("shows", ["failed", "empty", "gone"])
+async def test_an_end_can_be_taken_back(bench: Bench, clock: Clock, shows: str) -> None:
+    await bench.fault({}, {"do": "taken_back", "shows": shows, "seconds": 60})
+    wave, aiml = await bench.bought(), (await bench.generate()).json()["id"]
+    clock.tick(8 + 59)
+    seen = await bench.client.get(f"/api/v3/predictions/{wave}/result")
+    generation = await bench.generation(aiml)
+    if shows == "gone":
+        assert (seen.status_code, generation.status_code) == (404, 404)
+    else:
+        words = {"failed": ("failed", "error"), "empty": ("completed", "completed")}[shows]
+        assert (seen.json()["data"]["status"], generation.json()["status"]) == words
+        assert (seen.json()["data"]["outputs"], generation.json()["video"]) == ([], None)
+        assert bool(generation.json()["error"]) is (shows == "failed")
+    clock.tick(1)
+    seen = await bench.poll(wave)
+    assert (seen["status"], len(seen["outputs"])) == ("completed", 1)
+    done = (await bench.generation(aiml)).json()
+    assert done["status"] == "completed"
+    assert done["video"]["url"].endswith(".mp4")
+    assert [job["charged_micros"] for job in (await bench.books())["jobs"]] == [400_000, 2_000_000]
+
+
 async def test_the_cdn_can_answer_with_a_web_page(bench: Bench, clock: Clock) -> None:
     await bench.fault({"prompt_matches": "^a h.ll$", "times": 1}, {"do": "html"})
     job_id = await bench.bought()
