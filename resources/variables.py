@@ -60,6 +60,17 @@ def refuse_misspelt(given: Iterable[str], where: str, *, known: Collection[str])
         )
 
 
+def misspelt_keys(given: Collection[str], *, known: Collection[str]) -> list[str]:
+    """Sentences about variables that look like another tool's or provider's one that we read, while that one is not there."""
+    others = [name for name in known if not name.startswith(PREFIX) and name not in given]
+    found = {name: difflib.get_close_matches(name.upper(), others, n=1, cutoff=ALIKE) for name in given}
+    return [
+        f"{name} is read by nobody here: is it meant to be {near[0]}, which is not set?"
+        for name, near in sorted(found.items())
+        if near and name not in known
+    ]
+
+
 def names_in(file: str) -> list[str]:
     """The variables that a file of settings sets; none where there is no such file.
 

@@ -49,6 +49,8 @@ LISTS = {
     "list throttled": 0.01,
     "kill at list": 0.03,
 }
+ROWS = {"odd row": 0.1}
+"""Rows of a bill beside which there are others that prove nothing."""
 FATES = {"failed": 0.03, "moderated": 0.01, "empty": 0.01, "stuck": 0.012}
 """How jobs end that do not succeed in time; failed and empty may be bought again."""
 
@@ -73,6 +75,7 @@ class Mischief:
     polls: dict[str, float] = field(default_factory=lambda: dict(POLLS))
     fetches: dict[str, float] = field(default_factory=lambda: dict(FETCHES))
     lists: dict[str, float] = field(default_factory=lambda: dict(LISTS))
+    rows: dict[str, float] = field(default_factory=lambda: dict(ROWS), kw_only=True)
     fates: dict[str, float] = field(default_factory=lambda: dict(FATES))
     strangers: float = 25.0
     list_lag: float = 15.0
@@ -85,7 +88,16 @@ class Mischief:
     def none(cls, seed: int) -> "Mischief":
         """Nothing goes wrong."""
         return cls(
-            seed, {}, {}, {}, {}, {}, list_lag=2.0, clock_off={"wavespeed": 0.0, "aimlapi": 0.0}, kills=False
+            seed,
+            {},
+            {},
+            {},
+            {},
+            {},
+            rows={},
+            list_lag=2.0,
+            clock_off={"wavespeed": 0.0, "aimlapi": 0.0},
+            kills=False,
         )
 
     @classmethod
@@ -127,6 +139,10 @@ class Dice:
     def list(self, what: str) -> str | None:
         """The fault of the next page of a list or a bill."""
         return self._throw("list", what, self.mischief.lists)
+
+    def row(self, what: str) -> str | None:
+        """The fault beside a row of a bill."""
+        return self._throw("row", what, self.mischief.rows)
 
     def fate(self, what: str) -> str:
         """How the next job ends."""

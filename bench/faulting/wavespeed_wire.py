@@ -154,7 +154,18 @@ class WaveSpeedShop(Shop):
             }
             for job in self._page(body, jobs, "start_time", "end_time", booked)
         ]
+        rows += [odd for row in rows for odd in self._odd_rows(row)]
         return envelope(200, "success", {"page": body.get("page"), "total": len(jobs), "items": rows})
+
+    def _odd_rows(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        """Rows beside one of the bill that prove nothing: its opposite, which was not asked for, and one that cannot be read."""
+        if self.dice.row(row["uuid"]) is None:
+            return []
+        opposite = "deduct" if row["billing_type"] == "refund" else "refund"
+        return [
+            {**row, "uuid": f"o{row['uuid'][1:]}", "billing_type": opposite},
+            {**row, "uuid": f"u{row['uuid'][1:]}", "price": f"${row['price']}"},
+        ]
 
     def _page(
         self, body: dict[str, Any], jobs: list[Job], after: str, before: str, at: Callable[[Job], float]

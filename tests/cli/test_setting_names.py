@@ -7,7 +7,7 @@ import pytest
 
 from resources.errors import ConfigurationError
 from resources.settings import load_settings, names
-from resources.variables import INTERNAL, PINNED
+from resources.variables import INTERNAL, PINNED, misspelt_keys
 
 
 @pytest.fixture(autouse=True)
@@ -125,3 +125,10 @@ def test_every_variable_of_the_program_is_known() -> None:
         for name in re.findall(r"\bDAILIES_[A-Z0-9_]*[A-Z0-9]\b", file.read_text())
     }
     assert used <= names() | INTERNAL
+
+
+def test_a_misspelt_key_of_a_provider_is_named() -> None:
+    (sentence,) = misspelt_keys(["PATH", "WAVESPEED_API_KY", "HOME"], known=names())
+    assert "WAVESPEED_API_KY" in sentence
+    assert "meant to be WAVESPEED_API_KEY" in sentence
+    assert misspelt_keys(["WAVESPEED_API_KY", "WAVESPEED_API_KEY"], known=names()) == []

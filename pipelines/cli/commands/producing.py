@@ -1,13 +1,15 @@
 """Commands that decide what is bought: check, plan, prompt, produce, retry."""
 
 import datetime as dt
+import os
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from pipelines.cli.output import Json, complain, console, print_json
-from resources.settings import load_settings, open_ledger
+from resources.settings import load_settings, names, open_ledger
+from resources.variables import ENV_FILE, misspelt_keys, names_in
 
 producing_app = typer.Typer()
 PANEL = "Produce"
@@ -20,6 +22,10 @@ def check() -> None:
     from resources.catalogue import Catalogue
 
     settings = load_settings()
+    for sentence in misspelt_keys(
+        [*os.environ, *names_in(os.environ.get(ENV_FILE, ".env") or os.devnull)], known=names()
+    ):
+        complain(sentence)
     problems = [*Catalogue.load(settings.data / "models").problems, *declarations_of(settings).problems]
     for problem in problems:
         complain(str(problem))
