@@ -57,7 +57,11 @@ def main() -> int:
             from bench.faulting.stack import StackScale, run_stack  # noqa: PLC0415 - Dagster, only where it is wanted
 
             with told("the whole stack"), _folder(options) as folder:
-                document["dagster"] = as_document(run_stack(folder, StackScale(seed=options.seed)))
+                document["dagster"] = as_document(
+                    run_stack(
+                        folder, StackScale(options.stack_clips // 2, options.stack_kills, seed=options.seed)
+                    )
+                )
     text = json.dumps(document, indent=2)
     if options.json:
         options.json.write_text(text + "\n")
@@ -175,6 +179,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--troubles", type=int, default=12, help="outages around the workers (default 12)")
     parser.add_argument(
         "--parts", nargs="*", choices=PARTS, default=list(PARTS[:2]), help="default: the first two"
+    )
+    parser.add_argument(
+        "--stack-clips", type=int, default=200, metavar="N", help="clips of the whole stack (default 200)"
+    )
+    parser.add_argument(
+        "--stack-kills", type=int, default=40, metavar="N", help="of the stack's processes (default 40)"
     )
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave books, ledgers and logs there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the JSON there as well")

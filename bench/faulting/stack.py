@@ -5,9 +5,14 @@ import json
 import os
 import random
 import re
+import signal
+import subprocess
+import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from bench.faulting.crew import KEY, Oracle
 from bench.faulting.evidence import gather
@@ -18,12 +23,12 @@ from bench.faulting.pace import Pace
 from bench.faulting.shop import Films
 from bench.faulting.storm import LEASE_SECONDS, Outcome
 from bench.faulting.victims import Reaper, process_at
-from bench.processes import descendants
 from bench.surroundings import environment
 from pipelines.cli.dagster_api import FINISHED, DagsterApi
 from pipelines.cli.launching import clips_of, dagster_instance, declarations_of, launch
-from pipelines.cli.stack import Stack, Wanted, free_port
-from resources.errors import UnavailableError
+from pipelines.cli.ports import free_port
+from pipelines.cli.takeover import name_of, running_stack
+from resources.processes import end, of_home
 from resources.settings import Settings, load_settings, open_ledger
 from resources.storage.embedded import EmbeddedS3
 
@@ -31,8 +36,20 @@ MODEL = "bytedance/seedance-2.0/text-to-video"
 MODEL_FILE = "wavespeed-seedance-2.0-text-to-video.yaml"
 SERIES = {"waited": "produce_clips", "left": "submit_clips"}
 """Two series: a run waits for the clips of one, and leaves those of the other to the sensor."""
+KINDS = {
+    "up",
+    "run worker",
+    "daemon",
+    "code server",
+    "process that holds the code",
+    "webserver",
+    "embedded S3",
+    "keeper",
+}
+"""Every kind of process of a stack; each is struck at least once, as long as there are kills."""
 STORM_SECONDS = 150.0
-PATIENCE_SECONDS = 480.0
+SECONDS_A_KILL = 30.0
+PATIENCE_SECONDS = 900.0
 """Real seconds after the faults stopped in which every clip must end."""
 
 
@@ -47,25 +64,74 @@ class StackScale:
         seed: Decides all that can be decided.
     """
 
-    clips: int = 16
-    kills: int = 14
+    clips: int = 100
+    kills: int = 40
     pace: float = 5.0
     seed: int = 0
 
 
-class BenchStack(Stack):
-    """The product's stack with the bench's clock in its code location, and its killed servers brought back."""
+class Up:
+    """The process of `dailies up`, which is started again whenever it has ended; a context manager.
 
-    def revive(self) -> None:
-        """Start again what was killed, as a supervisor would."""
-        for name in ("code", "daemon"):
-            process = self.processes.get(name)
-            if process is not None and process.poll() is not None:
-                self._spawn(name, [str(part) for part in process.args])  # type: ignore[union-attr]
+    Args:
+        folder: Of its log.
+        home: Of the stack.
+        port: Of Dagster.
 
-    def _spawn(self, name: str, command: list[str], *, stdout: int | None = None) -> None:
-        ours = ["bench.faulting.definitions" if part == "pipelines.definitions" else part for part in command]
-        super()._spawn(name, ours, stdout=stdout)
+    Attributes:
+        starts: How often it was started.
+    """
+
+    def __init__(self, folder: Path, home: Path, port: int) -> None:
+        self.home = home
+        self.url = f"http://127.0.0.1:{port}"
+        self.starts = 0
+        self._log = folder / "up.log"
+        self._command = [sys.executable, "-m", "bench.faulting.up", str(port)]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None where it has ended."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether Dagster answers and holds the code."""
+        state = running_stack(self.home)
+        return state is not None and state["pid"] == self.pid
+
+    def ensure(self) -> None:
+        """Start it where it has ended, as a supervisor would."""
+        if self.pid is None:
+            self.starts += 1
+            with self._log.open("ab") as log:
+                self._process = subprocess.Popen(
+                    self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                )
+
+    def wait(self, seconds: float = 300) -> None:
+        """Wait until it is ready."""
+        give_up = time.monotonic() + seconds
+        while not self.is_ready:
+            self.ensure()
+            if time.monotonic() > give_up:
+                raise RuntimeError(f"`dailies up` did not start: {self._log.read_text()[-2000:]}")
+            time.sleep(0.5)
+
+    def __enter__(self) -> Self:
+        self.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(120)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        end(of_home(self.home), self.home, seconds=5)
 
 
 def run_stack(folder: Path, scale: StackScale | None = None) -> Outcome:
@@ -93,12 +159,14 @@ def run_stack(folder: Path, scale: StackScale | None = None) -> Outcome:
         }
         with environment(values):
             settings = load_settings()
-            with BenchStack(settings, Wanted(port=free_port(), sandbox=False, embedded_s3=True)) as stack:
-                outcome = _Storm(scale, pace, oracle, stack, settings).run()
+            home = settings.home.absolute()
+            os.environ["DAGSTER_HOME"] = str(home / "dagster")
+            with Up(folder, home, free_port()) as up:
+                outcome = _Storm(scale, pace, oracle, up, settings).run()
                 evidence = gather(
                     oracle.books,
                     settings.ledger_url,
-                    stack.home / "s3" / EmbeddedS3(stack.home / "s3").bucket,
+                    home / "s3" / EmbeddedS3(home / "s3").bucket,
                     clips={f"{name}-{clip}" for name in SERIES for clip in _names(scale.clips)},
                     skews={},
                     now=pace.clock(),
@@ -137,23 +205,22 @@ def _declare(folder: Path, clips: int) -> Path:
 
 
 class _Storm:
-    def __init__(
-        self, scale: StackScale, pace: Pace, oracle: Oracle, stack: BenchStack, settings: Settings
-    ) -> None:
+    def __init__(self, scale: StackScale, pace: Pace, oracle: Oracle, up: Up, settings: Settings) -> None:
         self.scale = scale
         self.pace = pace
         self.oracle = oracle
-        self.stack = stack
+        self.up = up
         self.settings = settings
         self.reaper = Reaper()
         self.random = random.Random(f"{scale.seed}:stack")
+        self.struck: Counter[str] = Counter()
 
     def run(self) -> Outcome:
         """The storm, and the calm after it."""
         began = time.monotonic()
-        with DagsterApi(self.stack.dagster_url) as api:
+        with DagsterApi(self.up.url) as api:
             self._ask(api)
-            give_up = began + STORM_SECONDS * 2
+            give_up = began + STORM_SECONDS + SECONDS_A_KILL * self.scale.kills
             next_kill = began + 10
             while time.monotonic() < give_up and self.reaper.total < self.scale.kills:
                 self._tend()
@@ -166,7 +233,7 @@ class _Storm:
             self.reaper.wake(everybody=True)
             self.oracle.tell("calm")
             calm_at = time.monotonic()
-            self._settle(api, calm_at)
+            self._settle(calm_at)
         ended = time.monotonic()
         return Outcome(
             Verdict(),
@@ -183,40 +250,46 @@ class _Storm:
     def _ask(self, api: DagsterApi) -> None:
         """What a person does: ask for all clips of both series. What is delivered costs nothing, what is on its way is waited for."""
         declarations = declarations_of(self.settings)
-        os.environ["DAGSTER_HOME"] = self.stack.environment["DAGSTER_HOME"]
         for name, job in SERIES.items():
             keys = clips_of(declarations, name, None, ())
             launch(self.settings, api, keys, job=job, command="bench", series=name)
 
     def _tend(self) -> None:
         self.reaper.wake()
-        self.stack.revive()
+        self.up.ensure()
 
-    def _workers(self) -> dict[str, list[int]]:
-        """Processes that may be killed, by what they are; the code server's descendants are its server and run workers."""
+    def _processes(self) -> dict[str, list[int]]:
+        """Processes that may be killed, by what they are: each of the stack, and `up` itself once it has started."""
         found: dict[str, list[int]] = {}
-        for name in ("code", "daemon"):
-            process = self.stack.processes[name]
-            if process.poll() is None:
-                found[name] = [process.pid]
-        for pid in descendants(os.getpid()):
-            with contextlib.suppress(OSError):
-                command = Path("/proc", str(pid), "cmdline").read_bytes()
-                if b"spawn_main" in command and b"resource_tracker" not in command:
-                    found.setdefault("run worker", []).append(pid)
-        return found
+        for process in of_home(self.up.home):
+            found.setdefault(name_of(process), []).append(process.pid)
+        if self.up.is_ready and self.up.pid is not None:
+            found["up"] = [self.up.pid]
+        return {kind: pids for kind, pids in found.items() if kind in KINDS}
 
     def _strike_somebody(self) -> None:
-        found = self._workers()
-        kinds = ["run worker"] * 4 + ["daemon", "code"]
-        kind = self.random.choice([kind for kind in kinds if kind in found] or [""])
-        if kind:
-            self._strike(self.random.choice(found[kind]), f"{kind}, at a random time")
+        found = self._processes()
+        # those that were not struck yet come first, then run workers twice as often as any other
+        fresh = [kind for kind in found if not self.struck[kind]]
+        kinds = fresh or [*found, *(["run worker"] * 3 if "run worker" in found else [])]
+        if not kinds:
+            return
+        kind = self.random.choice(sorted(kinds))
+        self.struck[kind] += 1
+        pid = self.random.choice(found[kind])
+        if kind == "up" and self.struck[kind] % 2:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGINT)
+                self.reaper.done["SIGINT up, at a random time"] += 1
+        elif kind in {"up", "keeper", "embedded S3"}:
+            self.reaper.kill(pid, f"{kind}, at a random time")
+        else:
+            self._strike(pid, f"{kind}, at a random time")
 
     def _heed_moments(self) -> None:
         while not self.oracle.moments.empty():
             moment, port = self.oracle.moments.get()
-            pid = process_at(port, list(descendants(os.getpid())))
+            pid = process_at(port, [process.pid for process in of_home(self.up.home)])
             if pid is not None and self.reaper.total < self.scale.kills:
                 self._strike(pid, f"whoever was at it, {moment.removeprefix('kill ')}")
 
@@ -226,9 +299,8 @@ class _Storm:
         else:
             self.reaper.put_to_sleep(pid, moment, real_seconds=self.pace.real(LEASE_SECONDS + 30))
 
-    def _settle(self, api: DagsterApi, calm_at: float) -> None:
-        """Wait until everything has ended; what no run asked for before it died is asked for again, once nothing runs."""
-        asked_again = False
+    def _settle(self, calm_at: float) -> None:
+        """Wait until everything has ended. Nothing is asked for again: whoever was killed, no clip waits for a person."""
         with open_ledger(self.settings) as ledger, dagster_instance(self.settings) as instance:
             wanted = self.scale.clips * len(SERIES)
             while time.monotonic() - calm_at < PATIENCE_SECONDS:
@@ -240,9 +312,4 @@ class _Storm:
                 over = [a for a in newest if a.state.is_ended and a.state.value != "succeeded"]
                 if runs_over and len(over) == len(newest) == wanted:
                     return
-                if runs_over and len(newest) < wanted and not asked_again:
-                    # the webserver may not have found the code server again that was brought back
-                    with contextlib.suppress(UnavailableError):
-                        self._ask(api)
-                        asked_again = True
                 time.sleep(1)

@@ -8,6 +8,7 @@ import pytest
 
 from bench.faulting.mischief import Mischief
 from bench.faulting.round import run_round
+from bench.faulting.stack import KINDS, StackScale, run_stack
 from bench.faulting.storm import Scale
 
 pytestmark = pytest.mark.slow
@@ -48,3 +49,14 @@ def test_thirty_clips_survive_twelve_kills_and_a_provider_that_lies(tmp_path: Pa
     assert sum(outcome.kills.values()) >= 12
     assert outcome.troubles
     assert sum(outcome.faults.values()) >= 20
+
+
+def test_every_kind_of_process_of_a_stack_is_killed_and_every_clip_comes_home_by_itself(
+    tmp_path: Path,
+) -> None:
+    outcome = run_stack(tmp_path, StackScale(3, kills=9, pace=5.0, seed=5))
+    assert outcome.problems == []
+    assert sum(outcome.verdict.ends.values()) == 6
+    assert sum(outcome.kills.values()) >= 9
+    struck = {kind for kind in KINDS if any(f" {kind}, at" in done for done in outcome.kills)}
+    assert len(struck) >= 4, outcome.kills
