@@ -5,6 +5,7 @@ the wire get a moment to be answered.
 """
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ from resources.production.spares import fetch_spares
 from resources.requests import ClipRequest
 from resources.storage.objects import ObjectStore
 from resources.unforeseen import in_our_words
+from resources.variables import STACK
 
 DECISION_TAG = "dailies/decision"
 BACKFILL_TAG = "dagster/backfill"
@@ -149,15 +151,16 @@ def _carry(
 
 
 def _leave(batch: Batch, ledger: Ledger, clips: list[str]) -> None:
-    """Say what goes on without an interrupted run; what a person's click ends is withdrawn where it was not sent yet.
+    """Withdraw what a terminated run has not sent, and say what goes on without it.
 
-    When the machine or `dailies up` ends, the decision to produce stands: the queue is kept, and the run's retry asks for
-    what was not decided yet.
+    When `dailies up` ends and not a person's click ends the run, the decision to produce stands: the queue is kept, and the run's
+    retry asks for what was not decided yet.
     """
     try:
         heartbeats.check(ledger, batch.run_id)
         run = batch.context.instance.get_run_by_id(batch.run_id)
-        if run is not None and run.status is not dg.DagsterRunStatus.CANCELING:
+        # what ends with its stack is a process, and no decision of a person's
+        if STACK in os.environ and run is not None and run.status is not dg.DagsterRunStatus.CANCELING:
             batch.context.log.warning(
                 "this run was interrupted. Of its clips: %s", handover_of(ledger, [batch.run_id])
             )
