@@ -285,7 +285,9 @@ class RemoteFile:
 
     def _too_large(self, size: int | None = None) -> TooLargeError:
         # a length of thousands of digits is none that anybody reads
-        has = f"{size:,}" if size is not None and size < 10**18 else f"more than {self.position:,}"
+        has = (
+            f"more than {self.position:,}" if size is None else f"{size:,}" if size < 10**18 else "countless"
+        )
         return TooLargeError(
             f"{shown(self._url)}: it has {has} bytes; at most {self._policy.max_bytes:,} are fetched"
         )
