@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from resources.ledger.database import lock_subject
 from resources.ledger.deciding import try_again
 from resources.ledger.disputes import believed_cost
-from resources.ledger.ends import LATE_SECONDS, NOTHING_SEEN, is_explained, kind_of, sighting
+from resources.ledger.ends import LATE_SECONDS, NOTHING_SEEN, SOON_SECONDS, is_explained, kind_of, sighting
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import LONGEST_PAUSE_SECONDS
 from resources.ledger.noting import note_nsfw
@@ -321,6 +321,18 @@ def _lately(
             ).scalars()
             found[endpoint] = [float(value) for value in values]
     return found
+
+
+def next_confirmation(ledger: Ledger, account: str) -> float | None:
+    """When a failure that was seen once is asked about again, where that is a matter of seconds."""
+    soon = sa.select(sa.func.min(attempts.c.next_poll_at)).where(
+        _POLLED,
+        attempts.c.end_kind.is_not(None),
+        attempts.c.next_poll_at <= ledger.clock() + SOON_SECONDS,
+    )
+    with ledger.read() as connection:
+        at = connection.execute(soon, {"account": account}).scalar()
+        return None if at is None else float(at)
 
 
 def next_poll_time(ledger: Ledger, account: str, *, only: Collection[str] | None = None) -> float | None:

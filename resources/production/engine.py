@@ -212,7 +212,7 @@ class Engine:
         await self.call(polling.mark_overdue, self.ledger, name)
         await self.call(submitting.withdraw_stale, self.ledger, name, older_than_seconds=QUEUE_HOURS * 3600)
         await self._part(name, "looking for lost answers", self.reconcile(name, result=result))
-        await self._part(name, "asking for jobs", self.poll_due(name, result=result, until=until))
+        await self._part(name, "asking for jobs", self._poll_and_confirm(name, result, until))
         await self._part(name, "asking for jobs that ended without an output", self._poll_late(name, result))
         await self._part(name, "booking the bill", self._confirm(name, result))
         await self.reopen(name)
@@ -235,6 +235,14 @@ class Engine:
 
     async def _confirm(self, name: str, result: StepResult) -> None:
         result.confirmed.extend(await self._bookkeeper.confirm(self.accounts[name].provider))
+
+    async def _poll_and_confirm(self, name: str, result: StepResult, until: float) -> None:
+        """Poll what is due, and ask again within the step about failures that were seen once: the next step is a while off."""
+        await self.poll_due(name, result=result, until=until)
+        at = await self.call(polling.next_confirmation, self.ledger, name)
+        if at is not None and at < until:
+            await self.sleep(max(at - self.ledger.clock(), 0.0))
+            await self.poll_due(name, result=result, until=until)
 
     async def _sweep(self, name: str, result: StepResult) -> None:
         account = self.accounts[name]
