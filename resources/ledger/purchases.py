@@ -6,13 +6,24 @@ import sqlalchemy as sa
 
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
-from resources.ledger.schema import attempts, jobs, submissions
+from resources.ledger.schema import attempts, decision_clips, jobs, submissions
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
 from resources.money import show_usd
 
 _AT_PROVIDERS = {AttemptState.SUBMITTED, AttemptState.OVERDUE, AttemptState.SUCCEEDED}
 _TO_BE_SENT = {AttemptState.QUEUED, AttemptState.SUBMITTING}
 _UNCLEAR = {AttemptState.UNKNOWN, AttemptState.HELD}
+
+_FREE = [MoneyState.RELEASED.value, MoneyState.REFUNDED.value]
+_ELSEWHERE = (
+    sa.select(sa.func.count(sa.distinct(attempts.c.subject_key)))
+    .join(decision_clips, decision_clips.c.clip == attempts.c.subject_key)
+    .where(
+        decision_clips.c.decision == sa.bindparam("decision"),
+        attempts.c.decision != sa.bindparam("decision"),
+        attempts.c.money_state.not_in(_FREE),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,7 @@ class Purchases:
         queued: Clips that are still to be sent.
         unclear: Clips of which it is not known whether they were bought.
         delivered: Clips that are in the bucket.
+        elsewhere: Clips of the decision for which another one has bought: it waits for them and does not buy them again.
     """
 
     decision: str
@@ -38,6 +50,7 @@ class Purchases:
     queued: int
     unclear: int
     delivered: int
+    elsewhere: int = 0
 
     @property
     def goes_on(self) -> bool:
@@ -51,6 +64,11 @@ class Purchases:
 
     def __str__(self) -> str:
         """For a person, in sentences; what goes on, and the command that shows it."""
+        if self.is_nothing and self.elsewhere:
+            return (
+                f"This decision has bought nothing: another one has bought {_counted(self.elsewhere, 'clip')} of it, and they are "
+                "not bought again. `dailies status` shows them."
+            )
         if self.is_nothing:
             return "Nothing was bought."
         sent = f"{_counted(self.posts, 'POST')} went out, {_counted(self.jobs, 'job')} came of it"
@@ -100,6 +118,7 @@ def purchases_of(ledger: Ledger, decision: str) -> Purchases:
         made = connection.execute(
             sa.select(sa.func.count()).select_from(jobs).where(jobs.c.attempt_id.in_(mine))
         ).scalar_one()
+        elsewhere = connection.execute(_ELSEWHERE, {"decision": decision}).scalar_one()
     newest = {attempt.subject_key: attempt.state for attempt in found}
     counting = [a for a in found if a.money_state not in {MoneyState.RELEASED, MoneyState.REFUNDED}]
     return Purchases(
@@ -111,6 +130,7 @@ def purchases_of(ledger: Ledger, decision: str) -> Purchases:
         queued=sum(state in _TO_BE_SENT for state in newest.values()),
         unclear=sum(state in _UNCLEAR for state in newest.values()),
         delivered=sum(state is AttemptState.DELIVERED for state in newest.values()),
+        elsewhere=elsewhere,
     )
 
 
