@@ -206,7 +206,7 @@ def orphans_in_words(found: "Iterable[Orphan]", settings: Settings) -> list[str]
 async def _rebuild(settings: Settings, *, take_over: bool, quiet: bool) -> "Rebuilt":
     from pipelines.cli.bucket import bucket_of
     from resources.production.binding import bind_account
-    from resources.production.rebuilding import rebuild
+    from resources.production.rebuilding import rebuild_ledger
     from resources.providers.accounts import build_provider
 
     accounts = [settings.account(name) for name in ACCOUNTS]
@@ -220,7 +220,7 @@ async def _rebuild(settings: Settings, *, take_over: bool, quiet: bool) -> "Rebu
             unread = ", ".join(account.name for account in accounts if account.api_key is None)
             complain(f"no key is set for {unread}: what was bought there is read from the bucket alone")
         try:
-            return await rebuild(
+            return await rebuild_ledger(
                 ledger,
                 stack.enter_context(bucket_of(settings)).store,
                 providers,

@@ -24,7 +24,7 @@ NOT_NEW_SECONDS = 3600.0
 """A job that a person names is not one that its provider may not know yet."""
 
 
-def settle(
+def settle_clip(
     ledger: Ledger, clip: str, *, adopt: str | None, resubmit: bool, write_off: bool, why: str | None
 ) -> list[Attempt]:
     """Carry out what a person says of one clip, who was told what is not known (`question`).

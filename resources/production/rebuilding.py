@@ -66,7 +66,7 @@ class Rebuilt:
         return not self.blocked
 
 
-async def rebuild(
+async def rebuild_ledger(
     ledger: Ledger,
     store: ObjectStore,
     providers: Mapping[str, Provider],

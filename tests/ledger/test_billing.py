@@ -424,23 +424,23 @@ def test_the_account_adds_up_by_state_series_endpoint_and_day(ledger: Ledger, cl
         CHARGED_FIRST,
     )
     queued(ledger, a_request("clip-c", endpoint="bytedance/seedance"))
-    statement = accounting.statement(ledger)
-    assert {line.name: line.micros for line in statement.by_state} == {
+    account = accounting.statement(ledger)
+    assert {line.name: line.micros for line in account.by_state} == {
         "confirmed": usd("0.30"),
         "refund_expected": usd("1.10"),
         "reserved": QUOTE,
     }
-    assert {line.name: line.micros for line in statement.by_series} == {
+    assert {line.name: line.micros for line in account.by_series} == {
         "city": usd("0.70"),
         "sea": usd("1.10"),
     }
-    assert {line.name: line.attempts for line in statement.by_endpoint} == {
+    assert {line.name: line.attempts for line in account.by_endpoint} == {
         "openai/sora-2/text-to-video": 2,
         "bytedance/seedance": 1,
     }
-    assert [line.micros for line in statement.by_day] == [usd("1.50"), usd("0.30")]
-    assert (statement.total.attempts, statement.total.micros) == (3, usd("1.80"))
-    assert statement.total.billed_micros == usd("0.30")
-    assert statement.miscounted == []
+    assert [line.micros for line in account.by_day] == [usd("1.50"), usd("0.30")]
+    assert (account.total.attempts, account.total.micros) == (3, usd("1.80"))
+    assert account.total.billed_micros == usd("0.30")
+    assert account.miscounted == []
     billed(ledger, failed, usd("1.10"), usd("1.10"))
     assert accounting.statement(ledger).total.micros == usd("0.70")

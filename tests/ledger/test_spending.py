@@ -46,7 +46,7 @@ CLIP = usd("0.40")
 BERLIN = "Europe/Berlin"
 
 
-def budget(ledger: Ledger, **caps: Any) -> None:
+def allow(ledger: Ledger, **caps: Any) -> None:
     """Give the ledger other caps, as a change of the settings does."""
     accounts = caps.pop("accounts", {})
     timezone = caps.pop("timezone", "UTC")
@@ -74,7 +74,7 @@ NEW, REFUSED = Verdict.NEW, Verdict.REFUSED
 
 
 def test_the_clip_that_would_exceed_a_cap_is_refused_and_says_all_that_is_needed(ledger: Ledger) -> None:
-    budget(ledger, per_day="1.00")
+    allow(ledger, per_day="1.00")
     assert bought(ledger, 2) == [NEW, NEW]
     refused = decided(ledger, a_request("clip-2"))
     assert (refused.verdict, refused.attempt) == (REFUSED, None)
@@ -85,7 +85,7 @@ def test_the_clip_that_would_exceed_a_cap_is_refused_and_says_all_that_is_needed
 
 
 def test_a_cap_may_be_used_to_its_last_cent(ledger: Ledger) -> None:
-    budget(ledger, per_month="0.80")
+    allow(ledger, per_month="0.80")
     assert bought(ledger, 3) == [NEW, NEW, REFUSED]
 
 
@@ -102,7 +102,7 @@ def test_a_cap_may_be_used_to_its_last_cent(ledger: Ledger) -> None:
 def test_every_cap_names_the_setting_that_raises_it(
     ledger: Ledger, caps: dict[str, Any], setting: str
 ) -> None:
-    budget(ledger, **caps)
+    allow(ledger, **caps)
     decided(ledger, a_request("clip-0"))
     assert f"raise {setting}" in (decided(ledger, a_request("clip-1")).reason or "")
 
@@ -125,14 +125,14 @@ def test_a_series_has_caps_of_its_own(ledger: Ledger, caps: Caps, field: str) ->
 
 
 def test_all_caps_that_stand_in_the_way_are_named_at_once(ledger: Ledger) -> None:
-    budget(ledger, per_day="0.10", per_month="0.20")
+    allow(ledger, per_day="0.10", per_month="0.20")
     reason = decided(ledger).reason or ""
     assert "PER_DAY" in reason
     assert "PER_MONTH" in reason
 
 
 def test_another_run_has_its_own_money_and_another_account_too(ledger: Ledger) -> None:
-    budget(ledger, per_run="0.40", accounts={ACCOUNT: Caps(per_day=2 * CLIP)})
+    allow(ledger, per_run="0.40", accounts={ACCOUNT: Caps(per_day=2 * CLIP)})
     assert bought(ledger, 2, decision="monday") == [NEW, REFUSED]
     assert bought(ledger, 2, decision="tuesday", prefix="other") == [NEW, REFUSED]
     elsewhere = {"provider": "aimlapi", "endpoint": "openai/sora-2-t2v"}
@@ -141,7 +141,7 @@ def test_another_run_has_its_own_money_and_another_account_too(ledger: Ledger) -
 
 
 def test_a_day_ends_where_the_time_zone_says(ledger: Ledger, clock: Clock) -> None:
-    budget(ledger, per_day="0.40", timezone=BERLIN)
+    allow(ledger, per_day="0.40", timezone=BERLIN)
     clock.now = at(2026, 11, 20, 22)
     assert decided(ledger, a_request("clip-0")).verdict is NEW
     assert "2026-11-20 (Europe/Berlin)" in (decided(ledger, a_request("clip-1")).reason or "")
@@ -156,7 +156,7 @@ def test_what_is_given_back_goes_to_the_day_it_was_taken_from(ledger: Ledger, cl
     first = queued(ledger, a_request("clip-0"))
     clock.now = at(2026, 12, 1, 12)
     queued(ledger, a_request("clip-1"))
-    budget(ledger, timezone="Pacific/Kiritimati")  # another zone since: it must not matter
+    allow(ledger, timezone="Pacific/Kiritimati")  # another zone since: it must not matter
     submitting.withdraw(ledger, [first.id], why="no longer wanted")
     assert spent(ledger, Scope("everything", "", "day", "2026-11-30")) == 0
     assert spent(ledger, Scope("everything", "", "month", "2026-11")) == 0
@@ -175,7 +175,7 @@ def test_what_is_given_back_goes_to_the_day_it_was_taken_from(ledger: Ledger, cl
     ],
 )
 def test_what_may_have_to_be_paid_counts(ledger: Ledger, outcome: SubmitOutcome, counts: bool) -> None:
-    budget(ledger, per_day="0.40")
+    allow(ledger, per_day="0.40")
     queued(ledger)
     record_outcome(ledger, claimed(ledger), outcome)
     halting.start(ledger, account=ACCOUNT)
@@ -192,7 +192,7 @@ def test_what_may_have_to_be_paid_counts(ledger: Ledger, outcome: SubmitOutcome,
 def test_a_failed_job_counts_until_its_refund_is_seen(
     ledger: Ledger, capabilities: Capabilities, money: MoneyState, counts: bool
 ) -> None:
-    budget(ledger, per_day="0.40")
+    allow(ledger, per_day="0.40")
     attempt = polling.record_end(ledger, submitted(ledger), a_state(JobStatus.FAILED), capabilities)
     assert attempt.money_state is money
     assert decided(ledger, a_request("clip-b")).verdict is (REFUSED if counts else NEW)
@@ -204,14 +204,14 @@ def test_a_failed_job_counts_until_its_refund_is_seen(
 
 
 def test_a_job_that_vanished_counts(ledger: Ledger) -> None:
-    budget(ledger, per_day="0.40")
+    allow(ledger, per_day="0.40")
     polling.record_end(ledger, submitted(ledger), a_state(JobStatus.GONE), NEVER_CHARGED)
     assert decided(ledger, a_request("clip-b")).verdict is REFUSED
 
 
 def test_a_charge_that_exceeds_the_cap_is_counted_all_the_same(ledger: Ledger) -> None:
     """What must be paid cannot be refused; the next reservation is."""
-    budget(ledger, per_day="0.40")
+    allow(ledger, per_day="0.40")
     polling.record_end(ledger, submitted(ledger), a_state(cost_micros=usd("0.90")), NEVER_CHARGED)
     halting.start(ledger, account=ACCOUNT)
     day = ledger.budget.day(ledger.clock())
@@ -223,32 +223,32 @@ def test_a_charge_that_exceeds_the_cap_is_counted_all_the_same(ledger: Ledger) -
 
 def test_a_cap_that_is_lowered_below_what_is_spent_only_refuses(ledger: Ledger) -> None:
     bought(ledger, 3)
-    budget(ledger, per_day="0.50")
+    allow(ledger, per_day="0.50")
     assert decided(ledger, a_request("another")).verdict is REFUSED
     submitting.withdraw(ledger, [everything(ledger)[0].id], why="no longer wanted")
     assert decided(ledger, a_request("another")).verdict is REFUSED
-    budget(ledger, per_day="1.20")
+    allow(ledger, per_day="1.20")
     assert decided(ledger, a_request("another")).verdict is NEW
 
 
 def test_a_cap_that_is_raised_or_taken_away_holds_at_once(ledger: Ledger) -> None:
-    budget(ledger, per_day="0.40")
+    allow(ledger, per_day="0.40")
     assert bought(ledger, 2) == [NEW, REFUSED]
-    budget(ledger, per_day="0.80")
+    allow(ledger, per_day="0.80")
     assert decided(ledger, a_request("clip-1")).verdict is NEW
-    budget(ledger)
+    allow(ledger)
     assert decided(ledger, a_request("clip-2")).verdict is NEW
 
 
 def test_what_is_there_already_costs_nothing_and_is_never_refused_for_money(ledger: Ledger) -> None:
     attempt = queued(ledger)
-    budget(ledger, per_day="0")
+    allow(ledger, per_day="0")
     assert decided(ledger).attempt == attempt
     assert decided(ledger).verdict is Verdict.ADOPTED
 
 
 def test_a_failure_that_may_pass_is_not_bought_again_beyond_a_cap_and_says_so(ledger: Ledger) -> None:
-    budget(ledger, per_run="0.40")
+    allow(ledger, per_run="0.40")
     attempt = submitted(ledger, a_request(max_attempts=3))
     failed = polling.record_end(
         ledger,
@@ -263,7 +263,7 @@ def test_a_failure_that_may_pass_is_not_bought_again_beyond_a_cap_and_says_so(le
 
 
 def test_the_database_itself_refuses_to_hold_more_than_a_cap(ledger: Ledger) -> None:
-    budget(ledger, per_day="0.80")
+    allow(ledger, per_day="0.80")
     queued(ledger)
     with pytest.raises(sa.exc.IntegrityError, match="cap_holds"), ledger.write() as connection:
         connection.execute(

@@ -17,7 +17,7 @@ from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.production.following import Followed, Follower, Stage
 from resources.production.marking import BucketMark
-from resources.production.rebuilding import Rebuilt, rebuild
+from resources.production.rebuilding import Rebuilt, rebuild_ledger
 from resources.providers.aimlapi import AimlApi
 from resources.providers.base import Provider
 from resources.providers.wavespeed import WaveSpeed
@@ -139,7 +139,7 @@ class Studio:
         async def work() -> Rebuilt:
             provider = self.provider()
             try:
-                return await rebuild(ledger, self.store, {self.name: provider}, **how)
+                return await rebuild_ledger(ledger, self.store, {self.name: provider}, **how)
             finally:
                 await provider.aclose()
 

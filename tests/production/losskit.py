@@ -30,7 +30,7 @@ def listing_only(world: World) -> World:
     return world
 
 
-def queue(world: World, *clips: str, **changes: object) -> None:
+def enqueue(world: World, *clips: str, **changes: object) -> None:
     decide(world.ledger, [a_request(clip, **changes) for clip in clips], decision="monday")
 
 

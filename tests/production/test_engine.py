@@ -46,7 +46,7 @@ from resources.providers.base import (
 S = AttemptState
 
 
-def queue(world: World, *clips: str, decision: str = "monday", **changes: Any) -> list[Attempt]:
+def enqueue(world: World, *clips: str, decision: str = "monday", **changes: Any) -> list[Attempt]:
     verdicts = decide(world.ledger, [a_request(clip, **changes) for clip in clips], decision=decision)
     return [verdict.attempt for verdict in verdicts if verdict.attempt is not None]
 
@@ -74,7 +74,7 @@ def ended(world: World, *names: str) -> Callable[[], bool]:
 
 
 def test_everything_that_is_queued_is_sent_once_and_asked_for_later(world: World) -> None:
-    queue(world, *clips(40))
+    enqueue(world, *clips(40))
     engine = world.engine()
     assert world.run(engine.submit_queue("wavespeed", run_id="run-1")) is None
     assert [post.clip for post in world.provider.posts] == clips(40)
@@ -88,7 +88,7 @@ def test_everything_that_is_queued_is_sent_once_and_asked_for_later(world: World
 def test_no_more_posts_are_on_the_wire_than_the_engine_allows(world: World) -> None:
     for clip in clips(50):
         world.provider.answers[clip] = [Answer(after=10)]
-    queue(world, *clips(50))
+    enqueue(world, *clips(50))
     world.run(world.engine().submit_queue("wavespeed"))
     starts = [post.at for post in world.provider.posts]
     assert len(starts) == 50
@@ -97,7 +97,7 @@ def test_no_more_posts_are_on_the_wire_than_the_engine_allows(world: World) -> N
 
 def test_a_batch_beyond_the_accounts_limits_is_sent_within_them_and_in_order(world: World) -> None:
     limits = Limits(in_flight=2, per_minute=2)
-    queue(world, *clips(8))
+    enqueue(world, *clips(8))
     world.run(steps(world, world.engine(limits), every=1.0, until=ended(world, *clips(8))))
     posts = world.provider.posts
     assert [post.clip for post in posts] == clips(8)
@@ -106,7 +106,7 @@ def test_a_batch_beyond_the_accounts_limits_is_sent_within_them_and_in_order(wor
 
 
 def test_a_full_account_says_when_to_come_again(world: World) -> None:
-    queue(world, "clip-a", "clip-b")
+    enqueue(world, "clip-a", "clip-b")
     later = world.run(world.engine(Limits(per_minute=1)).submit_queue("wavespeed"))
     assert isinstance(later, Later)
     # a minute after the answer: somewhere before it the provider began to count
@@ -114,7 +114,7 @@ def test_a_full_account_says_when_to_come_again(world: World) -> None:
 
 
 def test_a_throttled_account_pauses_and_then_sends_the_same_clip_again(world: World) -> None:
-    queue(world, "clip-a")
+    enqueue(world, "clip-a")
     world.provider.answers["clip-a"] = [rejects(FailureKind.THROTTLED, retry_after=45)]
     world.run(steps(world, world.engine(), every=5.0, until=ended(world, "clip-a")))
     first, second = world.provider.posts_of("clip-a")
@@ -124,7 +124,7 @@ def test_a_throttled_account_pauses_and_then_sends_the_same_clip_again(world: Wo
 
 
 def test_a_refused_request_is_final_and_the_others_go_on(world: World) -> None:
-    queue(world, *clips(3))
+    enqueue(world, *clips(3))
     world.provider.answers["clip-001"] = [rejects(FailureKind.MODERATION)]
     world.run(world.engine().submit_queue("wavespeed"))
     refused = world.newest("clip-001")
@@ -141,7 +141,7 @@ async def keep_sending(world: World, engine: Engine, ours: list[Attempt]) -> Non
 
 
 def test_a_provider_that_cannot_be_reached_is_given_up_after_four_tries_and_not_sooner(world: World) -> None:
-    ours = queue(world, *clips(30))
+    ours = enqueue(world, *clips(30))
     for clip in clips(30):
         world.provider.answers[clip] = [CANNOT_BE_REACHED] * 9
     started = world.clock()
@@ -155,7 +155,7 @@ def test_a_provider_that_cannot_be_reached_is_given_up_after_four_tries_and_not_
 
 
 def test_a_network_that_blinks_costs_a_batch_nothing(world: World) -> None:
-    ours = queue(world, *clips(30))
+    ours = enqueue(world, *clips(30))
     for clip in clips(30):
         world.provider.answers[clip] = [CANNOT_BE_REACHED]
     world.run(keep_sending(world, world.engine(), ours))
@@ -164,7 +164,7 @@ def test_a_network_that_blinks_costs_a_batch_nothing(world: World) -> None:
 
 
 def test_an_answer_in_between_makes_the_count_start_anew(world: World) -> None:
-    ours = queue(world, "clip-a", "clip-b")
+    ours = enqueue(world, "clip-a", "clip-b")
     world.provider.answers["clip-a"] = [CANNOT_BE_REACHED] * 3 + [rejects(FailureKind.INVALID)]
     world.provider.answers["clip-b"] = [CANNOT_BE_REACHED] * 3
     world.run(keep_sending(world, world.engine(Limits(in_flight=1)), ours))
@@ -173,7 +173,7 @@ def test_an_answer_in_between_makes_the_count_start_anew(world: World) -> None:
 
 
 def test_a_lost_answer_that_is_never_found_is_held_and_never_sent_again(world: World) -> None:
-    queue(world, "clip-a", max_seconds=100)
+    enqueue(world, "clip-a", max_seconds=100)
     world.provider.answers["clip-a"] = [replace(LOSES_THE_ANSWER, listed_after=NEVER)]
     engine = world.engine()
 
@@ -201,7 +201,7 @@ async def interrupted_after(engine: Engine, seconds: float) -> None:
 
 
 def test_an_answer_that_comes_in_time_is_kept_although_the_run_was_interrupted(world: World) -> None:
-    queue(world, "clip-a", "clip-b")
+    enqueue(world, "clip-a", "clip-b")
     world.provider.answers["clip-a"] = [Answer(after=POSTS_GRACE_SECONDS - 1)]
     world.provider.answers["clip-b"] = [HANGS]
     started = world.clock()
@@ -214,7 +214,7 @@ def test_an_answer_that_comes_in_time_is_kept_although_the_run_was_interrupted(w
 
 
 def test_a_post_that_was_cut_off_is_left_to_its_lease_and_its_job_is_found(world: World) -> None:
-    queue(world, "clip-a")
+    enqueue(world, "clip-a")
     world.provider.answers["clip-a"] = [HANGS]
     world.run(interrupted_after(world.engine(), 0.5))
     engine = world.engine()
@@ -235,7 +235,7 @@ def test_a_post_that_was_cut_off_is_left_to_its_lease_and_its_job_is_found(world
 
 
 def test_what_is_claimed_in_the_moment_of_the_interruption_is_given_back_unsent(world: World) -> None:
-    queue(world, "clip-a")
+    enqueue(world, "clip-a")
     engine = world.engine()
 
     async def interrupted() -> None:
@@ -275,7 +275,7 @@ class Locked(Inline):
 def test_an_answer_waits_for_a_locked_ledger_and_is_in_the_log_meanwhile(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    queue(world, "clip-a")
+    enqueue(world, "clip-a")
     Locked(monkeypatch, 5)
     with caplog.at_level(logging.WARNING, "dailies"):
         world.run(world.engine().submit_queue("wavespeed"))
@@ -286,7 +286,7 @@ def test_an_answer_waits_for_a_locked_ledger_and_is_in_the_log_meanwhile(
 def test_an_answer_that_was_read_is_written_down_although_everything_is_interrupted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue(world, "clip-a")
+    enqueue(world, "clip-a")
     Locked(monkeypatch, 10)
     world.run(interrupted_after(world.engine(), 1.0))
     assert world.newest("clip-a").state is S.SUBMITTED
@@ -295,7 +295,7 @@ def test_an_answer_that_was_read_is_written_down_although_everything_is_interrup
 def test_a_ledger_that_stays_locked_is_an_error_and_not_a_silence(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue(world, "clip-a")
+    enqueue(world, "clip-a")
     Locked(monkeypatch, posting.RECORD_TRIES)
     with pytest.raises(UnavailableError, match="locked"):
         world.run(world.engine().submit_queue("wavespeed"))
@@ -313,7 +313,7 @@ def test_a_poster_that_slept_beyond_its_lease_still_brings_its_answer(
     world: World, late: SubmitOutcome, state: AttemptState
 ) -> None:
     """SIGSTOP: the sensor has given the POST up meanwhile."""
-    queue(world, "clip-a")
+    enqueue(world, "clip-a")
     claimed = submitting.claim_next(world.ledger, "wavespeed", limits=Limits(), deadline_seconds=30)
     assert isinstance(claimed, Submission)
     world.clock.now += 3600
@@ -327,7 +327,7 @@ def test_a_poster_that_slept_beyond_its_lease_still_brings_its_answer(
 
 
 def test_a_step_does_what_is_due_and_says_what_it_did(world: World) -> None:
-    queue(world, "clip-a")
+    enqueue(world, "clip-a")
     engine = world.engine()
     first = world.run(engine.step("wavespeed"))
     assert (ids(first.submitted), first.ended, first.polled, first.queued) == (
@@ -340,13 +340,13 @@ def test_a_step_does_what_is_due_and_says_what_it_did(world: World) -> None:
     second = world.run(engine.step("wavespeed"))
     assert (ids(second.ended), second.polled, second.submitted) == ([world.newest("clip-a").id], 1, [])
     assert world.newest("clip-a").state is S.SUCCEEDED
-    queue(world, "clip-b")
+    enqueue(world, "clip-b")
     third = world.run(engine.step("wavespeed", submit=False))
     assert (third.submitted, third.queued) == ([], 1)
 
 
 def test_a_step_gives_up_what_waits_since_yesterday_before_it_sends(world: World) -> None:
-    queue(world, "clip-a")
+    enqueue(world, "clip-a")
     world.clock.now += 25 * 3600
     world.run(world.engine().step("wavespeed"))
     assert world.newest("clip-a").state is S.WITHDRAWN
@@ -354,7 +354,7 @@ def test_a_step_gives_up_what_waits_since_yesterday_before_it_sends(world: World
 
 
 def test_many_jobs_are_asked_for_a_few_at_a_time_and_each_once(world: World) -> None:
-    queue(world, *clips(60))
+    enqueue(world, *clips(60))
     engine = world.engine()
     world.run(engine.submit_queue("wavespeed"))
     world.clock.now += 100
@@ -365,7 +365,7 @@ def test_many_jobs_are_asked_for_a_few_at_a_time_and_each_once(world: World) -> 
 
 
 def test_a_step_asks_for_no_more_than_it_is_told(world: World) -> None:
-    queue(world, *clips(40))
+    enqueue(world, *clips(40))
     engine = world.engine()
     world.run(engine.submit_queue("wavespeed"))
     world.clock.now += 100
@@ -373,7 +373,7 @@ def test_a_step_asks_for_no_more_than_it_is_told(world: World) -> None:
 
 
 def test_a_slow_poll_is_nobody_elses_while_it_lasts(world: World) -> None:
-    queue(world, *clips(40))
+    enqueue(world, *clips(40))
     world.provider.poll_seconds = 59.0
     one, two = world.engine(), world.engine()
     world.run(one.submit_queue("wavespeed"))
@@ -390,7 +390,7 @@ def test_a_slow_poll_is_nobody_elses_while_it_lasts(world: World) -> None:
 
 
 def test_a_poll_without_an_answer_is_tried_again_ever_later(world: World) -> None:
-    queue(world, "clip-a")
+    enqueue(world, "clip-a")
     world.provider.polls["clip-a"] = [PollFailed("502 Bad Gateway")] * 5
     world.run(steps(world, world.engine(), every=0.5, until=ended(world, "clip-a")))
     assert world.newest("clip-a").state is S.SUCCEEDED
@@ -401,7 +401,7 @@ def test_a_poll_without_an_answer_is_tried_again_ever_later(world: World) -> Non
 
 
 def test_the_providers_wish_to_be_left_alone_is_obeyed(world: World) -> None:
-    queue(world, "clip-a")
+    enqueue(world, "clip-a")
     world.provider.polls["clip-a"] = [PollFailed("429", retry_after=100, kind=FailureKind.THROTTLED)]
     world.run(steps(world, world.engine(), every=1.0, until=ended(world, "clip-a")))
     (job,) = world.provider.jobs.values()
@@ -409,14 +409,14 @@ def test_the_providers_wish_to_be_left_alone_is_obeyed(world: World) -> None:
 
 
 def test_a_provider_that_is_down_for_long_is_asked_again_when_it_is_back(world: World) -> None:
-    queue(world, "clip-a")
+    enqueue(world, "clip-a")
     world.provider.polls["clip-a"] = [PollFailed("503")] * 100
     world.run(steps(world, world.engine(), every=60.0, until=ended(world, "clip-a")))
     assert world.newest("clip-a").state is S.SUCCEEDED
 
 
 def test_one_poll_that_breaks_keeps_no_other_from_its_answer(world: World) -> None:
-    queue(world, *clips(5))
+    enqueue(world, *clips(5))
     engine = world.engine()
     world.run(engine.submit_queue("wavespeed"))
     world.provider.polls["clip-002"] = [KeyError("a bug in the client")]
@@ -439,13 +439,13 @@ def test_a_part_of_a_step_that_breaks_keeps_no_other_from_being_done(
 
     monkeypatch.setattr(world.provider, part, breaks)
     world.provider.answers["clip-000"] = [LOSES_THE_ANSWER]
-    queue(world, *clips(5))
+    enqueue(world, *clips(5))
     world.run(steps(world, world.engine(), until=ended(world, *clips(5)[1:])))
     assert {world.newest(clip).state for clip in clips(5)[1:]} == {S.SUCCEEDED}
 
 
 def test_a_word_nobody_has_heard_of_means_that_it_runs(world: World) -> None:
-    queue(world, "clip-a")
+    enqueue(world, "clip-a")
     world.provider.polls["clip-a"] = [
         JobState(JobStatus.RUNNING, "dreaming"),
         JobState(JobStatus.QUEUED, "created"),
@@ -457,7 +457,7 @@ def test_a_word_nobody_has_heard_of_means_that_it_runs(world: World) -> None:
 def test_a_job_that_runs_too_long_frees_its_place_is_asked_for_slowly_and_still_comes_home(
     world: World,
 ) -> None:
-    queue(world, "clip-a", "clip-b", max_seconds=600)
+    enqueue(world, "clip-a", "clip-b", max_seconds=600)
     world.provider.jobs_go["clip-a"] = [Ends(after=2000)]
     world.run(
         steps(world, world.engine(Limits(in_flight=1)), every=20.0, until=ended(world, "clip-a", "clip-b"))
@@ -472,7 +472,7 @@ def test_a_job_that_runs_too_long_frees_its_place_is_asked_for_slowly_and_still_
 def test_once_it_is_known_how_long_it_takes_a_job_is_asked_for_once_or_twice(world: World) -> None:
     engine = world.engine()
     for number in range(4):
-        queue(world, f"clip-{number}")
+        enqueue(world, f"clip-{number}")
         world.provider.jobs_go[f"clip-{number}"] = [Ends(after=100)]
         world.run(steps(world, engine, every=1.0, until=ended(world, f"clip-{number}")))
     first, *_, last = world.provider.jobs.values()
@@ -482,7 +482,7 @@ def test_once_it_is_known_how_long_it_takes_a_job_is_asked_for_once_or_twice(wor
 
 
 def test_a_failure_that_may_pass_is_bought_again_by_the_sensor_up_to_max_attempts(world: World) -> None:
-    queue(world, "clip-a", max_attempts=3)
+    enqueue(world, "clip-a", max_attempts=3)
     fails = Ends(JobStatus.FAILED, failure=FailureKind.PROVIDER, error="out of GPUs")
     world.provider.jobs_go["clip-a"] = [fails, fails, fails]
 

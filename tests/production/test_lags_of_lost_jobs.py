@@ -18,7 +18,7 @@ PRO = "openai/sora-2-pro/text-to-video"
 BROKEN = Unknown("HTTP 502", 502)
 
 
-def queue(world: World, clip: str, endpoint: str = SORA) -> None:
+def enqueue(world: World, clip: str, endpoint: str = SORA) -> None:
     decide(world.ledger, [a_request(clip, endpoint=endpoint)], decision="monday")
 
 
@@ -45,14 +45,14 @@ def test_a_job_that_was_listed_before_its_poster_was_given_up_has_no_long_lag(
     world: World, listed_after: float
 ) -> None:
     """Its poster is dead, so it is nobody's for the length of a lease, while others have the listing read."""
-    queue(world, "dead")
+    enqueue(world, "dead")
     claimed = submitting.claim_next(
         world.ledger, "wavespeed", limits=Limits(), deadline_seconds=30, clock_offset=ClockOffset(-1, 1)
     )
     assert isinstance(claimed, Submission)
     job = world.provider._create("dead", claimed.id, Answer(listed_after=listed_after))
     world.provider.answers["in-vain"] = [Answer(BROKEN, after=0.3)] * 3
-    queue(world, "in-vain", PRO)
+    enqueue(world, "in-vain", PRO)
     tick(world, 300)
     assert world.newest("dead").state is AttemptState.SUCCEEDED
     measured = seen(world)[job.id] if listed_after else max(seen(world).values(), default=0.0)
@@ -64,7 +64,7 @@ def test_a_job_that_was_too_old_for_the_reading_before_has_no_lag(world: World) 
     old = world.provider.stranger()
     world.clock.now += 3_000
     world.provider.answers["in-vain"] = [Answer(BROKEN, after=0.3)] * 3
-    queue(world, "in-vain")
+    enqueue(world, "in-vain")
     tick(world, 20)
     with world.ledger.write() as connection:
         # the fake lists what it is asked for; an older POST that is unknown asks for more

@@ -121,7 +121,7 @@ def resolve(
 
     `--write-off` also gives up a job that runs far longer than its model ever should.
     """
-    from pipelines.cli.resolve import look_at_job, question, settle, unsettled_document, unsettled_table
+    from pipelines.cli.resolve import look_at_job, question, settle_clip, unsettled_document, unsettled_table
     from pipelines.cli.running import running_settings
     from resources.ledger.outcomes import expire_submissions
     from resources.ledger.resolving import unsettled
@@ -140,7 +140,7 @@ def resolve(
                 confirm(asked)
             elif asked:
                 complain(f"{asked} Yes, by --yes.")
-            changed = settle(ledger, clip, adopt=adopt, resubmit=resubmit, write_off=write_off, why=why)
+            changed = settle_clip(ledger, clip, adopt=adopt, resubmit=resubmit, write_off=write_off, why=why)
             if as_json:
                 print_json([as_document(attempt) for attempt in changed])
             else:
