@@ -21,12 +21,12 @@ from bench.filming.camera import Film, Filter, make
 from bench.filming.reels import COPIES, OTHERS, SOURCES, Shot, bad, good
 from bench.processes import TICKS
 from bench.surroundings import machine
-from resources.requests import ClipRequest, Expected
-from resources.video.checks import Checks
+from resources.checks import Checks
+from resources.orders import ClipRequest, Expected
 from resources.video.facts import Inspection
 from resources.video.inspector import VideoInspector
-from resources.video.judging import judge
-from resources.video.looks import colour_distance, distance, same
+from resources.video.judge import judge
+from resources.video.perceptual_hash import colour_distance, distance, same
 
 BITS = Checks().duplicate_bits
 

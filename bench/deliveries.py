@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.delivering.depot import Depot, filled
 from bench.delivering.judge import violations
 from bench.delivering.worker import waiting
+from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
-from resources.ledger.spending import Budget
 
 ROOT = Path(__file__).parents[1]
 LEASE_SECONDS = 2.0

@@ -14,7 +14,7 @@ from bench.declared import SERIES, Declared, declare
 from bench.processes import Meter, Usage, ending_all_children
 from bench.surroundings import environment, longest_job, read_books, requests_of, sandbox_options
 from pipelines.cli.dagster_api import DagsterApi
-from pipelines.cli.launching import clips_of, dagster_instance, declarations_of, launch
+from pipelines.cli.launch import clips_of, dagster_instance, declarations_of, launch
 from pipelines.cli.stack import Stack, Wanted, free_port
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt

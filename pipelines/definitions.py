@@ -4,17 +4,17 @@ import logging
 
 import dagster as dg
 
-from pipelines.alarms import alarms
+from pipelines.alarm_sensor import alarms
+from pipelines.asset_checks import hourly_inventory, inventory, take_inventory
 from pipelines.assets.characters import make_characters
 from pipelines.assets.clips import produce
 from pipelines.assets.gallery import gallery
 from pipelines.assets.prompts import prompts
-from pipelines.checks import hourly_inventory, inventory, take_inventory
+from pipelines.gallery_sensor import gallery_pages
 from pipelines.jobs import ALL_JOBS
 from pipelines.pictures import contact_sheets
 from pipelines.schedules import series_schedule
 from pipelines.sensors import ALL_SENSORS
-from pipelines.showing import gallery_pages
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.series import Series

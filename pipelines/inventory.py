@@ -4,16 +4,16 @@ from collections.abc import Callable, Sequence
 
 import dagster as dg
 
+from pipelines.events import ASSET_OF_STAGE, stage_event
 from pipelines.lineage import UPLOADED_VIDEOS
 from pipelines.partitions import add_clips, clips
 from pipelines.pictures import Pictures
-from pipelines.reporting import ASSET_OF_STAGE, stage_event
 from resources.errors import DailiesError
 from resources.inventory import findings
 from resources.inventory.bucket import Stock, take_stock
 from resources.inventory.findings import CHECKS, Check, Finding, found
 from resources.inventory.ledger import check_ledger, untold
-from resources.ledger import delivering
+from resources.ledger import deliveries
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
@@ -112,7 +112,7 @@ def show_lost(ledger: Ledger, store: ObjectStore, instance: dg.DagsterInstance) 
     for attempt in lost.values():
         for stage in ASSET_OF_STAGE:
             instance.report_runless_asset_event(stage_event(instance, stage, attempt, pictures=pictures))
-    delivering.mark_reported(ledger, [a.id for a in unreported], DOCTOR)
+    deliveries.mark_reported(ledger, [a.id for a in unreported], DOCTOR)
     return list(lost)
 
 

@@ -6,14 +6,14 @@ import dagster as dg
 from pydantic import Field
 
 from pipelines.assets.clips import say
-from pipelines.failing import bought_by, clips_failed, explained
+from pipelines.batch import Batch, buy, decision_of
+from pipelines.failures import bought_by, clips_failed, explained
 from pipelines.lineage import CHARACTERS, GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
 from pipelines.partitions import add_clips
-from pipelines.producing import Batch, buy, decision_of
-from pipelines.rendering import prompt_event, render, write_prompt
+from pipelines.prompt_batch import prompt_event, render, write_prompt
 from pipelines.scope import leave_alone, scope_of_list
 from resources.dagster_resources import Production
-from resources.production.following import Stage
+from resources.production.batch import Stage
 
 
 def _assets(*keys: dg.AssetKey) -> dg.AssetSelection:

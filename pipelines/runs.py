@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 
 import dagster as dg
 
-from pipelines.collecting import BATCH_TAG, PastRun
+from pipelines.collections import BATCH_TAG, PastRun
 from pipelines.partitions import RANGE_END, RANGE_START
 from pipelines.scope import planned_clips
 from resources.dagster_resources import Production

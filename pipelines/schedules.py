@@ -6,13 +6,13 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from pipelines.batch import DECISION_TAG
 from pipelines.jobs import submit_clips
 from pipelines.partitions import add_clips, range_tags, stretches
-from pipelines.producing import DECISION_TAG
-from pipelines.rendering import render
+from pipelines.prompt_batch import render
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
-from resources.ledger.decisions import fix_clips
+from resources.ledger.decision_clips import fix_clips
 from resources.ledger.purchases import purchases_of
 from resources.series import Series
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from pipelines.batch import BACKFILL_TAG, DECISION_TAG, decision_of
 from pipelines.lineage import CHARACTERS, EVENTS_LOOKED_AT, SUBMISSIONS, latest
 from pipelines.partitions import PARTITION, RANGE_END, RANGE_START, clips
-from pipelines.producing import BACKFILL_TAG, DECISION_TAG, decision_of
 from resources.dagster_resources import Production
 from resources.errors import ConfigurationError
-from resources.ledger.decisions import fix_clips, fixed_clips
+from resources.ledger.decision_clips import fix_clips, fixed_clips
 
 NO_RUN = "dailies-planned-by-nobody"
 """Stands in the log for the run that planned a key when no run of its own ever did; Dagster knows no such run."""

@@ -14,7 +14,8 @@ from pathlib import Path
 import dagster as dg
 
 from pipelines.assets.characters import character_event
-from pipelines.collecting import BATCH_TAG, NOT_RETRIED, batches, plan, without_partition
+from pipelines.collections import BATCH_TAG, NOT_RETRIED, batches, plan, without_partition
+from pipelines.events import stage_event
 from pipelines.jobs import collect_clips, render_prompts
 from pipelines.lineage import PROMPTS, latest
 from pipelines.partitions import (
@@ -24,19 +25,19 @@ from pipelines.partitions import (
     range_tags,
     stretches,
 )
-from pipelines.rendering import render
-from pipelines.reporting import stage_event
+from pipelines.prompt_batch import render
 from pipelines.runs import dead_runs_sensor, living, past_runs
 from resources.characters.made import KIND as CHARACTER
-from resources.characters.making import finish_left
+from resources.characters.maker import finish_left
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
-from resources.ledger import billing, delivering, late_jobs, orphans
+from resources.ledger import bills, deliveries, late_jobs
 from resources.ledger.ledger import Ledger
+from resources.ledger.lost import orphans
 from resources.ledger.records import Attempt
 from resources.production.account import StepResult
-from resources.production.following import Stage
-from resources.production.orphans import in_words
+from resources.production.batch import Stage
+from resources.production.orphan_sweep import in_words
 from resources.series import Declarations
 from resources.settings import ACCOUNTS
 
@@ -68,7 +69,7 @@ def completion_sensor(account: str) -> dg.SensorDefinition:
     ) -> dg.SensorResult | dg.SkipReason:
         try:
             with production.ledger() as ledger:
-                unreported = delivering.unreported(ledger, account)
+                unreported = deliveries.unreported(ledger, account)
                 due = _is_due(ledger, account)
                 if not unreported and not due:
                     return dg.SkipReason(f"nothing of {account} is on its way")
@@ -82,7 +83,7 @@ def completion_sensor(account: str) -> dg.SensorDefinition:
 
 def _is_due(ledger: Ledger, account: str) -> bool:
     """Whether something of an account is to be asked for although nothing of it is on its way."""
-    return any(part.is_due(ledger, account) for part in (billing, orphans, late_jobs))
+    return any(part.is_due(ledger, account) for part in (bills, orphans, late_jobs))
 
 
 async def _step(production: Production, ledger: Ledger, account: str) -> StepResult:
@@ -98,7 +99,7 @@ def _ask_for_runs(
     step: StepResult,
 ) -> dg.SensorResult:
     instance = context.instance
-    unreported = delivering.unreported(ledger, account)
+    unreported = deliveries.unreported(ledger, account)
     found = batches(a for a in unreported if a.subject_kind != CHARACTER)
     made = _characters_left(instance, ledger, account, unreported)
     past = {
@@ -157,7 +158,7 @@ def _order_with_all_that_is_paid(
     order = list(instance.get_dynamic_partitions(clips.name or "clips"))
     gone = without_partition(found, order=order, watched=watched)
     if gone.unpaid:
-        delivering.mark_reported(ledger, [a.id for a in gone.unpaid], NO_PARTITION)
+        deliveries.mark_reported(ledger, [a.id for a in gone.unpaid], NO_PARTITION)
     if not gone.paid:
         return order, ""
     keys = sorted({a.clip for a in gone.paid})

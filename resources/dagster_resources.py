@@ -15,11 +15,11 @@ from resources.catalogue import Catalogue, DataFolder
 from resources.characters.made import made_in
 from resources.ledger.limits import Limits
 from resources.production.account import Account
-from resources.production.binding import bind_account, bind_bucket
+from resources.production.bucket_binding import bind_account, bind_bucket
+from resources.production.bucket_mark import BucketMark
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.production.heartbeat import Heartbeat
-from resources.production.marking import BucketMark
 from resources.providers.accounts import build_provider
 from resources.series import load_series
 from resources.settings import Settings, load_settings, open_ledger

@@ -20,12 +20,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from resources.alarms import Format
 from resources.errors import ConfigurationError
 from resources.guard import Authority, hosts
+from resources.ledger.budget import MOST_PER_CLIP, Budget
 from resources.ledger.ledger import Ledger
-from resources.ledger.spending import MOST_PER_CLIP, Budget
 from resources.money import Micros, to_usd, usd
+from resources.orders import Caps
 from resources.peers import users
 from resources.providers.accounts import AIMLAPI_URL, WAVESPEED_URL, AccountSettings
-from resources.requests import Caps
 from resources.storage.s3_client import S3Settings
 from resources.variables import ENV_FILE, PINNED, names_in, refuse_misspelt
 

@@ -19,7 +19,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from postgres_server import PostgresServer
 
-from resources.ledger.copying import back_up
+from resources.ledger.backup import back_up
 from resources.ledger.database import open_database
 
 # tables are cut to the terminal's width, which is read when the commands are loaded

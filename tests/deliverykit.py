@@ -8,20 +8,20 @@ from typing import Any, cast
 
 from hostile import Hostile
 
-from resources.ledger import delivering, polling
-from resources.ledger.deciding import decide
+from resources.ledger import deliveries, polls
+from resources.ledger.decisions import decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
+from resources.ledger.queue import claim_next
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState
-from resources.ledger.submitting import claim_next
+from resources.orders import ClipRequest, Expected
 from resources.production.account import Account
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.production.sheets import Sheet
 from resources.providers.base import Accepted, Capabilities, JobState, JobStatus
-from resources.requests import ClipRequest, Expected
 from resources.storage.download import DownloadPolicy
 from resources.storage.layout import QUARANTINE, VIDEOS
 from resources.storage.manifest import Manifest
@@ -99,7 +99,7 @@ class Depot:
         job = f"job-{self._jobs}"
         attempt = record_outcome(self.ledger, submission, Accepted(job, None, {"id": job}))
         seen = JobState(JobStatus.SUCCEEDED, "completed", outputs=(url or self.server.url(),), nsfw=nsfw)
-        return polling.record_end(self.ledger, attempt, seen, CAPABILITIES)
+        return polls.record_end(self.ledger, attempt, seen, CAPABILITIES)
 
     def deliver(self, *attempts: Attempt) -> list[Attempt]:
         """Bring generations home side by side; the first error is raised when all have ended."""
@@ -172,5 +172,5 @@ class Depot:
             connection.execute(
                 sa.update(attempts)
                 .where(attempts.c.state == AttemptState.SUCCEEDED.value)
-                .values(delivery_until=self.ledger.clock() - delivering.LEASE_SECONDS)
+                .values(delivery_until=self.ledger.clock() - deliveries.LEASE_SECONDS)
             )

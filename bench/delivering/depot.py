@@ -15,16 +15,16 @@ from typing import Any
 from bench.delivering.worker import CAPABILITIES
 from bench.filming.camera import Film, make
 from bench.filming.reels import SOURCES
-from resources.ledger import polling
-from resources.ledger.deciding import decide
+from resources.ledger import polls
+from resources.ledger.budget import Budget
+from resources.ledger.decisions import decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
+from resources.ledger.queue import claim_next
 from resources.ledger.records import Attempt, Submission
-from resources.ledger.spending import Budget
-from resources.ledger.submitting import claim_next
+from resources.orders import ClipRequest, Expected
 from resources.providers.base import Accepted, JobState, JobStatus
-from resources.requests import ClipRequest, Expected
 from resources.storage.embedded import EmbeddedS3
 
 FILM = Film("clip", SOURCES["card"], size=(320, 180), seconds=2.0)
@@ -174,4 +174,4 @@ def _finished(ledger: Ledger, clip: str, origin: str) -> Attempt:
     job = f"job-{clip}"
     attempt = record_outcome(ledger, submission, Accepted(job, None, {"id": job}))
     seen = JobState(JobStatus.SUCCEEDED, "completed", outputs=(f"{origin}/{job}.mp4",))
-    return polling.record_end(ledger, attempt, seen, CAPABILITIES)
+    return polls.record_end(ledger, attempt, seen, CAPABILITIES)

@@ -7,9 +7,9 @@ from collections import Counter
 import sqlalchemy as sa
 
 from bench.delivering.depot import Depot
+from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import journal
-from resources.ledger.spending import Budget
 from resources.storage.objects import ObjectStore
 from resources.storage.scratch import sweep
 

@@ -15,11 +15,11 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from resources.errors import DailiesError
-from resources.ledger import delivering
+from resources.ledger import deliveries
+from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts
-from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState
 from resources.production.account import Account
 from resources.production.delivery import Deliverer
@@ -93,7 +93,7 @@ async def bring_home(place: dict[str, Any]) -> None:
 def main() -> None:
     """Bring home what PLACE says."""
     place = json.loads(Path(sys.argv[1]).read_text())
-    delivering.LEASE_SECONDS = place["lease_seconds"]
+    deliveries.LEASE_SECONDS = place["lease_seconds"]
     print("ready", flush=True)
     asyncio.run(bring_home(place))
 

@@ -11,7 +11,7 @@ from resources.dagster_resources import Production
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.production.account import Account
-from resources.production.binding import bind_account
+from resources.production.bucket_binding import bind_account
 from resources.production.engine import Engine
 
 PACE = Pace(float(os.environ["BENCH_ORIGIN"]), float(os.environ["BENCH_FACTOR"]))

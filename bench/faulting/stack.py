@@ -25,7 +25,7 @@ from bench.faulting.storm import LEASE_SECONDS, Outcome
 from bench.faulting.victims import Reaper, process_at
 from bench.surroundings import environment
 from pipelines.cli.dagster_api import FINISHED, DagsterApi
-from pipelines.cli.launching import clips_of, dagster_instance, declarations_of, launch
+from pipelines.cli.launch import clips_of, dagster_instance, declarations_of, launch
 from pipelines.cli.ports import free_port
 from pipelines.cli.takeover import name_of, running_stack
 from resources.processes import end, of_home

@@ -31,22 +31,22 @@ import resources.ledger.database as database_module
 import resources.providers.http as http_module
 from bench.faulting.pace import Pace
 from resources.errors import DailiesError
-from resources.ledger import deciding, delivering
-from resources.ledger.deciding import Decided, Verdict
+from resources.ledger import decisions, deliveries
+from resources.ledger.budget import Budget
+from resources.ledger.decisions import Decided, Verdict
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
-from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState
+from resources.orders import ClipRequest
 from resources.production.account import Account
-from resources.production.binding import bind_account, bind_bucket
+from resources.production.batch import Follower, Report, Stage
+from resources.production.bucket_binding import bind_account, bind_bucket
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
-from resources.production.following import Follower, Report, Stage
-from resources.production.spares import fetch_spares
+from resources.production.spare_takes import fetch_spares
 from resources.providers.aimlapi import AimlApi
 from resources.providers.base import Provider, SubmitOutcome
 from resources.providers.wavespeed import WaveSpeed
-from resources.requests import ClipRequest
 from resources.storage.download import DownloadPolicy
 from resources.storage.objects import ObjectStore
 from resources.storage.s3_client import S3Settings
@@ -154,7 +154,7 @@ class Worker:
         requests = [self.place.clips[clip] for clip in clips]
         async with self.engine() as engine:
             decided = await engine.call(
-                deciding.decide,
+                decisions.decide,
                 self.ledger,
                 requests,
                 decision=decision,
@@ -184,7 +184,7 @@ class Worker:
         """What the runs do that the sensors ask for: fetch what has ended and whose run is no more."""
         due = []
         for account in self.place.urls:
-            for attempt in await engine.call(delivering.unreported, self.ledger, account):
+            for attempt in await engine.call(deliveries.unreported, self.ledger, account):
                 ended = attempt.state.is_ended and attempt.state is not AttemptState.HELD
                 if ended and not _is_at_work(attempt.watched_by):
                     due.append(attempt)
@@ -205,7 +205,7 @@ class Worker:
                 return
             last = not attempt.state.is_open if report.error is not None else report.stage is Stage.DELIVERED
             if last:
-                delivering.mark_reported(self.ledger, [attempt.id], self.name)
+                deliveries.mark_reported(self.ledger, [attempt.id], self.name)
 
         policy = DownloadPolicy(
             allowed_origins=frozenset(self.place.urls.values()),

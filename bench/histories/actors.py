@@ -11,19 +11,20 @@ from bench.histories.bucket import Fetching, Objects, Store
 from bench.histories.processes import Process, ProcessLedger
 from bench.histories.provider import Account as ProviderAccount
 from bench.histories.provider import Client
-from pipelines.collecting import Collection, PastRun, batches, plan
-from resources.ledger import billing, deciding, delivering, late_jobs, orphans
-from resources.ledger.deciding import Decided, Verdict
+from pipelines.collections import Collection, PastRun, batches, plan
+from resources.ledger import bills, decisions, deliveries, late_jobs
+from resources.ledger.budget import Budget
+from resources.ledger.decisions import Decided, Verdict
 from resources.ledger.limits import Limits
-from resources.ledger.spending import Budget
+from resources.ledger.lost import orphans
 from resources.ledger.states import AttemptState
+from resources.orders import ClipRequest
 from resources.production.account import Account
+from resources.production.batch import Follower, Report, Stage
+from resources.production.bucket_mark import BucketMark
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
-from resources.production.following import Follower, Report, Stage
-from resources.production.marking import BucketMark
-from resources.production.spares import fetch_spares
-from resources.requests import ClipRequest
+from resources.production.spare_takes import fetch_spares
 
 SUBMIT_DEADLINE_SECONDS = 30.0
 LINGER_SECONDS = 60.0
@@ -92,7 +93,7 @@ class Equipment:
                 return
             shown = report.error is None and report.stage is Stage.DELIVERED
             if shown or (report.error is not None and not report.attempt.state.is_open):
-                delivering.mark_reported(self.ledger, [report.attempt.id], run.id)
+                deliveries.mark_reported(self.ledger, [report.attempt.id], run.id)
 
         return Follower(self.engine, self.deliverer, until=until, report=tell, run_id=run.id)
 
@@ -100,7 +101,7 @@ class Equipment:
 async def decide(engine: Engine, run: Run, requests: list[ClipRequest], *, waits: bool) -> list[Decided]:
     """Ask the ledger about each clip of a run; a negative control asks otherwise."""
     return await engine.call(
-        deciding.decide,
+        decisions.decide,
         engine.ledger,
         requests,
         decision=run.decision,
@@ -138,7 +139,7 @@ async def collect(process: Process, around: Surroundings, run: Run) -> None:
             for a in attempts
         ]
         await equipment.follower(run, Stage.DELIVERED).follow(decided)
-        delivering.mark_reported(equipment.ledger, [a.id for a in unsent.values()], run.id)
+        deliveries.mark_reported(equipment.ledger, [a.id for a in unsent.values()], run.id)
         await fetch_spares(equipment.engine, equipment.deliverer, run.keys, run_id=run.id)
     finally:
         await equipment.engine.aclose()
@@ -154,7 +155,7 @@ async def tick(
     equipment = Equipment(process, around)
     account = around.account.books.rules.name
     ledger = equipment.ledger
-    idle = not delivering.unreported(ledger, account) and not billing.is_due(ledger, account)
+    idle = not deliveries.unreported(ledger, account) and not bills.is_due(ledger, account)
     if idle and not orphans.is_due(ledger, account) and not late_jobs.is_due(ledger, account):
         return []
     try:
@@ -166,7 +167,7 @@ async def tick(
         if run.kind == "collect":
             past.setdefault(run.decision, []).append(PastRun(run.keys[0], run.keys[-1], run.ended_at))
     return plan(
-        batches(delivering.unreported(equipment.ledger, account)),
+        batches(deliveries.unreported(equipment.ledger, account)),
         order=order,
         past=past,
         watched=frozenset(run.id for run in runs if run.ended_at is None),

@@ -9,7 +9,7 @@ from unittest import mock
 
 import sqlalchemy as sa
 
-from resources.ledger import deciding, delivering, polling
+from resources.ledger import decisions, deliveries, polls
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts
 from resources.production.delivery import Deliverer, DeliveryError
@@ -23,9 +23,9 @@ def buys_what_cannot_be_fetched() -> AbstractContextManager[object]:
             await deliver(self, attempt, run_id=run_id)
         except DeliveryError as error:
             ledger = self._engine.ledger
-            delivering.record_lost(ledger, attempt.id, why=str(error))
+            deliveries.record_lost(ledger, attempt.id, why=str(error))
             with ledger.write() as connection:
-                deciding._queue(
+                decisions._queue(
                     ledger,
                     connection,
                     attempt.request,
@@ -39,7 +39,7 @@ def buys_what_cannot_be_fetched() -> AbstractContextManager[object]:
 
 
 def one_answer_is_an_end() -> AbstractContextManager[object]:
-    return mock.patch.object(polling, "see_end", polling.record_end)
+    return mock.patch.object(polls, "see_end", polls.record_end)
 
 
 @contextlib.contextmanager
@@ -48,13 +48,13 @@ def times_are_believed() -> Iterator[None]:
     limited = sa.bindparam("limit")
     due = (
         sa.select(attempts)
-        .where(polling._POLLED, attempts.c.next_poll_at <= sa.bindparam("now"))
+        .where(polls._POLLED, attempts.c.next_poll_at <= sa.bindparam("now"))
         .order_by(attempts.c.next_poll_at)
         .limit(limited)
     )
     with (
-        mock.patch.object(polling, "_DUE", due),
-        mock.patch.object(polling, "_DUE_OF_THESE", due.where(polling._THESE)),
-        mock.patch.object(polling, "has_passed", lambda at, now, **_: at <= now),
+        mock.patch.object(polls, "_DUE", due),
+        mock.patch.object(polls, "_DUE_OF_THESE", due.where(polls._THESE)),
+        mock.patch.object(polls, "has_passed", lambda at, now, **_: at <= now),
     ):
         yield

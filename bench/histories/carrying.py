@@ -21,9 +21,9 @@ from bench.histories.oracle import Violation, judge, mistaken, outlasted
 from bench.histories.plans import FAULT_SECONDS, Plan
 from bench.histories.processes import Crash, Points, started, thread
 from resources.errors import DailiesError
-from resources.ledger import delivering, polling
+from resources.ledger import deliveries, polls
 from resources.ledger import ledger as ledger_module
-from resources.production import delivery, fetching, marking
+from resources.production import bucket_mark, delivery, output
 
 LEASE_SECONDS = 40.0
 """Of a delivery and of a poll; shorter than the product's, so that processes sleep beyond these too."""
@@ -121,11 +121,11 @@ def interposed(history: History) -> Iterator[None]:
     try:
         with (
             mock.patch.object(ledger_module, "open_database", return_value=history.database.engine),
-            mock.patch.object(delivering, "LEASE_SECONDS", LEASE_SECONDS),
-            mock.patch.object(polling, "CLAIM_SECONDS", LEASE_SECONDS),
-            mock.patch.object(marking, "ObjectStore", side_effect=lambda settings: settings.store),
-            mock.patch.object(marking, "time", SimpleNamespace(monotonic=history.clock)),
-            mock.patch.object(fetching, "transfer", bucket.transfer),
+            mock.patch.object(deliveries, "LEASE_SECONDS", LEASE_SECONDS),
+            mock.patch.object(polls, "CLAIM_SECONDS", LEASE_SECONDS),
+            mock.patch.object(bucket_mark, "ObjectStore", side_effect=lambda settings: settings.store),
+            mock.patch.object(bucket_mark, "time", SimpleNamespace(monotonic=history.clock)),
+            mock.patch.object(output, "transfer", bucket.transfer),
             mock.patch.object(delivery, "VideoInspector", bucket.Inspector),
             mock.patch.object(
                 uuid, "uuid4", side_effect=lambda: uuid.UUID(int=ids.getrandbits(128), version=4)

@@ -24,20 +24,21 @@ from bench.histories.oracle import KINDS_OF_VIOLATION
 from bench.histories.plans import Plan, drawn
 from bench.histories.processes import PROCESS
 from bench.histories.provider import SETTLE_SECONDS, Client
-from resources.ledger import apart, deciding, disputes, outcomes, spending, undecided
-from resources.ledger.deciding import Decided, Verdict
-from resources.ledger.evidence import Post
-from resources.ledger.lags import Lags
+from resources.ledger import apart, budget, decisions, disputes, outcomes
+from resources.ledger.decisions import Decided, Verdict
 from resources.ledger.ledger import Ledger
+from resources.ledger.lost import posts
+from resources.ledger.lost.evidence import Post
+from resources.ledger.lost.listing_trust import Lags
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState
+from resources.orders import ClipRequest
 from resources.production.account import Account
 from resources.production.engine import Engine
-from resources.production.posting import Poster
+from resources.production.submitter import Poster
 from resources.providers import wavespeed_rows
 from resources.providers.base import Accepted, FailureKind, Rejected, SubmitOutcome, Unknown
-from resources.requests import ClipRequest
 
 GAP_SECONDS = 2.0
 """Between a look and the write that relies on it, where a variant has two transactions."""
@@ -157,12 +158,12 @@ async def _gap() -> None:
 
 def _look(ledger: Ledger, request: ClipRequest, **options: Any) -> Decided:
     with ledger.write() as connection:
-        return deciding._find(ledger, connection, request, **options)
+        return decisions._find(ledger, connection, request, **options)
 
 
 def _write(ledger: Ledger, request: ClipRequest, **options: Any) -> Decided:
     with ledger.write() as connection:
-        queued = deciding._queue(ledger, connection, request, **options)
+        queued = decisions._queue(ledger, connection, request, **options)
         return (
             Decided(request, Verdict.NEW, queued)
             if isinstance(queued, Attempt)
@@ -186,23 +187,23 @@ async def _count_then_reserve(
 
 
 def _reserve_unchecked(connection: sa.Connection, wanted: list[Any], amount: int, **_: object) -> None:
-    spending._add(connection, dict.fromkeys(wanted), amount, holding=True)
+    budget._add(connection, dict.fromkeys(wanted), amount, holding=True)
 
 
 @contextlib.contextmanager
 def _caps_beside_the_transaction() -> Iterator[None]:
     with (
         mock.patch.object(actors, "decide", _count_then_reserve),
-        mock.patch.object(spending, "reserve", _reserve_unchecked),
+        mock.patch.object(budget, "reserve", _reserve_unchecked),
     ):
         yield
 
 
 def _affordable(ledger: Ledger, request: ClipRequest, decision: str) -> bool:
     day = ledger.budget.day(ledger.clock())
-    wanted = spending.scopes(account=request.provider, series=request.series, decision=decision, day=day)
+    wanted = budget.scopes(account=request.provider, series=request.series, decision=decision, day=day)
     with ledger.read() as connection:
-        spent = spending.spent(connection, wanted)
+        spent = budget.spent(connection, wanted)
     caps = {scope: ledger.budget.cap(scope, request.caps) for scope in wanted}
     return all(
         cap is None or spent[scope] + (request.price_micros or 0) <= cap for scope, cap in caps.items()
@@ -210,7 +211,7 @@ def _affordable(ledger: Ledger, request: ClipRequest, decision: str) -> bool:
 
 
 def _ignores_decisions() -> AbstractContextManager[object]:
-    find = deciding._find
+    find = decisions._find
 
     def ignoring(*args: Any, decision: str, **options: Any) -> Decided:
         found = find(*args, decision=decision, **options)
@@ -218,7 +219,7 @@ def _ignores_decisions() -> AbstractContextManager[object]:
             return found
         return Decided(found.request, Verdict.NEW, None)
 
-    return mock.patch.object(deciding, "_find", ignoring)
+    return mock.patch.object(decisions, "_find", ignoring)
 
 
 # What becomes of the unknown
@@ -242,7 +243,7 @@ def _expired_is_sent_again() -> AbstractContextManager[object]:
 @contextlib.contextmanager
 def _nothing_settles() -> Iterator[None]:
     """A miss is believed at once, however late a job may be created or listed."""
-    window = undecided.Undecided.post
+    window = posts.Undecided.post
 
     def at_once(*args: Any, **options: Any) -> Post:
         post = window(*args, **options)
@@ -250,8 +251,8 @@ def _nothing_settles() -> Iterator[None]:
         return replace(post, broke_off=sent, settled_from=sent, give_up_from=sent + 2 * SETTLE_SECONDS)
 
     with (
-        mock.patch.object(undecided.Contract, "settle", return_value=0.0),
-        mock.patch.object(undecided.Undecided, "post", at_once),
+        mock.patch.object(posts.Contract, "settle", return_value=0.0),
+        mock.patch.object(posts.Undecided, "post", at_once),
         mock.patch.object(apart, "ACCEPTANCE_SECONDS", 0.0),
         mock.patch.object(Lags, "doubt", return_value=None),
     ):

@@ -17,11 +17,11 @@ from bench.histories.oracle import Evidence
 from bench.histories.plans import FAULT_SECONDS, Plan
 from bench.histories.processes import PROCESS, Points, Process
 from bench.histories.provider import AIMLAPI, PRICE, WAVESPEED, Account
-from pipelines.collecting import Collection
+from pipelines.collections import Collection
 from resources.errors import DailiesError
+from resources.ledger.budget import Budget
 from resources.ledger.limits import Limits
-from resources.ledger.spending import Budget
-from resources.requests import Caps, Choice, ClipRequest, Expected
+from resources.orders import Caps, Choice, ClipRequest, Expected
 
 MODEL = "openai/sora-2/text-to-video"
 FALLBACK = "bytedance/seedance-2.0/text-to-video"

@@ -19,8 +19,8 @@ from typing import Any, cast
 import sqlalchemy as sa
 
 from bench.histories.clock import Clock, VirtualLoop
+from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
-from resources.ledger.spending import Budget
 
 PROCESS: ContextVar["Process | None"] = ContextVar("process", default=None)
 THREAD_SECONDS = 0.02

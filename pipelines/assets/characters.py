@@ -6,21 +6,21 @@ from collections.abc import Iterator
 import dagster as dg
 from pydantic import Field
 
-from pipelines.failing import bought_by, clips_failed, explained
+from pipelines.batch import decision_of
+from pipelines.failures import bought_by, clips_failed, explained
 from pipelines.lineage import CHARACTERS, CODE_VERSIONS, version_tags
 from pipelines.partitions import CLIPS_PER_RUN, characters
-from pipelines.producing import decision_of
-from pipelines.rendering import write_prompt
+from pipelines.prompt_batch import write_prompt
 from pipelines.scope import leave_alone, scope_of
 from resources.characters import Maker
 from resources.characters.made import ID
-from resources.characters.making import Making
+from resources.characters.maker import Making
 from resources.dagster_resources import Production
 from resources.declared.problems import ProblemsError
 from resources.ledger.records import Attempt
 from resources.money import to_usd
-from resources.production.asking import patiently
-from resources.requests import ClipRequest
+from resources.orders import ClipRequest
+from resources.production.retry import patiently
 
 DESCRIPTION = """
 The characters that clips show, each made once by its provider from a reference video (`data/characters/`). Its result is

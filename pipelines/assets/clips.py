@@ -9,18 +9,18 @@ from collections.abc import Iterator
 import dagster as dg
 from pydantic import Field
 
-from pipelines.collecting import BATCH_TAG
-from pipelines.failing import bought_by, clips_failed, explained
+from pipelines.batch import Batch, buy, collect, decision_of
+from pipelines.collections import BATCH_TAG
+from pipelines.events import ASSET_OF_STAGE, show_again
+from pipelines.failures import bought_by, clips_failed, explained
 from pipelines.lineage import CODE_VERSIONS, GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
 from pipelines.partitions import CLIPS_PER_RUN, clips
-from pipelines.producing import Batch, buy, collect, decision_of
-from pipelines.rendering import read_prompts
-from pipelines.reporting import ASSET_OF_STAGE, show_again
+from pipelines.prompt_batch import read_prompts
 from pipelines.scope import Scope, leave_alone, left_alone_events, scope_of
 from resources.dagster_resources import Production
-from resources.ledger import delivering
+from resources.ledger import deliveries
 from resources.ledger.states import AttemptState
-from resources.production.following import Followed, Stage
+from resources.production.batch import Followed, Stage
 
 DESCRIPTIONS = {
     SUBMISSIONS: (
@@ -120,7 +120,7 @@ def _collect(batch: Batch, keys: list[str]) -> dict[str, str]:
             batch.context.log.warning("%s: its other take was not sent: %s", key, attempt.reason)
         with batch.production.ledger() as ledger:
             # or the sensor would ask for this run again and again
-            delivering.mark_reported(ledger, [attempt.id for attempt in unsent.values()], batch.run_id)
+            deliveries.mark_reported(ledger, [attempt.id for attempt in unsent.values()], batch.run_id)
     never = {key: "it was never bought: materialize `submissions` too" for key in keys if key not in attempts}
     if never and BATCH_TAG in batch.context.run.tags:
         # the sensor asks for what the ledger has: others have come to lie in its range before the run was created

@@ -4,12 +4,12 @@ from typing import Any
 
 import dagster as dg
 
-from pipelines.failing import explained
+from pipelines.failures import explained
 from pipelines.lineage import UPLOADED_VIDEOS
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.gallery.pages import look
-from resources.gallery.writing import Written, write_gallery
+from resources.gallery.writer import Written, write_gallery
 from resources.ledger.ledger import Ledger
 from resources.storage.objects import ObjectStore
 

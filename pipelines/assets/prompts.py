@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
-from pipelines.failing import bought_by, clips_failed, explained
+from pipelines.events import show_again
+from pipelines.failures import bought_by, clips_failed, explained
 from pipelines.lineage import CHARACTERS, CODE_VERSIONS, PROMPTS
 from pipelines.partitions import CLIPS_PER_RUN, clips
-from pipelines.rendering import (
+from pipelines.prompt_batch import (
     Rendered,
     prompt_event,
     render,
@@ -15,7 +16,6 @@ from pipelines.rendering import (
     shown_prompts,
     write_prompt,
 )
-from pipelines.reporting import show_again
 from pipelines.scope import LEFT_ALONE, leave_alone, scope_of
 from resources.dagster_resources import Production
 from resources.errors import ConfigurationError

@@ -9,10 +9,10 @@ from rich.text import Text
 from pipelines.cli.bucket import bucket_of
 from pipelines.cli.output import age, as_document
 from resources.errors import ConfigurationError
-from resources.ledger.delivering import in_quarantine
+from resources.ledger.deliveries import in_quarantine
 from resources.ledger.records import Attempt
-from resources.production.accepting import accept
-from resources.production.binding import bind_bucket
+from resources.production.acceptance import accept
+from resources.production.bucket_binding import bind_bucket
 from resources.settings import Settings, open_ledger
 
 

@@ -6,9 +6,9 @@ Exit codes: 0 all good, 1 some clips failed, 2 something declared or set is wron
 import typer
 
 from pipelines.cli.characters import characters_app
-from pipelines.cli.commands.operating import operating_app
-from pipelines.cli.commands.producing import producing_app
-from pipelines.cli.commands.settling import settling_app
+from pipelines.cli.commands.operations import operating_app
+from pipelines.cli.commands.production import producing_app
+from pipelines.cli.commands.review import settling_app
 from pipelines.cli.ledger import ledger_app
 from pipelines.cli.models import models_app
 

@@ -62,7 +62,7 @@ def make(
 
 
 def _rows(settings: Settings) -> list[dict[str, Any]]:
-    from pipelines.cli.launching import declarations_of
+    from pipelines.cli.launch import declarations_of
 
     declarations = declarations_of(settings)
     made = declarations.made() if declarations.characters.found else {}
@@ -90,12 +90,12 @@ def _rows(settings: Settings) -> list[dict[str, Any]]:
 
 def _make(settings: Settings, names: Sequence[str], *, regenerate: bool) -> list[str]:
     """Ask Dagster for one run per character and wait; returns why runs failed."""
+    from pipelines.batch import DECISION_TAG
     from pipelines.cli.dagster_api import DagsterApi
-    from pipelines.cli.launching import dagster_instance, dagster_url, declarations_of, wait_for_runs
+    from pipelines.cli.launch import dagster_instance, dagster_url, declarations_of, wait_for_runs
     from pipelines.cli.purchases import ended_with_a_word
     from pipelines.partitions import PARTITION, add_characters
-    from pipelines.producing import DECISION_TAG
-    from resources.ledger.decisions import fix_clips
+    from resources.ledger.decision_clips import fix_clips
 
     declared = declarations_of(settings).characters
     for name in names:

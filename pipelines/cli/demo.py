@@ -16,7 +16,7 @@ from rich.text import Text
 from pipelines.cli.bucket import bucket_of
 from pipelines.cli.dagster_api import Colours, DagsterApi
 from pipelines.cli.gallery import file_of, write
-from pipelines.cli.launching import Launched, declarations_of, failed_clips, launch, wait_for
+from pipelines.cli.launch import Launched, declarations_of, failed_clips, launch, wait_for
 from pipelines.cli.output import age, complain, console
 from pipelines.cli.stack import Stack, Wanted
 from pipelines.lineage import GENERATIONS, UPLOADED_VIDEOS

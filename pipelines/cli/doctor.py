@@ -21,10 +21,10 @@ from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.inventory.findings import Finding, Weight
 from resources.inventory.ledger import near_their_end
-from resources.inventory.repairing import Mended, Mender
+from resources.inventory.repairs import Mended, Mender
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
-from resources.production.binding import bind_bucket
+from resources.production.bucket_binding import bind_bucket
 from resources.settings import Settings, open_ledger
 from resources.storage.objects import ObjectStore
 from resources.storage.policy import DownloadPolicy

@@ -8,12 +8,12 @@ from typing import Any
 from rich.text import Text
 
 from pipelines.cli.bucket import Bucket, bucket_of
-from pipelines.cli.launching import dagster_url, declarations_of
+from pipelines.cli.launch import dagster_url, declarations_of
 from pipelines.cli.output import complain, console, counted, print_json
 from resources.errors import DailiesError
-from resources.gallery.serving import GalleryServer
-from resources.gallery.writing import Written, write_gallery
-from resources.production.binding import bind_bucket
+from resources.gallery.server import GalleryServer
+from resources.gallery.writer import Written, write_gallery
+from resources.production.bucket_binding import bind_bucket
 from resources.settings import Settings, open_ledger
 
 LOOK_SECONDS = 1.0

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.output import Json, age, as_document, complain, console, print_json
-from pipelines.cli.running import running_settings
+from pipelines.cli.stack_settings import running_settings
 from resources.money import show_usd, to_usd
 from resources.settings import ACCOUNTS, Settings, load_settings, open_ledger
 
@@ -21,8 +21,8 @@ ledger_app = typer.Typer(help="Show the account; copy the ledger, put a copy bac
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from resources.ledger.orphans import Orphan
-    from resources.production.rebuilding import Rebuilt
+    from resources.ledger.lost.orphans import Orphan
+    from resources.production.rebuild import Rebuilt
 
 
 @ledger_app.callback(invoke_without_command=True)
@@ -40,19 +40,19 @@ def show_account(
     """Show the account by state of money, series, endpoint and day; with --check, what is unaccounted."""
     if context.invoked_subcommand is not None:
         return
-    from pipelines.cli import accounting
+    from pipelines.cli import statement
 
     settings = running_settings() if check else load_settings()
-    account = accounting.report(settings, check=check, days=days)
+    account = statement.report(settings, check=check, days=days)
     if as_csv is not None:
         with open_ledger(settings) as ledger:
-            written = accounting.write_csv(ledger, as_csv)
+            written = statement.write_csv(ledger, as_csv)
         if as_csv != "-":
             console.print(f"{written} purchases are in {as_csv}")
     elif as_json:
-        print_json(accounting.document(account))
+        print_json(statement.document(account))
     else:
-        accounting.show(account)
+        statement.show(account)
     if account.is_wrong:
         raise typer.Exit(1)
 
@@ -60,7 +60,7 @@ def show_account(
 @ledger_app.command()
 def backup(file: Annotated[Path, typer.Argument(help="The copy to write; never an existing file.")]) -> None:
     """Copy the ledger into a file, also while it is in use."""
-    from resources.ledger.copying import back_up
+    from resources.ledger.backup import back_up
 
     size = back_up(load_settings().ledger_url, file)
     console.print(f"the ledger is in {file} ({size:,} bytes)", soft_wrap=True)
@@ -71,7 +71,7 @@ def restore(file: Annotated[Path, typer.Argument(help="A copy that `dailies ledg
     """Put a copy in the ledger's place; the one that is there is kept beside it. End dailies first."""
     from pipelines.cli.stack import running_stack
     from resources.errors import UnavailableError
-    from resources.ledger.copying import restore as put_back
+    from resources.ledger.backup import restore as put_back
 
     settings = load_settings()
     if running_stack(settings.home):
@@ -93,7 +93,7 @@ def rebuild(
     as_json: Json = False,
 ) -> None:
     """Read back what was bought from the bucket, the listings and the bills, so that the ledger may buy again."""
-    from resources.production.rebuilding import report
+    from resources.production.rebuild import report
 
     done = asyncio.run(_rebuild(running_settings(), take_over=take_over, quiet=as_json))
     if as_json:
@@ -171,7 +171,7 @@ def disputed(
 @ledger_app.command("orphans")
 def show_orphans(as_json: Json = False) -> None:
     """List the jobs at the providers that this ledger has not ordered. They are looked for once an hour."""
-    from resources.ledger.orphans import orphans
+    from resources.ledger.lost.orphans import orphans
 
     with open_ledger(load_settings()) as ledger:
         found = orphans(ledger)
@@ -192,7 +192,7 @@ def show_orphans(as_json: Json = False) -> None:
 
 def orphans_in_words(found: "Iterable[Orphan]", settings: Settings) -> list[str]:
     """What a person is told of jobs that nobody ordered, a sentence for each account."""
-    from resources.production.orphans import in_words
+    from resources.production.orphan_sweep import in_words
 
     jobs: dict[str, list[str]] = {}
     for orphan in found:
@@ -205,8 +205,8 @@ def orphans_in_words(found: "Iterable[Orphan]", settings: Settings) -> list[str]
 
 async def _rebuild(settings: Settings, *, take_over: bool, quiet: bool) -> "Rebuilt":
     from pipelines.cli.bucket import bucket_of
-    from resources.production.binding import bind_account
-    from resources.production.rebuilding import rebuild_ledger
+    from resources.production.bucket_binding import bind_account
+    from resources.production.rebuild import rebuild_ledger
     from resources.providers.accounts import build_provider
 
     accounts = [settings.account(name) for name in ACCOUNTS]

@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.output import Json, complain, console, counted, print_json
-from pipelines.cli.running import running_settings
+from pipelines.cli.stack_settings import running_settings
 from resources.catalogue import Catalogue, Endpoint
-from resources.catalogue.drafting import draft, file_name
+from resources.catalogue.drafts import draft, file_name
 from resources.catalogue.drift import Drift, drifts, sample_body
 from resources.errors import ConfigurationError, UnavailableError
 from resources.money import to_usd

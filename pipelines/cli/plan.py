@@ -11,16 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.bucket import bucket_if_any
-from pipelines.cli.launching import declarations_of
+from pipelines.cli.launch import declarations_of
 from pipelines.cli.output import complain, console, counted
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger.ledger import Ledger
 from resources.money import show_usd, to_usd
+from resources.orders import ClipRequest, shown_body
 from resources.planning import Plan, PlannedClip, Planning, Verb, wanted
-from resources.production.marking import BucketMark
-from resources.production.quoting import quoted
+from resources.production.bucket_mark import BucketMark
+from resources.production.quotes import quoted
 from resources.providers.accounts import build_provider
-from resources.requests import ClipRequest, shown_body
 from resources.settings import Settings, open_ledger
 
 MARKS = {

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from pipelines.cli.output import console
 from resources.money import show_usd, to_usd
-from resources.requests import ClipRequest, shown_body
+from resources.orders import ClipRequest, shown_body
 
 
 def show(request: ClipRequest) -> None:

@@ -9,10 +9,11 @@ from rich.text import Text
 
 from pipelines.cli.output import COLOURS, age, as_document
 from resources.errors import ConfigurationError, DailiesError
-from resources.ledger import late_jobs, resolving, searching
+from resources.ledger import late_jobs
 from resources.ledger.ledger import Ledger
+from resources.ledger.lost import search_schedule, settle
+from resources.ledger.lost.settle import Unsettled
 from resources.ledger.records import Attempt
-from resources.ledger.resolving import Unsettled
 from resources.ledger.states import AttemptState
 from resources.money import show_usd, to_usd
 from resources.plain import shown
@@ -42,16 +43,16 @@ def settle_clip(
         )
     who = f"person {getpass.getuser()}"
     if adopt is not None:
-        return [resolving.adopt_by_hand(ledger, clip, adopt, who=who, why=why or "named by a person")]
+        return [settle.adopt_by_hand(ledger, clip, adopt, who=who, why=why or "named by a person")]
     if resubmit:
-        return resolving.buy_again_by_hand(
+        return settle.buy_again_by_hand(
             ledger, clip, who=who, why=why or "a person says that no job exists", anyway=True
         )
     why = why or "given up by a person"
     overdue = late_jobs.overdue_of(ledger, clip)
     if overdue is not None:
         return [late_jobs.give_up(ledger, overdue, who=who, why=why)]
-    return [resolving.write_off(ledger, clip, who=who, why=why, anyway=True)]
+    return [settle.write_off(ledger, clip, who=who, why=why, anyway=True)]
 
 
 def look_at_job(settings: Settings, one: Unsettled, job_id: str) -> str:
@@ -115,7 +116,7 @@ def what_is_not_known(ledger: Ledger, one: Unsettled) -> str:
     """Why a clip that is unknown is not settled yet, as sentences; nothing for one that is held, whose reason says it."""
     if one.attempt.state is AttemptState.HELD:
         return ""
-    failing = searching.failure_of(ledger, one.attempt.account)
+    failing = search_schedule.failure_of(ledger, one.attempt.account)
     search = (
         "its job is still being looked for"
         if failing is None

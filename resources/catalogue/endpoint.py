@@ -16,7 +16,7 @@ from resources.catalogue.parameters import Parameter
 from resources.declared.problems import Problem, ProblemsError, listed
 from resources.declared.validation import Declared, refused
 from resources.money import Micros, usd
-from resources.requests import Expected
+from resources.orders import Expected
 
 PROMPT = "prompt"
 PROVIDERS = ("wavespeed", "aimlapi")
@@ -273,7 +273,7 @@ class Endpoint(Declared):
 
         Providers drop unknown keys in silence and bill their defaults (WaveSpeed docs: validate-inputs), so nothing
         that the page does not allow gets through here. A local file stands in the body as a
-        `resources.requests.FileReference`; nothing is sent.
+        `resources.orders.FileReference`; nothing is sent.
 
         Args:
             prompt: The rendered prompt.

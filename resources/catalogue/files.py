@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
-from resources.catalogue.sniffing import HEAD_BYTES, Sniffed, sniff
+from resources.catalogue.file_types import HEAD_BYTES, Sniffed, sniff
 from resources.declared.problems import Problem, ProblemsError, listed, show
-from resources.requests import FileReference
+from resources.orders import FileReference
 from resources.video.facts import UnreadableVideoError
 from resources.video.inspector import own_inspector
 

@@ -9,7 +9,7 @@ from resources.catalogue.codecs import Codec
 from resources.catalogue.files import MAX_INLINE_BYTES, TYPES, DataFolder, LocalFile
 from resources.catalogue.parameters import Parameter
 from resources.declared.problems import Problem, ProblemsError, show
-from resources.requests import Expected
+from resources.orders import Expected
 
 
 @dataclass
@@ -17,7 +17,7 @@ class Attached:
     """A media parameter as it stands in the request.
 
     Attributes:
-        value: With every local file as a `resources.requests.FileReference`.
+        value: With every local file as a `resources.orders.FileReference`.
         files: The local files.
         problems: What is wrong, without a place.
     """

@@ -4,13 +4,13 @@ import sqlalchemy as sa
 
 from resources.inventory import findings
 from resources.inventory.findings import Finding, found
-from resources.ledger import disputes, halting
-from resources.ledger.halting import StopKind
+from resources.ledger import disputes, stops
 from resources.ledger.ledger import Ledger
 from resources.ledger.pauses import WORTH_TELLING_SECONDS, pauses
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState, MoneyState
+from resources.ledger.stops import StopKind
 from resources.money import show_usd
 from resources.plain import shown
 
@@ -58,7 +58,7 @@ def check_ledger(ledger: Ledger) -> list[Finding]:
 
 def _not_sent_to(ledger: Ledger) -> list[tuple[str, str]]:
     """Accounts that are stopped, or paused for longer than a usual throttle, and why."""
-    stopped = [(stop.account, str(stop)) for stop in halting.stops(ledger)]
+    stopped = [(stop.account, str(stop)) for stop in stops.stops(ledger)]
     return stopped + [
         (pause.account, str(pause)) for pause in pauses(ledger) if pause.left >= WORTH_TELLING_SECONDS
     ]
@@ -89,7 +89,7 @@ def urgent(ledger: Ledger) -> list[Finding]:
         found(findings.NOTHING_UNCLEAR, ((a.subject_key, _in_doubt(a)) for a in held)),
         found(
             findings.NOTHING_IS_STOPPED,
-            ((s.account, str(s)) for s in halting.stops(ledger) if s.kind is not StopKind.PERSON),
+            ((s.account, str(s)) for s in stops.stops(ledger) if s.kind is not StopKind.PERSON),
         ),
         unbelieved(ledger),
         found(

@@ -11,13 +11,13 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from resources.errors import DailiesError
-from resources.ledger import halting
+from resources.ledger import stops
 from resources.ledger.database import insert_ignoring, lock_subject
-from resources.ledger.halting import StopKind
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import disputes, unread_rows
 from resources.ledger.states import MADE, MoneyState
+from resources.ledger.stops import StopKind
 from resources.money import show_usd
 from resources.providers.rows import SetAside, in_words
 
@@ -125,7 +125,7 @@ def raise_dispute(
     connection.execute(sa.update(disputes).where(mine).values(**values))
     if kind is DisputeKind.AMOUNT:
         reason = str(Dispute(attempt, kind, charged, refunded, source, now))
-        halting.stop_account(connection, attempt.account, StopKind.UNBELIEVABLE, reason, now=now)
+        stops.stop_account(connection, attempt.account, StopKind.UNBELIEVABLE, reason, now=now)
 
 
 def is_accepted(connection: sa.Connection, attempt: Attempt, charged: int, refunded: int) -> bool:
@@ -152,7 +152,7 @@ def _use_again(ledger: Ledger, connection: sa.Connection, account: str) -> None:
         disputes.c.accepted_at.is_(None),
     )
     if not connection.execute(sa.select(left)).scalar():
-        halting.end_stop(connection, account, StopKind.UNBELIEVABLE, now=ledger.clock())
+        stops.end_stop(connection, account, StopKind.UNBELIEVABLE, now=ledger.clock())
 
 
 def believed_cost(

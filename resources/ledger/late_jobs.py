@@ -6,11 +6,11 @@ taken over from the purchase that ended: another may have been bought in its pla
 
 import sqlalchemy as sa
 
-from resources.ledger import spares
+from resources.ledger import spare_takes
 from resources.ledger.database import lock_subject
 from resources.ledger.ends import LATE_SECONDS
 from resources.ledger.ledger import Ledger
-from resources.ledger.polling import CLAIM_SECONDS, paused_until, record_end
+from resources.ledger.polls import CLAIM_SECONDS, paused_until, record_end
 from resources.ledger.records import CLIP, SPARE, Attempt
 from resources.ledger.schema import attempts, jobs
 from resources.ledger.states import WITHOUT_OUTPUT, AttemptState, MoneyState
@@ -82,7 +82,7 @@ def keep_late(
         ledger: The record.
         attempt: As it was claimed.
         state: The answer that has its output.
-        capabilities: See `resources.ledger.polling.record_end`.
+        capabilities: See `resources.ledger.polls.record_end`.
     """
     with ledger.write() as connection:
         lock_subject(connection, attempt.subject_key)
@@ -109,7 +109,7 @@ def keep_late(
                 jobs.c.account == ended.account, jobs.c.job_id == ended.job_id
             )
         ).scalar()
-        spare = spares.keep(
+        spare = spare_takes.keep(
             ledger,
             connection,
             ended,

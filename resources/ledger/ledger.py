@@ -2,7 +2,7 @@
 
 Every change of an attempt goes through `Ledger.transition`, which compares the version the writer has read, writes the
 journal in the same transaction, and refuses what `states.TRANSITIONS` does not allow. The verbs that use it are in
-`deciding.py`, `submitting.py`, `polling.py` and `delivering.py`.
+`decisions.py`, `queue.py`, `polls.py` and `deliveries.py`.
 """
 
 import contextlib
@@ -18,11 +18,11 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from resources.errors import DailiesError, UnavailableError
-from resources.ledger import halting, locks, spending
+from resources.ledger import budget, locks, stops
+from resources.ledger.budget import Budget
 from resources.ledger.database import chunks, does_not_answer, insert_ignoring, open_database
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, current_takes, jobs, journal, meta
-from resources.ledger.spending import Budget
 from resources.ledger.states import TRANSITIONS, AttemptState, MoneyState
 from resources.ledger.times import DatabaseClock
 from resources.money import show_usd
@@ -245,14 +245,14 @@ class Ledger:
             connection, attempt, version=version, to=to, money=money, who=who, why=why, run_id=run_id
         )
         after = self.require(connection, attempt.id)
-        spending.follow(connection, attempt, after)
+        budget.follow(connection, attempt, after)
         if after.overcharged_micros > attempt.overcharged_micros:
             reason = (
                 f"{after.provider} charged {show_usd(after.charged_micros)} for job {after.job_id} of {after.subject_key}, "
                 f"{show_usd(after.overcharged_micros)} more than {after.endpoint} was to cost"
             )
-            halting.stop_account(
-                connection, after.account, halting.StopKind.OVERCHARGED, reason, now=self.clock()
+            stops.stop_account(
+                connection, after.account, stops.StopKind.OVERCHARGED, reason, now=self.clock()
             )
         return after
 

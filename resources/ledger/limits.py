@@ -6,9 +6,9 @@ import sqlalchemy as sa
 
 from resources.ledger import apart
 from resources.ledger.database import insert_ignoring
-from resources.ledger.halting import Stop
 from resources.ledger.schema import accounts, attempts, submissions
 from resources.ledger.states import IN_FLIGHT, SubmissionState
+from resources.ledger.stops import Stop
 
 LEASE_MARGIN_SECONDS = 30
 """How long after the hard deadline of a POST its poster is given up for dead."""

@@ -5,17 +5,17 @@ A job id is committed the moment it is seen, whatever the attempt's state says b
 
 import sqlalchemy as sa
 
-from resources.ledger import halting, spares
-from resources.ledger.booking import book_job
-from resources.ledger.deciding import try_again
-from resources.ledger.halting import StopKind
+from resources.ledger import spare_takes, stops
+from resources.ledger.decisions import try_again
+from resources.ledger.jobs import book_job
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import LONGEST_LEASE_SECONDS, calm_down
+from resources.ledger.lost.posts import UNMEASURED_SECONDS
 from resources.ledger.pauses import pause, throttle
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import jobs, submissions
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
-from resources.ledger.undecided import UNMEASURED_SECONDS
+from resources.ledger.stops import StopKind
 from resources.providers.base import Accepted, FailureKind, NotSent, Rejected, SubmitOutcome, Unknown
 
 NOT_SENT_SECONDS = 2
@@ -57,10 +57,10 @@ def record_outcome(
         attempt = ledger.require(connection, submission.attempt.id)
         if first_answer:
             attempt = _go_on(ledger, connection, submission, attempt, outcome, run_id)
-        if isinstance(outcome, Accepted) and spares.is_spare(
+        if isinstance(outcome, Accepted) and spare_takes.is_spare(
             connection, attempt, outcome.job_id, submission.id
         ):
-            spares.keep(
+            spare_takes.keep(
                 ledger,
                 connection,
                 attempt,
@@ -221,7 +221,7 @@ def _heed(ledger: Ledger, connection: sa.Connection, submission: Submission, out
             throttle(ledger, connection, submission, outcome.retry_after)
         case FailureKind.INSUFFICIENT_FUNDS | FailureKind.AUTH:
             kind = StopKind(outcome.kind.value)
-            halting.stop_account(connection, account, kind, outcome.message, now=ledger.clock())
+            stops.stop_account(connection, account, kind, outcome.message, now=ledger.clock())
 
 
 def _not_created(

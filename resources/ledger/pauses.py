@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from resources.ledger import halting
+from resources.ledger import stops
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import (
     LONGEST_PAUSE_SECONDS,
@@ -144,7 +144,7 @@ def lift(ledger: Ledger, *, account: str, who: str) -> list[Pause]:
         account: Whose; `halting.ALL` for all.
         who: The person, whom the account's row names from then on.
     """
-    ended = [one for one in pauses(ledger) if account in {halting.ALL, one.account}]
+    ended = [one for one in pauses(ledger) if account in {stops.ALL, one.account}]
     with ledger.write() as connection:
         for one in ended:
             connection.execute(

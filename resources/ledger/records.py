@@ -7,11 +7,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from resources.ledger.states import AttemptState, MoneyState
+from resources.orders import ClipRequest
 from resources.providers.base import FailureKind
-from resources.requests import ClipRequest
 
 CLIP, SPARE = "clip", "spare"
-"""Kinds of subjects: a clip, and a take to spare of one, which is a subject of its own (see `spares.py`)."""
+"""Kinds of subjects: a clip, and a take to spare of one, which is a subject of its own (see `spare_takes.py`)."""
 
 
 def clip_of(subject_key: str) -> str:
@@ -110,7 +110,7 @@ class Attempt:
 
     @property
     def is_spare(self) -> bool:
-        """Whether it is a take that nobody asked for; see `spares.py`."""
+        """Whether it is a take that nobody asked for; see `spare_takes.py`."""
         return self.subject_kind == SPARE
 
     @property

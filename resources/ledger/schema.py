@@ -78,7 +78,7 @@ spending = sa.Table(
     sa.Column("cap_micros", sa.BigInteger),
     sa.CheckConstraint("cap_micros IS NULL OR spent_micros <= cap_micros", name="cap_holds"),
 )
-"""What counts as spent, by everything, series and account, and by run, day, month and in total; see `spending.py`."""
+"""What counts as spent, by everything, series and account, and by run, day, month and in total; see `budget.py`."""
 
 attempts = sa.Table(
     "attempts",
@@ -226,7 +226,7 @@ decision_clips = sa.Table(
     sa.Column("decision", sa.String(128), primary_key=True),
     sa.Column("clip", sa.String(128), primary_key=True),
 )
-"""Which clips (or characters) each decision is about; see `decisions.py`."""
+"""Which clips (or characters) each decision is about; see `decision_clips.py`."""
 
 current_takes = sa.Table(
     "current_takes",

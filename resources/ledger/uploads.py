@@ -10,7 +10,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.schema import attempts, uploads
 from resources.ledger.states import AttemptState
 from resources.ledger.times import has_passed
-from resources.requests import ClipRequest, FileReference
+from resources.orders import ClipRequest, FileReference
 
 CLAIM_SECONDS = 400.0
 """How long one process has for an upload before another may try; longer than an upload is given."""

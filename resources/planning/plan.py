@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from resources.errors import DailiesError
-from resources.ledger import halting, verdicts
-from resources.ledger.halting import ALL, Stop
+from resources.ledger import rules, stops
 from resources.ledger.ledger import Ledger
 from resources.ledger.pauses import pauses
 from resources.ledger.records import Attempt
+from resources.ledger.rules import Verdict
 from resources.ledger.standings import Standing, standings
 from resources.ledger.states import AttemptState
-from resources.ledger.verdicts import Verdict
+from resources.ledger.stops import ALL, Stop
 from resources.money import show_usd
+from resources.orders import ClipRequest
 from resources.planning.due import Wanted
 from resources.planning.purse import CapLine, Order, Purse
-from resources.requests import ClipRequest
 from resources.series import Declarations
 
 IN_DOUBT = {AttemptState.UNKNOWN, AttemptState.HELD}
@@ -130,7 +130,7 @@ class Planning:
         self._regenerate = regenerate
         self._quotes = quotes or {}
         self._asked = quotes is not None
-        self._stops = halting.stops(ledger)
+        self._stops = stops.stops(ledger)
         self._pauses = pauses(ledger)
         self._today = ledger.budget.day(ledger.clock())
 
@@ -198,10 +198,10 @@ class Planning:
 
     def _decide(self, one: Wanted, order: Order, standing: Standing, purse: Purse) -> PlannedClip:
         request, known = order.request, standing.known
-        outdated = next((a for a in known if verdicts.is_outdated(request, a)), None)
+        outdated = next((a for a in known if rules.is_outdated(request, a)), None)
         if outdated is not None:
             known.remove(outdated)
-        decided = verdicts.verdict_of(
+        decided = rules.verdict_of(
             request,
             known,
             standing.current.id if standing.current else None,
@@ -226,7 +226,7 @@ class Planning:
         quote = self._quotes.get(request.fingerprint)
         price = quote if request.price_micros is None else request.price_micros
         if price is None:
-            return say(Verb.REFUSE, None, verdicts.unknown_price(request, asked=self._asked))
+            return say(Verb.REFUSE, None, rules.unknown_price(request, asked=self._asked))
         stop = next((s for s in self._stops if s.account in {ALL, request.provider}), None)
         if stop is not None and not stop.kind.reopens:
             return say(Verb.REFUSE, None, f"{stop} Nothing was bought.")

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from resources.ledger import spending
+from resources.ledger import budget
+from resources.ledger.budget import Scope
 from resources.ledger.database import chunks
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
-from resources.ledger.spending import Scope
-from resources.requests import ClipRequest
+from resources.orders import ClipRequest
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Purse:
         scopes = list(wanted)
         with ledger.read() as connection:
             for some in chunks(scopes):
-                self._spent |= spending.spent(connection, some)
+                self._spent |= budget.spent(connection, some)
         self._floor = dict(self._spent)
         self._ceiling = dict(self._spent)
 
@@ -73,7 +73,7 @@ class Purse:
         request = order.request
         key = (request.provider, request.series, order.decision, order.day)
         if key not in self._scopes:
-            every = spending.scopes(
+            every = budget.scopes(
                 account=request.provider, series=request.series, decision=order.decision, day=order.day
             )
             caps = {scope: self._budget.cap(scope, request.caps) for scope in every}
@@ -82,7 +82,7 @@ class Purse:
 
     def give_back(self, attempt: Attempt) -> None:
         """Take a queued purchase out of the counters that gives way to another."""
-        for scope in spending.scopes_of(attempt):
+        for scope in budget.scopes_of(attempt):
             if scope in self._caps:
                 self._floor[scope] -= attempt.cost_micros
                 self._ceiling[scope] -= attempt.cost_micros
@@ -101,7 +101,7 @@ class Purse:
         caps = self._of(order)
         if not caps:
             return None
-        refusal = spending.exceeded(caps, self._floor, price, self._budget.timezone)
+        refusal = budget.exceeded(caps, self._floor, price, self._budget.timezone)
         if refusal is None:
             for scope in caps:
                 self._floor[scope] += price

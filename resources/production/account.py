@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass, field
 
-from resources.ledger.billing import Confirmed
-from resources.ledger.halting import Stop
+from resources.ledger.bills import Confirmed
 from resources.ledger.limits import LEASE_MARGIN_SECONDS, Limits
+from resources.ledger.lost.posts import Contract
+from resources.ledger.lost.search_schedule import LONGEST_PAUSE_SECONDS
 from resources.ledger.records import Attempt
-from resources.ledger.searching import LONGEST_PAUSE_SECONDS
-from resources.ledger.undecided import Contract
+from resources.ledger.stops import Stop
+from resources.orders import ClipRequest
 from resources.providers.base import Provider
-from resources.requests import ClipRequest
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from resources.errors import DailiesError
-from resources.ledger import delivering, noting
+from resources.ledger import deliveries, notes
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
-from resources.production.describing import delivery_of, describe, show_current
 from resources.production.engine import Engine
-from resources.production.fetching import DeliveryError, Fetcher, NoLongerThereError
+from resources.production.manifests import delivery_of, describe, show_current
+from resources.production.output import DeliveryError, Fetcher, NoLongerThereError
 from resources.production.sheets import Sheet, write_sheet
 from resources.storage.errors import ObjectConflictError
 from resources.storage.layout import (
@@ -41,7 +41,7 @@ from resources.storage.transfer import MP4
 from resources.unforeseen import in_our_words
 from resources.video.facts import Inspection, UnreadableVideoError
 from resources.video.inspector import VideoInspector
-from resources.video.judging import Check, Sibling, judge, unreadable
+from resources.video.judge import Check, Sibling, judge, unreadable
 
 __all__ = ["Deliverer", "DeliveryError", "NoLongerThereError"]
 
@@ -102,7 +102,7 @@ class Deliverer:
             DailiesError: It could not be done now; the claim is given back and the reason kept.
         """
         token = f"{self._engine.ledger.owner}:{secrets.token_hex(4)}"[:64]
-        claimed = await self._ledger(delivering.claim, attempt.id, token=token)
+        claimed = await self._ledger(deliveries.claim, attempt.id, token=token)
         if claimed is None:
             return
         stop = threading.Event()
@@ -111,17 +111,17 @@ class Deliverer:
                 async with self._claimed(claimed, token, stop):
                     await self._bring_home(claimed, run_id, stop)
         except NoLongerThereError as error:
-            seen = await self._ledger(delivering.see_gone, attempt.id, why=str(error), run_id=run_id)
+            seen = await self._ledger(deliveries.see_gone, attempt.id, why=str(error), run_id=run_id)
             if seen.state is AttemptState.SUCCEEDED:
                 why = f"{error}. It counts as lost only when that was seen over minutes, and is fetched again until then"
-                await self._ledger(delivering.release, attempt.id, token=token, why=why)
+                await self._ledger(deliveries.release, attempt.id, token=token, why=why)
                 raise DeliveryError(why) from error
         except DailiesError as error:
-            await self._ledger(delivering.release, attempt.id, token=token, why=str(error))
+            await self._ledger(deliveries.release, attempt.id, token=token, why=str(error))
             raise
         except BaseException:
             await self._ledger(
-                delivering.release, attempt.id, token=token, why="interrupted while it was fetched"
+                deliveries.release, attempt.id, token=token, why="interrupted while it was fetched"
             )
             raise
 
@@ -169,8 +169,8 @@ class Deliverer:
 
         async def renew() -> None:
             while True:
-                await asyncio.sleep(delivering.LEASE_SECONDS / 3)
-                if not await self._ledger(delivering.renew, attempt.id, token=token):
+                await asyncio.sleep(deliveries.LEASE_SECONDS / 3)
+                if not await self._ledger(deliveries.renew, attempt.id, token=token):
                     stop.set()
                     return
 
@@ -191,9 +191,9 @@ class Deliverer:
         self._brought.add((attempt.series, attempt.counted_on))
         why = manifest.quarantined_for
         if why is not None:
-            await self._ledger(delivering.record_quarantined, attempt.id, delivery, why=why, run_id=run_id)
+            await self._ledger(deliveries.record_quarantined, attempt.id, delivery, why=why, run_id=run_id)
             return
-        delivered = await self._ledger(delivering.record_delivered, attempt.id, delivery, run_id=run_id)
+        delivered = await self._ledger(deliveries.record_delivered, attempt.id, delivery, run_id=run_id)
         await asyncio.to_thread(show_current, self._engine.ledger, self._store, delivered)
 
     async def _stored_before(self, attempt: Attempt) -> Manifest | None:
@@ -258,9 +258,9 @@ class Deliverer:
         ledger, siblings = self._engine.ledger, []
         look = inspection.looked.look if inspection.looked else None
         if look is not None:
-            seen = noting.note_look(ledger, attempt, look)
+            seen = notes.note_look(ledger, attempt, look)
             siblings = [Sibling(one.clip, one.look, one.seq < attempt.seq) for one in seen]
-        nsfw = noting.nsfw(ledger, attempt.id)
+        nsfw = notes.nsfw(ledger, attempt.id)
         looked.checks = judge(
             inspection, attempt.request, served=attempt.served_model, nsfw=nsfw, siblings=siblings
         )

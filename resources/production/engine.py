@@ -13,20 +13,20 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from resources.catalogue.files import DataFolder
-from resources.ledger import halting, outcomes, polling, submitting
+from resources.ledger import outcomes, polls, queue, stops
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Later
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.production.account import Account, StepResult
-from resources.production.attachments import Attachments
-from resources.production.billing import Bookkeeper
-from resources.production.marking import BucketMark, MarkKeeper
-from resources.production.orphans import sweep
-from resources.production.polling import POLLS_AT_ONCE, Poller
-from resources.production.posting import Poster
-from resources.production.reconciling import Reconciler
-from resources.production.stopping import Watch
+from resources.production.bookkeeper import Bookkeeper
+from resources.production.bucket_mark import BucketMark, MarkKeeper
+from resources.production.orphan_sweep import sweep
+from resources.production.poller import POLLS_AT_ONCE, Poller
+from resources.production.reconciler import Reconciler
+from resources.production.stop_watch import Watch
+from resources.production.submitter import Poster
+from resources.production.uploader import Attachments
 from resources.unforeseen import UnforeseenError, in_our_words
 
 P = ParamSpec("P")
@@ -162,7 +162,7 @@ class Engine:
         polled = 0
         while polled < limit and self.ledger.clock() < until:
             at_once = min(POLLS_AT_ONCE, limit - polled)
-            due = await self.call(polling.claim_due, self.ledger, name, limit=at_once, only=only)
+            due = await self.call(polls.claim_due, self.ledger, name, limit=at_once, only=only)
             if not due:
                 break
             ended = await self._poller.poll(self.accounts[name].provider, due, run_id=run_id)
@@ -209,8 +209,8 @@ class Engine:
         result = StepResult()
         until = self.ledger.clock() + STEP_SECONDS
         await self.call(outcomes.expire_submissions, self.ledger, name)
-        await self.call(polling.mark_overdue, self.ledger, name)
-        await self.call(submitting.withdraw_stale, self.ledger, name, older_than_seconds=QUEUE_HOURS * 3600)
+        await self.call(polls.mark_overdue, self.ledger, name)
+        await self.call(queue.withdraw_stale, self.ledger, name, older_than_seconds=QUEUE_HOURS * 3600)
         await self._part(name, "looking for lost answers", self.reconcile(name, result=result))
         await self._part(name, "asking for jobs", self._poll_and_confirm(name, result, until))
         await self._part(name, "asking for jobs that ended without an output", self._poll_late(name, result))
@@ -220,8 +220,8 @@ class Engine:
         await self._part(name, "booking jobs nobody knows", self._sweep(name, result))
         if submit:
             await self._part(name, "sending the queue", self._submit_all(name, result, until))
-        result.queued = await self.call(submitting.queue_length, self.ledger, name)
-        result.stop = await self.call(halting.stop_of, self.ledger, name)
+        result.queued = await self.call(queue.queue_length, self.ledger, name)
+        result.stop = await self.call(stops.stop_of, self.ledger, name)
         return result
 
     @staticmethod
@@ -239,7 +239,7 @@ class Engine:
     async def _poll_and_confirm(self, name: str, result: StepResult, until: float) -> None:
         """Poll what is due, and ask again within the step about failures that were seen once: the next step is a while off."""
         await self.poll_due(name, result=result, until=until)
-        at = await self.call(polling.next_confirmation, self.ledger, name)
+        at = await self.call(polls.next_confirmation, self.ledger, name)
         if at is not None and at < until:
             await self.sleep(max(at - self.ledger.clock(), 0.0))
             await self.poll_due(name, result=result, until=until)

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import httpx
 
 from resources.errors import ConfigurationError, UnavailableError
+from resources.orders import FileReference
 from resources.providers import answers
 from resources.providers.base import (
     Accepted,
@@ -40,7 +41,6 @@ from resources.providers.rows import Rows
 from resources.providers.uploads import Ticket, put
 from resources.providers.wavespeed_envelope import TASK_REFUSED, Envelope
 from resources.providers.wavespeed_rows import KINDS, STATUS_WORDS, candidate, charge
-from resources.requests import FileReference
 
 PLACEHOLDER = "https://example.com/file"
 """Stands for a local file where only a price is asked for."""

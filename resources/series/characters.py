@@ -15,7 +15,7 @@ from resources.catalogue import Catalogue, DataFolder, Endpoint
 from resources.declared.document import Document, read_document, yaml_files
 from resources.declared.problems import Problem, ProblemsError, show
 from resources.declared.validation import Declared, declare
-from resources.requests import ClipRequest, Expected
+from resources.orders import ClipRequest, Expected
 from resources.series.declaration import Name, Owner
 from resources.series.retirement import retired
 

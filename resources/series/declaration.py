@@ -9,15 +9,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
+from resources.checks import Checks
 from resources.declared.problems import nearest
 from resources.declared.validation import Declared, Plain, refused
 from resources.money import Micros, usd
-from resources.requests import Caps
+from resources.orders import Caps
 from resources.series.cron import cron_mistake
 from resources.series.dates import DateRule
 from resources.series.prompts import PromptDeclaration
 from resources.series.templates import BUILT_IN, RESERVED
-from resources.video.checks import Checks
 
 MAX_CLIPS = 2000
 """Clips of one series for one date."""

@@ -12,7 +12,7 @@ from resources.catalogue import Catalogue, Endpoint
 from resources.declared.document import Document, Where, read_document, yaml_files
 from resources.declared.problems import Problem, ProblemsError, show
 from resources.declared.validation import declare
-from resources.requests import ClipRequest
+from resources.orders import ClipRequest
 from resources.series.characters import Characters, Made, id_of
 from resources.series.declaration import SeriesDeclaration
 from resources.series.includes import Includes

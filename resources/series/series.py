@@ -9,10 +9,10 @@ from typing import Any
 from resources.catalogue import DataFolder, Endpoint
 from resources.declared.document import Document, Where
 from resources.declared.problems import Problem, ProblemsError, listed, show
-from resources.requests import Caps, Choice, ClipRequest
+from resources.orders import Caps, Choice, ClipRequest
 from resources.series import dates
 from resources.series.declaration import Schedule, SeriesDeclaration, is_date_shaped
-from resources.series.expanding import expand
+from resources.series.expansion import expand
 from resources.series.includes import Include
 from resources.series.ways import IdOf, Way
 

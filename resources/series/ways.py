@@ -8,8 +8,8 @@ from typing import Any
 from resources.catalogue import DataFolder, Endpoint
 from resources.declared.document import Document, Where
 from resources.declared.problems import Problem, ProblemsError
-from resources.requests import Choice
-from resources.series.expanding import Entry
+from resources.orders import Choice
+from resources.series.expansion import Entry
 
 CHARACTERS = "characters"
 """The word for the ids of characters that means the same for every endpoint."""

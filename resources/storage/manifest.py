@@ -21,9 +21,9 @@ from pydantic import (
 
 from resources.errors import DailiesError
 from resources.money import to_usd
-from resources.requests import Asked, shown_body
+from resources.orders import Asked, shown_body
 from resources.video.facts import VideoFacts
-from resources.video.judging import Check
+from resources.video.judge import Check
 
 TRAINED_ALGORITHMIC_MEDIA = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """IPTC's digital source type of media made by a generative model."""
@@ -147,7 +147,7 @@ class Manifest(_Part):
         clip: The clip's key.
         series: The series that declares it.
         prompt: The text as it was sent.
-        fingerprint: SHA-256 of the canonical request, as `resources.requests` makes it.
+        fingerprint: SHA-256 of the canonical request, as `resources.orders` makes it.
         body: The request as it was sent; addresses in it are cut before their query.
         provider: Who made it.
         account: The account that paid.
@@ -166,7 +166,7 @@ class Manifest(_Part):
         strip: Some frames of it side by side, None where none could be made.
         video: What the file itself says, None where it could not be read.
         look: Perceptual hash of some of its frames, by which clips that look the same are found; see
-            `resources.video.looks`.
+            `resources.video.perceptual_hash`.
         spare: Whether it was paid for and nobody had asked for it; it is never its clip's current take.
         checks: What each check said.
         accepted: Whose word it is that a clip that failed a check is good enough, None where nobody had to say so.

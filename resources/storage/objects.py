@@ -21,7 +21,7 @@ from resources.storage.errors import (
     StorageError,
     UnsupportedError,
 )
-from resources.storage.reading import BucketReader, ObjectInfo, sha256_hex
+from resources.storage.reader import BucketReader, ObjectInfo, sha256_hex
 from resources.storage.s3_client import is_aws
 from resources.storage.s3_errors import is_code
 from resources.storage.ways import Ways

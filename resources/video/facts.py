@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from resources.errors import DailiesError
-from resources.video.looks import LOOK_PATTERN
+from resources.video.perceptual_hash import LOOK_PATTERN
 
 
 class UnreadableVideoError(DailiesError):
@@ -59,7 +59,7 @@ class Looked(BaseModel):
         black: The longest black stretch, None where there is none.
         frozen: The longest stretch in which the picture stands still, black ones left out.
         silent: The longest stretch in which the sound is silent.
-        look: The perceptual hash; see `resources.video.looks`.
+        look: The perceptual hash; see `resources.video.perceptual_hash`.
         broken: Why decoding ended early, None where it did not.
     """
 

@@ -24,8 +24,8 @@ import av.subtitles.stream  # PyAV loads it with the first file, when nothing ca
 
 from resources.video.boxes import BoxError, Movie, Track, walk
 from resources.video.confinement import confine
-from resources.video.looking import Picture, Sound
 from resources.video.sheets import compose, size_of
+from resources.video.stretches import Picture, Sound
 
 MEMORY_BYTES = 2 << 30
 """Address space of the process."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resources.catalogue import Catalogue, Endpoint
-from resources.catalogue.drafting import draft, file_name
+from resources.catalogue.drafts import draft, file_name
 from resources.catalogue.drift import drifts, sample_body
 from resources.catalogue.endpoint import Lifecycle
 from resources.errors import ConfigurationError

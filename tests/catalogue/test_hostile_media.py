@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pictures import jpeg, mp4, png, put, webp
 
 from resources.catalogue import Catalogue, DataFolder
-from resources.catalogue.sniffing import sniff
+from resources.catalogue.file_types import sniff
 from resources.declared.problems import ProblemsError
 from resources.series import load_series
 from resources.video.inspector import own_inspector

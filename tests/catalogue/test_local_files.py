@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from pictures import jpeg, mp4, png, put, webp
 
 from resources.catalogue import Catalogue, DataFolder
+from resources.catalogue.file_types import sniff
 from resources.catalogue.files import MAX_BYTES, MAX_INLINE_BYTES
-from resources.catalogue.sniffing import sniff
 from resources.declared.problems import ProblemsError
-from resources.requests import FileReference, fingerprint
+from resources.orders import FileReference, fingerprint
 
 CATALOGUE = Catalogue.load(Path(__file__).parents[2] / "data" / "models")
 I2V, CHARACTERS = "openai/sora-2/image-to-video", "openai/sora-2/characters"

@@ -15,11 +15,11 @@ from typer.testing import CliRunner, Result
 from pipelines.cli.accept import chosen
 from pipelines.cli.app import app
 from resources.errors import ConfigurationError
+from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
-from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState
-from resources.production.binding import bind_bucket
+from resources.production.bucket_binding import bind_bucket
 from resources.storage import remote
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.objects import ObjectStore

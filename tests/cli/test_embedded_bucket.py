@@ -14,10 +14,10 @@ from typer.testing import CliRunner, Result
 from pipelines.cli.app import app
 from pipelines.cli.bucket import bucket_if_any, bucket_of
 from resources.errors import ConfigurationError
-from resources.ledger.deciding import decide
-from resources.production.binding import bind_bucket
-from resources.production.marking import BucketMark
-from resources.requests import ClipRequest, Expected
+from resources.ledger.decisions import decide
+from resources.orders import ClipRequest, Expected
+from resources.production.bucket_binding import bind_bucket
+from resources.production.bucket_mark import BucketMark
 from resources.settings import load_settings, open_ledger
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.layout import ledger_key
@@ -149,7 +149,7 @@ def test_a_bucket_that_does_not_answer_leaves_the_plan_with_a_note(
         "AWS_SECRET_ACCESS_KEY": SECRET,
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("resources.production.marking.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("resources.production.bucket_mark.PATIENCE_SECONDS", 0.1)
     planned = run("plan", "bay")
     assert planned.exit_code == 0, planned.output
     assert "whether this ledger may buy is not known" in planned.output

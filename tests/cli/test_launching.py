@@ -10,10 +10,10 @@ from projects import a_project
 
 from pipelines.cli import dagster_api
 from pipelines.cli.dagster_api import DagsterApi
-from pipelines.cli.launching import launch
+from pipelines.cli.launch import launch
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.guard import REFUSED
-from resources.ledger.decisions import fixed_clips
+from resources.ledger.decision_clips import fixed_clips
 from resources.settings import Settings, load_settings, open_ledger
 
 URL = "http://127.0.0.1:3000"

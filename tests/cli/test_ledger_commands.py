@@ -13,18 +13,18 @@ from typer.testing import CliRunner, Result
 
 from pipelines.cli.app import app
 from resources.errors import DailiesError
-from resources.ledger import orphans
-from resources.ledger.deciding import Verdict, decide
+from resources.ledger.decisions import Verdict, decide
 from resources.ledger.limits import Limits
+from resources.ledger.lost import orphans
 from resources.ledger.outcomes import record_outcome
-from resources.ledger.polling import record_end
+from resources.ledger.polls import record_end
+from resources.ledger.queue import claim_next
 from resources.ledger.records import Submission
-from resources.ledger.submitting import claim_next
-from resources.production.binding import bind_bucket
-from resources.production.marking import BucketMark
+from resources.orders import ClipRequest, Expected
+from resources.production.bucket_binding import bind_bucket
+from resources.production.bucket_mark import BucketMark
 from resources.providers.base import Accepted, Candidate, JobState, JobStatus
 from resources.providers.wavespeed import WaveSpeed
-from resources.requests import ClipRequest, Expected
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 from resources.settings import load_settings, open_ledger
 from resources.storage.embedded import EmbeddedS3

@@ -20,7 +20,7 @@ from resources.money import usd
 from resources.providers.base import FailureKind
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 from resources.settings import load_settings, open_ledger
-from resources.verifying import probing
+from resources.verification import probe
 
 DATA = Path(__file__).parents[2] / "data"
 SEEDANCE = "bytedance/seedance-2.0/text-to-video"
@@ -35,8 +35,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DAILIES_HOME", str(tmp_path / "home"))
     shutil.copytree(DATA / "models", tmp_path / "data" / "models")
     monkeypatch.setenv("DAILIES_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(probing, "FIRST_LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(probing, "LONGEST_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(probe, "FIRST_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(probe, "LONGEST_LOOK_SECONDS", 0.05)
     return tmp_path
 
 

@@ -11,11 +11,11 @@ from typer.testing import CliRunner, Result
 
 from pipelines.cli.app import app
 from resources.errors import ConfigurationError
-from resources.ledger import halting
-from resources.ledger.deciding import Decided, Verdict, decide
+from resources.ledger import stops
+from resources.ledger.decisions import Decided, Verdict, decide
 from resources.ledger.schema import attempts
 from resources.money import usd
-from resources.requests import Caps, ClipRequest, Expected
+from resources.orders import Caps, ClipRequest, Expected
 from resources.settings import load_settings, open_ledger
 
 VARIABLES = (
@@ -149,9 +149,7 @@ def test_a_cap_and_what_is_spent_of_it_are_shown(monkeypatch: pytest.MonkeyPatch
 def test_a_stopped_account_is_told_with_its_account() -> None:
     wanted()
     with open_ledger(load_settings()) as ledger, ledger.write() as connection:
-        halting.stop_account(
-            connection, "wavespeed", halting.StopKind.INSUFFICIENT_FUNDS, "no credit", now=1.0
-        )
+        stops.stop_account(connection, "wavespeed", stops.StopKind.INSUFFICIENT_FUNDS, "no credit", now=1.0)
     assert "top it up" in run("ledger").output
     (stop,) = json.loads(run("ledger", "--json").stdout)["stopped"]
     assert stop["kind"] == "insufficient_funds"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from dagster._cli.utils import _inject_local_env_file
 
-from pipelines.cli.running import running_settings
 from pipelines.cli.stack import Stack, Wanted
+from pipelines.cli.stack_settings import running_settings
 from resources.errors import ConfigurationError
 from resources.settings import Settings, load_settings
 

@@ -11,11 +11,11 @@ from pipelines.cli.app import app
 from pipelines.cli.output import as_document, status_table
 from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError
-from resources.ledger.deciding import decide
+from resources.ledger.decisions import decide
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
+from resources.ledger.queue import claim_next
 from resources.ledger.records import Submission
-from resources.ledger.submitting import claim_next
 from resources.providers.base import FailureKind, Rejected
 from resources.series import load_series
 from resources.settings import load_settings, open_ledger

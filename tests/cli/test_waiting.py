@@ -13,18 +13,18 @@ import respx
 import typer
 from projects import a_project
 
-from pipelines.cli import launching, main
+from pipelines.cli import launch, main
 from pipelines.cli.dagster_api import DagsterApi, RunState
-from pipelines.cli.launching import Launched, finish, wait_for, wait_for_runs
+from pipelines.cli.launch import Launched, finish, wait_for, wait_for_runs
 from pipelines.cli.purchases import bought_so_far
 from resources.errors import UnavailableError
-from resources.ledger.deciding import decide
+from resources.ledger.decisions import decide
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
+from resources.ledger.queue import claim_next
 from resources.ledger.records import Submission
-from resources.ledger.submitting import claim_next
+from resources.orders import ClipRequest, Expected
 from resources.providers.base import Accepted, Unknown
-from resources.requests import ClipRequest, Expected
 from resources.settings import Settings, load_settings, open_ledger
 
 URL = "http://127.0.0.1:3000"
@@ -35,8 +35,8 @@ ACCEPTED = Accepted("job-1", "openai/sora-2/text-to-video", {})
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(launching, "LOOK_SECONDS", 0.001)
-    monkeypatch.setattr(launching, "SILENCE_SECONDS", 0.02)
+    monkeypatch.setattr(launch, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(launch, "SILENCE_SECONDS", 0.02)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in handlers.items():
@@ -158,7 +158,7 @@ def test_a_run_that_dagster_starts_again_is_followed_to_the_end_of_the_last_one(
 def test_a_retry_that_never_comes_is_not_waited_for_for_ever(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launching, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(launch, "RETRY_SECONDS", 0.02)
     api = as_api(Dagster(RunState("run-1", "FAILURE", will_retry=True)))
     assert wait_for_runs(api, settings, DECISION, ["run-1"], look=lambda: None)[0].status == "FAILURE"
 

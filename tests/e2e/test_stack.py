@@ -24,9 +24,9 @@ from ports import answers, listening
 
 from pipelines.cli.dagster_api import Colours, DagsterApi
 from pipelines.cli.stack import Stack, Wanted, free_port
+from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import attempts
-from resources.ledger.spending import Budget
 from resources.settings import load_settings
 from resources.video.inspector import inspect_video
 

@@ -17,13 +17,13 @@ from ledgerkit import NEVER_CHARGED, Clock, a_request, a_state, put_into, submit
 from resources.gallery.cards import Card, Group, read_cards
 from resources.gallery.figures import Figures, UnitCost, read_figures
 from resources.gallery.pages import Page, page_key
-from resources.ledger import delivering, polling
+from resources.ledger import deliveries, polls
+from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
-from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState
+from resources.orders import Asked
 from resources.providers.base import JobStatus
-from resources.requests import Asked
 
 NOTHING = Figures({}, [], [], [], {}, 0)
 Deliver = Callable[..., Attempt]
@@ -57,7 +57,7 @@ def delivery(attempt: Attempt, **changes: Any) -> dict[str, Any]:
 
 def delivered(ledger: Ledger, clip: str = "city-sunset", job: str = "job-1", **request: Any) -> Attempt:
     attempt = succeeded(ledger, a_request(clip, **request), job_id=job)
-    return delivering.record_delivered(ledger, attempt.id, delivery(attempt))
+    return deliveries.record_delivered(ledger, attempt.id, delivery(attempt))
 
 
 def card(ledger: Ledger) -> Card:
@@ -103,7 +103,7 @@ def test_a_take_in_quarantine_is_played_from_there(ledger: Ledger) -> None:
     kept = delivery(
         attempt, key=f"{stem}.mp4", poster_uri=f"s3://bucket/{stem}.webp", checks={"size": "failed"}
     )
-    delivering.record_quarantined(ledger, attempt.id, kept, why="the picture is 16x16")
+    deliveries.record_quarantined(ledger, attempt.id, kept, why="the picture is 16x16")
     shown = card(ledger)
     assert (shown.group, shown.video, shown.poster) == (Group.QUARANTINED, f"{stem}.mp4", f"{stem}.webp")
     assert shown.reason == shown.checks[0].detail == "the picture is 16x16"
@@ -112,9 +112,9 @@ def test_a_take_in_quarantine_is_played_from_there(ledger: Ledger) -> None:
 def test_who_accepted_a_take_is_shown_beside_what_had_failed(ledger: Ledger) -> None:
     attempt = succeeded(ledger)
     failed = {"model": "failed"}
-    delivering.record_quarantined(ledger, attempt.id, delivery(attempt, checks=failed), why="another model")
+    deliveries.record_quarantined(ledger, attempt.id, delivery(attempt, checks=failed), why="another model")
     kept = delivery(attempt, checks=failed, accepted="by mira: <b>fine</b> at https://a.test/x?token=secret")
-    delivering.record_accepted(ledger, attempt.id, kept, who="person mira", why="accepted by mira")
+    deliveries.record_accepted(ledger, attempt.id, kept, who="person mira", why="accepted by mira")
     shown = card(ledger)
     assert (shown.group, shown.accepted) == (Group.DELIVERED, "by mira: <b>fine</b> at https://a.test/x")
     assert [(c.name, c.outcome) for c in shown.checks] == [("model", "failed")]
@@ -125,7 +125,7 @@ def test_who_accepted_a_take_is_shown_beside_what_had_failed(ledger: Ledger) -> 
 def test_a_newer_take_that_failed_leaves_the_older_one_to_be_played(ledger: Ledger) -> None:
     old = delivered(ledger)
     attempt = submitted(ledger, a_request(prompt="another"), job_id="job-2", decision="tuesday")
-    polling.record_end(ledger, attempt, a_state(JobStatus.FAILED, error="too stormy"), NEVER_CHARGED)
+    polls.record_end(ledger, attempt, a_state(JobStatus.FAILED, error="too stormy"), NEVER_CHARGED)
     shown = card(ledger)
     assert (shown.group, shown.is_older_take, shown.takes) == (Group.FAILED, True, 2)
     assert shown.video == f"videos/city-sunset/{old.id}.mp4"
@@ -135,8 +135,8 @@ def test_a_newer_take_that_failed_leaves_the_older_one_to_be_played(ledger: Ledg
 
 def test_another_model_than_asked_for_is_pointed_out(ledger: Ledger) -> None:
     attempt = submitted(ledger)
-    ended = polling.record_end(ledger, attempt, a_state(model="openai/sora-1"), NEVER_CHARGED)
-    delivering.record_delivered(ledger, ended.id, delivery(ended))
+    ended = polls.record_end(ledger, attempt, a_state(model="openai/sora-1"), NEVER_CHARGED)
+    deliveries.record_delivered(ledger, ended.id, delivery(ended))
     shown = card(ledger)
     assert shown.is_substituted
     assert b"served by openai/sora-1" in Page([shown], NOTHING, "http://dagster").html()
@@ -162,7 +162,7 @@ def test_figures_add_up_what_was_spent_and_on_what(ledger: Ledger) -> None:
     delivered(ledger, "clip-0", "job-0")
     delivered(ledger, "clip-1", "job-1")
     failed = submitted(ledger, a_request("clip-2"), job_id="job-2")
-    polling.record_end(ledger, failed, a_state(JobStatus.GONE), NEVER_CHARGED)
+    polls.record_end(ledger, failed, a_state(JobStatus.GONE), NEVER_CHARGED)
     figures = read_figures(ledger)
     assert figures.micros == 1_200_000
     assert sum(sum(day.values()) for day in figures.spend.values()) == figures.micros

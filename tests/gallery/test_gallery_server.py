@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from resources.gallery.serving import GalleryServer
+from resources.gallery.server import GalleryServer
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.objects import ObjectStore
 

@@ -20,9 +20,9 @@ from ledgerkit import (
 
 from resources.inventory.findings import Finding
 from resources.inventory.ledger import UNTOLD_SECONDS, check_ledger, is_near_its_end, untold
-from resources.ledger import delivering, halting, polling
+from resources.ledger import deliveries, polls, stops
+from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
-from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState
 
 DAY = 86_400.0
@@ -75,14 +75,14 @@ def test_each_state_is_counted_where_it_belongs(
 
 
 def test_a_stopped_account_is_named_with_its_reason(ledger: Ledger) -> None:
-    halting.stop(ledger, account=ACCOUNT, reason="the balance is low")
+    stops.stop(ledger, account=ACCOUNT, reason="the balance is low")
     found = finding(ledger, "nothing_is_stopped")
     assert found.keys == [ACCOUNT]
     assert "the balance is low" in found.sample[0]
 
 
 def test_an_output_is_near_its_end_on_its_last_day(ledger: Ledger, clock: Clock) -> None:
-    attempt = polling.record_end(ledger, submitted(ledger), a_state(), CHARGED_FIRST)
+    attempt = polls.record_end(ledger, submitted(ledger), a_state(), CHARGED_FIRST)
     end = attempt.copy_deadline
     assert end is not None
     assert not is_near_its_end(attempt, end - DAY - 1)
@@ -110,15 +110,15 @@ def test_an_end_that_nobody_reported_is_untold_once_a_sensor_should_have(
     assert untold(ledger) == []
     clock.forward(UNTOLD_SECONDS + 1)
     assert [a.id for a in untold(ledger)] == [attempt.id]
-    delivering.mark_reported(ledger, [attempt.id], "run")
+    deliveries.mark_reported(ledger, [attempt.id], "run")
     assert untold(ledger) == []
 
 
 def test_the_sample_is_short_and_the_number_exact(ledger: Ledger) -> None:
     for number in range(23):
         attempt = submitted(ledger, a_request(f"clip-{number:02}"), job_id=f"job-{number}")
-        polling.record_end(
-            ledger, attempt, a_state(status=polling.JobStatus.FAILED, error="x" * 999), CHARGED_FIRST
+        polls.record_end(
+            ledger, attempt, a_state(status=polls.JobStatus.FAILED, error="x" * 999), CHARGED_FIRST
         )
     found = finding(ledger, "no_failed_clips")
     assert (found.number, len(found.sample)) == (23, 20)

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from ledgerkit import Clock
 
+from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
-from resources.ledger.spending import Budget
 
 
 @pytest.fixture

@@ -8,15 +8,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from resources.ledger import limits, outcomes, polling, submitting
-from resources.ledger.deciding import Decided, decide
+from resources.ledger import limits, outcomes, polls, queue
+from resources.ledger.decisions import Decided, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
+from resources.ledger.queue import claim_next
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import journal, submissions
 from resources.ledger.states import TRANSITIONS, AttemptState, MoneyState, SubmissionState
-from resources.ledger.submitting import claim_next
+from resources.orders import ClipRequest, Expected
 from resources.providers.base import (
     Accepted,
     Capabilities,
@@ -27,7 +28,6 @@ from resources.providers.base import (
     SubmitOutcome,
     Unknown,
 )
-from resources.requests import ClipRequest, Expected
 
 ACCOUNT = "wavespeed"
 DEADLINE = 30.0
@@ -77,7 +77,7 @@ def processes() -> ForkServerContext:
     """Real processes, each of its own making: forked from one that has imported what they need and done nothing."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["pytest", "resources.production.following", "resources.providers.wavespeed", "resources.sandbox"]
+        ["pytest", "resources.production.batch", "resources.providers.wavespeed", "resources.sandbox"]
     )
     return context
 
@@ -168,7 +168,7 @@ def succeeded(
 ) -> Attempt:
     """A clip whose generation waits to be fetched."""
     attempt = submitted(ledger, request, job_id=job_id, **how)
-    return polling.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
+    return polls.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
 
 
 def a_state(status: JobStatus = JobStatus.SUCCEEDED, **changes: Any) -> JobState:
@@ -213,10 +213,10 @@ def put_into(ledger: Ledger, clock: Clock, state: AttemptState) -> tuple[Submiss
         outcome = accepted()
     attempt = record_outcome(ledger, submission, outcome)
     if state is AttemptState.WITHDRAWN:
-        (attempt,) = submitting.withdraw(ledger, [attempt.id], why="no longer wanted")
+        (attempt,) = queue.withdraw(ledger, [attempt.id], why="no longer wanted")
     if state is AttemptState.OVERDUE:
         clock.forward(attempt.request.max_seconds + 1)
-        (attempt,) = polling.mark_overdue(ledger, ACCOUNT)
+        (attempt,) = polls.mark_overdue(ledger, ACCOUNT)
     ends = {
         AttemptState.FAILED: JobStatus.FAILED,
         AttemptState.VANISHED: JobStatus.GONE,
@@ -226,7 +226,7 @@ def put_into(ledger: Ledger, clock: Clock, state: AttemptState) -> tuple[Submiss
         AttemptState.LOST: JobStatus.SUCCEEDED,
     }
     if state in ends:
-        attempt = polling.record_end(ledger, attempt, a_state(ends[state]), NEVER_CHARGED)
+        attempt = polls.record_end(ledger, attempt, a_state(ends[state]), NEVER_CHARGED)
     if state in {AttemptState.DELIVERED, AttemptState.QUARANTINED, AttemptState.LOST}:
         with ledger.write() as connection:
             attempt = ledger.transition(connection, attempt, state, who="test")

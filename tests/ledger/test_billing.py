@@ -23,15 +23,15 @@ from ledgerkit import (
 )
 
 from resources.errors import DailiesError
-from resources.ledger import accounting, billing, delivering, disputes, halting, polling
-from resources.ledger.billing import MARGIN_SECONDS, READ_SECONDS, Billed, Window
+from resources.ledger import bills, deliveries, disputes, polls, statement, stops
+from resources.ledger.bills import MARGIN_SECONDS, READ_SECONDS, Billed, Window
 from resources.ledger.disputes import DisputeKind
-from resources.ledger.halting import StopKind
 from resources.ledger.ledger import Ledger
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt
 from resources.ledger.schema import submissions
 from resources.ledger.states import AttemptState, MoneyState
+from resources.ledger.stops import StopKind
 from resources.money import usd
 from resources.providers.base import Charge, JobStatus
 from resources.providers.rows import SetAside
@@ -43,9 +43,9 @@ S, M = AttemptState, MoneyState
 def billed(ledger: Ledger, attempt: Attempt, charged: int, refunded: int = 0, **how: bool) -> Attempt:
     """The attempt after its bill was read."""
     since = (attempt.submitted_at or 0) - MARGIN_SECONDS
-    bill = {billing.core(attempt.job_id or ""): Billed(charged, refunded)}
+    bill = {bills.core(attempt.job_id or ""): Billed(charged, refunded)}
     refunds = how.get("refunds_failures", True)
-    billing.record(ledger, ACCOUNT, bill, since=since, refunds_failures=refunds)
+    bills.record(ledger, ACCOUNT, bill, since=since, refunds_failures=refunds)
     return read(ledger, attempt)
 
 
@@ -82,7 +82,7 @@ def test_what_a_finished_job_costs_is_what_the_bill_says(
     assert (after.state, after.money_state, after.cost_micros) == (state, money, usd(cost))
     assert after.charge_source == "bill"
     the_journal_is_whole(ledger, after)
-    assert halting.stops(ledger) == []
+    assert stops.stops(ledger) == []
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_what_a_failed_job_costs(
     cost: str,
 ) -> None:
     capabilities = CHARGED_FIRST if refunds_failures else NEVER_CHARGED
-    attempt = polling.record_end(ledger, submitted(ledger), a_state(JobStatus.FAILED), capabilities)
+    attempt = polls.record_end(ledger, submitted(ledger), a_state(JobStatus.FAILED), capabilities)
     after = billed(ledger, attempt, usd(charged), usd(refunded), refunds_failures=refunds_failures)
     assert (after.state, after.money_state, after.cost_micros) == (S.FAILED, money, usd(cost))
     the_journal_is_whole(ledger, after)
@@ -141,24 +141,24 @@ def test_a_job_from_before_the_window_is_left_alone_since_its_charge_was_not_rea
     attempt = ended(ledger, clock, S.DELIVERED)
     since = (attempt.submitted_at or 0) - MARGIN_SECONDS + 1
     bill = {"job-1": Billed(usd("0.10"), 0)}
-    assert billing.record(ledger, ACCOUNT, bill, since=since, refunds_failures=True) == []
+    assert bills.record(ledger, ACCOUNT, bill, since=since, refunds_failures=True) == []
     assert read(ledger, attempt) == attempt
 
 
 def test_a_bill_above_the_quote_stops_the_account_once(ledger: Ledger, clock: Clock) -> None:
     after = billed(ledger, ended(ledger, clock, S.DELIVERED), usd("0.41"))
     assert after.cost_micros == usd("0.41")
-    (stop,) = halting.stops(ledger)
+    (stop,) = stops.stops(ledger)
     assert (stop.account, stop.kind) == (ACCOUNT, StopKind.OVERCHARGED)
     assert "$0.41 for job job-1 of city-sunset, $0.01 more" in stop.reason
-    halting.start(ledger, account=ACCOUNT)
+    stops.start(ledger, account=ACCOUNT)
     billed(ledger, after, usd("0.41"))
-    assert halting.stops(ledger) == [], "what a person has seen does not stop it again"
+    assert stops.stops(ledger) == [], "what a person has seen does not stop it again"
 
 
 def test_an_answer_above_the_quote_stops_the_account_too(ledger: Ledger) -> None:
-    polling.record_end(ledger, submitted(ledger), a_state(cost_micros=usd("0.50")), NEVER_CHARGED)
-    (stop,) = halting.stops(ledger)
+    polls.record_end(ledger, submitted(ledger), a_state(cost_micros=usd("0.50")), NEVER_CHARGED)
+    (stop,) = stops.stops(ledger)
     assert stop.kind is StopKind.OVERCHARGED
 
 
@@ -172,7 +172,7 @@ def test_an_amount_outside_of_the_band_is_not_booked_and_stops_the_account(
 ) -> None:
     attempt = ended(ledger, clock, state)
     assert billed(ledger, attempt, charged) == attempt
-    (stop,) = halting.stops(ledger)
+    (stop,) = stops.stops(ledger)
     assert stop.kind is StopKind.UNBELIEVABLE
     assert "not believed" in stop.reason
     (dispute,) = disputes.open_disputes(ledger)
@@ -189,19 +189,19 @@ def test_a_person_goes_on_and_the_same_amount_does_not_stop_the_account_again(
     ledger: Ledger, clock: Clock
 ) -> None:
     attempt = billed(ledger, ended(ledger, clock, S.DELIVERED), QUOTE * 100)
-    halting.start(ledger, account=ACCOUNT)
+    stops.start(ledger, account=ACCOUNT)
     billed(ledger, attempt, QUOTE * 100)
-    assert halting.stops(ledger) == []
+    assert stops.stops(ledger) == []
     billed(ledger, attempt, QUOTE * 101)
-    assert [stop.kind for stop in halting.stops(ledger)] == [StopKind.UNBELIEVABLE]
+    assert [stop.kind for stop in stops.stops(ledger)] == [StopKind.UNBELIEVABLE]
 
 
 def test_a_later_readable_bill_is_booked_and_the_account_goes_on(ledger: Ledger, clock: Clock) -> None:
     attempt = billed(ledger, ended(ledger, clock, S.DELIVERED), QUOTE * 100)
-    assert billing.is_due(ledger, ACCOUNT), "it is still unconfirmed"
+    assert bills.is_due(ledger, ACCOUNT), "it is still unconfirmed"
     after = billed(ledger, attempt, usd("0.36"))
     assert (after.cost_micros, after.charge_source) == (usd("0.36"), "bill")
-    assert halting.stops(ledger) == []
+    assert stops.stops(ledger) == []
     assert disputes.open_disputes(ledger) == []
 
 
@@ -213,17 +213,17 @@ def test_an_account_goes_on_only_when_its_last_disputed_amount_is_settled(
     for attempt in (first, second):
         billed(ledger, attempt, QUOTE * 100)
     billed(ledger, first, QUOTE)
-    assert [stop.kind for stop in halting.stops(ledger)] == [StopKind.UNBELIEVABLE]
+    assert [stop.kind for stop in stops.stops(ledger)] == [StopKind.UNBELIEVABLE]
     billed(ledger, second, QUOTE)
-    assert halting.stops(ledger) == []
+    assert stops.stops(ledger) == []
 
 
 def test_a_persons_own_stop_outlives_a_settled_amount(ledger: Ledger, clock: Clock) -> None:
     attempt = ended(ledger, clock, S.DELIVERED)
-    halting.stop(ledger, reason="a holiday", account=ACCOUNT)
+    stops.stop(ledger, reason="a holiday", account=ACCOUNT)
     billed(ledger, attempt, QUOTE * 100)
     billed(ledger, attempt, QUOTE)
-    assert [stop.kind for stop in halting.stops(ledger)] == [StopKind.PERSON]
+    assert [stop.kind for stop in stops.stops(ledger)] == [StopKind.PERSON]
 
 
 def test_an_amount_that_a_person_accepts_is_booked_and_counts(ledger: Ledger, clock: Clock) -> None:
@@ -231,7 +231,7 @@ def test_an_amount_that_a_person_accepts_is_booked_and_counts(ledger: Ledger, cl
     after = disputes.accept(ledger, attempt.id, who="person mira", why="the price has risen")
     assert (after.cost_micros, after.charge_source) == (QUOTE * 10, "bill")
     assert ledger.history(attempt.id)[-1]["why"] == "the price has risen"
-    assert [stop.kind for stop in halting.stops(ledger)] == [StopKind.OVERCHARGED]
+    assert [stop.kind for stop in stops.stops(ledger)] == [StopKind.OVERCHARGED]
     assert billed(ledger, after, QUOTE * 10) == after
     assert disputes.open_disputes(ledger) == []
     with pytest.raises(DailiesError, match="nothing about city-sunset is disputed"):
@@ -240,11 +240,11 @@ def test_an_amount_that_a_person_accepts_is_booked_and_counts(ledger: Ledger, cl
 
 @pytest.mark.parametrize("told", [QUOTE * 100, QUOTE // 100, 10**15])
 def test_an_answer_outside_of_the_band_is_not_booked_either(ledger: Ledger, told: int) -> None:
-    attempt = polling.record_end(ledger, submitted(ledger), a_state(cost_micros=told), NEVER_CHARGED)
+    attempt = polls.record_end(ledger, submitted(ledger), a_state(cost_micros=told), NEVER_CHARGED)
     assert (attempt.cost_micros, attempt.charge_source) == (QUOTE, "quote")
-    assert [stop.kind for stop in halting.stops(ledger)] == [StopKind.UNBELIEVABLE]
+    assert [stop.kind for stop in stops.stops(ledger)] == [StopKind.UNBELIEVABLE]
     assert billed(ledger, attempt, QUOTE).charge_source == "bill"
-    assert halting.stops(ledger) == []
+    assert stops.stops(ledger) == []
 
 
 # Refunds of what was delivered
@@ -259,17 +259,17 @@ def test_a_refund_of_what_was_delivered_frees_no_cap_until_a_person_has_seen_it(
     assert (attempt.money_state, attempt.cost_micros, attempt.charge_source) == (M.CONFIRMED, QUOTE, "bill")
     (dispute,) = disputes.open_disputes(ledger)
     assert (dispute.kind, dispute.refunded_micros) == (DisputeKind.REFUND, usd(refunded))
-    assert halting.stops(ledger) == [], "it is alarmed, and buying goes on within the caps"
+    assert stops.stops(ledger) == [], "it is alarmed, and buying goes on within the caps"
     assert [told.attempt.id for told in disputes.take_untold(ledger, ACCOUNT)] == [attempt.id]
     assert disputes.take_untold(ledger, ACCOUNT) == []
     bill = {"job-1": Billed(QUOTE, usd(refunded))}
-    (difference,) = accounting.differences(ledger, ACCOUNT, bill, window(clock))
+    (difference,) = statement.differences(ledger, ACCOUNT, bill, window(clock))
     assert "until you have seen it" in difference.why
     after = disputes.accept(ledger, attempt.id, who="person mira", why="they gave it back")
     assert after.cost_micros == usd(left)
     assert billed(ledger, after, QUOTE, usd(refunded)) == after
-    assert accounting.differences(ledger, ACCOUNT, bill, window(clock)) == []
-    assert accounting.statement(ledger).miscounted == []
+    assert statement.differences(ledger, ACCOUNT, bill, window(clock)) == []
+    assert statement.statement(ledger).miscounted == []
     the_journal_is_whole(ledger, after)
 
 
@@ -292,7 +292,7 @@ def test_rows_that_were_set_aside_are_kept_until_all_can_be_read(ledger: Ledger)
 def test_ids_are_matched_with_and_without_their_model(ledger: Ledger) -> None:
     attempt = succeeded(ledger, job_id="video_1:openai/sora-2-t2v")
     charges = [Charge("video_1", QUOTE, "charge", 0.0)]
-    billing.record(ledger, ACCOUNT, billing.by_job(charges), since=0, refunds_failures=False)
+    bills.record(ledger, ACCOUNT, bills.by_job(charges), since=0, refunds_failures=False)
     assert read(ledger, attempt).charge_source == "bill"
 
 
@@ -303,16 +303,16 @@ def test_rows_of_one_job_are_added_up() -> None:
         Charge("a", 4, "charge", 0.0),
         Charge("a", 2, "refund", 0.0),
     ]
-    assert billing.by_job(rows) == {"a": Billed(7, 2), "b": Billed(5, 0)}
+    assert bills.by_job(rows) == {"a": Billed(7, 2), "b": Billed(5, 0)}
 
 
 # Who made it
 
 
-def billed_as(ledger: Ledger, attempt: Attempt, model: str | None) -> list[billing.Confirmed]:
+def billed_as(ledger: Ledger, attempt: Attempt, model: str | None) -> list[bills.Confirmed]:
     since = (attempt.submitted_at or 0) - MARGIN_SECONDS
     rows = [Charge(attempt.job_id or "", QUOTE, "charge", 0.0, model)]
-    return billing.record(ledger, ACCOUNT, billing.by_job(rows), since=since, refunds_failures=True)
+    return bills.record(ledger, ACCOUNT, bills.by_job(rows), since=since, refunds_failures=True)
 
 
 def test_a_model_that_only_the_bill_names_is_noticed_once(ledger: Ledger, clock: Clock) -> None:
@@ -337,24 +337,24 @@ def test_the_model_that_was_bought_is_no_news(ledger: Ledger, clock: Clock, same
 
 
 def test_nothing_is_read_while_nothing_waits_for_it(ledger: Ledger, clock: Clock) -> None:
-    assert billing.claim(ledger, ACCOUNT) is None
+    assert bills.claim(ledger, ACCOUNT) is None
     attempt = submitted(ledger)
-    assert billing.claim(ledger, ACCOUNT) is None
-    polling.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
-    window = billing.claim(ledger, ACCOUNT)
+    assert bills.claim(ledger, ACCOUNT) is None
+    polls.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
+    window = bills.claim(ledger, ACCOUNT)
     assert window == Window((attempt.submitted_at or 0) - MARGIN_SECONDS, clock.now + MARGIN_SECONDS)
-    assert billing.claim(ledger, ACCOUNT) is None, "it is one process's at a time"
+    assert bills.claim(ledger, ACCOUNT) is None, "it is one process's at a time"
     clock.forward(READ_SECONDS)
     billed(ledger, attempt, QUOTE)
-    assert billing.claim(ledger, ACCOUNT) is None
+    assert bills.claim(ledger, ACCOUNT) is None
 
 
 def test_it_is_read_ever_more_seldom_until_something_new_has_ended(ledger: Ledger, clock: Clock) -> None:
-    polling.record_end(ledger, submitted(ledger), a_state(JobStatus.FAILED), CHARGED_FIRST)
+    polls.record_end(ledger, submitted(ledger), a_state(JobStatus.FAILED), CHARGED_FIRST)
     reads = []
     start = clock.now
     while clock.now < start + 2 * 86_400:
-        if billing.claim(ledger, ACCOUNT) is not None:
+        if bills.claim(ledger, ACCOUNT) is not None:
             reads.append(clock.now - start)
         clock.forward(60)
     assert reads[1] == READ_SECONDS
@@ -362,15 +362,15 @@ def test_it_is_read_ever_more_seldom_until_something_new_has_ended(ledger: Ledge
     assert max(b - a for a, b in itertools.pairwise(reads)) <= 6 * 3600 + 60
     queued(ledger, a_request("clip-b"))
     attempt = record_outcome(ledger, claimed(ledger), accepted("job-2"))
-    polling.record_end(ledger, attempt, a_state(), CHARGED_FIRST)
+    polls.record_end(ledger, attempt, a_state(), CHARGED_FIRST)
     clock.forward(READ_SECONDS)
-    assert billing.claim(ledger, ACCOUNT) is not None
+    assert bills.claim(ledger, ACCOUNT) is not None
 
 
 def test_a_bill_that_never_names_a_job_is_not_read_for_ever(ledger: Ledger, clock: Clock) -> None:
     succeeded(ledger)
-    clock.forward(billing.GIVE_UP_SECONDS + 1)
-    assert not billing.is_due(ledger, ACCOUNT)
+    clock.forward(bills.GIVE_UP_SECONDS + 1)
+    assert not bills.is_due(ledger, ACCOUNT)
 
 
 # The account
@@ -382,18 +382,18 @@ def window(clock: Clock) -> Window:
 
 def test_a_ledger_that_agrees_with_its_bill_has_nothing_unaccounted(ledger: Ledger, clock: Clock) -> None:
     billed(ledger, ended(ledger, clock, S.DELIVERED), QUOTE)
-    assert accounting.differences(ledger, ACCOUNT, {"job-1": Billed(QUOTE, 0)}, window(clock)) == []
+    assert statement.differences(ledger, ACCOUNT, {"job-1": Billed(QUOTE, 0)}, window(clock)) == []
 
 
 def test_every_disagreement_is_one_line(ledger: Ledger, clock: Clock) -> None:
     first = succeeded(ledger, a_request("clip-a"), job_id="job-1")
-    delivering.record_delivered(ledger, first.id, {"uri": "s3://b/k"})
+    deliveries.record_delivered(ledger, first.id, {"uri": "s3://b/k"})
     succeeded(ledger, a_request("clip-b"), job_id="job-2")
     submitted(ledger, a_request("clip-c"), job_id="job-3")
     bill = {"job-1": Billed(usd("0.50"), 0), "stranger": Billed(usd("1.00"), 0), "free": Billed(5, 5)}
     found = {
         difference.job_id: (difference.clip, difference.ledger_micros, difference.bill_micros)
-        for difference in accounting.differences(ledger, ACCOUNT, bill, window(clock))
+        for difference in statement.differences(ledger, ACCOUNT, bill, window(clock))
     }
     assert found == {
         "job-1": ("clip-a", QUOTE, usd("0.50")),
@@ -409,22 +409,22 @@ def test_a_job_that_may_be_a_held_clips_is_no_strangers(ledger: Ledger, clock: C
         mine = submissions.c.id == submission.id
         connection.execute(sa.update(submissions).where(mine).values(candidates=candidates))
     bill = {"job-x": Billed(QUOTE, 0)}
-    assert accounting.differences(ledger, ACCOUNT, bill, window(clock)) == []
-    assert [doubtful.id for doubtful in accounting.in_doubt(ledger)] == [attempt.id]
+    assert statement.differences(ledger, ACCOUNT, bill, window(clock)) == []
+    assert [doubtful.id for doubtful in statement.in_doubt(ledger)] == [attempt.id]
 
 
 def test_the_account_adds_up_by_state_series_endpoint_and_day(ledger: Ledger, clock: Clock) -> None:
     billed(ledger, ended(ledger, clock, S.DELIVERED), usd("0.30"))
     clock.forward(86_400)
     queued(ledger, a_request("clip-b", series="sea", price_micros=usd("1.10")))
-    failed = polling.record_end(
+    failed = polls.record_end(
         ledger,
         record_outcome(ledger, claimed(ledger), accepted("job-9")),
         a_state(JobStatus.FAILED),
         CHARGED_FIRST,
     )
     queued(ledger, a_request("clip-c", endpoint="bytedance/seedance"))
-    account = accounting.statement(ledger)
+    account = statement.statement(ledger)
     assert {line.name: line.micros for line in account.by_state} == {
         "confirmed": usd("0.30"),
         "refund_expected": usd("1.10"),
@@ -443,4 +443,4 @@ def test_the_account_adds_up_by_state_series_endpoint_and_day(ledger: Ledger, cl
     assert account.total.billed_micros == usd("0.30")
     assert account.miscounted == []
     billed(ledger, failed, usd("1.10"), usd("1.10"))
-    assert accounting.statement(ledger).total.micros == usd("0.70")
+    assert statement.statement(ledger).total.micros == usd("0.70")

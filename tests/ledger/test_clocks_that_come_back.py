@@ -23,33 +23,22 @@ from ledgerkit import (
     succeeded,
 )
 
-from resources.ledger import (
-    billing,
-    delivering,
-    halting,
-    heartbeats,
-    late_jobs,
-    orphans,
-    outcomes,
-    pauses,
-    polling,
-    searching,
-    uploads,
-)
-from resources.ledger.halting import StopKind
+from resources.ledger import bills, deliveries, heartbeats, late_jobs, outcomes, pauses, polls, stops, uploads
+from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import LONGEST_PAUSE_SECONDS, Limits
+from resources.ledger.lost import orphans, search_schedule
+from resources.ledger.lost.posts import Contract, find_undecided
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.pauses import slow_down
+from resources.ledger.queue import claim_next
 from resources.ledger.records import Submission
 from resources.ledger.schema import submissions
-from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState, SubmissionState
-from resources.ledger.submitting import claim_next
+from resources.ledger.stops import StopKind
 from resources.ledger.times import DatabaseClock
-from resources.ledger.undecided import Contract, find_undecided
+from resources.orders import Caps
 from resources.providers.base import ClockOffset, FailureKind, JobStatus
-from resources.requests import Caps
 
 DAYS = [1.0, 2.0, 400.0]
 S = AttemptState
@@ -69,22 +58,22 @@ def comes_back(clock: Clock, ahead: float) -> None:
 def test_a_poll_is_due(ledger: Ledger, clock: Clock, ahead: float) -> None:
     clock.forward(ahead)
     attempt = submitted(ledger)
-    (attempt,) = polling.claim_due(ledger, ACCOUNT, limit=1)
-    polling.reschedule(ledger, [(attempt, clock.now + 300)], polled=True)
+    (attempt,) = polls.claim_due(ledger, ACCOUNT, limit=1)
+    polls.reschedule(ledger, [(attempt, clock.now + 300)], polled=True)
     comes_back(clock, ahead)
-    assert polling.next_poll_time(ledger, ACCOUNT) == clock.now
-    assert [a.id for a in polling.claim_due(ledger, ACCOUNT, limit=9)] == [attempt.id]
-    assert polling.claim_due(ledger, ACCOUNT, limit=9) == [], "and then somebody's"
+    assert polls.next_poll_time(ledger, ACCOUNT) == clock.now
+    assert [a.id for a in polls.claim_due(ledger, ACCOUNT, limit=9)] == [attempt.id]
+    assert polls.claim_due(ledger, ACCOUNT, limit=9) == [], "and then somebody's"
 
 
 def test_no_poll_is_put_off_for_longer_than_the_bound_that_is_looked_for(
     ledger: Ledger, clock: Clock
 ) -> None:
     submitted(ledger)
-    (attempt,) = polling.claim_due(ledger, ACCOUNT, limit=1)
-    polling.reschedule(ledger, [(attempt, clock.now + 86_400)], polled=True)
-    assert read(ledger, attempt).next_poll_at == clock.now + polling.LONGEST_POLL_PAUSE_SECONDS
-    assert polling.claim_due(ledger, ACCOUNT, limit=1) == []
+    (attempt,) = polls.claim_due(ledger, ACCOUNT, limit=1)
+    polls.reschedule(ledger, [(attempt, clock.now + 86_400)], polled=True)
+    assert read(ledger, attempt).next_poll_at == clock.now + polls.LONGEST_POLL_PAUSE_SECONDS
+    assert polls.claim_due(ledger, ACCOUNT, limit=1) == []
 
 
 def test_a_pause_of_polls_and_posts_is_over_and_a_new_one_counts(
@@ -96,7 +85,7 @@ def test_a_pause_of_polls_and_posts_is_over_and_a_new_one_counts(
     slow_down(ledger, ACCOUNT, clock.now + 100, why="429")
     comes_back(clock, ahead)
     assert pauses.pauses(ledger) == []
-    assert len(polling.claim_due(ledger, ACCOUNT, limit=9)) == 1
+    assert len(polls.claim_due(ledger, ACCOUNT, limit=9)) == 1
     slow_down(ledger, ACCOUNT, clock.now + 20, why="429")
     later = claim_next(ledger, ACCOUNT, limits=Limits(), deadline_seconds=30)
     assert not isinstance(later, Submission)
@@ -125,10 +114,10 @@ def test_the_places_of_a_minute_are_free(ledger: Ledger, clock: Clock, ahead: fl
 def test_a_delivery_is_taken_over(ledger: Ledger, clock: Clock, ahead: float) -> None:
     attempt = succeeded(ledger)
     clock.forward(ahead)
-    assert delivering.claim(ledger, attempt.id, token="one") is not None
+    assert deliveries.claim(ledger, attempt.id, token="one") is not None
     comes_back(clock, ahead)
-    assert delivering.claim(ledger, attempt.id, token="another") is not None
-    assert delivering.claim(ledger, attempt.id, token="a third") is None
+    assert deliveries.claim(ledger, attempt.id, token="another") is not None
+    assert deliveries.claim(ledger, attempt.id, token="a third") is None
 
 
 def test_a_lock_is_taken_over(ledger: Ledger, clock: Clock, ahead: float) -> None:
@@ -150,19 +139,15 @@ def test_an_upload_is_taken_over(ledger: Ledger, clock: Clock, ahead: float) -> 
 def test_a_stopped_account_is_asked_again(ledger: Ledger, clock: Clock, ahead: float) -> None:
     clock.forward(ahead)
     with ledger.write() as connection:
-        halting.stop_account(
-            connection, ACCOUNT, StopKind.INSUFFICIENT_FUNDS, "no credit", now=ledger.clock()
-        )
-    assert halting.claim_probe(ledger, ACCOUNT) is not None
+        stops.stop_account(connection, ACCOUNT, StopKind.INSUFFICIENT_FUNDS, "no credit", now=ledger.clock())
+    assert stops.claim_probe(ledger, ACCOUNT) is not None
     comes_back(clock, ahead)
-    assert halting.claim_probe(ledger, ACCOUNT) is not None
-    assert halting.claim_probe(ledger, ACCOUNT) is None
+    assert stops.claim_probe(ledger, ACCOUNT) is not None
+    assert stops.claim_probe(ledger, ACCOUNT) is None
 
 
 def test_a_late_job_is_asked_for(ledger: Ledger, clock: Clock, ahead: float) -> None:
-    attempt = polling.record_end(
-        ledger, submitted(ledger), a_state(JobStatus.FAILED, error="x"), CHARGED_FIRST
-    )
+    attempt = polls.record_end(ledger, submitted(ledger), a_state(JobStatus.FAILED, error="x"), CHARGED_FIRST)
     clock.forward(max(ahead, 3 * 86_400))
     late_jobs.ask_later(ledger, attempt)
     clock.forward(60 - max(ahead, 3 * 86_400))
@@ -174,10 +159,10 @@ def test_the_bill_is_read_over_a_window_that_has_the_charge(
 ) -> None:
     really = clock.now
     clock.forward(ahead)
-    polling.record_end(ledger, submitted(ledger), a_state(), CHARGED_FIRST)
-    assert billing.claim(ledger, ACCOUNT) is not None
+    polls.record_end(ledger, submitted(ledger), a_state(), CHARGED_FIRST)
+    assert bills.claim(ledger, ACCOUNT) is not None
     comes_back(clock, ahead)
-    window = billing.claim(ledger, ACCOUNT)
+    window = bills.claim(ledger, ACCOUNT)
     assert window is not None
     assert window.after < really < window.before
 
@@ -219,7 +204,7 @@ def test_a_job_that_seems_to_have_ended_before_its_submit_has_no_duration_and_is
     clock.forward(ahead)
     attempt = submitted(ledger)
     comes_back(clock, ahead)
-    ended = polling.record_end(ledger, attempt, a_state(), CHARGED_FIRST)
+    ended = polls.record_end(ledger, attempt, a_state(), CHARGED_FIRST)
     assert ended.waited_seconds is None, "a manifest allows no negative one"
     assert ended.age(clock.now) == math.inf
     assert ended.age((ended.submitted_at or 0) + 7) == 7
@@ -272,7 +257,7 @@ def test_a_post_without_an_outcome_does_not_wait_for_days(ledger: Ledger, clock:
     assert row.state == SubmissionState.UNKNOWN.value
     assert row.lease_until <= clock.now + 120
     assert row.ended_at <= clock.now + 120
-    assert searching.claim(ledger, ACCOUNT, CONTRACT) is not None
+    assert search_schedule.claim(ledger, ACCOUNT, CONTRACT) is not None
 
 
 def test_a_late_answer_still_finds_its_purchase(ledger: Ledger, clock: Clock, ahead: float) -> None:
@@ -372,7 +357,7 @@ def test_a_person_lifts_a_pause_and_is_named(ledger: Ledger, clock: Clock) -> No
     queued(ledger)
     record_outcome(ledger, claimed(ledger), rejected(FailureKind.THROTTLED, retry_after=800))
     assert [p.account for p in pauses.lift(ledger, account="aimlapi", who="ada")] == []
-    assert [p.account for p in pauses.lift(ledger, account=halting.ALL, who="ada")] == [ACCOUNT]
+    assert [p.account for p in pauses.lift(ledger, account=stops.ALL, who="ada")] == [ACCOUNT]
     assert pauses.pauses(ledger) == []
     assert claimed(ledger).attempt.state is S.SUBMITTING
     with ledger.read() as connection:

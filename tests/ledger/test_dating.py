@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ledgerkit import ACCOUNT, DEADLINE, NO_LIMITS, Clock, a_request, accepted, queued
 
-from resources.ledger import dating
-from resources.ledger.dating import Dating
 from resources.ledger.ledger import Ledger
+from resources.ledger.lost import job_times
+from resources.ledger.lost.job_times import Dating
 from resources.ledger.outcomes import record_outcome
+from resources.ledger.queue import claim_next
 from resources.ledger.records import Submission
-from resources.ledger.submitting import claim_next
 from resources.providers.base import Candidate, Charge, ClockOffset, JobStatus
 
 DOUBTFUL = Dating(reliable=False)
@@ -40,7 +40,7 @@ def listed(job_id: str, at: float) -> Candidate:
 
 def told(ledger: Ledger, *jobs: Candidate) -> Dating:
     with ledger.read() as connection:
-        return dating.dating(connection, ACCOUNT, jobs)
+        return job_times.dating(connection, ACCOUNT, jobs)
 
 
 @pytest.mark.parametrize("dated", [600.0, 30.0, -600.0])
@@ -77,10 +77,10 @@ def test_somebody_elses_jobs_tell_nothing(ledger: Ledger, clock: Clock) -> None:
 def test_times_are_put_back_by_the_middle_of_what_is_known(low: float, wide: float) -> None:
     at = 1_800_000_000.0
     job, charge = listed("job-1", at), Charge("job-1", 1, "charge", at)
-    (moved,), charges = dating.by_date_header([job], [charge], ClockOffset(low, low + wide))
+    (moved,), charges = job_times.by_date_header([job], [charge], ClockOffset(low, low + wide))
     assert abs((job.created_at - moved.created_at) - timedelta(seconds=low + wide / 2)) < timedelta(
         seconds=1e-3
     )
     assert charges is not None
     assert abs(charges[0].at - moved.created_at.timestamp()) < 1e-3
-    assert dating.by_date_header([job], None, ClockOffset(low, low + wide))[1] is None
+    assert job_times.by_date_header([job], None, ClockOffset(low, low + wide))[1] is None

@@ -2,8 +2,8 @@
 
 from ledgerkit import a_request, decided
 
-from resources.ledger.deciding import Verdict
-from resources.ledger.decisions import fix_clips, fixed_clips
+from resources.ledger.decision_clips import fix_clips, fixed_clips
+from resources.ledger.decisions import Verdict
 from resources.ledger.ledger import Ledger
 
 KEYS = ["city-noon", "city-sunset"]

@@ -14,14 +14,14 @@ from ledgerkit import (
     the_journal_is_whole,
 )
 
-from resources.ledger import delivering, late_jobs, polling, spending
+from resources.ledger import budget, deliveries, late_jobs, polls
+from resources.ledger.budget import Budget
 from resources.ledger.ends import APART_SECONDS, SILENT_SECONDS, SILENT_TIMES, SOON_SECONDS
 from resources.ledger.late_jobs import ask_later, claim_late, keep_late
 from resources.ledger.ledger import Ledger
-from resources.ledger.polling import claim_due, reschedule, see_end
+from resources.ledger.lost.settle import match_callback
+from resources.ledger.polls import claim_due, reschedule, see_end
 from resources.ledger.records import Attempt
-from resources.ledger.resolving import match_callback
-from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState, MoneyState
 from resources.providers.base import FailureKind, JobState, JobStatus
 
@@ -161,7 +161,7 @@ def test_an_output_that_is_gone_is_lost_only_when_that_was_seen_over_minutes(
 ) -> None:
     attempt = succeeded(ledger)
     began = clock.now
-    while delivering.see_gone(ledger, attempt.id, why="HTTP 404").state is S.SUCCEEDED:
+    while deliveries.see_gone(ledger, attempt.id, why="HTTP 404").state is S.SUCCEEDED:
         clock.forward(30)
     assert clock.now - began >= SILENT_SECONDS
     assert read(ledger, attempt).state is S.LOST
@@ -169,21 +169,21 @@ def test_an_output_that_is_gone_is_lost_only_when_that_was_seen_over_minutes(
 
 def test_a_fresh_address_clears_that_an_output_seemed_gone(ledger: Ledger, clock: Clock) -> None:
     attempt = succeeded(ledger)
-    delivering.see_gone(ledger, attempt.id, why="HTTP 404")
+    deliveries.see_gone(ledger, attempt.id, why="HTTP 404")
     clock.forward(SILENT_SECONDS)
-    delivering.update_outputs(ledger, attempt.id, ["https://cdn.example/fresh.mp4"])
+    deliveries.update_outputs(ledger, attempt.id, ["https://cdn.example/fresh.mp4"])
     for _ in range(SILENT_TIMES):
-        assert delivering.see_gone(ledger, attempt.id, why="HTTP 404").state is S.SUCCEEDED
+        assert deliveries.see_gone(ledger, attempt.id, why="HTTP 404").state is S.SUCCEEDED
 
 
 # Afterwards
 
 
-def spent(ledger: Ledger) -> dict[spending.Scope, int]:
+def spent(ledger: Ledger) -> dict[budget.Scope, int]:
     with ledger.read() as connection:
-        counted = spending.counted(connection)
+        counted = budget.counted(connection)
         assert {s: n for s, n in counted.items() if n} == {
-            s: n for s, n in spending.recounted(connection).items() if n
+            s: n for s, n in budget.recounted(connection).items() if n
         }
     return counted
 
@@ -207,18 +207,18 @@ def test_a_job_that_is_completed_after_all_is_a_take_to_spare_with_its_money(
     assert spent(ledger) == before, "it is the same money"
     the_journal_is_whole(ledger, closed)
     assert claim_late(ledger, ACCOUNT) == []
-    delivering.record_delivered(ledger, spare.id, {"uri": "s3://b/k"})
+    deliveries.record_delivered(ledger, spare.id, {"uri": "s3://b/k"})
     assert ledger.current([attempt.clip]) == {}
 
 
 def test_what_was_lost_is_looked_for_as_well(ledger: Ledger, clock: Clock) -> None:
     attempt = succeeded(ledger)
-    delivering.record_lost(ledger, attempt.id, why="gone")
+    deliveries.record_lost(ledger, attempt.id, why="gone")
     clock.forward(60)
     (due,) = claim_late(ledger, ACCOUNT)
     spare = keep_late(ledger, due, a_state(), CHARGED_FIRST)
     assert spare is not None
-    delivering.record_lost(ledger, spare.id, why="gone again")
+    deliveries.record_lost(ledger, spare.id, why="gone again")
     clock.forward(86_400)
     assert claim_late(ledger, ACCOUNT) == [], "a take to spare that was lost is not found for ever"
 
@@ -259,7 +259,7 @@ def test_what_was_given_back_is_not_asked_for(ledger: Ledger, clock: Clock) -> N
 def test_a_few_are_asked_for_in_one_step(ledger: Ledger, clock: Clock) -> None:
     for number in range(late_jobs.AT_ONCE + 3):
         one = submitted(ledger, a_request(f"clip-{number:02}"), job_id=f"job-{number}")
-        polling.record_end(ledger, one, FAILED, CHARGED_FIRST)
+        polls.record_end(ledger, one, FAILED, CHARGED_FIRST)
     clock.forward(60)
     assert [len(claim_late(ledger, ACCOUNT)) for _ in range(3)] == [late_jobs.AT_ONCE, 3, 0]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from resources.ledger.evidence import Evidence, Finding, Judgement, Post, Prices, judge
+from resources.ledger.lost.evidence import Evidence, Finding, Judgement, Post, Prices, judge
 from resources.providers.base import Candidate, JobStatus
 from resources.providers.rows import SetAside
 

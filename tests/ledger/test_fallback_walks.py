@@ -21,17 +21,17 @@ from ledgerkit import (
 )
 from ledgerkit import rejected as refused_by_provider
 
-from resources.ledger import limits, outcomes, polling, spending
-from resources.ledger.delivering import record_delivered
+from resources.ledger import budget, limits, outcomes, polls
+from resources.ledger.budget import Budget
+from resources.ledger.deliveries import record_delivered
 from resources.ledger.ledger import Ledger
+from resources.ledger.lost.settle import close_absent
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt
-from resources.ledger.resolving import close_absent
-from resources.ledger.spending import Budget
+from resources.ledger.rules import DEFINITE
 from resources.ledger.states import AttemptState
-from resources.ledger.verdicts import DEFINITE
+from resources.orders import Caps, Choice, ClipRequest, Expected
 from resources.providers.base import FailureKind, JobStatus
-from resources.requests import Caps, Choice, ClipRequest, Expected
 
 STEPS = ["accept", "refuse", "fail", "fail for good", "lose", "vanish", "succeed", "deliver", "ask again"]
 FALLBACKS = tuple(
@@ -73,7 +73,7 @@ def step(ledger: Ledger, clock: Clock, what: str, request: ClipRequest) -> None:
         kind = FailureKind.PROVIDER if what == "fail" else FailureKind.MODERATION
         ends = {"vanish": a_state(JobStatus.GONE), "succeed": a_state()}
         end = ends.get(what, a_state(JobStatus.FAILED, failure=kind))
-        polling.record_end(ledger, last, end, NEVER_CHARGED)
+        polls.record_end(ledger, last, end, NEVER_CHARGED)
     elif last.state is AttemptState.SUCCEEDED and what == "deliver":
         record_delivered(ledger, last.id, {"uri": "s3://b/c"})
 
@@ -99,9 +99,9 @@ def check(ledger: Ledger, request: ClipRequest, cap: int) -> None:
     after_the_end = [a for a in bought[:-1] if a.state in {AttemptState.DELIVERED, AttemptState.VANISHED}]
     assert after_the_end == []
     with ledger.read() as connection:
-        counted = {scope: n for scope, n in spending.counted(connection).items() if n}
-        assert counted == {scope: n for scope, n in spending.recounted(connection).items() if n}
-        assert all(n <= cap for scope, n in counted.items() if scope.of == spending.SERIES)
+        counted = {scope: n for scope, n in budget.counted(connection).items() if n}
+        assert counted == {scope: n for scope, n in budget.recounted(connection).items() if n}
+        assert all(n <= cap for scope, n in counted.items() if scope.of == budget.SERIES)
 
 
 @settings(deadline=None, max_examples=60)

@@ -15,18 +15,18 @@ from ledgerkit import (
     rejected,
 )
 
-from resources.ledger import limits, outcomes, polling
-from resources.ledger.deciding import Verdict
+from resources.ledger import limits, outcomes, polls
+from resources.ledger.budget import Budget
+from resources.ledger.decisions import Verdict
 from resources.ledger.ledger import Ledger
-from resources.ledger.marking import OnItsWay
+from resources.ledger.lost.settle import close_absent
 from resources.ledger.outcomes import record_outcome
-from resources.ledger.rebuilding import Taken, take_back
 from resources.ledger.records import Attempt
-from resources.ledger.resolving import close_absent
-from resources.ledger.spending import Budget
+from resources.ledger.recovery.mark import OnItsWay
+from resources.ledger.recovery.rebuild import Taken, take_back
 from resources.ledger.states import AttemptState, MoneyState
+from resources.orders import Caps, Choice, ClipRequest, Expected
 from resources.providers.base import FailureKind, JobStatus, NotSent, Rejected, SubmitOutcome, Unknown
-from resources.requests import Caps, Choice, ClipRequest, Expected
 
 CHEAP = Choice(
     provider="wavespeed",
@@ -51,7 +51,7 @@ def answer(ledger: Ledger, outcome: SubmitOutcome, account: str = "wavespeed") -
 
 def fails(ledger: Ledger, kind: FailureKind, job: str, account: str = "wavespeed") -> Attempt:
     attempt = answer(ledger, accepted(job), account)
-    return polling.record_end(ledger, attempt, a_state(JobStatus.FAILED, failure=kind), NEVER_CHARGED)
+    return polls.record_end(ledger, attempt, a_state(JobStatus.FAILED, failure=kind), NEVER_CHARGED)
 
 
 def newest(ledger: Ledger) -> Attempt:
@@ -130,7 +130,7 @@ def test_an_outcome_that_nobody_knows_never_does_whatever_becomes_of_it(ledger: 
 def test_a_job_that_vanished_never_does_since_it_may_be_charged(ledger: Ledger) -> None:
     queued(ledger, asked())
     attempt = answer(ledger, accepted())
-    polling.record_end(ledger, attempt, a_state(JobStatus.GONE), NEVER_CHARGED)
+    polls.record_end(ledger, attempt, a_state(JobStatus.GONE), NEVER_CHARGED)
     assert [state for _, state in states(ledger)] == ["vanished"]
     assert everything(ledger)[0].money_state is MoneyState.INDETERMINATE
     assert decided(ledger, asked()).verdict is Verdict.REFUSED
@@ -161,13 +161,13 @@ def test_a_fallback_of_unknown_price_is_not_bought(ledger: Ledger) -> None:
 
 
 def test_a_clip_that_a_fallback_has_delivered_is_the_clip(ledger: Ledger) -> None:
-    from resources.ledger.delivering import record_delivered
+    from resources.ledger.deliveries import record_delivered
 
     request = asked()
     queued(ledger, request)
     answer(ledger, rejected(FailureKind.MODERATION))
     attempt = answer(ledger, accepted())
-    done = polling.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
+    done = polls.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
     record_delivered(ledger, done.id, {"uri": "s3://b/c"})
     for decision in ("monday", "tuesday"):
         verdict = decided(ledger, request, decision=decision)

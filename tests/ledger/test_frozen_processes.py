@@ -7,9 +7,9 @@ import sqlalchemy as sa
 
 from resources.errors import UnavailableError
 from resources.ledger import database
+from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import meta
-from resources.ledger.spending import Budget
 
 
 def touch(connection: sa.Connection, value: str) -> None:

@@ -8,7 +8,7 @@ from resources.ledger.handover import handover_of
 from resources.ledger.heartbeats import GRACE_SECONDS, LEASE_SECONDS, RunLostError
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
-from resources.ledger.submitting import claim_next
+from resources.ledger.queue import claim_next
 
 RUN = "a-run"
 

@@ -13,16 +13,16 @@ import pytest
 import sqlalchemy as sa
 from ledgerkit import ACCOUNT, DEADLINE, NEVER_CHARGED, a_request, a_state, accepted, everything, processes
 
-from resources.ledger import delivering, polling
-from resources.ledger.deciding import Verdict, decide
+from resources.ledger import deliveries, polls
+from resources.ledger.budget import Budget
+from resources.ledger.decisions import Verdict, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
+from resources.ledger.queue import claim_next
 from resources.ledger.records import Submission
 from resources.ledger.schema import submissions
-from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState, MoneyState
-from resources.ledger.submitting import claim_next
 
 PROCESSES = 4
 CLIPS = 20
@@ -60,14 +60,14 @@ def carries(url: str, together: Barrier, start: float) -> list[str]:
             if isinstance(claimed, Submission):
                 sent.append(claimed.attempt.id)
                 record_outcome(ledger, claimed, accepted(f"job of {claimed.id}"))
-            for attempt in polling.claim_due(ledger, ACCOUNT, limit=1):
+            for attempt in polls.claim_due(ledger, ACCOUNT, limit=1):
                 if ledger.clock() < (attempt.submitted_at or 0) + JOB_SECONDS:
-                    polling.reschedule(ledger, [(attempt, ledger.clock() + 1)], polled=False)
+                    polls.reschedule(ledger, [(attempt, ledger.clock() + 1)], polled=False)
                     continue
-                polling.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
-                if delivering.claim(ledger, attempt.id, token=ledger.owner) is not None:
-                    delivering.record_delivered(ledger, attempt.id, {"uri": ledger.owner})
-            if claimed is None and not polling.claim_due(ledger, ACCOUNT, limit=1):
+                polls.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
+                if deliveries.claim(ledger, attempt.id, token=ledger.owner) is not None:
+                    deliveries.record_delivered(ledger, attempt.id, {"uri": ledger.owner})
+            if claimed is None and not polls.claim_due(ledger, ACCOUNT, limit=1):
                 states = {a.state for a in ledger.latest(keys()).values()}
                 if states == {AttemptState.DELIVERED}:
                     return sent

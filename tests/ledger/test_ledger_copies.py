@@ -9,9 +9,9 @@ import pytest
 from ledgerkit import a_request, decided, queued
 
 from resources.errors import ConfigurationError, UnavailableError
-from resources.ledger.copying import back_up, restore
+from resources.ledger.backup import back_up, restore
+from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
-from resources.ledger.spending import Budget
 
 SECRET = "hunter2-canary"
 

@@ -15,11 +15,11 @@ from ledgerkit import Clock, decided, queued, submitted
 
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.ledger import database, schema
-from resources.ledger.copying import back_up
+from resources.ledger.backup import back_up
+from resources.ledger.budget import Budget
 from resources.ledger.database import SCHEMA_REVISION, open_database
-from resources.ledger.deciding import Verdict
+from resources.ledger.decisions import Verdict
 from resources.ledger.ledger import Ledger
-from resources.ledger.spending import Budget
 from resources.ledger.states import OPEN, TRANSITIONS, AttemptState
 
 SECRET = "hunter2-canary"

@@ -25,8 +25,8 @@ from ledgerkit import (
     unknown,
 )
 
-from resources.ledger import deciding, delivering, halting, polling, submitting
-from resources.ledger.deciding import SUPERSEDED, Decided, Verdict, decide
+from resources.ledger import decisions, deliveries, polls, queue, stops
+from resources.ledger.decisions import SUPERSEDED, Decided, Verdict, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt
@@ -38,12 +38,12 @@ CHANGED = "a city at dawn"
 
 
 def delivered(ledger: Ledger, **how: object) -> Attempt:
-    return delivering.record_delivered(ledger, succeeded(ledger, **how).id, STORED)  # type: ignore[arg-type]
+    return deliveries.record_delivered(ledger, succeeded(ledger, **how).id, STORED)  # type: ignore[arg-type]
 
 
 def failed(ledger: Ledger, kind: FailureKind = FailureKind.PROVIDER, **how: object) -> Attempt:
     attempt = submitted(ledger, **how)  # type: ignore[arg-type]
-    return polling.record_end(ledger, attempt, a_state(JobStatus.FAILED, failure=kind), NEVER_CHARGED)
+    return polls.record_end(ledger, attempt, a_state(JobStatus.FAILED, failure=kind), NEVER_CHARGED)
 
 
 def test_a_clip_nobody_has_bought_is_queued_with_its_money_reserved(ledger: Ledger, clock: Clock) -> None:
@@ -135,8 +135,8 @@ def test_regenerate_is_a_new_decision_for_another_take_and_only_once(ledger: Led
     again = decided(ledger, decision="tuesday", regenerate=True)
     assert again.verdict is Verdict.NEW
     second = record_outcome(ledger, claimed(ledger), accepted("job-2"))
-    second = polling.record_end(ledger, second, a_state(), NEVER_CHARGED)
-    second = delivering.record_delivered(ledger, second.id, STORED)
+    second = polls.record_end(ledger, second, a_state(), NEVER_CHARGED)
+    second = deliveries.record_delivered(ledger, second.id, STORED)
     retried = decided(ledger, decision="tuesday", regenerate=True)
     assert (retried.verdict, retried.attempt) == (Verdict.REUSED, second)
     assert ledger.current(["city-sunset"])["city-sunset"].id == second.id != first.id
@@ -166,8 +166,8 @@ FINAL_FAILURES: dict[str, Callable[[Ledger, Clock], Attempt]] = {
     "moderated job": lambda ledger, clock: failed(ledger, FailureKind.MODERATION),
     "failed job": lambda ledger, clock: failed(ledger),
     "vanished": lambda ledger, clock: put_into(ledger, clock, AttemptState.VANISHED)[1],
-    "lost": lambda ledger, clock: delivering.record_lost(ledger, succeeded(ledger).id, why="410"),
-    "quarantined": lambda ledger, clock: delivering.record_quarantined(
+    "lost": lambda ledger, clock: deliveries.record_lost(ledger, succeeded(ledger).id, why="410"),
+    "quarantined": lambda ledger, clock: deliveries.record_quarantined(
         ledger, succeeded(ledger).id, STORED, why="480 pixels instead of 720"
     ),
     "abandoned": lambda ledger, clock: put_into(ledger, clock, AttemptState.ABANDONED)[1],
@@ -198,7 +198,7 @@ def test_a_failure_that_may_pass_is_bought_again_up_to_max_attempts(
     for tried in range(1, 4):
         attempt = record_outcome(ledger, claimed(ledger), accepted(f"job-{tried}"))
         assert (attempt.decision, attempt.batch, attempt.watched_by) == ("monday", "run-1", "run-1")
-        ended = polling.record_end(ledger, attempt, a_state(JobStatus.FAILED, failure=kind), NEVER_CHARGED)
+        ended = polls.record_end(ledger, attempt, a_state(JobStatus.FAILED, failure=kind), NEVER_CHARGED)
         assert ended.state is AttemptState.FAILED
         newest = ledger.latest(["city-sunset"])["city-sunset"]
         if tried < 3:
@@ -235,14 +235,14 @@ def test_trouble_with_the_account_is_no_purchase_and_is_tried_again_in_the_same_
     for _ in range(3):
         assert queued(ledger).state is AttemptState.QUEUED
         attempt = record_outcome(ledger, claimed(ledger), rejected(kind))
-        submitting.withdraw(ledger, [attempt.id], why="the account is stopped", kind=kind)
-        halting.start(ledger, account=ACCOUNT)
+        queue.withdraw(ledger, [attempt.id], why="the account is stopped", kind=kind)
+        stops.start(ledger, account=ACCOUNT)
     assert len(everything(ledger)) == 3
 
 
 def test_what_was_withdrawn_is_tried_again_in_the_same_decision(ledger: Ledger) -> None:
     attempt = queued(ledger)
-    submitting.withdraw(ledger, [attempt.id], why="the run was terminated")
+    queue.withdraw(ledger, [attempt.id], why="the run was terminated")
     assert decided(ledger).verdict is Verdict.NEW
 
 
@@ -290,15 +290,15 @@ def test_an_unknown_price_does_not_hide_what_is_there_already(ledger: Ledger) ->
 
 def test_a_new_purchase_is_what_is_told_instead_of_an_older_end(ledger: Ledger) -> None:
     old = failed(ledger)
-    assert delivering.unreported(ledger, ACCOUNT) == [old]
+    assert deliveries.unreported(ledger, ACCOUNT) == [old]
     new = queued(ledger, decision="tuesday")
-    assert delivering.unreported(ledger, ACCOUNT) == [new]
+    assert deliveries.unreported(ledger, ACCOUNT) == [new]
     assert read(ledger, old).reported_run_id == SUPERSEDED
 
 
 def test_what_was_told_already_stays_as_it_was_told(ledger: Ledger) -> None:
     old = failed(ledger)
-    delivering.mark_reported(ledger, [old.id], "run-1")
+    deliveries.mark_reported(ledger, [old.id], "run-1")
     queued(ledger, decision="tuesday")
     assert read(ledger, old).reported_run_id == "run-1"
 
@@ -307,14 +307,14 @@ def test_who_loses_the_race_for_the_insert_adopts_what_the_winner_queued(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     winner = queued(ledger)
-    look = deciding._find
+    look = decisions._find
     looks: list[Decided] = []
 
     def too_early_once(*args: Any, **kwargs: Any) -> Decided:
         looks.append(look(*args, **kwargs) if looks else Decided(a_request(), Verdict.NEW, None))
         return looks[-1]
 
-    monkeypatch.setattr(deciding, "_find", too_early_once)
+    monkeypatch.setattr(decisions, "_find", too_early_once)
     verdict = decided(ledger, decision="tuesday")
     assert (verdict.verdict, verdict.attempt) == (Verdict.ADOPTED, winner)
     assert len(looks) == 2
@@ -325,7 +325,7 @@ def test_who_stalls_between_look_and_insert_does_not_buy_what_was_delivered_mean
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked, go_on = threading.Event(), threading.Event()
-    look = deciding._find
+    look = decisions._find
     verdicts: list[Verdict] = []
 
     def stalls(*args: Any, **kwargs: Any) -> Decided:
@@ -340,10 +340,10 @@ def test_who_stalls_between_look_and_insert_does_not_buy_what_was_delivered_mean
         verdicts.append(verdict.verdict)
         if verdict.verdict is Verdict.NEW:
             attempt = record_outcome(ledger, claimed(ledger), accepted())
-            polling.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
-            delivering.record_delivered(ledger, attempt.id, STORED)
+            polls.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
+            deliveries.record_delivered(ledger, attempt.id, STORED)
 
-    monkeypatch.setattr(deciding, "_find", stalls)
+    monkeypatch.setattr(decisions, "_find", stalls)
     stalled = threading.Thread(target=lambda: verdicts.append(decided(ledger).verdict))
     other = threading.Thread(target=the_other_buys_it_and_gets_it)
     stalled.start()

@@ -16,8 +16,8 @@ from ledgerkit import (
 )
 
 from resources.errors import DailiesError, UnavailableError
-from resources.ledger import polling
-from resources.ledger.delivering import (
+from resources.ledger import polls
+from resources.ledger.deliveries import (
     LEASE_SECONDS,
     claim,
     make_current,
@@ -131,7 +131,7 @@ def test_fresh_addresses_are_kept(ledger: Ledger) -> None:
 
 def another_take(ledger: Ledger, decision: str) -> Attempt:
     attempt = submitted(ledger, decision=decision, regenerate=True, job_id=f"job-{decision}")
-    return polling.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
+    return polls.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
 
 
 def test_a_newer_take_becomes_the_one_that_is_shown(ledger: Ledger, clock: Clock) -> None:

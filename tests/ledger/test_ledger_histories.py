@@ -27,16 +27,16 @@ from ledgerkit import (
     the_journal_is_whole,
 )
 
-from resources.ledger import delivering, outcomes, polling, submitting
-from resources.ledger.deciding import Verdict, decide
+from resources.ledger import deliveries, outcomes, polls, queue
+from resources.ledger.budget import Budget
+from resources.ledger.decisions import Verdict, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Later, Limits
 from resources.ledger.outcomes import record_outcome
+from resources.ledger.queue import claim_next
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import jobs, journal, submissions
-from resources.ledger.spending import Budget
 from resources.ledger.states import AT_PROVIDER, OPEN, AttemptState
-from resources.ledger.submitting import claim_next
 from resources.providers.base import (
     Accepted,
     FailureKind,
@@ -202,12 +202,12 @@ class Histories(RuleBasedStateMachine):
 
     @rule()
     def late_jobs_are_looked_for(self) -> None:
-        polling.mark_overdue(self.ledger, ACCOUNT)
+        polls.mark_overdue(self.ledger, ACCOUNT)
 
     @rule(limit=st.integers(1, 3))
     def polls_are_claimed(self, limit: int) -> None:
         held = {a.id for a in self.polls if (a.next_poll_at or 0) > self.clock.now}
-        due = polling.claim_due(self.ledger, ACCOUNT, limit=limit)
+        due = polls.claim_due(self.ledger, ACCOUNT, limit=limit)
         assert not held & {a.id for a in due}, "a poll is one asker's at a time"
         assert all(a.job_id in self.created.values() for a in due)
         self.polls = [a for a in self.polls if a.id not in {b.id for b in due}] + due
@@ -216,7 +216,7 @@ class Histories(RuleBasedStateMachine):
     @rule(pick=PICK, delay=st.sampled_from([1.0, 15.0, 300.0]))
     def a_job_still_runs(self, pick: int, delay: float) -> None:
         attempt = self.polls.pop(pick % len(self.polls))
-        polling.reschedule(self.ledger, [(attempt, self.clock.now + delay)], polled=True)
+        polls.reschedule(self.ledger, [(attempt, self.clock.now + delay)], polled=True)
 
     @precondition(lambda self: self.polls)
     @rule(
@@ -230,7 +230,7 @@ class Histories(RuleBasedStateMachine):
     ) -> None:
         attempt = self.polls.pop(pick % len(self.polls))
         state = a_state(status, failure=None if status is JobStatus.SUCCEEDED else kind)
-        polling.record_end(self.ledger, attempt, state, capabilities)  # type: ignore[arg-type]
+        polls.record_end(self.ledger, attempt, state, capabilities)  # type: ignore[arg-type]
 
     def finished(self, pick: int) -> Attempt | None:
         waiting = [a for a in everything(self.ledger) if a.state is AttemptState.SUCCEEDED]
@@ -239,19 +239,19 @@ class Histories(RuleBasedStateMachine):
     @rule(pick=PICK, end=st.sampled_from(["delivered", "quarantined", "lost", "released", "died"]))
     def something_is_fetched(self, pick: int, end: str) -> None:
         attempt = self.finished(pick)
-        if attempt is None or delivering.claim(self.ledger, attempt.id, token="me") is None:
+        if attempt is None or deliveries.claim(self.ledger, attempt.id, token="me") is None:
             return
-        assert delivering.claim(self.ledger, attempt.id, token="you") is None
+        assert deliveries.claim(self.ledger, attempt.id, token="you") is None
         if end == "delivered":
-            delivering.record_delivered(self.ledger, attempt.id, {"uri": "s3://bucket/key"})
+            deliveries.record_delivered(self.ledger, attempt.id, {"uri": "s3://bucket/key"})
             purchase = (attempt.subject_key, attempt.decision)
             self.delivered_in[purchase] = self.delivered_in.get(purchase, 0) + 1
         elif end == "quarantined":
-            delivering.record_quarantined(self.ledger, attempt.id, {}, why="too small")
+            deliveries.record_quarantined(self.ledger, attempt.id, {}, why="too small")
         elif end == "lost":
-            delivering.record_lost(self.ledger, attempt.id, why="410")
+            deliveries.record_lost(self.ledger, attempt.id, why="410")
         elif end == "released":
-            delivering.release(self.ledger, attempt.id, token="me", why="the bucket is full")
+            deliveries.release(self.ledger, attempt.id, token="me", why="the bucket is full")
 
     @rule(end=st.sampled_from([JobStatus.SUCCEEDED, JobStatus.SUCCEEDED, JobStatus.FAILED]))
     def the_next_one_goes_through(self, end: JobStatus) -> None:
@@ -263,7 +263,7 @@ class Histories(RuleBasedStateMachine):
         self.it_is_accepted(len(self.unanswered) - 1)
         attempt = read(self.ledger, submission.attempt)
         if attempt.state in AT_PROVIDER:
-            attempt = polling.record_end(self.ledger, attempt, a_state(end), NEVER_CHARGED)
+            attempt = polls.record_end(self.ledger, attempt, a_state(end), NEVER_CHARGED)
         if attempt.state is AttemptState.SUCCEEDED:
             self.something_is_fetched(0, "delivered")
 
@@ -271,7 +271,7 @@ class Histories(RuleBasedStateMachine):
     def a_run_is_terminated(self, clip: str) -> None:
         newest = self.ledger.latest([clip]).get(clip)
         if newest is not None:
-            submitting.withdraw(self.ledger, [newest.id], why="terminated")
+            queue.withdraw(self.ledger, [newest.id], why="terminated")
 
     @rule()
     def the_process_starts_anew(self) -> None:

@@ -18,10 +18,10 @@ from ledgerkit import (
     the_journal_is_whole,
 )
 
-from resources.ledger import polling
+from resources.ledger import polls
 from resources.ledger.ledger import Ledger
 from resources.ledger.outcomes import record_outcome
-from resources.ledger.polling import (
+from resources.ledger.polls import (
     CLAIM_SECONDS,
     claim_due,
     mark_overdue,
@@ -279,9 +279,9 @@ def test_one_or_two_jobs_say_nothing_about_how_long_it_takes(ledger: Ledger, clo
 
 def test_what_failed_says_nothing_and_what_is_long_ago_is_forgotten(ledger: Ledger, clock: Clock) -> None:
     endpoint = a_request().endpoint
-    for number in range(polling.OBSERVATIONS):
+    for number in range(polls.OBSERVATIONS):
         took(ledger, clock, 500, f"old-{number}")
-    for number in range(polling.OBSERVATIONS):
+    for number in range(polls.OBSERVATIONS):
         took(ledger, clock, 40, f"new-{number}")
         took(ledger, clock, 1, f"bad-{number}", JobStatus.FAILED)
     assert usual_seconds(ledger, ACCOUNT, [endpoint]) == {endpoint: 40}
@@ -295,7 +295,7 @@ def test_a_job_took_no_longer_than_its_provider_says_though_nobody_asked_for_an_
         attempt = submitted(ledger, a_request(f"clip-{number}"), job_id=f"job-{number}")
         clock.forward(3600)
         record_end(ledger, attempt, a_state(inference_seconds=7.0), NEVER_CHARGED)
-    assert usual_seconds(ledger, ACCOUNT, [endpoint]) == {endpoint: 7.0 + polling.NOTICED_SECONDS}
+    assert usual_seconds(ledger, ACCOUNT, [endpoint]) == {endpoint: 7.0 + polls.NOTICED_SECONDS}
 
 
 def test_jobs_that_were_over_when_they_were_first_asked_for_are_asked_for_too_late(

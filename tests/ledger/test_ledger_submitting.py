@@ -28,15 +28,15 @@ from ledgerkit import (
     unknown,
 )
 
-from resources.ledger import polling, submitting
+from resources.ledger import polls, queue
+from resources.ledger.budget import Budget
 from resources.ledger.ledger import ForbiddenTransitionError, Ledger, StaleAttemptError
 from resources.ledger.limits import LEASE_MARGIN_SECONDS, THROTTLE_SECONDS, Later, Limits
 from resources.ledger.outcomes import NOT_SENT_SECONDS, expire_submissions, record_outcome
+from resources.ledger.queue import claim_next, withdraw, withdraw_stale
 from resources.ledger.records import Submission
 from resources.ledger.schema import accounts, jobs
-from resources.ledger.spending import Budget
 from resources.ledger.states import IN_FLIGHT, TRANSITIONS, AttemptState, MoneyState, SubmissionState
-from resources.ledger.submitting import claim_next, withdraw, withdraw_stale
 from resources.providers.base import Accepted, FailureKind, NotSent, Rejected, SubmitOutcome
 
 LEASE = DEADLINE + LEASE_MARGIN_SECONDS
@@ -115,7 +115,7 @@ def test_no_more_jobs_are_in_flight_than_there_are_places(ledger: Ledger) -> Non
     must_wait(ledger, limits)
     record_outcome(ledger, third, unknown())
     must_wait(ledger, limits)
-    attempt = polling.record_end(ledger, read(ledger, first.attempt), a_state(), NEVER_CHARGED)
+    attempt = polls.record_end(ledger, read(ledger, first.attempt), a_state(), NEVER_CHARGED)
     assert attempt.state not in IN_FLIGHT
     assert claimed(ledger, limits=limits).attempt.subject_key == "clip-d"
 
@@ -282,7 +282,7 @@ def test_whatever_happens_no_limit_is_passed_and_the_order_is_kept(
                     assert isinstance(submission, Later)
                     assert submission.at > clock.now
             elif flying and what == "end":
-                polling.record_end(ledger, read(ledger, flying.pop().attempt), a_state(), NEVER_CHARGED)
+                polls.record_end(ledger, read(ledger, flying.pop().attempt), a_state(), NEVER_CHARGED)
         assert order == sorted(order)
 
 
@@ -542,7 +542,7 @@ def test_what_waits_for_a_day_is_given_up(ledger: Ledger, clock: Clock) -> None:
     assert given_up.reason is not None
     assert "24 h" in given_up.reason
     assert {read(ledger, a).state for a in (young, other)} == {S.QUEUED}
-    assert submitting.queue_length(ledger, ACCOUNT) == 1
+    assert queue.queue_length(ledger, ACCOUNT) == 1
 
 
 # The one way to change a state

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from ledgerkit import NEVER_CHARGED, Clock, a_request, a_state, read, submitted, succeeded
 
-from resources.ledger import delivering, polling
+from resources.ledger import deliveries, polls
 from resources.ledger.ledger import Ledger
-from resources.ledger.noting import Seen, note_look, nsfw
+from resources.ledger.notes import Seen, note_look, nsfw
 
 STORED = {"uri": "s3://b/k"}
 
@@ -28,14 +28,14 @@ def test_what_the_provider_says_of_its_outputs_is_kept(
 ) -> None:
     attempt = submitted(ledger)
     assert nsfw(ledger, attempt.id) is None
-    polling.record_end(ledger, attempt, a_state(nsfw=flags), NEVER_CHARGED)
+    polls.record_end(ledger, attempt, a_state(nsfw=flags), NEVER_CHARGED)
     assert nsfw(ledger, attempt.id) is said
 
 
 def test_takes_of_the_series_are_seen_newest_first(ledger: Ledger) -> None:
     first = succeeded(ledger, a_request("clip-a"), job_id="a")
     assert note_look(ledger, first, "aa") == []
-    delivering.record_delivered(ledger, first.id, STORED)
+    deliveries.record_delivered(ledger, first.id, STORED)
     second = succeeded(ledger, a_request("clip-b"), job_id="b")
     assert note_look(ledger, second, "bb") == [Seen("clip-a", first.seq, "aa")]
     third = succeeded(ledger, a_request("clip-c"), job_id="c")
@@ -51,13 +51,13 @@ def test_takes_of_the_series_are_seen_newest_first(ledger: Ledger) -> None:
 def test_what_is_kept_apart_or_lost_is_no_clip_of_the_series(ledger: Ledger) -> None:
     apart = succeeded(ledger, a_request("clip-a"), job_id="a")
     note_look(ledger, apart, "aa")
-    delivering.record_quarantined(ledger, apart.id, STORED, why="black")
+    deliveries.record_quarantined(ledger, apart.id, STORED, why="black")
     assert note_look(ledger, succeeded(ledger, a_request("clip-b"), job_id="b"), "bb") == []
 
 
 def test_a_rebuilt_ledger_knows_looks_from_the_manifests(ledger: Ledger) -> None:
     first = succeeded(ledger, a_request("clip-a"), job_id="a")
-    delivering.record_delivered(ledger, first.id, STORED | {"look": "aa"})
+    deliveries.record_delivered(ledger, first.id, STORED | {"look": "aa"})
     second = succeeded(ledger, a_request("clip-b"), job_id="b")
     assert note_look(ledger, second, "bb") == [Seen("clip-a", first.seq, "aa")]
 
@@ -74,26 +74,26 @@ def test_of_two_at_the_same_moment_one_sees_the_other(ledger: Ledger) -> None:
 
 def test_a_claim_is_renewed_by_its_claimer_alone(ledger: Ledger, clock: Clock) -> None:
     attempt = succeeded(ledger)
-    delivering.claim(ledger, attempt.id, token="me")
-    clock.forward(delivering.LEASE_SECONDS - 1)
-    assert delivering.renew(ledger, attempt.id, token="me")
-    clock.forward(delivering.LEASE_SECONDS - 1)
-    assert delivering.claim(ledger, attempt.id, token="you") is None
+    deliveries.claim(ledger, attempt.id, token="me")
+    clock.forward(deliveries.LEASE_SECONDS - 1)
+    assert deliveries.renew(ledger, attempt.id, token="me")
+    clock.forward(deliveries.LEASE_SECONDS - 1)
+    assert deliveries.claim(ledger, attempt.id, token="you") is None
     clock.forward(2)
-    assert delivering.claim(ledger, attempt.id, token="you") is not None
-    assert not delivering.renew(ledger, attempt.id, token="me")
+    assert deliveries.claim(ledger, attempt.id, token="you") is not None
+    assert not deliveries.renew(ledger, attempt.id, token="me")
     assert read(ledger, attempt).delivery_owner == "you"
 
 
 def test_a_word_turns_a_take_in_quarantine_into_the_current_one(ledger: Ledger) -> None:
-    apart = delivering.record_quarantined(ledger, succeeded(ledger).id, STORED, why="black")
-    delivering.mark_reported(ledger, [apart.id], "run-1")
-    assert [a.id for a in delivering.in_quarantine(ledger)] == [apart.id]
-    accepted = delivering.record_accepted(ledger, apart.id, STORED, who="person mira", why="a night")
+    apart = deliveries.record_quarantined(ledger, succeeded(ledger).id, STORED, why="black")
+    deliveries.mark_reported(ledger, [apart.id], "run-1")
+    assert [a.id for a in deliveries.in_quarantine(ledger)] == [apart.id]
+    accepted = deliveries.record_accepted(ledger, apart.id, STORED, who="person mira", why="a night")
     assert accepted.state == "delivered"
     assert accepted.reported_run_id is None, "Dagster is told anew"
     assert ledger.current([apart.subject_key])[apart.subject_key].id == apart.id
-    assert delivering.in_quarantine(ledger) == []
+    assert deliveries.in_quarantine(ledger) == []
     entry = ledger.history(apart.id)[-1]
     assert (entry["why"], str(entry["who"]).startswith("person mira")) == ("a night", True)
 
@@ -101,5 +101,5 @@ def test_a_word_turns_a_take_in_quarantine_into_the_current_one(ledger: Ledger) 
 def test_nothing_else_can_be_accepted(ledger: Ledger) -> None:
     waiting = succeeded(ledger)
     with pytest.raises(Exception, match="only a take in quarantine can be accepted"):
-        delivering.record_accepted(ledger, waiting.id, STORED, who="person mira", why="")
+        deliveries.record_accepted(ledger, waiting.id, STORED, who="person mira", why="")
     assert read(ledger, waiting) == waiting

@@ -17,10 +17,11 @@ from ledgerkit import (
     unknown,
 )
 
-from resources.ledger import orphans
-from resources.ledger.booking import book_job
+from resources.ledger.budget import Budget
+from resources.ledger.jobs import book_job
 from resources.ledger.ledger import Ledger
-from resources.ledger.orphans import (
+from resources.ledger.lost import orphans
+from resources.ledger.lost.orphans import (
     SETTLED_SECONDS,
     SHOWN_WITHIN_SECONDS,
     SWEEP_SECONDS,
@@ -29,9 +30,8 @@ from resources.ledger.orphans import (
     finish_sweep,
 )
 from resources.ledger.outcomes import record_outcome
-from resources.ledger.spending import Budget
+from resources.ledger.queue import claim_next
 from resources.ledger.states import AttemptState
-from resources.ledger.submitting import claim_next
 from resources.providers.base import Candidate, ClockOffset, JobStatus
 
 SORA = "openai/sora-2/text-to-video"

@@ -3,7 +3,7 @@
 from ledgerkit import a_request, accepted, claimed, queued
 
 from resources.ledger import outcomes
-from resources.ledger.decisions import fix_clips
+from resources.ledger.decision_clips import fix_clips
 from resources.ledger.ledger import Ledger
 from resources.ledger.purchases import purchases_of
 

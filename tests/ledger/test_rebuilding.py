@@ -21,16 +21,16 @@ from ledgerkit import (
     the_journal_is_whole,
 )
 
-from resources.ledger import polling, spending
-from resources.ledger.deciding import Verdict, decide
+from resources.ledger import budget, polls
+from resources.ledger.budget import Budget
+from resources.ledger.decisions import Verdict, decide
 from resources.ledger.ledger import Ledger
-from resources.ledger.marking import OnItsWay
-from resources.ledger.rebuilding import Take, Taken, take_back, take_in, withdraw_queued
+from resources.ledger.recovery.mark import OnItsWay
+from resources.ledger.recovery.rebuild import Take, Taken, take_back, take_in, withdraw_queued
 from resources.ledger.schema import submissions
-from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
+from resources.orders import Caps
 from resources.providers.base import FailureKind, JobStatus
-from resources.requests import Caps
 
 S = AttemptState
 OPEN_AFTER_A_CLAIM = [S.QUEUED, S.SUBMITTING, S.UNKNOWN, S.HELD, S.SUBMITTED, S.OVERDUE, S.SUCCEEDED]
@@ -84,8 +84,8 @@ def on_its_way(attempt: str = "lost", clip: str = "city-sunset", **changes: Any)
 def _the_books_agree(ledger: Ledger) -> Any:
     yield
     with ledger.read() as connection:
-        counted = {scope: n for scope, n in spending.counted(connection).items() if n}
-        assert counted == {scope: n for scope, n in spending.recounted(connection).items() if n}
+        counted = {scope: n for scope, n in budget.counted(connection).items() if n}
+        assert counted == {scope: n for scope, n in budget.recounted(connection).items() if n}
     for attempt in everything(ledger):
         the_journal_is_whole(ledger, attempt)
 
@@ -169,10 +169,10 @@ def test_what_was_spent_already_is_counted_also_beyond_a_cap(ledger: Ledger) -> 
 def test_a_job_that_was_on_its_way_is_asked_for_again(ledger: Ledger, clock: Clock) -> None:
     item = on_its_way()
     assert take_back(ledger, item, a_request()) is Taken.ADOPTED
-    (attempt,) = polling.claim_due(ledger, ACCOUNT, limit=5)
+    (attempt,) = polls.claim_due(ledger, ACCOUNT, limit=5)
     assert (attempt.id, attempt.job_id, attempt.state) == ("lost", "job-of-it", S.SUBMITTED)
     assert take_back(ledger, item, a_request()) is Taken.KNOWN
-    polling.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
+    polls.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
     assert take_back(ledger, item, a_request()) is Taken.KNOWN
     assert len(everything(ledger)) == 1
 
@@ -217,7 +217,7 @@ def test_an_earlier_purchase_that_was_sent_must_end_first(ledger: Ledger) -> Non
     item = on_its_way("later")
     assert take_back(ledger, item, a_request()) is Taken.BLOCKED
     assert everything(ledger) == [attempt]
-    polling.record_end(ledger, attempt, a_state(JobStatus.FAILED), NEVER_CHARGED)
+    polls.record_end(ledger, attempt, a_state(JobStatus.FAILED), NEVER_CHARGED)
     assert take_back(ledger, item, a_request()) is Taken.ADOPTED
 
 

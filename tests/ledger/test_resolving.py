@@ -11,13 +11,14 @@ from typer.testing import CliRunner
 
 from pipelines.cli.app import app
 from resources.errors import DailiesError
-from resources.ledger import late_jobs, outcomes, resolving
-from resources.ledger.deciding import Verdict, decide
+from resources.ledger import late_jobs, outcomes
+from resources.ledger.budget import Budget
+from resources.ledger.decisions import Verdict, decide
 from resources.ledger.ledger import Ledger
+from resources.ledger.lost import settle
+from resources.ledger.lost.settle import adopt_by_hand, buy_again_by_hand, unsettled, write_off
 from resources.ledger.records import Attempt
-from resources.ledger.resolving import adopt_by_hand, buy_again_by_hand, unsettled, write_off
 from resources.ledger.schema import attempts, jobs, listings, submissions
-from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState, MoneyState
 from resources.providers.base import FailureKind, JobState, JobStatus, PollFailed, Unknown
 
@@ -39,7 +40,7 @@ def held(ledger: Ledger, clock: Clock) -> Attempt:
         connection.execute(
             sa.update(submissions).where(submissions.c.id == submission.id).values(candidates=[CANDIDATE])
         )
-        return resolving.hold(ledger, connection, attempt, "two jobs may be its", [CANDIDATE])
+        return settle.hold(ledger, connection, attempt, "two jobs may be its", [CANDIDATE])
 
 
 def test_what_is_unknown_or_held_is_listed_with_its_candidates(ledger: Ledger, clock: Clock) -> None:

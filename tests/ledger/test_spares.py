@@ -21,15 +21,16 @@ from ledgerkit import (
     the_journal_is_whole,
 )
 
-from resources.ledger import delivering, orphans, outcomes, polling, resolving, spending
-from resources.ledger.accounting import statement
-from resources.ledger.deciding import Verdict
+from resources.ledger import budget, deliveries, outcomes, polls
+from resources.ledger.decisions import Verdict
 from resources.ledger.ledger import Ledger
+from resources.ledger.lost import orphans, settle
 from resources.ledger.records import SPARE, Attempt, Submission
 from resources.ledger.schema import attempts, jobs
+from resources.ledger.statement import statement
 from resources.ledger.states import AttemptState, MoneyState
+from resources.orders import Caps
 from resources.providers.base import Candidate, FailureKind, JobStatus, NotSent, Rejected, Unknown
-from resources.requests import Caps
 
 S = AttemptState
 CLIP = "city-sunset"
@@ -46,7 +47,7 @@ def by_the_answer(ledger: Ledger, submission: Submission) -> None:
 
 
 def by_a_callback(ledger: Ledger, submission: Submission) -> None:
-    resolving.match_callback(ledger, ACCOUNT, submission.id, "late", model="sora-2")
+    settle.match_callback(ledger, ACCOUNT, submission.id, "late", model="sora-2")
 
 
 def by_the_sweep(ledger: Ledger, submission: Submission) -> None:
@@ -66,7 +67,7 @@ def closed(ledger: Ledger, clock: Clock) -> tuple[Submission, Attempt]:
     """A purchase that was believed to have come to nothing, and is not bought again."""
     submission, attempt = put_into(ledger, clock, S.UNKNOWN)
     with ledger.write() as connection:
-        absent, *_ = resolving.close_absent(
+        absent, *_ = settle.close_absent(
             ledger, connection, attempt, submission.id, who="test", why="nothing is listed", again=0
         )
     return submission, absent
@@ -104,17 +105,17 @@ def test_what_is_held_goes_on_with_its_job_however_it_is_heard_of(
 def test_it_is_polled_confirmed_and_fetched_and_never_current(ledger: Ledger, clock: Clock) -> None:
     submission, _absent = closed(ledger, clock)
     by_the_answer(ledger, submission)
-    (due,) = polling.claim_due(ledger, ACCOUNT, limit=10)
-    ended = polling.record_end(ledger, due, a_state(), NEVER_CHARGED)
+    (due,) = polls.claim_due(ledger, ACCOUNT, limit=10)
+    ended = polls.record_end(ledger, due, a_state(), NEVER_CHARGED)
     assert (ended.is_spare, ended.state, ended.money_state) == (True, S.SUCCEEDED, MoneyState.CONFIRMED)
-    (waiting,) = delivering.unreported(ledger, ACCOUNT)[-1:]
+    (waiting,) = deliveries.unreported(ledger, ACCOUNT)[-1:]
     assert waiting.id == ended.id
-    assert [a.id for a in delivering.spares_to_fetch(ledger, [CLIP, "other"])] == [ended.id]
-    assert delivering.spares_to_fetch(ledger, ["other"]) == []
-    assert delivering.claim(ledger, ended.id, token="t") is not None
-    delivering.record_delivered(ledger, ended.id, {"key": "videos/x.mp4"})
+    assert [a.id for a in deliveries.spares_to_fetch(ledger, [CLIP, "other"])] == [ended.id]
+    assert deliveries.spares_to_fetch(ledger, ["other"]) == []
+    assert deliveries.claim(ledger, ended.id, token="t") is not None
+    deliveries.record_delivered(ledger, ended.id, {"key": "videos/x.mp4"})
     assert ledger.current([CLIP]) == {}
-    assert ended.id not in {a.id for a in delivering.unreported(ledger, ACCOUNT)}
+    assert ended.id not in {a.id for a in deliveries.unreported(ledger, ACCOUNT)}
 
 
 def test_it_neither_stands_in_the_way_of_its_clip_nor_stands_for_it(ledger: Ledger, clock: Clock) -> None:
@@ -132,7 +133,7 @@ def test_one_that_fails_is_not_tried_again(ledger: Ledger, clock: Clock) -> None
     by_the_answer(ledger, submission)  # a proof that was none
     (spare,) = spares(ledger)
     failed = a_state(JobStatus.FAILED, failure=FailureKind.PROVIDER, error="upstream")
-    ended = polling.record_end(ledger, spare, failed, NEVER_CHARGED)
+    ended = polls.record_end(ledger, spare, failed, NEVER_CHARGED)
     assert (ended.state, ended.money_state) == (S.FAILED, MoneyState.RELEASED)
     assert len(spares(ledger)) == 1
     assert ledger.latest([CLIP])[CLIP].state is S.QUEUED
@@ -162,7 +163,7 @@ def test_one_job_is_never_two_purchases(ledger: Ledger) -> None:
 
 def test_caps_give_way_and_the_next_purchase_is_refused(ledger: Ledger, clock: Clock) -> None:
     submission, _absent = closed(ledger, clock)
-    ledger.budget = spending.Budget(everything=Caps(total=400_000))
+    ledger.budget = budget.Budget(everything=Caps(total=400_000))
     by_the_answer(ledger, submission)
     refused = decided(ledger, a_request("another"), decision="tuesday")
     assert refused.verdict is Verdict.REFUSED

@@ -28,19 +28,19 @@ from ledgerkit import (
     unknown,
 )
 
-from resources.ledger import accounting, billing, halting, polling, schema, spending, submitting
-from resources.ledger.billing import Billed
-from resources.ledger.deciding import Verdict, decide
+from resources.ledger import bills, budget, polls, queue, schema, statement, stops
+from resources.ledger.bills import Billed
+from resources.ledger.budget import Budget, Scope
+from resources.ledger.decisions import Verdict, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
+from resources.ledger.queue import claim_next
 from resources.ledger.records import Attempt, Submission
-from resources.ledger.spending import Budget, Scope
 from resources.ledger.states import AttemptState, MoneyState
-from resources.ledger.submitting import claim_next
 from resources.money import usd
+from resources.orders import Caps
 from resources.providers.base import Capabilities, FailureKind, JobStatus, SubmitOutcome
-from resources.requests import Caps
 
 CLIP = usd("0.40")
 BERLIN = "Europe/Berlin"
@@ -63,7 +63,7 @@ def bought(ledger: Ledger, count: int, **how: Any) -> list[Verdict]:
 
 def spent(ledger: Ledger, scope: Scope) -> int:
     with ledger.read() as connection:
-        return spending.counted(connection).get(scope, 0)
+        return budget.counted(connection).get(scope, 0)
 
 
 def at(year: int, month: int, day: int, hour: int) -> float:
@@ -157,7 +157,7 @@ def test_what_is_given_back_goes_to_the_day_it_was_taken_from(ledger: Ledger, cl
     clock.now = at(2026, 12, 1, 12)
     queued(ledger, a_request("clip-1"))
     allow(ledger, timezone="Pacific/Kiritimati")  # another zone since: it must not matter
-    submitting.withdraw(ledger, [first.id], why="no longer wanted")
+    queue.withdraw(ledger, [first.id], why="no longer wanted")
     assert spent(ledger, Scope("everything", "", "day", "2026-11-30")) == 0
     assert spent(ledger, Scope("everything", "", "month", "2026-11")) == 0
     assert spent(ledger, Scope("everything", "", "day", "2026-12-01")) == CLIP
@@ -178,7 +178,7 @@ def test_what_may_have_to_be_paid_counts(ledger: Ledger, outcome: SubmitOutcome,
     allow(ledger, per_day="0.40")
     queued(ledger)
     record_outcome(ledger, claimed(ledger), outcome)
-    halting.start(ledger, account=ACCOUNT)
+    stops.start(ledger, account=ACCOUNT)
     assert decided(ledger, a_request("clip-b")).verdict is (REFUSED if counts else NEW)
 
 
@@ -193,27 +193,27 @@ def test_a_failed_job_counts_until_its_refund_is_seen(
     ledger: Ledger, capabilities: Capabilities, money: MoneyState, counts: bool
 ) -> None:
     allow(ledger, per_day="0.40")
-    attempt = polling.record_end(ledger, submitted(ledger), a_state(JobStatus.FAILED), capabilities)
+    attempt = polls.record_end(ledger, submitted(ledger), a_state(JobStatus.FAILED), capabilities)
     assert attempt.money_state is money
     assert decided(ledger, a_request("clip-b")).verdict is (REFUSED if counts else NEW)
     if counts:
-        since = (attempt.submitted_at or 0) - billing.MARGIN_SECONDS
-        billing.record(ledger, ACCOUNT, {"job-1": Billed(CLIP, CLIP)}, since=since, refunds_failures=True)
+        since = (attempt.submitted_at or 0) - bills.MARGIN_SECONDS
+        bills.record(ledger, ACCOUNT, {"job-1": Billed(CLIP, CLIP)}, since=since, refunds_failures=True)
         assert read(ledger, attempt).money_state is MoneyState.REFUNDED
         assert decided(ledger, a_request("clip-b")).verdict is NEW
 
 
 def test_a_job_that_vanished_counts(ledger: Ledger) -> None:
     allow(ledger, per_day="0.40")
-    polling.record_end(ledger, submitted(ledger), a_state(JobStatus.GONE), NEVER_CHARGED)
+    polls.record_end(ledger, submitted(ledger), a_state(JobStatus.GONE), NEVER_CHARGED)
     assert decided(ledger, a_request("clip-b")).verdict is REFUSED
 
 
 def test_a_charge_that_exceeds_the_cap_is_counted_all_the_same(ledger: Ledger) -> None:
     """What must be paid cannot be refused; the next reservation is."""
     allow(ledger, per_day="0.40")
-    polling.record_end(ledger, submitted(ledger), a_state(cost_micros=usd("0.90")), NEVER_CHARGED)
-    halting.start(ledger, account=ACCOUNT)
+    polls.record_end(ledger, submitted(ledger), a_state(cost_micros=usd("0.90")), NEVER_CHARGED)
+    stops.start(ledger, account=ACCOUNT)
     day = ledger.budget.day(ledger.clock())
     assert spent(ledger, Scope("everything", "", "day", day)) == usd("0.90")
     reason = decided(ledger, a_request("clip-b")).reason or ""
@@ -225,7 +225,7 @@ def test_a_cap_that_is_lowered_below_what_is_spent_only_refuses(ledger: Ledger) 
     bought(ledger, 3)
     allow(ledger, per_day="0.50")
     assert decided(ledger, a_request("another")).verdict is REFUSED
-    submitting.withdraw(ledger, [everything(ledger)[0].id], why="no longer wanted")
+    queue.withdraw(ledger, [everything(ledger)[0].id], why="no longer wanted")
     assert decided(ledger, a_request("another")).verdict is REFUSED
     allow(ledger, per_day="1.20")
     assert decided(ledger, a_request("another")).verdict is NEW
@@ -250,7 +250,7 @@ def test_what_is_there_already_costs_nothing_and_is_never_refused_for_money(ledg
 def test_a_failure_that_may_pass_is_not_bought_again_beyond_a_cap_and_says_so(ledger: Ledger) -> None:
     allow(ledger, per_run="0.40")
     attempt = submitted(ledger, a_request(max_attempts=3))
-    failed = polling.record_end(
+    failed = polls.record_end(
         ledger,
         attempt,
         a_state(JobStatus.FAILED, failure=FailureKind.PROVIDER, error="out of GPUs"),
@@ -284,7 +284,7 @@ def test_a_reservation_and_its_attempt_are_one_transaction(
         decided(ledger)
     assert everything(ledger) == []
     with ledger.read() as connection:
-        assert spending.counted(connection) == {}
+        assert budget.counted(connection) == {}
 
 
 # Any order of events
@@ -344,7 +344,7 @@ class Spending(RuleBasedStateMachine):
 
     @rule()
     def the_next_is_sent(self) -> None:
-        halting.start(self.ledger, account=ACCOUNT)
+        stops.start(self.ledger, account=ACCOUNT)
         claimed_one = claim_next(self.ledger, ACCOUNT, limits=Limits(), deadline_seconds=30)
         if isinstance(claimed_one, Submission):
             self.posts.append(claimed_one)
@@ -380,13 +380,13 @@ class Spending(RuleBasedStateMachine):
                 cost_micros=cost if status is JobStatus.SUCCEEDED else None,
                 failure=None if status is JobStatus.SUCCEEDED else FailureKind.PROVIDER,
             )
-            polling.record_end(self.ledger, attempt, state, capabilities)
+            polls.record_end(self.ledger, attempt, state, capabilities)
 
     @rule(pick=PICK)
     def something_is_given_up(self, pick: int) -> None:
         attempt = self.one(pick, AttemptState.QUEUED)
         if attempt is not None:
-            submitting.withdraw(self.ledger, [attempt.id], why="no longer wanted")
+            queue.withdraw(self.ledger, [attempt.id], why="no longer wanted")
 
     @rule(pick=PICK, part=st.sampled_from([0, 50, 100, 200]), refunded=st.booleans(), known=st.booleans())
     def the_bill_is_read(self, pick: int, part: int, refunded: bool, known: bool) -> None:
@@ -398,7 +398,7 @@ class Spending(RuleBasedStateMachine):
             self.bigger_bills += 1
         self.bills[attempt.job_id] = Billed(charged, charged if refunded else 0)
         for _ in range(2):
-            billing.record(self.ledger, ACCOUNT, self.bills, since=0, refunds_failures=known)
+            bills.record(self.ledger, ACCOUNT, self.bills, since=0, refunds_failures=known)
 
     @rule(seconds=st.sampled_from([1.0, 3600.0, 86_400.0]))
     def time_passes(self, seconds: float) -> None:
@@ -407,7 +407,7 @@ class Spending(RuleBasedStateMachine):
     @invariant()
     def the_counters_are_what_the_attempts_add_up_to(self) -> None:
         with self.ledger.read() as connection:
-            counted, real = spending.counted(connection), spending.recounted(connection)
+            counted, real = budget.counted(connection), budget.recounted(connection)
         assert {scope: amount for scope, amount in counted.items() if amount} == {
             scope: amount for scope, amount in real.items() if amount
         }
@@ -416,7 +416,7 @@ class Spending(RuleBasedStateMachine):
     @invariant()
     def no_day_holds_more_than_its_cap_but_for_bills_above_their_quotes(self) -> None:
         with self.ledger.read() as connection:
-            counted = spending.counted(connection)
+            counted = budget.counted(connection)
         for scope, amount in counted.items():
             if scope.of == "everything" and scope.period == "day" and not self.bigger_bills:
                 assert amount <= CAP
@@ -444,7 +444,7 @@ def test_a_price_that_no_clip_has_is_not_bought(ledger: Ledger, price: str) -> N
     refused = decided(ledger, a_request(price_micros=usd(price)))
     assert refused.verdict is Verdict.REFUSED
     assert "raise DAILIES_MAX_USD_PER_CLIP. Nothing was bought" in (refused.reason or "")
-    assert accounting.statement(ledger).total.micros == 0
+    assert statement.statement(ledger).total.micros == 0
 
 
 def test_a_person_may_buy_dearer_clips(ledger_url: str, clock: Clock) -> None:

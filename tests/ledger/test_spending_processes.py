@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 from ledgerkit import ACCOUNT, a_request, everything, processes
 
-from resources.ledger import spending, submitting
-from resources.ledger.deciding import Verdict, decide
+from resources.ledger import budget, queue
+from resources.ledger.budget import Budget, Scope
+from resources.ledger.decisions import Verdict, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
-from resources.ledger.spending import Budget, Scope
 from resources.ledger.states import AttemptState
 from resources.money import usd
+from resources.orders import Caps, ClipRequest
 from resources.production.account import Account
+from resources.production.batch import Follower, Stage
 from resources.production.engine import Engine
-from resources.production.following import Follower, Stage
 from resources.providers.wavespeed import WaveSpeed
-from resources.requests import Caps, ClipRequest
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 
 PROCESSES = 8
@@ -129,7 +129,7 @@ DAY = Budget(everything=Caps(per_day=CAP))
 
 def spent(ledger: Ledger) -> int:
     with ledger.read() as connection:
-        return spending.counted(connection)[Scope("everything", "", "total", "")]
+        return budget.counted(connection)[Scope("everything", "", "total", "")]
 
 
 def buys_what_it_can(together: Barrier, number: int, url: str) -> tuple[int, int]:
@@ -144,7 +144,7 @@ def buys_what_it_can(together: Barrier, number: int, url: str) -> tuple[int, int
             most = max(most, spent(ledger))
             refused += verdict.verdict is Verdict.REFUSED
             if verdict.attempt is not None and rng.random() < 0.3:
-                submitting.withdraw(ledger, [verdict.attempt.id], why="changed our mind")
+                queue.withdraw(ledger, [verdict.attempt.id], why="changed our mind")
     return most, refused
 
 

@@ -12,8 +12,8 @@ from dagster_ui import DagsterUi, opened
 from pipelinekit import KEY, MODELS, House, Lent
 from pydantic import SecretStr
 
-from resources.inventory import repairing
-from resources.production import delivery, following, polling
+from resources.inventory import repairs
+from resources.production import batch, delivery, poller
 from resources.production.delivery import INSPECTORS
 from resources.sandbox import SandboxSettings, running_sandbox
 from resources.storage import s3_client
@@ -50,9 +50,9 @@ def lookers() -> Iterator[VideoInspector]:
 def house_in(folder: Path, s3: EmbeddedS3, lookers: VideoInspector) -> Iterator[House]:
     with pytest.MonkeyPatch.context() as patch:
         # when to ask for a job is tested with a clock of its own; here it would only take seconds
-        patch.setattr(polling, "next_poll_in", _soon)
-        patch.setattr(following, "LOOK_SECONDS", 0.1)
-        for module in (delivery, repairing):
+        patch.setattr(poller, "next_poll_in", _soon)
+        patch.setattr(batch, "LOOK_SECONDS", 0.1)
+        for module in (delivery, repairs):
             patch.setattr(module, "VideoInspector", lambda **_: Lent(lookers))
         data = folder / "data"
         (data / "series").mkdir(parents=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 from dagster_ui import DagsterUi
 from pipelinekit import House, nothing_bought
 
-from resources.production.accepting import accept
+from resources.production.acceptance import accept
 from resources.settings import open_ledger
 
 

@@ -13,12 +13,12 @@ import pytest
 import sqlalchemy as sa
 from pipelinekit import House
 
-import pipelines.alarms
-from pipelines.producing import DECISION_TAG
+import pipelines.alarm_sensor
+from pipelines.batch import DECISION_TAG
 from resources.alarms import Sender
-from resources.ledger import halting
-from resources.ledger.halting import StopKind
+from resources.ledger import stops
 from resources.ledger.schema import attempts
+from resources.ledger.stops import StopKind
 
 SECRET = "hook-s3cr3t"
 
@@ -65,7 +65,7 @@ async def _at_once(_seconds: float) -> None:
 def hook(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     receiver = Receiver()
     monkeypatch.setenv("DAILIES_ALARM_URL", receiver.url)
-    monkeypatch.setattr(pipelines.alarms, "Sender", functools.partial(Sender, sleep=_at_once))
+    monkeypatch.setattr(pipelines.alarm_sensor, "Sender", functools.partial(Sender, sleep=_at_once))
     house.tick("alarms")
     yield receiver
     receiver.close()
@@ -205,7 +205,7 @@ def test_a_stopped_account_is_told_once_and_again_when_it_stops_again(house: Hou
     def stop() -> None:
         with house.production.ledger() as ledger, ledger.write() as connection:
             kind = StopKind.INSUFFICIENT_FUNDS
-            halting.stop_account(connection, "wavespeed", kind, "the balance is $0.10", now=ledger.clock())
+            stops.stop_account(connection, "wavespeed", kind, "the balance is $0.10", now=ledger.clock())
 
     stop()
     house.tick("alarms")
@@ -214,7 +214,7 @@ def test_a_stopped_account_is_told_once_and_again_when_it_stops_again(house: Hou
     assert message["kind"] == "attention"
     assert "the balance is $0.10" in message["text"]
     with house.production.ledger() as ledger:
-        halting.start(ledger, account="wavespeed")
+        stops.start(ledger, account="wavespeed")
     house.tick("alarms")
     stop()
     house.tick("alarms")

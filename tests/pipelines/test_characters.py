@@ -4,8 +4,8 @@ from pipelinekit import House, Ran, character
 
 from pipelines.lineage import CHARACTERS, PROMPTS
 from resources.dagster_resources import Production
-from resources.ledger.deciding import decide
-from resources.ledger.delivering import unreported
+from resources.ledger.decisions import decide
+from resources.ledger.deliveries import unreported
 
 SORA = {
     "endpoint": "openai/sora-2/text-to-video",

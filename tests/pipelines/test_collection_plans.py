@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.collecting import (
+from pipelines.collections import (
     FIRST_PAUSE_SECONDS,
     HELD_TOLD,
     LONGEST_PAUSE_SECONDS,
@@ -19,7 +19,7 @@ from pipelines.collecting import (
 from pipelines.partitions import CLIPS_PER_RUN, stretches
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState, MoneyState
-from resources.requests import ClipRequest, Expected
+from resources.orders import ClipRequest, Expected
 
 ORDER = [f"clip-{number:03}" for number in range(160)]
 NOW = 1_800_000_000.0

@@ -5,9 +5,9 @@ import pytest
 from dagster_ui import DagsterUi
 from pipelinekit import House, nothing_bought, subject
 
-from pipelines.collecting import BATCH_TAG
-from resources.ledger.deciding import decide
-from resources.ledger.submitting import withdraw
+from pipelines.collections import BATCH_TAG
+from resources.ledger.decisions import decide
+from resources.ledger.queue import withdraw
 
 SENSOR = "wavespeed_completion"
 TEN = [f"view{number}" for number in range(10)]
@@ -78,7 +78,7 @@ def test_what_finds_no_free_place_is_sent_by_the_sensor_and_shown_then(
     house: House, ui: DagsterUi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAILIES_WAVESPEED_MAX_IN_FLIGHT", "2")
-    monkeypatch.setattr("resources.production.following.QUEUE_PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("resources.production.batch.QUEUE_PATIENCE_SECONDS", 0)
     keys = house.declare("bay", ["east", "west", "north"])
     house.add(keys)
     house.settings(job_seconds=1.5)
@@ -113,7 +113,7 @@ def test_clips_that_a_run_waits_for_are_left_to_it_until_it_dies(house: House, u
 def test_a_collection_that_was_asked_for_is_not_asked_for_again_while_it_is_on_its_way(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.collecting.FIRST_PAUSE_SECONDS", 0)
+    monkeypatch.setattr("pipelines.collections.FIRST_PAUSE_SECONDS", 0)
     keys = house.declare("bay", ["east", "west"])
     house.add(keys)
     left = house.run("submit_clips", keys)

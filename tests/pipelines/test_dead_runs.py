@@ -6,7 +6,7 @@ from dagster_ui import DagsterUi
 from pipelinekit import House, nothing_bought, subject
 
 from pipelines import runs
-from pipelines.collecting import BATCH_TAG
+from pipelines.collections import BATCH_TAG
 from pipelines.partitions import range_tags
 from pipelines.runs import UNENDED_SECONDS, end_dead_runs, not_ended
 from resources.ledger import heartbeats
@@ -63,7 +63,7 @@ def test_where_dagsters_status_is_believed_the_clips_of_a_dead_run_stand_still(
 def test_a_dead_collection_is_not_waited_for(
     house: House, keys: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.collecting.FIRST_PAUSE_SECONDS", 0)
+    monkeypatch.setattr("pipelines.collections.FIRST_PAUSE_SECONDS", 0)
     batch = next(iter(house.attempts(keys).values())).batch or ""
     tags = {BATCH_TAG: batch, **range_tags(keys)}
     died = house.a_run_that("collect_clips", dg.DagsterRunStatus.STARTED, tags)

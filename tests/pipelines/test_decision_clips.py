@@ -10,10 +10,10 @@ from dagster_ui import DagsterUi
 from pipelinekit import QUIET, House, Ran, again, character, nothing_bought, produce_clips, subject
 
 from pipelines import scope
+from pipelines.batch import DECISION_TAG
 from pipelines.partitions import range_tags
-from pipelines.producing import DECISION_TAG
-from resources.ledger import decisions
-from resources.ledger.decisions import fixed_clips
+from resources.ledger import decision_clips
+from resources.ledger.decision_clips import fixed_clips
 
 FOUR = ["copper", "gold", "silver", "steel"]
 ALL = ("prompts", "submissions", "generations", "uploaded_videos")
@@ -90,7 +90,7 @@ def test_without_the_names_a_re_executed_run_buys_the_stranger(
     monkeypatch.setattr(scope, "fix_clips", lambda *_: frozenset())
     with nothing_bought(house):
         again(house, old.run)  # the ledger's own guard, in the transaction that would have reserved
-    monkeypatch.setattr(decisions, "refusal", lambda *_: None)
+    monkeypatch.setattr(decision_clips, "refusal", lambda *_: None)
     again(house, old.run)
     assert subject(stranger) in house.bought()
 
@@ -206,7 +206,7 @@ def test_a_decision_that_the_ledger_knows_counts_more_than_the_range_a_run_was_c
     keys = house.declare("loop", FOUR)
     house.add(keys)
     with house.production.ledger() as ledger:
-        decisions.fix_clips(ledger, "produce:1", keys[:2])
+        decision_clips.fix_clips(ledger, "produce:1", keys[:2])
     ran = house.produce(keys, tags={DECISION_TAG: "produce:1"})
     assert ran.green, ran.failure
     assert house.bought() == sorted(map(subject, keys[:2]))
@@ -267,7 +267,7 @@ def test_a_character_that_has_come_to_lie_in_a_range_is_not_made(house: House) -
     for name in ("mara", "noa", "otto"):
         character(house, name)
     with house.production.ledger() as ledger:
-        decisions.fix_clips(ledger, "characters:1", ["mara", "otto"])
+        decision_clips.fix_clips(ledger, "characters:1", ["mara", "otto"])
     house.instance.add_dynamic_partitions("characters", ["mara", "noa", "otto"])
     ran = house.run("make_characters", ["mara", "otto"], tags={DECISION_TAG: "characters:1"})
     assert ran.green, ran.failure

@@ -6,8 +6,8 @@ from pipelinekit import House, nothing_bought, subject
 
 from pipelines.inventory import Inventory
 from resources.inventory.findings import EVERY_END_IS_SHOWN
-from resources.ledger.deciding import decide
-from resources.ledger.submitting import withdraw
+from resources.ledger.decisions import decide
+from resources.ledger.queue import withdraw
 
 SENSOR = "wavespeed_completion"
 

@@ -13,7 +13,7 @@ from pipelinekit import House, nothing_bought
 
 from pipelines.cli import main
 from resources.inventory.findings import CHECKS
-from resources.production.accepting import accept
+from resources.production.acceptance import accept
 from resources.storage.manifest import Manifest
 
 Doctor = Callable[..., tuple[int, dict[str, Any]]]

@@ -4,7 +4,7 @@ import json
 
 from pipelinekit import House
 
-from pipelines.producing import DECISION_TAG
+from pipelines.batch import DECISION_TAG
 
 ASKED = "openai/sora-2/text-to-video"
 SORA = {

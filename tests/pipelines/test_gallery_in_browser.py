@@ -9,7 +9,7 @@ from pipelinekit import QUIET, House
 from playwright.sync_api import expect
 
 from pipelines.assets.gallery import GALLERY
-from resources.gallery.serving import GalleryServer
+from resources.gallery.server import GalleryServer
 
 NASTY = "<script>document.title='owned'</script><img src=x onerror=alert(1)> & \"quoted\""
 

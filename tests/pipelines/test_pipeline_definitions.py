@@ -15,6 +15,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from pipelines.batch import BACKFILL_TAG
 from pipelines.definitions import build_defs
 from pipelines.lineage import (
     CODE_VERSION,
@@ -23,7 +24,6 @@ from pipelines.lineage import (
     INPUT_EVENT_POINTER,
 )
 from pipelines.partitions import PARTITION, RANGE_END, RANGE_START
-from pipelines.producing import BACKFILL_TAG
 
 ROOT = Path(__file__).parents[2]
 SNAPSHOT = Path(__file__).with_name("definitions.json")

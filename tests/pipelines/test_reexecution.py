@@ -9,8 +9,8 @@ import pytest
 from dagster_ui import DagsterUi
 from pipelinekit import House, again, nothing_bought, subject
 
-from pipelines.producing import decision_of
-from resources.ledger import submitting
+from pipelines.batch import decision_of
+from resources.ledger import queue
 
 
 def test_a_run_that_is_re_executed_inherits_the_decision_and_buys_nothing(
@@ -84,7 +84,7 @@ def test_a_terminated_run_withdraws_what_it_has_not_sent_and_says_what_goes_on(
 ) -> None:
     keys = house.declare("quiet", ["a", "b", "c"])
     house.add(keys)
-    claim, claims = submitting.claim_next, itertools.count()
+    claim, claims = queue.claim_next, itertools.count()
 
     def then_somebody_clicks_terminate(*args: Any, **how: Any) -> object:
         if next(claims):
@@ -92,7 +92,7 @@ def test_a_terminated_run_withdraws_what_it_has_not_sent_and_says_what_goes_on(
         return claim(*args, **how)
 
     with monkeypatch.context() as patched:
-        patched.setattr(submitting, "claim_next", then_somebody_clicks_terminate)
+        patched.setattr(queue, "claim_next", then_somebody_clicks_terminate)
         with contextlib.suppress(dg.DagsterExecutionInterruptedError):
             house.produce(keys)
     (run,) = house.instance.get_runs()

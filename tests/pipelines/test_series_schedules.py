@@ -7,7 +7,7 @@ import dagster as dg
 from pipelinekit import House, nothing_bought
 
 from pipelines.schedules import series_schedule
-from resources.ledger.decisions import fixed_clips
+from resources.ledger.decision_clips import fixed_clips
 
 CLIPS = ["east", "west"]
 

@@ -8,7 +8,7 @@ import pytest
 from dagster_ui import DagsterUi
 from pipelinekit import House, nothing_bought
 
-from resources.production import asking
+from resources.production import retry
 from resources.storage.layout import ledger_key
 
 ASSETS = ("prompts", "submissions", "generations", "uploaded_videos")
@@ -18,7 +18,7 @@ Break = Callable[[House, pytest.MonkeyPatch], None]
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(retry, "PAUSES", (0.0, 0.0, 0.0))
 
 
 def free_port() -> int:

@@ -11,20 +11,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from resources.catalogue import Catalogue
-from resources.ledger import delivering, halting, polling
-from resources.ledger.deciding import Verdict, decide
+from resources.ledger import deliveries, polls, stops
+from resources.ledger.budget import Budget
+from resources.ledger.decisions import Verdict, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import expire_submissions, record_outcome
+from resources.ledger.queue import claim_next
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import attempts, journal, spending
-from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState
-from resources.ledger.submitting import claim_next
 from resources.money import usd
+from resources.orders import Caps
 from resources.planning import Plan, Planning, Verb, wanted
 from resources.providers.base import Accepted, Capabilities, FailureKind, JobState, JobStatus, Rejected
-from resources.requests import Caps
 from resources.series import Declarations, load_series
 
 CATALOGUE = Catalogue.load(Path(__file__).parents[2] / "data" / "models")
@@ -104,11 +104,11 @@ def bring(ledger: Ledger, declarations: Declarations, key: str, state: AttemptSt
     if state is AttemptState.SUBMITTED:
         return attempt
     end = JobStatus.FAILED if state is AttemptState.FAILED else JobStatus.SUCCEEDED
-    attempt = polling.record_end(
+    attempt = polls.record_end(
         ledger, attempt, JobState(end, end.value, outputs=("https://x/y",)), CAPABILITIES
     )
     if state is AttemptState.DELIVERED:
-        return delivering.record_delivered(ledger, attempt.id, {"uri": f"s3://b/{key}", "size": 1})
+        return deliveries.record_delivered(ledger, attempt.id, {"uri": f"s3://b/{key}", "size": 1})
     return attempt
 
 
@@ -158,7 +158,7 @@ def test_a_plan_says_what_the_decision_then_does(
             if state is AttemptState.QUEUED:
                 bring(ledger, before, f"city-{name}", state, "")
         if stopped is not None:
-            halting.stop(ledger, reason="a drill", account=stopped)
+            stops.stop(ledger, reason="a drill", account=stopped)
     after = declared(folder, CITY.replace("calm", "busy" if changed else "calm") + budget)
     clock.now = NOON.timestamp()
     limits = Budget(everything=everything, accounts={"wavespeed": account})

@@ -7,21 +7,21 @@ from typing import Any
 
 import httpx
 
-from resources.ledger.deciding import Decided, decide
+from resources.ledger.decisions import Decided, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
+from resources.orders import ClipRequest, Expected
 from resources.production.account import Account, StepResult
-from resources.production.binding import bind_bucket
+from resources.production.batch import Followed, Follower, Stage
+from resources.production.bucket_binding import bind_bucket
+from resources.production.bucket_mark import BucketMark
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
-from resources.production.following import Followed, Follower, Stage
-from resources.production.marking import BucketMark
-from resources.production.rebuilding import Rebuilt, rebuild_ledger
+from resources.production.rebuild import Rebuilt, rebuild_ledger
 from resources.providers.aimlapi import AimlApi
 from resources.providers.base import Provider
 from resources.providers.wavespeed import WaveSpeed
-from resources.requests import ClipRequest, Expected
 from resources.storage.download import DownloadPolicy
 from resources.storage.layout import prompt_key
 from resources.storage.objects import ObjectStore

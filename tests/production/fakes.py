@@ -15,14 +15,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
-from resources.ledger import delivering
+from resources.ledger import deliveries
+from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.records import Attempt
-from resources.ledger.spending import Budget
+from resources.orders import ClipRequest, Expected
 from resources.production.account import Account
+from resources.production.batch import Follower, Report, Stage
 from resources.production.engine import Engine
-from resources.production.following import Follower, Report, Stage
 from resources.providers.base import (
     Accepted,
     Candidate,
@@ -38,7 +39,6 @@ from resources.providers.base import (
     SubmitOutcome,
     Unknown,
 )
-from resources.requests import ClipRequest, Expected
 
 if TYPE_CHECKING:
     from resources.production.delivery import Deliverer
@@ -382,7 +382,7 @@ class FakeDeliverer:
     async def deliver(self, attempt: Attempt, *, run_id: str) -> None:
         clip = attempt.subject_key
         token = f"{run_id}:{random.random()}"
-        if delivering.claim(self.ledger, attempt.id, token=token) is None:
+        if deliveries.claim(self.ledger, attempt.id, token=token) is None:
             return
         self.fetched.append(clip)
         self.at_once += 1
@@ -390,14 +390,14 @@ class FakeDeliverer:
         try:
             await self._fetch(clip)
         except BaseException as error:
-            delivering.release(self.ledger, attempt.id, token=token, why=str(error))
+            deliveries.release(self.ledger, attempt.id, token=token, why=str(error))
             raise
         finally:
             self.at_once -= 1
         if clip in self.quarantines:
-            delivering.record_quarantined(self.ledger, attempt.id, STORED, why="480 pixels instead of 720")
+            deliveries.record_quarantined(self.ledger, attempt.id, STORED, why="480 pixels instead of 720")
         else:
-            delivering.record_delivered(self.ledger, attempt.id, STORED, run_id=run_id)
+            deliveries.record_delivered(self.ledger, attempt.id, STORED, run_id=run_id)
 
     async def _fetch(self, clip: str) -> None:
         await asyncio.sleep(self.seconds)

@@ -7,9 +7,10 @@ from dataclasses import replace
 import sqlalchemy as sa
 from fakes import Answer, World, a_request
 
-from resources.ledger import lags, submitting
-from resources.ledger.deciding import decide
+from resources.ledger import queue
+from resources.ledger.decisions import decide
 from resources.ledger.limits import Limits
+from resources.ledger.lost import listing_trust
 from resources.ledger.records import Submission
 from resources.ledger.schema import jobs
 from resources.ledger.schema import lags as lags_table
@@ -55,14 +56,14 @@ def ended(world: World, *clips: str) -> Callable[[], bool]:
 
 def claim(world: World) -> Submission:
     """A POST by a process that will not be heard of again."""
-    claimed = submitting.claim_next(
+    claimed = queue.claim_next(
         world.ledger, "wavespeed", limits=Limits(), deadline_seconds=30, clock_offset=ClockOffset(-1, 1)
     )
     assert isinstance(claimed, Submission)
     return claimed
 
 
-def known_lags(world: World, count: int = lags.ENOUGH, seconds: float = 1.0) -> None:
+def known_lags(world: World, count: int = listing_trust.ENOUGH, seconds: float = 1.0) -> None:
     """The account's listing was seen to show so many jobs."""
     with world.ledger.write() as connection:
         for number in range(count):

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from resources.errors import ConfigurationError, UnavailableError
+from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
-from resources.ledger.spending import Budget
-from resources.production import asking, rebuilding
-from resources.production.asking import PAUSES, patiently
+from resources.production import rebuild, retry
+from resources.production.retry import PAUSES, patiently
 from resources.providers.base import Candidate, JobStatus
 from resources.providers.wavespeed import WaveSpeed
 
@@ -56,7 +56,7 @@ async def test_what_a_person_must_mend_is_told_at_once() -> None:
 async def test_a_rebuild_survives_every_third_read_failing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(retry, "PAUSES", (0.0, 0.0, 0.0))
 
     class Shaky:
         name = "wavespeed"
@@ -77,6 +77,6 @@ async def test_a_rebuild_survives_every_third_read_failing(
             return []
 
     with Ledger(f"sqlite:///{tmp_path}/ledger.db", budget=Budget()) as ledger:
-        found = await rebuilding._book_jobs(ledger, Shaky())  # type: ignore[arg-type]
+        found = await rebuild._book_jobs(ledger, Shaky())  # type: ignore[arg-type]
     # an hour ahead and seven days back
     assert len(found) == 8

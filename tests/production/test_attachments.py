@@ -10,11 +10,12 @@ from fakes import SORA, Clock, Inline, run
 from pictures import png, put
 
 from resources.catalogue import DataFolder
-from resources.ledger import halting, uploads
-from resources.ledger.deciding import decide
+from resources.ledger import stops, uploads
+from resources.ledger.budget import Budget
+from resources.ledger.decisions import decide
 from resources.ledger.ledger import Ledger
-from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState, MoneyState
+from resources.orders import ClipRequest, Expected, FileReference
 from resources.production.account import Account
 from resources.production.engine import Engine
 from resources.providers.base import (
@@ -26,7 +27,6 @@ from resources.providers.base import (
     Uploaded,
     UploadFailed,
 )
-from resources.requests import ClipRequest, Expected, FileReference
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -193,7 +193,7 @@ def test_a_file_that_cannot_be_handed_in_fails_its_own_clips_alone_and_costs_not
     failed = ledger.latest(["bad-one"])["bad-one"]
     assert (failed.money_state, failed.reason_kind) == (MoneyState.RELEASED, kind)
     assert "images/hill.png could not be handed in" in failed.reason
-    assert halting.stop_of(ledger, "wavespeed") is None
+    assert stops.stop_of(ledger, "wavespeed") is None
 
 
 def test_it_is_handed_in_when_it_is_tried_again(ledger, studio, clock):
@@ -209,7 +209,7 @@ def test_a_key_that_is_refused_stops_the_account_and_keeps_the_clip_queued(ledge
     assert buy(ledger, studio, [studio.request("one-clip", "images/hill.png")]) == {
         "one-clip": AttemptState.QUEUED
     }
-    assert halting.stop_of(ledger, "wavespeed") is not None
+    assert stops.stop_of(ledger, "wavespeed") is not None
     assert studio.bodies == []
 
 
@@ -222,7 +222,7 @@ def test_an_upload_the_provider_no_longer_has_is_handed_in_anew_the_next_time(le
 
 
 def test_nothing_is_handed_in_while_buying_is_stopped(ledger, studio):
-    halting.stop(ledger, reason="a test")
+    stops.stop(ledger, reason="a test")
     request = studio.request("one-clip", "images/hill.png")
     buy(ledger, studio, [request])
     assert studio.order == []

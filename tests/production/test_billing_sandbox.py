@@ -10,13 +10,13 @@ import httpx
 import pytest
 from fakes import a_request
 
-from pipelines.cli import accounting as shown
-from resources.ledger import accounting, billing, halting
-from resources.ledger.deciding import decide
-from resources.ledger.halting import StopKind
+from pipelines.cli import statement as shown
+from resources.ledger import bills, statement, stops
+from resources.ledger.budget import Budget
+from resources.ledger.decisions import decide
 from resources.ledger.ledger import Ledger
-from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState, MoneyState
+from resources.ledger.stops import StopKind
 from resources.money import usd
 from resources.production.account import Account
 from resources.production.engine import Engine
@@ -132,20 +132,20 @@ def test_what_succeeded_is_confirmed_and_what_failed_costs_nothing_in_the_end(sh
     failed = M.REFUND_EXPECTED if shop.name == "wavespeed" else M.RELEASED
     assert shop.money()["storm"][:2] == (S.FAILED, failed)
     counted = 3 * paid if shop.name == "wavespeed" else 2 * paid
-    assert accounting.statement(shop.ledger).total.micros == counted
+    assert statement.statement(shop.ledger).total.micros == counted
     shop.settings(refund_seconds=0)
-    shop.steps(billing.READ_SECONDS, billing.READ_SECONDS)
+    shop.steps(bills.READ_SECONDS, bills.READ_SECONDS)
     assert shop.money()["storm"][1] in {M.REFUNDED, M.RELEASED}
-    assert accounting.statement(shop.ledger).total.micros == 2 * paid
+    assert statement.statement(shop.ledger).total.micros == 2 * paid
     account = shop.books()["accounts"][shop.name]
     assert account["charged_micros"] - account["refunded_micros"] == 2 * paid
-    assert halting.stops(shop.ledger) == []
+    assert stops.stops(shop.ledger) == []
 
 
 def test_a_catalogue_whose_price_is_too_low_is_noticed_at_the_first_bill(shop: Shop) -> None:
     shop.buy("0.10")
     shop.steps(0, 10, 0)
-    (stop,) = halting.stops(shop.ledger)
+    (stop,) = stops.stops(shop.ledger)
     assert (stop.account, stop.kind) == (shop.name, StopKind.OVERCHARGED)
     assert "more than" in stop.reason
 
@@ -154,13 +154,13 @@ def test_out_of_credit_at_the_sandbox_stops_and_reopens_by_itself(shop: Shop) ->
     shop.settings(balance_usd="0.01")
     shop.buy("1.00")
     shop.steps(0, 10)
-    (stop,) = halting.stops(shop.ledger)
+    (stop,) = stops.stops(shop.ledger)
     assert stop.kind is StopKind.INSUFFICIENT_FUNDS
     assert {money[0] for money in shop.money().values()} == {S.QUEUED}
     assert shop.books()["jobs"] == []
     shop.settings(balance_usd="100")
-    shop.steps(halting.PROBE_SECONDS + 1, 10)
-    assert halting.stops(shop.ledger) == []
+    shop.steps(stops.PROBE_SECONDS + 1, 10)
+    assert stops.stops(shop.ledger) == []
     assert len(shop.books()["jobs"]) == len(CLIPS)
 
 

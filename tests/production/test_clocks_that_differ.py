@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 from fakes import Answer, FakeProvider, World, a_request
 
-from resources.ledger.deciding import decide
-from resources.ledger.lags import ENOUGH
+from resources.ledger.decisions import decide
+from resources.ledger.lost.listing_trust import ENOUGH
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, lags
 from resources.ledger.states import AttemptState, MoneyState

@@ -13,11 +13,12 @@ from deliverykit import AS_MADE, Depot
 from hostile import File, serving
 from makers import make_mp4, with_c2pa
 
-from resources.ledger import delivering
+from resources.checks import Checks
+from resources.ledger import deliveries
+from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
-from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState as S
-from resources.production.accepting import accept
+from resources.production.acceptance import accept
 from resources.production.delivery import Deliverer, DeliveryError
 from resources.production.sheets import write_sheet
 from resources.storage import remote
@@ -25,7 +26,6 @@ from resources.storage.embedded import EmbeddedS3
 from resources.storage.layout import manifest_key, quarantined, video_key
 from resources.storage.objects import ObjectStore
 from resources.storage.transfer import transfer
-from resources.video.checks import Checks
 from resources.video.inspector import VideoInspector
 
 
@@ -358,7 +358,7 @@ def test_a_worker_that_dies_while_it_stores_is_followed_by_one_that_finishes(
 
     with monkeypatch.context() as patch:
         patch.setattr(ObjectStore, "put_bytes", dying)
-        patch.setattr(delivering, "release", lambda *_, **__: None)
+        patch.setattr(deliveries, "release", lambda *_, **__: None)
         with pytest.raises(Killed):
             depot.deliver(attempt)
     depot.expire_claims()
@@ -392,7 +392,7 @@ def test_a_slow_delivery_keeps_its_claim(
 ) -> None:
     import time
 
-    monkeypatch.setattr(delivering, "LEASE_SECONDS", 0.2)
+    monkeypatch.setattr(deliveries, "LEASE_SECONDS", 0.2)
     depot.server.files["/clip.mp4"] = File(data=films["good"])
     attempt = depot.finished("clip-a")
     taken: list[bool] = []
@@ -401,7 +401,7 @@ def test_a_slow_delivery_keeps_its_claim(
     def slowly(deliverer: Deliverer, path: Path) -> Any:
         for _ in range(8):
             time.sleep(0.05)
-            taken.append(delivering.claim(depot.ledger, attempt.id, token="another") is not None)
+            taken.append(deliveries.claim(depot.ledger, attempt.id, token="another") is not None)
         return inspect(deliverer, path)
 
     monkeypatch.setattr(Deliverer, "_inspect", slowly)
@@ -415,7 +415,7 @@ def test_one_that_lost_its_claim_stops(
     """A laptop that slept for an hour finds that somebody else has taken over."""
     import time
 
-    monkeypatch.setattr(delivering, "LEASE_SECONDS", 0.06)
+    monkeypatch.setattr(deliveries, "LEASE_SECONDS", 0.06)
     depot.server.files["/clip.mp4"] = File(data=films["good"])
     attempt = depot.finished("clip-a")
 
@@ -431,7 +431,7 @@ def test_one_that_lost_its_claim_stops(
             time.sleep(0.01)
         return transfer(*arguments, **how)
 
-    monkeypatch.setattr("resources.production.fetching.transfer", interrupted)
+    monkeypatch.setattr("resources.production.output.transfer", interrupted)
     with pytest.raises(DeliveryError, match="interrupted"):
         depot.deliver(attempt)
     assert depot.read(attempt).delivery_owner == "another", "the other one's claim is left alone"
@@ -445,8 +445,8 @@ def test_a_clip_in_quarantine_is_accepted_and_dagster_is_told_anew(
 ) -> None:
     depot.server.files["/clip.mp4"] = File(data=films["black"])
     (apart,) = depot.deliver(depot.finished("clip-a"))
-    delivering.mark_reported(depot.ledger, [apart.id], "run-1")
-    assert [a.id for a in delivering.in_quarantine(depot.ledger)] == [apart.id]
+    deliveries.mark_reported(depot.ledger, [apart.id], "run-1")
+    assert [a.id for a in deliveries.in_quarantine(depot.ledger)] == [apart.id]
     accepted = accept(depot.ledger, depot.store, apart, who="mira", why="a night", scratch=depot.scratch)
     assert (accepted.state, accepted.reason, accepted.reported_run_id) == (S.DELIVERED, None, None)
     assert depot.ledger.current(["clip-a"])["clip-a"].id == apart.id
@@ -459,7 +459,7 @@ def test_a_clip_in_quarantine_is_accepted_and_dagster_is_told_anew(
     assert depot.store.get_bytes(video_key("clip-a", apart.id)) == films["black"]
     assert sorted(depot.audit().values()) == ["quarantine", "videos"]
     assert "accepted by mira: a night" in str(depot.ledger.history(apart.id)[-1]["why"])
-    assert delivering.in_quarantine(depot.ledger) == []
+    assert deliveries.in_quarantine(depot.ledger) == []
     again = accept(depot.ledger, depot.store, apart, who="mira", why="", scratch=depot.scratch)
     assert again.version == accepted.version, "a second word changes nothing"
 
@@ -482,8 +482,8 @@ def test_an_older_take_that_is_accepted_does_not_replace_a_newer_one(
     (old,) = depot.deliver(depot.finished("clip-a"))
     depot.server.files["/clip.mp4"] = File(data=films["good"])
     (new,) = depot.deliver(depot.finished("clip-a", decision="tuesday"))
-    assert delivering.in_quarantine(depot.ledger) == []
-    assert [a.id for a in delivering.in_quarantine(depot.ledger, clip="clip-a")] == [old.id]
+    assert deliveries.in_quarantine(depot.ledger) == []
+    assert [a.id for a in deliveries.in_quarantine(depot.ledger, clip="clip-a")] == [old.id]
     accept(depot.ledger, depot.store, old, who="mira", why="", scratch=depot.scratch)
     assert depot.ledger.current(["clip-a"])["clip-a"].id == new.id
 

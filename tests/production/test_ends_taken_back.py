@@ -4,10 +4,10 @@ import pytest
 from fakes import Ends, World, a_request
 
 from resources.ledger import late_jobs
-from resources.ledger.deciding import decide
+from resources.ledger.decisions import decide
 from resources.ledger.ends import SILENT_SECONDS, SOON_SECONDS
 from resources.ledger.states import AttemptState, MoneyState
-from resources.production.following import Stage
+from resources.production.batch import Stage
 from resources.providers.base import FailureKind, JobState, JobStatus
 
 S = AttemptState

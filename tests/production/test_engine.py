@@ -23,15 +23,15 @@ from fakes import (
 )
 
 from resources.errors import UnavailableError
-from resources.ledger import outcomes, submitting
-from resources.ledger.deciding import decide
+from resources.ledger import outcomes, queue
+from resources.ledger.decisions import decide
 from resources.ledger.limits import LEASE_MARGIN_SECONDS, Later, Limits
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState, MoneyState
-from resources.production import posting
+from resources.production import submitter
 from resources.production.engine import Engine
-from resources.production.polling import PARALLEL_REQUESTS, POLLS_AT_ONCE
-from resources.production.posting import POSTS_GRACE_SECONDS
+from resources.production.poller import PARALLEL_REQUESTS, POLLS_AT_ONCE
+from resources.production.submitter import POSTS_GRACE_SECONDS
 from resources.providers.base import (
     Accepted,
     FailureKind,
@@ -296,7 +296,7 @@ def test_a_ledger_that_stays_locked_is_an_error_and_not_a_silence(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enqueue(world, "clip-a")
-    Locked(monkeypatch, posting.RECORD_TRIES)
+    Locked(monkeypatch, submitter.RECORD_TRIES)
     with pytest.raises(UnavailableError, match="locked"):
         world.run(world.engine().submit_queue("wavespeed"))
 
@@ -314,7 +314,7 @@ def test_a_poster_that_slept_beyond_its_lease_still_brings_its_answer(
 ) -> None:
     """SIGSTOP: the sensor has given the POST up meanwhile."""
     enqueue(world, "clip-a")
-    claimed = submitting.claim_next(world.ledger, "wavespeed", limits=Limits(), deadline_seconds=30)
+    claimed = queue.claim_next(world.ledger, "wavespeed", limits=Limits(), deadline_seconds=30)
     assert isinstance(claimed, Submission)
     world.clock.now += 3600
     world.run(world.engine().step("wavespeed"))

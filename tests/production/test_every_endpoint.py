@@ -14,22 +14,22 @@ import pytest
 from pictures import mp4, png, put
 
 from resources.catalogue import Catalogue, DataFolder
-from resources.characters.making import Maker
-from resources.ledger.deciding import decide
+from resources.characters.maker import Maker
+from resources.ledger.budget import Budget
+from resources.ledger.decisions import decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
-from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState
 from resources.money import show_usd
-from resources.production import following, schedule
+from resources.orders import ClipRequest, Expected
+from resources.production import batch, poll_times
 from resources.production.account import Account
+from resources.production.batch import Follower, Stage
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
-from resources.production.following import Follower, Stage
-from resources.production.quoting import quoted
+from resources.production.quotes import quoted
 from resources.providers.aimlapi import AimlApi
 from resources.providers.wavespeed import WaveSpeed
-from resources.requests import ClipRequest, Expected
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 from resources.series import load_series
 from resources.storage.download import DownloadPolicy
@@ -107,8 +107,8 @@ def ledger(sqlite_template: Path, tmp_path: Path) -> Iterator[Ledger]:
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule, "SCOUT_SECONDS", 0.1)
-    monkeypatch.setattr(following, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(poll_times, "SCOUT_SECONDS", 0.1)
+    monkeypatch.setattr(batch, "LOOK_SECONDS", 0.2)
 
 
 def rendered(data: Path, page: str, parameters: dict[str, Any]) -> ClipRequest:

@@ -19,13 +19,13 @@ from fakes import (
 )
 
 from resources.errors import DailiesError
-from resources.ledger import delivering, polling
-from resources.ledger.deciding import Decided, Verdict, decide
+from resources.ledger import deliveries, polls
+from resources.ledger.decisions import Decided, Verdict, decide
 from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState
-from resources.production import following
-from resources.production.following import QUEUE_PATIENCE_SECONDS, Followed, Stage
-from resources.production.posting import POSTS_GRACE_SECONDS
+from resources.production import batch
+from resources.production.batch import QUEUE_PATIENCE_SECONDS, Followed, Stage
+from resources.production.submitter import POSTS_GRACE_SECONDS
 from resources.providers.base import FailureKind, JobStatus, PollFailed
 
 S = AttemptState
@@ -99,7 +99,7 @@ def test_a_run_that_waits_carries_more_than_there_are_places_to_the_end(world: W
 def test_no_more_is_fetched_at_once_than_the_line_takes(world: World) -> None:
     world.deliverer.seconds = 30
     carry(world, Stage.DELIVERED, *clips(20))
-    assert world.deliverer.most_at_once == following.DELIVERIES
+    assert world.deliverer.most_at_once == batch.DELIVERIES
 
 
 def test_nothing_to_carry_is_done_at_once(world: World) -> None:
@@ -348,9 +348,9 @@ def test_a_delivery_whose_holder_died_is_taken_over_when_its_lease_is_up(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lease = 60
-    monkeypatch.setattr(delivering, "LEASE_SECONDS", lease)
+    monkeypatch.setattr(deliveries, "LEASE_SECONDS", lease)
     carry(world, Stage.GENERATED, "clip-a")
-    delivering.claim(world.ledger, world.newest("clip-a").id, token="dead")
+    deliveries.claim(world.ledger, world.newest("clip-a").id, token="dead")
     started = world.clock()
     result = carry(world, Stage.DELIVERED, "clip-a")
     assert result.failed == {}
@@ -437,14 +437,14 @@ def test_polls_that_break_again_and_again_are_their_clips_and_the_job_stays_paid
 def test_an_end_that_cannot_be_written_down_is_its_clips_too(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    see_end = polling.see_end
+    see_end = polls.see_end
 
     def breaks(ledger: Any, attempt: Any, *what: Any, **how: Any) -> Any:
         if attempt.subject_key == "clip-a":
             raise OverflowError("Python int too large to convert to SQLite INTEGER")
         return see_end(ledger, attempt, *what, **how)
 
-    monkeypatch.setattr(polling, "see_end", breaks)
+    monkeypatch.setattr(polls, "see_end", breaks)
     result = carry(world, Stage.DELIVERED, "clip-a", "clip-b")
     assert list(result.failed) == ["clip-a"]
     assert "an error nobody foresaw (OverflowError)" in result.failed["clip-a"]
@@ -624,16 +624,16 @@ def test_others_jobs_that_nobody_asks_for_do_not_make_a_run_spin(
     carry(world, Stage.SUBMITTED, *clips(5))
     world.clock.now += 3600
     looks = 0
-    from resources.ledger import polling
+    from resources.ledger import polls
 
-    claim = polling.claim_due
+    claim = polls.claim_due
 
     def counted(*args: Any, **kwargs: Any) -> Any:
         nonlocal looks
         looks += 1
         return claim(*args, **kwargs)
 
-    monkeypatch.setattr(polling, "claim_due", counted)
+    monkeypatch.setattr(polls, "claim_due", counted)
     carry(world, Stage.GENERATED, "mine", decision="tuesday")
     assert looks <= 60
 

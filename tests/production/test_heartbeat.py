@@ -10,9 +10,9 @@ import pytest
 
 from resources.errors import UnavailableError
 from resources.ledger import heartbeats
+from resources.ledger.budget import Budget
 from resources.ledger.heartbeats import RunLostError
 from resources.ledger.ledger import Ledger
-from resources.ledger.spending import Budget
 from resources.production import heartbeat as heartbeat_module
 from resources.production.engine import Engine
 from resources.production.heartbeat import STALL_SECONDS, Heartbeat

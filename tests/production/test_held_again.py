@@ -21,15 +21,15 @@ from losskit import (
 )
 
 from resources.errors import UnavailableError
-from resources.ledger import lags, resolving, searching
 from resources.ledger.apart import FRESH_SECONDS
+from resources.ledger.lost import listing_trust, search_schedule, settle
+from resources.ledger.lost.posts import GIVE_UP_SETTLES
 from resources.ledger.states import MoneyState
-from resources.ledger.undecided import GIVE_UP_SETTLES
 from resources.providers.base import Charge
 
 SETTLE_SECONDS = 60.0
 POST_DEADLINE_SECONDS = 30.0
-AT_MOST_SECONDS = searching.HELD_PAUSE_SECONDS + 60.0
+AT_MOST_SECONDS = search_schedule.HELD_PAUSE_SECONDS + 60.0
 """Within so long of the reason's end a held purchase is settled."""
 
 
@@ -68,12 +68,12 @@ def test_a_miss_that_was_held_for_want_of_jobs_is_believed_when_they_have_been_s
     # what is missing is said as it is now
     assert either.newest("clip-a").state is S.HELD
     assert "so far 15 were" in (either.newest("clip-a").reason or "")
-    queue(either, *others(lags.ENOUGH))
-    sensor(either, until=ended(either, *others(lags.ENOUGH)))
+    queue(either, *others(listing_trust.ENOUGH))
+    sensor(either, until=ended(either, *others(listing_trust.ENOUGH)))
     soon(either, is_made(either, "clip-a"))
     first, second = either.provider.posts_of("clip-a")
     assert second.at > first.at
-    everything_is_accounted_for(either, "clip-a", *others(lags.ENOUGH))
+    everything_is_accounted_for(either, "clip-a", *others(listing_trust.ENOUGH))
     (absent,) = (a for a in either.ledger.overview() if a.subject_key == "clip-a")
     assert absent.decision == "monday"
 
@@ -119,7 +119,7 @@ def test_a_purchase_that_was_held_beside_another_is_settled_when_that_one_is(ano
     anonymous.run(anonymous.engine().step("wavespeed"))
     assert anonymous.newest("clip-b").state is S.HELD
     assert job in (anonymous.newest("clip-b").reason or "")
-    resolving.adopt_by_hand(anonymous.ledger, "clip-a", job, who="person ann", why="it is mine")
+    settle.adopt_by_hand(anonymous.ledger, "clip-a", job, who="person ann", why="it is mine")
     soon(anonymous, is_made(anonymous, "clip-a", "clip-b"), within=120)
     everything_is_accounted_for(anonymous, "clip-a", "clip-b", "clip-c")
 
@@ -242,10 +242,10 @@ def test_looks_for_what_is_held_are_rare_read_no_history_and_end(anonymous: Worl
             await asyncio.sleep(86_400 / ticks)
 
     anonymous.run(a_day(ticks=720))
-    looks = 86_400 / searching.HELD_PAUSE_SECONDS
+    looks = 86_400 / search_schedule.HELD_PAUSE_SECONDS
     assert looks / 2 < len(read) < looks + 20
     assert max(read) < 3 * 3600
-    anonymous.clock.now += searching.HELD_FOR_SECONDS
+    anonymous.clock.now += search_schedule.HELD_FOR_SECONDS
     read.clear()
     anonymous.run(a_day(ticks=20))
     assert read == []

@@ -7,9 +7,9 @@ import pytest
 from bench.deliveries import storm
 from bench.delivering.depot import filled
 from bench.delivering.judge import violations
+from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import attempts
-from resources.ledger.spending import Budget
 from resources.storage.objects import ObjectStore
 
 pytestmark = pytest.mark.slow

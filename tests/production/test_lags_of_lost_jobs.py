@@ -6,8 +6,8 @@ import pytest
 import sqlalchemy as sa
 from fakes import SORA, Answer, World, a_request
 
-from resources.ledger import submitting
-from resources.ledger.deciding import decide
+from resources.ledger import queue
+from resources.ledger.decisions import decide
 from resources.ledger.limits import Limits
 from resources.ledger.records import Submission
 from resources.ledger.schema import lags
@@ -46,7 +46,7 @@ def test_a_job_that_was_listed_before_its_poster_was_given_up_has_no_long_lag(
 ) -> None:
     """Its poster is dead, so it is nobody's for the length of a lease, while others have the listing read."""
     enqueue(world, "dead")
-    claimed = submitting.claim_next(
+    claimed = queue.claim_next(
         world.ledger, "wavespeed", limits=Limits(), deadline_seconds=30, clock_offset=ClockOffset(-1, 1)
     )
     assert isinstance(claimed, Submission)

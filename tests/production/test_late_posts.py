@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 from fakes import World, a_request
 
-from resources.ledger import outcomes, submitting
-from resources.ledger.deciding import decide
+from resources.ledger import outcomes, queue
+from resources.ledger.decisions import decide
 from resources.ledger.records import Submission
 from resources.ledger.states import AttemptState
 
 
 def sleeping(monkeypatch: pytest.MonkeyPatch, world: World, seconds: float) -> list[float]:
     """The first claim is followed by a sleep of the whole process; returns when it woke."""
-    claim, woke = submitting.claim_next, []
+    claim, woke = queue.claim_next, []
 
     def slow(*args: Any, **options: Any) -> object:
         claimed = claim(*args, **options)
@@ -22,7 +22,7 @@ def sleeping(monkeypatch: pytest.MonkeyPatch, world: World, seconds: float) -> l
             woke.append(world.clock.now)
         return claimed
 
-    monkeypatch.setattr(submitting, "claim_next", slow)
+    monkeypatch.setattr(queue, "claim_next", slow)
     return woke
 
 
@@ -47,7 +47,7 @@ def test_what_was_given_up_while_its_poster_slept_is_not_sent_by_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decide(world.ledger, [a_request("clip-001")], decision="monday")
-    claim = submitting.claim_next
+    claim = queue.claim_next
 
     def slept(*args: Any, **options: Any) -> object:
         claimed = claim(*args, **options)
@@ -56,7 +56,7 @@ def test_what_was_given_up_while_its_poster_slept_is_not_sent_by_it(
             outcomes.expire_submissions(world.ledger, "wavespeed")
         return claimed
 
-    monkeypatch.setattr(submitting, "claim_next", slept)
+    monkeypatch.setattr(queue, "claim_next", slept)
     world.run(world.engine().submit_queue("wavespeed"))
     assert world.provider.posts == []
     assert world.newest("clip-001").state is AttemptState.ABSENT

@@ -7,7 +7,7 @@ from typing import Any
 
 from fakes import FakeProvider, World, a_request, rejects
 
-from resources.ledger.deciding import decide
+from resources.ledger.decisions import decide
 from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState
 from resources.providers.base import FailureKind, JobState, JobStatus, PollFailed, SubmitOutcome

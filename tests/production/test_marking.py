@@ -8,11 +8,11 @@ import pytest
 from fakes import World, a_request
 
 from resources.errors import UnavailableError
-from resources.ledger.deciding import decide
-from resources.ledger.marking import Mark, knows, mark_of, newest_seq, renew_id
+from resources.ledger.decisions import decide
+from resources.ledger.recovery.mark import Mark, knows, mark_of, newest_seq, renew_id
 from resources.ledger.states import AttemptState
-from resources.production import marking
-from resources.production.marking import BucketMark, MarkKeeper
+from resources.production import bucket_mark
+from resources.production.bucket_mark import BucketMark, MarkKeeper
 from resources.storage.s3_client import S3Settings
 
 
@@ -50,7 +50,7 @@ class Bucket:
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
     made = Bucket()
-    monkeypatch.setattr(marking, "ObjectStore", lambda settings: made)
+    monkeypatch.setattr(bucket_mark, "ObjectStore", lambda settings: made)
     return made
 
 
@@ -77,7 +77,7 @@ def test_a_process_looks_again_only_after_a_while(
     reads = bucket.reads
     assert [mark.refusal() for _ in range(10)] == [None] * 10
     assert bucket.reads == reads
-    monkeypatch.setattr(marking, "CHECK_SECONDS", -1.0)
+    monkeypatch.setattr(bucket_mark, "CHECK_SECONDS", -1.0)
     assert mark.refusal() is None
     assert bucket.reads == reads + 1
 
@@ -109,7 +109,7 @@ def test_a_ledger_that_is_behind_does_not_write_its_mark(
     ahead = mark_of(world.ledger).model_copy(update={"seq": 100, "entry": "another:7:1.000000", "at": 1.0})
     bucket.objects["ledger.json"] = kept = ahead.model_dump_json().encode()
     wants(world, "clip-a")
-    with pytest.raises(marking.LedgerBehindError, match="1970-01-01"):
+    with pytest.raises(bucket_mark.LedgerBehindError, match="1970-01-01"):
         mark.advance()
     assert bucket.objects["ledger.json"] == kept
 
@@ -134,7 +134,7 @@ def test_a_renewed_ledger_is_another_one_for_its_bucket(
 async def test_every_order_reaches_the_mark_however_close_together_they_are(
     world: World, mark: BucketMark, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
-    monkeypatch.setattr(marking, "ADVANCE_SECONDS", 0.05)
+    monkeypatch.setattr(bucket_mark, "ADVANCE_SECONDS", 0.05)
     keeper = MarkKeeper(mark)
     writes, began_at = bucket.writes, time.monotonic()
     for number in range(at_once):

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from resources.errors import ConfigurationError, UnavailableError
-from resources.ledger.deciding import Verdict, decide
+from resources.ledger.budget import Budget
+from resources.ledger.decisions import Verdict, decide
 from resources.ledger.ledger import Ledger
-from resources.ledger.spending import Budget
-from resources.production import asking
-from resources.production.quoting import quoted
-from resources.requests import Choice, ClipRequest, Expected
+from resources.orders import Choice, ClipRequest, Expected
+from resources.production import retry
+from resources.production.quotes import quoted
 
 SEEDANCE = "bytedance/seedance-2-0"
 
@@ -68,7 +68,7 @@ async def test_a_known_price_is_not_asked_for_and_a_fallback_of_unknown_price_is
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(retry, "PAUSES", (0.0, 0.0, 0.0))
 
 
 async def test_a_question_that_is_not_answered_is_asked_again() -> None:

@@ -20,15 +20,16 @@ from losskit import (
     sensor,
 )
 
-from resources.ledger import lags, outcomes
+from resources.ledger import outcomes
 from resources.ledger.apart import ACCEPTANCE_SECONDS
-from resources.ledger.deciding import decide
+from resources.ledger.decisions import decide
 from resources.ledger.limits import LEASE_MARGIN_SECONDS
+from resources.ledger.lost import listing_trust
+from resources.ledger.lost.search_schedule import HELD_PAUSE_SECONDS
 from resources.ledger.schema import lags as lags_table
 from resources.ledger.schema import submissions
-from resources.ledger.searching import HELD_PAUSE_SECONDS
 from resources.ledger.states import MoneyState
-from resources.production.following import Stage
+from resources.production.batch import Stage
 from resources.providers.base import Accepted, Unknown
 
 # Adopting
@@ -172,7 +173,7 @@ def test_lags_are_measured_on_ordinary_work_until_enough_are_known(either: World
     sensor(either, until=ended(either, *clips))
     with either.ledger.read() as connection:
         seen = [s for s in connection.execute(sa.select(lags_table.c.seconds)).scalars() if s is not None]
-    assert lags.ENOUGH <= len(seen) <= 30
+    assert listing_trust.ENOUGH <= len(seen) <= 30
     assert 12 <= max(seen) <= 12 + 10 + 2
     looks = either.provider.listed
     queue(either, "later")

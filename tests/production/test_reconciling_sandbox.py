@@ -13,18 +13,18 @@ import pytest
 import sqlalchemy as sa
 from fakes import START, Clock, Inline, run
 
-from resources.ledger.deciding import decide
+from resources.ledger.budget import Budget
+from resources.ledger.decisions import decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import jobs
 from resources.ledger.schema import lags as lags_table
-from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState, MoneyState
+from resources.orders import ClipRequest, Expected
 from resources.production.account import Account
 from resources.production.engine import Engine
 from resources.providers.aimlapi import AimlApi
 from resources.providers.wavespeed import WaveSpeed
-from resources.requests import ClipRequest, Expected
 from resources.sandbox import SandboxSettings, create_app, running_sandbox
 from resources.sandbox.faults import FaultScript
 

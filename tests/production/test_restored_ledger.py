@@ -10,17 +10,17 @@ import sqlalchemy as sa
 from drillkit import Studio, a_request
 
 from resources.errors import ConfigurationError
-from resources.ledger import spending, submitting
-from resources.ledger.deciding import Verdict, decide
+from resources.ledger import budget, queue
+from resources.ledger.budget import Budget
+from resources.ledger.decisions import Verdict, decide
 from resources.ledger.ledger import Ledger
-from resources.ledger.orphans import orphans
-from resources.ledger.spending import Budget
+from resources.ledger.lost.orphans import orphans
 from resources.ledger.states import AttemptState, MoneyState
-from resources.production import following, marking, schedule
-from resources.production.binding import bind_bucket
+from resources.production import batch, bucket_mark, poll_times
+from resources.production.batch import Stage
+from resources.production.bucket_binding import bind_bucket
+from resources.production.bucket_mark import BucketMark, LedgerBehindError, read_mark
 from resources.production.delivery import Deliverer
-from resources.production.following import Stage
-from resources.production.marking import BucketMark, LedgerBehindError, read_mark
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.layout import ledger_key, prompt_key
@@ -54,8 +54,8 @@ def store(s3: EmbeddedS3) -> ObjectStore:
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sandbox's jobs are done at once, so nothing is gained by waiting for them."""
-    monkeypatch.setattr(schedule, "SCOUT_SECONDS", 0.1)
-    monkeypatch.setattr(following, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(poll_times, "SCOUT_SECONDS", 0.1)
+    monkeypatch.setattr(batch, "LOOK_SECONDS", 0.2)
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +88,8 @@ def studio(sandbox: RunningSandbox, store: ObjectStore, tmp_path: Path, provider
 
 def the_books_agree(ledger: Ledger) -> None:
     with ledger.read() as connection:
-        counted = {s: n for s, n in spending.counted(connection).items() if n}
-        assert counted == {s: n for s, n in spending.recounted(connection).items() if n}
+        counted = {s: n for s, n in budget.counted(connection).items() if n}
+        assert counted == {s: n for s, n in budget.recounted(connection).items() if n}
 
 
 def test_a_ledger_restored_from_yesterdays_copy_buys_again_only_after_the_rebuild_and_nothing_twice(
@@ -191,7 +191,7 @@ def test_a_copys_queue_that_was_never_sent_is_withdrawn(
         decide(ledger, [a_request("clip-q")], decision="monday")
     yesterday = copied(ledger_url)
     with Ledger(ledger_url, budget=Budget()) as ledger:
-        submitting.withdraw(ledger, [ledger.latest(["clip-q"])["clip-q"].id], why="no longer wanted")
+        queue.withdraw(ledger, [ledger.latest(["clip-q"])["clip-q"].id], why="no longer wanted")
         studio.produce(ledger, "clip-b")
     with Ledger(yesterday, budget=Budget()) as restored:
         assert studio.rebuild(restored).withdrawn == ["clip-q"]
@@ -276,7 +276,7 @@ def test_a_copy_that_goes_on_counting_is_recognised_however_long_its_journal_is(
     with Ledger(copy, budget=Budget()) as restored:
         for number in range(40):
             decide(restored, [a_request(f"clip-{number:02}")], decision="tuesday")
-        assert marking.newest_seq(restored) > mark.seq
+        assert bucket_mark.newest_seq(restored) > mark.seq
         assert BucketMark(restored, studio.store).refusal() is not None
         bind_bucket(restored, studio.store, buying=False)
 
@@ -286,7 +286,7 @@ def test_the_mark_follows_the_orders_and_names_what_is_on_its_way(studio: Studio
         studio.produce(ledger, "clip-a", "clip-b", until=Stage.SUBMITTED)
         mark = read_mark(studio.store)
         assert mark is not None
-        assert mark.seq == marking.newest_seq(ledger)
+        assert mark.seq == bucket_mark.newest_seq(ledger)
         assert {o.clip: o.job for o in mark.on_their_way} == {
             a.subject_key: a.job_id for a in ledger.overview()
         }

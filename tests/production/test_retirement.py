@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from fakes import START, World, a_request
 
-from resources.ledger.deciding import Verdict, decide
+from resources.ledger.decisions import Verdict, decide
 from resources.ledger.states import AttemptState, MoneyState
 
 TODAY = datetime.fromtimestamp(START, UTC).date()

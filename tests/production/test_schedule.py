@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resources.production.schedule import (
+from resources.production.poll_times import (
     JITTER,
     LONGEST_SECONDS,
     OVERDUE_SECONDS,

@@ -7,13 +7,13 @@ import pytest
 from fakes import PRICE, Ends, World, a_request, rejects
 
 from resources.errors import UnavailableError
-from resources.ledger import halting
-from resources.ledger.deciding import Decided, Verdict, decide
-from resources.ledger.halting import PROBE_SECONDS, StopKind
+from resources.ledger import stops
+from resources.ledger.decisions import Decided, Verdict, decide
 from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState, MoneyState
+from resources.ledger.stops import PROBE_SECONDS, StopKind
+from resources.production.batch import Followed, Stage
 from resources.production.engine import Engine
-from resources.production.following import Followed, Stage
 from resources.providers.base import Charge, FailureKind, JobStatus
 
 S = AttemptState
@@ -72,7 +72,7 @@ def test_a_topped_up_account_goes_on_by_itself_in_the_order_of_the_queue(world: 
     before = len(world.provider.posts)
     world.provider.balance_micros = 50_000_000
     world.run(ticks(engine, PROBE_SECONDS + 60))
-    assert halting.stops(world.ledger) == []
+    assert stops.stops(world.ledger) == []
     assert [post.clip for post in world.provider.posts[before:]] == CLIPS[5:]
     world.run(ticks(engine, 300))
     assert states(world) == {S.SUCCEEDED}
@@ -96,7 +96,7 @@ def test_one_failed_answer_about_the_balance_does_not_keep_it_stopped(
 
     monkeypatch.setattr(world.provider, "balance", stumbling)
     world.run(ticks(engine, PROBE_SECONDS))
-    assert halting.stops(world.ledger) == []
+    assert stops.stops(world.ledger) == []
 
 
 def test_a_stopped_account_is_asked_every_few_minutes_and_not_more_often(world: World) -> None:
@@ -162,7 +162,7 @@ def test_dailies_stop_keeps_everything_from_being_sent_and_what_is_bought_is_fet
     engine = world.engine(Limits(in_flight=1))
     wanted(world, *CLIPS[:3])
     world.run(engine.submit_queue("wavespeed"))
-    halting.stop(world.ledger, reason="the prompts are wrong")
+    stops.stop(world.ledger, reason="the prompts are wrong")
     world.run(ticks(engine, 600))
     assert len(world.provider.posts) == 1
     assert world.newest(CLIPS[0]).state is S.SUCCEEDED, "what is at the provider is asked for"
@@ -170,14 +170,14 @@ def test_dailies_stop_keeps_everything_from_being_sent_and_what_is_bought_is_fet
     assert refused.verdict is Verdict.REFUSED
     assert "the prompts are wrong" in (refused.reason or "")
     assert "`dailies start`" in (refused.reason or "")
-    halting.start(world.ledger)
+    stops.start(world.ledger)
     world.run(ticks(engine, 600))
     assert [post.clip for post in world.provider.posts] == CLIPS[:3]
 
 
 def test_a_waiting_run_ends_when_everything_is_stopped(world: World) -> None:
     decided = wanted(world, *CLIPS[:3])
-    halting.stop(world.ledger, reason="enough")
+    stops.stop(world.ledger, reason="enough")
     result = world.run(world.follower(Stage.DELIVERED).follow(decided))
     assert sorted(result.failed) == CLIPS[:3]
     assert all("enough" in reason for reason in result.failed.values())
@@ -190,7 +190,7 @@ def test_a_failure_that_may_pass_is_not_bought_again_while_everything_is_stopped
     decide(world.ledger, [a_request("clip-000", max_attempts=3)], decision="monday")
     engine = world.engine()
     world.run(engine.submit_queue("wavespeed"))
-    halting.stop(world.ledger, reason="enough")
+    stops.stop(world.ledger, reason="enough")
     world.run(ticks(engine, 600))
     failed = world.newest("clip-000")
     assert failed.state is S.FAILED
@@ -216,7 +216,7 @@ def test_another_model_and_a_lower_price_on_the_bill_are_told_and_stop_nothing(
         f"clip-000: the bill says that {cheaper} made it, and {attempt.endpoint} was bought (job {job_id})",
         f"clip-000: the bill says $0.30 instead of $0.40 (job {job_id})",
     ]
-    assert halting.stops(world.ledger) == []
+    assert stops.stops(world.ledger) == []
 
 
 def test_a_bill_above_the_quote_stops_the_account_until_a_person_says_otherwise(
@@ -228,7 +228,7 @@ def test_a_bill_above_the_quote_stops_the_account_until_a_person_says_otherwise(
     job_id = world.newest("clip-000").job_id or ""
     world.provider.bill = [Charge(job_id, 600_000, "charge", world.clock())]
     world.run(ticks(engine, 900))
-    (stop,) = halting.stops(world.ledger)
+    (stop,) = stops.stops(world.ledger)
     assert stop.kind is StopKind.OVERCHARGED
     assert "$0.60" in stop.reason
     assert "$0.20 more" in stop.reason
@@ -236,6 +236,6 @@ def test_a_bill_above_the_quote_stops_the_account_until_a_person_says_otherwise(
     assert "dailies start --account wavespeed" in alarm
     (refused,) = wanted(world, "clip-001")
     assert refused.verdict is Verdict.REFUSED
-    halting.start(world.ledger, account="wavespeed")
+    stops.start(world.ledger, account="wavespeed")
     assert wanted(world, "clip-001")[0].verdict is Verdict.NEW
     assert world.newest("clip-000").cost_micros == 600_000

@@ -6,7 +6,7 @@ from losskit import IN_VAIN, QUICK, S, booked, ended, enqueue, everything_is_acc
 
 from resources.errors import UnavailableError
 from resources.ledger.apart import ACCEPTANCE_SECONDS
-from resources.ledger.billing import BILL
+from resources.ledger.bills import BILL
 from resources.ledger.states import MoneyState
 from resources.providers.base import Charge, Unknown
 

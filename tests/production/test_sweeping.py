@@ -8,8 +8,8 @@ import pytest
 from fakes import SORA, World, a_request
 
 from resources.errors import UnavailableError
-from resources.ledger.deciding import decide
-from resources.ledger.orphans import (
+from resources.ledger.decisions import decide
+from resources.ledger.lost.orphans import (
     BILL,
     FIRST_SWEEP_SECONDS,
     LISTING,

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resources.errors import ConfigurationError, UnavailableError
+from resources.orders import FileReference
 from resources.providers.aimlapi import AimlApi
 from resources.providers.base import FailureKind, Uploaded, UploadFailed
 from resources.providers.models import LiveParameter, aimlapi_model, aimlapi_price, wavespeed_model
 from resources.providers.uploads import Ticket
 from resources.providers.wavespeed import PLACEHOLDER, WaveSpeed
-from resources.requests import FileReference
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 
 SEEDANCE, AIML_SEEDANCE = "bytedance/seedance-2.0/text-to-video", "bytedance/seedance-2-0"

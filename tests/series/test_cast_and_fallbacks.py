@@ -9,7 +9,7 @@ from pictures import mp4, put
 from resources.catalogue import Catalogue
 from resources.declared.problems import ProblemsError
 from resources.money import usd
-from resources.requests import Choice, FileReference
+from resources.orders import Choice, FileReference
 from resources.series import Declarations, load_series
 from resources.series.characters import Made
 

@@ -6,7 +6,7 @@ import pytest
 
 from resources.catalogue import Catalogue
 from resources.money import usd
-from resources.requests import Caps
+from resources.orders import Caps
 from resources.series import Declarations, load_series
 
 CATALOGUE = Catalogue.load(Path(__file__).parents[2] / "data" / "models")

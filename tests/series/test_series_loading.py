@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from resources.catalogue import Catalogue
 from resources.declared.problems import ProblemsError
 from resources.errors import DailiesError
-from resources.requests import ClipRequest
+from resources.orders import ClipRequest
 from resources.series import Declarations, load_series
 
 DATA = Path(__file__).parents[2] / "data"

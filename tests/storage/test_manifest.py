@@ -22,7 +22,7 @@ from resources.storage.manifest import (
     utc,
 )
 from resources.video.facts import VideoFacts
-from resources.video.judging import Check
+from resources.video.judge import Check
 
 
 def a_manifest(**changes: object) -> Manifest:

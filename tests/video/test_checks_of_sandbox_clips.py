@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from resources.requests import ClipRequest, Expected
+from resources.orders import ClipRequest, Expected
 from resources.sandbox.endpoints import Frame
 from resources.sandbox.media import ClipStore
 from resources.video.inspector import VideoInspector
-from resources.video.judging import judge
+from resources.video.judge import judge
 
 
 @pytest.mark.parametrize(

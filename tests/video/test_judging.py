@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resources.requests import ClipRequest, Expected
-from resources.video.checks import Checks
+from resources.checks import Checks
+from resources.orders import ClipRequest, Expected
 from resources.video.facts import Inspection, Looked, VideoFacts
-from resources.video.judging import Check, Sibling, judge, unreadable
+from resources.video.judge import Check, Sibling, judge, unreadable
 
 FACTS: dict[str, Any] = {
     "width": 1280,

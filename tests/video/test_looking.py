@@ -10,8 +10,8 @@ from makers import make_mp4
 
 from resources.video.facts import Looked
 from resources.video.inspector import VideoInspector
-from resources.video.looking import Longest
-from resources.video.looks import colour_distance, distance, same
+from resources.video.perceptual_hash import colour_distance, distance, same
+from resources.video.stretches import Longest
 
 
 def looked(inspector: VideoInspector, path: Path) -> Looked:

@@ -18,26 +18,27 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from resources.ledger import outcomes, resolving
-from resources.ledger.deciding import decide
+from resources.ledger import outcomes
+from resources.ledger.budget import Budget
+from resources.ledger.decisions import decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
+from resources.ledger.lost import settle
+from resources.ledger.queue import claim_next
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import jobs
-from resources.ledger.spending import Budget
 from resources.ledger.states import AttemptState, MoneyState
-from resources.ledger.submitting import claim_next
+from resources.orders import ClipRequest, Expected
 from resources.production.account import Account
 from resources.production.engine import Engine
 from resources.providers.base import Accepted, FailureKind, JobState, JobStatus, PollFailed, Unknown
 from resources.providers.wavespeed import WaveSpeed
 from resources.providers.webhooks import BODY_LIMIT, signature
-from resources.requests import ClipRequest, Expected
 from resources.sandbox import SandboxSettings, running_sandbox
 from resources.sandbox.faults import FaultScript
 from resources.webhooks import receiver
 from resources.webhooks.receiver import Caller, Receiver
-from resources.webhooks.serving import bounded
+from resources.webhooks.server import bounded
 from resources.webhooks.tokens import addresses, token, webhook_key
 
 S = AttemptState
@@ -152,7 +153,7 @@ async def test_a_proxy_may_pass_its_own_path_on_or_take_it_off(desk: Desk) -> No
 async def test_a_callback_settles_what_was_held(desk: Desk) -> None:
     desk.answered(Unknown("read timed out"))
     with desk.ledger.write() as connection:
-        resolving.hold(desk.ledger, connection, desk.attempt, "nothing tells", [])
+        settle.hold(desk.ledger, connection, desk.attempt, "nothing tells", [])
     assert await desk.call() == 200
     assert desk.attempt.state is S.SUBMITTED
 
@@ -182,13 +183,13 @@ async def test_a_callback_that_overtakes_an_answer_which_never_comes_is_believed
         desk.now += 3600
         outcomes.expire_submissions(desk.ledger, "wavespeed")
     assert (desk.attempt.state, desk.attempt.job_id) == (S.SUBMITTED, "job-1")
-    assert resolving.unsettled(desk.ledger) == []
+    assert settle.unsettled(desk.ledger) == []
 
 
 async def test_a_job_of_a_closed_attempt_is_a_take_to_spare(desk: Desk) -> None:
     desk.answered(Unknown("read timed out"))
     with desk.ledger.write() as connection:
-        resolving.close_absent(
+        settle.close_absent(
             desk.ledger, connection, desk.attempt, desk.submission.id, who="test", why="-", again=0
         )
     assert await desk.call() == 200

@@ -1,0 +1,291 @@
+"""The run-failure sensor: one message per batch, and one when something waits for a person.
+
+A batch is what somebody decided at once, however many runs carry it. Its message waits until the batch is over, ten
+minutes at most, so that it names all that failed; another one follows only for clips that fail after it was sent.
+"""
+
+import datetime as dt
+import time
+from collections.abc import Iterable
+
+import dagster as dg
+import sqlalchemy as sa
+
+from pipelines.alarm_memory import Pending, State, Told
+from pipelines.batch import BACKFILL_TAG, DECISION_TAG, decision_of
+from pipelines.collections import BATCH_TAG
+from pipelines.runs import not_ended
+from resources.alarms import Alarm, AlarmNotSentError, FailedClip, Kind, Sender
+from resources.dagster_resources import Production
+from resources.errors import DailiesError
+from resources.inventory.findings import EVERYTHING_LIVES, Finding, found
+from resources.inventory.ledger import urgent
+from resources.ledger.ledger import Ledger
+from resources.ledger.purchases import purchases_of
+from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts
+from resources.ledger.states import AttemptState
+from resources.ledger.times import has_passed
+
+ALARMS_SECONDS = 30
+HOLD_SECONDS = 600.0
+"""So long a message waits for the rest of its batch."""
+BUDGET_SECONDS = 30.0
+"""A tick has 60 s and a message takes 20 at most, so no message is begun later than this."""
+TRIES = 8
+RUNS_A_TICK = 200
+OVERLAP_SECONDS = 60.0
+WILL_RETRY_TAG = "dagster/will_retry"
+_ACTIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+@dg.sensor(
+    name="alarms",
+    minimum_interval_seconds=ALARMS_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Sends one message per batch whose runs failed, and one when something waits for a person, to DAILIES_ALARM_URL. "
+        "Does nothing while that is not set."
+    ),
+)
+def alarms(context: dg.SensorEvaluationContext, production: Production) -> dg.SensorResult:
+    """Find what failed, and send what is due."""
+    now = time.time()
+    state = State.read(context.cursor, now=now)
+    try:
+        settings = production.settings()
+        if settings.alarm_url is None:
+            # what failed before an address was set is no news by then
+            return dg.SensorResult(
+                cursor=State(since=now).written(), skip_reason="DAILIES_ALARM_URL is not set"
+            )
+        with production.ledger() as ledger:
+            _take_in_runs(context.instance, ledger, state, now)
+            origin = context.code_location_origin
+            dead = not_ended(context.instance, ledger, origin.location_name if origin else None)
+            _take_in_findings([*urgent(ledger), found(EVERYTHING_LIVES, dead)], state, now)
+            teller = _Teller(
+                context, ledger, Sender(settings.alarm_url, settings.alarm_format), settings.dagster_url
+            )
+            sent = teller.tell(state, now)
+    except DailiesError as error:
+        return dg.SensorResult(cursor=state.written(), skip_reason=str(error))
+    state.forget(now)
+    return dg.SensorResult(
+        cursor=state.written(), skip_reason=f"messages sent: {sent}, waiting: {len(state.pending)}"
+    )
+
+
+def _take_in_runs(instance: dg.DagsterInstance, ledger: Ledger, state: State, now: float) -> None:
+    """Note the batches of runs that have failed since the last tick."""
+    after = dt.datetime.fromtimestamp(state.since - OVERLAP_SECONDS, dt.UTC)
+    records = instance.get_run_records(
+        dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=after),
+        limit=RUNS_A_TICK,
+        order_by="update_timestamp",
+        ascending=True,
+    )
+    for record in records:
+        run = record.dagster_run
+        state.since = max(state.since, record.update_timestamp.timestamp())
+        if run.tags.get(WILL_RETRY_TAG) == "true" or run.run_id in state.runs:
+            continue
+        state.runs[run.run_id] = now
+        batch = _decision(ledger, run)
+        state.pending.setdefault(batch, Pending(now, now)).runs.append(run.run_id)
+
+
+def _decision(ledger: Ledger, run: dg.DagsterRun) -> str:
+    """What the clips of a run belong to; a run that only collects knows the run that bought them."""
+    collects = run.tags.get(BATCH_TAG)
+    if collects is None:
+        return decision_of(run)
+    query = sa.select(attempts.c.decision).where(attempts.c.batch == collects).limit(1)
+    with ledger.read() as connection:
+        return str(connection.execute(query).scalar() or collects)
+
+
+def _take_in_findings(findings: Iterable[Finding], state: State, now: float) -> None:
+    """Note what waits for a person and has not been told; what was told and is over is forgotten."""
+    for finding in findings:
+        key = f"{FINDING}{finding.check.name}"
+        told = state.told.get(key)
+        new = set(finding.keys) - set(told.ids if told else ())
+        if not finding.keys:
+            state.told.pop(key, None)
+            state.pending.pop(key, None)
+        elif new:
+            state.pending.setdefault(key, Pending(now, now)).finding = finding
+
+
+FINDING = "inventory:"
+
+
+class _Teller:
+    """Sends the messages that are due.
+
+    Args:
+        context: The tick, for its log and its instance.
+        ledger: The record.
+        sender: Where to.
+        dagster: Address of Dagster's UI.
+    """
+
+    def __init__(
+        self, context: dg.SensorEvaluationContext, ledger: Ledger, sender: Sender, dagster: str
+    ) -> None:
+        self._context = context
+        self._ledger = ledger
+        self._sender = sender
+        self._dagster = dagster.rstrip("/")
+        self.sent = 0
+
+    def tell(self, state: State, now: float) -> int:
+        """Send what is due; returns how many messages."""
+        give_up = time.monotonic() + BUDGET_SECONDS
+        for key, pending in list(state.pending.items()):
+            longest = max(HOLD_SECONDS, ALARMS_SECONDS * 2.0**TRIES)
+            if not has_passed(pending.next_at, now, within=longest) or time.monotonic() > give_up:
+                continue
+            alarm, ids = self._compose(key, pending, state, now)
+            if ids is None:
+                continue
+            if alarm is None:
+                del state.pending[key]
+            elif self._send(alarm, pending, now):
+                del state.pending[key]
+                state.told[key] = Told(
+                    now, sorted({*ids, *(state.told[key].ids if key in state.told else ())})
+                )
+        return self.sent
+
+    def _compose(
+        self, key: str, pending: Pending, state: State, now: float
+    ) -> tuple[Alarm | None, list[str] | None]:
+        """The message and what it tells; no message where all is told, and None to tell where it is to wait."""
+        if key.startswith(FINDING):
+            finding = pending.finding
+            return (None, []) if finding is None else (self._attention(finding), finding.keys)
+        clips = self._clips(key)
+        if 0 <= now - pending.first_at < HOLD_SECONDS and (
+            any(a.state.is_open for a in clips) or self._has_active_runs(key)
+        ):
+            return None, None
+        failed = [a for a in clips if not a.state.is_open and a.state is not AttemptState.DELIVERED]
+        told = state.told.get(key)
+        new = [a for a in failed if told is None or a.id not in told.ids]
+        if told is not None and not new:
+            return None, []
+        if not failed:
+            return self._run_failed(key, pending, clips), pending.runs
+        return self._clips_failed(key, pending, clips, new, again=told is not None), [a.id for a in failed]
+
+    def _send(self, alarm: Alarm, pending: Pending, now: float) -> bool:
+        """Whether nothing more is to be done: it has arrived, or was tried often enough."""
+        try:
+            self._sender.send(alarm)
+        except AlarmNotSentError as error:
+            problem = str(error)
+        else:
+            self._context.log.info("told: %s", alarm.title)
+            self.sent += 1
+            return True
+        pending.tries += 1
+        pending.next_at = now + ALARMS_SECONDS * 2.0**pending.tries
+        over = pending.tries >= TRIES
+        self._context.log.error("%s: %s%s", alarm.title, problem, "; it is not tried again" if over else "")
+        return over
+
+    def _clips(self, decision: str) -> list[Attempt]:
+        """The newest purchase of each clip of a decision."""
+        query = (
+            sa.select(attempts)
+            .where(attempts.c.decision == decision, attempts.c.subject_kind == "clip")
+            .order_by(attempts.c.seq)
+        )
+        with self._ledger.read() as connection:
+            found = [Attempt.from_row(row) for row in connection.execute(query)]
+        return list({attempt.subject_key: attempt for attempt in found}.values())
+
+    def _has_active_runs(self, decision: str) -> bool:
+        instance = self._context.instance
+        return any(
+            instance.get_runs_count(dg.RunsFilter(statuses=_ACTIVE, tags={tag: decision}))
+            for tag in (DECISION_TAG, BACKFILL_TAG)
+        )
+
+    def _clips_failed(
+        self, decision: str, pending: Pending, clips: list[Attempt], new: list[Attempt], *, again: bool
+    ) -> Alarm:
+        series = ", ".join(sorted({a.series for a in new}))
+        more = " more" if again else ""
+        open_ones = sum(a.state.is_open for a in clips)
+        return Alarm(
+            id=f"{decision}:{new[-1].id}",
+            kind=Kind.CLIPS_FAILED,
+            title=f"{len(new)}{more} of {len(clips)} clips failed: {series}",
+            details=[f"{open_ones} clips are still on their way"] if open_ones else [],
+            todo="`dailies retry` buys what failed again; `dailies status --failed` lists it.",
+            batch=decision,
+            clips=[self._clip(a) for a in new],
+            total=len(clips),
+            open=open_ones,
+            lost_micros=sum(a.cost_micros for a in new),
+            spent_micros=sum(a.cost_micros for a in clips),
+            runs=self._urls(pending.runs),
+        )
+
+    def _clip(self, attempt: Attempt) -> FailedClip:
+        asset = "uploaded_videos" if attempt.state is AttemptState.QUARANTINED else "generations"
+        return FailedClip(
+            attempt.subject_key,
+            attempt.series,
+            attempt.state.value,
+            attempt.reason or "",
+            attempt.cost_micros,
+            f"{self._dagster}/assets/{asset}?view=partitions&partition={attempt.subject_key}",
+        )
+
+    def _run_failed(self, decision: str, pending: Pending, clips: list[Attempt]) -> Alarm:
+        run = self._context.instance.get_run_by_id(pending.runs[-1])
+        job = run.job_name if run is not None else "a run"
+        return Alarm(
+            id=f"{decision}:{pending.runs[-1]}",
+            kind=Kind.RUN_FAILED,
+            title=f"{job} failed",
+            details=[self._why(pending.runs[-1])],
+            todo=f"{purchases_of(self._ledger, decision)} The run's page says more.",
+            batch=decision,
+            total=len(clips),
+            open=sum(a.state.is_open for a in clips),
+            spent_micros=sum(a.cost_micros for a in clips),
+            runs=self._urls(pending.runs),
+        )
+
+    def _why(self, run_id: str) -> str:
+        """What a failed run says about itself."""
+        for entry in self._context.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+            data = entry.dagster_event.step_failure_data if entry.dagster_event else None
+            if data is not None and data.user_failure_data is not None:
+                return str(data.user_failure_data.description)
+            if data is not None and data.error is not None:
+                return str(data.error.message).strip().splitlines()[-1]
+        return "its worker ended without a word, or it never started"
+
+    def _attention(self, finding: Finding) -> Alarm:
+        return Alarm(
+            id=f"{finding.check.name}:{finding.keys[-1]}",
+            kind=Kind.ATTENTION,
+            title=f"{finding.check.asks}: {finding.number}",
+            details=finding.sample[:10],
+            todo=finding.check.todo,
+        )
+
+    def _urls(self, runs: Iterable[str]) -> list[str]:
+        return [f"{self._dagster}/runs/{run}" for run in runs]

@@ -1,0 +1,158 @@
+"""Commands that keep it running: up, demo, doctor, webhooks, stop, start, verify-provider."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from pipelines.cli.output import Json, console, print_json
+from pipelines.cli.signals import end_on_signals
+from resources.settings import load_settings
+
+operating_app = typer.Typer()
+PANEL = "Run"
+Port = Annotated[int, typer.Option(help="Port of Dagster's UI on 127.0.0.1.", min=1, max=65535)]
+
+
+@operating_app.command(rich_help_panel=PANEL)
+def up(
+    port: Port = 3000,
+    job_seconds: Annotated[float, typer.Option(help="How long the sandbox's jobs take.", min=0)] = 8.0,
+    faults: Annotated[
+        Path | None,
+        typer.Option(
+            help="What is to go wrong at the sandbox (docs/sandbox.md).", exists=True, dir_okay=False
+        ),
+    ] = None,
+) -> None:
+    """Start everything on this machine, until Ctrl-C. What is not set in .env is stood in for."""
+    from pipelines.cli.stack import Stack, Wanted
+
+    script = ["--faults", str(faults)] if faults is not None else []
+    wanted = Wanted(
+        port=port,
+        sandbox_options=["--job-seconds", str(job_seconds), *script],
+        log=lambda text: console.print(f"… {text}"),
+    )
+    end_on_signals()
+    settings = load_settings()
+    with Stack(settings, wanted) as stack:
+        console.print()
+        console.print(f"Dagster    {stack.dagster_url}")
+        console.print(
+            f"providers  {stack.sandbox_url + ' (sandbox: costs nothing)' if stack.sandbox_url else 'as set in .env'}"
+        )
+        console.print(
+            f"bucket     {stack.environment.get('DAILIES_S3_ENDPOINT', 'AWS')} {stack.environment.get('DAILIES_S3_BUCKET') or settings.s3_bucket}"
+        )
+        console.print("Schedules are off until you turn them on. Ctrl-C ends everything.\n")
+        try:
+            while True:
+                stack.tend()
+                time.sleep(1)
+        except KeyboardInterrupt:
+            console.print("ending")
+
+
+@operating_app.command(rich_help_panel=PANEL)
+def demo(
+    port: Port = 3000,
+    job_seconds: Annotated[float, typer.Option(help="How long the sandbox's jobs take.", min=0)] = 8.0,
+) -> None:
+    """Produce the twelve clips of the sample series on the sandbox: no key, no money."""
+    from pipelines.cli.demo import run_demo
+
+    end_on_signals()
+    raise typer.Exit(run_demo(load_settings(), port=port, job_seconds=job_seconds))
+
+
+@operating_app.command(rich_help_panel=PANEL)
+def doctor(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look; mend nothing.")] = False,
+    alarm: Annotated[bool, typer.Option("--alarm", help="Only try whether alarms arrive.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take stock of ledger, bucket and Dagster, and mend what can be mended. Buys nothing."""
+    from pipelines.cli.doctor import document, examine, show, try_alarm
+    from pipelines.cli.stack_settings import running_settings
+
+    settings = running_settings()
+    if alarm:
+        try_alarm(settings)
+        return
+    done = examine(settings, mend=not dry_run)
+    if as_json:
+        print_json(document(done))
+    else:
+        show(done)
+    raise typer.Exit(0 if done.is_fine else 1)
+
+
+@operating_app.command(rich_help_panel=PANEL)
+def webhooks(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 8790,
+) -> None:
+    """Take WaveSpeed's callbacks, until Ctrl-C. Optional: they make lost answers certain and polls prompt."""
+    from resources.webhooks.server import serve
+
+    end_on_signals()
+    serve(load_settings(), port=port)
+
+
+@operating_app.command(rich_help_panel=PANEL)
+def stop(
+    reason: Annotated[str, typer.Option(help="Why, for whoever finds it stopped.")] = "a person stopped it",
+    account: Annotated[str | None, typer.Option(help="Only this account, e.g. wavespeed.")] = None,
+) -> None:
+    """Halt all buying at once. What is at the providers is still asked for and fetched; the queue is kept."""
+    from pipelines.cli.switch import stop_buying
+
+    stop_buying(load_settings(), account, reason)
+
+
+@operating_app.command(rich_help_panel=PANEL)
+def start(
+    account: Annotated[str | None, typer.Option(help="Only this account, e.g. wavespeed.")] = None,
+) -> None:
+    """Let buying go on after `dailies stop`, or after an account's bill was higher than its quote."""
+    from pipelines.cli.switch import start_buying
+
+    start_buying(load_settings(), account)
+
+
+@operating_app.command(name="verify-provider", rich_help_panel=PANEL)
+def verify_provider(
+    account: Annotated[str, typer.Argument(help="wavespeed or aimlapi.")],
+    endpoint: Annotated[str | None, typer.Option(help="Buy this one; the cheapest if left out.")] = None,
+    allow_retired: Annotated[
+        bool, typer.Option("--allow-retired", help="Buy an endpoint that was retired, too.")
+    ] = False,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the job.", min=1)] = 1200.0,
+    settle: Annotated[
+        float, typer.Option(help="Seconds to wait for the listing and the bill, once it has ended.", min=0)
+    ] = 180.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Buy one cheapest job, and report how the live service differs from its documentation. Ends with 1 if it does."""
+    from pipelines.cli.stack_settings import running_settings
+    from pipelines.cli.verify_provider import Wanted, print_document, show, verify
+
+    def ask(question: str) -> None:
+        if not yes:
+            typer.confirm(question, abort=True, err=True)
+
+    wanted = Wanted(account, endpoint, allow_retired, wait, settle)
+    report = verify(
+        running_settings(),
+        wanted,
+        ask=ask,
+        say=lambda text: None if as_json else console.print(Text(text)),
+    )
+    if as_json:
+        print_document(report)
+    else:
+        show(report)
+    raise typer.Exit(1 if report.differs else 0)

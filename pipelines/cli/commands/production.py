@@ -1,0 +1,156 @@
+"""Commands that decide what is bought: check, plan, prompt, produce, retry."""
+
+import datetime as dt
+import os
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from pipelines.cli.output import Json, complain, console, print_json
+from resources.settings import load_settings, names, open_ledger
+from resources.variables import ENV_FILE, misspelt_keys, names_in
+
+producing_app = typer.Typer()
+PANEL = "Produce"
+
+
+@producing_app.command(rich_help_panel=PANEL)
+def check() -> None:
+    """Check everything that is declared in the data folder. Sends nothing."""
+    from pipelines.cli.launch import declarations_of
+    from resources.catalogue import Catalogue
+
+    settings = load_settings()
+    for sentence in misspelt_keys(
+        [*os.environ, *names_in(os.environ.get(ENV_FILE, ".env") or os.devnull)], known=names()
+    ):
+        complain(sentence)
+    problems = [*Catalogue.load(settings.data / "models").problems, *declarations_of(settings).problems]
+    for problem in problems:
+        complain(str(problem))
+    declared = declarations_of(settings).series
+    today = dt.datetime.now(dt.UTC).date()
+    for series in declared.values():
+        warning = series.endpoint.lifecycle.warning(today)
+        if warning is not None and not series.declaration.allow_retired:
+            complain(f"{series.name}: {series.endpoint.id} {warning}")
+    console.print(Text(f"{len(declared)} series are fine, {len(problems)} problems"))
+    raise typer.Exit(2 if problems else 0)
+
+
+@producing_app.command(rich_help_panel=PANEL)
+def plan(
+    series: Annotated[
+        list[str] | None, typer.Argument(help="Names of series; every schedule that comes up if left out.")
+    ] = None,
+    date: Annotated[
+        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The date; today if left out.")
+    ] = None,
+    until: Annotated[
+        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The last date of a range.")
+    ] = None,
+    clip: Annotated[
+        list[str] | None, typer.Option(help="Only this clip, by name or key; may be repeated.")
+    ] = None,
+    regenerate: Annotated[
+        bool, typer.Option("--regenerate", help="As `produce --regenerate` would do it.")
+    ] = False,
+    quote: Annotated[
+        bool, typer.Option("--quote", help="Ask the providers for their prices, which is free.")
+    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="List every clip, however many.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what would be bought, reused, adopted, held or refused, and what it would cost. Buys nothing."""
+    from pipelines.cli.plan import document, exit_code, make, show
+    from pipelines.cli.stack_settings import running_settings
+
+    made = make(
+        running_settings(),
+        series or [],
+        since=date.date() if date else None,
+        until=until.date() if until else None,
+        clips=clip or [],
+        regenerate=regenerate,
+        quote=quote,
+    )
+    if as_json:
+        print_json(document(made))
+    else:
+        show(made, everything=everything)
+    raise typer.Exit(exit_code(made))
+
+
+@producing_app.command(rich_help_panel=PANEL)
+def prompt(
+    key: Annotated[str, typer.Argument(help="The clip's key, e.g. city-sunset-2026-11-20-hero.")],
+    as_json: Json = False,
+) -> None:
+    """Show a clip's request as it would be sent: the rendered prompt, every parameter, the price. Sends nothing."""
+    from pipelines.cli.launch import declarations_of
+    from pipelines.cli.prompt import document, show
+
+    declarations = declarations_of(load_settings())
+    request = declarations.render(declarations.find(key))
+    if as_json:
+        print_json(document(request))
+    else:
+        show(request)
+
+
+@producing_app.command(rich_help_panel=PANEL)
+def produce(
+    series: Annotated[str, typer.Argument(help="Name of the series.")],
+    date: Annotated[
+        dt.datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Date of a dated series; today if left out."),
+    ] = None,
+    clip: Annotated[
+        list[str] | None, typer.Option(help="Only this clip, by name or key; may be repeated.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the clips are delivered.")] = False,
+    regenerate: Annotated[
+        bool, typer.Option("--regenerate", help="Buy another take of delivered, unchanged clips.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Buy the clips of a series. Without --wait the completion sensor collects them."""
+    from pipelines.cli.dagster_api import DagsterApi
+    from pipelines.cli.launch import clips_of, dagster_url, declarations_of, finish, launch
+
+    settings = load_settings()
+    keys = clips_of(declarations_of(settings), series, date.date() if date else None, clip or [])
+    job = "produce_clips" if wait else "submit_clips"
+    with DagsterApi(dagster_url(settings)) as api:
+        launched = launch(
+            settings, api, keys, job=job, command="produce", series=series, regenerate=regenerate
+        )
+        finish(settings, api, launched, wait=wait, as_json=as_json)
+
+
+@producing_app.command(rich_help_panel=PANEL)
+def retry(
+    clips: Annotated[
+        list[str] | None, typer.Argument(help="Keys of failed clips; all of them if left out.")
+    ] = None,
+    series: Annotated[str | None, typer.Option(help="Only failed clips of this series.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the clips are delivered.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Buy failed clips again, all or some; scattered ones go in one run. It is a new decision."""
+    from pipelines.cli.dagster_api import DagsterApi
+    from pipelines.cli.launch import dagster_url, failed_clips, finish, launch
+
+    settings = load_settings()
+    with open_ledger(settings) as ledger:
+        keys = failed_clips(ledger, series=series, names=clips or [])
+    if not keys:
+        if as_json:
+            print_json({"decision": None, "runs": [], "clips": []})
+        else:
+            console.print("no clip has failed; there is nothing to try again")
+        return
+    with DagsterApi(dagster_url(settings)) as api:
+        launched = launch(settings, api, keys, job="produce_clips", command="retry", scattered=True)
+        finish(settings, api, launched, wait=wait, as_json=as_json)

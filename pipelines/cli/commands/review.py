@@ -1,0 +1,156 @@
+"""Commands that show what there is, and take a person's word: status, gallery, accept, resolve."""
+
+import time
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from pipelines.cli.output import Json, as_document, complain, confirm, console, print_json, status_table
+from pipelines.cli.signals import end_on_signals
+from resources.settings import load_settings, open_ledger
+
+settling_app = typer.Typer()
+PANEL = "See and settle"
+Port = Annotated[int, typer.Option(help="Port of Dagster's UI on 127.0.0.1.", min=1, max=65535)]
+
+
+@settling_app.command(rich_help_panel=PANEL)
+def status(
+    series: Annotated[str | None, typer.Option(help="Only this series.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only clips that came to nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show every clip: its state, endpoint, age, cost, and where it is."""
+    from pipelines.cli.ledger import orphans_in_words
+    from resources.ledger import stops
+    from resources.ledger.lost.orphans import orphans
+    from resources.ledger.pauses import pauses
+    from resources.ledger.states import AttemptState
+    from resources.money import show_usd
+
+    settings = load_settings()
+    with open_ledger(settings) as ledger:
+        attempts = ledger.overview(series=series)
+        nobodys = orphans(ledger)
+        notices = [*stops.stops(ledger), *pauses(ledger)]
+    for notice in notices:
+        # on stderr, so that it is seen beside the machine's form too
+        complain(str(notice))
+    if failed:
+        attempts = [a for a in attempts if not a.state.is_open and a.state is not AttemptState.DELIVERED]
+    if as_json:
+        print_json([as_document(attempt) for attempt in attempts])
+        return
+    if not attempts:
+        console.print("no clips yet; `dailies produce SERIES` asks for some")
+        return
+    console.print(status_table(attempts))
+    delivered = sum(a.state is AttemptState.DELIVERED for a in attempts)
+    total = sum(a.cost_micros for a in attempts)
+    console.print(f"\n{delivered} of {len(attempts)} delivered, {show_usd(total)} in their newest takes")
+    for line in orphans_in_words(nobodys, settings):
+        console.print(Text(f"{line}: `dailies ledger orphans`"))
+
+
+@settling_app.command(rich_help_panel=PANEL)
+def gallery(
+    open_it: Annotated[bool, typer.Option("--open", help="Show it in a browser.")] = False,
+    port: Annotated[
+        int, typer.Option(help="Port on 127.0.0.1 to show a remote bucket at; 0 picks one.", min=0, max=65535)
+    ] = 0,
+    as_json: Json = False,
+) -> None:
+    """Write the gallery's pages anew and say where they are: every clip, to be played, with its cost and checks."""
+    from pipelines.cli.gallery import show_gallery
+
+    end_on_signals()
+    show_gallery(load_settings(), open_it=open_it, port=port, as_json=as_json)
+
+
+@settling_app.command(name="accept", rich_help_panel=PANEL)
+def accept_clip(
+    clip: Annotated[
+        str | None, typer.Argument(help="The clip to accept; without one, all that wait are listed.")
+    ] = None,
+    take: Annotated[
+        str | None, typer.Option(metavar="ID", help="Which take of the clip; the newest if left out.")
+    ] = None,
+    why: Annotated[str, typer.Option(help="What the manifest and the journal say of it.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the clips that failed a check, and deliver one all the same. Costs nothing."""
+    from pipelines.cli.accept import accept_take, chosen, document, table, waiting
+
+    settings = load_settings()
+    found = waiting(settings, clip)
+    if clip is None:
+        if as_json:
+            print_json(document(found))
+        elif found:
+            console.print(table(found, now=time.time()))
+        else:
+            console.print("nothing is in quarantine")
+        return
+    attempt = chosen(found, clip, take)
+    if not yes:
+        confirm(f"Deliver {clip} although {attempt.reason}?")
+    accepted = accept_take(settings, attempt, why)
+    if as_json:
+        print_json(as_document(accepted))
+    else:
+        console.print(status_table([accepted]))
+
+
+@settling_app.command(rich_help_panel=PANEL)
+def resolve(
+    clip: Annotated[
+        str | None, typer.Argument(help="The clip to settle; without one, all are listed.")
+    ] = None,
+    adopt: Annotated[str | None, typer.Option(metavar="JOB", help="This job is the clip's.")] = None,
+    resubmit: Annotated[
+        bool, typer.Option("--resubmit", help="There is no job: buy the clip again.")
+    ] = False,
+    write_off: Annotated[bool, typer.Option("--write-off", help="Give the clip up.")] = False,
+    why: Annotated[str | None, typer.Option(help="What the journal says of it.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the clips of which it could not be proved whether they were bought, and settle one.
+
+    `--write-off` also gives up a job that runs far longer than its model ever should.
+    """
+    from pipelines.cli.resolve import look_at_job, question, settle_clip, unsettled_document, unsettled_table
+    from pipelines.cli.stack_settings import running_settings
+    from resources.ledger.lost.settle import unsettled
+    from resources.ledger.outcomes import expire_submissions
+    from resources.settings import ACCOUNTS
+
+    settings = running_settings()
+    with open_ledger(settings) as ledger:
+        for account in ACCOUNTS:
+            # a POST whose sender is dead is unknown also where no sensor is at work to say so
+            expire_submissions(ledger, account)
+        found = unsettled(ledger, clip=clip)
+        if clip is not None and (adopt is not None or resubmit or write_off):
+            seen = look_at_job(settings, found[-1], adopt) if found and adopt is not None else ""
+            asked = question(ledger, clip, found, adopt=adopt, resubmit=resubmit, seen=seen)
+            if asked and not yes:
+                confirm(asked)
+            elif asked:
+                complain(f"{asked} Yes, by --yes.")
+            changed = settle_clip(ledger, clip, adopt=adopt, resubmit=resubmit, write_off=write_off, why=why)
+            if as_json:
+                print_json([as_document(attempt) for attempt in changed])
+            else:
+                console.print(status_table(changed))
+            return
+        if adopt is not None or resubmit or write_off:
+            raise typer.BadParameter("name the clip to settle")
+        if as_json:
+            print_json(unsettled_document(found, now=ledger.clock()))
+        elif found:
+            console.print(unsettled_table(ledger, found))
+        else:
+            console.print("nothing is unknown or held")

@@ -1,0 +1,335 @@
+"""From a person's word to runs: which clips, which partitions, how many runs, and waiting for them."""
+
+import datetime as dt
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from pipelines.batch import DECISION_TAG
+from pipelines.cli.dagster_api import DagsterApi, RunState
+from pipelines.cli.output import as_document, complain, console, counted, errors, print_json, status_table
+from pipelines.cli.purchases import bought_so_far, ended_with_a_word
+from pipelines.cli.signals import end_on_signals
+from pipelines.cli.stack import running_stack
+from pipelines.partitions import add_clips, range_tags, stretches
+from pipelines.prompt_batch import render
+from pipelines.schedules import SERIES_TAG
+from resources.catalogue import Catalogue
+from resources.characters.made import made_in
+from resources.errors import ConfigurationError, DailiesError, UnavailableError
+from resources.ledger.decision_clips import fix_clips
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState
+from resources.series import Declarations, load_series
+from resources.series.characters import Made
+from resources.settings import Settings, open_ledger
+
+LOOK_SECONDS = 1.0
+SILENCE_SECONDS = 15.0
+"""So long a Dagster that does not answer is waited for: its webserver may be starting again."""
+RETRY_SECONDS = 120.0
+"""So long a run is waited for that Dagster has said it starts; its daemon looks every few seconds."""
+
+
+@dataclass
+class Launched:
+    """What was asked for.
+
+    Attributes:
+        decision: What its purchases belong to.
+        keys: The clips.
+        runs: Ids of the runs.
+    """
+
+    decision: str
+    keys: list[str]
+    runs: list[str] = field(default_factory=list)
+
+
+def declarations_of(settings: Settings) -> Declarations:
+    """The series of the data folder."""
+
+    def made() -> dict[str, Made]:
+        with open_ledger(settings) as ledger:
+            return made_in(ledger)
+
+    return load_series(settings.data, Catalogue.load(settings.data / "models"), made=made)
+
+
+def clips_of(
+    declarations: Declarations, series_name: str, date: dt.date | None, names: Sequence[str]
+) -> list[str]:
+    """The keys of a series' clips.
+
+    Args:
+        declarations: What is declared.
+        series_name: Which series.
+        date: For a dated series; None means today in the schedule's timezone, or UTC.
+        names: Only these clips, by name or key; all when empty.
+
+    Raises:
+        ConfigurationError: No such series or clip, or the series is broken.
+    """
+    series = declarations.series.get(series_name)
+    if series is None:
+        raise ConfigurationError(_no_such_series(declarations, series_name))
+    if series.dated and date is None:
+        from zoneinfo import ZoneInfo
+
+        zone = ZoneInfo(series.schedule.timezone) if series.schedule else dt.UTC
+        date = dt.datetime.now(zone).date()
+    if not series.dated and date is not None:
+        raise ConfigurationError(f"the series {series_name} has no dates: leave out --date")
+    clips = series.clips(date)
+    if not names:
+        return [clip.key for clip in clips]
+    by_name = {clip.name: clip.key for clip in clips} | {clip.key: clip.key for clip in clips}
+    unknown = [name for name in names if name not in by_name]
+    if unknown:
+        known = ", ".join(clip.name for clip in clips)
+        raise ConfigurationError(
+            f"the series {series_name} has no clip {', '.join(map(repr, unknown))}; it has: {known}"
+        )
+    return list(dict.fromkeys(by_name[name] for name in names))
+
+
+def _no_such_series(declarations: Declarations, name: str) -> str:
+    from resources.declared.problems import nearest
+
+    broken = [str(problem) for problem in declarations.problems]
+    hint = nearest(name, declarations.series)
+    known = ", ".join(sorted(declarations.series)) or "none"
+    text = f"there is no series {name!r}; there are: {known}. {hint}".rstrip()
+    return "\n".join([text, *broken])
+
+
+def dagster_instance(settings: Settings) -> dg.DagsterInstance:
+    """The instance whose daemon carries the runs.
+
+    Raises:
+        ConfigurationError: There is none to be found.
+    """
+    state = running_stack(settings.home)
+    home = os.environ.get("DAGSTER_HOME") or (state or {}).get("dagster_home")
+    if not home or not Path(home).is_dir():
+        raise ConfigurationError(
+            "Dagster does not run here. Nothing was bought. Start everything with `dailies up`, or set DAGSTER_HOME and "
+            "DAILIES_DAGSTER_URL to where it runs."
+        )
+    os.environ["DAGSTER_HOME"] = str(home)
+    return dg.DagsterInstance.get()
+
+
+def dagster_url(settings: Settings) -> str:
+    """Where the webserver answers."""
+    state = running_stack(settings.home)
+    return str(state["dagster_url"]) if state else settings.dagster_url
+
+
+def launch(
+    settings: Settings,
+    api: DagsterApi,
+    keys: Sequence[str],
+    *,
+    job: str,
+    command: str,
+    series: str | None = None,
+    scattered: bool = False,
+    regenerate: bool = False,
+) -> Launched:
+    """Ask Dagster for the runs that produce these clips.
+
+    Args:
+        settings: Where things are.
+        api: The running Dagster.
+        keys: The clips.
+        job: Which job carries contiguous clips.
+        command: What the person said; part of the decision's name.
+        series: For the run's tags.
+        scattered: Whether clips that are no contiguous stretch go as one run over a list of keys.
+        regenerate: Whether delivered, unchanged clips are bought again as another take.
+
+    Raises:
+        DailiesError: A prompt is wrong (nothing is asked for then), or Dagster does not take the run.
+    """
+    problems = render(declarations_of(settings), keys).problems
+    if problems:
+        listed = "\n".join(f"{clip}: {why}" for clip, why in problems.items())
+        raise ConfigurationError(
+            f"{len(problems)} of {len(keys)} clips cannot be produced; nothing was bought.\n{listed}"
+        )
+    with open_ledger(settings) as ledger, dagster_instance(settings) as instance:
+        order = add_clips(instance, ledger, keys)
+        launched = Launched(f"{command}:{uuid.uuid4().hex[:12]}", list(keys))
+        # before any run exists: one that waits in Dagster's queue must not come to buy others
+        fix_clips(ledger, launched.decision, keys)
+    tags = {DECISION_TAG: launched.decision} | ({SERIES_TAG: series} if series else {})
+    found = stretches(order, keys)
+    if scattered and len(found) > 1:
+        config = {"ops": {"produce_scattered": {"config": {"keys": list(keys), "regenerate": regenerate}}}}
+        with ended_with_a_word(settings, launched.decision):
+            launched.runs.append(api.launch("produce_scattered_clips", tags=tags, config=config))
+        return launched
+    config = {"ops": {"produce": {"config": {"regenerate": True}}}} if regenerate else {}
+    with ended_with_a_word(settings, launched.decision):
+        for stretch in found:
+            try:
+                launched.runs.append(api.launch(job, tags={**tags, **range_tags(stretch)}, config=config))
+            except DailiesError as error:
+                if not launched.runs:
+                    raise
+                raise type(error)(
+                    f"only {len(launched.runs)} of {counted(len(found), 'run')} were started "
+                    f"({', '.join(launched.runs)}); of the next one: {error}\n"
+                    f"{bought_so_far(settings, launched.decision)}\n"
+                    "Ask again for the rest: what is on its way is waited for and not bought again."
+                ) from None
+    return launched
+
+
+def failed_clips(ledger: Ledger, *, series: str | None, names: Iterable[str]) -> list[str]:
+    """Clips whose newest purchase came to nothing, oldest first.
+
+    Raises:
+        ConfigurationError: One of `names` is not among them.
+    """
+    overview = ledger.overview(series=series)
+    failed = [
+        a.subject_key for a in overview if not a.state.is_open and a.state is not AttemptState.DELIVERED
+    ]
+    wanted = list(names)
+    for name in wanted:
+        if name not in failed:
+            state = next((a.state.value for a in overview if a.subject_key == name), None)
+            what = f"is {state}" if state else "was never asked for"
+            raise ConfigurationError(
+                f"{name} {what}, so there is nothing to try again; `dailies status` shows all clips"
+            )
+    return [key for key in failed if not wanted or key in wanted]
+
+
+@dataclass
+class Waited:
+    """What became of runs that were waited for.
+
+    Attributes:
+        newest: The newest attempt of each clip that has one.
+        runs: How each run ended, or the last one that carried it on.
+    """
+
+    newest: dict[str, Attempt]
+    runs: list[RunState]
+
+    @property
+    def broken(self) -> list[str]:
+        """Ids of the runs that did not succeed in the end."""
+        return [run.run_id for run in self.runs if run.status != "SUCCESS"]
+
+
+def wait_for(api: DagsterApi, settings: Settings, launched: Launched, *, quiet: bool) -> Waited:
+    """Wait until the runs are over, with a progress bar on a terminal; see `wait_for_runs`."""
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=errors,
+        disable=quiet or not errors.is_terminal,
+    )
+    with progress, open_ledger(settings) as ledger:
+        task = progress.add_task("producing", total=len(launched.keys))
+
+        def look() -> None:
+            newest = ledger.latest(launched.keys)
+            ended = [a for a in newest.values() if a.state is not AttemptState.SUCCEEDED and a.state.is_ended]
+            progress.update(task, completed=len(ended), description=_doing(newest))
+
+        runs = wait_for_runs(api, settings, launched.decision, launched.runs, look=look)
+        return Waited(ledger.latest(launched.keys), runs)
+
+
+def wait_for_runs(
+    api: DagsterApi, settings: Settings, decision: str, roots: Sequence[str], *, look: Callable[[], object]
+) -> list[RunState]:
+    """Wait until runs are over, and whatever carries them on: Dagster's own retry, a person's re-execution.
+
+    Args:
+        api: The running Dagster.
+        settings: Where the ledger is.
+        decision: What the runs' purchases belong to.
+        roots: The runs that were asked for.
+        look: Called every second.
+
+    Returns:
+        The last run of each.
+
+    Raises:
+        UnavailableError: Dagster or the ledger does not answer for `SILENCE_SECONDS`; says what was bought.
+        typer.Exit: Ctrl-C was pressed; what was bought was said.
+    """
+    end_on_signals()
+    with ended_with_a_word(settings, decision):
+        answered_at = over_since = time.monotonic()
+        while True:
+            try:
+                look()
+                runs = [api.newest_run(run) for run in roots]
+            except UnavailableError as error:
+                if time.monotonic() - answered_at > SILENCE_SECONDS:
+                    raise UnavailableError(
+                        f"{error} How the runs of {decision} go on is not known. {bought_so_far(settings, decision)}"
+                    ) from None
+                time.sleep(LOOK_SECONDS)
+                continue
+            answered_at = time.monotonic()
+            if not all(run.is_over for run in runs):
+                over_since = answered_at
+            elif not any(run.will_retry for run in runs) or answered_at - over_since > RETRY_SECONDS:
+                return runs
+            time.sleep(LOOK_SECONDS)
+
+
+def _doing(newest: dict[str, Attempt]) -> str:
+    states = [a.state.value for a in newest.values() if not a.state.is_ended]
+    return ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states))) or "producing"
+
+
+def finish(settings: Settings, api: DagsterApi, launched: Launched, *, wait: bool, as_json: bool) -> None:
+    """Show what was asked for; with `wait`, what came of it, and end with 1 when clips failed."""
+    document = {"decision": launched.decision, "runs": launched.runs, "clips": launched.keys}
+    if not wait:
+        if as_json:
+            print_json(document)
+        else:
+            console.print(
+                f"asked for {counted(len(launched.keys), 'clip')} in {counted(len(launched.runs), 'run')}: {api.url}/runs"
+            )
+        return
+    waited = wait_for(api, settings, launched, quiet=as_json)
+    newest, broken = waited.newest, waited.broken
+    delivered = [a for a in newest.values() if a.state is AttemptState.DELIVERED]
+    if as_json:
+        print_json(
+            {
+                **document,
+                "results": [as_document(a) for a in newest.values()],
+                "failed_runs": {run: api.why_failed(run) for run in broken},
+            }
+        )
+    else:
+        if newest:
+            console.print(status_table(newest.values()))
+        for run in broken:
+            complain(f"{api.why_failed(run)}\n(run {api.url}/runs/{run})")
+        if any(not a.state.is_ended or a.state is AttemptState.SUCCEEDED for a in newest.values()):
+            complain(bought_so_far(settings, launched.decision))
+    if broken or len(delivered) < len(launched.keys):
+        raise typer.Exit(1)

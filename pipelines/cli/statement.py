@@ -1,0 +1,310 @@
+"""`dailies ledger`: the account as a person, a program or a spreadsheet reads it, checked against the providers' bills."""
+
+import asyncio
+import functools
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.cli.output import complain, console, counted
+from pipelines.cli.spreadsheet import Cell, write_rows
+from resources.errors import ConfigurationError
+from resources.ledger import disputes, statement, stops
+from resources.ledger.bills import MARGIN_SECONDS, Window
+from resources.ledger.disputes import Dispute, Unread
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.statement import Difference, Line, Statement
+from resources.ledger.stops import Stop
+from resources.money import show_usd, to_usd
+from resources.production.bookkeeper import Bookkeeper
+from resources.production.bucket_binding import bind_account
+from resources.production.retry import patiently
+from resources.providers.accounts import build_provider
+from resources.settings import ACCOUNTS, Settings, open_ledger
+
+COLUMNS = (
+    "attempt",
+    "clip",
+    "series",
+    "account",
+    "endpoint",
+    "decision",
+    "day",
+    "state",
+    "money",
+    "quoted_usd",
+    "charged_usd",
+    "charge_source",
+    "counted_usd",
+    "job",
+    "created_at",
+    "submitted_at",
+)
+
+
+@dataclass(frozen=True)
+class Account:
+    """All that is shown.
+
+    Attributes:
+        statement: What the ledger says.
+        stops: What is stopped.
+        doubtful: Purchases that may have been charged.
+        differences: Where the bills say something else; None when they were not asked.
+        disputed: What providers say of charges and refunds and is not believed.
+        unread: Rows of their lists and bills that proved nothing the last time.
+    """
+
+    statement: Statement
+    stops: list[Stop]
+    doubtful: list[Attempt]
+    differences: list[Difference] | None
+    disputed: list[Dispute]
+    unread: list[Unread]
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether something does not add up."""
+        return bool(self.differences or self.statement.miscounted)
+
+
+def report(settings: Settings, *, check: bool, days: int) -> Account:
+    """Gather the account; with `check`, after the bills were read and what they confirm was written down."""
+    with open_ledger(settings) as ledger:
+        found = check_bills(ledger, settings, days=days) if check else None
+        return Account(
+            statement.statement(ledger),
+            stops.stops(ledger),
+            statement.in_doubt(ledger),
+            found,
+            disputes.open_disputes(ledger),
+            disputes.unread(ledger),
+        )
+
+
+def check_bills(ledger: Ledger, settings: Settings, *, days: int) -> list[Difference]:
+    """Read the bills of the last days, write down what they confirm, and compare job by job.
+
+    Raises:
+        ConfigurationError: No account has a key.
+        resources.errors.UnavailableError: A bill could not be read to its end.
+    """
+    accounts = [settings.account(name) for name in ACCOUNTS]
+    ready = [account for account in accounts if account.api_key is not None]
+    if not ready:
+        raise ConfigurationError(
+            "no account has a key, so there is no bill to compare with: set WAVESPEED_API_KEY or AIMLAPI_API_KEY"
+        )
+
+    async def check() -> list[Difference]:
+        found: list[Difference] = []
+        for account in ready:
+            bind_account(ledger, account.name, account.base_url)
+            provider = build_provider(account)
+            try:
+                now = ledger.clock()
+                window = Window(now - days * 86_400 - MARGIN_SECONDS, now + MARGIN_SECONDS)
+                books = Bookkeeper(ledger, _at_once)
+                bill = await patiently(functools.partial(books.read, provider, window))
+                await books.book(provider, window, bill)
+                found += statement.differences(ledger, account.name, bill, window)
+            finally:
+                await provider.aclose()
+        return found
+
+    return asyncio.run(check())
+
+
+async def _at_once(function: Any, *args: Any, **kwargs: Any) -> Any:
+    return function(*args, **kwargs)
+
+
+def show(account: Account) -> None:
+    """Print the account for a person."""
+    statement, doubtful = account.statement, account.doubtful
+    if not statement.total.attempts:
+        console.print("nothing was bought yet")
+    else:
+        _print_lines("money", statement.by_state, total=statement.total)
+        _print_lines("series", statement.by_series)
+        _print_lines("endpoint", statement.by_endpoint)
+        _print_lines("day", statement.by_day)
+    if statement.caps:
+        table = _table("cap", "spent", "of")
+        for cap in statement.caps:
+            words = (cap.scope.of, cap.scope.name, cap.scope.period, cap.scope.key)
+            table.add_row(
+                Text(" ".join(word for word in words if word)),
+                show_usd(cap.spent_micros),
+                show_usd(cap.cap_micros),
+            )
+        console.print(table)
+    if doubtful:
+        money = show_usd(sum(attempt.cost_micros for attempt in doubtful))
+        console.print(
+            f"{counted(len(doubtful), 'purchase')} of {money} in doubt, counted as spent: `dailies resolve` lists them"
+        )
+    for stop in account.stops:
+        complain(str(stop))
+    for dispute in account.disputed:
+        complain(f"not believed: {dispute}")
+    for unread in account.unread:
+        complain(f"{unread.account}, {unread.source}: {unread.text}")
+    for scope, said, real in statement.miscounted:
+        complain(f"the counter of {' '.join(scope)} says {show_usd(said)} and its purchases {show_usd(real)}")
+    if account.differences is not None:
+        show_differences(account.differences)
+
+
+def show_differences(found: list[Difference]) -> None:
+    """Print where the ledger and the bills disagree."""
+    net = sum(difference.bill_micros - difference.ledger_micros for difference in found)
+    if not found:
+        console.print("unaccounted: $0.00; the bills and the ledger agree about every job")
+        return
+    table = _table("account", "job", "clip", "ledger", "bill", "why")
+    for row in found:
+        table.add_row(
+            row.account,
+            Text(row.job_id),
+            row.clip or "",
+            show_usd(row.ledger_micros),
+            show_usd(row.bill_micros),
+            row.why,
+        )
+    console.print(table)
+    complain(
+        f"unaccounted: {counted(len(found), 'job')}, {show_usd(net)} more on the bills than in the ledger"
+    )
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        right = name in {"clips", "counted", "billed", "spent", "of", "ledger", "bill"}
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    return table
+
+
+def _print_lines(title: str, lines: Iterable[Line], *, total: Line | None = None) -> None:
+    table = _table(title, "clips", "counted", "billed")
+    for line in (*lines, *([total] if total else [])):
+        table.add_row(
+            Text(line.name), str(line.attempts), show_usd(line.micros), show_usd(line.billed_micros)
+        )
+    console.print(table)
+    console.print()
+
+
+def document(account: Account) -> dict[str, Any]:
+    """The account for a program: money as exact text in USD."""
+    statement, found = account.statement, account.differences
+    return {
+        "total": _line(statement.total),
+        "by_money": [_line(line) for line in statement.by_state],
+        "by_series": [_line(line) for line in statement.by_series],
+        "by_endpoint": [_line(line) for line in statement.by_endpoint],
+        "by_day": [_line(line) for line in statement.by_day],
+        "caps": [
+            {**cap.scope._asdict(), "spent_usd": _usd(cap.spent_micros), "cap_usd": _usd(cap.cap_micros)}
+            for cap in statement.caps
+        ],
+        "in_doubt": [
+            {"clip": a.subject_key, "attempt": a.id, "usd": _usd(a.cost_micros)} for a in account.doubtful
+        ],
+        "stopped": [asdict(stop) for stop in account.stops],
+        "miscounted": [
+            {**scope._asdict(), "counted_usd": _usd(said), "real_usd": _usd(real)}
+            for scope, said, real in statement.miscounted
+        ],
+        "disputed": [
+            {
+                "clip": one.attempt.subject_key,
+                "attempt": one.attempt.id,
+                "kind": one.kind.value,
+                "charged_usd": _usd(one.charged_micros),
+                "refunded_usd": _usd(one.refunded_micros),
+                "why": str(one),
+            }
+            for one in account.disputed
+        ],
+        "unread": [asdict(unread) for unread in account.unread],
+        "checked": found is not None,
+        "unaccounted": None
+        if found is None
+        else [
+            {
+                "account": row.account,
+                "job": row.job_id,
+                "clip": row.clip,
+                "ledger_usd": _usd(row.ledger_micros),
+                "bill_usd": _usd(row.bill_micros),
+                "why": row.why,
+            }
+            for row in found
+        ],
+    }
+
+
+def _line(line: Line) -> dict[str, Any]:
+    return {
+        "name": line.name,
+        "attempts": line.attempts,
+        "counted_usd": _usd(line.micros),
+        "billed_usd": _usd(line.billed_micros),
+    }
+
+
+def _usd(micros: int | None) -> str | None:
+    return None if micros is None else f"{to_usd(micros):.6f}".rstrip("0").rstrip(".")
+
+
+def write_csv(ledger: Ledger, target: str) -> int:
+    """Write every purchase as a line of CSV, into a file or to `-`; returns how many.
+
+    Raises:
+        ConfigurationError: The file cannot be written.
+    """
+    if target == "-":
+        return _write(ledger, sys.stdout)
+    try:
+        with Path(target).open("w", newline="", encoding="utf-8") as file:
+            return _write(ledger, file)
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {target}: {error.strerror}") from None
+
+
+def _write(ledger: Ledger, file: TextIO) -> int:
+    return write_rows(file, COLUMNS, map(_row, statement.everything(ledger)))
+
+
+def _row(attempt: Attempt) -> list[Cell]:
+    return [
+        attempt.id,
+        attempt.subject_key,
+        attempt.series,
+        attempt.account,
+        attempt.endpoint,
+        attempt.decision,
+        attempt.counted_on,
+        attempt.state.value,
+        attempt.money_state.value,
+        to_usd(attempt.quoted_micros),
+        None if attempt.charged_micros is None else to_usd(attempt.charged_micros),
+        attempt.charge_source,
+        to_usd(attempt.cost_micros),
+        attempt.job_id,
+        _iso(attempt.created_at),
+        _iso(attempt.submitted_at),
+    ]
+
+
+def _iso(moment: float | None) -> str | None:
+    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")

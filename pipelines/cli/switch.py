@@ -1,0 +1,51 @@
+"""`dailies stop` and `dailies start`."""
+
+import getpass
+
+from pipelines.cli.output import complain, console, counted
+from resources.errors import ConfigurationError
+from resources.ledger import pauses, queue, stops
+from resources.settings import ACCOUNTS, Settings, open_ledger
+
+
+def stop_buying(settings: Settings, account: str | None, reason: str) -> None:
+    """Halt all buying, or one account's, and say what that leaves waiting.
+
+    Raises:
+        ConfigurationError: There is no such account.
+    """
+    name = _known(account)
+    with open_ledger(settings) as ledger:
+        stop = stops.stop(ledger, reason=reason, account=name)
+        names = ACCOUNTS if account is None else (account,)
+        waiting = sum(queue.queue_length(ledger, name) for name in names)
+    complain(str(stop))
+    console.print(f"{counted(waiting, 'clip')} in the queue; what is at the providers is still fetched")
+
+
+def start_buying(settings: Settings, account: str | None) -> None:
+    """End a stop and the pauses that accounts asked for, and say what is stopped all the same.
+
+    Raises:
+        ConfigurationError: There is no such account.
+    """
+    with open_ledger(settings) as ledger:
+        ended = stops.start(ledger, account=_known(account))
+        lifted = pauses.lift(ledger, account=_known(account), who=getpass.getuser())
+        left = stops.stops(ledger)
+    for one in lifted:
+        console.print(f"the pause of {one.account} is lifted: {one.why}", markup=False)
+    if ended is None and not lifted:
+        console.print("nothing was stopped" if account is None else f"{account} was not stopped")
+    elif ended is not None:
+        console.print(f"buying goes on; it was stopped because: {ended.reason}", markup=False)
+    for stop in left:
+        complain(str(stop))
+
+
+def _known(account: str | None) -> str:
+    if account is None:
+        return stops.ALL
+    if account not in ACCOUNTS:
+        raise ConfigurationError(f"there is no account {account!r}; allowed: {', '.join(ACCOUNTS)}")
+    return account

@@ -1,0 +1,237 @@
+"""`dailies verify-provider`: buy one cheapest job, after asking, and report what the live service really does."""
+
+import asyncio
+import datetime as dt
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.cli.bucket import bucket_if_any
+from pipelines.cli.output import complain, console, counted, print_json
+from resources.catalogue import Catalogue
+from resources.catalogue.drift import Drift, drifts
+from resources.errors import ConfigurationError, DailiesError, UnavailableError
+from resources.ledger.limits import Limits
+from resources.ledger.states import AttemptState
+from resources.money import show_usd, to_usd
+from resources.production.account import Account
+from resources.production.bucket_binding import bind_account, bind_bucket
+from resources.production.bucket_mark import BucketMark
+from resources.providers.accounts import AccountSettings, build_provider
+from resources.providers.base import Provider
+from resources.settings import ACCOUNTS, Settings, open_ledger
+from resources.storage.download import DownloadPolicy, download
+from resources.verification.choice import Offer, cheapest
+from resources.verification.contract import Finding
+from resources.verification.findings import Film, findings, went_well
+from resources.verification.probe import Probe, Watched, close
+from resources.verification.recorder import Recorder
+
+COLOURS = {"differs": "red", "not seen": "yellow", "new": "cyan", "as documented": "green"}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for.
+
+    Attributes:
+        account: Which account is looked at.
+        endpoint: Only this endpoint, None for the cheapest.
+        allow_retired: Whether a retired endpoint may be bought.
+        wait_seconds: How long the job is waited for.
+        settle_seconds: How long, after its end, the listing and the bill are waited for.
+    """
+
+    account: str
+    endpoint: str | None
+    allow_retired: bool
+    wait_seconds: float
+    settle_seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of it.
+
+    Attributes:
+        offer: What was bought.
+        watched: What was seen of it.
+        findings: Compared with the contract.
+    """
+
+    offer: Offer
+    watched: Watched
+    findings: list[Finding]
+
+    @property
+    def differs(self) -> bool:
+        """Whether the service is not what its documentation says, or the job came to nothing."""
+        return any(f.verdict == "differs" for f in self.findings) or not went_well(self.watched)
+
+
+def verify(
+    settings: Settings, wanted: Wanted, *, ask: Callable[[str], None], say: Callable[[str], None]
+) -> Report:
+    """Look at an account by buying one job.
+
+    Args:
+        settings: Where everything is.
+        wanted: What is asked for.
+        ask: Raises unless the person agrees to spend this.
+        say: Told what happens.
+
+    Raises:
+        ConfigurationError: There is no such account, no key, or nothing that may be bought.
+        resources.errors.UnavailableError: The provider does not answer at all.
+    """
+    if wanted.account not in ACCOUNTS:
+        raise ConfigurationError(f"there is no account {wanted.account!r}; allowed: {', '.join(ACCOUNTS)}")
+    account = settings.account(wanted.account)
+    key = account.api_key.get_secret_value() if account.api_key else ""
+    recorder = Recorder(account.provider, key)
+    catalogue = Catalogue.load(settings.data / "models")
+    for problem in catalogue.problems:
+        complain(str(problem))
+    return asyncio.run(_verify(settings, account, wanted, catalogue, recorder, ask, say))
+
+
+async def _verify(
+    settings: Settings,
+    account: AccountSettings,
+    wanted: Wanted,
+    catalogue: Catalogue,
+    recorder: Recorder,
+    ask: Callable[[str], None],
+    say: Callable[[str], None],
+) -> Report:
+    provider = build_provider(account, transport=recorder.transport())
+    try:
+        say(f"{account.name} at {account.base_url}, balance {await _balance(provider)}")
+        today = dt.datetime.now(dt.UTC).date()
+        offer = await cheapest(
+            catalogue, provider, endpoint=wanted.endpoint, allow_retired=wanted.allow_retired, today=today
+        )
+        drift = await _drift(provider, offer, today)
+        shown = ", ".join(f"{name} {value}" for name, value in offer.body.items() if name != "prompt")
+        ask(f"Buy one {offer.endpoint.id} ({shown}) from {account.name} for {show_usd(offer.micros)}?")
+        with open_ledger(settings) as ledger, bucket_if_any(settings) as bucket:
+            bind_account(ledger, account.name, account.base_url)
+            mark = None
+            if bucket is not None:
+                await asyncio.to_thread(bind_bucket, ledger, bucket.store, buying=True)
+                mark = BucketMark(ledger, bucket.store)
+            probe = Probe(
+                ledger,
+                Account(
+                    provider,
+                    Limits(account.max_in_flight, account.submits_per_minute),
+                    account.submit_deadline_seconds,
+                    account.settle_seconds,
+                    account.dedicated,
+                ),
+                recorder,
+                wait_seconds=wanted.wait_seconds,
+                settle_seconds=wanted.settle_seconds,
+                say=say,
+                mark=mark,
+            )
+            watched = await probe.run(offer)
+            film = await asyncio.to_thread(_film, settings, account, watched)
+            if watched.attempt is not None and watched.attempt.state is AttemptState.SUCCEEDED:
+                watched.attempt = close(ledger, watched.attempt, why="a job that probed its provider")
+        found = findings(offer, recorder, watched, drift=drift, film=film, clock=provider.clock_offset)
+        return Report(offer, watched, found)
+    finally:
+        await provider.aclose()
+
+
+async def _balance(provider: Provider) -> str:
+    """What the account holds, in words; a service that does not tell is looked at all the same."""
+    try:
+        return show_usd(await provider.balance())
+    except UnavailableError as error:
+        return f"not told ({error})"
+
+
+async def _drift(provider: Provider, offer: Offer, today: dt.date) -> list[Drift]:
+    """What the provider's own list says of the endpoint; a service without one is described by that."""
+    try:
+        return drifts(offer.endpoint, await provider.models(), quote=None, today=today)
+    except UnavailableError:
+        return []
+
+
+def _film(settings: Settings, account: AccountSettings, watched: Watched) -> Film | str | None:
+    """Fetch the output and look at it, as a delivery would; a stand-in on this machine may serve it itself."""
+    from resources.video.inspector import inspect_video
+
+    if watched.state is None or not watched.state.outputs:
+        return None
+    parts = urlsplit(account.base_url)
+    local = {f"http://{parts.netloc}"} if parts.scheme == "http" else set()
+    policy = DownloadPolicy(
+        allowed_origins=settings.allowed_origins | local, max_bytes=settings.max_download_mb * 1_000_000
+    )
+    with tempfile.TemporaryDirectory(prefix="dailies-verify-") as folder:
+        path = Path(folder) / "clip.mp4"
+        try:
+            fetched = download(watched.state.outputs[0], path, policy=policy)
+            facts = inspect_video(path).video
+        except DailiesError as error:
+            return str(error)
+    return Film(
+        fetched.content_type, fetched.size, facts.width, facts.height, facts.duration, facts.has_audio
+    )
+
+
+def show(report: Report) -> None:
+    """Print the report for a person: what differs first."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("", "what", "documented", "seen"):
+        table.add_column(name, overflow="fold")
+    for finding in report.findings:
+        verdict = Text(finding.verdict, style=COLOURS[finding.verdict])
+        table.add_row(verdict, Text(finding.about), Text(finding.documented), Text(finding.seen))
+    console.print(table)
+    different = sum(finding.verdict == "differs" for finding in report.findings)
+    attempt = report.watched.attempt
+    if attempt is not None:
+        console.print(
+            Text(f"{attempt.clip}: {attempt.state.value}, job {attempt.job_id}, in `dailies ledger`")
+        )
+    if different:
+        complain(f"{counted(different, 'difference')} from the documented contract")
+    else:
+        console.print("as documented, as far as it was looked at")
+
+
+def print_document(report: Report) -> None:
+    """Print the report for a program."""
+    attempt, charge = report.watched.attempt, report.watched.charge
+    print_json(
+        {
+            "provider": report.offer.endpoint.provider,
+            "endpoint": report.offer.endpoint.id,
+            "request": report.offer.body,
+            "price_usd": None if report.offer.micros is None else str(to_usd(report.offer.micros)),
+            "charged_usd": None if charge is None else str(to_usd(charge.micros)),
+            "attempt": None if attempt is None else attempt.id,
+            "job": None if attempt is None else attempt.job_id,
+            "state": None if attempt is None else attempt.state.value,
+            "states": [_state(word, after) for word, after in report.watched.words],
+            "listed_after_seconds": report.watched.listed_after,
+            "billed_after_seconds": report.watched.billed_after,
+            "differs": report.differs,
+            "findings": [asdict(finding) for finding in report.findings],
+        }
+    )
+
+
+def _state(word: str, after: float) -> dict[str, Any]:
+    return {"state": word, "after_seconds": round(after, 2)}

@@ -1,0 +1,183 @@
+"""What Dagster is told about each clip: one materialization per asset and clip, with what a person wants to see.
+
+Events are logged one by one, so that each clip's colour is its own; see `lineage.py` for the tags they need.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import dagster as dg
+
+from pipelines.lineage import GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS, version_tags
+from pipelines.pictures import Pictures
+from resources.dagster_resources import Production
+from resources.errors import DailiesError
+from resources.ledger import heartbeats
+from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState
+from resources.money import to_usd
+from resources.production.batch import Stage
+
+ASSET_OF_STAGE = {
+    Stage.SUBMITTED: SUBMISSIONS,
+    Stage.GENERATED: GENERATIONS,
+    Stage.DELIVERED: UPLOADED_VIDEOS,
+}
+
+
+def stage_event(
+    instance: dg.DagsterInstance, stage: Stage, attempt: Attempt, *, pictures: Pictures | None = None
+) -> dg.AssetMaterialization:
+    """The materialization that says a clip has reached a stage.
+
+    Args:
+        instance: For the lineage.
+        stage: What was reached.
+        attempt: By which purchase.
+        pictures: Where poster and strip are read from, None to leave them out.
+    """
+    asset, version = ASSET_OF_STAGE[stage], data_version(stage, attempt)
+    match stage:
+        case Stage.SUBMITTED:
+            inputs, metadata = {PROMPTS: attempt.fingerprint}, _of_submission(attempt)
+        case Stage.GENERATED:
+            inputs = {SUBMISSIONS: data_version(Stage.SUBMITTED, attempt)}
+            metadata = _of_generation(attempt)
+        case _:
+            inputs = {GENERATIONS: data_version(Stage.GENERATED, attempt)}
+            metadata = _of_video(attempt, attempt.delivery or {}, pictures)
+    return dg.AssetMaterialization(
+        asset_key=asset,
+        partition=attempt.subject_key,
+        metadata={name: value for name, value in metadata.items() if value is not None},
+        tags=version_tags(instance, asset, attempt.subject_key, data_version=version, inputs=inputs),
+    )
+
+
+def data_version(stage: Stage, attempt: Attempt) -> str:
+    """What changes exactly when what a stage made of a clip changes: the purchase, the job, the bytes."""
+    match stage:
+        case Stage.SUBMITTED:
+            return attempt.id
+        case Stage.GENERATED:
+            return attempt.job_id or attempt.id
+        case Stage.DELIVERED:
+            return str((attempt.delivery or {}).get("sha256", attempt.id))
+        case Stage.DECIDED:
+            raise ValueError("nothing is shown of a decision")
+
+
+def show_again(context: dg.AssetExecutionContext, production: Production, keys: Iterable[str]) -> None:
+    """Log the green clips of a range once more before its run fails.
+
+    A failing run turns red every key of its range that it does not log, and what was reached stays reached.
+    """
+    selected = context.run.asset_selection
+    pictures = _pictures_or_none(production)
+    wanted = list(keys)
+    try:
+        with production.ledger() as ledger:
+            heartbeats.check(ledger, context.run.run_id)
+            newest, current = ledger.latest(wanted), ledger.current(wanted)
+    except DailiesError as error:
+        context.log.warning("what is green cannot be shown again: %s", error)
+        return
+    for clip, attempt in newest.items():
+        for stage, asset in ASSET_OF_STAGE.items():
+            shown = _green(stage, attempt, current.get(clip))
+            if shown is not None and (not selected or asset in selected):
+                context.log_event(stage_event(context.instance, stage, shown, pictures=pictures))
+
+
+def _green(stage: Stage, newest: Attempt, current: Attempt | None) -> Attempt | None:
+    """By which purchase a clip is green at a stage; None where it is not."""
+    if stage <= _reached(newest):
+        return newest
+    # a new take that failed is red although an older one is there; one under way, or never sent, changes nothing yet
+    undecided = newest.state.is_open or newest.state is AttemptState.WITHDRAWN
+    return current if undecided else None
+
+
+def _reached(attempt: Attempt) -> Stage:
+    match attempt.state:
+        case AttemptState.DELIVERED:
+            return Stage.DELIVERED
+        case AttemptState.SUCCEEDED | AttemptState.QUARANTINED | AttemptState.LOST:
+            return Stage.GENERATED
+        case AttemptState.SUBMITTED | AttemptState.OVERDUE | AttemptState.FAILED | AttemptState.VANISHED:
+            return Stage.SUBMITTED
+        case _:
+            return Stage.DECIDED
+
+
+def _pictures_or_none(production: Production) -> Pictures | None:
+    try:
+        return Pictures(production.store())
+    except DailiesError:
+        return None
+
+
+def _asked_for(attempt: Attempt) -> str | None:
+    """What was asked for, where it was bought elsewhere because that failed."""
+    asked = attempt.request.asked
+    return f"{asked.endpoint} ({asked.provider})" if asked is not None else None
+
+
+def _of_submission(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "asked_for": _asked_for(attempt),
+        "prompt": dg.MetadataValue.text(attempt.request.prompt),
+        "endpoint": attempt.endpoint,
+        "provider": attempt.provider,
+        "job_id": attempt.job_id,
+        "attempt": attempt.id,
+        "decision": attempt.decision,
+        "price_usd": float(to_usd(attempt.quoted_micros)),
+        "submitted_at": None
+        if attempt.submitted_at is None
+        else dg.MetadataValue.timestamp(attempt.submitted_at),
+    }
+
+
+def _of_generation(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "prompt": dg.MetadataValue.text(attempt.request.prompt),
+        "asked_for": _asked_for(attempt),
+        "endpoint": attempt.endpoint,
+        "model_served": attempt.served_model,
+        "provider": attempt.provider,
+        "job_id": attempt.job_id,
+        "attempt": attempt.id,
+        "cost_usd": float(to_usd(attempt.cost_micros)),
+        "cost_known_from": attempt.charge_source,
+        "seconds_waited": None if attempt.waited_seconds is None else round(attempt.waited_seconds, 1),
+        "inference_seconds": attempt.inference_seconds,
+    }
+
+
+def _of_video(attempt: Attempt, delivery: dict[str, Any], pictures: Pictures | None) -> dict[str, Any]:
+    facts = delivery.get("video", {})
+    width, height = facts.get("width"), facts.get("height")
+    return {
+        **({} if pictures is None else pictures.of(attempt)),
+        "prompt": dg.MetadataValue.text(attempt.request.prompt),
+        "asked_for": _asked_for(attempt),
+        "endpoint": attempt.endpoint,
+        "model_served": attempt.served_model,
+        "job_id": attempt.job_id,
+        "cost_usd": float(to_usd(attempt.cost_micros)),
+        "seconds_waited": None if attempt.waited_seconds is None else round(attempt.waited_seconds, 1),
+        "s3": delivery.get("uri"),
+        "manifest": delivery.get("manifest_uri"),
+        "size_bytes": delivery.get("size"),
+        "sha256": delivery.get("sha256"),
+        "duration_seconds": facts.get("duration"),
+        "resolution": f"{width}x{height}" if width and height else None,
+        "width": width,
+        "height": height,
+        "frames_per_second": facts.get("fps"),
+        "video_codec": facts.get("video_codec"),
+        "audio_codec": facts.get("audio_codec"),
+        "warnings": "; ".join(delivery.get("warnings", ())) or None,
+        "accepted": delivery.get("accepted"),
+    }

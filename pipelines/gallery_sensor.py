@@ -1,0 +1,83 @@
+"""The sensor that keeps the gallery up to date, without a run: a page is written when what it shows has changed."""
+
+import json
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from pipelines.assets.gallery import GALLERY, metadata_of, write_pages
+from resources.dagster_resources import Production
+from resources.errors import DailiesError
+from resources.gallery.pages import look
+from resources.gallery.writer import newest_change
+from resources.production.bucket_binding import bind_bucket
+from resources.storage.objects import ObjectStore
+
+GALLERY_SECONDS = 30
+PATIENCE_SECONDS = 10.0
+"""For how long a tick rides out a bucket that does not answer; a tick has 60 s, and the next one tries again."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the gallery shows.
+
+    Attributes:
+        change: The ledger's newest journal entry then.
+        look: How pages looked.
+        pages: Their digests by key.
+    """
+
+    change: int = -1
+    look: str = ""
+    pages: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, cursor: str | None) -> "Seen":
+        """From a cursor; one that cannot be read means that nothing was written yet."""
+        try:
+            document = json.loads(cursor or "{}")
+            return cls(int(document["change"]), str(document["look"]), dict(document["pages"]))
+        except (ValueError, TypeError, KeyError):
+            return cls()
+
+    def written(self) -> str:
+        """As a cursor."""
+        return json.dumps({"change": self.change, "look": self.look, "pages": self.pages})
+
+
+@dg.sensor(
+    name="gallery_pages",
+    target=[GALLERY],
+    minimum_interval_seconds=GALLERY_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Writes the pages of the gallery whose clips have changed. It starts no run and costs nothing."
+    ),
+)
+def gallery_pages(
+    context: dg.SensorEvaluationContext, production: Production
+) -> dg.SensorResult | dg.SkipReason:
+    """Write what has changed."""
+    seen = Seen.read(context.cursor)
+    try:
+        with production.ledger() as ledger:
+            change = newest_change(ledger)
+            if change == 0 or (change, look()) == (seen.change, seen.look):
+                return dg.SkipReason("the gallery shows everything")
+            store = _impatient(production.store())
+            bind_bucket(ledger, store, buying=False)
+            written = write_pages(production, ledger, store, seen.pages)
+    except DailiesError as error:
+        return dg.SkipReason(str(error))
+    event = dg.AssetMaterialization(GALLERY, metadata=metadata_of(written, store))
+    return dg.SensorResult(
+        asset_events=[event] if written.changed else [],
+        cursor=Seen(change, look(), written.digests).written(),
+        skip_reason=dg.SkipReason(f"{len(written.changed)} of {len(written.digests)} pages written"),
+    )
+
+
+def _impatient(store: ObjectStore) -> ObjectStore:
+    patience = min(PATIENCE_SECONDS, store.settings.ride_out_seconds)
+    return ObjectStore(store.settings.model_copy(update={"ride_out_seconds": patience}))

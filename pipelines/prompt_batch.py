@@ -1,0 +1,142 @@
+"""Rendering clips into prompts: shared by the `prompts` asset and by the run over scattered clips.
+
+Every prompt of a batch is rendered and validated before anything is written, and everything is written before anything
+is bought.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import dagster as dg
+from pydantic import ValidationError
+
+from pipelines.lineage import DATA_VERSION, PROMPTS, cast_tags, version_tags
+from pipelines.lineage import latest as latest_event
+from resources.dagster_resources import Production
+from resources.errors import DailiesError
+from resources.money import to_usd
+from resources.orders import ClipRequest, shown_body
+from resources.series import Declarations
+from resources.storage.layout import prompt_key
+from resources.storage.objects import ObjectStore
+
+
+@dataclass
+class Rendered:
+    """What became of a batch of keys.
+
+    Attributes:
+        requests: The good ones, by clip.
+        problems: Why the others cannot be produced, by clip.
+    """
+
+    requests: dict[str, ClipRequest] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+def render(declarations: Declarations, keys: Iterable[str]) -> Rendered:
+    """Render and validate clips by their keys. Nothing is sent or written."""
+    rendered = Rendered()
+    for key in keys:
+        try:
+            rendered.requests[key] = declarations.render(declarations.find(key))
+        except DailiesError as error:
+            rendered.problems[key] = str(error)
+    return rendered
+
+
+def write_prompt(store: ObjectStore, request: ClipRequest) -> str:
+    """Keep a prompt in the bucket under its fingerprint; returns its `s3://` address."""
+    key = prompt_key(request.clip, request.fingerprint)
+    data = request.model_dump_json(indent=2).encode()
+    # two machines may render the same prompt with another price or owner: same fingerprint, later word wins
+    store.put_bytes(key, data, content_type="application/json", overwrite=True)
+    return store.uri(key)
+
+
+def prompt_event(
+    instance: dg.DagsterInstance, request: ClipRequest, address: str | None
+) -> dg.AssetMaterialization:
+    """The materialization of one clip's prompt, with what a person wants to see of it."""
+    metadata: dict[str, dg.MetadataValue] = {
+        "prompt": dg.MetadataValue.text(request.prompt),
+        "endpoint": dg.MetadataValue.text(request.endpoint),
+        "provider": dg.MetadataValue.text(request.provider),
+        "request": dg.MetadataValue.json(shown_body(request.body)),
+        "fingerprint": dg.MetadataValue.text(request.fingerprint),
+    }
+    if request.cast:
+        metadata["cast"] = dg.MetadataValue.json(dict(request.cast))
+    if request.fallbacks:
+        fallbacks = [f"{choice.endpoint} ({choice.provider})" for choice in request.fallbacks]
+        metadata["fallbacks"] = dg.MetadataValue.text(", ".join(fallbacks))
+    if address is not None:
+        metadata["s3"] = dg.MetadataValue.text(address)
+    if request.price_micros is not None:
+        metadata["price_usd"] = dg.MetadataValue.float(float(to_usd(request.price_micros)))
+    return dg.AssetMaterialization(
+        asset_key=PROMPTS,
+        partition=request.clip,
+        metadata=metadata,
+        tags=version_tags(instance, PROMPTS, request.clip, data_version=request.fingerprint, inputs={})
+        | cast_tags(instance, request.cast),
+    )
+
+
+def show_prompts_again(
+    context: dg.AssetExecutionContext, production: Production, requests: Iterable[ClipRequest]
+) -> None:
+    """Log the prompts once more that are shown as they are declared, before their run fails for other clips' sake."""
+    for request in requests:
+        shown = latest_event(context.instance, PROMPTS, request.clip)
+        if shown is not None and shown.data_version == request.fingerprint:
+            context.log_event(prompt_event(context.instance, request, _address(production, request)))
+
+
+def shown_prompts(instance: dg.DagsterInstance, keys: Iterable[str]) -> dict[str, dg.AssetMaterialization]:
+    """The newest event of each clip's prompt, by clip, to be logged once more; a clip without one is left out."""
+    found = {}
+    for key in keys:
+        wanted = dg.AssetRecordsFilter(asset_key=PROMPTS, asset_partitions=[key])
+        for record in instance.fetch_materializations(wanted, limit=1).records:
+            if record.asset_materialization is not None:
+                found[key] = record.asset_materialization
+    return found
+
+
+def _address(production: Production, request: ClipRequest) -> str | None:
+    try:
+        return production.store().uri(prompt_key(request.clip, request.fingerprint))
+    except DailiesError:
+        return None
+
+
+def read_prompts(instance: dg.DagsterInstance, store: ObjectStore, keys: Sequence[str]) -> Rendered:
+    """Read back what `prompts` last made of each clip: what is bought is what Dagster shows."""
+    read = Rendered()
+    for key in keys:
+        event = latest_event(instance, PROMPTS, key)
+        data = None
+        if event is not None and event.data_version is not None:
+            data = store.get_bytes(prompt_key(key, event.data_version))
+        if data is None or event is None:
+            read.problems[key] = (
+                "its prompt was not rendered yet: materialize `prompts` too, or run `dailies produce`"
+            )
+            continue
+        request = _understood(data)
+        if request is None or request.clip != key or request.fingerprint != event.data_version:
+            read.problems[key] = (
+                f"the prompt in the bucket is not the one Dagster shows ({DATA_VERSION} {event.data_version}): "
+                "materialize `prompts` again"
+            )
+            continue
+        read.requests[key] = request
+    return read
+
+
+def _understood(data: bytes) -> ClipRequest | None:
+    try:
+        return ClipRequest.model_validate_json(data)
+    except ValidationError:
+        return None

@@ -1,0 +1,175 @@
+"""Buying characters and waiting for them: they take seconds and cost next to nothing, so whoever asks for one waits.
+
+A character is bought like a clip, through the ledger: one lost answer does not become two, and one that was made from the
+same video is never made again unless somebody says so.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from resources.characters.made import ID, KIND
+from resources.ledger import decisions, deliveries, heartbeats, queue
+from resources.ledger.decisions import Decided, Verdict
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts
+from resources.ledger.states import AttemptState
+from resources.orders import ClipRequest
+from resources.production.engine import Engine
+
+NOBODY = "nobody"
+"""Stands for a run where there is none."""
+LOOK_SECONDS = 2.0
+PATIENCE_SECONDS = 600.0
+"""How long a character is waited for; one that takes longer is found by whoever asks next."""
+
+_ID = re.compile(r"char_[A-Za-z0-9_-]{1,200}", re.ASCII)
+_DOUBTFUL = {AttemptState.UNKNOWN, AttemptState.HELD, AttemptState.OVERDUE}
+
+
+@dataclass
+class Making:
+    """What became of characters.
+
+    Attributes:
+        made: The finished purchases, by name.
+        failed: Why the others are not there, by name.
+    """
+
+    made: dict[str, Attempt] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+class Maker:
+    """Has characters made.
+
+    Args:
+        engine: Submits and polls; its accounts are those of the characters' endpoints.
+        run_id: The run that asks, for the journal.
+        patience: Seconds to wait at most.
+    """
+
+    def __init__(self, engine: Engine, *, run_id: str | None, patience: float = PATIENCE_SECONDS) -> None:
+        self._engine = engine
+        self._ledger = engine.ledger
+        self._run_id = run_id
+        self._patience = patience
+
+    async def make(
+        self, requests: Collection[ClipRequest], *, decision: str, regenerate: bool = False
+    ) -> Making:
+        """Have characters made, each unless it is there already.
+
+        Args:
+            requests: What is to be sent for each.
+            decision: What the purchases belong to.
+            regenerate: Whether one that was made from the same video is made again.
+
+        Raises:
+            resources.errors.UnavailableError: The ledger does not answer.
+        """
+        engine = self._engine
+        decided: list[Decided] = await engine.call(
+            decisions.decide,
+            self._ledger,
+            list(requests),
+            decision=decision,
+            batch=self._run_id,
+            watched_by=self._run_id,
+            run_id=self._run_id,
+            regenerate=regenerate,
+        )
+        making = Making()
+        waiting: set[str] = set()
+        for verdict in decided:
+            name = verdict.request.clip
+            if verdict.verdict is Verdict.REUSED and verdict.attempt is not None:
+                making.made[name] = verdict.attempt
+            elif verdict.verdict is Verdict.REFUSED:
+                making.failed[name] = verdict.reason or "refused"
+            else:
+                waiting.add(name)
+        try:
+            await self._wait(waiting, {request.provider for request in requests}, making)
+        finally:
+            await engine.finish_posts(interrupted=bool(waiting))
+        return making
+
+    async def _wait(self, waiting: set[str], accounts: Collection[str], making: Making) -> None:
+        engine = self._engine
+        give_up = self._ledger.clock() + self._patience
+        while waiting:
+            await engine.call(heartbeats.check, self._ledger, self._run_id)
+            stops = {name: (await engine.step(name)).stop for name in sorted(accounts)}
+            newest: Mapping[str, Attempt] = await engine.call(self._ledger.latest, sorted(waiting), kind=KIND)
+            for name, attempt in newest.items():
+                if attempt.state is AttemptState.QUEUED and stops.get(attempt.account) is not None:
+                    why = f"not sent: {stops[attempt.account]}"
+                    await engine.call(
+                        queue.withdraw, self._ledger, [attempt.id], why=why, run_id=self._run_id
+                    )
+                    making.failed[name] = why
+                else:
+                    await self._consider(name, attempt, making)
+            waiting -= making.made.keys() | making.failed.keys()
+            if waiting and self._ledger.clock() > give_up:
+                making.failed |= dict.fromkeys(
+                    waiting, "it is not ready yet; ask for it again, which finds it and costs nothing"
+                )
+                waiting.clear()
+            elif waiting:
+                await engine.sleep(LOOK_SECONDS)
+
+    async def _consider(self, name: str, attempt: Attempt, making: Making) -> None:
+        """Note what became of one character, if that is clear."""
+        if attempt.state is AttemptState.SUCCEEDED:
+            attempt = await self._engine.call(_finish, self._ledger, attempt, run_id=self._run_id)
+        if attempt.state is AttemptState.DELIVERED:
+            making.made[name] = attempt
+        elif attempt.state in _DOUBTFUL or not attempt.state.is_open:
+            making.failed[name] = attempt.reason or f"ended {attempt.state}"
+        if not attempt.state.is_open:
+            await self._engine.call(
+                deliveries.mark_reported, self._ledger, [attempt.id], self._run_id or NOBODY
+            )
+
+
+def finish_left(ledger: Ledger, account: str, *, watched: Collection[str], by: str) -> list[Attempt]:
+    """Keep the ids of characters whose run did not live to see them made; returns those.
+
+    Args:
+        ledger: The record.
+        account: Whose jobs.
+        watched: Runs that are alive, and finish their own.
+        by: Who does it instead, for the ledger.
+    """
+    query = sa.select(attempts).where(
+        attempts.c.account == account,
+        attempts.c.subject_kind == KIND,
+        attempts.c.reported_run_id.is_(None),
+    )
+    with ledger.read() as connection:
+        left = [Attempt.from_row(row) for row in connection.execute(query)]
+    found = []
+    for attempt in left:
+        if attempt.watched_by in watched or not attempt.state.is_ended:
+            continue
+        ended = _finish(ledger, attempt, run_id=None) if attempt.state is AttemptState.SUCCEEDED else attempt
+        if not ended.state.is_open:
+            deliveries.mark_reported(ledger, [ended.id], by)
+        if ended.state is AttemptState.DELIVERED:
+            found.append(ended)
+    return found
+
+
+def _finish(ledger: Ledger, attempt: Attempt, *, run_id: str | None) -> Attempt:
+    """Keep the id that a finished job names."""
+    ids = [output for output in attempt.outputs or () if _ID.fullmatch(output)]
+    if len(ids) != 1:
+        why = f"the job {attempt.job_id} is finished and names {len(ids) or 'no'} characters; look at it at the provider"
+        deliveries.record_lost(ledger, attempt.id, why=why, run_id=run_id)
+        return ledger.attempts([attempt.id])[attempt.id]
+    return deliveries.record_delivered(ledger, attempt.id, {ID: ids[0]}, run_id=run_id)

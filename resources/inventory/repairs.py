@@ -1,0 +1,217 @@
+"""Mending what the ledger and the bucket can mend between them: manifests, pictures, the object that shows what is current.
+
+Nothing is bought and nothing that is whole is overwritten. A video that is gone is fetched again while its provider has
+it, and only kept when it is byte for byte what was delivered.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from resources.errors import DailiesError
+from resources.inventory.bucket import Missing, Stock, Take
+from resources.ledger.ledger import Ledger
+from resources.ledger.states import AttemptState
+from resources.production.manifests import describe, show_current
+from resources.storage.download import download
+from resources.storage.manifest import Acceptance, Manifest, StoredObject
+from resources.storage.objects import ObjectStore
+from resources.storage.policy import DownloadError, DownloadPolicy
+from resources.storage.s3_client import client_for
+from resources.storage.scratch import scratch_folder
+from resources.video.facts import Inspection, UnreadableVideoError
+from resources.video.inspector import VideoInspector
+from resources.video.judge import Check
+
+MP4, WEBP, JSON = "video/mp4", "image/webp", "application/json"
+
+
+@dataclass(frozen=True)
+class Mended:
+    """One thing that was tried.
+
+    Attributes:
+        key: The object, or the clip.
+        done: Whether it is as it should be now.
+        text: What was done, or why it could not be.
+    """
+
+    key: str
+    done: bool
+    text: str
+
+
+class Mender:
+    """Mends what an inventory found.
+
+    Args:
+        ledger: The record.
+        store: The bucket.
+        policy: Where a lost video may be fetched from.
+        scratch: Folder for files on their way.
+    """
+
+    def __init__(self, ledger: Ledger, store: ObjectStore, *, policy: DownloadPolicy, scratch: Path) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._policy = policy
+        self._scratch = scratch
+
+    def mend(self, stock: Stock) -> Iterator[Mended]:
+        """Mend one thing after the other; what cannot be mended now keeps no other from it."""
+        with VideoInspector() as inspector:
+            by_take = groupby(stock.missing, key=lambda missing: missing.take.attempt.id)
+            for _, group in by_take:
+                missing = list(group)
+                try:
+                    yield from self._mend_take(missing[0].take, missing, inspector)
+                except DailiesError as error:
+                    yield Mended(missing[0].key, False, str(error))
+        for take, key in stock.doubles:
+            try:
+                yield self._remove_double(take, key)
+            except DailiesError as error:
+                yield Mended(key, False, str(error))
+
+    def _mend_take(self, take: Take, missing: list[Missing], inspector: VideoInspector) -> Iterator[Mended]:
+        what = {m.what: m for m in missing}
+        with scratch_folder(self._scratch) as folder:
+            path = folder / "clip.mp4"
+            if video := what.pop("video", None):
+                self._fetch_again(take, path)
+                yield Mended(video.key, True, "fetched again from the provider; it is what was delivered")
+            if what.keys() & {"manifest", "poster", "strip"}:
+                self._read(take, path)
+                inspection = _inspected(inspector, path)
+                for picture in ("poster", "strip"):
+                    if lost := what.get(picture):
+                        yield self._put_picture(lost, inspection)
+                if lost := what.get("manifest"):
+                    self._put_manifest(take, inspection)
+                    yield Mended(lost.key, True, "written anew from the ledger and the video")
+        if lost := what.get("current"):
+            show_current(self._ledger, self._store, take.attempt)
+            yield Mended(lost.key, True, "shown again")
+
+    def _fetch_again(self, take: Take, path: Path) -> None:
+        """Fetch a delivered video once more.
+
+        Raises:
+            DailiesError: It is somewhere under its key, the provider no longer has it, or it is another by now.
+        """
+        uri = self._store.uri(take.video)
+        if self._store.head(take.video) is not None:
+            raise DailiesError(
+                f"{uri} is not what was stored, and is never overwritten: restore it from a version of the bucket, or remove "
+                "it and run this again"
+            )
+        if not take.attempt.outputs:
+            raise DailiesError(
+                f"{uri} is gone, and where it came from is not known: restore it, or buy another take"
+            )
+        try:
+            fetched = download(take.attempt.outputs[0], path, policy=self._policy)
+        except DownloadError as error:
+            raise DailiesError(f"{uri} is gone, and cannot be fetched again: {error}") from None
+        if fetched.sha256 != take.sha256:
+            raise DailiesError(
+                f"{uri} is gone, and its provider sends another file by now: restore it, or buy another take"
+            )
+        self._store.put_file(take.video, path, sha256=fetched.sha256, content_type=MP4)
+
+    def _read(self, take: Take, path: Path) -> None:
+        """The video as a file, which must be what was stored."""
+        if path.exists():
+            return
+        found = self._store.get_file(take.video, path)
+        if found is None or (take.sha256 is not None and found.sha256 != take.sha256):
+            state = "is gone" if found is None else "is not what was stored"
+            raise DailiesError(f"{self._store.uri(take.video)} {state}, so nothing can be made from it")
+
+    def _put_picture(self, lost: Missing, inspection: Inspection | None) -> Mended:
+        data = None if inspection is None else getattr(inspection, f"{lost.what}_webp")
+        if data is None:
+            return Mended(lost.key, False, "no picture can be made from the video")
+        self._store.put_bytes(lost.key, data, content_type=WEBP, overwrite=True)
+        return Mended(lost.key, True, "made anew from the video")
+
+    def _put_manifest(self, take: Take, inspection: Inspection | None) -> None:
+        attempt, history = take.attempt, self._ledger.history(take.attempt.id)
+        stored = [e for e in history if e["to_state"] in {"delivered", "quarantined"} and e["run_id"]]
+        manifest = describe(
+            attempt,
+            submission=self._ledger.submission_of(attempt.account, attempt.job_id or ""),
+            run_id=str(stored[0]["run_id"]) if stored else "doctor",
+            now=attempt.delivered_at or attempt.finished_at or self._ledger.clock(),
+            video=self._object(take.video, take.size, take.sha256, MP4),
+            poster=self._picture(take.poster),
+            strip=self._picture(take.strip),
+            inspection=inspection,
+            checks=_checks(take),
+        )
+        accepted = (
+            _acceptance(history) if manifest.failures and attempt.state is AttemptState.DELIVERED else None
+        )
+        manifest = manifest.model_copy(update={"accepted": accepted})
+        self._store.put_bytes(take.manifest, _read_back(manifest), content_type=JSON)
+
+    def _picture(self, key: str | None) -> StoredObject | None:
+        data = None if key is None else self._store.get_bytes(key)
+        if key is None or data is None:
+            return None
+        return self._object(key, len(data), sha256(data).hexdigest(), WEBP)
+
+    def _object(self, key: str, size: int | None, digest: str | None, content_type: str) -> StoredObject:
+        return StoredObject(
+            key=key, uri=self._store.uri(key), size=size or 0, sha256=digest or "", content_type=content_type
+        )
+
+    def _remove_double(self, take: Take, key: str) -> Mended:
+        """Remove what a delivery that died left in another place than the one that ended; the take itself is whole."""
+        if key.endswith(".mp4"):
+            with scratch_folder(self._scratch) as folder:
+                found = self._store.get_file(key, folder / "double.mp4")
+            if found is not None and found.sha256 != take.sha256:
+                return Mended(key, False, f"is another video than {take.video}; remove it when you are sure")
+        client_for(self._store.settings).delete_object(Bucket=self._store.bucket, Key=key)
+        return Mended(key, True, f"removed: the same is kept as {take.video}")
+
+
+def _inspected(inspector: VideoInspector, path: Path) -> Inspection | None:
+    try:
+        return inspector.inspect(path)
+    except UnreadableVideoError:
+        return None
+
+
+def _checks(take: Take) -> list[Check]:
+    """What the ledger kept of the checks: their outcomes, and why one failed."""
+    attempt, delivery = take.attempt, take.attempt.delivery or {}
+    kept: dict[str, Any] = dict(delivery.get("checks") or {})
+    if not kept and attempt.state is AttemptState.QUARANTINED:
+        kept = {"whole": "failed"}
+    why = {
+        "failed": attempt.reason or "it failed",
+        "warned": "; ".join(map(str, delivery.get("warnings") or ())),
+    }
+    return [Check(name=name, outcome=outcome, detail=why.get(outcome, "")) for name, outcome in kept.items()]
+
+
+def _acceptance(history: Iterable[dict[str, Any]]) -> Acceptance | None:
+    """Whose word it was that a take that failed is good enough, from the journal."""
+    for entry in history:
+        if (entry["from_state"], entry["to_state"]) == ("quarantined", "delivered"):
+            by = str(entry["who"]).removeprefix("person ").split(" ")[0]
+            return Acceptance(by=by, at=datetime.fromtimestamp(entry["at"], UTC), why=str(entry["why"] or ""))
+    return None
+
+
+def _read_back(manifest: Manifest) -> bytes:
+    """The bytes of a manifest, after they were read the way everybody reads them."""
+    data = manifest.to_json_bytes()
+    Manifest.from_json_bytes(data, where="the manifest that is written anew")
+    return data

@@ -1,0 +1,264 @@
+"""What is spent, and the caps it may not exceed.
+
+Counters in the database, by everything, series and account, and by run, day, month and in total. They change in the
+transaction that changes an attempt's money, and a reservation that would exceed a cap is refused in it, so that a cap
+holds whatever the number of processes. The row's CHECK is the last guard.
+
+What counts is what may have to be paid: reserved, confirmed, refund_expected and indeterminate. What is released or
+refunded is given back to the counters it was taken from.
+"""
+
+import datetime as dt
+import zoneinfo
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from resources.ledger.database import lock_money
+from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts, spending
+from resources.ledger.states import MoneyState
+from resources.money import show_usd, usd
+from resources.orders import Caps
+
+MOST_PER_CLIP = usd("100")
+"""What one clip may cost unless a setting says otherwise: several times the dearest clip that any page sells ($14.00), and
+little beside a quote in another unit."""
+EVERYTHING, SERIES, ACCOUNT = "everything", "series", "account"
+RUN, DAY, MONTH, TOTAL = "run", "day", "month", "total"
+NOTHING_COUNTS = [MoneyState.RELEASED.value, MoneyState.REFUNDED.value]
+
+
+class Scope(NamedTuple):
+    """What a counter counts.
+
+    Attributes:
+        of: `everything`, `series` or `account`.
+        name: Of the series or account.
+        period: `run`, `day`, `month` or `total`.
+        key: The decision, the day (YYYY-MM-DD), the month (YYYY-MM), or nothing.
+    """
+
+    of: str
+    name: str
+    period: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What may be spent, besides what each series says of itself.
+
+    Attributes:
+        timezone: Where a day begins and ends, as the IANA names it.
+        everything: Over all accounts and series.
+        accounts: By account.
+        per_clip: The most that one clip may cost, in micro-dollars; None is no cap.
+    """
+
+    timezone: str = "UTC"
+    everything: Caps = field(default_factory=Caps)
+    accounts: Mapping[str, Caps] = field(default_factory=dict)
+    per_clip: int | None = MOST_PER_CLIP
+
+    def day(self, now: float) -> str:
+        """The day that a moment belongs to, as YYYY-MM-DD."""
+        return dt.datetime.fromtimestamp(now, zoneinfo.ZoneInfo(self.timezone)).date().isoformat()
+
+    def refusal(self, amount: int) -> str | None:
+        """Why one clip may not cost so much, for a person; None when it may."""
+        if self.per_clip is None or amount <= self.per_clip:
+            return None
+        return (
+            f"one clip may cost {show_usd(self.per_clip)} and this one needs {show_usd(amount)}: if that is its price and not "
+            "another unit, raise DAILIES_MAX_USD_PER_CLIP. Nothing was bought."
+        )
+
+    def cap(self, scope: Scope, series: Caps) -> int | None:
+        """The cap of a scope in micro-dollars, None where there is none."""
+        caps = {
+            EVERYTHING: self.everything,
+            ACCOUNT: self.accounts.get(scope.name, Caps()),
+            SERIES: series,
+        }[scope.of]
+        return {RUN: caps.per_run, DAY: caps.per_day, MONTH: caps.per_month, TOTAL: caps.total}[scope.period]
+
+
+def scopes(*, account: str, series: str, decision: str, day: str) -> list[Scope]:
+    """Every counter that a purchase counts in."""
+    periods = [(RUN, decision), (DAY, day), (MONTH, day[:7]), (TOTAL, "")]
+    return [
+        Scope(of, name, period, key)
+        for of, name in ((EVERYTHING, ""), (SERIES, series), (ACCOUNT, account))
+        for period, key in periods
+    ]
+
+
+def scopes_of(attempt: Attempt) -> list[Scope]:
+    """Every counter that an attempt counts in."""
+    return scopes(
+        account=attempt.account,
+        series=attempt.series,
+        decision=attempt.decision,
+        day=attempt.counted_on,
+    )
+
+
+def reserve(
+    connection: sa.Connection, wanted: list[Scope], amount: int, *, budget: Budget, series: Caps
+) -> str | None:
+    """Count a new purchase, unless it would exceed a cap.
+
+    Args:
+        connection: The transaction that queues the purchase.
+        wanted: Its counters.
+        amount: Its price in micro-dollars.
+        budget: The caps of everything and of the accounts.
+        series: The caps of its series.
+
+    Returns:
+        Why it is refused, for a person; None when it was counted.
+    """
+    too_dear = budget.refusal(amount)
+    if too_dear is not None:
+        return too_dear
+    lock_money(connection)
+    caps = {scope: budget.cap(scope, series) for scope in wanted}
+    refusal = exceeded(caps, spent(connection, wanted), amount, budget.timezone)
+    if refusal is None:
+        _add(connection, caps, amount, holding=True)
+    return refusal
+
+
+def exceeded(
+    caps: Mapping[Scope, int | None], spent: Mapping[Scope, int], amount: int, timezone: str
+) -> str | None:
+    """Why a purchase would exceed a cap, for a person; None when it would not.
+
+    Args:
+        caps: By scope, in micro-dollars; None is no cap.
+        spent: What counts in each of them already.
+        amount: The price in micro-dollars.
+        timezone: Where a day begins.
+    """
+    refusals = [
+        _refusal(scope, cap, spent[scope], amount, timezone)
+        for scope, cap in caps.items()
+        if cap is not None and spent[scope] + amount > cap
+    ]
+    return f"{'; '.join(refusals)}. Nothing was bought." if refusals else None
+
+
+def follow(connection: sa.Connection, before: Attempt, after: Attempt) -> None:
+    """Count what a change of an attempt's money has changed.
+
+    What must be paid is counted even where it exceeds a cap: the row's cap then gives way, until the next reservation
+    names the real one again and is refused.
+    """
+    change = after.cost_micros - before.cost_micros
+    if change:
+        lock_money(connection)
+        _add(connection, dict.fromkeys(scopes_of(after)), change, holding=False)
+
+
+def count(connection: sa.Connection, attempt: Attempt) -> None:
+    """Count a purchase that was made already and is only now written down. Caps give way, as in `follow`."""
+    if attempt.cost_micros:
+        lock_money(connection)
+        _add(connection, dict.fromkeys(scopes_of(attempt)), attempt.cost_micros, holding=False)
+
+
+def spent(connection: sa.Connection, wanted: Sequence[Scope]) -> dict[Scope, int]:
+    """What counts in each scope, in micro-dollars.
+
+    What was counted for a day or month that is still to come counts in every one before it: a clock that was ahead dated
+    it, and its money must not be missing from the cap of the day on which it was really spent.
+    """
+    dated = [scope for scope in wanted if scope.period in {DAY, MONTH}]
+    key = sa.tuple_(spending.c.of, spending.c.name, spending.c.period, spending.c.key)
+    where: sa.ColumnElement[bool] = key.in_([tuple(scope) for scope in wanted])
+    if dated:
+        series = sa.tuple_(spending.c.of, spending.c.name, spending.c.period)
+        later = spending.c.key >= min(scope.key[:7] for scope in dated)
+        where = sa.or_(where, sa.and_(series.in_([tuple(scope)[:3] for scope in dated]), later))
+    rows = connection.execute(sa.select(spending).where(where)).all()
+    found = {Scope(row.of, row.name, row.period, row.key): int(row.spent_micros) for row in rows}
+
+    def counts(scope: Scope) -> int:
+        if scope.period not in {DAY, MONTH}:
+            return found.get(scope, 0)
+        return sum(
+            micros for other, micros in found.items() if other[:3] == scope[:3] and other.key >= scope.key
+        )
+
+    return {scope: counts(scope) for scope in wanted}
+
+
+def _add(connection: sa.Connection, caps: Mapping[Scope, int | None], amount: int, *, holding: bool) -> None:
+    rows = [
+        {**scope._asdict(), "spent_micros": amount, "cap_micros": cap}
+        for scope, cap in sorted(caps.items(), key=lambda entry: entry[0])
+    ]
+    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(spending).values(rows)
+    total = spending.c.spent_micros + insert.excluded.spent_micros
+    cap = (
+        insert.excluded.cap_micros
+        if holding
+        else sa.case((spending.c.cap_micros < total, total), else_=spending.c.cap_micros)
+    )
+    connection.execute(
+        insert.on_conflict_do_update(
+            index_elements=list(spending.primary_key), set_={"spent_micros": total, "cap_micros": cap}
+        )
+    )
+
+
+def _refusal(scope: Scope, cap: int, spent: int, amount: int, timezone: str) -> str:
+    per = f"per_{scope.period}"
+    whose, setting = {
+        EVERYTHING: ("", f"DAILIES_MAX_USD_{per.upper()}"),
+        ACCOUNT: (
+            f" of {scope.name}",
+            f"DAILIES_{scope.name.upper().replace('-', '_')}_MAX_USD_{per.upper()}",
+        ),
+        SERIES: (
+            f" of the series {scope.name}",
+            f"`budget.{'total' if scope.period == TOTAL else per}` in its file",
+        ),
+    }[scope.of]
+    period = {
+        RUN: f"one run ({scope.key})",
+        DAY: f"the day {scope.key} ({timezone})",
+        MONTH: f"the month {scope.key} ({timezone})",
+        TOTAL: "all its clips together",
+    }[scope.period]
+    return (
+        f"the cap{whose} for {period} is {show_usd(cap)}; {show_usd(spent)} is spent or reserved and this clip needs "
+        f"{show_usd(amount)}: raise {setting}"
+    )
+
+
+def recounted(connection: sa.Connection) -> dict[Scope, int]:
+    """What the counters must say, from the attempts themselves."""
+    cost = sa.case(
+        (attempts.c.money_state.in_(NOTHING_COUNTS), 0),
+        else_=sa.func.coalesce(attempts.c.charged_micros, attempts.c.quoted_micros),
+    )
+    by = (attempts.c.account, attempts.c.series, attempts.c.decision, attempts.c.counted_on)
+    sums: dict[Scope, int] = defaultdict(int)
+    for row in connection.execute(sa.select(*by, sa.func.sum(cost).label("cost")).group_by(*by)):
+        for scope in scopes(
+            account=row.account, series=row.series, decision=row.decision, day=row.counted_on
+        ):
+            sums[scope] += int(row.cost)
+    return dict(sums)
+
+
+def counted(connection: sa.Connection) -> dict[Scope, int]:
+    """What the counters say."""
+    rows = connection.execute(sa.select(spending))
+    return {Scope(row.of, row.name, row.period, row.key): int(row.spent_micros) for row in rows}

@@ -1,0 +1,238 @@
+"""Jobs at a provider that nobody here knows of: looked for once an hour, written down, shown, never adopted on a guess.
+
+On a key that others use too they are expected. On a key of our own they are money that somebody spends beside the
+ledger, or orders that it has lost.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from resources.ledger.database import chunks, insert_ignoring
+from resources.ledger.ledger import Ledger
+from resources.ledger.lost.settle import take_named
+from resources.ledger.schema import attempts, jobs, meta, submissions
+from resources.providers.base import Candidate
+
+SWEEP_SECONDS = 3600.0
+SETTLED_SECONDS = 900.0
+"""Younger jobs are left alone: they may belong to an order whose answer is still on its way."""
+SHOWN_WITHIN_SECONDS = 7_200.0
+"""How much of the last window a sweep reads again: AI/ML API's logs may not show a job before it has ended."""
+FIRST_SWEEP_SECONDS = 86_400.0
+LISTING, BILL = "listing", "bill"
+
+_KEPT = sa.select(meta.c.value).where(meta.c.key == sa.bindparam("key"))
+_FIRST = sa.select(sa.func.min(attempts.c.created_at)).where(attempts.c.account == sa.bindparam("account"))
+# a provider whose clock is behind dates the first jobs earlier than we ordered them
+_FIRST_THERE = sa.select(sa.func.min(submissions.c.started_at + submissions.c.clock_low)).where(
+    submissions.c.account == sa.bindparam("account")
+)
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A job that no purchase of the ledger owns.
+
+    Attributes:
+        account: Whose.
+        job_id: The provider's id.
+        source: Where it was seen: `listing` or `bill`.
+        seen_at: When, seconds since the epoch.
+    """
+
+    account: str
+    job_id: str
+    source: str
+    seen_at: float
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A window of an account's listing and bill that was claimed and is to be read now, in seconds since the epoch.
+
+    Attributes:
+        after: From when on the listing is to be read.
+        billed_after: From when on the bill is.
+        before: Until when.
+    """
+
+    after: float
+    billed_after: float
+    before: float
+
+
+def is_due(ledger: Ledger, account: str) -> bool:
+    """Whether an account's listing is to be swept now, also where nothing of it is on its way any more."""
+    return _due(ledger, account)[0] is not None
+
+
+def claim_sweep(ledger: Ledger, account: str) -> Sweep | None:
+    """Take the account's next sweep if it is due; nothing is swept before anything was ordered."""
+    sweep, kept, state = _due(ledger, account)
+    if sweep is None or not _keep(ledger, account, kept, {**state, "tried_at": ledger.clock()}):
+        return None
+    return sweep
+
+
+def _due(ledger: Ledger, account: str) -> tuple[Sweep | None, str | None, dict[str, Any]]:
+    """The sweep that is due, with its state as it is written and as it is read."""
+    now = ledger.clock()
+    with ledger.read() as connection:
+        kept = connection.execute(_KEPT, {"key": _fact(account)}).scalar()
+        first = connection.execute(_FIRST, {"account": account}).scalar()
+        first_there = connection.execute(_FIRST_THERE, {"account": account}).scalar()
+    state: dict[str, Any] = json.loads(kept) if kept is not None else {"tried_at": 0.0, "swept_to": None}
+    if first is None or 0 <= now - state["tried_at"] < SWEEP_SECONDS:
+        return None, kept, state
+    # what a clock that was ahead has dated says nothing
+    state = {name: at if at is None or at <= now else None for name, at in state.items()}
+    first = first if first <= now else now - FIRST_SWEEP_SECONDS
+    if now - SETTLED_SECONDS <= first:
+        return None, kept, state
+    earliest = first if first_there is None else min(first, first_there)
+    swept_to, billed_to = state["swept_to"], state.get("billed_to")
+    after = now - FIRST_SWEEP_SECONDS if swept_to is None else swept_to - SHOWN_WITHIN_SECONDS
+    oldest = now - FIRST_SWEEP_SECONDS
+    # a bill that is never to be had must not make its window grow for ever
+    billed_after = oldest if billed_to is None else max(oldest, billed_to - SHOWN_WITHIN_SECONDS)
+    return Sweep(max(earliest, after), max(earliest, billed_after), now - SETTLED_SECONDS), kept, state
+
+
+def finish_sweep(ledger: Ledger, account: str, sweep: Sweep, *, billed: bool = True) -> None:
+    """Write that a listing was swept to its end, and perhaps the bill; the next sweep begins there."""
+    with ledger.read() as connection:
+        kept = connection.execute(_KEPT, {"key": _fact(account)}).scalar_one()
+    state = {**json.loads(kept), "swept_to": sweep.before}
+    if billed:
+        state["billed_to"] = sweep.before
+    _keep(ledger, account, kept, state)
+
+
+def _keep(ledger: Ledger, account: str, before: str | None, state: dict[str, Any]) -> bool:
+    """Write a sweep's state unless somebody else has since."""
+    value = json.dumps(state)
+    with ledger.write() as connection:
+        if before is None:
+            change: sa.Insert | sa.Update = insert_ignoring(connection, meta).values(
+                key=_fact(account), value=value
+            )
+        else:
+            change = (
+                sa.update(meta)
+                .where(meta.c.key == _fact(account), meta.c.value == before)
+                .values(value=value)
+            )
+        return connection.execute(change).rowcount == 1
+
+
+def book(
+    ledger: Ledger,
+    account: str,
+    listed: Iterable[Candidate],
+    *,
+    source: str = LISTING,
+    models: Collection[str] | None = None,
+) -> list[str]:
+    """Write down jobs that the ledger does not know.
+
+    One that names a POST of ours is its attempt's. The others are nobody's until somebody proves otherwise.
+
+    Args:
+        ledger: The record.
+        account: Whose jobs.
+        listed: What was read.
+        source: Where it was read: `LISTING` or `BILL`.
+        models: Only jobs of these models, for a key that others use too; None for all.
+
+    Returns:
+        Ids of the jobs that are new and nobody's.
+    """
+    found = {job.job_id: job for job in listed}
+    new: list[str] = []
+    for ids in chunks(sorted(found)):
+        chunk = [found[job_id] for job_id in ids]
+        with ledger.write() as connection:
+            chunk = _unknown(connection, account, chunk)
+            ours = _ours(connection, account, chunk)
+            strangers = [job for job in chunk if job.submission_id not in ours]
+            new += _book(ledger, connection, account, strangers, source, models)
+        for job in chunk:
+            if job.submission_id is not None and job.submission_id in ours:
+                take_named(
+                    ledger,
+                    account,
+                    job.submission_id,
+                    job.job_id,
+                    model=job.model,
+                    source=source,
+                    who="orphan sweep",
+                    why=f"job {job.job_id}: the {source} names its POST",
+                )
+    return new
+
+
+def _unknown(connection: sa.Connection, account: str, listed: Sequence[Candidate]) -> list[Candidate]:
+    """Those of some jobs that the ledger has never seen."""
+    ids = [job.job_id for job in listed]
+    query = sa.select(jobs.c.job_id).where(jobs.c.account == account, jobs.c.job_id.in_(ids))
+    known = set(connection.execute(query).scalars())
+    return [job for job in listed if job.job_id not in known]
+
+
+def _ours(connection: sa.Connection, account: str, listed: Sequence[Candidate]) -> set[str]:
+    """The POSTs of this ledger that some jobs name."""
+    named = [job.submission_id for job in listed if job.submission_id is not None]
+    query = sa.select(submissions.c.id).where(submissions.c.account == account, submissions.c.id.in_(named))
+    return set(connection.execute(query).scalars())
+
+
+def _book(
+    ledger: Ledger,
+    connection: sa.Connection,
+    account: str,
+    strangers: Sequence[Candidate],
+    source: str,
+    models: Collection[str] | None,
+) -> list[str]:
+    new = []
+    for job in strangers:
+        if models is None or job.model is None or job.model in models:
+            values = {"account": account, "job_id": job.job_id, "source": source, "seen_at": ledger.clock()}
+            connection.execute(insert_ignoring(connection, jobs).values(**values))
+            new.append(job.job_id)
+    return new
+
+
+def models_of(ledger: Ledger, account: str) -> set[str]:
+    """The models that were ordered at an account, or served instead."""
+    with ledger.read() as connection:
+        rows = connection.execute(
+            sa.select(attempts.c.endpoint, attempts.c.served_model)
+            .where(attempts.c.account == account)
+            .distinct()
+        ).all()
+    return {name for row in rows for name in row if name is not None}
+
+
+def orphans(ledger: Ledger) -> list[Orphan]:
+    """Every job that nobody owns, newest sighting first."""
+    with ledger.read() as connection:
+        rows = connection.execute(
+            sa.select(jobs.c.account, jobs.c.job_id, jobs.c.source, jobs.c.seen_at)
+            .where(
+                jobs.c.attempt_id.is_(None),
+                jobs.c.source.in_([LISTING, BILL]),
+                # one that was listed before its answer came
+                ~sa.exists().where(attempts.c.account == jobs.c.account, attempts.c.job_id == jobs.c.job_id),
+            )
+            .order_by(jobs.c.seen_at.desc(), jobs.c.job_id)
+        )
+        return [Orphan(*row) for row in rows]
+
+
+def _fact(account: str) -> str:
+    return f"sweep {account}"

@@ -1,0 +1,328 @@
+"""Settling POSTs whose outcome is unknown: recording what the listing of an account proves.
+
+Who reads it when is in `search_schedule.py`, what proves what in `evidence.py`, what becomes of the attempts in `settle.py`;
+here is what the ledger knows about what was read.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import sqlalchemy as sa
+
+from resources.ledger.database import chunks, lock_subject
+from resources.ledger.ledger import Ledger
+from resources.ledger.lost import job_times, listing_trust
+from resources.ledger.lost.evidence import LOOK_BACK_SECONDS, Evidence, Finding, Judgement, Lack, judge
+from resources.ledger.lost.job_times import Dating
+from resources.ledger.lost.listing_trust import Lags
+from resources.ledger.lost.posts import Contract, Undecided, find_undecided
+from resources.ledger.lost.prices import prices
+from resources.ledger.lost.search_schedule import Search, failure_of, last_read_at, pause, reschedule
+from resources.ledger.lost.settle import RESUBMISSIONS, adopt, close_absent, hold, take_named
+from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts, jobs, submissions
+from resources.ledger.states import AttemptState
+from resources.money import to_usd
+from resources.providers.base import Candidate, Charge, ClockOffset
+from resources.providers.listing import charged_jobs
+from resources.providers.rows import SetAside
+
+EXPECTED_FOR_SECONDS = 86_400.0
+"""How long after its decision a clip is bought again when its order has come to nothing: as long as it would wait in the queue."""
+NO_LONGER_EXPECTED = (
+    "It was decided more than a day ago and is not bought again by itself: `dailies retry` asks for it."
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read of an account, to the end of every page.
+
+    Attributes:
+        search: What it was read for.
+        began_at: When the reading began, by our clock.
+        ended_at: When it had ended.
+        offset: How far the provider's clock is ahead of the reader's.
+        jobs: All listed jobs since the search's start, and a while before.
+        charges: The bill of the same time, None where it was not read.
+        unread: Why the bill that was wanted could not be read, None where it was or need not be.
+        aside: Rows of both that were set aside.
+    """
+
+    search: Search
+    began_at: float
+    ended_at: float
+    offset: ClockOffset
+    jobs: Sequence[Candidate]
+    charges: Sequence[Charge] | None
+    unread: str | None = None
+    aside: Sequence[SetAside] = ()
+
+    @cached_property
+    def shown(self) -> list[Candidate]:
+        """Every job it shows, with what it cost: the listed ones, and those that are charged and not listed."""
+        charged = charged_jobs(self.charges or ())
+        prices = {job.job_id: job.charged_micros for job in charged}
+        listed = [replace(job, charged_micros=prices.get(job.job_id)) for job in self.jobs]
+        known = {job.job_id for job in listed}
+        return [*listed, *(job for job in charged if job.job_id not in known)]
+
+
+def record(
+    ledger: Ledger, account: str, contract: Contract, reading: Reading, *, run_id: str | None = None
+) -> list[Attempt]:
+    """Write what a listing proves: adopt, close as absent and buy again, hold, or wait on.
+
+    Returns:
+        The attempts that changed, and those that were queued anew.
+    """
+    with ledger.read() as connection:
+        told = job_times.dating(connection, account, reading.jobs)
+        reading = _redated(reading, told)
+        undecided = find_undecided(connection, account)
+        owned = _owned(connection, account, reading)
+        late = _named_but_settled(connection, account, reading, owned, undecided)
+        seen = listing_trust.measure(
+            connection,
+            account,
+            created={job.job_id: job.created_at.timestamp() for job in reading.jobs},
+            since=reading.search.since,
+            until=reading.search.until,
+            began_at=reading.began_at,
+            ended_at=reading.ended_at,
+            offset=reading.offset,
+            last_read_at=last_read_at(connection, account),
+        )
+        # by id nothing can be taken for another's, whatever the time it is given
+        doubtful = not told.reliable or (told.ahead is None and seen.early)
+        misdated = doubtful and not contract.echoes
+        judgements = _judge(connection, account, contract, reading, undecided, owned, seen, misdated=misdated)
+    with ledger.write() as connection:
+        listing_trust.note(connection, account, seen, now=ledger.clock())
+    for job_id, submission_id in late:
+        why = f"job {job_id}: the listing names its POST"
+        take_named(
+            ledger,
+            account,
+            submission_id,
+            job_id,
+            model=None,
+            source="list",
+            who="reconciler",
+            why=why,
+            run_id=run_id,
+        )
+    changed: list[Attempt] = []
+    for one, judgement in judgements:
+        changed += _apply(ledger, one, judgement, reading, run_id)
+    settled = {attempt.id for attempt in changed}
+    left = [u for u in undecided if u.attempt.state is AttemptState.UNKNOWN and u.attempt.id not in settled]
+    read_at = reading.began_at + reading.offset.low if reading.search.until is None else None
+    at = ledger.clock() + pause(ledger, left)
+    reschedule(ledger, account, at, read_at=read_at, unread=reading.unread)
+    return changed
+
+
+def give_up(ledger: Ledger, account: str, search: Search, *, run_id: str | None = None) -> list[Attempt]:
+    """Hold what is unknown for so long that it would be settled if the listing and the bill could be read.
+
+    It is looked for all the same, and goes on by itself when they can be.
+    """
+    if not search.given_up:
+        return []
+    failing = failure_of(ledger, account)
+    since = "" if failing is None else f" {failing}"
+    why = (
+        f"its listing and bill could not be read to their end{since}, so it is not known whether a job exists"
+    )
+    held: list[Attempt] = []
+    for one in search.given_up:
+        with ledger.write() as connection:
+            lock_subject(connection, one.attempt.subject_key)
+            attempt = ledger.require(connection, one.attempt.id)
+            if attempt.version == one.attempt.version:
+                held.append(
+                    hold(ledger, connection, attempt, why, one.candidates, lack=Lack.READING, run_id=run_id)
+                )
+    return held
+
+
+def _redated(reading: Reading, told: Dating) -> Reading:
+    """The reading with all times by one clock, as far as our own jobs tell."""
+    if told.ahead is None:
+        return reading
+    listed, charges = job_times.by_date_header(reading.jobs, reading.charges, told.ahead)
+    seconds = (told.ahead.low + told.ahead.high) / 2
+    aside = [replace(row, at=None if row.at is None else row.at - seconds) for row in reading.aside]
+    return replace(reading, jobs=listed, charges=charges, aside=aside)
+
+
+def _owned(connection: sa.Connection, account: str, reading: Reading) -> set[str]:
+    """Ids of jobs that were read and whose attempt is known."""
+    ids = sorted(
+        {job.job_id for job in reading.jobs}
+        | {row.job_id for row in reading.charges or ()}
+        | {row.job_id for row in reading.aside if row.job_id is not None}
+    )
+    owned: set[str] = set()
+    for some in chunks(ids):
+        query = sa.select(jobs.c.job_id).where(
+            jobs.c.account == account,
+            jobs.c.job_id.in_(some),
+            jobs.c.attempt_id.is_not(None),
+        )
+        owned.update(connection.execute(query).scalars())
+    return owned
+
+
+def _named_but_settled(
+    connection: sa.Connection,
+    account: str,
+    reading: Reading,
+    owned: Collection[str],
+    undecided: Sequence[Undecided],
+) -> list[tuple[str, str]]:
+    """Jobs that name a POST of ours which has had its end already: (job, submission)."""
+    open_ids = {u.submission_id for u in undecided}
+    named = {
+        job.submission_id: job.job_id
+        for job in reading.shown
+        if job.submission_id and job.job_id not in owned and job.submission_id not in open_ids
+    }
+    found = []
+    ids = sorted(named)
+    for some in chunks(ids):
+        query = sa.select(submissions.c.id).where(
+            submissions.c.account == account, submissions.c.id.in_(some)
+        )
+        found += [(named[name], name) for name in connection.execute(query).scalars()]
+    return found
+
+
+def _judge(
+    connection: sa.Connection,
+    account: str,
+    contract: Contract,
+    reading: Reading,
+    undecided: Sequence[Undecided],
+    owned: Collection[str],
+    seen: Lags,
+    *,
+    misdated: bool,
+) -> list[tuple[Undecided, Judgement]]:
+    if not undecided:
+        return []
+    models = _models(connection, account, {u.attempt.endpoint for u in undecided})
+    by_id = {u.submission_id: u for u in undecided}
+    costs = {}
+    if contract.asks_prices:
+        costs = prices(connection, account, undecided, reading.charges or (), now=reading.began_at)
+    misdated_by = LOOK_BACK_SECONDS if misdated else 0.0
+    posts = [
+        u.post(
+            reading.offset,
+            contract,
+            models[u.attempt.endpoint],
+            # without the bill a look may show less than an earlier one did
+            again=reading.charges is not None and reading.search.covers(u, contract),
+            prices=costs.get(u.submission_id),
+            misdated_by=misdated_by,
+        )
+        for u in undecided
+    ]
+    evidence = Evidence(
+        jobs=reading.shown,
+        owned=owned,
+        read_from=reading.began_at + reading.offset.low,
+        aside=reading.aside,
+        billed=reading.charges is not None,
+        echoes=contract.echoes,
+        lag=seen.largest,
+        misdated=misdated,
+        doubt=seen.doubt(min(contract.settle(u.attempt.request) for u in undecided)),
+    )
+    return [(by_id[found.post.submission_id], found) for found in judge(posts, evidence)]
+
+
+def _models(connection: sa.Connection, account: str, endpoints: Collection[str]) -> dict[str, frozenset[str]]:
+    """What jobs of each endpoint were served by so far."""
+    query = (
+        sa.select(attempts.c.endpoint, attempts.c.served_model)
+        .where(
+            attempts.c.account == account,
+            attempts.c.endpoint.in_(list(endpoints)),
+            attempts.c.served_model.is_not(None),
+        )
+        .distinct()
+    )
+    served = [(row.endpoint, row.served_model) for row in connection.execute(query)]
+    return {name: frozenset(model for endpoint, model in served if endpoint == name) for name in endpoints}
+
+
+# What becomes of an attempt
+
+
+def _apply(
+    ledger: Ledger, one: Undecided, found: Judgement, reading: Reading, run_id: str | None
+) -> list[Attempt]:
+    """Carry one judgement out, unless the attempt has moved on since; returns what changed."""
+    candidates = [_as_document(job, reading) for job in found.candidates]
+    with ledger.write() as connection:
+        lock_subject(connection, one.attempt.subject_key)
+        attempt = ledger.require(connection, one.attempt.id)
+        if attempt.version != one.attempt.version:
+            return []
+        if candidates != one.candidates:
+            connection.execute(
+                sa.update(submissions)
+                .where(submissions.c.id == one.submission_id)
+                .values(candidates=candidates)
+            )
+        match found.finding:
+            case Finding.ADOPT if found.job is not None:
+                adopted = adopt(
+                    ledger,
+                    connection,
+                    attempt,
+                    one.submission_id,
+                    found.job.job_id,
+                    model=found.job.model,
+                    source="list",
+                    who="reconciler",
+                    why=f"job {found.job.job_id}: {found.why}",
+                    run_id=run_id,
+                )
+                return [] if adopted is None else [adopted]
+            case Finding.ABSENT:
+                expected = ledger.clock() - attempt.created_at < EXPECTED_FOR_SECONDS
+                return close_absent(
+                    ledger,
+                    connection,
+                    attempt,
+                    one.submission_id,
+                    who="reconciler",
+                    why=found.why if expected else f"{found.why}. {NO_LONGER_EXPECTED}",
+                    run_id=run_id,
+                    again=RESUBMISSIONS if expected else 0,
+                )
+            case Finding.HOLD:
+                held = hold(
+                    ledger, connection, attempt, found.why, candidates, lack=found.lack, run_id=run_id
+                )
+                return [held] if attempt.state is AttemptState.UNKNOWN else []
+            case _:
+                return []
+
+
+def _as_document(job: Candidate, reading: Reading) -> dict[str, Any]:
+    """A candidate as it is kept for a person."""
+    charge = next((row for row in reading.charges or () if row.job_id == job.job_id), None)
+    return {
+        "job": job.job_id,
+        "model": job.model,
+        "created_at": job.created_at.timestamp(),
+        "status": job.status.value,
+        "charged_usd": None if charge is None else str(to_usd(charge.micros)),
+    }

@@ -1,0 +1,271 @@
+"""Who looks for lost jobs in an account's listing, and when: one at a time, soon after a loss, then more and more rarely.
+
+What is held is looked for again, in the part of the listing that can show its job: soon when what was missing may have
+come, else with growing pauses, and for as long as providers show their jobs.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from resources.ledger.database import insert_ignoring
+from resources.ledger.ledger import Ledger
+from resources.ledger.lost import listing_trust
+from resources.ledger.lost.evidence import Lack
+from resources.ledger.lost.posts import Contract, Undecided, find_undecided
+from resources.ledger.schema import jobs, listings, submissions
+from resources.ledger.states import AttemptState, SubmissionState
+from resources.ledger.times import has_passed, is_past
+
+CLAIM_SECONDS = 30
+"""How long a listing is its reader's. Two who read a long one side by side harm nobody: attempts have versions."""
+FIRST_READS_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 30.0
+HELD_SOON_SECONDS = 30.0
+"""How soon a held POST is looked for again when what was missing may have come."""
+HELD_PAUSE_SECONDS = 600.0
+"""How long the pause between two looks for a held POST becomes."""
+HELD_WINDOW_SECONDS = 3_600.0
+"""How much later than a miss proves something a job or charge of a held POST is looked for."""
+HELD_FOR_SECONDS = 6 * 86_400.0
+"""How long a held POST is looked for: providers show their jobs for seven days, and a miss must still mean something."""
+MEASURE_SECONDS = 10.0
+
+_LISTING = sa.select(listings).where(listings.c.account == sa.bindparam("account"))
+_ACCEPTED_AFTER = sa.select(sa.func.min(submissions.c.started_at)).where(
+    submissions.c.account == sa.bindparam("account"),
+    submissions.c.state == SubmissionState.ACCEPTED.value,
+    submissions.c.started_at > sa.bindparam("after"),
+    submissions.c.ended_at >= sa.bindparam("told_since"),
+)
+
+
+@dataclass(frozen=True)
+class Search:
+    """A listing that was claimed and is to be read now.
+
+    Attributes:
+        since: The start of the oldest POST it is read for, by our clock.
+        bill: Whether the bill must be read too, since a miss may be proved now.
+        prices: Whether it is to be read if it can be, to tell our jobs from those of others.
+        until: Until when it is to be read, by our clock; None for up to now.
+        later: When a job of ours was accepted after that, None where it need not be looked for.
+        given_up: POSTs that a look which began late enough to prove everything has not settled: it could not be read.
+    """
+
+    since: float
+    bill: bool
+    prices: bool = False
+    until: float | None = None
+    later: float | None = None
+    given_up: Sequence[Undecided] = ()
+
+    def covers(self, one: Undecided, contract: Contract) -> bool:
+        """Whether all is read that can say something about a POST."""
+        return self.since <= one.started_at and (
+            self.until is None or _shown_until(one, contract) <= self.until
+        )
+
+
+@dataclass(frozen=True)
+class Failure:
+    """That an account's listing or bill cannot be read.
+
+    Attributes:
+        since: Seconds since the epoch.
+        why: The last error.
+    """
+
+    since: float
+    why: str
+
+    def __str__(self) -> str:
+        """Since when and why, for a person."""
+        return f"since {datetime.fromtimestamp(self.since, UTC):%Y-%m-%d %H:%M} UTC ({self.why})"
+
+
+def claim(ledger: Ledger, account: str, contract: Contract) -> Search | None:
+    """Take the reading of an account's listing, if there is a reason to read it now and nobody else does.
+
+    Reasons, most pressing first: a POST whose outcome is unknown, a held one that may be settled by now, lags that are
+    still to be measured.
+    """
+    with ledger.read() as connection:
+        found = _wanted(ledger, connection, account, contract)
+    if found is None:
+        return None
+    search, looked_for = found
+    now = ledger.clock()
+    with ledger.write() as connection:
+        connection.execute(insert_ignoring(connection, listings).values(account=account))
+        taken = connection.execute(
+            sa.update(listings)
+            .where(
+                listings.c.account == account, is_past(listings.c.claimed_until, now, within=CLAIM_SECONDS)
+            )
+            .values(claimed_until=now + CLAIM_SECONDS, looked_at=now)
+        )
+        if taken.rowcount == 1 and looked_for:
+            # a look that comes to nothing counts, too
+            connection.execute(
+                sa.update(submissions).where(submissions.c.id.in_(looked_for)).values(judged_at=now)
+            )
+    return search if taken.rowcount == 1 else None
+
+
+def release(ledger: Ledger, account: str, *, again_in: float, why: str | None = None) -> None:
+    """Give a listing back that could not be read; nothing is proved.
+
+    Args:
+        ledger: The record.
+        account: Whose listing.
+        again_in: Seconds.
+        why: What went wrong with it, None where its reader was interrupted.
+    """
+    _give_back(ledger, account, ledger.clock() + again_in, {} if why is None else _failing(ledger, why))
+
+
+def failure_of(ledger: Ledger, account: str) -> Failure | None:
+    """Why an account's listing or bill could not be read when somebody last tried, None where it could."""
+    with ledger.read() as connection:
+        row = connection.execute(_LISTING, {"account": account}).first()
+    return None if row is None or row.failing_since is None else Failure(row.failing_since, row.failure or "")
+
+
+def _wanted(
+    ledger: Ledger, connection: sa.Connection, account: str, contract: Contract
+) -> tuple[Search, Collection[str]] | None:
+    """What is to be read now, and the held POSTs it is read for."""
+    now = ledger.clock()
+    row = connection.execute(_LISTING, {"account": account}).first()
+    if row is not None and not has_passed(row.claimed_until, now, within=CLAIM_SECONDS):
+        return None
+    looked_at = -math.inf if row is None or row.looked_at is None or row.looked_at > now else row.looked_at
+    rested = row is None or has_passed(row.next_at, now, within=HELD_PAUSE_SECONDS)
+    undecided = find_undecided(connection, account)
+    unknown = [u for u in undecided if u.attempt.state is AttemptState.UNKNOWN]
+    if unknown:
+        # one that was lost since the last look is looked for at once
+        if not rested and not any((u.ended_at or 0) >= looked_at for u in unknown):
+            return None
+        bill = any(now >= u.deadline_at + contract.settle(u.attempt.request) for u in unknown)
+        given_up = [u for u in unknown if looked_at >= max(u.give_up_at(contract), u.ended_at or 0)]
+        first = min(u.started_at for u in unknown)
+        return Search(first, bill, contract.asks_prices, given_up=given_up), ()
+    held = [u for u in undecided if rested and _is_due(connection, u, contract, now)]
+    if held:
+        return _look_back(connection, held, contract, now)
+    since = (
+        listing_trust.unmeasured_since(connection, account, now)
+        if now >= looked_at + MEASURE_SECONDS
+        else None
+    )
+    return None if since is None else (Search(since, bill=False), ())
+
+
+def _is_due(connection: sa.Connection, one: Undecided, contract: Contract, now: float) -> bool:
+    """Whether a POST is held and worth another look."""
+    if one.attempt.state is not AttemptState.HELD or one.started_at < now - HELD_FOR_SECONDS:
+        return False
+    if one.judged_at is None or not 0 <= now - one.judged_at < HELD_PAUSE_SECONDS:
+        return True
+    pause = max(one.judged_at - one.broke_off, 4 * HELD_SOON_SECONDS)
+    waited = now - one.judged_at
+    return waited >= pause or (waited >= HELD_SOON_SECONDS and _may_have_come(connection, one, contract))
+
+
+def _may_have_come(connection: sa.Connection, one: Undecided, contract: Contract) -> bool:
+    """Whether the ledger has learned since the last look what was missing to settle a held POST."""
+    account, judged_at = one.attempt.account, one.judged_at or 0.0
+    match one.lack:
+        case Lack.LAGS:
+            return listing_trust.are_known(
+                connection, account, contract.settle(one.attempt.request), since=judged_at
+            )
+        case Lack.LATER_JOB:
+            return _accepted_after(connection, [one], told_since=judged_at) is not None
+        case Lack.OWNER:
+            owned = sa.select(jobs.c.job_id).where(
+                jobs.c.account == account,
+                jobs.c.job_id.in_([candidate["job"] for candidate in one.candidates]),
+                jobs.c.attempt_id.is_not(None),
+            )
+            return connection.execute(owned).first() is not None
+        case Lack.READING:
+            row = connection.execute(_LISTING, {"account": account}).first()
+            return row is not None and row.failing_since is None
+        case _:
+            return False
+
+
+def _look_back(
+    connection: sa.Connection, held: Sequence[Undecided], contract: Contract, now: float
+) -> tuple[Search, Collection[str]]:
+    """The part of the listing that can settle the oldest of some held POSTs, and those that were lost about then."""
+    first = min(held, key=lambda one: one.started_at)
+    together = [one for one in held if one.started_at <= first.started_at + HELD_WINDOW_SECONDS]
+    until = max(_shown_until(one, contract) for one in together)
+    later = _accepted_after(connection, together)
+    if until >= now:
+        search = Search(first.started_at, bill=True, prices=contract.asks_prices)
+    else:
+        beyond = later if later is not None and later > until else None
+        search = Search(first.started_at, bill=True, prices=contract.asks_prices, until=until, later=beyond)
+    return search, [one.submission_id for one in together]
+
+
+def _shown_until(one: Undecided, contract: Contract) -> float:
+    """By when whatever a POST has created is listed and charged, by our clock."""
+    return one.deadline_at + contract.settle(one.attempt.request) + HELD_WINDOW_SECONDS
+
+
+def _accepted_after(
+    connection: sa.Connection, lost: Sequence[Undecided], *, told_since: float = 0.0
+) -> float | None:
+    """When the first POST was sent that was accepted surely later than some lost ones, and answered since a time."""
+    after = max(one.broke_off + one.clock_spread for one in lost)
+    known = {"account": lost[0].attempt.account, "after": after, "told_since": told_since}
+    return connection.execute(_ACCEPTED_AFTER, known).scalar()
+
+
+def last_read_at(connection: sa.Connection, account: str) -> float | None:
+    """When the listing was last read to its end, by the provider's clock, which all readers have in common."""
+    return connection.execute(sa.select(listings.c.read_at).where(listings.c.account == account)).scalar()
+
+
+def pause(ledger: Ledger, unknown: Sequence[Undecided]) -> float:
+    """Seconds until the listing is worth another look: soon after a loss, then more and more rarely."""
+    youngest = ledger.clock() - max((u.broke_off for u in unknown), default=0.0)
+    return min(max(FIRST_READS_SECONDS, 0.3 * youngest), LONGEST_PAUSE_SECONDS)
+
+
+def reschedule(ledger: Ledger, account: str, at: float, *, read_at: float | None, unread: str | None) -> None:
+    """Give a listing back that was read, and say when it is worth another look.
+
+    Args:
+        ledger: The record.
+        account: Whose listing.
+        at: Seconds since the epoch.
+        read_at: When the reading began that reached its end, by the provider's clock; None where only a part was wanted.
+        unread: Why the bill that was wanted beside it could not be read, None where it was.
+    """
+    values = {} if read_at is None else {"read_at": read_at}
+    _give_back(ledger, account, at, {**values, **_failing(ledger, unread)})
+
+
+def _failing(ledger: Ledger, why: str | None) -> dict[str, Any]:
+    since = None if why is None else sa.func.coalesce(listings.c.failing_since, ledger.clock())
+    return {"failure": why, "failing_since": since}
+
+
+def _give_back(ledger: Ledger, account: str, at: float, values: Mapping[str, Any]) -> None:
+    with ledger.write() as connection:
+        connection.execute(
+            sa.update(listings)
+            .where(listings.c.account == account)
+            .values(claimed_until=0.0, next_at=at, **values)
+        )

@@ -1,0 +1,352 @@
+"""Claiming polls that are due and recording what they saw.
+
+A poll is claimed by moving its time forward, so that a sensor and a waiting run never ask for the same job.
+"""
+
+import statistics
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from resources.ledger.database import lock_subject
+from resources.ledger.decisions import try_again
+from resources.ledger.disputes import believed_cost
+from resources.ledger.ends import LATE_SECONDS, NOTHING_SEEN, SOON_SECONDS, is_explained, kind_of, sighting
+from resources.ledger.ledger import Ledger
+from resources.ledger.limits import LONGEST_PAUSE_SECONDS
+from resources.ledger.notes import note_nsfw
+from resources.ledger.records import Attempt
+from resources.ledger.schema import accounts, attempts, jobs, submissions
+from resources.ledger.states import AT_PROVIDER, AttemptState, MoneyState
+from resources.ledger.times import has_passed, is_past
+from resources.providers.base import Capabilities, JobState, JobStatus
+
+CLAIM_SECONDS = 150
+"""How long a claimed poll is its claimer's: longer than two requests in a row take at most."""
+
+OBSERVATIONS = 20
+NOTICED_SECONDS = 15.0
+"""How long after its end a job is seen to have ended when all is well, in seconds."""
+
+LONGEST_POLL_PAUSE_SECONDS = 600.0
+"""What `reschedule` puts a poll off by at most. One that is due later was dated by a clock that was ahead."""
+_NOW: sa.BindParameter[float] = sa.bindparam("now", type_=sa.Double)
+
+_PAUSED_UNTIL = sa.select(accounts.c.polls_not_before).where(accounts.c.account == sa.bindparam("account"))
+_POLLED = sa.and_(
+    attempts.c.account == sa.bindparam("account"),
+    attempts.c.state.in_([state.value for state in AT_PROVIDER]),
+)
+_THESE = attempts.c.id.in_(sa.bindparam("ids", expanding=True))
+_DUE = (
+    sa.select(attempts)
+    .where(_POLLED, is_past(attempts.c.next_poll_at, _NOW, within=LONGEST_POLL_PAUSE_SECONDS))
+    .order_by(attempts.c.next_poll_at)
+    .limit(sa.bindparam("limit"))
+    .with_for_update(skip_locked=True)
+)
+_DUE_OF_THESE = _DUE.where(_THESE)
+_NEXT = sa.select(sa.func.min(attempts.c.next_poll_at)).where(_POLLED)
+_NEXT_OF_THESE = _NEXT.where(_THESE)
+_LATE = sa.select(attempts).where(
+    attempts.c.account == sa.bindparam("account"),
+    attempts.c.state == AttemptState.SUBMITTED.value,
+    attempts.c.overdue_at < sa.bindparam("now"),
+)
+
+
+def claim_due(
+    ledger: Ledger, account: str, *, limit: int, only: Collection[str] | None = None
+) -> list[Attempt]:
+    """Take the polls of an account that are due, longest overdue first, so that nobody else asks meanwhile.
+
+    The claim is the `next_poll_at` of what is returned; `reschedule` needs it unchanged.
+
+    Args:
+        ledger: The record.
+        account: Whose jobs.
+        limit: At most so many.
+        only: Ids of attempts to choose from, None for all of the account.
+    """
+    with ledger.write() as connection:
+        now = ledger.clock()
+        if paused_until(connection, account, now) > now:
+            return []
+        known = {"account": account, "now": now, "limit": limit}
+        rows = connection.execute(*_among(only, _DUE, _DUE_OF_THESE, known))
+        due = [Attempt.from_row(row) for row in rows]
+        until = now + CLAIM_SECONDS
+        if due:
+            connection.execute(
+                sa.update(attempts).where(attempts.c.id.in_([a.id for a in due])).values(next_poll_at=until)
+            )
+        return [replace(attempt, next_poll_at=until) for attempt in due]
+
+
+def paused_until(connection: sa.Connection, account: str, now: float) -> float:
+    """When an account that answered a poll with 429 may be polled again; 0 where it may."""
+    until = float(connection.execute(_PAUSED_UNTIL, {"account": account}).scalar() or 0)
+    return 0.0 if has_passed(until, now, within=LONGEST_PAUSE_SECONDS) else until
+
+
+def _among(
+    only: Collection[str] | None, of_all: sa.Select[Any], of_these: sa.Select[Any], known: dict[str, Any]
+) -> tuple[sa.Select[Any], dict[str, Any]]:
+    """A query about all jobs of an account, or about some, with its parameters."""
+    return (of_all, known) if only is None else (of_these, {**known, "ids": list(only)})
+
+
+def reschedule(ledger: Ledger, times: Iterable[tuple[Attempt, float]], *, polled: bool) -> None:
+    """Say when each attempt is to be polled next, unless somebody else has claimed it since it was read.
+
+    Args:
+        ledger: The record.
+        times: Attempts as they were claimed or submitted, each with the seconds since the epoch to poll it at.
+        polled: Whether to count one poll that saw it still running, which clears what was seen of its end.
+    """
+    running = {"polls": attempts.c.polls + 1, **NOTHING_SEEN}
+    with ledger.write() as connection:
+        # in one order, so that two who write several rows never wait for each other in a circle
+        for attempt, at in sorted(times, key=lambda entry: entry[0].id):
+            connection.execute(
+                sa.update(attempts)
+                .where(
+                    attempts.c.id == attempt.id,
+                    attempts.c.next_poll_at == attempt.next_poll_at,
+                    attempts.c.state.in_([s.value for s in AT_PROVIDER]),
+                )
+                .values(
+                    next_poll_at=min(at, ledger.clock() + LONGEST_POLL_PAUSE_SECONDS),
+                    **(running if polled else {}),
+                )
+            )
+
+
+def see_end(
+    ledger: Ledger,
+    attempt: Attempt,
+    state: JobState,
+    capabilities: Capabilities,
+    *,
+    run_id: str | None = None,
+) -> Attempt:
+    """Take in an answer that says that a job is over. An output is believed at once; every other end is seen again first.
+
+    Args:
+        ledger: The record.
+        attempt: As it was claimed.
+        state: A final state of its job.
+        capabilities: See `record_end`.
+        run_id: For the journal.
+
+    Returns:
+        The attempt; still at the provider, with the time of its next poll, where its end is not believed yet.
+    """
+    if state.status is not JobStatus.SUCCEEDED:
+        with ledger.write() as connection:
+            attempt = ledger.require(connection, attempt.id)
+            if attempt.state not in AT_PROVIDER:
+                return attempt
+            now = ledger.clock()
+            said = state.error or f"{state.raw_status!r} and no more"
+            seen = sighting(attempt, kind_of(state), said, explained=is_explained(state), now=now)
+            if not seen.believed:
+                connection.execute(
+                    sa.update(attempts)
+                    .where(attempts.c.id == attempt.id)
+                    .values(polls=attempt.polls + 1, next_poll_at=now + seen.again_in, **seen.columns)
+                )
+                return ledger.require(connection, attempt.id)
+    return record_end(ledger, attempt, state, capabilities, run_id=run_id)
+
+
+def record_end(
+    ledger: Ledger,
+    attempt: Attempt,
+    state: JobState,
+    capabilities: Capabilities,
+    *,
+    run_id: str | None = None,
+) -> Attempt:
+    """Write the end of a job that is believed: succeeded, failed or vanished. Somebody else's earlier word stands.
+
+    A job without an output is asked for again all the same, ever more rarely; see `late_jobs.py`.
+
+    A failure that may pass queues the next purchase in the same transaction, if the decision may make one.
+
+    Args:
+        ledger: The record.
+        attempt: As it was claimed.
+        state: A final state of its job.
+        capabilities: Of the provider: how long it keeps outputs, and whether it charges for failures first.
+        run_id: For the journal.
+    """
+    with ledger.write() as connection:
+        lock_subject(connection, attempt.subject_key)
+        attempt = ledger.require(connection, attempt.id)
+        if attempt.state not in AT_PROVIDER:
+            return attempt
+        now = ledger.clock()
+        values = {
+            "polls": attempt.polls + 1,
+            "finished_at": now,
+            "next_poll_at": None,
+            "served_model": state.model or attempt.served_model,
+            "inference_seconds": state.inference_seconds,
+            "copy_deadline": None
+            if capabilities.output_days is None
+            else now + capabilities.output_days * 86_400,
+            **NOTHING_SEEN,
+        }
+        if state.status is JobStatus.SUCCEEDED:
+            charged, source = believed_cost(ledger, connection, attempt, state.cost_micros)
+            note_nsfw(connection, attempt.id, state.nsfw)
+            return ledger.transition(
+                connection,
+                attempt,
+                AttemptState.SUCCEEDED,
+                money=MoneyState.CONFIRMED,
+                who="engine",
+                why=f"{state.raw_status} after {now - (attempt.submitted_at or now):.0f} s",
+                run_id=run_id,
+                reason=None,
+                outputs=list(state.outputs),
+                charged_micros=charged,
+                charge_source=source,
+                **values,
+            )
+        gone, kind = state.status is JobStatus.GONE, kind_of(state)
+        values["late_at"] = now + LATE_SECONDS
+        money = MoneyState.RELEASED
+        if gone:
+            money = MoneyState.INDETERMINATE
+        elif capabilities.refunds_failures:
+            money = MoneyState.REFUND_EXPECTED
+        reason = state.error or f"{attempt.account} says {state.raw_status!r} and no more"
+        ended = ledger.transition(
+            connection,
+            attempt,
+            AttemptState.VANISHED if gone else AttemptState.FAILED,
+            money=money,
+            who="engine",
+            why=reason,
+            run_id=run_id,
+            reason=reason,
+            reason_kind=kind.value,
+            **values,
+        )
+        if not ended.is_spare:
+            try_again(ledger, connection, ended, run_id=run_id)
+        return ended
+
+
+def posted_at_provider(ledger: Ledger, attempt: Attempt) -> float | None:
+    """By when the POST of a job had begun, by the provider's clock; None where its poster did not know that clock."""
+    query = (
+        sa.select(submissions.c.started_at + submissions.c.clock_high)
+        .join(jobs, jobs.c.submission_id == submissions.c.id)
+        .where(jobs.c.account == attempt.account, jobs.c.job_id == attempt.job_id)
+    )
+    with ledger.read() as connection:
+        at = connection.execute(query).scalar()
+        return None if at is None else float(at)
+
+
+def mark_overdue(ledger: Ledger, account: str) -> list[Attempt]:
+    """Move jobs that run too long to `overdue`: they free their place, keep their money and are polled slowly."""
+    with ledger.read() as connection:
+        rows = connection.execute(_LATE, {"account": account, "now": ledger.clock()})
+        late = [Attempt.from_row(row) for row in rows]
+    moved = []
+    for attempt in late:
+        reason = f"job {attempt.job_id} has run for more than {attempt.request.max_seconds:.0f} s; it is still asked for, slowly"
+        with ledger.write() as connection:
+            fresh = ledger.require(connection, attempt.id)
+            if fresh.state is AttemptState.SUBMITTED:
+                moved.append(
+                    ledger.transition(
+                        connection, fresh, AttemptState.OVERDUE, who="engine", why=reason, reason=reason
+                    )
+                )
+    return moved
+
+
+def usual_seconds(ledger: Ledger, account: str, endpoints: Collection[str]) -> dict[str, float]:
+    """How long jobs of these endpoints took lately on this account: the median of the last twenty, in seconds.
+
+    A job took as long as its provider says, where it says so, and a while at most until it was seen: an hour in which nobody
+    asked says nothing about the job. Endpoints without three finished jobs are left out: one job says nothing.
+    """
+    noticed = attempts.c.finished_at - attempts.c.submitted_at
+    said = attempts.c.inference_seconds + NOTICED_SECONDS
+    took = sa.case((sa.and_(attempts.c.inference_seconds > 0, said < noticed), said), else_=noticed)
+    usual: dict[str, float] = {}
+    for endpoint, seconds in _lately(ledger, account, endpoints, took).items():
+        if len(seconds) >= 3:
+            usual[endpoint] = statistics.median(seconds)
+    return usual
+
+
+def over_at_first_poll(ledger: Ledger, account: str, endpoints: Collection[str]) -> frozenset[str]:
+    """The endpoints of which most jobs were over lately when they were first asked for: that is asked for too late.
+
+    Without it the usual time could only grow: a job is never seen to have ended before it is first asked for.
+    """
+    polls = _lately(ledger, account, endpoints, attempts.c.polls)
+    return frozenset(
+        endpoint for endpoint, numbers in polls.items() if numbers and statistics.median(numbers) <= 1
+    )
+
+
+def _lately(
+    ledger: Ledger, account: str, endpoints: Collection[str], of_each: sa.ColumnElement[Any]
+) -> dict[str, list[float]]:
+    """Something of the last twenty finished jobs of each endpoint."""
+    found: dict[str, list[float]] = {}
+    with ledger.read() as connection:
+        for endpoint in endpoints:
+            values = connection.execute(
+                sa.select(of_each)
+                .where(
+                    attempts.c.account == account,
+                    attempts.c.endpoint == endpoint,
+                    attempts.c.charge_source.is_not(None),
+                    attempts.c.submitted_at.is_not(None),
+                    attempts.c.finished_at.is_not(None),
+                )
+                .order_by(attempts.c.seq.desc())
+                .limit(OBSERVATIONS)
+            ).scalars()
+            found[endpoint] = [float(value) for value in values]
+    return found
+
+
+def next_confirmation(ledger: Ledger, account: str) -> float | None:
+    """When a failure that was seen once is asked about again, where that is a matter of seconds."""
+    soon = sa.select(sa.func.min(attempts.c.next_poll_at)).where(
+        _POLLED,
+        attempts.c.end_kind.is_not(None),
+        attempts.c.next_poll_at <= ledger.clock() + SOON_SECONDS,
+    )
+    with ledger.read() as connection:
+        at = connection.execute(soon, {"account": account}).scalar()
+        return None if at is None else float(at)
+
+
+def next_poll_time(ledger: Ledger, account: str, *, only: Collection[str] | None = None) -> float | None:
+    """When the next poll of an account is due, None when nothing is at the provider.
+
+    Args:
+        ledger: The record.
+        account: Whose jobs.
+        only: Ids of attempts to look at, None for all of the account.
+    """
+    with ledger.read() as connection:
+        at = connection.execute(*_among(only, _NEXT, _NEXT_OF_THESE, {"account": account})).scalar()
+        if at is None:
+            return None
+        now = ledger.clock()
+        due = now if has_passed(at, now, within=LONGEST_POLL_PAUSE_SECONDS) else float(at)
+        return max(due, paused_until(connection, account, now))

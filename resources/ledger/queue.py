@@ -1,0 +1,195 @@
+"""The queue of an account: claiming the next POST, and giving up what is not to be sent any more.
+
+A POST is sent only after `claim_next` has committed its submission; what became of it is recorded by `outcomes.py`.
+"""
+
+import functools
+import uuid
+from typing import Any
+
+import sqlalchemy as sa
+
+from resources.ledger import apart, heartbeats, stops
+from resources.ledger.ledger import Ledger
+from resources.ledger.limits import (
+    LEASE_MARGIN_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    Later,
+    Limits,
+    lock_account,
+    over_limit,
+)
+from resources.ledger.records import Attempt, Submission
+from resources.ledger.schema import attempts, submissions
+from resources.ledger.states import AttemptState, MoneyState, SubmissionState
+from resources.ledger.times import has_passed
+from resources.providers.base import ClockOffset, FailureKind
+
+STOPPED_SECONDS = 30
+
+
+_QUEUED = sa.and_(
+    attempts.c.account == sa.bindparam("account"), attempts.c.state == AttemptState.QUEUED.value
+)
+_QUEUE_LENGTH = sa.select(sa.func.count()).where(_QUEUED)
+_QUEUED_BEFORE = sa.select(attempts.c.id).where(_QUEUED, attempts.c.created_at < sa.bindparam("before"))
+
+
+def claim_next(
+    ledger: Ledger,
+    account: str,
+    *,
+    limits: Limits,
+    deadline_seconds: float,
+    run_id: str | None = None,
+    traceable: bool = True,
+    clock_offset: ClockOffset | None = None,
+) -> Submission | Later | None:
+    """Commit the submission of the oldest queued attempt of an account: after this, and only after this, it may be sent.
+
+    First in, first out over all processes: whoever has a hand free sends what is oldest, whoever asked for it.
+
+    Args:
+        ledger: The record.
+        account: Whose queue.
+        limits: What the account allows.
+        deadline_seconds: The hard deadline of the POST; its lease ends a margin after it.
+        run_id: For the journal.
+        traceable: Whether the provider's listing names our submission ids; see `resources.ledger.apart`.
+        clock_offset: How far the provider's clock is ahead now, so that its listing can be searched for this POST later.
+
+    Returns:
+        The submission to send now, `Later` when the queue must wait, None when it is empty.
+
+    Raises:
+        RunLostError: The run was given up; it sends nothing more.
+    """
+    with ledger.write() as connection:
+        heartbeats.require(connection, run_id)
+        not_before = lock_account(connection, account)
+        now = ledger.clock()  # only now: what was read before a wait for the lock would date the submit back
+        queued = connection.execute(
+            _next_in_queue(traceable=traceable), {"account": account, **apart.times(now)}
+        ).first()
+        if queued is None:
+            return _why_nothing(connection, account, now)
+        stop = stops.standing(connection, account)
+        if stop is not None:
+            return Later(now + STOPPED_SECONDS, str(stop), stop=stop)
+        if not has_passed(not_before, now, within=LONGEST_PAUSE_SECONDS):
+            return Later(not_before, f"{account} asked for a pause")
+        later = over_limit(connection, account, limits, now)
+        if later is not None:
+            return later
+        attempt = Attempt.from_row(queued)
+        submission_id = uuid.uuid4().hex
+        # PostgreSQL may have counted a place that became free since: a submit is never dated before it was
+        now = ledger.clock()
+        connection.execute(
+            sa.insert(submissions).values(
+                id=submission_id,
+                attempt_id=attempt.id,
+                account=account,
+                state=SubmissionState.OPEN.value,
+                owner=ledger.owner,
+                started_at=now,
+                lease_until=now + deadline_seconds + LEASE_MARGIN_SECONDS,
+                clock_low=None if clock_offset is None else clock_offset.low,
+                clock_high=None if clock_offset is None else clock_offset.high,
+            )
+        )
+        attempt = ledger.transition(
+            connection,
+            attempt,
+            AttemptState.SUBMITTING,
+            who="engine",
+            why=f"submission {submission_id}",
+            run_id=run_id,
+            overdue_at=now + attempt.request.max_seconds,
+        )
+        return Submission(submission_id, attempt, now + deadline_seconds)
+
+
+@functools.cache
+def _next_in_queue(*, traceable: bool) -> sa.Select[Any]:
+    """The oldest queued attempt that may be sent, locked."""
+    return (
+        sa.select(attempts)
+        .where(
+            _QUEUED,
+            ~apart.must_wait(traceable=traceable),
+        )
+        .order_by(attempts.c.seq)
+        .limit(1)
+        .with_for_update()
+    )
+
+
+def _why_nothing(connection: sa.Connection, account: str, now: float) -> Later | None:
+    if not connection.execute(_QUEUE_LENGTH, {"account": account}).scalar_one():
+        return None
+    if apart.posting(connection, account, now):
+        return Later(now + 0.2, "another submit to this endpoint is on its way", posting=True)
+    return Later(now + 1, "the outcome of another submit to this endpoint is not known yet", lost=True)
+
+
+def withdraw(
+    ledger: Ledger,
+    attempt_ids: list[str],
+    *,
+    why: str,
+    kind: FailureKind | None = None,
+    run_id: str | None = None,
+) -> list[Attempt]:
+    """Give up what is still queued among these attempts; their money is free again. What was sent stays as it is."""
+    withdrawn = []
+    for attempt_id in attempt_ids:
+        with ledger.write() as connection:
+            attempt = ledger.require(connection, attempt_id)
+            if attempt.state is not AttemptState.QUEUED:
+                continue
+            withdrawn.append(
+                ledger.transition(
+                    connection,
+                    attempt,
+                    AttemptState.WITHDRAWN,
+                    money=MoneyState.RELEASED,
+                    who="engine",
+                    why=why,
+                    run_id=run_id,
+                    reason=why,
+                    reason_kind=kind.value if kind else None,
+                    finished_at=ledger.clock(),
+                )
+            )
+    return withdrawn
+
+
+def withdraw_stale(ledger: Ledger, account: str, *, older_than_seconds: float) -> list[Attempt]:
+    """Give up what has been queued for so long that whoever decided it no longer expects it."""
+    with ledger.read() as connection:
+        before = ledger.clock() - older_than_seconds
+        ids = list(connection.execute(_QUEUED_BEFORE, {"account": account, "before": before}).scalars())
+    hours = older_than_seconds / 3600
+    return withdraw(
+        ledger,
+        ids,
+        why=f"queued for more than {hours:.0f} h without a free place; nothing was sent. `dailies retry` asks again.",
+    )
+
+
+def next_price(ledger: Ledger, account: str) -> int | None:
+    """What the next attempt in the queue was quoted at in micro-dollars, None when the queue is empty."""
+    with ledger.read() as connection:
+        return connection.execute(
+            sa.select(attempts.c.quoted_micros)
+            .where(attempts.c.account == account, attempts.c.state == AttemptState.QUEUED.value)
+            .order_by(attempts.c.seq)
+            .limit(1)
+        ).scalar()
+
+
+def queue_length(ledger: Ledger, account: str) -> int:
+    """How many attempts of an account wait to be sent."""
+    with ledger.read() as connection:
+        return connection.execute(_QUEUE_LENGTH, {"account": account}).scalar_one()

@@ -1,0 +1,354 @@
+"""Taking back what a lost ledger knew: delivered takes, and purchases that are still on their way.
+
+Everything here writes down what was bought already. Nothing is queued, and what a copy has in its queue is withdrawn,
+since it may have been bought after the copy was made. It may be repeated: what is known stays as it is.
+"""
+
+import uuid
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from resources.ledger.database import insert_ignoring, lock_subject
+from resources.ledger.deliveries import make_current
+from resources.ledger.jobs import book_job
+from resources.ledger.late_entry import write_down
+from resources.ledger.ledger import Ledger
+from resources.ledger.queue import withdraw
+from resources.ledger.records import CLIP, SPARE, Attempt
+from resources.ledger.recovery.mark import OnItsWay
+from resources.ledger.schema import attempts, submissions
+from resources.ledger.states import AttemptState, MoneyState, SubmissionState
+from resources.orders import ClipRequest
+from resources.providers.base import FailureKind
+
+_S = AttemptState
+WHO = "rebuild"
+FOUND = "found outside the ledger, which had lost it"
+FETCHED = frozenset({_S.DELIVERED, _S.QUARANTINED})
+NO_JOB = frozenset({_S.WITHDRAWN, _S.REJECTED, _S.ABSENT, _S.ABANDONED})
+_ONWARD = {
+    _S.QUEUED: _S.SUBMITTING,
+    _S.SUBMITTING: _S.SUBMITTED,
+    _S.UNKNOWN: _S.SUBMITTED,
+    _S.HELD: _S.SUBMITTED,
+    _S.SUBMITTED: _S.SUCCEEDED,
+    _S.OVERDUE: _S.SUCCEEDED,
+}
+"""The way an attempt is led on which an old copy has stopped."""
+
+
+@dataclass(frozen=True)
+class Take:
+    """A take that is in the bucket, as its manifest tells. Times are seconds since the epoch.
+
+    Attributes:
+        attempt: The purchase.
+        request: What was ordered.
+        fingerprint: Of what was ordered.
+        account: Who paid.
+        decision: What the purchase belongs to.
+        submission: Its POST, where the manifest names it.
+        job: The provider's own id.
+        money: Where its money stands.
+        charged_micros: What it did cost in micro-dollars.
+        charge_source: Who said so.
+        submitted_at: When it was ordered.
+        finished_at: When it was seen finished.
+        delivered_at: When it was stored.
+        served_model: What the provider says it used.
+        inference_seconds: How long the provider says it worked.
+        delivery: What the ledger keeps of a manifest.
+        quarantined: Why it is kept apart, None where it is delivered.
+        run_id: The run that stored it.
+        spare: Whether nobody had asked for it, so that it is never its clip's current take.
+    """
+
+    attempt: str
+    request: ClipRequest
+    fingerprint: str
+    account: str
+    decision: str
+    submission: str | None
+    job: str | None
+    money: MoneyState
+    charged_micros: int | None
+    charge_source: str | None
+    submitted_at: float
+    finished_at: float
+    delivered_at: float
+    served_model: str | None
+    inference_seconds: float | None
+    delivery: dict[str, Any]
+    quarantined: str | None
+    run_id: str | None
+    spare: bool = False
+
+
+class Taken(StrEnum):
+    """What became of something that was found."""
+
+    KNOWN = "known"
+    """The ledger has it."""
+    LED_ON = "led_on"
+    """The ledger had it in an earlier state."""
+    ADOPTED = "adopted"
+    """The ledger did not have it, and has it now."""
+    BLOCKED = "blocked"
+    """Another purchase of the same clip must end first; the rebuild is to be repeated then."""
+
+
+def take_in(ledger: Ledger, take: Take) -> Taken:
+    """Write down a take that is in the bucket."""
+    with ledger.write() as connection:
+        lock_subject(connection, take.request.clip)
+        known = _same(ledger, connection, take.attempt, take.account, take.job)
+        if any(attempt.state in FETCHED for attempt in known):
+            return Taken.KNOWN
+        behind = next((attempt for attempt in known if attempt.state.is_open), None)
+        to = _S.DELIVERED if take.quarantined is None else _S.QUARANTINED
+        if behind is not None:
+            if take.submission is not None:
+                _submission(connection, take.submission, behind, take.submitted_at, SubmissionState.ACCEPTED)
+            attempt = _lead_on(ledger, connection, behind, to, _facts(take), take.money)
+        else:
+            used = {attempt.id for attempt in known}
+            values = _facts(take) | {
+                "id": uuid.uuid4().hex if take.attempt in used else take.attempt,
+                "created_at": take.submitted_at,
+                "counted_on": ledger.budget.day(take.submitted_at),
+                "reported_run_id": take.run_id or WHO,
+                "account": take.account,
+                "fingerprint": take.fingerprint,
+                "decision": take.decision,
+                "quoted_micros": _quoted(take.request, take.charged_micros),
+            }
+            attempt = write_down(
+                ledger,
+                connection,
+                take.request,
+                state=to,
+                money=take.money,
+                who=WHO,
+                why=FOUND,
+                kind=SPARE if take.spare else CLIP,
+                subject=f"{take.request.clip}~{take.attempt[:12]}" if take.spare else None,
+                values=values,
+            )
+            if take.submission is not None:
+                _submission(connection, take.submission, attempt, take.submitted_at, SubmissionState.ACCEPTED)
+        if take.job is not None:
+            book_job(
+                ledger, connection, take.account, take.job, attempt.id, take.submission, source="manifest"
+            )
+        if to is _S.DELIVERED:
+            make_current(
+                connection, attempt, since=attempt.delivered_at or ledger.clock(), later_by="delivered_at"
+            )
+        return Taken.ADOPTED if behind is None else Taken.LED_ON
+
+
+def take_back(ledger: Ledger, item: OnItsWay, request: ClipRequest) -> Taken:
+    """Go on with a purchase that was on its way when the lost ledger last showed itself."""
+    with ledger.write() as connection:
+        lock_subject(connection, item.clip)
+        known = _same(ledger, connection, item.attempt, item.account, item.job)
+        if any(attempt.state not in NO_JOB and not attempt.state.is_open for attempt in known):
+            return Taken.KNOWN
+        mine = next((attempt for attempt in known if attempt.state.is_open), None)
+        if mine is not None:
+            return _go_on(ledger, connection, mine, item)
+        if known and item.job is None:
+            return Taken.KNOWN
+        if _in_the_way(ledger, connection, item.clip):
+            return Taken.BLOCKED
+        state = _S.UNKNOWN if item.job is None else _S.SUBMITTED
+        money = MoneyState.INDETERMINATE if item.job is None else MoneyState.RESERVED
+        values = _on_its_way(item, request, ledger.clock()) | {
+            "id": uuid.uuid4().hex if known else item.attempt,
+            "created_at": item.sent_at,
+            "counted_on": ledger.budget.day(item.sent_at),
+            "batch": WHO,
+            "account": item.account,
+            "fingerprint": item.fingerprint,
+            "decision": item.decision,
+            "quoted_micros": item.quoted_micros,
+        }
+        attempt = write_down(
+            ledger,
+            connection,
+            request,
+            state=state,
+            money=money,
+            who=WHO,
+            why=FOUND,
+            kind=request.kind,
+            values=values,
+        )
+        _book_submission(ledger, connection, item, attempt)
+        return Taken.ADOPTED
+
+
+def withdraw_queued(ledger: Ledger) -> list[Attempt]:
+    """Give up everything that is queued: it may have been bought after the copy was made."""
+    with ledger.read() as connection:
+        ids = connection.execute(
+            sa.select(attempts.c.id).where(attempts.c.state == _S.QUEUED.value)
+        ).scalars()
+        queued = list(ids)
+    why = "the ledger was rebuilt, and this may have been bought since its copy was made; nothing was sent. Ask for it again."
+    return withdraw(ledger, queued, why=why)
+
+
+def _same(
+    ledger: Ledger, connection: sa.Connection, attempt_id: str, account: str, job: str | None
+) -> list[Attempt]:
+    """What the ledger has of a purchase, by its id or its job."""
+    same = attempts.c.id == attempt_id
+    if job is not None:
+        same = sa.or_(same, sa.and_(attempts.c.account == account, attempts.c.job_id == job))
+    ids = connection.execute(sa.select(attempts.c.id).where(same).order_by(attempts.c.seq)).scalars().all()
+    return [ledger.require(connection, found) for found in ids]
+
+
+def _go_on(ledger: Ledger, connection: sa.Connection, mine: Attempt, item: OnItsWay) -> Taken:
+    unsent = mine.state is _S.QUEUED
+    if item.job is None and not unsent:
+        return Taken.KNOWN
+    if item.job is not None and mine.state not in {_S.QUEUED, _S.SUBMITTING, _S.UNKNOWN, _S.HELD}:
+        return Taken.KNOWN
+    _book_submission(ledger, connection, item, mine)
+    values = _on_its_way(item, mine.request, ledger.clock())
+    if item.job is not None:
+        _lead_on(ledger, connection, mine, _S.SUBMITTED, values, MoneyState.RESERVED)
+        return Taken.LED_ON
+    sent = ledger.transition(connection, mine, _S.SUBMITTING, who=WHO, why="it was sent")
+    ledger.transition(
+        connection,
+        sent,
+        _S.UNKNOWN,
+        money=MoneyState.INDETERMINATE,
+        who=WHO,
+        why="its answer was not known when the lost ledger last showed itself",
+        **values,
+    )
+    return Taken.LED_ON
+
+
+def _in_the_way(ledger: Ledger, connection: sa.Connection, clip: str) -> bool:
+    """Whether another purchase of a clip is open; one that is only queued is withdrawn."""
+    rows = connection.execute(
+        sa.select(attempts).where(
+            attempts.c.subject_kind == "clip",
+            attempts.c.subject_key == clip,
+            attempts.c.state.in_([state.value for state in _S if state.is_open]),
+        )
+    )
+    others = [Attempt.from_row(row) for row in rows]
+    for other in others:
+        if other.state is _S.QUEUED:
+            ledger.transition(
+                connection,
+                other,
+                _S.WITHDRAWN,
+                money=MoneyState.RELEASED,
+                who=WHO,
+                why="a later purchase of the clip is on its way",
+                finished_at=ledger.clock(),
+            )
+    return any(other.state is not _S.QUEUED for other in others)
+
+
+def _facts(take: Take) -> dict[str, Any]:
+    return {
+        "job_id": take.job,
+        "submitted_at": take.submitted_at,
+        "finished_at": take.finished_at,
+        "delivered_at": take.delivered_at if take.quarantined is None else None,
+        "next_poll_at": None,
+        "served_model": take.served_model,
+        "inference_seconds": take.inference_seconds,
+        "charged_micros": take.charged_micros,
+        "charge_source": take.charge_source,
+        "delivery": take.delivery,
+        "reason": take.quarantined,
+        "reason_kind": None if take.quarantined is None else FailureKind.CHECK.value,
+        "delivery_owner": None,
+        "delivery_until": None,
+    }
+
+
+def _on_its_way(item: OnItsWay, request: ClipRequest, now: float) -> dict[str, Any]:
+    facts: dict[str, Any] = {"overdue_at": item.sent_at + request.max_seconds}
+    if item.job is not None:
+        return facts | {"job_id": item.job, "submitted_at": item.sent_at, "next_poll_at": now, "reason": None}
+    reason = f"it is not known whether {item.account} took the order; it is not sent again, so that nothing is paid twice"
+    return facts | {"reason": reason}
+
+
+def _lead_on(
+    ledger: Ledger,
+    connection: sa.Connection,
+    attempt: Attempt,
+    to: AttemptState,
+    values: dict[str, Any],
+    money: MoneyState,
+) -> Attempt:
+    """Lead an attempt on to where it is known to be, by the allowed steps, so that its journal tells the way."""
+    while attempt.state is not to:
+        following = _ONWARD.get(attempt.state, to)
+        last = following is to
+        attempt = ledger.transition(
+            connection,
+            attempt,
+            following,
+            money=money if last else _money_on_the_way(following),
+            who=WHO,
+            why=f"it is {to}, as was found after the copy was restored" if last else "on its way there",
+            **(values if last else {}),
+        )
+    return attempt
+
+
+def _money_on_the_way(state: AttemptState) -> MoneyState:
+    return MoneyState.CONFIRMED if state is _S.SUCCEEDED else MoneyState.RESERVED
+
+
+def _book_submission(ledger: Ledger, connection: sa.Connection, item: OnItsWay, attempt: Attempt) -> None:
+    state = SubmissionState.UNKNOWN if item.job is None else SubmissionState.ACCEPTED
+    _submission(connection, item.submission, attempt, item.sent_at, state)
+    if item.job is not None:
+        book_job(ledger, connection, item.account, item.job, attempt.id, item.submission, source="mark")
+
+
+def _submission(
+    connection: sa.Connection, name: str, attempt: Attempt, sent_at: float, state: SubmissionState
+) -> None:
+    """Write down a POST that was made, or what became of one that is known."""
+    connection.execute(
+        insert_ignoring(connection, submissions).values(
+            id=name,
+            attempt_id=attempt.id,
+            account=attempt.account,
+            state=state.value,
+            owner=WHO,
+            started_at=sent_at,
+            lease_until=sent_at,
+            ended_at=sent_at,
+        )
+    )
+    connection.execute(
+        sa.update(submissions)
+        .where(
+            submissions.c.attempt_id == attempt.id,
+            submissions.c.id == name,
+            submissions.c.state.in_([SubmissionState.OPEN.value, SubmissionState.UNKNOWN.value]),
+        )
+        .values(state=state.value, ended_at=sa.func.coalesce(submissions.c.ended_at, sent_at))
+    )
+
+
+def _quoted(request: ClipRequest, charged: int | None) -> int:
+    return request.price_micros if request.price_micros is not None else charged or 0

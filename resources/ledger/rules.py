@@ -1,0 +1,154 @@
+"""The rules of a decision: what is bought, adopted, reused or refused of a clip, from what its attempts say.
+
+Nothing here reads or writes the ledger, so that a plan asks the same rules as a decision (see `decisions.py`).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from resources.ledger.records import Attempt
+from resources.ledger.states import OPEN, AttemptState
+from resources.orders import ClipRequest
+from resources.providers.base import FailureKind
+
+DEFINITE = {AttemptState.REJECTED, AttemptState.FAILED}
+"""The provider's own word that there is no clip and will be none: what a fallback may be bought after."""
+ACCOUNT_TROUBLE = {FailureKind.AUTH, FailureKind.INSUFFICIENT_FUNDS}
+
+
+class Verdict(StrEnum):
+    """What was decided about a clip."""
+
+    NEW = "new"
+    """A purchase was queued and its money reserved."""
+    ADOPTED = "adopted"
+    """A purchase of the same request is under way; it is waited for instead."""
+    REUSED = "reused"
+    """A delivered video of the same request is there; it costs nothing."""
+    REFUSED = "refused"
+    """Nothing is bought; the reason says why."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """The verdict on one clip.
+
+    Attributes:
+        request: What was asked for.
+        verdict: What was decided.
+        attempt: The attempt to go on with; for a refusal the one that stands in the way, if one does.
+        reason: Why, for a refusal.
+    """
+
+    request: ClipRequest
+    verdict: Verdict
+    attempt: Attempt | None
+    reason: str | None = None
+
+
+def is_outdated(request: ClipRequest, attempt: Attempt) -> bool:
+    """Whether an attempt waits in the queue with another request, so that it gives way to this one."""
+    return attempt.state is AttemptState.QUEUED and attempt.fingerprint != request.fingerprint
+
+
+def verdict_of(
+    request: ClipRequest, known: list[Attempt], current: str | None, *, decision: str, regenerate: bool
+) -> Decided:
+    """What is decided about a clip before it is asked for money: with `Verdict.NEW`, its request is to be bought.
+
+    Nothing is changed.
+
+    Args:
+        request: What was asked for.
+        known: The clip's attempts, newest first, without one that is outdated.
+        current: Id of the take that is shown.
+        decision: What asks.
+        regenerate: Whether a delivered video of the same request is to be made again.
+    """
+    open_attempt = next((a for a in known if a.state in OPEN), None)
+    if open_attempt is not None:
+        if open_attempt.fingerprint == request.fingerprint:
+            return Decided(request, Verdict.ADOPTED, open_attempt)
+        return Decided(request, Verdict.REFUSED, open_attempt, _in_the_way(open_attempt))
+    ours = [a for a in known if a.decision == decision]
+    delivered = next((a for a in ours if a.state is AttemptState.DELIVERED), None)
+    if delivered is not None:
+        return Decided(request, Verdict.REUSED, delivered)
+    take = next((a for a in known if a.id == current), None)
+    if take is not None and take.fingerprint == request.fingerprint and not regenerate:
+        return Decided(request, Verdict.REUSED, take)
+    return _tried_before(request, ours)
+
+
+def _tried_before(request: ClipRequest, ours: list[Attempt]) -> Decided:
+    """What this decision may still buy of the clip; a refusal when it has used up its purchases."""
+    spent = [attempt for attempt in ours if not _was_no_purchase(attempt)]
+    if not spent:
+        return Decided(request, Verdict.NEW, None)
+    last = spent[0]
+    following = after(last, ours, request)
+    if following is not None:
+        return Decided(following, Verdict.NEW, None)
+    return Decided(
+        request,
+        Verdict.REFUSED,
+        last,
+        f"{last.reason or last.state} (this decision has already tried {len(spent)} of {request.max_attempts}; "
+        f"`dailies retry --clip {request.clip}` or Materialize is a new decision)",
+    )
+
+
+def after(failed: Attempt, ours: list[Attempt], request: ClipRequest) -> ClipRequest | None:
+    """What a decision buys after a purchase that came to nothing, None when it may buy no more.
+
+    Args:
+        failed: The purchase.
+        ours: Everything the decision has bought of the clip, newest first.
+        request: What is asked for now; its file may have changed since.
+    """
+    same_clip = failed.fingerprint == request.fingerprint
+    if same_clip and not failed.request.is_same_choice(request):
+        request = failed.request
+    # what was bought of an older version of the clip counts too; another fallback has tries of its own
+    tries = [
+        attempt
+        for attempt in ours
+        if not _was_no_purchase(attempt)
+        and (attempt.fingerprint != failed.fingerprint or attempt.request.is_same_choice(failed.request))
+    ]
+    kind = tries[0].reason_kind if tries else None
+    may_pass = kind.may_pass if kind is not None else not tries and failed.state is not AttemptState.REJECTED
+    if may_pass and len(tries) < request.max_attempts:
+        return request
+    # a fallback is for what the provider itself has ended, never for an outcome that nobody knows
+    if failed.state in DEFINITE and same_clip:
+        return request.fall_back()
+    return None
+
+
+def _was_no_purchase(attempt: Attempt) -> bool:
+    """Whether no job came of it for a reason that says nothing against the request. A job that failed always counts."""
+    match attempt.state:
+        case AttemptState.WITHDRAWN:
+            return True
+        case AttemptState.REJECTED:
+            return attempt.reason_kind in ACCOUNT_TROUBLE
+        case AttemptState.ABSENT:
+            return attempt.reason_kind in {None, FailureKind.THROTTLED} | ACCOUNT_TROUBLE
+        case _:
+            return False
+
+
+def _in_the_way(attempt: Attempt) -> str:
+    return (
+        f"an earlier purchase of this clip with another request is still {attempt.state} (attempt {attempt.id}, "
+        f"job {attempt.job_id or 'not known yet'}); what was paid for is fetched first. Run this again when it has ended."
+    )
+
+
+def unknown_price(request: ClipRequest, *, asked: bool = True) -> str:
+    """Why a clip without a price is not bought, and what helps if its provider was not `asked` for a quote."""
+    reason = f"the price of {request.endpoint} with these parameters is unknown, and an unknown price is not bought"
+    if not asked:
+        return f"{reason}. `dailies plan --quote` asks its provider, as a purchase does first; that is free."
+    return f"{reason}. Choose parameters with a known price (`dailies models`)."

@@ -1,0 +1,245 @@
+"""The account: every dollar of the ledger by its state, series, endpoint and day, and what a provider's bill says against it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from resources.ledger import budget, schema
+from resources.ledger.bills import MARGIN_SECONDS, Billed, Window, core
+from resources.ledger.budget import Scope
+from resources.ledger.disputes import open_disputes
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts, jobs, submissions
+from resources.ledger.states import AttemptState, MoneyState
+
+FREE = [MoneyState.RELEASED, MoneyState.REFUNDED]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Some attempts added up.
+
+    Attributes:
+        name: What they have in common.
+        attempts: How many they are.
+        micros: What they cost as far as is known, in micro-dollars.
+        billed_micros: How much of it the provider's bill has confirmed.
+    """
+
+    name: str
+    attempts: int
+    micros: int
+    billed_micros: int
+
+
+@dataclass(frozen=True)
+class Cap:
+    """A cap that was in force when something was last reserved.
+
+    Attributes:
+        scope: What it holds for.
+        spent_micros: What counts against it.
+        cap_micros: The most it may be.
+    """
+
+    scope: Scope
+    spent_micros: int
+    cap_micros: int
+
+
+@dataclass(frozen=True)
+class Statement:
+    """The whole account.
+
+    Attributes:
+        by_state: One line for each state of money.
+        by_series: One for each series; what is released or refunded counts nothing.
+        by_endpoint: One for each endpoint.
+        by_day: One for each day, newest first.
+        total: All of it.
+        caps: Caps of today, this month, and of series in total.
+        miscounted: Counters that differ from the attempts, which must be none: scope, counted, real.
+    """
+
+    by_state: list[Line]
+    by_series: list[Line]
+    by_endpoint: list[Line]
+    by_day: list[Line]
+    total: Line
+    caps: list[Cap]
+    miscounted: list[tuple[Scope, int, int]]
+
+
+def statement(ledger: Ledger) -> Statement:
+    """Add the ledger up, as of one moment."""
+    with ledger.read() as connection:
+        total = _lines(connection, sa.literal("total"))
+        return Statement(
+            by_state=_lines(connection, attempts.c.money_state),
+            by_series=_lines(connection, attempts.c.series),
+            by_endpoint=_lines(connection, attempts.c.endpoint),
+            by_day=_lines(connection, attempts.c.counted_on)[::-1],
+            total=total[0] if total else Line("total", 0, 0, 0),
+            caps=_caps(connection, ledger.budget.day(ledger.clock())),
+            miscounted=_miscounted(connection),
+        )
+
+
+def _lines(connection: sa.Connection, by: sa.ColumnElement[str]) -> list[Line]:
+    cost = sa.func.coalesce(attempts.c.charged_micros, attempts.c.quoted_micros)
+    counts = sa.case((attempts.c.money_state.in_([money.value for money in FREE]), 0), else_=cost)
+    billed = sa.case((attempts.c.charge_source == "bill", counts), else_=0)
+    rows = connection.execute(
+        sa.select(by.label("name"), sa.func.count().label("number"), sa.func.sum(counts), sa.func.sum(billed))
+        .select_from(attempts)
+        .group_by(sa.text("1"))
+        .order_by(sa.text("1"))
+    )
+    return [Line(str(row[0]), int(row[1]), int(row[2]), int(row[3])) for row in rows]
+
+
+def _caps(connection: sa.Connection, day: str) -> list[Cap]:
+    table = schema.spending
+    rows = connection.execute(
+        sa.select(table)
+        .where(table.c.cap_micros.is_not(None), table.c.key.in_([day, day[:7], ""]))
+        .order_by(table.c.of, table.c.name, table.c.period)
+    )
+    return [
+        Cap(Scope(row.of, row.name, row.period, row.key), int(row.spent_micros), int(row.cap_micros))
+        for row in rows
+    ]
+
+
+def _miscounted(connection: sa.Connection) -> list[tuple[Scope, int, int]]:
+    counted, real = budget.counted(connection), budget.recounted(connection)
+    return [
+        (scope, counted.get(scope, 0), real.get(scope, 0))
+        for scope in sorted({*counted, *real})
+        if counted.get(scope, 0) != real.get(scope, 0)
+    ]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A job about which the ledger and the bill disagree.
+
+    Attributes:
+        account: Whose bill.
+        job_id: The job.
+        clip: The clip it was bought for, None where no attempt has it.
+        ledger_micros: What the ledger counts for it.
+        bill_micros: What the bill charges for it, refunds taken off.
+        why: One sentence for a person.
+    """
+
+    account: str
+    job_id: str
+    clip: str | None
+    ledger_micros: int
+    bill_micros: int
+    why: str
+
+
+def differences(ledger: Ledger, account: str, bill: Mapping[str, Billed], window: Window) -> list[Difference]:
+    """Compare the ledger with a bill, job by job.
+
+    A job that still runs counts as reserved whether the provider has charged it yet or not. One that may be an unknown or
+    held purchase's is that purchase's doubt, whose money is counted already.
+
+    Args:
+        ledger: The record.
+        account: Whose bill.
+        bill: By the core of the job's id.
+        window: What was read of it.
+    """
+    with ledger.read() as connection:
+        known = {
+            core(attempt.job_id or ""): attempt
+            for attempt in map(
+                Attempt.from_row,
+                connection.execute(
+                    sa.select(attempts).where(attempts.c.account == account, attempts.c.job_id.is_not(None))
+                ),
+            )
+        }
+        seen = {
+            core(job_id)
+            for job_id in connection.execute(
+                sa.select(jobs.c.job_id).where(jobs.c.account == account)
+            ).scalars()
+        }
+        doubtful = _candidates(connection, account)
+    disputed = {dispute.attempt.id: str(dispute) for dispute in open_disputes(ledger, account=account)}
+    found = [
+        _compare(account, attempt, bill.get(job), disputed.get(attempt.id))
+        for job, attempt in known.items()
+        if _in(attempt, window)
+    ]
+    strangers = [
+        Difference(
+            account,
+            job,
+            None,
+            0,
+            billed.net,
+            "a job of ours that belongs to no purchase" if job in seen else "not a job of this ledger",
+        )
+        for job, billed in bill.items()
+        if job not in known and job not in doubtful and billed.net
+    ]
+    return [difference for difference in found if difference is not None] + strangers
+
+
+def _candidates(connection: sa.Connection, account: str) -> set[str]:
+    """Jobs that may belong to purchases of which nobody knows yet, as the bill names them."""
+    unsettled = [AttemptState.UNKNOWN.value, AttemptState.HELD.value]
+    rows = connection.execute(
+        sa.select(submissions.c.candidates)
+        .join(attempts, attempts.c.id == submissions.c.attempt_id)
+        .where(submissions.c.account == account, attempts.c.state.in_(unsettled))
+    ).scalars()
+    return {core(str(candidate["job"])) for row in rows for candidate in row or []}
+
+
+def _in(attempt: Attempt, window: Window) -> bool:
+    at = attempt.submitted_at or attempt.created_at
+    return window.after + MARGIN_SECONDS <= at <= window.before - MARGIN_SECONDS
+
+
+def _compare(
+    account: str, attempt: Attempt, billed: Billed | None, disputed: str | None
+) -> Difference | None:
+    net = billed.net if billed is not None else 0
+    running = attempt.state in {AttemptState.SUBMITTED, AttemptState.OVERDUE}
+    if net == attempt.cost_micros or (running and net == 0):
+        return None
+    if billed is None:
+        why = f"the bill does not name it, and the ledger says {attempt.money_state}"
+    elif disputed is not None:
+        why = disputed
+    elif attempt.money_state is MoneyState.REFUND_EXPECTED:
+        why = "a refund is expected, and the bill says something else"
+    else:
+        why = "the bill says another amount"
+    return Difference(account, attempt.job_id or "", attempt.subject_key, attempt.cost_micros, net, why)
+
+
+def in_doubt(ledger: Ledger) -> list[Attempt]:
+    """Attempts whose money is counted although nobody knows whether it was charged, oldest first."""
+    with ledger.read() as connection:
+        rows = connection.execute(
+            sa.select(attempts)
+            .where(attempts.c.money_state == MoneyState.INDETERMINATE.value)
+            .order_by(attempts.c.seq)
+        )
+        return [Attempt.from_row(row) for row in rows]
+
+
+def everything(ledger: Ledger) -> Iterable[Attempt]:
+    """Every attempt, oldest first."""
+    with ledger.read() as connection:
+        for row in connection.execute(sa.select(attempts).order_by(attempts.c.seq)):
+            yield Attempt.from_row(row)

@@ -1,0 +1,107 @@
+"""A person's word that a clip in quarantine is good enough: its objects are stored as a video's, its manifest last."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from resources.errors import DailiesError
+from resources.ledger import deliveries
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.production.manifests import delivery_of, show_current
+from resources.storage.errors import ObjectConflictError
+from resources.storage.layout import manifest_key, poster_key, quarantined, strip_key, video_key
+from resources.storage.manifest import Acceptance, Manifest, StoredObject
+from resources.storage.objects import ObjectStore
+from resources.storage.scratch import scratch_folder
+
+
+def accept(
+    ledger: Ledger, store: ObjectStore, attempt: Attempt, *, who: str, why: str, scratch: Path
+) -> Attempt:
+    """Deliver a take that failed a check. Nothing is bought, and what is in quarantine stays there.
+
+    Safe to repeat: what an interrupted call has stored is found again.
+
+    Args:
+        ledger: The record.
+        store: The bucket.
+        attempt: A take in quarantine.
+        who: The person.
+        why: What they say of it; may be empty.
+        scratch: Folder for the file on its way.
+
+    Returns:
+        The attempt, delivered.
+
+    Raises:
+        DailiesError: It is not in quarantine, its objects are gone or damaged, or the bucket does not answer.
+    """
+    manifest = _manifest(store, manifest_key(attempt.clip, attempt.id))
+    if manifest is None:
+        manifest = _move(ledger, store, attempt, Acceptance(by=who, at=_now(ledger), why=why), scratch)
+    said = f"accepted by {who}" + (f": {why}" if why else "")
+    accepted = deliveries.record_accepted(
+        ledger, attempt.id, delivery_of(manifest, store), who=f"person {who}", why=said
+    )
+    show_current(ledger, store, accepted)
+    return accepted
+
+
+def _move(
+    ledger: Ledger, store: ObjectStore, attempt: Attempt, acceptance: Acceptance, scratch: Path
+) -> Manifest:
+    """Store what is in quarantine a second time, as a video."""
+    key = manifest_key(attempt.clip, attempt.id)
+    apart = _manifest(store, quarantined(key))
+    if apart is None:
+        raise DailiesError(
+            f"{store.uri(quarantined(key))} is gone, so {attempt.clip} cannot be accepted; `dailies retry {attempt.clip}` "
+            "makes it again"
+        )
+    with scratch_folder(scratch) as folder:
+        video = _copy_video(store, apart, video_key(attempt.clip, attempt.id), folder / "clip.mp4")
+    changes = {
+        "object": video,
+        "poster": _copy(store, apart.poster, poster_key(attempt.clip, attempt.id)),
+        "strip": _copy(store, apart.strip, strip_key(attempt.clip, attempt.id)),
+        "times": apart.times.model_copy(update={"delivered": _now(ledger)}),
+        "accepted": acceptance,
+    }
+    manifest = apart.model_copy(update=changes)
+    try:
+        store.put_bytes(key, manifest.to_json_bytes(), content_type="application/json")
+    except ObjectConflictError:
+        # somebody else accepted it in the same moment
+        there = _manifest(store, key)
+        if there is None:
+            raise
+        return there
+    return manifest
+
+
+def _copy_video(store: ObjectStore, apart: Manifest, key: str, path: Path) -> StoredObject:
+    """Through this machine, so that what arrives is what was checked, on every S3 server."""
+    found = store.get_file(apart.object.key, path)
+    if found is None or found.sha256 != apart.object.sha256:
+        state = "is gone" if found is None else "is no longer what was stored"
+        raise DailiesError(f"{apart.object.uri} {state}, so it cannot be accepted")
+    store.put_file(key, path, sha256=found.sha256, content_type=apart.object.content_type)
+    return apart.object.model_copy(update={"key": key, "uri": store.uri(key)})
+
+
+def _copy(store: ObjectStore, picture: StoredObject | None, key: str) -> StoredObject | None:
+    """A picture; one that is gone is left out, since it can be made again."""
+    data = None if picture is None else store.get_bytes(picture.key)
+    if picture is None or data is None:
+        return None
+    store.put_bytes(key, data, content_type=picture.content_type, overwrite=True)
+    return picture.model_copy(update={"key": key, "uri": store.uri(key)})
+
+
+def _manifest(store: ObjectStore, key: str) -> Manifest | None:
+    data = store.get_bytes(key)
+    return None if data is None else Manifest.from_json_bytes(data, where=store.uri(key))
+
+
+def _now(ledger: Ledger) -> datetime:
+    return datetime.fromtimestamp(ledger.clock(), UTC)

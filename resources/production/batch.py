@@ -1,0 +1,381 @@
+"""Following a batch of clips to where a run wants them: submitted, generated, or delivered.
+
+One loop carries the whole batch. What each clip reached is told through a callback, once per stage, so that whoever
+runs the batch (a Dagster step, a test) shows it as it happens.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from resources.errors import DailiesError
+from resources.ledger import heartbeats, outcomes, polls, queue
+from resources.ledger.decisions import Decided, Verdict
+from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState
+from resources.ledger.stops import Stop
+from resources.production.delivery import Deliverer
+from resources.production.engine import Engine
+from resources.providers.base import FailureKind
+from resources.unforeseen import UnforeseenError, in_our_words
+
+LOOK_SECONDS = 2.0
+"""How often the ledger is read for what other processes did."""
+RECONCILE_SECONDS = 1.0
+"""How often it is asked whether the listing is worth a look; the ledger says how often it is."""
+DELIVERIES = 4
+QUEUE_PATIENCE_SECONDS = 20.0
+"""How long a run that only submits waits for a free place before it leaves the rest of its queue to the sensor."""
+
+
+class Stage(IntEnum):
+    """How far a clip has come; what a run selects is the stage it waits for."""
+
+    DECIDED = 0
+    SUBMITTED = 1
+    GENERATED = 2
+    DELIVERED = 3
+
+
+@dataclass(frozen=True)
+class Report:
+    """One clip reached a stage, or will not reach it.
+
+    Attributes:
+        clip: The clip's key.
+        stage: The stage that was reached, or that failed.
+        attempt: As it stands.
+        error: Why the stage was not reached, None when it was.
+        reused: Whether nothing was bought or fetched for it now.
+    """
+
+    clip: str
+    stage: Stage
+    attempt: Attempt | None
+    error: str | None = None
+    reused: bool = False
+
+
+@dataclass
+class Followed:
+    """What became of a batch.
+
+    Attributes:
+        failed: Reason by clip.
+        left: Clips that are on their way and were left to the sensor.
+    """
+
+    failed: dict[str, str] = field(default_factory=dict)
+    left: list[str] = field(default_factory=list)
+
+
+_REACHED: dict[AttemptState, Stage] = {
+    AttemptState.SUBMITTED: Stage.SUBMITTED,
+    AttemptState.OVERDUE: Stage.SUBMITTED,
+    AttemptState.FAILED: Stage.SUBMITTED,
+    AttemptState.VANISHED: Stage.SUBMITTED,
+    AttemptState.SUCCEEDED: Stage.GENERATED,
+    AttemptState.QUARANTINED: Stage.GENERATED,
+    AttemptState.LOST: Stage.GENERATED,
+    AttemptState.DELIVERED: Stage.DELIVERED,
+}
+_GIVEN_UP = {
+    AttemptState.HELD,
+    AttemptState.REJECTED,
+    AttemptState.WITHDRAWN,
+    AttemptState.ABSENT,
+    AttemptState.FAILED,
+    AttemptState.VANISHED,
+    AttemptState.ABANDONED,
+    AttemptState.QUARANTINED,
+    AttemptState.LOST,
+}
+
+
+class Follower:
+    """Carries one batch of clips to a stage.
+
+    Args:
+        engine: Submits and polls.
+        deliverer: Fetches and stores, needed when the batch goes as far as `Stage.DELIVERED`.
+        until: The stage to wait for.
+        report: Called once per clip and stage, in the loop.
+        run_id: The run that follows, for the journal.
+        unknown_patience: Seconds a lost answer is waited for, None until its account's time to settle is over twice.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        deliverer: Deliverer | None,
+        *,
+        until: Stage,
+        report: Callable[[Report], None],
+        run_id: str,
+        unknown_patience: float | None = None,
+    ) -> None:
+        self._unknown_patience = unknown_patience
+        self._unknown_since: dict[str, float] = {}
+        self._overdue_since: dict[str, float] = {}
+        self._engine = engine
+        self._deliverer = deliverer
+        self._until = until
+        self._report = report
+        self._run_id = run_id
+        self._reached: dict[str, Stage] = {}
+        self._pending: set[str] = set()
+        self._ids: dict[str, str] = {}
+        self._deliveries: dict[str, asyncio.Task[None]] = {}
+        self._asked_at: dict[str, float] = {}
+        self._undelivered: dict[str, str] = {}
+        self._unpolled: dict[str, str] = {}
+        self._slots = asyncio.Semaphore(DELIVERIES)
+        self._result = Followed()
+
+    async def follow(self, decided: list[Decided]) -> Followed:
+        """Carry the clips on from what was decided about each."""
+        reused = [d for d in decided if d.verdict is Verdict.REUSED and d.attempt is not None]
+        await asyncio.gather(*(self._reuse(d.attempt) for d in reused if d.attempt is not None))
+        for verdict in decided:
+            if verdict.verdict is Verdict.REFUSED:
+                stage = self._refused_stage(verdict)
+                self._tell_up_to(verdict.request.clip, verdict.attempt, Stage(stage - 1))
+                self._fail(verdict.request.clip, stage, verdict.attempt, verdict.reason or "refused")
+        await self.carry(
+            [
+                d.attempt
+                for d in decided
+                if d.attempt is not None and d.verdict in {Verdict.NEW, Verdict.ADOPTED}
+            ]
+        )
+        return self._result
+
+    async def carry(self, attempts: list[Attempt]) -> Followed:
+        """Carry attempts that are already in the ledger to the stage that is waited for."""
+        self._pending = {attempt.subject_key for attempt in attempts}
+        self._ids = {attempt.subject_key: attempt.id for attempt in attempts}
+        # all of the engine's: a clip may fall back to another account than the one it was bought from first
+        accounts = sorted(self._engine.accounts) if attempts else []
+        workers: list[asyncio.Task[None]] = []
+        reconcilers: list[asyncio.Task[None]] = []
+        try:
+            await self._look()
+            reconcilers = [asyncio.create_task(self._work(self._reconcile, name)) for name in accounts]
+            workers = [asyncio.create_task(self._work(self._submit, name)) for name in accounts]
+            if self._until > Stage.SUBMITTED:
+                workers += [asyncio.create_task(self._work(self._poll, name)) for name in accounts]
+            while self._pending:
+                self._engine.changed.clear()
+                await self._look()
+                for task in (*workers, *reconcilers, *self._deliveries.values()):
+                    if task.done():
+                        task.result()
+                if self._until is Stage.SUBMITTED and all(worker.done() for worker in workers):
+                    await self._look()
+                    self._leave()
+                elif self._pending:
+                    await self._wait_for_change()
+        finally:
+            tasks = (*workers, *reconcilers, *self._deliveries.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            # POSTs of other runs' clips may be on the wire: only an interrupted run does not wait for their answers
+            await self._engine.finish_posts(interrupted=bool(self._pending))
+        return self._result
+
+    async def _wait_for_change(self) -> None:
+        changed = asyncio.ensure_future(self._engine.changed.wait())
+        nap = asyncio.ensure_future(self._engine.sleep(LOOK_SECONDS))
+        try:
+            await asyncio.wait({changed, nap}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+            nap.cancel()
+
+    def _leave(self) -> None:
+        self._result.left = sorted(self._pending)
+        self._pending.clear()
+
+    # What the loop does for each account
+
+    async def _work(self, loop: Callable[[str], Awaitable[None]], name: str) -> None:
+        """Run one of an account's loops. An error that nobody foresaw fails the clips that wait for it, and no others."""
+        try:
+            with in_our_words(f"{name} could not be worked with"):
+                await loop(name)
+        except UnforeseenError as error:
+            if loop == self._poll:
+                self._unpolled[name] = str(error)
+            elif loop == self._submit and self._until > Stage.SUBMITTED:
+                await self._withdraw_queue(name, why=f"not sent: {error}")
+            self._engine.changed.set()
+
+    async def _submit(self, name: str) -> None:
+        engine = self._engine
+        patience = engine.ledger.clock() + QUEUE_PATIENCE_SECONDS
+        while self._pending:
+            later = await engine.submit_queue(name, run_id=self._run_id, ours=list(self._ids.values()))
+            now = engine.ledger.clock()
+            if later is not None and later.stop is not None:
+                if await engine.reopen(name):
+                    continue
+                if self._until is Stage.SUBMITTED:
+                    return
+                await self._give_up_queue(name, later.stop)
+            if later is None and self._until is Stage.SUBMITTED:
+                return
+            if later is not None and self._until is Stage.SUBMITTED and max(later.at, now) > patience:
+                return
+            await engine.sleep(LOOK_SECONDS if later is None else min(max(later.at - now, 0.2), LOOK_SECONDS))
+
+    async def _give_up_queue(self, name: str, stop: Stop) -> None:
+        """Withdraw what this run waits for and nobody may send: it would wait for ever. A run that leaves keeps its queue."""
+        kind = FailureKind(stop.kind.value) if stop.kind.reopens else None
+        await self._withdraw_queue(name, why=f"not sent: {stop}", kind=kind)
+        self._engine.changed.set()
+
+    async def _withdraw_queue(self, name: str, *, why: str, kind: FailureKind | None = None) -> None:
+        engine = self._engine
+        attempts = await engine.call(engine.ledger.attempts, list(self._ids.values()))
+        ids = [attempt.id for attempt in attempts.values() if attempt.account == name]
+        await engine.call(queue.withdraw, engine.ledger, ids, why=why, kind=kind, run_id=self._run_id)
+
+    async def _poll(self, name: str) -> None:
+        engine = self._engine
+        while self._pending:
+            ours = [self._ids[clip] for clip in self._pending]
+            await engine.poll_due(name, only=ours, run_id=self._run_id)
+            await engine.call(polls.mark_overdue, engine.ledger, name)
+            at = await engine.call(polls.next_poll_time, engine.ledger, name, only=ours)
+            now = engine.ledger.clock()
+            await engine.sleep(LOOK_SECONDS if at is None else min(max(at - now, 0.1), LOOK_SECONDS))
+
+    async def _reconcile(self, name: str) -> None:
+        """Look for lost answers: this run's clips may be among them, or wait in the queue behind one."""
+        engine = self._engine
+        while self._pending:
+            await engine.call(outcomes.expire_submissions, engine.ledger, name)
+            await engine.reconcile(name, run_id=self._run_id)
+            await engine.sleep(RECONCILE_SECONDS)
+
+    # What the ledger says of each clip
+
+    async def _look(self) -> None:
+        # a process that was stopped for long finds its clips in other hands
+        await self._engine.call(heartbeats.check, self._engine.ledger, self._run_id)
+        newest = await self._engine.call(self._engine.ledger.latest, list(self._pending))
+        for clip, attempt in newest.items():
+            self._ids[clip] = attempt.id
+            self._consider(clip, attempt)
+
+    def _consider(self, clip: str, attempt: Attempt) -> None:
+        reached = _REACHED.get(attempt.state, Stage.DECIDED)
+        if attempt.state is AttemptState.QUEUED and attempt.reason is None:
+            return
+        self._tell_up_to(clip, attempt, min(reached, self._until))
+        if attempt.state in _GIVEN_UP:
+            self._fail(clip, self._failed_stage(attempt), attempt, attempt.reason or f"ended {attempt.state}")
+        elif attempt.state is AttemptState.UNKNOWN:
+            self._wait_for_the_unknown(clip, attempt)
+        elif reached >= self._until:
+            self._pending.discard(clip)
+        elif attempt.state is AttemptState.SUCCEEDED and self._until is Stage.DELIVERED:
+            self._deliver(clip, attempt)
+        elif attempt.state is AttemptState.OVERDUE and self._waited_long_enough(clip, attempt):
+            late = f"{attempt.reason}. This run waits no longer; the completion sensor fetches it when it has ended"
+            self._fail(clip, Stage.GENERATED, attempt, late)
+        elif reached is Stage.SUBMITTED and (why := self._cannot_be_polled(attempt)):
+            self._fail(clip, Stage.GENERATED, attempt, why)
+
+    def _waited_long_enough(self, clip: str, attempt: Attempt) -> bool:
+        """Whether an overdue job was waited for as long again as its endpoint needs: one that never ends must keep no run."""
+        now = self._engine.ledger.clock()
+        return now - self._overdue_since.setdefault(clip, now) > attempt.request.max_seconds
+
+    def _cannot_be_polled(self, attempt: Attempt) -> str | None:
+        """The error that nobody foresaw which keeps this run from seeing a job's end; the sensor goes on with it."""
+        return self._unpolled.get(attempt.account) or self._engine.unforeseen(attempt)
+
+    def _wait_for_the_unknown(self, clip: str, attempt: Attempt) -> None:
+        """Give up a clip whose answer is lost when it has not been settled for long; the sensor goes on with it."""
+        now = self._engine.ledger.clock()
+        patience = self._unknown_patience
+        if patience is None:
+            patience = self._engine.accounts[attempt.account].patience(attempt.request)
+        if now - self._unknown_since.setdefault(clip, now) > patience:
+            self._fail(clip, Stage.SUBMITTED, attempt, attempt.reason or "its outcome is not known")
+
+    @staticmethod
+    def _failed_stage(attempt: Attempt) -> Stage:
+        reached = _REACHED.get(attempt.state, Stage.DECIDED)
+        return Stage(min(reached + 1, Stage.DELIVERED))
+
+    def _refused_stage(self, refused: Decided) -> Stage:
+        """The first stage that a refused clip does not have; a purchase of another request gives it none."""
+        attempt = refused.attempt
+        if attempt is None or attempt.fingerprint != refused.request.fingerprint:
+            return Stage.SUBMITTED
+        return self._failed_stage(attempt)
+
+    def _tell_up_to(self, clip: str, attempt: Attempt | None, stage: Stage, *, reused: bool = False) -> None:
+        for step in (Stage.SUBMITTED, Stage.GENERATED, Stage.DELIVERED):
+            if self._reached.get(clip, Stage.DECIDED) < step <= stage:
+                self._reached[clip] = step
+                self._tell(Report(clip, step, attempt, reused=reused))
+
+    def _fail(self, clip: str, stage: Stage, attempt: Attempt | None, error: str) -> None:
+        self._pending.discard(clip)
+        # what was shown as reached (by an earlier purchase of the same decision) stays reached
+        stage = max(stage, Stage(min(self._reached.get(clip, Stage.DECIDED) + 1, Stage.DELIVERED)))
+        if stage > self._until:
+            return
+        self._result.failed[clip] = error
+        self._tell(Report(clip, stage, attempt, error=error))
+
+    def _tell(self, report: Report) -> None:
+        """Report, and go on with the clip when that fails in a way nobody foresaw: it is red for it, and no other is."""
+        try:
+            with in_our_words(f"{report.clip} could not be shown"):
+                self._report(report)
+        except UnforeseenError as error:
+            self._result.failed.setdefault(report.clip, str(error))
+
+    # Delivering
+
+    def _deliver(self, clip: str, attempt: Attempt) -> None:
+        if clip in self._undelivered:
+            self._fail(clip, Stage.DELIVERED, attempt, self._undelivered[clip])
+            return
+        now = self._engine.ledger.clock()
+        task = self._deliveries.get(clip)
+        # one that ended without a word found somebody else at it, who may have died since
+        if task is None or (task.done() and not 0 <= now - self._asked_at[clip] < LOOK_SECONDS):
+            self._asked_at[clip] = now
+            self._deliveries[clip] = asyncio.create_task(self._deliver_one(clip, attempt))
+
+    async def _deliver_one(self, clip: str, attempt: Attempt) -> None:
+        if self._deliverer is None:
+            raise RuntimeError("a batch that is followed until it is delivered needs a deliverer")
+        async with self._slots:
+            try:
+                with in_our_words(f"{clip} could not be delivered"):
+                    await self._deliverer.deliver(attempt, run_id=self._run_id)
+            except DailiesError as error:
+                self._undelivered[clip] = str(error)
+        self._engine.changed.set()
+
+    async def _reuse(self, attempt: Attempt) -> None:
+        """A delivered video is looked for in the bucket before it is shown as green again."""
+        clip = attempt.subject_key
+        if self._until is Stage.DELIVERED and self._deliverer is not None:
+            async with self._slots:
+                try:
+                    with in_our_words(f"the video of {clip} could not be looked for"):
+                        await self._deliverer.verify(attempt)
+                except DailiesError as error:
+                    self._tell_up_to(clip, attempt, Stage.GENERATED, reused=True)
+                    self._fail(clip, Stage.DELIVERED, attempt, str(error))
+                    return
+        self._tell_up_to(clip, attempt, self._until, reused=True)

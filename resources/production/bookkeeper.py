@@ -1,0 +1,98 @@
+"""Reading a provider's bill when something waits for it, and saying what it changes."""
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from resources.errors import DailiesError
+from resources.ledger import bills, disputes
+from resources.ledger.bills import Billed, Confirmed, Window
+from resources.ledger.ledger import Ledger
+from resources.ledger.lost import orphans
+from resources.ledger.states import MoneyState
+from resources.money import show_usd
+from resources.production.ledger_thread import Call
+from resources.providers.base import Provider
+from resources.providers.rows import in_words, set_aside
+from resources.unforeseen import in_our_words
+
+logger = logging.getLogger("dailies")
+
+
+class Bookkeeper:
+    """Confirms what was spent.
+
+    Args:
+        ledger: The record.
+        call: Runs a ledger function off the loop.
+    """
+
+    def __init__(self, ledger: Ledger, call: Call) -> None:
+        self._ledger = ledger
+        self._call = call
+
+    async def confirm(self, provider: Provider) -> list[Confirmed]:
+        """Read the account's bill if it is time to; a bill that cannot be read now is read next time.
+
+        Returns:
+            The attempts whose money the bill has changed or confirmed.
+        """
+        window = await self._call(bills.claim, self._ledger, provider.name)
+        if window is None:
+            return []
+        try:
+            with in_our_words("reading it"):
+                bill = await self.read(provider, window)
+        except DailiesError as error:
+            logger.warning("%s: its bill could not be read: %s", provider.name, error)
+            return []
+        return await self.book(provider, window, bill)
+
+    async def read(self, provider: Provider, window: Window) -> dict[str, Billed]:
+        """What the account's bill says, by the core of the job's id; rows that prove nothing are counted and kept for a person.
+
+        Raises:
+            DailiesError: The bill could not be read to its end.
+        """
+        charges = await provider.charges(
+            after=datetime.fromtimestamp(window.after, UTC), before=datetime.fromtimestamp(window.before, UTC)
+        )
+        aside = set_aside(charges)
+        if aside:
+            logger.warning("%s: on its bill, %s", provider.name, in_words(aside))
+        await self._call(disputes.note_unread, self._ledger, provider.name, orphans.BILL, aside)
+        return bills.by_job(charges)
+
+    async def book(self, provider: Provider, window: Window, bill: Mapping[str, Billed]) -> list[Confirmed]:
+        """Write down what a bill says; returns what that changes."""
+        confirmed = await self._call(
+            bills.record,
+            self._ledger,
+            provider.name,
+            bill,
+            since=window.after,
+            refunds_failures=provider.capabilities.refunds_failures,
+        )
+        for dispute in await self._call(disputes.take_untold, self._ledger, provider.name):
+            logger.error("ALARM: %s", dispute)
+        for change in confirmed:
+            if change.swapped is not None:
+                logger.warning(
+                    "%s: the bill says that %s made it, and %s was bought (job %s)",
+                    change.after.subject_key,
+                    change.swapped,
+                    change.after.endpoint,
+                    change.after.job_id,
+                )
+            # what is refunded costs less, and is no news
+            if change.difference_micros > 0 or (
+                change.difference_micros < 0 and change.after.money_state is MoneyState.CONFIRMED
+            ):
+                logger.warning(
+                    "%s: the bill says %s instead of %s (job %s)",
+                    change.after.subject_key,
+                    show_usd(change.after.cost_micros),
+                    show_usd(change.before.cost_micros),
+                    change.after.job_id,
+                )
+        return confirmed

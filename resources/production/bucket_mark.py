@@ -1,0 +1,235 @@
+"""The mark in the bucket, which keeps a ledger that is older than the world from buying.
+
+`ledger.json` says how far the ledger was that buys for the bucket. A ledger that does not know that part of the history
+(restored from a copy, emptied, a copy that went its own way) would buy again what it has no record of. It is advanced
+after orders were placed, at most every few seconds: `docs/reliability.md` names the window that this leaves.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
+
+from resources.errors import ConfigurationError, DailiesError
+from resources.ledger.ledger import Ledger
+from resources.ledger.recovery.mark import Mark, knows, mark_of, newest_seq
+from resources.storage.layout import ledger_key
+from resources.storage.objects import ObjectStore
+
+logger = logging.getLogger("dailies")
+
+ADVANCE_SECONDS = 5.0
+"""How often the mark is advanced at most."""
+CHECK_SECONDS = 30.0
+"""How long a process believes that it may buy before it looks again."""
+PATIENCE_SECONDS = 5.0
+"""How long an outage of the bucket is ridden out for the mark's sake."""
+
+
+BUCKET_FACT = "bucket"
+
+
+class LedgerBehindError(ConfigurationError):
+    """The bucket has seen more than the ledger knows; the ledger may not buy before it is rebuilt."""
+
+
+class BucketMark:
+    """The mark of one ledger in one bucket.
+
+    Threads may share it.
+
+    Args:
+        ledger: The record.
+        store: The bucket.
+    """
+
+    def __init__(self, ledger: Ledger, store: ObjectStore) -> None:
+        patience = min(PATIENCE_SECONDS, store.settings.ride_out_seconds)
+        self._ledger = ledger
+        self._store = ObjectStore(store.settings.model_copy(update={"ride_out_seconds": patience}))
+        self._turn = threading.Lock()
+        self._checked_at = float("-inf")
+        self._advanced_at = float("-inf")
+        self._written = -1
+
+    def bind(self, *, buying: bool) -> None:
+        """Make sure that ledger and bucket belong together; the first meeting binds them.
+
+        Args:
+            buying: Whether something is to be bought, which a ledger may not do that is older than its bucket.
+
+        Raises:
+            LedgerBehindError: The ledger is older than its bucket, and something is to be bought. Nothing was.
+            ConfigurationError: The bucket has another ledger, or the ledger another bucket. Nothing was bought.
+            resources.errors.UnavailableError: The bucket does not answer.
+        """
+        with self._turn:
+            self._look(buying=buying)
+
+    def refusal(self) -> str | None:
+        """Why nothing may be bought now, None when it may; looked up anew after `CHECK_SECONDS`."""
+        with self._turn:
+            if time.monotonic() - self._checked_at <= CHECK_SECONDS:
+                return None
+            try:
+                self._look(buying=True)
+            except DailiesError as error:
+                return str(error)
+            return None
+
+    def examine(self) -> None:
+        """Look whether the ledger may buy for the bucket, without binding or writing anything.
+
+        Raises:
+            ConfigurationError: It may not; see `bind`.
+            resources.errors.UnavailableError: The bucket does not answer.
+        """
+        with self._turn:
+            self._compared(buying=True)
+
+    @property
+    def rests_for(self) -> float:
+        """Seconds until it may be advanced again, so that many orders cost the bucket few requests."""
+        return max(0.0, self._advanced_at + ADVANCE_SECONDS - time.monotonic())
+
+    def advance(self) -> None:
+        """Show the bucket how far the ledger is.
+
+        Raises:
+            DailiesError: The ledger is behind, or the bucket does not answer; nothing was written.
+        """
+        with self._turn:
+            if newest_seq(self._ledger) != self._written:
+                self._look(buying=True)
+                self._write()
+
+    def replace(self) -> None:
+        """Write the ledger's mark whatever the bucket says: only for a ledger that was just rebuilt from it."""
+        with self._turn:
+            self._write()
+
+    def _look(self, *, buying: bool) -> None:
+        kept, place, mark = self._compared(buying=buying)
+        if mark is None:
+            self._write()
+        if kept is None:
+            self._ledger.remember(BUCKET_FACT, place)
+        if buying:
+            self._checked_at = time.monotonic()
+
+    def _compared(self, *, buying: bool) -> tuple[str | None, str, Mark | None]:
+        """The bucket that the ledger knows, the one that it has now, and its mark there, where they belong together."""
+        place = place_of(self._store)
+        kept = self._ledger.fact(BUCKET_FACT)
+        if kept is not None and kept != place:
+            raise ConfigurationError(
+                f"this ledger belongs to the bucket {kept}, not to {place}; its clips would be bought again. "
+                f"Set DAILIES_S3_BUCKET back, or give {place} a ledger of its own with DAILIES_HOME."
+            )
+        mark = read_mark(self._store)
+        if mark is None and kept is not None:
+            raise ConfigurationError(
+                f"the bucket {place} no longer holds this ledger's mark ({ledger_key()}): was it emptied or replaced? "
+                "Nothing is bought until then: restore the bucket, or start a new ledger with DAILIES_HOME."
+            )
+        if mark is not None:
+            self._recognise(mark, place, buying=buying)
+        return kept, place, mark
+
+    def _recognise(self, mark: Mark, place: str, *, buying: bool) -> None:
+        name = self._ledger.fact("ledger_id")
+        if mark.ledger != name:
+            raise ConfigurationError(
+                f"the bucket {place} belongs to another ledger ({mark.ledger}, this one is {name}); its clips would be bought "
+                "again. Use that ledger (DAILIES_HOME or DAILIES_LEDGER_URL), or another bucket. If that "
+                "ledger is lost, `dailies ledger rebuild --take-over` reads back into this one what was bought."
+            )
+        if buying and not knows(self._ledger, mark):
+            raise LedgerBehindError(_behind(self._ledger, self._store, mark))
+
+    def _write(self) -> None:
+        mark = mark_of(self._ledger)
+        data = mark.model_dump_json(indent=1).encode()
+        self._store.put_bytes(ledger_key(), data, content_type="application/json", overwrite=True)
+        self._advanced_at = time.monotonic()
+        self._written = mark.seq
+
+
+def place_of(store: ObjectStore) -> str:
+    """The bucket as a ledger remembers it."""
+    return store.uri("").rstrip("/")
+
+
+class MarkKeeper:
+    """Asks for the mark before orders and advances it after them, without keeping an event loop waiting for the bucket.
+
+    Args:
+        mark: The mark, None for a ledger without a bucket, as tests have.
+    """
+
+    def __init__(self, mark: BucketMark | None) -> None:
+        self._mark = mark
+        self._advancing: asyncio.Task[None] | None = None
+        self._behind = False
+
+    async def refusal(self) -> str | None:
+        """Why nothing may be bought now, None when it may."""
+        return None if self._mark is None else await asyncio.to_thread(self._mark.refusal)
+
+    def progressed(self) -> None:
+        """Orders were placed: have the mark advanced, now or as soon as it may be again."""
+        if self._mark is None:
+            return
+        self._behind = True
+        if self._advancing is None or self._advancing.done():
+            self._advancing = asyncio.create_task(self._advance_soon(self._mark))
+
+    async def aclose(self) -> None:
+        """Leave the mark where the ledger is."""
+        if self._mark is None or self._advancing is None:
+            return
+        self._advancing.cancel()
+        await asyncio.wait({self._advancing})
+        await self._advance(self._mark)
+
+    async def _advance_soon(self, mark: BucketMark) -> None:
+        while self._behind:
+            await asyncio.sleep(mark.rests_for)
+            # orders that are placed from here on may miss this round
+            self._behind = False
+            await self._advance(mark)
+
+    @staticmethod
+    async def _advance(mark: BucketMark) -> None:
+        try:
+            await asyncio.to_thread(mark.advance)
+        except DailiesError as error:
+            logger.warning("the ledger's mark in the bucket was not advanced: %s", error)
+
+
+def read_mark(store: ObjectStore) -> Mark | None:
+    """The mark in a bucket, None where there is none. One that cannot be read belongs to nobody."""
+    data = store.get_bytes(ledger_key())
+    if data is None:
+        return None
+    try:
+        return Mark.model_validate_json(data)
+    except ValidationError:
+        return Mark(ledger="unreadable")
+
+
+def _behind(ledger: Ledger, store: ObjectStore, mark: Mark) -> str:
+    ours = mark_of(ledger)
+    return (
+        f"this ledger is older than its bucket: {store.uri(ledger_key())} has seen its entry {mark.seq} of {_when(mark.at)}, "
+        f"which it does not have (it ends with entry {ours.seq} of {_when(ours.at)}). It was restored from a copy, or another "
+        "copy of it is at work; what was bought since would be bought again. Run `dailies ledger rebuild`, "
+        "which reads back what was bought from the bucket and the providers. What is paid for is fetched meanwhile."
+    )
+
+
+def _when(at: float | None) -> str:
+    return "no time" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,125 @@
+"""The manifest of a take, what the ledger keeps of it, and the object that shows which take is current."""
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from resources.errors import DailiesError
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState
+from resources.storage.layout import current_key, manifest_key, quarantined
+from resources.storage.manifest import Cost, Disclosure, Manifest, StoredObject, Times, utc
+from resources.storage.objects import ObjectStore
+from resources.video.facts import Inspection
+from resources.video.judge import Check
+
+logger = logging.getLogger("dailies")
+
+NAMES = {"wavespeed": "WaveSpeedAI", "aimlapi": "AI/ML API"}
+
+
+def describe(
+    attempt: Attempt,
+    *,
+    submission: str | None,
+    run_id: str,
+    now: float,
+    video: StoredObject,
+    poster: StoredObject | None,
+    strip: StoredObject | None,
+    inspection: Inspection | None,
+    checks: list[Check],
+) -> Manifest:
+    """The manifest of a take that is stored.
+
+    Args:
+        attempt: The purchase.
+        submission: The POST that was accepted, where that is known.
+        run_id: The run that stores it.
+        now: Seconds since the epoch.
+        video: The stored video.
+        poster: Its poster.
+        strip: Its strip of frames.
+        inspection: What is known of the file, None where it could not be read.
+        checks: What the checks said.
+    """
+    facts = inspection.video if inspection else None
+    model = attempt.served_model or attempt.endpoint
+    return Manifest(
+        clip=attempt.clip,
+        series=attempt.series,
+        prompt=attempt.request.prompt,
+        fingerprint=attempt.fingerprint,
+        body=attempt.request.body,
+        provider=attempt.provider,
+        account=attempt.account,
+        endpoint=attempt.endpoint,
+        asked=attempt.request.asked,
+        endpoint_served=attempt.served_model,
+        attempt=attempt.id,
+        decision=attempt.decision,
+        submission=submission,
+        job=attempt.job_id,
+        run_id=run_id,
+        times=Times(
+            submitted=utc(attempt.submitted_at),
+            finished=utc(attempt.finished_at),
+            delivered=datetime.fromtimestamp(now, UTC),
+            waited_seconds=attempt.waited_seconds,
+            inference_seconds=attempt.inference_seconds,
+        ),
+        cost=Cost.of(attempt.cost_micros, state=attempt.money_state.value, source=attempt.charge_source),
+        object=video,
+        poster=poster,
+        strip=strip,
+        video=facts,
+        look=inspection.looked.look if inspection and inspection.looked else None,
+        spare=attempt.is_spare,
+        checks=checks,
+        disclosure=Disclosure(
+            ai_system_used=f"{NAMES.get(attempt.provider, attempt.provider)} {model}",
+            c2pa=facts is not None and facts.c2pa,
+        ),
+    )
+
+
+def delivery_of(manifest: Manifest, store: ObjectStore) -> dict[str, Any]:
+    """What the ledger keeps of a manifest: enough to show the clip without reading the bucket."""
+    key = manifest_key(manifest.clip, manifest.attempt)
+    apart, said = manifest.quarantined_for is not None, manifest.accepted
+    return {
+        "key": manifest.object.key,
+        "uri": manifest.object.uri,
+        "manifest_uri": store.uri(quarantined(key) if apart else key),
+        "poster_uri": manifest.poster.uri if manifest.poster else None,
+        "strip_uri": manifest.strip.uri if manifest.strip else None,
+        "size": manifest.object.size,
+        "sha256": manifest.object.sha256,
+        "video": manifest.video.model_dump(mode="json") if manifest.video else {},
+        "look": manifest.look,
+        "checks": {check.name: check.outcome for check in manifest.checks},
+        "accepted": None if said is None else f"by {said.by}" + (f": {said.why}" if said.why else ""),
+        "warnings": [check.detail for check in manifest.checks if check.outcome == "warned"],
+    }
+
+
+def show_current(ledger: Ledger, store: ObjectStore, attempt: Attempt) -> None:
+    """Let the bucket show which take is current; the ledger decides, so a failure here is only logged.
+
+    Args:
+        ledger: The record.
+        store: The bucket.
+        attempt: A take of the clip; nothing is shown of one that is not delivered, or to spare.
+    """
+    if attempt.state is not AttemptState.DELIVERED or attempt.is_spare:
+        return
+    shown = ledger.current([attempt.clip]).get(attempt.clip, attempt)
+    document = {"clip": shown.clip, "attempt": shown.id, **(shown.delivery or {})}
+    data = json.dumps(document, indent=2, sort_keys=True).encode()
+    try:
+        store.put_bytes(current_key(shown.clip), data, content_type="application/json", overwrite=True)
+    except DailiesError as error:
+        key = current_key(shown.clip)
+        logger.warning("%s is delivered, but %s was not updated: %s", shown.clip, key, error)

@@ -1,0 +1,81 @@
+"""Reading an account's listing and bill once an hour for jobs that nobody here knows of."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from resources.errors import DailiesError
+from resources.ledger import disputes
+from resources.ledger.ledger import Ledger
+from resources.ledger.lost import orphans
+from resources.production.ledger_thread import Call
+from resources.providers.base import Provider
+from resources.providers.listing import charged_jobs
+from resources.providers.rows import set_aside
+from resources.unforeseen import in_our_words
+
+logger = logging.getLogger("dailies")
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 15.0
+"""How long each reading of a sweep may take, since a sensor's tick does other things too; one that takes longer is tried again."""
+
+
+async def sweep(ledger: Ledger, provider: Provider, call: Call, *, dedicated: bool) -> list[str]:
+    """Take the account's sweep if it is due; returns the ids of jobs that are new and nobody's.
+
+    Args:
+        ledger: The record.
+        provider: The account.
+        call: Runs a ledger function off the loop.
+        dedicated: Whether nobody else uses the account's key. Where others do, only jobs of models that were ordered here
+            are written down.
+    """
+    claimed = await call(orphans.claim_sweep, ledger, provider.name)
+    if claimed is None:
+        return []
+    after, billed_after, before = (
+        datetime.fromtimestamp(at, UTC) for at in (claimed.after, claimed.billed_after, claimed.before)
+    )
+    listed = await _patiently(provider.list_jobs(after=after, before=before), "listing", provider.name)
+    if listed is None:
+        return []
+    await call(disputes.note_unread, ledger, provider.name, orphans.LISTING, set_aside(listed))
+    models = None if dedicated else await call(orphans.models_of, ledger, provider.name)
+    found = await call(orphans.book, ledger, provider.name, listed, models=models)
+    bill = await _patiently(provider.charges(after=billed_after, before=before), "bill", provider.name)
+    if bill is not None:
+        seen = {job.job_id for job in listed}
+        # the bill still shows a job that was deleted, or that was never listed
+        unlisted = [job for job in charged_jobs(bill) if job.job_id not in seen]
+        found += await call(orphans.book, ledger, provider.name, unlisted, source=orphans.BILL, models=models)
+    await call(orphans.finish_sweep, ledger, provider.name, claimed, billed=bill is not None)
+    if found:
+        logger.warning("%s", in_words(provider.name, found, dedicated=dedicated))
+    return found
+
+
+def in_words(account: str, jobs: list[str], *, dedicated: bool) -> str:
+    """What a person is told about jobs that nobody knows."""
+    sample = ", ".join(jobs[:3]) + (", ..." if len(jobs) > 3 else "")
+    what = "1 job" if len(jobs) == 1 else f"{len(jobs)} jobs"
+    if dedicated:
+        return (
+            f"{account} lists {what} that this ledger has not ordered ({sample}), although its key is said to be used by "
+            "nobody else: look at them at the provider, and change the key if they are not yours"
+        )
+    return f"{account} lists {what} that this ledger has not ordered ({sample}); others seem to use its key"
+
+
+async def _patiently(reading: Awaitable[T], what: str, account: str) -> T | None:
+    """What is read, None where it cannot be or takes too long."""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            with in_our_words("reading it"):
+                return await reading
+    except (DailiesError, TimeoutError) as error:
+        logger.warning("%s: its %s could not be swept for jobs nobody knows: %s", account, what, error)
+        return None

@@ -1,0 +1,150 @@
+"""Fetching a finished generation into the bucket: again after a failure, from a fresh address, or what is there already."""
+
+import asyncio
+import functools
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from resources.errors import DailiesError
+from resources.ledger import deliveries
+from resources.ledger.records import Attempt
+from resources.production.engine import Engine
+from resources.providers.base import JobStatus, PollFailed
+from resources.storage.layout import quarantined, video_key
+from resources.storage.objects import ObjectStore
+from resources.storage.policy import DownloadError, DownloadPolicy
+from resources.storage.transfer import MP4, Transferred, transfer
+
+T = TypeVar("T")
+
+logger = logging.getLogger("dailies")
+
+DOWNLOAD_TRIES = 3
+ENDING_SECONDS = 5.0
+"""How long a transfer that is cancelled may take to notice."""
+
+
+class DeliveryError(DailiesError):
+    """A finished generation could not be brought home now; it stays at the provider and is asked for again."""
+
+
+class NoLongerThereError(DeliveryError):
+    """The provider seems to have the output no longer. It was paid for, and is lost when that was seen over minutes."""
+
+
+class Fetcher:
+    """Moves outputs from their provider into the bucket.
+
+    Args:
+        engine: For the ledger, and to ask a provider for a fresh address.
+        store: The bucket.
+        policy: What may be fetched from where.
+    """
+
+    def __init__(self, engine: Engine, store: ObjectStore, policy: DownloadPolicy) -> None:
+        self._engine = engine
+        self._store = store
+        self._policy = policy
+
+    async def fetch(
+        self, attempt: Attempt, path: Path, decide: Callable[[Path], str], stop: threading.Event
+    ) -> Transferred:
+        """Bring a finished generation into the bucket; a failure that may pass is tried again.
+
+        Args:
+            attempt: Whose output.
+            path: A file for it here.
+            decide: Looks at the file and says under which key it belongs.
+            stop: Once it is set, no more is fetched.
+
+        Raises:
+            DeliveryError: It cannot be fetched now.
+            NoLongerThereError: The provider does not have it any more.
+        """
+        url = self._url(attempt)
+        for tried in range(1, DOWNLOAD_TRIES + 1):
+            try:
+                work = functools.partial(
+                    transfer,
+                    url,
+                    path,
+                    self._store,
+                    key=video_key(attempt.clip, attempt.id),
+                    decide=decide,
+                    policy=self._policy,
+                    stop=stop,
+                )
+                return await _in_a_thread(stop, work)
+            except DownloadError as error:
+                if error.expired and not stop.is_set():
+                    if tried == DOWNLOAD_TRIES:
+                        raise self._out_of_reach(attempt, f"{error}, as often as it was renewed") from error
+                    if tried > 1:
+                        await self._engine.sleep(2.0**tried)
+                    url = await self._fresh_url(attempt, error)
+                elif not error.retryable or stop.is_set() or tried == DOWNLOAD_TRIES:
+                    raise DeliveryError(f"the finished clip could not be fetched: {error}") from error
+                else:
+                    logger.warning("%s: %s; fetching it again", attempt.clip, error)
+                    await self._engine.sleep(2.0**tried)
+        raise AssertionError("unreachable")
+
+    async def recover(
+        self, attempt: Attempt, path: Path, decide: Callable[[Path], str]
+    ) -> Transferred | None:
+        """The video that is already in the bucket, looked at anew; it is whole, since S3 stores nothing by halves."""
+        key = video_key(attempt.clip, attempt.id)
+        for place in (key, quarantined(key)):
+            found = await asyncio.to_thread(self._store.get_file, place, path)
+            if found is None or found.sha256 is None:
+                continue
+            belongs = await asyncio.to_thread(decide, path)
+            if belongs != place:
+                await asyncio.to_thread(
+                    self._store.put_file, belongs, path, sha256=found.sha256, content_type=MP4
+                )
+            return Transferred(belongs, found.size, found.sha256, streamed=False)
+        return None
+
+    @staticmethod
+    def _url(attempt: Attempt) -> str:
+        if not attempt.outputs:
+            raise DeliveryError("the job is finished and names no output; look at it at the provider")
+        return attempt.outputs[0]
+
+    async def _fresh_url(self, attempt: Attempt, error: DownloadError) -> str:
+        """Ask the provider once for the output's address as it is now."""
+        engine = self._engine
+        provider = engine.accounts[attempt.account].provider
+        age = attempt.age(engine.ledger.clock())
+        seen = await provider.poll(attempt.job_id or "", age_seconds=age)
+        if isinstance(seen, PollFailed):
+            raise DeliveryError(f"{error}; a fresh address could not be had: {seen.cause}")
+        if seen.status is JobStatus.GONE:
+            raise NoLongerThereError(
+                f"{error}, and {attempt.account} no longer knows the job {attempt.job_id}"
+            )
+        if not seen.outputs:
+            raise self._out_of_reach(attempt, f"{error}; {attempt.account} names no output any more")
+        await engine.call(deliveries.update_outputs, engine.ledger, attempt.id, list(seen.outputs))
+        return seen.outputs[0]
+
+    def _out_of_reach(self, attempt: Attempt, why: str) -> DeliveryError:
+        """What it means that the provider knows the job and its output is not to be had: it may be, until its time is up."""
+        if attempt.copy_deadline is None or self._engine.ledger.clock() < attempt.copy_deadline:
+            return DeliveryError(f"{why}; it is tried again later")
+        return NoLongerThereError(f"{why}, and the provider keeps it no longer")
+
+
+async def _in_a_thread(stop: threading.Event, work: Callable[[], T]) -> T:
+    """Run blocking work in a thread; when the wait for it is cancelled, tell it to stop and let it end."""
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait({working}, timeout=ENDING_SECONDS)
+        raise

@@ -1,0 +1,192 @@
+"""Asking a provider for jobs that are due, writing down what it says, and deciding when to ask again."""
+
+import asyncio
+import logging
+import random
+
+from resources.ledger import late_jobs, polls
+from resources.ledger.ledger import Ledger
+from resources.ledger.limits import THROTTLE_SECONDS
+from resources.ledger.pauses import slow_down
+from resources.ledger.records import Attempt
+from resources.ledger.states import AT_PROVIDER, AttemptState
+from resources.production.ledger_thread import Call
+from resources.production.poll_times import next_poll_after_failure, next_poll_in
+from resources.production.uploader import Attachments
+from resources.providers.base import FailureKind, JobState, JobStatus, PollFailed, Provider
+from resources.unforeseen import UnforeseenError, in_our_words
+
+logger = logging.getLogger("dailies")
+
+PARALLEL_REQUESTS = 16
+UNFORESEEN_POLLS = 3
+"""How many polls of a job end in an error that nobody foresaw before that is a waiting run's failure."""
+POLLS_AT_ONCE = 2 * PARALLEL_REQUESTS
+"""How many polls are claimed together: two rounds of requests fit into `resources.ledger.polls.CLAIM_SECONDS`."""
+
+SOONER = 0.7
+"""By how much a job is asked for sooner where its like were over when they were first asked for."""
+FIRST_POLL_SECONDS = 120.0
+"""When a job is first asked for at the latest. In a home where nobody had asked for a while, 7 s jobs were asked for after 85 s."""
+
+
+class Poller:
+    """Polls the jobs of one engine's accounts.
+
+    Args:
+        ledger: The record.
+        call: Runs a ledger function off the loop.
+        attachments: Told of jobs that failed for what was handed in with them.
+        rng: For jitter.
+    """
+
+    def __init__(self, ledger: Ledger, call: Call, attachments: Attachments, *, rng: random.Random) -> None:
+        self._ledger = ledger
+        self._call = call
+        self._attachments = attachments
+        self._rng = rng
+        self._requests = asyncio.Semaphore(PARALLEL_REQUESTS)
+        self._failures: dict[str, int] = {}
+        self._unforeseen_times: dict[str, int] = {}
+        self.unforeseen: dict[str, str] = {}
+        """Attempts whose polls end in an error that nobody foresaw, again and again, and the error."""
+
+    async def poll(self, provider: Provider, due: list[Attempt], *, run_id: str | None) -> list[Attempt]:
+        """Ask for jobs that were claimed; one that breaks does not keep the others from being asked for again.
+
+        Args:
+            provider: Where they are.
+            due: As `resources.ledger.polls.claim_due` returned them.
+            run_id: For the journal.
+
+        Returns:
+            Those that have ended.
+        """
+        seen = await asyncio.gather(
+            *(self._poll(provider, attempt, run_id) for attempt in due), return_exceptions=True
+        )
+        running = [
+            attempt
+            for attempt, end in zip(due, seen, strict=True)
+            if end is None and attempt.id not in self._failures
+        ]
+        await self.schedule(running, polled=True)
+        for end in seen:
+            if isinstance(end, BaseException):
+                raise end
+        ends = [end for end in seen if isinstance(end, Attempt)]
+        for doubtful in (end for end in ends if end.state in AT_PROVIDER):
+            logger.warning("%s: %s", doubtful.subject_key, doubtful.confirming)
+        return [end for end in ends if end.state not in AT_PROVIDER]
+
+    async def poll_late(self, provider: Provider) -> list[Attempt]:
+        """Ask for jobs that ended without an output, if some are due; returns the takes to spare that came of it."""
+        due = await self._call(late_jobs.claim_late, self._ledger, provider.name)
+        found = []
+        for attempt in due:
+            try:
+                with in_our_words(f"{attempt.subject_key} could not be asked for"):
+                    kept = await self._poll_late_one(provider, attempt)
+            except UnforeseenError:
+                await self._call(late_jobs.ask_later, self._ledger, attempt)
+            else:
+                found += [] if kept is None else [kept]
+        return found
+
+    async def _poll_late_one(self, provider: Provider, attempt: Attempt) -> Attempt | None:
+        age = attempt.age(self._ledger.clock())
+        seen = await provider.poll(attempt.job_id or "", age_seconds=age)
+        if isinstance(seen, PollFailed) or seen.status is not JobStatus.SUCCEEDED:
+            await self._call(late_jobs.ask_later, self._ledger, attempt)
+            return None
+        return await self._call(late_jobs.keep_late, self._ledger, attempt, seen, provider.capabilities)
+
+    async def _poll(self, provider: Provider, attempt: Attempt, run_id: str | None) -> Attempt | None:
+        """Poll one job; the attempt when it ended or seems to have, None while it runs or when the poll said nothing."""
+        try:
+            with in_our_words(f"{attempt.subject_key} could not be asked for"):
+                ended = await self._ask(provider, attempt, run_id)
+        except UnforeseenError as error:
+            times = self._unforeseen_times.get(attempt.id, 0)
+            self._unforeseen_times[attempt.id] = self._failures[attempt.id] = times + 1
+            if times + 1 >= UNFORESEEN_POLLS:
+                self.unforeseen[attempt.id] = str(error)
+            await self._ask_later(provider, attempt, PollFailed(str(error)))
+            return None
+        self._unforeseen_times.pop(attempt.id, None)
+        self.unforeseen.pop(attempt.id, None)
+        return ended
+
+    async def _ask(self, provider: Provider, attempt: Attempt, run_id: str | None) -> Attempt | None:
+        age = attempt.age(self._ledger.clock())
+        async with self._requests:
+            seen = await provider.poll(attempt.job_id or "", age_seconds=age)
+            if not isinstance(seen, PollFailed) and seen.status is JobStatus.GONE:
+                seen = await self._ask_again_if_young(provider, attempt, seen)
+        if isinstance(seen, PollFailed):
+            await self._ask_later(provider, attempt, seen)
+            return None
+        self._failures.pop(attempt.id, None)
+        if not seen.status.final:
+            return None
+        if seen.failure is FailureKind.INVALID:
+            await self._attachments.doubt(provider.name, attempt.request)
+        return await self._call(
+            polls.see_end, self._ledger, attempt, seen, provider.capabilities, run_id=run_id
+        )
+
+    async def _ask_later(self, provider: Provider, attempt: Attempt, failed: PollFailed) -> None:
+        """Put off a job whose poll said nothing about it."""
+        failures = self._failures.get(attempt.id, 0)
+        self._failures[attempt.id] = failures + 1
+        delay = next_poll_after_failure(failures=failures, retry_after=failed.retry_after, rng=self._rng)
+        logger.warning("%s: %s; asking again in %.0f s", attempt.subject_key, failed.cause, delay)
+        if failed.kind is FailureKind.THROTTLED:
+            wait = THROTTLE_SECONDS if failed.retry_after is None else delay
+            until = self._ledger.clock() + wait
+            await self._call(slow_down, self._ledger, provider.name, until, why="it answered a poll with 429")
+        await self._call(
+            polls.reschedule, self._ledger, [(attempt, self._ledger.clock() + delay)], polled=False
+        )
+
+    async def _ask_again_if_young(
+        self, provider: Provider, attempt: Attempt, gone: JobState
+    ) -> JobState | PollFailed:
+        """Doubt that a job is gone which is new by the provider's own clock: the one that dated its submit is not ours."""
+        posted_at = await self._call(polls.posted_at_provider, self._ledger, attempt)
+        offset = provider.clock_offset
+        if posted_at is None or offset is None:
+            return gone
+        age = self._ledger.clock() + offset.low - posted_at
+        if age >= provider.capabilities.propagation_seconds:
+            return gone
+        return await provider.poll(attempt.job_id or "", age_seconds=age)
+
+    async def schedule(self, running: list[Attempt], *, polled: bool) -> None:
+        """Say when jobs of one account are asked for next.
+
+        Args:
+            running: As they were claimed or submitted.
+            polled: Whether a poll has just seen them still running.
+        """
+        if not running:
+            return
+        name = running[0].account
+        usual = await self._call(
+            polls.usual_seconds, self._ledger, name, {attempt.endpoint for attempt in running}
+        )
+        late = await self._call(polls.over_at_first_poll, self._ledger, name, usual.keys())
+        if not polled:
+            usual = {key: seconds * (SOONER if key in late else 1.0) for key, seconds in usual.items()}
+        now = self._ledger.clock()
+        times = []
+        for attempt in running:
+            delay = next_poll_in(
+                elapsed=now - (attempt.submitted_at or now),
+                polls=attempt.polls + (1 if polled else 0),
+                usual=usual.get(attempt.endpoint),
+                overdue=attempt.state is AttemptState.OVERDUE,
+                rng=self._rng,
+            )
+            times.append((attempt, now + (delay if polled else min(delay, FIRST_POLL_SECONDS))))
+        await self._call(polls.reschedule, self._ledger, times, polled=polled)

@@ -1,0 +1,74 @@
+"""Asking the provider for a price that no page names. A quote is free and buys nothing; without one nothing is bought."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterable, Mapping
+
+from resources.errors import UnavailableError
+from resources.orders import Choice, ClipRequest
+from resources.production.retry import patiently
+from resources.providers.base import Provider
+from resources.unforeseen import UnforeseenError, in_our_words
+
+logger = logging.getLogger("dailies")
+
+AT_ONCE = 4
+
+
+async def quoted(requests: Iterable[ClipRequest], providers: Mapping[str, Provider]) -> list[ClipRequest]:
+    """The requests, those of unknown price with the provider's own quote where it gives one; their fallbacks too.
+
+    What differs in its prompt only is asked about once. A quote of nothing is not believed.
+
+    Args:
+        requests: In any number.
+        providers: By name; what another provider sells stays as it is.
+
+    Raises:
+        resources.errors.ConfigurationError: A provider refuses the key.
+    """
+    given = list(requests)
+    slots = asyncio.Semaphore(AT_ONCE)
+    asked: dict[str, asyncio.Task[int | None]] = {}
+
+    async def ask(provider: Provider, wanted: ClipRequest | Choice) -> int | None:
+        async with slots:
+            try:
+                with in_our_words("asking for it"):
+                    return await patiently(lambda: provider.quote(wanted.endpoint, wanted.body)) or None
+            except (UnavailableError, UnforeseenError) as error:
+                logger.warning("%s has no known price and was not quoted one: %s", wanted.endpoint, error)
+                return None
+
+    for request in given:
+        ways: list[ClipRequest | Choice] = [request, *request.fallbacks]
+        for wanted in ways:
+            provider = providers.get(wanted.provider)
+            if wanted.price_micros is None and provider is not None and _alike(wanted) not in asked:
+                asked[_alike(wanted)] = asyncio.create_task(ask(provider, wanted))
+    if not asked:
+        return given
+    await asyncio.gather(*asked.values())
+    prices = {key: task.result() for key, task in asked.items()}
+    return [
+        request.model_copy(
+            update={
+                "price_micros": _price(request, prices),
+                "fallbacks": tuple(
+                    choice.model_copy(update={"price_micros": _price(choice, prices)})
+                    for choice in request.fallbacks
+                ),
+            }
+        )
+        for request in given
+    ]
+
+
+def _price(wanted: ClipRequest | Choice, prices: Mapping[str, int | None]) -> int | None:
+    return prices.get(_alike(wanted)) if wanted.price_micros is None else wanted.price_micros
+
+
+def _alike(wanted: ClipRequest | Choice) -> str:
+    body = {name: value for name, value in wanted.body.items() if name != "prompt"}
+    return json.dumps([wanted.provider, wanted.endpoint, body], sort_keys=True)

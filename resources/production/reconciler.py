@@ -1,0 +1,149 @@
+"""Looking for jobs whose answer was lost: reads what `resources.ledger.lost.reconcile` has claimed, and lets it judge."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+
+from resources.errors import DailiesError
+from resources.ledger.ledger import Ledger
+from resources.ledger.lost import reconcile, search_schedule
+from resources.ledger.lost.evidence import LOOK_BACK_SECONDS
+from resources.ledger.lost.posts import UNMEASURED_SECONDS, Contract
+from resources.ledger.lost.reconcile import Reading
+from resources.ledger.lost.search_schedule import Search
+from resources.ledger.records import Attempt
+from resources.production.ledger_thread import Call
+from resources.providers.base import Candidate, Charge, ClockOffset, Provider
+from resources.providers.rows import in_words, set_aside
+from resources.unforeseen import UnforeseenError, in_our_words
+
+logger = logging.getLogger("dailies")
+
+PRICES_SECONDS = 5.0
+"""How long a bill may take that only would help: a sensor's step has polls and submits to make."""
+BILL_SECONDS = 12.0
+READ_SECONDS = 25.0
+"""How long a listing and a bill may take together: a sensor's step has polls and submits to make."""
+AGAIN_SECONDS = 10.0
+"""When a listing that could not be read is tried again."""
+
+
+async def measure_clock(provider: Provider) -> ClockOffset | None:
+    """How far a provider's clock is ahead, asked for with something free where no answer has told yet."""
+    if provider.clock_offset is None:
+        try:
+            with in_our_words("asking it"):
+                await provider.check()
+        except DailiesError as error:
+            logger.info("%s: its clock could not be compared with ours: %s", provider.name, error)
+    return provider.clock_offset
+
+
+class Reconciler:
+    """Settles what is unknown at accounts.
+
+    Args:
+        ledger: The record.
+        call: Runs a ledger function off the loop.
+    """
+
+    def __init__(self, ledger: Ledger, call: Call) -> None:
+        self._ledger = ledger
+        self._call = call
+
+    async def reconcile(
+        self, provider: Provider, contract: Contract, *, run_id: str | None = None
+    ) -> list[Attempt]:
+        """Take one look at an account's listing if there is a reason to and nobody else is at it.
+
+        Returns:
+            The attempts that changed: adopted, absent, queued anew, held.
+        """
+        name = provider.name
+        search = await self._claim(name, contract)
+        if search is None:
+            return []
+        held = await self._call(reconcile.give_up, self._ledger, name, search, run_id=run_id)
+        try:
+            async with asyncio.timeout(READ_SECONDS):
+                with in_our_words("reading its listing or bill"):
+                    reading = await self._read(provider, search)
+        except (DailiesError, TimeoutError) as error:
+            why = str(error) or f"its listing was not read to its end within {READ_SECONDS:.0f} s"
+            logger.warning("%s: what is unknown could not be looked up: %s", name, why)
+            await self._call(search_schedule.release, self._ledger, name, again_in=AGAIN_SECONDS, why=why)
+            return self._said(name, held)
+        except BaseException:
+            await self._call(search_schedule.release, self._ledger, name, again_in=0.0)
+            raise
+        try:
+            with in_our_words(f"{name}: judging what is unknown"):
+                changed = await self._call(
+                    reconcile.record, self._ledger, name, contract, reading, run_id=run_id
+                )
+        except UnforeseenError as error:
+            await self._call(
+                search_schedule.release, self._ledger, name, again_in=AGAIN_SECONDS, why=str(error)
+            )
+            return self._said(name, held)
+        return self._said(name, [*held, *changed])
+
+    @staticmethod
+    def _said(name: str, changed: list[Attempt]) -> list[Attempt]:
+        for attempt in changed:
+            logger.info("%s: %s is %s", name, attempt.subject_key, attempt.state)
+        return changed
+
+    async def _claim(self, name: str, contract: Contract) -> Search | None:
+        """The reading that is due; one that is claimed while we are interrupted is given back at once."""
+        claiming = asyncio.ensure_future(self._call(search_schedule.claim, self._ledger, name, contract))
+        try:
+            claimed: Search | None = await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            await asyncio.wait({claiming})
+            if claiming.result() is not None:
+                await self._call(search_schedule.release, self._ledger, name, again_in=0.0)
+            raise
+        return claimed
+
+    async def _read(self, provider: Provider, search: Search) -> Reading:
+        await measure_clock(provider)
+        began_at = self._ledger.clock()
+        offset = provider.clock_offset or ClockOffset(-UNMEASURED_SECONDS, UNMEASURED_SECONDS)
+        after, before = _window(search.since, search.until or began_at, offset)
+        listed: list[Candidate] = await provider.list_jobs(after=after, before=before)
+        aside = list(set_aside(listed))
+        if search.later is not None:
+            later, until = _window(search.later, search.later, offset)
+            listed = [*listed, *await provider.list_jobs(after=max(later, before), before=until)]
+        charges, unread = await self._bill(provider, search, after, before)
+        # asking has measured the clock again, and better where it was set meanwhile
+        ended_at = self._ledger.clock()
+        aside = [*aside, *set_aside(charges or ())]
+        if aside:
+            logger.warning("%s: %s", provider.name, in_words(aside))
+        return Reading(
+            search, began_at, ended_at, provider.clock_offset or offset, listed, charges, unread, aside
+        )
+
+    async def _bill(
+        self, provider: Provider, search: Search, after: datetime, before: datetime
+    ) -> tuple[list[Charge] | None, str | None]:
+        """The bill where it is needed, or would help; and why it could not be read where it is needed."""
+        if not (search.bill or search.prices):
+            return None, None
+        try:
+            async with asyncio.timeout(BILL_SECONDS if search.bill else PRICES_SECONDS):
+                return await provider.charges(after=after, before=before), None
+        except (DailiesError, TimeoutError) as error:
+            why = str(error) or "its bill was not read to its end in time"
+            logger.info("%s: what jobs cost could not be looked up: %s", provider.name, why)
+            return None, why if search.bill else None
+
+
+def _window(since: float, until: float, offset: ClockOffset) -> tuple[datetime, datetime]:
+    """What to read, by the provider's clock: the poster's clock may differ from ours by as much as is looked back."""
+    return (
+        datetime.fromtimestamp(since + offset.low - LOOK_BACK_SECONDS, UTC),
+        datetime.fromtimestamp(until + offset.high + LOOK_BACK_SECONDS, UTC),
+    )

@@ -1,0 +1,31 @@
+"""Fetching what was paid for although nobody asked for it: takes to spare, see `resources.ledger.spare_takes`."""
+
+import logging
+from collections.abc import Collection
+
+from resources.errors import DailiesError
+from resources.ledger import deliveries
+from resources.production.delivery import Deliverer
+from resources.production.engine import Engine
+from resources.unforeseen import in_our_words
+
+logger = logging.getLogger("dailies")
+
+
+async def fetch_spares(engine: Engine, deliverer: Deliverer, clips: Collection[str], *, run_id: str) -> None:
+    """Bring the finished takes to spare of some clips home; one that fails is tried again by a later run.
+
+    Args:
+        engine: With the accounts they were bought at; others are left alone.
+        deliverer: Stores them.
+        clips: Keys of clips.
+        run_id: For the journal and the manifests.
+    """
+    for spare in await engine.call(deliveries.spares_to_fetch, engine.ledger, clips):
+        if spare.account not in engine.accounts:
+            continue
+        try:
+            with in_our_words("it could not be delivered"):
+                await deliverer.deliver(spare, run_id=run_id)
+        except DailiesError as error:
+            logger.warning("%s: a take to spare (%s) was not fetched: %s", spare.clip, spare.id, error)

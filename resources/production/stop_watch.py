@@ -1,0 +1,69 @@
+"""What a stopped account needs: that somebody is told, once, and that it is used again when it can be."""
+
+import logging
+
+from resources.errors import ConfigurationError, DailiesError
+from resources.ledger import queue, stops
+from resources.ledger.ledger import Ledger
+from resources.ledger.stops import Stop, StopKind
+from resources.money import show_usd
+from resources.production.ledger_thread import Call
+from resources.production.retry import patiently
+from resources.providers.base import Provider
+from resources.unforeseen import in_our_words
+
+logger = logging.getLogger("dailies")
+
+
+class Watch:
+    """Looks after stops of accounts.
+
+    Args:
+        ledger: The record.
+        call: Runs a ledger function off the loop.
+    """
+
+    def __init__(self, ledger: Ledger, call: Call) -> None:
+        self._ledger = ledger
+        self._call = call
+
+    async def alarm(self, name: str) -> Stop | None:
+        """Say that an account is stopped, if nobody has yet: one alarm for a stop, however many clips wait."""
+        stop = await self._call(stops.take_alarm, self._ledger, name)
+        if stop is not None:
+            logger.error("ALARM: %s", stop)
+        return stop
+
+    async def reopen(self, provider: Provider) -> bool:
+        """Use an account again that was stopped and can pay, or whose key is accepted again; asks every few minutes."""
+        stop = await self._call(stops.claim_probe, self._ledger, provider.name)
+        if stop is None:
+            return False
+        try:
+            with in_our_words("asking it"):
+                ready = await self._ready(provider, stop)
+        except ConfigurationError:
+            ready = False
+        except DailiesError as error:
+            logger.info("%s: whether it can be used again is not known: %s", provider.name, error)
+            ready = False
+        if not ready or not await self._call(stops.reopen, self._ledger, stop):
+            return False
+        logger.info("%s is used again", provider.name)
+        return True
+
+    async def _ready(self, provider: Provider, stop: Stop) -> bool:
+        if stop.kind is StopKind.AUTH:
+            await patiently(provider.check)
+            return True
+        balance = await patiently(provider.balance)
+        if balance is None:
+            # a balance nobody can read: the next clip finds out, which costs nothing when it is refused
+            return True
+        needed = await self._call(queue.next_price, self._ledger, provider.name)
+        if balance < (needed or 1):
+            logger.info(
+                "%s has %s, and the next clip needs %s", provider.name, show_usd(balance), show_usd(needed)
+            )
+            return False
+        return True

@@ -1,0 +1,324 @@
+"""Sending what is queued at an account, and writing every answer down.
+
+A POST is claimed in the ledger, sent, and recorded. Interrupted, what was claimed and not sent is given back, and an
+answer that was read is written down all the same.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Collection
+from typing import TypeVar
+
+from resources.errors import UnavailableError
+from resources.ledger import outcomes, queue
+from resources.ledger.ledger import Ledger
+from resources.ledger.limits import Later
+from resources.ledger.outcomes import NOT_SENT_SECONDS
+from resources.ledger.records import Attempt, Submission
+from resources.ledger.states import AttemptState
+from resources.production.account import Account, StepResult
+from resources.production.bucket_mark import CHECK_SECONDS, MarkKeeper
+from resources.production.ledger_thread import Call
+from resources.production.poller import Poller
+from resources.production.reconciler import measure_clock
+from resources.production.stop_watch import Watch
+from resources.production.uploader import CLIPS_AHEAD, Attachments
+from resources.providers.base import Accepted, FailureKind, NotSent, Rejected, SubmitOutcome, Unknown
+from resources.unforeseen import UnforeseenError, in_our_words
+
+T = TypeVar("T")
+
+logger = logging.getLogger("dailies")
+
+PARALLEL_POSTS = 16
+POSTS_GRACE_SECONDS = 10.0
+"""How long an interrupted engine waits for answers to POSTs that are on the wire."""
+NOT_SENT_TRIES = 4
+RECORD_TRIES = 20
+RECORD_AGAIN_SECONDS = 3.0
+STOPS_THE_ACCOUNT = {FailureKind.AUTH, FailureKind.INSUFFICIENT_FUNDS}
+
+
+class Poster:
+    """Sends the queues of one engine's accounts.
+
+    Args:
+        ledger: The record.
+        call: Runs a ledger function off the loop.
+        sleep: `asyncio.sleep`, or a test's fake.
+        attachments: Hands in local files before their clips are claimed.
+        poller: Told when a job is to be asked for first.
+        watch: Says that an account is stopped.
+        mark: Says whether the ledger may buy.
+        changed: Set whenever an answer was written down.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        call: Call,
+        *,
+        sleep: Callable[[float], Awaitable[None]],
+        attachments: Attachments,
+        poller: Poller,
+        watch: Watch,
+        mark: MarkKeeper,
+        changed: asyncio.Event,
+    ) -> None:
+        self._ledger = ledger
+        self._call = call
+        self._sleep = sleep
+        self._attachments = attachments
+        self._poller = poller
+        self._watch = watch
+        self._mark = mark
+        self._changed = changed
+        self._posts: set[asyncio.Task[Attempt | None]] = set()
+        self._not_sent: dict[str, tuple[int, float]] = {}
+
+    async def submit_queue(
+        self,
+        account: Account,
+        *,
+        run_id: str | None = None,
+        ours: Collection[str] = (),
+        result: StepResult | None = None,
+        until: float = math.inf,
+    ) -> Later | None:
+        """Send everything that is queued at an account and may go now.
+
+        Args:
+            account: Whose queue.
+            run_id: For the journal.
+            ours: Ids of the caller's attempts, withdrawn when the account cannot be reached.
+            result: Collects what was submitted.
+            until: When to claim nothing more, seconds since the epoch.
+
+        Interrupted, it leaves POSTs on the wire to `finish`.
+
+        Returns:
+            When and why to come again, None when nothing is queued.
+
+        Raises:
+            UnavailableError: The ledger cannot be read or written. An answer it did not take is in the log.
+        """
+        if not await self._call(queue.queue_length, self._ledger, account.name):
+            return None
+        refusal = await self._mark.refusal()
+        if refusal is not None:
+            if result is not None:
+                result.refused = refusal
+            return Later(self._ledger.clock() + CHECK_SECONDS, refusal)
+        await measure_clock(account.provider)
+        while True:
+            tasks, later = await self._claim_and_post(account, run_id=run_id, ours=ours, until=until)
+            if tasks:
+                await asyncio.wait(tasks)
+            sent = [attempt for task in tasks if (attempt := task.result()) is not None]
+            if result is not None:
+                result.submitted.extend(
+                    attempt for attempt in sent if attempt.state is AttemptState.SUBMITTED
+                )
+            # what was throttled or not sent is in the queue again, and what waited for our own POSTs need not wait longer
+            again = any(attempt.state is AttemptState.QUEUED for attempt in sent)
+            if self._ledger.clock() >= until and (again or later is not None):
+                return later or _next_time(self._ledger.clock())
+            if not tasks or (later is None and not again):
+                if later is not None and later.stop is not None:
+                    await self._watch.alarm(account.name)
+                return later
+
+    async def _claim_and_post(
+        self, account: Account, *, run_id: str | None, ours: Collection[str], until: float
+    ) -> tuple[list[asyncio.Task[Attempt | None]], Later | None]:
+        """Send what may go now, each in a task; and when and why to come again, None when the queue is empty."""
+        tasks: list[asyncio.Task[Attempt | None]] = []
+        while self._ledger.clock() < until:
+            if len(tasks) % CLIPS_AHEAD == 0:
+                await self._attachments.hand_in(account.provider)
+            claimed = await self._claim(account, run_id)
+            if not isinstance(claimed, Submission):
+                return tasks, claimed
+            task = asyncio.create_task(self._post(account, claimed, run_id=run_id, ours=ours))
+            tasks.append(task)
+            self._posts.add(task)
+            task.add_done_callback(self._posts.discard)
+            if len(self._posts) >= PARALLEL_POSTS:
+                await asyncio.wait(self._posts, return_when=asyncio.FIRST_COMPLETED)
+        return tasks, _next_time(self._ledger.clock())
+
+    async def _claim(self, account: Account, run_id: str | None) -> Submission | Later | None:
+        """The next submission; what is claimed while we are interrupted is given back, since it surely was not sent."""
+        claiming = asyncio.ensure_future(
+            self._call(
+                queue.claim_next,
+                self._ledger,
+                account.name,
+                limits=account.limits,
+                deadline_seconds=account.submit_deadline_seconds,
+                run_id=run_id,
+                traceable=account.provider.capabilities.echoes_submission_id,
+                clock_offset=account.provider.clock_offset,
+            )
+        )
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            claimed = await _uninterrupted(claiming)
+            if isinstance(claimed, Submission):
+                given_back = self._record(claimed, NotSent("interrupted before it was sent"), run_id)
+                await _uninterrupted(asyncio.ensure_future(given_back))
+            raise
+
+    async def _post(
+        self, account: Account, submission: Submission, *, run_id: str | None, ours: Collection[str]
+    ) -> Attempt | None:
+        """Send one submission and write down what came of it; None after an error that nobody foresaw.
+
+        What was not written down then is unknown once its lease has run out, like that of a process that died.
+        """
+        try:
+            with in_our_words(f"{submission.attempt.subject_key} could not be dealt with after its POST"):
+                return await self._post_and_record(account, submission, run_id=run_id, ours=ours)
+        except UnforeseenError:
+            self._changed.set()
+            return None
+
+    async def _post_and_record(
+        self, account: Account, submission: Submission, *, run_id: str | None, ours: Collection[str]
+    ) -> Attempt:
+        outcome = await self._send(account, submission)
+        attempt = await _uninterrupted(asyncio.ensure_future(self._record(submission, outcome, run_id)))
+        if attempt.state is AttemptState.SUBMITTED:
+            await self._poller.schedule([attempt], polled=False)
+        await self._stop_if_hopeless(account, outcome, run_id=run_id, ours=ours)
+        if isinstance(outcome, Rejected) and outcome.kind is FailureKind.INVALID:
+            await self._attachments.doubt(account.name, attempt.request)
+        self._mark.progressed()
+        self._changed.set()
+        return attempt
+
+    async def _send(self, account: Account, submission: Submission) -> SubmitOutcome:
+        """POST, within what is left of the deadline: whoever slept since the claim may have been given up for dead."""
+        request = submission.attempt.request
+        if (retired := request.retired_at(self._ledger.clock())) is not None:
+            return Rejected(FailureKind.INVALID, f"{retired}; nothing was sent", 0)
+        clip = submission.attempt.subject_key
+        try:
+            with in_our_words(f"the request for {clip} could not be made"):
+                body = await self._attachments.filled(account.provider, request)
+        except UnforeseenError as error:
+            return Rejected(FailureKind.INVALID, f"{error}. Nothing was sent", 0)
+        if isinstance(body, NotSent | Rejected):
+            return body
+        left = submission.deadline - self._ledger.clock()
+        if left <= 0:
+            return NotSent("its deadline had passed before it could be sent; nothing left this machine")
+        try:
+            with in_our_words(f"{clip} was being sent"):
+                return await account.provider.submit(
+                    request.endpoint,
+                    body,
+                    submission_id=submission.id,
+                    deadline_seconds=min(left, account.submit_deadline_seconds),
+                )
+        except UnforeseenError as error:
+            return Unknown(f"{error}. The request may have been received")
+
+    async def _record(self, submission: Submission, outcome: SubmitOutcome, run_id: str | None) -> Attempt:
+        """Write an answer down, even if the ledger is locked for minutes: it may be all that is known of a paid job.
+
+        One that cannot be written as it came is written without what else the provider said.
+        """
+        clip = submission.attempt.subject_key
+        tried = 1
+        while True:
+            try:
+                with in_our_words(f"{clip}: an answer could not be written down as it came"):
+                    recorded = await self._call(
+                        outcomes.record_outcome, self._ledger, submission, outcome, run_id=run_id
+                    )
+            except UnforeseenError:
+                if outcome == (bare := _bare(outcome)):
+                    raise
+                outcome = bare
+                continue
+            except UnavailableError as error:
+                logger.warning(
+                    "%s: the answer (%s) is not in the ledger yet: %s", clip, _in_short(outcome), error
+                )
+                if tried == RECORD_TRIES:
+                    raise
+            else:
+                return recorded
+            tried += 1
+            await self._sleep(RECORD_AGAIN_SECONDS)
+
+    async def _stop_if_hopeless(
+        self, account: Account, outcome: SubmitOutcome, *, run_id: str | None, ours: Collection[str]
+    ) -> None:
+        """Say that the account is stopped; withdraw the caller's queue when nobody is there to take it."""
+        name = account.name
+        tries, since = self._not_sent.get(name, (0, 0.0))
+        if not isinstance(outcome, NotSent):
+            self._not_sent.pop(name, None)
+        elif not 0 <= self._ledger.clock() - since < NOT_SENT_SECONDS / 2:
+            # POSTs that fail side by side are one try: a network that blinks is no reason to give up a batch
+            tries += 1
+            self._not_sent[name] = (tries, self._ledger.clock())
+        if isinstance(outcome, Rejected) and outcome.kind in STOPS_THE_ACCOUNT:
+            await self._watch.alarm(name)
+        elif isinstance(outcome, NotSent) and tries >= NOT_SENT_TRIES:
+            why = f"{name} cannot be reached ({outcome.cause}); nothing was sent. Try again when it answers."
+            await self._call(queue.withdraw, self._ledger, list(ours), why=why, run_id=run_id)
+
+    async def finish(self, *, interrupted: bool = True) -> None:
+        """Wait for the answers to POSTs that are on the wire.
+
+        Args:
+            interrupted: Wait for a moment only; what is still open then becomes unknown by its lease. An answer that was
+                read is written down all the same.
+        """
+        if self._posts:
+            grace = POSTS_GRACE_SECONDS if interrupted else None
+            _done, pending = await asyncio.wait(self._posts, timeout=grace)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+
+
+async def _uninterrupted(work: "asyncio.Future[T]") -> T:
+    """Wait for some work to its end, even when interrupted meanwhile; the interruption takes effect afterwards."""
+    interrupted: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait({work})
+        except asyncio.CancelledError as error:
+            interrupted = error
+    result = work.result()
+    if interrupted is not None:
+        raise interrupted
+    return result
+
+
+def _in_short(outcome: SubmitOutcome) -> str:
+    """An answer for the log, without what the provider said besides."""
+    return f"job {outcome.job_id}" if isinstance(outcome, Accepted) else type(outcome).__name__
+
+
+def _bare(outcome: SubmitOutcome) -> SubmitOutcome:
+    """An answer as what it means, and the job's id: nothing else that the provider has said."""
+    match outcome:
+        case Accepted():
+            return Accepted(outcome.job_id, None, {})
+        case Rejected():
+            return Rejected(outcome.kind, "the provider refuses it in words that cannot be kept", 0)
+        case NotSent():
+            return NotSent("nothing was sent")
+        case Unknown():
+            return Unknown("its answer cannot be kept")
+
+
+def _next_time(now: float) -> Later:
+    return Later(now, "the rest is sent in the next step")

@@ -1,0 +1,184 @@
+"""Handing in the local files of clips that are about to be bought, once per content and account.
+
+It happens before the purchase is claimed and costs nothing. What cannot be handed in is that clip's own failure; the
+others of its queue go on.
+"""
+
+import asyncio
+import base64
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from resources.catalogue.files import DataFolder, LocalFile
+from resources.declared.problems import ProblemsError
+from resources.ledger import stops, uploads
+from resources.ledger.ledger import Ledger
+from resources.orders import ClipRequest, FileReference
+from resources.production.ledger_thread import Call
+from resources.providers.base import FailureKind, NotSent, Provider, Rejected, Uploaded, UploadFailed
+from resources.unforeseen import UnforeseenError, in_our_words
+
+logger = logging.getLogger("dailies")
+
+CLIPS_AHEAD = 32
+"""Clips of the queue whose files are handed in together."""
+AT_ONCE = 4
+TRIES = 3
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 10.0
+FAILED_SECONDS = 60.0
+"""How long a file that could not be handed in is not tried again."""
+LOOK_SECONDS = 0.5
+"""How often another process's upload of the same content is looked after."""
+
+
+class Attachments:
+    """The local files of one engine's clips.
+
+    Args:
+        ledger: Where uploads are remembered.
+        folder: Where the files are, None where no clip may name one.
+        call: Runs what blocks off the loop.
+        sleep: `asyncio.sleep`, or a test's fake.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        folder: DataFolder | None,
+        *,
+        call: Call,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._ledger = ledger
+        self._folder = folder
+        self._call = call
+        self._sleep = sleep
+        self._failed: dict[tuple[str, str], tuple[float, UploadFailed]] = {}
+
+    async def hand_in(self, provider: Provider) -> None:
+        """Hand in what the next clips of an account's queue need and what is not there yet.
+
+        Never raises for anything a file, the network or the provider does: the clip that needs it is told by `filled`.
+        """
+        if provider.capabilities.upload_seconds is None or self._folder is None:
+            return
+        if await self._call(stops.stop_of, self._ledger, provider.name) is not None:
+            return
+        wanted = await self._call(uploads.needed, self._ledger, provider.name, limit=CLIPS_AHEAD)
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def one(reference: FileReference) -> None:
+            async with slots:
+                await self._hand_in_one(provider, reference)
+
+        await asyncio.gather(*(one(r) for r in wanted if self._failure(provider, r) is None))
+
+    async def filled(self, provider: Provider, request: ClipRequest) -> dict[str, Any] | NotSent | Rejected:
+        """The body to send: every local file replaced by its address, or by itself where the provider takes it inside.
+
+        Returns:
+            The body; why the clip cannot be bought; or that its file is not handed in yet.
+        """
+        texts: dict[str, str] = {}
+        references = FileReference.of(request.body)
+        if references and self._folder is None:
+            cause = "it names a local file, and no data folder is known here; nothing was sent"
+            return Rejected(FailureKind.INVALID, cause, 0)
+        for reference in references:
+            if provider.capabilities.upload_seconds is None:
+                failure = await self._inside(reference, texts)
+            else:
+                url = await self._call(uploads.address, self._ledger, provider.name, reference.sha256)
+                failure = None if url is not None else self._failure(provider, reference)
+                if url is None and failure is None:
+                    return NotSent(f"the file {reference.path} is handed in first; nothing was sent")
+                texts[reference.sha256] = url or ""
+            if failure is not None:
+                # about the account, a refusal stops it; about the file, it is this clip's
+                status = 401 if failure.kind is FailureKind.AUTH else 0
+                cause = (
+                    f"the file {reference.path} could not be handed in: {failure.cause}. Nothing was bought."
+                )
+                return Rejected(failure.kind, cause, status)
+        return FileReference.replaced(request.body, lambda reference: texts[reference.sha256])
+
+    async def doubt(self, account: str, request: ClipRequest) -> None:
+        """Hand the request's files in anew the next time: the provider refused it, and may have deleted them."""
+        contents = [reference.sha256 for reference in FileReference.of(request.body)]
+        if contents:
+            await self._call(uploads.forget, self._ledger, account, contents)
+
+    async def _inside(self, reference: FileReference, texts: dict[str, str]) -> UploadFailed | None:
+        read = await self._read(reference)
+        if isinstance(read, UploadFailed):
+            return read
+        file, data = read
+        encoded = base64.b64encode(data).decode()
+        texts[reference.sha256] = f"data:{file.is_a.content_type};base64,{encoded}"
+        return None
+
+    async def _hand_in_one(self, provider: Provider, reference: FileReference) -> None:
+        claim = await self._call(uploads.claim, self._ledger, provider.name, reference.sha256)
+        while claim.url is None and not claim.mine:
+            # somebody else is at it, and when they have died the claim is ours in the end
+            await self._sleep(LOOK_SECONDS)
+            claim = await self._call(uploads.claim, self._ledger, provider.name, reference.sha256)
+        if claim.url is not None:
+            return
+        url: str | None = None
+        try:
+            outcome = await self._upload_or_fail(provider, reference)
+            if isinstance(outcome, Uploaded):
+                url = outcome.url
+            else:
+                self._failed[provider.name, reference.sha256] = self._ledger.clock(), outcome
+                logger.warning("%s could not be handed in: %s", reference.path, outcome.cause)
+        finally:
+            lives = provider.capabilities.upload_seconds or 0.0
+            await self._call(
+                uploads.record, self._ledger, provider.name, reference.sha256, url, lives_seconds=lives
+            )
+
+    async def _read(self, reference: FileReference) -> tuple[LocalFile, bytes] | UploadFailed:
+        if self._folder is None:
+            return UploadFailed("no data folder is known here", FailureKind.INVALID)
+        try:
+            read = await self._call(self._folder.read, reference)
+        except ProblemsError as error:
+            return UploadFailed(str(error), FailureKind.INVALID)
+        return read
+
+    async def _upload_or_fail(self, provider: Provider, reference: FileReference) -> Uploaded | UploadFailed:
+        try:
+            with in_our_words("handing it in"):
+                return await self._upload(provider, reference)
+        except UnforeseenError as error:
+            return UploadFailed(str(error), FailureKind.PROVIDER)
+
+    async def _upload(self, provider: Provider, reference: FileReference) -> Uploaded | UploadFailed:
+        read = await self._read(reference)
+        if isinstance(read, UploadFailed):
+            return read
+        file, data = read
+        pauses = [FIRST_PAUSE_SECONDS * 2**tried for tried in range(TRIES - 1)]
+        while True:
+            outcome = await provider.upload(file.upload_name, file.is_a.content_type, data)
+            if isinstance(outcome, Uploaded):
+                return outcome
+            if not pauses or outcome.kind in {FailureKind.INVALID, FailureKind.AUTH}:
+                # too many uploads say nothing about purchases: the account is not slowed down for it
+                throttled = outcome.kind is FailureKind.THROTTLED
+                return replace(outcome, kind=FailureKind.PROVIDER) if throttled else outcome
+            pause = pauses.pop(0)
+            await self._sleep(min(max(outcome.retry_after or 0.0, pause), LONGEST_PAUSE_SECONDS))
+
+    def _failure(self, provider: Provider, reference: FileReference) -> UploadFailed | None:
+        key = provider.name, reference.sha256
+        since, failure = self._failed.get(key, (0.0, None))
+        if failure is not None and self._ledger.clock() - since > FAILED_SECONDS:
+            del self._failed[key]
+            return None
+        return failure

@@ -1,0 +1,132 @@
+"""Which job is the cheapest: the one that is bought to look at a provider."""
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from resources.catalogue import Catalogue, Endpoint
+from resources.errors import ConfigurationError, UnavailableError
+from resources.orders import ClipRequest
+from resources.providers.base import Provider
+
+PROMPT = "A paper boat drifts on calm water, seen from above."
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A request and what it costs.
+
+    Attributes:
+        endpoint: What is bought.
+        body: The whole request.
+        listed_micros: The catalogue's price in micro-dollars, None where no page names one.
+        quoted_micros: The provider's own quote, None where it gives none.
+    """
+
+    endpoint: Endpoint
+    body: dict[str, Any]
+    listed_micros: int | None
+    quoted_micros: int | None = None
+
+    @property
+    def micros(self) -> int | None:
+        """The most it should cost; what the money is reserved by."""
+        return max((price for price in (self.listed_micros, self.quoted_micros) if price), default=None)
+
+    def request(self, key: str) -> ClipRequest:
+        """The purchase.
+
+        Args:
+            key: Names the probe in the ledger.
+        """
+        return ClipRequest(
+            kind="probe",
+            clip=key,
+            series="verify-provider",
+            provider=self.endpoint.provider,
+            endpoint=self.endpoint.id,
+            body=self.body,
+            price_micros=self.micros,
+            expected=self.endpoint.expected(self.body),
+            usual_seconds=self.endpoint.usual_seconds,
+            max_seconds=self.endpoint.max_seconds,
+        )
+
+
+async def cheapest(
+    catalogue: Catalogue,
+    provider: Provider,
+    *,
+    endpoint: str | None = None,
+    allow_retired: bool = False,
+    today: dt.date,
+) -> Offer:
+    """The cheapest clip an account can make from text alone, with the provider's own quote for it.
+
+    Args:
+        catalogue: What can be bought.
+        provider: The account.
+        endpoint: Only this one.
+        allow_retired: Whether an endpoint that has been retired may be bought.
+        today: For the lifecycle.
+
+    Raises:
+        ProblemsError: There is no such endpoint.
+        ConfigurationError: Nothing can be bought, or nothing whose price is known.
+        resources.errors.UnavailableError: The provider does not answer.
+    """
+    candidates = [catalogue.get(endpoint, provider.name)] if endpoint else list(catalogue)
+    offers = [
+        offer
+        for candidate in candidates
+        if candidate.provider == provider.name
+        and candidate.makes_video
+        and (allow_retired or not candidate.lifecycle.retired(today))
+        for offer in _offers(candidate)
+    ]
+    if not offers:
+        warning = candidates[0].lifecycle.warning(today) if endpoint else None
+        if warning is not None:
+            raise ConfigurationError(f"{endpoint} {warning}, or add --allow-retired. Nothing was bought.")
+        which = endpoint or f"what {provider.name} sells in data/models"
+        raise ConfigurationError(
+            f"{which} makes no clip from text alone that is not retired; name another with --endpoint, or add "
+            "--allow-retired. Nothing was bought."
+        )
+    known = [offer for offer in offers if offer.listed_micros is not None]
+    if known:
+        best = min(known, key=lambda offer: (offer.listed_micros or 0, offer.endpoint.id))
+        return replace(best, quoted_micros=await _quote(provider, best))
+    quoted = [replace(offer, quoted_micros=await _quote(provider, offer)) for offer in offers]
+    priced = [offer for offer in quoted if offer.quoted_micros]
+    if not priced:
+        raise ConfigurationError(
+            f"no page names a price for what {provider.name} sells and it quotes none, so nothing was bought; "
+            "set the price in data/models, or name another endpoint with --endpoint"
+        )
+    return min(priced, key=lambda offer: (offer.quoted_micros or 0, offer.endpoint.id))
+
+
+async def _quote(provider: Provider, offer: Offer) -> int | None:
+    try:
+        return await provider.quote(offer.endpoint.id, offer.body)
+    except UnavailableError:
+        return None  # the report says so
+
+
+def _offers(endpoint: Endpoint) -> Iterator[Offer]:
+    """The shortest clip at each price step, from text alone."""
+    if any(p.required and p.media is not None for p in endpoint.parameters.values()):
+        return
+    given: dict[str, Any] = {}
+    duration = endpoint.parameters.get("duration")
+    if duration is not None:
+        given["duration"] = min(duration.allowed) if duration.allowed else duration.min or duration.sent
+    steps: list[dict[str, Any]] = [given]
+    by = endpoint.pricing.by
+    if by is not None:
+        steps = [{**given, by: value} for value in endpoint.parameters[by].allowed or []]
+    for step in steps:
+        body = endpoint.resolve(PROMPT, step)
+        yield Offer(endpoint, body, endpoint.price(body))

@@ -1,0 +1,261 @@
+"""Buying one job and watching it: what the service answers, when its list and its bill know of it, what comes of it.
+
+The purchase goes through the ledger, so that it is capped, booked and reconciled like every other.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from resources.errors import ConfigurationError, DailiesError, UnavailableError
+from resources.ledger import deliveries, polls, queue
+from resources.ledger.bills import MARGIN_SECONDS, Window
+from resources.ledger.decisions import Verdict, decide
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.states import AT_PROVIDER, AttemptState
+from resources.production.account import Account
+from resources.production.bookkeeper import Bookkeeper
+from resources.production.bucket_mark import BucketMark
+from resources.production.engine import Engine
+from resources.providers.base import Charge, JobState, PollFailed
+from resources.verification.choice import Offer
+from resources.verification.recorder import Recorder
+
+FIRST_LOOK_SECONDS = 0.5
+LONGEST_LOOK_SECONDS = 10.0
+UNKNOWN_SECONDS = 120.0
+"""How long a lost answer is searched for before the probe leaves it to the completion sensor."""
+WINDOW_SECONDS = 600.0
+
+
+@dataclass
+class Watched:
+    """What was seen of the job.
+
+    Attributes:
+        attempt: Its purchase as it stands, None when nothing was bought.
+        words: The provider's words for its state in the order they were first seen, with the seconds after the submit.
+        state: How it ended, None while it has not.
+        listed_after: Seconds after the submit until the listing showed it, None where it did not.
+        listed_running: Whether the listing showed it before it had ended.
+        billed_after: Seconds after the submit until the bill showed a charge, None where it did not.
+        charge: That charge.
+        echoes: Whether the listing names our id of the submit, and whether it shows the request.
+        notes: What could not be looked at, and why.
+    """
+
+    attempt: Attempt | None = None
+    words: list[tuple[str, float]] = field(default_factory=list)
+    state: JobState | None = None
+    listed_after: float | None = None
+    listed_running: bool | None = None
+    billed_after: float | None = None
+    charge: Charge | None = None
+    echoes: tuple[bool, bool] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+class Probe:
+    """One job, from its purchase to its bill.
+
+    Args:
+        ledger: Where the purchase is written.
+        account: Where it is bought.
+        recorder: What its client is built on.
+        wait_seconds: How long the job is waited for.
+        settle_seconds: How long, after its end, the listing and the bill are waited for.
+        say: Told what happens, for a person who waits.
+        mark: Of the ledger in its bucket, where there is one.
+        sleep: `asyncio.sleep`, or a test's fake.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        account: Account,
+        recorder: Recorder,
+        *,
+        wait_seconds: float,
+        settle_seconds: float,
+        say: Callable[[str], None],
+        mark: BucketMark | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._ledger = ledger
+        self._account = account
+        self._recorder = recorder
+        self._wait = wait_seconds
+        self._settle = settle_seconds
+        self._say = say
+        self._mark = mark
+        self._sleep = sleep
+        self._bought_at = 0.0
+        self.seen = Watched()
+
+    async def run(self, offer: Offer) -> Watched:
+        """Buy the offer and watch it to its end.
+
+        Raises:
+            ConfigurationError: Nothing may be bought now: a cap, a stop, a queue that waits.
+        """
+        engine = Engine(self._ledger, {self._account.name: self._account}, sleep=self._sleep, mark=self._mark)
+        try:
+            attempt = await self._buy(engine, offer)
+            if attempt.job_id is not None:
+                await self._watch(attempt)
+                await self._book(engine, attempt)
+            return self.seen
+        finally:
+            await engine.aclose()
+
+    async def _buy(self, engine: Engine, offer: Offer) -> Attempt:
+        name = self._account.name
+        waiting = await engine.call(queue.queue_length, self._ledger, name)
+        if waiting:
+            raise ConfigurationError(
+                f"{waiting} clips wait in the queue of {name}, and what is sent next would be theirs; verify the provider "
+                "when the queue is empty. Nothing was bought."
+            )
+        key = f"verify-{name}-{datetime.fromtimestamp(self._ledger.clock(), UTC):%Y%m%d-%H%M%S}"
+        (decided,) = await engine.call(
+            decide, self._ledger, [offer.request(key)], decision=key, batch=key, watched_by=key
+        )
+        if decided.verdict is not Verdict.NEW or decided.attempt is None:
+            raise ConfigurationError(f"{decided.reason or 'it may not be bought now'} Nothing was bought.")
+        await engine.call(deliveries.mark_reported, self._ledger, [decided.attempt.id], key)
+        self._bought_at = time.monotonic()
+        await engine.submit_queue(name, ours=[decided.attempt.id])
+        attempt = await self._current(engine, decided.attempt)
+        give_up = time.monotonic() + UNKNOWN_SECONDS
+        while attempt.state is AttemptState.UNKNOWN and time.monotonic() < give_up:
+            self._say(f"the answer was lost ({attempt.reason}); looking for the job")
+            await self._sleep(LONGEST_LOOK_SECONDS / 4)
+            await engine.reconcile(name)
+            attempt = await self._current(engine, attempt)
+        if attempt.state is AttemptState.QUEUED:
+            why = attempt.reason or "the account takes no orders now"
+            await engine.call(queue.withdraw, self._ledger, [attempt.id], why=f"not sent: {why}")
+            attempt = await self._current(engine, attempt)
+        self.seen.attempt = attempt
+        if (word := self._first_word()) is not None:
+            self.seen.words.append((word, 0.0))
+        return attempt
+
+    def _first_word(self) -> str | None:
+        """The state that the answer to the submit names."""
+        answered = [exchange.document for exchange in self._recorder.of("submit")]
+        document = answered[-1] if answered and isinstance(answered[-1], dict) else {}
+        inner = document.get("data")
+        word = (inner if isinstance(inner, dict) else document).get("status")
+        return word if isinstance(word, str) else None
+
+    async def _current(self, engine: Engine, attempt: Attempt) -> Attempt:
+        found: dict[str, Attempt] = await engine.call(self._ledger.attempts, [attempt.id])
+        return found[attempt.id]
+
+    async def _watch(self, attempt: Attempt) -> None:
+        self._say(f"job {attempt.job_id}")
+        pause, ended_at = FIRST_LOOK_SECONDS, None
+        while True:
+            passed = time.monotonic() - self._bought_at
+            if ended_at is None:
+                await self._look(attempt, passed)
+                if self.seen.state is not None:
+                    ended_at = time.monotonic()
+                    pause = FIRST_LOOK_SECONDS
+                elif passed > self._wait:
+                    self.seen.notes.append(
+                        f"the job has not ended after {passed:.0f} s; `dailies ledger` goes on knowing it"
+                    )
+                    return
+            await self._look_at_the_listing(attempt)
+            await self._look_at_the_bill(attempt)
+            if ended_at is not None and (
+                (self.seen.listed_after is not None and self.seen.charge is not None)
+                or time.monotonic() - ended_at > self._settle
+            ):
+                return
+            await self._sleep(pause)
+            pause = min(pause * 1.4, LONGEST_LOOK_SECONDS)
+
+    async def _look(self, attempt: Attempt, passed: float) -> None:
+        seen = await self._account.provider.poll(attempt.job_id or "", age_seconds=passed)
+        if isinstance(seen, PollFailed):
+            self._note(f"a poll failed: {seen.cause}")
+            return
+        if not self.seen.words or self.seen.words[-1][0] != seen.raw_status:
+            self.seen.words.append((seen.raw_status, passed))
+            self._say(f"{passed:6.1f} s  {seen.raw_status}")
+        if seen.status.final:
+            ended = await asyncio.to_thread(
+                polls.see_end, self._ledger, attempt, seen, self._account.provider.capabilities
+            )
+            if ended.state not in AT_PROVIDER:
+                self.seen.state, self.seen.attempt = seen, ended
+
+    async def _look_at_the_listing(self, attempt: Attempt) -> None:
+        if self.seen.listed_after is not None:
+            return
+        try:
+            after, before = self._window()
+            jobs = await self._account.provider.list_jobs(after=after, before=before)
+        except UnavailableError as error:
+            self._note(f"its listing: {error}")
+            return
+        mine = next((job for job in jobs if job.job_id == attempt.job_id), None)
+        if mine is not None:
+            self.seen.listed_after = time.monotonic() - self._bought_at
+            self.seen.listed_running = self.seen.state is None
+            self.seen.echoes = (mine.submission_id is not None, mine.body is not None)
+
+    async def _look_at_the_bill(self, attempt: Attempt) -> None:
+        if self.seen.charge is not None:
+            return
+        try:
+            after, before = self._window()
+            rows = await self._account.provider.charges(after=after, before=before)
+        except UnavailableError as error:
+            self._note(f"its bill: {error}")
+            return
+        mine = next((row for row in rows if row.job_id == attempt.job_id and row.kind == "charge"), None)
+        if mine is not None:
+            self.seen.charge = mine
+            self.seen.billed_after = time.monotonic() - self._bought_at
+
+    async def _book(self, engine: Engine, attempt: Attempt) -> None:
+        """Write down what the bill says, so that the ledger has the charge and not only the quote."""
+        if self.seen.charge is None:
+            return
+        books = Bookkeeper(self._ledger, engine.call)
+        now = self._ledger.clock()
+        window = Window(attempt.created_at - MARGIN_SECONDS, now + MARGIN_SECONDS)
+        try:
+            await books.book(self._account.provider, window, await books.read(self._account.provider, window))
+        except UnavailableError as error:
+            self._note(f"its bill: {error}")
+        self.seen.attempt = await self._current(engine, attempt)
+
+    def _window(self) -> tuple[datetime, datetime]:
+        now = self._ledger.clock()
+        return (
+            datetime.fromtimestamp(now - self._wait - self._settle - WINDOW_SECONDS, UTC),
+            datetime.fromtimestamp(now + WINDOW_SECONDS, UTC),
+        )
+
+    def _note(self, text: str) -> None:
+        if text not in self.seen.notes:
+            self.seen.notes.append(text)
+
+
+def close(ledger: Ledger, attempt: Attempt, *, why: str) -> Attempt:
+    """End a probe that has succeeded: nobody keeps its video, and nobody is to go on asking for it."""
+    delivery = {"uri": f"not kept: {why}"}
+    try:
+        return deliveries.record_delivered(ledger, attempt.id, delivery, run_id=attempt.decision)
+    except DailiesError as error:
+        raise UnavailableError(
+            f"the probe is bought and its end could not be written down: {error}. `dailies ledger` shows it"
+        ) from None

@@ -1,0 +1,211 @@
+"""Holding a clip against what was asked for and what its series wants checked: one verdict a check, in order."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from resources.checks import Checks
+from resources.orders import ClipRequest, Expected
+from resources.video.facts import Inspection, Looked, Stretch, VideoFacts
+from resources.video.perceptual_hash import same
+
+Outcome = Literal["passed", "warned", "failed", "skipped"]
+
+FPS_TOLERANCE = 0.5
+"""Frames a second by which the frame rate may differ: 23.976 is 24."""
+SHAPE_TOLERANCE = 0.05
+"""By how large a share width to height may differ from a shape such as 16:9: encoders want multiples of 16 pixels."""
+MOST = 0.9
+"""A clip that is shorter than a stretch may last fails when so much of it is black, still or silent."""
+
+
+class Check(BaseModel):
+    """What one check of the clip said.
+
+    Attributes:
+        name: `whole`, or the name of a field of a series' `checks`, e.g. `black`.
+        outcome: Whether it passed; if not, what the series wants done about it; `skipped` where it is off, or there was
+            nothing to compare with.
+        detail: One sentence for a person.
+        measured: The numbers behind it, e.g. `{"longest_seconds": 2.5, "from_seconds": 0.0}`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    outcome: Outcome
+    detail: str = ""
+    measured: dict[str, float] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sibling:
+    """Another take of the series, to find clips that look the same.
+
+    Attributes:
+        clip: Its clip's key.
+        look: Its perceptual hash.
+        earlier: Whether it was asked for before the clip that is judged, by the ledger's order.
+    """
+
+    clip: str
+    look: str
+    earlier: bool
+
+
+def unreadable(why: str) -> list[Check]:
+    """The verdict on a file that could not be read."""
+    return [Check(name="whole", outcome="failed", detail=why)]
+
+
+def judge(
+    inspection: Inspection,
+    request: ClipRequest,
+    *,
+    served: str | None = None,
+    nsfw: bool | None = None,
+    siblings: Sequence[Sibling] = (),
+) -> list[Check]:
+    """Every check's verdict on a clip.
+
+    Args:
+        inspection: What is known of the file.
+        request: What was asked for, with the series' checks.
+        served: The model that the provider says it used, None where it does not say.
+        nsfw: Whether the provider says that it is not safe for work, None where it does not say.
+        siblings: Other takes of the series.
+    """
+    facts, looked, checks = inspection.video, inspection.looked, request.checks
+    found = [_whole(facts, looked)]
+    found += _as_asked_for(facts, request)
+    found += _seen_and_heard(facts, looked, checks)
+    found += [_model(served, request), _nsfw(nsfw, checks), _duplicate(looked, siblings, checks)]
+    return found
+
+
+def _whole(facts: VideoFacts, looked: Looked | None) -> Check:
+    detail = ""
+    if facts.truncated:
+        detail = "the file is cut off: it refers to bytes that are not there"
+    elif looked is not None and looked.broken is not None:
+        detail = f"the file is damaged: {looked.broken}"
+    return Check(name="whole", outcome="failed" if detail else "passed", detail=detail)
+
+
+def _as_asked_for(facts: VideoFacts, request: ClipRequest) -> Iterator[Check]:
+    expected, checks = request.expected, request.checks
+    yield _size(facts, expected, checks.size)
+    wanted = expected.duration or 0.0
+    yield _check(
+        "duration",
+        checks.duration if expected.duration is not None else None,
+        abs(facts.duration - wanted) <= checks.duration_seconds,
+        f"it lasts {facts.duration:.2f} s, asked for were {wanted:g} s",
+        {"seconds": facts.duration},
+    )
+    fps = checks.fps if checks.fps is not None else expected.fps
+    yield _check(
+        "frame_rate",
+        checks.frame_rate if fps is not None else None,
+        abs(facts.fps - (fps or 0)) <= FPS_TOLERANCE,
+        f"it has {facts.fps:g} frames a second, asked for were {fps or 0:g}",
+        {"fps": facts.fps},
+    )
+    usable = [*checks.video_codecs, *(checks.audio_codecs if facts.audio_codec else ())]
+    unusable = [c for c in (facts.video_codec, facts.audio_codec) if c is not None and c not in usable]
+    yield _check(
+        "codecs", checks.codecs, not unusable, f"{' and '.join(unusable)} is not one of {', '.join(usable)}"
+    )
+    says = (
+        "there is no sound, though the endpoint promises it"
+        if expected.audio
+        else f"there is sound ({facts.audio_codec}), though the endpoint promises none"
+    )
+    yield _check(
+        "audio", checks.audio if expected.audio is not None else None, facts.has_audio == expected.audio, says
+    )
+
+
+def _size(facts: VideoFacts, expected: Expected, level: str) -> Check:
+    """By the pixel where the request says how many, else by the shape of the frame."""
+    width, height = expected.width or facts.width, expected.height or facts.height
+    as_asked, asked = (width, height) == (facts.width, facts.height), f"{width}x{height}"
+    known = bool(expected.width or expected.height)
+    if not known and expected.shape is not None:
+        wide, _, high = expected.shape.partition(":")
+        ratio = facts.width * int(high) / (facts.height * int(wide)) if facts.height else 0.0
+        known, as_asked, asked = True, abs(ratio - 1) <= SHAPE_TOLERANCE, expected.shape
+    return _check(
+        "size",
+        level if known else None,
+        as_asked,
+        f"the picture is {facts.width}x{facts.height}, asked for was {asked}",
+        {"width": facts.width, "height": facts.height},
+    )
+
+
+def _seen_and_heard(facts: VideoFacts, looked: Looked | None, checks: Checks) -> Iterator[Check]:
+    black, frozen, silent = (looked.black, looked.frozen, looked.silent) if looked else (None, None, None)
+    partly = looked is None or (looked.broken is None and looked.seconds < facts.duration - 0.5)
+    seen = 0.0 if looked is None else looked.seconds
+    silence = "off" if checks.silence == "allowed" else checks.silence
+    for name, level, longest, most, what in (
+        ("black", checks.black, black, checks.black_seconds, "the picture is black"),
+        ("frozen", checks.frozen, frozen, checks.frozen_seconds, "the picture stands still"),
+        ("silence", silence if facts.has_audio else None, silent, checks.silence_seconds, "it is silent"),
+    ):
+        found = _stretch(name, level, longest, min(most, MOST * facts.duration), what)
+        if partly and found.outcome == "passed":
+            detail = f"only the first {seen:.0f} s of {facts.duration:.0f} s were looked at"
+            found = found.model_copy(update={"outcome": "warned", "detail": detail})
+        yield found
+
+
+def _stretch(name: str, level: str | None, longest: Stretch | None, most: float, what: str) -> Check:
+    start, end = longest or (0.0, 0.0)
+    measured = {"longest_seconds": round(end - start, 3), "from_seconds": start} if longest else {}
+    detail = f"{what} for {end - start:.1f} s, from {start:.1f} s on; at most {most:.1f} s are wanted"
+    return _check(name, level, end - start <= most, detail, measured)
+
+
+def _model(served: str | None, request: ClipRequest) -> Check:
+    level = request.checks.model if served is not None else None
+    as_bought = served is None or served.casefold() == request.endpoint.casefold()
+    return _check("model", level, as_bought, f"{served} made it, and {request.endpoint} was bought")
+
+
+def _nsfw(nsfw: bool | None, checks: Checks) -> Check:
+    level = checks.nsfw if nsfw is not None else None
+    return _check("nsfw", level, not nsfw, "the provider says that it is not safe for work")
+
+
+def _duplicate(looked: Looked | None, siblings: Sequence[Sibling], checks: Checks) -> Check:
+    look = looked.look if looked else None
+    if look is None or checks.duplicate == "off":
+        return _check("duplicate", checks.duplicate if look else None, True, "")
+    twins = [one for one in siblings if same(look, one.look, bits=checks.duplicate_bits)]
+    twin = next((one for one in twins if one.earlier), twins[0] if twins else None)
+    if twin is None or twin.earlier:
+        says = f"it looks like {twin.clip}, an earlier clip of the series" if twin else ""
+        return _check("duplicate", checks.duplicate, twin is None, says)
+    # the later one is the duplicate, which came home first: it is noted here, since its own manifest is written
+    says = f"{twin.clip}, a later clip of the series that came home first, looks like it"
+    return Check(name="duplicate", outcome="warned", detail=says)
+
+
+def _check(
+    name: str, level: str | None, passed: bool, detail: str, measured: dict[str, float] | None = None
+) -> Check:
+    """One verdict; `level` is None where there is nothing to compare with."""
+    outcome: Outcome = "passed" if passed else "failed" if level == "fail" else "warned"
+    if level is None or level == "off":
+        outcome = "skipped"
+        detail = "off for this series" if level == "off" else "nothing to compare with"
+    return Check(
+        name=name,
+        outcome=outcome,
+        detail="" if outcome == "passed" else detail,
+        measured=measured or {},
+    )
