@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 N      ?= 100
 
-.PHONY: help demo up test check format lock install install-dev clean-demo bench-simulation bench-checks
+.PHONY: help demo up test test-fast check format lock install install-dev clean-demo bench-simulation bench-checks
 help:            ## these lines
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -17,10 +17,15 @@ up: install      ## everything local, until Ctrl-C
 test: install-dev ## all tests
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-check: install-dev ## format, lint, types, definitions
+test-fast: install-dev ## the tests that start no processes
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
+
+check: install-dev ## format, lint, types, import rules, definitions
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python docs/house.py --check
 	$(BIN)/dg check defs
 
 format: install-dev ## let ruff format and mend what it can
