@@ -15,7 +15,7 @@ from bench.processes import Meter, Usage, ending_all_children
 from bench.surroundings import environment, longest_job, read_books, requests_of, sandbox_options
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.launch import clips_of, dagster_instance, declarations_of, launch
-from pipelines.cli.stack import Stack, Wanted, free_port
+from pipelines.cli.stack import Stack, StackOptions, free_port
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
@@ -92,7 +92,7 @@ def run_round(way: str, scale: Scale) -> Round:
         home = folder / "home"
         with environment({"DAILIES_HOME": str(home), "DAILIES_DATA": str(declared.data)}):
             settings = load_settings()
-            wanted = Wanted(
+            wanted = StackOptions(
                 port=free_port(),
                 sandbox=True,
                 embedded_s3=True,

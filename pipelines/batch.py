@@ -17,7 +17,7 @@ from pipelines.pictures import Pictures, quarantine_event, sheet_event
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger import decisions, deliveries, heartbeats, queue
-from resources.ledger.decisions import Decided, Verdict
+from resources.ledger.decisions import Decided, Ruling
 from resources.ledger.handover import handover_of
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -107,9 +107,7 @@ def collect(batch: Batch, attempts: Mapping[str, Attempt]) -> Followed:
 
         async def work(_engine: Engine, follower: Follower) -> Followed:
             decided = [
-                Decided(
-                    a.request, Verdict.REUSED if a.state is AttemptState.DELIVERED else Verdict.ADOPTED, a
-                )
+                Decided(a.request, Ruling.REUSED if a.state is AttemptState.DELIVERED else Ruling.ADOPTED, a)
                 for a in attempts.values()
             ]
             return await follower.follow(decided)
@@ -192,7 +190,7 @@ async def _check_accounts(engine: Engine, decided: list[Decided], batch: Batch) 
     A wrong key or a provider that is down is then found once, and not once per clip; one answer that fails is asked for
     again, since a schedule's whole batch hangs on it.
     """
-    new = [d.attempt for d in decided if d.verdict is Verdict.NEW and d.attempt is not None]
+    new = [d.attempt for d in decided if d.verdict is Ruling.NEW and d.attempt is not None]
     for name in sorted({attempt.account for attempt in new}):
         try:
             with in_our_words(f"{name} could not be asked"):

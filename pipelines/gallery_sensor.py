@@ -19,7 +19,7 @@ PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Seen:
+class GalleryCursor:
     """What the gallery shows.
 
     Attributes:
@@ -33,7 +33,7 @@ class Seen:
     pages: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, cursor: str | None) -> "Seen":
+    def read(cls, cursor: str | None) -> "GalleryCursor":
         """From a cursor; one that cannot be read means that nothing was written yet."""
         try:
             document = json.loads(cursor or "{}")
@@ -59,7 +59,7 @@ def gallery_pages(
     context: dg.SensorEvaluationContext, production: Production
 ) -> dg.SensorResult | dg.SkipReason:
     """Write what has changed."""
-    seen = Seen.read(context.cursor)
+    seen = GalleryCursor.read(context.cursor)
     try:
         with production.ledger() as ledger:
             change = newest_change(ledger)
@@ -73,7 +73,7 @@ def gallery_pages(
     event = dg.AssetMaterialization(GALLERY, metadata=metadata_of(written, store))
     return dg.SensorResult(
         asset_events=[event] if written.changed else [],
-        cursor=Seen(change, look(), written.digests).written(),
+        cursor=GalleryCursor(change, look(), written.digests).written(),
         skip_reason=dg.SkipReason(f"{len(written.changed)} of {len(written.digests)} pages written"),
     )
 

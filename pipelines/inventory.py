@@ -11,7 +11,7 @@ from pipelines.pictures import Pictures
 from resources.errors import DailiesError
 from resources.inventory import findings
 from resources.inventory.bucket import Stock, take_stock
-from resources.inventory.findings import CHECKS, Check, Finding, found
+from resources.inventory.findings import CHECKS, Audit, Finding, found
 from resources.inventory.ledger import check_ledger, untold
 from resources.ledger import deliveries
 from resources.ledger.ledger import Ledger
@@ -51,7 +51,7 @@ class Inventory:
         self._instance = instance
         self.stock: Stock | None = None
 
-    def take(self, wanted: Sequence[Check] = CHECKS) -> list[Finding]:
+    def take(self, wanted: Sequence[Audit] = CHECKS) -> list[Finding]:
         """Make the wanted checks, in the order of `CHECKS`."""
         made: dict[str, Finding] = {}
         for checks, look in (
@@ -116,7 +116,7 @@ def show_lost(ledger: Ledger, store: ObjectStore, instance: dg.DagsterInstance) 
     return list(lost)
 
 
-def _tried(checks: Sequence[Check], look: Callable[[], list[Finding]]) -> list[Finding]:
+def _tried(checks: Sequence[Audit], look: Callable[[], list[Finding]]) -> list[Finding]:
     try:
         return look()
     except DailiesError as error:

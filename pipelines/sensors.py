@@ -198,7 +198,7 @@ def declared_clips(
         if any(file.startswith("characters/") for file in files):
             # a character that is made anew changes the prompts it is in
             files |= {f"character {name}": made.id for name, made in production.characters().items()}
-        seen = Seen.read(context.cursor)
+        seen = DataCursor.read(context.cursor)
         if files == seen.files and seen.upto is None:
             return dg.SkipReason("nothing in the data folder has changed")
         declarations = production.declarations()
@@ -222,13 +222,13 @@ def declared_clips(
     reason = f"the data folder has changed, no prompt has ({len(declarations.problems)} problems){missing}"
     return dg.SensorResult(
         run_requests=requests,
-        cursor=Seen(files, looked.upto).written(),
+        cursor=DataCursor(files, looked.upto).written(),
         skip_reason=None if requests else dg.SkipReason(reason),
     )
 
 
 @dataclass(frozen=True)
-class Seen:
+class DataCursor:
     """How far the data folder was taken in.
 
     Attributes:
@@ -240,7 +240,7 @@ class Seen:
     upto: str | None = None
 
     @classmethod
-    def read(cls, cursor: str | None) -> "Seen":
+    def read(cls, cursor: str | None) -> "DataCursor":
         """From a cursor; one that cannot be read means that nothing was seen yet."""
         try:
             document = json.loads(cursor or "{}")

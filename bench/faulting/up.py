@@ -4,7 +4,7 @@ import sys
 import time
 
 from pipelines.cli.signals import end_on_signals
-from pipelines.cli.stack import Stack, Wanted
+from pipelines.cli.stack import Stack, StackOptions
 from resources.settings import load_settings
 
 LOOK_SECONDS = 0.5
@@ -27,7 +27,7 @@ def say(text: str) -> None:
 def main(port: int) -> None:
     """Run until Ctrl-C."""
     end_on_signals()
-    wanted = Wanted(port=port, sandbox=False, embedded_s3=True, log=say)
+    wanted = StackOptions(port=port, sandbox=False, embedded_s3=True, log=say)
     with BenchStack(load_settings(), wanted) as stack:
         say("ready")
         try:

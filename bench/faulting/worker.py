@@ -33,7 +33,7 @@ from bench.faulting.pace import Pace
 from resources.errors import DailiesError
 from resources.ledger import decisions, deliveries
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import Decided, Verdict
+from resources.ledger.decisions import Decided, Ruling
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState
@@ -190,7 +190,7 @@ class Worker:
                     due.append(attempt)
         random.shuffle(due)
         decided = [
-            Decided(a.request, Verdict.REUSED if a.state is AttemptState.DELIVERED else Verdict.ADOPTED, a)
+            Decided(a.request, Ruling.REUSED if a.state is AttemptState.DELIVERED else Ruling.ADOPTED, a)
             for a in due[:COLLECTED_AT_ONCE]
         ]
         if decided:

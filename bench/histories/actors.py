@@ -14,7 +14,7 @@ from bench.histories.provider import Client
 from pipelines.collections import Collection, PastRun, batches, plan
 from resources.ledger import bills, decisions, deliveries, late_jobs
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import Decided, Verdict
+from resources.ledger.decisions import Decided, Ruling
 from resources.ledger.limits import Limits
 from resources.ledger.lost import orphans
 from resources.ledger.states import AttemptState
@@ -135,7 +135,7 @@ async def collect(process: Process, around: Surroundings, run: Run) -> None:
         unsent = {key: a for key, a in found.items() if a.state is AttemptState.WITHDRAWN and key in current}
         attempts = [current[key] if key in unsent else a for key, a in found.items()]
         decided = [
-            Decided(a.request, Verdict.REUSED if a.state is AttemptState.DELIVERED else Verdict.ADOPTED, a)
+            Decided(a.request, Ruling.REUSED if a.state is AttemptState.DELIVERED else Ruling.ADOPTED, a)
             for a in attempts
         ]
         await equipment.follower(run, Stage.DELIVERED).follow(decided)

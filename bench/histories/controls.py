@@ -25,7 +25,7 @@ from bench.histories.plans import Plan, drawn
 from bench.histories.processes import PROCESS
 from bench.histories.provider import SETTLE_SECONDS, Client
 from resources.ledger import apart, budget, decisions, disputes, outcomes
-from resources.ledger.decisions import Decided, Verdict
+from resources.ledger.decisions import Decided, Ruling
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import posts
 from resources.ledger.lost.evidence import Post
@@ -36,7 +36,7 @@ from resources.ledger.states import AttemptState
 from resources.orders import ClipRequest
 from resources.production.account import Account
 from resources.production.engine import Engine
-from resources.production.submitter import Poster
+from resources.production.submitter import Submitter
 from resources.providers import wavespeed_rows
 from resources.providers.base import Accepted, FailureKind, Rejected, SubmitOutcome, Unknown
 
@@ -83,7 +83,7 @@ def _with(*kinds: str, **changes: Any) -> Callable[[Plan], Plan]:
 # POST before commit
 
 
-async def _post_first(self: Poster, account: Account, **_: object) -> None:
+async def _post_first(self: Submitter, account: Account, **_: object) -> None:
     while True:
         query = sa.select(attempts).where(attempts.c.state == "queued").order_by(attempts.c.seq).limit(1)
         with self._ledger.read() as connection:
@@ -140,7 +140,7 @@ async def _look_then_write(
             found: Any = await engine.call(_look, ledger, request, regenerate=run.regenerate, **options)
             await _gap()
             try:
-                if found.verdict is Verdict.NEW:
+                if found.verdict is Ruling.NEW:
                     found = await engine.call(_write, ledger, found.request, **options, **who)
                 decided.append(found)
                 break
@@ -165,9 +165,9 @@ def _write(ledger: Ledger, request: ClipRequest, **options: Any) -> Decided:
     with ledger.write() as connection:
         queued = decisions._queue(ledger, connection, request, **options)
         return (
-            Decided(request, Verdict.NEW, queued)
+            Decided(request, Ruling.NEW, queued)
             if isinstance(queued, Attempt)
-            else Decided(request, Verdict.REFUSED, None, queued)
+            else Decided(request, Ruling.REFUSED, None, queued)
         )
 
 
@@ -217,7 +217,7 @@ def _ignores_decisions() -> AbstractContextManager[object]:
         found = find(*args, decision=decision, **options)
         if found.attempt is None or found.attempt.state.is_open or found.attempt.decision != decision:
             return found
-        return Decided(found.request, Verdict.NEW, None)
+        return Decided(found.request, Ruling.NEW, None)
 
     return mock.patch.object(decisions, "_find", ignoring)
 
@@ -294,7 +294,7 @@ def _believes_the_question() -> Iterator[None]:
 CONTROLS = (
     Control(
         "POST before commit",
-        lambda: mock.patch.object(Poster, "submit_queue", _post_first),
+        lambda: mock.patch.object(Submitter, "submit_queue", _post_first),
         _with("crash", at=(("POST: accepted", 0.0),)),
         UNACCOUNTED,
     ),

@@ -18,7 +18,7 @@ from pipelines.cli.dagster_api import Colours, DagsterApi
 from pipelines.cli.gallery import file_of, write
 from pipelines.cli.launch import Launched, declarations_of, failed_clips, launch, wait_for
 from pipelines.cli.output import age, complain, console
-from pipelines.cli.stack import Stack, Wanted
+from pipelines.cli.stack import Stack, StackOptions
 from pipelines.lineage import GENERATIONS, UPLOADED_VIDEOS
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger.records import Attempt
@@ -41,7 +41,7 @@ def run_demo(settings: Settings, *, port: int, job_seconds: float) -> int:
     """
     began = time.monotonic()
     options = ["--job-seconds", str(job_seconds), "--faults", str(FAULTS)]
-    wanted = Wanted(
+    wanted = StackOptions(
         port=port,
         sandbox=True,
         embedded_s3=True,

@@ -44,7 +44,7 @@ __all__ = [
     "SANDBOX_KEY_FILE",
     "STATE_FILE",
     "Stack",
-    "Wanted",
+    "StackOptions",
     "check_port_is_free",
     "free_port",
     "running_stack",
@@ -56,7 +56,7 @@ SANDBOX_KEY_FILE = "sandbox-key"
 
 
 @dataclass
-class Wanted:
+class StackOptions:
     """What to start.
 
     Attributes:
@@ -79,7 +79,7 @@ class Wanted:
 class Stack:
     """The running processes; a context manager that ends them, by id, however it is left."""
 
-    def __init__(self, settings: Settings, wanted: Wanted) -> None:
+    def __init__(self, settings: Settings, wanted: StackOptions) -> None:
         self.settings = settings
         self.wanted = wanted
         self.home = settings.home.absolute()

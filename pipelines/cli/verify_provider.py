@@ -28,8 +28,8 @@ from resources.providers.base import Provider
 from resources.settings import ACCOUNTS, Settings, open_ledger
 from resources.storage.download import DownloadPolicy, download
 from resources.verification.choice import Offer, cheapest
-from resources.verification.contract import Finding
-from resources.verification.findings import Film, findings, went_well
+from resources.verification.contract import Observation
+from resources.verification.findings import DeliveredFile, findings, went_well
 from resources.verification.probe import Probe, Watched, close
 from resources.verification.recorder import Recorder
 
@@ -37,7 +37,7 @@ COLOURS = {"differs": "red", "not seen": "yellow", "new": "cyan", "as documented
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Trial:
     """What is asked for.
 
     Attributes:
@@ -56,7 +56,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Report:
+class TrialReport:
     """What came of it.
 
     Attributes:
@@ -67,7 +67,7 @@ class Report:
 
     offer: Offer
     watched: Watched
-    findings: list[Finding]
+    findings: list[Observation]
 
     @property
     def differs(self) -> bool:
@@ -76,8 +76,8 @@ class Report:
 
 
 def verify(
-    settings: Settings, wanted: Wanted, *, ask: Callable[[str], None], say: Callable[[str], None]
-) -> Report:
+    settings: Settings, wanted: Trial, *, ask: Callable[[str], None], say: Callable[[str], None]
+) -> TrialReport:
     """Look at an account by buying one job.
 
     Args:
@@ -104,12 +104,12 @@ def verify(
 async def _verify(
     settings: Settings,
     account: AccountSettings,
-    wanted: Wanted,
+    wanted: Trial,
     catalogue: Catalogue,
     recorder: Recorder,
     ask: Callable[[str], None],
     say: Callable[[str], None],
-) -> Report:
+) -> TrialReport:
     provider = build_provider(account, transport=recorder.transport())
     try:
         say(f"{account.name} at {account.base_url}, balance {await _balance(provider)}")
@@ -146,7 +146,7 @@ async def _verify(
             if watched.attempt is not None and watched.attempt.state is AttemptState.SUCCEEDED:
                 watched.attempt = close(ledger, watched.attempt, why="a job that probed its provider")
         found = findings(offer, recorder, watched, drift=drift, film=film, clock=provider.clock_offset)
-        return Report(offer, watched, found)
+        return TrialReport(offer, watched, found)
     finally:
         await provider.aclose()
 
@@ -167,7 +167,7 @@ async def _drift(provider: Provider, offer: Offer, today: dt.date) -> list[Drift
         return []
 
 
-def _film(settings: Settings, account: AccountSettings, watched: Watched) -> Film | str | None:
+def _film(settings: Settings, account: AccountSettings, watched: Watched) -> DeliveredFile | str | None:
     """Fetch the output and look at it, as a delivery would; a stand-in on this machine may serve it itself."""
     from resources.video.inspector import inspect_video
 
@@ -185,12 +185,12 @@ def _film(settings: Settings, account: AccountSettings, watched: Watched) -> Fil
             facts = inspect_video(path).video
         except DailiesError as error:
             return str(error)
-    return Film(
+    return DeliveredFile(
         fetched.content_type, fetched.size, facts.width, facts.height, facts.duration, facts.has_audio
     )
 
 
-def show(report: Report) -> None:
+def show(report: TrialReport) -> None:
     """Print the report for a person: what differs first."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("", "what", "documented", "seen"):
@@ -211,7 +211,7 @@ def show(report: Report) -> None:
         console.print("as documented, as far as it was looked at")
 
 
-def print_document(report: Report) -> None:
+def print_document(report: TrialReport) -> None:
     """Print the report for a program."""
     attempt, charge = report.watched.attempt, report.watched.charge
     print_json(

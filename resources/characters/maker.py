@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from resources.characters.made import ID, KIND
 from resources.ledger import decisions, deliveries, heartbeats, queue
-from resources.ledger.decisions import Decided, Verdict
+from resources.ledger.decisions import Decided, Ruling
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts
@@ -86,9 +86,9 @@ class Maker:
         waiting: set[str] = set()
         for verdict in decided:
             name = verdict.request.clip
-            if verdict.verdict is Verdict.REUSED and verdict.attempt is not None:
+            if verdict.verdict is Ruling.REUSED and verdict.attempt is not None:
                 making.made[name] = verdict.attempt
-            elif verdict.verdict is Verdict.REFUSED:
+            elif verdict.verdict is Ruling.REFUSED:
                 making.failed[name] = verdict.reason or "refused"
             else:
                 waiting.add(name)

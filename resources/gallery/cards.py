@@ -42,7 +42,7 @@ class Group(StrEnum):
 
 
 @dataclass(frozen=True)
-class Check:
+class ShownCheck:
     """What a check of the file said.
 
     Attributes:
@@ -102,7 +102,7 @@ class Card:
     poster: str | None = None
     strip: str | None = None
     facts: str = ""
-    checks: list[Check] = field(default_factory=list)
+    checks: list[ShownCheck] = field(default_factory=list)
     accepted: str = ""
     waited_seconds: float | None = None
     is_older_take: bool = False
@@ -220,7 +220,7 @@ def _in_words(facts: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _checks(attempt: Attempt, delivery: dict[str, Any]) -> list[Check]:
+def _checks(attempt: Attempt, delivery: dict[str, Any]) -> list[ShownCheck]:
     """What the ledger kept of the checks, those that were skipped left out."""
     outcomes = delivery.get("checks") or {}
     said = {"failed": attempt.reason, "warned": "; ".join(map(str, delivery.get("warnings") or ()))}
@@ -228,7 +228,7 @@ def _checks(attempt: Attempt, delivery: dict[str, Any]) -> list[Check]:
         # earlier versions of dailies only compared the file with the request
         outcomes = {"as requested": "failed" if attempt.state is AttemptState.QUARANTINED else "passed"}
     return [
-        Check(shown(str(name), longest=60), str(outcome), shown(said.get(str(outcome)), longest=300))
+        ShownCheck(shown(str(name), longest=60), str(outcome), shown(said.get(str(outcome)), longest=300))
         for name, outcome in outcomes.items()
         if outcome != "skipped"
     ]

@@ -44,7 +44,7 @@ class UnitCost:
 
 
 @dataclass(frozen=True)
-class Times:
+class ClipTimes:
     """How long an endpoint's jobs took from the submit to the end, in seconds.
 
     Attributes:
@@ -75,7 +75,7 @@ class Figures:
 
     spend: dict[str, dict[str, int]]
     unit_costs: list[UnitCost]
-    times: list[Times]
+    times: list[ClipTimes]
     failures: list[tuple[str, int]]
     clips: dict[str, int]
     micros: int
@@ -149,7 +149,7 @@ def _unit_costs(
     return [UnitCost(str(name), int(clips), int(micros)) for name, clips, micros in rows]
 
 
-def _times(connection: sa.Connection, mine: list[sa.ColumnElement[bool]]) -> list[Times]:
+def _times(connection: sa.Connection, mine: list[sa.ColumnElement[bool]]) -> list[ClipTimes]:
     seconds = attempts.c.finished_at - attempts.c.submitted_at
     rows = connection.execute(
         sa.select(attempts.c.endpoint, seconds)
@@ -161,7 +161,7 @@ def _times(connection: sa.Connection, mine: list[sa.ColumnElement[bool]]) -> lis
     for endpoint, taken in rows:
         found[str(endpoint)].append(float(taken))
     return [
-        Times(name, len(taken), _quantile(taken, 0.5), _quantile(taken, 0.9))
+        ClipTimes(name, len(taken), _quantile(taken, 0.5), _quantile(taken, 0.9))
         for name, taken in sorted(found.items())
     ]
 

@@ -32,7 +32,7 @@ _SOURCES = Path(__file__).parent / "page"
 
 
 @dataclass(frozen=True)
-class Page:
+class GalleryPage:
     """What one page shows.
 
     Attributes:

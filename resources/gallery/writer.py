@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from resources.gallery.cards import read_cards
 from resources.gallery.figures import read_figures, series_of
-from resources.gallery.pages import INDEX, Page, has_page
+from resources.gallery.pages import INDEX, GalleryPage, has_page
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import journal
 from resources.storage.layout import SHEETS
@@ -62,7 +62,7 @@ def write_gallery(
     for series in (*filter(has_page, series_of(ledger)), None):
         figures = read_figures(ledger, series=series)
         mine = [key for key in sheets if key.startswith(f"{SHEETS}{series}/")]
-        page = Page(read_cards(ledger, series=series), figures, dagster, series, titles, mine)
+        page = GalleryPage(read_cards(ledger, series=series), figures, dagster, series, titles, mine)
         html = page.html()
         digest = hashlib.sha256(html).hexdigest()[:16]
         digests[page.key] = digest

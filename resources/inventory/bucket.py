@@ -33,7 +33,7 @@ RECENT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Take:
+class KeptTake:
     """A take as the ledger says it was stored.
 
     Attributes:
@@ -55,7 +55,7 @@ class Take:
     strip: str | None
 
     @classmethod
-    def of(cls, attempt: Attempt) -> "Take":
+    def of(cls, attempt: Attempt) -> "KeptTake":
         """From what the ledger kept of the delivery."""
         delivery = attempt.delivery or {}
         clip = attempt.clip
@@ -87,7 +87,7 @@ class Missing:
         why: One sentence.
     """
 
-    take: Take
+    take: KeptTake
     what: str
     key: str
     why: str
@@ -108,7 +108,7 @@ class Stock:
 
     missing: list[Missing] = field(default_factory=list)
     stray: list[tuple[str, str]] = field(default_factory=list)
-    doubles: list[tuple[Take, str]] = field(default_factory=list)
+    doubles: list[tuple[KeptTake, str]] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     objects: int = 0
     size: int = 0
@@ -135,7 +135,7 @@ def take_stock(ledger: Ledger, store: ObjectStore, *, now: float | None = None) 
     Raises:
         resources.errors.DailiesError: One of them does not answer.
     """
-    takes = {take.attempt.id: take for take in map(Take.of, _stored(ledger))}
+    takes = {take.attempt.id: take for take in map(KeptTake.of, _stored(ledger))}
     current = _current(ledger)
     listed = {info.key: info for place in (VIDEOS, QUARANTINE) for info in store.list_objects(place)}
     stock = Stock(objects=len(listed), size=sum(info.size for info in listed.values()))
@@ -167,7 +167,7 @@ def _current(ledger: Ledger) -> set[str]:
         return set(map(str, connection.execute(query).scalars()))
 
 
-def _missing(take: Take, listed: dict[str, ObjectInfo], *, is_current: bool) -> Iterator[Missing]:
+def _missing(take: KeptTake, listed: dict[str, ObjectInfo], *, is_current: bool) -> Iterator[Missing]:
     clip, video = take.attempt.clip, listed.get(take.video)
     if video is None:
         yield Missing(take, "video", take.video, f"the video of {clip} is gone")
@@ -185,7 +185,7 @@ def _missing(take: Take, listed: dict[str, ObjectInfo], *, is_current: bool) -> 
 
 
 def _look_for_strays(
-    stock: Stock, listed: dict[str, ObjectInfo], ledger: Ledger, takes: dict[str, Take], now: float
+    stock: Stock, listed: dict[str, ObjectInfo], ledger: Ledger, takes: dict[str, KeptTake], now: float
 ) -> None:
     by_attempt: dict[tuple[str, str], list[ObjectInfo]] = {}
     for info in listed.values():

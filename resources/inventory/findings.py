@@ -18,7 +18,7 @@ class Weight(StrEnum):
 
 
 @dataclass(frozen=True)
-class Check:
+class Audit:
     """One question about the inventory.
 
     Attributes:
@@ -49,7 +49,7 @@ class Finding:
         unread: Why the check could not be made, None when it was.
     """
 
-    check: Check
+    check: Audit
     keys: list[str] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
     unread: str | None = None
@@ -78,41 +78,41 @@ class Finding:
         return f"{self.check.asks}: {self.number}. {self.check.todo}"
 
 
-def found(check: Check, notes: Iterable[tuple[str, str]]) -> Finding:
+def found(check: Audit, notes: Iterable[tuple[str, str]]) -> Finding:
     """A finding from keys, each with a sentence that may be empty."""
     pairs = list(notes)
     return Finding(check, [key for key, _ in pairs], {key: note for key, note in pairs if note})
 
 
-NO_FAILED_CLIPS = Check(
+NO_FAILED_CLIPS = Audit(
     "no_failed_clips",
     "uploaded_videos",
     "Clips whose newest purchase came to nothing or failed a check",
     Weight.WARNING,
     "`dailies status --failed` says why; `dailies retry` buys them again, `dailies accept` keeps what failed a check.",
 )
-NOTHING_UNCLEAR = Check(
+NOTHING_UNCLEAR = Audit(
     "nothing_unclear",
     "submissions",
     "Purchases of which it is not known whether they were made",
     Weight.ERROR,
     "What is unknown is looked for by itself; what is held waits for you: `dailies resolve`. Its money counts as spent.",
 )
-NOTHING_IS_STOPPED = Check(
+NOTHING_IS_STOPPED = Audit(
     "nothing_is_stopped",
     "submissions",
     "Accounts that nothing is sent to",
     Weight.ERROR,
     "`dailies status` says why; top up, set the right key, or `dailies start`.",
 )
-EVERY_BILL_IS_BELIEVED = Check(
+EVERY_BILL_IS_BELIEVED = Audit(
     "every_bill_is_believed",
     "submissions",
     "Purchases and accounts of which a provider says something that is not believed or cannot be read",
     Weight.ERROR,
     "`dailies ledger disputed` shows each amount and refund and takes your word; rows that prove nothing are for the provider.",
 )
-NO_JOB_IS_OVERDUE = Check(
+NO_JOB_IS_OVERDUE = Audit(
     "no_job_is_overdue",
     "generations",
     "Jobs that take longer than their model ever should",
@@ -120,7 +120,7 @@ NO_JOB_IS_OVERDUE = Check(
     "Look at the job at the provider. It is asked for every five minutes, and its money stays reserved; "
     "`dailies resolve CLIP --write-off` waits no longer, and keeps what it makes later as a take to spare.",
 )
-NO_REFUND_IS_LATE = Check(
+NO_REFUND_IS_LATE = Audit(
     "no_refund_is_late",
     "generations",
     "Failed jobs that were charged and not given back within a day",
@@ -128,7 +128,7 @@ NO_REFUND_IS_LATE = Check(
     "`dailies ledger --check` reads the bill now; ask the provider for it, naming the job (`dailies ledger --csv -`). It counts "
     "as spent until the bill shows it.",
 )
-NO_OUTPUT_NEAR_ITS_END = Check(
+NO_OUTPUT_NEAR_ITS_END = Audit(
     "no_output_near_its_end",
     "generations",
     "Finished and paid clips that were not fetched and that the provider will soon delete",
@@ -136,7 +136,7 @@ NO_OUTPUT_NEAR_ITS_END = Check(
     "Turn on the account's completion sensor and look at its last tick; `dailies doctor` fetches them now.",
     repairs=True,
 )
-EVERY_OBJECT_HAS_ITS_MANIFEST = Check(
+EVERY_OBJECT_HAS_ITS_MANIFEST = Audit(
     "every_object_has_its_manifest",
     "uploaded_videos",
     "Objects of takes that have no manifest",
@@ -145,7 +145,7 @@ EVERY_OBJECT_HAS_ITS_MANIFEST = Check(
     "is kept elsewhere too. What belongs to nothing that was bought here is yours to remove.",
     repairs=True,
 )
-NOTHING_IS_MISSING = Check(
+NOTHING_IS_MISSING = Audit(
     "nothing_is_missing",
     "uploaded_videos",
     "Objects of delivered clips that are not in the bucket as they were stored",
@@ -154,14 +154,14 @@ NOTHING_IS_MISSING = Check(
     "in the bucket, or buy another take with `dailies produce SERIES --clip CLIP --regenerate`.",
     repairs=True,
 )
-EVERY_MANIFEST_IS_KNOWN = Check(
+EVERY_MANIFEST_IS_KNOWN = Audit(
     "every_manifest_is_known",
     "uploaded_videos",
     "Manifests of takes that the ledger does not know",
     Weight.ERROR,
     "The ledger is older than the bucket: `dailies ledger rebuild` reads them back.",
 )
-EVERY_END_IS_SHOWN = Check(
+EVERY_END_IS_SHOWN = Audit(
     "every_end_is_shown",
     "uploaded_videos",
     "Clips that have ended and that Dagster was not told of",
@@ -170,7 +170,7 @@ EVERY_END_IS_SHOWN = Check(
     repairs=True,
 )
 
-EVERYTHING_LIVES = Check(
+EVERYTHING_LIVES = Audit(
     "everything_lives",
     "uploaded_videos",
     "Runs, sensors and processes that should be at work and are not",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from resources.errors import DailiesError
-from resources.inventory.bucket import Missing, Stock, Take
+from resources.inventory.bucket import KeptTake, Missing, Stock
 from resources.ledger.ledger import Ledger
 from resources.ledger.states import AttemptState
 from resources.production.manifests import describe, show_current
@@ -77,7 +77,9 @@ class Mender:
             except DailiesError as error:
                 yield Mended(key, False, str(error))
 
-    def _mend_take(self, take: Take, missing: list[Missing], inspector: VideoInspector) -> Iterator[Mended]:
+    def _mend_take(
+        self, take: KeptTake, missing: list[Missing], inspector: VideoInspector
+    ) -> Iterator[Mended]:
         what = {m.what: m for m in missing}
         with scratch_folder(self._scratch) as folder:
             path = folder / "clip.mp4"
@@ -97,7 +99,7 @@ class Mender:
             show_current(self._ledger, self._store, take.attempt)
             yield Mended(lost.key, True, "shown again")
 
-    def _fetch_again(self, take: Take, path: Path) -> None:
+    def _fetch_again(self, take: KeptTake, path: Path) -> None:
         """Fetch a delivered video once more.
 
         Raises:
@@ -123,7 +125,7 @@ class Mender:
             )
         self._store.put_file(take.video, path, sha256=fetched.sha256, content_type=MP4)
 
-    def _read(self, take: Take, path: Path) -> None:
+    def _read(self, take: KeptTake, path: Path) -> None:
         """The video as a file, which must be what was stored."""
         if path.exists():
             return
@@ -139,7 +141,7 @@ class Mender:
         self._store.put_bytes(lost.key, data, content_type=WEBP, overwrite=True)
         return Mended(lost.key, True, "made anew from the video")
 
-    def _put_manifest(self, take: Take, inspection: Inspection | None) -> None:
+    def _put_manifest(self, take: KeptTake, inspection: Inspection | None) -> None:
         attempt, history = take.attempt, self._ledger.history(take.attempt.id)
         stored = [e for e in history if e["to_state"] in {"delivered", "quarantined"} and e["run_id"]]
         manifest = describe(
@@ -170,7 +172,7 @@ class Mender:
             key=key, uri=self._store.uri(key), size=size or 0, sha256=digest or "", content_type=content_type
         )
 
-    def _remove_double(self, take: Take, key: str) -> Mended:
+    def _remove_double(self, take: KeptTake, key: str) -> Mended:
         """Remove what a delivery that died left in another place than the one that ended; the take itself is whole."""
         if key.endswith(".mp4"):
             with scratch_folder(self._scratch) as folder:
@@ -188,7 +190,7 @@ def _inspected(inspector: VideoInspector, path: Path) -> Inspection | None:
         return None
 
 
-def _checks(take: Take) -> list[Check]:
+def _checks(take: KeptTake) -> list[Check]:
     """What the ledger kept of the checks: their outcomes, and why one failed."""
     attempt, delivery = take.attempt, take.attempt.delivery or {}
     kept: dict[str, Any] = dict(delivery.get("checks") or {})

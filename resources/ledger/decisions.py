@@ -13,12 +13,12 @@ from resources.ledger import budget, decision_clips, heartbeats, stops
 from resources.ledger.database import lock_subject
 from resources.ledger.ledger import Ledger, StaleAttemptError
 from resources.ledger.records import Attempt
-from resources.ledger.rules import Decided, Verdict, after, is_outdated, unknown_price, verdict_of
+from resources.ledger.rules import Decided, Ruling, after, is_outdated, unknown_price, verdict_of
 from resources.ledger.schema import attempts, current_takes
 from resources.ledger.states import AttemptState, MoneyState
 from resources.orders import ClipRequest
 
-__all__ = ["SUPERSEDED", "Decided", "Verdict", "decide", "try_again"]
+__all__ = ["SUPERSEDED", "Decided", "Ruling", "decide", "try_again"]
 
 SUPERSEDED = "superseded"
 """Stands in `reported_run_id` of an attempt that a newer one has replaced before anybody reported it."""
@@ -92,11 +92,11 @@ def _decide_one(
                 lock_subject(connection, request.clip)
                 foreign = decision_clips.refusal(connection, decision, request.clip)
                 if foreign is not None:
-                    return Decided(request, Verdict.REFUSED, None, foreign)
+                    return Decided(request, Ruling.REFUSED, None, foreign)
                 settled = _find(
                     ledger, connection, request, decision=decision, run_id=run_id, regenerate=regenerate
                 )
-                if settled.verdict is Verdict.NEW:
+                if settled.verdict is Ruling.NEW:
                     queued = _queue(
                         ledger,
                         connection,
@@ -108,10 +108,10 @@ def _decide_one(
                     )
                     if isinstance(queued, str):
                         said = _of_money(connection, request, decision, queued)
-                        return Decided(request, Verdict.REFUSED, None, said)
-                    return Decided(request, Verdict.NEW, queued)
+                        return Decided(request, Ruling.REFUSED, None, said)
+                    return Decided(request, Ruling.NEW, queued)
                 if (
-                    settled.verdict is Verdict.ADOPTED
+                    settled.verdict is Ruling.ADOPTED
                     and settled.attempt is not None
                     and watched_by is not None
                 ):

@@ -43,7 +43,7 @@ def nsfw(ledger: Ledger, attempt_id: str) -> bool | None:
     return None if value is None else value == "yes"
 
 
-class Seen(NamedTuple):
+class SiblingLook(NamedTuple):
     """How another take of a series looks.
 
     Attributes:
@@ -57,7 +57,7 @@ class Seen(NamedTuple):
     look: str
 
 
-def note_look(ledger: Ledger, attempt: Attempt, look: str) -> list[Seen]:
+def note_look(ledger: Ledger, attempt: Attempt, look: str) -> list[SiblingLook]:
     """Write how a clip looks, and read how the others of its series do.
 
     Returns:
@@ -80,7 +80,7 @@ def note_look(ledger: Ledger, attempt: Attempt, look: str) -> list[Seen]:
         ).all()
     # a rebuilt ledger has no notes; it knows looks from the manifests
     found = ((key, seq, noted or (delivery or {}).get("look")) for key, seq, delivery, noted in rows)
-    return [Seen(clip_of(key), seq, str(look)) for key, seq, look in found if look]
+    return [SiblingLook(clip_of(key), seq, str(look)) for key, seq, look in found if look]
 
 
 def _note(connection: sa.Connection, attempt_id: str, name: str, value: str) -> None:

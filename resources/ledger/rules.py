@@ -16,7 +16,7 @@ DEFINITE = {AttemptState.REJECTED, AttemptState.FAILED}
 ACCOUNT_TROUBLE = {FailureKind.AUTH, FailureKind.INSUFFICIENT_FUNDS}
 
 
-class Verdict(StrEnum):
+class Ruling(StrEnum):
     """What was decided about a clip."""
 
     NEW = "new"
@@ -41,7 +41,7 @@ class Decided:
     """
 
     request: ClipRequest
-    verdict: Verdict
+    verdict: Ruling
     attempt: Attempt | None
     reason: str | None = None
 
@@ -54,7 +54,7 @@ def is_outdated(request: ClipRequest, attempt: Attempt) -> bool:
 def verdict_of(
     request: ClipRequest, known: list[Attempt], current: str | None, *, decision: str, regenerate: bool
 ) -> Decided:
-    """What is decided about a clip before it is asked for money: with `Verdict.NEW`, its request is to be bought.
+    """What is decided about a clip before it is asked for money: with `Ruling.NEW`, its request is to be bought.
 
     Nothing is changed.
 
@@ -68,15 +68,15 @@ def verdict_of(
     open_attempt = next((a for a in known if a.state in OPEN), None)
     if open_attempt is not None:
         if open_attempt.fingerprint == request.fingerprint:
-            return Decided(request, Verdict.ADOPTED, open_attempt)
-        return Decided(request, Verdict.REFUSED, open_attempt, _in_the_way(open_attempt))
+            return Decided(request, Ruling.ADOPTED, open_attempt)
+        return Decided(request, Ruling.REFUSED, open_attempt, _in_the_way(open_attempt))
     ours = [a for a in known if a.decision == decision]
     delivered = next((a for a in ours if a.state is AttemptState.DELIVERED), None)
     if delivered is not None:
-        return Decided(request, Verdict.REUSED, delivered)
+        return Decided(request, Ruling.REUSED, delivered)
     take = next((a for a in known if a.id == current), None)
     if take is not None and take.fingerprint == request.fingerprint and not regenerate:
-        return Decided(request, Verdict.REUSED, take)
+        return Decided(request, Ruling.REUSED, take)
     return _tried_before(request, ours)
 
 
@@ -84,14 +84,14 @@ def _tried_before(request: ClipRequest, ours: list[Attempt]) -> Decided:
     """What this decision may still buy of the clip; a refusal when it has used up its purchases."""
     spent = [attempt for attempt in ours if not _was_no_purchase(attempt)]
     if not spent:
-        return Decided(request, Verdict.NEW, None)
+        return Decided(request, Ruling.NEW, None)
     last = spent[0]
     following = after(last, ours, request)
     if following is not None:
-        return Decided(following, Verdict.NEW, None)
+        return Decided(following, Ruling.NEW, None)
     return Decided(
         request,
-        Verdict.REFUSED,
+        Ruling.REFUSED,
         last,
         f"{last.reason or last.state} (this decision has already tried {len(spent)} of {request.max_attempts}; "
         f"`dailies retry --clip {request.clip}` or Materialize is a new decision)",

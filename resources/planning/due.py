@@ -16,7 +16,7 @@ MAX_WANTED = 50_000
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DueClip:
     """One clip to plan.
 
     Attributes:
@@ -38,7 +38,7 @@ def wanted(
     until: dt.date | None = None,
     clips: Sequence[str] = (),
     now: dt.datetime,
-) -> list[Wanted]:
+) -> list[DueClip]:
     """The clips of some series, or of every schedule that comes up, on a date or in a range of dates.
 
     A series that is named is planned as `dailies produce` would produce it: on the one date, or, in a range, on the dates
@@ -58,11 +58,11 @@ def wanted(
     _check_range(since, until)
     chosen = [_named(declarations, name) for name in dict.fromkeys(series)]
     named = bool(chosen)
-    found: list[Wanted] = []
+    found: list[DueClip] = []
     for one in chosen or list(declarations.series.values()):
         for day in _days(one, since, until, now, named=named):
             decision = f"plan:{one.name}:{day.isoformat()}"
-            found.extend(Wanted(clip, day, decision) for clip in one.clips(day))
+            found.extend(DueClip(clip, day, decision) for clip in one.clips(day))
             if len(found) > MAX_WANTED:
                 raise ConfigurationError(
                     f"that makes more than {MAX_WANTED:,} clips; plan fewer series or a shorter range. Nothing was sent."
@@ -70,7 +70,7 @@ def wanted(
     return found if not clips else _only(found, clips)
 
 
-def _only(found: list[Wanted], names: Sequence[str]) -> list[Wanted]:
+def _only(found: list[DueClip], names: Sequence[str]) -> list[DueClip]:
     known = {name for one in found for name in (one.clip.name, one.clip.key)}
     unknown = next((name for name in names if name not in known), None)
     if unknown is not None:

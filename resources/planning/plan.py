@@ -14,13 +14,13 @@ from resources.ledger import rules, stops
 from resources.ledger.ledger import Ledger
 from resources.ledger.pauses import pauses
 from resources.ledger.records import Attempt
-from resources.ledger.rules import Verdict
+from resources.ledger.rules import Ruling
 from resources.ledger.standings import Standing, standings
 from resources.ledger.states import AttemptState
 from resources.ledger.stops import ALL, Stop
 from resources.money import show_usd
 from resources.orders import ClipRequest
-from resources.planning.due import Wanted
+from resources.planning.due import DueClip
 from resources.planning.purse import CapLine, Order, Purse
 from resources.series import Declarations
 
@@ -134,7 +134,7 @@ class Planning:
         self._pauses = pauses(ledger)
         self._today = ledger.budget.day(ledger.clock())
 
-    def plan(self, clips: Sequence[Wanted]) -> Plan:
+    def plan(self, clips: Sequence[DueClip]) -> Plan:
         """What would become of these clips.
 
         Raises:
@@ -162,7 +162,7 @@ class Planning:
         wrong = [str(problem) for problem in self._declarations.problems]
         return Plan(planned, list(purse.lines()), self._stops, wrong, self._warnings(clips))
 
-    def _warnings(self, clips: Iterable[Wanted]) -> list[str]:
+    def _warnings(self, clips: Iterable[DueClip]) -> list[str]:
         """Pauses of accounts, and what is to be known of the end of the endpoints that these clips may be bought from."""
         today = dt.date.fromisoformat(self._today)
         found: dict[str, None] = {}
@@ -172,11 +172,11 @@ class Planning:
                     found[f"{way.endpoint.id} ({name}) {warning}"] = None
         return [*map(str, self._pauses), *found]
 
-    def requests(self, clips: Sequence[Wanted]) -> dict[str, ClipRequest]:
+    def requests(self, clips: Sequence[DueClip]) -> dict[str, ClipRequest]:
         """The requests of the clips that can be rendered, by key: what prices may be asked for."""
         return self._render(clips)[0]
 
-    def _render(self, clips: Iterable[Wanted]) -> tuple[dict[str, ClipRequest], dict[str, str]]:
+    def _render(self, clips: Iterable[DueClip]) -> tuple[dict[str, ClipRequest], dict[str, str]]:
         """Requests, and why clips are refused before anything is looked up; a batch with one bad clip is refused whole."""
         requests: dict[str, ClipRequest] = {}
         problems: dict[str, str] = {}
@@ -196,7 +196,7 @@ class Planning:
                     problems |= {key: why for key in keys if key not in problems}
         return requests, problems
 
-    def _decide(self, one: Wanted, order: Order, standing: Standing, purse: Purse) -> PlannedClip:
+    def _decide(self, one: DueClip, order: Order, standing: Standing, purse: Purse) -> PlannedClip:
         request, known = order.request, standing.known
         outdated = next((a for a in known if rules.is_outdated(request, a)), None)
         if outdated is not None:
@@ -209,12 +209,12 @@ class Planning:
             regenerate=self._regenerate,
         )
         say = _Sayer(one, request)
-        if decided.verdict is Verdict.NEW:
+        if decided.verdict is Ruling.NEW:
             return self._buy(say, order, outdated, purse)
         attempt = decided.attempt
-        if decided.verdict is Verdict.REUSED:
+        if decided.verdict is Ruling.REUSED:
             return say(Verb.REUSE, attempt)
-        if decided.verdict is Verdict.REFUSED:
+        if decided.verdict is Ruling.REFUSED:
             return say(Verb.REFUSE, attempt, decided.reason)
         in_doubt = attempt is not None and attempt.state in IN_DOUBT
         return say(Verb.HOLD if in_doubt else Verb.ADOPT, attempt, attempt.reason if attempt else None)
@@ -258,7 +258,7 @@ class Planning:
 class _Sayer:
     """Says what would become of one clip."""
 
-    wanted: Wanted
+    wanted: DueClip
     request: ClipRequest
 
     def __call__(

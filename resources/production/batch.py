@@ -11,7 +11,7 @@ from enum import IntEnum
 
 from resources.errors import DailiesError
 from resources.ledger import heartbeats, outcomes, polls, queue
-from resources.ledger.decisions import Decided, Verdict
+from resources.ledger.decisions import Decided, Ruling
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.ledger.stops import Stop
@@ -135,10 +135,10 @@ class Follower:
 
     async def follow(self, decided: list[Decided]) -> Followed:
         """Carry the clips on from what was decided about each."""
-        reused = [d for d in decided if d.verdict is Verdict.REUSED and d.attempt is not None]
+        reused = [d for d in decided if d.verdict is Ruling.REUSED and d.attempt is not None]
         await asyncio.gather(*(self._reuse(d.attempt) for d in reused if d.attempt is not None))
         for verdict in decided:
-            if verdict.verdict is Verdict.REFUSED:
+            if verdict.verdict is Ruling.REFUSED:
                 stage = self._refused_stage(verdict)
                 self._tell_up_to(verdict.request.clip, verdict.attempt, Stage(stage - 1))
                 self._fail(verdict.request.clip, stage, verdict.attempt, verdict.reason or "refused")
@@ -146,7 +146,7 @@ class Follower:
             [
                 d.attempt
                 for d in decided
-                if d.attempt is not None and d.verdict in {Verdict.NEW, Verdict.ADOPTED}
+                if d.attempt is not None and d.verdict in {Ruling.NEW, Ruling.ADOPTED}
             ]
         )
         return self._result

@@ -24,9 +24,9 @@ from resources.production.bucket_mark import BucketMark, MarkKeeper
 from resources.production.orphan_sweep import sweep
 from resources.production.poller import POLLS_AT_ONCE, Poller
 from resources.production.reconciler import Reconciler
-from resources.production.stop_watch import Watch
-from resources.production.submitter import Poster
-from resources.production.uploader import Attachments
+from resources.production.stop_watch import StopWatch
+from resources.production.submitter import Submitter
+from resources.production.uploader import Uploader
 from resources.unforeseen import UnforeseenError, in_our_words
 
 P = ParamSpec("P")
@@ -68,13 +68,13 @@ class Engine:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._reconciler = Reconciler(ledger, self.call)
         self._bookkeeper = Bookkeeper(ledger, self.call)
-        self._watch = Watch(ledger, self.call)
+        self._watch = StopWatch(ledger, self.call)
         self._mark = MarkKeeper(mark)
         self.changed = asyncio.Event()
-        attachments = Attachments(ledger, files, call=self.call, sleep=sleep)
+        attachments = Uploader(ledger, files, call=self.call, sleep=sleep)
         # jitter, not secrecy
         self._poller = Poller(ledger, self.call, attachments, rng=rng or random.Random())  # noqa: S311
-        self._poster = Poster(
+        self._poster = Submitter(
             ledger,
             self.call,
             sleep=sleep,
@@ -94,7 +94,7 @@ class Engine:
         self._thread.shutdown(wait=True)
 
     async def finish_posts(self, *, interrupted: bool = True) -> None:
-        """Wait for the answers to POSTs that are on the wire; see `Poster.finish`."""
+        """Wait for the answers to POSTs that are on the wire; see `Submitter.finish`."""
         await self._poster.finish(interrupted=interrupted)
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -114,7 +114,7 @@ class Engine:
         result: StepResult | None = None,
         until: float = math.inf,
     ) -> Later | None:
-        """Send everything that is queued at an account and may go now; see `Poster.submit_queue`.
+        """Send everything that is queued at an account and may go now; see `Submitter.submit_queue`.
 
         Args:
             name: The account.

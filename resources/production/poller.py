@@ -12,7 +12,7 @@ from resources.ledger.records import Attempt
 from resources.ledger.states import AT_PROVIDER, AttemptState
 from resources.production.ledger_thread import Call
 from resources.production.poll_times import next_poll_after_failure, next_poll_in
-from resources.production.uploader import Attachments
+from resources.production.uploader import Uploader
 from resources.providers.base import FailureKind, JobState, JobStatus, PollFailed, Provider
 from resources.unforeseen import UnforeseenError, in_our_words
 
@@ -40,7 +40,7 @@ class Poller:
         rng: For jitter.
     """
 
-    def __init__(self, ledger: Ledger, call: Call, attachments: Attachments, *, rng: random.Random) -> None:
+    def __init__(self, ledger: Ledger, call: Call, attachments: Uploader, *, rng: random.Random) -> None:
         self._ledger = ledger
         self._call = call
         self._attachments = attachments

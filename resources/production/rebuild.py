@@ -18,7 +18,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.lost import orphans
 from resources.ledger.recovery import rebuild
 from resources.ledger.recovery.mark import Mark, OnItsWay, knows, renew_id
-from resources.ledger.recovery.rebuild import FETCHED, Take, Taken
+from resources.ledger.recovery.rebuild import FETCHED, ManifestTake, Taken
 from resources.ledger.states import MoneyState
 from resources.orders import ClipRequest, Expected
 from resources.production.bucket_mark import BUCKET_FACT, BucketMark, place_of, read_mark
@@ -162,7 +162,7 @@ def _manifests(store: ObjectStore) -> dict[str, str]:
     return places
 
 
-def _read_take(store: ObjectStore, key: str, done: Rebuilt) -> Take | None:
+def _read_take(store: ObjectStore, key: str, done: Rebuilt) -> ManifestTake | None:
     data = store.get_bytes(key)
     if data is None:
         return None
@@ -177,11 +177,11 @@ def _read_take(store: ObjectStore, key: str, done: Rebuilt) -> Take | None:
     return _take(manifest, request, store)
 
 
-def _take(manifest: Manifest, request: ClipRequest, store: ObjectStore) -> Take:
+def _take(manifest: Manifest, request: ClipRequest, store: ObjectStore) -> ManifestTake:
     times = manifest.times
     delivered_at = times.delivered.timestamp()
     finished_at = delivered_at if times.finished is None else times.finished.timestamp()
-    return Take(
+    return ManifestTake(
         attempt=manifest.attempt,
         request=request,
         fingerprint=manifest.fingerprint,

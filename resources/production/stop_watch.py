@@ -15,7 +15,7 @@ from resources.unforeseen import in_our_words
 logger = logging.getLogger("dailies")
 
 
-class Watch:
+class StopWatch:
     """Looks after stops of accounts.
 
     Args:

@@ -22,8 +22,8 @@ from resources.production.bucket_mark import CHECK_SECONDS, MarkKeeper
 from resources.production.ledger_thread import Call
 from resources.production.poller import Poller
 from resources.production.reconciler import measure_clock
-from resources.production.stop_watch import Watch
-from resources.production.uploader import CLIPS_AHEAD, Attachments
+from resources.production.stop_watch import StopWatch
+from resources.production.uploader import CLIPS_AHEAD, Uploader
 from resources.providers.base import Accepted, FailureKind, NotSent, Rejected, SubmitOutcome, Unknown
 from resources.unforeseen import UnforeseenError, in_our_words
 
@@ -40,7 +40,7 @@ RECORD_AGAIN_SECONDS = 3.0
 STOPS_THE_ACCOUNT = {FailureKind.AUTH, FailureKind.INSUFFICIENT_FUNDS}
 
 
-class Poster:
+class Submitter:
     """Sends the queues of one engine's accounts.
 
     Args:
@@ -60,9 +60,9 @@ class Poster:
         call: Call,
         *,
         sleep: Callable[[float], Awaitable[None]],
-        attachments: Attachments,
+        attachments: Uploader,
         poller: Poller,
-        watch: Watch,
+        watch: StopWatch,
         mark: MarkKeeper,
         changed: asyncio.Event,
     ) -> None:

@@ -34,7 +34,7 @@ LOOK_SECONDS = 0.5
 """How often another process's upload of the same content is looked after."""
 
 
-class Attachments:
+class Uploader:
     """The local files of one engine's clips.
 
     Args:

@@ -35,7 +35,7 @@ E = TypeVar("E")
 
 
 @dataclass
-class Call:
+class Exchange:
     """One request on its way.
 
     Attributes:
@@ -72,7 +72,7 @@ class Call:
         return next((rule.then for rule in self.rules if isinstance(rule.then, kind)), None)
 
 
-Handler = Callable[[Call], Awaitable[Response]]
+Handler = Callable[[Exchange], Awaitable[Response]]
 
 
 class Front(ABC):
@@ -88,15 +88,15 @@ class Front(ABC):
         self.workshop = workshop
 
     @abstractmethod
-    def wrong_key(self, call: Call) -> Response:
+    def wrong_key(self, call: Exchange) -> Response:
         """The answer to a missing or wrong key."""
 
     @abstractmethod
-    def throttled(self, call: Call) -> Response:
+    def throttled(self, call: Exchange) -> Response:
         """The provider's own 429."""
 
     @abstractmethod
-    def identify(self, call: Call) -> None:
+    def identify(self, call: Exchange) -> None:
         """Set the call's model and job as far as the request names them."""
 
     def route(
@@ -140,8 +140,8 @@ class Front(ABC):
         )
         return response
 
-    async def _read(self, request: Request) -> Call:
-        call = Call(request, self.workshop)
+    async def _read(self, request: Request) -> Exchange:
+        call = Exchange(request, self.workshop)
         # uploads are read by their own handler, piece by piece
         if request.method != "POST":
             return call
@@ -164,7 +164,7 @@ class Front(ABC):
         expected = f"Bearer {self.workshop.settings.key.get_secret_value()}"
         return hmac.compare_digest(request.headers.get("authorization", "").encode(), expected.encode())
 
-    async def _answer(self, call: Call, handler: Handler) -> Response:
+    async def _answer(self, call: Exchange, handler: Handler) -> Response:
         delays = [rule.then for rule in call.rules if isinstance(rule.then, Delay)]
         await _pause(sum(delay.seconds for delay in delays if delay.before))
         if reject := call.effect(Reject):

@@ -80,7 +80,7 @@ class Substitute(_Effect):
     model: str
 
 
-class Take(_Effect):
+class JobSeconds(_Effect):
     """The job works this many seconds instead of its usual time."""
 
     do: Literal["take"]
@@ -170,7 +170,7 @@ class Truncate(_Effect):
     share: float = Field(default=0.5, ge=0, lt=1)
 
 
-JobEffect = Fail | Stuck | EmptyOutputs | TakenBack | WrongSize | Spoil | Substitute | Take | Unlisted
+JobEffect = Fail | Stuck | EmptyOutputs | TakenBack | WrongSize | Spoil | Substitute | JobSeconds | Unlisted
 Effect = (
     JobEffect
     | ErrorAfter
@@ -187,7 +187,7 @@ Effect = (
 
 _ONLY_AT: dict[type[_Effect], Operation] = {
     **dict.fromkeys(
-        (Fail, Stuck, EmptyOutputs, TakenBack, WrongSize, Spoil, Substitute, Take, Unlisted), "submit"
+        (Fail, Stuck, EmptyOutputs, TakenBack, WrongSize, Spoil, Substitute, JobSeconds, Unlisted), "submit"
     ),
     **dict.fromkeys((StatusWord, Backward), "poll"),
     **dict.fromkeys((Html, Truncate), "cdn"),

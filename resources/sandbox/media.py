@@ -38,7 +38,7 @@ _AUDIO_LOOP = 47
 
 
 @dataclass(frozen=True)
-class Clip:
+class Footage:
     """One job's file.
 
     Attributes:
@@ -78,7 +78,7 @@ class ClipStore:
         self._pad_to = pad_to
         self._marks: dict[Path, int] = {}
 
-    def clip(self, job_id: str, frame: Frame) -> Clip:
+    def clip(self, job_id: str, frame: Frame) -> Footage:
         """The clip of a job; blocks for some milliseconds, for a few hundred when the size is new."""
         digest = hashlib.sha256(job_id.encode()).hexdigest()
         palette = int(digest[:8], 16) % len(PALETTES)
@@ -90,7 +90,7 @@ class ClipStore:
             if not path.exists():
                 self._make(path, frame, palette)
             self._marks[path] = path.read_bytes().index(_MARK)
-        return Clip(path, path.stat().st_size, f'"{digest[:32]}"', self._marks[path], digest.encode())
+        return Footage(path, path.stat().st_size, f'"{digest[:32]}"', self._marks[path], digest.encode())
 
     def _make(self, path: Path, frame: Frame, palette: int) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)

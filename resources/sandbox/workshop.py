@@ -19,17 +19,17 @@ from resources.sandbox.faults import (
     Fail,
     FaultRule,
     Faults,
+    JobSeconds,
     Spoil,
     Stuck,
     Subject,
     Substitute,
-    Take,
     TakenBack,
     Unlisted,
     WrongSize,
     load_faults,
 )
-from resources.sandbox.media import Clip, ClipStore
+from resources.sandbox.media import ClipStore, Footage
 from resources.sandbox.settings import Pace, SandboxSettings
 
 
@@ -137,7 +137,7 @@ class Workshop:
                     fate["hidden_seconds"] = hidden
                 case Substitute(model=other):
                     served = other
-                case Take(seconds=taken):
+                case JobSeconds(seconds=taken):
                     seconds = taken
                 case Stuck():
                     seconds = float("inf")
@@ -163,7 +163,7 @@ class Workshop:
         self.books.add(job)
         return job
 
-    async def clip(self, job: Job) -> Clip:
+    async def clip(self, job: Job) -> Footage:
         """The finished file of a job, made in a thread if it is new."""
         frame = job.frame(endpoint_of(job).frame(job.params))
         return await asyncio.get_running_loop().run_in_executor(self._maker, self._clips.clip, job.id, frame)

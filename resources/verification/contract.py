@@ -168,7 +168,7 @@ STATUSES = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class Observation:
     """One thing that was looked at.
 
     Attributes:
@@ -184,12 +184,12 @@ class Finding:
     verdict: Verdict
 
 
-def compare(provider: str, call: str, document: Any) -> list[Finding]:
+def compare(provider: str, call: str, document: Any) -> list[Observation]:
     """Where an answer differs from the documentation: fields that are missing, of another type, or new."""
     fields = FIELDS[provider].get(call)
     if fields is None:
         return []
-    found: list[Finding] = []
+    found: list[Observation] = []
     documented = {name.rstrip("?"): (kind, name.endswith("?")) for name, kind in fields.items()}
     for name, (kind, optional) in documented.items():
         parent = name.rpartition(".")[0].removesuffix("[]")
@@ -199,12 +199,12 @@ def compare(provider: str, call: str, document: Any) -> list[Finding]:
             absent = parent in documented and not any(v is not None for v in _values(document, parent))
             empty = "[]" in name and not list(_values(document, name.rpartition("[]")[0] + "[]"))
             if not optional and not absent and not empty:
-                found.append(Finding(f"{call}: {name}", kind, "it is not there", "differs"))
+                found.append(Observation(f"{call}: {name}", kind, "it is not there", "differs"))
         elif wrong := kinds - {kind} - ({"null"} if optional else set()):
-            found.append(Finding(f"{call}: {name}", kind, ", ".join(sorted(wrong)), "differs"))
+            found.append(Observation(f"{call}: {name}", kind, ", ".join(sorted(wrong)), "differs"))
     for name, kind in sorted(_paths(document)):
         if not _is_told(name, documented):
-            found.append(Finding(f"{call}: {name}", "not mentioned", kind, "new"))
+            found.append(Observation(f"{call}: {name}", "not mentioned", kind, "new"))
     return found
 
 

@@ -9,7 +9,7 @@ from resources.ledger.states import AttemptState
 from resources.money import show_usd
 from resources.providers.base import ClockOffset, JobStatus
 from resources.verification.choice import Offer
-from resources.verification.contract import FIELDS, STATUSES, Finding, Verdict, compare
+from resources.verification.contract import FIELDS, STATUSES, Observation, Verdict, compare
 from resources.verification.probe import Watched
 from resources.verification.recorder import Recorder
 
@@ -28,7 +28,7 @@ _CLOCK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Film:
+class DeliveredFile:
     """The file that came of it.
 
     Attributes:
@@ -54,9 +54,9 @@ def findings(
     watched: Watched,
     *,
     drift: Iterable[Drift],
-    film: Film | str | None,
+    film: DeliveredFile | str | None,
     clock: ClockOffset | None,
-) -> list[Finding]:
+) -> list[Observation]:
     """Everything that was looked at, what differs first.
 
     Args:
@@ -71,7 +71,7 @@ def findings(
         *_answers(recorder),
         *_headers(recorder),
         *(
-            Finding(f"the catalogue's {d.field}", d.ours, d.theirs, "differs" if d.matters else "new")
+            Observation(f"the catalogue's {d.field}", d.ours, d.theirs, "differs" if d.matters else "new")
             for d in drift
         ),
         *_job(offer, recorder, watched),
@@ -79,13 +79,13 @@ def findings(
         *_listing(watched),
         *_film(offer, watched, film),
         *_clock(clock),
-        *(Finding("could not be looked at", "", note, "differs") for note in watched.notes),
+        *(Observation("could not be looked at", "", note, "differs") for note in watched.notes),
     ]
     order: list[Verdict] = ["differs", "not seen", "new", "as documented"]
     return sorted(dict.fromkeys(found), key=lambda finding: order.index(finding.verdict))
 
 
-def _answers(recorder: Recorder) -> Iterator[Finding]:
+def _answers(recorder: Recorder) -> Iterator[Observation]:
     for call in FIELDS[recorder.provider]:
         exchanges = recorder.of(call)
         answered = [e for e in exchanges if 200 <= e.status < 300 and e.document is not None]
@@ -93,56 +93,56 @@ def _answers(recorder: Recorder) -> Iterator[Finding]:
         yield from differences
         for failed in exchanges:
             if not 200 <= failed.status < 300:
-                yield Finding(f"{call}: status", "200", f"HTTP {failed.status}", "differs")
+                yield Observation(f"{call}: status", "200", f"HTTP {failed.status}", "differs")
             elif failed.document is None:
-                yield Finding(f"{call}: body", "JSON", "it cannot be read", "differs")
+                yield Observation(f"{call}: body", "JSON", "it cannot be read", "differs")
         if not exchanges:
-            yield Finding(f"{call}: the whole call", "", "it was not needed", "not seen")
+            yield Observation(f"{call}: the whole call", "", "it was not needed", "not seen")
         elif answered and not any(f.verdict == "differs" for f in differences):
             slowest = max(exchange.seconds for exchange in answered)
             count = f"{len(answered)} {'answer' if len(answered) == 1 else 'answers'}"
-            yield Finding(
+            yield Observation(
                 f"{call}: fields", "all of them", f"{count}, the slowest in {slowest:.2f} s", "as documented"
             )
 
 
-def _headers(recorder: Recorder) -> Iterator[Finding]:
+def _headers(recorder: Recorder) -> Iterator[Observation]:
     known = DOCUMENTED_HEADERS[recorder.provider]
     names = {name for e in recorder.exchanges for name in e.headers if name.startswith("x-")} - known
     names |= {name for e in recorder.exchanges for name in e.headers if name == "retry-after"}
     for name in sorted(names):
         value = next(e.headers[name] for e in recorder.exchanges if name in e.headers)
-        yield Finding(f"header {name}", "not mentioned", value, "new")
+        yield Observation(f"header {name}", "not mentioned", value, "new")
 
 
-def _job(offer: Offer, recorder: Recorder, watched: Watched) -> Iterator[Finding]:
+def _job(offer: Offer, recorder: Recorder, watched: Watched) -> Iterator[Observation]:
     attempt = watched.attempt
     if attempt is None or attempt.job_id is None:
         reason = "nothing was bought" if attempt is None else attempt.reason or f"it is {attempt.state}"
-        yield Finding("the submit", "a job", reason, "differs")
+        yield Observation("the submit", "a job", reason, "differs")
         return
     documented = STATUSES[recorder.provider]
     for word, after in watched.words:
         verdict: Verdict = "as documented" if word.strip().lower() in documented else "differs"
-        yield Finding(f"state {word!r}", ", ".join(sorted(documented)), f"after {after:.1f} s", verdict)
+        yield Observation(f"state {word!r}", ", ".join(sorted(documented)), f"after {after:.1f} s", verdict)
     state = watched.state
     if state is None:
-        yield Finding("the job's end", "completed", "it was not seen", "not seen")
+        yield Observation("the job's end", "completed", "it was not seen", "not seen")
         return
     good = state.status is JobStatus.SUCCEEDED
     said = f"{state.raw_status}{f': {state.error}' if state.error else ''}"
-    yield Finding("the job's end", "completed", said, "as documented" if good else "differs")
+    yield Observation("the job's end", "completed", said, "as documented" if good else "differs")
     served = state.model or attempt.served_model
     if served is None:
-        yield Finding("the model that served", offer.endpoint.id, "it names none", "new")
+        yield Observation("the model that served", offer.endpoint.id, "it names none", "new")
     else:
         same = served == offer.endpoint.id
-        yield Finding(
+        yield Observation(
             "the model that served", offer.endpoint.id, served, "as documented" if same else "differs"
         )
     usual = offer.endpoint.usual_seconds
     if state.inference_seconds is not None:
-        yield Finding(
+        yield Observation(
             "time at work",
             f"about {usual} s" if usual else "not mentioned",
             f"{state.inference_seconds:.0f} s",
@@ -150,19 +150,19 @@ def _job(offer: Offer, recorder: Recorder, watched: Watched) -> Iterator[Finding
         )
 
 
-def _money(offer: Offer, watched: Watched) -> Iterator[Finding]:
+def _money(offer: Offer, watched: Watched) -> Iterator[Observation]:
     listed, quoted = offer.listed_micros, offer.quoted_micros
     source = {"listed": " (the catalogue)", "upper_bound": " at most", "unknown": ""}
     documented = f"{show_usd(listed)}{source[offer.endpoint.pricing.basis]}"
     if quoted is None:
-        yield Finding("the quote", documented, "it quotes no price", "not seen")
+        yield Observation("the quote", documented, "it quotes no price", "not seen")
     else:
         fits = quoted == listed or (offer.endpoint.pricing.basis != "listed" and quoted <= (listed or quoted))
         verdict: Verdict = "new" if listed is None else "as documented" if fits else "differs"
-        yield Finding("the quote", documented, show_usd(quoted), verdict)
+        yield Observation("the quote", documented, show_usd(quoted), verdict)
     answered = watched.state.cost_micros if watched.state else None
     if answered is not None:
-        yield Finding(
+        yield Observation(
             "the cost in the answer",
             show_usd(_due(offer)),
             show_usd(answered),
@@ -171,14 +171,18 @@ def _money(offer: Offer, watched: Watched) -> Iterator[Finding]:
     charge = watched.charge
     if charge is None:
         if watched.attempt is not None and watched.attempt.job_id is not None:
-            yield Finding("the charge on the bill", show_usd(_due(offer)), "it was not there yet", "not seen")
+            yield Observation(
+                "the charge on the bill", show_usd(_due(offer)), "it was not there yet", "not seen"
+            )
         return
     seen = f"{show_usd(charge.micros)}, {watched.billed_after or 0:.1f} s after the submit"
-    yield Finding("the charge on the bill", show_usd(_due(offer)), seen, _fits(offer, charge.micros, watched))
+    yield Observation(
+        "the charge on the bill", show_usd(_due(offer)), seen, _fits(offer, charge.micros, watched)
+    )
     if charge.model is not None:
         same = charge.model.casefold() == offer.endpoint.id.casefold()
         verdict = "as documented" if same else "differs"
-        yield Finding("the model on the bill", offer.endpoint.id, charge.model, verdict)
+        yield Observation("the model on the bill", offer.endpoint.id, charge.model, verdict)
 
 
 def _due(offer: Offer) -> int | None:
@@ -194,46 +198,46 @@ def _fits(offer: Offer, charged: int, watched: Watched) -> Verdict:
     return "as documented" if fits else "differs"
 
 
-def _listing(watched: Watched) -> Iterator[Finding]:
+def _listing(watched: Watched) -> Iterator[Observation]:
     if watched.attempt is None or watched.attempt.job_id is None:
         return
     if watched.listed_after is None:
-        yield Finding("the listing", "the job", "it was not there", "not seen")
+        yield Observation("the listing", "the job", "it was not there", "not seen")
         return
-    yield Finding(
+    yield Observation(
         "the listing's lag", "not mentioned", f"{watched.listed_after:.1f} s after the submit", "new"
     )
     running = "it shows them" if watched.listed_running else "not seen: the job had ended when it appeared"
-    yield Finding("jobs that still run, in the listing", "not mentioned", running, "new")
+    yield Observation("jobs that still run, in the listing", "not mentioned", running, "new")
     if watched.echoes is not None:
         names, shows = watched.echoes
         words = f"our id: {'yes' if names else 'no'}; the request: {'yes' if shows else 'no'}"
-        yield Finding("what the listing echoes", "not mentioned", words, "new")
+        yield Observation("what the listing echoes", "not mentioned", words, "new")
 
 
-def _film(offer: Offer, watched: Watched, film: Film | str | None) -> Iterator[Finding]:
+def _film(offer: Offer, watched: Watched, film: DeliveredFile | str | None) -> Iterator[Observation]:
     if film is None:
         return
     outputs = watched.state.outputs if watched.state else ()
     host = urlsplit(outputs[0]).hostname or "" if outputs else ""
     if isinstance(film, str):
-        yield Finding("the output", f"a video at {host}", film, "differs")
+        yield Observation("the output", f"a video at {host}", film, "differs")
         return
-    yield Finding(
+    yield Observation(
         "the output's host", "not fixed", f"{host}, {film.content_type}, {film.size:,} bytes", "new"
     )
     expected = offer.endpoint.expected(offer.body)
     if expected.width is None:
-        yield Finding("the frame", "not mentioned", f"{film.width}x{film.height}", "new")
+        yield Observation("the frame", "not mentioned", f"{film.width}x{film.height}", "new")
     else:
         same = (film.width, film.height) == (expected.width, expected.height)
         asked = f"{expected.width}x{expected.height}"
-        yield Finding(
+        yield Observation(
             "the frame", asked, f"{film.width}x{film.height}", "as documented" if same else "differs"
         )
     if expected.duration is not None:
         same = abs(film.seconds - expected.duration) <= _SECONDS_OFF
-        yield Finding(
+        yield Observation(
             "the length",
             f"{expected.duration:g} s",
             f"{film.seconds:.2f} s",
@@ -241,7 +245,7 @@ def _film(offer: Offer, watched: Watched, film: Film | str | None) -> Iterator[F
         )
     if expected.audio is not None:
         words = {True: "sound", False: "no sound"}
-        yield Finding(
+        yield Observation(
             "sound",
             words[expected.audio],
             words[film.audio],
@@ -249,13 +253,13 @@ def _film(offer: Offer, watched: Watched, film: Film | str | None) -> Iterator[F
         )
 
 
-def _clock(clock: ClockOffset | None) -> Iterator[Finding]:
+def _clock(clock: ClockOffset | None) -> Iterator[Observation]:
     if clock is None:
-        yield Finding("the clock", "a Date header", "there is none", "differs")
+        yield Observation("the clock", "a Date header", "there is none", "differs")
         return
     off = clock.low > _CLOCK_SECONDS or clock.high < -_CLOCK_SECONDS
     seen = f"between {clock.low:+.1f} and {clock.high:+.1f} s from ours"
-    yield Finding("the clock", "right", seen, "differs" if off else "as documented")
+    yield Observation("the clock", "right", seen, "differs" if off else "as documented")
 
 
 def went_well(watched: Watched) -> bool:

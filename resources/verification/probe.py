@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.ledger import deliveries, polls, queue
 from resources.ledger.bills import MARGIN_SECONDS, Window
-from resources.ledger.decisions import Verdict, decide
+from resources.ledger.decisions import Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AT_PROVIDER, AttemptState
@@ -123,7 +123,7 @@ class Probe:
         (decided,) = await engine.call(
             decide, self._ledger, [offer.request(key)], decision=key, batch=key, watched_by=key
         )
-        if decided.verdict is not Verdict.NEW or decided.attempt is None:
+        if decided.verdict is not Ruling.NEW or decided.attempt is None:
             raise ConfigurationError(f"{decided.reason or 'it may not be bought now'} Nothing was bought.")
         await engine.call(deliveries.mark_reported, self._ledger, [decided.attempt.id], key)
         self._bought_at = time.monotonic()

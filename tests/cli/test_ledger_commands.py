@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from pipelines.cli.app import app
 from resources.errors import DailiesError
-from resources.ledger.decisions import Verdict, decide
+from resources.ledger.decisions import Ruling, decide
 from resources.ledger.limits import Limits
 from resources.ledger.lost import orphans
 from resources.ledger.outcomes import record_outcome
@@ -141,7 +141,7 @@ def test_a_rebuilt_ledger_counts_days_where_the_caps_do(home: Path, monkeypatch:
         assert back.job_id == "job-a"
         assert back.counted_on == bought.counted_on != utc.date().isoformat()
         (decided,) = decide(ledger, [order("clip-b")], decision="tuesday")
-    assert decided.verdict is Verdict.REFUSED
+    assert decided.verdict is Ruling.REFUSED
     assert "$0.40 is spent" in (decided.reason or "")
 
 

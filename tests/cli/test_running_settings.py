@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from dagster._cli.utils import _inject_local_env_file
 
-from pipelines.cli.stack import Stack, Wanted
+from pipelines.cli.stack import Stack, StackOptions
 from pipelines.cli.stack_settings import running_settings
 from resources.errors import ConfigurationError
 from resources.settings import Settings, load_settings
@@ -78,7 +78,7 @@ def test_the_env_file_that_dagsters_commands_put_over_everything_changes_nothing
     monkeypatch.setattr(Stack, "_write_state", lambda _: None)
     monkeypatch.setattr(Stack, "_start_sandbox", lambda s: s.environment.update(WAVESPEED_API_KEY="sandbox"))
     monkeypatch.setattr(Stack, "_start_s3", lambda s: s.environment.update(DAILIES_S3_BUCKET="dailies"))
-    demo = Stack(Settings(DAILIES_HOME=tmp_path), Wanted(sandbox=True, embedded_s3=True))
+    demo = Stack(Settings(DAILIES_HOME=tmp_path), StackOptions(sandbox=True, embedded_s3=True))
     demo._start()
     for name, value in demo.environment.items():
         monkeypatch.setenv(name, value)

@@ -11,7 +11,7 @@ import pytest
 import respx
 
 from pipelines.cli import stack as stack_module
-from pipelines.cli.stack import Stack, Wanted
+from pipelines.cli.stack import Stack, StackOptions
 from resources.settings import Settings
 from resources.storage.embedded import EmbeddedS3
 
@@ -47,7 +47,7 @@ class Webserver:
 @pytest.fixture
 def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
     monkeypatch.setattr(stack_module, "TEND_SECONDS", 0.0)
-    return Stack(Settings(DAILIES_HOME=tmp_path), Wanted(port=3999))
+    return Stack(Settings(DAILIES_HOME=tmp_path), StackOptions(port=3999))
 
 
 def tended(stack: Stack, webserver: Webserver, times: int) -> int:

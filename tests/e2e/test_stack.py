@@ -23,7 +23,7 @@ from hostile_page import ADD, BUY, LAUNCH, ask_from, page_elsewhere, try_everyth
 from ports import answers, listening
 
 from pipelines.cli.dagster_api import Colours, DagsterApi
-from pipelines.cli.stack import Stack, Wanted, free_port
+from pipelines.cli.stack import Stack, StackOptions, free_port
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import attempts
@@ -166,7 +166,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         patch.setenv("DAILIES_HOME", str(home / "dailies"))
         patch.setenv("DAILIES_DATA", str(home / "data"))
         patch.setenv("DAILIES_LINGER_SECONDS", "5")
-        wanted = Wanted(port=free_port(), sandbox_options=["--job-seconds", "1", "--faults", str(faults)])
+        wanted = StackOptions(
+            port=free_port(), sandbox_options=["--job-seconds", "1", "--faults", str(faults)]
+        )
         with Stack(load_settings(), wanted) as stack, DagsterApi(stack.dagster_url) as api:
             yield Running(stack, api, dict(os.environ))
 

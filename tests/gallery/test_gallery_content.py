@@ -16,7 +16,7 @@ from ledgerkit import NEVER_CHARGED, Clock, a_request, a_state, put_into, submit
 
 from resources.gallery.cards import Card, Group, read_cards
 from resources.gallery.figures import Figures, UnitCost, read_figures
-from resources.gallery.pages import Page, page_key
+from resources.gallery.pages import GalleryPage, page_key
 from resources.ledger import deliveries, polls
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
@@ -118,7 +118,7 @@ def test_who_accepted_a_take_is_shown_beside_what_had_failed(ledger: Ledger) -> 
     shown = card(ledger)
     assert (shown.group, shown.accepted) == (Group.DELIVERED, "by mira: <b>fine</b> at https://a.test/x")
     assert [(c.name, c.outcome) for c in shown.checks] == [("model", "failed")]
-    page = Page([shown], NOTHING, "http://dagster").html()
+    page = GalleryPage([shown], NOTHING, "http://dagster").html()
     assert b"<dt>accepted</dt><dd>by mira: &lt;b&gt;fine&lt;/b&gt;" in page
 
 
@@ -130,7 +130,7 @@ def test_a_newer_take_that_failed_leaves_the_older_one_to_be_played(ledger: Ledg
     assert (shown.group, shown.is_older_take, shown.takes) == (Group.FAILED, True, 2)
     assert shown.video == f"videos/city-sunset/{old.id}.mp4"
     assert shown.reason == "too stormy"
-    assert b"This is an earlier take" in Page([shown], NOTHING, "http://dagster").html()
+    assert b"This is an earlier take" in GalleryPage([shown], NOTHING, "http://dagster").html()
 
 
 def test_another_model_than_asked_for_is_pointed_out(ledger: Ledger) -> None:
@@ -139,7 +139,7 @@ def test_another_model_than_asked_for_is_pointed_out(ledger: Ledger) -> None:
     deliveries.record_delivered(ledger, ended.id, delivery(ended))
     shown = card(ledger)
     assert shown.is_substituted
-    assert b"served by openai/sora-1" in Page([shown], NOTHING, "http://dagster").html()
+    assert b"served by openai/sora-1" in GalleryPage([shown], NOTHING, "http://dagster").html()
 
 
 def test_a_fallback_is_shown_with_what_was_asked_for(ledger: Ledger) -> None:
@@ -147,14 +147,16 @@ def test_a_fallback_is_shown_with_what_was_asked_for(ledger: Ledger) -> None:
     delivered(ledger, asked=asked)
     shown = card(ledger)
     assert (shown.asked, shown.bought) == ("openai/sora-2-pro/text-to-video", "openai/sora-2/text-to-video")
-    assert b"fell back to openai/sora-2/text-to-video" in Page([shown], NOTHING, "http://dagster").html()
+    assert (
+        b"fell back to openai/sora-2/text-to-video" in GalleryPage([shown], NOTHING, "http://dagster").html()
+    )
 
 
 def test_the_newest_clips_come_first_and_only_so_many(ledger: Ledger) -> None:
     for number in range(5):
         delivered(ledger, f"clip-{number}", f"job-{number}")
     assert [c.clip for c in read_cards(ledger, newest=3)] == ["clip-4", "clip-3", "clip-2"]
-    page = Page(read_cards(ledger, newest=3), read_figures(ledger), "http://dagster").html().decode()
+    page = GalleryPage(read_cards(ledger, newest=3), read_figures(ledger), "http://dagster").html().decode()
     assert "3 of 5 clips: the newest" in page
 
 
@@ -198,7 +200,7 @@ def tags_of(text: str) -> Tags:
         served=text, cost_micros=1, spent_micros=1, takes=2, reason=text, facts=text,
     )  # fmt: skip
     found = Tags()
-    page = Page([shown], NOTHING, "http://dagster", titles={"bay": text}).html()
+    page = GalleryPage([shown], NOTHING, "http://dagster", titles={"bay": text}).html()
     found.feed(page.decode())
     assert "onerror" not in found.attributes
     return found

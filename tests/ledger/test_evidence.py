@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from resources.ledger.lost.evidence import Evidence, Finding, Judgement, Post, Prices, judge
+from resources.ledger.lost.evidence import Evidence, Judgement, Post, Prices, Proof, judge
 from resources.providers.base import Candidate, JobStatus
 from resources.providers.rows import SetAside
 
@@ -49,7 +49,7 @@ def evidence(*jobs: Candidate, **changes: Any) -> Evidence:
     return Evidence(**(values | changes))
 
 
-def findings(posts: list[Post], read: Evidence) -> dict[str, tuple[Finding, str | None]]:
+def findings(posts: list[Post], read: Evidence) -> dict[str, tuple[Proof, str | None]]:
     return {
         found.post.submission_id: (found.finding, found.job.job_id if found.job else None)
         for found in judge(posts, read)
@@ -66,42 +66,42 @@ def only(posts: list[Post], read: Evidence) -> Judgement:
 
 def test_the_only_job_that_nobody_owns_is_adopted_at_once() -> None:
     read = evidence(job("a", 100.5), read_from=103.0, billed=False)
-    assert findings([post("s", 100)], read) == {"s": (Finding.ADOPT, "a")}
+    assert findings([post("s", 100)], read) == {"s": (Proof.ADOPT, "a")}
 
 
 def test_before_the_time_to_settle_a_miss_says_nothing() -> None:
-    assert only([post("s", 100)], evidence(read_from=219.9)).finding is Finding.WAIT
+    assert only([post("s", 100)], evidence(read_from=219.9)).finding is Proof.WAIT
 
 
 def test_a_miss_in_everything_after_the_time_to_settle_is_absence() -> None:
-    assert only([post("s", 100)], evidence(read_from=220.0)).finding is Finding.ABSENT
+    assert only([post("s", 100)], evidence(read_from=220.0)).finding is Proof.ABSENT
 
 
 @pytest.mark.parametrize(
     ("changes", "finding"),
     [
-        ({"billed": False}, Finding.WAIT),
-        ({"jobs": [], "read_from": 230.0}, Finding.WAIT),  # no later job of ours yet
-        ({"jobs": []}, Finding.HOLD),
-        ({"jobs": [job("ours", 100.9)]}, Finding.HOLD),  # one of ours, but not accepted later
-        ({"doubt": "the lag is not known"}, Finding.HOLD),
-        ({}, Finding.ABSENT),
+        ({"billed": False}, Proof.WAIT),
+        ({"jobs": [], "read_from": 230.0}, Proof.WAIT),  # no later job of ours yet
+        ({"jobs": []}, Proof.HOLD),
+        ({"jobs": [job("ours", 100.9)]}, Proof.HOLD),  # one of ours, but not accepted later
+        ({"doubt": "the lag is not known"}, Proof.HOLD),
+        ({}, Proof.ABSENT),
     ],
 )
-def test_absence_needs_all_of_it(changes: dict[str, Any], finding: Finding) -> None:
+def test_absence_needs_all_of_it(changes: dict[str, Any], finding: Proof) -> None:
     assert only([post("s", 100)], evidence(**changes)).finding is finding
 
 
 @pytest.mark.parametrize("at", [98.9, 132.1])
 def test_a_job_outside_its_time_is_a_strangers_and_nothing_is_proved_beside_it(at: float) -> None:
     found = only([post("s", 100)], evidence(job("a", at)))
-    assert (found.finding, [c.job_id for c in found.candidates]) == (Finding.HOLD, ["a"])
+    assert (found.finding, [c.job_id for c in found.candidates]) == (Proof.HOLD, ["a"])
 
 
 def test_a_stranger_who_buys_the_same_model_keeps_even_a_single_job_from_being_adopted() -> None:
     read = evidence(job("a", 100.5), job("stranger", -500.0))
     found = only([post("s", 100)], read)
-    assert found.finding is Finding.HOLD
+    assert found.finding is Proof.HOLD
     assert [c.job_id for c in found.candidates] == ["a"]
     assert "somebody else" in found.why
 
@@ -110,32 +110,32 @@ def test_a_stranger_makes_suspect_only_what_came_within_a_quarter_of_an_hour_aft
     """An older POST that is still looked for makes the listing be read further back than this one's own time."""
     posts = [post("old", 100), post("new", 1_000)]
     read = evidence(job("stranger", -200.0), job("a", 100.5), job("b", 1_000.5))
-    assert findings(posts, read) == {"old": (Finding.HOLD, None), "new": (Finding.ADOPT, "b")}
+    assert findings(posts, read) == {"old": (Proof.HOLD, None), "new": (Proof.ADOPT, "b")}
 
 
 def test_a_stranger_who_buys_another_model_changes_nothing() -> None:
     read = evidence(job("a", 100.5), job("stranger", 100.7, model=OTHER))
-    assert findings([post("s", 100)], read) == {"s": (Finding.ADOPT, "a")}
+    assert findings([post("s", 100)], read) == {"s": (Proof.ADOPT, "a")}
 
 
 def test_two_jobs_for_one_submit_are_held_with_both() -> None:
     found = only([post("s", 100)], evidence(job("a", 100.5), job("b", 110.0)))
-    assert (found.finding, {c.job_id for c in found.candidates}) == (Finding.HOLD, {"a", "b"})
+    assert (found.finding, {c.job_id for c in found.candidates}) == (Proof.HOLD, {"a", "b"})
 
 
 def test_a_silent_substitution_is_no_absence() -> None:
     found = only([post("s", 100)], evidence(job("a", 100.5, model=OTHER)))
-    assert (found.finding, [c.job_id for c in found.candidates]) == (Finding.HOLD, ["a"])
+    assert (found.finding, [c.job_id for c in found.candidates]) == (Proof.HOLD, ["a"])
 
 
 def test_a_model_that_served_the_endpoint_before_is_its_own() -> None:
     served = post("s", 100, models=frozenset({SORA, OTHER}))
-    assert findings([served], evidence(job("a", 100.5, model=OTHER))) == {"s": (Finding.ADOPT, "a")}
+    assert findings([served], evidence(job("a", 100.5, model=OTHER))) == {"s": (Proof.ADOPT, "a")}
 
 
 def test_an_owned_job_is_nobodys_candidate() -> None:
     read = evidence(job("a", 100.5), owned={"a", "ours"})
-    assert only([post("s", 100)], read).finding is Finding.ABSENT
+    assert only([post("s", 100)], read).finding is Proof.ABSENT
 
 
 # A key that others use too
@@ -148,19 +148,19 @@ PAID = Prices(400_000, frozenset({0.9}))
 @pytest.mark.parametrize("read_from", [103.0, 131.9])
 def test_on_a_shared_key_the_only_job_is_not_believed_before_the_bill_shows_it(read_from: float) -> None:
     found = only([post("s", 100, prices=PAID)], evidence(job("a", 100.5), read_from=read_from))
-    assert (found.finding, [candidate.job_id for candidate in found.candidates]) == (Finding.WAIT, ["a"])
+    assert (found.finding, [candidate.job_id for candidate in found.candidates]) == (Proof.WAIT, ["a"])
 
 
 @pytest.mark.parametrize("micros", [400_000, 360_000, 359_999])
 def test_on_a_shared_key_a_job_that_cost_what_was_ordered_is_adopted_at_once(micros: int) -> None:
     read = evidence(job("a", 100.5, charged_micros=micros), read_from=103.0)
-    assert findings([post("s", 100, prices=PAID)], read) == {"s": (Finding.ADOPT, "a")}
+    assert findings([post("s", 100, prices=PAID)], read) == {"s": (Proof.ADOPT, "a")}
 
 
-@pytest.mark.parametrize(("read_from", "finding"), [(103.0, Finding.WAIT), (LATE, Finding.HOLD)])
+@pytest.mark.parametrize(("read_from", "finding"), [(103.0, Proof.WAIT), (LATE, Proof.HOLD)])
 @pytest.mark.parametrize("micros", [1_200_000, 380_000, 300_000, 1])
 def test_on_a_shared_key_a_job_of_another_price_is_somebody_elses(
-    micros: int, read_from: float, finding: Finding
+    micros: int, read_from: float, finding: Proof
 ) -> None:
     read = evidence(job("a", 100.5, charged_micros=micros), read_from=read_from)
     assert findings([post("s", 100, prices=PAID)], read) == {"s": (finding, None)}
@@ -182,21 +182,21 @@ def test_a_discount_is_one_that_jobs_of_ours_have_shown(prices: Prices, micros: 
 
 def test_a_bill_that_shows_no_price_keeps_a_job_from_nobody_once_its_submit_can_create_no_more() -> None:
     read = evidence(job("a", 100.5), read_from=132.0)
-    assert findings([post("s", 100, prices=PAID)], read) == {"s": (Finding.ADOPT, "a")}
+    assert findings([post("s", 100, prices=PAID)], read) == {"s": (Proof.ADOPT, "a")}
 
 
 def test_on_a_shared_key_a_post_that_was_never_answered_waits_until_its_own_job_would_be_listed_too() -> None:
     theirs, ours = job("a", 100.5, charged_micros=400_000), job("b", 125.0, charged_micros=400_000)
     lost = post("s", 100, prices=PAID, unheard=True)
-    assert findings([lost], evidence(theirs, read_from=140.0, lag=15.0)) == {"s": (Finding.WAIT, None)}
-    assert findings([lost], evidence(theirs, read_from=147.0, lag=15.0)) == {"s": (Finding.ADOPT, "a")}
-    assert findings([lost], evidence(theirs, ours, read_from=LATE)) == {"s": (Finding.HOLD, None)}
+    assert findings([lost], evidence(theirs, read_from=140.0, lag=15.0)) == {"s": (Proof.WAIT, None)}
+    assert findings([lost], evidence(theirs, read_from=147.0, lag=15.0)) == {"s": (Proof.ADOPT, "a")}
+    assert findings([lost], evidence(theirs, ours, read_from=LATE)) == {"s": (Proof.HOLD, None)}
 
 
 def test_however_slow_the_listing_was_it_waits_no_longer_than_a_miss_would_need() -> None:
     read = evidence(job("a", 100.5, charged_micros=400_000), read_from=220.0, lag=1e6)
     lost = post("s", 100, prices=PAID, unheard=True)
-    assert findings([lost], read) == {"s": (Finding.ADOPT, "a")}
+    assert findings([lost], read) == {"s": (Proof.ADOPT, "a")}
 
 
 def test_what_rests_on_a_job_that_is_not_believed_yet_is_not_believed_either() -> None:
@@ -207,21 +207,21 @@ def test_what_rests_on_a_job_that_is_not_believed_yet_is_not_believed_either() -
         post("t", 106, prices=PAID),
     ]
     early = evidence(first, second, read_from=112.0)
-    assert findings(posts, early) == {"s": (Finding.WAIT, None), "t": (Finding.WAIT, None)}
+    assert findings(posts, early) == {"s": (Proof.WAIT, None), "t": (Proof.WAIT, None)}
     later = evidence(first, second, read_from=133.0)
-    assert findings(posts, later) == {"s": (Finding.ADOPT, "a"), "t": (Finding.ADOPT, "b")}
+    assert findings(posts, later) == {"s": (Proof.ADOPT, "a"), "t": (Proof.ADOPT, "b")}
 
 
 @pytest.mark.parametrize("micros", [None, 400_000, 1])
 def test_on_a_shared_key_a_job_with_our_request_needs_no_price(micros: int | None) -> None:
     read = evidence(job("a", 100.5, body=BODY, charged_micros=micros), read_from=103.0)
     lost = post("s", 100, prices=PAID, unheard=True)
-    assert findings([lost], read) == {"s": (Finding.ADOPT, "a")}
+    assert findings([lost], read) == {"s": (Proof.ADOPT, "a")}
 
 
 def test_on_a_key_of_our_own_a_job_is_ours_whatever_it_cost() -> None:
     read = evidence(job("a", 100.5, charged_micros=1_200_000), read_from=103.0)
-    assert findings([post("s", 100)], read) == {"s": (Finding.ADOPT, "a")}
+    assert findings([post("s", 100)], read) == {"s": (Proof.ADOPT, "a")}
 
 
 # Several at once
@@ -231,25 +231,25 @@ def test_jobs_find_their_submits_by_elimination() -> None:
     posts = [post("first", 100), post("second", 110), post("third", 120)]
     read = evidence(job("c", 120.5), job("a", 100.5), job("b", 110.5), read_from=125.0)
     assert findings(posts, read) == {
-        "first": (Finding.ADOPT, "a"),
-        "second": (Finding.ADOPT, "b"),
-        "third": (Finding.ADOPT, "c"),
+        "first": (Proof.ADOPT, "a"),
+        "second": (Proof.ADOPT, "b"),
+        "third": (Proof.ADOPT, "c"),
     }
 
 
 def test_a_later_job_waits_for_the_earlier_ones_to_appear() -> None:
     posts = [post("first", 100), post("second", 110)]
     lagging = evidence(job("b", 110.5), read_from=112.0)
-    assert {finding for finding, _ in findings(posts, lagging).values()} == {Finding.WAIT}
+    assert {finding for finding, _ in findings(posts, lagging).values()} == {Proof.WAIT}
     complete = evidence(job("b", 110.5), job("a", 100.5), read_from=114.0)
-    assert findings(posts, complete) == {"first": (Finding.ADOPT, "a"), "second": (Finding.ADOPT, "b")}
+    assert findings(posts, complete) == {"first": (Proof.ADOPT, "a"), "second": (Proof.ADOPT, "b")}
 
 
 def test_one_job_for_two_submits_is_held_for_both() -> None:
     posts = [post("first", 100), post("second", 110)]
     assert findings(posts, evidence(job("b", 110.5))) == {
-        "first": (Finding.HOLD, None),
-        "second": (Finding.HOLD, None),
+        "first": (Proof.HOLD, None),
+        "second": (Proof.HOLD, None),
     }
 
 
@@ -257,35 +257,35 @@ def test_what_is_proved_of_one_stands_beside_what_is_ambiguous() -> None:
     posts = [post("first", 100), post("second", 110), post("third", 111)]
     read = evidence(job("a", 100.5), job("b", 112.0))
     assert findings(posts, read) == {
-        "first": (Finding.ADOPT, "a"),
-        "second": (Finding.HOLD, None),
-        "third": (Finding.HOLD, None),
+        "first": (Proof.ADOPT, "a"),
+        "second": (Proof.HOLD, None),
+        "third": (Proof.HOLD, None),
     }
 
 
 def test_more_jobs_than_submits_prove_nothing() -> None:
     posts = [post("first", 100), post("second", 110)]
     read = evidence(job("a", 100.5), job("x", 100.7), job("b", 110.5))
-    assert {finding for finding, _ in findings(posts, read).values()} == {Finding.HOLD}
+    assert {finding for finding, _ in findings(posts, read).values()} == {Proof.HOLD}
 
 
 def test_a_submit_on_the_wire_and_a_held_one_have_a_claim_too() -> None:
     for claim in ("on the wire", "held"):
         other = post("other", 99, in_question=False, held=claim == "held")
-        assert findings([post("s", 100), other], evidence(job("a", 100.5))) == {"s": (Finding.HOLD, None)}
+        assert findings([post("s", 100), other], evidence(job("a", 100.5))) == {"s": (Proof.HOLD, None)}
 
 
 def test_endpoints_do_not_mix() -> None:
     posts = [post("sora", 100), post("pro", 100, models=frozenset({PRO}))]
     read = evidence(job("a", 100.5), job("b", 100.6, model=PRO))
-    assert findings(posts, read) == {"sora": (Finding.ADOPT, "a"), "pro": (Finding.ADOPT, "b")}
+    assert findings(posts, read) == {"sora": (Proof.ADOPT, "a"), "pro": (Proof.ADOPT, "b")}
 
 
 def test_an_echoed_request_tells_jobs_apart_also_beside_strangers() -> None:
     posts = [post("s", 100)]
     mine, other = {**BODY, "seed": -1}, {**BODY, "prompt": "a lake"}
     read = evidence(job("a", 100.5, body=mine), job("b", 100.6, body=other), job("x", 0.0))
-    assert findings(posts, read) == {"s": (Finding.ADOPT, "a")}
+    assert findings(posts, read) == {"s": (Proof.ADOPT, "a")}
 
 
 def test_whatever_happens_on_a_key_of_our_own_no_job_is_given_to_the_wrong_submit() -> None:
@@ -306,8 +306,8 @@ def test_whatever_happens_on_a_key_of_our_own_no_job_is_given_to_the_wrong_submi
                 jobs += [created] if rng.random() < 0.9 else []
         rng.shuffle(jobs)
         for name, (finding, found) in findings(posts, evidence(*jobs, read_from=at)).items():
-            assert finding in {Finding.ADOPT, Finding.WAIT}
-            if finding is Finding.ADOPT:
+            assert finding in {Proof.ADOPT, Proof.WAIT}
+            if finding is Proof.ADOPT:
                 assert truth.get(name) == found, seed
                 proved += 1
     assert proved > 1_000, proved
@@ -319,24 +319,24 @@ def test_whatever_happens_on_a_key_of_our_own_no_job_is_given_to_the_wrong_submi
 def test_an_echoed_id_is_proof_whatever_else_is_listed() -> None:
     strangers = [job(f"x{n}", 100.0 + n) for n in range(9)]
     read = evidence(*strangers, job("a", 400.0, model=OTHER, submission_id="s"), echoes=True, read_from=101.0)
-    assert findings([post("s", 100)], read) == {"s": (Finding.ADOPT, "a")}
+    assert findings([post("s", 100)], read) == {"s": (Proof.ADOPT, "a")}
 
 
 def test_an_echoed_id_is_proof_for_a_held_one_too() -> None:
     held = post("s", 100, in_question=False, held=True)
     assert findings([held], evidence(echoes=True)) == {}
     read = evidence(job("a", 100.5, submission_id="s"), echoes=True)
-    assert findings([held], read) == {"s": (Finding.ADOPT, "a")}
+    assert findings([held], read) == {"s": (Proof.ADOPT, "a")}
 
 
 def test_a_job_that_carries_no_id_is_never_adopted_where_ids_are_echoed() -> None:
     found = only([post("s", 100)], evidence(job("a", 100.5), echoes=True))
-    assert (found.finding, [c.job_id for c in found.candidates]) == (Finding.HOLD, ["a"])
+    assert (found.finding, [c.job_id for c in found.candidates]) == (Proof.HOLD, ["a"])
 
 
 def test_other_peoples_ids_do_not_stand_in_the_way_of_absence() -> None:
     read = evidence(job("a", 100.5, submission_id="theirs"), job("b", 90.0), echoes=True)
-    assert only([post("s", 100)], read).finding is Finding.ABSENT
+    assert only([post("s", 100)], read).finding is Proof.ABSENT
 
 
 def test_two_submits_never_share_a_job() -> None:
@@ -392,35 +392,35 @@ def test_a_row_that_may_be_about_its_job_keeps_a_miss_from_being_proof_and_ends_
     row: SetAside, echoes: bool
 ) -> None:
     read = evidence(aside=[row], read_from=339.0, echoes=echoes)
-    assert only([post("s", 100)], read).finding is Finding.WAIT
+    assert only([post("s", 100)], read).finding is Proof.WAIT
     held = only([post("s", 100)], evidence(aside=[row], echoes=echoes))
-    assert held.finding is Finding.HOLD
+    assert held.finding is Proof.HOLD
     assert row.why in held.why
 
 
 @pytest.mark.parametrize("row", NO_MATTER)
 def test_a_row_that_cannot_be_about_its_job_is_no_matter(row: SetAside) -> None:
-    assert only([post("s", 100)], evidence(aside=[row])).finding is Finding.ABSENT
-    assert findings([post("s", 100)], evidence(job("a", 100.5), aside=[row])) == {"s": (Finding.ADOPT, "a")}
+    assert only([post("s", 100)], evidence(aside=[row])).finding is Proof.ABSENT
+    assert findings([post("s", 100)], evidence(job("a", 100.5), aside=[row])) == {"s": (Proof.ADOPT, "a")}
 
 
 @pytest.mark.parametrize("row", UNREADABLE)
 def test_beside_a_row_that_may_be_about_its_job_another_job_is_not_taken_for_it(row: SetAside) -> None:
     held = only([post("s", 100)], evidence(job("a", 100.5), aside=[row]))
-    assert (held.finding, [c.job_id for c in held.candidates]) == (Finding.HOLD, ["a"])
+    assert (held.finding, [c.job_id for c in held.candidates]) == (Proof.HOLD, ["a"])
 
 
 def test_a_job_whose_charge_cannot_be_read_is_adopted_by_what_its_listing_says() -> None:
     row = SetAside("no price", job_id="a", at=101.0)
     read = evidence(job("a", 100.5), aside=[row])
-    assert findings([post("s", 100)], read) == {"s": (Finding.ADOPT, "a")}
+    assert findings([post("s", 100)], read) == {"s": (Proof.ADOPT, "a")}
 
 
 def test_an_echoed_id_is_proof_whatever_else_cannot_be_read() -> None:
     read = evidence(job("a", 100.5, submission_id="s"), aside=UNREADABLE, echoes=True)
-    assert findings([post("s", 100)], read) == {"s": (Finding.ADOPT, "a")}
+    assert findings([post("s", 100)], read) == {"s": (Proof.ADOPT, "a")}
 
 
 def test_a_row_that_names_the_post_and_cannot_be_read_holds_it() -> None:
     row = SetAside("no time", job_id="x", submission_id="s")
-    assert only([post("s", 100)], evidence(aside=[row], echoes=True)).finding is Finding.HOLD
+    assert only([post("s", 100)], evidence(aside=[row], echoes=True)).finding is Proof.HOLD

@@ -15,7 +15,7 @@ from ledgerkit import ACCOUNT, DEADLINE, NEVER_CHARGED, a_request, a_state, acce
 
 from resources.ledger import deliveries, polls
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import Verdict, decide
+from resources.ledger.decisions import Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
@@ -94,7 +94,7 @@ def test_four_processes_that_want_the_same_clips_buy_each_once_and_in_order(ledg
         assert sorted(a.subject_key for a in bought) == keys()
         for attempt in bought:
             verdicts = Counter(verdict[attempt.id] for verdict in told)
-            assert verdicts == {Verdict.NEW: 1, Verdict.ADOPTED: PROCESSES - 1}
+            assert verdicts == {Ruling.NEW: 1, Ruling.ADOPTED: PROCESSES - 1}
 
         sent = [id_ for process in at_once(carries, ledger_url, [start] * PROCESSES) for id_ in process]
         assert Counter(sent) == Counter(a.id for a in bought), "every attempt is sent once"

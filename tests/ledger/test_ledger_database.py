@@ -18,7 +18,7 @@ from resources.ledger import database, schema
 from resources.ledger.backup import back_up
 from resources.ledger.budget import Budget
 from resources.ledger.database import SCHEMA_REVISION, open_database
-from resources.ledger.decisions import Verdict
+from resources.ledger.decisions import Ruling
 from resources.ledger.ledger import Ledger
 from resources.ledger.states import OPEN, TRANSITIONS, AttemptState
 
@@ -137,7 +137,7 @@ def test_a_migration_that_is_interrupted_leaves_nothing_and_is_done_at_the_next_
         with pytest.raises(KeyboardInterrupt):
             open_database(empty_url)
     with Ledger(empty_url, budget=Budget()) as ledger:
-        assert decided(ledger).verdict is Verdict.NEW
+        assert decided(ledger).verdict is Ruling.NEW
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from ledgerkit import (
 )
 
 from resources.ledger import decisions, deliveries, polls, queue, stops
-from resources.ledger.decisions import SUPERSEDED, Decided, Verdict, decide
+from resources.ledger.decisions import SUPERSEDED, Decided, Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt
@@ -49,7 +49,7 @@ def failed(ledger: Ledger, kind: FailureKind = FailureKind.PROVIDER, **how: obje
 def test_a_clip_nobody_has_bought_is_queued_with_its_money_reserved(ledger: Ledger, clock: Clock) -> None:
     request = a_request()
     verdict = decided(ledger, request, decision="tick-1", batch="run-1", watched_by="run-1", run_id="run-1")
-    assert verdict.verdict is Verdict.NEW
+    assert verdict.verdict is Ruling.NEW
     assert verdict.reason is None
     attempt = verdict.attempt
     assert attempt is not None
@@ -82,7 +82,7 @@ def test_an_open_purchase_of_the_same_request_is_adopted_whoever_asks(
 ) -> None:
     _, attempt = put_into(ledger, clock, state)
     verdict = decided(ledger, decision=decision, regenerate=regenerate)
-    assert verdict.verdict is Verdict.ADOPTED
+    assert verdict.verdict is Ruling.ADOPTED
     assert verdict.attempt == attempt
     assert everything(ledger) == [attempt]
 
@@ -98,7 +98,7 @@ def test_whoever_adopts_and_waits_is_who_watches(ledger: Ledger) -> None:
 def test_a_changed_prompt_replaces_what_is_queued(ledger: Ledger) -> None:
     old = queued(ledger)
     verdict = decided(ledger, a_request(prompt=CHANGED))
-    assert verdict.verdict is Verdict.NEW
+    assert verdict.verdict is Ruling.NEW
     assert verdict.attempt is not None
     assert verdict.attempt.id != old.id
     old = read(ledger, old)
@@ -114,7 +114,7 @@ def test_a_changed_prompt_waits_for_what_was_paid_for(
 ) -> None:
     _, attempt = put_into(ledger, clock, state)
     verdict = decided(ledger, a_request(prompt=CHANGED), decision="tuesday")
-    assert verdict.verdict is Verdict.REFUSED
+    assert verdict.verdict is Ruling.REFUSED
     assert verdict.attempt == attempt
     assert verdict.reason is not None
     assert state in verdict.reason
@@ -127,18 +127,18 @@ def test_a_green_unchanged_clip_costs_nothing_for_any_decision(ledger: Ledger) -
     attempt = delivered(ledger)
     for decision in ("monday", "tuesday"):
         verdict = decided(ledger, decision=decision)
-        assert (verdict.verdict, verdict.attempt) == (Verdict.REUSED, attempt)
+        assert (verdict.verdict, verdict.attempt) == (Ruling.REUSED, attempt)
 
 
 def test_regenerate_is_a_new_decision_for_another_take_and_only_once(ledger: Ledger) -> None:
     first = delivered(ledger)
     again = decided(ledger, decision="tuesday", regenerate=True)
-    assert again.verdict is Verdict.NEW
+    assert again.verdict is Ruling.NEW
     second = record_outcome(ledger, claimed(ledger), accepted("job-2"))
     second = polls.record_end(ledger, second, a_state(), NEVER_CHARGED)
     second = deliveries.record_delivered(ledger, second.id, STORED)
     retried = decided(ledger, decision="tuesday", regenerate=True)
-    assert (retried.verdict, retried.attempt) == (Verdict.REUSED, second)
+    assert (retried.verdict, retried.attempt) == (Ruling.REUSED, second)
     assert ledger.current(["city-sunset"])["city-sunset"].id == second.id != first.id
 
 
@@ -147,18 +147,18 @@ def test_a_decision_that_has_delivered_never_buys_again(ledger: Ledger, regenera
     attempt = delivered(ledger)
     for request in (a_request(), a_request(prompt=CHANGED), a_request(price_micros=None)):
         verdict = decided(ledger, request, regenerate=regenerate)
-        assert (verdict.verdict, verdict.attempt) == (Verdict.REUSED, attempt)
+        assert (verdict.verdict, verdict.attempt) == (Ruling.REUSED, attempt)
 
 
 def test_a_changed_prompt_of_a_delivered_clip_is_another_purchase(ledger: Ledger) -> None:
     delivered(ledger)
-    assert decided(ledger, a_request(prompt=CHANGED), decision="tuesday").verdict is Verdict.NEW
+    assert decided(ledger, a_request(prompt=CHANGED), decision="tuesday").verdict is Ruling.NEW
 
 
 def test_going_back_to_an_earlier_prompt_is_a_purchase_since_another_take_is_shown(ledger: Ledger) -> None:
     delivered(ledger)
     delivered(ledger, request=a_request(prompt=CHANGED), decision="tuesday", job_id="job-2")
-    assert decided(ledger, decision="wednesday").verdict is Verdict.NEW
+    assert decided(ledger, decision="wednesday").verdict is Ruling.NEW
 
 
 FINAL_FAILURES: dict[str, Callable[[Ledger, Clock], Attempt]] = {
@@ -180,13 +180,13 @@ def test_what_failed_is_refused_in_the_same_decision_and_bought_in_a_new_one(
 ) -> None:
     attempt = FINAL_FAILURES[how](ledger, clock)
     verdict = decided(ledger)
-    assert verdict.verdict is Verdict.REFUSED
+    assert verdict.verdict is Ruling.REFUSED
     assert verdict.attempt is not None
     assert verdict.attempt.id == attempt.id
     assert verdict.reason is not None
     assert "tried 1 of 1" in verdict.reason
     assert "dailies retry --clip city-sunset" in verdict.reason
-    assert decided(ledger, decision="tuesday").verdict is Verdict.NEW
+    assert decided(ledger, decision="tuesday").verdict is Ruling.NEW
 
 
 @pytest.mark.parametrize("kind", [FailureKind.PROVIDER, FailureKind.NO_OUTPUT])
@@ -204,11 +204,11 @@ def test_a_failure_that_may_pass_is_bought_again_up_to_max_attempts(
         if tried < 3:
             assert newest.state is AttemptState.QUEUED
             assert read(ledger, ended).reported_run_id == SUPERSEDED
-            assert decided(ledger, request).verdict is Verdict.ADOPTED
+            assert decided(ledger, request).verdict is Ruling.ADOPTED
     assert newest.id == ended.id
     assert newest.reported_run_id is None
     refused = decided(ledger, request)
-    assert refused.verdict is Verdict.REFUSED
+    assert refused.verdict is Ruling.REFUSED
     assert refused.reason is not None
     assert "tried 3 of 3" in refused.reason
     assert len(everything(ledger)) == 3
@@ -224,8 +224,8 @@ def test_a_failure_that_cannot_pass_is_not_bought_again(ledger: Ledger, kind: Fa
 
 def test_a_rise_of_max_attempts_counts_what_the_decision_has_tried(ledger: Ledger) -> None:
     failed(ledger)
-    assert decided(ledger, a_request(max_attempts=2)).verdict is Verdict.NEW
-    assert decided(ledger, a_request(max_attempts=2)).verdict is Verdict.ADOPTED
+    assert decided(ledger, a_request(max_attempts=2)).verdict is Ruling.NEW
+    assert decided(ledger, a_request(max_attempts=2)).verdict is Ruling.ADOPTED
 
 
 @pytest.mark.parametrize("kind", [FailureKind.AUTH, FailureKind.INSUFFICIENT_FUNDS])
@@ -243,12 +243,12 @@ def test_trouble_with_the_account_is_no_purchase_and_is_tried_again_in_the_same_
 def test_what_was_withdrawn_is_tried_again_in_the_same_decision(ledger: Ledger) -> None:
     attempt = queued(ledger)
     queue.withdraw(ledger, [attempt.id], why="the run was terminated")
-    assert decided(ledger).verdict is Verdict.NEW
+    assert decided(ledger).verdict is Ruling.NEW
 
 
 def test_what_is_proved_absent_is_tried_again_in_the_same_decision(ledger: Ledger, clock: Clock) -> None:
     put_into(ledger, clock, AttemptState.ABSENT)
-    assert decided(ledger).verdict is Verdict.NEW
+    assert decided(ledger).verdict is Ruling.NEW
 
 
 def test_what_was_refused_late_is_final_as_if_it_were_refused_in_time(ledger: Ledger) -> None:
@@ -256,7 +256,7 @@ def test_what_was_refused_late_is_final_as_if_it_were_refused_in_time(ledger: Le
     submission = claimed(ledger)
     record_outcome(ledger, submission, unknown())
     record_outcome(ledger, submission, rejected(FailureKind.MODERATION))
-    assert decided(ledger).verdict is Verdict.REFUSED
+    assert decided(ledger).verdict is Ruling.REFUSED
 
 
 @pytest.mark.parametrize("late", [NotSent("connection refused"), rejected(FailureKind.THROTTLED)])
@@ -267,12 +267,12 @@ def test_what_was_proved_not_sent_late_is_tried_again_in_the_same_decision(
     submission = claimed(ledger)
     record_outcome(ledger, submission, unknown())
     record_outcome(ledger, submission, late)
-    assert decided(ledger).verdict is Verdict.NEW
+    assert decided(ledger).verdict is Ruling.NEW
 
 
 def test_an_unknown_price_is_refused_and_not_read_as_zero(ledger: Ledger) -> None:
     verdict = decided(ledger, a_request(price_micros=None))
-    assert verdict.verdict is Verdict.REFUSED
+    assert verdict.verdict is Ruling.REFUSED
     assert verdict.attempt is None
     assert verdict.reason is not None
     assert "unknown price is not bought" in verdict.reason
@@ -280,7 +280,7 @@ def test_an_unknown_price_is_refused_and_not_read_as_zero(ledger: Ledger) -> Non
 
 
 def test_a_price_of_zero_is_a_price(ledger: Ledger) -> None:
-    assert decided(ledger, a_request(price_micros=0)).verdict is Verdict.NEW
+    assert decided(ledger, a_request(price_micros=0)).verdict is Ruling.NEW
 
 
 def test_an_unknown_price_does_not_hide_what_is_there_already(ledger: Ledger) -> None:
@@ -311,12 +311,12 @@ def test_who_loses_the_race_for_the_insert_adopts_what_the_winner_queued(
     looks: list[Decided] = []
 
     def too_early_once(*args: Any, **kwargs: Any) -> Decided:
-        looks.append(look(*args, **kwargs) if looks else Decided(a_request(), Verdict.NEW, None))
+        looks.append(look(*args, **kwargs) if looks else Decided(a_request(), Ruling.NEW, None))
         return looks[-1]
 
     monkeypatch.setattr(decisions, "_find", too_early_once)
     verdict = decided(ledger, decision="tuesday")
-    assert (verdict.verdict, verdict.attempt) == (Verdict.ADOPTED, winner)
+    assert (verdict.verdict, verdict.attempt) == (Ruling.ADOPTED, winner)
     assert len(looks) == 2
     assert everything(ledger) == [winner]
 
@@ -326,7 +326,7 @@ def test_who_stalls_between_look_and_insert_does_not_buy_what_was_delivered_mean
 ) -> None:
     looked, go_on = threading.Event(), threading.Event()
     look = decisions._find
-    verdicts: list[Verdict] = []
+    verdicts: list[Ruling] = []
 
     def stalls(*args: Any, **kwargs: Any) -> Decided:
         found = look(*args, **kwargs)
@@ -338,7 +338,7 @@ def test_who_stalls_between_look_and_insert_does_not_buy_what_was_delivered_mean
     def the_other_buys_it_and_gets_it() -> None:
         verdict = decided(ledger)
         verdicts.append(verdict.verdict)
-        if verdict.verdict is Verdict.NEW:
+        if verdict.verdict is Ruling.NEW:
             attempt = record_outcome(ledger, claimed(ledger), accepted())
             polls.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
             deliveries.record_delivered(ledger, attempt.id, STORED)
@@ -353,7 +353,7 @@ def test_who_stalls_between_look_and_insert_does_not_buy_what_was_delivered_mean
     go_on.set()
     stalled.join(10)
     other.join(10)
-    assert sorted(verdicts) == [Verdict.ADOPTED, Verdict.NEW]
+    assert sorted(verdicts) == [Ruling.ADOPTED, Ruling.NEW]
     assert len(everything(ledger)) == 1
 
 

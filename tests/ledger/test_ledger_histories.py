@@ -29,7 +29,7 @@ from ledgerkit import (
 
 from resources.ledger import deliveries, outcomes, polls, queue
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import Verdict, decide
+from resources.ledger.decisions import Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Later, Limits
 from resources.ledger.outcomes import record_outcome
@@ -100,14 +100,14 @@ class Histories(RuleBasedStateMachine):
         request = a_request(clip, prompt=prompt, max_attempts=tries)
         (verdict,) = decide(self.ledger, [request], decision=decision, regenerate=regenerate)
         new = [a for a in everything(self.ledger) if a.id not in {b.id for b in before}]
-        assert len(new) == (verdict.verdict is Verdict.NEW)
+        assert len(new) == (verdict.verdict is Ruling.NEW)
         if any(a.state is AttemptState.DELIVERED for a in mine):
-            assert verdict.verdict is not Verdict.NEW, "a decision that has delivered never buys again"
+            assert verdict.verdict is not Ruling.NEW, "a decision that has delivered never buys again"
         if any(
             a.state in OPEN and a.state is not AttemptState.QUEUED for a in before if a.subject_key == clip
         ):
-            assert verdict.verdict is not Verdict.NEW, "what may have been paid for is waited for"
-        assert (verdict.reason is not None) is (verdict.verdict is Verdict.REFUSED)
+            assert verdict.verdict is not Ruling.NEW, "what may have been paid for is waited for"
+        assert (verdict.reason is not None) is (verdict.verdict is Ruling.REFUSED)
 
     @rule()
     def a_post_is_claimed(self) -> None:

@@ -7,7 +7,7 @@ from ledgerkit import NEVER_CHARGED, Clock, a_request, a_state, read, submitted,
 
 from resources.ledger import deliveries, polls
 from resources.ledger.ledger import Ledger
-from resources.ledger.notes import Seen, note_look, nsfw
+from resources.ledger.notes import SiblingLook, note_look, nsfw
 
 STORED = {"uri": "s3://b/k"}
 
@@ -37,11 +37,11 @@ def test_takes_of_the_series_are_seen_newest_first(ledger: Ledger) -> None:
     assert note_look(ledger, first, "aa") == []
     deliveries.record_delivered(ledger, first.id, STORED)
     second = succeeded(ledger, a_request("clip-b"), job_id="b")
-    assert note_look(ledger, second, "bb") == [Seen("clip-a", first.seq, "aa")]
+    assert note_look(ledger, second, "bb") == [SiblingLook("clip-a", first.seq, "aa")]
     third = succeeded(ledger, a_request("clip-c"), job_id="c")
     assert note_look(ledger, third, "cc") == [
-        Seen("clip-b", second.seq, "bb"),
-        Seen("clip-a", first.seq, "aa"),
+        SiblingLook("clip-b", second.seq, "bb"),
+        SiblingLook("clip-a", first.seq, "aa"),
     ]
     assert note_look(ledger, third, "dd")[0].look == "bb", "a second look replaces the first"
     elsewhere = succeeded(ledger, a_request("clip-d", series="harbor"), job_id="d")
@@ -59,7 +59,7 @@ def test_a_rebuilt_ledger_knows_looks_from_the_manifests(ledger: Ledger) -> None
     first = succeeded(ledger, a_request("clip-a"), job_id="a")
     deliveries.record_delivered(ledger, first.id, STORED | {"look": "aa"})
     second = succeeded(ledger, a_request("clip-b"), job_id="b")
-    assert note_look(ledger, second, "bb") == [Seen("clip-a", first.seq, "aa")]
+    assert note_look(ledger, second, "bb") == [SiblingLook("clip-a", first.seq, "aa")]
 
 
 def test_of_two_at_the_same_moment_one_sees_the_other(ledger: Ledger) -> None:

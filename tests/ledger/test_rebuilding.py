@@ -23,10 +23,10 @@ from ledgerkit import (
 
 from resources.ledger import budget, polls
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import Verdict, decide
+from resources.ledger.decisions import Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.recovery.mark import OnItsWay
-from resources.ledger.recovery.rebuild import Take, Taken, take_back, take_in, withdraw_queued
+from resources.ledger.recovery.rebuild import ManifestTake, Taken, take_back, take_in, withdraw_queued
 from resources.ledger.schema import submissions
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
 from resources.orders import Caps
@@ -36,9 +36,9 @@ S = AttemptState
 OPEN_AFTER_A_CLAIM = [S.QUEUED, S.SUBMITTING, S.UNKNOWN, S.HELD, S.SUBMITTED, S.OVERDUE, S.SUCCEEDED]
 
 
-def a_take(attempt: str = "lost", clip: str = "city-sunset", **changes: Any) -> Take:
+def a_take(attempt: str = "lost", clip: str = "city-sunset", **changes: Any) -> ManifestTake:
     request = a_request(clip)
-    take = Take(
+    take = ManifestTake(
         attempt=attempt,
         request=request,
         fingerprint=request.fingerprint,
@@ -103,7 +103,7 @@ def test_a_take_that_was_lost_is_delivered_and_never_bought_again(ledger: Ledger
     assert ledger.submission_of(ACCOUNT, "job-of-it") == "submission-of-it"
     for decision in ("monday", "tuesday"):
         (verdict,) = decide(ledger, [take.request], decision=decision)
-        assert verdict.verdict is Verdict.REUSED
+        assert verdict.verdict is Ruling.REUSED
     assert take_in(ledger, take) is Taken.KNOWN
     assert everything(ledger) == [attempt]
 
@@ -159,7 +159,7 @@ def test_what_was_spent_already_is_counted_also_beyond_a_cap(ledger: Ledger) -> 
         take = a_take(f"take-{number}", f"clip-{number}", job=f"job-{number}", submission=f"s-{number}")
         assert take_in(ledger, take) is Taken.ADOPTED
     (verdict,) = decide(ledger, [a_request("clip-new")], decision="tuesday")
-    assert verdict.verdict is Verdict.REFUSED
+    assert verdict.verdict is Ruling.REFUSED
     assert "cap" in (verdict.reason or "")
 
 
@@ -185,7 +185,7 @@ def test_an_order_whose_job_is_not_known_is_unknown_and_not_sent_again(ledger: L
         (post,) = connection.execute(sa.select(submissions))
     assert (post.id, post.state) == ("submission-of-it", SubmissionState.UNKNOWN)
     (verdict,) = decide(ledger, [a_request()], decision="tuesday")
-    assert verdict.verdict is Verdict.ADOPTED
+    assert verdict.verdict is Ruling.ADOPTED
     assert take_back(ledger, on_its_way(job=None), a_request()) is Taken.KNOWN
 
 
@@ -240,4 +240,4 @@ def test_only_what_is_queued_is_withdrawn(ledger: Ledger) -> None:
     assert read(ledger, sent) == sent
     assert (read(ledger, waits).state, read(ledger, waits).money_state) == (S.WITHDRAWN, MoneyState.RELEASED)
     (verdict,) = decide(ledger, [a_request("clip-b")], decision="monday")
-    assert verdict.verdict is Verdict.NEW
+    assert verdict.verdict is Ruling.NEW

@@ -13,7 +13,7 @@ from pipelines.cli.app import app
 from resources.errors import DailiesError
 from resources.ledger import late_jobs, outcomes
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import Verdict, decide
+from resources.ledger.decisions import Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import settle
 from resources.ledger.lost.settle import adopt_by_hand, buy_again_by_hand, unsettled, write_off
@@ -108,9 +108,9 @@ def test_a_clip_that_is_written_off_keeps_its_money_counted_and_can_be_decided_a
     assert (given_up.state, given_up.money_state) == (S.ABANDONED, MoneyState.INDETERMINATE)
     the_journal_is_whole(ledger, given_up)
     (same,) = decide(ledger, [a_request()], decision="monday")
-    assert same.verdict is Verdict.REFUSED
+    assert same.verdict is Ruling.REFUSED
     (new,) = decide(ledger, [a_request()], decision="tuesday")
-    assert new.verdict is Verdict.NEW
+    assert new.verdict is Ruling.NEW
 
 
 @pytest.mark.parametrize("verb", [buy_again_by_hand, write_off])
@@ -147,7 +147,7 @@ def test_an_overdue_job_that_is_given_up_keeps_its_money_and_is_asked_for_again(
     assert (given_up.state, given_up.money_state) == (S.ABANDONED, MoneyState.INDETERMINATE)
     the_journal_is_whole(ledger, given_up)
     (new,) = decide(ledger, [a_request()], decision="tuesday")
-    assert new.verdict is Verdict.NEW
+    assert new.verdict is Ruling.NEW
     clock.now += 2 * 3600
     (late,) = late_jobs.claim_late(ledger, "wavespeed")
     assert late.job_id == overdue.job_id

@@ -31,7 +31,7 @@ from ledgerkit import (
 from resources.ledger import bills, budget, polls, queue, schema, statement, stops
 from resources.ledger.bills import Billed
 from resources.ledger.budget import Budget, Scope
-from resources.ledger.decisions import Verdict, decide
+from resources.ledger.decisions import Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
@@ -53,7 +53,7 @@ def allow(ledger: Ledger, **caps: Any) -> None:
     ledger.budget = Budget(timezone, Caps(**{name: usd(amount) for name, amount in caps.items()}), accounts)
 
 
-def bought(ledger: Ledger, count: int, **how: Any) -> list[Verdict]:
+def bought(ledger: Ledger, count: int, **how: Any) -> list[Ruling]:
     changes = how.pop("changes", {})
     prefix = how.pop("prefix", "clip")
     return [
@@ -70,7 +70,7 @@ def at(year: int, month: int, day: int, hour: int) -> float:
     return dt.datetime(year, month, day, hour, tzinfo=dt.UTC).timestamp()
 
 
-NEW, REFUSED = Verdict.NEW, Verdict.REFUSED
+NEW, REFUSED = Ruling.NEW, Ruling.REFUSED
 
 
 def test_the_clip_that_would_exceed_a_cap_is_refused_and_says_all_that_is_needed(ledger: Ledger) -> None:
@@ -244,7 +244,7 @@ def test_what_is_there_already_costs_nothing_and_is_never_refused_for_money(ledg
     attempt = queued(ledger)
     allow(ledger, per_day="0")
     assert decided(ledger).attempt == attempt
-    assert decided(ledger).verdict is Verdict.ADOPTED
+    assert decided(ledger).verdict is Ruling.ADOPTED
 
 
 def test_a_failure_that_may_pass_is_not_bought_again_beyond_a_cap_and_says_so(ledger: Ledger) -> None:
@@ -334,9 +334,9 @@ class Spending(RuleBasedStateMachine):
         )
         before = self.counted_today()
         (verdict,) = decide(self.ledger, [request], decision=decision)
-        if verdict.verdict is Verdict.NEW:
+        if verdict.verdict is Ruling.NEW:
             assert self.counted_today() <= CAP
-        if verdict.verdict is Verdict.REFUSED and "the cap" in (verdict.reason or ""):
+        if verdict.verdict is Ruling.REFUSED and "the cap" in (verdict.reason or ""):
             assert before + price > CAP or per_run is not None
 
     def counted_today(self) -> int:
@@ -442,7 +442,7 @@ TestSpending = Spending.TestCase
 @pytest.mark.parametrize("price", ["100.01", "1000", "1000000000000"])
 def test_a_price_that_no_clip_has_is_not_bought(ledger: Ledger, price: str) -> None:
     refused = decided(ledger, a_request(price_micros=usd(price)))
-    assert refused.verdict is Verdict.REFUSED
+    assert refused.verdict is Ruling.REFUSED
     assert "raise DAILIES_MAX_USD_PER_CLIP. Nothing was bought" in (refused.reason or "")
     assert statement.statement(ledger).total.micros == 0
 
@@ -450,4 +450,4 @@ def test_a_price_that_no_clip_has_is_not_bought(ledger: Ledger, price: str) -> N
 def test_a_person_may_buy_dearer_clips(ledger_url: str, clock: Clock) -> None:
     for per_clip in (None, usd("1000")):
         with Ledger(ledger_url, clock=clock, budget=Budget(per_clip=per_clip)) as ledger:
-            assert decided(ledger, a_request(price_micros=usd("1000"))).verdict is not Verdict.REFUSED
+            assert decided(ledger, a_request(price_micros=usd("1000"))).verdict is not Ruling.REFUSED

@@ -16,7 +16,7 @@ from ledgerkit import ACCOUNT, a_request, everything, processes
 
 from resources.ledger import budget, queue
 from resources.ledger.budget import Budget, Scope
-from resources.ledger.decisions import Verdict, decide
+from resources.ledger.decisions import Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState
@@ -142,7 +142,7 @@ def buys_what_it_can(together: Barrier, number: int, url: str) -> tuple[int, int
             request = a_request(f"p{number}-{clip}", price_micros=rng.choice(PRICES))
             (verdict,) = decide(ledger, [request], decision=f"decision-{number}")
             most = max(most, spent(ledger))
-            refused += verdict.verdict is Verdict.REFUSED
+            refused += verdict.verdict is Ruling.REFUSED
             if verdict.attempt is not None and rng.random() < 0.3:
                 queue.withdraw(ledger, [verdict.attempt.id], why="changed our mind")
     return most, refused

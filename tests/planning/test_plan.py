@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from resources.catalogue import Catalogue
 from resources.ledger import deliveries, polls, stops
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import Verdict, decide
+from resources.ledger.decisions import Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import expire_submissions, record_outcome
@@ -169,16 +169,16 @@ def test_a_plan_says_what_the_decision_then_does(
         requests = [clip.request for clip in made.clips if clip.request is not None]
         real = decide(ledger, requests, decision=f"plan:city:{DAY}", regenerate=regenerate)
         said = {
-            Verdict.NEW: {Verb.BUY},
-            Verdict.ADOPTED: {Verb.ADOPT, Verb.HOLD},
-            Verdict.REUSED: {Verb.REUSE},
-            Verdict.REFUSED: {Verb.REFUSE},
+            Ruling.NEW: {Verb.BUY},
+            Ruling.ADOPTED: {Verb.ADOPT, Verb.HOLD},
+            Ruling.REUSED: {Verb.REUSE},
+            Ruling.REFUSED: {Verb.REFUSE},
         }
         for planned, decided in zip(made.clips, real, strict=True):
             assert planned.verb in said[decided.verdict], (planned, decided)
-            if decided.verdict is Verdict.REFUSED:
+            if decided.verdict is Ruling.REFUSED:
                 assert planned.reason == decided.reason
-            if decided.verdict is Verdict.NEW:
+            if decided.verdict is Ruling.NEW:
                 assert decided.attempt is not None
                 assert planned.floor == planned.ceiling == decided.attempt.quoted_micros
         with ledger.read() as connection:

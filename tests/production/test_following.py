@@ -20,7 +20,7 @@ from fakes import (
 
 from resources.errors import DailiesError
 from resources.ledger import deliveries, polls
-from resources.ledger.decisions import Decided, Verdict, decide
+from resources.ledger.decisions import Decided, Ruling, decide
 from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState
 from resources.production import batch
@@ -276,11 +276,11 @@ def test_a_mixed_batch_buys_only_what_is_missing(world: World) -> None:
         *wanted(world, "free", decision="wednesday", price_micros=None),
     ]
     assert [v.verdict for v in verdicts] == [
-        Verdict.REUSED,
-        Verdict.ADOPTED,
-        Verdict.REFUSED,
-        Verdict.NEW,
-        Verdict.REFUSED,
+        Ruling.REUSED,
+        Ruling.ADOPTED,
+        Ruling.REFUSED,
+        Ruling.NEW,
+        Ruling.REFUSED,
     ]
     result = world.run(world.follower(Stage.DELIVERED).follow(verdicts))
     assert sorted(result.failed) == ["free", "rejected"]

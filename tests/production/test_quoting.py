@@ -6,7 +6,7 @@ import pytest
 
 from resources.errors import ConfigurationError, UnavailableError
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import Verdict, decide
+from resources.ledger.decisions import Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.orders import Choice, ClipRequest, Expected
 from resources.production import retry
@@ -95,8 +95,8 @@ async def test_a_clip_is_bought_at_its_quote_and_not_at_all_without_one(ledger_u
     with Ledger(ledger_url, budget=Budget()) as ledger:
         wanted = [*await quoted([request("quoted-one")], {"aimlapi": Shop(960_000)}), request("unquoted")]  # type: ignore[dict-item]
         bought, refused = decide(ledger, wanted, decision="monday")
-        assert bought.verdict is Verdict.NEW
+        assert bought.verdict is Ruling.NEW
         assert bought.attempt is not None
         assert bought.attempt.quoted_micros == 960_000
-        assert refused.verdict is Verdict.REFUSED
+        assert refused.verdict is Ruling.REFUSED
         assert "unknown" in str(refused.reason)

@@ -8,7 +8,7 @@ from fakes import PRICE, Ends, World, a_request, rejects
 
 from resources.errors import UnavailableError
 from resources.ledger import stops
-from resources.ledger.decisions import Decided, Verdict, decide
+from resources.ledger.decisions import Decided, Ruling, decide
 from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState, MoneyState
 from resources.ledger.stops import PROBE_SECONDS, StopKind
@@ -167,7 +167,7 @@ def test_dailies_stop_keeps_everything_from_being_sent_and_what_is_bought_is_fet
     assert len(world.provider.posts) == 1
     assert world.newest(CLIPS[0]).state is S.SUCCEEDED, "what is at the provider is asked for"
     (refused,) = wanted(world, "another")
-    assert refused.verdict is Verdict.REFUSED
+    assert refused.verdict is Ruling.REFUSED
     assert "the prompts are wrong" in (refused.reason or "")
     assert "`dailies start`" in (refused.reason or "")
     stops.start(world.ledger)
@@ -235,7 +235,7 @@ def test_a_bill_above_the_quote_stops_the_account_until_a_person_says_otherwise(
     (alarm,) = alarms(caplog)
     assert "dailies start --account wavespeed" in alarm
     (refused,) = wanted(world, "clip-001")
-    assert refused.verdict is Verdict.REFUSED
+    assert refused.verdict is Ruling.REFUSED
     stops.start(world.ledger, account="wavespeed")
-    assert wanted(world, "clip-001")[0].verdict is Verdict.NEW
+    assert wanted(world, "clip-001")[0].verdict is Ruling.NEW
     assert world.newest("clip-000").cost_micros == 600_000

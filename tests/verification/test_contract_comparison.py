@@ -13,7 +13,7 @@ from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError, UnavailableError
 from resources.providers.base import Charge, JobState, JobStatus
 from resources.verification.choice import Offer, cheapest
-from resources.verification.contract import FIELDS, Finding, compare
+from resources.verification.contract import FIELDS, Observation, compare
 from resources.verification.findings import findings
 from resources.verification.probe import Watched
 from resources.verification.recorder import Recorder
@@ -201,7 +201,7 @@ async def test_another_model_on_the_bill_differs(model: str | None, verdicts: li
     assert [f.verdict for f in found if f.about == "the model on the bill"] == verdicts
 
 
-def bill_of(offer: Offer, charge: Charge, status: JobStatus = JobStatus.SUCCEEDED) -> list[Finding]:
+def bill_of(offer: Offer, charge: Charge, status: JobStatus = JobStatus.SUCCEEDED) -> list[Observation]:
     watched = Watched(state=JobState(status, status.value), charge=charge, billed_after=1.0)
     recorder = Recorder(offer.endpoint.provider, "a-key")
     found = findings(offer, recorder, watched, drift=[], film=None, clock=None)

@@ -28,10 +28,10 @@ def up(
     ] = None,
 ) -> None:
     """Start everything on this machine, until Ctrl-C. What is not set in .env is stood in for."""
-    from pipelines.cli.stack import Stack, Wanted
+    from pipelines.cli.stack import Stack, StackOptions
 
     script = ["--faults", str(faults)] if faults is not None else []
-    wanted = Wanted(
+    wanted = StackOptions(
         port=port,
         sandbox_options=["--job-seconds", str(job_seconds), *script],
         log=lambda text: console.print(f"… {text}"),
@@ -138,13 +138,13 @@ def verify_provider(
 ) -> None:
     """Buy one cheapest job, and report how the live service differs from its documentation. Ends with 1 if it does."""
     from pipelines.cli.stack_settings import running_settings
-    from pipelines.cli.verify_provider import Wanted, print_document, show, verify
+    from pipelines.cli.verify_provider import Trial, print_document, show, verify
 
     def ask(question: str) -> None:
         if not yes:
             typer.confirm(question, abort=True, err=True)
 
-    wanted = Wanted(account, endpoint, allow_retired, wait, settle)
+    wanted = Trial(account, endpoint, allow_retired, wait, settle)
     report = verify(
         running_settings(),
         wanted,

@@ -20,7 +20,7 @@ LOOK_BACK_SECONDS = 900
 listing is read, where a job that a wrong clock has misdated is seen, too."""
 
 
-class Finding(StrEnum):
+class Proof(StrEnum):
     """What became of a POST, as far as it is proved."""
 
     ADOPT = "adopt"
@@ -211,7 +211,7 @@ class Judgement:
     """
 
     post: Post
-    finding: Finding
+    finding: Proof
     job: Candidate | None = None
     candidates: tuple[Candidate, ...] = ()
     why: str = ""
@@ -315,25 +315,25 @@ def _by_elimination(posts: list[Post], jobs: list[Candidate]) -> dict[str, Candi
 def _judge_one(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
     exact = known.exact.get(post.submission_id)
     if exact is not None:
-        return Judgement(post, Finding.ADOPT, exact, why="the listing names our id")
+        return Judgement(post, Proof.ADOPT, exact, why="the listing names our id")
     strangers = [job for job in known.strangers if post.makes_suspect(job)]
     proved = known.proved.get(post.submission_id)
     if proved is not None and (not strangers or proved.body is not None):
         unpriced = post.held and post.prices is not None and proved.charged_micros is None
         if (unpriced or post.submission_id in known.early) and proved.body is None:
             why = "others may use this key, and the only job that may be its may still prove to be theirs"
-            return Judgement(post, Finding.WAIT, candidates=(proved,), why=why)
+            return Judgement(post, Proof.WAIT, candidates=(proved,), why=why)
         why = "the only job that nobody owns and that no other submit can have created"
-        return Judgement(post, Finding.ADOPT, proved, why=why)
+        return Judgement(post, Proof.ADOPT, proved, why=why)
     candidates = [job for job in known.unclear if post.may_own(job)] + ([proved] if proved else [])
     if evidence.read_from < post.settled_from:
-        return Judgement(post, Finding.WAIT, candidates=tuple(candidates), why="it may still turn up")
+        return Judgement(post, Proof.WAIT, candidates=tuple(candidates), why="it may still turn up")
     substituted = [job for job in known.strangers if post.may_be_substituted(job)]
     doubt = _doubt(candidates, strangers, substituted, evidence)
     if doubt is not None:
         lack, why = doubt
         shown = candidates or strangers or substituted
-        return Judgement(post, Finding.HOLD, candidates=tuple(shown), why=why, lack=lack)
+        return Judgement(post, Proof.HOLD, candidates=tuple(shown), why=why, lack=lack)
     return _missing(post, known, evidence)
 
 
@@ -347,7 +347,7 @@ def _unread(post: Post, known: _Sorted, evidence: Evidence) -> Judgement | None:
     waits = evidence.read_from < post.give_up_from
     return Judgement(
         post,
-        Finding.WAIT if waits else Finding.HOLD,
+        Proof.WAIT if waits else Proof.HOLD,
         candidates=candidates,
         why=in_words(aside),
         lack=None if waits else Lack.ROW,
@@ -381,14 +381,12 @@ def _doubt(
 def _missing(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
     """Whether a miss in all that was read is proof of absence."""
     if not evidence.billed:
-        return Judgement(post, Finding.WAIT, why="the bill is still to be read")
+        return Judgement(post, Proof.WAIT, why="the bill is still to be read")
     if known.latest_of_ours <= post.broke_off:
         why = "the listing shows no job of ours that was accepted later, so it may lag behind"
         if evidence.read_from < post.give_up_from:
-            return Judgement(post, Finding.WAIT, why=why)
-        return Judgement(post, Finding.HOLD, why=why, lack=Lack.LATER_JOB)
+            return Judgement(post, Proof.WAIT, why=why)
+        return Judgement(post, Proof.HOLD, why=why, lack=Lack.LATER_JOB)
     if evidence.doubt is not None:
-        return Judgement(post, Finding.HOLD, why=evidence.doubt, lack=Lack.LAGS)
-    return Judgement(
-        post, Finding.ABSENT, why="the whole listing and the bill were read and show no job of it"
-    )
+        return Judgement(post, Proof.HOLD, why=evidence.doubt, lack=Lack.LAGS)
+    return Judgement(post, Proof.ABSENT, why="the whole listing and the bill were read and show no job of it")

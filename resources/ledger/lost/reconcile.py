@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from resources.ledger.database import chunks, lock_subject
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import job_times, listing_trust
-from resources.ledger.lost.evidence import LOOK_BACK_SECONDS, Evidence, Finding, Judgement, Lack, judge
+from resources.ledger.lost.evidence import LOOK_BACK_SECONDS, Evidence, Judgement, Lack, Proof, judge
 from resources.ledger.lost.job_times import Dating
 from resources.ledger.lost.listing_trust import Lags
 from resources.ledger.lost.posts import Contract, Undecided, find_undecided
@@ -281,7 +281,7 @@ def _apply(
                 .values(candidates=candidates)
             )
         match found.finding:
-            case Finding.ADOPT if found.job is not None:
+            case Proof.ADOPT if found.job is not None:
                 adopted = adopt(
                     ledger,
                     connection,
@@ -295,7 +295,7 @@ def _apply(
                     run_id=run_id,
                 )
                 return [] if adopted is None else [adopted]
-            case Finding.ABSENT:
+            case Proof.ABSENT:
                 expected = ledger.clock() - attempt.created_at < EXPECTED_FOR_SECONDS
                 return close_absent(
                     ledger,
@@ -307,7 +307,7 @@ def _apply(
                     run_id=run_id,
                     again=RESUBMISSIONS if expected else 0,
                 )
-            case Finding.HOLD:
+            case Proof.HOLD:
                 held = hold(
                     ledger, connection, attempt, found.why, candidates, lack=found.lack, run_id=run_id
                 )

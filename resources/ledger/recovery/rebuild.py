@@ -41,7 +41,7 @@ _ONWARD = {
 
 
 @dataclass(frozen=True)
-class Take:
+class ManifestTake:
     """A take that is in the bucket, as its manifest tells. Times are seconds since the epoch.
 
     Attributes:
@@ -100,7 +100,7 @@ class Taken(StrEnum):
     """Another purchase of the same clip must end first; the rebuild is to be repeated then."""
 
 
-def take_in(ledger: Ledger, take: Take) -> Taken:
+def take_in(ledger: Ledger, take: ManifestTake) -> Taken:
     """Write down a take that is in the bucket."""
     with ledger.write() as connection:
         lock_subject(connection, take.request.clip)
@@ -261,7 +261,7 @@ def _in_the_way(ledger: Ledger, connection: sa.Connection, clip: str) -> bool:
     return any(other.state is not _S.QUEUED for other in others)
 
 
-def _facts(take: Take) -> dict[str, Any]:
+def _facts(take: ManifestTake) -> dict[str, Any]:
     return {
         "job_id": take.job,
         "submitted_at": take.submitted_at,
