@@ -190,7 +190,7 @@ async def _check_accounts(engine: Engine, decided: list[Decided], batch: Batch) 
     A wrong key or a provider that is down is then found once, and not once per clip; one answer that fails is asked for
     again, since a schedule's whole batch hangs on it.
     """
-    new = [d.attempt for d in decided if d.verdict is Ruling.NEW and d.attempt is not None]
+    new = [d.attempt for d in decided if d.ruling is Ruling.NEW and d.attempt is not None]
     for name in sorted({attempt.account for attempt in new}):
         try:
             with in_our_words(f"{name} could not be asked"):

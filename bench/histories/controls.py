@@ -140,7 +140,7 @@ async def _look_then_write(
             found: Any = await engine.call(_look, ledger, request, regenerate=run.regenerate, **options)
             await _gap()
             try:
-                if found.verdict is Ruling.NEW:
+                if found.ruling is Ruling.NEW:
                     found = await engine.call(_write, ledger, found.request, **options, **who)
                 decided.append(found)
                 break

@@ -84,12 +84,12 @@ class Maker:
         )
         making = Making()
         waiting: set[str] = set()
-        for verdict in decided:
-            name = verdict.request.clip
-            if verdict.verdict is Ruling.REUSED and verdict.attempt is not None:
-                making.made[name] = verdict.attempt
-            elif verdict.verdict is Ruling.REFUSED:
-                making.failed[name] = verdict.reason or "refused"
+        for ruling in decided:
+            name = ruling.request.clip
+            if ruling.ruling is Ruling.REUSED and ruling.attempt is not None:
+                making.made[name] = ruling.attempt
+            elif ruling.ruling is Ruling.REFUSED:
+                making.failed[name] = ruling.reason or "refused"
             else:
                 waiting.add(name)
         try:

@@ -13,7 +13,7 @@ from resources.ledger import budget, decision_clips, heartbeats, stops
 from resources.ledger.database import lock_subject
 from resources.ledger.ledger import Ledger, StaleAttemptError
 from resources.ledger.records import Attempt
-from resources.ledger.rules import Decided, Ruling, after, is_outdated, unknown_price, verdict_of
+from resources.ledger.rules import Decided, Ruling, after, is_outdated, ruling_of, unknown_price
 from resources.ledger.schema import attempts, current_takes
 from resources.ledger.states import AttemptState, MoneyState
 from resources.orders import ClipRequest
@@ -96,7 +96,7 @@ def _decide_one(
                 settled = _find(
                     ledger, connection, request, decision=decision, run_id=run_id, regenerate=regenerate
                 )
-                if settled.verdict is Ruling.NEW:
+                if settled.ruling is Ruling.NEW:
                     queued = _queue(
                         ledger,
                         connection,
@@ -111,7 +111,7 @@ def _decide_one(
                         return Decided(request, Ruling.REFUSED, None, said)
                     return Decided(request, Ruling.NEW, queued)
                 if (
-                    settled.verdict is Ruling.ADOPTED
+                    settled.ruling is Ruling.ADOPTED
                     and settled.attempt is not None
                     and watched_by is not None
                 ):
@@ -154,7 +154,7 @@ def _find(
         )
         known.remove(outdated)
     current = _current_take(connection, request)
-    return verdict_of(request, known, current, decision=decision, regenerate=regenerate)
+    return ruling_of(request, known, current, decision=decision, regenerate=regenerate)
 
 
 def try_again(

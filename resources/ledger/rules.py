@@ -31,17 +31,17 @@ class Ruling(StrEnum):
 
 @dataclass(frozen=True)
 class Decided:
-    """The verdict on one clip.
+    """The ruling on one clip.
 
     Attributes:
         request: What was asked for.
-        verdict: What was decided.
+        ruling: What was decided.
         attempt: The attempt to go on with; for a refusal the one that stands in the way, if one does.
         reason: Why, for a refusal.
     """
 
     request: ClipRequest
-    verdict: Ruling
+    ruling: Ruling
     attempt: Attempt | None
     reason: str | None = None
 
@@ -51,7 +51,7 @@ def is_outdated(request: ClipRequest, attempt: Attempt) -> bool:
     return attempt.state is AttemptState.QUEUED and attempt.fingerprint != request.fingerprint
 
 
-def verdict_of(
+def ruling_of(
     request: ClipRequest, known: list[Attempt], current: str | None, *, decision: str, regenerate: bool
 ) -> Decided:
     """What is decided about a clip before it is asked for money: with `Ruling.NEW`, its request is to be bought.

@@ -201,7 +201,7 @@ class Planning:
         outdated = next((a for a in known if rules.is_outdated(request, a)), None)
         if outdated is not None:
             known.remove(outdated)
-        decided = rules.verdict_of(
+        decided = rules.ruling_of(
             request,
             known,
             standing.current.id if standing.current else None,
@@ -209,12 +209,12 @@ class Planning:
             regenerate=self._regenerate,
         )
         say = _Sayer(one, request)
-        if decided.verdict is Ruling.NEW:
+        if decided.ruling is Ruling.NEW:
             return self._buy(say, order, outdated, purse)
         attempt = decided.attempt
-        if decided.verdict is Ruling.REUSED:
+        if decided.ruling is Ruling.REUSED:
             return say(Verb.REUSE, attempt)
-        if decided.verdict is Ruling.REFUSED:
+        if decided.ruling is Ruling.REFUSED:
             return say(Verb.REFUSE, attempt, decided.reason)
         in_doubt = attempt is not None and attempt.state in IN_DOUBT
         return say(Verb.HOLD if in_doubt else Verb.ADOPT, attempt, attempt.reason if attempt else None)

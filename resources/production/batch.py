@@ -135,19 +135,15 @@ class Follower:
 
     async def follow(self, decided: list[Decided]) -> Followed:
         """Carry the clips on from what was decided about each."""
-        reused = [d for d in decided if d.verdict is Ruling.REUSED and d.attempt is not None]
+        reused = [d for d in decided if d.ruling is Ruling.REUSED and d.attempt is not None]
         await asyncio.gather(*(self._reuse(d.attempt) for d in reused if d.attempt is not None))
-        for verdict in decided:
-            if verdict.verdict is Ruling.REFUSED:
-                stage = self._refused_stage(verdict)
-                self._tell_up_to(verdict.request.clip, verdict.attempt, Stage(stage - 1))
-                self._fail(verdict.request.clip, stage, verdict.attempt, verdict.reason or "refused")
+        for ruling in decided:
+            if ruling.ruling is Ruling.REFUSED:
+                stage = self._refused_stage(ruling)
+                self._tell_up_to(ruling.request.clip, ruling.attempt, Stage(stage - 1))
+                self._fail(ruling.request.clip, stage, ruling.attempt, ruling.reason or "refused")
         await self.carry(
-            [
-                d.attempt
-                for d in decided
-                if d.attempt is not None and d.verdict in {Ruling.NEW, Ruling.ADOPTED}
-            ]
+            [d.attempt for d in decided if d.attempt is not None and d.ruling in {Ruling.NEW, Ruling.ADOPTED}]
         )
         return self._result
 

@@ -123,7 +123,7 @@ class Probe:
         (decided,) = await engine.call(
             decide, self._ledger, [offer.request(key)], decision=key, batch=key, watched_by=key
         )
-        if decided.verdict is not Ruling.NEW or decided.attempt is None:
+        if decided.ruling is not Ruling.NEW or decided.attempt is None:
             raise ConfigurationError(f"{decided.reason or 'it may not be bought now'} Nothing was bought.")
         await engine.call(deliveries.mark_reported, self._ledger, [decided.attempt.id], key)
         self._bought_at = time.monotonic()

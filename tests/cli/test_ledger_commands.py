@@ -141,7 +141,7 @@ def test_a_rebuilt_ledger_counts_days_where_the_caps_do(home: Path, monkeypatch:
         assert back.job_id == "job-a"
         assert back.counted_on == bought.counted_on != utc.date().isoformat()
         (decided,) = decide(ledger, [order("clip-b")], decision="tuesday")
-    assert decided.verdict is Ruling.REFUSED
+    assert decided.ruling is Ruling.REFUSED
     assert "$0.40 is spent" in (decided.reason or "")
 
 

@@ -55,8 +55,8 @@ def wanted(clip: str = "city-hero", price: str = "0.40") -> Decided:
         expected=Expected(),
     )
     with open_ledger(settings) as ledger:
-        (verdict,) = decide(ledger, [request], decision="monday")
-        return verdict
+        (ruling,) = decide(ledger, [request], decision="monday")
+        return ruling
 
 
 def test_stop_keeps_anything_from_being_bought_until_start() -> None:
@@ -65,12 +65,12 @@ def test_stop_keeps_anything_from_being_bought_until_start() -> None:
     assert stopped.exit_code == 0
     assert "1 clip in the queue" in stopped.output
     refused = wanted("city-two")
-    assert refused.verdict is Ruling.REFUSED
+    assert refused.ruling is Ruling.REFUSED
     assert "the prompts are wrong" in (refused.reason or "")
     assert "the prompts are wrong" in run("status").output
     started = run("start")
     assert "buying goes on" in started.output
-    assert wanted("city-two").verdict is Ruling.NEW
+    assert wanted("city-two").ruling is Ruling.NEW
     assert "nothing was stopped" in run("start").output
 
 
@@ -84,7 +84,7 @@ def test_status_stays_readable_for_programs_while_it_says_that_everything_is_sto
 
 def test_one_account_can_be_stopped_and_others_go_on() -> None:
     run("stop", "--account", "aimlapi")
-    assert wanted().verdict is Ruling.NEW
+    assert wanted().ruling is Ruling.NEW
     run("stop", "--account", "wavespeed")
     refused = wanted("city-two")
     assert "dailies start --account wavespeed" in (refused.reason or "")
@@ -138,7 +138,7 @@ def test_a_check_without_any_key_says_what_is_missing() -> None:
 
 def test_a_cap_and_what_is_spent_of_it_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAILIES_MAX_USD_PER_DAY", "0.50")
-    assert wanted("city-one").verdict is Ruling.NEW
+    assert wanted("city-one").ruling is Ruling.NEW
     refused = wanted("city-two")
     assert "raise DAILIES_MAX_USD_PER_DAY" in (refused.reason or "")
     (cap,) = json.loads(run("ledger", "--json").stdout)["caps"]

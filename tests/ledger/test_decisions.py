@@ -24,10 +24,10 @@ def test_a_decision_about_nothing_is_not_fixed(ledger: Ledger) -> None:
 
 def test_a_decision_buys_none_but_its_own_clips(ledger: Ledger) -> None:
     fix_clips(ledger, "tick-1", ["city-sunset"])
-    assert decided(ledger, a_request("city-sunset"), decision="tick-1").verdict is Ruling.NEW
+    assert decided(ledger, a_request("city-sunset"), decision="tick-1").ruling is Ruling.NEW
     other = decided(ledger, a_request("harbor-dunes"), decision="tick-1")
-    assert other.verdict is Ruling.REFUSED
+    assert other.ruling is Ruling.REFUSED
     assert other.attempt is None
     assert "the decision tick-1 is about other clips" in (other.reason or "")
     assert ledger.latest(["harbor-dunes"]) == {}
-    assert decided(ledger, a_request("harbor-dunes"), decision="tick-2").verdict is Ruling.NEW
+    assert decided(ledger, a_request("harbor-dunes"), decision="tick-2").ruling is Ruling.NEW

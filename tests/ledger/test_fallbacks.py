@@ -95,7 +95,7 @@ def test_each_way_has_its_own_tries_and_they_come_to_an_end(ledger: Ledger) -> N
     assert bought == [first.endpoint] * 2 + [CHEAP.endpoint] * 2 + [OTHER.endpoint] * 2
     assert {attempt.state for attempt in everything(ledger)} == {AttemptState.FAILED}
     again = decided(ledger, asked(max_attempts=2))
-    assert again.verdict is Ruling.REFUSED
+    assert again.ruling is Ruling.REFUSED
 
 
 def test_the_account_of_a_fallback_is_its_own(ledger: Ledger) -> None:
@@ -120,7 +120,7 @@ def test_an_outcome_that_nobody_knows_never_does_whatever_becomes_of_it(ledger: 
     clock.forward(DEADLINE + limits.LEASE_MARGIN_SECONDS + 1)
     (unknown,) = outcomes.expire_submissions(ledger, "wavespeed")
     assert unknown.state is AttemptState.UNKNOWN
-    assert decided(ledger, asked()).verdict is Ruling.ADOPTED
+    assert decided(ledger, asked()).ruling is Ruling.ADOPTED
     with ledger.write() as connection:
         changed = close_absent(ledger, connection, unknown, submission.id, who="test", why="it is proved")
     # proved absent, so the same is bought again, and nothing else
@@ -133,7 +133,7 @@ def test_a_job_that_vanished_never_does_since_it_may_be_charged(ledger: Ledger) 
     polls.record_end(ledger, attempt, a_state(JobStatus.GONE), NEVER_CHARGED)
     assert [state for _, state in states(ledger)] == ["vanished"]
     assert everything(ledger)[0].money_state is MoneyState.INDETERMINATE
-    assert decided(ledger, asked()).verdict is Ruling.REFUSED
+    assert decided(ledger, asked()).ruling is Ruling.REFUSED
 
 
 def test_a_fallback_never_exceeds_a_cap(ledger_url: str, clock: Clock) -> None:
@@ -148,10 +148,10 @@ def test_a_fallback_never_exceeds_a_cap(ledger_url: str, clock: Clock) -> None:
     with Ledger(ledger_url, clock=clock, budget=Budget()) as ledger:
         more = request.model_copy(update={"caps": Caps(per_day=900_000)})
         # the same decision goes on where it was when there is money
-        verdict = decided(ledger, more)
-        assert verdict.verdict is Ruling.NEW
-        assert verdict.attempt is not None
-        assert verdict.attempt.endpoint == CHEAP.endpoint
+        ruling = decided(ledger, more)
+        assert ruling.ruling is Ruling.NEW
+        assert ruling.attempt is not None
+        assert ruling.attempt.endpoint == CHEAP.endpoint
 
 
 def test_a_fallback_of_unknown_price_is_not_bought(ledger: Ledger) -> None:
@@ -170,18 +170,18 @@ def test_a_clip_that_a_fallback_has_delivered_is_the_clip(ledger: Ledger) -> Non
     done = polls.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
     record_delivered(ledger, done.id, {"uri": "s3://b/c"})
     for decision in ("monday", "tuesday"):
-        verdict = decided(ledger, request, decision=decision)
-        assert verdict.verdict is Ruling.REUSED
-        assert verdict.attempt is not None
-        assert verdict.attempt.id == done.id
+        ruling = decided(ledger, request, decision=decision)
+        assert ruling.ruling is Ruling.REUSED
+        assert ruling.attempt is not None
+        assert ruling.attempt.id == done.id
 
 
 def test_an_edited_clip_does_not_go_on_with_the_fallbacks_of_the_old_one(ledger: Ledger) -> None:
     queued(ledger, asked(CHEAP.model_copy(update={"price_micros": None})))
     answer(ledger, rejected(FailureKind.MODERATION))
     edited = asked(prompt="a city at dawn")
-    assert decided(ledger, edited).verdict is Ruling.REFUSED
-    assert decided(ledger, edited, decision="tuesday").verdict is Ruling.NEW
+    assert decided(ledger, edited).ruling is Ruling.REFUSED
+    assert decided(ledger, edited, decision="tuesday").ruling is Ruling.NEW
 
 
 def test_a_fallback_keeps_what_belongs_to_the_clip() -> None:

@@ -45,8 +45,8 @@ def decides(url: str, together: Barrier, number: int) -> list[tuple[str, str]]:
         together.wait(30)
         # each starts elsewhere in the batch, so that every clip is fought for
         order = keys()[number * 5 :] + keys()[: number * 5]
-        verdicts = decide(ledger, [a_request(key) for key in order], decision=f"decision-{number}")
-        return [(verdict.verdict.value, verdict.attempt.id) for verdict in verdicts if verdict.attempt]
+        rulings = decide(ledger, [a_request(key) for key in order], decision=f"decision-{number}")
+        return [(ruling.ruling.value, ruling.attempt.id) for ruling in rulings if ruling.attempt]
 
 
 def carries(url: str, together: Barrier, start: float) -> list[str]:
@@ -87,14 +87,14 @@ def test_four_processes_that_want_the_same_clips_buy_each_once_and_in_order(ledg
     start = time.time()
     with Ledger(ledger_url, budget=Budget()) as ledger:
         told = [
-            {attempt_id: verdict for verdict, attempt_id in verdicts}
-            for verdicts in at_once(decides, ledger_url, list(range(PROCESSES)))
+            {attempt_id: ruling for ruling, attempt_id in rulings}
+            for rulings in at_once(decides, ledger_url, list(range(PROCESSES)))
         ]
         bought = everything(ledger)
         assert sorted(a.subject_key for a in bought) == keys()
         for attempt in bought:
-            verdicts = Counter(verdict[attempt.id] for verdict in told)
-            assert verdicts == {Ruling.NEW: 1, Ruling.ADOPTED: PROCESSES - 1}
+            rulings = Counter(ruling[attempt.id] for ruling in told)
+            assert rulings == {Ruling.NEW: 1, Ruling.ADOPTED: PROCESSES - 1}
 
         sent = [id_ for process in at_once(carries, ledger_url, [start] * PROCESSES) for id_ in process]
         assert Counter(sent) == Counter(a.id for a in bought), "every attempt is sent once"

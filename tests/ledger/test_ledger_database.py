@@ -137,7 +137,7 @@ def test_a_migration_that_is_interrupted_leaves_nothing_and_is_done_at_the_next_
         with pytest.raises(KeyboardInterrupt):
             open_database(empty_url)
     with Ledger(empty_url, budget=Budget()) as ledger:
-        assert decided(ledger).verdict is Ruling.NEW
+        assert decided(ledger).ruling is Ruling.NEW
 
 
 @pytest.mark.parametrize(

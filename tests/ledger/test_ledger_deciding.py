@@ -48,10 +48,10 @@ def failed(ledger: Ledger, kind: FailureKind = FailureKind.PROVIDER, **how: obje
 
 def test_a_clip_nobody_has_bought_is_queued_with_its_money_reserved(ledger: Ledger, clock: Clock) -> None:
     request = a_request()
-    verdict = decided(ledger, request, decision="tick-1", batch="run-1", watched_by="run-1", run_id="run-1")
-    assert verdict.verdict is Ruling.NEW
-    assert verdict.reason is None
-    attempt = verdict.attempt
+    ruling = decided(ledger, request, decision="tick-1", batch="run-1", watched_by="run-1", run_id="run-1")
+    assert ruling.ruling is Ruling.NEW
+    assert ruling.reason is None
+    attempt = ruling.attempt
     assert attempt is not None
     assert attempt.state is AttemptState.QUEUED
     assert (attempt.money_state, attempt.quoted_micros) == (MoneyState.RESERVED, 400_000)
@@ -68,8 +68,8 @@ def test_a_clip_nobody_has_bought_is_queued_with_its_money_reserved(ledger: Ledg
 
 def test_the_order_of_a_batch_is_the_order_of_its_verdicts_and_of_the_queue(ledger: Ledger) -> None:
     requests = [a_request(f"clip-{letter}") for letter in "dacb"]
-    verdicts = decide(ledger, requests, decision="monday")
-    assert [v.request.clip for v in verdicts] == [r.clip for r in requests]
+    rulings = decide(ledger, requests, decision="monday")
+    assert [v.request.clip for v in rulings] == [r.clip for r in requests]
     sent = [claimed(ledger).attempt.subject_key for _ in requests]
     assert sent == [r.clip for r in requests]
 
@@ -81,9 +81,9 @@ def test_an_open_purchase_of_the_same_request_is_adopted_whoever_asks(
     ledger: Ledger, clock: Clock, state: AttemptState, decision: str, regenerate: bool
 ) -> None:
     _, attempt = put_into(ledger, clock, state)
-    verdict = decided(ledger, decision=decision, regenerate=regenerate)
-    assert verdict.verdict is Ruling.ADOPTED
-    assert verdict.attempt == attempt
+    ruling = decided(ledger, decision=decision, regenerate=regenerate)
+    assert ruling.ruling is Ruling.ADOPTED
+    assert ruling.attempt == attempt
     assert everything(ledger) == [attempt]
 
 
@@ -97,10 +97,10 @@ def test_whoever_adopts_and_waits_is_who_watches(ledger: Ledger) -> None:
 
 def test_a_changed_prompt_replaces_what_is_queued(ledger: Ledger) -> None:
     old = queued(ledger)
-    verdict = decided(ledger, a_request(prompt=CHANGED))
-    assert verdict.verdict is Ruling.NEW
-    assert verdict.attempt is not None
-    assert verdict.attempt.id != old.id
+    ruling = decided(ledger, a_request(prompt=CHANGED))
+    assert ruling.ruling is Ruling.NEW
+    assert ruling.attempt is not None
+    assert ruling.attempt.id != old.id
     old = read(ledger, old)
     assert (old.state, old.money_state) == (AttemptState.WITHDRAWN, MoneyState.RELEASED)
     assert old.reported_run_id == SUPERSEDED
@@ -113,12 +113,12 @@ def test_a_changed_prompt_waits_for_what_was_paid_for(
     ledger: Ledger, clock: Clock, state: AttemptState
 ) -> None:
     _, attempt = put_into(ledger, clock, state)
-    verdict = decided(ledger, a_request(prompt=CHANGED), decision="tuesday")
-    assert verdict.verdict is Ruling.REFUSED
-    assert verdict.attempt == attempt
-    assert verdict.reason is not None
-    assert state in verdict.reason
-    assert attempt.id in verdict.reason
+    ruling = decided(ledger, a_request(prompt=CHANGED), decision="tuesday")
+    assert ruling.ruling is Ruling.REFUSED
+    assert ruling.attempt == attempt
+    assert ruling.reason is not None
+    assert state in ruling.reason
+    assert attempt.id in ruling.reason
     assert read(ledger, attempt) == attempt
     assert len(everything(ledger)) == 1
 
@@ -126,19 +126,19 @@ def test_a_changed_prompt_waits_for_what_was_paid_for(
 def test_a_green_unchanged_clip_costs_nothing_for_any_decision(ledger: Ledger) -> None:
     attempt = delivered(ledger)
     for decision in ("monday", "tuesday"):
-        verdict = decided(ledger, decision=decision)
-        assert (verdict.verdict, verdict.attempt) == (Ruling.REUSED, attempt)
+        ruling = decided(ledger, decision=decision)
+        assert (ruling.ruling, ruling.attempt) == (Ruling.REUSED, attempt)
 
 
 def test_regenerate_is_a_new_decision_for_another_take_and_only_once(ledger: Ledger) -> None:
     first = delivered(ledger)
     again = decided(ledger, decision="tuesday", regenerate=True)
-    assert again.verdict is Ruling.NEW
+    assert again.ruling is Ruling.NEW
     second = record_outcome(ledger, claimed(ledger), accepted("job-2"))
     second = polls.record_end(ledger, second, a_state(), NEVER_CHARGED)
     second = deliveries.record_delivered(ledger, second.id, STORED)
     retried = decided(ledger, decision="tuesday", regenerate=True)
-    assert (retried.verdict, retried.attempt) == (Ruling.REUSED, second)
+    assert (retried.ruling, retried.attempt) == (Ruling.REUSED, second)
     assert ledger.current(["city-sunset"])["city-sunset"].id == second.id != first.id
 
 
@@ -146,19 +146,19 @@ def test_regenerate_is_a_new_decision_for_another_take_and_only_once(ledger: Led
 def test_a_decision_that_has_delivered_never_buys_again(ledger: Ledger, regenerate: bool) -> None:
     attempt = delivered(ledger)
     for request in (a_request(), a_request(prompt=CHANGED), a_request(price_micros=None)):
-        verdict = decided(ledger, request, regenerate=regenerate)
-        assert (verdict.verdict, verdict.attempt) == (Ruling.REUSED, attempt)
+        ruling = decided(ledger, request, regenerate=regenerate)
+        assert (ruling.ruling, ruling.attempt) == (Ruling.REUSED, attempt)
 
 
 def test_a_changed_prompt_of_a_delivered_clip_is_another_purchase(ledger: Ledger) -> None:
     delivered(ledger)
-    assert decided(ledger, a_request(prompt=CHANGED), decision="tuesday").verdict is Ruling.NEW
+    assert decided(ledger, a_request(prompt=CHANGED), decision="tuesday").ruling is Ruling.NEW
 
 
 def test_going_back_to_an_earlier_prompt_is_a_purchase_since_another_take_is_shown(ledger: Ledger) -> None:
     delivered(ledger)
     delivered(ledger, request=a_request(prompt=CHANGED), decision="tuesday", job_id="job-2")
-    assert decided(ledger, decision="wednesday").verdict is Ruling.NEW
+    assert decided(ledger, decision="wednesday").ruling is Ruling.NEW
 
 
 FINAL_FAILURES: dict[str, Callable[[Ledger, Clock], Attempt]] = {
@@ -179,14 +179,14 @@ def test_what_failed_is_refused_in_the_same_decision_and_bought_in_a_new_one(
     ledger: Ledger, clock: Clock, how: str
 ) -> None:
     attempt = FINAL_FAILURES[how](ledger, clock)
-    verdict = decided(ledger)
-    assert verdict.verdict is Ruling.REFUSED
-    assert verdict.attempt is not None
-    assert verdict.attempt.id == attempt.id
-    assert verdict.reason is not None
-    assert "tried 1 of 1" in verdict.reason
-    assert "dailies retry --clip city-sunset" in verdict.reason
-    assert decided(ledger, decision="tuesday").verdict is Ruling.NEW
+    ruling = decided(ledger)
+    assert ruling.ruling is Ruling.REFUSED
+    assert ruling.attempt is not None
+    assert ruling.attempt.id == attempt.id
+    assert ruling.reason is not None
+    assert "tried 1 of 1" in ruling.reason
+    assert "dailies retry --clip city-sunset" in ruling.reason
+    assert decided(ledger, decision="tuesday").ruling is Ruling.NEW
 
 
 @pytest.mark.parametrize("kind", [FailureKind.PROVIDER, FailureKind.NO_OUTPUT])
@@ -204,11 +204,11 @@ def test_a_failure_that_may_pass_is_bought_again_up_to_max_attempts(
         if tried < 3:
             assert newest.state is AttemptState.QUEUED
             assert read(ledger, ended).reported_run_id == SUPERSEDED
-            assert decided(ledger, request).verdict is Ruling.ADOPTED
+            assert decided(ledger, request).ruling is Ruling.ADOPTED
     assert newest.id == ended.id
     assert newest.reported_run_id is None
     refused = decided(ledger, request)
-    assert refused.verdict is Ruling.REFUSED
+    assert refused.ruling is Ruling.REFUSED
     assert refused.reason is not None
     assert "tried 3 of 3" in refused.reason
     assert len(everything(ledger)) == 3
@@ -224,8 +224,8 @@ def test_a_failure_that_cannot_pass_is_not_bought_again(ledger: Ledger, kind: Fa
 
 def test_a_rise_of_max_attempts_counts_what_the_decision_has_tried(ledger: Ledger) -> None:
     failed(ledger)
-    assert decided(ledger, a_request(max_attempts=2)).verdict is Ruling.NEW
-    assert decided(ledger, a_request(max_attempts=2)).verdict is Ruling.ADOPTED
+    assert decided(ledger, a_request(max_attempts=2)).ruling is Ruling.NEW
+    assert decided(ledger, a_request(max_attempts=2)).ruling is Ruling.ADOPTED
 
 
 @pytest.mark.parametrize("kind", [FailureKind.AUTH, FailureKind.INSUFFICIENT_FUNDS])
@@ -243,12 +243,12 @@ def test_trouble_with_the_account_is_no_purchase_and_is_tried_again_in_the_same_
 def test_what_was_withdrawn_is_tried_again_in_the_same_decision(ledger: Ledger) -> None:
     attempt = queued(ledger)
     queue.withdraw(ledger, [attempt.id], why="the run was terminated")
-    assert decided(ledger).verdict is Ruling.NEW
+    assert decided(ledger).ruling is Ruling.NEW
 
 
 def test_what_is_proved_absent_is_tried_again_in_the_same_decision(ledger: Ledger, clock: Clock) -> None:
     put_into(ledger, clock, AttemptState.ABSENT)
-    assert decided(ledger).verdict is Ruling.NEW
+    assert decided(ledger).ruling is Ruling.NEW
 
 
 def test_what_was_refused_late_is_final_as_if_it_were_refused_in_time(ledger: Ledger) -> None:
@@ -256,7 +256,7 @@ def test_what_was_refused_late_is_final_as_if_it_were_refused_in_time(ledger: Le
     submission = claimed(ledger)
     record_outcome(ledger, submission, unknown())
     record_outcome(ledger, submission, rejected(FailureKind.MODERATION))
-    assert decided(ledger).verdict is Ruling.REFUSED
+    assert decided(ledger).ruling is Ruling.REFUSED
 
 
 @pytest.mark.parametrize("late", [NotSent("connection refused"), rejected(FailureKind.THROTTLED)])
@@ -267,20 +267,20 @@ def test_what_was_proved_not_sent_late_is_tried_again_in_the_same_decision(
     submission = claimed(ledger)
     record_outcome(ledger, submission, unknown())
     record_outcome(ledger, submission, late)
-    assert decided(ledger).verdict is Ruling.NEW
+    assert decided(ledger).ruling is Ruling.NEW
 
 
 def test_an_unknown_price_is_refused_and_not_read_as_zero(ledger: Ledger) -> None:
-    verdict = decided(ledger, a_request(price_micros=None))
-    assert verdict.verdict is Ruling.REFUSED
-    assert verdict.attempt is None
-    assert verdict.reason is not None
-    assert "unknown price is not bought" in verdict.reason
+    ruling = decided(ledger, a_request(price_micros=None))
+    assert ruling.ruling is Ruling.REFUSED
+    assert ruling.attempt is None
+    assert ruling.reason is not None
+    assert "unknown price is not bought" in ruling.reason
     assert everything(ledger) == []
 
 
 def test_a_price_of_zero_is_a_price(ledger: Ledger) -> None:
-    assert decided(ledger, a_request(price_micros=0)).verdict is Ruling.NEW
+    assert decided(ledger, a_request(price_micros=0)).ruling is Ruling.NEW
 
 
 def test_an_unknown_price_does_not_hide_what_is_there_already(ledger: Ledger) -> None:
@@ -315,8 +315,8 @@ def test_who_loses_the_race_for_the_insert_adopts_what_the_winner_queued(
         return looks[-1]
 
     monkeypatch.setattr(decisions, "_find", too_early_once)
-    verdict = decided(ledger, decision="tuesday")
-    assert (verdict.verdict, verdict.attempt) == (Ruling.ADOPTED, winner)
+    ruling = decided(ledger, decision="tuesday")
+    assert (ruling.ruling, ruling.attempt) == (Ruling.ADOPTED, winner)
     assert len(looks) == 2
     assert everything(ledger) == [winner]
 
@@ -326,7 +326,7 @@ def test_who_stalls_between_look_and_insert_does_not_buy_what_was_delivered_mean
 ) -> None:
     looked, go_on = threading.Event(), threading.Event()
     look = decisions._find
-    verdicts: list[Ruling] = []
+    rulings: list[Ruling] = []
 
     def stalls(*args: Any, **kwargs: Any) -> Decided:
         found = look(*args, **kwargs)
@@ -336,15 +336,15 @@ def test_who_stalls_between_look_and_insert_does_not_buy_what_was_delivered_mean
         return found
 
     def the_other_buys_it_and_gets_it() -> None:
-        verdict = decided(ledger)
-        verdicts.append(verdict.verdict)
-        if verdict.verdict is Ruling.NEW:
+        ruling = decided(ledger)
+        rulings.append(ruling.ruling)
+        if ruling.ruling is Ruling.NEW:
             attempt = record_outcome(ledger, claimed(ledger), accepted())
             polls.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
             deliveries.record_delivered(ledger, attempt.id, STORED)
 
     monkeypatch.setattr(decisions, "_find", stalls)
-    stalled = threading.Thread(target=lambda: verdicts.append(decided(ledger).verdict))
+    stalled = threading.Thread(target=lambda: rulings.append(decided(ledger).ruling))
     other = threading.Thread(target=the_other_buys_it_and_gets_it)
     stalled.start()
     assert looked.wait(10)
@@ -353,7 +353,7 @@ def test_who_stalls_between_look_and_insert_does_not_buy_what_was_delivered_mean
     go_on.set()
     stalled.join(10)
     other.join(10)
-    assert sorted(verdicts) == [Ruling.ADOPTED, Ruling.NEW]
+    assert sorted(rulings) == [Ruling.ADOPTED, Ruling.NEW]
     assert len(everything(ledger)) == 1
 
 

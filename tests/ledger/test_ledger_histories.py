@@ -98,16 +98,16 @@ class Histories(RuleBasedStateMachine):
         before = everything(self.ledger)
         mine = [a for a in before if (a.subject_key, a.decision) == (clip, decision)]
         request = a_request(clip, prompt=prompt, max_attempts=tries)
-        (verdict,) = decide(self.ledger, [request], decision=decision, regenerate=regenerate)
+        (ruling,) = decide(self.ledger, [request], decision=decision, regenerate=regenerate)
         new = [a for a in everything(self.ledger) if a.id not in {b.id for b in before}]
-        assert len(new) == (verdict.verdict is Ruling.NEW)
+        assert len(new) == (ruling.ruling is Ruling.NEW)
         if any(a.state is AttemptState.DELIVERED for a in mine):
-            assert verdict.verdict is not Ruling.NEW, "a decision that has delivered never buys again"
+            assert ruling.ruling is not Ruling.NEW, "a decision that has delivered never buys again"
         if any(
             a.state in OPEN and a.state is not AttemptState.QUEUED for a in before if a.subject_key == clip
         ):
-            assert verdict.verdict is not Ruling.NEW, "what may have been paid for is waited for"
-        assert (verdict.reason is not None) is (verdict.verdict is Ruling.REFUSED)
+            assert ruling.ruling is not Ruling.NEW, "what may have been paid for is waited for"
+        assert (ruling.reason is not None) is (ruling.ruling is Ruling.REFUSED)
 
     @rule()
     def a_post_is_claimed(self) -> None:

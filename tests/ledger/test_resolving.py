@@ -108,9 +108,9 @@ def test_a_clip_that_is_written_off_keeps_its_money_counted_and_can_be_decided_a
     assert (given_up.state, given_up.money_state) == (S.ABANDONED, MoneyState.INDETERMINATE)
     the_journal_is_whole(ledger, given_up)
     (same,) = decide(ledger, [a_request()], decision="monday")
-    assert same.verdict is Ruling.REFUSED
+    assert same.ruling is Ruling.REFUSED
     (new,) = decide(ledger, [a_request()], decision="tuesday")
-    assert new.verdict is Ruling.NEW
+    assert new.ruling is Ruling.NEW
 
 
 @pytest.mark.parametrize("verb", [buy_again_by_hand, write_off])
@@ -147,7 +147,7 @@ def test_an_overdue_job_that_is_given_up_keeps_its_money_and_is_asked_for_again(
     assert (given_up.state, given_up.money_state) == (S.ABANDONED, MoneyState.INDETERMINATE)
     the_journal_is_whole(ledger, given_up)
     (new,) = decide(ledger, [a_request()], decision="tuesday")
-    assert new.verdict is Ruling.NEW
+    assert new.ruling is Ruling.NEW
     clock.now += 2 * 3600
     (late,) = late_jobs.claim_late(ledger, "wavespeed")
     assert late.job_id == overdue.job_id

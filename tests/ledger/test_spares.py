@@ -122,7 +122,7 @@ def test_it_neither_stands_in_the_way_of_its_clip_nor_stands_for_it(ledger: Ledg
     submission, absent = closed(ledger, clock)
     by_the_answer(ledger, submission)
     assert ledger.latest([CLIP])[CLIP].id == absent.id
-    assert decided(ledger, decision="tuesday").verdict is Ruling.NEW
+    assert decided(ledger, decision="tuesday").ruling is Ruling.NEW
 
 
 def test_one_that_fails_is_not_tried_again(ledger: Ledger, clock: Clock) -> None:
@@ -166,7 +166,7 @@ def test_caps_give_way_and_the_next_purchase_is_refused(ledger: Ledger, clock: C
     ledger.budget = budget.Budget(everything=Caps(total=400_000))
     by_the_answer(ledger, submission)
     refused = decided(ledger, a_request("another"), decision="tuesday")
-    assert refused.verdict is Ruling.REFUSED
+    assert refused.ruling is Ruling.REFUSED
     assert "cap" in (refused.reason or "")
 
 

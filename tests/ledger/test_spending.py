@@ -57,7 +57,7 @@ def bought(ledger: Ledger, count: int, **how: Any) -> list[Ruling]:
     changes = how.pop("changes", {})
     prefix = how.pop("prefix", "clip")
     return [
-        decided(ledger, a_request(f"{prefix}-{number}", **changes), **how).verdict for number in range(count)
+        decided(ledger, a_request(f"{prefix}-{number}", **changes), **how).ruling for number in range(count)
     ]
 
 
@@ -77,7 +77,7 @@ def test_the_clip_that_would_exceed_a_cap_is_refused_and_says_all_that_is_needed
     allow(ledger, per_day="1.00")
     assert bought(ledger, 2) == [NEW, NEW]
     refused = decided(ledger, a_request("clip-2"))
-    assert (refused.verdict, refused.attempt) == (REFUSED, None)
+    assert (refused.ruling, refused.attempt) == (REFUSED, None)
     reason = refused.reason or ""
     for part in ("$1.00", "$0.80", "$0.40", "DAILIES_MAX_USD_PER_DAY", "(UTC)", "Nothing was bought"):
         assert part in reason
@@ -121,7 +121,7 @@ def test_a_series_has_caps_of_its_own(ledger: Ledger, caps: Caps, field: str) ->
     refused = decided(ledger, a_request("clip-1", caps=caps))
     assert "the series city" in (refused.reason or "")
     assert field in (refused.reason or "")
-    assert decided(ledger, a_request("clip-2", series="sea", caps=caps)).verdict is NEW
+    assert decided(ledger, a_request("clip-2", series="sea", caps=caps)).ruling is NEW
 
 
 def test_all_caps_that_stand_in_the_way_are_named_at_once(ledger: Ledger) -> None:
@@ -143,7 +143,7 @@ def test_another_run_has_its_own_money_and_another_account_too(ledger: Ledger) -
 def test_a_day_ends_where_the_time_zone_says(ledger: Ledger, clock: Clock) -> None:
     allow(ledger, per_day="0.40", timezone=BERLIN)
     clock.now = at(2026, 11, 20, 22)
-    assert decided(ledger, a_request("clip-0")).verdict is NEW
+    assert decided(ledger, a_request("clip-0")).ruling is NEW
     assert "2026-11-20 (Europe/Berlin)" in (decided(ledger, a_request("clip-1")).reason or "")
     clock.now = at(2026, 11, 20, 23)  # midnight in Berlin
     (attempt,) = [decided(ledger, a_request("clip-1")).attempt]
@@ -179,7 +179,7 @@ def test_what_may_have_to_be_paid_counts(ledger: Ledger, outcome: SubmitOutcome,
     queued(ledger)
     record_outcome(ledger, claimed(ledger), outcome)
     stops.start(ledger, account=ACCOUNT)
-    assert decided(ledger, a_request("clip-b")).verdict is (REFUSED if counts else NEW)
+    assert decided(ledger, a_request("clip-b")).ruling is (REFUSED if counts else NEW)
 
 
 @pytest.mark.parametrize(
@@ -195,18 +195,18 @@ def test_a_failed_job_counts_until_its_refund_is_seen(
     allow(ledger, per_day="0.40")
     attempt = polls.record_end(ledger, submitted(ledger), a_state(JobStatus.FAILED), capabilities)
     assert attempt.money_state is money
-    assert decided(ledger, a_request("clip-b")).verdict is (REFUSED if counts else NEW)
+    assert decided(ledger, a_request("clip-b")).ruling is (REFUSED if counts else NEW)
     if counts:
         since = (attempt.submitted_at or 0) - bills.MARGIN_SECONDS
         bills.record(ledger, ACCOUNT, {"job-1": Billed(CLIP, CLIP)}, since=since, refunds_failures=True)
         assert read(ledger, attempt).money_state is MoneyState.REFUNDED
-        assert decided(ledger, a_request("clip-b")).verdict is NEW
+        assert decided(ledger, a_request("clip-b")).ruling is NEW
 
 
 def test_a_job_that_vanished_counts(ledger: Ledger) -> None:
     allow(ledger, per_day="0.40")
     polls.record_end(ledger, submitted(ledger), a_state(JobStatus.GONE), NEVER_CHARGED)
-    assert decided(ledger, a_request("clip-b")).verdict is REFUSED
+    assert decided(ledger, a_request("clip-b")).ruling is REFUSED
 
 
 def test_a_charge_that_exceeds_the_cap_is_counted_all_the_same(ledger: Ledger) -> None:
@@ -224,27 +224,27 @@ def test_a_charge_that_exceeds_the_cap_is_counted_all_the_same(ledger: Ledger) -
 def test_a_cap_that_is_lowered_below_what_is_spent_only_refuses(ledger: Ledger) -> None:
     bought(ledger, 3)
     allow(ledger, per_day="0.50")
-    assert decided(ledger, a_request("another")).verdict is REFUSED
+    assert decided(ledger, a_request("another")).ruling is REFUSED
     queue.withdraw(ledger, [everything(ledger)[0].id], why="no longer wanted")
-    assert decided(ledger, a_request("another")).verdict is REFUSED
+    assert decided(ledger, a_request("another")).ruling is REFUSED
     allow(ledger, per_day="1.20")
-    assert decided(ledger, a_request("another")).verdict is NEW
+    assert decided(ledger, a_request("another")).ruling is NEW
 
 
 def test_a_cap_that_is_raised_or_taken_away_holds_at_once(ledger: Ledger) -> None:
     allow(ledger, per_day="0.40")
     assert bought(ledger, 2) == [NEW, REFUSED]
     allow(ledger, per_day="0.80")
-    assert decided(ledger, a_request("clip-1")).verdict is NEW
+    assert decided(ledger, a_request("clip-1")).ruling is NEW
     allow(ledger)
-    assert decided(ledger, a_request("clip-2")).verdict is NEW
+    assert decided(ledger, a_request("clip-2")).ruling is NEW
 
 
 def test_what_is_there_already_costs_nothing_and_is_never_refused_for_money(ledger: Ledger) -> None:
     attempt = queued(ledger)
     allow(ledger, per_day="0")
     assert decided(ledger).attempt == attempt
-    assert decided(ledger).verdict is Ruling.ADOPTED
+    assert decided(ledger).ruling is Ruling.ADOPTED
 
 
 def test_a_failure_that_may_pass_is_not_bought_again_beyond_a_cap_and_says_so(ledger: Ledger) -> None:
@@ -333,10 +333,10 @@ class Spending(RuleBasedStateMachine):
             prompt=f"{price}",
         )
         before = self.counted_today()
-        (verdict,) = decide(self.ledger, [request], decision=decision)
-        if verdict.verdict is Ruling.NEW:
+        (ruling,) = decide(self.ledger, [request], decision=decision)
+        if ruling.ruling is Ruling.NEW:
             assert self.counted_today() <= CAP
-        if verdict.verdict is Ruling.REFUSED and "the cap" in (verdict.reason or ""):
+        if ruling.ruling is Ruling.REFUSED and "the cap" in (ruling.reason or ""):
             assert before + price > CAP or per_run is not None
 
     def counted_today(self) -> int:
@@ -442,7 +442,7 @@ TestSpending = Spending.TestCase
 @pytest.mark.parametrize("price", ["100.01", "1000", "1000000000000"])
 def test_a_price_that_no_clip_has_is_not_bought(ledger: Ledger, price: str) -> None:
     refused = decided(ledger, a_request(price_micros=usd(price)))
-    assert refused.verdict is Ruling.REFUSED
+    assert refused.ruling is Ruling.REFUSED
     assert "raise DAILIES_MAX_USD_PER_CLIP. Nothing was bought" in (refused.reason or "")
     assert statement.statement(ledger).total.micros == 0
 
@@ -450,4 +450,4 @@ def test_a_price_that_no_clip_has_is_not_bought(ledger: Ledger, price: str) -> N
 def test_a_person_may_buy_dearer_clips(ledger_url: str, clock: Clock) -> None:
     for per_clip in (None, usd("1000")):
         with Ledger(ledger_url, clock=clock, budget=Budget(per_clip=per_clip)) as ledger:
-            assert decided(ledger, a_request(price_micros=usd("1000"))).verdict is not Ruling.REFUSED
+            assert decided(ledger, a_request(price_micros=usd("1000"))).ruling is not Ruling.REFUSED

@@ -140,11 +140,11 @@ def buys_what_it_can(together: Barrier, number: int, url: str) -> tuple[int, int
         together.wait(PATIENCE)
         for clip in range(25):
             request = a_request(f"p{number}-{clip}", price_micros=rng.choice(PRICES))
-            (verdict,) = decide(ledger, [request], decision=f"decision-{number}")
+            (ruling,) = decide(ledger, [request], decision=f"decision-{number}")
             most = max(most, spent(ledger))
-            refused += verdict.verdict is Ruling.REFUSED
-            if verdict.attempt is not None and rng.random() < 0.3:
-                queue.withdraw(ledger, [verdict.attempt.id], why="changed our mind")
+            refused += ruling.ruling is Ruling.REFUSED
+            if ruling.attempt is not None and rng.random() < 0.3:
+                queue.withdraw(ledger, [ruling.attempt.id], why="changed our mind")
     return most, refused
 
 

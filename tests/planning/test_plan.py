@@ -175,10 +175,10 @@ def test_a_plan_says_what_the_decision_then_does(
             Ruling.REFUSED: {Verb.REFUSE},
         }
         for planned, decided in zip(made.clips, real, strict=True):
-            assert planned.verb in said[decided.verdict], (planned, decided)
-            if decided.verdict is Ruling.REFUSED:
+            assert planned.verb in said[decided.ruling], (planned, decided)
+            if decided.ruling is Ruling.REFUSED:
                 assert planned.reason == decided.reason
-            if decided.verdict is Ruling.NEW:
+            if decided.ruling is Ruling.NEW:
                 assert decided.attempt is not None
                 assert planned.floor == planned.ceiling == decided.attempt.quoted_micros
         with ledger.read() as connection:

@@ -271,18 +271,18 @@ def test_a_mixed_batch_buys_only_what_is_missing(world: World) -> None:
     world.reports.clear()
     posts = len(world.provider.posts)
 
-    verdicts = [
+    rulings = [
         *wanted(world, "green", "flying", "rejected", "fresh", decision="wednesday"),
         *wanted(world, "free", decision="wednesday", price_micros=None),
     ]
-    assert [v.verdict for v in verdicts] == [
+    assert [v.ruling for v in rulings] == [
         Ruling.REUSED,
         Ruling.ADOPTED,
         Ruling.REFUSED,
         Ruling.NEW,
         Ruling.REFUSED,
     ]
-    result = world.run(world.follower(Stage.DELIVERED).follow(verdicts))
+    result = world.run(world.follower(Stage.DELIVERED).follow(rulings))
     assert sorted(result.failed) == ["free", "rejected"]
     assert world.told("green") == ["submitted=", "generated=", "delivered="]
     assert world.told("flying") == NAMES
@@ -360,11 +360,11 @@ def test_a_delivery_whose_holder_died_is_taken_over_when_its_lease_is_up(
 
 def test_a_delivery_that_another_run_finishes_is_seen_and_not_done_again(world: World) -> None:
     world.deliverer.seconds = 30
-    verdicts = wanted(world, "clip-a")
+    rulings = wanted(world, "clip-a")
 
     async def both() -> None:
         one, two = world.follower(Stage.DELIVERED), world.follower(Stage.DELIVERED, run_id="run-2")
-        await asyncio.gather(one.follow(verdicts), two.follow(verdicts))
+        await asyncio.gather(one.follow(rulings), two.follow(rulings))
 
     world.run(both())
     assert world.deliverer.fetched == ["clip-a"]
@@ -573,8 +573,8 @@ def test_two_runs_and_a_sensor_on_one_ledger_send_each_once_and_ask_one_at_a_tim
 # Interruptions
 
 
-async def interrupted(world: World, until: Stage, verdicts: list[Decided], after: float) -> None:
-    following_ = asyncio.create_task(world.follower(until).follow(verdicts))
+async def interrupted(world: World, until: Stage, rulings: list[Decided], after: float) -> None:
+    following_ = asyncio.create_task(world.follower(until).follow(rulings))
     await asyncio.sleep(after)
     following_.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -587,8 +587,8 @@ async def interrupted(world: World, until: Stage, verdicts: list[Decided], after
 @pytest.mark.parametrize("after", [0.0, 0.1, 0.5, 3.0, 61.0, 64.0])
 def test_a_terminated_run_leaves_everything_to_whoever_comes_next(world: World, after: float) -> None:
     names = clips(8)
-    verdicts = wanted(world, *names)
-    world.run(interrupted(world, Stage.DELIVERED, verdicts, after))
+    rulings = wanted(world, *names)
+    world.run(interrupted(world, Stage.DELIVERED, rulings, after))
     result = carry(world, Stage.DELIVERED, *names)
     assert result.failed == {}
     assert len(world.provider.jobs) == 8
@@ -600,9 +600,9 @@ def test_a_run_that_is_terminated_in_the_middle_of_posts_keeps_the_answers_that_
 ) -> None:
     for number, name in enumerate(clips(8)):
         world.provider.answers[name] = [HANGS if number % 2 else Answer(after=5)]
-    verdicts = wanted(world, *clips(8))
+    rulings = wanted(world, *clips(8))
     started = world.clock()
-    world.run(interrupted(world, Stage.SUBMITTED, verdicts, 0.5))
+    world.run(interrupted(world, Stage.SUBMITTED, rulings, 0.5))
     assert world.clock() - started <= POSTS_GRACE_SECONDS + 2
     states = [world.newest(name).state for name in clips(8)]
     assert states == [S.SUBMITTED, S.SUBMITTING] * 4
@@ -639,9 +639,9 @@ def test_others_jobs_that_nobody_asks_for_do_not_make_a_run_spin(
 
 
 def test_what_was_superseded_while_it_was_followed_is_followed_on_in_its_new_form(world: World) -> None:
-    verdicts = wanted(world, "clip-a")
+    rulings = wanted(world, "clip-a")
     wanted(world, "clip-a", decision="tuesday", seconds=8)
-    result = world.run(world.follower(Stage.DELIVERED).follow(verdicts))
+    result = world.run(world.follower(Stage.DELIVERED).follow(rulings))
     assert result.failed == {}
     assert world.told("clip-a") == NAMES
     assert len(world.provider.posts) == 1

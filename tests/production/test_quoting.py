@@ -95,8 +95,8 @@ async def test_a_clip_is_bought_at_its_quote_and_not_at_all_without_one(ledger_u
     with Ledger(ledger_url, budget=Budget()) as ledger:
         wanted = [*await quoted([request("quoted-one")], {"aimlapi": Shop(960_000)}), request("unquoted")]  # type: ignore[dict-item]
         bought, refused = decide(ledger, wanted, decision="monday")
-        assert bought.verdict is Ruling.NEW
+        assert bought.ruling is Ruling.NEW
         assert bought.attempt is not None
         assert bought.attempt.quoted_micros == 960_000
-        assert refused.verdict is Ruling.REFUSED
+        assert refused.ruling is Ruling.REFUSED
         assert "unknown" in str(refused.reason)

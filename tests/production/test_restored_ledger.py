@@ -115,7 +115,7 @@ def test_a_ledger_restored_from_yesterdays_copy_buys_again_only_after_the_rebuil
         the_books_agree(restored)
 
         decided, followed = studio.produce(restored, *CLIPS, decision="tuesday")
-        assert {d.verdict for d in decided} == {Ruling.REUSED}
+        assert {d.ruling for d in decided} == {Ruling.REUSED}
         assert followed.failed == {}
         assert len(studio.orders()) == 6
         now = {a.subject_key: a for a in restored.overview()}
@@ -177,7 +177,7 @@ def test_what_was_on_its_way_is_fetched_and_what_was_queued_is_not_sent_again(
             ["clip-a", "clip-b", "clip-c", "clip-q"], AttemptState.DELIVERED
         )
         decided, _ = studio.produce(restored, "clip-a", "clip-b", "clip-c", "clip-q", decision="tuesday")
-        assert {d.verdict for d in decided} == {Ruling.REUSED}
+        assert {d.ruling for d in decided} == {Ruling.REUSED}
         assert len(studio.orders()) == ordered
         the_books_agree(restored)
 
@@ -216,7 +216,7 @@ def test_an_emptied_ledger_is_refused_and_takes_over_only_when_it_is_told_to(
         assert (found.adopted, found.back, found.orphans) == (6, 1, {"wavespeed": []})
         studio.finish(emptied)
         decided, _ = studio.produce(emptied, *CLIPS, "clip-way")
-        assert {d.verdict for d in decided} == {Ruling.REUSED}
+        assert {d.ruling for d in decided} == {Ruling.REUSED}
         the_books_agree(emptied)
     assert len(studio.orders()) == 7
 
@@ -255,7 +255,7 @@ def test_a_rebuild_without_the_prompts_still_fetches_what_was_paid_for(
         assert any("clip-b" in problem for problem in found.problems)
         studio.finish(emptied)
         decided, _ = studio.produce(emptied, "clip-a", "clip-b")
-        assert {d.verdict for d in decided} == {Ruling.REUSED}
+        assert {d.ruling for d in decided} == {Ruling.REUSED}
     assert len(studio.orders()) == 2
 
 

@@ -15,10 +15,10 @@ DAY = 86_400.0
 def test_a_prompt_that_was_rendered_before_the_sunset_is_not_bought_after_it(world: World) -> None:
     request = a_request("city-hero", sunset_at=TOMORROW)
     (before,) = decide(world.ledger, [request], decision="monday")
-    assert before.verdict is Ruling.NEW
+    assert before.ruling is Ruling.NEW
     world.clock.now += DAY
     (after,) = decide(world.ledger, [a_request("city-other", sunset_at=TOMORROW)], decision="tuesday")
-    assert after.verdict is Ruling.REFUSED
+    assert after.ruling is Ruling.REFUSED
     assert "is retired by its provider since" in str(after.reason)
     assert "materialize `prompts` again" in str(after.reason)
 

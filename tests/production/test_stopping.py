@@ -167,7 +167,7 @@ def test_dailies_stop_keeps_everything_from_being_sent_and_what_is_bought_is_fet
     assert len(world.provider.posts) == 1
     assert world.newest(CLIPS[0]).state is S.SUCCEEDED, "what is at the provider is asked for"
     (refused,) = wanted(world, "another")
-    assert refused.verdict is Ruling.REFUSED
+    assert refused.ruling is Ruling.REFUSED
     assert "the prompts are wrong" in (refused.reason or "")
     assert "`dailies start`" in (refused.reason or "")
     stops.start(world.ledger)
@@ -235,7 +235,7 @@ def test_a_bill_above_the_quote_stops_the_account_until_a_person_says_otherwise(
     (alarm,) = alarms(caplog)
     assert "dailies start --account wavespeed" in alarm
     (refused,) = wanted(world, "clip-001")
-    assert refused.verdict is Ruling.REFUSED
+    assert refused.ruling is Ruling.REFUSED
     stops.start(world.ledger, account="wavespeed")
-    assert wanted(world, "clip-001")[0].verdict is Ruling.NEW
+    assert wanted(world, "clip-001")[0].ruling is Ruling.NEW
     assert world.newest("clip-000").cost_micros == 600_000
