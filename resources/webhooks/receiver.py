@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from resources.errors import DailiesError
 from resources.ledger.ledger import Ledger
-from resources.ledger.lost import settle
+from resources.ledger.lost import closures
 from resources.providers.base import JobState, JobStatus, Provider
 from resources.providers.webhooks import BODY_LIMIT, UnverifiedWebhookError, verified_job
 from resources.webhooks.tokens import token, webhook_key
@@ -113,7 +113,7 @@ class Receiver:
             if not isinstance(seen, JobState) or seen.status is JobStatus.GONE:
                 return False
             await asyncio.to_thread(
-                settle.match_callback, self._ledger, account, submission, job_id, model=seen.model
+                closures.match_callback, self._ledger, account, submission, job_id, model=seen.model
             )
         except (DailiesError, TimeoutError) as error:
             logger.warning("the webhook for job %s could not be confirmed: %s", job_id, error)

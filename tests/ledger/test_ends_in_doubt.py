@@ -19,7 +19,7 @@ from resources.ledger.budget import Budget
 from resources.ledger.ends import APART_SECONDS, SILENT_SECONDS, SILENT_TIMES, SOON_SECONDS
 from resources.ledger.late_jobs import ask_later, claim_late, keep_late
 from resources.ledger.ledger import Ledger
-from resources.ledger.lost.settle import match_callback
+from resources.ledger.lost.closures import match_callback
 from resources.ledger.polls import claim_due, reschedule, see_end
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState, MoneyState

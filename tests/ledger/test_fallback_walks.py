@@ -25,7 +25,7 @@ from resources.ledger import budget, limits, outcomes, polls
 from resources.ledger.budget import Budget
 from resources.ledger.deliveries import record_delivered
 from resources.ledger.ledger import Ledger
-from resources.ledger.lost.settle import close_absent
+from resources.ledger.lost.closures import close_absent
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt
 from resources.ledger.rules import DEFINITE

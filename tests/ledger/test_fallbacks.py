@@ -19,7 +19,7 @@ from resources.ledger import limits, outcomes, polls
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Ruling
 from resources.ledger.ledger import Ledger
-from resources.ledger.lost.settle import close_absent
+from resources.ledger.lost.closures import close_absent
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt
 from resources.ledger.recovery.mark import OnItsWay

@@ -15,7 +15,7 @@ from resources.ledger import late_jobs, outcomes
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Ruling, decide
 from resources.ledger.ledger import Ledger
-from resources.ledger.lost import settle
+from resources.ledger.lost import closures
 from resources.ledger.lost.settle import adopt_by_hand, buy_again_by_hand, unsettled, write_off
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, jobs, listings, submissions
@@ -40,7 +40,7 @@ def held(ledger: Ledger, clock: Clock) -> Attempt:
         connection.execute(
             sa.update(submissions).where(submissions.c.id == submission.id).values(candidates=[CANDIDATE])
         )
-        return settle.hold(ledger, connection, attempt, "two jobs may be its", [CANDIDATE])
+        return closures.hold(ledger, connection, attempt, "two jobs may be its", [CANDIDATE])
 
 
 def test_what_is_unknown_or_held_is_listed_with_its_candidates(ledger: Ledger, clock: Clock) -> None:

@@ -24,7 +24,7 @@ from ledgerkit import (
 from resources.ledger import budget, deliveries, outcomes, polls
 from resources.ledger.decisions import Ruling
 from resources.ledger.ledger import Ledger
-from resources.ledger.lost import orphans, settle
+from resources.ledger.lost import closures, orphans
 from resources.ledger.records import SPARE, Attempt, Submission
 from resources.ledger.schema import attempts, jobs
 from resources.ledger.statement import statement
@@ -47,7 +47,7 @@ def by_the_answer(ledger: Ledger, submission: Submission) -> None:
 
 
 def by_a_callback(ledger: Ledger, submission: Submission) -> None:
-    settle.match_callback(ledger, ACCOUNT, submission.id, "late", model="sora-2")
+    closures.match_callback(ledger, ACCOUNT, submission.id, "late", model="sora-2")
 
 
 def by_the_sweep(ledger: Ledger, submission: Submission) -> None:
@@ -67,7 +67,7 @@ def closed(ledger: Ledger, clock: Clock) -> tuple[Submission, Attempt]:
     """A purchase that was believed to have come to nothing, and is not bought again."""
     submission, attempt = put_into(ledger, clock, S.UNKNOWN)
     with ledger.write() as connection:
-        absent, *_ = settle.close_absent(
+        absent, *_ = closures.close_absent(
             ledger, connection, attempt, submission.id, who="test", why="nothing is listed", again=0
         )
     return submission, absent

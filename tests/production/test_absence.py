@@ -20,7 +20,7 @@ from losskit import (
 
 from resources.ledger import outcomes
 from resources.ledger.limits import LEASE_MARGIN_SECONDS
-from resources.ledger.lost import settle
+from resources.ledger.lost import closures
 from resources.providers.base import NotSent
 
 
@@ -105,7 +105,7 @@ def test_an_outage_that_takes_orders_and_loses_them_is_not_fed_for_ever(either: 
 
     either.run(meanwhile_others_are_bought())
     assert either.newest("clip-a").state is S.ABSENT
-    assert len(either.provider.posts_of("clip-a")) == 1 + settle.RESUBMISSIONS
+    assert len(either.provider.posts_of("clip-a")) == 1 + closures.RESUBMISSIONS
 
 
 def test_a_listing_that_cannot_be_read_proves_nothing_however_long_it_takes(either: World) -> None:

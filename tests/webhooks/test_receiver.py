@@ -23,7 +23,7 @@ from resources.ledger.budget import Budget
 from resources.ledger.decisions import decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
-from resources.ledger.lost import settle
+from resources.ledger.lost import closures, settle
 from resources.ledger.queue import claim_next
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import jobs
@@ -153,7 +153,7 @@ async def test_a_proxy_may_pass_its_own_path_on_or_take_it_off(desk: Desk) -> No
 async def test_a_callback_settles_what_was_held(desk: Desk) -> None:
     desk.answered(Unknown("read timed out"))
     with desk.ledger.write() as connection:
-        settle.hold(desk.ledger, connection, desk.attempt, "nothing tells", [])
+        closures.hold(desk.ledger, connection, desk.attempt, "nothing tells", [])
     assert await desk.call() == 200
     assert desk.attempt.state is S.SUBMITTED
 
@@ -189,7 +189,7 @@ async def test_a_callback_that_overtakes_an_answer_which_never_comes_is_believed
 async def test_a_job_of_a_closed_attempt_is_a_take_to_spare(desk: Desk) -> None:
     desk.answered(Unknown("read timed out"))
     with desk.ledger.write() as connection:
-        settle.close_absent(
+        closures.close_absent(
             desk.ledger, connection, desk.attempt, desk.submission.id, who="test", why="-", again=0
         )
     assert await desk.call() == 200

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from resources.ledger.database import chunks, insert_ignoring
 from resources.ledger.ledger import Ledger
-from resources.ledger.lost.settle import take_named
+from resources.ledger.lost.closures import take_named
 from resources.ledger.schema import attempts, jobs, meta, submissions
 from resources.providers.base import Candidate
 

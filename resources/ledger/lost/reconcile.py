@@ -1,6 +1,6 @@
 """Settling POSTs whose outcome is unknown: recording what the listing of an account proves.
 
-Who reads it when is in `search_schedule.py`, what proves what in `evidence.py`, what becomes of the attempts in `settle.py`;
+Who reads it when is in `search_schedule.py`, what proves what in `evidence.py`, what becomes of the attempts in `closures.py`;
 here is what the ledger knows about what was read.
 """
 
@@ -14,13 +14,13 @@ import sqlalchemy as sa
 from resources.ledger.database import chunks, lock_subject
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import job_times, listing_trust
+from resources.ledger.lost.closures import RESUBMISSIONS, adopt, close_absent, hold, take_named
 from resources.ledger.lost.evidence import LOOK_BACK_SECONDS, Evidence, Judgement, Lack, Proof, judge
 from resources.ledger.lost.job_times import Dating
 from resources.ledger.lost.listing_trust import Lags
 from resources.ledger.lost.posts import Contract, Undecided, find_undecided
 from resources.ledger.lost.prices import prices
 from resources.ledger.lost.search_schedule import Search, failure_of, last_read_at, pause, reschedule
-from resources.ledger.lost.settle import RESUBMISSIONS, adopt, close_absent, hold, take_named
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, jobs, submissions
 from resources.ledger.states import AttemptState
