@@ -16,7 +16,7 @@ from losskit import (
     ended,
     everything_is_accounted_for,
     known_lags,
-    queue,
+    enqueue,
     sensor,
 )
 
@@ -36,7 +36,7 @@ AT_MOST_SECONDS = search_schedule.HELD_PAUSE_SECONDS + 60.0
 def lose(world: World, clip: str = "clip-a", **changes: Any) -> None:
     """One order comes to nothing and is held."""
     world.provider.answers[clip] = [IN_VAIN]
-    queue(world, clip, **changes)
+    enqueue(world, clip, **changes)
     sensor(world, until=ended(world, clip))
     assert world.newest(clip).state is S.HELD
 
@@ -61,14 +61,14 @@ def others(count: int) -> list[str]:
 
 def test_a_miss_that_was_held_for_want_of_jobs_is_believed_when_they_have_been_seen(either: World) -> None:
     lose(either)
-    queue(either, *others(15))
+    enqueue(either, *others(15))
     sensor(either, until=ended(either, *others(15)))
     either.clock.now += AT_MOST_SECONDS
     either.run(either.engine().step("wavespeed"))
     # what is missing is said as it is now
     assert either.newest("clip-a").state is S.HELD
     assert "so far 15 were" in (either.newest("clip-a").reason or "")
-    queue(either, *others(listing_trust.ENOUGH))
+    enqueue(either, *others(listing_trust.ENOUGH))
     sensor(either, until=ended(either, *others(listing_trust.ENOUGH)))
     soon(either, is_made(either, "clip-a"))
     first, second = either.provider.posts_of("clip-a")
@@ -83,7 +83,7 @@ def test_a_miss_that_was_held_for_want_of_a_later_job_is_believed_when_one_is_li
     lose(either)
     assert "no job of ours that was accepted later" in (either.newest("clip-a").reason or "")
     either.clock.now += 5 * 3600
-    queue(either, "clip-b")
+    enqueue(either, "clip-b")
     soon(either, is_made(either, "clip-a", "clip-b"), within=AT_MOST_SECONDS + 120)
     everything_is_accounted_for(either, "clip-a", "clip-b")
 
@@ -92,7 +92,7 @@ def test_what_was_decided_more_than_a_day_ago_is_released_and_not_bought_by_itse
     known_lags(either)
     lose(either)
     either.clock.now += 86_400
-    queue(either, "clip-b")
+    enqueue(either, "clip-b")
     soon(either, lambda: either.newest("clip-a").state is S.ABSENT)
     attempt = either.newest("clip-a")
     assert attempt.money_state is MoneyState.RELEASED
@@ -106,14 +106,14 @@ def test_what_was_decided_more_than_a_day_ago_is_released_and_not_bought_by_itse
 def test_a_purchase_that_was_held_beside_another_is_settled_when_that_one_is(anonymous: World) -> None:
     """Two posters die, and only one of their orders has made a job: nothing tells whose it is until a person says so."""
     known_lags(anonymous)
-    queue(anonymous, "clip-a", "clip-b")
+    enqueue(anonymous, "clip-a", "clip-b")
     claim(anonymous)
     anonymous.clock.now += FRESH_SECONDS + 1
     claim(anonymous)
     job = anonymous.provider.stranger("clip-a").id
     sensor(anonymous, until=ended(anonymous, "clip-a", "clip-b"))
     assert [anonymous.newest(f"clip-{name}").state for name in "ab"] == [S.HELD, S.HELD]
-    queue(anonymous, "clip-c")
+    enqueue(anonymous, "clip-c")
     sensor(anonymous, until=ended(anonymous, "clip-c"))
     anonymous.clock.now += 3600
     anonymous.run(anonymous.engine().step("wavespeed"))
@@ -127,7 +127,7 @@ def test_a_purchase_that_was_held_beside_another_is_settled_when_that_one_is(ano
 def test_a_held_purchase_takes_no_job_whose_price_the_bill_no_longer_shows(anonymous: World) -> None:
     """A stranger's job of another price made it held; a bill that is silent later must not make the job ours."""
     anonymous.provider.answers["clip-a"] = [IN_VAIN]
-    queue(anonymous, "clip-a")
+    enqueue(anonymous, "clip-a")
     anonymous.run(anonymous.engine().submit_queue("wavespeed"))
     stranger = anonymous.provider.stranger()
     anonymous.provider.bill = [Charge(stranger.id, 3 * PRICE, "charge", anonymous.clock(), stranger.model)]
@@ -144,7 +144,7 @@ def test_a_held_purchase_takes_no_job_whose_price_the_bill_no_longer_shows(anony
 def test_a_job_that_is_listed_hours_late_is_found(either: World) -> None:
     late = QUICK.__class__(QUICK.outcome, after=QUICK.after, creates=True, listed_after=3 * 3600)
     either.provider.answers["clip-a"] = [late]
-    queue(either, "clip-a")
+    enqueue(either, "clip-a")
     sensor(either, until=ended(either, "clip-a"))
     assert either.newest("clip-a").state is S.HELD
     either.clock.now += 3 * 3600
@@ -162,7 +162,7 @@ def test_what_is_unknown_is_held_after_the_stated_time_and_goes_on_when_it_can_b
     known_lags(either)
     fail(either, what)
     either.provider.answers["clip-a"] = [IN_VAIN]
-    queue(either, "clip-a", "clip-b")
+    enqueue(either, "clip-a", "clip-b")
     began = either.clock()
     sensor(either, until=ended(either, "clip-a"))
     stated = POST_DEADLINE_SECONDS + GIVE_UP_SETTLES * SETTLE_SECONDS
@@ -177,7 +177,7 @@ def test_what_is_unknown_is_held_after_the_stated_time_and_goes_on_when_it_can_b
     assert len(either.provider.posts_of("clip-a")) == 1
     either.provider.listing_fails = False
     either.provider.bill = None
-    queue(either, "clip-c")
+    enqueue(either, "clip-c")
     soon(either, is_made(either, "clip-a", "clip-b", "clip-c"), within=AT_MOST_SECONDS + 120)
     everything_is_accounted_for(either, "clip-a", "clip-b", "clip-c")
 
@@ -187,7 +187,7 @@ def test_a_job_that_was_made_while_nothing_could_be_read_is_found_then(either: W
     fail(either, what)
     either.provider.answers["clip-a"] = [QUICK]
     either.provider.stranger("somebody", model="another-model")
-    queue(either, "clip-a")
+    enqueue(either, "clip-a")
     sensor(either, until=ended(either, "clip-a"))
     either.provider.listing_fails = False
     either.provider.bill = None
@@ -199,7 +199,7 @@ def test_a_job_that_was_made_while_nothing_could_be_read_is_found_then(either: W
 def test_a_listing_that_never_answers_keeps_nothing_else_of_a_step_from_being_done(either: World) -> None:
     known_lags(either)
     either.provider.answers["clip-a"] = [IN_VAIN]
-    queue(either, "clip-a", "clip-b")
+    enqueue(either, "clip-a", "clip-b")
 
     async def never(**_: object) -> Any:
         await asyncio.sleep(10**6)
