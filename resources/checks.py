@@ -42,10 +42,14 @@ class Checks(Declared):
     """Codecs of the sound that can be used."""
     audio: Level = "fail"
     """Whether there is a sound track where the endpoint promises one, and none where it promises none."""
+    coverage: Level = "fail"
+    """Whether picture and sound are there from the beginning of the clip to its end. Missing sound does not count where `silence` is off."""
+    coverage_seconds: Seconds = 1.0
+    """How long one of them may be missing at a stretch; half of a shorter clip."""
     silence: Literal["off", "warn", "fail", "allowed"] = "fail"
-    """Whether its sound is silent (below -60 dBFS) for long; `allowed` is the same as `off`."""
+    """Whether it is silent for long (no sound, or none above -60 dBFS); `allowed` is the same as `off`."""
     silence_seconds: Seconds = 5.0
-    """How long it may be silent at a stretch; a shorter clip may not be silent from beginning to end."""
+    """How long it may be silent at a stretch; a shorter clip may not be silent for three quarters of it."""
     black: Level = "fail"
     """Whether the picture is black for long."""
     black_seconds: Seconds = 2.0

@@ -25,6 +25,7 @@ def make_mp4(
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
     paint: Callable[[int, int], int] | None = None,
+    aspect: str | None = None,
 ) -> Path:
     """A clip whose brightness moves, with upright bars and a tone; its first `black_seconds` are black."""
     import av
@@ -36,6 +37,8 @@ def make_mp4(
         video: Any = out.add_stream(codec, rate=fps)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         video.options = {"preset": "ultrafast", "g": str(gop), "threads": "1", **(options or {})}
+        if aspect:
+            video.codec_context.sample_aspect_ratio = Fraction(aspect)
         sound: Any = None
         if audio:
             sound = out.add_stream(audio, rate=48_000)
@@ -93,6 +96,49 @@ def _sound(out: Any, stream: Any, seconds: float, loudness: float) -> None:
         out.mux(stream.encode(frame))
         position += count
     out.mux(stream.encode(None))
+
+
+def mux(
+    path: Path,
+    *tracks: tuple[Path, str, float, Callable[[float], bool] | None],
+    movflags: str = "+faststart",
+    rotation: int = 0,
+    default: int | None = None,
+) -> Path:
+    """A file of tracks of others, without encoding anything.
+
+    Args:
+        path: Where to write it.
+        tracks: Of each: the file, `video` or `audio`, by how many seconds it is moved, and which packets are kept by their
+            seconds (all of them for None). The muxer writes an edit list for what is moved.
+        movflags: Of FFmpeg's muxer.
+        rotation: Degrees counter-clockwise in which pictures are shown.
+        default: The number of the only track with the default flag.
+    """
+    import av
+
+    packets: list[tuple[float, int, Any]] = []
+    with av.open(str(path), "w", format="mp4", options={"movflags": movflags}) as out:
+        for number, (source, kind, shift, keep) in enumerate(tracks):
+            container = av.open(str(source))
+            stream = next(one for one in container.streams if one.type == kind)
+            made: Any = out.add_stream_from_template(stream)  # type: ignore[arg-type]
+            if rotation and kind == "video":
+                made.set_display_rotation(rotation)
+            if default is not None:
+                made.disposition = av.stream.Disposition(int(number == default))
+            for packet in container.demux(stream):
+                if packet.pts is None or packet.dts is None:
+                    continue
+                if keep is not None and not keep(float(packet.pts * packet.time_base)):
+                    continue
+                packet.pts += round(shift / packet.time_base)
+                packet.dts += round(shift / packet.time_base)
+                packet.stream = made
+                packets.append((float(packet.dts * packet.time_base), len(packets), packet))
+        for _, _, packet in sorted(packets, key=lambda one: one[:2]):
+            out.mux(packet)
+    return path
 
 
 def with_c2pa(path: Path) -> Path:

@@ -1,7 +1,7 @@
 """What is known of a video file: what it says of itself, and what was seen and heard in it."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,13 +13,35 @@ class UnreadableVideoError(DailiesError):
     """The file is damaged, not an MP4, or more than the guarded worker may spend on one clip."""
 
 
+Stretch = tuple[
+    Annotated[float, Field(ge=0, allow_inf_nan=False)], Annotated[float, Field(ge=0, allow_inf_nan=False)]
+]
+"""Beginning and end, in seconds from the clip's beginning."""
+
+
+class PlayedTrack(BaseModel):
+    """When a track plays.
+
+    Attributes:
+        start: Seconds from the beginning of the clip.
+        end: Seconds.
+        gap: The longest stretch between them without sound, beginning and end in seconds; None for the picture.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    start: float = Field(ge=0, allow_inf_nan=False)
+    end: float = Field(ge=0, allow_inf_nan=False)
+    gap: Stretch | None = None
+
+
 class VideoFacts(BaseModel):
     """What the file itself says.
 
     Attributes:
-        width: Pixels as shown, so after a rotation the file asks for.
-        height: Pixels as shown.
-        duration: Seconds of the picture.
+        width: Square pixels as shown, so after the pixels' shape and the rotation that the file asks for.
+        height: Square pixels as shown.
+        duration: Seconds that the file plays, until the picture and the sound have both ended.
         fps: Frames a second on average.
         video_codec: `h264`, `hevc`, `av1`, `vp9` or `mpeg4`.
         audio_codec: `aac`, `mp3`, `opus`, ...; None without an audio track.
@@ -28,6 +50,11 @@ class VideoFacts(BaseModel):
         truncated: The end is missing: the file refers to bytes it does not have.
         faststart: The index comes before the data, so that it plays while it loads.
         c2pa: It carries a C2PA manifest (content credentials); whether that is valid is not checked.
+        trailing_bytes: After the last whole box; they are not needed to play it.
+        picture: When the picture plays; None in a manifest of an earlier dailies.
+        sound: When the sound plays; None without sound, too.
+        pixel_aspect: Width of a stored pixel by its height.
+        rotation: Degrees clockwise by which a player turns the stored picture.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,12 +70,11 @@ class VideoFacts(BaseModel):
     truncated: bool
     faststart: bool
     c2pa: bool
-
-
-Stretch = tuple[
-    Annotated[float, Field(ge=0, allow_inf_nan=False)], Annotated[float, Field(ge=0, allow_inf_nan=False)]
-]
-"""Beginning and end, in seconds from the clip's beginning."""
+    trailing_bytes: int = Field(default=0, ge=0)
+    picture: PlayedTrack | None = None
+    sound: PlayedTrack | None = None
+    pixel_aspect: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    rotation: Literal[0, 90, 180, 270] = 0
 
 
 class Looked(BaseModel):

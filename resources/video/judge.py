@@ -18,7 +18,11 @@ FPS_TOLERANCE = 0.5
 SHAPE_TOLERANCE = 0.05
 """By how large a share width to height may differ from a shape such as 16:9: encoders want multiples of 16 pixels."""
 MOST = 0.9
-"""A clip that is shorter than a stretch may last fails when so much of it is black, still or silent."""
+"""A clip that is shorter than a stretch may last fails when so much of it is black or still at a stretch."""
+MOST_SILENT = 0.75
+"""The same of silence: a clip of 5 s with sound in one of them passed every check."""
+MOST_MISSING = 0.5
+"""The same of a track that is missing."""
 
 
 class Check(BaseModel):
@@ -80,7 +84,7 @@ def judge(
     facts, looked, checks = inspection.video, inspection.looked, request.checks
     found = [_whole(facts, looked)]
     found += _as_asked_for(facts, request)
-    found += _seen_and_heard(facts, looked, checks)
+    found += [_coverage(facts, checks), *_seen_and_heard(facts, looked, checks)]
     found += [_model(served, request), _nsfw(nsfw, checks), _duplicate(looked, siblings, checks)]
     return found
 
@@ -91,6 +95,14 @@ def _whole(facts: VideoFacts, looked: Looked | None) -> Check:
         detail = "the file is cut off: it refers to bytes that are not there"
     elif looked is not None and looked.broken is not None:
         detail = f"the file is damaged: {looked.broken}"
+    if not detail and facts.trailing_bytes:
+        detail = f"it is whole, and {facts.trailing_bytes:,} bytes that belong to no box follow its end"
+        return Check(
+            name="whole",
+            outcome="warned",
+            detail=detail,
+            measured={"trailing_bytes": facts.trailing_bytes},
+        )
     return Check(name="whole", outcome="failed" if detail else "passed", detail=detail)
 
 
@@ -113,11 +125,7 @@ def _as_asked_for(facts: VideoFacts, request: ClipRequest) -> Iterator[Check]:
         f"it has {facts.fps:g} frames a second, asked for were {fps or 0:g}",
         {"fps": facts.fps},
     )
-    usable = [*checks.video_codecs, *(checks.audio_codecs if facts.audio_codec else ())]
-    unusable = [c for c in (facts.video_codec, facts.audio_codec) if c is not None and c not in usable]
-    yield _check(
-        "codecs", checks.codecs, not unusable, f"{' and '.join(unusable)} is not one of {', '.join(usable)}"
-    )
+    yield _codecs(facts, checks)
     says = (
         "there is no sound, though the endpoint promises it"
         if expected.audio
@@ -146,17 +154,57 @@ def _size(facts: VideoFacts, expected: Expected, level: str) -> Check:
     )
 
 
+def _codecs(facts: VideoFacts, checks: Checks) -> Check:
+    unusable = []
+    if facts.video_codec not in checks.video_codecs:
+        unusable.append(
+            f"the picture's codec {facts.video_codec} is not one of {', '.join(checks.video_codecs)}"
+        )
+    if facts.audio_codec is not None and facts.audio_codec not in checks.audio_codecs:
+        unusable.append(
+            f"the sound's codec {facts.audio_codec} is not one of {', '.join(checks.audio_codecs)}"
+        )
+    return _check("codecs", checks.codecs, not unusable, "; ".join(unusable))
+
+
+def _coverage(facts: VideoFacts, checks: Checks) -> Check:
+    """Whether the picture and the sound are there until the longer of them has ended."""
+    with_sound = facts.sound is not None and checks.silence not in {"off", "allowed"}
+    most = min(checks.coverage_seconds, MOST_MISSING * facts.duration)
+    missing: list[str] = []
+    measured: dict[str, float] = {}
+    for what, track in (("picture", facts.picture), ("sound", facts.sound if with_sound else None)):
+        if track is None:
+            continue
+        absent = [(0.0, track.start), track.gap or (0.0, 0.0), (track.end, facts.duration)]
+        start, end = max(absent, key=lambda stretch: stretch[1] - stretch[0])
+        measured |= {f"{what}_from_seconds": track.start, f"{what}_until_seconds": track.end}
+        measured[f"{what}_missing_seconds"] = round(max(0.0, end - start), 3)
+        if end - start > most:
+            missing.append(f"there is no {what} from {start:.1f} s to {end:.1f} s of {facts.duration:.1f} s")
+    level = checks.coverage if measured else None
+    detail = f"{' and '.join(missing)}; at most {most:.1f} s may be missing"
+    return _check("coverage", level, not missing, detail, measured)
+
+
 def _seen_and_heard(facts: VideoFacts, looked: Looked | None, checks: Checks) -> Iterator[Check]:
     black, frozen, silent = (looked.black, looked.frozen, looked.silent) if looked else (None, None, None)
     partly = looked is None or (looked.broken is None and looked.seconds < facts.duration - 0.5)
     seen = 0.0 if looked is None else looked.seconds
     silence = "off" if checks.silence == "allowed" else checks.silence
-    for name, level, longest, most, what in (
-        ("black", checks.black, black, checks.black_seconds, "the picture is black"),
-        ("frozen", checks.frozen, frozen, checks.frozen_seconds, "the picture stands still"),
-        ("silence", silence if facts.has_audio else None, silent, checks.silence_seconds, "it is silent"),
+    for name, level, longest, most, share, what in (
+        ("black", checks.black, black, checks.black_seconds, MOST, "the picture is black"),
+        ("frozen", checks.frozen, frozen, checks.frozen_seconds, MOST, "the picture stands still"),
+        (
+            "silence",
+            silence if facts.has_audio else None,
+            silent,
+            checks.silence_seconds,
+            MOST_SILENT,
+            "it is silent",
+        ),
     ):
-        found = _stretch(name, level, longest, min(most, MOST * facts.duration), what)
+        found = _stretch(name, level, longest, min(most, share * facts.duration), what)
         if partly and found.outcome == "passed":
             detail = f"only the first {seen:.0f} s of {facts.duration:.0f} s were looked at"
             found = found.model_copy(update={"outcome": "warned", "detail": detail})

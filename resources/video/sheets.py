@@ -1,6 +1,6 @@
 """Contact sheets: many posters as one picture, composed of raw planes by the worker that decodes them.
 
-As in `looking`, PyAV's frames come in and go out, and nothing here needs PyAV itself.
+As in `stretches`, PyAV's frames come in and go out, and nothing here needs PyAV itself.
 """
 
 import math

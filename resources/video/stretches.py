@@ -9,6 +9,8 @@ from itertools import pairwise
 from operator import sub
 from typing import Any
 
+from resources.video.display import Display
+
 WIDE, HIGH = 64, 36
 """Blocks a frame is looked at in."""
 BLACK_LEVEL = 13
@@ -72,12 +74,14 @@ class Picture:
         tile_width: Pixels of each kept frame; its height follows.
 
     Attributes:
-        tiles: The frames of the strip.
+        display: How a player shows the frames.
+        tiles: The frames of the strip, as shown.
         poster: The first frame that is not dark, else the brightest of some.
-        looked: Up to how many seconds of the clip frames were seen.
+        looked: Up to how many seconds of the clip frames were seen. Until the first one, nothing is seen: that is black.
     """
 
     def __init__(self, seconds: float, tile_width: int) -> None:
+        self.display = Display()
         self.tiles: list[Any] = []
         self.poster: Any = None
         self.looked = 0.0
@@ -86,14 +90,14 @@ class Picture:
         self._tile_width = tile_width
         self._light = -1.0
         self._black, self._still = Longest(), Longest()
-        self._black_now = False
+        self._black_now = True
         self._reference: tuple[float, bytes] | None = None
         self._last: Any = None
 
     def see(self, frame: Any, at: float) -> None:
         """The frame that is shown from `at` seconds on, later than the one before."""
         self._until(at)
-        small = blocks(frame, WIDE, HIGH)
+        small = Display().blocks(frame, WIDE, HIGH)
         self._black_now = is_black(small)
         if self._black_now:
             self._reference = None
@@ -127,24 +131,27 @@ class Picture:
         return "".join((shape + colour).hex() for shape, colour in self._marks)
 
     def _until(self, at: float) -> None:
-        """The frame before was shown until now."""
-        if self._last is not None and at > self.looked:
+        """The frame before, or nothing, was shown until now."""
+        if at > self.looked:
             self._black.see(self.looked, at, holds=self._black_now)
             if self._reference is not None:
                 self._still.span(self._reference[0], at)
         self.looked = max(self.looked, at)
 
     def _keep(self, frame: Any) -> None:
-        width = max(2, min(self._tile_width, frame.width) // 2 * 2)
-        height = max(2, round(frame.height * width / frame.width / 2) * 2)
-        self.tiles.append(frame.reformat(width=width, height=height, format="yuv420p"))
-        self._marks.append((shape_of(frame), colour_of(frame)))
+        self.tiles.append(self.display.scaled(frame, self._tile_width))
+        self._marks.append((shape_of(frame, self.display), colour_of(frame, self.display)))
 
 
 class Sound:
-    """Listens to one frame of 16-bit samples after the other, in one plane a channel."""
+    """Listens to one frame of 16-bit samples after the other, in one plane a channel.
+
+    Attributes:
+        until: Seconds of the clip up to which was listened. What no frame covers is silent.
+    """
 
     def __init__(self) -> None:
+        self.until = 0.0
         self._silent = Longest()
 
     def hear(self, frame: Any, at: float) -> None:
@@ -153,22 +160,23 @@ class Sound:
         for plane in frame.planes:
             samples = array("h", bytes(plane)[: 2 * frame.samples])
             heard = heard or max(samples, default=0) > SILENT_LEVEL or min(samples, default=0) < -SILENT_LEVEL
-        self._silent.see(at, at + frame.samples / frame.sample_rate, holds=not heard)
+        self.play(at, at + frame.samples / frame.sample_rate, audible=heard)
+
+    def play(self, at: float, until: float, *, audible: bool) -> None:
+        """Something is played from `at` to `until`."""
+        self.end(at)
+        self._silent.see(at, until, holds=not audible)
+        self.until = max(self.until, until)
+
+    def end(self, at: float) -> None:
+        """Nothing more is played until `at`."""
+        if at > self.until:
+            self._silent.see(self.until, at, holds=True)
+            self.until = at
 
     def plain(self) -> list[float] | None:
         """The longest silence."""
         return self._silent.plain()
-
-
-def blocks(frame: Any, width: int, height: int, format: str = "gray") -> bytes:  # noqa: A002 - PyAV's name
-    """The frame's first plane at a tiny size, each pixel the average of what it covers."""
-    small = frame.reformat(width=width, height=height, format=format, interpolation="AREA")
-    return _rows(small.planes[0], width, height)
-
-
-def _rows(plane: Any, width: int, height: int) -> bytes:
-    data, line = bytes(plane), plane.line_size
-    return b"".join(data[row * line : row * line + width] for row in range(height))
 
 
 def is_black(small: bytes) -> bool:
@@ -181,9 +189,9 @@ def is_still(one: bytes, other: bytes) -> bool:
     return one == other or max(map(abs, map(sub, one, other))) <= STILL_LEVEL
 
 
-def shape_of(frame: Any) -> bytes:
+def shape_of(frame: Any, display: Display) -> bytes:
     """64 bits: in each of 8 rows, whether one of 9 columns is darker than the next. All zero where the picture is flat."""
-    small = blocks(frame, _HASH_WIDE, _HASH_HIGH)
+    small = display.blocks(frame, _HASH_WIDE, _HASH_HIGH)
     if max(small) - min(small) <= _FLAT:
         return bytes(8)
     rows = (small[start : start + _HASH_WIDE] for start in range(0, len(small), _HASH_WIDE))
@@ -192,7 +200,6 @@ def shape_of(frame: Any) -> bytes:
     )
 
 
-def colour_of(frame: Any) -> bytes:
+def colour_of(frame: Any, display: Display) -> bytes:
     """Six bytes: the average red, green and blue of its left and its right half."""
-    small = frame.reformat(width=2, height=1, format="rgb24", interpolation="AREA")
-    return bytes(small.planes[0])[:6]
+    return display.blocks(frame, 2, 1, "rgb24")

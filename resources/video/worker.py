@@ -22,43 +22,27 @@ import av
 import av.error
 import av.subtitles.stream  # PyAV loads it with the first file, when nothing can be opened any more
 
-from resources.video.boxes import BoxError, Movie, Track, walk
+from resources.video.boxes import BoxError, Movie, walk
 from resources.video.confinement import confine
+from resources.video.display import Display
 from resources.video.sheets import compose, size_of
 from resources.video.stretches import Picture, Sound
+from resources.video.timeline import LONGEST_SOUND_SECONDS, Timeline, TimelineError, read
+from resources.video.tracks import DECODERS, MAX_PIXELS, UnreadableError, codec_of, played
 
 MEMORY_BYTES = 2 << 30
 """Address space of the process."""
-MAX_PIXELS = 4096 * 4096
-"""Of one picture."""
 MAX_FRAMES = 100_000
 """Of one clip: an hour at 24 frames a second is 86,400."""
-
-VIDEO_CODECS = {"h264", "hevc", "av1", "vp9", "mpeg4"}
-_DECODERS = VIDEO_CODECS | {
-    "libdav1d",
-    "libvpx-vp9",
-    "aac",
-    "mp3",
-    "mp3float",
-    "opus",
-    "libopus",
-    "flac",
-    "ac3",
-    "eac3",
-}
+_GUARD: Any = {"max_pixels": str(MAX_PIXELS), "threads": "1"}
 _OPENING = {
     "format_whitelist": "mov",
     "protocol_whitelist": "fd",
-    "codec_whitelist": ",".join(sorted(_DECODERS)),
+    "codec_whitelist": ",".join(sorted(DECODERS)),
     "enable_drefs": "0",
 }
 TILE_WIDTH = 240
 """Pixels of each frame of the strip."""
-
-
-class UnreadableError(Exception):
-    """What is wrong with the file, in words."""
 
 
 def inspect(file: BinaryIO, poster_width: int, look_seconds: float) -> dict[str, Any]:
@@ -73,104 +57,152 @@ def inspect(file: BinaryIO, poster_width: int, look_seconds: float) -> dict[str,
         UnreadableError: It is damaged, or of a kind that is not decoded.
     """
     movie = walk(file)
-    picture = movie.first("vide")
-    if picture is None:
-        raise UnreadableError("it has no picture")
-    _check(picture)
-    sound = movie.first("soun")
-    facts: dict[str, Any] = {
-        "width": picture.width,
-        "height": picture.height,
-        "duration": round(picture.seconds, 3),
-        "fps": round(picture.samples / picture.seconds, 3) if picture.seconds else 0,
-        "video_codec": picture.codec,
-        "audio_codec": sound.codec if sound else None,
-        "has_audio": sound is not None and (sound.samples > 0 or movie.fragmented),
-        "size_bytes": os.fstat(file.fileno()).st_size,
-        "truncated": movie.truncated,
-        "faststart": movie.faststart,
-        "c2pa": movie.c2pa,
-    }
+    with _opened_movie(file) as container:
+        picture, sound = played(container)
+        line = _timeline(file, movie, container, picture, sound)
+        facts = _facts(file, movie, picture, sound, line)
     seen: dict[str, Any] = {}
     try:
-        seen = _look(file, movie, facts, poster_width, look_seconds)
+        with _opened_movie(file) as container:
+            seen = _look(container, line, facts, poster_width, look_seconds)
     except (av.error.FFmpegError, UnreadableError, ValueError) as error:
-        if not movie.truncated:
+        if not facts["truncated"]:
             raise UnreadableError(f"its picture cannot be decoded ({type(error).__name__})") from None
-    if picture.turned:
-        facts["width"], facts["height"] = facts["height"], facts["width"]
     return {"video": facts, **seen}
 
 
-def _check(picture: Track) -> None:
-    if picture.codec not in VIDEO_CODECS:
-        raise UnreadableError(f"its codec {picture.codec!r} is not one of {', '.join(sorted(VIDEO_CODECS))}")
-    if not 0 < picture.width * picture.height <= MAX_PIXELS:
-        raise UnreadableError(
-            f"its picture is {picture.width}x{picture.height}, at most {MAX_PIXELS:,} pixels are read"
-        )
-    if picture.samples > MAX_FRAMES:
-        raise UnreadableError(f"it has {picture.samples:,} frames, at most {MAX_FRAMES:,} are read")
+def _opened_movie(file: BinaryIO) -> Any:
+    # the open file is shared with the parent, and was read before
+    os.lseek(file.fileno(), 0, os.SEEK_SET)
+    try:
+        # what is for all streams is said with the container's: PyAV 19 has no `stream_options`
+        return av.open("fd:", format="mov", options={**_OPENING, **_GUARD, "fd": str(file.fileno())})
+    except (av.error.FFmpegError, ValueError) as error:
+        raise UnreadableError(f"its index contradicts itself ({type(error).__name__})") from None
+
+
+def _timeline(file: BinaryIO, movie: Movie, container: Any, picture: Any, sound: Any) -> Timeline:
+    """What plays when.
+
+    Raises:
+        UnreadableError: No frame is there, or more than are read.
+    """
+    size = os.fstat(file.fileno()).st_size
+    try:
+        line = read(container, picture, sound, size_bytes=size, fragmented=movie.fragmented)
+    except (av.error.FFmpegError, ValueError) as error:
+        raise UnreadableError(f"its frames cannot be read ({type(error).__name__})") from None
+    if line.picture.packets > MAX_FRAMES:
+        raise UnreadableError(f"it has {line.picture.packets:,} frames, at most {MAX_FRAMES:,} are read")
+    return line
+
+
+def _facts(file: BinaryIO, movie: Movie, picture: Any, sound: Any, line: Timeline) -> dict[str, Any]:
+    """What the file says of itself; its size as shown follows when a frame was decoded."""
+    shown = line.picture
+    # the first duration of a fragment is often an odd one
+    fps = float(picture.guessed_rate or 0) if movie.fragmented else 0.0
+    fps = fps or shown.rate
+    return {
+        "width": picture.codec_context.width,
+        "height": picture.codec_context.height,
+        "duration": round(line.duration, 3),
+        "fps": round(fps, 3),
+        "video_codec": codec_of(picture),
+        "audio_codec": None if sound is None else codec_of(sound),
+        "has_audio": line.sound is not None,
+        "size_bytes": os.fstat(file.fileno()).st_size,
+        "truncated": movie.truncated or line.missing,
+        "faststart": movie.faststart,
+        "c2pa": movie.c2pa,
+        "trailing_bytes": movie.trailing_bytes,
+        "picture": shown.plain(),
+        "sound": None if line.sound is None else line.sound.plain(),
+    }
 
 
 def _look(
-    file: BinaryIO, movie: Movie, facts: dict[str, Any], width: int, look_seconds: float
+    container: Any, line: Timeline, facts: dict[str, Any], width: int, look_seconds: float
 ) -> dict[str, Any]:
     """Decode the clip: the true size of the picture goes into `facts`, what was seen is returned."""
-    guard: Any = {"max_pixels": str(MAX_PIXELS), "threads": "1"}
-    # the open file is shared with the parent, which may have asked before
-    os.lseek(file.fileno(), 0, os.SEEK_SET)
-    # what is for all streams is said with the container's: PyAV 19 has no `stream_options`
-    opening = {**_OPENING, **guard, "fd": str(file.fileno())}
-    with av.open("fd:", format="mov", options=opening) as container:
-        streams = [container.streams.video[0], *container.streams.audio[:1]]
-        for stream in streams:
-            context = stream.codec_context
-            if context.name not in _DECODERS:
-                raise UnreadableError(context.name)
-            context.thread_count, context.options = 1, guard
-        # frames that no other frame needs are left out: half the work, and still several looks a second
-        streams[0].codec_context.skip_frame = "NONREF"
-        if movie.fragmented:
-            facts["fps"] = round(float(streams[0].guessed_rate or 0), 3)
-            facts["duration"] = round((container.duration or 0) / av.time_base, 3)
-        seen, heard = Picture(facts["duration"], TILE_WIDTH), Sound()
-        broken, whole = _decode(container, streams, seen, heard, look_seconds)
+    picture, sound = played(container)
+    for stream in filter(None, (picture, sound)):
+        if stream.codec_context is not None:
+            stream.codec_context.thread_count, stream.codec_context.options = 1, _GUARD
+    # frames that no other frame needs are left out: half the work, and still several looks a second
+    picture.codec_context.skip_frame = "NONREF"
+    looking = _Looking(picture, sound, line, facts["duration"])
+    broken, whole = looking.through(container, look_seconds)
+    seen = looking.seen
     if seen.poster is None:
         raise UnreadableError("no frame")
     if whole:
         seen.end(facts["duration"])
-    facts["width"], facts["height"] = seen.poster.width, seen.poster.height
-    looked = {**seen.plain(), "silent": heard.plain() if len(streams) > 1 else None, "broken": broken}
+        looking.heard.end(facts["duration"])
+    display = looking.display
+    facts["width"], facts["height"] = display.size(seen.poster)
+    facts["pixel_aspect"], facts["rotation"] = round(display.aspect, 6), 90 * display.quarters
+    silent = looking.heard.plain() if line.sound is not None else None
     strip = beside(seen.tiles) if seen.tiles else None
     return {
-        "looked": looked,
-        "poster": _text(_webp(seen.poster, width)),
-        "strip": None if strip is None else _text(_webp(strip, strip.width)),
+        "looked": {**seen.plain(), "silent": silent, "broken": broken},
+        "poster": _text(_webp(display.scaled(seen.poster, width))),
+        "strip": None if strip is None else _text(_webp(strip)),
     }
 
 
-def _decode(
-    container: Any, streams: list[Any], seen: Picture, heard: Sound, look_seconds: float
-) -> tuple[str | None, bool]:
-    """Show every frame to who looks and listens; returns what went wrong, and whether the end was reached."""
-    resampler = av.AudioResampler(format="s16p")
-    give_up = time.process_time() + look_seconds
-    started: float | None = None
-    try:
-        for frame in container.decode(*streams):
-            at = frame.time if frame.time is not None else seen.looked
-            if isinstance(frame, av.AudioFrame):
-                for piece in resampler.resample(frame):
-                    heard.hear(piece, at)
-            else:
-                started = at if started is None else started
-                seen.see(frame, at - started)
-            if time.process_time() > give_up:
-                return None, False
-    except av.error.FFmpegError as error:
-        return f"decoding it stops after {seen.looked:.2f} s ({type(error).__name__})", False
-    return None, True
+class _Looking:
+    """Shows every frame of a clip to who looks and listens."""
+
+    def __init__(self, picture: Any, sound: Any, line: Timeline, seconds: float) -> None:
+        self.display = Display.of(picture.sample_aspect_ratio, 0)
+        self.seen, self.heard = Picture(seconds, TILE_WIDTH), Sound()
+        self._picture, self._sound, self._line = picture, sound, line
+        context = None if sound is None else sound.codec_context
+        self._is_decoded = context is not None and context.name in DECODERS
+        self._resampler = av.AudioResampler(format="s16p")
+
+    def through(self, container: Any, seconds: float) -> tuple[str | None, bool]:
+        """Look through the clip; returns what went wrong, and whether the end was reached."""
+        give_up = time.process_time() + seconds
+        what = ""
+        try:
+            for packet in container.demux([one for one in (self._picture, self._sound) if one is not None]):
+                is_sound = packet.stream_index != self._picture.index
+                what = "its sound" if is_sound else "it"
+                if is_sound:
+                    self._listen(packet)
+                else:
+                    self._watch(packet)
+                if time.process_time() > give_up:
+                    return None, False
+        except av.error.FFmpegError as error:
+            return f"decoding {what} stops after {self.seen.looked:.2f} s ({type(error).__name__})", False
+        return None, True
+
+    def _watch(self, packet: Any) -> None:
+        for frame in packet.decode():
+            if self.seen.poster is None:
+                self.display = Display.of(self._picture.sample_aspect_ratio, frame.rotation)
+                self.seen.display = self.display
+            self.seen.see(frame, self._at(frame, self.seen.looked))
+
+    def _listen(self, packet: Any) -> None:
+        if self._is_decoded:
+            for frame in packet.decode():
+                for piece in self._resampler.resample(frame):
+                    self.heard.hear(piece, self._at(frame, self.heard.until))
+        elif packet.pts is not None and packet.size and not packet.is_discard:
+            # a codec that is not decoded may be sound for all we know
+            seconds = min(float((packet.duration or 0) * packet.time_base), LONGEST_SOUND_SECONDS)
+            at = self._at(packet, self.heard.until)
+            self.heard.play(at, at + seconds, audible=True)
+
+    def _at(self, timed: Any, otherwise: float) -> float:
+        """When a frame or a packet is played."""
+        if timed.pts is None:
+            return otherwise
+        return max(0.0, float(timed.pts * timed.time_base) - self._line.origin)
 
 
 def beside(tiles: list[Any]) -> Any:
@@ -197,7 +229,7 @@ def _composed(request: dict[str, Any]) -> dict[str, Any]:
     posters = [_decoded(base64.b64decode(text)) for text in request["posters"]]
     _, width, height = size_of(len(posters))
     sheet = compose(av.VideoFrame(width, height, "yuv420p"), posters, request["failed"])
-    return {"sheet": _text(_webp(sheet, width))}
+    return {"sheet": _text(_webp(sheet))}
 
 
 def _decoded(data: bytes) -> Any:
@@ -214,10 +246,8 @@ def _text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def _webp(frame: Any, width: int) -> bytes:
-    width = max(2, min(width, frame.width) // 2 * 2)
-    height = max(2, round(frame.height * width / frame.width / 2) * 2)
-    small = frame.reformat(width=width, height=height, format="yuv420p")
+def _webp(frame: Any) -> bytes:
+    small, width, height = frame, frame.width, frame.height
     encoder: Any = av.CodecContext.create("libwebp", "w")
     encoder.width, encoder.height = width, height
     encoder.pix_fmt, encoder.time_base = "yuv420p", Fraction(1, 1)
@@ -227,18 +257,16 @@ def _webp(frame: Any, width: int) -> bytes:
 
 
 def measure(file: BinaryIO) -> dict[str, Any]:
-    """How many seconds a clip says it lasts; nothing is decoded.
+    """How many seconds the picture of a clip plays; it is not looked at.
 
     Raises:
-        UnreadableError: It has no picture.
+        UnreadableError: It has no picture, or no frame of it.
     """
     movie = walk(file)
-    picture = movie.first("vide")
-    if picture is None:
-        raise UnreadableError("it has no picture")
-    if not picture.samples and not movie.fragmented:
-        raise UnreadableError("it lists no frames")
-    return {"seconds": picture.seconds}
+    with _opened_movie(file) as container:
+        picture, _ = played(container)
+        shown = _timeline(file, movie, container, picture, None).picture
+    return {"seconds": round(shown.end - shown.start, 3)}
 
 
 def answer(request: dict[str, Any], file: BinaryIO | None = None) -> dict[str, Any]:
@@ -252,7 +280,7 @@ def answer(request: dict[str, Any], file: BinaryIO | None = None) -> dict[str, A
             found = measure(source)
         else:
             found = inspect(source, request["poster_width"], request["cpu_seconds"] / 2)
-    except (BoxError, UnreadableError) as error:
+    except (BoxError, TimelineError, UnreadableError) as error:
         found = {"error": str(error)}
     except MemoryError:
         found = {"error": f"reading it needs more than {MEMORY_BYTES >> 20:,} MB of memory"}

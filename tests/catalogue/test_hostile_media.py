@@ -31,7 +31,7 @@ def table(name: bytes, entry: str, *rows: tuple[int, ...], count: int | None = N
 
 
 def track(*tables: bytes, samples: int = 3, scale: int = 8) -> bytes:
-    stsd = box(b"stsd", bytes(8), box(b"avc1", bytes(24), struct.pack(">HH", 320, 180), bytes(50)))
+    stsd = box(b"stsd", bytes(7), b"\1", box(b"vp09", bytes(24), struct.pack(">HH", 320, 180), bytes(50)))
     stsz = box(b"stsz", bytes(4), struct.pack(">II", 100, samples))
     stbl = box(b"stbl", stsd, stsz, *tables)
     mdia = box(b"mdia", box(b"mdhd", bytes(12), struct.pack(">I", scale), bytes(8)), box(b"hdlr", bytes(8), b"vide", bytes(12)), box(b"minf", stbl))  # fmt: skip

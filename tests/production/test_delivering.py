@@ -81,6 +81,7 @@ def test_a_clip_comes_home_with_its_pictures_and_its_manifest_last(
         "frame_rate": "skipped",
         "codecs": "passed",
         "audio": "passed",
+        "coverage": "passed",
         "black": "passed",
         "frozen": "passed",
         "silence": "passed",

@@ -59,6 +59,7 @@ def test_a_clip_as_asked_for_passes_and_what_was_not_promised_is_skipped() -> No
         "duration",
         "frame_rate",
         "audio",
+        "coverage",
         "model",
         "nsfw",
         "duplicate",
@@ -79,8 +80,8 @@ def test_a_clip_as_asked_for_passes_and_what_was_not_promised_is_skipped() -> No
         ({"has_audio": False, "audio_codec": None}, {"audio": True}, "audio", "there is no sound"),
         ({}, {"audio": False}, "audio", "there is sound (aac)"),
         ({"truncated": True}, {}, "whole", "the file is cut off"),
-        ({"video_codec": "mpeg4"}, {}, "codecs", "mpeg4 is not one of h264, hevc, av1, vp9, aac, mp3, opus"),
-        ({"audio_codec": "ac3"}, {}, "codecs", "ac3 is not one of"),
+        ({"video_codec": "mpeg4"}, {}, "codecs", "picture's codec mpeg4 is not one of h264, hevc, av1, vp9"),
+        ({"audio_codec": "ac3"}, {}, "codecs", "sound's codec ac3 is not one of aac, mp3, opus"),
     ],
 )
 def test_each_difference_is_one_sentence(
@@ -200,6 +201,62 @@ def test_what_was_not_looked_at_is_not_called_good() -> None:
     assert "only the first 20 s of 60 s were looked at" in found[-5].detail
 
 
+FROM_TO = [(0.0, 8.0), (0.0, 7.1), (0.9, 8.0)]
+
+
+@pytest.mark.parametrize("span", FROM_TO)
+def test_a_track_may_be_missing_for_a_second(span: tuple[float, float]) -> None:
+    for name in ("picture", "sound"):
+        tracks = {"picture": {"start": 0, "end": 8}, "sound": {"start": 0, "end": 8}}
+        facts = {"duration": 8.0, **tracks, name: {"start": span[0], "end": span[1]}}
+        assert minded(judge(inspection(facts=facts, seconds=8.0), a_request())) == {}
+
+
+@pytest.mark.parametrize(
+    ("track", "missing"),
+    [
+        ({"start": 0, "end": 6.8}, "from 6.8 s to 8.0 s"),
+        ({"start": 1.2, "end": 8}, "from 0.0 s to 1.2 s"),
+        ({"start": 0, "end": 8, "gap": (2.0, 6.0)}, "from 2.0 s to 6.0 s"),
+        ({"start": 0, "end": 0.02}, "from 0.0 s to 8.0 s"),
+    ],
+    ids=["ends early", "begins late", "has a hole", "is one frame"],
+)
+def test_a_track_that_is_missing_for_longer_is_said_with_its_place(
+    track: dict[str, Any], missing: str
+) -> None:
+    whole = {"start": 0, "end": 8}
+    for name, other in (("picture", "sound"), ("sound", "picture")):
+        facts = {"duration": 8.0, name: track, other: whole}
+        (said,) = [
+            c
+            for c in judge(inspection(facts=facts, seconds=8.0), a_request())
+            if c.outcome in {"warned", "failed"}
+        ]
+        assert (said.name, said.outcome) == ("coverage", "failed")
+        assert f"there is no {name} {missing} of 8.0 s" in said.detail
+        assert minded(judge(inspection(facts=facts, seconds=8.0), a_request({"coverage": "warn"}))) == {
+            "coverage": "warned"
+        }
+
+
+def test_sound_may_be_missing_where_silence_is_allowed() -> None:
+    facts = {"duration": 8.0, "picture": {"start": 0, "end": 8}, "sound": {"start": 0, "end": 1}}
+    silent = {"seconds": 8.0, "silent": (1.0, 8.0)}
+    assert minded(judge(inspection(facts=facts, **silent), a_request({"silence": "allowed"}))) == {}
+    assert minded(judge(inspection(facts=facts, **silent), a_request())) == {
+        "coverage": "failed",
+        "silence": "failed",
+    }
+
+
+def test_bytes_after_the_end_are_a_warning_and_never_hide_a_damage() -> None:
+    (said,) = [c for c in judge(inspection(facts={"trailing_bytes": 1}), a_request()) if c.name == "whole"]
+    assert (said.outcome, said.measured) == ("warned", {"trailing_bytes": 1})
+    damaged = inspection(facts={"trailing_bytes": 1, "truncated": True})
+    assert minded(judge(damaged, a_request())) == {"whole": "failed"}
+
+
 def test_another_model_than_was_bought_is_said() -> None:
     found = judge(inspection(), a_request(), served="openai/sora-2-lite")
     (said,) = [c for c in found if c.outcome == "failed"]
@@ -226,5 +283,5 @@ def test_every_clip_gets_one_verdict_a_check(
 ) -> None:
     found = judge(inspection(facts=facts, black=stretch, silent=stretch), a_request(duration=4), nsfw=nsfw)
     names = [check.name for check in found]
-    assert len(names) == len(set(names)) == 12
+    assert len(names) == len(set(names)) == 13
     assert all(check.detail for check in found if check.outcome in {"warned", "failed", "skipped"})

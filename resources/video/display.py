@@ -1,0 +1,73 @@
+"""How a player shows a picture: with the shape of its pixels, turned as the file asks for.
+
+PyAV's frames come in and go out, and nothing here needs PyAV itself.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MOST_STRETCHED = 20
+"""Pixels that are said to be so many times wider than high, or higher than wide, are taken to be square."""
+
+
+@dataclass(frozen=True)
+class Display:
+    """What a player does with the decoded frames of a track.
+
+    Attributes:
+        aspect: Width of a pixel by its height.
+        quarters: Quarter turns clockwise, 0 to 3.
+    """
+
+    aspect: float = 1.0
+    quarters: int = 0
+
+    @classmethod
+    def of(cls, aspect: Any, rotation: float) -> "Display":
+        """From the demuxer's words: a fraction or None, and degrees counter-clockwise."""
+        known = float(aspect) if aspect else 1.0
+        if not 1 / MOST_STRETCHED <= known <= MOST_STRETCHED:
+            known = 1.0
+        return cls(known, round(-rotation / 90) % 4)
+
+    def size(self, frame: Any) -> tuple[int, int]:
+        """Width and height in square pixels, as shown."""
+        width, height = max(1, round(frame.width * self.aspect)), frame.height
+        return (height, width) if self.quarters % 2 else (width, height)
+
+    def scaled(self, frame: Any, width: int) -> Any:
+        """The frame as shown, no wider than `width` pixels and not enlarged, in yuv420p."""
+        shown_width, shown_height = self.size(frame)
+        width = max(2, min(width, shown_width) // 2 * 2)
+        height = max(2, round(shown_height * width / shown_width / 2) * 2)
+        if not self.quarters:
+            return frame.reformat(width=width, height=height, format="yuv420p")
+        across, down = (height, width) if self.quarters % 2 else (width, height)
+        small = frame.reformat(width=across, height=down, format="yuv420p")
+        turned = type(frame)(width, height, "yuv420p")
+        for plane, source in zip(turned.planes, small.planes, strict=True):
+            rows = self._turned(_rows(source, source.width, source.height))
+            plane.update(b"".join(bytes(row).ljust(plane.line_size, b"\0") for row in rows))
+        return turned
+
+    def blocks(self, frame: Any, width: int, height: int, format: str = "gray") -> bytes:  # noqa: A002 - PyAV's name
+        """The first plane of the frame as shown at a tiny size, each pixel the average of what it covers."""
+        across, down = (height, width) if self.quarters % 2 else (width, height)
+        small = frame.reformat(width=across, height=down, format=format, interpolation="AREA")
+        each = 3 if format == "rgb24" else 1
+        rows = _rows(small.planes[0], across * each, down)
+        if not self.quarters:
+            return b"".join(rows)
+        pixels = [[row[at : at + each] for at in range(0, len(row), each)] for row in rows]
+        return b"".join(b"".join(row) for row in self._turned(pixels))
+
+    def _turned(self, rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+        for _ in range(self.quarters):
+            rows = list(zip(*rows[::-1], strict=True))
+        return rows
+
+
+def _rows(plane: Any, width: int, height: int) -> list[bytes]:
+    data, line = bytes(plane), plane.line_size
+    return [data[row * line : row * line + width] for row in range(height)]

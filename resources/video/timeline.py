@@ -1,0 +1,150 @@
+"""When the picture and the sound of a file play, from the times of their packets.
+
+The demuxer has applied edit lists, composition offsets, start times and fragments to those times. PyAV's objects come in and
+plain values go out, so that nothing here needs PyAV itself.
+"""
+
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from resources.video.boxes import LONGEST_SECONDS
+
+MAX_PACKETS = 2_000_000
+"""Of all tracks: an hour of film with sound has half a million."""
+LONGEST_SOUND_SECONDS = 0.25
+"""Of one packet of sound. Its samples last no longer, whatever the table says: a pause is written as a long packet."""
+
+SHORTEST_GAP_SECONDS = 0.01
+"""A shorter one is rounding between two time scales."""
+
+
+class TimelineError(Exception):
+    """The times of a file make no sense, or are more than any clip has."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """One track on the time line.
+
+    Attributes:
+        start: Seconds from the beginning of the file's presentation.
+        end: Seconds.
+        gap: The longest stretch between start and end without sound; None for the picture, whose last frame stays.
+        packets: How many are shown or heard; an edit list may leave out others.
+        rate: Packets a second on average, 0.0 where there is but one of no length.
+    """
+
+    start: float
+    end: float
+    gap: tuple[float, float] | None
+    packets: int
+    rate: float
+
+    def plain(self) -> dict[str, Any]:
+        """For the answer of the worker."""
+        gap = None if self.gap is None else [round(at, 3) for at in self.gap]
+        return {"start": round(self.start, 3), "end": round(self.end, 3), "gap": gap}
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What plays when.
+
+    Attributes:
+        picture: The track that is shown.
+        sound: The track that is heard; None where there is none, or no sample in it.
+        origin: Seconds by which the packets' own times are later than the presentation's.
+        missing: The index names bytes that the file does not have.
+    """
+
+    picture: Track
+    sound: Track | None
+    origin: float
+    missing: bool
+
+    @property
+    def duration(self) -> float:
+        """Seconds until the last track has ended."""
+        return max((track.end for track in (self.picture, self.sound) if track is not None), default=0.0)
+
+
+def read(container: Any, picture: Any, sound: Any, *, size_bytes: int, fragmented: bool) -> Timeline:
+    """Read every packet of a container to its end; nothing is decoded.
+
+    Args:
+        container: An open input container, at its beginning.
+        picture: The stream that is shown.
+        sound: The stream that is heard, or None.
+        size_bytes: Of the file.
+        fragmented: The file counts from its earliest packet: recorders let fragments begin at any time of the day.
+
+    Raises:
+        TimelineError: There is no frame, there are too many packets, or they last too long.
+        av.error.FFmpegError: The demuxer gives up.
+    """
+    spans = {picture.index: _Spans()}
+    if sound is not None:
+        spans[sound.index] = _Spans()
+    for count, packet in enumerate(container.demux([stream for stream in (picture, sound) if stream])):
+        if count >= MAX_PACKETS:
+            raise TimelineError("it has too many frames")
+        if packet.pts is not None and packet.size and not packet.is_discard:
+            base = packet.time_base
+            spans[packet.stream_index].add(float(packet.pts * base), float((packet.duration or 0) * base))
+    starts = [min(one.starts) for one in spans.values() if one.starts]
+    origin = min(starts, default=0.0) if fragmented else 0.0
+    shown = spans[picture.index].shown(origin)
+    heard = None if sound is None else spans[sound.index].heard(origin)
+    missing = _is_missing(container.streams, size_bytes)
+    if shown is None:
+        raise TimelineError("its end is missing" if missing else "it lists no frames")
+    found = Timeline(shown, heard, origin, missing)
+    if not found.duration < LONGEST_SECONDS:
+        raise TimelineError("its index contradicts itself")
+    return found
+
+
+class _Spans:
+    """From when to when each packet of a track plays, in seconds."""
+
+    def __init__(self) -> None:
+        self.starts, self.lengths = array("d"), array("d")
+
+    def add(self, start: float, seconds: float) -> None:
+        self.starts.append(start)
+        self.lengths.append(max(0.0, seconds))
+
+    def shown(self, origin: float) -> Track | None:
+        count = len(self.starts)
+        if count == 0:
+            return None
+        first, last = min(self.starts), max(self.starts)
+        # a fragment need not say how long its last frame stays: as long as the others
+        usual = (last - first) / (count - 1) if count > 1 else self.lengths[0]
+        end = max(start + (length or usual) for start, length in zip(self.starts, self.lengths, strict=True))
+        return Track(max(0.0, first - origin), end - origin, None, count, 1 / usual if usual else 0.0)
+
+    def heard(self, origin: float) -> Track | None:
+        played = sorted(
+            (max(0.0, start - origin), start - origin + min(length, LONGEST_SOUND_SECONDS))
+            for start, length in zip(self.starts, self.lengths, strict=True)
+        )
+        if not played:
+            return None
+        first, until = played[0]
+        gap: tuple[float, float] | None = None
+        for start, end in played:
+            if start - until > (gap[1] - gap[0] if gap else SHORTEST_GAP_SECONDS):
+                gap = until, start
+            until = max(until, end)
+        return Track(first, until, gap, len(played), len(played) / until if until else 0.0)
+
+
+def _is_missing(streams: Iterable[Any], size_bytes: int) -> bool:
+    """Whether a sample ends after the file does, by the demuxer's own index."""
+    indexes = [stream.index_entries for stream in streams]
+    if sum(map(len, indexes)) > MAX_PACKETS:
+        raise TimelineError("it has too many frames")
+    return any(entry.pos + entry.size > size_bytes for index in indexes for entry in index)
