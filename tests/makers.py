@@ -141,6 +141,51 @@ def mux(
     return path
 
 
+Edit = tuple[float, float | None, float]
+"""Seconds it lasts, where in the media it begins (None for an empty edit), and its speed."""
+
+
+def with_edits(path: Path, **edits: list[Edit]) -> Path:
+    """The same file with other edit lists, by the kind of its tracks (`vide`, `soun`); its index comes last."""
+    import struct
+
+    def boxes(data: bytes) -> list[tuple[bytes, bytes]]:
+        found, at = [], 0
+        while at + 8 <= len(data):
+            length, name = struct.unpack_from(">I4s", data, at)
+            found.append((name, data[at + 8 : at + length]))
+            at += length
+        return found
+
+    def box(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I4s", 8 + len(body), name) + body
+
+    def track(body: bytes, movie_scale: int) -> bytes:
+        media = dict(boxes(dict(boxes(body))[b"mdia"]))
+        listed = edits[media[b"hdlr"][8:12].decode()]
+        scale = struct.unpack_from(">I", media[b"mdhd"], 12)[0]
+        rows = b"".join(
+            struct.pack(
+                ">IihH",
+                round(seconds * movie_scale),
+                -1 if at is None else round(at * scale),
+                int(speed),
+                round(speed % 1 * 65536),
+            )
+            for seconds, at, speed in listed
+        )
+        edited = box(b"edts", box(b"elst", struct.pack(">II", 0, len(listed)) + rows))
+        kept = [(name, inner) for name, inner in boxes(body) if name != b"edts"]
+        return b"".join((edited if name == b"mdia" else b"") + box(name, inner) for name, inner in kept)
+
+    top = boxes(path.read_bytes())
+    movie = boxes(top[-1][1])
+    movie_scale = struct.unpack_from(">I", dict(movie)[b"mvhd"], 12)[0]
+    made = [box(name, track(body, movie_scale) if name == b"trak" else body) for name, body in movie]
+    path.write_bytes(b"".join(box(name, body) for name, body in top[:-1]) + box(b"moov", b"".join(made)))
+    return path
+
+
 def with_c2pa(path: Path) -> Path:
     """The same file with a C2PA box at its end, as signers add one."""
     body = C2PA + b"\0\0\0\0manifest\0" + bytes(64)

@@ -7,10 +7,8 @@ those of ISO/IEC 14496-12.
 
 import os
 import struct
-import sys
-from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 _MAX_INDEX = 64 << 20
@@ -21,11 +19,11 @@ _MAX_SAMPLES = 2_000_000
 """Of all tracks: an hour of film with sound has half a million. The demuxer would spend minutes on a small file that names more."""
 _MAX_EDITS = 1_000
 """Of one track; each may play all of its samples."""
-_ENTRY_BYTES = {b"stts": 8, b"ctts": 8, b"stsc": 12, b"stco": 4, b"co64": 8, b"stss": 4, b"elst": 12}
+_ENTRY_BYTES = {b"stts": 8, b"ctts": 8, b"stsc": 12, b"stco": 4, b"co64": 8, b"stss": 4}
 LONGEST_SECONDS = 7 * 86_400
 _NEEDED = {b"moov", b"moof", b"mdat"}
 """Boxes that a clip needs to the last byte."""
-_HOLDERS = {b"trak", b"edts"}
+_NOTHING = memoryview(b"")
 _PADDING = b"\0 \t\r\n"
 
 
@@ -43,6 +41,7 @@ class Movie:
         faststart: The index comes before the data.
         c2pa: There is a C2PA box.
         fragmented: The samples are listed beside the data and not in the index.
+        edits: By the id of a track, what the demuxer does not know of its edit list.
     """
 
     truncated: bool = False
@@ -50,6 +49,22 @@ class Movie:
     faststart: bool = False
     c2pa: bool = False
     fragmented: bool = False
+    edits: dict[int, "Edits"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Edits:
+    """What FFmpeg's demuxer leaves out of an edit list: it plays on where nothing is to be played, and knows one speed.
+
+    Attributes:
+        empty: Beginnings and ends, in seconds, of stretches in which nothing plays, after the first that does.
+        still: Stretches in which one frame stays.
+        at_other_speeds: Some of it plays at another speed.
+    """
+
+    empty: tuple[tuple[float, float], ...] = ()
+    still: tuple[tuple[float, float], ...] = ()
+    at_other_speeds: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,7 +113,7 @@ def walk(file: BinaryIO) -> Movie:
         movie.truncated |= box.end > size
         if box.name == b"moov" and index_at is None:
             index_at = position
-            _check_index(file, box, size)
+            movie.edits = _checked_index(file, box, size)
         elif box.name == b"mdat" and data_at is None:
             data_at = position
         elif box.name == b"uuid":
@@ -111,70 +126,93 @@ def walk(file: BinaryIO) -> Movie:
     return movie
 
 
-def _check_index(file: BinaryIO, box: _Box, size: int) -> None:
-    """Bound what the demuxer is going to do for this index."""
+def _checked_index(file: BinaryIO, box: _Box, size: int) -> dict[int, Edits]:
+    """Bound what the demuxer is going to do for this index; returns what it is not going to do."""
     if box.end - box.body > _MAX_INDEX:
         raise BoxError("its index is too large")
     if box.end > size:
         raise BoxError("its index is cut off")
-    tracks, samples, boxes = 0, 0, 0
-    waiting = [memoryview(_read(file, box.body, box.end - box.body))]
-    while waiting:
-        for name, body in _inside(waiting.pop()):
-            boxes += 1
-            tracks += name == b"trak"
-            if name in _HOLDERS:
-                waiting.append(body)
-            elif name == b"mdia":
-                samples += _samples(dict(_inside(body)))
-            elif name == b"elst" and _count(name, body) > _MAX_EDITS:
-                raise BoxError("its edit list is too long")
-        if boxes > _MAX_BOXES:
-            raise BoxError("it has too many boxes")
-    if tracks > _MAX_TRACKS:
+    inside = list(_inside(memoryview(_read(file, box.body, box.end - box.body))))
+    tracks = [dict(_inside(body)) for name, body in inside if name == b"trak"]
+    if len(tracks) > _MAX_TRACKS:
         raise BoxError(f"it has more than {_MAX_TRACKS} tracks")
-    if samples > _MAX_SAMPLES:
+    if sum(_samples(track) for track in tracks) > _MAX_SAMPLES:
         raise BoxError("it has too many frames")
+    scale = _time_scale(dict(inside).get(b"mvhd", _NOTHING))
+    found = {}
+    for track in tracks:
+        header = track.get(b"tkhd", _NOTHING)
+        number = int.from_bytes(header[20:24] if bytes(header[:1]) == b"\1" else header[12:16], "big")
+        found[number] = _edits(dict(_inside(track.get(b"edts", _NOTHING))).get(b"elst", _NOTHING), scale)
+    return {number: edits for number, edits in found.items() if edits != Edits()}
+
+
+def _edits(table: memoryview, scale: int) -> Edits:
+    if bytes(table[:1]) == b"\1":
+        size, layout = 20, ">QqhH"
+    else:
+        size, layout = 12, ">IihH"
+    count = _count(table, size)
+    if count > _MAX_EDITS:
+        raise BoxError("its edit list is too long")
+    empty, still, at, began, other = [], [], 0, False, False
+    for length, media, whole, fraction in struct.iter_unpack(layout, table[8 : 8 + count * size]):
+        stretch = at / (scale or 1), (at + length) / (scale or 1)
+        at += length
+        if media < 0:
+            empty += [stretch] if began else []
+            continue
+        began = True
+        other |= (whole, fraction) != (1, 0)
+        still += [stretch] if (whole, fraction) == (0, 0) else []
+    return Edits(tuple(empty), tuple(still), other)
+
+
+def _time_scale(header: memoryview) -> int:
+    """Units a second, of a movie's or a track's header."""
+    return int.from_bytes(header[20:24] if bytes(header[:1]) == b"\1" else header[12:16], "big")
 
 
 def _inside(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     """Name and body of every box inside another one."""
     position = 0
-    while position + 8 <= len(data):
+    for _ in range(_MAX_BOXES):
+        if position + 8 > len(data):
+            return
         length, name = struct.unpack_from(">I4s", data, position)
-        length = length or len(data) - position
-        if length < 8 or position + length > len(data):
+        length, head = length or len(data) - position, 8
+        if length == 1:
+            length, head = int.from_bytes(data[position + 8 : position + 16], "big"), 16
+        if length < head or position + length > len(data):
             raise BoxError("its index contradicts itself")
-        yield name, data[position + 8 : position + length]
+        yield name, data[position + head : position + length]
         position += length
+    raise BoxError("it has too many boxes")
 
 
-def _samples(media: dict[bytes, memoryview]) -> int:
+def _samples(track: dict[bytes, memoryview]) -> int:
     """How many samples a track lists; none where they are in fragments."""
-    nothing = memoryview(b"")
-    tables = dict(_inside(dict(_inside(media.get(b"minf", nothing))).get(b"stbl", nothing)))
-    sizes, header = tables.get(b"stsz", tables.get(b"stz2", nothing)), media.get(b"mdhd", nothing)
-    samples = int.from_bytes(sizes[8:12], "big")
-    for name, body in tables.items():
-        _count(name, body)
+    media = dict(_inside(track.get(b"mdia", _NOTHING)))
+    tables = dict(_inside(dict(_inside(media.get(b"minf", _NOTHING))).get(b"stbl", _NOTHING)))
+    samples = int.from_bytes(tables.get(b"stsz", tables.get(b"stz2", _NOTHING))[8:12], "big")
+    for name, size in _ENTRY_BYTES.items():
+        _count(tables.get(name, _NOTHING), size)
     if not samples:
         return 0
     if not (tables.keys() >= {b"stts", b"stsc"} and tables.keys() & {b"stco", b"co64"}):
         raise BoxError("its index contradicts itself")
-    scale = int.from_bytes(header[20:24] if bytes(header[:1]) == b"\1" else header[12:16], "big")
-    flat = array("I", bytes(tables[b"stts"][8 : 8 + 8 * _count(b"stts", tables[b"stts"])]))
-    if sys.byteorder == "little":
-        flat.byteswap()
-    units = sum(many * each for many, each in zip(flat[::2], flat[1::2], strict=True))
+    durations = tables[b"stts"][8 : 8 + 8 * _count(tables[b"stts"], 8)]
+    units = sum(many * each for many, each in struct.iter_unpack(">II", durations))
+    scale = _time_scale(media.get(b"mdhd", _NOTHING))
     if not scale or units / scale > LONGEST_SECONDS:
         raise BoxError("its index contradicts itself")
     return samples
 
 
-def _count(name: bytes, table: memoryview) -> int:
+def _count(table: memoryview, entry_bytes: int) -> int:
     """How many entries a table has."""
-    count = int.from_bytes(table[4:8], "big") if name in _ENTRY_BYTES else 0
-    if count * _ENTRY_BYTES.get(name, 0) > max(0, len(table) - 8):
+    count = int.from_bytes(table[4:8], "big")
+    if count * entry_bytes > max(0, len(table) - 8):
         raise BoxError("its index contradicts itself")
     return count
 

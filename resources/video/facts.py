@@ -25,7 +25,7 @@ class PlayedTrack(BaseModel):
     Attributes:
         start: Seconds from the beginning of the clip.
         end: Seconds.
-        gap: The longest stretch between them without sound, beginning and end in seconds; None for the picture.
+        gap: The longest stretch between them in which nothing plays, beginning and end in seconds.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +51,7 @@ class VideoFacts(BaseModel):
         faststart: The index comes before the data, so that it plays while it loads.
         c2pa: It carries a C2PA manifest (content credentials); whether that is valid is not checked.
         trailing_bytes: After the last whole box; they are not needed to play it.
+        speeds: Its edit list wants parts of it played at another speed, which few players do.
         picture: When the picture plays; None in a manifest of an earlier dailies.
         sound: When the sound plays; None without sound, too.
         pixel_aspect: Width of a stored pixel by its height.
@@ -71,6 +72,7 @@ class VideoFacts(BaseModel):
     faststart: bool
     c2pa: bool
     trailing_bytes: int = Field(default=0, ge=0)
+    speeds: bool = False
     picture: PlayedTrack | None = None
     sound: PlayedTrack | None = None
     pixel_aspect: float = Field(default=1.0, gt=0, allow_inf_nan=False)

@@ -95,14 +95,14 @@ def _whole(facts: VideoFacts, looked: Looked | None) -> Check:
         detail = "the file is cut off: it refers to bytes that are not there"
     elif looked is not None and looked.broken is not None:
         detail = f"the file is damaged: {looked.broken}"
-    if not detail and facts.trailing_bytes:
-        detail = f"it is whole, and {facts.trailing_bytes:,} bytes that belong to no box follow its end"
-        return Check(
-            name="whole",
-            outcome="warned",
-            detail=detail,
-            measured={"trailing_bytes": facts.trailing_bytes},
-        )
+    odd = []
+    if facts.trailing_bytes:
+        odd.append(f"it is whole, and {facts.trailing_bytes:,} bytes that belong to no box follow its end")
+    if facts.speeds:
+        odd.append("its edit list wants parts of it at another speed, which few players do")
+    if odd and not detail:
+        measured: dict[str, float] = {"trailing_bytes": facts.trailing_bytes}
+        return Check(name="whole", outcome="warned", detail="; ".join(odd), measured=measured)
     return Check(name="whole", outcome="failed" if detail else "passed", detail=detail)
 
 

@@ -109,6 +109,11 @@ class Picture:
         while len(self.tiles) < FRAMES and at >= self._targets[len(self.tiles)]:
             self._keep(frame)
 
+    def nothing(self, at: float) -> None:
+        """From `at` on no frame is shown, which is black."""
+        self._until(at)
+        self._black_now, self._reference = True, None
+
     def end(self, at: float) -> None:
         """Nothing more is seen; the last frame is shown until `at`."""
         self._until(at)

@@ -6,10 +6,10 @@ plain values go out, so that nothing here needs PyAV itself.
 
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from resources.video.boxes import LONGEST_SECONDS
+from resources.video.boxes import LONGEST_SECONDS, Edits, Movie
 
 MAX_PACKETS = 2_000_000
 """Of all tracks: an hour of film with sound has half a million."""
@@ -31,7 +31,8 @@ class Track:
     Attributes:
         start: Seconds from the beginning of the file's presentation.
         end: Seconds.
-        gap: The longest stretch between start and end without sound; None for the picture, whose last frame stays.
+        gap: The longest stretch between start and end in which nothing plays. Of the picture only what an edit list says, since a
+            frame stays until the next one.
         packets: How many are shown or heard; an edit list may leave out others.
         rate: Packets a second on average, 0.0 where there is but one of no length.
     """
@@ -70,7 +71,7 @@ class Timeline:
         return max((track.end for track in (self.picture, self.sound) if track is not None), default=0.0)
 
 
-def read(container: Any, picture: Any, sound: Any, *, size_bytes: int, fragmented: bool) -> Timeline:
+def read(container: Any, picture: Any, sound: Any, *, size_bytes: int, movie: Movie) -> Timeline:
     """Read every packet of a container to its end; nothing is decoded.
 
     Args:
@@ -78,7 +79,8 @@ def read(container: Any, picture: Any, sound: Any, *, size_bytes: int, fragmente
         picture: The stream that is shown.
         sound: The stream that is heard, or None.
         size_bytes: Of the file.
-        fragmented: The file counts from its earliest packet: recorders let fragments begin at any time of the day.
+        movie: What the boxes say. A fragmented file counts from its earliest packet: recorders let fragments begin at any time of
+            the day.
 
     Raises:
         TimelineError: There is no frame, there are too many packets, or they last too long.
@@ -94,7 +96,7 @@ def read(container: Any, picture: Any, sound: Any, *, size_bytes: int, fragmente
             base = packet.time_base
             spans[packet.stream_index].add(float(packet.pts * base), float((packet.duration or 0) * base))
     starts = [min(one.starts) for one in spans.values() if one.starts]
-    origin = min(starts, default=0.0) if fragmented else 0.0
+    origin = min(starts, default=0.0) if movie.fragmented else 0.0
     shown = spans[picture.index].shown(origin)
     heard = None if sound is None else spans[sound.index].heard(origin)
     missing = _is_missing(container.streams, size_bytes)
@@ -103,7 +105,21 @@ def read(container: Any, picture: Any, sound: Any, *, size_bytes: int, fragmente
     found = Timeline(shown, heard, origin, missing)
     if not found.duration < LONGEST_SECONDS:
         raise TimelineError("its index contradicts itself")
-    return found
+    return replace(
+        found,
+        picture=_with_gaps(shown, edits_of(movie, picture).empty),
+        sound=None if heard is None else _with_gaps(heard, edits_of(movie, sound).empty),
+    )
+
+
+def edits_of(movie: Movie, stream: Any) -> Edits:
+    """What the demuxer left out of a stream's edit list."""
+    return Edits() if stream is None else movie.edits.get(stream.id, Edits())
+
+
+def _with_gaps(track: Track, gaps: Iterable[tuple[float, float]]) -> Track:
+    known = [*gaps, *([track.gap] if track.gap else [])]
+    return replace(track, gap=max(known, key=lambda gap: gap[1] - gap[0], default=None))
 
 
 class _Spans:

@@ -14,7 +14,7 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any, BinaryIO
 
@@ -27,7 +27,7 @@ from resources.video.confinement import confine
 from resources.video.display import Display
 from resources.video.sheets import compose, size_of
 from resources.video.stretches import Picture, Sound
-from resources.video.timeline import LONGEST_SOUND_SECONDS, Timeline, TimelineError, read
+from resources.video.timeline import LONGEST_SOUND_SECONDS, Timeline, TimelineError, edits_of, read
 from resources.video.tracks import DECODERS, MAX_PIXELS, UnreadableError, codec_of, played
 
 MEMORY_BYTES = 2 << 30
@@ -64,7 +64,7 @@ def inspect(file: BinaryIO, poster_width: int, look_seconds: float) -> dict[str,
     seen: dict[str, Any] = {}
     try:
         with _opened_movie(file) as container:
-            seen = _look(container, line, facts, poster_width, look_seconds)
+            seen = _look(container, movie, line, facts, poster_width, look_seconds)
     except (av.error.FFmpegError, UnreadableError, ValueError) as error:
         if not facts["truncated"]:
             raise UnreadableError(f"its picture cannot be decoded ({type(error).__name__})") from None
@@ -89,7 +89,7 @@ def _timeline(file: BinaryIO, movie: Movie, container: Any, picture: Any, sound:
     """
     size = os.fstat(file.fileno()).st_size
     try:
-        line = read(container, picture, sound, size_bytes=size, fragmented=movie.fragmented)
+        line = read(container, picture, sound, size_bytes=size, movie=movie)
     except (av.error.FFmpegError, ValueError) as error:
         raise UnreadableError(f"its frames cannot be read ({type(error).__name__})") from None
     if line.picture.packets > MAX_FRAMES:
@@ -116,13 +116,14 @@ def _facts(file: BinaryIO, movie: Movie, picture: Any, sound: Any, line: Timelin
         "faststart": movie.faststart,
         "c2pa": movie.c2pa,
         "trailing_bytes": movie.trailing_bytes,
+        "speeds": any(edits_of(movie, stream).at_other_speeds for stream in (picture, sound)),
         "picture": shown.plain(),
         "sound": None if line.sound is None else line.sound.plain(),
     }
 
 
 def _look(
-    container: Any, line: Timeline, facts: dict[str, Any], width: int, look_seconds: float
+    container: Any, movie: Movie, line: Timeline, facts: dict[str, Any], width: int, look_seconds: float
 ) -> dict[str, Any]:
     """Decode the clip: the true size of the picture goes into `facts`, what was seen is returned."""
     picture, sound = played(container)
@@ -131,7 +132,7 @@ def _look(
             stream.codec_context.thread_count, stream.codec_context.options = 1, _GUARD
     # frames that no other frame needs are left out: half the work, and still several looks a second
     picture.codec_context.skip_frame = "NONREF"
-    looking = _Looking(picture, sound, line, facts["duration"])
+    looking = _Looking(picture, sound, movie, line)
     broken, whole = looking.through(container, look_seconds)
     seen = looking.seen
     if seen.poster is None:
@@ -154,9 +155,11 @@ def _look(
 class _Looking:
     """Shows every frame of a clip to who looks and listens."""
 
-    def __init__(self, picture: Any, sound: Any, line: Timeline, seconds: float) -> None:
+    def __init__(self, picture: Any, sound: Any, movie: Movie, line: Timeline) -> None:
         self.display = Display.of(picture.sample_aspect_ratio, 0)
-        self.seen, self.heard = Picture(seconds, TILE_WIDTH), Sound()
+        self.seen, self.heard = Picture(line.duration, TILE_WIDTH), Sound()
+        self._cuts, self._pauses = edits_of(movie, picture), edits_of(movie, sound).empty
+        self._still: tuple[float, float] | None = None
         self._picture, self._sound, self._line = picture, sound, line
         context = None if sound is None else sound.codec_context
         self._is_decoded = context is not None and context.name in DECODERS
@@ -185,24 +188,36 @@ class _Looking:
             if self.seen.poster is None:
                 self.display = Display.of(self._picture.sample_aspect_ratio, frame.rotation)
                 self.seen.display = self.display
-            self.seen.see(frame, self._at(frame, self.seen.looked))
+            at = self._at(frame, self.seen.looked)
+            still, self._still = self._still, _within(self._cuts.still, at)
+            if _within(self._cuts.empty, at) is not None:
+                self.seen.nothing(at)
+            elif self._still is None or self._still != still:
+                self.seen.see(frame, at)
 
     def _listen(self, packet: Any) -> None:
         if self._is_decoded:
             for frame in packet.decode():
+                at = self._at(frame, self.heard.until)
                 for piece in self._resampler.resample(frame):
-                    self.heard.hear(piece, self._at(frame, self.heard.until))
+                    if _within(self._pauses, at) is None:
+                        self.heard.hear(piece, at)
         elif packet.pts is not None and packet.size and not packet.is_discard:
             # a codec that is not decoded may be sound for all we know
             seconds = min(float((packet.duration or 0) * packet.time_base), LONGEST_SOUND_SECONDS)
             at = self._at(packet, self.heard.until)
-            self.heard.play(at, at + seconds, audible=True)
+            if _within(self._pauses, at) is None:
+                self.heard.play(at, at + seconds, audible=True)
 
     def _at(self, timed: Any, otherwise: float) -> float:
         """When a frame or a packet is played."""
         if timed.pts is None:
             return otherwise
         return max(0.0, float(timed.pts * timed.time_base) - self._line.origin)
+
+
+def _within(stretches: Iterable[tuple[float, float]], at: float) -> tuple[float, float] | None:
+    return next((one for one in stretches if one[0] - 0.001 <= at < one[1] - 0.001), None)
 
 
 def beside(tiles: list[Any]) -> Any:

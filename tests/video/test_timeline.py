@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from makers import make_mp4, mux
+from makers import Edit, make_mp4, mux, with_edits
 
 from resources.orders import ClipRequest, Expected
 from resources.video.facts import Inspection, UnreadableVideoError
@@ -156,6 +156,42 @@ def test_frames_that_are_shown_in_another_order_play_no_longer(
     assert b"edts" in data
     path.write_bytes(data.replace(b"edts", b"free"))
     assert minded(inspector.inspect(path)) == {}, "some writers leave the edit list out"
+
+
+WHOLE: list[Edit] = [(5, 0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("picture", "sound", "wrong"),
+    [
+        ([(2, 0, 1), (3, 6, 1)], [(2, 0, 1), (3, 6, 1)], {}),
+        ([(1, 0, 1)] * 5, WHOLE, {}),
+        ([(5, 3.5, 1)], [(5, 3.5, 1)], {}),
+        ([(2, None, 1), (3, 3.5, 1)], WHOLE, {"coverage": "failed"}),
+        ([(1, 0, 1), (3, None, 1), (1, 1, 1)], WHOLE, {"coverage": "failed", "black": "failed"}),
+        (WHOLE, [(0.5, 0, 1), (4, None, 1), (0.5, 0.5, 1)], {"coverage": "failed", "silence": "failed"}),
+        (WHOLE, [(1, 3.5, 1)], {"coverage": "failed", "silence": "failed"}),
+        ([(4.5, 0, 2)], [(4.5, 0, 2)], {"whole": "warned", "duration": "failed"}),
+        ([(1, 0, 1), (4, 1, 0)], WHOLE, {"whole": "warned", "frozen": "failed"}),
+    ],
+    ids=["two edits", "a loop", "a trim", "empty, then a trim", "empty in the middle", "a hole in the sound", "sound of a second", "twice as fast", "one frame stays"],
+)  # fmt: skip
+def test_an_edit_list_is_played(
+    inspector: VideoInspector,
+    tmp_path: Path,
+    picture: list[Edit],
+    sound: list[Edit],
+    wrong: dict[str, str],
+) -> None:
+    path = make_mp4(tmp_path / "e.mp4", seconds=9, gop=1000, faststart=False)
+    assert minded(inspector.inspect(with_edits(path, vide=picture, soun=sound))) == wrong
+
+
+def test_an_edit_list_without_end_is_refused(inspector: VideoInspector, tmp_path: Path) -> None:
+    path = make_mp4(tmp_path / "e.mp4", seconds=1, faststart=False)
+    with_edits(path, vide=[(0.01, 0, 1)] * 1001, soun=[(1, 0, 1)])
+    with pytest.raises(UnreadableVideoError, match="its edit list is too long"):
+        inspector.inspect(path)
 
 
 # What is shown
