@@ -80,7 +80,7 @@ def wrong_verdicts(folder: Path, sources: dict[str, Filter]) -> dict[str, Any]:
         others = minded.keys() - {shot.wrong}
         alarms.update(others)
         said += [f"beside {shot.wrong}: {shot.film.name}: {minded[name].detail}" for name in others]
-    names = ("size", "duration", "frame_rate", "codecs", "audio", "silence", "black", "frozen")
+    names = ("size", "duration", "frame_rate", "codecs", "audio", "coverage", "silence", "black", "frozen")
     return {
         "checks": {
             name: {

@@ -24,6 +24,7 @@ class Film:
         source: The filter that makes the picture, with its arguments.
         filters: What is done to the picture.
         sound: The filters that make the sound; none for no sound track.
+        heard: From when to when there is sound at all, in seconds, one stretch or several.
         seconds: How long it lasts.
         size: Pixels.
         fps: Frames a second.
@@ -36,6 +37,7 @@ class Film:
     source: Filter
     filters: tuple[Filter, ...] = ()
     sound: tuple[Filter, ...] = (("sine", "f=330"),)
+    heard: tuple[tuple[float, float], ...] = ((0.0, 3600.0),)
     seconds: float = 5.0
     size: tuple[int, int] = (480, 270)
     fps: int = 24
@@ -85,7 +87,8 @@ def _record(out: Any, stream: Any, film: Film) -> None:
     for number in range(int(film.seconds * RATE / SAMPLES)):
         frame = graph.pull()
         frame.pts, frame.time_base = number * SAMPLES, Fraction(1, RATE)
-        out.mux(stream.encode(frame))
+        if any(start <= number * SAMPLES / RATE < end for start, end in film.heard):
+            out.mux(stream.encode(frame))
     out.mux(stream.encode(None))
 
 

@@ -97,6 +97,8 @@ def good(sources: dict[str, Filter]) -> Iterator[Shot]:
         {"name": "pauses in the sound", "sound": PAUSED, "seconds": 12.0},
         {"name": "quiet sound", "sound": QUIET},
         {"name": "room tone", "sound": HUMMING},
+        {"name": "sound ends 0.6 s early", "heard": ((0.0, 4.4),)},
+        {"name": "sound begins 0.6 s late", "heard": ((0.6, 5.0),)},
     ):
         yield Shot(replace(card, **change))
     for name, source in list(sources.items())[::3]:
@@ -147,6 +149,12 @@ def bad(sources: dict[str, Filter]) -> Iterator[Shot]:
         Film("falls silent after 4 s of 12", SOURCES["card"], sound=FALLS_SILENT, seconds=12.0), "silence"
     )
     yield Shot(Film("no sound track", SOURCES["card"], sound=()), "audio")
+    for name, heard in (
+        ("ends 1.5 s early", ((0.0, 3.5),)),
+        ("begins 1.5 s late", ((1.5, 5.0),)),
+        ("has a hole of 1.5 s", ((0.0, 2.0), (3.5, 5.0))),
+    ):
+        yield Shot(Film(f"sound {name}", SOURCES["card"], heard=heard), "coverage")
     yield Shot(Film("another size", SOURCES["card"], size=(360, 270)), "size")
     yield Shot(Film("another shape", SOURCES["card"], size=(270, 480)), "size")
     yield Shot(Film("10 s for 5 s", SOURCES["card"], seconds=10.0), "duration")

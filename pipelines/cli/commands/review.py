@@ -1,6 +1,8 @@
-"""Commands that show what there is, and take a person's word: status, gallery, accept, resolve."""
+"""Commands that show what there is, and take a person's word: status, gallery, inspect, accept, resolve."""
 
 import time
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +15,13 @@ from resources.settings import load_settings, open_ledger
 settling_app = typer.Typer()
 PANEL = "See and settle"
 Port = Annotated[int, typer.Option(help="Port of Dagster's UI on 127.0.0.1.", min=1, max=65535)]
+
+
+class YesNo(StrEnum):
+    """An answer that may also be left open."""
+
+    YES = "yes"
+    NO = "no"
 
 
 @settling_app.command(rich_help_panel=PANEL)
@@ -66,6 +75,41 @@ def gallery(
 
     end_on_signals()
     show_gallery(load_settings(), open_it=open_it, port=port, as_json=as_json)
+
+
+@settling_app.command(rich_help_panel=PANEL)
+def inspect(
+    files: Annotated[list[Path], typer.Argument(help="MP4s on this machine.", exists=True, dir_okay=False)],
+    clip: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Hold them against this clip's request and checks.")
+    ] = None,
+    size: Annotated[str | None, typer.Option(help="Pixels, e.g. 1280x720, or a shape, e.g. 16:9.")] = None,
+    duration: Annotated[float | None, typer.Option(help="Seconds.", min=0.01)] = None,
+    audio: Annotated[YesNo | None, typer.Option(help="Whether there should be sound.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames a second.", min=0.01)] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a delivery would say of a file: facts, time line, every check. Ends with 1 when a check fails."""
+    from pipelines.cli.inspection import document, inspect_files, request_for, show
+    from pipelines.cli.launch import declarations_of
+    from resources.errors import ConfigurationError
+
+    if clip is not None:
+        if any(one is not None for one in (size, duration, audio, fps)):
+            raise ConfigurationError(
+                "--clip says what is asked for: leave out --size, --duration, --audio and --fps"
+            )
+        declarations = declarations_of(load_settings())
+        request = declarations.render(declarations.find(clip))
+    else:
+        request = request_for(size, duration, None if audio is None else audio is YesNo.YES, fps)
+    found = inspect_files(files, request)
+    if as_json:
+        print_json([document(one) for one in found])
+    else:
+        for one in found:
+            show(one)
+    raise typer.Exit(int(any(one.failed for one in found)))
 
 
 @settling_app.command(name="accept", rich_help_panel=PANEL)

@@ -1,0 +1,150 @@
+"""`dailies inspect`: what a delivery would say of a file: its facts, its time line, and every check with its numbers."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.cli.output import console
+from resources.errors import ConfigurationError
+from resources.orders import ClipRequest, Expected
+from resources.plain import legible
+from resources.video.facts import Inspection, UnreadableVideoError, VideoFacts
+from resources.video.inspector import VideoInspector
+from resources.video.judge import Check, judge, unreadable
+
+COLOURS = {"passed": "green", "warned": "yellow", "failed": "red", "skipped": "dim"}
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """One file, judged."""
+
+    path: Path
+    inspection: Inspection | None
+    """None where the file could not be read."""
+    checks: list[Check]
+
+    @property
+    def failed(self) -> bool:
+        """Whether a delivery would keep it apart."""
+        return any(check.outcome == "failed" for check in self.checks)
+
+
+def request_for(
+    size: str | None, duration: float | None, audio: bool | None, fps: float | None
+) -> ClipRequest:
+    """The request of a clip that no series declares, with the default checks.
+
+    Args:
+        size: Pixels as `1280x720`, or a shape as `16:9`.
+        duration: Seconds.
+        audio: Whether there should be sound.
+        fps: Frames a second.
+
+    Raises:
+        ConfigurationError: The size is neither.
+    """
+    expected = Expected(duration=duration, audio=audio, fps=fps)
+    if size is not None:
+        found = re.fullmatch(r"([1-9]\d{0,4})(x|:)([1-9]\d{0,4})", size)
+        if found is None:
+            raise ConfigurationError(
+                f"--size {size!r}: allowed are pixels such as 1280x720, or a shape such as 16:9"
+            )
+        wide, sign, high = found.groups()
+        known = {"width": int(wide), "height": int(high)} if sign == "x" else {"shape": size}
+        expected = Expected.model_validate(expected.model_dump() | known)
+    return ClipRequest(
+        clip="a-file", series="none", provider="", endpoint="", body={}, price_micros=None, expected=expected
+    )
+
+
+def inspect_files(paths: Sequence[Path], request: ClipRequest) -> list[Inspected]:
+    """Inspect files one after the other, and hold them against one request."""
+    found = []
+    with VideoInspector() as inspector:
+        for path in paths:
+            try:
+                inspection = inspector.inspect(path)
+            except UnreadableVideoError as error:
+                found.append(Inspected(path, None, unreadable(str(error))))
+            else:
+                found.append(Inspected(path, inspection, judge(inspection, request)))
+    return found
+
+
+def show(found: Inspected) -> None:
+    """Print what is known of a file for a person."""
+    console.print(Text(legible(str(found.path)), style="bold"))
+    if found.inspection is not None:
+        table = Table(box=None, show_header=False)
+        table.add_column(style="bold")
+        table.add_column(overflow="fold")
+        for name, value in _facts(found.inspection):
+            table.add_row(name, Text(value))
+        console.print(table)
+    table = Table(box=None)
+    for column in ("check", "outcome", "numbers", "what it says"):
+        table.add_column(column, overflow="fold")
+    for check in found.checks:
+        numbers = ", ".join(f"{name} {value:g}" for name, value in check.measured.items())
+        said = legible(check.detail)
+        table.add_row(check.name, Text(check.outcome, style=COLOURS[check.outcome]), numbers, Text(said))
+    console.print(table)
+    console.print()
+
+
+def document(found: Inspected) -> dict[str, Any]:
+    """What is known of a file for a program; times in seconds."""
+    inspection = found.inspection
+    looked = inspection.looked if inspection else None
+    return {
+        "file": str(found.path),
+        "failed": found.failed,
+        "facts": inspection.video.model_dump(mode="json") if inspection else None,
+        "looked": looked.model_dump(mode="json") if looked else None,
+        "checks": [check.model_dump(mode="json") for check in found.checks],
+    }
+
+
+def _facts(inspection: Inspection) -> list[tuple[str, str]]:
+    video, looked = inspection.video, inspection.looked
+    rows = [
+        ("shown", f"{video.width}x{video.height}{_changes(video)}, {video.fps:g} frames a second"),
+        ("plays", f"{video.duration:g} s"),
+        ("picture", f"{video.video_codec}{_span(video, 'picture')}"),
+        ("sound", f"{video.audio_codec}{_span(video, 'sound')}" if video.audio_codec else "none"),
+        ("file", f"{video.size_bytes:,} bytes, the index {'first' if video.faststart else 'last'}"),
+    ]
+    if video.truncated or video.trailing_bytes:
+        rows.append(("end", "missing" if video.truncated else f"{video.trailing_bytes:,} bytes too many"))
+    if looked is not None:
+        rows.append(("looked at", f"{looked.seconds:g} s"))
+        for name in ("black", "frozen", "silent"):
+            stretch = getattr(looked, name)
+            if stretch is not None:
+                rows.append((name, f"{stretch[0]:g} s to {stretch[1]:g} s"))
+    return rows
+
+
+def _changes(video: VideoFacts) -> str:
+    """How the shown picture differs from the stored one."""
+    changes = []
+    if video.pixel_aspect != 1:
+        changes.append(f"pixels {video.pixel_aspect:g} times as wide as high")
+    if video.rotation:
+        changes.append(f"turned by {video.rotation} degrees")
+    return f" ({', '.join(changes)})" if changes else ""
+
+
+def _span(video: VideoFacts, name: str) -> str:
+    track = getattr(video, name)
+    if track is None:
+        return ", no sample of it"
+    gap = f", nothing from {track.gap[0]:g} s to {track.gap[1]:g} s" if track.gap else ""
+    return f" from {track.start:g} s to {track.end:g} s{gap}"
