@@ -13,8 +13,7 @@ import os
 import resource
 import socket
 import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, BinaryIO
 
@@ -24,11 +23,10 @@ import av.subtitles.stream  # PyAV loads it with the first file, when nothing ca
 
 from resources.video.boxes import BoxError, Movie, walk
 from resources.video.confinement import confine
-from resources.video.display import Display
 from resources.video.sheets import compose, size_of
-from resources.video.stretches import Picture, Sound
-from resources.video.timeline import LONGEST_SOUND_SECONDS, Timeline, TimelineError, edits_of, read
+from resources.video.timeline import Timeline, TimelineError, edits_of, read
 from resources.video.tracks import DECODERS, MAX_PIXELS, UnreadableError, codec_of, played
+from resources.video.viewer import Viewer
 
 MEMORY_BYTES = 2 << 30
 """Address space of the process."""
@@ -41,8 +39,6 @@ _OPENING = {
     "codec_whitelist": ",".join(sorted(DECODERS)),
     "enable_drefs": "0",
 }
-TILE_WIDTH = 240
-"""Pixels of each frame of the strip."""
 
 
 def inspect(file: BinaryIO, poster_width: int, look_seconds: float) -> dict[str, Any]:
@@ -132,92 +128,21 @@ def _look(
             stream.codec_context.thread_count, stream.codec_context.options = 1, _GUARD
     # frames that no other frame needs are left out: half the work, and still several looks a second
     picture.codec_context.skip_frame = "NONREF"
-    looking = _Looking(picture, sound, movie, line)
-    broken, whole = looking.through(container, look_seconds)
-    seen = looking.seen
+    viewer = Viewer(picture, sound, movie, line)
+    broken = viewer.watch(container, look_seconds)
+    seen, display = viewer.seen, viewer.seen.display
     if seen.poster is None:
         raise UnreadableError("no frame")
-    if whole:
-        seen.end(facts["duration"])
-        looking.heard.end(facts["duration"])
-    display = looking.display
     facts["width"], facts["height"] = display.size(seen.poster)
     facts["pixel_aspect"], facts["rotation"] = round(display.aspect, 6), 90 * display.quarters
-    silent = looking.heard.plain() if line.sound is not None else None
+    # the last packet of sound may hold more samples than are played
+    silent = [min(at, facts["duration"]) for at in (line.sound and viewer.heard.plain()) or []] or None
     strip = beside(seen.tiles) if seen.tiles else None
     return {
         "looked": {**seen.plain(), "silent": silent, "broken": broken},
         "poster": _text(_webp(display.scaled(seen.poster, width))),
         "strip": None if strip is None else _text(_webp(strip)),
     }
-
-
-class _Looking:
-    """Shows every frame of a clip to who looks and listens."""
-
-    def __init__(self, picture: Any, sound: Any, movie: Movie, line: Timeline) -> None:
-        self.display = Display.of(picture.sample_aspect_ratio, 0)
-        self.seen, self.heard = Picture(line.duration, TILE_WIDTH), Sound()
-        self._cuts, self._pauses = edits_of(movie, picture), edits_of(movie, sound).empty
-        self._still: tuple[float, float] | None = None
-        self._picture, self._sound, self._line = picture, sound, line
-        context = None if sound is None else sound.codec_context
-        self._is_decoded = context is not None and context.name in DECODERS
-        self._resampler = av.AudioResampler(format="s16p")
-
-    def through(self, container: Any, seconds: float) -> tuple[str | None, bool]:
-        """Look through the clip; returns what went wrong, and whether the end was reached."""
-        give_up = time.process_time() + seconds
-        what = ""
-        try:
-            for packet in container.demux([one for one in (self._picture, self._sound) if one is not None]):
-                is_sound = packet.stream_index != self._picture.index
-                what = "its sound" if is_sound else "it"
-                if is_sound:
-                    self._listen(packet)
-                else:
-                    self._watch(packet)
-                if time.process_time() > give_up:
-                    return None, False
-        except av.error.FFmpegError as error:
-            return f"decoding {what} stops after {self.seen.looked:.2f} s ({type(error).__name__})", False
-        return None, True
-
-    def _watch(self, packet: Any) -> None:
-        for frame in packet.decode():
-            if self.seen.poster is None:
-                self.display = Display.of(self._picture.sample_aspect_ratio, frame.rotation)
-                self.seen.display = self.display
-            at = self._at(frame, self.seen.looked)
-            still, self._still = self._still, _within(self._cuts.still, at)
-            if _within(self._cuts.empty, at) is not None:
-                self.seen.nothing(at)
-            elif self._still is None or self._still != still:
-                self.seen.see(frame, at)
-
-    def _listen(self, packet: Any) -> None:
-        if self._is_decoded:
-            for frame in packet.decode():
-                at = self._at(frame, self.heard.until)
-                for piece in self._resampler.resample(frame):
-                    if _within(self._pauses, at) is None:
-                        self.heard.hear(piece, at)
-        elif packet.pts is not None and packet.size and not packet.is_discard:
-            # a codec that is not decoded may be sound for all we know
-            seconds = min(float((packet.duration or 0) * packet.time_base), LONGEST_SOUND_SECONDS)
-            at = self._at(packet, self.heard.until)
-            if _within(self._pauses, at) is None:
-                self.heard.play(at, at + seconds, audible=True)
-
-    def _at(self, timed: Any, otherwise: float) -> float:
-        """When a frame or a packet is played."""
-        if timed.pts is None:
-            return otherwise
-        return max(0.0, float(timed.pts * timed.time_base) - self._line.origin)
-
-
-def _within(stretches: Iterable[tuple[float, float]], at: float) -> tuple[float, float] | None:
-    return next((one for one in stretches if one[0] - 0.001 <= at < one[1] - 0.001), None)
 
 
 def beside(tiles: list[Any]) -> Any:

@@ -326,3 +326,46 @@ def test_sound_that_is_not_decoded_is_named_and_left_to_the_codecs(
     assert found.looked is not None
     assert (found.looked.silent, found.looked.broken) == (None, None)
     assert minded(found, duration=2) == {"codecs": "warned"}
+
+
+def test_sound_that_is_damaged_is_said_to_be_the_sound(
+    inspector: VideoInspector, tmp_path: Path, five: Path
+) -> None:
+    data = bytearray(make_mp4(tmp_path / "d.mp4", seconds=5, audio="flac", faststart=False).read_bytes())
+    # each frame of FLAC begins with its mark
+    marks = [at for at in range(len(data)) if data[at : at + 2] == b"\xff\xf8"]
+    for at in marks[len(marks) // 2 :]:
+        data[at : at + 8] = bytes(8)
+    path = tmp_path / "d.mp4"
+    path.write_bytes(data)
+    found = inspector.inspect(path)
+    assert found.looked is not None
+    assert found.looked.broken is not None
+    assert "decoding its sound stops after" in found.looked.broken
+    assert found.looked.seconds == pytest.approx(5, abs=0.1), "the picture is looked at all the same"
+    assert found.poster_webp is not None
+
+
+def test_covers_are_left_out(inspector: VideoInspector, tmp_path: Path, clip: Path) -> None:
+    assert inspector.inspect(with_cover(clip, tmp_path / "c.mp4")).video.width == 320
+
+
+def with_cover(clip: Path, path: Path) -> Path:
+    """The clip with a picture attached to it, larger than its own and in a codec that is not decoded."""
+    from fractions import Fraction
+
+    import av
+
+    with av.open(str(path), "w", format="mp4") as out, av.open(str(clip)) as source:
+        cover: Any = out.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 640, 360, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        made = {stream.index: out.add_stream_from_template(stream) for stream in source.streams}  # type: ignore[type-var]
+        frame = av.VideoFrame(640, 360, "yuvj420p")
+        frame.pts, frame.time_base = 0, Fraction(1, 1)
+        out.mux([*cover.encode(frame), *cover.encode(None)])
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = made[packet.stream_index]  # type: ignore[assignment]
+                out.mux(packet)
+    return path

@@ -1,0 +1,120 @@
+"""Who watches a clip: shows every decoded frame, when it is played, to what looks for stretches in picture and sound.
+
+Only the guarded worker loads it.
+"""
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from resources.video.boxes import Movie
+from resources.video.display import Display
+from resources.video.stretches import Picture, Sound
+from resources.video.timeline import LONGEST_SOUND_SECONDS, Timeline, edits_of
+from resources.video.tracks import DECODERS
+
+TILE_WIDTH = 240
+"""Pixels of each frame of the strip."""
+
+
+class Viewer:
+    """Watches one clip.
+
+    Attributes:
+        seen: What was seen.
+        heard: What was heard.
+    """
+
+    def __init__(self, picture: Any, sound: Any, movie: Movie, line: Timeline) -> None:
+        """Describe the clip.
+
+        Args:
+            picture: The stream that is shown.
+            sound: The stream that is heard, or None.
+            movie: What the boxes say.
+            line: What plays when.
+        """
+        self.seen, self.heard = Picture(line.duration, TILE_WIDTH), Sound()
+        self._picture, self._sound, self._line = picture, sound, line
+        self._cuts, self._pauses = edits_of(movie, picture), edits_of(movie, sound).empty
+        self._still: tuple[float, float] | None = None
+        context = None if sound is None else sound.codec_context
+        self._is_decoded = context is not None and context.name in DECODERS
+        self._resampler: Any = None
+        self._sounds_as: object = None
+
+    def watch(self, container: Any, seconds: float) -> str | None:
+        """Watch the clip, from the beginning of its container; returns what went wrong.
+
+        Args:
+            container: An open input container.
+            seconds: Of a processor; what comes later is not watched.
+        """
+        from av.error import FFmpegError
+
+        give_up = time.process_time() + seconds
+        broken: str | None = None
+        for packet in container.demux([one for one in (self._picture, self._sound) if one is not None]):
+            is_sound = packet.stream_index != self._picture.index
+            if is_sound and broken is not None:
+                continue
+            try:
+                if is_sound:
+                    self._listen(packet)
+                else:
+                    self._look(packet)
+            except (FFmpegError, ValueError) as error:
+                what = "its sound" if is_sound else "it"
+                at = self.heard.until if is_sound else self.seen.looked
+                broken = f"decoding {what} stops after {at:.2f} s ({type(error).__name__})"
+                if not is_sound:
+                    return broken
+            if time.process_time() > give_up:
+                return broken
+        self.seen.end(self._line.duration)
+        self.heard.end(self._line.duration)
+        return broken
+
+    def _look(self, packet: Any) -> None:
+        for frame in packet.decode():
+            if self.seen.poster is None:
+                self.seen.display = Display.of(self._picture.sample_aspect_ratio, frame.rotation)
+            at = self._at(frame, self.seen.looked)
+            still, self._still = self._still, _within(self._cuts.still, at)
+            if _within(self._cuts.empty, at) is not None:
+                self.seen.nothing(at)
+            elif self._still is None or self._still != still:
+                self.seen.see(frame, at)
+
+    def _listen(self, packet: Any) -> None:
+        if self._is_decoded:
+            for frame in packet.decode():
+                at = self._at(frame, self.heard.until)
+                for piece in self._resampled(frame):
+                    if _within(self._pauses, at) is None:
+                        self.heard.hear(piece, at)
+        elif packet.pts is not None and packet.size and not packet.is_discard:
+            # a codec that is not decoded may be sound for all we know
+            seconds = min(float((packet.duration or 0) * packet.time_base), LONGEST_SOUND_SECONDS)
+            at = self._at(packet, self.heard.until)
+            if _within(self._pauses, at) is None:
+                self.heard.play(at, at + seconds, audible=True)
+
+    def _resampled(self, frame: Any) -> Any:
+        """16-bit samples; a resampler takes one kind of frames, and a track may go over to another."""
+        from av import AudioResampler
+
+        sounds_as = frame.format.name, frame.layout.name, frame.sample_rate
+        if sounds_as != self._sounds_as:
+            self._resampler, self._sounds_as = AudioResampler(format="s16p"), sounds_as
+        return self._resampler.resample(frame)
+
+    def _at(self, timed: Any, otherwise: float) -> float:
+        """When a frame or a packet is played."""
+        if timed.pts is None:
+            return otherwise
+        return max(0.0, float(timed.pts * timed.time_base) - self._line.origin)
+
+
+def _within(stretches: Iterable[tuple[float, float]], at: float) -> tuple[float, float] | None:
+    return next((one for one in stretches if one[0] - 0.001 <= at < one[1] - 0.001), None)
