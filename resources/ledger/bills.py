@@ -186,8 +186,9 @@ def record(
         with ledger.write() as connection:
             lock_subject(connection, subject)
             attempt = ledger.require(connection, attempt_id)
-            billed = bill[core(attempt.job_id or "")]
-            if attempt.state in UNSETTLED:
+            billed = bill.get(core(attempt.job_id or ""))
+            # its job may have become a take to spare since, which is booked by itself
+            if billed is None or attempt.state in UNSETTLED:
                 continue
             trusted = _trusted(ledger, connection, attempt, billed)
             if trusted is None:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from resources.errors import DailiesError
 from resources.ledger import stops
-from resources.ledger.database import insert_ignoring, lock_subject
+from resources.ledger.database import insert_ignoring, lock_money, lock_subject
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import disputes, unread_rows
@@ -65,8 +65,9 @@ class Dispute:
                 f"the {self.source} of {attempt.account} refunds {show_usd(self.refunded_micros)} of {job}, which is "
                 f"{attempt.state} and was charged {show_usd(self.charged_micros)}; it counts as spent until you have seen it: {settle}"
             )
+        back = f", and {show_usd(self.refunded_micros)} of it refunded" if self.refunded_micros else ""
         return (
-            f"the {self.source} of {attempt.account} says {show_usd(self.charged_micros)} for {job}, which was ordered for "
+            f"the {self.source} of {attempt.account} says {show_usd(self.charged_micros)} for {job}{back}, which was ordered for "
             f"{show_usd(attempt.quoted_micros)}; more than {BAND} times as much or as little is not believed, and was not "
             f"booked: {settle}"
         )
@@ -124,6 +125,8 @@ def raise_dispute(
     connection.execute(insert_ignoring(connection, disputes).values(attempt_id=attempt.id, **values))
     connection.execute(sa.update(disputes).where(mine).values(**values))
     if kind is DisputeKind.AMOUNT:
+        # the same transaction may book money next, and the order of locks is money, then account
+        lock_money(connection)
         reason = str(Dispute(attempt, kind, charged, refunded, source, now))
         stops.stop_account(connection, attempt.account, StopKind.UNBELIEVABLE, reason, now=now)
 
@@ -138,6 +141,13 @@ def is_accepted(connection: sa.Connection, attempt: Attempt, charged: int, refun
     )
 
 
+def hand_over(connection: sa.Connection, ended: Attempt, heir: Attempt) -> None:
+    """Move what is disputed to the purchase that has the job and its money now."""
+    connection.execute(
+        sa.update(disputes).where(disputes.c.attempt_id == ended.id).values(attempt_id=heir.id)
+    )
+
+
 def withdraw(ledger: Ledger, connection: sa.Connection, attempt: Attempt) -> None:
     """End a dispute, since what the provider says by now is believed; an account that it stopped is used again."""
     mine = sa.and_(disputes.c.attempt_id == attempt.id, disputes.c.accepted_at.is_(None))
@@ -146,6 +156,7 @@ def withdraw(ledger: Ledger, connection: sa.Connection, attempt: Attempt) -> Non
 
 
 def _use_again(ledger: Ledger, connection: sa.Connection, account: str) -> None:
+    lock_money(connection)
     left = sa.exists().where(
         disputes.c.account == account,
         disputes.c.kind == DisputeKind.AMOUNT.value,
@@ -219,9 +230,10 @@ def accept(ledger: Ledger, attempt_id: str, *, who: str, why: str) -> Attempt:
     Raises:
         DailiesError: Nothing about this purchase is disputed. Nothing was changed.
     """
+    disputed = ledger.attempts([attempt_id]).get(attempt_id)
     with ledger.write() as connection:
+        lock_subject(connection, "" if disputed is None else disputed.subject_key)
         attempt = ledger.require(connection, attempt_id)
-        lock_subject(connection, attempt.subject_key)
         mine = disputes.c.attempt_id == attempt_id
         row = connection.execute(sa.select(disputes).where(mine, disputes.c.accepted_at.is_(None))).first()
         if row is None:

@@ -6,7 +6,7 @@ taken over from the purchase that ended: another may have been bought in its pla
 
 import sqlalchemy as sa
 
-from resources.ledger import spare_takes
+from resources.ledger import disputes, spare_takes
 from resources.ledger.database import lock_subject
 from resources.ledger.ends import LATE_SECONDS
 from resources.ledger.ledger import Ledger
@@ -118,6 +118,7 @@ def keep_late(
             model=state.model,
             who="engine",
         )
+        disputes.hand_over(connection, ended, spare)
     return record_end(ledger, spare, state, capabilities)
 
 

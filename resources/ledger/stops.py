@@ -48,8 +48,16 @@ class StopKind(StrEnum):
 
     @property
     def reopens(self) -> bool:
-        """Whether it ends by itself."""
+        """Whether the provider, when asked, can end it."""
         return self in {StopKind.INSUFFICIENT_FUNDS, StopKind.AUTH}
+
+    @property
+    def gives_way_to(self) -> frozenset["StopKind"]:
+        """The kinds that replace it: what ends by itself gives way to what needs a person, who may have stopped for longer."""
+        persons = frozenset({StopKind.PERSON, StopKind.OVERCHARGED})
+        if self in persons:
+            return frozenset()
+        return persons | {StopKind.UNBELIEVABLE} if self.reopens else persons
 
 
 @dataclass(frozen=True)
@@ -104,11 +112,10 @@ def standing(connection: sa.Connection, account: str) -> Stop | None:
 
 
 def stop_account(connection: sa.Connection, account: str, kind: StopKind, reason: str, *, now: float) -> None:
-    """Stop something; an earlier stop stays, except that a person's word and a wrong bill outrank what ends by itself."""
+    """Stop something. An earlier stop stays unless its kind gives way to this one."""
     connection.execute(insert_ignoring(connection, accounts).values(account=account))
-    outranked = [accounts.c.stopped_kind.is_(None)]
-    if not kind.reopens:
-        outranked.append(accounts.c.stopped_kind.in_([k.value for k in StopKind if k.reopens]))
+    weaker = [other.value for other in StopKind if kind in other.gives_way_to]
+    outranked = [accounts.c.stopped_kind.is_(None), accounts.c.stopped_kind.in_(weaker)]
     probe_at = sa.case(
         (accounts.c.reopened_at.between(now - QUIET_SECONDS, now), now + PROBE_SECONDS), else_=sa.literal(now)
     )

@@ -23,8 +23,9 @@ from ledgerkit import (
 )
 
 from resources.errors import DailiesError
-from resources.ledger import bills, deliveries, disputes, polls, statement, stops
+from resources.ledger import bills, deliveries, disputes, late_jobs, polls, statement, stops
 from resources.ledger.bills import MARGIN_SECONDS, READ_SECONDS, Billed, Window
+from resources.ledger.database import MONEY_LOCK
 from resources.ledger.disputes import DisputeKind
 from resources.ledger.ledger import Ledger
 from resources.ledger.outcomes import record_outcome
@@ -224,6 +225,92 @@ def test_a_persons_own_stop_outlives_a_settled_amount(ledger: Ledger, clock: Clo
     billed(ledger, attempt, QUOTE * 100)
     billed(ledger, attempt, QUOTE)
     assert [stop.kind for stop in stops.stops(ledger)] == [StopKind.PERSON]
+
+
+def test_a_person_who_stops_an_account_with_a_disputed_amount_has_it_stopped_when_that_is_settled(
+    ledger: Ledger, clock: Clock
+) -> None:
+    attempt = billed(ledger, ended(ledger, clock, S.DELIVERED), QUOTE * 100)
+    assert stops.stop(ledger, reason="a holiday", account=ACCOUNT).kind is StopKind.PERSON
+    billed(ledger, attempt, QUOTE)
+    assert [stop.kind for stop in stops.stops(ledger)] == [StopKind.PERSON]
+
+
+def test_a_bill_above_the_quote_keeps_an_account_stopped_whose_disputed_amount_is_settled(
+    ledger: Ledger,
+) -> None:
+    first = succeeded(ledger, a_request("clip-a"), job_id="job-1")
+    second = succeeded(ledger, a_request("clip-b"), job_id="job-2")
+    billed(ledger, first, QUOTE * 100)
+    billed(ledger, second, QUOTE * 2)
+    billed(ledger, first, QUOTE)
+    assert [stop.kind for stop in stops.stops(ledger)] == [StopKind.OVERCHARGED]
+
+
+@pytest.mark.parametrize("settled_by", ["a later bill", "a person"])
+def test_a_dispute_takes_its_locks_in_the_order_of_all_others(
+    ledger: Ledger, clock: Clock, settled_by: str
+) -> None:
+    attempt = billed(ledger, ended(ledger, clock, S.DELIVERED), QUOTE * 2 * 5)
+    if ledger._engine.dialect.name != "postgresql":
+        pytest.skip("SQLite has one writer at a time")
+    said: list[str] = []
+
+    def hear(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+        said.append(f"{' '.join(statement.split())} {parameters}")
+
+    sa.event.listen(ledger._engine, "before_cursor_execute", hear)
+    if settled_by == "a person":
+        disputes.accept(ledger, attempt.id, who="person mira", why="the price has risen")
+    else:
+        billed(ledger, attempt, QUOTE // 2)
+
+    def first(*parts: str) -> int:
+        return next(at for at, one in enumerate(said) if all(part in one for part in parts))
+
+    subject, row = first("pg_advisory_xact_lock", "hashtext"), first("FROM attempts", "FOR UPDATE")
+    money, account = first("pg_advisory_xact_lock", str(MONEY_LOCK)), first("FROM accounts", "FOR UPDATE")
+    assert subject < row < money < account
+
+
+def test_a_disputed_amount_with_a_refund_is_shown_with_it(ledger: Ledger, clock: Clock) -> None:
+    attempt = ended(ledger, clock, S.DELIVERED)
+    billed(ledger, attempt, QUOTE * 100, QUOTE * 100)
+    (dispute,) = disputes.open_disputes(ledger)
+    assert "$40.00 of it refunded" in str(dispute)
+
+
+def test_a_job_that_was_handed_over_while_its_bill_was_read_is_left_alone(
+    ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = ended(ledger, clock, S.FAILED)
+    named = bills._billed_attempts
+
+    def and_then_it_turns_up(*arguments: Any) -> list[tuple[str, str]]:
+        found = named(*arguments)
+        clock.forward(120)
+        (due,) = late_jobs.claim_late(ledger, ACCOUNT)
+        assert late_jobs.keep_late(ledger, due, a_state(), CHARGED_FIRST) is not None
+        return found
+
+    monkeypatch.setattr(bills, "_billed_attempts", and_then_it_turns_up)
+    after = billed(ledger, attempt, QUOTE)
+    assert (after.money_state, after.job_id, after.cost_micros) == (M.RELEASED, None, 0)
+
+
+def test_a_disputed_amount_goes_with_its_job_to_the_take_to_spare(ledger: Ledger, clock: Clock) -> None:
+    failed = billed(ledger, ended(ledger, clock, S.FAILED), QUOTE * 100)
+    clock.forward(120)
+    (due,) = late_jobs.claim_late(ledger, ACCOUNT)
+    spare = late_jobs.keep_late(ledger, due, a_state(), CHARGED_FIRST)
+    assert spare is not None
+    (dispute,) = disputes.open_disputes(ledger)
+    assert dispute.attempt.id == spare.id
+    with pytest.raises(DailiesError, match="is disputed by now"):
+        disputes.accept(ledger, failed.id, who="person mira", why="it would count twice")
+    assert billed(ledger, spare, QUOTE).cost_micros == QUOTE
+    assert stops.stops(ledger) == [], "a later bill that is right settles it"
+    assert statement.statement(ledger).miscounted == []
 
 
 def test_an_amount_that_a_person_accepts_is_booked_and_counts(ledger: Ledger, clock: Clock) -> None:
