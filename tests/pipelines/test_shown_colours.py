@@ -1,0 +1,79 @@
+"""The colours that Dagster keeps for a clip's columns, when clips come home and runs are created while it works them out."""
+
+from collections.abc import Callable
+
+import dagster as dg
+import pytest
+from dagster._core.storage import partition_status_cache
+from dagster_ui import DagsterUi
+from pipelinekit import House
+
+from pipelines.partitions import range_tags
+from pipelines.webserver import count_only_what_was_seen
+
+GENERATIONS = dg.AssetKey("generations")
+
+
+@pytest.fixture
+def in_between(house: House, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """Lets something happen while Dagster works out colours: after it read what was made, before what was planned."""
+    storage = house.instance.event_log_storage
+    ask = storage.get_latest_planned_materialization_info
+    # what is patched here for a test only is put back after it
+    monkeypatch.setattr(
+        partition_status_cache,
+        "get_last_planned_storage_id",
+        partition_status_cache.get_last_planned_storage_id,
+    )
+
+    def arrange(happens: Callable[[], object]) -> None:
+        waiting = [happens]
+
+        def asked(asset: dg.AssetKey, partition: str | None = None) -> object:
+            if asset == GENERATIONS and waiting:
+                waiting.pop()()
+            return ask(asset, partition)
+
+        monkeypatch.setattr(storage, "get_latest_planned_materialization_info", asked)
+
+    return arrange
+
+
+def comes_home(house: House, keys: list[str]) -> Callable[[], None]:
+    """The first clip comes home, and then a run over the second is created."""
+
+    def happens() -> None:
+        house.instance.report_runless_asset_event(dg.AssetMaterialization(GENERATIONS, partition=keys[0]))
+        house.a_run_that("collect_clips", dg.DagsterRunStatus.STARTED, range_tags(keys[1:]))
+
+    return happens
+
+
+@pytest.fixture
+def planned(house: House) -> list[str]:
+    """Two clips of which a run at work is about the first."""
+    keys = house.declare("bay", ["east", "west"])
+    house.add(keys)
+    house.a_run_that("collect_clips", dg.DagsterRunStatus.STARTED, range_tags(keys[:1]))
+    return keys
+
+
+def test_a_clip_that_comes_home_while_colours_are_worked_out_is_green(
+    house: House, ui: DagsterUi, planned: list[str], in_between: Callable[[Callable[[], object]], None]
+) -> None:
+    count_only_what_was_seen()
+    assert ui.bars()["generations"].materializing == {planned[0]}
+    in_between(comes_home(house, planned))
+    ui.bars()
+    shown = ui.bars()["generations"]
+    assert (shown.green, shown.red, shown.materializing) == ({planned[0]}, set(), {planned[1]})
+
+
+def test_dagster_alone_never_counts_it(
+    house: House, ui: DagsterUi, planned: list[str], in_between: Callable[[Callable[[], object]], None]
+) -> None:
+    """The negative control: when this fails, Dagster has mended it, and `count_only_what_was_seen` can go."""
+    ui.bars()
+    in_between(comes_home(house, planned))
+    for _ in range(3):
+        assert ui.bars()["generations"].green == set()
