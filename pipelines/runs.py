@@ -10,7 +10,7 @@ import dagster as dg
 
 from pipelines.collections import BATCH_TAG, PastRun
 from pipelines.partitions import RANGE_END, RANGE_START
-from pipelines.scope import planned_clips
+from pipelines.scope import keep_green, planned_clips
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger import heartbeats
@@ -81,6 +81,7 @@ def end_dead_runs(instance: dg.DagsterInstance, ledger: Ledger, location: str | 
         if run.status is dg.DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, reason)
         else:
+            keep_green(instance, run.run_id)
             instance.report_run_failed(run, reason)
         said.append(f"{run.job_name} {run.run_id}: {reason}")
     return said

@@ -108,14 +108,20 @@ def leave_alone(context: Step, scope: Scope) -> None:
         len(scope.strangers),
         _listed(scope.strangers),
     )
-    instance, run_id, strangers = context.instance, context.run.run_id, set(scope.strangers)
-    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED):
-        event = entry.dagster_event
-        if event is None or event.asset_key is None or event.partition not in strangers:
-            continue
-        before = _planned_before(instance, event.asset_key, event.partition, run_id)
-        if before is not None:
-            instance.report_dagster_event(event, before)
+    strangers = set(scope.strangers)
+    for event in _plans(context.instance, context.run.run_id):
+        if event.partition in strangers:
+            _show_as_before(context.instance, event, context.run.run_id)
+
+
+def keep_green(instance: dg.DagsterInstance, run_id: str) -> None:
+    """See that a run that is about to be ended as failed turns nothing red that was green before it was created.
+
+    The retry of a dead run is created over clips that others have brought home meanwhile. When it died as well, before it had
+    shown them again, all of them turned red.
+    """
+    for event in _plans(instance, run_id):
+        _show_as_before(instance, event, run_id, unless_red=True)
 
 
 def left_alone_events(context: Step, asset: dg.AssetKey, scope: Scope) -> None:
@@ -153,11 +159,16 @@ def _covered(run: dg.DagsterRun, order: list[str]) -> tuple[list[str], str | Non
 def _planned(instance: dg.DagsterInstance, run_id: str) -> dict[dg.AssetKey, list[str]]:
     """The keys that Dagster wrote down when it created a run, by asset."""
     keys: dict[dg.AssetKey, list[str]] = {}
-    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED):
-        event = entry.dagster_event
-        if event is not None and event.asset_key is not None and event.partition is not None:
+    for event in _plans(instance, run_id):
+        if event.asset_key is not None and event.partition is not None:
             keys.setdefault(event.asset_key, []).append(event.partition)
     return keys
+
+
+def _plans(instance: dg.DagsterInstance, run_id: str) -> list[dg.DagsterEvent]:
+    """What Dagster wrote down when it created a run: an event for each asset and key."""
+    entries = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
+    return [entry.dagster_event for entry in entries if entry.dagster_event is not None]
 
 
 def _all_of(planned: Mapping[dg.AssetKey, list[str]]) -> list[str]:
@@ -214,19 +225,55 @@ def _backfill_targets(instance: dg.DagsterInstance, backfill_id: str) -> list[st
     return list(dict.fromkeys(key for subset in subsets for key in subset.get_partition_keys()))
 
 
-def _planned_before(instance: dg.DagsterInstance, asset: dg.AssetKey, key: str, run_id: str) -> str | None:
-    """The run whose outcome a key showed before it was planned for this one; None when it is not this one's any more.
+def _show_as_before(
+    instance: dg.DagsterInstance, plan: dg.DagsterEvent, run_id: str, *, unless_red: bool = False
+) -> None:
+    """Plan a key anew for the run whose outcome it showed before it was planned for this one, which then does not show its.
 
-    `NO_RUN` where no run's outcome counted: it was never planned, or it was materialized since.
+    `NO_RUN` stands for that run where no run's outcome counted: the key was never planned, or it was materialized since.
+
+    Args:
+        instance: Dagster.
+        plan: The event by which the key was planned for this run.
+        run_id: This run.
+        unless_red: Only where the key was green, or another run is at work on it.
     """
+    asset, key = plan.asset_key, plan.partition
+    if asset is None or key is None:
+        return
     wanted = dg.EventRecordsFilter(
         dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED, asset_key=asset, asset_partitions=[key]
     )
-    newest, *older = instance.event_log_storage.get_event_records(wanted, limit=EVENTS_LOOKED_AT)
-    if newest.event_log_entry.run_id != run_id:
-        return None
-    before = next((record for record in older if record.event_log_entry.run_id != run_id), None)
+    plans = instance.event_log_storage.get_event_records(wanted, limit=EVENTS_LOOKED_AT)
+    if (
+        not plans
+        or plans[0].event_log_entry.run_id != run_id
+        or _made(instance, asset, key) > plans[0].storage_id
+    ):
+        return
+    before = next((record for record in plans if record.event_log_entry.run_id != run_id), None)
+    shown = NO_RUN if before is None else before.event_log_entry.run_id
+    since = 0 if before is None else before.storage_id
+    made = _made(instance, asset, key)
+    if unless_red and made <= since and _is_grey_or_red(instance, shown, made):
+        return
+    if made > since:
+        shown = NO_RUN
+    instance.report_dagster_event(plan, shown)
+    if shown != NO_RUN and _made(instance, asset, key) > since:
+        # that run has made it in this moment: planned again after that, it would show what becomes of the run
+        instance.report_dagster_event(plan, NO_RUN)
+
+
+def _made(instance: dg.DagsterInstance, asset: dg.AssetKey, key: str) -> int:
+    """The number of the newest materialization, 0 where there is none."""
     made = latest(instance, asset, key)
-    if before is None or (made is not None and made.storage_id > before.storage_id):
-        return NO_RUN
-    return before.event_log_entry.run_id
+    return 0 if made is None else made.storage_id
+
+
+def _is_grey_or_red(instance: dg.DagsterInstance, run_id: str, made: int) -> bool:
+    """Whether a key that was planned for a run and not made by it is neither green nor at work."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and not run.is_finished:
+        return False
+    return not made or (run is not None and run.status is dg.DagsterRunStatus.FAILURE)

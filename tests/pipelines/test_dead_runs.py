@@ -189,3 +189,25 @@ def test_a_dead_run_that_nobody_ends_is_named_with_what_it_leaves(house: House, 
     assert named == died
     assert "its process has died" in why
     assert "2 bought and not fetched yet" in why
+
+
+def test_a_dead_run_turns_nothing_red_that_was_green_before_it_nor_hides_what_another_does(
+    house: House, ui: DagsterUi, keys: list[str]
+) -> None:
+    """The retry of a dead run is created over what others have brought home; it dies before it has shown that again."""
+    house.tick(COMPLETION)
+    assert ui.bars()["uploaded_videos"].green == set(keys)
+    late = house.declare("late", ["first", "second"])
+    house.add(late)
+    working = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED, range_tags(late[:1]))
+    with house.production.ledger() as ledger:
+        heartbeats.begin(ledger, working, "host:1:a")
+    for _ in range(2):
+        died = house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED, range_tags([*keys, *late]))
+        dies(house, died)
+        house.tick(DEAD_RUNS)
+        for asset in ("submissions", "generations", "uploaded_videos"):
+            bar = ui.bars()[asset]
+            assert bar.green == set(keys), asset
+            assert bar.red == {late[1]}, asset
+            assert bar.materializing == {late[0]}, asset
