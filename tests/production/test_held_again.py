@@ -14,9 +14,9 @@ from losskit import (
     booked,
     claim,
     ended,
+    enqueue,
     everything_is_accounted_for,
     known_lags,
-    enqueue,
     sensor,
 )
 
