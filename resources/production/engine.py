@@ -213,7 +213,9 @@ class Engine:
         await self.call(queue.withdraw_stale, self.ledger, name, older_than_seconds=QUEUE_HOURS * 3600)
         await self._part(name, "looking for lost answers", self.reconcile(name, result=result))
         await self._part(name, "asking for jobs", self._poll_and_confirm(name, result, until))
-        await self._part(name, "asking for jobs that ended without an output", self._poll_late(name, result))
+        await self._part(
+            name, "asking for jobs that ended without an output", self._poll_late(name, result, until)
+        )
         await self._part(name, "booking the bill", self._confirm(name, result))
         await self.reopen(name)
         await self._watch.alarm(name)
@@ -230,7 +232,9 @@ class Engine:
         with contextlib.suppress(UnforeseenError), in_our_words(f"{name}: {what}"):
             await work
 
-    async def _poll_late(self, name: str, result: StepResult) -> None:
+    async def _poll_late(self, name: str, result: StepResult, until: float) -> None:
+        if self.ledger.clock() >= until:
+            return
         result.ended.extend(await self._poller.poll_late(self.accounts[name].provider))
 
     async def _confirm(self, name: str, result: StepResult) -> None:

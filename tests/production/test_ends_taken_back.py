@@ -107,3 +107,18 @@ def test_what_stays_failed_is_asked_for_seldom(world: World) -> None:
     tick(world, 86_400)
     assert 4 <= len(job.polled_at) - before <= 10
     assert len(world.provider.posts) == 1
+
+
+def test_late_jobs_that_never_answer_hold_up_a_step_for_one_answers_time(world: World) -> None:
+    requests = [a_request(f"clip-{number}") for number in range(late_jobs.AT_ONCE)]
+    for request in requests:
+        world.provider.jobs_go[request.clip] = [
+            Ends(JobStatus.FAILED, 20, FailureKind.MODERATION, "not allowed")
+        ]
+    decided = decide(world.ledger, requests, decision="monday")
+    world.run(world.follower(Stage.DELIVERED).follow(decided), at_most=7200)
+    world.clock.now += 120
+    world.provider.poll_seconds = 30.0
+    began = world.clock()
+    world.run(world.engine().step("wavespeed"))
+    assert world.clock() - began < 60
