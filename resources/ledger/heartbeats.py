@@ -13,6 +13,7 @@ from resources.errors import DailiesError
 from resources.ledger.database import chunks, insert_ignoring
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import heartbeats
+from resources.ledger.times import CLOCKS_SECONDS
 
 LEASE_SECONDS = 60.0
 """How long a claim holds unless it is renewed: longer than anybody waits for a lock in the database."""
@@ -130,7 +131,7 @@ def lost(ledger: Ledger, started: Collection[str]) -> dict[str, float]:
             )
             theirs = heartbeats.c.run_id.in_(some)
             # one that a clock which was ahead has set holds for a lease from now on: its run may live
-            ahead = heartbeats.c.until > now + GRACE_SECONDS
+            ahead = heartbeats.c.until > now + GRACE_SECONDS + CLOCKS_SECONDS
             connection.execute(sa.update(heartbeats).where(theirs, ahead).values(until=now + LEASE_SECONDS))
             connection.execute(
                 sa.update(heartbeats)

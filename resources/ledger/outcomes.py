@@ -16,6 +16,7 @@ from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import jobs, submissions
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
 from resources.ledger.stops import StopKind
+from resources.ledger.times import CLOCKS_SECONDS
 from resources.providers.base import Accepted, FailureKind, NotSent, Rejected, SubmitOutcome, Unknown
 
 NOT_SENT_SECONDS = 2
@@ -31,7 +32,8 @@ _EXPIRED = sa.select(submissions.c.id, submissions.c.attempt_id).where(
 _AHEAD = sa.select(submissions).where(
     submissions.c.account == sa.bindparam("account"),
     submissions.c.state.in_([SubmissionState.OPEN.value, SubmissionState.UNKNOWN.value]),
-    submissions.c.lease_until > sa.bindparam("now", type_=sa.Double) + LONGEST_LEASE_SECONDS,
+    submissions.c.lease_until
+    > sa.bindparam("now", type_=sa.Double) + (LONGEST_LEASE_SECONDS + CLOCKS_SECONDS),
 )
 
 

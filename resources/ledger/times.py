@@ -17,6 +17,10 @@ MEASURE_SECONDS = 15.0
 SLOW_SECONDS = 1.0
 """An answer that took longer says too little about when it was given."""
 
+CLOCKS_SECONDS = 5.0
+"""How far apart two readings of one clock may lie: processes measure the database's time to half a second, and a machine's
+clock is set back by moments. Without it a lease looked as if a clock that was ahead had dated it, to whoever read it at once."""
+
 _DATABASE_TIME = sa.text("SELECT extract(epoch FROM clock_timestamp())")
 
 
@@ -30,12 +34,12 @@ def is_past(
         now: The same, or a parameter for it.
         within: The longest interval that the writer of `at` sets, in seconds.
     """
-    return sa.or_(at <= now, at > now + within)
+    return sa.or_(at <= now, at > now + (within + CLOCKS_SECONDS))
 
 
 def has_passed(at: float, now: float, *, within: float) -> bool:
     """The same for a time that was read."""
-    return at <= now or at > now + within
+    return at <= now or at > now + within + CLOCKS_SECONDS
 
 
 def steady() -> float:

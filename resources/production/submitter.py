@@ -17,6 +17,7 @@ from resources.ledger.limits import Later
 from resources.ledger.outcomes import NOT_SENT_SECONDS
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState
+from resources.ledger.times import has_passed
 from resources.production.account import Account, StepResult
 from resources.production.bucket_mark import CHECK_SECONDS, MarkKeeper
 from resources.production.ledger_thread import Call
@@ -200,7 +201,10 @@ class Submitter:
         return attempt
 
     async def _send(self, account: Account, submission: Submission) -> SubmitOutcome:
-        """POST, within what is left of the deadline: whoever slept since the claim may have been given up for dead."""
+        """POST, within what is left of the deadline: whoever slept since the claim may have been given up for dead.
+
+        A deadline further off than any was set by a clock that was ahead, and others may have ended its lease since.
+        """
         request = submission.attempt.request
         if (retired := request.retired_at(self._ledger.clock())) is not None:
             return Rejected(FailureKind.INVALID, f"{retired}; nothing was sent", 0)
@@ -213,8 +217,10 @@ class Submitter:
         if isinstance(body, NotSent | Rejected):
             return body
         left = submission.deadline - self._ledger.clock()
-        if left <= 0:
-            return NotSent("its deadline had passed before it could be sent; nothing left this machine")
+        if has_passed(left, 0.0, within=account.submit_deadline_seconds):
+            return NotSent(
+                "its deadline had passed before it could be sent, or the clock was set back; nothing left this machine"
+            )
         try:
             with in_our_words(f"{clip} was being sent"):
                 return await account.provider.submit(

@@ -23,6 +23,7 @@ from ledgerkit import (
     succeeded,
 )
 
+from resources.errors import UnavailableError
 from resources.ledger import bills, deliveries, heartbeats, late_jobs, outcomes, pauses, polls, stops, uploads
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
@@ -118,6 +119,23 @@ def test_a_delivery_is_taken_over(ledger: Ledger, clock: Clock, ahead: float) ->
     comes_back(clock, ahead)
     assert deliveries.claim(ledger, attempt.id, token="another") is not None
     assert deliveries.claim(ledger, attempt.id, token="a third") is None
+
+
+@pytest.mark.parametrize("behind", [0.01, 0.6, 4.0])
+def test_a_lease_is_its_holders_for_one_whose_clock_is_a_moment_behind(
+    ledger: Ledger, clock: Clock, behind: float
+) -> None:
+    attempt = succeeded(ledger)
+    assert deliveries.claim(ledger, attempt.id, token="one") is not None
+    assert heartbeats.lost(ledger, ["run-1"]) == {}
+    with ledger.lock("partitions"):
+        clock.forward(-behind)
+        with pytest.raises(UnavailableError), ledger.lock("partitions", wait=0):
+            pass
+    assert deliveries.claim(ledger, attempt.id, token="another") is None
+    assert heartbeats.lost(ledger, ["run-1"]) == {}
+    clock.forward(heartbeats.GRACE_SECONDS - 1)
+    assert heartbeats.lost(ledger, ["run-1"]) == {}, "it has all of its time for its first sign"
 
 
 def test_a_lock_is_taken_over(ledger: Ledger, clock: Clock, ahead: float) -> None:

@@ -43,6 +43,20 @@ def test_a_post_whose_deadline_has_passed_is_not_sent(
     assert world.newest("clip-001").state is AttemptState.SUBMITTED
 
 
+def test_a_post_whose_deadline_was_set_by_a_clock_ahead_is_not_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.clock.now += 2 * 86_400
+    decide(world.ledger, [a_request("clip-001")], decision="monday")
+    woke = sleeping(monkeypatch, world, 600 - 2 * 86_400)
+    world.run(world.engine().submit_queue("wavespeed", until=world.clock.now + 1))
+    assert woke
+    assert world.provider.posts == [], (
+        "by now others may have found its lease over, and proved that it came to nothing"
+    )
+    assert world.newest("clip-001").state is AttemptState.QUEUED
+
+
 def test_what_was_given_up_while_its_poster_slept_is_not_sent_by_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
