@@ -12,9 +12,9 @@ from losskit import (
     booked,
     claim,
     ended,
+    enqueue,
     everything_is_accounted_for,
     known_lags,
-    queue,
     sensor,
 )
 
@@ -27,10 +27,10 @@ from resources.providers.base import NotSent
 def in_vain_and_then_another(world: World, answer: Answer = IN_VAIN) -> None:
     """One POST is lost, and a minute later another clip is bought: the listing shows a later job of ours."""
     world.provider.answers["clip-a"] = [answer]
-    queue(world, "clip-a")
+    enqueue(world, "clip-a")
     world.run(world.engine().step("wavespeed"))
     world.clock.now += 40
-    queue(world, "clip-b")
+    enqueue(world, "clip-b")
     sensor(world, until=ended(world, "clip-a", "clip-b"))
 
 
@@ -64,7 +64,7 @@ def test_a_listing_that_has_lagged_for_long_before_proves_no_absence(either: Wor
 def test_without_a_later_job_of_ours_a_miss_proves_nothing(either: World) -> None:
     known_lags(either)
     either.provider.answers["clip-a"] = [IN_VAIN]
-    queue(either, "clip-a")
+    enqueue(either, "clip-a")
     sensor(either, until=ended(either, "clip-a"))
     assert either.newest("clip-a").state is S.HELD
     assert len(either.provider.posts) == 1
@@ -74,7 +74,7 @@ def found_though_never_listed(world: World) -> None:
     """The answer to one of two POSTs is lost, and the listing never shows its job."""
     known_lags(world)
     world.provider.answers["clip-a"] = [QUICK]
-    queue(world, "clip-a", "clip-b")
+    enqueue(world, "clip-a", "clip-b")
     engine = world.engine()
     world.run(engine.submit_queue("wavespeed"))
     next(job for job in world.provider.jobs.values() if job.clip == "clip-a").listed_from = NEVER + 2e9
@@ -94,12 +94,12 @@ def test_a_charge_that_names_our_post_is_its_job_whenever_it_was_booked(world: W
 def test_an_outage_that_takes_orders_and_loses_them_is_not_fed_for_ever(either: World) -> None:
     known_lags(either)
     either.provider.answers["clip-a"] = [IN_VAIN] * 99
-    queue(either, "clip-a")
+    enqueue(either, "clip-a")
     engine, others = either.engine(), itertools.count()
 
     async def meanwhile_others_are_bought() -> None:
         while not ended(either, "clip-a")():
-            queue(either, f"clip-{next(others)}")
+            enqueue(either, f"clip-{next(others)}")
             await engine.step("wavespeed")
             await asyncio.sleep(15)
 
@@ -112,7 +112,7 @@ def test_a_listing_that_cannot_be_read_proves_nothing_however_long_it_takes(eith
     known_lags(either)
     either.provider.answers["clip-a"] = [IN_VAIN]
     either.provider.listing_fails = True
-    queue(either, "clip-a", "clip-b")
+    enqueue(either, "clip-a", "clip-b")
     engine = either.engine()
 
     async def a_day() -> None:
@@ -127,10 +127,10 @@ def test_a_listing_that_cannot_be_read_proves_nothing_however_long_it_takes(eith
 
 def test_a_late_no_after_the_absence_changes_nothing(either: World) -> None:
     known_lags(either)
-    queue(either, "clip-a")
+    enqueue(either, "clip-a")
     claimed = claim(either)
     either.clock.now += 30 + LEASE_MARGIN_SECONDS + 10
-    queue(either, "clip-b")
+    enqueue(either, "clip-b")
     sensor(either, until=ended(either, "clip-a", "clip-b"))
     posts = len(either.provider.posts_of("clip-a"))
     outcomes.record_outcome(either.ledger, claimed, NotSent("connection refused"))
@@ -144,7 +144,7 @@ def test_a_job_that_turns_up_after_its_post_was_proved_absent_is_booked(world: W
     assert len(world.provider.jobs) == 3  # the promise was broken by a listing that lags for minutes
     world.clock.now += 400
     world.provider.answers["clip-c"] = [QUICK]
-    queue(world, "clip-c")
+    enqueue(world, "clip-c")
     sensor(world, until=ended(world, "clip-c"))
     assert booked(world).keys() == world.provider.jobs.keys()
     assert None not in booked(world).values()

@@ -14,9 +14,9 @@ from losskit import (
     S,
     claim,
     ended,
+    enqueue,
     everything_is_accounted_for,
     known_lags,
-    queue,
     sensor,
 )
 
@@ -41,7 +41,7 @@ def test_a_lost_answer_is_found_when_the_listing_shows_its_job(
     either: World, answer: Answer, lag: float
 ) -> None:
     either.provider.answers["clip-a"] = [replace(answer, listed_after=lag)]
-    queue(either, "clip-a")
+    enqueue(either, "clip-a")
     sensor(either, until=ended(either, "clip-a"))
     attempt = either.newest("clip-a")
     assert (attempt.state, attempt.money_state) == (S.SUCCEEDED, MoneyState.CONFIRMED)
@@ -62,7 +62,7 @@ def test_with_one_answer_in_ten_lost_nothing_is_held_and_nothing_bought_twice(ei
 def test_a_job_that_is_created_after_our_deadline_is_found(either: World) -> None:
     late = Answer(Unknown("no answer within 30 s"), after=30, creates=True, creates_after=50)
     either.provider.answers["clip-a"] = [late]
-    queue(either, "clip-a")
+    enqueue(either, "clip-a")
     sensor(either, until=ended(either, "clip-a"))
     everything_is_accounted_for(either, "clip-a")
 
@@ -71,7 +71,7 @@ def test_a_job_that_is_created_after_our_deadline_is_found(either: World) -> Non
 def test_a_clock_that_is_ten_minutes_off_hides_nothing(either: World, ahead: float) -> None:
     either.provider.ahead = ahead
     either.provider.answers["clip-a"] = [QUICK]
-    queue(either, "clip-a")
+    enqueue(either, "clip-a")
     sensor(either, until=ended(either, "clip-a"))
     everything_is_accounted_for(either, "clip-a")
 
@@ -81,10 +81,10 @@ def test_jobs_that_another_clock_dates_than_the_answers_are_found_by_what_our_ow
     either: World, dated: float
 ) -> None:
     either.provider.dated = dated
-    queue(either, "clip-a", "clip-b")
+    enqueue(either, "clip-a", "clip-b")
     sensor(either, until=ended(either, "clip-a", "clip-b"))
     either.provider.answers["clip-c"] = [QUICK]
-    queue(either, "clip-c")
+    enqueue(either, "clip-c")
     sensor(either, until=ended(either, "clip-c"))
     everything_is_accounted_for(either, "clip-a", "clip-b", "clip-c")
 
@@ -96,7 +96,7 @@ def test_jobs_that_another_clock_dates_are_never_taken_for_absent_where_nothing_
     known_lags(anonymous)
     anonymous.provider.dated = dated
     anonymous.provider.answers["clip-a"] = [QUICK]
-    queue(anonymous, "clip-a")
+    enqueue(anonymous, "clip-a")
     sensor(anonymous, until=ended(anonymous, "clip-a"))
     assert anonymous.newest("clip-a").state is S.HELD
     assert len(anonymous.provider.posts) == 1
@@ -109,10 +109,10 @@ def test_one_job_of_ours_that_another_clock_has_dated_is_reason_enough_to_tell_n
     known_lags(anonymous)
     anonymous.provider.dated = 50.0
     anonymous.provider.answers |= {"clip-b": [IN_VAIN], "clip-c": [QUICK]}
-    queue(anonymous, "clip-a", "clip-b")
+    enqueue(anonymous, "clip-a", "clip-b")
     anonymous.run(anonymous.engine().submit_queue("wavespeed"))
     anonymous.clock.now += 40
-    queue(anonymous, "clip-c")
+    enqueue(anonymous, "clip-c")
     sensor(anonymous, until=ended(anonymous, "clip-a", "clip-b", "clip-c"))
     assert [anonymous.newest(f"clip-{name}").state for name in "abc"] == [S.SUCCEEDED, S.HELD, S.HELD]
     assert "another clock" in (anonymous.newest("clip-c").reason or "")
@@ -128,14 +128,14 @@ def test_a_job_that_is_listed_before_the_time_it_is_given_is_told_from_no_other_
         "clip-a": [replace(QUICK, listed_after=8)],
         "clip-b": [replace(QUICK, listed_after=20)],
     }
-    queue(anonymous, "clip-a", "clip-b")
+    enqueue(anonymous, "clip-a", "clip-b")
     sensor(anonymous, until=ended(anonymous, "clip-a", "clip-b"))
     assert [anonymous.newest(f"clip-{name}").state for name in "ab"] == [S.HELD, S.HELD]
     assert len(anonymous.provider.posts) == 2
 
 
 def test_a_poster_that_died_after_sending_is_made_good(either: World) -> None:
-    queue(either, "clip-a")
+    enqueue(either, "clip-a")
     claimed = claim(either)
     either.provider._create("clip-a", claimed.id, Answer())
     sensor(either, until=ended(either, "clip-a"))
@@ -144,7 +144,7 @@ def test_a_poster_that_died_after_sending_is_made_good(either: World) -> None:
 
 def test_an_adopted_job_is_told_to_the_sensor_like_a_submitted_one(either: World) -> None:
     either.provider.answers["clip-a"] = [QUICK]
-    queue(either, "clip-a")
+    enqueue(either, "clip-a")
     engine = either.engine()
     either.run(engine.submit_queue("wavespeed"))
     result = either.run(engine.step("wavespeed"))
@@ -152,7 +152,7 @@ def test_an_adopted_job_is_told_to_the_sensor_like_a_submitted_one(either: World
 
 
 def test_a_late_answer_after_the_adoption_changes_nothing(either: World) -> None:
-    queue(either, "clip-a")
+    enqueue(either, "clip-a")
     claimed = claim(either)
     job = either.provider._create("clip-a", claimed.id, Answer())
     either.clock.now += 30 + LEASE_MARGIN_SECONDS + 1
@@ -169,14 +169,14 @@ def test_lags_are_measured_on_ordinary_work_until_enough_are_known(either: World
     clips = [f"clip-{number:03}" for number in range(30)]
     for clip in clips:
         either.provider.answers[clip] = [Answer(listed_after=12)]
-    queue(either, *clips)
+    enqueue(either, *clips)
     sensor(either, until=ended(either, *clips))
     with either.ledger.read() as connection:
         seen = [s for s in connection.execute(sa.select(lags_table.c.seconds)).scalars() if s is not None]
     assert listing_trust.ENOUGH <= len(seen) <= 30
     assert 12 <= max(seen) <= 12 + 10 + 2
     looks = either.provider.listed
-    queue(either, "later")
+    enqueue(either, "later")
     sensor(either, until=ended(either, "later"))
     assert either.provider.listed == looks
 
@@ -185,7 +185,7 @@ def test_a_job_of_ours_that_is_not_listed_yet_counts_as_a_lag_of_its_age(either:
     known_lags(either)
     either.provider.answers["clip-a"] = [IN_VAIN]
     either.provider.answers["clip-b"] = [Answer(listed_after=NEVER)]
-    queue(either, "clip-a", "clip-b", "clip-c", "clip-d")
+    enqueue(either, "clip-a", "clip-b", "clip-c", "clip-d")
     sensor(either, until=ended(either, "clip-a"))
     assert either.newest("clip-a").state is S.HELD
     assert len(either.provider.posts_of("clip-a")) == 1
@@ -195,7 +195,7 @@ def test_a_job_of_ours_that_is_not_listed_yet_counts_as_a_lag_of_its_age(either:
 
 
 def test_posts_of_an_endpoint_that_cannot_be_traced_go_one_after_the_other(anonymous: World) -> None:
-    queue(anonymous, *(f"clip-{n}" for n in range(5)))
+    enqueue(anonymous, *(f"clip-{n}" for n in range(5)))
     anonymous.run(anonymous.engine().submit_queue("wavespeed"))
     starts = [post.at for post in anonymous.provider.posts]
     assert all(later - sooner >= 0.2 for sooner, later in itertools.pairwise(starts))
@@ -203,8 +203,8 @@ def test_posts_of_an_endpoint_that_cannot_be_traced_go_one_after_the_other(anony
 
 
 def test_another_endpoint_does_not_wait_for_it(anonymous: World) -> None:
-    queue(anonymous, "clip-a", "clip-b")
-    queue(anonymous, "clip-p", endpoint=PRO)
+    enqueue(anonymous, "clip-a", "clip-b")
+    enqueue(anonymous, "clip-p", endpoint=PRO)
     anonymous.run(anonymous.engine().submit_queue("wavespeed"))
     a, b, p = (anonymous.provider.posts_of(clip)[0].at for clip in ("clip-a", "clip-b", "clip-p"))
     assert p - a < 0.1 < b - a
@@ -212,7 +212,7 @@ def test_another_endpoint_does_not_wait_for_it(anonymous: World) -> None:
 
 def test_while_a_lost_job_may_still_be_created_its_endpoint_waits_until_it_is_found(anonymous: World) -> None:
     anonymous.provider.answers["clip-a"] = [replace(QUICK, listed_after=6)]
-    queue(anonymous, "clip-a", "clip-b")
+    enqueue(anonymous, "clip-a", "clip-b")
     sensor(anonymous, until=lambda: bool(anonymous.provider.posts_of("clip-b")))
     first, second = anonymous.provider.posts
     assert 6 <= second.at - first.at <= 12
@@ -220,7 +220,7 @@ def test_while_a_lost_job_may_still_be_created_its_endpoint_waits_until_it_is_fo
 
 def test_it_waits_no_longer_than_a_job_can_be_created(anonymous: World) -> None:
     anonymous.provider.answers["clip-a"] = [IN_VAIN]
-    queue(anonymous, "clip-a", "clip-b")
+    enqueue(anonymous, "clip-a", "clip-b")
     sensor(anonymous, until=lambda: bool(anonymous.provider.posts_of("clip-b")))
     first, second = anonymous.provider.posts
     assert ACCEPTANCE_SECONDS <= second.at - first.at <= ACCEPTANCE_SECONDS + 12
@@ -229,7 +229,7 @@ def test_it_waits_no_longer_than_a_job_can_be_created(anonymous: World) -> None:
 def test_a_lost_job_is_told_from_the_post_before_it_that_came_to_nothing(anonymous: World) -> None:
     anonymous.provider.answers["clip-a"] = [IN_VAIN]
     anonymous.provider.answers["clip-b"] = [replace(QUICK, listed_after=3)]
-    queue(anonymous, "clip-a", "clip-b")
+    enqueue(anonymous, "clip-a", "clip-b")
     sensor(
         anonymous,
         every=0.5,
@@ -243,7 +243,7 @@ def test_a_lost_job_is_told_from_the_post_before_it_that_came_to_nothing(anonymo
 
 def test_a_listing_is_read_by_one_at_a_time(either: World) -> None:
     either.provider.answers["clip-a"] = [replace(QUICK, listed_after=NEVER)]
-    queue(either, "clip-a")
+    enqueue(either, "clip-a")
     engines = [either.engine() for _ in range(5)]
 
     async def all_at_once() -> None:
@@ -256,7 +256,7 @@ def test_a_listing_is_read_by_one_at_a_time(either: World) -> None:
 
 def test_a_held_submit_is_still_looked_for_where_ids_are_echoed(world: World) -> None:
     world.provider.answers["clip-a"] = [replace(QUICK, listed_after=3_000)]
-    queue(world, "clip-a")
+    enqueue(world, "clip-a")
     sensor(world, until=ended(world, "clip-a"))
     assert world.newest("clip-a").state is S.HELD
     looks = world.provider.listed
@@ -267,7 +267,7 @@ def test_a_held_submit_is_still_looked_for_where_ids_are_echoed(world: World) ->
 
 def test_candidates_are_kept_for_whoever_settles_it(anonymous: World) -> None:
     anonymous.provider.answers["clip-a"] = [QUICK]
-    queue(anonymous, "clip-a")
+    enqueue(anonymous, "clip-a")
     anonymous.run(anonymous.engine().submit_queue("wavespeed"))
     anonymous.provider.stranger()
     sensor(anonymous, until=ended(anonymous, "clip-a"))
