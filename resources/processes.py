@@ -121,13 +121,31 @@ def _read(pid: int, home: Path) -> Process | None:
         environment = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
         mark = next((entry for entry in environment if entry.startswith(STACK.encode() + b"=")), b"")
         stack, _, place = os.fsdecode(mark.partition(b"=")[2]).partition(":")
-        if not stack or place != str(home) or not is_living(pid):
+        if not stack or place != str(home) or not is_living(pid) or not _has_our_files(pid, home):
             return None
         parent = int((_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
         command = (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
     except OSError:
         return None
     return Process(pid, parent, stack, tuple(os.fsdecode(part) for part in command if part))
+
+
+def _has_our_files(pid: int, home: Path) -> bool:
+    """Whether a home's path leads a process to the same folder as us.
+
+    The host of a container sees its processes, and their home may have the path of the host's own: it is another one.
+    """
+    if _mounts(str(pid)) == _mounts("self"):
+        return True
+    with contextlib.suppress(OSError):
+        return (_PROC / str(pid) / "root" / home.relative_to("/")).samefile(home)
+    return False
+
+
+def _mounts(process: str) -> str | None:
+    with contextlib.suppress(OSError):
+        return str((_PROC / process / "ns" / "mnt").readlink())
+    return None
 
 
 @contextlib.contextmanager

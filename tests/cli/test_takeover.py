@@ -14,6 +14,7 @@ import pytest
 from pipelines.cli import takeover
 from pipelines.cli.supervision import DEATHS, CodeWatch, Deaths
 from pipelines.cli.takeover import hand_over, only_stack, pid_of, running_stack, take_claims, take_over
+from resources import processes
 from resources.errors import ConfigurationError
 from resources.keeper import release_keeper, start_keeper
 from resources.ledger import heartbeats
@@ -109,6 +110,32 @@ def test_processes_are_found_by_their_mark_their_children_too_and_others_are_lef
     assert of_home(tmp_path) == []
     assert not is_living(child)
     assert all(other.poll() is None for other in others)
+
+
+def test_a_containers_process_whose_home_has_the_path_of_ours_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host of a container sees its processes; that a path is the same says nothing about whose folder it is."""
+    home, proc = tmp_path / "home", tmp_path / "proc"
+    home.mkdir()
+
+    def shown(name: str, mounts: str, root: Path) -> None:
+        (proc / name / "ns").mkdir(parents=True)
+        (proc / name / "ns" / "mnt").symlink_to(mounts)
+        (proc / name / "root").symlink_to(root)
+        (proc / name / "environ").write_bytes(f"{STACK}=a:{home}".encode())
+        (proc / name / "stat").write_text(f"{name} (python) S 1 1 1")
+        (proc / name / "cmdline").write_bytes(b"python\0")
+
+    container = tmp_path / "container"
+    (container / home.relative_to("/")).mkdir(parents=True)
+    shown("self", "mnt:[1]", Path("/"))
+    shown("901", "mnt:[1]", Path("/"))
+    shown("902", "mnt:[2]", container)
+    # the same folder, mounted into a container
+    shown("903", "mnt:[3]", Path("/"))
+    monkeypatch.setattr(processes, "_PROC", proc)
+    assert {process.pid for process in of_home(home)} == {901, 903}
 
 
 def test_a_process_that_is_stopped_is_ended_too(
