@@ -5,7 +5,6 @@ import fcntl
 import json
 import os
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from pipelines.cli.dagster_api import LOCATION
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger import heartbeats
 from resources.ledger.handover import handover_of
-from resources.ledger.ledger import Ledger
+from resources.ledger.ledger import Ledger, machine_name
 from resources.processes import Process, end, is_living, of_home, started_at
 from resources.settings import Settings, open_ledger
 
@@ -119,9 +118,9 @@ def take_claims(ledger: Ledger) -> None:
 
 def pid_of(owner: str) -> int | None:
     """The process id in the name of a claim's owner; None where it is on another machine."""
-    host, _, rest = owner.partition(":")
+    machine, _, rest = owner.partition(":")
     pid = rest.partition(":")[0]
-    return int(pid) if host == socket.gethostname()[:24] and pid.isdigit() else None
+    return int(pid) if machine == machine_name() and pid.isdigit() else None
 
 
 def name_of(process: Process) -> str:

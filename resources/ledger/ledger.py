@@ -6,12 +6,14 @@ journal in the same transaction, and refuses what `states.TRANSITIONS` does not 
 """
 
 import contextlib
+import hashlib
 import os
 import secrets
 import socket
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -54,9 +56,23 @@ _CURRENT = (
 _FACT = sa.select(meta.c.value).where(meta.c.key == sa.bindparam("fact"))
 
 
+def machine_name() -> str:
+    """What process ids belong to: the host's name, and on Linux what tells its starts and its containers apart.
+
+    Containers on the host's network bear its name, and a process of one has no id, or another program's, in the next.
+    """
+    try:
+        start = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        ids = Path("/proc/self/ns/pid").readlink()
+        within = "-" + hashlib.sha256(f"{start} {ids}".encode()).hexdigest()[:8]
+    except OSError:
+        within = ""
+    return f"{socket.gethostname()[:24]}{within}"
+
+
 def process_name() -> str:
-    """A new name of this process for leases and claims: host, process id and a random part."""
-    return f"{socket.gethostname()[:24]}:{os.getpid()}:{secrets.token_hex(4)}"
+    """A new name of this process for leases and claims: machine, process id and a random part."""
+    return f"{machine_name()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 class StaleAttemptError(DailiesError):

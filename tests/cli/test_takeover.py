@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -207,6 +208,12 @@ def test_runs_at_work_hand_over_and_it_is_said_what_becomes_of_their_clips(
 def test_a_claim_of_another_machine_names_no_process_here(owner: str, pid: int | None) -> None:
     assert pid_of(owner) is pid
     assert pid_of(process_name()) == os.getpid()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nothing tells containers apart elsewhere")
+def test_a_claim_of_a_container_that_bears_this_hosts_name_names_no_process_here() -> None:
+    """As on the host's own network: its run lives, though its process has no id here."""
+    assert pid_of(f"{socket.gethostname()[:24]}:{os.getpid()}:x") is None
 
 
 def test_what_dies_again_and_again_is_not_started_for_ever() -> None:
