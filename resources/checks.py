@@ -45,7 +45,7 @@ class Checks(Declared):
     coverage: Level = "fail"
     """Whether picture and sound are there from the beginning of the clip to its end. Missing sound does not count where `silence` is off."""
     coverage_seconds: Seconds = 1.0
-    """How long one of them may be missing at a stretch; half of a shorter clip."""
+    """How long one of them may be missing altogether; half of a shorter clip."""
     silence: Literal["off", "warn", "fail", "allowed"] = "fail"
     """Whether it is silent for long (no sound, or none above -60 dBFS); `allowed` is the same as `off`."""
     silence_seconds: Seconds = 5.0

@@ -26,6 +26,7 @@ class PlayedTrack(BaseModel):
         start: Seconds from the beginning of the clip.
         end: Seconds.
         gap: The longest stretch between them in which nothing plays, beginning and end in seconds.
+        missing_seconds: All such stretches together.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +34,7 @@ class PlayedTrack(BaseModel):
     start: float = Field(ge=0, allow_inf_nan=False)
     end: float = Field(ge=0, allow_inf_nan=False)
     gap: Stretch | None = None
+    missing_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
 
 class VideoFacts(BaseModel):

@@ -97,7 +97,7 @@ def _whole(facts: VideoFacts, looked: Looked | None) -> Check:
         detail = f"the file is damaged: {looked.broken}"
     odd = []
     if facts.trailing_bytes:
-        odd.append(f"it is whole, and {facts.trailing_bytes:,} bytes that belong to no box follow its end")
+        odd.append(f"it is whole; bytes after its end that belong to no box: {facts.trailing_bytes:,}")
     if facts.speeds:
         odd.append("its edit list wants parts of it at another speed, which few players do")
     if odd and not detail:
@@ -178,10 +178,13 @@ def _coverage(facts: VideoFacts, checks: Checks) -> Check:
             continue
         absent = [(0.0, track.start), track.gap or (0.0, 0.0), (track.end, facts.duration)]
         start, end = max(absent, key=lambda stretch: stretch[1] - stretch[0])
+        total = max(0.0, track.start + track.missing_seconds + facts.duration - track.end)
         measured |= {f"{what}_from_seconds": track.start, f"{what}_until_seconds": track.end}
-        measured[f"{what}_missing_seconds"] = round(max(0.0, end - start), 3)
-        if end - start > most:
-            missing.append(f"there is no {what} from {start:.1f} s to {end:.1f} s of {facts.duration:.1f} s")
+        measured[f"{what}_missing_seconds"] = round(total, 3)
+        if total > most:
+            missing.append(
+                f"there is no {what} for {total:.1f} s of {facts.duration:.1f} s, longest from {start:.1f} s to {end:.1f} s"
+            )
     level = checks.coverage if measured else None
     detail = f"{' and '.join(missing)}; at most {most:.1f} s may be missing"
     return _check("coverage", level, not missing, detail, measured)

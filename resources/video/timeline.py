@@ -7,6 +7,7 @@ plain values go out, so that nothing here needs PyAV itself.
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any
 
 from resources.video.boxes import LONGEST_SECONDS, Edits, Movie
@@ -14,7 +15,7 @@ from resources.video.boxes import LONGEST_SECONDS, Edits, Movie
 MAX_PACKETS = 2_000_000
 """Of all tracks: an hour of film with sound has half a million."""
 LONGEST_SOUND_SECONDS = 0.25
-"""Of one packet of sound. Its samples last no longer, whatever the table says: a pause is written as a long packet."""
+"""Of one packet of sound, whatever the table says."""
 
 SHORTEST_GAP_SECONDS = 0.01
 """A shorter one is rounding between two time scales."""
@@ -33,6 +34,7 @@ class Track:
         end: Seconds.
         gap: The longest stretch between start and end in which nothing plays. Of the picture only what an edit list says, since a
             frame stays until the next one.
+        missing_seconds: All such stretches together.
         packets: How many are shown or heard; an edit list may leave out others.
         rate: Packets a second on average, 0.0 where there is but one of no length.
     """
@@ -40,13 +42,19 @@ class Track:
     start: float
     end: float
     gap: tuple[float, float] | None
+    missing_seconds: float
     packets: int
     rate: float
 
     def plain(self) -> dict[str, Any]:
         """For the answer of the worker."""
         gap = None if self.gap is None else [round(at, 3) for at in self.gap]
-        return {"start": round(self.start, 3), "end": round(self.end, 3), "gap": gap}
+        return {
+            "start": round(self.start, 3),
+            "end": round(self.end, 3),
+            "gap": gap,
+            "missing_seconds": round(self.missing_seconds, 3),
+        }
 
 
 @dataclass(frozen=True)
@@ -118,8 +126,11 @@ def edits_of(movie: Movie, stream: Any) -> Edits:
 
 
 def _with_gaps(track: Track, gaps: Iterable[tuple[float, float]]) -> Track:
+    gaps = list(gaps)
     known = [*gaps, *([track.gap] if track.gap else [])]
-    return replace(track, gap=max(known, key=lambda gap: gap[1] - gap[0], default=None))
+    longest = max(known, key=lambda gap: gap[1] - gap[0], default=None)
+    missing = sum(end - start for start, end in gaps)
+    return replace(track, gap=longest, missing_seconds=track.missing_seconds + missing)
 
 
 class _Spans:
@@ -140,22 +151,26 @@ class _Spans:
         # a fragment need not say how long its last frame stays: as long as the others
         usual = (last - first) / (count - 1) if count > 1 else self.lengths[0]
         end = max(start + (length or usual) for start, length in zip(self.starts, self.lengths, strict=True))
-        return Track(max(0.0, first - origin), end - origin, None, count, 1 / usual if usual else 0.0)
+        rate = 1 / usual if usual else 0.0
+        return Track(max(0.0, first - origin), end - origin, None, 0.0, count, rate)
 
     def heard(self, origin: float) -> Track | None:
+        if not self.starts:
+            return None
+        # its samples last about as long as those of the others: a pause is written as one long packet
+        longest = min(LONGEST_SOUND_SECONDS, 2 * median(self.lengths) or LONGEST_SOUND_SECONDS)
         played = sorted(
-            (max(0.0, start - origin), start - origin + min(length, LONGEST_SOUND_SECONDS))
+            (max(0.0, start - origin), start - origin + min(length, longest))
             for start, length in zip(self.starts, self.lengths, strict=True)
         )
-        if not played:
-            return None
         first, until = played[0]
-        gap: tuple[float, float] | None = None
+        gaps: list[tuple[float, float]] = []
         for start, end in played:
-            if start - until > (gap[1] - gap[0] if gap else SHORTEST_GAP_SECONDS):
-                gap = until, start
+            if start - until > SHORTEST_GAP_SECONDS:
+                gaps.append((until, start))
             until = max(until, end)
-        return Track(first, until, gap, len(played), len(played) / until if until else 0.0)
+        rate = len(played) / until if until else 0.0
+        return _with_gaps(Track(first, until, None, 0.0, len(played), rate), gaps)
 
 
 def _is_missing(streams: Iterable[Any], size_bytes: int) -> bool:

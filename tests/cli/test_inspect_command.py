@@ -63,7 +63,9 @@ def test_what_fails_is_said_with_its_numbers_and_ends_with_1(clip: Path, tmp_pat
     assert shown.exit_code == 1
     good, bad = json.loads(shown.output)
     assert (good["file"], bad["file"]) == (str(clip), str(short))
-    assert bad["facts"]["sound"] == pytest.approx({"start": 0, "end": 0.3, "gap": None}, abs=0.05)
+    assert bad["facts"]["sound"] == pytest.approx(
+        {"start": 0, "end": 0.3, "gap": None, "missing_seconds": 0}, abs=0.05
+    )
     assert bad["looked"]["silent"] == pytest.approx([0.3, 2], abs=0.05)
     failed = [{c["name"] for c in one["checks"] if c["outcome"] == "failed"} for one in (good, bad)]
     assert failed == [{"size", "duration", "audio"}, {"size", "duration", "audio", "coverage", "silence"}]

@@ -217,10 +217,11 @@ def test_a_track_may_be_missing_for_a_second(span: tuple[float, float]) -> None:
     [
         ({"start": 0, "end": 6.8}, "from 6.8 s to 8.0 s"),
         ({"start": 1.2, "end": 8}, "from 0.0 s to 1.2 s"),
-        ({"start": 0, "end": 8, "gap": (2.0, 6.0)}, "from 2.0 s to 6.0 s"),
+        ({"start": 0, "end": 8, "gap": (2.0, 6.0), "missing_seconds": 4.0}, "from 2.0 s to 6.0 s"),
+        ({"start": 0.5, "end": 7.5, "gap": (3.0, 3.9), "missing_seconds": 1.7}, "from 3.0 s to 3.9 s"),
         ({"start": 0, "end": 0.02}, "from 0.0 s to 8.0 s"),
     ],
-    ids=["ends early", "begins late", "has a hole", "is one frame"],
+    ids=["ends early", "begins late", "has a hole", "has holes", "is one frame"],
 )
 def test_a_track_that_is_missing_for_longer_is_said_with_its_place(
     track: dict[str, Any], missing: str
@@ -234,7 +235,8 @@ def test_a_track_that_is_missing_for_longer_is_said_with_its_place(
             if c.outcome in {"warned", "failed"}
         ]
         assert (said.name, said.outcome) == ("coverage", "failed")
-        assert f"there is no {name} {missing} of 8.0 s" in said.detail
+        assert f"there is no {name} for " in said.detail
+        assert f"s of 8.0 s, longest {missing}" in said.detail
         assert minded(judge(inspection(facts=facts, seconds=8.0), a_request({"coverage": "warn"}))) == {
             "coverage": "warned"
         }

@@ -74,6 +74,16 @@ def test_sound_that_is_not_there_is_silence(
     assert minded(found) == {"coverage": "failed", "silence": "failed"}
 
 
+def test_many_short_holes_are_one_long_one(inspector: VideoInspector, tmp_path: Path, five: Path) -> None:
+    path = mux(
+        tmp_path / "c.mp4", (five, "video", 0, None), (five, "audio", 0, lambda at: int(at * 2) % 2 == 0)
+    )
+    found = inspector.inspect(path)
+    assert found.video.sound is not None
+    assert found.video.sound.missing_seconds == pytest.approx(2, abs=0.2)
+    assert minded(found) == {"coverage": "failed"}
+
+
 def test_a_short_pause_in_the_sound_is_none(inspector: VideoInspector, tmp_path: Path, five: Path) -> None:
     path = mux(
         tmp_path / "p.mp4",
