@@ -26,6 +26,8 @@ KEPT_SECONDS = 7 * 86_400.0
 _DUE = sa.and_(
     attempts.c.account == sa.bindparam("account"),
     attempts.c.state.in_([state.value for state in WITHOUT_OUTPUT]),
+    # those that are never asked for again are not in the index
+    attempts.c.late_at.is_not(None),
     is_past(attempts.c.late_at, sa.bindparam("now", type_=sa.Double), within=LONGEST_PAUSE_SECONDS),
     attempts.c.job_id.is_not(None),
     attempts.c.subject_kind.in_([CLIP, SPARE]),

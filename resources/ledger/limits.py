@@ -102,6 +102,8 @@ def over_limit(connection: sa.Connection, account: str, limits: Limits, now: flo
             sa.select(arrived)
             .where(
                 submissions.c.account == account,
+                # none that began before has a deadline within the window, and history grows for years
+                submissions.c.started_at > now - WINDOW_SECONDS - LONGEST_LEASE_SECONDS,
                 arrived > now - WINDOW_SECONDS,
                 arrived <= now + LONGEST_LEASE_SECONDS,
                 submissions.c.state != SubmissionState.NOT_SENT.value,

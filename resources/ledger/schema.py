@@ -142,6 +142,15 @@ sa.Index("attempts_by_subject", attempts.c.subject_kind, attempts.c.subject_key,
 sa.Index("attempts_by_state", attempts.c.account, attempts.c.state, attempts.c.next_poll_at)
 sa.Index("attempts_by_batch", attempts.c.batch)
 sa.Index("attempts_by_money", attempts.c.account, attempts.c.money_state, attempts.c.charge_source)
+sa.Index("attempts_by_submit", attempts.c.account, attempts.c.submitted_at)
+sa.Index("attempts_by_endpoint", attempts.c.account, attempts.c.endpoint, attempts.c.seq)
+sa.Index(
+    "attempts_asked_for_late",
+    attempts.c.account,
+    attempts.c.late_at,
+    sqlite_where=attempts.c.late_at.is_not(None),
+    postgresql_where=attempts.c.late_at.is_not(None),
+)
 
 submissions = sa.Table(
     "submissions",
@@ -166,6 +175,7 @@ submissions = sa.Table(
 what is missing to prove what became of it and when that was last looked for."""
 sa.Index("submissions_by_account", submissions.c.account, submissions.c.started_at)
 sa.Index("submissions_by_attempt", submissions.c.attempt_id)
+sa.Index("submissions_by_state", submissions.c.account, submissions.c.state, submissions.c.started_at)
 
 jobs = sa.Table(
     "jobs",

@@ -7,20 +7,24 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
-from ledgerkit import Clock, decided, queued, submitted
+from ledgerkit import ACCOUNT, Clock, a_request, claimed, decided, queued, submitted
 
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
-from resources.ledger import database, schema
+from resources.ledger import database, disputes, late_jobs, outcomes, pauses, polls, schema
 from resources.ledger.backup import back_up
 from resources.ledger.budget import Budget
 from resources.ledger.database import SCHEMA_REVISION, open_database
 from resources.ledger.decisions import Ruling
 from resources.ledger.ledger import Ledger
-from resources.ledger.states import OPEN, TRANSITIONS, AttemptState
+from resources.ledger.limits import Limits
+from resources.ledger.lost import search_schedule
+from resources.ledger.lost.posts import Contract
+from resources.ledger.states import OPEN, TRANSITIONS, AttemptState, MoneyState
 
 SECRET = "hunter2-canary"
 
@@ -138,6 +142,104 @@ def test_a_migration_that_is_interrupted_leaves_nothing_and_is_done_at_the_next_
             open_database(empty_url)
     with Ledger(empty_url, budget=Budget()) as ledger:
         assert decided(ledger).ruling is Ruling.NEW
+
+
+def test_a_ledger_of_an_older_version_goes_on_with_its_purchases(
+    empty_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from alembic import command
+
+    upgrade = command.upgrade
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "upgrade", lambda config, _to: upgrade(config, "0003"))
+        engine = open_database(empty_url)
+    states = dict.fromkeys(AttemptState, MoneyState.CONFIRMED)
+    states |= dict.fromkeys((AttemptState.UNKNOWN, AttemptState.HELD), MoneyState.INDETERMINATE)
+    columns = (
+        "id, subject_kind, subject_key, series, fingerprint, provider, account, endpoint, request, decision, state, version, "
+        "money_state, quoted_micros, counted_on, created_at, submitted_at, job_id"
+    )
+    values = ", ".join(f":{name}" for name in columns.split(", "))
+    with engine.begin() as connection:
+        for number, (state, money) in enumerate(states.items()):
+            request = a_request(f"clip-{number}")
+            row = dict.fromkeys(columns.split(", "), "x") | {
+                "id": f"attempt-{number}",
+                "subject_kind": "clip",
+                "subject_key": request.clip,
+                "provider": ACCOUNT,
+                "account": ACCOUNT,
+                "request": request.model_dump_json(),
+                "decision": "monday",
+                "state": state.value,
+                "version": 1,
+                "money_state": money.value,
+                "quoted_micros": 400_000,
+                "counted_on": "2026-11-20",
+                "created_at": clock.now,
+                "submitted_at": clock.now,
+                "job_id": f"job-{number}",
+            }
+            connection.execute(sa.text(f"INSERT INTO attempts ({columns}) VALUES ({values})"), row)
+            lost = state in {AttemptState.UNKNOWN, AttemptState.HELD}
+            connection.execute(
+                sa.text(
+                    "INSERT INTO submissions (id, attempt_id, account, state, owner, started_at, lease_until) "
+                    "VALUES (:id, :attempt, :account, :state, 'x', :at, :at)"
+                ),
+                {
+                    "id": f"post-{number}",
+                    "attempt": row["id"],
+                    "account": ACCOUNT,
+                    "at": clock.now,
+                    "state": "unknown" if lost else "accepted",
+                },
+            )
+        connection.execute(
+            sa.text("INSERT INTO accounts (account, not_before) VALUES (:account, :at)"),
+            {"account": ACCOUNT, "at": clock.now + 86_400},
+        )
+    engine.dispose()
+    with Ledger(empty_url, budget=Budget(), clock=clock) as ledger:
+        found = ledger.attempts([f"attempt-{number}" for number in range(len(states))])
+        assert {a.state for a in found.values()} == set(AttemptState)
+        assert {(a.end_kind, a.end_times, a.late_at) for a in found.values()} == {(None, 0, None)}
+        assert not late_jobs.is_due(ledger, ACCOUNT), "what ended before is not asked for anew"
+        assert pauses.pauses(ledger) == [], "a pause of a day, which no provider gets any more"
+        assert disputes.open_disputes(ledger) == []
+        clock.forward(60)
+        contract = Contract(echoes=False, settle_seconds=60)
+        assert search_schedule.claim(ledger, ACCOUNT, contract) is not None
+        assert outcomes.expire_submissions(ledger, ACCOUNT) == []
+
+
+def test_what_a_step_asks_reads_no_more_of_the_history_than_it_needs(ledger: Ledger) -> None:
+    if ledger._engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL's plans go by what is in its tables")
+    queued(ledger)
+    asked: list[tuple[str, Any]] = []
+
+    def hear(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+        asked.append((statement, parameters))
+
+    sa.event.listen(ledger._engine, "before_cursor_execute", hear)
+    late_jobs.is_due(ledger, ACCOUNT)
+    outcomes.expire_submissions(ledger, ACCOUNT)
+    polls.usual_seconds(ledger, ACCOUNT, ["an/endpoint"])
+    search_schedule.claim(ledger, ACCOUNT, Contract(echoes=False, settle_seconds=60))
+    claimed(ledger, limits=Limits(in_flight=5, per_minute=5))
+    with ledger.read() as connection:
+        plans = [
+            (row.detail, statement)
+            for statement, parameters in asked
+            if statement.startswith("SELECT")
+            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
+    assert plans
+    for detail, statement in plans:
+        assert not re.match(r"SCAN (attempts|submissions|jobs|journal)", detail), statement
+        # an index of which only the account is used reads all that was ever ordered there
+        assert not re.search(r"INDEX (attempts|submissions)_by_\w+ \(account=\?\)$", detail), statement
 
 
 @pytest.mark.parametrize(
