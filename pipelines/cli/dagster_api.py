@@ -131,6 +131,24 @@ class RunState:
         return self.status in {*FINISHED, "UNKNOWN"}
 
 
+class _Answer(dict[str, Any]):
+    """The fields of an answer. One that lacks what was asked for is not Dagster's: another program may listen at its port."""
+
+    def __missing__(self, field: str) -> Any:
+        raise UnavailableError(f"what answers at Dagster's address is not Dagster: it gives no {field}")
+
+
+def _said_by(answer: httpx.Response) -> tuple[_Answer, list[str]]:
+    """The data and the errors of a GraphQL answer; raises ValueError for one that has neither."""
+    body = answer.json()
+    data, wrong = (body.get("data"), body.get("errors")) if isinstance(body, dict) else (None, None)
+    if not wrong and not isinstance(data, dict):
+        raise ValueError("no answer of a GraphQL server")
+    return _Answer(data or {}), [
+        shown(str(e.get("message", e) if isinstance(e, dict) else e)) for e in wrong or ()
+    ]
+
+
 def _lacks_code(result: Mapping[str, Any]) -> bool:
     """Whether a run was not started because nothing held the code: every job is in it, so one that is unknown says so, too."""
     unreachable = "DagsterUserCodeUnreachableError" in str(result.get("message"))
@@ -176,8 +194,8 @@ class DagsterApi:
                     f"Dagster at {self.url} refused the request, and did nothing: {answer.text[:300].strip()}"
                 )
             answer.raise_for_status()
-            body = answer.json()
-        except (httpx.HTTPError, ValueError) as error:
+            data, wrong = _said_by(answer)
+        except (httpx.HTTPError, ValueError, TypeError, RecursionError) as error:
             what = (
                 f"HTTP {error.response.status_code}"
                 if isinstance(error, httpx.HTTPStatusError)
@@ -194,9 +212,9 @@ class DagsterApi:
                 f"Dagster does not answer at {self.url} ({what}).{bought} Start it with "
                 "`dailies up`, or set DAILIES_DAGSTER_URL to where it is."
             ) from None
-        if body.get("errors"):
-            raise DailiesError(f"Dagster refused the question: {body['errors'][0].get('message')}")
-        return dict(body["data"])
+        if wrong:
+            raise DailiesError(f"Dagster refused the question: {wrong[0]}")
+        return data
 
     def is_ready(self) -> bool:
         """Whether the code location is loaded and the daemons beat.

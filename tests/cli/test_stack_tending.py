@@ -11,7 +11,9 @@ import pytest
 import respx
 
 from pipelines.cli import stack as stack_module
+from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.stack import Stack, StackOptions
+from resources.errors import DailiesError
 from resources.settings import Settings
 from resources.storage.embedded import EmbeddedS3
 
@@ -103,3 +105,28 @@ def test_an_embedded_s3_that_was_killed_is_back_at_the_same_address(stack: Stack
         assert s3.pid not in {None, pid}
         assert s3.endpoint_url == before
         assert httpx.get(before, trust_env=False).is_client_error
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[]",
+        "null",
+        "7",
+        '"hello"',
+        "{}",
+        '{"data": null}',
+        '{"data": {}}',
+        '{"errors": ["no"]}',
+        "[" * 100_000,
+        "<html>",
+    ],
+)
+def test_another_program_at_dagsters_port_ends_nothing(stack: Stack, body: str) -> None:
+    """Dagster's webserver has died, and whoever took its port answers in JSON that is none of Dagster's."""
+    with respx.mock() as network:
+        network.post(GRAPHQL).mock(return_value=httpx.Response(200, text=body))
+        for _ in range(3):
+            stack.tend()
+        with DagsterApi(stack.dagster_url) as api, pytest.raises(DailiesError):
+            api.run_status("x")
