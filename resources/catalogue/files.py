@@ -164,7 +164,7 @@ class DataFolder:
 
 
 def _seconds(text: str, file: BufferedReader, is_a: Sniffed) -> float | None:
-    """How long a video says it is, by its index, which is read in the guarded process; nothing is decoded."""
+    """How long a video plays, found out in the guarded process."""
     if is_a.media != "video":
         return None
     try:

@@ -77,7 +77,7 @@ class VideoInspector:
         return _understood(answer, path.name)
 
     def seconds_of(self, file: BinaryIO, name: str) -> float:
-        """How long a video says it lasts, in seconds, 0 where its index does not say; nothing is decoded. Blocks.
+        """How long the picture of a video plays, in seconds, by the times of its packets; it is not looked at. Blocks.
 
         Args:
             file: The open file.

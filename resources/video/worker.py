@@ -3,8 +3,8 @@
 It has no secrets in its environment, limits its own memory and processor time, gives up all else that the kernel lets it give
 up (`resources.video.confinement`), and speaks one JSON object a line. Requests come through the socket that is its standard
 input, with the open file they are about: it opens none itself. It says `{"ready": true, "confined": [...]}`, and then answers
-each `{"file": true, "poster_width": ..., "cpu_seconds": ...}`, `{"file": true, "measure": true, ...}` for the length of a clip by
-its index alone, or `{"posters": [...], "failed": [...], "cpu_seconds": ...}` for a contact sheet.
+each `{"file": true, "poster_width": ..., "cpu_seconds": ...}`, `{"file": true, "measure": true, ...}` for how long its picture
+plays, or `{"posters": [...], "failed": [...], "cpu_seconds": ...}` for a contact sheet.
 """
 
 import base64
@@ -63,7 +63,8 @@ def inspect(file: BinaryIO, poster_width: int, look_seconds: float) -> dict[str,
             seen = _look(container, movie, line, facts, poster_width, look_seconds)
     except (av.error.FFmpegError, UnreadableError, ValueError) as error:
         if not facts["truncated"]:
-            raise UnreadableError(f"its picture cannot be decoded ({type(error).__name__})") from None
+            why = error if isinstance(error, UnreadableError) else type(error).__name__
+            raise UnreadableError(f"its picture cannot be decoded: {why}") from None
     return {"video": facts, **seen}
 
 
@@ -132,7 +133,7 @@ def _look(
     broken = viewer.watch(container, look_seconds)
     seen, display = viewer.seen, viewer.seen.display
     if seen.poster is None:
-        raise UnreadableError("no frame")
+        raise UnreadableError(broken or "there is no frame in it")
     facts["width"], facts["height"] = display.size(seen.poster)
     facts["pixel_aspect"], facts["rotation"] = round(display.aspect, 6), 90 * display.quarters
     # the last packet of sound may hold more samples than are played
