@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from resources.errors import DailiesError
 from resources.ledger.ends import LATE_SECONDS, NOTHING_SEEN, sighting
 from resources.ledger.ledger import Ledger
-from resources.ledger.records import SPARE, Attempt
+from resources.ledger.records import KEPT_SECONDS, SPARE, Attempt
 from resources.ledger.schema import attempts, current_takes
 from resources.ledger.states import OPEN, AttemptState
 from resources.ledger.times import is_past
@@ -289,13 +289,18 @@ def record_lost(ledger: Ledger, attempt_id: str, *, why: str, run_id: str | None
 def update_outputs(ledger: Ledger, attempt_id: str, outputs: list[str]) -> None:
     """Keep fresh addresses of a finished generation whose old ones expired.
 
-    The provider still has it, unless it keeps outputs for a time that is over: then only the file itself shows that.
+    The provider still has it, unless the time for which it keeps outputs is over: then only the file itself shows that.
     """
     mine = (attempts.c.id == attempt_id, attempts.c.state == AttemptState.SUCCEEDED.value)
-    kept = sa.or_(attempts.c.copy_deadline.is_(None), attempts.c.copy_deadline > ledger.clock())
+    kept_until = sa.func.coalesce(
+        attempts.c.copy_deadline,
+        sa.func.coalesce(attempts.c.finished_at, attempts.c.created_at) + KEPT_SECONDS,
+    )
     with ledger.write() as connection:
         connection.execute(sa.update(attempts).where(*mine).values(outputs=outputs))
-        connection.execute(sa.update(attempts).where(*mine, kept).values(**NOTHING_SEEN))
+        connection.execute(
+            sa.update(attempts).where(*mine, kept_until > ledger.clock()).values(**NOTHING_SEEN)
+        )
 
 
 def mark_reported(ledger: Ledger, attempt_ids: Collection[str], run_id: str) -> None:

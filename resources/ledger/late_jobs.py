@@ -20,8 +20,6 @@ from resources.providers.base import Capabilities, JobState
 AT_ONCE = 8
 """How many are asked for in one step."""
 LONGEST_PAUSE_SECONDS = 86_400.0
-KEPT_SECONDS = 7 * 86_400.0
-"""For how long they are asked for where the provider does not say how long it keeps an output."""
 
 _DUE = sa.and_(
     attempts.c.account == sa.bindparam("account"),
@@ -62,9 +60,9 @@ def claim_late(ledger: Ledger, account: str) -> list[Attempt]:
         query = _FIRST_DUE.with_for_update(skip_locked=True)
         due = [Attempt.from_row(row) for row in connection.execute(query, {"account": account, "now": now})]
         for attempt in due:
-            at = now + CLAIM_SECONDS if now < _kept_until(attempt) else None
+            at = now + CLAIM_SECONDS if now < attempt.kept_until else None
             _ask_at(connection, attempt, at)
-        return [attempt for attempt in due if now < _kept_until(attempt)]
+        return [attempt for attempt in due if now < attempt.kept_until]
 
 
 def ask_later(ledger: Ledger, attempt: Attempt) -> None:
@@ -155,13 +153,6 @@ def give_up(ledger: Ledger, overdue: Attempt, *, who: str, why: str) -> Attempt:
             next_poll_at=None,
             late_at=now + LATE_SECONDS,
         )
-
-
-def _kept_until(attempt: Attempt) -> float:
-    """Until when its output would live."""
-    if attempt.copy_deadline is not None:
-        return attempt.copy_deadline
-    return (attempt.finished_at or attempt.created_at) + KEPT_SECONDS
 
 
 def _ask_at(connection: sa.Connection, attempt: Attempt, at: float | None) -> None:

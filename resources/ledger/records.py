@@ -14,6 +14,10 @@ CLIP, SPARE = "clip", "spare"
 """Kinds of subjects: a clip, and a take to spare of one, which is a subject of its own (see `spare_takes.py`)."""
 
 
+KEPT_SECONDS = 7 * 86_400.0
+"""How long an output is taken to be kept where its provider does not say: as long as the shortest that another one states."""
+
+
 def clip_of(subject_key: str) -> str:
     """The clip of an attempt's subject, also of a take to spare, whose key goes on after a `~`."""
     return subject_key.partition("~")[0]
@@ -135,6 +139,13 @@ class Attempt:
         """Seconds since its submit; of one that a clock which was ahead has dated it is only known that it is no longer young."""
         sent_at = self.submitted_at or self.created_at
         return now - sent_at if sent_at <= now else math.inf
+
+    @property
+    def kept_until(self) -> float:
+        """Until when its output is taken to be at its provider, seconds since the epoch."""
+        if self.copy_deadline is not None:
+            return self.copy_deadline
+        return (self.finished_at or self.created_at) + KEPT_SECONDS
 
     @property
     def cost_micros(self) -> int:

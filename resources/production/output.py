@@ -134,7 +134,7 @@ class Fetcher:
 
     def _out_of_reach(self, attempt: Attempt, why: str) -> DeliveryError:
         """What it means that the provider knows the job and its output is not to be had: it may be, until its time is up."""
-        if attempt.copy_deadline is None or self._engine.ledger.clock() < attempt.copy_deadline:
+        if self._engine.ledger.clock() < attempt.kept_until:
             return DeliveryError(f"{why}; it is tried again later")
         return NoLongerThereError(f"{why}, and the provider keeps it no longer")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from deliverykit import AS_MADE, Depot
 from hostile import File, serving
 from makers import make_mp4, with_c2pa
@@ -17,6 +18,7 @@ from resources.checks import Checks
 from resources.ledger import deliveries
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
+from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState as S
 from resources.production.acceptance import accept
 from resources.production.delivery import Deliverer, DeliveryError
@@ -200,22 +202,29 @@ def test_an_output_that_is_there_again_was_not_lost(
     assert (done.state, done.confirming) == (S.DELIVERED, None)
 
 
+@pytest.mark.parametrize("said", [True, False], ids=["it says for how long", "it does not say"])
 def test_an_address_that_stays_dead_is_tried_until_the_provider_keeps_the_output_no_longer(
-    depot: Depot,
+    depot: Depot, said: bool
 ) -> None:
     depot.server.files["/clip.mp4"] = File(status=404)
     depot.provider.address = depot.server.url("/clip.mp4")
     attempt, now = depot.finished("clip-a"), time.time()
-    assert attempt.copy_deadline is not None
+    kept_until = attempt.kept_until
+    assert attempt.copy_deadline == kept_until
+    if not said:
+        with depot.ledger.write() as connection:
+            connection.execute(sa.update(attempts).values(copy_deadline=None))
+        attempt = depot.read(attempt)
+        assert attempt.kept_until == pytest.approx(kept_until), "as long as the provider that says it"
     for days in range(7):
         depot.ledger.clock = lambda at=now + 86_400 * days: at
         with pytest.raises(DeliveryError, match="tried again later"):
             depot.deliver(attempt)
     for late in (1, 100):
-        depot.ledger.clock = lambda at=attempt.copy_deadline + late: at
+        depot.ledger.clock = lambda at=kept_until + late: at
         with pytest.raises(DeliveryError, match="seen over minutes"):
             depot.deliver(attempt)
-    depot.ledger.clock = lambda: (attempt.copy_deadline or 0) + 200
+    depot.ledger.clock = lambda: kept_until + 200
     assert depot.deliver(attempt)[0].state is S.LOST
 
 
