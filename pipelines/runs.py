@@ -4,6 +4,7 @@ A run whose process died stays `STARTED` in Dagster for ever: the default launch
 among the runs that may be at work, and its clips would wait for it.
 """
 
+import contextlib
 from collections.abc import Collection, Iterable
 
 import dagster as dg
@@ -16,6 +17,7 @@ from resources.errors import DailiesError
 from resources.ledger import heartbeats
 from resources.ledger.handover import handover_of
 from resources.ledger.ledger import Ledger
+from resources.unforeseen import in_our_words
 
 SENSOR_SECONDS = 10
 UNENDED_SECONDS = 120.0
@@ -74,17 +76,32 @@ def end_dead_runs(instance: dg.DagsterInstance, ledger: Ledger, location: str | 
     """End dead runs in Dagster, each with its reason, so that its place is free and its retry begins; returns what was said."""
     said = []
     for run in dead_runs(instance, ledger, location):
-        reason = (
-            "The process of this run has ended without a word: it gives no sign of life any more. Of its clips: "
-            f"{handover_of(ledger, [run.run_id])}."
-        )
-        if run.status is dg.DagsterRunStatus.CANCELING:
-            instance.report_run_canceled(run, reason)
-        else:
-            keep_green(instance, run.run_id)
-            instance.report_run_failed(run, reason)
-        said.append(f"{run.job_name} {run.run_id}: {reason}")
+        try:
+            # one that cannot be ended must not keep the places of the others
+            with in_our_words(f"the run {run.run_id}, whose process has died, could not be ended"):
+                said.append(f"{run.job_name} {run.run_id}: {_end(instance, ledger, run)}")
+        except DailiesError as error:
+            said.append(str(error))
     return said
+
+
+def _end(instance: dg.DagsterInstance, ledger: Ledger, run: dg.DagsterRun) -> str:
+    """End a dead run in Dagster; returns the reason."""
+    reason = (
+        "The process of this run has ended without a word: it gives no sign of life any more. Of its clips: "
+        f"{handover_of(ledger, [run.run_id])}."
+    )
+    if run.status is dg.DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, reason)
+        return reason
+    # what cannot be shown as it was is shown again by the run's retry
+    with (
+        contextlib.suppress(DailiesError),
+        in_our_words(f"{run.run_id}: what was green could not be kept so"),
+    ):
+        keep_green(instance, run.run_id)
+    instance.report_run_failed(run, reason)
+    return reason
 
 
 def not_ended(instance: dg.DagsterInstance, ledger: Ledger, location: str | None) -> list[tuple[str, str]]:

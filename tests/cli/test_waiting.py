@@ -135,7 +135,11 @@ def test_a_ledger_that_cannot_be_read_is_not_said_to_have_bought_nothing(
     assert "othing was bought" not in said
 
 
-def test_a_dagster_that_is_away_for_a_moment_is_waited_for(settings: Settings) -> None:
+def test_a_dagster_that_is_away_for_a_moment_is_waited_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a moment of a busy machine
+    monkeypatch.setattr(launch, "SILENCE_SECONDS", 60.0)
     api = as_api(Dagster(GONE, RunState("run-1", "STARTED"), GONE, RunState("run-1", "SUCCESS")))
     runs = wait_for_runs(api, settings, DECISION, ["run-1"], look=lambda: None)
     assert runs == [RunState("run-1", "SUCCESS")]

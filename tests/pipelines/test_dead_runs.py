@@ -211,3 +211,27 @@ def test_a_dead_run_turns_nothing_red_that_was_green_before_it_nor_hides_what_an
             assert bar.green == set(keys), asset
             assert bar.red == {late[1]}, asset
             assert bar.materializing == {late[0]}, asset
+
+
+def test_a_dead_run_that_cannot_be_ended_keeps_no_other_one_from_it(
+    house: House, keys: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died = [house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED) for _ in range(3)]
+    for run_id in died:
+        dies(house, run_id)
+    report = house.instance.report_run_failed
+
+    def reported(run: dg.DagsterRun, message: str | None = None) -> object:
+        if run.run_id == died[1]:
+            raise OSError("database disk image is malformed")
+        return report(run, message)
+
+    def broken(_instance: dg.DagsterInstance, run_id: str) -> None:
+        raise OSError(run_id)
+
+    monkeypatch.setattr(house.instance, "report_run_failed", reported)
+    monkeypatch.setattr(runs, "keep_green", broken)
+    _, message = house.tick(DEAD_RUNS)
+    assert f"the run {died[1]}, whose process has died, could not be ended" in (message or "")
+    ended = {run.run_id: run.status for run in house.instance.get_runs()}
+    assert [ended[run_id] for run_id in died].count(dg.DagsterRunStatus.FAILURE) == 2
