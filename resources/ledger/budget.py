@@ -18,7 +18,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from resources.ledger.database import lock_money
+from resources.ledger.database import chunks, lock_money
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, spending
 from resources.ledger.states import MoneyState
@@ -178,15 +178,10 @@ def spent(connection: sa.Connection, wanted: Sequence[Scope]) -> dict[Scope, int
     What was counted for a day or month that is still to come counts in every one before it: a clock that was ahead dated
     it, and its money must not be missing from the cap of the day on which it was really spent.
     """
-    dated = [scope for scope in wanted if scope.period in {DAY, MONTH}]
-    key = sa.tuple_(spending.c.of, spending.c.name, spending.c.period, spending.c.key)
-    where: sa.ColumnElement[bool] = key.in_([tuple(scope) for scope in wanted])
-    if dated:
-        series = sa.tuple_(spending.c.of, spending.c.name, spending.c.period)
-        later = spending.c.key >= min(scope.key[:7] for scope in dated)
-        where = sa.or_(where, sa.and_(series.in_([tuple(scope)[:3] for scope in dated]), later))
-    rows = connection.execute(sa.select(spending).where(where)).all()
-    found = {Scope(row.of, row.name, row.period, row.key): int(row.spent_micros) for row in rows}
+    found: dict[Scope, int] = {}
+    for some in chunks(wanted):
+        rows = connection.execute(sa.select(spending).where(sa.or_(*map(_counts_for, some)))).all()
+        found |= {Scope(row.of, row.name, row.period, row.key): int(row.spent_micros) for row in rows}
 
     def counts(scope: Scope) -> int:
         if scope.period not in {DAY, MONTH}:
@@ -196,6 +191,17 @@ def spent(connection: sa.Connection, wanted: Sequence[Scope]) -> dict[Scope, int
         )
 
     return {scope: counts(scope) for scope in wanted}
+
+
+def _counts_for(scope: Scope) -> sa.ColumnElement[bool]:
+    """Whether a counter counts for a scope, column by column: SQLite reads the whole table for a list of tuples."""
+    dated = scope.period in {DAY, MONTH}
+    return sa.and_(
+        spending.c.of == scope.of,
+        spending.c.name == scope.name,
+        spending.c.period == scope.period,
+        spending.c.key >= scope.key if dated else spending.c.key == scope.key,
+    )
 
 
 def _add(connection: sa.Connection, caps: Mapping[Scope, int | None], amount: int, *, holding: bool) -> None:
