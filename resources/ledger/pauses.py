@@ -141,7 +141,7 @@ def lift(ledger: Ledger, *, account: str, who: str) -> list[Pause]:
 
     Args:
         ledger: The record.
-        account: Whose; `halting.ALL` for all.
+        account: Whose; `stops.ALL` for all.
         who: The person, whom the account's row names from then on.
     """
     ended = [one for one in pauses(ledger) if account in {stops.ALL, one.account}]
