@@ -27,7 +27,8 @@ from resources.ledger.states import AttemptState, MoneyState
 PROCESSES = 4
 CLIPS = 20
 LIMITS = Limits(in_flight=3, per_minute=12)
-JOB_SECONDS = 10.0
+JOB_SECONDS = 60.0
+"""Long enough that three jobs are in flight at once also where a claim takes a tenth of a second."""
 SCALE = 200.0
 """The children's clocks run so much faster than the wall, so that minutes pass in a moment."""
 
