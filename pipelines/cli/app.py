@@ -6,9 +6,9 @@ Exit codes: 0 all good, 1 some clips failed, 2 something declared or set is wron
 import typer
 
 from pipelines.cli.characters import characters_app
-from pipelines.cli.commands.operations import operating_app
-from pipelines.cli.commands.production import producing_app
-from pipelines.cli.commands.review import settling_app
+from pipelines.cli.commands.operations import operations_app
+from pipelines.cli.commands.production import production_app
+from pipelines.cli.commands.review import review_app
 from pipelines.cli.ledger import ledger_app
 from pipelines.cli.models import models_app
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for commands in (producing_app, settling_app, operating_app):
+for commands in (production_app, review_app, operations_app):
     app.add_typer(commands)
 app.add_typer(models_app, name="models", rich_help_panel="Look up and manage")
 app.add_typer(characters_app, name="characters", rich_help_panel="Look up and manage")

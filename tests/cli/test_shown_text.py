@@ -23,8 +23,8 @@ def test_a_question_about_money_holds_nothing_that_a_terminal_obeys(
     monkeypatch.setattr(output.typer, "confirm", lambda question, **_: asked.append(question))
     output.confirm("Take the job a\x1b[2Jb\u202e?")
     assert asked == ["Take the job a\ufffd[2Jb\ufffd?"]
-    settling = Path(cli.__file__).with_name("commands") / "settling.py"
-    assert "typer.confirm" not in settling.read_text()
+    review = Path(cli.__file__).with_name("commands") / "review.py"
+    assert "typer.confirm" not in review.read_text()
 
 
 @pytest.mark.parametrize("argument", [b"\xff", b"a\x1b[2J", b"--\xfe=1"])

@@ -1,6 +1,7 @@
 """What is wrong on purpose: a sentence for people, nothing bought, nothing lost, greens stay green."""
 
 import json
+import re
 import socket
 from collections.abc import Callable
 
@@ -67,15 +68,17 @@ def unknown_setting(house: House, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("DAILIES_WAVESPEED_MAX_IN_FLIGHT", "many")
 
 
+NOTHING = "nothing was bought|has bought nothing"
+"""Of clips that another decision has bought, only the run's own decision is said to have bought nothing."""
 TROUBLES: dict[Break, tuple[str, str]] = {
     no_key: ("WAVESPEED_API_KEY", "dailies up"),
     wrong_key: ("key", "WAVESPEED_API_KEY"),
     provider_down: ("wavespeed", ""),
     provider_ill: ("wavespeed", "503"),
-    no_bucket: ("DAILIES_S3_BUCKET", "Nothing was bought"),
+    no_bucket: ("DAILIES_S3_BUCKET", NOTHING),
     s3_down: ("S3", ""),
     wrong_s3_key: ("S3", ""),
-    bucket_of_another_ledger: ("belongs to another ledger", "Nothing was bought"),
+    bucket_of_another_ledger: ("belongs to another ledger", NOTHING),
     ledger_unwritable: ("ledger", ""),
     unknown_setting: ("DAILIES_WAVESPEED_MAX_IN_FLIGHT", ".env.example"),
 }
@@ -105,7 +108,7 @@ def test_every_trouble_is_told_in_a_sentence_and_nothing_is_bought_or_lost(
             text = failed.failure or ""
             assert not failed.green, name
             assert "traceback" not in text.casefold(), (name, text)
-            assert all(word.casefold() in text.casefold() for word in words), (name, text)
+            assert all(re.search(word, text, re.IGNORECASE) for word in words), (name, text)
             assert not any(secret in text for secret in (WRONG_KEY, WRONG_SECRET)), (name, text)
         bars = ui.bars()
         # which clips are green is what the ledger says: without it nothing can be shown again

@@ -11,12 +11,12 @@ from pipelines.cli.output import Json, console, print_json
 from pipelines.cli.signals import end_on_signals
 from resources.settings import load_settings
 
-operating_app = typer.Typer()
+operations_app = typer.Typer()
 PANEL = "Run"
 Port = Annotated[int, typer.Option(help="Port of Dagster's UI on 127.0.0.1.", min=1, max=65535)]
 
 
-@operating_app.command(rich_help_panel=PANEL)
+@operations_app.command(rich_help_panel=PANEL)
 def up(
     port: Port = 3000,
     job_seconds: Annotated[float, typer.Option(help="How long the sandbox's jobs take.", min=0)] = 8.0,
@@ -56,7 +56,7 @@ def up(
             console.print("ending")
 
 
-@operating_app.command(rich_help_panel=PANEL)
+@operations_app.command(rich_help_panel=PANEL)
 def demo(
     port: Port = 3000,
     job_seconds: Annotated[float, typer.Option(help="How long the sandbox's jobs take.", min=0)] = 8.0,
@@ -68,7 +68,7 @@ def demo(
     raise typer.Exit(run_demo(load_settings(), port=port, job_seconds=job_seconds))
 
 
-@operating_app.command(rich_help_panel=PANEL)
+@operations_app.command(rich_help_panel=PANEL)
 def doctor(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look; mend nothing.")] = False,
     alarm: Annotated[bool, typer.Option("--alarm", help="Only try whether alarms arrive.")] = False,
@@ -90,7 +90,7 @@ def doctor(
     raise typer.Exit(0 if done.is_fine else 1)
 
 
-@operating_app.command(rich_help_panel=PANEL)
+@operations_app.command(rich_help_panel=PANEL)
 def webhooks(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 8790,
 ) -> None:
@@ -101,7 +101,7 @@ def webhooks(
     serve(load_settings(), port=port)
 
 
-@operating_app.command(rich_help_panel=PANEL)
+@operations_app.command(rich_help_panel=PANEL)
 def stop(
     reason: Annotated[str, typer.Option(help="Why, for whoever finds it stopped.")] = "a person stopped it",
     account: Annotated[str | None, typer.Option(help="Only this account, e.g. wavespeed.")] = None,
@@ -112,7 +112,7 @@ def stop(
     stop_buying(load_settings(), account, reason)
 
 
-@operating_app.command(rich_help_panel=PANEL)
+@operations_app.command(rich_help_panel=PANEL)
 def start(
     account: Annotated[str | None, typer.Option(help="Only this account, e.g. wavespeed.")] = None,
 ) -> None:
@@ -122,7 +122,7 @@ def start(
     start_buying(load_settings(), account)
 
 
-@operating_app.command(name="verify-provider", rich_help_panel=PANEL)
+@operations_app.command(name="verify-provider", rich_help_panel=PANEL)
 def verify_provider(
     account: Annotated[str, typer.Argument(help="wavespeed or aimlapi.")],
     endpoint: Annotated[str | None, typer.Option(help="Buy this one; the cheapest if left out.")] = None,

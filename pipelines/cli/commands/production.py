@@ -11,11 +11,11 @@ from pipelines.cli.output import Json, complain, console, print_json
 from resources.settings import load_settings, names, open_ledger
 from resources.variables import ENV_FILE, misspelt_keys, names_in
 
-producing_app = typer.Typer()
+production_app = typer.Typer()
 PANEL = "Produce"
 
 
-@producing_app.command(rich_help_panel=PANEL)
+@production_app.command(rich_help_panel=PANEL)
 def check() -> None:
     """Check everything that is declared in the data folder. Sends nothing."""
     from pipelines.cli.launch import declarations_of
@@ -39,7 +39,7 @@ def check() -> None:
     raise typer.Exit(2 if problems else 0)
 
 
-@producing_app.command(rich_help_panel=PANEL)
+@production_app.command(rich_help_panel=PANEL)
 def plan(
     series: Annotated[
         list[str] | None, typer.Argument(help="Names of series; every schedule that comes up if left out.")
@@ -82,7 +82,7 @@ def plan(
     raise typer.Exit(exit_code(made))
 
 
-@producing_app.command(rich_help_panel=PANEL)
+@production_app.command(rich_help_panel=PANEL)
 def prompt(
     key: Annotated[str, typer.Argument(help="The clip's key, e.g. city-sunset-2026-11-20-hero.")],
     as_json: Json = False,
@@ -99,7 +99,7 @@ def prompt(
         show(request)
 
 
-@producing_app.command(rich_help_panel=PANEL)
+@production_app.command(rich_help_panel=PANEL)
 def produce(
     series: Annotated[str, typer.Argument(help="Name of the series.")],
     date: Annotated[
@@ -129,7 +129,7 @@ def produce(
         finish(settings, api, launched, wait=wait, as_json=as_json)
 
 
-@producing_app.command(rich_help_panel=PANEL)
+@production_app.command(rich_help_panel=PANEL)
 def retry(
     clips: Annotated[
         list[str] | None, typer.Argument(help="Keys of failed clips; all of them if left out.")

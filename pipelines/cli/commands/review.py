@@ -12,7 +12,7 @@ from pipelines.cli.output import Json, as_document, complain, confirm, console, 
 from pipelines.cli.signals import end_on_signals
 from resources.settings import load_settings, open_ledger
 
-settling_app = typer.Typer()
+review_app = typer.Typer()
 PANEL = "See and settle"
 Port = Annotated[int, typer.Option(help="Port of Dagster's UI on 127.0.0.1.", min=1, max=65535)]
 
@@ -24,7 +24,7 @@ class YesNo(StrEnum):
     NO = "no"
 
 
-@settling_app.command(rich_help_panel=PANEL)
+@review_app.command(rich_help_panel=PANEL)
 def status(
     series: Annotated[str | None, typer.Option(help="Only this series.")] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Only clips that came to nothing.")] = False,
@@ -62,7 +62,7 @@ def status(
         console.print(Text(f"{line}: `dailies ledger orphans`"))
 
 
-@settling_app.command(rich_help_panel=PANEL)
+@review_app.command(rich_help_panel=PANEL)
 def gallery(
     open_it: Annotated[bool, typer.Option("--open", help="Show it in a browser.")] = False,
     port: Annotated[
@@ -77,7 +77,7 @@ def gallery(
     show_gallery(load_settings(), open_it=open_it, port=port, as_json=as_json)
 
 
-@settling_app.command(rich_help_panel=PANEL)
+@review_app.command(rich_help_panel=PANEL)
 def inspect(
     files: Annotated[list[Path], typer.Argument(help="MP4s on this machine.", exists=True, dir_okay=False)],
     clip: Annotated[
@@ -112,7 +112,7 @@ def inspect(
     raise typer.Exit(int(any(one.failed for one in found)))
 
 
-@settling_app.command(name="accept", rich_help_panel=PANEL)
+@review_app.command(name="accept", rich_help_panel=PANEL)
 def accept_clip(
     clip: Annotated[
         str | None, typer.Argument(help="The clip to accept; without one, all that wait are listed.")
@@ -147,7 +147,7 @@ def accept_clip(
         console.print(status_table([accepted]))
 
 
-@settling_app.command(rich_help_panel=PANEL)
+@review_app.command(rich_help_panel=PANEL)
 def resolve(
     clip: Annotated[
         str | None, typer.Argument(help="The clip to settle; without one, all are listed.")
