@@ -182,7 +182,14 @@ def test_beside_a_stack_its_sandbox_and_its_bucket_are_asked(
     before = house.get(key)
     house.delete(key)
     bucket = house.production.settings().s3()
-    running = {"pid": os.getpid(), "sandbox_url": house.sandbox.url, "s3_url": bucket.endpoint_url}
+    running = {
+        "pid": os.getpid(),
+        "dagster_url": "http://127.0.0.1:9",
+        "sandbox_url": house.sandbox.url,
+        "s3_url": bucket.endpoint_url,
+    }
+    # of this stack there is no Dagster to be asked
+    monkeypatch.setattr("pipelines.cli.dagster_api.DagsterApi.not_living", lambda _: [])
     home = house.production.settings().home
     (home / "stack.json").write_text(json.dumps(running))
     (home / "sandbox-key").write_text(os.environ["WAVESPEED_API_KEY"])
