@@ -27,7 +27,7 @@ Step = dg.AssetExecutionContext | dg.OpExecutionContext
 
 
 @dataclass(frozen=True)
-class Scope:
+class RunScope:
     """What one run is about.
 
     Attributes:
@@ -45,7 +45,7 @@ class Scope:
 
 def scope_of(
     context: dg.AssetExecutionContext, production: Production, of: dg.DynamicPartitionsDefinition = clips
-) -> Scope:
+) -> RunScope:
     """The clips (or characters) that a run is about.
 
     Args:
@@ -71,7 +71,7 @@ def scope_of(
     buys = not planned or bool({SUBMISSIONS, CHARACTERS} & planned.keys())
     own = _of_decision(instance, production, run, named, buys=buys)
     position = {key: index for index, key in enumerate(order)}
-    return Scope(
+    return RunScope(
         keys=sorted((key for key in own if key in position), key=position.__getitem__),
         strangers=tuple(key for key in now if key not in own),
         gone=tuple(key for key in own if key not in position),
@@ -79,15 +79,15 @@ def scope_of(
     )
 
 
-def scope_of_list(context: dg.OpExecutionContext, production: Production, wanted: Iterable[str]) -> Scope:
+def scope_of_list(context: dg.OpExecutionContext, production: Production, wanted: Iterable[str]) -> RunScope:
     """The clips of a run that is given a list of keys: those of them that its decision is about."""
     keys = list(dict.fromkeys(wanted))
     with production.ledger() as ledger:
         own = fix_clips(ledger, decision_of(context.run), keys)
-    return Scope([key for key in keys if key in own], tuple(key for key in keys if key not in own))
+    return RunScope([key for key in keys if key in own], tuple(key for key in keys if key not in own))
 
 
-def leave_alone(context: Step, scope: Scope) -> None:
+def leave_alone(context: Step, scope: RunScope) -> None:
     """Name what the run does not touch, and see that Dagster shows it as it was before the run was created.
 
     A run that fails turns red every key that was planned for it. Planning the strangers anew for the run that had planned them
@@ -124,7 +124,7 @@ def keep_green(instance: dg.DagsterInstance, run_id: str) -> None:
         _show_as_before(instance, event, run_id, unless_red=True)
 
 
-def left_alone_events(context: Step, asset: dg.AssetKey, scope: Scope) -> None:
+def left_alone_events(context: Step, asset: dg.AssetKey, scope: RunScope) -> None:
     """Say on the page of each clip that a run has left alone why nothing happened to it."""
     why = dict.fromkeys(scope.strangers, "it was not asked for by the decision of the run")
     why |= dict.fromkeys(scope.gone, "its partition was deleted")

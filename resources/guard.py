@@ -74,7 +74,7 @@ class Authority:
 
 
 @dataclass(frozen=True)
-class Asked:
+class GuardedRequest:
     """A request, as far as the rule looks at it."""
 
     method: str
@@ -88,7 +88,7 @@ class Asked:
     """Who on this machine sent it, as a user id; None where that cannot be told."""
 
     @classmethod
-    def of(cls, scope: Scope) -> "Asked":
+    def of(cls, scope: Scope) -> "GuardedRequest":
         """The request of an ASGI scope."""
         server = scope.get("server") or (None, None)
         return cls(
@@ -142,19 +142,19 @@ class Guard:
     silent: bool = False
     """Whether a refusal is only "not found", for a server that tells strangers nothing."""
 
-    def refusal(self, asked: Asked) -> Refusal | None:
+    def refusal(self, asked: GuardedRequest) -> Refusal | None:
         """Why a request is refused, None for one that may be carried out."""
         refusal = self._refusal(asked)
         return Refusal(404, "not found") if refusal is not None and self.silent else refusal
 
-    def _refusal(self, asked: Asked) -> Refusal | None:
+    def _refusal(self, asked: GuardedRequest) -> Refusal | None:
         if asked.is_websocket and not self.websockets:
             return Refusal(403, "no WebSocket is served here")
         if not asked.is_websocket and asked.method not in self.methods:
             return Refusal(405, f"this server takes {', '.join(sorted(self.methods))}")
         return self._of_sender(asked) or self._of_content(asked)
 
-    def _of_sender(self, asked: Asked) -> Refusal | None:
+    def _of_sender(self, asked: GuardedRequest) -> Refusal | None:
         if self.users is not None and asked.user not in {None, ROOT, os.geteuid(), *self.users}:
             return Refusal(
                 403,
@@ -171,7 +171,7 @@ class Guard:
             return Refusal(403, "another page's request (its Origin is not this server)")
         return None if _is_from_here(asked) else Refusal(403, "another page's request (Sec-Fetch-Site)")
 
-    def _host(self, asked: Asked) -> Authority | None:
+    def _host(self, asked: GuardedRequest) -> Authority | None:
         """The request's own host, None unless it is exactly one of ours."""
         values = asked.all("host")
         host = Authority.parse(values[0]) if len(values) == 1 else None
@@ -197,7 +197,7 @@ class Guard:
         is_here = found[1] == "http" and origin.name == host.name and (origin.port or 80) == port
         return is_here and host.name in LOOPBACK
 
-    def _of_content(self, asked: Asked) -> Refusal | None:
+    def _of_content(self, asked: GuardedRequest) -> Refusal | None:
         if not asked.path.startswith("/"):
             return Refusal(400, "the request's target is not a path")
         if not asked.changes:
@@ -228,7 +228,7 @@ def hosts(setting: str) -> frozenset[Authority]:
     return frozenset(found)
 
 
-def _is_from_here(asked: Asked) -> bool:
+def _is_from_here(asked: GuardedRequest) -> bool:
     """Whether the browser says that no other site has caused it; another port of this machine is `same-site` for it.
 
     A link that a person follows, as in an alarm, comes from another site and opens a page of its own: that reads.
@@ -262,7 +262,7 @@ class Guarded:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        asked = Asked.of(scope)
+        asked = GuardedRequest.of(scope)
         if self._guard.users is not None:
             asked = replace(asked, user=user_of(scope.get("client"), scope.get("server")))
         refusal = self._guard.refusal(asked)

@@ -16,7 +16,7 @@ from pipelines.failures import bought_by, clips_failed, explained
 from pipelines.lineage import CODE_VERSIONS, GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
 from pipelines.partitions import CLIPS_PER_RUN, clips
 from pipelines.prompt_batch import read_prompts
-from pipelines.scope import Scope, leave_alone, left_alone_events, scope_of
+from pipelines.scope import RunScope, leave_alone, left_alone_events, scope_of
 from resources.dagster_resources import Production
 from resources.ledger import deliveries
 from resources.ledger.states import AttemptState
@@ -124,7 +124,7 @@ def _collect(batch: Batch, keys: list[str]) -> dict[str, str]:
     never = {key: "it was never bought: materialize `submissions` too" for key in keys if key not in attempts}
     if never and BATCH_TAG in batch.context.run.tags:
         # the sensor asks for what the ledger has: others have come to lie in its range before the run was created
-        leave_alone(batch.context, Scope([], strangers=tuple(never)))
+        leave_alone(batch.context, RunScope([], strangers=tuple(never)))
         never = {}
     return never | say(batch, followed)
 

@@ -50,7 +50,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Books:
+class LedgerSummary:
     """All that is shown.
 
     Attributes:
@@ -75,11 +75,11 @@ class Books:
         return bool(self.differences or self.statement.miscounted)
 
 
-def report(settings: Settings, *, check: bool, days: int) -> Books:
+def report(settings: Settings, *, check: bool, days: int) -> LedgerSummary:
     """Gather the account; with `check`, after the bills were read and what they confirm was written down."""
     with open_ledger(settings) as ledger:
         found = check_bills(ledger, settings, days=days) if check else None
-        return Books(
+        return LedgerSummary(
             statement.statement(ledger),
             stops.stops(ledger),
             statement.in_doubt(ledger),
@@ -126,7 +126,7 @@ async def _at_once(function: Any, *args: Any, **kwargs: Any) -> Any:
     return function(*args, **kwargs)
 
 
-def show(account: Books) -> None:
+def show(account: LedgerSummary) -> None:
     """Print the account for a person."""
     statement, doubtful = account.statement, account.doubtful
     if not statement.total.attempts:
@@ -203,7 +203,7 @@ def _print_lines(title: str, lines: Iterable[Line], *, total: Line | None = None
     console.print()
 
 
-def document(account: Books) -> dict[str, Any]:
+def document(account: LedgerSummary) -> dict[str, Any]:
     """The account for a program: money as exact text in USD."""
     statement, found = account.statement, account.differences
     return {

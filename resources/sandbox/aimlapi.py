@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 
 from resources.money import to_usd
 from resources.sandbox.books import Job, Phase
-from resources.sandbox.desk import Exchange, Front, moment, timestamp
+from resources.sandbox.desk import Front, WireCall, moment, timestamp
 from resources.sandbox.endpoints import Endpoint, InvalidParameter, load_endpoints
 from resources.sandbox.faults import Backward, StatusWord
 from resources.sandbox.pictures import Measured, from_data_url, measure
@@ -43,21 +43,21 @@ class AimlApi(Front):
             self.route("/v1/models", "models", self._models, "GET", key=False),
         ]
 
-    def wrong_key(self, call: Exchange) -> Response:
+    def wrong_key(self, call: WireCall) -> Response:
         """401 in the provider's error body."""
         return failure(call, 401, "Unauthorized: the API key is missing, invalid or expired.")
 
-    def throttled(self, call: Exchange) -> Response:
+    def throttled(self, call: WireCall) -> Response:
         """429 in the provider's error body."""
         return failure(call, 429, "Too Many Requests")
 
-    def identify(self, call: Exchange) -> None:
+    def identify(self, call: WireCall) -> None:
         """The model is in the body of a submit, the job in the query of a poll."""
         call.model = str(call.body.get("model", ""))
         if job_id := call.request.query_params.get("generation_id"):
             call.job = self.workshop.books.job(self.name, job_id)
 
-    async def _submit(self, call: Exchange) -> Response:
+    async def _submit(self, call: WireCall) -> Response:
         endpoint = None if call.broken else load_endpoints()[self.name].get(call.model)
         if endpoint is None:
             allowed = " | ".join(load_endpoints()[self.name])
@@ -90,7 +90,7 @@ class AimlApi(Front):
         )
         return self._with_ids(call, JSONResponse({"id": call.job.id, "status": "queued"}))
 
-    async def _poll(self, call: Exchange) -> Response:
+    async def _poll(self, call: WireCall) -> Response:
         if not call.request.query_params.get("generation_id"):
             return failure(call, 400, "Query validation error: generation_id: Required")
         if call.job is None:
@@ -118,7 +118,7 @@ class AimlApi(Front):
             response.headers["x-aimlapi-credits-used"] = str(job.price_micros * _CREDITS_PER_MICRO)
         return self._with_ids(call, response)
 
-    def _with_ids(self, call: Exchange, response: Response) -> Response:
+    def _with_ids(self, call: WireCall, response: Response) -> Response:
         if call.job:
             response.headers["x-inference-id"] = call.job.id
         sent = call.request.headers.get("x-client-request-id", "")
@@ -126,7 +126,7 @@ class AimlApi(Front):
             response.headers["x-client-request-id"] = sent
         return response
 
-    async def _logs(self, call: Exchange) -> Response:
+    async def _logs(self, call: WireCall) -> Response:
         query = call.request.query_params
         try:
             after, before = _window(query.get("period"), query.get("start"), query.get("end"), call.now)
@@ -168,11 +168,11 @@ class AimlApi(Front):
             "client_request_id": job.submission_id,
         }
 
-    async def _balance(self, call: Exchange) -> Response:  # noqa: ARG002 - the handlers' interface
+    async def _balance(self, call: WireCall) -> Response:  # noqa: ARG002 - the handlers' interface
         balance = float(to_usd(self.workshop.balance_micros(self.name)))
         return JSONResponse({"current_balance": balance, "currency": "USD"})
 
-    async def _models(self, call: Exchange) -> Response:
+    async def _models(self, call: WireCall) -> Response:
         query = call.request.query_params
         wanted = {part for value in query.getlist("id") for part in value.split(",")}
         include = {part for value in query.getlist("include") for part in value.split(",")}
@@ -189,7 +189,7 @@ class AimlApi(Front):
         return JSONResponse(body, headers={"etag": etag})
 
 
-def failure(call: Exchange, status: int, message: str) -> JSONResponse:
+def failure(call: WireCall, status: int, message: str) -> JSONResponse:
     """The provider's error body."""
     body = {
         "message": message,

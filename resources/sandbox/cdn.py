@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute
 
 from resources.sandbox.books import Job, Phase
-from resources.sandbox.desk import Exchange, Front
+from resources.sandbox.desk import Front, WireCall
 from resources.sandbox.faults import Html, Truncate
 from resources.sandbox.media import Footage
 from resources.sandbox.wire import CutShort
@@ -28,19 +28,19 @@ class Cdn(Front):
         """The one route there is."""
         return [self.route("/cdn/{media}.mp4", "cdn", self._fetch, "GET", key=False)]
 
-    def wrong_key(self, call: Exchange) -> Response:  # noqa: ARG002 - the front's interface
+    def wrong_key(self, call: WireCall) -> Response:  # noqa: ARG002 - the front's interface
         """Never needed: the clips are public."""
         return Response("AccessDenied", status_code=403)
 
-    def throttled(self, call: Exchange) -> Response:  # noqa: ARG002 - the front's interface
+    def throttled(self, call: WireCall) -> Response:  # noqa: ARG002 - the front's interface
         """429 as a storage host says it."""
         return Response("SlowDown", status_code=429)
 
-    def identify(self, call: Exchange) -> None:
+    def identify(self, call: WireCall) -> None:
         """The file's name leads to its job."""
         call.job = self.workshop.books.job_of_media(call.request.path_params["media"])
 
-    async def _fetch(self, call: Exchange) -> Response:
+    async def _fetch(self, call: WireCall) -> Response:
         job = call.job
         if job is None or not self._there(job, call.now):
             return Response("NoSuchKey", status_code=404)
@@ -65,7 +65,7 @@ class Cdn(Front):
         return made and now - job.received_at <= keeps
 
 
-def _send(call: Exchange, clip: Footage, headers: dict[str, str]) -> Response:
+def _send(call: WireCall, clip: Footage, headers: dict[str, str]) -> Response:
     asked = call.request.headers
     start, end, status = 0, clip.size, 200
     if "range" in asked and asked.get("if-range", clip.etag) in {clip.etag, headers["Last-Modified"]}:

@@ -35,7 +35,7 @@ E = TypeVar("E")
 
 
 @dataclass
-class Exchange:
+class WireCall:
     """One request on its way.
 
     Attributes:
@@ -72,7 +72,7 @@ class Exchange:
         return next((rule.then for rule in self.rules if isinstance(rule.then, kind)), None)
 
 
-Handler = Callable[[Exchange], Awaitable[Response]]
+Handler = Callable[[WireCall], Awaitable[Response]]
 
 
 class Front(ABC):
@@ -88,15 +88,15 @@ class Front(ABC):
         self.workshop = workshop
 
     @abstractmethod
-    def wrong_key(self, call: Exchange) -> Response:
+    def wrong_key(self, call: WireCall) -> Response:
         """The answer to a missing or wrong key."""
 
     @abstractmethod
-    def throttled(self, call: Exchange) -> Response:
+    def throttled(self, call: WireCall) -> Response:
         """The provider's own 429."""
 
     @abstractmethod
-    def identify(self, call: Exchange) -> None:
+    def identify(self, call: WireCall) -> None:
         """Set the call's model and job as far as the request names them."""
 
     def route(
@@ -140,8 +140,8 @@ class Front(ABC):
         )
         return response
 
-    async def _read(self, request: Request) -> Exchange:
-        call = Exchange(request, self.workshop)
+    async def _read(self, request: Request) -> WireCall:
+        call = WireCall(request, self.workshop)
         # uploads are read by their own handler, piece by piece
         if request.method != "POST":
             return call
@@ -164,7 +164,7 @@ class Front(ABC):
         expected = f"Bearer {self.workshop.settings.key.get_secret_value()}"
         return hmac.compare_digest(request.headers.get("authorization", "").encode(), expected.encode())
 
-    async def _answer(self, call: Exchange, handler: Handler) -> Response:
+    async def _answer(self, call: WireCall, handler: Handler) -> Response:
         delays = [rule.then for rule in call.rules if isinstance(rule.then, Delay)]
         await _pause(sum(delay.seconds for delay in delays if delay.before))
         if reject := call.effect(Reject):

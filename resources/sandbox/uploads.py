@@ -8,7 +8,7 @@ from pathlib import Path
 
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from resources.sandbox.desk import Exchange, timestamp
+from resources.sandbox.desk import WireCall, timestamp
 
 MAX_BYTES = 200 * 1024 * 1024
 
@@ -36,7 +36,7 @@ class Uploads:
         self._directory = directory
         self._tickets: dict[str, _Ticket] = {}
 
-    async def ticket(self, call: Exchange) -> Response:
+    async def ticket(self, call: WireCall) -> Response:
         """Hand out an address to PUT a file to."""
         name, size = call.body.get("filename"), call.body.get("size")
         if not isinstance(name, str) or not isinstance(size, int) or not 0 < size <= MAX_BYTES:
@@ -58,7 +58,7 @@ class Uploads:
         data = {"type": kind, "download_url": address, "filename": filename, "size": size, "upload": upload}
         return JSONResponse({"code": 200, "message": "success", "data": data})
 
-    async def put(self, call: Exchange) -> Response:
+    async def put(self, call: WireCall) -> Response:
         """Take the file, as storage hosts do: nothing but what the ticket says, once."""
         token = call.request.path_params["token"]
         ticket = self._tickets.get(token)
@@ -84,7 +84,7 @@ class Uploads:
         del self._tickets[token]
         return Response(status_code=200)
 
-    async def get(self, call: Exchange) -> Response:
+    async def get(self, call: WireCall) -> Response:
         """The file, to anybody who has its address."""
         path = self._path(call.request.path_params["token"], call.request.path_params["filename"])
         return Response("NoSuchKey", status_code=404) if path is None else FileResponse(path)

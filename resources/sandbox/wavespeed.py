@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute
 
 from resources.money import to_usd
 from resources.sandbox.books import Job, Phase
-from resources.sandbox.desk import Exchange, Front, moment, timestamp
+from resources.sandbox.desk import Front, WireCall, moment, timestamp
 from resources.sandbox.endpoints import Endpoint, InvalidParameter, load_endpoints
 from resources.sandbox.faults import Backward, StatusWord
 from resources.sandbox.pictures import Measured, measure
@@ -67,15 +67,15 @@ class WaveSpeed(Front):
             self.route(f"{api}/{{model:path}}", "submit", _refusing(self._submit), "POST"),
         ]
 
-    def wrong_key(self, call: Exchange) -> Response:  # noqa: ARG002 - the front's interface
+    def wrong_key(self, call: WireCall) -> Response:  # noqa: ARG002 - the front's interface
         """401 in the envelope."""
         return failure(401, "Invalid API key")
 
-    def throttled(self, call: Exchange) -> Response:  # noqa: ARG002 - the front's interface
+    def throttled(self, call: WireCall) -> Response:  # noqa: ARG002 - the front's interface
         """429 in the envelope."""
         return failure(429, "Too Many Requests")
 
-    def identify(self, call: Exchange) -> None:
+    def identify(self, call: WireCall) -> None:
         """The model is in the path of a submit, the job in that of a poll."""
         call.model = call.request.path_params.get("model", "")
         if job_id := call.request.path_params.get("id"):
@@ -86,7 +86,7 @@ class WaveSpeed(Front):
         oldest = self.workshop.clock() - self.workshop.settings.retention_seconds
         return job if job and job.received_at >= oldest else None
 
-    async def _submit(self, call: Exchange) -> Response:
+    async def _submit(self, call: WireCall) -> Response:
         endpoint = load_endpoints()[self.name].get(call.model)
         if endpoint is None:
             raise _Refused(404, f"model {call.model} not found")
@@ -149,7 +149,7 @@ class WaveSpeed(Front):
             found[name] = measured
         return found
 
-    async def _poll(self, call: Exchange) -> Response:
+    async def _poll(self, call: WireCall) -> Response:
         if call.job is None:
             return failure(404, "Prediction not found")
         self.workshop.books.count(call.job, "polls")
@@ -168,7 +168,7 @@ class WaveSpeed(Front):
                 data |= {"outputs": [], "has_nsfw_contents": []}
         return success(data)
 
-    async def _list(self, call: Exchange) -> Response:
+    async def _list(self, call: WireCall) -> Response:
         page, size = _page(call)
         wanted = call.body
         oldest = call.now - self.workshop.settings.retention_seconds
@@ -192,16 +192,16 @@ class WaveSpeed(Front):
             items.append(item)
         return success({"page": page, "items": items})
 
-    async def _delete(self, call: Exchange) -> Response:
+    async def _delete(self, call: WireCall) -> Response:
         ids = call.body.get("ids")
         if not isinstance(ids, list) or not all(isinstance(job_id, str) for job_id in ids):
             raise _Refused(400, "parameter ids is required", 1400)
         return success({"deleted_count": self.workshop.books.delete(self.name, ids)})
 
-    async def _balance(self, call: Exchange) -> Response:  # noqa: ARG002 - the handlers' interface
+    async def _balance(self, call: WireCall) -> Response:  # noqa: ARG002 - the handlers' interface
         return success({"balance": float(to_usd(self.workshop.balance_micros(self.name)))})
 
-    async def _price(self, call: Exchange) -> Response:
+    async def _price(self, call: WireCall) -> Response:
         model, inputs = call.body.get("model_id"), call.body.get("inputs")
         endpoint = load_endpoints()[self.name].get(str(model))
         if endpoint is None:
@@ -217,7 +217,7 @@ class WaveSpeed(Front):
             }
         )
 
-    async def _billings(self, call: Exchange) -> Response:
+    async def _billings(self, call: WireCall) -> Response:
         page, size = _page(call)
         wanted = call.body
         after, before = _time(wanted, "start_time", 0), _time(wanted, "end_time", call.now)
@@ -242,10 +242,10 @@ class WaveSpeed(Front):
         ]
         return success({"page": page, "total": len(rows), "items": items})
 
-    async def _models(self, call: Exchange) -> Response:  # noqa: ARG002 - the handlers' interface
+    async def _models(self, call: WireCall) -> Response:  # noqa: ARG002 - the handlers' interface
         return success([_model(model, endpoint) for model, endpoint in load_endpoints()[self.name].items()])
 
-    async def _secret(self, call: Exchange) -> Response:  # noqa: ARG002 - the handlers' interface
+    async def _secret(self, call: WireCall) -> Response:  # noqa: ARG002 - the handlers' interface
         return success({"secret": webhook_secret(self.workshop.settings.key.get_secret_value())})
 
 
@@ -292,7 +292,7 @@ def webhook_secret(key: str) -> str:
 
 
 def _refusing(handler: Any) -> Any:
-    async def answer(call: Exchange) -> Response:
+    async def answer(call: WireCall) -> Response:
         try:
             response: Response = await handler(call)
         except _Refused as refusal:
@@ -302,7 +302,7 @@ def _refusing(handler: Any) -> Any:
     return answer
 
 
-def _page(call: Exchange) -> tuple[int, int]:
+def _page(call: WireCall) -> tuple[int, int]:
     page, size = call.body.get("page"), call.body.get("page_size")
     for name, value, top in (("page", page, None), ("page_size", size, 100)):
         if value is None:

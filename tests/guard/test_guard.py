@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.webserver import guard_of
-from resources.guard import BODY_LIMIT, HEADERS, REFUSED, Asked, Authority, Guard, Guarded, Scope, hosts
+from resources.guard import (
+    BODY_LIMIT,
+    HEADERS,
+    REFUSED,
+    Authority,
+    Guard,
+    Guarded,
+    GuardedRequest,
+    Scope,
+    hosts,
+)
 from resources.peers import GONE
 
 PORT = 3000
@@ -26,14 +36,14 @@ def ask(
     more: tuple[tuple[str, str], ...] = (),
     host: str | None = f"127.0.0.1:{PORT}",
     **headers: str,
-) -> Asked:
+) -> GuardedRequest:
     given = {"host": host, **(JSON if method == "POST" and not websocket else {})}
     given |= {name.replace("_", "-"): value for name, value in headers.items()}
     said = tuple((name, value) for name, value in given.items() if value is not None)
-    return Asked(method, path, query, PORT, (*said, *more), websocket)
+    return GuardedRequest(method, path, query, PORT, (*said, *more), websocket)
 
 
-def passes(asked: Asked, guard: Guard = DAGSTER) -> bool:
+def passes(asked: GuardedRequest, guard: Guard = DAGSTER) -> bool:
     return guard.refusal(asked) is None
 
 
@@ -218,7 +228,7 @@ def test_a_change_comes_as_json(kind: str | None) -> None:
     said = {} if kind is None else {"content_type": kind}
     asked = ask(**said)
     if kind is None:
-        asked = Asked("POST", "/graphql", "", PORT, (("host", f"127.0.0.1:{PORT}"),))
+        asked = GuardedRequest("POST", "/graphql", "", PORT, (("host", f"127.0.0.1:{PORT}"),))
     assert not passes(asked)
 
 
@@ -325,7 +335,7 @@ def test_whatever_passes_is_nobody_elses(
     method: str, path: str, query: str, headers: list[tuple[str, str]], websocket: bool
 ) -> None:
     """The rule said once more the other way round: what a request that passes must look like."""
-    asked = Asked(method, path, query, PORT, tuple(headers), websocket)
+    asked = GuardedRequest(method, path, query, PORT, tuple(headers), websocket)
     if not passes(asked, guard_of(frozenset())):
         return
     host = [value.lower() for name, value in headers if name == "host"]
