@@ -122,7 +122,9 @@ def test_an_object_whose_length_is_not_said_has_that_of_the_list() -> None:
             return b'HTTP/1.1 200 OK\r\nETag: "e"\r\nConnection: close\r\n\r\n'
         if b"list-type=2" in head:
             return page("a/b", "a/bc", truncated=False)
-        return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        # this server ends each connection, and one that says so is not asked again while it ends
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        return head + b"3\r\nabc\r\n0\r\n\r\n"
 
     with answering(sent) as server:
         store = store_at(server.origin)
