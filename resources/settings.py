@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -72,6 +72,7 @@ class Settings(BaseSettings):
         s3_endpoint: Address of an S3-compatible server; AWS itself when it is not set.
         s3_bucket: Name of the bucket.
         s3_region: Its region.
+        s3_addressing: Whether requests name the bucket in the path or in the host's name; `auto` finds it out.
         wavespeed_api_key: Key of the WaveSpeedAI account.
         wavespeed_url: Its address.
         wavespeed_max_in_flight: Jobs it may have at once; Bronze allows 2, Silver 300 (WaveSpeed docs: account-levels).
@@ -117,9 +118,14 @@ class Settings(BaseSettings):
         default="", validation_alias="DAILIES_ALLOWED_USERS"
     )
 
-    s3_endpoint: str | None = Field(default=None, validation_alias="DAILIES_S3_ENDPOINT")
+    s3_endpoint: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(
+        default=None, validation_alias="DAILIES_S3_ENDPOINT"
+    )
     s3_bucket: str | None = Field(default=None, validation_alias="DAILIES_S3_BUCKET")
     s3_region: str = Field(default="us-east-1", validation_alias="AWS_REGION")
+    s3_addressing: Literal["auto", "path", "virtual"] = Field(
+        default="auto", validation_alias="DAILIES_S3_ADDRESSING"
+    )
     s3_access_key_id: str | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
     s3_secret_access_key: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
     s3_session_token: SecretStr | None = Field(default=None, validation_alias="AWS_SESSION_TOKEN")
@@ -241,7 +247,7 @@ class Settings(BaseSettings):
         """Where the bucket is.
 
         Raises:
-            ConfigurationError: No bucket is named, or its settings cannot be right.
+            ConfigurationError: No bucket is named, or a setting is invalid.
         """
         if not self.s3_bucket:
             raise ConfigurationError(
@@ -253,12 +259,13 @@ class Settings(BaseSettings):
                 bucket=self.s3_bucket,
                 endpoint_url=self.s3_endpoint,
                 region=self.s3_region,
+                addressing=self.s3_addressing,
                 access_key_id=self.s3_access_key_id,
                 secret_access_key=self.s3_secret_access_key,
                 session_token=self.s3_session_token,
             )
         except ValidationError as error:
-            raise ConfigurationError(f"the S3 settings cannot be right: {_in_words(error)}") from None
+            raise ConfigurationError(f"Invalid S3 settings: {_in_words(error, _S3_VARIABLES)}") from None
 
     def account(self, name: str) -> AccountSettings:
         """The settings of one account, `wavespeed` or `aimlapi`.
@@ -331,7 +338,18 @@ def _micros(amount: Decimal | None) -> Micros | None:
     return None if amount is None else usd(amount)
 
 
-def _in_words(error: ValidationError) -> str:
-    return "; ".join(
-        f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors(include_input=False)
-    )
+_S3_VARIABLES = {
+    "bucket": "DAILIES_S3_BUCKET",
+    "endpoint_url": "DAILIES_S3_ENDPOINT",
+    "settings": "DAILIES_S3_ADDRESSING, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY",
+}
+"""The variables behind the fields of `S3Settings`; `settings` where several of them contradict each other."""
+
+
+def _in_words(error: ValidationError, variables: Mapping[str, str] | None = None) -> str:
+    """Each problem with the name of its field, or of the variable that sets it."""
+    said = []
+    for problem in error.errors(include_input=False):
+        field = ".".join(map(str, problem["loc"])) or "settings"
+        said.append(f"{(variables or {}).get(field, field)}: {problem['msg'].removeprefix('Value error, ')}")
+    return "; ".join(said)

@@ -1,43 +1,77 @@
 """Where the bucket is, and the one client a process has for it."""
 
+import ipaddress
 import os
+import re
 import threading
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from resources.storage.answers import bound_answers
 
 if TYPE_CHECKING:
+    from botocore.config import Config
     from mypy_boto3_s3 import S3Client
 
-_clients: dict[tuple[int, "S3Settings", bool], "S3Client"] = {}
+Addressing = Literal["path", "virtual"]
+"""Where a request names the bucket: in the path (`host/bucket/key`) or in the host's name (`bucket.host/key`)."""
+
+_AWS = (".amazonaws.com", ".amazonaws.com.cn")
+
+_clients: dict[tuple[int, "S3Settings", Addressing | None, bool], "S3Client"] = {}
 _clients_lock = threading.Lock()
 
 
 class S3Settings(BaseModel):
-    """Where the bucket is and with which key.
-
-    Attributes:
-        bucket: Its name.
-        endpoint_url: Address of an S3-compatible server; None means AWS, or what boto3's own settings name.
-        region: Region of the bucket.
-        access_key_id: None leaves the credentials to boto3's own chain (environment, profile, instance role).
-        secret_access_key: Belongs to `access_key_id`.
-        session_token: Of temporary credentials.
-        ride_out_seconds: For how long a request is repeated while S3 does not answer or answers 5xx.
-        connections: How many requests of this process may run at once.
-    """
+    """Where the bucket is and with which key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    bucket: str = Field(min_length=3, max_length=63, pattern=r"^[a-z0-9][a-z0-9.-]+$")
-    endpoint_url: str | None = Field(default=None, pattern=r"^https?://[^\s/@]+/?$")
+    bucket: str
+    """Its name. Old buckets of AWS have names of up to 255 characters, with capitals and underscores."""
+    endpoint_url: str | None = None
+    """Address of an S3-compatible server, with a path where it has one; None is AWS, or what boto3's own settings name."""
     region: str = "us-east-1"
+    addressing: Literal["auto", "path", "virtual"] = "auto"
+    """Where requests name the bucket; `auto` finds it out."""
     access_key_id: str | None = None
+    """None leaves the credentials to boto3's own chain (environment, profile, instance role)."""
     secret_access_key: SecretStr | None = None
     session_token: SecretStr | None = None
+    """Of temporary credentials."""
     ride_out_seconds: float = Field(default=60, ge=0)
+    """For how long a request is repeated while S3 does not answer or answers 5xx."""
     connections: int = Field(default=16, ge=1)
+    """How many requests of this process may run at once."""
+
+    @field_validator("bucket")
+    @classmethod
+    def _name_of_a_bucket(cls, value: str) -> str:
+        # AWS, "Bucket naming rules": before March 2018 us-east-1 took these; "." and ".." would change the path
+        if not re.fullmatch(r"[A-Za-z0-9._-]{3,255}", value, re.ASCII) or not value.strip("."):
+            raise ValueError(
+                "a bucket's name has 3 to 255 letters (a-z, A-Z), digits, dots, hyphens or underscores"
+            )
+        return value
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _address_of_a_server(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not re.match("https?://", value):
+            # no part of the value is repeated: it may hold a password
+            raise ValueError("begin the address with https:// (or http://), e.g. https://s3.example.com")
+        parts = _parsed(value)
+        if parts is None or not parts.hostname:
+            raise ValueError("not an address like https://s3.example.com or http://[::1]:9000")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("leave the key out of the address; it has settings of its own")
+        if parts.query or parts.fragment or re.search(r"[\s\\]", value):
+            raise ValueError("leave out white space, backslashes, and what follows ? or #")
+        return value.rstrip("/")
 
     @model_validator(mode="after")
     def _keys_come_in_pairs(self) -> "S3Settings":
@@ -45,58 +79,109 @@ class S3Settings(BaseModel):
             raise ValueError("access_key_id and secret_access_key belong together: give both or neither")
         return self
 
+    @model_validator(mode="after")
+    def _host_can_name_the_bucket(self) -> "S3Settings":
+        # botocore would use the path without a word
+        if self.addressing == "virtual" and not self.can_be_virtual:
+            raise ValueError(
+                f"the bucket {self.bucket} cannot be part of the host's name: that takes a server with a name, and a bucket "
+                "with small letters, digits and hyphens only (over http also dots). Use path or auto"
+            )
+        return self
 
-def client_for(settings: S3Settings, *, signed_bodies: bool = False) -> "S3Client":
+    @property
+    def can_be_virtual(self) -> bool:
+        """Whether the host's name can name the bucket: no certificate covers a dot in it, and an IP address has no subdomains."""
+        parts = urlsplit(self.endpoint_url or "https://s3.amazonaws.com")
+        dot = "." if parts.scheme == "http" else ""
+        if not re.fullmatch(rf"[a-z0-9][a-z0-9{dot}-]{{1,61}}[a-z0-9]", self.bucket) or ".." in self.bucket:
+            return False
+        try:
+            ipaddress.ip_address(parts.hostname or "")
+        except ValueError:
+            return True
+        return False
+
+
+def client_for(
+    settings: S3Settings, *, addressing: Addressing | None = None, signed_bodies: bool = False
+) -> "S3Client":
     """The process's client for these settings; threads may share it. Making one takes 70 to 220 ms.
 
     Args:
         settings: Where the bucket is.
+        addressing: Where requests name the bucket; None as most servers want it: in the host's name at AWS, in the path
+            elsewhere. The settings' own word goes before it.
         signed_bodies: Whether bodies are signed, for servers that refuse UNSIGNED-PAYLOAD. They are read twice then.
     """
-    name = (os.getpid(), settings, signed_bodies)  # a forked child must not share its parent's connections
+    if settings.addressing != "auto":
+        addressing = settings.addressing
+    # patience is the caller's; a forked child must not share its parent's connections
+    name = (os.getpid(), settings.model_copy(update={"ride_out_seconds": 0}), addressing, signed_bodies)
     client = _clients.get(name)
     if client is None:
         with _clients_lock:
-            client = _clients.get(name) or _clients.setdefault(name, _connect(settings, signed_bodies))
+            client = _clients.get(name) or _clients.setdefault(
+                name, _connect(settings, addressing, signed_bodies)
+            )
     return client
 
 
 def is_aws(client: "S3Client") -> bool:
     """Whether the client talks to AWS itself: it checks what it is asked to check, other servers may not."""
     host = urlsplit(client.meta.endpoint_url).hostname or ""
-    return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    return host.endswith(_AWS)
 
 
-def _connect(settings: S3Settings, signed_bodies: bool) -> "S3Client":
+def _connect(settings: S3Settings, addressing: Addressing | None, signed_bodies: bool) -> "S3Client":
     import boto3
-    from botocore.config import Config
 
-    loopback = urlsplit(settings.endpoint_url or "").hostname in {"127.0.0.1", "localhost", "::1"}
-    # A checksum is sent as a signed header, so that the payload needs no signature of its own: the file is read once,
-    # and with a plain Content-Length, which servers that refuse chunked trailers accept too (rclone: 411).
-    config = Config(
-        signature_version="s3v4",
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        s3={
-            "payload_signing_enabled": signed_bodies,
-            "addressing_style": "path" if settings.endpoint_url else "auto",
-        },
-        max_pool_connections=settings.connections,
-        connect_timeout=10,
-        read_timeout=60,
-        proxies={} if loopback else None,  # a proxy of the environment cannot reach this machine's loopback
-    )
-    return boto3.session.Session().client(
+    style: Literal["auto", "path", "virtual"] = addressing or ("path" if settings.endpoint_url else "auto")
+    client = boto3.session.Session().client(
         "s3",
         endpoint_url=settings.endpoint_url,
         region_name=settings.region,
         aws_access_key_id=settings.access_key_id,
         aws_secret_access_key=_revealed(settings.secret_access_key),
         aws_session_token=_revealed(settings.session_token),
-        config=config,
+        config=_client_config(settings, style, signed_bodies),
     )
+    if style == "auto" and not is_aws(client):
+        # boto3's own settings (AWS_ENDPOINT_URL_S3, a profile) name another server
+        return _connect(settings, "path", signed_bodies)
+    bound_answers(client)
+    return client
+
+
+def _client_config(
+    settings: S3Settings, addressing_style: Literal["auto", "path", "virtual"], signed_bodies: bool
+) -> "Config":
+    """How boto3 speaks to the server."""
+    from botocore.config import Config
+
+    loopback = urlsplit(settings.endpoint_url or "").hostname in {"127.0.0.1", "localhost", "::1"}
+    # A checksum is sent as a signed header, so that the payload needs no signature of its own: the file is read once,
+    # and with a plain Content-Length, which servers that refuse chunked trailers accept too (rclone: 411).
+    return Config(
+        signature_version="s3v4",
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        s3={"payload_signing_enabled": signed_bodies, "addressing_style": addressing_style},
+        max_pool_connections=settings.connections,
+        connect_timeout=10,
+        read_timeout=60,
+        proxies={} if loopback else None,  # a proxy of the environment cannot reach this machine's loopback
+    )
+
+
+def _parsed(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - reading it checks it
+    except ValueError:
+        return None
+    return parts
 
 
 def _revealed(secret: SecretStr | None) -> str | None:
