@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 N      ?= 100
 
-.PHONY: help demo up test test-fast check format lock install install-dev clean-demo bench-simulation bench-checks
+.PHONY: help demo up test test-fast check format lock install install-dev clean-demo bench-simulation bench-faults bench-deliveries bench-checks
 help:            ## these lines
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -36,13 +36,19 @@ bench-faults: N = 1000
 bench-transfer: N = 20
 bench-deliveries: N = 200
 bench-checks: install-dev ## how often the checks of a clip are wrong, and what they cost
-	$(BIN)/python bench/checks.py $(ARGS)
+	$(BIN)/python -m bench.checks $(ARGS)
 
 bench-simulation: install-dev ## everything that can go wrong, in virtual time (hours; ARGS='--minutes 15' for less)
-	$(BIN)/python bench/simulation.py $(ARGS)
+	$(BIN)/python -m proof.simulation $(ARGS)
+
+bench-faults: install-dev ## real processes under faults, e.g. ARGS='--database postgresql'
+	$(BIN)/python -m proof.faults --clips $(N) $(ARGS)
+
+bench-deliveries: install-dev ## workers killed while they deliver
+	$(BIN)/python -m proof.deliveries --clips $(N) $(ARGS)
 
 bench-%: install-dev ## a benchmark of bench/, e.g. make bench-throughput N=100
-	$(BIN)/python bench/$*.py --clips $(N) $(ARGS)
+	$(BIN)/python -m bench.$* --clips $(N) $(ARGS)
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

@@ -1,4 +1,4 @@
-"""How often the checks of a clip are wrong, and what they cost: `python bench/checks.py --markdown`.
+"""How often the checks of a clip are wrong, and what they cost: `python -m bench.checks --markdown`.
 
 Good and bad clips are made from FFmpeg's test sources (about five minutes), looked at in the guarded process and judged with
 the default settings; of two sets of sources, the second is one that no threshold was chosen by. A false alarm is a check that minds a good clip; a miss is a bad clip whose check does not mind.
@@ -15,12 +15,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from bench.filming.camera import Film, Filter, make
-from bench.filming.reels import COPIES, OTHERS, SOURCES, Shot, bad, good
+from bench.films.encoder import Film, Filter, make
+from bench.films.samples import COPIES, OTHERS, SOURCES, Shot, bad, good
+from bench.machine import machine
 from bench.processes import TICKS
-from bench.surroundings import machine
 from resources.checks import Checks
 from resources.orders import ClipRequest, Expected
 from resources.video.facts import Inspection
@@ -188,7 +186,7 @@ def markdown(result: dict[str, Any]) -> str:
     rows += [f"| {row['clip']} | {row['cpu_seconds_per_second']} |" for row in result["costs"]]
     facts = result["machine"]
     where = f"{facts['cores']} cores ({facts['processor']}), Python {facts['python']}, {facts['date'][:10]}"
-    rows += ["", f"`python bench/checks.py --markdown` on {where}."]
+    rows += ["", f"`python -m bench.checks --markdown` on {where}."]
     return "\n".join(rows)
 
 

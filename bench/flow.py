@@ -10,9 +10,9 @@ from typing import Any
 
 import dagster as dg
 
-from bench.declared import SERIES, Declared, declare
+from bench.machine import environment, longest_job, read_books, requests_of, sandbox_options
 from bench.processes import Meter, Usage, ending_all_children
-from bench.surroundings import environment, longest_job, read_books, requests_of, sandbox_options
+from bench.series_files import SERIES, Declared, declare
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.launch import clips_of, dagster_instance, declarations_of, launch
 from pipelines.cli.stack import Stack, StackOptions, free_port

@@ -13,10 +13,10 @@ from typing import Any
 
 import dagster as dg
 
-from bench.declared import declare
 from bench.flow import Round, Scale, run_line
+from bench.machine import environment, longest_job, read_books, requests_of, sandbox_options
 from bench.processes import Meter, ending_all_children
-from bench.surroundings import environment, longest_job, read_books, requests_of, sandbox_options
+from bench.series_files import declare
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.stack import HOST, START_SECONDS, free_port
 from resources.errors import DailiesError, UnavailableError

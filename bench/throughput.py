@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.flow import JOBS, Round, Scale, run_round
+from bench.machine import machine
 from bench.naive_flow import run_naive
 from bench.processes import adopt_orphans
 from bench.report import TARGETS, markdown, summary
-from bench.surroundings import machine
 
 ROOT = Path(__file__).parents[1]
 
@@ -127,7 +127,7 @@ def _share(text: str) -> float:
 
 def _command() -> str:
     fail = f"FAIL={os.environ['FAIL']} " if "FAIL" in os.environ else ""
-    return fail + shlex.join(["python", "bench/throughput.py", *sys.argv[1:]])
+    return fail + shlex.join(["python", "-m", "bench.throughput", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

@@ -15,11 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from bench.surroundings import environment, machine
-from bench.transferring.stage import Stage, staged
-from bench.transferring.ways import Dailies, Files, Moved, curl, rclone, startup_seconds
+from bench.machine import environment, machine
+from bench.transfers.stage import Stage, staged
+from bench.transfers.ways import Dailies, Files, Moved, curl, rclone, startup_seconds
 
 MB = 1_000_000
 CPU_TARGET, NETWORK_TARGET = 0.6, 0.95
@@ -149,7 +147,7 @@ def main() -> None:
         folder = Path(name)
         result = {
             "machine": machine(),
-            "command": "python bench/transfer.py --markdown",
+            "command": "python -m bench.transfer --markdown",
             "rounds": options.rounds,
             "startup_seconds": round(startup_seconds(), 2),
             "processor": compare(

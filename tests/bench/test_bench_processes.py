@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from bench.declared import is_doomed
 from bench.processes import Meter, read_process
+from bench.series_files import is_doomed
 
 BURN = """
 import sys, time

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from bench.faulting.books import Books, Job
-from bench.faulting.evidence import Evidence
-from bench.faulting.judge import Verdict, judge
+from proof.faults.books import Books, Job
+from proof.faults.evidence import Evidence
+from proof.faults.judge import Verdict, judge
 
 NOW = 10_000.0
 PRICE = 400_000

@@ -120,7 +120,7 @@ def test_every_variable_of_the_program_is_known() -> None:
 
     used = {
         name
-        for folder in ("pipelines", "resources", "bench", "docs", "tests/e2e", "tests/pipelines")
+        for folder in ("pipelines", "resources", "bench", "proof", "docs", "tests/e2e", "tests/pipelines")
         for file in (root / folder).rglob("*.py")
         for name in re.findall(r"\bDAILIES_[A-Z0-9_]*[A-Z0-9]\b", file.read_text())
     }

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.faulting.mischief import Mischief
-from bench.faulting.round import run_round
-from bench.faulting.stack import KINDS, StackScale, run_stack
-from bench.faulting.storm import Scale
+from proof.faults.mischief import Mischief
+from proof.faults.round import run_round
+from proof.faults.stack import KINDS, StackScale, run_stack
+from proof.faults.storm import Scale
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_oracle_and_the_judge_know_nothing_of_dailies() -> None:
     program = (
-        "import sys, bench.faulting.oracle, bench.faulting.judge, bench.faulting.evidence\n"
+        "import sys, proof.faults.oracle, proof.faults.judge, proof.faults.evidence\n"
         "print(sorted({name.split('.')[0] for name in sys.modules} & {'resources', 'pipelines', 'dagster'}))"
     )
     done = subprocess.run(

@@ -1,12 +1,12 @@
-"""Workers killed at random while they bring clips home: the short form of `bench/deliveries.py`."""
+"""Workers killed at random while they bring clips home: the short form of `make bench-deliveries`."""
 
 from pathlib import Path
 
 import pytest
 
-from bench.deliveries import storm
-from bench.delivering.depot import filled
-from bench.delivering.judge import violations
+from proof.deliveries.depot import filled
+from proof.deliveries.judge import violations
+from proof.deliveries.storm import storm
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import attempts

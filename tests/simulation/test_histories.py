@@ -1,6 +1,6 @@
 """The short form of the simulation: every single crash of one clip, pairs and random histories by sample.
 
-`make bench-simulation` is the long form; `python bench/simulation.py --replay NAME` shows what a name did.
+`make bench-simulation` is the long form; `python -m proof.simulation --replay NAME` shows what a name did.
 """
 
 import json
@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.histories.campaign import PAIR, RANDOM, SINGLE, Tally, least, name_of, pairs, plan_of, singles
-from bench.histories.carrying import carry_out
-from bench.histories.database import Database
-from bench.histories.plans import PROVIDERS, WAYS, drawn, quiet
+from proof.simulation.campaign import PAIR, RANDOM, SINGLE, Tally, least, name_of, pairs, plan_of, singles
+from proof.simulation.database import Database
+from proof.simulation.plans import PROVIDERS, WAYS, drawn, quiet
+from proof.simulation.runner import carry_out
 
 ROOT = Path(__file__).parents[2]
 RANDOMS = 40
@@ -30,7 +30,7 @@ def database() -> Iterator[Database]:
 
 
 def nothing_is_wrong(tally: Tally) -> None:
-    assert tally.violations == {}, f"python bench/simulation.py --replay {next(iter(tally.violations))}"
+    assert tally.violations == {}, f"python -m proof.simulation --replay {next(iter(tally.violations))}"
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -77,8 +77,8 @@ def test_a_history_is_the_same_every_time_in_whatever_process(database: Database
     seed = 8
     here = carry_out(drawn(seed), database, trace=True).points.trace
     program = (
-        "import json; from bench.histories.database import Database; from bench.histories.carrying import carry_out;"
-        "from bench.histories.plans import drawn; database = Database();"
+        "import json; from proof.simulation.database import Database; from proof.simulation.runner import carry_out;"
+        "from proof.simulation.plans import drawn; database = Database();"
         f"print(json.dumps(carry_out(drawn({seed}), database, trace=True).points.trace)); database.close()"
     )
     told = subprocess.run(
@@ -105,10 +105,10 @@ def test_a_failing_history_is_reduced_to_what_it_needs_to_fail(
 ) -> None:
     """A bucket that forgets every clip is enough, whatever else goes wrong."""
     monkeypatch.setattr(
-        "bench.histories.bucket.Store.put_file", lambda self, key, path, **_: self._put_nothing(key, path)
+        "proof.simulation.bucket.Store.put_file", lambda self, key, path, **_: self._put_nothing(key, path)
     )
     monkeypatch.setattr(
-        "bench.histories.bucket.Store._put_nothing",
+        "proof.simulation.bucket.Store._put_nothing",
         lambda self, key, path: type("Info", (), {"size": path.stat().st_size}),
         raising=False,
     )

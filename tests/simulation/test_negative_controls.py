@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench.histories.carrying import carry_out
-from bench.histories.controls import CONTROLS, SPLIT, Control, caught
-from bench.histories.database import Database
+from proof.simulation.controls import CONTROLS, SPLIT, Control, caught
+from proof.simulation.database import Database
+from proof.simulation.runner import carry_out
 
 WITHIN_HISTORIES = 40
 

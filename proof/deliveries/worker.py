@@ -1,0 +1,102 @@
+"""A process that brings everything home that waits, and then ends: `python -m proof.deliveries.worker PLACE`.
+
+PLACE is a JSON file that says where everything is. The deliverer is the product's; only the provider is a stand-in, which
+is asked for nothing but addresses.
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import sqlalchemy as sa
+from pydantic import SecretStr
+
+from resources.errors import DailiesError
+from resources.ledger import deliveries
+from resources.ledger.budget import Budget
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts
+from resources.ledger.states import AttemptState
+from resources.production.account import Account
+from resources.production.delivery import Deliverer
+from resources.production.engine import Engine
+from resources.providers.base import Capabilities, JobState, JobStatus
+from resources.storage.objects import ObjectStore
+from resources.storage.policy import DownloadPolicy
+from resources.storage.s3_client import S3Settings
+
+AT_ONCE = 4
+CAPABILITIES = Capabilities(echoes_submission_id=True, output_days=7, settle_seconds=60)
+
+
+class Outputs:
+    """A provider that knows where the outputs are."""
+
+    name = "wavespeed"
+    capabilities = CAPABILITIES
+
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
+
+    async def poll(self, job_id: str, *, age_seconds: float) -> JobState:  # noqa: ARG002 - as the product's
+        """The job is finished, and its output is where it was."""
+        return JobState(JobStatus.SUCCEEDED, "completed", outputs=(f"{self._origin}/{job_id}.mp4",))
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+def waiting(ledger: Ledger) -> list[Attempt]:
+    """The generations that nobody has at the moment."""
+    query = (
+        sa.select(attempts).where(attempts.c.state == AttemptState.SUCCEEDED.value).order_by(attempts.c.seq)
+    )
+    with ledger.read() as connection:
+        return [Attempt.from_row(row) for row in connection.execute(query)]
+
+
+async def bring_home(place: dict[str, Any]) -> None:
+    """Deliver until nothing waits any more."""
+    store = ObjectStore(
+        S3Settings(
+            bucket=place["bucket"],
+            endpoint_url=place["endpoint"],
+            access_key_id=place["key_id"],
+            secret_access_key=SecretStr(place["secret"]),
+        )
+    )
+    policy = DownloadPolicy(allowed_origins=frozenset({place["origin"]}), pause_seconds=0.05, read_seconds=5)
+    with Ledger(place["ledger"], budget=Budget()) as ledger:
+        provider = cast("Any", Outputs(place["origin"]))
+        engine = Engine(ledger, {"wavespeed": Account(provider)})
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def one(deliverer: Deliverer, attempt: Attempt) -> None:
+            async with turns:
+                with contextlib.suppress(DailiesError):  # it is tried again below
+                    await deliverer.deliver(attempt, run_id="bench")
+
+        try:
+            with Deliverer(engine, store, policy=policy, scratch=Path(place["scratch"])) as deliverer:
+                while found := waiting(ledger):
+                    await asyncio.gather(*(one(deliverer, attempt) for attempt in found))
+                    # those that a dead worker had are free when its lease is over
+                    await asyncio.sleep(0.1)
+        finally:
+            await engine.aclose()
+
+
+def main() -> None:
+    """Bring home what PLACE says."""
+    place = json.loads(Path(sys.argv[1]).read_text())
+    deliveries.LEASE_SECONDS = place["lease_seconds"]
+    print("ready", flush=True)
+    asyncio.run(bring_home(place))
+
+
+if __name__ == "__main__":
+    main()

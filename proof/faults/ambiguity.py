@@ -1,0 +1,160 @@
+"""Which lost POSTs nobody could settle without a guess: decided from the oracle's truth and the contracts, not from the code.
+
+A client sees the provider's list and bill, its own clock against the provider's, and which jobs it was told. From that:
+
+AI/ML API names the id of every POST in its logs, so a job is found by its name. WaveSpeed names nothing; a job may be
+a POST's when it was created while that POST could still create one and nobody was told of it. It is that POST's for
+certain only if the jobs nobody was told of cannot be dealt out to the lost POSTs in any other way, and no stranger
+was seen to buy the model with this key, before it or until it was held. And a POST has surely made none only if the
+bill near it has no stranger's row of its model (a rule of money), and none of those jobs can be dealt to it (the
+provider may have run another model in silence: WaveSpeed contract, trap 16), and a job of ours that was accepted
+later is in the list. How long a list lags is not documented, so a miss says nothing before twenty jobs were seen to
+appear in it, nor once one took longer than a third of the time after which a miss is believed; AI/ML API may not show
+a job before its end.
+"""
+
+from proof.faults.books import Job
+from proof.faults.evidence import Evidence, Row
+
+ACCEPTANCE_SECONDS = 30.0
+"""How long after a client gave up the oracle creates its job at the latest, and more."""
+CLOCKS_SECONDS = 6.0
+"""How well two clocks can be compared by `Date` headers."""
+UNCOMPARED_SECONDS = 126.0
+"""How far apart they may be where the client had no `Date` before its POST."""
+ENOUGH_LAGS = 20
+STRANGER_SECONDS = 900.0
+"""For how long before it a stranger's purchase makes one suspect others."""
+
+
+def why_ambiguous(evidence: Evidence, attempt: Row) -> str | None:
+    """Why an attempt that was unknown cannot be settled, None when it can."""
+    posts = [post for post in _lost_posts(evidence, attempt) if post["attempt_id"] == attempt["id"]]
+    reasons = [reason for post in posts if (reason := _why(evidence, attempt, post))]
+    return reasons[0] if reasons else None
+
+
+def _why(evidence: Evidence, attempt: Row, post: Row) -> str | None:
+    account = [job for job in evidence.books.jobs.values() if job.provider == attempt["provider"]]
+    own = next((job for job in account if job.tag == post["id"]), None)
+    if own is not None:
+        return _why_not_its(evidence, attempt, post, own, account)
+    held_at = evidence.held_at.get(attempt["id"], evidence.now)
+    return _why_not_absent(evidence, attempt, post, [job for job in account if job.at <= held_at], held_at)
+
+
+def _why_not_its(evidence: Evidence, attempt: Row, post: Row, own: Job, account: list[Job]) -> str | None:
+    """Why a job that is a POST's may be somebody else's."""
+    if attempt["provider"] == "aimlapi":
+        return None
+    began, _, until = window(evidence, post)
+    seen = (began - STRANGER_SECONDS, max(until, evidence.held_at.get(attempt["id"], until)))
+    if any(j.clip is None and j.model == own.model and seen[0] <= j.at <= seen[1] for j in account):
+        return "a stranger buys the same model"
+    deal = _Deal(evidence, attempt, account)
+    return "another lost submit may have made it" if deal.is_possible(without=(own.id, post["id"])) else None
+
+
+def _why_not_absent(
+    evidence: Evidence, attempt: Row, post: Row, account: list[Job], held_at: float
+) -> str | None:
+    """Why a POST that made no job may have made one."""
+    return _whose_may_be_its(evidence, attempt, post, account) or _why_a_miss_says_nothing(
+        evidence, attempt, post, account, held_at
+    )
+
+
+def _whose_may_be_its(evidence: Evidence, attempt: Row, post: Row, account: list[Job]) -> str | None:
+    """What else may be the job of a POST that made none."""
+    began, _, until = window(evidence, post)
+    near = [job for job in account if began <= job.at <= until and job.id not in evidence.answered]
+    if attempt["provider"] == "aimlapi":
+        nameless = any(job.request_id is None and job.model == attempt["endpoint"] for job in near)
+        return "a job without any id appeared in its time" if nameless else None
+    if any(job.clip is None for job in near):
+        return "a job that nobody ordered here appeared in its time"
+    since = began - STRANGER_SECONDS
+    if any(job.clip is None and job.model == attempt["endpoint"] and job.at >= since for job in account):
+        return "a stranger bought the same model near it"
+    deal = _Deal(evidence, attempt, account)
+    possible = any(deal.is_possible(given=(job.id, post["id"])) for job in near)
+    return "another lost submit's job may be its" if possible else None
+
+
+def _why_a_miss_says_nothing(
+    evidence: Evidence, attempt: Row, post: Row, account: list[Job], held_at: float
+) -> str | None:
+    """Why a list that shows no job of a POST may yet show it."""
+    _, gave_up, _ = window(evidence, post)
+    if not any(job.id in evidence.answered and job.at > gave_up for job in account):
+        return "nothing of ours was accepted later"
+    known = [at for at in evidence.lags.get(attempt["provider"], []) if at <= held_at]
+    if len(known) < ENOUGH_LAGS:
+        return "too few jobs were seen to appear in the list"
+    visible = [(job.at, _visible_at(job)) for job in account if job.clip is not None]
+    longest = max((min(shown, held_at) - at for at, shown in visible), default=0.0)
+    if longest > evidence.settle[attempt["provider"]] / 3:
+        return "a job took long to appear in the list"
+    return None
+
+
+def _visible_at(job: Job) -> float:
+    return max(job.listed_at, job.ends_at) if job.provider == "aimlapi" else job.listed_at
+
+
+def window(evidence: Evidence, post: Row) -> tuple[float, float, float]:
+    """When a POST began, was given up, and may have created a job at the latest, in true time."""
+    skew = evidence.skews.get(int(post["owner"].split(":")[1]), 0.0)
+    began = post["started_at"] - skew
+    gave_up = min(post["ended_at"] or post["lease_until"], post["lease_until"]) - skew
+    slack = UNCOMPARED_SECONDS if post["clock_low"] is None else CLOCKS_SECONDS
+    return began - slack, gave_up, gave_up + ACCEPTANCE_SECONDS + slack
+
+
+def _lost_posts(evidence: Evidence, attempt: Row) -> list[Row]:
+    """POSTs of an account and model whose answer did not come."""
+    found = []
+    for post in evidence.submissions.values():
+        row = evidence.attempts[post["attempt_id"]]
+        same = (row["provider"], row["endpoint"]) == (attempt["provider"], attempt["endpoint"])
+        if same and row["id"] in evidence.ever_unknown and not _was_answered(evidence, post):
+            found.append(post)
+    return found
+
+
+def _was_answered(evidence: Evidence, post: Row) -> bool:
+    known = post["state"] == "accepted" and post["detail"] in evidence.answered
+    return bool(known or post["state"] in {"rejected", "throttled", "not_sent"})
+
+
+class _Deal:
+    """Ways to deal the jobs of a model that nobody was told of to its lost POSTs, each POST one at most."""
+
+    def __init__(self, evidence: Evidence, attempt: Row, account: list[Job]) -> None:
+        windows = {p["id"]: window(evidence, p) for p in _lost_posts(evidence, attempt)}
+        self._takers: dict[str, list[str]] = {
+            job.id: [name for name, (began, _, until) in windows.items() if began <= job.at <= until]
+            for job in account
+            if job.clip is not None and job.model == attempt["endpoint"] and job.id not in evidence.answered
+        }
+
+    def is_possible(
+        self, *, without: tuple[str, str] | None = None, given: tuple[str, str] | None = None
+    ) -> bool:
+        """Whether every job finds a POST, without one pair, or with one pair that is given."""
+        self._without, self._given = without, given
+        dealt: dict[str, str] = {}
+        return all(self._find(job, dealt, set()) for job in self._takers)
+
+    def _find(self, job: str, dealt: dict[str, str], tried: set[str]) -> bool:
+        for post in self._takers[job]:
+            if post in tried or (job, post) == self._without or not self._allowed(job, post):
+                continue
+            tried.add(post)
+            if post not in dealt or self._find(dealt[post], dealt, tried):
+                dealt[post] = job
+                return True
+        return False
+
+    def _allowed(self, job: str, post: str) -> bool:
+        return self._given is None or (job == self._given[0]) == (post == self._given[1])

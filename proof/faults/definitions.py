@@ -1,0 +1,48 @@
+"""The code location of the whole-stack part: the product's own, with the bench's clock in its ledger, clients and sleep."""
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator
+
+from pipelines.definitions import build_defs
+from proof.faults.clock import Pace
+from proof.faults.worker import SUBMIT_SECONDS, client, shorten_waits
+from resources.dagster_resources import Production
+from resources.ledger.ledger import Ledger
+from resources.ledger.limits import Limits
+from resources.production.account import Account
+from resources.production.bucket_binding import bind_account
+from resources.production.engine import Engine
+
+PACE = Pace(float(os.environ["BENCH_ORIGIN"]), float(os.environ["BENCH_FACTOR"]))
+
+
+class PacedProduction(Production):
+    """What runs work with, by the bench's clock."""
+
+    @contextlib.contextmanager
+    def ledger(self) -> Iterator[Ledger]:
+        """The ledger, closed at the end."""
+        with super().ledger() as ledger:
+            ledger.clock = PACE.clock
+            yield ledger
+
+    @contextlib.asynccontextmanager
+    async def engine(self, ledger: Ledger, accounts: Iterable[str]) -> AsyncIterator[Engine]:
+        """An engine for some accounts, closed at the end."""
+        settings = self.settings()
+        ready = {}
+        for name in accounts:
+            account = settings.account(name)
+            bind_account(ledger, name, account.base_url)
+            key = account.api_key.get_secret_value() if account.api_key else ""
+            ready[name] = Account(client(name, account.base_url, key, PACE), Limits(), SUBMIT_SECONDS)
+        engine = Engine(ledger, ready, sleep=PACE.sleep)
+        try:
+            yield engine
+        finally:
+            await engine.aclose()
+
+
+shorten_waits(PACE.factor)
+defs = build_defs(PacedProduction())

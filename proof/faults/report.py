@@ -1,0 +1,123 @@
+"""What the rounds showed, as JSON and as the tables of docs/reliability.md."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from proof.faults.storm import Outcome
+
+
+def as_document(outcome: Outcome) -> dict[str, Any]:
+    """One round as JSON."""
+    verdict = outcome.verdict
+    needlessly = {text.partition(" ")[0] for text in verdict.held_needlessly}
+    return {
+        "clips": sum(verdict.ends.values()),
+        "ends": verdict.ends,
+        "jobs": verdict.jobs,
+        "spent_usd": verdict.spent_micros / 1e6,
+        "duplicates": len(verdict.duplicates),
+        "lost": len(verdict.lost),
+        "unaccounted_jobs": len(verdict.unaccounted),
+        "unaccounted_usd": verdict.unaccounted_micros / 1e6,
+        "wrong": len(verdict.wrong),
+        "unended": len(verdict.unended),
+        "ever_unknown": verdict.ever_unknown,
+        "held": len(verdict.held),
+        "held_and_ambiguous": len(verdict.held) - len(needlessly),
+        "held_needlessly": len(verdict.held_needlessly),
+        "ambiguous_and_settled_rightly": len(verdict.settled_in_doubt),
+        "refunds_awaited_usd": verdict.refunds_awaited_micros / 1e6,
+        "wall_seconds": round(outcome.wall_seconds, 1),
+        "storm_seconds": round(outcome.storm_seconds, 1),
+        "ended_after": round(outcome.ended_after, 1),
+        "kills": outcome.kills,
+        "faults": outcome.faults,
+        "troubles": outcome.troubles,
+        "exits": outcome.exits,
+        "why_held": verdict.held,
+        "settled_in_doubt": verdict.settled_in_doubt,
+        "problems": outcome.problems,
+    }
+
+
+def markdown(document: Mapping[str, Any]) -> str:
+    """The tables, with the command and the machine they come from."""
+    parts = [_storm(document["storm"])] if "storm" in document else []
+    if "lost_answers" in document:
+        parts.append(_lost_answers(document["lost_answers"]))
+    if "dagster" in document:
+        parts.append(_dagster(document["dagster"]))
+    machine = document["machine"]
+    parts.append(
+        f"`{document['command']}` on {machine['cores']} cores ({machine['processor']}), Python {machine['python']}, "
+        f"{machine['date'][:10]}; load before it began: {machine['load_before']:.2f}; {document['database']}; the clock of the "
+        f"ledger, the clients and the oracle ran {document['pace']:g} times as fast as the wall's."
+    )
+    return "\n\n".join(parts)
+
+
+def _storm(storm: Mapping[str, Any]) -> str:
+    kills = sum(storm["kills"].values())
+    lines = [
+        ("clips asked for / delivered", f"{storm['clips']} / {storm['ends'].get('delivered', 0)}"),
+        ("ended otherwise", _counts({k: v for k, v in storm["ends"].items() if k != "delivered"})),
+        ("jobs the provider made for us, USD", f"{storm['jobs']}, {storm['spent_usd']:.2f}"),
+        ("kills", f"{kills}: {_counts(storm['kills'])}"),
+        ("**duplicates**", f"**{storm['duplicates']}**"),
+        ("**lost**", f"**{storm['lost']}**"),
+        ("**unaccounted**, jobs and USD", f"**{storm['unaccounted_jobs']}, {storm['unaccounted_usd']:.2f}**"),
+        ("clips that show another's job", str(storm["wrong"])),
+        (
+            "submits whose outcome was unknown; held; held though it could be settled",
+            f"{storm['ever_unknown']}; {storm['held']}; {storm['held_needlessly']}",
+        ),
+        ("settled rightly though ambiguous", str(storm["ambiguous_and_settled_rightly"])),
+        (
+            "last clip ended after the faults stopped",
+            f"{storm['ended_after'] / 60:.0f} min of the ledger's clock; {storm['unended']} not in time",
+        ),
+        ("wall", f"{storm['wall_seconds']:.0f} s"),
+        ("exposures at the provider", _counts(storm["faults"])),
+        ("exposures around the workers", _counts(storm["troubles"])),
+    ]
+    return _table(["a round of kills and faults", ""], lines)
+
+
+def _lost_answers(both: Mapping[str, Any]) -> str:
+    lines = [
+        (name, *(str(both[way][key]) for way in ("without", "with")))
+        for name, key in (
+            ("clips", "clips"),
+            ("submits whose outcome was unknown", "ever_unknown"),
+            ("duplicates", "duplicates"),
+            ("lost", "lost"),
+            ("unaccounted, USD", "unaccounted_usd"),
+            ("held", "held"),
+            ("wall, s", "wall_seconds"),
+        )
+    ]
+    lines.append(("wall, ratio (target ≤ 1.5)", "1", f"{both['ratio']:.2f}"))
+    return _table(["2 % lost answers, dedicated key", "without faults", "with"], lines)
+
+
+def _dagster(found: Mapping[str, Any]) -> str:
+    lines = [
+        ("clips asked for / delivered", f"{found['clips']} / {found['ends'].get('delivered', 0)}"),
+        ("ended otherwise", _counts({k: v for k, v in found["ends"].items() if k != "delivered"})),
+        ("kills", _counts(found["kills"])),
+        ("**duplicates, lost**", f"**{found['duplicates']}, {found['lost']}**"),
+        ("**unaccounted**, USD", f"**{found['unaccounted_usd']:.2f}**"),
+        ("held; held though it could be settled", f"{found['held']}; {found['held_needlessly']}"),
+        ("exposures at the provider", _counts(found["faults"])),
+        ("wall", f"{found['wall_seconds']:.0f} s"),
+    ]
+    return _table(["the whole stack: daemon, code server, run workers", ""], lines)
+
+
+def _table(head: Sequence[str], lines: Sequence[tuple[str, ...]]) -> str:
+    rows = [tuple(head), ("---", *("---" for _ in head[1:])), *lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"

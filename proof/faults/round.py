@@ -1,0 +1,141 @@
+"""One round: so many clips through real workers while the world falls apart, then peace, then the judgement."""
+
+import contextlib
+import json
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from proof.faults import aimlapi_wire, wavespeed_wire
+from proof.faults.clock import Pace
+from proof.faults.crew import KEY, Crew, Oracle
+from proof.faults.evidence import gather
+from proof.faults.film import SECONDS, film
+from proof.faults.judge import judge
+from proof.faults.outages import World, small_disk
+from proof.faults.shop import Films
+from proof.faults.storm import Outcome, Scale, Storm
+from resources.storage.embedded import EmbeddedS3
+
+MAX_SECONDS = 600.0
+"""When the clips' jobs are overdue."""
+
+
+def requests(clips: int, *, prefix: str = "clip") -> list[dict[str, Any]]:
+    """Requests of clips, half at each provider, spread over its models."""
+    made = []
+    for number in range(clips):
+        provider, prices = (
+            ("wavespeed", wavespeed_wire.PRICES) if number % 2 else ("aimlapi", aimlapi_wire.PRICES)
+        )
+        model = list(prices)[number // 2 % len(prices)]
+        clip = f"{prefix}-{number:04}"
+        made.append(
+            {
+                "clip": clip,
+                "series": "faults",
+                "provider": provider,
+                "endpoint": model,
+                "body": {"prompt": f"A lighthouse in a storm [{clip}]", "duration": 4 + number % 3},
+                "price_micros": prices[model] * (4 + number % 3),
+                "expected": {"duration": SECONDS},
+                "max_seconds": MAX_SECONDS,
+                "max_attempts": 2,
+            }
+        )
+    return made
+
+
+def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outcome:
+    """Run one round.
+
+    Args:
+        scale: How large and how hard.
+        folder: Of its own, for everything.
+        ledger_url: An empty database; None makes a SQLite file, on a small disk of its own where one can be mounted.
+    """
+    with contextlib.ExitStack() as stack:
+        ledger_folder = folder / "ledger"
+        ledger_folder.mkdir()
+        disk = None if ledger_url or not scale.troubles else stack.enter_context(small_disk(ledger_folder))
+        url = ledger_url or f"sqlite:///{ledger_folder}/ledger.db"
+        s3 = stack.enter_context(EmbeddedS3(folder / "s3"))
+        (folder / "film.mp4").write_bytes(film())
+        pace = Pace(time.time(), scale.pace)
+        oracle = stack.enter_context(Oracle(folder, folder / "film.mp4", pace, scale.mischief))
+        clips = requests(scale.clips)
+        later = requests(max(scale.clips // 50, 8), prefix="later")
+        place = folder / "place.json"
+        document = _place(folder, url, oracle, s3, pace, clips + later, dedicated=scale.dedicated)
+        place.write_text(json.dumps({**document, "settle": scale.settle}))
+        crew = stack.enter_context(Crew(place, folder / "logs"))
+        world = World(url, s3, oracle.pid, pace=pace, small_disk=disk)
+        storm = Storm(scale, pace, oracle, crew, world, url)
+        try:
+            storm.blow([c["clip"] for c in clips])
+            outcome = storm.calm([c["clip"] for c in later])
+        finally:
+            storm.reaper.wake(everybody=True)
+        evidence = gather(
+            oracle.books,
+            url,
+            folder / "s3" / s3.bucket,
+            clips={c["clip"] for c in clips + later},
+            skews=crew.skews,
+            now=pace.clock(),
+        )
+        evidence.settle.update(scale.settle)
+        if ledger_url is None:
+            # the small disk goes with the round
+            with (
+                contextlib.closing(sqlite3.connect(ledger_folder / "ledger.db")) as kept,
+                contextlib.closing(sqlite3.connect(folder / "ledger.db")) as copy,
+            ):
+                kept.backup(copy)
+        films = Films((folder / "film.mp4").read_bytes())
+        outcome.verdict = judge(evidence, films.sha256)
+        outcome.faults = dict(sorted(evidence.books.faults.items()))
+    return outcome
+
+
+def _place(
+    folder: Path,
+    url: str,
+    oracle: Oracle,
+    s3: EmbeddedS3,
+    pace: Pace,
+    clips: list[dict[str, Any]],
+    *,
+    dedicated: bool,
+) -> dict[str, Any]:
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    secret = s3.settings.secret_access_key
+    return {
+        "ledger_url": url,
+        "urls": oracle.urls,
+        "key": KEY,
+        "s3": {
+            **s3.settings.model_dump(exclude={"secret_access_key"}),
+            "secret_access_key": secret.get_secret_value() if secret else "",
+            "ride_out_seconds": 60 / pace.factor,
+        },
+        "scratch": str(scratch),
+        "clips": clips,
+        "origin": pace.origin,
+        "factor": pace.factor,
+        "in_flight": None,
+        "dedicated": dedicated,
+    }
+
+
+@contextlib.contextmanager
+def told(what: str) -> Iterator[None]:
+    """A line on standard error before and after."""
+    began = time.monotonic()
+    print(f"{what} ...", file=sys.stderr, flush=True)
+    yield
+    print(f"{what}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)

@@ -1,0 +1,315 @@
+"""The whole stack in the storm: webserver, daemon, code server and run workers, whose processes are killed and stopped."""
+
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from bench.machine import environment
+from pipelines.cli.dagster_api import FINISHED, DagsterApi
+from pipelines.cli.launch import clips_of, dagster_instance, declarations_of, launch
+from pipelines.cli.ports import free_port
+from pipelines.cli.takeover import name_of, running_stack
+from proof.faults.clock import Pace
+from proof.faults.crew import KEY, Oracle
+from proof.faults.evidence import gather
+from proof.faults.film import film
+from proof.faults.judge import Verdict, judge
+from proof.faults.mischief import Mischief
+from proof.faults.reaper import Reaper, process_at
+from proof.faults.shop import Films
+from proof.faults.storm import LEASE_SECONDS, Outcome
+from resources.processes import end, of_home
+from resources.settings import Settings, load_settings, open_ledger
+from resources.storage.embedded import EmbeddedS3
+
+MODEL = "bytedance/seedance-2.0/text-to-video"
+MODEL_FILE = "wavespeed-seedance-2.0-text-to-video.yaml"
+SERIES = {"waited": "produce_clips", "left": "submit_clips"}
+"""Two series: a run waits for the clips of one, and leaves those of the other to the sensor."""
+KINDS = {
+    "up",
+    "run worker",
+    "daemon",
+    "code server",
+    "process that holds the code",
+    "webserver",
+    "embedded S3",
+    "keeper",
+}
+"""Every kind of process of a stack; each is struck at least once, as long as there are kills."""
+STORM_SECONDS = 150.0
+SECONDS_A_KILL = 30.0
+PATIENCE_SECONDS = 900.0
+"""Real seconds after the faults stopped in which every clip must end."""
+
+
+@dataclass(frozen=True)
+class StackScale:
+    """How large the part is.
+
+    Attributes:
+        clips: Of each series.
+        kills: How many `kill -9` and SIGSTOP.
+        pace: The clock's seconds to a real one.
+        seed: Decides all that can be decided.
+    """
+
+    clips: int = 100
+    kills: int = 40
+    pace: float = 5.0
+    seed: int = 0
+
+
+class Up:
+    """The process of `dailies up`, which is started again whenever it has ended; a context manager.
+
+    Args:
+        folder: Of its log.
+        home: Of the stack.
+        port: Of Dagster.
+
+    Attributes:
+        starts: How often it was started.
+    """
+
+    def __init__(self, folder: Path, home: Path, port: int) -> None:
+        self.home = home
+        self.url = f"http://127.0.0.1:{port}"
+        self.starts = 0
+        self._log = folder / "up.log"
+        self._command = [sys.executable, "-m", "proof.faults.paced_up", str(port)]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None where it has ended."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether Dagster answers and holds the code."""
+        state = running_stack(self.home)
+        return state is not None and state["pid"] == self.pid
+
+    def ensure(self) -> None:
+        """Start it where it has ended, as a supervisor would."""
+        if self.pid is None:
+            self.starts += 1
+            with self._log.open("ab") as log:
+                self._process = subprocess.Popen(
+                    self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                )
+
+    def wait(self, seconds: float = 300) -> None:
+        """Wait until it is ready."""
+        give_up = time.monotonic() + seconds
+        while not self.is_ready:
+            self.ensure()
+            if time.monotonic() > give_up:
+                raise RuntimeError(f"`dailies up` did not start: {self._log.read_text()[-2000:]}")
+            time.sleep(0.5)
+
+    def __enter__(self) -> Self:
+        self.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(120)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        end(of_home(self.home), self.home, seconds=5)
+
+
+def run_stack(folder: Path, scale: StackScale | None = None) -> Outcome:
+    """Run the part.
+
+    Args:
+        folder: Of its own, for everything.
+        scale: How large.
+    """
+    scale = scale or StackScale()
+    data = _declare(folder, scale.clips)
+    (folder / "film.mp4").write_bytes(film())
+    pace = Pace(time.time(), scale.pace)
+    mischief = replace(Mischief(scale.seed), strangers=1e9)
+    with Oracle(folder, folder / "film.mp4", pace, mischief) as oracle:
+        values = {
+            "DAILIES_HOME": str(folder / "home"),
+            "DAILIES_DATA": str(data),
+            "DAILIES_WAVESPEED_URL": oracle.urls["wavespeed"],
+            "WAVESPEED_API_KEY": KEY,
+            "DAILIES_ALLOWED_ORIGINS": oracle.urls["wavespeed"],
+            "DAILIES_LINGER_SECONDS": "30",
+            "BENCH_ORIGIN": repr(pace.origin),
+            "BENCH_FACTOR": repr(pace.factor),
+        }
+        with environment(values):
+            settings = load_settings()
+            home = settings.home.absolute()
+            os.environ["DAGSTER_HOME"] = str(home / "dagster")
+            with Up(folder, home, free_port()) as up:
+                outcome = _Storm(scale, pace, oracle, up, settings).run()
+                evidence = gather(
+                    oracle.books,
+                    settings.ledger_url,
+                    home / "s3" / EmbeddedS3(home / "s3").bucket,
+                    clips={f"{name}-{clip}" for name in SERIES for clip in _names(scale.clips)},
+                    skews={},
+                    now=pace.clock(),
+                )
+    outcome.verdict = judge(evidence, Films((folder / "film.mp4").read_bytes()).sha256)
+    outcome.faults = dict(sorted(evidence.books.faults.items()))
+    return outcome
+
+
+def _names(clips: int) -> list[str]:
+    return [f"view-{number:03}" for number in range(clips)]
+
+
+def _declare(folder: Path, clips: int) -> Path:
+    data = folder / "data"
+    (data / "series").mkdir(parents=True)
+    (data / "models").mkdir()
+    model = (Path("data") / "models" / MODEL_FILE).read_text()
+    # the oracle's film is a small second without sound, whatever was ordered
+    model, told = re.subn(r"(?m)^output: .*$", "output: {}", model)
+    if not told:
+        raise ValueError(f"{MODEL_FILE} does not say what its output is like, which the bench takes away")
+    (data / "models" / MODEL_FILE).write_text(model)
+    for name in SERIES:
+        series = {
+            "name": name,
+            "endpoint": MODEL,
+            "parameters": {"duration": 5},
+            "prompt": "A lighthouse in a storm [{{ series }}-{{ clip }}]",
+            "max_attempts": 2,
+            "clips": [{"name": clip} for clip in _names(clips)],
+        }
+        # JSON is YAML too
+        (data / "series" / f"{name}.yaml").write_text(json.dumps(series))
+    return data
+
+
+class _Storm:
+    def __init__(self, scale: StackScale, pace: Pace, oracle: Oracle, up: Up, settings: Settings) -> None:
+        self.scale = scale
+        self.pace = pace
+        self.oracle = oracle
+        self.up = up
+        self.settings = settings
+        self.reaper = Reaper()
+        self.random = random.Random(f"{scale.seed}:stack")
+        self.struck: Counter[str] = Counter()
+
+    def run(self) -> Outcome:
+        """The storm, and the calm after it."""
+        began = time.monotonic()
+        with DagsterApi(self.up.url) as api:
+            self._ask(api)
+            give_up = began + STORM_SECONDS + SECONDS_A_KILL * self.scale.kills
+            next_kill = began + 10
+            while time.monotonic() < give_up and self.reaper.total < self.scale.kills:
+                self._tend()
+                self._heed_moments()
+                if time.monotonic() > next_kill:
+                    self._strike_somebody()
+                    next_kill = time.monotonic() + self.random.uniform(4, 14)
+                time.sleep(0.05)
+            storm = time.monotonic() - began
+            self.reaper.wake(everybody=True)
+            self.oracle.tell("calm")
+            calm_at = time.monotonic()
+            self._settle(calm_at)
+        ended = time.monotonic()
+        return Outcome(
+            Verdict(),
+            ended - began,
+            storm,
+            (ended - calm_at) * self.pace.factor,
+            dict(sorted(self.reaper.done.items())),
+            {},
+            {},
+            {},
+            [],
+        )
+
+    def _ask(self, api: DagsterApi) -> None:
+        """What a person does: ask for all clips of both series. What is delivered costs nothing, what is on its way is waited for."""
+        declarations = declarations_of(self.settings)
+        for name, job in SERIES.items():
+            keys = clips_of(declarations, name, None, ())
+            launch(self.settings, api, keys, job=job, command="bench", series=name)
+
+    def _tend(self) -> None:
+        self.reaper.wake()
+        self.up.ensure()
+
+    def _processes(self) -> dict[str, list[int]]:
+        """Processes that may be killed, by what they are: each of the stack, and `up` itself once it has started."""
+        found: dict[str, list[int]] = {}
+        for process in of_home(self.up.home):
+            found.setdefault(name_of(process), []).append(process.pid)
+        if self.up.is_ready and self.up.pid is not None:
+            found["up"] = [self.up.pid]
+        return {kind: pids for kind, pids in found.items() if kind in KINDS}
+
+    def _strike_somebody(self) -> None:
+        found = self._processes()
+        # those that were not struck yet come first, then run workers twice as often as any other
+        fresh = [kind for kind in found if not self.struck[kind]]
+        kinds = fresh or [*found, *(["run worker"] * 3 if "run worker" in found else [])]
+        if not kinds:
+            return
+        kind = self.random.choice(sorted(kinds))
+        self.struck[kind] += 1
+        pid = self.random.choice(found[kind])
+        if kind == "up" and self.struck[kind] % 2:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGINT)
+                self.reaper.done["SIGINT up, at a random time"] += 1
+        elif kind in {"up", "keeper", "embedded S3"}:
+            self.reaper.kill(pid, f"{kind}, at a random time")
+        else:
+            self._strike(pid, f"{kind}, at a random time")
+
+    def _heed_moments(self) -> None:
+        while not self.oracle.moments.empty():
+            moment, port = self.oracle.moments.get()
+            pid = process_at(port, [process.pid for process in of_home(self.up.home)])
+            if pid is not None and self.reaper.total < self.scale.kills:
+                self._strike(pid, f"whoever was at it, {moment.removeprefix('kill ')}")
+
+    def _strike(self, pid: int, moment: str) -> None:
+        if self.random.random() < 0.7 or self.reaper.sleepers():
+            self.reaper.kill(pid, moment)
+        else:
+            self.reaper.put_to_sleep(pid, moment, real_seconds=self.pace.real(LEASE_SECONDS + 30))
+
+    def _settle(self, calm_at: float) -> None:
+        """Wait until everything has ended. Nothing is asked for again: whoever was killed, no clip waits for a person."""
+        with open_ledger(self.settings) as ledger, dagster_instance(self.settings) as instance:
+            wanted = self.scale.clips * len(SERIES)
+            while time.monotonic() - calm_at < PATIENCE_SECONDS:
+                self._tend()
+                while not self.oracle.moments.empty():
+                    self.oracle.moments.get()
+                runs_over = all(r.dagster_run.status.value in FINISHED for r in instance.get_run_records())
+                newest = ledger.overview()
+                over = [a for a in newest if a.state.is_ended and a.state.value != "succeeded"]
+                if runs_over and len(over) == len(newest) == wanted:
+                    return
+                time.sleep(1)

@@ -1,0 +1,281 @@
+"""The storm and the calm after it: workers are started, killed and asked again while the world breaks; then all ends."""
+
+import contextlib
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from proof.faults.clock import Pace
+from proof.faults.crew import Crew, Oracle
+from proof.faults.judge import Verdict
+from proof.faults.mischief import Mischief
+from proof.faults.outages import InTurn, World
+from proof.faults.reaper import Reaper, process_at
+
+BATCH = 20
+LEASE_SECONDS = 90.0
+"""A POST's hard deadline and the margin after it: whoever sleeps longer has lost what it had claimed."""
+SKEW_SECONDS = 600.0
+SERVANTS = ("sense", "collect")
+"""Modes of workers that are always there, two of each."""
+DONE = ("delivered", "quarantined", "rejected", "absent", "failed", "vanished", "lost", "held", "withdrawn")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large a round is, and how hard.
+
+    Attributes:
+        clips: How many, half at each provider; those for after the storm come on top.
+        kills: How many `kill -9` and SIGSTOP.
+        pace: The bench's seconds to a real one.
+        workers: How many run workers at a time; two sensors and two collectors come on top.
+        seed: Decides all that can be decided.
+        mischief: What goes wrong at the provider.
+        troubles: How many troubles around the workers.
+        minutes: Real minutes after which a round is given up.
+        ends_within: The bench's seconds after the end of the faults in which every clip must end.
+        twice: Share of the batches that two runs are told to produce at once.
+        settle: By provider, a time to settle in the bench's seconds that is set instead of its contract's.
+        skewed: Share of the run workers whose clock is ten minutes off.
+    """
+
+    clips: int
+    kills: int
+    pace: float = 10.0
+    workers: int = 4
+    seed: int = 0
+    mischief: Mischief = field(default_factory=Mischief)
+    troubles: int = 8
+    minutes: float = 30.0
+    ends_within: float = 2_700.0
+    twice: float = 0.15
+    skewed: float = 0.02
+    settle: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def dedicated(self) -> bool:
+        """Whether nobody else uses the keys: strangers are about only where processes are killed."""
+        return not (self.kills and self.mischief.strangers)
+
+
+@dataclass
+class Outcome:
+    """What a round showed.
+
+    Attributes:
+        verdict: The judge's.
+        wall_seconds: Real time from the first worker to the last clip's end.
+        storm_seconds: Real time until the faults stopped.
+        ended_after: The bench's seconds from the end of the faults to the last clip's end.
+        kills: By kind and moment.
+        faults: Exposures at the provider.
+        troubles: Around the workers.
+        exits: How workers ended that were not killed, by exit code.
+        broken: Workers that ended by an error nobody foresaw: their last words.
+    """
+
+    verdict: Verdict
+    wall_seconds: float
+    storm_seconds: float
+    ended_after: float
+    kills: dict[str, int]
+    faults: dict[str, int]
+    troubles: dict[str, int]
+    exits: dict[str, int]
+    broken: list[str]
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that must never happen."""
+        return [*self.verdict.problems, *(f"broken: {text}" for text in self.broken)]
+
+
+class Storm:
+    """Starts workers, kills them, troubles the world; then lets everything come to its end.
+
+    Args:
+        scale: How large and how hard.
+        pace: The clock.
+        oracle: The provider.
+        crew: The workers.
+        world: What can be troubled.
+        url: The ledger, of which only the states are looked at.
+    """
+
+    def __init__(self, scale: Scale, pace: Pace, oracle: Oracle, crew: Crew, world: World, url: str) -> None:
+        self.scale = scale
+        self.pace = pace
+        self.oracle = oracle
+        self.crew = crew
+        self.world = world
+        self.reaper = Reaper()
+        self.random = random.Random(f"{scale.seed}:storm")
+        self.exits: Counter[str] = Counter()
+        self.broken: list[str] = []
+        self.began = time.monotonic()
+        self.storm_seconds = 0.0
+        self._engine = sa.create_engine(
+            url,
+            connect_args={"timeout": 0.2}
+            if url.startswith("sqlite")
+            else {"options": "-c lock_timeout=200 -c idle_in_transaction_session_timeout=5000"},
+        )
+        self._open: list[dict[str, Any]] = []
+        self._states: dict[str, str] = {}
+        self._looked = 0.0
+
+    @property
+    def late(self) -> bool:
+        """Whether the round is to be given up."""
+        return time.monotonic() - self.began > self.scale.minutes * 60
+
+    # The storm
+
+    def blow(self, clips: list[str]) -> None:
+        """Produce clips while everything goes wrong."""
+        batches = [clips[start : start + BATCH] for start in range(0, len(clips), BATCH)]
+        troubles = InTurn(self.world.all_kinds())
+        made, released, next_kill, strangers = 0, 0, time.monotonic() + 2, False
+        while not self.late:
+            self._tend()
+            ended = self._ended(clips)
+            progress, killed = ended / len(clips), self.reaper.total / max(self.scale.kills, 1)
+            while released < len(batches) and released / len(batches) <= min(progress, killed or 1) + 0.35:
+                self._release(batches[released], f"decision-{released}")
+                released += 1
+            self._staff()
+            if self.scale.kills and time.monotonic() > next_kill and killed < min(progress + 0.25, 1):
+                self._kill_somebody()
+                next_kill = time.monotonic() + self.random.uniform(0.3, 2.0)
+            self._heed_moments(allowed=self.reaper.total < self.scale.kills)
+            if made < self.scale.troubles and progress >= (made + 0.5) / self.scale.troubles * 0.9:
+                troubles.begin_next()
+                made += 1
+            wanted = not self.scale.dedicated and 0.35 < progress < 0.55
+            if wanted != strangers:
+                strangers = wanted
+                self.oracle.tell("strangers/on" if wanted else "strangers/off")
+            if (
+                len(clips) - ended
+                <= max(0.03 * len(clips), 3)  # what is stuck ends only when the faults stop
+                and not troubles.lasts
+                and released == len(batches)
+                and self.reaper.total >= self.scale.kills
+            ):
+                break
+            time.sleep(0.05)
+        self.storm_seconds = time.monotonic() - self.began
+
+    def _release(self, clips: list[str], decision: str) -> None:
+        """Let a batch be produced, perhaps by two runs that know nothing of each other."""
+        mode = self.random.choice(["wait", "leave"])
+        self._open.append({"mode": mode, "clips": clips, "decision": decision})
+        if self.random.random() < self.scale.twice:
+            self._open.append({"mode": "wait", "clips": clips, "decision": decision})
+
+    def _staff(self) -> None:
+        """Keep two sensors, two that collect for them, and enough workers at work."""
+        if self.crew.starting:
+            return
+        modes = Counter(hand.task["mode"] for hand in self.crew.hands.values())
+        for mode in SERVANTS:
+            if modes[mode] < 2:
+                self.crew.start({"mode": mode})
+                return
+        if self._open and modes["wait"] + modes["leave"] < self.scale.workers:
+            self.crew.start({**self._open.pop(0), **self._skew()})
+
+    def _skew(self) -> dict[str, float]:
+        if self.random.random() >= self.scale.skewed:
+            return {}
+        return {"skew": self.random.choice([-SKEW_SECONDS, SKEW_SECONDS])}
+
+    def _tend(self) -> None:
+        """Wake sleepers, and ask again for what was killed."""
+        self.reaper.wake()
+        self.world.tend()
+        self.crew.look()
+        for hand, code in self.crew.ended:
+            if code not in {0, 3, -9}:
+                self.broken.append(f"worker {hand.pid} ({hand.task['mode']}) ended with {code}")
+            self.exits["killed" if code == -9 else str(code)] += 1
+            if code != 0 and hand.task["mode"] not in SERVANTS:
+                # as Dagster's retry would: the same decision
+                again = {name: value for name, value in hand.task.items() if name != "skew"}
+                self._open.insert(self.random.randint(0, len(self._open)), again)
+        self.crew.ended.clear()
+
+    def _kill_somebody(self) -> None:
+        awake = [pid for pid in self.crew.hands if pid not in self.reaper.sleepers()]
+        if awake:
+            self._strike(self.random.choice(awake), "at a random time")
+
+    def _heed_moments(self, *, allowed: bool) -> None:
+        """Kill clients at the moments the oracle has named."""
+        while not self.oracle.moments.empty():
+            moment, port = self.oracle.moments.get()
+            pid = process_at(port, list(self.crew.hands)) if allowed else None
+            if pid is not None:
+                self._strike(pid, moment.removeprefix("kill "))
+
+    def _strike(self, pid: int, moment: str) -> None:
+        if self.random.random() < 0.7 or len(self.reaper.sleepers()) >= 2:
+            self.reaper.kill(pid, moment)
+        else:
+            beyond = self.pace.real(LEASE_SECONDS + self.random.uniform(5, 60))
+            self.reaper.put_to_sleep(pid, moment, real_seconds=beyond)
+
+    # The calm after it
+
+    def calm(self, later: list[str]) -> Outcome:
+        """Stop the faults, ask once more for all that was asked, and wait until every clip has ended."""
+        self.reaper.wake(everybody=True)
+        self.oracle.tell("calm")
+        calm_at = self.pace.clock()
+        self._open.append({"mode": "leave", "clips": later, "decision": "afterwards"})
+        while not self.late and self.pace.clock() - calm_at < self.scale.ends_within:
+            self._tend()
+            self._staff()
+            while not self.oracle.moments.empty():
+                self.oracle.moments.get()
+            if not self._open and self._all_ended(later):
+                break
+            time.sleep(0.1)
+        wall = time.monotonic() - self.began
+        outcome = Outcome(
+            Verdict(),
+            wall,
+            self.storm_seconds,
+            self.pace.clock() - calm_at,
+            dict(sorted(self.reaper.done.items())),
+            {},
+            dict(self.world.done),
+            dict(self.exits),
+            self.broken,
+        )
+        self._engine.dispose()
+        return outcome
+
+    def _all_ended(self, later: list[str]) -> bool:
+        self._ended(later)
+        asked = set(later) <= set(self._states)
+        at_work = any(hand.task["mode"] not in SERVANTS for hand in self.crew.hands.values())
+        return asked and not at_work and all(state in DONE for state in self._states.values())
+
+    def _ended(self, clips: list[str]) -> int:
+        """How many of these clips have come to an end."""
+        if time.monotonic() - self._looked > 1:
+            self._looked = time.monotonic()
+            with contextlib.suppress(sa.exc.DBAPIError):
+                self._states = self._read()
+        return sum(self._states.get(clip) in DONE for clip in clips)
+
+    def _read(self) -> dict[str, str]:
+        with self._engine.connect() as connection:
+            rows = connection.execute(sa.text("SELECT subject_key, state FROM attempts ORDER BY seq"))
+            return {row.subject_key: row.state for row in rows}

@@ -1,0 +1,355 @@
+"""The product without Dagster: what a run worker and a completion sensor do, in processes that are cheap to start.
+
+One process, the nursery, imports everything once and forks a worker for each line it is given, so that two hundred kills do
+not cost two hundred starts. A worker is a process of its own: its ledger connection, its event loop, its HTTP and S3.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import contextvars
+import ctypes
+import json
+import logging
+import os
+import random
+import select
+import signal
+import sys
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3  # noqa: F401 - before the first fork, once for all
+import botocore.client  # noqa: F401
+import httpx
+from pydantic import SecretStr
+
+import resources.ledger.database as database_module
+import resources.providers.http as http_module
+from proof.faults.clock import Pace
+from resources.errors import DailiesError
+from resources.ledger import decisions, deliveries
+from resources.ledger.budget import Budget
+from resources.ledger.decisions import Decided, Ruling
+from resources.ledger.ledger import Ledger
+from resources.ledger.limits import Limits
+from resources.ledger.states import AttemptState
+from resources.orders import ClipRequest
+from resources.production.account import Account
+from resources.production.batch import Follower, Report, Stage
+from resources.production.bucket_binding import bind_account, bind_bucket
+from resources.production.delivery import Deliverer
+from resources.production.engine import Engine
+from resources.production.spare_takes import fetch_spares
+from resources.providers.aimlapi import AimlApi
+from resources.providers.base import Provider, SubmitOutcome
+from resources.providers.wavespeed import WaveSpeed
+from resources.storage.download import DownloadPolicy
+from resources.storage.objects import ObjectStore
+from resources.storage.s3_client import S3Settings
+
+TAG = "x-bench-submission"
+SUBMIT_SECONDS = 60.0
+"""As `AccountSettings` has it."""
+TICK_SECONDS = 10.0
+"""As the completion sensor has it."""
+COLLECTED_AT_ONCE = 25
+PR_SET_PDEATHSIG = 1
+
+_submission: contextvars.ContextVar[str] = contextvars.ContextVar("submission", default="")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where everything is.
+
+    Attributes:
+        ledger_url: The database.
+        urls: Address of each provider.
+        key: Their key.
+        s3: Fields of `S3Settings`.
+        scratch: For files on their way.
+        clips: The requests, by clip.
+        origin: See `Pace`; and so on.
+        dedicated: Whether nobody else uses the keys.
+    """
+
+    ledger_url: str
+    urls: dict[str, str]
+    key: str
+    s3: dict[str, Any]
+    scratch: Path
+    clips: dict[str, ClipRequest]
+    origin: float
+    factor: float
+    in_flight: int | None
+    dedicated: bool
+    settle: dict[str, float]
+
+    @classmethod
+    def read(cls, path: Path) -> "Place":
+        """From its JSON."""
+        document = json.loads(path.read_text())
+        requests = [ClipRequest.model_validate(one) for one in document.pop("clips")]
+        document["scratch"] = Path(document["scratch"])
+        return cls(clips={request.clip: request for request in requests}, **document)
+
+
+class PacedWaveSpeed(WaveSpeed):
+    """WaveSpeed whose POSTs have their hard deadline in the bench's seconds."""
+
+    factor = 1.0
+
+    async def submit(
+        self, endpoint: str, body: dict[str, Any], *, submission_id: str, deadline_seconds: float
+    ) -> SubmitOutcome:
+        """As the product's."""
+        _submission.set(submission_id)
+        return await super().submit(
+            endpoint, body, submission_id=submission_id, deadline_seconds=deadline_seconds / self.factor
+        )
+
+
+class PacedAimlApi(AimlApi):
+    """AI/ML API whose POSTs have their hard deadline in the bench's seconds."""
+
+    factor = 1.0
+
+    async def submit(
+        self, endpoint: str, body: dict[str, Any], *, submission_id: str, deadline_seconds: float
+    ) -> SubmitOutcome:
+        """As the product's."""
+        _submission.set(submission_id)
+        return await super().submit(
+            endpoint, body, submission_id=submission_id, deadline_seconds=deadline_seconds / self.factor
+        )
+
+
+class Worker:
+    """One process's work.
+
+    Args:
+        place: Where everything is.
+        pace: This process's clock.
+    """
+
+    def __init__(self, place: Place, pace: Pace) -> None:
+        self.place = place
+        self.pace = pace
+        self.name = f"pid:{os.getpid()}"
+        self.ledger = Ledger(place.ledger_url, clock=pace.clock, budget=Budget())
+        self.store = ObjectStore(
+            S3Settings(**{**place.s3, "secret_access_key": SecretStr(place.s3["secret_access_key"])})
+        )
+        bind_bucket(self.ledger, self.store)
+        for name, url in place.urls.items():
+            bind_account(self.ledger, name, url)
+
+    async def produce(self, clips: list[str], *, decision: str, wait: bool) -> None:
+        """What a run does: decide about its clips, and follow them as far as it waits for."""
+        until = Stage.DELIVERED if wait else Stage.SUBMITTED
+        requests = [self.place.clips[clip] for clip in clips]
+        async with self.engine() as engine:
+            decided = await engine.call(
+                decisions.decide,
+                self.ledger,
+                requests,
+                decision=decision,
+                batch=decision,
+                watched_by=self.name if wait else None,
+                run_id=self.name,
+            )
+            await self.follow(engine, decided, until)
+
+    async def tick(self, work: Callable[[Engine], Awaitable[None]]) -> None:
+        """Do something every ten seconds for ever, whatever goes wrong in between."""
+        while True:
+            began = self.pace.clock()
+            try:
+                async with self.engine() as engine:
+                    await work(engine)
+            except DailiesError as error:
+                logging.getLogger("bench").warning("tick: %s", error)
+            await self.pace.sleep(max(1.0, began + TICK_SECONDS - self.pace.clock()))
+
+    async def sense(self, engine: Engine) -> None:
+        """What the completion sensors do in a tick."""
+        for account in self.place.urls:
+            await engine.step(account)
+
+    async def collect(self, engine: Engine) -> None:
+        """What the runs do that the sensors ask for: fetch what has ended and whose run is no more."""
+        due = []
+        for account in self.place.urls:
+            for attempt in await engine.call(deliveries.unreported, self.ledger, account):
+                ended = attempt.state.is_ended and attempt.state is not AttemptState.HELD
+                if ended and not _is_at_work(attempt.watched_by):
+                    due.append(attempt)
+        random.shuffle(due)
+        decided = [
+            Decided(a.request, Ruling.REUSED if a.state is AttemptState.DELIVERED else Ruling.ADOPTED, a)
+            for a in due[:COLLECTED_AT_ONCE]
+        ]
+        if decided:
+            await self.follow(engine, decided, Stage.DELIVERED)
+
+    async def follow(self, engine: Engine, decided: list[Decided], until: Stage) -> None:
+        """Follow clips, and note in the ledger what would have been told."""
+
+        def told(report: Report) -> None:
+            attempt = report.attempt
+            if attempt is None:
+                return
+            last = not attempt.state.is_open if report.error is not None else report.stage is Stage.DELIVERED
+            if last:
+                deliveries.mark_reported(self.ledger, [attempt.id], self.name)
+
+        policy = DownloadPolicy(
+            allowed_origins=frozenset(self.place.urls.values()),
+            read_seconds=5,
+            pause_seconds=self.pace.real(1),
+        )
+        with Deliverer(engine, self.store, policy=policy, scratch=self.place.scratch) as deliverer:
+            await Follower(engine, deliverer, until=until, report=told, run_id=self.name).follow(decided)
+            if until is Stage.DELIVERED:
+                clips = [one.request.clip for one in decided]
+                await fetch_spares(engine, deliverer, clips, run_id=self.name)
+
+    @contextlib.asynccontextmanager
+    async def engine(self) -> AsyncIterator[Engine]:
+        """An engine for both accounts, closed at the end."""
+        accounts = {
+            name: Account(
+                client(name, url, self.place.key, self.pace),
+                Limits(self.place.in_flight),
+                SUBMIT_SECONDS,
+                self.place.settle.get(name),
+                dedicated=self.place.dedicated,
+            )
+            for name, url in self.place.urls.items()
+        }
+        engine = Engine(self.ledger, accounts, sleep=self.pace.sleep)
+        try:
+            yield engine
+        finally:
+            await engine.aclose()
+
+
+def client(name: str, url: str, key: str, pace: Pace) -> Provider:
+    """The product's client of an account, by the bench's clock."""
+    kind = PacedWaveSpeed if name == "wavespeed" else PacedAimlApi
+    provider = kind(url, key, clock=pace.clock)
+    provider.factor = pace.factor
+    _label(provider)
+    return provider
+
+
+def shorten_waits(factor: float) -> None:
+    """Shorten what waits for the kernel and not for the clock, but never below what a busy machine needs."""
+    database_module.BUSY_TIMEOUT_MS = round(max(30_000 / factor, 1_000))
+    http_module.CONNECT_SECONDS = max(10.0 / factor, 3.0)
+    http_module.READ_SECONDS = max(30.0 / factor, 5.0)
+    http_module.ASK_SECONDS = max(60.0 / factor, 6.0)
+
+
+def _label(provider: Provider) -> None:
+    """Let the oracle's books say which submission a POST was."""
+
+    async def add(request: httpx.Request) -> None:
+        request.headers[TAG] = _submission.get()
+
+    provider._http._submits.event_hooks = {"request": [add]}  # type: ignore[attr-defined]  # noqa: SLF001 - on the wire, and nowhere else
+
+
+def _is_at_work(watcher: str | None) -> bool:
+    """Whether the process that watches a clip lives."""
+    if watcher is None:
+        return False
+    stat = Path("/proc", watcher.partition(":")[2], "stat")
+    with contextlib.suppress(OSError):
+        text = stat.read_text()
+        return text[text.rindex(")") + 2] not in "ZX"
+    return False
+
+
+def _work(place: Place, task: dict[str, Any]) -> None:
+    """A worker's life."""
+    pace = Pace(place.origin, place.factor, task.get("skew", 0.0))
+    shorten_waits(place.factor)
+    worker = Worker(place, pace)
+    if task["mode"] in {"sense", "collect"}:
+        asyncio.run(worker.tick(worker.sense if task["mode"] == "sense" else worker.collect))
+    else:
+        asyncio.run(worker.produce(task["clips"], decision=task["decision"], wait=task["mode"] == "wait"))
+
+
+# The nursery
+
+
+def _fork(place: Place, task: dict[str, Any], log: Path) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        logging.basicConfig(
+            level=logging.WARNING, format="%(relativeCreated)d %(name)s %(message)s", force=True
+        )
+        _work(place, task)
+        code = 0
+    except DailiesError as error:
+        # what a run ends with when the world is broken; it is asked for again
+        print(f"ended: {error}", file=sys.stderr)
+        code = 3
+    except BaseException:  # noqa: BLE001 - the bench must hear of it
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def nursery(place: Place, logs: Path) -> None:
+    """Fork a worker for every line on standard input, and say when each has ended."""
+    waiting = b""
+    number = 0
+    print(json.dumps({"ready": os.getpid()}), flush=True)
+    while True:
+        readable, _, _ = select.select([0], [], [], 0.05)
+        if readable:
+            piece = os.read(0, 1 << 16)
+            if not piece:
+                return
+            *lines, waiting = (waiting + piece).split(b"\n")
+            for line in lines:
+                task = json.loads(line)
+                number += 1
+                pid = _fork(place, task, logs / f"worker-{number:04}-{task['mode']}.log")
+                print(json.dumps({"started": pid, "task": task["id"], "log": number}), flush=True)
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                print(
+                    json.dumps({"ended": ended[0], "code": os.waitstatus_to_exitcode(ended[1])}), flush=True
+                )
+
+
+def main() -> None:
+    """Run the nursery."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--place", type=Path, required=True)
+    parser.add_argument("--logs", type=Path, required=True)
+    options = parser.parse_args()
+    nursery(Place.read(options.place), options.logs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Who is at work in a history: runs that wait, runs that leave, completion sensors, and the runs these ask for.
+
+Each does what its counterpart in `pipelines` does with the same resources, without Dagster.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from pipelines.collections import Collection, PastRun, batches, plan
+from proof.simulation.bucket import Fetching, Objects, Store
+from proof.simulation.processes import Process, ProcessLedger
+from proof.simulation.provider import Account as ProviderAccount
+from proof.simulation.provider import Client
+from resources.ledger import bills, decisions, deliveries, late_jobs
+from resources.ledger.budget import Budget
+from resources.ledger.decisions import Decided, Ruling
+from resources.ledger.limits import Limits
+from resources.ledger.lost import orphans
+from resources.ledger.states import AttemptState
+from resources.orders import ClipRequest
+from resources.production.account import Account
+from resources.production.batch import Follower, Report, Stage
+from resources.production.bucket_mark import BucketMark
+from resources.production.delivery import Deliverer
+from resources.production.engine import Engine
+from resources.production.spare_takes import fetch_spares
+
+SUBMIT_DEADLINE_SECONDS = 30.0
+LINGER_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What every process finds: the provider, the bucket, and how it is set up."""
+
+    account: ProviderAccount
+    objects: Objects
+    limits: Limits
+    budget: Budget
+    scratch: Path
+    dedicated: bool
+
+
+@dataclass
+class Run:
+    """One run as Dagster knows it.
+
+    Attributes:
+        id: Its id.
+        kind: `wait`, `leave` or `collect`.
+        keys: Its clips.
+        decision: What its purchases belong to; the batch for a run that collects.
+        regenerate: Whether it wants another take of what is delivered.
+        ended_at: None while it is at work.
+        tries: How often it was re-executed before.
+    """
+
+    id: str
+    kind: str
+    keys: tuple[str, ...]
+    decision: str
+    regenerate: bool = False
+    ended_at: float | None = None
+    tries: int = 0
+
+
+class Equipment:
+    """One process' ledger, engine and deliverer."""
+
+    def __init__(self, process: Process, around: Surroundings) -> None:
+        self.ledger = ProcessLedger(process, budget=around.budget)
+        client = Client(around.account, process)
+        store = cast("Any", Store(around.objects, around.account.faults, process))
+        self.mark = BucketMark(self.ledger, store)
+        account = Account(client, around.limits, SUBMIT_DEADLINE_SECONDS, dedicated=around.dedicated)
+        self.engine = Engine(
+            self.ledger, {client.name: account}, sleep=process.nap, rng=process.rng, mark=self.mark
+        )
+        policy = Fetching(around.account.books, around.account.faults, process)
+        self.deliverer = Deliverer(
+            self.engine,
+            store,
+            policy=cast("Any", policy),
+            scratch=around.scratch,
+        )
+
+    def follower(self, run: Run, until: Stage) -> Follower:
+        """Follows a batch for a run, and notes in the ledger what Dagster was told."""
+
+        def tell(report: Report) -> None:
+            if report.attempt is None:
+                return
+            shown = report.error is None and report.stage is Stage.DELIVERED
+            if shown or (report.error is not None and not report.attempt.state.is_open):
+                deliveries.mark_reported(self.ledger, [report.attempt.id], run.id)
+
+        return Follower(self.engine, self.deliverer, until=until, report=tell, run_id=run.id)
+
+
+async def decide(engine: Engine, run: Run, requests: list[ClipRequest], *, waits: bool) -> list[Decided]:
+    """Ask the ledger about each clip of a run; a negative control asks otherwise."""
+    return await engine.call(
+        decisions.decide,
+        engine.ledger,
+        requests,
+        decision=run.decision,
+        batch=run.id,
+        watched_by=run.id if waits else None,
+        run_id=run.id,
+        regenerate=run.regenerate,
+    )
+
+
+async def buy(process: Process, around: Surroundings, run: Run, requests: list[ClipRequest]) -> None:
+    """A run that decides about clips and waits for them, or leaves them."""
+    equipment = Equipment(process, around)
+    until = Stage.DELIVERED if run.kind == "wait" else Stage.SUBMITTED
+    try:
+        equipment.mark.bind(buying=True)
+        decided = await decide(equipment.engine, run, requests, waits=until > Stage.SUBMITTED)
+        await equipment.follower(run, until).follow(decided)
+        if until is Stage.DELIVERED:
+            await fetch_spares(equipment.engine, equipment.deliverer, run.keys, run_id=run.id)
+    finally:
+        await equipment.engine.aclose()
+
+
+async def collect(process: Process, around: Surroundings, run: Run) -> None:
+    """A run that a sensor asked for: it fetches what has ended."""
+    equipment = Equipment(process, around)
+    try:
+        equipment.mark.bind(buying=False)
+        found, current = equipment.ledger.latest(run.keys), equipment.ledger.current(run.keys)
+        unsent = {key: a for key, a in found.items() if a.state is AttemptState.WITHDRAWN and key in current}
+        attempts = [current[key] if key in unsent else a for key, a in found.items()]
+        decided = [
+            Decided(a.request, Ruling.REUSED if a.state is AttemptState.DELIVERED else Ruling.ADOPTED, a)
+            for a in attempts
+        ]
+        await equipment.follower(run, Stage.DELIVERED).follow(decided)
+        deliveries.mark_reported(equipment.ledger, [a.id for a in unsent.values()], run.id)
+        await fetch_spares(equipment.engine, equipment.deliverer, run.keys, run_id=run.id)
+    finally:
+        await equipment.engine.aclose()
+
+
+async def tick(
+    process: Process,
+    around: Surroundings,
+    runs: list[Run],
+    order: list[str],
+) -> list[Collection]:
+    """One tick of a completion sensor: one step of the engine, then the runs that are to collect what has ended."""
+    equipment = Equipment(process, around)
+    account = around.account.books.rules.name
+    ledger = equipment.ledger
+    idle = not deliveries.unreported(ledger, account) and not bills.is_due(ledger, account)
+    if idle and not orphans.is_due(ledger, account) and not late_jobs.is_due(ledger, account):
+        return []
+    try:
+        await equipment.engine.step(account)
+    finally:
+        await equipment.engine.aclose()
+    past: dict[str, list[PastRun]] = {}
+    for run in runs:
+        if run.kind == "collect":
+            past.setdefault(run.decision, []).append(PastRun(run.keys[0], run.keys[-1], run.ended_at))
+    return plan(
+        batches(deliveries.unreported(equipment.ledger, account)),
+        order=order,
+        past=past,
+        watched=frozenset(run.id for run in runs if run.ended_at is None),
+        now=process.clock(),
+        linger=LINGER_SECONDS,
+    )

@@ -1,0 +1,252 @@
+"""Many histories: every single crash, every pair of crashes, and random ones, over several processes, summed up."""
+
+import gc
+import multiprocessing
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field, fields, replace
+from multiprocessing.util import Finalize
+
+from proof.simulation.database import Database
+from proof.simulation.plans import PROVIDERS, WAYS, Plan, drawn, quiet, simpler
+from proof.simulation.runner import Outcome, carry_out
+
+SINGLE, PAIR, RANDOM = "single crashes", "pairs of crashes", "random histories"
+CHUNK = 25
+_NAME = re.compile(r"(?P<provider>[a-z]+)-(?P<way>[a-z]+)-(?P<clips>\d+)(@(?P<crashes>[\d+]+))?")
+
+
+@dataclass
+class Tally:
+    """What some histories came to.
+
+    Attributes:
+        histories: How many there were, by layer.
+        clips: How many clips were asked for, by layer.
+        passed: How often each point was passed.
+        crashed: How often a process died at each.
+        paused: How often one slept at each.
+        struck: How often each kind of fault did strike.
+        states: How many purchases ended in each state.
+        mistaken: How many purchases took a stranger's job in the declared window of a shared key.
+        outlasted: How many jobs ran on unseen after their purchase was given up, another declared window.
+        jobs: How many jobs our POSTs made.
+        latest_end: The most virtual seconds from the end of the faults to the end of the last clip.
+        violations: What was wrong: the kinds, by the name of the history.
+        kinds: How often each kind of violation occurred.
+    """
+
+    histories: Counter[str] = field(default_factory=Counter)
+    clips: Counter[str] = field(default_factory=Counter)
+    passed: Counter[str] = field(default_factory=Counter)
+    crashed: Counter[str] = field(default_factory=Counter)
+    paused: Counter[str] = field(default_factory=Counter)
+    struck: Counter[str] = field(default_factory=Counter)
+    states: Counter[str] = field(default_factory=Counter)
+    mistaken: int = 0
+    outlasted: int = 0
+    jobs: int = 0
+    latest_end: float = 0.0
+    violations: dict[str, list[str]] = field(default_factory=dict)
+    kinds: Counter[str] = field(default_factory=Counter)
+
+    def add(self, layer: str, name: str, outcome: Outcome) -> None:
+        """Count one more history."""
+        self.histories[layer] += 1
+        self.clips[layer] += outcome.plan.clips
+        self.passed += outcome.points.passed
+        self.crashed += outcome.points.crashed
+        self.paused += outcome.points.paused
+        self.struck += outcome.struck
+        self.states += outcome.states
+        self.jobs += outcome.jobs
+        self.mistaken += outcome.mistaken
+        self.outlasted += outcome.outlasted
+        self.latest_end = max(self.latest_end, outcome.ended_after)
+        if outcome.violations:
+            self.violations[name] = [str(violation) for violation in outcome.violations]
+            self.kinds += Counter(violation.kind for violation in outcome.violations)
+
+    def merge(self, other: "Tally") -> None:
+        """Count what another process has counted."""
+        for each in fields(self):
+            mine, theirs = getattr(self, each.name), getattr(other, each.name)
+            if each.name == "latest_end":
+                self.latest_end = max(mine, theirs)
+            elif each.name == "violations":
+                mine.update(theirs)
+            else:
+                setattr(self, each.name, mine + theirs)
+
+
+def name_of(plan: Plan) -> str:
+    """How a history is called, so that `--replay` finds it."""
+    if not plan.seed.startswith("quiet:"):
+        return plan.seed
+    crashes = "+".join(map(str, plan.crashes))
+    return f"{plan.provider}-{plan.way}-{plan.clips}{f'@{crashes}' if crashes else ''}"
+
+
+def plan_of(name: str) -> Plan:
+    """The history of a name: a number for a random one, `wavespeed-wait-2@17+33` for crashes at two points.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if name.isdecimal():
+        return drawn(int(name))
+    found = _NAME.fullmatch(name)
+    if found is None or found["provider"] not in PROVIDERS or found["way"] not in WAYS:
+        raise ValueError(f"{name!r} is no history; allowed: a seed such as 123, or wavespeed-wait-2@17+33")
+    crashes = tuple(int(number) for number in (found["crashes"] or "").split("+") if number)
+    return replace(quiet(found["provider"], found["way"], int(found["clips"])), crashes=crashes)
+
+
+def least(plan: Plan, database: Database) -> Plan:
+    """The least that is left of a failing history when everything is left out without which it still fails."""
+    kinds = _kinds(plan, database)
+    smaller: Plan | None = plan
+    while smaller is not None:
+        plan = smaller
+        smaller = next((other for other in simpler(plan) if kinds & _kinds(other, database)), None)
+    return plan
+
+
+def _kinds(plan: Plan, database: Database) -> set[str]:
+    return {violation.kind for violation in carry_out(plan, database).violations}
+
+
+# The layers
+
+
+def singles(base: Plan, points: range, database: Database) -> Tally:
+    """One crash at each of some points of a quiet history."""
+    tally = Tally()
+    for point in points:
+        plan = replace(base, crashes=(point,))
+        tally.add(SINGLE, name_of(plan), carry_out(plan, database))
+    return tally
+
+
+def pairs(base: Plan, first: int, database: Database, *, step: int = 1) -> Tally:
+    """A crash at a point of a quiet history, and a second one at every point that comes after it then."""
+    tally = Tally()
+    after = carry_out(replace(base, crashes=(first,)), database).points.count
+    for second in range(first + 1, after, step):
+        plan = replace(base, crashes=(first, second))
+        tally.add(PAIR, name_of(plan), carry_out(plan, database))
+    return tally
+
+
+def randoms(seeds: range, database: Database) -> Tally:
+    """Random histories."""
+    tally = Tally()
+    for seed in seeds:
+        tally.add(RANDOM, str(seed), carry_out(drawn(seed), database))
+    return tally
+
+
+# Over several processes
+
+_DATABASE: list[Database] = []
+
+
+def _open() -> None:
+    # what is imported lives to the end, and looking through it again and again costs a tenth of the time
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    database = Database()
+    _DATABASE.append(database)
+    Finalize(database, database.close, exitpriority=10)
+
+
+def _singles(base: Plan, start: int, stop: int) -> Tally:
+    return singles(base, range(start, stop), _DATABASE[0])
+
+
+def _pairs(base: Plan, first: int) -> Tally:
+    return pairs(base, first, _DATABASE[0])
+
+
+def _randoms(start: int, stop: int) -> Tally:
+    return randoms(range(start, stop), _DATABASE[0])
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What is to be carried out.
+
+    Attributes:
+        histories: How many random ones.
+        seed: Of the first one.
+        clips: Single crashes are enumerated for histories of one to so many clips.
+        pairs: The same for pairs of crashes.
+        jobs: Processes.
+        seconds: When to begin nothing more, None to finish.
+    """
+
+    histories: int
+    seed: int = 0
+    clips: int = 3
+    pairs: int = 3
+    jobs: int = 2
+    seconds: float | None = None
+
+    def run(self, told: Callable[[Tally], None] = lambda _tally: None) -> tuple[Tally, bool]:
+        """Carry everything out; returns the sum, and whether it is complete."""
+        give_up = None if self.seconds is None else time.monotonic() + self.seconds
+        tally = Tally()
+        context = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(self.jobs, mp_context=context, initializer=_open) as pool:
+            work = self._work(pool)
+            waiting: set[Future[Tally]] = set()
+            complete = False
+            while not complete and (give_up is None or time.monotonic() < give_up):
+                while len(waiting) < 2 * self.jobs and not complete:
+                    future = next(work, None)
+                    complete = future is None
+                    if future is not None:
+                        waiting.add(future)
+                done, waiting = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
+                for future in done:
+                    tally.merge(future.result())
+                    told(tally)
+            for future in waiting:
+                tally.merge(future.result())
+        return tally, complete
+
+    def _work(self, pool: ProcessPoolExecutor) -> Iterator["Future[Tally]"]:
+        """Random histories and enumerated ones by turns, so that a campaign that is cut short has seen both."""
+        enumerated = self._enumerated(pool)
+        stop = self.seed + self.histories
+        for start in range(self.seed, stop, CHUNK):
+            yield pool.submit(_randoms, start, min(start + CHUNK, stop))
+            future = next(enumerated, None)
+            if future is not None:
+                yield future
+        yield from enumerated
+
+    def _enumerated(self, pool: ProcessPoolExecutor) -> Iterator["Future[Tally]"]:
+        counted = [(base, points_of(base)) for base in self._bases()]
+        for base, count in counted:
+            for start in range(0, count, CHUNK):
+                yield pool.submit(_singles, base, start, min(start + CHUNK, count))
+        for base, count in counted:
+            for first in range(count if base.clips <= self.pairs else 0):
+                yield pool.submit(_pairs, base, first)
+
+    def _bases(self) -> Iterator[Plan]:
+        for clips in range(1, self.clips + 1):
+            for provider in PROVIDERS:
+                for way in WAYS:
+                    yield quiet(provider, way, clips)
+
+
+def points_of(base: Plan) -> int:
+    """How many points a quiet history has: the first run counts them."""
+    with Database() as database:
+        return carry_out(base, database).points.count

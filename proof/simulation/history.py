@@ -1,0 +1,376 @@
+"""One history: a plan is carried out in virtual time to its end, and judged."""
+
+import asyncio
+import contextvars
+import random
+import traceback
+from collections.abc import Awaitable, Callable
+
+from pipelines.collections import Collection
+from proof.simulation import actors, bucket
+from proof.simulation.actors import Run, Surroundings
+from proof.simulation.books import Books, Job
+from proof.simulation.bucket import Objects
+from proof.simulation.clock import START, Clock, VirtualLoop
+from proof.simulation.database import Database
+from proof.simulation.faults import Faults
+from proof.simulation.judge import Evidence
+from proof.simulation.plans import FAULT_SECONDS, Plan
+from proof.simulation.processes import PROCESS, Points, Process
+from proof.simulation.provider import AIMLAPI, PRICE, WAVESPEED, Account
+from resources.errors import DailiesError
+from resources.ledger.budget import Budget
+from resources.ledger.limits import Limits
+from resources.orders import Caps, Choice, ClipRequest, Expected
+
+MODEL = "openai/sora-2/text-to-video"
+FALLBACK = "bytedance/seedance-2.0/text-to-video"
+MAX_SECONDS = 120.0
+SENSOR_SECONDS = 10.0
+ENDS_WITHIN_SECONDS = 2400.0
+"""Within so long after the faults have stopped every clip must have come to its end."""
+BOOKED_WITHIN_SECONDS = 5.0
+"""Within so long the id of a job that was heard of is committed."""
+HELD_SECONDS = 1700.0
+"""How long after the faults what is held may still be found."""
+SWEPT_WITHIN_SECONDS = 10_000.0
+"""Within so long after the faults a sweep has booked what ran on unseen after its purchase was given up."""
+ON_ITS_WAY = """reported_run_id IS NULL AND (subject_kind <> 'spare' OR state IN ('submitted', 'overdue', 'succeeded'))"""
+"""Of an attempt in the ledger; takes to spare are fetched and reported to nobody."""
+RULES = {rules.name: rules for rules in (WAVESPEED, AIMLAPI)}
+
+
+class History:
+    """The world of one history."""
+
+    def __init__(self, plan: Plan, database: Database, *, trace: bool = False) -> None:
+        self.plan = plan
+        self.database = database
+        self.clock = Clock()
+        self.points = Points(
+            frozenset(plan.crashes), dict(plan.pauses), at=dict(plan.at), trace=[] if trace else None
+        )
+        self.faults = Faults(plan.seed, plan.kinds, clock=self.clock, until=START + FAULT_SECONDS)
+        self.account = Account(
+            Books(RULES[plan.provider], self.clock), self.faults, skew=plan.skew, dated=plan.dated
+        )
+        cap = None if plan.cap is None else plan.cap * PRICE
+        self.around = Surroundings(
+            self.account,
+            Objects(),
+            Limits(plan.in_flight, plan.per_minute),
+            Budget(everything=Caps(total=cap)),
+            database.scratch,
+            plan.dedicated,
+        )
+        self.order = [f"clip-{number}" for number in range(plan.clips)]
+        self.runs: list[Run] = []
+        self.decisions: dict[str, bool] = {}
+        self.broken: list[str] = []
+        self.unbooked: list[str] = []
+        self.account.heard = self._heard
+        self._rng = random.Random(f"{plan.seed}:world")
+        self._run_keys: set[str] = set()
+        self._planned = 0
+        self._children: list[asyncio.Task[None]] = []
+        self._processes = 0
+        self._at_work: list[Process] = []
+        self._stirred = asyncio.Event()
+
+    def prepare(self) -> None:
+        """What was before: an account whose list has always shown new jobs within ten seconds."""
+        self.database.empty()
+        if self.plan.experienced:
+            row = f"'{self.plan.provider}', 'earlier-' || value, value / 3.0, {START - 3600}"
+            numbers = (
+                "WITH RECURSIVE n(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM n WHERE value < 30)"
+            )
+            self.database.execute(
+                f"{numbers} INSERT INTO lags (account, job_id, seconds, seen_at) SELECT {row} FROM n"
+            )
+
+    def request(self, clip: str) -> ClipRequest:
+        """What is asked for: a request whose prompt is the clip's key, so that the provider's books know it."""
+        return ClipRequest(
+            clip=clip,
+            series="city",
+            provider=self.plan.provider,
+            endpoint=MODEL,
+            body={"prompt": clip, "seconds": 4},
+            price_micros=PRICE,
+            expected=Expected(width=bucket.WIDTH),
+            max_seconds=MAX_SECONDS,
+            max_attempts=self.plan.max_attempts,
+            fallbacks=(self._fallback(clip),) if self.plan.fallback else (),
+        )
+
+    def _fallback(self, clip: str) -> Choice:
+        return Choice(
+            provider=self.plan.provider,
+            endpoint=FALLBACK,
+            body={"prompt": clip, "duration": 5},
+            price_micros=PRICE,
+            expected=Expected(width=bucket.WIDTH),
+            max_seconds=MAX_SECONDS,
+        )
+
+    # Carrying it out
+
+    async def live(self) -> None:
+        """From the first decision to the end of everything."""
+        sensors = [asyncio.create_task(self._sensor(number)) for number in range(self.plan.machines)]
+        self._plan_people()
+        await self._end(sensors)
+        if "run again at the end" in self.plan.kinds:
+            self.faults.struck["run again at the end"] += 1
+            await asyncio.sleep(max(0.0, START + FAULT_SECONDS - self.clock()))
+            for number in range(2):
+                # the same decision once more, when everything has ended: it must find what it has
+                self._later(0.5, Run(f"again-{number}", "wait", tuple(self.order), "monday"))
+                await self._end(sensors)
+        for task in (*sensors, *self._children):
+            task.cancel()
+        await asyncio.gather(*sensors, *self._children, return_exceptions=True)
+
+    async def _end(self, sensors: "list[asyncio.Task[None]]") -> None:
+        """Wait until nothing is on its way any more."""
+        while not self._over():
+            for task in (*sensors, *self._children):
+                if task.done():
+                    task.result()
+            await asyncio.sleep(1.0 if any(run.ended_at is None for run in self.runs) else 5.0)
+
+    def _plan_people(self) -> None:
+        rng, plan = self._rng, self.plan
+        self._later(0.0, Run("first", plan.way, tuple(self.order), "monday"))
+        others = (
+            ("second run", "second", "monday", 0.0, 3.0),
+            ("second decision", "other", "tuesday", 0.0, 30.0),
+            ("retry", "retry", "retry", 40.0, 380.0),
+            ("another take", "take", "take", 20.0, 380.0),
+        )
+        for kind, name, decision, earliest, latest in others:
+            if self.faults.strikes(kind, chance=1.0):
+                keys = tuple(rng.sample(self.order, len(self.order)))
+                run = Run(
+                    name, rng.choice(["wait", "leave"]), keys, decision, regenerate=kind == "another take"
+                )
+                self._later(rng.uniform(earliest, latest), run)
+
+    def _later(self, seconds: float, run: Run) -> None:
+        self._planned += 1
+
+        async def wait() -> None:
+            await asyncio.sleep(seconds)
+            self.runs.append(run)
+            self._planned -= 1
+            await self._run(run)
+
+        self._children.append(asyncio.create_task(wait()))
+
+    async def _run(self, run: Run) -> None:
+        if run.kind != "collect":
+            self.decisions[run.decision] = self.decisions.get(run.decision, False) or run.regenerate
+        self._stirred.set()
+        requests = [self.request(key) for key in run.keys]
+        if run.kind == "collect":
+            ended = await self._act(run.id, lambda process: actors.collect(process, self.around, run))
+        else:
+            ended = await self._act(
+                run.id,
+                lambda process: actors.buy(process, self.around, run, requests),
+                terminated=self.faults.strikes("terminated run", chance=0.5),
+            )
+        run.ended_at = self.clock()
+        if run.kind != "collect" and ended in {"crashed", "terminated", "failed"} and run.tries < 3:
+            again = Run(f"{run.id}+", run.kind, run.keys, run.decision, run.regenerate, tries=run.tries + 1)
+            self._later(self._rng.uniform(2, 60), again)
+
+    async def _sensor(self, number: int) -> None:
+        name = f"sensor-{number}"
+        await asyncio.sleep(self._rng.uniform(1, SENSOR_SECONDS))
+        while True:
+            asked: list[Collection] = []
+
+            async def tick(process: Process, asked: list[Collection] = asked) -> None:
+                asked += await actors.tick(process, self.around, self.runs, self.order)
+
+            await self._act(name, tick)
+            for collection in asked:
+                self._collect(collection)
+            age = self.clock() - START
+            await asyncio.sleep(SENSOR_SECONDS * (1 if age < 90 else 3 if age < 2 * FAULT_SECONDS else 12))
+            while self._idle():
+                self._stirred.clear()
+                await self._stirred.wait()
+
+    def _collect(self, collection: Collection) -> None:
+        """Start the run that a sensor asked for; Dagster answers the same key only once."""
+        if collection.run_key not in self._run_keys:
+            self._run_keys.add(collection.run_key)
+            self._later(
+                0.5, Run(f"collect-{len(self._run_keys)}", "collect", collection.keys, collection.batch)
+            )
+
+    async def _act(
+        self, name: str, work: Callable[[Process], Awaitable[None]], *, terminated: bool = False
+    ) -> str:
+        """One process from its start to its end; says how it ended."""
+        self._processes += 1
+        rng = random.Random(f"{self.plan.seed}:process:{self._processes}")
+        process = Process(f"{name}#{self._processes}", self.clock, self.points, rng, ahead=self._ahead)
+        self._at_work.append(process)
+
+        async def body() -> None:
+            try:
+                await work(process)
+            finally:
+                await process.ends()
+
+        context = contextvars.copy_context()
+        context.run(PROCESS.set, process)
+        task = context.run(asyncio.get_running_loop().create_task, body())
+        if terminated:
+            asyncio.get_running_loop().call_later(rng.uniform(0.2, 25.0), task.cancel)
+        await asyncio.wait({task})
+        process.dead = True
+        self._at_work.remove(process)
+        if process.crashed:
+            return "crashed"
+        if task.cancelled():
+            return "terminated"
+        error = task.exception()
+        if error is None:
+            return "ended"
+        if isinstance(error, DailiesError):
+            process.note(f"fails: {error}")
+            return "failed"
+        self.broken.append("".join(traceback.format_exception(error)))
+        return "broken"
+
+    def _ahead(self) -> float:
+        """How far our clock is ahead now."""
+        return self.plan.ahead if self.clock() < START + self.plan.right_after else 0.0
+
+    def _turns_up_late(self) -> bool:
+        """Whether a job has its output after all, and its purchase has ended without it."""
+        rows = self.database.rows(
+            "SELECT job_id FROM attempts WHERE late_at IS NOT NULL AND state IN ('failed', 'vanished', 'lost')"
+        )
+        return any(self.account.books.word(row["job_id"]) == "completed" for row in rows if row["job_id"])
+
+    def _heard(self, job_id: str, process: Process) -> None:
+        """A process has heard of a job; while it lives and is awake, the job is in the ledger soon."""
+
+        def look() -> None:
+            known = self.database.rows(f"SELECT 1 FROM jobs WHERE job_id = '{job_id}'")
+            if not known and not process.crashed and not process.asleep:
+                self.unbooked.append(
+                    f"{job_id} was accepted, {process.name} heard it, and the ledger does not know it"
+                )
+
+        asyncio.get_running_loop().call_later(BOOKED_WITHIN_SECONDS, look)
+
+    # The end
+
+    def _idle(self) -> bool:
+        """Whether nothing is on its way and nobody at work."""
+        if any(run.ended_at is None for run in self.runs):
+            return False
+        unreported = self.database.rows(f"SELECT 1 FROM attempts WHERE {ON_ITS_WAY} LIMIT 1")
+        return not (unreported or self._money_is_open() or self._runs_on_unseen() or self._turns_up_late())
+
+    def _money_is_open(self) -> bool:
+        """Whether the bill is still to confirm an amount, where the history goes on until it has."""
+        if not self.plan.to_the_bill:
+            return False
+        return bool(
+            self.database.rows(
+                "SELECT 1 FROM attempts WHERE job_id IS NOT NULL AND (money_state IN ('reserved', 'refund_expected') "
+                "OR (money_state IN ('confirmed', 'indeterminate') AND charge_source IS NOT 'bill')) LIMIT 1"
+            )
+        )
+
+    def _given_up(self) -> list[Job]:
+        """The jobs that may outlast their purchase: they take too long, and the list does not show what runs."""
+        books = self.account.books
+        late = [job for job in books.ours if job.fate.seconds > MAX_SECONDS]
+        if books.rules.lists_running or not late:
+            return []
+        absent = self.database.rows(
+            "SELECT s.id FROM attempts a JOIN submissions s ON s.attempt_id = a.id WHERE a.state = 'absent'"
+        )
+        posts = {row["id"] for row in absent}
+        return [job for job in late if job.tag in posts]
+
+    def _runs_on_unseen(self) -> bool:
+        """Whether a job's purchase was given up before the list has shown it, and no sweep has found it yet."""
+        given_up = self._given_up()
+        if not given_up:
+            return False
+        known = {row["job_id"] for row in self.database.rows("SELECT job_id FROM jobs")}
+        return any(job.id not in known for job in given_up)
+
+    def _over(self) -> bool:
+        self.points.closed = self.faults.over
+        given_up = self._given_up()
+        if self.clock() > START + FAULT_SECONDS + (SWEPT_WITHIN_SECONDS if given_up else ENDS_WITHIN_SECONDS):
+            return True
+        if self._planned or any(run.ended_at is None for run in self.runs) or self._runs_on_unseen():
+            return False
+        # what is held is still looked for, until every job has ended and was listed
+        held_for_good = self.clock() > START + FAULT_SECONDS + HELD_SECONDS
+        if (
+            (not held_for_good and self._may_still_be_found())
+            or self._money_is_open()
+            or self._turns_up_late()
+        ):
+            return False
+        return not self.database.rows(
+            f"SELECT 1 FROM attempts WHERE {ON_ITS_WAY} AND state <> 'held' LIMIT 1"
+        )
+
+    def _may_still_be_found(self) -> bool:
+        """Whether something is held whose job will name its POST in the list."""
+        held = self.database.rows(
+            "SELECT s.id FROM attempts a JOIN submissions s ON s.attempt_id = a.id WHERE a.state = 'held'"
+        )
+        tags = {row["id"] for row in held}
+        books = self.account.books
+        return books.rules.echoes_tags and any(
+            job.tag in tags and job.fate.end != "vanished" for job in books.ours
+        )
+
+    def end(self, loop: VirtualLoop) -> None:
+        """Nobody goes on."""
+        for process in self._at_work:
+            process.dead = True
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        loop.close()
+
+    def evidence(self) -> Evidence:
+        """Everything there is to judge it by."""
+        return Evidence(
+            books=self.account.books,
+            objects=self.around.objects.of,
+            attempts=self.database.rows("SELECT * FROM attempts ORDER BY seq"),
+            submissions=self.database.rows("SELECT * FROM submissions"),
+            jobs=self.database.rows("SELECT * FROM jobs"),
+            journal=self.database.rows("SELECT * FROM journal ORDER BY seq"),
+            regenerates=self.decisions,
+            max_attempts=self.plan.max_attempts,
+            dedicated=self.plan.dedicated,
+            billed=self.plan.to_the_bill,
+            bill_fails="bill down" in self.plan.kinds,
+            unread="unreadable row" in self.plan.kinds,
+            cap=None if self.plan.cap is None else self.plan.cap * PRICE,
+            max_seconds=MAX_SECONDS,
+            fallback=self.plan.fallback,
+            dated=bool(self.plan.dated),
+            came_back=bool(self.plan.ahead),
+            now=self.clock(),
+        )

@@ -1,0 +1,154 @@
+"""What is to happen in one history: everything that is drawn, so that a plan is the whole of it and can be replayed."""
+
+import random
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from proof.simulation.faults import BILL, FETCH, JOB, KINDS, LIST, PEOPLE, POLL, POST, TAKEN_BACK
+
+T = TypeVar("T")
+
+FAULT_SECONDS = 400.0
+"""Faults strike only so long; from then on everything must come to its end."""
+CRASHES_WITHIN = 140
+"""Points of a history among which the crashes and pauses of a random history are drawn."""
+PROVIDERS = ("wavespeed", "aimlapi")
+WAYS = ("wait", "leave")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One history.
+
+    Attributes:
+        seed: Of everything that is drawn while it runs.
+        provider: Whose rules hold.
+        clips: How many are bought.
+        way: Whether the first run waits for its clips or leaves them to the sensor.
+        kinds: The kinds of faults that may strike.
+        crashes: Numbers of the points at which a process dies.
+        pauses: Numbers of the points at which a process sleeps, and for how many seconds.
+        at: Labels of points, and for how many seconds the first process that passes one sleeps there; for none it dies.
+        skew: How far the provider's clock is ahead, in seconds.
+        dedicated: Whether nobody else uses the account.
+        in_flight: Limit of the account, None for none.
+        per_minute: Limit of the account, None for none.
+        cap: How many clips the budget of a day pays for, None for no cap.
+        max_attempts: How often one decision buys a clip whose job failed in passing.
+        machines: How many completion sensors are at work.
+        experienced: Whether the account's list was seen to be prompt before, without which no miss in it proves anything.
+        to_the_bill: Whether it goes on until the bill has confirmed every amount and given back what it gives back.
+        fallback: Whether another model is bought of a clip that is refused or fails.
+        dated: How far the clock that dates the provider's jobs is ahead of that of its answers, in seconds.
+        ahead: How far our own clock is ahead at first, in seconds.
+        right_after: After how many seconds it is right.
+    """
+
+    seed: str
+    provider: str = "wavespeed"
+    clips: int = 1
+    way: str = "wait"
+    kinds: tuple[str, ...] = ()
+    crashes: tuple[int, ...] = ()
+    pauses: tuple[tuple[int, float], ...] = ()
+    at: tuple[tuple[str, float], ...] = ()
+    skew: float = 0.0
+    dedicated: bool = True
+    in_flight: int | None = None
+    per_minute: int | None = None
+    cap: int | None = None
+    max_attempts: int = 1
+    machines: int = 1
+    experienced: bool = False
+    to_the_bill: bool = False
+    fallback: bool = False
+    dated: float = 0.0
+    ahead: float = 0.0
+    right_after: float = 0.0
+
+
+def quiet(provider: str, way: str, clips: int) -> Plan:
+    """A history in which nothing goes wrong: its points are where the enumerated crashes happen."""
+    return Plan(f"quiet:{provider}:{way}:{clips}", provider, clips, way)
+
+
+def drawn(seed: int) -> Plan:
+    """A random history."""
+    rng = random.Random(seed)
+    kinds = {
+        *rng.sample(POST, rng.choice([0, 1, 1, 2, 3])),
+        *rng.sample(POLL, rng.choice([0, 0, 1, 2])),
+        *rng.sample(JOB, rng.choice([0, 0, 0, 1, 1, 2])),
+        *rng.sample(LIST, rng.choice([0, 1, 1, 2])),
+        *rng.sample((*FETCH, "bucket down", "bucket's answer lost"), rng.choice([0, 0, 1, 2])),
+        *rng.sample(PEOPLE, rng.choice([0, 1, 1, 2, 3])),
+    }
+    # with dice of their own, so that a number still stands for what it stood for before there were these
+    bills = random.Random(f"{seed}:bill")
+    kinds |= {*bills.sample(BILL, bills.choice([0, 0, 1, 1, 2]))}
+    crashes: tuple[int, ...] = ()
+    pauses: tuple[tuple[int, float], ...] = ()
+    if rng.random() < 0.6:
+        kinds.add("crash")
+        crashes = tuple(sorted(rng.sample(range(CRASHES_WITHIN), rng.choice([1, 1, 2, 3, 5]))))
+    if rng.random() < 0.3:
+        kinds.add("pause")
+        where = sorted(rng.sample(range(CRASHES_WITHIN), rng.choice([1, 1, 2])))
+        pauses = tuple((point, rng.choice([20.0, 75.0, 200.0, 400.0])) for point in where)
+    skew = 0.0
+    if rng.random() < 0.3:
+        kinds.add("clock off")
+        skew = rng.choice([-600.0, 600.0])
+    plan = Plan(
+        seed=str(seed),
+        provider=rng.choice(PROVIDERS),
+        clips=rng.choice([1, 1, 2, 3]),
+        way=rng.choice(WAYS),
+        kinds=tuple(kind for kind in KINDS if kind in kinds),
+        crashes=crashes,
+        pauses=pauses,
+        skew=skew,
+        dedicated="stranger's job" not in kinds,
+        in_flight=rng.choice([None, None, None, None, 1, 2]),
+        per_minute=rng.choice([None, None, None, None, None, 2]),
+        cap=rng.choice([None, None, None, 1, 2]),
+        max_attempts=rng.choice([1, 1, 2, 3]),
+        machines=rng.choice([1, 1, 2]),
+        experienced=rng.random() < 0.6,
+        to_the_bill=rng.random() < 0.3,
+        fallback=rng.random() < 0.3,
+        dated=rng.choice([-600.0, 50.0, 600.0]) if rng.random() < 0.1 else 0.0,
+        ahead=rng.choice([86_400.0, 2 * 86_400.0]) if rng.random() < 0.1 else 0.0,
+        right_after=rng.uniform(1.0, 200.0),
+    )
+    return replace(plan, kinds=(*plan.kinds, TAKEN_BACK)) if rng.random() < 0.2 else plan
+
+
+def simpler(plan: Plan) -> list[Plan]:
+    """The same history with one thing less, for finding the least that still fails."""
+    fewer = [replace(plan, crashes=_without(plan.crashes, c)) for c in plan.crashes]
+    fewer += [replace(plan, pauses=_without(plan.pauses, p)) for p in plan.pauses]
+    fewer += [replace(plan, kinds=_without(plan.kinds, kind)) for kind in plan.kinds]
+    if plan.clips > 1:
+        fewer.append(replace(plan, clips=plan.clips - 1))
+    if plan.machines > 1:
+        fewer.append(replace(plan, machines=1))
+    if plan.in_flight:
+        fewer.append(replace(plan, in_flight=None))
+    if plan.per_minute:
+        fewer.append(replace(plan, per_minute=None))
+    if plan.cap:
+        fewer.append(replace(plan, cap=None))
+    if plan.dated:
+        fewer.append(replace(plan, dated=0.0))
+    if plan.ahead:
+        fewer.append(replace(plan, ahead=0.0))
+    if plan.fallback:
+        fewer.append(replace(plan, fallback=False))
+    if plan.skew:
+        fewer.append(replace(plan, skew=0.0))
+    return fewer
+
+
+def _without(these: tuple[T, ...], one: T) -> tuple[T, ...]:
+    return tuple(other for other in these if other != one)

@@ -1,0 +1,70 @@
+"""What the histories showed: as a table for docs/reliability.md, and as JSON."""
+
+from typing import Any
+
+from proof.simulation.campaign import PAIR, RANDOM, SINGLE, Tally
+from proof.simulation.faults import KINDS
+from proof.simulation.judge import KINDS_OF_VIOLATION
+
+
+def document(tally: Tally, *, command: str, seconds: float, complete: bool) -> dict[str, Any]:
+    """Everything, for machines."""
+    return {
+        "command": command,
+        "seconds": round(seconds, 1),
+        "complete": complete,
+        "histories": dict(tally.histories),
+        "clips": dict(tally.clips),
+        "jobs": tally.jobs,
+        "strangers_jobs_taken": tally.mistaken,
+        "jobs_that_outlasted_their_endpoint": tally.outlasted,
+        "crash_points": len(tally.passed),
+        "crash_points_hit": len(tally.crashed),
+        "crash_points_missed": sorted(set(tally.passed) - set(tally.crashed)),
+        "crashes": dict(sorted(tally.crashed.items())),
+        "exposures": {kind: tally.struck[kind] for kind in KINDS},
+        "states": dict(tally.states),
+        "latest_end_seconds": round(tally.latest_end, 1),
+        "violations": {kind: tally.kinds[kind] for kind in KINDS_OF_VIOLATION},
+        "failures": tally.violations,
+    }
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """The tables of docs/reliability.md."""
+    histories, clips, wrong = found["histories"], found["clips"], found["violations"]
+    rows = [
+        ("histories with one crash, at every point", f"{histories.get(SINGLE, 0):,}"),
+        ("histories with every pair of crashes", f"{histories.get(PAIR, 0):,}"),
+        ("random histories", f"{histories.get(RANDOM, 0):,}"),
+        ("clips asked for / jobs bought", f"{sum(clips.values()):,} / {found['jobs']:,}"),
+        (
+            "distinct crash points found / died at",
+            f"{found['crash_points']} / {found['crash_points_hit']}",
+        ),
+        (
+            "deaths / sleeps beyond a lease or deadline",
+            f"{sum(found['crashes'].values()):,} / {found['exposures']['pause']:,}",
+        ),
+        ("**duplicates**", f"**{wrong['duplicate']}**"),
+        ("**lost**", f"**{wrong['lost']}**"),
+        ("**unaccounted**", f"**{wrong['unaccounted']}**"),
+        ("over a cap", f"{wrong['over the cap']}"),
+        ("shown with somebody else's job", f"{wrong['wrong']}"),
+        (
+            "a stranger's job on a shared WaveSpeed key (a declared window)",
+            f"{found['strangers_jobs_taken']}",
+        ),
+        (
+            "an AI/ML API job that ran on unseen beyond `max_seconds`, booked later (a declared window)",
+            f"{found['jobs_that_outlasted_their_endpoint']}",
+        ),
+        ("held though it could be settled", f"{wrong['held']}"),
+        ("not ended in time / errors nobody foresaw", f"{wrong['unended']} / {wrong['broken']}"),
+        ("last end after the faults, virtual seconds", f"{found['latest_end_seconds']:,.0f}"),
+    ]
+    lines = ["| | |", "|---|---:|", *(f"| {name} | {value} |" for name, value in rows), ""]
+    lines += [f"`{found['command']}`, {found['seconds'] / 60:.0f} minutes.", ""]
+    lines += ["| fault | times it did strike |", "|---|---:|"]
+    lines += [f"| {kind} | {count:,} |" for kind, count in found["exposures"].items()]
+    return "\n".join(lines)

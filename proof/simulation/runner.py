@@ -1,0 +1,136 @@
+"""Carrying out one plan from its start to the judgement."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import traceback
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from proof.simulation import bucket
+from proof.simulation.clock import START, NothingDueError, VirtualLoop
+from proof.simulation.database import Database
+from proof.simulation.history import History
+from proof.simulation.judge import Violation, judge, mistaken, outlasted
+from proof.simulation.plans import FAULT_SECONDS, Plan
+from proof.simulation.processes import Crash, Points, started, thread
+from resources.errors import DailiesError
+from resources.ledger import deliveries, polls
+from resources.ledger import ledger as ledger_module
+from resources.production import bucket_mark, delivery, output
+
+LEASE_SECONDS = 40.0
+"""Of a delivery and of a poll; shorter than the product's, so that processes sleep beyond these too."""
+
+
+@dataclass
+class Outcome:
+    """What became of a history.
+
+    Attributes:
+        plan: What was carried out.
+        violations: What must never happen and did.
+        points: Where processes passed and died.
+        struck: How often each fault did strike.
+        mistaken: How many purchases took a stranger's job in the declared window of a shared key.
+        outlasted: How many jobs ran on unseen after their purchase was given up, another declared window.
+        jobs: How many jobs our POSTs made.
+        ended_after: Virtual seconds from the end of the faults to the end of the last clip.
+        states: How many purchases ended in each state.
+    """
+
+    plan: Plan
+    violations: list[Violation]
+    points: Points
+    struck: Counter[str]
+    mistaken: int = 0
+    outlasted: int = 0
+    jobs: int = 0
+    ended_after: float = 0.0
+    states: Counter[str] = field(default_factory=Counter)
+
+
+def carry_out(plan: Plan, database: Database, *, trace: bool = False, schema: str | None = None) -> Outcome:
+    """Carry out one plan and judge what became of it.
+
+    Args:
+        plan: What is to happen.
+        database: For the ledger; what it held is forgotten.
+        trace: Whether to write down what happens.
+        schema: A change to the schema, for a negative control.
+    """
+    history = History(plan, database, trace=trace)
+    history.prepare()
+    if schema is not None:
+        database.execute(schema)
+    loop = VirtualLoop(history.clock, threads=thread, started=started)
+    loop.set_exception_handler(lambda _loop, context: _unheard(history, context))
+    with interposed(history):
+        try:
+            loop.run_until_complete(history.live())
+        except NothingDueError as error:
+            history.broken.append(str(error))
+        finally:
+            history.end(loop)
+    return _judged(history)
+
+
+def _judged(history: History) -> Outcome:
+    evidence = history.evidence()
+    violations = [
+        *(Violation("broken", text) for text in history.broken),
+        *judge(evidence),
+        *(Violation("unaccounted", text) for text in history.unbooked),
+    ]
+    points, struck = history.points, history.faults.struck.copy()
+    struck["crash"] += sum(points.crashed.values())
+    struck["pause"] += sum(points.paused.values())
+    struck["clock off"] += bool(history.plan.skew)
+    return Outcome(
+        history.plan,
+        violations,
+        points,
+        +struck,
+        mistaken=mistaken(evidence),
+        outlasted=outlasted(evidence),
+        jobs=len(evidence.books.ours),
+        ended_after=max(0.0, evidence.now - START - FAULT_SECONDS),
+        states=Counter(str(row["state"]) for row in evidence.attempts),
+    )
+
+
+def _unheard(history: History, context: dict[str, Any]) -> None:
+    """An error that nobody waited for; those of the dead are no errors."""
+    error = context.get("exception")
+    if not isinstance(error, Crash | asyncio.CancelledError | DailiesError | None):
+        history.broken.append("".join(traceback.format_exception(error)))
+
+
+@contextlib.contextmanager
+def interposed(history: History) -> Iterator[None]:
+    """Put the models where the product reaches for the world: the database's file, downloads, the look at a file, ids."""
+    ids = random.Random(f"{history.plan.seed}:ids")
+    log = logging.getLogger("dailies")
+    disabled, log.disabled = log.disabled, True
+    try:
+        with (
+            mock.patch.object(ledger_module, "open_database", return_value=history.database.engine),
+            mock.patch.object(deliveries, "LEASE_SECONDS", LEASE_SECONDS),
+            mock.patch.object(polls, "CLAIM_SECONDS", LEASE_SECONDS),
+            mock.patch.object(bucket_mark, "ObjectStore", side_effect=lambda settings: settings.store),
+            mock.patch.object(bucket_mark, "time", SimpleNamespace(monotonic=history.clock)),
+            mock.patch.object(output, "transfer", bucket.transfer),
+            mock.patch.object(delivery, "VideoInspector", bucket.Inspector),
+            mock.patch.object(
+                uuid, "uuid4", side_effect=lambda: uuid.UUID(int=ids.getrandbits(128), version=4)
+            ),
+        ):
+            yield
+    finally:
+        log.disabled = disabled
