@@ -2,7 +2,7 @@
 
 1,000 clips go through real workers (the product's engine, follower and deliverer, a real database, a real S3 server, real
 HTTP) while the workers are killed and stopped, the provider loses answers, lies and stalls, and the world around breaks. The
-provider is an oracle: another process with books of its own that imports nothing of dailies. Then the faults stop, and a
+providers are stand-ins: processes of their own with books of their own. Then the faults stop, and a
 judge compares the books, the ledger and the bucket, job by job. Prints JSON, or with `--markdown` the tables of
 docs/reliability.md. Exits with 1 when anything was bought twice, lost, unaccounted, wrong, unended or held needlessly.
 """
@@ -22,10 +22,10 @@ from typing import Any
 
 from bench.machine import machine
 from bench.processes import adopt_orphans, ending_all_children
-from proof.faults.mischief import Mischief
 from proof.faults.report import as_document, markdown
 from proof.faults.round import run_round, told
 from proof.faults.storm import Outcome, Scale
+from proof.stand_in.mischief import Mischief
 
 PARTS = ("storm", "lost-answers", "dagster")
 LOST_SHARE = 0.02

@@ -1,4 +1,4 @@
-"""Which lost POSTs nobody could settle without a guess: decided from the oracle's truth and the contracts, not from the code.
+"""Which lost POSTs nobody could settle without a guess: decided from the provider's books and the contracts, not from the code.
 
 A client sees the provider's list and bill, its own clock against the provider's, and which jobs it was told. From that:
 
@@ -13,11 +13,11 @@ appear in it, nor once one took longer than a third of the time after which a mi
 a job before its end.
 """
 
-from proof.faults.books import Job
 from proof.faults.evidence import Evidence, Row
+from proof.stand_in.books import Job
 
 ACCEPTANCE_SECONDS = 30.0
-"""How long after a client gave up the oracle creates its job at the latest, and more."""
+"""How long after a client gave up its job is created at the latest, and more."""
 CLOCKS_SECONDS = 6.0
 """How well two clocks can be compared by `Date` headers."""
 UNCOMPARED_SECONDS = 126.0

@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 
 from pipelines.definitions import build_defs
-from proof.faults.clock import Pace
+from proof.clock import Pace
 from proof.faults.worker import SUBMIT_SECONDS, client, shorten_waits
 from resources.dagster_resources import Production
 from resources.ledger.ledger import Ledger

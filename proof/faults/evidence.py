@@ -1,4 +1,4 @@
-"""What there is to judge at the end: the oracle's books, the ledger's rows and the bucket's files, read as they are."""
+"""What there is to judge at the end: the providers' books, the ledger's rows and the bucket's files, read as they are."""
 
 import json
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from proof.faults.books import Books, read
+from proof.stand_in.books import Books
 
 Row = dict[str, Any]
 
@@ -17,7 +17,7 @@ class Evidence:
     """Everything there is.
 
     Attributes:
-        books: The oracle's.
+        books: The providers'.
         clips: Every clip that was asked for.
         attempts: Rows of the ledger, by id; JSON columns parsed.
         submissions: Rows, by id.
@@ -28,7 +28,7 @@ class Evidence:
         ever_unknown: Attempts that were unknown at some time.
         bucket: Folder of the bucket's files.
         skews: By how much the clocks of some processes were wrong, by process id.
-        now: The bench's clock when it was read.
+        now: The proof's clock when it was read.
         settle: By provider, after how many seconds a miss is believed.
     """
 
@@ -48,7 +48,7 @@ class Evidence:
 
 
 def gather(
-    books: Path, ledger_url: str, bucket: Path, *, clips: set[str], skews: dict[int, float], now: float
+    books: Books, ledger_url: str, bucket: Path, *, clips: set[str], skews: dict[int, float], now: float
 ) -> Evidence:
     """Read everything; the ledger as plain tables."""
     engine = sa.create_engine(ledger_url)
@@ -69,9 +69,8 @@ def gather(
     answered = {row["job_id"] for row in jobs if row["source"] == "answer"}
     unknown = {row["attempt_id"] for row in journal if row["to_state"] == "unknown"}
     held = {row["attempt_id"]: row["at"] for row in journal if row["to_state"] == "held"}
-    found = read(books)
     return Evidence(
-        found, clips, attempts, submissions, owners, answered, lags, held, unknown, bucket, skews, now
+        books, clips, attempts, submissions, owners, answered, lags, held, unknown, bucket, skews, now
     )
 
 

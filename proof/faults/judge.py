@@ -1,4 +1,4 @@
-"""The judge: compares the oracle's books and the bucket with the ledger, job by job. It imports nothing of dailies.
+"""The judge: compares the providers' books and the bucket with the ledger, job by job. It imports nothing of dailies.
 
 Its words. *Duplicate*: more than one charged job for a clip of one decision without a recorded reason (the one before it
 failed). *Lost*: charged and succeeded, but neither stored nor shown. *Unaccounted*: a difference between the books and the
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from proof.faults.ambiguity import why_ambiguous
-from proof.faults.books import Job
 from proof.faults.evidence import Evidence, Row
+from proof.stand_in.books import Job
 
 ON_THE_WAY = {"queued", "submitting", "unknown", "submitted", "overdue", "succeeded"}
 SHOWN = {"held", "unknown", "quarantined", "lost", "overdue", "submitted", "succeeded"}
@@ -57,7 +57,7 @@ class Verdict:
         return [f"{kind}: {case}" for kind in kinds for case in getattr(self, kind)]
 
 
-def judge(evidence: Evidence, sha256_of: Callable[[str], str]) -> Verdict:
+def judge(evidence: Evidence, sha256_of: Callable[[Job], str]) -> Verdict:
     """Everything there is to say.
 
     Args:
@@ -89,7 +89,7 @@ def judge(evidence: Evidence, sha256_of: Callable[[str], str]) -> Verdict:
 
 
 class _Case:
-    def __init__(self, evidence: Evidence, sha256_of: Callable[[str], str]) -> None:
+    def __init__(self, evidence: Evidence, sha256_of: Callable[[Job], str]) -> None:
         self.evidence = evidence
         self.sha256_of = sha256_of
         self.ours = [job for job in evidence.books.jobs.values() if job.clip is not None]
@@ -130,7 +130,7 @@ class _Case:
         if row is None or row["state"] != "delivered":
             return False
         file = self.evidence.bucket / row["delivery"]["key"]
-        return file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == self.sha256_of(job.id)
+        return file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == self.sha256_of(job)
 
     def wrong(self) -> Iterator[str]:
         """What a clip shows is what was bought for it."""

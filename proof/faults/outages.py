@@ -14,7 +14,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from proof.faults.clock import Pace
+from proof.clock import Pace
 from resources.storage.embedded import EmbeddedS3
 
 DISK_MB = 192
@@ -28,7 +28,7 @@ class World:
     Args:
         ledger_url: The database.
         s3: The bucket's server.
-        oracle: The provider's process id.
+        providers: Process ids of the providers.
         pace: The clock, by which troubles last.
         small_disk: The ledger's own small filesystem, None where there is none.
 
@@ -37,12 +37,12 @@ class World:
     """
 
     def __init__(
-        self, ledger_url: str, s3: EmbeddedS3, oracle: int, *, pace: Pace, small_disk: Path | None
+        self, ledger_url: str, s3: EmbeddedS3, providers: list[int], *, pace: Pace, small_disk: Path | None
     ) -> None:
         self.done: Counter[str] = Counter()
         self._url = sa.engine.make_url(ledger_url)
         self._s3 = s3
-        self._oracle = oracle
+        self._providers = providers
         self._pace = pace
         self._disk = small_disk
         self._s3_is_down = False
@@ -86,7 +86,9 @@ class World:
 
     def provider_stops(self) -> None:
         """The provider does not answer for a while."""
-        with _stopped(self._oracle):
+        with contextlib.ExitStack() as stack:
+            for pid in self._providers:
+                stack.enter_context(_stopped(pid))
             self._last(40)
         self.done["provider stopped for 40 s"] += 1
 

@@ -51,7 +51,7 @@ def markdown(document: Mapping[str, Any]) -> str:
     parts.append(
         f"`{document['command']}` on {machine['cores']} cores ({machine['processor']}), Python {machine['python']}, "
         f"{machine['date'][:10]}; load before it began: {machine['load_before']:.2f}; {document['database']}; the clock of the "
-        f"ledger, the clients and the oracle ran {document['pace']:g} times as fast as the wall's."
+        f"ledger, the clients and the providers ran {document['pace']:g} times as fast as the wall's."
     )
     return "\n\n".join(parts)
 

@@ -9,15 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from proof.faults import aimlapi_wire, wavespeed_wire
-from proof.faults.clock import Pace
-from proof.faults.crew import KEY, Crew, Oracle
+from proof.clock import Pace
+from proof.faults.crew import Crew
 from proof.faults.evidence import gather
-from proof.faults.film import SECONDS, film
 from proof.faults.judge import judge
 from proof.faults.outages import World, small_disk
-from proof.faults.shop import Films
 from proof.faults.storm import Outcome, Scale, Storm
+from proof.stand_in.providers import KEY, Providers
+from resources.sandbox.endpoints import load_endpoints
 from resources.storage.embedded import EmbeddedS3
 
 MAX_SECONDS = 600.0
@@ -28,20 +27,24 @@ def requests(clips: int, *, prefix: str = "clip") -> list[dict[str, Any]]:
     """Requests of clips, half at each provider, spread over its models."""
     made = []
     for number in range(clips):
-        provider, prices = (
-            ("wavespeed", wavespeed_wire.PRICES) if number % 2 else ("aimlapi", aimlapi_wire.PRICES)
-        )
-        model = list(prices)[number // 2 % len(prices)]
+        provider = "wavespeed" if number % 2 else "aimlapi"
+        sold = {
+            name: e
+            for name, e in load_endpoints()[provider].items()
+            if e.type == "text-to-video" and "duration" in e.parameters
+        }
+        model = list(sold)[number // 2 % len(sold)]
         clip = f"{prefix}-{number:04}"
+        body = {"prompt": f"A lighthouse in a storm [{clip}]", "duration": (4, 8)[number % 3 % 2]}
         made.append(
             {
                 "clip": clip,
                 "series": "faults",
                 "provider": provider,
                 "endpoint": model,
-                "body": {"prompt": f"A lighthouse in a storm [{clip}]", "duration": 4 + number % 3},
-                "price_micros": prices[model] * (4 + number % 3),
-                "expected": {"duration": SECONDS},
+                "body": body,
+                "price_micros": sold[model].cost(sold[model].read(body)),
+                "expected": {"duration": body["duration"]},
                 "max_seconds": MAX_SECONDS,
                 "max_attempts": 2,
             }
@@ -63,24 +66,23 @@ def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outc
         disk = None if ledger_url or not scale.troubles else stack.enter_context(small_disk(ledger_folder))
         url = ledger_url or f"sqlite:///{ledger_folder}/ledger.db"
         s3 = stack.enter_context(EmbeddedS3(folder / "s3"))
-        (folder / "film.mp4").write_bytes(film())
         pace = Pace(time.time(), scale.pace)
-        oracle = stack.enter_context(Oracle(folder, folder / "film.mp4", pace, scale.mischief))
+        providers = stack.enter_context(Providers(folder, pace, scale.mischief))
         clips = requests(scale.clips)
         later = requests(max(scale.clips // 50, 8), prefix="later")
         place = folder / "place.json"
-        document = _place(folder, url, oracle, s3, pace, clips + later, dedicated=scale.dedicated)
+        document = _place(folder, url, providers, s3, pace, clips + later, dedicated=scale.dedicated)
         place.write_text(json.dumps({**document, "settle": scale.settle}))
         crew = stack.enter_context(Crew(place, folder / "logs"))
-        world = World(url, s3, oracle.pid, pace=pace, small_disk=disk)
-        storm = Storm(scale, pace, oracle, crew, world, url)
+        world = World(url, s3, providers.pids, pace=pace, small_disk=disk)
+        storm = Storm(scale, pace, providers, crew, world, url)
         try:
             storm.blow([c["clip"] for c in clips])
             outcome = storm.calm([c["clip"] for c in later])
         finally:
             storm.reaper.wake(everybody=True)
         evidence = gather(
-            oracle.books,
+            providers.books(),
             url,
             folder / "s3" / s3.bucket,
             clips={c["clip"] for c in clips + later},
@@ -95,8 +97,7 @@ def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outc
                 contextlib.closing(sqlite3.connect(folder / "ledger.db")) as copy,
             ):
                 kept.backup(copy)
-        films = Films((folder / "film.mp4").read_bytes())
-        outcome.verdict = judge(evidence, films.sha256)
+        outcome.verdict = judge(evidence, providers.sha256)
         outcome.faults = dict(sorted(evidence.books.faults.items()))
     return outcome
 
@@ -104,7 +105,7 @@ def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outc
 def _place(
     folder: Path,
     url: str,
-    oracle: Oracle,
+    providers: Providers,
     s3: EmbeddedS3,
     pace: Pace,
     clips: list[dict[str, Any]],
@@ -116,7 +117,7 @@ def _place(
     secret = s3.settings.secret_access_key
     return {
         "ledger_url": url,
-        "urls": oracle.urls,
+        "urls": providers.urls,
         "key": KEY,
         "s3": {
             **s3.settings.model_dump(exclude={"secret_access_key"}),

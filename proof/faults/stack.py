@@ -19,15 +19,13 @@ from pipelines.cli.dagster_api import FINISHED, DagsterApi
 from pipelines.cli.launch import clips_of, dagster_instance, declarations_of, launch
 from pipelines.cli.ports import free_port
 from pipelines.cli.takeover import name_of, running_stack
-from proof.faults.clock import Pace
-from proof.faults.crew import KEY, Oracle
+from proof.clock import Pace
 from proof.faults.evidence import gather
-from proof.faults.film import film
 from proof.faults.judge import Verdict, judge
-from proof.faults.mischief import Mischief
 from proof.faults.reaper import Reaper, process_at
-from proof.faults.shop import Films
 from proof.faults.storm import LEASE_SECONDS, Outcome
+from proof.stand_in.mischief import Mischief
+from proof.stand_in.providers import KEY, Providers
 from resources.processes import end, of_home
 from resources.settings import Settings, load_settings, open_ledger
 from resources.storage.embedded import EmbeddedS3
@@ -143,16 +141,15 @@ def run_stack(folder: Path, scale: StackScale | None = None) -> Outcome:
     """
     scale = scale or StackScale()
     data = _declare(folder, scale.clips)
-    (folder / "film.mp4").write_bytes(film())
     pace = Pace(time.time(), scale.pace)
     mischief = replace(Mischief(scale.seed), strangers=1e9)
-    with Oracle(folder, folder / "film.mp4", pace, mischief) as oracle:
+    with Providers(folder, pace, mischief, names=["wavespeed"]) as providers:
         values = {
             "DAILIES_HOME": str(folder / "home"),
             "DAILIES_DATA": str(data),
-            "DAILIES_WAVESPEED_URL": oracle.urls["wavespeed"],
+            "DAILIES_WAVESPEED_URL": providers.urls["wavespeed"],
             "WAVESPEED_API_KEY": KEY,
-            "DAILIES_ALLOWED_ORIGINS": oracle.urls["wavespeed"],
+            "DAILIES_ALLOWED_ORIGINS": providers.urls["wavespeed"],
             "DAILIES_LINGER_SECONDS": "30",
             "BENCH_ORIGIN": repr(pace.origin),
             "BENCH_FACTOR": repr(pace.factor),
@@ -162,16 +159,16 @@ def run_stack(folder: Path, scale: StackScale | None = None) -> Outcome:
             home = settings.home.absolute()
             os.environ["DAGSTER_HOME"] = str(home / "dagster")
             with Up(folder, home, free_port()) as up:
-                outcome = _Storm(scale, pace, oracle, up, settings).run()
+                outcome = _Storm(scale, pace, providers, up, settings).run()
                 evidence = gather(
-                    oracle.books,
+                    providers.books(),
                     settings.ledger_url,
                     home / "s3" / EmbeddedS3(home / "s3").bucket,
                     clips={f"{name}-{clip}" for name in SERIES for clip in _names(scale.clips)},
                     skews={},
                     now=pace.clock(),
                 )
-    outcome.verdict = judge(evidence, Films((folder / "film.mp4").read_bytes()).sha256)
+        outcome.verdict = judge(evidence, providers.sha256)
     outcome.faults = dict(sorted(evidence.books.faults.items()))
     return outcome
 
@@ -185,7 +182,7 @@ def _declare(folder: Path, clips: int) -> Path:
     (data / "series").mkdir(parents=True)
     (data / "models").mkdir()
     model = (Path("data") / "models" / MODEL_FILE).read_text()
-    # the oracle's film is a small second without sound, whatever was ordered
+    # the stand-in's clips are small, whatever was ordered
     model, told = re.subn(r"(?m)^output: .*$", "output: {}", model)
     if not told:
         raise ValueError(f"{MODEL_FILE} does not say what its output is like, which the bench takes away")
@@ -205,10 +202,12 @@ def _declare(folder: Path, clips: int) -> Path:
 
 
 class _Storm:
-    def __init__(self, scale: StackScale, pace: Pace, oracle: Oracle, up: Up, settings: Settings) -> None:
+    def __init__(
+        self, scale: StackScale, pace: Pace, providers: Providers, up: Up, settings: Settings
+    ) -> None:
         self.scale = scale
         self.pace = pace
-        self.oracle = oracle
+        self.providers = providers
         self.up = up
         self.settings = settings
         self.reaper = Reaper()
@@ -231,7 +230,7 @@ class _Storm:
                 time.sleep(0.05)
             storm = time.monotonic() - began
             self.reaper.wake(everybody=True)
-            self.oracle.tell("calm")
+            self.providers.tell("calm")
             calm_at = time.monotonic()
             self._settle(calm_at)
         ended = time.monotonic()
@@ -287,8 +286,8 @@ class _Storm:
             self._strike(pid, f"{kind}, at a random time")
 
     def _heed_moments(self) -> None:
-        while not self.oracle.moments.empty():
-            moment, port = self.oracle.moments.get()
+        while not self.providers.moments.empty():
+            moment, port = self.providers.moments.get()
             pid = process_at(port, [process.pid for process in of_home(self.up.home)])
             if pid is not None and self.reaper.total < self.scale.kills:
                 self._strike(pid, f"whoever was at it, {moment.removeprefix('kill ')}")
@@ -305,8 +304,8 @@ class _Storm:
             wanted = self.scale.clips * len(SERIES)
             while time.monotonic() - calm_at < PATIENCE_SECONDS:
                 self._tend()
-                while not self.oracle.moments.empty():
-                    self.oracle.moments.get()
+                while not self.providers.moments.empty():
+                    self.providers.moments.get()
                 runs_over = all(r.dagster_run.status.value in FINISHED for r in instance.get_run_records())
                 newest = ledger.overview()
                 over = [a for a in newest if a.state.is_ended and a.state.value != "succeeded"]

@@ -9,12 +9,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from proof.faults.clock import Pace
-from proof.faults.crew import Crew, Oracle
+from proof.clock import Pace
+from proof.faults.crew import Crew
 from proof.faults.judge import Verdict
-from proof.faults.mischief import Mischief
 from proof.faults.outages import InTurn, World
 from proof.faults.reaper import Reaper, process_at
+from proof.stand_in.mischief import Mischief
+from proof.stand_in.providers import Providers
 
 BATCH = 20
 LEASE_SECONDS = 90.0
@@ -101,16 +102,18 @@ class Storm:
     Args:
         scale: How large and how hard.
         pace: The clock.
-        oracle: The provider.
+        providers: The stand-ins.
         crew: The workers.
         world: What can be troubled.
         url: The ledger, of which only the states are looked at.
     """
 
-    def __init__(self, scale: Scale, pace: Pace, oracle: Oracle, crew: Crew, world: World, url: str) -> None:
+    def __init__(
+        self, scale: Scale, pace: Pace, providers: Providers, crew: Crew, world: World, url: str
+    ) -> None:
         self.scale = scale
         self.pace = pace
-        self.oracle = oracle
+        self.providers = providers
         self.crew = crew
         self.world = world
         self.reaper = Reaper()
@@ -159,7 +162,7 @@ class Storm:
             wanted = not self.scale.dedicated and 0.35 < progress < 0.55
             if wanted != strangers:
                 strangers = wanted
-                self.oracle.tell("strangers/on" if wanted else "strangers/off")
+                self.providers.tell("strangers/on" if wanted else "strangers/off")
             if (
                 len(clips) - ended
                 <= max(0.03 * len(clips), 3)  # what is stuck ends only when the faults stop
@@ -216,9 +219,9 @@ class Storm:
             self._strike(self.random.choice(awake), "at a random time")
 
     def _heed_moments(self, *, allowed: bool) -> None:
-        """Kill clients at the moments the oracle has named."""
-        while not self.oracle.moments.empty():
-            moment, port = self.oracle.moments.get()
+        """Kill clients at the moments that a provider has named."""
+        while not self.providers.moments.empty():
+            moment, port = self.providers.moments.get()
             pid = process_at(port, list(self.crew.hands)) if allowed else None
             if pid is not None:
                 self._strike(pid, moment.removeprefix("kill "))
@@ -235,14 +238,14 @@ class Storm:
     def calm(self, later: list[str]) -> Outcome:
         """Stop the faults, ask once more for all that was asked, and wait until every clip has ended."""
         self.reaper.wake(everybody=True)
-        self.oracle.tell("calm")
+        self.providers.tell("calm")
         calm_at = self.pace.clock()
         self._open.append({"mode": "leave", "clips": later, "decision": "afterwards"})
         while not self.late and self.pace.clock() - calm_at < self.scale.ends_within:
             self._tend()
             self._staff()
-            while not self.oracle.moments.empty():
-                self.oracle.moments.get()
+            while not self.providers.moments.empty():
+                self.providers.moments.get()
             if not self._open and self._all_ended(later):
                 break
             time.sleep(0.1)

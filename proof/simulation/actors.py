@@ -73,7 +73,9 @@ class Equipment:
         client = Client(around.account, process)
         store = cast("Any", Store(around.objects, around.account.faults, process))
         self.mark = BucketMark(self.ledger, store)
-        account = Account(client, around.limits, SUBMIT_DEADLINE_SECONDS, dedicated=around.dedicated)
+        account = Account(
+            cast("Any", client), around.limits, SUBMIT_DEADLINE_SECONDS, dedicated=around.dedicated
+        )
         self.engine = Engine(
             self.ledger, {client.name: account}, sleep=process.nap, rng=process.rng, mark=self.mark
         )

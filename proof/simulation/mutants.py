@@ -45,7 +45,7 @@ def one_answer_is_an_end() -> AbstractContextManager[object]:
 @contextlib.contextmanager
 def times_are_believed() -> Iterator[None]:
     """A due time, a pause or a lease counts however far ahead it lies."""
-    limited = sa.bindparam("limit")
+    limited: sa.BindParameter[int] = sa.bindparam("limit")
     due = (
         sa.select(attempts)
         .where(polls._POLLED, attempts.c.next_poll_at <= sa.bindparam("now"))

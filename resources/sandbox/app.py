@@ -1,7 +1,7 @@
 """The ASGI application: both providers, the CDN and the admin under one address."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -12,6 +12,7 @@ from starlette.routing import Route
 from resources.sandbox.admin import Admin
 from resources.sandbox.aimlapi import AimlApi
 from resources.sandbox.cdn import Cdn
+from resources.sandbox.faults import Faults
 from resources.sandbox.settings import SandboxSettings
 from resources.sandbox.wavespeed import WaveSpeed
 from resources.sandbox.webhooks import Courier
@@ -19,7 +20,11 @@ from resources.sandbox.workshop import Workshop
 
 
 def create_app(
-    settings: SandboxSettings | None = None, *, clock: Callable[[], float] = time.time
+    settings: SandboxSettings | None = None,
+    *,
+    clock: Callable[[], float] = time.time,
+    faults: Faults | None = None,
+    wait: Callable[[str, float, int], Awaitable[None]] | None = None,
 ) -> Starlette:
     """Build a sandbox.
 
@@ -30,11 +35,13 @@ def create_app(
     Args:
         settings: How it behaves; None for the defaults.
         clock: Seconds since the epoch; tests pass their own and move it.
+        faults: What goes wrong, see `Workshop`.
+        wait: How delays pass, see `Workshop`.
 
     Raises:
         resources.errors.ConfigurationError: The fault script is wrong, or the state directory cannot be used.
     """
-    workshop = Workshop(settings or SandboxSettings(), clock)
+    workshop = Workshop(settings or SandboxSettings(), clock, faults, wait)
     courier = Courier(workshop)
 
     @asynccontextmanager

@@ -41,6 +41,7 @@ class Fate:
         flaw: Its clip is black, does not move or is silent.
         mute: Its clip has no sound track.
         hidden_seconds: How long lists do not show it.
+        unknown_seconds: How long polls do not know it.
         faults: Names of the rules that decided this.
     """
 
@@ -54,6 +55,7 @@ class Fate:
     flaw: Flaw | None = None
     mute: bool = False
     hidden_seconds: float = 0
+    unknown_seconds: float = 0
     faults: tuple[str, ...] = ()
 
 
@@ -110,7 +112,9 @@ class Job:
         return Phase.FAILED if self.fate.error is not None else Phase.DONE
 
     def shows(self, now: float) -> str | None:
-        """The end that polls show now and that will be taken back: `failed`, `empty` or `gone`; None for the truth."""
+        """What polls show now and will take back: `failed`, `empty` or `gone`; None for the truth."""
+        if now < self.received_at + self.fate.unknown_seconds:
+            return "gone"
         ended = self.phase(now) is Phase.DONE
         return self.fate.taken_back if ended and now < self.ends_at + self.fate.taken_back_after else None
 
@@ -189,7 +193,7 @@ class Books:
             path or ":memory:", isolation_level=None, check_same_thread=False, timeout=0.1
         )
         self._db.row_factory = sqlite3.Row
-        # a killed process loses nothing this way, a power cut may: enough for a stand-in, and no fsync per request; two
+        # a killed process loses nothing this way, and no request costs an fsync but one that makes a job, see `add`; two
         # sandboxes on one file would give out the same slots and the same money
         try:
             self._db.executescript(
@@ -204,10 +208,12 @@ class Books:
         self._db.close()
 
     def add(self, job: Job) -> None:
-        """Write a job down."""
+        """Write a job down, also for a machine that loses its power: money hangs on it."""
         row = {**asdict(job), "fails": job.fate.error is not None}
         row |= {name: json.dumps(row[name]) for name in ("body", "params", "fate")}
+        self._db.execute("PRAGMA synchronous=FULL")
         self._insert("jobs", row)
+        self._db.execute("PRAGMA synchronous=OFF")
 
     def next_number(self) -> int:
         """The number of the next job."""
@@ -254,6 +260,10 @@ class Books:
             ).rowcount
             for job_id in ids
         )
+
+    def end_by(self, moment: float) -> None:
+        """Let every job that would end later end at this moment."""
+        self._db.execute("UPDATE jobs SET ends_at = ? WHERE ends_at > ?", (moment, moment))
 
     def accepted_since(self, provider: str, moment: float) -> int:
         """How many jobs a provider accepted after a moment."""

@@ -1,10 +1,9 @@
 """The way of every request: check the key, see which faults hit it, have it answered, and write it down."""
 
-import asyncio
 import hmac
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -15,7 +14,9 @@ from starlette.routing import Route
 
 from resources.sandbox.books import Job, Visit
 from resources.sandbox.faults import (
+    CutAnswer,
     Delay,
+    Drop,
     ErrorAfter,
     FaultRule,
     Garbage,
@@ -25,7 +26,7 @@ from resources.sandbox.faults import (
     Subject,
     Throttle,
 )
-from resources.sandbox.wire import Dropped
+from resources.sandbox.wire import CutShort, Dropped
 from resources.sandbox.workshop import Workshop
 
 MAX_BODY = 32 * 1024 * 1024
@@ -165,8 +166,18 @@ class Front(ABC):
         return hmac.compare_digest(request.headers.get("authorization", "").encode(), expected.encode())
 
     async def _answer(self, call: WireCall, handler: Handler) -> Response:
-        delays = [rule.then for rule in call.rules if isinstance(rule.then, Delay)]
-        await _pause(sum(delay.seconds for delay in delays if delay.before))
+        await _pause(call, before=True)
+        response = self._refusal(call)
+        if response is None:
+            response = await handler(call)
+            await _pause(call, before=False)
+            response = _mishap(call, response)
+        return response
+
+    def _refusal(self, call: WireCall) -> Response | None:
+        """The answer to a request that is not carried out; None for one that is."""
+        if call.effect(Drop):
+            return Dropped()
         if reject := call.effect(Reject):
             return _literal(reject.status, reject.body, reject.headers)
         if throttle := call.effect(Throttle):
@@ -174,15 +185,21 @@ class Front(ABC):
             if throttle.retry_after is not None:
                 response.headers["Retry-After"] = f"{throttle.retry_after:g}"
             return response
-        response = await handler(call)
-        await _pause(sum(delay.seconds for delay in delays if not delay.before))
-        if call.effect(LoseAnswer):
-            return Dropped()
-        if error := call.effect(ErrorAfter):
-            return _literal(error.status, error.body)
-        if garbage := call.effect(Garbage):
-            return Response(garbage.text, media_type="application/json")
-        return response
+        return None
+
+
+def _mishap(call: WireCall, response: Response) -> Response:
+    """What becomes of the answer to a request that was carried out."""
+    if call.effect(LoseAnswer):
+        return Dropped()
+    if error := call.effect(ErrorAfter):
+        return _literal(error.status, error.body)
+    if garbage := call.effect(Garbage):
+        return Response(garbage.text, media_type="application/json")
+    if cut := call.effect(CutAnswer):
+        sent = bytes(response.body)[: int(len(response.body) * cut.share)]
+        return CutShort(_one(sent), status_code=response.status_code, headers=response.headers)
+    return response
 
 
 def _literal(status: int, body: Any, headers: dict[str, str] | None = None) -> Response:
@@ -194,9 +211,15 @@ def _literal(status: int, body: Any, headers: dict[str, str] | None = None) -> R
     return JSONResponse(body, status_code=status, headers=headers)
 
 
-async def _pause(seconds: float) -> None:
-    if seconds > 0:
-        await asyncio.sleep(seconds)
+async def _pause(call: WireCall, *, before: bool) -> None:
+    port = call.request.client.port if call.request.client else 0
+    for rule in call.rules:
+        if isinstance(rule.then, Delay) and rule.then.before == before:
+            await call.workshop.wait(rule.name, rule.then.seconds, port)
+
+
+async def _one(piece: bytes) -> AsyncIterator[bytes]:
+    yield piece
 
 
 def timestamp(seconds: float, digits: int = 3) -> str:

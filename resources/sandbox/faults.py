@@ -94,6 +94,19 @@ class Unlisted(_Effect):
     seconds: float = Field(ge=0)
 
 
+class NotYetKnown(_Effect):
+    """Polls say for so many seconds after the job was accepted that there is none."""
+
+    do: Literal["not_yet_known"]
+    seconds: float = Field(ge=0)
+
+
+class Drop(_Effect):
+    """The connection is dropped without a byte of answer, and nothing is carried out."""
+
+    do: Literal["drop"]
+
+
 class ErrorAfter(_Effect):
     """The request is carried out, and the answer is this error all the same."""
 
@@ -106,6 +119,13 @@ class LoseAnswer(_Effect):
     """The request is carried out, and the connection is dropped without a byte of answer."""
 
     do: Literal["lose_answer"]
+
+
+class CutAnswer(_Effect):
+    """The request is carried out, and the connection is dropped after this share of the answer's body."""
+
+    do: Literal["cut_answer"]
+    share: float = Field(default=0.5, ge=0, lt=1)
 
 
 class Garbage(_Effect):
@@ -154,6 +174,12 @@ class Backward(_Effect):
     do: Literal["backward"]
 
 
+class OddRows(_Effect):
+    """The bill shows two more rows for each of its own: the opposite kind, and one whose price cannot be read."""
+
+    do: Literal["odd_rows"]
+
+
 class Html(_Effect):
     """The CDN answers 200 with a web page instead of the clip."""
 
@@ -170,11 +196,25 @@ class Truncate(_Effect):
     share: float = Field(default=0.5, ge=0, lt=1)
 
 
-JobEffect = Fail | Stuck | EmptyOutputs | TakenBack | WrongSize | Spoil | Substitute | JobSeconds | Unlisted
+JobEffect = (
+    Fail
+    | Stuck
+    | EmptyOutputs
+    | TakenBack
+    | WrongSize
+    | Spoil
+    | Substitute
+    | JobSeconds
+    | Unlisted
+    | NotYetKnown
+)
 Effect = (
     JobEffect
+    | Drop
     | ErrorAfter
     | LoseAnswer
+    | CutAnswer
+    | OddRows
     | Garbage
     | Reject
     | Throttle
@@ -187,10 +227,23 @@ Effect = (
 
 _ONLY_AT: dict[type[_Effect], Operation] = {
     **dict.fromkeys(
-        (Fail, Stuck, EmptyOutputs, TakenBack, WrongSize, Spoil, Substitute, JobSeconds, Unlisted), "submit"
+        (
+            Fail,
+            Stuck,
+            EmptyOutputs,
+            TakenBack,
+            WrongSize,
+            Spoil,
+            Substitute,
+            JobSeconds,
+            Unlisted,
+            NotYetKnown,
+        ),
+        "submit",
     ),
     **dict.fromkeys((StatusWord, Backward), "poll"),
     **dict.fromkeys((Html, Truncate), "cdn"),
+    OddRows: "billing",
 }
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -97,12 +98,17 @@ def address(listener: socket.socket) -> str:
 
 
 def build_server(app: Starlette, on_start: Callable[[], None]) -> "uvicorn.Server":
-    """A uvicorn server that calls `on_start` once it answers, and lets the app close its own connections."""
+    """A uvicorn server that calls `on_start` once it answers.
+
+    It lets the app close its own connections, and dates its answers by the app's clock.
+    """
     import uvicorn
     from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+    clock = app.state.workshop.clock
+
     class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-        """Puts the connection into the scope of its requests: ASGI has no word for hanging up."""
+        """Puts the connection into the scope of its requests, since ASGI has no word for hanging up."""
 
         app: Any
 
@@ -111,8 +117,14 @@ def build_server(app: Starlette, on_start: Callable[[], None]) -> "uvicorn.Serve
             inner = self.app
 
             async def outer(scope: Any, receive: Any, send: Any) -> None:
+                async def dated(message: Any) -> None:
+                    if message["type"] == "http.response.start":
+                        now = formatdate(clock(), usegmt=True).encode()
+                        message = {**message, "headers": [*message.get("headers", ()), (b"date", now)]}
+                    await send(message)
+
                 scope.setdefault("extensions", {})[TRANSPORT] = transport
-                await inner(scope, receive, send)
+                await inner(scope, receive, dated)
 
             self.app = outer
 
@@ -126,6 +138,7 @@ def build_server(app: Starlette, on_start: Callable[[], None]) -> "uvicorn.Serve
         app,
         http=Protocol,
         access_log=False,
+        date_header=False,
         timeout_keep_alive=75,
         log_level="warning",
         lifespan="on",

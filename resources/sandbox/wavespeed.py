@@ -12,7 +12,7 @@ from resources.money import to_usd
 from resources.sandbox.books import Job, Phase
 from resources.sandbox.desk import Front, WireCall, moment, timestamp
 from resources.sandbox.endpoints import Endpoint, InvalidParameter, load_endpoints
-from resources.sandbox.faults import Backward, StatusWord
+from resources.sandbox.faults import Backward, OddRows, StatusWord
 from resources.sandbox.pictures import Measured, measure
 from resources.sandbox.uploads import Uploads
 from resources.sandbox.workshop import Workshop, endpoint_of
@@ -240,6 +240,8 @@ class WaveSpeed(Front):
         items = [
             _bill(*row, job_phase=row[2].phase(call.now)) for row in rows[(page - 1) * size : page * size]
         ]
+        if call.effect(OddRows):
+            items += [odd for item in items for odd in _odd(item)]
         return success({"page": page, "total": len(rows), "items": items})
 
     async def _models(self, call: WireCall) -> Response:  # noqa: ARG002 - the handlers' interface
@@ -284,6 +286,15 @@ def prediction(job: Job, base_url: str, phase: Phase) -> dict[str, Any]:
         "code": job.fate.code if failed else 0,
         "timings": {"inference": round((job.ends_at - job.starts_at) * 1000) if ended else 0},
     }
+
+
+def _odd(item: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the bill that prove nothing about a job."""
+    opposite = "deduct" if item["billing_type"] == "refund" else "refund"
+    return [
+        {**item, "uuid": f"o{item['uuid'][1:]}", "billing_type": opposite},
+        {**item, "uuid": f"u{item['uuid'][1:]}", "price": f"${item['price']}"},
+    ]
 
 
 def webhook_secret(key: str) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
@@ -20,6 +20,7 @@ from resources.sandbox.faults import (
     FaultRule,
     Faults,
     JobSeconds,
+    NotYetKnown,
     Spoil,
     Stuck,
     Subject,
@@ -38,16 +39,48 @@ def endpoint_of(job: Job) -> Endpoint:
     return load_endpoints()[job.provider][job.endpoint]
 
 
+def _fate(rules: list[FaultRule]) -> Fate:
+    """What the rules that hit a submit have in store for its job."""
+    fate: dict[str, Any] = {"faults": tuple(rule.name for rule in rules)}
+    for rule in rules:
+        match rule.then:
+            case Fail(error=error, code=code):
+                fate |= {"error": error, "code": code}
+            case EmptyOutputs():
+                fate["empty"] = True
+            case TakenBack(shows=shows, seconds=until, error=error):
+                fate |= {"taken_back": shows, "taken_back_after": until, "taken_back_error": error}
+            case WrongSize(width=width, height=height):
+                fate["size"] = (width, height)
+            case Spoil(do="mute"):
+                fate["mute"] = True
+            case Spoil(do=flaw):
+                fate["flaw"] = flaw
+            case Unlisted(seconds=hidden):
+                fate["hidden_seconds"] = hidden
+            case NotYetKnown(seconds=unknown):
+                fate["unknown_seconds"] = unknown
+    return Fate(**fate)
+
+
+async def sleep(_rule: str, seconds: float, _port: int) -> None:
+    """How a delay passes: as it does on every clock."""
+    await asyncio.sleep(seconds)
+
+
 class Workshop:
     """One sandbox: its books, clips, faults and pace.
 
     Args:
         settings: How it behaves.
         clock: Seconds since the epoch; tests pass their own.
+        faults: What goes wrong; None for the fault script of the settings.
+        wait: How a delay passes, given the rule's name, its seconds and the client's port; None for real time.
 
     Attributes:
         settings: As given.
         clock: As given.
+        wait: As given.
         pace: What can be changed while it runs.
         faults: The rules in force.
         books: Jobs and requests.
@@ -57,9 +90,16 @@ class Workshop:
         ConfigurationError: The fault script is wrong, or the state directory cannot be used.
     """
 
-    def __init__(self, settings: SandboxSettings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: SandboxSettings,
+        clock: Callable[[], float],
+        faults: Faults | None = None,
+        wait: Callable[[str, float, int], Awaitable[None]] | None = None,
+    ) -> None:
         self.settings = settings
         self.clock = clock
+        self.wait = wait or sleep
         self.pace: Pace = settings.pace
         script = load_faults(settings.faults_path) if settings.faults_path else None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -79,7 +119,7 @@ class Workshop:
         # one thread makes all clips: each more that ever encoded would keep tens of megabytes
         self._maker = ThreadPoolExecutor(1, "sandbox-clips")
         self._clips = ClipStore(self.directory / "clips", settings.clip_bytes)
-        self.faults = Faults(list(script.faults) if script else [], self.books.tallies())
+        self.faults = faults or Faults(list(script.faults) if script else [], self.books.tallies())
 
     def close(self) -> None:
         """Close the books and remove what was temporary."""
@@ -117,31 +157,15 @@ class Workshop:
         seconds = self.pace.job_seconds * (
             1 + self.pace.spread * Random(f"{self.settings.seed}:{number}").uniform(-1, 1)
         )
-        served = model
-        fate: dict[str, Any] = {"faults": ()}
+        served, rules = model, list(rules)
         for rule in rules:
             match rule.then:
-                case Fail(error=error, code=code):
-                    fate |= {"error": error, "code": code}
-                case EmptyOutputs():
-                    fate["empty"] = True
-                case TakenBack(shows=shows, seconds=until, error=error):
-                    fate |= {"taken_back": shows, "taken_back_after": until, "taken_back_error": error}
-                case WrongSize(width=width, height=height):
-                    fate["size"] = (width, height)
-                case Spoil(do="mute"):
-                    fate["mute"] = True
-                case Spoil(do=flaw):
-                    fate["flaw"] = flaw
-                case Unlisted(seconds=hidden):
-                    fate["hidden_seconds"] = hidden
                 case Substitute(model=other):
                     served = other
                 case JobSeconds(seconds=taken):
                     seconds = taken
                 case Stuck():
                     seconds = float("inf")
-            fate["faults"] += (rule.name,)
         job = Job(
             number=number,
             id=job_id,
@@ -158,7 +182,7 @@ class Workshop:
             starts_at=starts_at,
             ends_at=starts_at + seconds,
             price_micros=price_micros,
-            fate=Fate(**fate),
+            fate=_fate(rules),
         )
         self.books.add(job)
         return job

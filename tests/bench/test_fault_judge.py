@@ -7,22 +7,20 @@ from typing import Any
 
 import pytest
 
-from proof.faults.books import Books, Job
 from proof.faults.evidence import Evidence
 from proof.faults.judge import Verdict, judge
+from proof.stand_in.books import Books, Job
 
 NOW = 10_000.0
 PRICE = 400_000
 
 
-def digest(job_id: str) -> str:
-    return hashlib.sha256(job_id.encode()).hexdigest()
+def digest(job: Job) -> str:
+    return hashlib.sha256(job.id.encode()).hexdigest()
 
 
 def a_job(name: str = "job-1", clip: str | None = "pier", **changes: Any) -> Job:
-    job = Job(
-        name, "wavespeed", "sora", clip, "post-1", None, PRICE, 1_000.0, 1_060.0, 1_001.0, "done", None, True
-    )
+    job = Job(name, "wavespeed", "sora", clip, "post-1", None, PRICE, 1_000.0, 1_060.0, 1_001.0, "done", None)
     return replace(job, **changes)
 
 
@@ -200,7 +198,7 @@ def test_a_stranger_who_buys_the_same_model_makes_it_ambiguous(
     sound: Evidence, model: str, needlessly: bool
 ) -> None:
     lose(sound)
-    sound.books.jobs["theirs"] = a_job("theirs", None, tag=None, model=model, at=1_010.0, told=False)
+    sound.books.jobs["theirs"] = a_job("theirs", None, tag=None, model=model, at=1_010.0)
     assert ("held_needlessly" in kinds(judged(sound))) is needlessly
 
 
@@ -217,14 +215,14 @@ def test_a_submit_that_came_to_nothing_must_not_be_held_once_a_later_one_is_list
 def test_aimlapi_names_every_post_so_a_stranger_makes_nothing_ambiguous(sound: Evidence) -> None:
     lose(sound, provider="aimlapi")
     sound.books.jobs["job-1"] = a_job(provider="aimlapi")
-    sound.books.jobs["theirs"] = a_job("theirs", None, provider="aimlapi", tag=None, at=1_010.0, told=False)
+    sound.books.jobs["theirs"] = a_job("theirs", None, provider="aimlapi", tag=None, at=1_010.0)
     assert "held_needlessly" in kinds(judged(sound))
 
 
 def test_what_was_settled_in_doubt_is_told(sound: Evidence) -> None:
     sound.ever_unknown.add("attempt-1")
     sound.answered.clear()
-    sound.books.jobs["theirs"] = a_job("theirs", None, tag=None, at=1_010.0, told=False)
+    sound.books.jobs["theirs"] = a_job("theirs", None, tag=None, at=1_010.0)
     verdict = judged(sound)
     assert verdict.problems == []
     assert len(verdict.settled_in_doubt) == 1

@@ -1,4 +1,4 @@
-"""The fault bench's short form: real workers are killed while the provider lies, and an independent judge finds nothing."""
+"""The short form of the storms: real workers are killed while providers lie, and an independent judge finds nothing."""
 
 import subprocess
 import sys
@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from proof.faults.mischief import Mischief
 from proof.faults.round import run_round
 from proof.faults.stack import KINDS, StackScale, run_stack
 from proof.faults.storm import Scale
+from proof.stand_in.mischief import Mischief
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_oracle_and_the_judge_know_nothing_of_dailies() -> None:
+def test_the_judge_knows_nothing_of_dailies() -> None:
     program = (
-        "import sys, proof.faults.oracle, proof.faults.judge, proof.faults.evidence\n"
+        "import sys, proof.stand_in.books, proof.faults.judge, proof.faults.evidence\n"
         "print(sorted({name.split('.')[0] for name in sys.modules} & {'resources', 'pipelines', 'dagster'}))"
     )
     done = subprocess.run(

@@ -47,6 +47,20 @@ def test_a_lost_answer_is_a_closed_connection_without_a_byte(live: RunningSandbo
     assert len(books(live)["jobs"]) == (2 if operation == "submit" else 0)
 
 
+def test_a_dropped_request_is_not_carried_out(live: RunningSandbox) -> None:
+    inject(live, {"do": "drop"}, operation="submit", times=1)
+    with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+        submit(live)
+    assert books(live)["jobs"] == []
+
+
+def test_a_cut_answer_promises_more_than_it_sends(live: RunningSandbox) -> None:
+    inject(live, {"do": "cut_answer", "share": 0.2}, operation="submit", times=1)
+    with pytest.raises(httpx.RemoteProtocolError, match=r"incomplete|without sending complete"):
+        submit(live)
+    assert len(books(live)["jobs"]) == 1
+
+
 def test_a_truncated_download_breaks_off_and_can_be_resumed(live: RunningSandbox) -> None:
     inject(live, {"do": "truncate", "share": 0.25}, times=1)
     job_id = submit(live).json()["data"]["id"]
@@ -108,13 +122,11 @@ async def test_throttling_speaks_each_provider_s_words_or_a_gateway_s(bench: Ben
     assert (await bench.books())["jobs"] == []
 
 
-async def test_a_delay_answers_late_and_one_before_accepts_late(
-    bench: Bench, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def sleep(seconds: float) -> None:
+async def test_a_delay_answers_late_and_one_before_accepts_late(bench: Bench, clock: Clock) -> None:
+    async def wait(_rule: str, seconds: float, _port: int) -> None:
         clock.tick(seconds)
 
-    monkeypatch.setattr("resources.sandbox.desk.asyncio.sleep", sleep)
+    bench.app.state.workshop.wait = wait
     start = clock.now
     await bench.fault({"number": 1}, {"do": "delay", "seconds": 5})
     await bench.fault({"number": 2}, {"do": "delay", "seconds": 60, "before": True})
@@ -191,6 +203,30 @@ async def test_an_end_can_be_taken_back(bench: Bench, clock: Clock, shows: str) 
     assert done["status"] == "completed"
     assert done["video"]["url"].endswith(".mp4")
     assert [job["charged_micros"] for job in (await bench.books())["jobs"]] == [400_000, 2_000_000]
+
+
+async def test_polls_may_not_know_a_job_yet(bench: Bench, clock: Clock) -> None:
+    await bench.fault({}, {"do": "not_yet_known", "seconds": 20})
+    wave, aiml = await bench.bought(), (await bench.generate()).json()["id"]
+    clock.tick(19)
+    assert (await bench.client.get(f"/api/v3/predictions/{wave}/result")).status_code == 404
+    assert (await bench.generation(aiml)).status_code == 404
+    clock.tick(1)
+    assert (await bench.poll(wave))["status"] == "completed"
+    assert (await bench.generation(aiml)).json()["status"] == "completed"
+
+
+async def test_a_bill_can_show_rows_that_prove_nothing(bench: Bench) -> None:
+    await bench.bought()
+    await bench.fault({"times": 1}, {"do": "odd_rows"})
+    search = {"page": 1, "page_size": 10}
+    (first, second) = [
+        (await bench.client.post("/api/v3/billings/search", json=search)).json()["data"]["items"]
+        for _ in range(2)
+    ]
+    assert [row["billing_type"] for row in first] == ["deduct", "refund", "deduct"]
+    assert str(first[2]["price"]).startswith("$")
+    assert second == first[:1]
 
 
 async def test_the_cdn_can_answer_with_a_web_page(bench: Bench, clock: Clock) -> None:

@@ -2,7 +2,7 @@
 
 The product's leases, deadlines and settle times stay as they are shipped; its clock runs faster. The ledger, the providers'
 clients and the engine's sleep are given this clock by their own arguments (`Ledger(clock=)`, `WaveSpeed(clock=)`,
-`Engine(sleep=)`), and the oracle's Date header and its jobs live by it too.
+`Engine(sleep=)`), and the stand-in's Date header and its jobs live by it too.
 """
 
 import asyncio
