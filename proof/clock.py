@@ -1,37 +1,116 @@
-"""One clock for everybody: the bench's seconds, so many to a real one.
+"""The clocks of the proofs and the tests: one that stands still until it is moved, and one that runs faster than the wall's.
 
-The product's leases, deadlines and settle times stay as they are shipped; its clock runs faster. The ledger, the providers'
-clients and the engine's sleep are given this clock by their own arguments (`Ledger(clock=)`, `WaveSpeed(clock=)`,
-`Engine(sleep=)`), and the stand-in's Date header and its jobs live by it too.
+A `VirtualLoop` moves a `Clock` to whatever is due next, so that an hour takes a moment and two runs of a history do the same
+in the same order. With a `Pace`, leases, deadlines and settle times stay as they are shipped; the ledger, the providers' clients and
+the engine's sleep are given the clock by their own arguments, and the stand-in's Date header and jobs follow it too.
 """
 
 import asyncio
+import selectors
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+START = 1_800_000_000.0
+
+
+@dataclass
+class Clock:
+    """Seconds since the epoch that only a test or a `VirtualLoop` moves."""
+
+    now: float = START
+
+    def __call__(self) -> float:
+        """The time, as the product asks for it."""
+        return self.now
+
+    def forward(self, seconds: float) -> float:
+        """Move on; returns the new time."""
+        self.now += seconds
+        return self.now
+
+
+class NothingDueError(Exception):
+    """Nothing is due and nothing will ever happen: the code under test hangs."""
+
+
+class _Skipping(selectors.DefaultSelector):
+    """Moves the clock by a time-out instead of waiting for it."""
+
+    def __init__(self, clock: Clock, *, files: bool) -> None:
+        super().__init__()
+        self._clock = clock
+        self._files = files
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise NothingDueError("nothing is due and nothing will ever happen")
+        if timeout > 0:
+            self._clock.now += timeout
+        return super().select(0) if self._files else []
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop that lives on a `Clock`.
+
+    Args:
+        clock: What it moves.
+        threads: Runs what the code under test gives to a thread, and returns a future with its result; None for real
+            threads, whose answers the loop then looks for.
+        started: Is called with every task.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        threads: Callable[["VirtualLoop", Callable[[], Any]], "asyncio.Future[Any]"] | None = None,
+        started: Callable[["asyncio.Task[Any]"], None] = lambda _task: None,
+    ) -> None:
+        super().__init__(_Skipping(clock, files=threads is None))
+        self._clock = clock
+        self._threads = threads
+        self._started = started
+        # seconds since the epoch have no nanoseconds left in a float: without this a timer that is due now never fires
+        self._clock_resolution = 1e-5
+
+    def time(self) -> float:
+        """The clock's."""
+        return self._clock.now
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":  # type: ignore[override]
+        """Give work to a thread, or to the model of one."""
+        if self._threads is None:
+            return super().run_in_executor(executor, func, *args)
+        return self._threads(self, lambda: func(*args))
+
+    def create_task(self, coro: Any, **options: Any) -> "asyncio.Task[Any]":
+        """Start a task as asyncio does, and say so."""
+        task = super().create_task(coro, **options)
+        self._started(task)
+        return task
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How the bench's clock runs.
-
-    Attributes:
-        origin: Real time at which both clocks showed the same, seconds since the epoch.
-        factor: The bench's seconds to a real one.
-        skew: By how many of the bench's seconds this process's clock is wrong.
-    """
+    """A clock that runs a number of times as fast as the wall's."""
 
     origin: float
+    """Real time at which both clocks show the same, seconds since the epoch."""
     factor: float
+    """The clock's seconds to a real one."""
     skew: float = 0.0
+    """By how many of the clock's seconds it is wrong in this process."""
 
     def clock(self) -> float:
-        """Seconds since the epoch, by the bench's clock."""
+        """Seconds since the epoch."""
         return self.origin + (time.time() - self.origin) * self.factor + self.skew
 
     def real(self, seconds: float) -> float:
-        """How long so many of the bench's seconds really take."""
+        """How long so many of the clock's seconds really take."""
         return seconds / self.factor
 
     async def sleep(self, seconds: float) -> None:
-        """Wait so many of the bench's seconds."""
+        """Wait so many of the clock's seconds."""
         await asyncio.sleep(self.real(seconds))

@@ -7,11 +7,11 @@ import traceback
 from collections.abc import Awaitable, Callable
 
 from pipelines.collections import Collection
+from proof.clock import START, Clock, VirtualLoop
 from proof.simulation import actors, bucket
 from proof.simulation.actors import Run, Surroundings
 from proof.simulation.books import Books, Job
 from proof.simulation.bucket import Objects
-from proof.simulation.clock import START, Clock, VirtualLoop
 from proof.simulation.database import Database
 from proof.simulation.faults import Faults
 from proof.simulation.judge import Evidence

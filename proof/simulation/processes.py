@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 
-from proof.simulation.clock import Clock, VirtualLoop
+from proof.clock import Clock, VirtualLoop
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 

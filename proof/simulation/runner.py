@@ -13,8 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+from proof.clock import START, NothingDueError, VirtualLoop
 from proof.simulation import bucket
-from proof.simulation.clock import START, NothingDueError, VirtualLoop
 from proof.simulation.database import Database
 from proof.simulation.history import History
 from proof.simulation.judge import Violation, judge, mistaken, outlasted

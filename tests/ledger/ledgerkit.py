@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from proof.clock import Clock
 from resources.ledger import limits, outcomes, polls, queue
 from resources.ledger.decisions import Decided, decide
 from resources.ledger.ledger import Ledger
@@ -32,7 +33,6 @@ from resources.providers.base import (
 ACCOUNT = "wavespeed"
 DEADLINE = 30.0
 NO_LIMITS = Limits()
-START = 1_800_000_000.0
 
 NEVER_CHARGED = Capabilities(echoes_submission_id=True, output_days=None, settle_seconds=60)
 CHARGED_FIRST = Capabilities(
@@ -80,20 +80,6 @@ def processes() -> ForkServerContext:
         ["pytest", "resources.production.batch", "resources.providers.wavespeed", "resources.sandbox"]
     )
     return context
-
-
-@dataclass
-class Clock:
-    """Seconds since the epoch that only a test moves."""
-
-    now: float = START
-
-    def __call__(self) -> float:
-        return self.now
-
-    def forward(self, seconds: float) -> float:
-        self.now += seconds
-        return self.now
 
 
 @dataclass

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from proof.clock import Clock
 from resources.catalogue import Catalogue
 from resources.ledger import deliveries, polls, stops
 from resources.ledger.budget import Budget
@@ -42,13 +43,6 @@ matrix: {shot: [a, b, c, d, e, f]}
 """
 
 
-class Clock:
-    now = NOON.timestamp()
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def declared(folder: Path, *texts: str) -> Declarations:
     (folder / "series").mkdir(parents=True, exist_ok=True)
     for number, text in enumerate(texts):
@@ -60,7 +54,7 @@ def declared(folder: Path, *texts: str) -> Declarations:
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(NOON.timestamp())
 
 
 @pytest.fixture

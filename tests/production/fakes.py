@@ -6,7 +6,6 @@ two runs of a test do the same in the same order.
 
 import asyncio
 import random
-import selectors
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from proof.clock import Clock, VirtualLoop
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.ledger import deliveries
 from resources.ledger.budget import Budget
@@ -45,48 +45,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-START = 1_800_000_000.0
 NEVER = 1e9
 SORA = "openai/sora-2/text-to-video"
 STORED = {"uri": "s3://bucket/videos/clip.mp4", "key": "videos/clip.mp4", "size": 10}
-
-
-@dataclass
-class Clock:
-    """Seconds since the epoch, moved by the loop."""
-
-    now: float = START
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class _Skipping(selectors.DefaultSelector):
-    """Instead of waiting for a time-out, the clock is moved by it."""
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__()
-        self._clock = clock
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise AssertionError("nothing is due and nothing will ever happen: the code under test hangs")
-        if timeout > 0:
-            self._clock.now += timeout
-        return super().select(0)
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop that lives on a `Clock`."""
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(_Skipping(clock))
-        self._clock = clock
-        # seconds since the epoch have no nanoseconds left in a float: without this a timer that is due now never fires
-        self._clock_resolution = 1e-5
-
-    def time(self) -> float:
-        return self._clock.now
 
 
 class Inline(Executor):

@@ -11,8 +11,9 @@ from typing import Any, cast
 import httpx
 import pytest
 import sqlalchemy as sa
-from fakes import START, Clock, Inline, run
+from fakes import Clock, Inline, run
 
+from proof.clock import START
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import decide
 from resources.ledger.ledger import Ledger

@@ -2,8 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from fakes import START, World, a_request
+from fakes import World, a_request
 
+from proof.clock import START
 from resources.ledger.decisions import Ruling, decide
 from resources.ledger.states import AttemptState, MoneyState
 

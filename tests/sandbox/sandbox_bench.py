@@ -1,26 +1,14 @@
 """What the sandbox's tests share: a clock that stands still, and a sandbox in this process with a client."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
 from starlette.applications import Starlette
 
+from proof.clock import Clock
+
 KEY = {"Authorization": "Bearer sandbox"}
 SORA = "openai/sora-2/text-to-video"
-
-
-@dataclass
-class Clock:
-    """A clock that moves only when it is told to."""
-
-    now: float = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def tick(self, seconds: float) -> None:
-        self.now += seconds
 
 
 class Bench:

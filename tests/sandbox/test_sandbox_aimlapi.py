@@ -43,7 +43,7 @@ async def test_a_job_goes_from_queued_over_generating_to_completed(
 ) -> None:
     bench = make(slots=1)
     first, second = [(await bench.generate()).json()["id"] for _ in range(2)]
-    clock.tick(4)
+    clock.forward(4)
     running = (await bench.generation(first)).json()
     assert (running["status"], running["video"], running["error"], running["meta"]) == (
         "generating",
@@ -52,7 +52,7 @@ async def test_a_job_goes_from_queued_over_generating_to_completed(
         None,
     )
     assert (await bench.generation(second)).json()["status"] == "queued"
-    clock.tick(4)
+    clock.forward(4)
     assert (await bench.generation(first)).json()["status"] == "completed"
 
 
@@ -97,7 +97,7 @@ async def test_a_request_id_with_other_characters_is_dropped_in_silence(bench: B
         answer = await bench.generate(headers={"X-Client-Request-Id": value})
         assert answer.status_code == 200
         assert "x-client-request-id" not in answer.headers
-    clock.tick(8)
+    clock.forward(8)
     rows = (await bench.client.get("/v2/logs", params={"period": "1h"})).json()["data"]
     assert [row["client_request_id"] for row in rows] == [None, None]
     assert [visit["submission_id"] for visit in (await bench.books())["requests"]][:2] == [
@@ -121,7 +121,7 @@ async def test_only_what_completed_is_charged_and_what_runs_is_held(
     refused = await bench.generate()
     assert (refused.status_code, refused.json()["statusCode"]) == (403, 403)
     assert "run out of credits" in refused.json()["message"]
-    clock.tick(8)
+    clock.forward(8)
     failed = (await bench.generation(bad)).json()
     assert (failed["status"], failed["error"]) == (
         "error",
@@ -145,15 +145,15 @@ async def test_the_log_shows_a_job_when_it_has_ended_or_at_once_if_so_set(
         for expected in (before, 1):
             log = (await bench.client.get("/v2/logs", params={"period": "1h"})).json()
             assert log["pagination"]["total"] == expected
-            clock.tick(8)
+            clock.forward(8)
 
 
 async def test_the_log_pages_and_filters(bench: Bench, clock: Clock) -> None:
     for number in range(3):
         await bench.generate(headers={"X-Client-Request-Id": f"sub-{number}"})
-        clock.tick(60)
+        clock.forward(60)
     await bench.generate("openai/sora-2-t2v")
-    clock.tick(8)
+    clock.forward(8)
     now = datetime.fromtimestamp(clock.now, UTC)
 
     async def log(**query: Any) -> dict[str, Any]:

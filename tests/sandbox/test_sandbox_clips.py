@@ -100,14 +100,14 @@ def test_every_endpoint_s_frames_can_be_encoded() -> None:
 
 async def test_aimlapi_s_1080p_is_1792_by_1024(bench: Bench, clock: Clock) -> None:
     job_id = (await bench.generate(resolution="1080p", aspect_ratio="9:16")).json()["id"]
-    clock.tick(8)
+    clock.forward(8)
     url = (await bench.generation(job_id)).json()["video"]["url"]
     assert measure((await bench.client.get(url)).content)["size"] == (1024, 1792)
 
 
 async def test_the_cdn_serves_ranges_to_anybody(bench: Bench, clock: Clock) -> None:
     job_id = await bench.bought()
-    clock.tick(8)
+    clock.forward(8)
     url = (await bench.poll(job_id))["outputs"][0]
     async with bench.stranger() as stranger:
         whole = await stranger.get(url)

@@ -96,7 +96,7 @@ async def test_an_error_after_acceptance_leaves_a_job_behind(bench: Bench, clock
     await bench.fault({"provider": "aimlapi"}, {"do": "error_after", "status": 504})
     answer = await bench.generate(headers={"X-Client-Request-Id": "sub-1"})
     assert (answer.status_code, answer.headers["content-type"]) == (504, "text/html; charset=utf-8")
-    clock.tick(8)
+    clock.forward(8)
     (row,) = (await bench.client.get("/v2/logs", params={"period": "1h"})).json()["data"]
     assert row["client_request_id"] == "sub-1"
     assert (await bench.books())["accounts"]["aimlapi"]["charged_micros"] == 2_000_000
@@ -124,7 +124,7 @@ async def test_throttling_speaks_each_provider_s_words_or_a_gateway_s(bench: Ben
 
 async def test_a_delay_answers_late_and_one_before_accepts_late(bench: Bench, clock: Clock) -> None:
     async def wait(_rule: str, seconds: float, _port: int) -> None:
-        clock.tick(seconds)
+        clock.forward(seconds)
 
     bench.app.state.workshop.wait = wait
     start = clock.now
@@ -143,7 +143,7 @@ async def test_polls_can_show_unknown_words_and_go_backward(bench: Bench, clock:
         {"operation": "poll", "number": 3}, {"do": "status", "word": "succeeded", "keep_outputs": True}
     )
     job_id = await bench.bought()
-    clock.tick(8)
+    clock.forward(8)
     seen = [await bench.poll(job_id) for _ in range(4)]
     assert [state["status"] for state in seen] == ["pondering", "created", "succeeded", "completed"]
     assert [len(state["outputs"]) for state in seen] == [0, 0, 1, 1]
@@ -153,7 +153,7 @@ async def test_aimlapi_polls_can_show_unknown_words_and_go_backward(bench: Bench
     await bench.fault({"number": 1}, {"do": "backward"})
     await bench.fault({"number": 2}, {"do": "status", "word": "succeeded", "keep_outputs": True})
     job_id = (await bench.generate()).json()["id"]
-    clock.tick(8)
+    clock.forward(8)
     seen = [(await bench.generation(job_id)).json() for _ in range(3)]
     assert [state["status"] for state in seen] == ["queued", "succeeded", "completed"]
     assert [state["video"] is not None for state in seen] == [False, True, True]
@@ -163,7 +163,7 @@ async def test_a_stuck_job_never_ends_and_keeps_its_slot(make: Callable[..., Ben
     bench = make(slots=1)
     await bench.fault({"times": 1}, {"do": "stuck"})
     stuck, waiting = await bench.bought(), await bench.bought()
-    clock.tick(86400)
+    clock.forward(86400)
     assert [(await bench.poll(job))["status"] for job in (stuck, waiting)] == ["processing", "created"]
     jobs = (await bench.books())["jobs"]
     assert [(job["ends_at"], job["status"]) for job in jobs] == [(None, "working"), (None, "waiting")]
@@ -172,7 +172,7 @@ async def test_a_stuck_job_never_ends_and_keeps_its_slot(make: Callable[..., Ben
 async def test_a_job_can_complete_with_nothing(bench: Bench, clock: Clock) -> None:
     await bench.fault({}, {"do": "empty_outputs"})
     wave, aiml = await bench.bought(), (await bench.generate()).json()["id"]
-    clock.tick(8)
+    clock.forward(8)
     assert {key: (await bench.poll(wave))[key] for key in ("status", "outputs")} == {
         "status": "completed",
         "outputs": [],
@@ -186,7 +186,7 @@ async def test_a_job_can_complete_with_nothing(bench: Bench, clock: Clock) -> No
 async def test_an_end_can_be_taken_back(bench: Bench, clock: Clock, shows: str) -> None:
     await bench.fault({}, {"do": "taken_back", "shows": shows, "seconds": 60})
     wave, aiml = await bench.bought(), (await bench.generate()).json()["id"]
-    clock.tick(8 + 59)
+    clock.forward(8 + 59)
     seen = await bench.client.get(f"/api/v3/predictions/{wave}/result")
     generation = await bench.generation(aiml)
     if shows == "gone":
@@ -196,7 +196,7 @@ async def test_an_end_can_be_taken_back(bench: Bench, clock: Clock, shows: str) 
         assert (seen.json()["data"]["status"], generation.json()["status"]) == words
         assert (seen.json()["data"]["outputs"], generation.json()["video"]) == ([], None)
         assert bool(generation.json()["error"]) is (shows == "failed")
-    clock.tick(1)
+    clock.forward(1)
     seen = await bench.poll(wave)
     assert (seen["status"], len(seen["outputs"])) == ("completed", 1)
     done = (await bench.generation(aiml)).json()
@@ -208,10 +208,10 @@ async def test_an_end_can_be_taken_back(bench: Bench, clock: Clock, shows: str) 
 async def test_polls_may_not_know_a_job_yet(bench: Bench, clock: Clock) -> None:
     await bench.fault({}, {"do": "not_yet_known", "seconds": 20})
     wave, aiml = await bench.bought(), (await bench.generate()).json()["id"]
-    clock.tick(19)
+    clock.forward(19)
     assert (await bench.client.get(f"/api/v3/predictions/{wave}/result")).status_code == 404
     assert (await bench.generation(aiml)).status_code == 404
-    clock.tick(1)
+    clock.forward(1)
     assert (await bench.poll(wave))["status"] == "completed"
     assert (await bench.generation(aiml)).json()["status"] == "completed"
 
@@ -232,7 +232,7 @@ async def test_a_bill_can_show_rows_that_prove_nothing(bench: Bench) -> None:
 async def test_the_cdn_can_answer_with_a_web_page(bench: Bench, clock: Clock) -> None:
     await bench.fault({"prompt_matches": "^a h.ll$", "times": 1}, {"do": "html"})
     job_id = await bench.bought()
-    clock.tick(8)
+    clock.forward(8)
     url = (await bench.poll(job_id))["outputs"][0]
     page = await bench.client.get(url)
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
@@ -243,7 +243,7 @@ async def test_the_cdn_can_answer_with_a_web_page(bench: Bench, clock: Clock) ->
 async def test_a_clip_can_have_the_wrong_size(bench: Bench, clock: Clock) -> None:
     await bench.fault({}, {"do": "wrong_size", "width": 640, "height": 360})
     job_id = await bench.bought()
-    clock.tick(8)
+    clock.forward(8)
     clip = await bench.client.get((await bench.poll(job_id))["outputs"][0])
     with av.open(io.BytesIO(clip.content)) as container:
         assert (container.streams.video[0].width, container.streams.video[0].height) == (640, 360)
@@ -256,7 +256,7 @@ async def test_a_clip_can_be_black_or_frozen_or_silent_and_nothing_else(
     if flaw is not None:
         await bench.fault({}, {"do": flaw})
     job_id = await bench.bought()
-    clock.tick(8)
+    clock.forward(8)
     clip = await bench.client.get((await bench.poll(job_id))["outputs"][0])
     (tmp_path / "clip.mp4").write_bytes(clip.content)
     seen = inspect_video(tmp_path / "clip.mp4")
@@ -292,10 +292,10 @@ async def test_a_job_can_take_its_time_and_stay_off_the_lists(bench: Bench, cloc
         return len(page.json()["data"]["items"])
 
     assert await listed() == 0
-    clock.tick(30)
+    clock.forward(30)
     assert await listed() == 1
     assert (await bench.poll(job_id))["status"] == "processing"
-    clock.tick(70)
+    clock.forward(70)
     assert (await bench.poll(job_id))["status"] == "completed"
 
 
@@ -386,7 +386,7 @@ async def test_the_demo_s_lighthouse_fails_once(make: Callable[..., Bench], cloc
         await bench.bought(prompt)
         for prompt in ("a harbour", "The Lighthouse at dawn", "the lighthouse again")
     ]
-    clock.tick(8)
+    clock.forward(8)
     states = [await bench.poll(job) for job in jobs]
     assert [state["status"] for state in states] == ["completed", "failed", "completed"]
     assert (states[1]["code"], states[1]["error"]) == (

@@ -89,14 +89,14 @@ async def test_jobs_money_books_and_fault_counts_survive_a_restart(
     failing, good = await first.bought(), await first.bought()
     before = await first.books()
     first.app.state.workshop.close()
-    clock.tick(8)
+    clock.forward(8)
     second = make(**settings)
     assert (await second.poll(failing))["status"] == "failed"
     assert (await second.poll(good))["status"] == "processing"
     assert [job["id"] for job in (await second.books())["jobs"]] == [job["id"] for job in before["jobs"]]
     third = await second.bought()
     assert (await second.buy()).json()["data"]["code"] == 1407
-    clock.tick(16)
+    clock.forward(16)
     assert [(await second.poll(job))["status"] for job in (good, third)] == ["completed", "completed"]
 
 
@@ -105,7 +105,7 @@ async def test_the_books_hold_every_request_and_job(bench: Bench, clock: Clock) 
     job_id = (await bench.generate(headers=headers)).json()["id"]
     await bench.generate("nothing")
     await bench.generation(job_id)
-    clock.tick(8)
+    clock.forward(8)
     url = (await bench.generation(job_id)).json()["video"]["url"]
     await bench.client.get(url)
     books = await bench.books()

@@ -105,9 +105,9 @@ async def test_a_job_goes_from_created_over_processing_to_completed(
     )
     job_id = body["data"]["id"]
     assert body["data"]["urls"]["get"] == f"http://127.0.0.1/api/v3/predictions/{job_id}/result"
-    clock.tick(5)
+    clock.forward(5)
     assert [(await bench.poll(i))["status"] for i in (job_id, second)] == ["processing", "created"]
-    clock.tick(5)
+    clock.forward(5)
     done = await bench.poll(job_id)
     assert (done["status"], done["has_nsfw_contents"], done["timings"]) == (
         "completed",
@@ -126,7 +126,7 @@ async def test_jobs_beyond_the_slots_wait_in_order_of_arrival(
     finished = []
     for _ in range(4):
         finished.append([(await bench.poll(job))["status"] for job in jobs])
-        clock.tick(10)
+        clock.forward(10)
     assert [statuses.count("completed") for statuses in finished] == [0, 2, 4, 5]
     assert finished[1] == ["completed", "completed", "processing", "processing", "created"]
 
@@ -139,7 +139,7 @@ async def test_slots_can_change_while_jobs_run(make: Callable[..., Bench], clock
         "slots"
     ] == 3
     quick = await bench.bought()
-    clock.tick(1)
+    clock.forward(1)
     assert (await bench.poll(quick))["status"] == "completed"
     assert (await bench.client.post("/admin/settings", json={"slots": 0})).status_code == 422
 
@@ -260,7 +260,7 @@ async def test_money_goes_at_once_and_a_failure_is_refunded_later(
     assert await balance() == pytest.approx(0.2)
     poor = await bench.buy()
     assert (poor.status_code, poor.json()["code"], poor.json()["data"]["code"]) == (400, 400, 1407)
-    clock.tick(8)
+    clock.forward(8)
     failed = await bench.poll(bad)
     assert (failed["status"], failed["error"], failed["code"], failed["outputs"]) == (
         "failed",
@@ -270,7 +270,7 @@ async def test_money_goes_at_once_and_a_failure_is_refunded_later(
     )
     assert await balance() == pytest.approx(0.2)
     assert (await bench.books())["accounts"]["wavespeed"]["refunded_micros"] == 0
-    clock.tick(100)
+    clock.forward(100)
     assert await balance() == pytest.approx(0.6)
     assert (await bench.books())["accounts"]["wavespeed"] == {
         "balance_micros": 600_000,
@@ -291,7 +291,7 @@ async def test_the_list_pages_newest_first_and_shows_no_inputs(bench: Bench, clo
     jobs = []
     for number in range(5):
         jobs.append(await bench.bought(f"hill {number}", model=PRO if number == 3 else SORA))
-        clock.tick(1.5)
+        clock.forward(1.5)
 
     async def ids(**query: Any) -> list[str]:
         answer = await bench.client.post("/api/v3/predictions", json={"page": 1, "page_size": 100, **query})
@@ -318,13 +318,13 @@ async def test_the_list_pages_newest_first_and_shows_no_inputs(bench: Bench, clo
 
 async def test_jobs_are_forgotten_after_seven_days_and_when_deleted(bench: Bench, clock: Clock) -> None:
     old, other = await bench.bought(), await bench.bought()
-    clock.tick(8)
+    clock.forward(8)
     file = (await bench.poll(old))["outputs"][0]
     deleted = await bench.client.post("/api/v3/predictions/delete", json={"ids": [other, "nothing"]})
     assert deleted.json()["data"] == {"deleted_count": 1}
     assert (await bench.client.get(f"/api/v3/predictions/{other}/result")).status_code == 404
     assert (await bench.client.head(file)).status_code == 200
-    clock.tick(7 * 86400)
+    clock.forward(7 * 86400)
     assert (await bench.client.get(f"/api/v3/predictions/{old}/result")).status_code == 404
     assert (await bench.client.head(file)).status_code == 404
     assert len((await bench.books())["jobs"]) == 2
@@ -334,7 +334,7 @@ async def test_a_character_is_made_and_used(bench: Bench, clock: Clock) -> None:
     making = await bench.client.post(
         "/api/v3/openai/sora-2/characters", json={"video": "https://example.org/joe.mp4", "name": "Joe"}
     )
-    clock.tick(8)
+    clock.forward(8)
     job_id = making.json()["data"]["id"]
     (character,) = (await bench.poll(job_id))["outputs"]
     assert character == {"id": f"char_{job_id}", "name": "Joe"}
@@ -368,7 +368,7 @@ async def test_the_frame_follows_an_image_that_was_handed_in(
     job_id = (await bench.client.post("/api/v3/openai/sora-2-pro/image-to-video", json=body)).json()["data"][
         "id"
     ]
-    clock.tick(60)
+    clock.forward(60)
     clip = await bench.client.get((await bench.poll(job_id))["outputs"][0])
     with av.open(io.BytesIO(clip.content), format="mov") as container:
         video = container.streams.video[0]
@@ -395,7 +395,7 @@ async def test_a_character_needs_a_film_of_two_to_four_seconds(
 async def test_too_many_submits_in_a_minute_are_refused(make: Callable[..., Bench], clock: Clock) -> None:
     bench = make(submits_per_minute=2)
     assert [(await bench.buy()).status_code for _ in range(3)] == [200, 200, 429]
-    clock.tick(61)
+    clock.forward(61)
     assert (await bench.buy()).status_code == 200
 
 
@@ -465,7 +465,7 @@ def test_a_webhook_that_was_due_while_the_sandbox_was_down_comes_after_the_resta
         url = f"{sandbox.url}/api/v3/{SORA}"
         httpx.post(url, params={"webhook": hook.url}, json={"prompt": "x"}, headers=KEY).raise_for_status()
     assert hook.got == []
-    clock.tick(8)
+    clock.forward(8)
     with running_sandbox(settings, clock=clock):
         assert hook.taken.wait(5)
 
