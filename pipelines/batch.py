@@ -27,8 +27,8 @@ from resources.orders import ClipRequest
 from resources.production.batch import Followed, Follower, Report, Stage
 from resources.production.engine import Engine
 from resources.production.quotes import quoted
-from resources.production.retry import patiently
 from resources.production.spare_takes import fetch_spares
+from resources.retry import retry_free_call
 from resources.storage.objects import ObjectStore
 from resources.unforeseen import in_our_words
 from resources.variables import STACK
@@ -194,7 +194,7 @@ async def _check_accounts(engine: Engine, decided: list[Decided], batch: Batch) 
     for name in sorted({attempt.account for attempt in new}):
         try:
             with in_our_words(f"{name} could not be asked"):
-                await patiently(engine.accounts[name].provider.check, sleep=engine.sleep)
+                await retry_free_call(engine.accounts[name].provider.check)
         except DailiesError as error:
             ids = [attempt.id for attempt in new]
             why = f"not sent: {error}"

@@ -5,7 +5,6 @@ webhook's address can post there.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from pydantic import SecretStr
 from resources.errors import ConfigurationError, DailiesError
 from resources.money import show_usd, to_usd
 from resources.plain import shown
+from resources.retry import retry_free_call
 
 Format = Literal["auto", "slack", "json"]
 
@@ -191,7 +191,6 @@ class Sender:
         url: The address, a secret.
         form: `slack`, `json`, or `auto` to decide by the address's host.
         transport: For tests.
-        sleep: For tests.
     """
 
     def __init__(
@@ -200,11 +199,9 @@ class Sender:
         form: Format = "auto",
         *,
         transport: httpx.AsyncBaseTransport | None = None,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._url = url
         self._transport = transport
-        self._sleep = sleep
         host = urlsplit(url.get_secret_value()).hostname or ""
         self._slack = form == "slack" or (form == "auto" and host.endswith((".slack.com", ".slack-gov.com")))
 
@@ -224,19 +221,13 @@ class Sender:
         transport = self._transport or httpx.AsyncHTTPTransport(trust_env=False, retries=0)
         try:
             async with asyncio.timeout(TOTAL_SECONDS), transport:
-                for tried in range(1, TRIES + 1):
-                    why = await self._try(transport, body)
-                    if not why:
-                        return
-                    if tried < TRIES:
-                        await self._sleep(float(tried))
+                await retry_free_call(lambda: self._post(transport, body), on=_may_pass, tries=TRIES)
         except TimeoutError:
-            why = f"it did not answer within {TOTAL_SECONDS:.0f} s"
-        raise AlarmNotSentError(f"the alarm did not arrive at DAILIES_ALARM_URL: {why}", may_pass=True)
+            raise _not_arrived(f"it did not answer within {TOTAL_SECONDS:.0f} s") from None
 
-    async def _try(self, transport: httpx.AsyncBaseTransport, body: dict[str, Any]) -> str:
-        """Post once; returns why it did not arrive, nothing when it did."""
+    async def _post(self, transport: httpx.AsyncBaseTransport, body: dict[str, Any]) -> None:
         patience = httpx.Timeout(TRY_SECONDS).as_dict()
+        failed = ""
         try:
             request = httpx.Request(
                 "POST", self._url.get_secret_value(), json=body, extensions={"timeout": patience}
@@ -245,17 +236,27 @@ class Sender:
             # the body of the answer is never read: it may be endless
             await answer.aclose()
         except Exception as error:  # noqa: BLE001 - whatever the answer's bytes raise, the alarm did not arrive
-            # its text may name the address
-            return f"the connection failed ({type(error).__name__})"
+            # its text may name the address, so it is no cause of ours
+            failed = f"the connection failed ({type(error).__name__})"
+        if failed:
+            raise _not_arrived(failed)
         if 200 <= answer.status_code < 300:
-            return ""
+            return
         if answer.status_code in _PASSING:
-            return f"it answers {answer.status_code}"
+            raise _not_arrived(f"it answers {answer.status_code}")
         raise AlarmNotSentError(
             f"the alarm was refused at DAILIES_ALARM_URL: it answers {answer.status_code}. Set the right address, and the "
             "right DAILIES_ALARM_FORMAT (slack or json); `dailies doctor --alarm` tries it.",
             may_pass=False,
         )
+
+
+def _not_arrived(why: str) -> AlarmNotSentError:
+    return AlarmNotSentError(f"the alarm did not arrive at DAILIES_ALARM_URL: {why}", may_pass=True)
+
+
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, AlarmNotSentError) and error.may_pass
 
 
 def sender_of(url: SecretStr | None, form: Format) -> Sender:

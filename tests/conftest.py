@@ -15,6 +15,7 @@ from typing import Any
 import botocore.session
 import pytest
 import sqlalchemy as sa
+import stamina
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from postgres_server import PostgresServer
@@ -47,6 +48,13 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 10)
+
+
+@pytest.fixture
+def no_pauses() -> Iterator[None]:
+    """What may be tried again is tried again at once, and nine times at most."""
+    with stamina.set_testing(testing=True, attempts=9, cap=True):
+        yield
 
 
 def _not_to_disk(connection: object, record: Any, _proxy: object) -> None:

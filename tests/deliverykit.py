@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, cast
 
+import stamina
 from hostile import Hostile
 
 from resources.ledger import deliveries, polls
@@ -111,11 +112,8 @@ class Depot:
         return self._deliver(attempts, sheets=True)
 
     def _deliver(self, attempts: tuple[Attempt, ...], *, sheets: bool = False) -> list[Sheet]:
-        async def no_nap(_seconds: float) -> None:
-            await asyncio.sleep(0)
-
         async def work() -> list[Sheet]:
-            engine = Engine(self.ledger, {"wavespeed": Account(cast("Any", self.provider))}, sleep=no_nap)
+            engine = Engine(self.ledger, {"wavespeed": Account(cast("Any", self.provider))})
             try:
                 with Deliverer(engine, self.store, policy=self.policy, scratch=self.scratch) as deliverer:
                     ended = await asyncio.gather(
@@ -129,7 +127,8 @@ class Depot:
                     raise error
             return written
 
-        return asyncio.run(work())
+        with stamina.set_testing(testing=True, attempts=9, cap=True):
+            return asyncio.run(work())
 
     def read(self, attempt: Attempt) -> Attempt:
         """The attempt as it stands now."""

@@ -20,7 +20,7 @@ from resources.declared.problems import ProblemsError
 from resources.ledger.records import Attempt
 from resources.money import to_usd
 from resources.orders import ClipRequest
-from resources.production.retry import patiently
+from resources.retry import retry_free_call
 
 DESCRIPTION = """
 The characters that clips show, each made once by its provider from a reference video (`data/characters/`). Its result is
@@ -104,7 +104,7 @@ def _make(
             accounts = {request.provider for request in requests}
             async with production.engine(ledger, accounts) as engine:
                 for name in sorted(accounts):
-                    await patiently(engine.accounts[name].provider.check, sleep=engine.sleep)
+                    await retry_free_call(engine.accounts[name].provider.check)
                 maker = Maker(engine, run_id=context.run.run_id)
                 return await maker.make(
                     requests, decision=decision_of(context.run), regenerate=config.regenerate

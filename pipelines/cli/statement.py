@@ -25,8 +25,8 @@ from resources.ledger.stops import Stop
 from resources.money import show_usd, to_usd
 from resources.production.bookkeeper import Bookkeeper
 from resources.production.bucket_binding import bind_account
-from resources.production.retry import patiently
 from resources.providers.accounts import build_provider
+from resources.retry import retry_free_call
 from resources.settings import ACCOUNTS, Settings, open_ledger
 
 COLUMNS = (
@@ -112,7 +112,7 @@ def check_bills(ledger: Ledger, settings: Settings, *, days: int) -> list[Differ
                 now = ledger.clock()
                 window = Window(now - days * 86_400 - MARGIN_SECONDS, now + MARGIN_SECONDS)
                 books = Bookkeeper(ledger, _at_once)
-                bill = await patiently(functools.partial(books.read, provider, window))
+                bill = await retry_free_call(functools.partial(books.read, provider, window))
                 await books.book(provider, window, bill)
                 found += statement.differences(ledger, account.name, bill, window)
             finally:

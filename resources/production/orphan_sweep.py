@@ -40,13 +40,13 @@ async def sweep(ledger: Ledger, provider: Provider, call: Call, *, dedicated: bo
     after, billed_after, before = (
         datetime.fromtimestamp(at, UTC) for at in (claimed.after, claimed.billed_after, claimed.before)
     )
-    listed = await _patiently(provider.list_jobs(after=after, before=before), "listing", provider.name)
+    listed = await _read_in_time(provider.list_jobs(after=after, before=before), "listing", provider.name)
     if listed is None:
         return []
     await call(disputes.note_unread, ledger, provider.name, orphans.LISTING, set_aside(listed))
     models = None if dedicated else await call(orphans.models_of, ledger, provider.name)
     found = await call(orphans.book, ledger, provider.name, listed, models=models)
-    bill = await _patiently(provider.charges(after=billed_after, before=before), "bill", provider.name)
+    bill = await _read_in_time(provider.charges(after=billed_after, before=before), "bill", provider.name)
     if bill is not None:
         seen = {job.job_id for job in listed}
         # the bill still shows a job that was deleted, or that was never listed
@@ -70,7 +70,7 @@ def in_words(account: str, jobs: list[str], *, dedicated: bool) -> str:
     return f"{account} lists {what} that this ledger has not ordered ({sample}); others seem to use its key"
 
 
-async def _patiently(reading: Awaitable[T], what: str, account: str) -> T | None:
+async def _read_in_time(reading: Awaitable[T], what: str, account: str) -> T | None:
     """What is read, None where it cannot be or takes too long."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):

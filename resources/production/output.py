@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +12,13 @@ from resources.ledger import deliveries
 from resources.ledger.records import Attempt
 from resources.production.engine import Engine
 from resources.providers.base import JobStatus, PollFailed
+from resources.retry import retry_free_call
 from resources.storage.layout import quarantined, video_key
 from resources.storage.objects import ObjectStore
 from resources.storage.policy import DownloadError, DownloadPolicy
 from resources.storage.transfer import MP4, Transferred, transfer
 
 T = TypeVar("T")
-
-logger = logging.getLogger("dailies")
 
 DOWNLOAD_TRIES = 3
 ENDING_SECONDS = 5.0
@@ -65,32 +63,42 @@ class Fetcher:
             NoLongerThereError: The provider does not have it any more.
         """
         url = self._url(attempt)
-        for tried in range(1, DOWNLOAD_TRIES + 1):
+        expired: DownloadError | None = None
+        renewed = False
+
+        async def download() -> Transferred:
+            nonlocal url, expired, renewed
+            if expired is not None:
+                url, expired = await self._fresh_url(attempt, expired), None
+                renewed = True
+            work = functools.partial(
+                transfer,
+                url,
+                path,
+                self._store,
+                key=video_key(attempt.clip, attempt.id),
+                decide=decide,
+                policy=self._policy,
+                stop=stop,
+            )
             try:
-                work = functools.partial(
-                    transfer,
-                    url,
-                    path,
-                    self._store,
-                    key=video_key(attempt.clip, attempt.id),
-                    decide=decide,
-                    policy=self._policy,
-                    stop=stop,
-                )
                 return await _in_a_thread(stop, work)
             except DownloadError as error:
-                if error.expired and not stop.is_set():
-                    if tried == DOWNLOAD_TRIES:
-                        raise self._out_of_reach(attempt, f"{error}, as often as it was renewed") from error
-                    if tried > 1:
-                        await self._engine.sleep(2.0**tried)
-                    url = await self._fresh_url(attempt, error)
-                elif not error.retryable or stop.is_set() or tried == DOWNLOAD_TRIES:
-                    raise DeliveryError(f"the finished clip could not be fetched: {error}") from error
-                else:
-                    logger.warning("%s: %s; fetching it again", attempt.clip, error)
-                    await self._engine.sleep(2.0**tried)
-        raise AssertionError("unreachable")
+                expired = error if error.expired else None
+                raise
+
+        def passes(error: Exception) -> bool | float:
+            if not isinstance(error, DownloadError) or stop.is_set():
+                return False
+            # an address that has expired is renewed at once, and then with pauses
+            return 0.0 if error.expired and not renewed else error.expired or error.retryable
+
+        try:
+            return await retry_free_call(download, on=passes, tries=DOWNLOAD_TRIES)
+        except DownloadError as error:
+            if error.expired and not stop.is_set():
+                raise self._out_of_reach(attempt, f"{error}, as often as it was renewed") from error
+            raise DeliveryError(f"the finished clip could not be fetched: {error}") from error
 
     async def recover(
         self, attempt: Attempt, path: Path, decide: Callable[[Path], str]

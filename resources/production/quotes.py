@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from resources.errors import UnavailableError
 from resources.orders import Choice, ClipRequest
-from resources.production.retry import patiently
 from resources.providers.base import Provider
+from resources.retry import retry_free_call
 from resources.unforeseen import UnforeseenError, in_our_words
 
 logger = logging.getLogger("dailies")
@@ -36,7 +36,7 @@ async def quoted(requests: Iterable[ClipRequest], providers: Mapping[str, Provid
         async with slots:
             try:
                 with in_our_words("asking for it"):
-                    return await patiently(lambda: provider.quote(wanted.endpoint, wanted.body)) or None
+                    return await retry_free_call(lambda: provider.quote(wanted.endpoint, wanted.body)) or None
             except (UnavailableError, UnforeseenError) as error:
                 logger.warning("%s has no known price and was not quoted one: %s", wanted.endpoint, error)
                 return None

@@ -23,10 +23,10 @@ from resources.ledger.states import MoneyState
 from resources.orders import ClipRequest, Expected
 from resources.production.bucket_mark import BUCKET_FACT, BucketMark, place_of, read_mark
 from resources.production.manifests import delivery_of
-from resources.production.retry import patiently
 from resources.providers.base import Provider
 from resources.providers.listing import charged_jobs
 from resources.providers.rows import SetAside, in_words, set_aside
+from resources.retry import retry_free_call
 from resources.storage.layout import QUARANTINE, VIDEOS, manifest_of, prompt_key
 from resources.storage.manifest import Manifest, ManifestError
 from resources.storage.objects import ObjectStore
@@ -284,9 +284,9 @@ async def _book_jobs(ledger: Ledger, provider: Provider) -> tuple[list[str], lis
     while before > now - timedelta(days=days):
         after = before - timedelta(days=1)
         # dozens of reads, and a person waits: one that fails must not have all of them begun anew
-        listed = await patiently(functools.partial(provider.list_jobs, after=after, before=before))
+        listed = await retry_free_call(functools.partial(provider.list_jobs, after=after, before=before))
         found += orphans.book(ledger, provider.name, listed)
-        billed = await patiently(functools.partial(provider.charges, after=after, before=before))
+        billed = await retry_free_call(functools.partial(provider.charges, after=after, before=before))
         aside += [*set_aside(listed), *set_aside(billed)]
         found += orphans.book(ledger, provider.name, charged_jobs(billed), source=orphans.BILL)
         before = after

@@ -8,8 +8,8 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.stops import Stop, StopKind
 from resources.money import show_usd
 from resources.production.ledger_thread import Call
-from resources.production.retry import patiently
 from resources.providers.base import Provider
+from resources.retry import retry_free_call
 from resources.unforeseen import in_our_words
 
 logger = logging.getLogger("dailies")
@@ -54,9 +54,9 @@ class StopWatch:
 
     async def _ready(self, provider: Provider, stop: Stop) -> bool:
         if stop.kind is StopKind.AUTH:
-            await patiently(provider.check)
+            await retry_free_call(provider.check)
             return True
-        balance = await patiently(provider.balance)
+        balance = await retry_free_call(provider.balance)
         if balance is None:
             # a balance nobody can read: the next clip finds out, which costs nothing when it is refused
             return True

@@ -18,6 +18,7 @@ from resources.ledger.ledger import Ledger
 from resources.orders import ClipRequest, FileReference
 from resources.production.ledger_thread import Call
 from resources.providers.base import FailureKind, NotSent, Provider, Rejected, Uploaded, UploadFailed
+from resources.retry import FIRST_PAUSE_SECONDS, retry_free_call
 from resources.unforeseen import UnforeseenError, in_our_words
 
 logger = logging.getLogger("dailies")
@@ -26,12 +27,28 @@ CLIPS_AHEAD = 32
 """Clips of the queue whose files are handed in together."""
 AT_ONCE = 4
 TRIES = 3
-FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 10.0
+"""How long a batch waits for one file, whatever the provider asks for."""
 FAILED_SECONDS = 60.0
 """How long a file that could not be handed in is not tried again."""
 LOOK_SECONDS = 0.5
 """How often another process's upload of the same content is looked after."""
+
+
+class _UploadError(Exception):
+    """One upload failed."""
+
+    def __init__(self, failed: UploadFailed) -> None:
+        super().__init__(f"a file was not uploaded: {failed.cause}")
+        self.failed = failed
+
+
+def _passes(error: Exception) -> bool | float:
+    """Whether an upload may be tried again; after the pause that the provider asks for, if it names one."""
+    if not isinstance(error, _UploadError) or error.failed.kind in {FailureKind.INVALID, FailureKind.AUTH}:
+        return False
+    asked = error.failed.retry_after
+    return True if asked is None else min(max(asked, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
 
 
 class Uploader:
@@ -163,17 +180,20 @@ class Uploader:
         if isinstance(read, UploadFailed):
             return read
         file, data = read
-        pauses = [FIRST_PAUSE_SECONDS * 2**tried for tried in range(TRIES - 1)]
-        while True:
+
+        async def upload() -> Uploaded:
             outcome = await provider.upload(file.upload_name, file.is_a.content_type, data)
-            if isinstance(outcome, Uploaded):
-                return outcome
-            if not pauses or outcome.kind in {FailureKind.INVALID, FailureKind.AUTH}:
-                # too many uploads say nothing about purchases: the account is not slowed down for it
-                throttled = outcome.kind is FailureKind.THROTTLED
-                return replace(outcome, kind=FailureKind.PROVIDER) if throttled else outcome
-            pause = pauses.pop(0)
-            await self._sleep(min(max(outcome.retry_after or 0.0, pause), LONGEST_PAUSE_SECONDS))
+            if isinstance(outcome, UploadFailed):
+                raise _UploadError(outcome)
+            return outcome
+
+        try:
+            return await retry_free_call(upload, on=_passes, tries=TRIES)
+        except _UploadError as error:
+            failed = error.failed
+            # too many uploads say nothing about purchases: the account is not slowed down for it
+            throttled = failed.kind is FailureKind.THROTTLED
+            return replace(failed, kind=FailureKind.PROVIDER) if throttled else failed
 
     def _failure(self, provider: Provider, reference: FileReference) -> UploadFailed | None:
         key = provider.name, reference.sha256

@@ -9,8 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import stamina
-
+from resources.retry import ride_out
 from resources.storage.errors import NoSuchObjectError, StorageError, UnsupportedError
 from resources.storage.s3_client import S3Settings, client_for
 from resources.storage.s3_errors import is_transient, translated
@@ -225,22 +224,12 @@ class BucketReader:
         patience = 0 if once else self.settings.ride_out_seconds
         client = self._client if not signed_bodies else client_for(self.settings, signed_bodies=True)
         try:
-            for attempt in stamina.retry_context(
-                on=is_transient,
-                attempts=None if patience else 1,
-                timeout=patience or None,
-                wait_initial=0.1,
-                wait_max=5,
-                wait_jitter=0.1,
-            ):
-                with attempt:
-                    return request(client)
+            return ride_out(lambda: request(client), on=is_transient, seconds=patience)
         except Exception as error:
             told = translated(error, f"cannot {verb} {self.uri(key)}", self.settings.endpoint_url, patience)
             if told is error:
                 raise
             raise told from error
-        raise AssertionError("a retry loop ends with a result or an error")
 
     @property
     def _client(self) -> "S3Client":

@@ -24,15 +24,13 @@ class Post:
     Attributes:
         answers: A status or an error for each request; the last one stays.
         seen: What was posted.
-        slept: Seconds waited between tries.
     """
 
     answers: list[int | Exception]
     seen: list[httpx.Request] = field(default_factory=list)
-    slept: list[float] = field(default_factory=list)
 
     def sender(self, url: str = SLACK, form: Format = "auto") -> Sender:
-        return Sender(SecretStr(url), form, transport=httpx.MockTransport(self._answer), sleep=self._sleep)
+        return Sender(SecretStr(url), form, transport=httpx.MockTransport(self._answer))
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.seen.append(request)
@@ -41,8 +39,8 @@ class Post:
             raise answer
         return httpx.Response(answer, headers={"Location": "https://elsewhere.test/"})
 
-    async def _sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
+
+pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 @pytest.mark.parametrize(
@@ -67,7 +65,6 @@ def test_a_passing_trouble_is_tried_again() -> None:
     post = Post([503, httpx.ConnectError("refused"), 200])
     post.sender().send(a_test())
     assert len(post.seen) == 3
-    assert sum(post.slept) <= 5
 
 
 @pytest.mark.parametrize("answer", [500, 429, httpx.ConnectError(SLACK), httpx.ReadTimeout(SLACK)])

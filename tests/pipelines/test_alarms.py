@@ -1,6 +1,5 @@
 """One message per batch, however many clips and runs fail in it, and none that breaks anything."""
 
-import functools
 import json
 import re
 import threading
@@ -13,9 +12,7 @@ import pytest
 import sqlalchemy as sa
 from pipelinekit import House
 
-import pipelines.alarm_sensor
 from pipelines.batch import DECISION_TAG
-from resources.alarms import Sender
 from resources.ledger import stops
 from resources.ledger.schema import attempts
 from resources.ledger.stops import StopKind
@@ -57,15 +54,10 @@ class Receiver:
         self._server.server_close()
 
 
-async def _at_once(_seconds: float) -> None:
-    return None
-
-
 @pytest.fixture
-def hook(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+def hook(house: House, monkeypatch: pytest.MonkeyPatch, no_pauses: None) -> Iterator[Receiver]:
     receiver = Receiver()
     monkeypatch.setenv("DAILIES_ALARM_URL", receiver.url)
-    monkeypatch.setattr(pipelines.alarm_sensor, "Sender", functools.partial(Sender, sleep=_at_once))
     house.tick("alarms")
     yield receiver
     receiver.close()

@@ -9,17 +9,13 @@ import pytest
 from dagster_ui import DagsterUi
 from pipelinekit import House, nothing_bought
 
-from resources.production import retry
 from resources.storage.layout import ledger_key
 
 ASSETS = ("prompts", "submissions", "generations", "uploaded_videos")
 WRONG_KEY, WRONG_SECRET = "not-the-key-you-are-looking-for", "another-secret"
 Break = Callable[[House, pytest.MonkeyPatch], None]
 
-
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "PAUSES", (0.0, 0.0, 0.0))
+pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 def free_port() -> int:

@@ -9,10 +9,11 @@ from resources.ledger.budget import Budget
 from resources.ledger.decisions import Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.orders import Choice, ClipRequest, Expected
-from resources.production import retry
 from resources.production.quotes import quoted
 
 SEEDANCE = "bytedance/seedance-2-0"
+
+pytestmark = pytest.mark.usefixtures("no_pauses")
 
 
 class Shop:
@@ -64,11 +65,6 @@ async def test_a_known_price_is_not_asked_for_and_a_fallback_of_unknown_price_is
     assert priced.price_micros == 100
     assert [fallback.price_micros for fallback in priced.fallbacks] == [500_000, 7]
     assert len(shop.asked) == 1
-
-
-@pytest.fixture(autouse=True)
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retry, "PAUSES", (0.0, 0.0, 0.0))
 
 
 async def test_a_question_that_is_not_answered_is_asked_again() -> None:

@@ -1,0 +1,186 @@
+"""Free questions are asked again, a few times, and only where asking again can help. A purchase never is."""
+
+import ast
+import asyncio
+import logging
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resources import retry
+from resources.errors import ConfigurationError, UnavailableError
+from resources.ledger.budget import Budget
+from resources.ledger.ledger import Ledger
+from resources.production import rebuild
+from resources.providers.base import Candidate, JobStatus
+from resources.providers.wavespeed import WaveSpeed
+from resources.retry import retry_free_call, ride_out
+
+HOUSE = Path(retry.__file__).parent.parent
+RETRIES = ("retry_free_call(", "retry.retry_free_call(", "ride_out(", "retry.ride_out(")
+POSTS = re.compile(r"(.*\.)?(provider|_http)\.submit\(")
+
+
+class Questions:
+    """Fails with these errors first."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.asked = 0
+
+    async def ask(self) -> str:
+        return self.ask_and_block()
+
+    def ask_and_block(self) -> str:
+        self.asked += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return "answer"
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that the event loop was asked to wait."""
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    return pauses
+
+
+async def test_a_failed_answer_is_asked_for_again_with_growing_pauses(slept: list[float]) -> None:
+    questions = Questions(*[UnavailableError("HTTP 502")] * 3)
+    assert await retry_free_call(questions.ask) == "answer"
+    assert slept == [1, 3, 9]
+
+
+async def test_the_last_failure_is_raised(slept: list[float]) -> None:
+    questions = Questions(*[UnavailableError(f"try {n}") for n in range(9)])
+    with pytest.raises(UnavailableError, match="try 3"):
+        await retry_free_call(questions.ask)
+    assert questions.asked == 4
+
+
+async def test_what_a_person_must_mend_is_raised_at_once(slept: list[float]) -> None:
+    questions = Questions(ConfigurationError("the key is refused"))
+    with pytest.raises(ConfigurationError):
+        await retry_free_call(questions.ask)
+    assert (questions.asked, slept) == (1, [])
+
+
+async def test_a_caller_names_the_pause_where_the_server_asked_for_one(slept: list[float]) -> None:
+    questions = Questions(UnavailableError("HTTP 429"), UnavailableError("HTTP 502"))
+    waits: Iterator[bool | float] = iter([7.5, True])
+    assert await retry_free_call(questions.ask, on=lambda _error: next(waits)) == "answer"
+    assert slept == [7.5, 3]
+
+
+async def test_the_log_says_what_failed_without_a_signature(
+    slept: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    questions = Questions(UnavailableError("https://cdn.test/clip.mp4?X-Amz-Signature=abc answers 503"))
+    with caplog.at_level(logging.WARNING, logger="dailies"):
+        await retry_free_call(questions.ask)
+    assert "https://cdn.test/clip.mp4" in caplog.text
+    assert "trying again in 1.0 s" in caplog.text
+    assert "abc" not in caplog.text
+
+
+@pytest.mark.usefixtures("no_pauses")
+def test_an_outage_is_ridden_out_unless_there_is_no_time_for_it() -> None:
+    outage = [UnavailableError("down")] * 5
+    questions = Questions(*outage)
+    assert ride_out(questions.ask_and_block, on=UnavailableError, seconds=60) == "answer"
+    questions = Questions(*outage)
+    with pytest.raises(UnavailableError):
+        ride_out(questions.ask_and_block, on=UnavailableError, seconds=0)
+    assert questions.asked == 1
+
+
+def retried_purchases(source: str) -> list[str]:
+    """What in a module repeats a purchase: a retried call that submits, or any retry beside the POST itself."""
+    tree = ast.parse(source)
+    nodes = list(ast.walk(tree))
+    calls = [ast.unparse(node) for node in nodes if isinstance(node, ast.Call)]
+    retried = [call for call in calls if call.startswith(RETRIES) and "submit" in call]
+    posts = [call for call in calls if POSTS.match(call)]
+    return retried + (posts if _imports(tree, "resources.retry") else [])
+
+
+def _imports(tree: ast.AST, module: str) -> bool:
+    package, _, name = module.rpartition(".")
+    return any(
+        (isinstance(node, ast.Import) and any(alias.name == module for alias in node.names))
+        or (isinstance(node, ast.ImportFrom) and node.module == module)
+        or (
+            isinstance(node, ast.ImportFrom)
+            and node.module == package
+            and any(a.name == name for a in node.names)
+        )
+        for node in ast.walk(tree)
+    )
+
+
+def product() -> Iterator[tuple[str, str]]:
+    for folder in ("resources", "pipelines"):
+        for path in sorted((HOUSE / folder).rglob("*.py")):
+            yield str(path.relative_to(HOUSE)), path.read_text(encoding="utf-8")
+
+
+def test_no_purchase_is_retried() -> None:
+    assert {name: found for name, source in product() if (found := retried_purchases(source))} == {}
+
+
+def test_one_place_repeats_calls() -> None:
+    assert [name for name, source in product() if _imports(ast.parse(source), "stamina")] == [
+        "resources/retry.py"
+    ]
+
+
+@pytest.mark.parametrize(
+    "module", ["production/submitter.py", "providers/wavespeed.py", "providers/aimlapi.py"]
+)
+@pytest.mark.parametrize(
+    "line", ["from resources.retry import retry_free_call", "from resources import retry"]
+)
+def test_a_retry_beside_a_purchase_is_found(module: str, line: str) -> None:
+    source = (HOUSE / "resources" / module).read_text(encoding="utf-8")
+    assert retried_purchases(source) == []
+    assert retried_purchases(f"{line}\n{source}") != []
+
+
+def test_a_retried_step_that_buys_is_found() -> None:
+    assert retried_purchases("await retry_free_call(lambda: engine.submit_queue('wavespeed'))") != []
+    assert retried_purchases("await retry_free_call(provider.balance)") == []
+
+
+@pytest.mark.usefixtures("no_pauses")
+async def test_a_rebuild_survives_every_third_read_failing(tmp_path: Path) -> None:
+    class Shaky:
+        name = "wavespeed"
+        capabilities = WaveSpeed.capabilities
+        reads = 0
+
+        def _shake(self) -> None:
+            self.reads += 1
+            if self.reads % 3 == 0:
+                raise UnavailableError("HTTP 502")
+
+        async def list_jobs(self, *, after: datetime, before: datetime) -> list[Candidate]:
+            self._shake()
+            return [Candidate(f"job-{before:%d}", "a/model", before, JobStatus.SUCCEEDED)]
+
+        async def charges(self, **_: Any) -> list[Any]:
+            self._shake()
+            return []
+
+    with Ledger(f"sqlite:///{tmp_path}/ledger.db", budget=Budget()) as ledger:
+        found, aside = await rebuild._book_jobs(ledger, Shaky())  # type: ignore[arg-type]
+    # an hour ahead and seven days back
+    assert (len(found), aside) == (8, [])
