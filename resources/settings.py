@@ -18,6 +18,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from resources.alarms import Format
+from resources.declared.validation import Usd
 from resources.errors import ConfigurationError
 from resources.guard import Authority, hosts
 from resources.ledger.budget import MOST_PER_CLIP, Budget
@@ -34,22 +35,8 @@ def _none_if_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
-def _plain_usd(value: Any) -> Any:
-    """The value, unless it is text that no amount is written like: with a sign, a comma, or white space alone."""
-    if (
-        isinstance(value, str)
-        and value
-        and not re.fullmatch(r"\+?[0-9]+(\.[0-9]+)?(e[0-9]{1,2})?", value.strip(), re.IGNORECASE)
-    ):
-        raise ValueError("not an amount in US dollars like 5 or 12.50 (0 buys nothing, empty is no cap)")
-    return _none_if_empty(value)
-
-
-Usd = Annotated[
-    Annotated[Decimal, Field(ge=0, le=1_000_000_000, decimal_places=6)] | None,
-    BeforeValidator(_plain_usd),
-]
-"""An amount in US dollars; empty is no cap."""
+Cap = Annotated[Usd | None, BeforeValidator(_none_if_empty)]
+"""An amount of US dollars; 0 buys nothing, empty is no cap."""
 Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_none_if_empty)]
 """How many; empty is no limit."""
 
@@ -164,16 +151,16 @@ class Settings(BaseSettings):
         default="", validation_alias="DAILIES_ALLOWED_ORIGINS"
     )
     timezone: str = Field(default="UTC", validation_alias="DAILIES_TIMEZONE")
-    max_usd_per_clip: Usd = Field(default=to_usd(MOST_PER_CLIP), validation_alias="DAILIES_MAX_USD_PER_CLIP")
-    max_usd_per_run: Usd = Field(default=None, validation_alias="DAILIES_MAX_USD_PER_RUN")
-    max_usd_per_day: Usd = Field(default=None, validation_alias="DAILIES_MAX_USD_PER_DAY")
-    max_usd_per_month: Usd = Field(default=None, validation_alias="DAILIES_MAX_USD_PER_MONTH")
-    wavespeed_max_usd_per_day: Usd = Field(default=None, validation_alias="DAILIES_WAVESPEED_MAX_USD_PER_DAY")
-    wavespeed_max_usd_per_month: Usd = Field(
+    max_usd_per_clip: Cap = Field(default=to_usd(MOST_PER_CLIP), validation_alias="DAILIES_MAX_USD_PER_CLIP")
+    max_usd_per_run: Cap = Field(default=None, validation_alias="DAILIES_MAX_USD_PER_RUN")
+    max_usd_per_day: Cap = Field(default=None, validation_alias="DAILIES_MAX_USD_PER_DAY")
+    max_usd_per_month: Cap = Field(default=None, validation_alias="DAILIES_MAX_USD_PER_MONTH")
+    wavespeed_max_usd_per_day: Cap = Field(default=None, validation_alias="DAILIES_WAVESPEED_MAX_USD_PER_DAY")
+    wavespeed_max_usd_per_month: Cap = Field(
         default=None, validation_alias="DAILIES_WAVESPEED_MAX_USD_PER_MONTH"
     )
-    aimlapi_max_usd_per_day: Usd = Field(default=None, validation_alias="DAILIES_AIMLAPI_MAX_USD_PER_DAY")
-    aimlapi_max_usd_per_month: Usd = Field(default=None, validation_alias="DAILIES_AIMLAPI_MAX_USD_PER_MONTH")
+    aimlapi_max_usd_per_day: Cap = Field(default=None, validation_alias="DAILIES_AIMLAPI_MAX_USD_PER_DAY")
+    aimlapi_max_usd_per_month: Cap = Field(default=None, validation_alias="DAILIES_AIMLAPI_MAX_USD_PER_MONTH")
 
     max_download_mb: int = Field(default=2048, ge=1, le=5000, validation_alias="DAILIES_MAX_DOWNLOAD_MB")
     linger_seconds: float = Field(default=120, ge=0, validation_alias="DAILIES_LINGER_SECONDS")
@@ -351,5 +338,7 @@ def _in_words(error: ValidationError, variables: Mapping[str, str] | None = None
     said = []
     for problem in error.errors(include_input=False):
         field = ".".join(map(str, problem["loc"])) or "settings"
-        said.append(f"{(variables or {}).get(field, field)}: {problem['msg'].removeprefix('Value error, ')}")
+        message = problem["msg"].removeprefix("Value error, ")
+        allowed = "allowed: " if problem["type"] == "refused" else ""
+        said.append(f"{(variables or {}).get(field, field)}: {allowed}{message}")
     return "; ".join(said)

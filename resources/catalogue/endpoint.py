@@ -14,27 +14,22 @@ from resources.catalogue.files import DataFolder, LocalFile
 from resources.catalogue.media import attach, frame_problems
 from resources.catalogue.parameters import Parameter
 from resources.declared.problems import Problem, ProblemsError, listed
-from resources.declared.validation import Declared, refused
+from resources.declared.validation import Declared, Usd, refused
 from resources.money import Micros, usd
 from resources.orders import Expected
 
 PROMPT = "prompt"
 PROVIDERS = ("wavespeed", "aimlapi")
+LARGEST_RATE_USD = 1000
+"""A larger price is a slip of the pen."""
 SUNSET_WARNING_DAYS = 30
 """How long before its sunset an endpoint warns."""
 
 
-def _amount(value: Any) -> Decimal:
-    if (
-        not isinstance(value, str)
-        or not value.replace(".", "", 1).isascii()
-        or not value.replace(".", "", 1).isdigit()
-    ):
-        raise refused(allowed='US dollars as text in quotes, e.g. "0.10"')
-    amount = Decimal(value)
-    if amount > 1000 or amount.as_tuple().exponent < -6:  # type: ignore[operator]
-        raise refused(allowed="at most 1000 dollars, with at most six decimals")
-    return amount
+def _rate(value: Decimal) -> Decimal:
+    if value > LARGEST_RATE_USD:
+        raise refused(allowed=f"at most {LARGEST_RATE_USD} US dollars")
+    return value
 
 
 def _day(value: Any) -> date:
@@ -54,12 +49,11 @@ def _frame(value: str) -> str:
     return value
 
 
-Usd = Annotated[
-    Decimal,
-    BeforeValidator(_amount),
-    WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]{1,6})?$"}),
+Rate = Annotated[
+    Usd,
+    AfterValidator(_rate),
+    WithJsonSchema({"type": ["number", "string"], "minimum": 0, "maximum": LARGEST_RATE_USD}),
 ]
-"""An amount of US dollars, exact."""
 Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
 Frame = Annotated[
     str, AfterValidator(_frame), WithJsonSchema({"type": "string", "pattern": "^[0-9]+x[0-9]+$"})
@@ -78,11 +72,11 @@ class Pricing(Declared):
     """What `usd` and `rates` are for."""
     seconds: str = "duration"
     """The parameter that holds the billed seconds."""
-    usd: Usd | None = None
+    usd: Rate | None = None
     """The one rate, in US dollars."""
     by: str | None = None
     """The parameter that chooses among `rates`."""
-    rates: dict[str, Usd] = Field(default_factory=dict)
+    rates: dict[str, Rate] = Field(default_factory=dict)
     """Rates in US dollars by the value of `by`; a value that is not here has an unknown price."""
     unknown_with: list[str] = Field(default_factory=list)
     """Parameters that make the price unknown when they are given."""

@@ -1,10 +1,12 @@
 """From a document to a pydantic model, and from pydantic's errors to problems that name file, line and field."""
 
+import re
 import types
 import typing
+from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from resources.declared.document import Document, Where
@@ -127,3 +129,24 @@ Plain = Annotated[
     WithJsonSchema({"type": ["string", "number", "boolean"], "maxLength": MAX_TEXT}),
 ]
 """A plain value as YAML writes it: text, a number, true or false."""
+
+LARGEST_USD = 1_000_000_000
+_AMOUNT = re.compile(r"\+?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?")
+
+
+def _dollars(value: Any) -> Decimal:
+    # a number's own text is what the file says; its binary value is not
+    text = "" if isinstance(value, bool) else str(value).strip()
+    if not _AMOUNT.fullmatch(text) or (amount := Decimal(text)) > LARGEST_USD:
+        raise refused(allowed="an amount of US dollars, e.g. 12.50")
+    if amount != round(amount, 6):
+        raise refused(allowed="an amount of US dollars with at most six decimals")
+    return amount
+
+
+Usd = Annotated[
+    Decimal,
+    BeforeValidator(_dollars),
+    WithJsonSchema({"type": ["number", "string"], "minimum": 0, "maximum": LARGEST_USD}),
+]
+"""An amount of US dollars, exactly as a person writes it: a number, or text."""

@@ -4,15 +4,14 @@ import functools
 import re
 import zoneinfo
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from resources.checks import Checks
 from resources.declared.problems import nearest
-from resources.declared.validation import Declared, Plain, refused
-from resources.money import Micros, usd
+from resources.declared.validation import Declared, Plain, Usd, refused
+from resources.money import usd
 from resources.orders import Caps
 from resources.series.cron import cron_mistake
 from resources.series.dates import DateRule
@@ -117,28 +116,6 @@ Parameters = Annotated[dict[str, ParameterValue], Field(max_length=50)]
 Variables = Annotated[dict[VariableName, Plain], Field(max_length=100)]
 
 
-_LARGEST_USD = 1_000_000_000
-
-
-def _dollars(value: Any) -> Micros:
-    try:
-        # a float's own text is what the file says; its binary value is not
-        amount = None if isinstance(value, bool) else Decimal(str(value))
-    except InvalidOperation:
-        amount = None
-    if amount is None or not amount.is_finite() or not 0 <= amount <= _LARGEST_USD:
-        raise refused(allowed="an amount of US dollars, e.g. 12.50")
-    return usd(amount)
-
-
-Usd = Annotated[
-    Any,
-    AfterValidator(_dollars),
-    WithJsonSchema({"type": ["number", "string"], "minimum": 0, "maximum": _LARGEST_USD}),
-]
-"""An amount as a person writes it in US dollars; micro-dollars once it is read."""
-
-
 class Schedule(Declared):
     """When the series is produced by itself."""
 
@@ -166,7 +143,7 @@ class BudgetDeclaration(Declared):
 
     def caps(self) -> Caps:
         """The same in micro-dollars."""
-        return Caps(per_run=self.per_run, per_day=self.per_day, per_month=self.per_month, total=self.total)
+        return Caps(**{name: usd(amount) for name, amount in self if amount is not None})
 
 
 def _nobody_twice(names: list[str]) -> list[str]:

@@ -51,9 +51,15 @@ def test_a_new_model_is_an_entry_and_no_code(tmp_path):
         ("default: 4", "default: 5", 7, "does not obey its own rules: found 5, allowed: 4, 8"),
         ("allowed: [4, 8]", 'allowed: ["4", 8]', 7, "`allowed` holds '4', which is not a whole number"),
         ("type: integer", "type: int", 7, "found 'int', allowed: 'string', 'integer', 'boolean', 'array'"),
-        ('usd: "0.10"', "usd: 0.10", 8, "allowed: US dollars as text in quotes"),
+        (
+            'usd: "0.10"',
+            "usd: ten cents",
+            8,
+            "found 'ten cents', allowed: an amount of US dollars, e.g. 12.50",
+        ),
+        ('usd: "0.10"', "usd: 1000.10", 8, "allowed: at most 1000 US dollars"),
         ('usd: "0.10"', 'usd: "0.0000001"', 8, "at most six decimals"),
-        ('usd: "0.10"', 'usd: "-1"', 8, "allowed: US dollars"),
+        ('usd: "0.10"', 'usd: "-1"', 8, "allowed: an amount of US dollars"),
         (', usd: "0.10"', "", 8, "give either `usd` or `rates`"),
         ("{seconds: duration}", "{seconds: length}", 1, "`output` reads the parameter 'length'"),
         (

@@ -100,7 +100,9 @@ def test_an_amount_is_read_as_it_is_written(
 )
 def test_what_is_no_amount_is_refused(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
     monkeypatch.setenv("DAILIES_WAVESPEED_MAX_USD_PER_DAY", written)
-    with pytest.raises(ConfigurationError, match="DAILIES_WAVESPEED_MAX_USD_PER_DAY"):
+    with pytest.raises(
+        ConfigurationError, match="DAILIES_WAVESPEED_MAX_USD_PER_DAY: allowed: an amount of US dollars"
+    ):
         load_settings()
 
 

@@ -41,12 +41,14 @@ def test_every_period_has_its_own(tmp_path: Path) -> None:
     assert caps(declarations) == Caps(per_run=usd(1), per_day=usd("0.10"), per_month=usd(30), total=usd(100))
 
 
-@pytest.mark.parametrize("amount", ["-1", "true", "ten", "$10", ".nan", ".inf", "1e99", "[1]", '""'])
+@pytest.mark.parametrize(
+    "amount", ["-1", "true", "ten", "$10", ".nan", ".inf", "1e99", "[1]", '""', "0.0000001"]
+)
 def test_what_is_no_amount_is_refused_in_its_place(tmp_path: Path, amount: str) -> None:
     (problem,) = load(tmp_path, f"{{per_day: {amount}}}").problems
     assert "city.yaml:6" in str(problem)
     assert "budget.per_day" in str(problem)
-    assert "an amount of US dollars, e.g. 12.50" in str(problem)
+    assert "an amount of US dollars" in str(problem)
 
 
 def test_an_unknown_period_is_refused_with_the_nearest(tmp_path: Path) -> None:
