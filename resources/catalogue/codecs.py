@@ -9,13 +9,11 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
+from resources.catalogue.frames import Output
 from resources.catalogue.parameters import Parameter
 from resources.declared.problems import Problem, listed, show
-
-if TYPE_CHECKING:
-    from resources.catalogue.endpoint import Endpoint
 
 COMMON = ("duration", "resolution", "aspect_ratio", "image", "characters", "seed")
 """What may be said in one way everywhere."""
@@ -74,6 +72,25 @@ class Translation:
     problems: list[Problem] = field(default_factory=list)
 
 
+class EndpointFacts(Protocol):
+    """What a codec must know of an endpoint."""
+
+    @property
+    def id(self) -> str:
+        """The provider's model id."""
+        ...
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """Its parameters by the provider's own names."""
+        ...
+
+    @property
+    def output(self) -> Output:
+        """What the file must look like."""
+        ...
+
+
 class Codec:
     """How one provider words things; a new model of it needs no code as long as it keeps to them.
 
@@ -89,7 +106,7 @@ class Codec:
     separator = "x"
     uploads = False
 
-    def translate(self, endpoint: "Endpoint", given: Mapping[str, Any]) -> Translation:
+    def translate(self, endpoint: EndpointFacts, given: Mapping[str, Any]) -> Translation:
         """Turn what a series says into an endpoint's own parameters; values are checked by whoever sends them."""
         found = Translation()
         shape: dict[str, Any] = {}
@@ -110,7 +127,7 @@ class Codec:
             self._choose(endpoint, shape, found)
         return found
 
-    def common_words(self, endpoint: "Endpoint") -> dict[str, Parameter]:
+    def common_words(self, endpoint: EndpointFacts) -> dict[str, Parameter]:
         """The common words that an endpoint understands although its page does not have them, as parameters."""
         found = {}
         for word in COMMON:
@@ -126,7 +143,7 @@ class Codec:
                 )
         return found
 
-    def shapes(self, endpoint: "Endpoint") -> list[Shape]:
+    def shapes(self, endpoint: EndpointFacts) -> list[Shape]:
         """The frames an endpoint sells in one parameter, empty where it has no such parameter."""
         parameter = endpoint.parameters.get(self.frame)
         values = parameter.allowed if parameter is not None and parameter.allowed else []
@@ -138,12 +155,12 @@ class Codec:
             return None
         return Shape(str(value), int(width), int(height))
 
-    def _own_name(self, endpoint: "Endpoint", name: str) -> str | None:
+    def _own_name(self, endpoint: EndpointFacts, name: str) -> str | None:
         if name in endpoint.parameters:
             return name
         return next((own for own in self.words.get(name, ()) if own in endpoint.parameters), None)
 
-    def _own_value(self, endpoint: "Endpoint", own: str, value: Any) -> Any:
+    def _own_value(self, endpoint: EndpointFacts, own: str, value: Any) -> Any:
         """A resolution by its true shorter side, where the endpoint calls it otherwise; anything else as it is."""
         table, parameter = endpoint.output.table, endpoint.parameters[own]
         if table is None or own != table.rows or parameter.allowed is None or value in parameter.allowed:
@@ -154,7 +171,7 @@ class Codec:
                 return row
         return value
 
-    def _choose(self, endpoint: "Endpoint", wanted: dict[str, Any], found: Translation) -> None:
+    def _choose(self, endpoint: EndpointFacts, wanted: dict[str, Any], found: Translation) -> None:
         """Find the frame of a resolution and an aspect ratio; what is left out is that of the endpoint's default."""
         first = next(iter(wanted))
         if self.frame in found.said:
@@ -182,7 +199,7 @@ class Codec:
                 allowed = ", ".join(map(str, shapes))
             found.problems.append(Problem(f"parameters.{word}", message, show(wanted[word]), allowed))
 
-    def _cannot_be_had(self, endpoint: "Endpoint", name: str, value: Any) -> Problem:
+    def _cannot_be_had(self, endpoint: EndpointFacts, name: str, value: Any) -> Problem:
         why = f"cannot be chosen for {endpoint.id}"
         if name in {"resolution", "aspect_ratio"} and any(
             p.media == "image" and p.required for p in endpoint.parameters.values()

@@ -11,7 +11,7 @@ from resources.declared.document import parse_document
 from resources.declared.problems import ProblemsError
 from resources.declared.validation import declare
 from resources.errors import ConfigurationError
-from resources.providers.models import LiveModel, LiveParameter
+from resources.providers.live_models import LiveModel, LiveParameter
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,119}")

@@ -9,7 +9,7 @@ from resources.catalogue.endpoint import PROMPT, Endpoint
 from resources.catalogue.parameters import Parameter
 from resources.declared.problems import listed, show
 from resources.money import show_usd
-from resources.providers.models import LiveModel, LiveParameter
+from resources.providers.live_models import LiveModel, LiveParameter
 
 SAMPLE_URL = "https://example.com/sample"
 """Stands for a file where only a price is asked for."""

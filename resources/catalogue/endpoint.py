@@ -1,6 +1,5 @@
 """One thing that can be bought: a provider's model with its parameters, its price, its output and its lifecycle."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date, datetime, timedelta
@@ -11,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from resources.catalogue.codecs import CODECS, COMMON, Codec
 from resources.catalogue.files import DataFolder, LocalFile
+from resources.catalogue.frames import Output
 from resources.catalogue.media import attach, frame_problems
 from resources.catalogue.parameters import Parameter
 from resources.declared.problems import Problem, ProblemsError, listed
@@ -39,25 +39,12 @@ def _day(value: Any) -> date:
         raise refused(allowed="a date as YYYY-MM-DD") from None
 
 
-_SHAPE = re.compile(r"[1-9][0-9]{0,3}:[1-9][0-9]{0,3}")
-
-
-def _frame(value: str) -> str:
-    width, x, height = value.partition("x")
-    if not (x and width.isdecimal() and height.isdecimal() and len(value) < 12):
-        raise refused(allowed="a frame as WIDTHxHEIGHT in pixels, e.g. 1280x720")
-    return value
-
-
 Rate = Annotated[
     Usd,
     AfterValidator(_rate),
     WithJsonSchema({"type": ["number", "string"], "minimum": 0, "maximum": LARGEST_RATE_USD}),
 ]
 Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
-Frame = Annotated[
-    str, AfterValidator(_frame), WithJsonSchema({"type": "string", "pattern": "^[0-9]+x[0-9]+$"})
-]
 
 
 class Pricing(Declared):
@@ -107,59 +94,6 @@ class Pricing(Declared):
         """The parameters it reads."""
         seconds = {self.seconds} if self.basis != "unknown" and self.per == "second" else set()
         return seconds | ({self.by} if self.by else set()) | set(self.unknown_with)
-
-
-class FrameTable(Declared):
-    """Frames by the values of one or two parameters; what is not in the table is not known."""
-
-    rows: str
-    """The parameter that chooses the row, e.g. `resolution`."""
-    columns: str
-    """The parameter that chooses within a row, e.g. `aspect_ratio`."""
-    frames: dict[str, dict[str, Frame]]
-    """Frames as `1280x720`, by row and column."""
-
-
-class Output(Declared):
-    """What the file must look like, as far as the provider says so."""
-
-    size: str | None = None
-    """The parameter that holds the frame itself, as `1280*720`."""
-    table: FrameTable | None = None
-    """Frames by parameters, where no parameter holds the frame itself."""
-    shape: str | None = None
-    """The parameter that holds the frame's shape, as `16:9`, where nobody says how many pixels that is."""
-    seconds: str | None = None
-    """The parameter that holds the duration."""
-    audio: bool | str | None = None
-    """Whether there is an audio track, or the parameter that says so."""
-
-    def expected(self, body: Mapping[str, Any]) -> Expected:
-        """What the file of a request must look like."""
-        frame: str | None = None
-        if self.size is not None:
-            frame = str(body.get(self.size, "")).replace("*", "x")
-        elif self.table is not None:
-            row = self.table.frames.get(str(body.get(self.table.rows)), {})
-            frame = row.get(str(body.get(self.table.columns)))
-        width, _, height = (frame or "").partition("x")
-        shape = body.get(self.shape) if self.shape is not None else None
-        seconds = body.get(self.seconds) if self.seconds is not None else None
-        return Expected(
-            width=int(width) if height else None,
-            height=int(height) if height else None,
-            shape=shape if shape is not None and _SHAPE.fullmatch(str(shape)) else None,
-            duration=seconds,
-            audio=body.get(self.audio) if isinstance(self.audio, str) else self.audio,
-        )
-
-    @property
-    def parameters(self) -> set[str]:
-        """The parameters it reads."""
-        names = {self.size, self.shape, self.seconds, self.audio if isinstance(self.audio, str) else None}
-        if self.table is not None:
-            names |= {self.table.rows, self.table.columns}
-        return {name for name in names if name is not None}
 
 
 class Lifecycle(Declared):

@@ -48,7 +48,8 @@ from resources.providers.base import (
 )
 from resources.providers.http import Answer, ProviderHttp, encode
 from resources.providers.listing import PAGE_SIZE, Page, Read, every_charge, every_job, widened
-from resources.providers.models import MODELS_LIMIT, LiveModel, aimlapi_model, aimlapi_price
+from resources.providers.live_models import LiveModel
+from resources.providers.models import MODELS_LIMIT, aimlapi_model, aimlapi_price
 from resources.providers.rows import Row, Rows, SetAside, digest
 
 CREDITS_PER_USD = 2_000_000

@@ -9,13 +9,11 @@ What the outcomes carry are a stranger's words: each cleans its names and senten
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from resources.plain import clean_fields
+from resources.providers.live_models import LiveModel
 from resources.providers.rows import Rows
-
-if TYPE_CHECKING:
-    from resources.providers.models import LiveModel
 
 
 class FailureKind(StrEnum):
@@ -385,7 +383,7 @@ class Provider(Protocol):
         """
         ...
 
-    async def models(self) -> "list[LiveModel]":
+    async def models(self) -> list[LiveModel]:
         """Everything the provider sells now, as it describes it.
 
         Raises:

@@ -36,7 +36,8 @@ from resources.providers.base import (
 )
 from resources.providers.http import Answer, ProviderHttp, encode
 from resources.providers.listing import PAGE_SIZE, Page, every_charge, every_job, widened
-from resources.providers.models import MODELS_LIMIT, LiveModel, wavespeed_model
+from resources.providers.live_models import LiveModel
+from resources.providers.models import MODELS_LIMIT, wavespeed_model
 from resources.providers.rows import Rows
 from resources.providers.uploads import Ticket, put
 from resources.providers.wavespeed_envelope import TASK_REFUSED, Envelope

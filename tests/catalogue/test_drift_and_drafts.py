@@ -16,7 +16,8 @@ from resources.catalogue.drift import drifts, sample_body
 from resources.catalogue.endpoint import Lifecycle
 from resources.errors import ConfigurationError
 from resources.money import show_usd
-from resources.providers.models import LiveModel, LiveParameter, wavespeed_model
+from resources.providers.live_models import LiveModel, LiveParameter
+from resources.providers.models import wavespeed_model
 from resources.sandbox.endpoints import load_endpoints
 from resources.sandbox.wavespeed import _model
 

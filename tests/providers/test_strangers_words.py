@@ -23,7 +23,7 @@ from resources.providers.base import (
     Unknown,
     UploadFailed,
 )
-from resources.providers.models import LiveModel, LiveParameter
+from resources.providers.live_models import LiveModel, LiveParameter
 from resources.providers.wavespeed import WaveSpeed
 from resources.storage.s3_errors import translated
 
