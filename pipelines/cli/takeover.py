@@ -1,17 +1,16 @@
 """One `dailies up` to a home: the lock that dies with it, and what the next one does with what the last one left."""
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pipelines.cli.dagster_api import LOCATION
 from resources.errors import ConfigurationError, DailiesError
+from resources.file_lock import FileLockedError, lock_file
 from resources.ledger import heartbeats
 from resources.ledger.handover import handover_of
 from resources.ledger.ledger import Ledger, machine_name
@@ -35,7 +34,16 @@ def only_stack(home: Path, dagster_url: str) -> Iterator[None]:
         ConfigurationError: Another one holds it; names that.
     """
     with (home / LOCK_FILE).open("a+") as file:
-        _lock(file)
+        try:
+            lock_file(file, patience_seconds=LOCK_PATIENCE_SECONDS)
+        except FileLockedError as error:
+            first: dict[str, Any] = {}
+            with contextlib.suppress(ValueError):
+                first = json.loads(error.holder)
+            raise ConfigurationError(
+                f"dailies is already running here (process {first.get('pid', 'unknown')}, Dagster at "
+                f"{first.get('dagster_url', 'an unknown address')}). Use it, or end it with Ctrl-C where it runs."
+            ) from None
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid(), "dagster_url": dagster_url}))
         file.flush()
@@ -43,26 +51,6 @@ def only_stack(home: Path, dagster_url: str) -> Iterator[None]:
             yield
         finally:
             file.truncate(0)
-
-
-def _lock(file: IO[str]) -> None:
-    give_up = time.monotonic() + LOCK_PATIENCE_SECONDS
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() < give_up:
-                time.sleep(0.05)
-                continue
-            file.seek(0)
-            first: dict[str, Any] = {}
-            with contextlib.suppress(ValueError):
-                first = json.loads(file.read())
-            raise ConfigurationError(
-                f"dailies is already running here (process {first.get('pid', 'unknown')}, Dagster at "
-                f"{first.get('dagster_url', 'an unknown address')}). Use it, or end it with Ctrl-C where it runs."
-            ) from None
-        return
 
 
 def running_stack(home: Path) -> dict[str, Any] | None:

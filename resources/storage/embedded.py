@@ -4,7 +4,6 @@ What an acknowledged PUT stored survives a kill of the server, since rclone rena
 not fsync: a power cut may take the last seconds. Production uses a real S3.
 """
 
-import fcntl
 import os
 import re
 import secrets
@@ -19,6 +18,7 @@ from typing import IO, Self
 from pydantic import SecretStr
 
 from resources.errors import ConfigurationError, UnavailableError
+from resources.file_lock import FileLockedError, lock_file
 from resources.processes import child_setup
 from resources.storage.s3_client import S3Settings
 
@@ -170,21 +170,15 @@ class EmbeddedS3:
     def _locked_folder(self) -> IO[str]:
         """The folder's lock file, locked. The server inherits it, so the lock lasts as long as the server does."""
         lock = (self.folder / "server.pid").open("a+")
-        deadline = time.monotonic() + _ENDING_SECONDS
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() < deadline:
-                    time.sleep(0.02)
-                    continue
-                lock.seek(0)
-                pid = lock.read().strip() or "unknown"
-                lock.close()
-                raise ConfigurationError(
-                    f"another embedded S3 (process {pid}) already serves {self.folder}. Use that one, or end it: kill {pid}"
-                ) from None
-            return lock
+        try:
+            lock_file(lock, patience_seconds=_ENDING_SECONDS)
+        except FileLockedError as error:
+            lock.close()
+            pid = error.holder or "unknown"
+            raise ConfigurationError(
+                f"another embedded S3 (process {pid}) already serves {self.folder}. Use that one, or end it: kill {pid}"
+            ) from None
+        return lock
 
     def _sweep(self) -> None:
         """Remove what a server that was killed during an upload left; it never holds acknowledged data."""
