@@ -323,9 +323,9 @@ def _lately(
     return found
 
 
-def next_confirmation(ledger: Ledger, account: str) -> float | None:
-    """When a failure that was seen once is asked about again, where that is a matter of seconds."""
-    soon = sa.select(sa.func.min(attempts.c.next_poll_at)).where(
+def last_confirmation(ledger: Ledger, account: str) -> float | None:
+    """When all failures that were seen once can be asked about again, among those where that is a matter of seconds."""
+    soon = sa.select(sa.func.max(attempts.c.next_poll_at)).where(
         _POLLED,
         attempts.c.end_kind.is_not(None),
         attempts.c.next_poll_at <= ledger.clock() + SOON_SECONDS,

@@ -241,9 +241,12 @@ class Engine:
         result.confirmed.extend(await self._bookkeeper.confirm(self.accounts[name].provider))
 
     async def _poll_and_confirm(self, name: str, result: StepResult, until: float) -> None:
-        """Poll what is due, and ask again within the step about failures that were seen once: the next step is a while off."""
+        """Poll what is due, and ask again within the step about failures that were seen once: the next step is a while off.
+
+        It waits for the last of them, so that one slow answer does not split a batch into several collecting runs.
+        """
         await self.poll_due(name, result=result, until=until)
-        at = await self.call(polls.next_confirmation, self.ledger, name)
+        at = await self.call(polls.last_confirmation, self.ledger, name)
         if at is not None and at < until:
             await self.sleep(max(at - self.ledger.clock(), 0.0))
             await self.poll_due(name, result=result, until=until)

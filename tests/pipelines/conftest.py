@@ -13,6 +13,7 @@ from pipelinekit import KEY, MODELS, House, Lent
 from pydantic import SecretStr
 
 from resources.inventory import repairs
+from resources.ledger import deliveries, ends, polls
 from resources.production import batch, delivery, poller
 from resources.production.delivery import INSPECTORS
 from resources.sandbox import SandboxSettings, running_sandbox
@@ -51,6 +52,12 @@ def house_in(folder: Path, s3: EmbeddedS3, lookers: VideoInspector) -> Iterator[
     with pytest.MonkeyPatch.context() as patch:
         # when to ask for a job is tested with a clock of its own; here it would only take seconds
         patch.setattr(poller, "next_poll_in", _soon)
+        for module in (ends, polls):
+            patch.setattr(module, "SOON_SECONDS", 0.3)
+        patch.setattr(ends, "APART_SECONDS", 0.1)
+        # on a slow machine a minute passes, and a sensor that has nothing to do would have something
+        for module in (polls, deliveries):
+            patch.setattr(module, "LATE_SECONDS", 3600)
         patch.setattr(batch, "LOOK_SECONDS", 0.1)
         for module in (delivery, repairs):
             patch.setattr(module, "VideoInspector", lambda **_: Lent(lookers))

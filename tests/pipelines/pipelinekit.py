@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import dagster as dg
 import httpx
+import pytest
 import sqlalchemy as sa
 import yaml
 
@@ -206,6 +207,18 @@ class House:
             self.cursors[sensor] = outcome.cursor
         return ran, outcome.skip_message
 
+    def collected(self, sensor: str) -> Ran:
+        """Tick a sensor until it has asked for a run, and return that run; a batch waits for its stragglers meanwhile.
+
+        How many ends one tick sees depends on the machine.
+        """
+        ran: list[Ran] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DAILIES_LINGER_SECONDS", "3600")
+            self.until(lambda: bool(ran.extend(self.tick(sensor)[0]) or ran))
+        (collected,) = ran
+        return collected
+
     def a_run_that(self, job: str, status: dg.DagsterRunStatus, tags: Mapping[str, str] | None = None) -> str:
         """A run of some other process that is in this state; returns its id."""
         found = self.definitions().resolve_job_def(job)
@@ -233,7 +246,7 @@ class House:
             )
 
     @staticmethod
-    def until(done: Callable[[], bool], *, seconds: float = 20) -> None:
+    def until(done: Callable[[], bool], *, seconds: float = 120) -> None:
         """Try again until it is so, or fail."""
         give_up = time.monotonic() + seconds
         while not done():
@@ -349,11 +362,11 @@ def side_by_side(*works: Callable[[], Any]) -> list[Any]:
     barrier = threading.Barrier(len(works))
 
     def carry(work: Callable[[], Any]) -> Any:
-        barrier.wait(10)
+        barrier.wait(120)
         return work()
 
     with ThreadPoolExecutor(len(works)) as pool:
-        return [done.result(60) for done in [pool.submit(carry, work) for work in works]]
+        return [done.result(300) for done in [pool.submit(carry, work) for work in works]]
 
 
 def character(house: House, name: str, **changes: object) -> None:

@@ -28,7 +28,7 @@ def test_an_accepted_clip_turns_green_and_nothing_is_bought(
     with nothing_bought(house):
         with open_ledger(house.production.settings()) as ledger:
             accept(ledger, house.production.store(), apart, who="mira", why="a study", scratch=tmp_path)
-        (told,), _ = house.tick("wavespeed_completion")
+        told = house.collected("wavespeed_completion")
 
     assert told.green, told.failure
     bars = ui.bars()

@@ -127,7 +127,7 @@ def test_a_retry_that_fails_again_is_a_batch_of_its_own(house: House, hook: Rece
 def test_what_is_collected_later_belongs_to_the_batch_that_bought_it(house: House, hook: Receiver) -> None:
     keys = failing(house)
     house.run("submit_clips", keys, tags={DECISION_TAG: "schedule:bay:today"})
-    house.until(lambda: bool(house.tick("wavespeed_completion")[0]))
+    house.collected("wavespeed_completion")
     house.tick("alarms")
     (message,) = hook.messages
     assert message["batch"] == "schedule:bay:today"

@@ -27,7 +27,7 @@ def test_clips_that_were_left_are_collected_in_one_run_each_in_its_colour(
     assert bars["submissions"].green == set(keys)
     assert not bars["generations"].green | bars["generations"].red
 
-    (collected,), _ = house.tick(SENSOR)
+    collected = house.collected(SENSOR)
 
     assert set(collected.failed_clips) == FIVE
     assert collected.run.tags[BATCH_TAG] == left.run.run_id
@@ -46,7 +46,7 @@ def test_a_re_executed_collection_tells_the_same_and_buys_nothing(house: House, 
     house.add(keys)
     house.fault({"do": "fail"}, prompt_contains="west")
     assert house.run("submit_clips", keys).green
-    house.tick(SENSOR)
+    house.collected(SENSOR)
     with nothing_bought(house):
         again = house.run("collect_clips", keys)
     assert set(again.failed_clips) == {"bay-west"}
@@ -105,8 +105,7 @@ def test_clips_that_a_run_waits_for_are_left_to_it_until_it_dies(house: House, u
     assert "2 ended" in (message or "")
 
     house.instance.report_run_failed(house.instance.get_run_by_id(waiting))
-    (collected,), _ = house.tick(SENSOR)
-    assert collected.green
+    assert house.collected(SENSOR).green
     assert ui.bars()["uploaded_videos"].green == set(keys)
 
 
@@ -120,7 +119,7 @@ def test_a_collection_that_was_asked_for_is_not_asked_for_again_while_it_is_on_i
     waiting = house.a_run_that("collect_clips", dg.DagsterRunStatus.STARTING, {BATCH_TAG: left.run.run_id})
     assert house.tick(SENSOR)[0] == []
     house.instance.report_run_canceled(house.instance.get_run_by_id(waiting))
-    assert [run.green for run in house.tick(SENSOR)[0]] == [True]
+    assert house.collected(SENSOR).green
 
 
 @pytest.mark.parametrize(
@@ -142,7 +141,7 @@ def test_a_tick_that_cannot_work_says_why_in_a_sentence(
         ran, message = house.tick(SENSOR)
     assert not ran
     assert words in (message or "")
-    assert [run.green for run in house.tick(SENSOR)[0]] == [True], "nothing was lost"
+    assert house.collected(SENSOR).green, "nothing was lost"
 
 
 def test_another_take_that_was_never_sent_and_whose_run_died_is_told_once_and_takes_nothing_away(
@@ -157,9 +156,7 @@ def test_another_take_that_was_never_sent_and_whose_run_died_is_told_once_and_ta
         assert decided.attempt is not None
         withdraw(ledger, [decided.attempt.id], why="not sent: insufficient credits")
 
-    (collected,), _ = house.tick(SENSOR)
-
-    assert collected.green
+    assert house.collected(SENSOR).green
     assert house.tick(SENSOR) == ([], "nothing of wavespeed is on its way")
     assert ui.bars()["uploaded_videos"].green == set(keys)
 

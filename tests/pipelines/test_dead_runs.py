@@ -41,7 +41,7 @@ def test_the_clips_of_a_dead_run_are_collected_by_another_though_dagster_calls_i
     assert house.tick(COMPLETION)[0] == []
     dies(house, waiting)
     with nothing_bought(house):
-        (collected,), _ = house.tick(COMPLETION)
+        collected = house.collected(COMPLETION)
     assert collected.green
     assert ui.bars()["uploaded_videos"].green == set(keys)
 
@@ -69,7 +69,7 @@ def test_a_dead_collection_is_not_waited_for(
     died = house.a_run_that("collect_clips", dg.DagsterRunStatus.STARTED, tags)
     assert house.tick(COMPLETION)[0] == []
     dies(house, died)
-    assert [run.green for run in house.tick(COMPLETION)[0]] == [True]
+    assert house.collected(COMPLETION).green
 
 
 def test_a_dead_run_is_ended_in_dagster_with_its_clips_and_their_money(house: House, keys: list[str]) -> None:
@@ -195,7 +195,7 @@ def test_a_dead_run_turns_nothing_red_that_was_green_before_it_nor_hides_what_an
     house: House, ui: DagsterUi, keys: list[str]
 ) -> None:
     """The retry of a dead run is created over what others have brought home; it dies before it has shown that again."""
-    house.tick(COMPLETION)
+    house.collected(COMPLETION)
     assert ui.bars()["uploaded_videos"].green == set(keys)
     late = house.declare("late", ["first", "second"])
     house.add(late)

@@ -166,7 +166,7 @@ def test_an_output_near_its_end_is_fetched_and_then_shown_by_the_sensor(
     code, said = doctor()
     assert (code, wrong(said)) == (0, {})
     assert house.states(keys) == {"bay-dawn": "delivered"}
-    house.until(lambda: bool(house.tick("wavespeed_completion")[0]))
+    house.collected("wavespeed_completion")
     assert ui.bars()["uploaded_videos"].green == set(keys)
 
 

@@ -78,8 +78,7 @@ def test_a_prompt_that_was_edited_while_its_job_ran_makes_the_clip_stale(house: 
     assert house.run("submit_clips", keys).green
     house.edit("bay", "the north", "the far north")
     assert house.run("render_prompts", keys).green
-    (collected,), _ = house.tick("wavespeed_completion")
-    assert collected.green
+    assert house.collected("wavespeed_completion").green
     stale = ui.stale(keys)
     assert stale["submissions"] == {"bay-north": ["has a new data version"]}
     assert not stale["generations"] | stale["uploaded_videos"]

@@ -8,11 +8,12 @@ from resources.ledger.decisions import decide
 from resources.ledger.ends import SILENT_SECONDS, SOON_SECONDS
 from resources.ledger.states import AttemptState, MoneyState
 from resources.production.batch import Stage
-from resources.providers.base import FailureKind, JobState, JobStatus
+from resources.providers.base import FailureKind, JobState, JobStatus, PollFailed
 
 S = AttemptState
 CLIP = "clip-a"
-SENSOR_SECONDS = 10.0
+TICK_SECONDS = 600.0
+"""Rarer than the sensor's, which has nothing to do in most of its ticks."""
 FAILED = JobState(JobStatus.FAILED, "failed", error="try again", failure=FailureKind.PROVIDER)
 EMPTY = JobState(JobStatus.FAILED, "completed", error="gives no output", failure=FailureKind.NO_OUTPUT)
 GONE = JobState(JobStatus.GONE, "HTTP 404", error="not found", failure=FailureKind.GONE)
@@ -46,7 +47,7 @@ def tick(world: World, seconds: float) -> None:
         until = world.clock() + seconds
         while world.clock() < until:
             await engine.step("wavespeed")
-            await engine.sleep(SENSOR_SECONDS)
+            await engine.sleep(TICK_SECONDS)
 
     world.run(ticks(), at_most=2 * seconds)
 
@@ -69,6 +70,28 @@ def test_a_failure_that_is_true_costs_a_waiting_run_a_few_seconds(world: World) 
     assert world.newest(CLIP).state is S.DELIVERED
     assert second.created_at - began < 60 + 15 + 2 * SOON_SECONDS, "a poll, another look, and the next POST"
     assert len(first.polled_at) >= 2
+
+
+def test_one_step_sees_the_failures_of_a_batch_to_their_end_however_slowly_their_answers_come(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Confirming only the first of them would split the batch into several collecting runs."""
+    clips = [f"clip-{letter}" for letter in "abc"]
+    requests = [a_request(clip) for clip in clips]
+    for clip in clips:
+        world.provider.jobs_go[clip] = [Ends(JobStatus.FAILED, 1, FailureKind.PROVIDER, "try again")]
+    asked = world.provider.poll
+
+    async def slowly(job_id: str, *, age_seconds: float) -> JobState | PollFailed:
+        world.provider.poll_seconds = 0.3 + clips.index(world.provider.jobs[job_id].clip)
+        return await asked(job_id, age_seconds=age_seconds)
+
+    monkeypatch.setattr(world.provider, "poll", slowly)
+    verdicts = decide(world.ledger, requests, decision="monday")
+    world.run(world.follower(Stage.SUBMITTED).follow(verdicts))
+    world.clock.now += 60
+    result = world.run(world.engine().step("wavespeed"))
+    assert sorted(ended.subject_key for ended in result.ended) == clips
 
 
 def test_a_job_that_leaves_nothing_is_bought_again_when_minutes_have_passed(world: World) -> None:

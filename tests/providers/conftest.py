@@ -24,3 +24,20 @@ async def listen() -> AsyncIterator[Callable[..., Awaitable[HostileServer]]]:
         server.close()
         for peer in hostile.peers:
             peer.reset()
+
+
+@pytest.fixture
+async def forward() -> Callable[[float], None]:
+    """Moves this test's event loop ahead by so many seconds: what waits until then is over, and nobody has waited."""
+    loop = asyncio.get_running_loop()
+    real, ahead = loop.time, 0.0
+
+    def time() -> float:
+        return real() + ahead
+
+    def move(seconds: float) -> None:
+        nonlocal ahead
+        ahead += seconds
+
+    loop.time = time  # type: ignore[method-assign]
+    return move

@@ -57,7 +57,7 @@ async def test_the_true_offset_lies_in_between(
     if call == "ask":
         await client.check()
     else:
-        await client.submit("a/b", {}, submission_id="s", deadline_seconds=10)
+        await client.submit("a/b", {}, submission_id="s", deadline_seconds=60)
     assert offset(client).low <= ahead <= offset(client).high
     assert offset(client).high - offset(client).low < 2.5
 

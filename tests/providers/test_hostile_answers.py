@@ -80,7 +80,7 @@ async def test_an_answer_that_grows_is_given_up_at_its_limit(sent: bytes) -> Non
             with measured() as grown:
                 assert isinstance(await client.poll("job-1", age_seconds=99), PollFailed)
                 outcome = await client.submit(
-                    "a/model", {"prompt": "x"}, submission_id="s", deadline_seconds=20
+                    "a/model", {"prompt": "x"}, submission_id="s", deadline_seconds=60
                 )
                 assert isinstance(outcome, Unknown)
             await client.aclose()
@@ -93,7 +93,7 @@ async def test_one_layer_of_compression_is_undone(encoding: str) -> None:
     body = zlib.compress(document) if encoding == "deflate" else gzip.compress(document)
     with answering(said(body, f"Content-Encoding: {encoding}")) as server:
         client = WaveSpeed(server.origin, KEY)
-        outcome = await client.submit("a/model", {"prompt": "x"}, submission_id="s", deadline_seconds=20)
+        outcome = await client.submit("a/model", {"prompt": "x"}, submission_id="s", deadline_seconds=60)
         await client.aclose()
     assert isinstance(outcome, Accepted)
     assert outcome.job_id == "job-1"
@@ -117,7 +117,7 @@ odd_answers = st.binary(max_size=300) | st.builds(
 async def test_any_bytes_are_an_outcome(sent: bytes) -> None:
     with answering(sent) as server:
         for client in (WaveSpeed(server.origin, KEY), AimlApi(server.origin, KEY)):
-            outcome = await client.submit("a/model", {"prompt": "x"}, submission_id="s", deadline_seconds=20)
+            outcome = await client.submit("a/model", {"prompt": "x"}, submission_id="s", deadline_seconds=60)
             assert isinstance(outcome, Accepted | Rejected | Unknown | NotSent)
             assert not isinstance(outcome, NotSent), "it was sent"
             assert isinstance(await client.poll("job-1", age_seconds=99), JobState | PollFailed)

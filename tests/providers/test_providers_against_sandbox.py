@@ -53,7 +53,7 @@ class Account:
 
     async def submit(self, submission_id: str = "s-1", **changes: Any) -> Any:
         body = {**BODIES[self.name], **changes}
-        return await self.client.submit(self.endpoint, body, submission_id=submission_id, deadline_seconds=10)
+        return await self.client.submit(self.endpoint, body, submission_id=submission_id, deadline_seconds=60)
 
     async def listed(self) -> list[Candidate]:
         now = datetime.now(UTC)

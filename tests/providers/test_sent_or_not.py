@@ -25,10 +25,14 @@ CREATED = json.dumps(
 ).encode()
 
 
-async def submit(url: str, deadline: float = 3) -> Any:
+DEADLINE = 60.0
+NEVER = 3600.0
+
+
+async def submit(url: str) -> Any:
     client = WaveSpeed(url, "key-of-wavespeed")
     try:
-        return await client.submit(ENDPOINT, BODY, submission_id="s-1", deadline_seconds=deadline)
+        return await client.submit(ENDPOINT, BODY, submission_id="s-1", deadline_seconds=DEADLINE)
     finally:
         await client.aclose()
 
@@ -153,21 +157,26 @@ async def test_a_cut_401_is_still_a_refusal_and_a_cut_400_is_not(listen: Any) ->
         assert isinstance(await submit((await listen(cut)).url), kind)
 
 
-async def test_an_answer_that_never_comes_is_unknown_at_the_deadline(listen: Any) -> None:
+async def test_an_answer_that_never_comes_is_unknown_at_the_deadline(
+    listen: Any, forward: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def silent(peer: Peer) -> None:
         await peer.read_request()
-        await asyncio.sleep(5)
+        forward(DEADLINE)
+        await asyncio.sleep(NEVER)
 
+    # only the deadline in all is left: the time for the next byte would be over in the same moment
+    monkeypatch.setattr(http.httpx, "Timeout", lambda *args, **kwargs: None)
     server = await listen(silent)
-    began = time.monotonic()
-    outcome = await submit(server.url, deadline=0.2)
+    outcome = await submit(server.url)
     assert isinstance(outcome, Unknown)
-    assert "0.2 s" in outcome.cause
-    assert time.monotonic() - began < 1.5
+    assert "within 60 s" in outcome.cause
     assert got_the_request(server)
 
 
-async def test_an_answer_that_drips_ends_at_the_deadline(listen: Any) -> None:
+async def test_an_answer_that_drips_ends_at_the_deadline(
+    listen: Any, forward: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def drips(peer: Peer) -> None:
         await peer.read_request()
         await peer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
@@ -175,11 +184,16 @@ async def test_an_answer_that_drips_ends_at_the_deadline(listen: Any) -> None:
             await peer.write(b" ")
             await asyncio.sleep(0.02)
 
-    began = time.monotonic()
-    outcome = await submit((await listen(drips)).url, deadline=0.2)
+    read = http.ProviderHttp._read
+
+    async def read_late(self: http.ProviderHttp, *args: Any) -> http.Answer:
+        forward(DEADLINE)
+        return await read(self, *args)
+
+    monkeypatch.setattr(http.ProviderHttp, "_read", read_late)
+    outcome = await submit((await listen(drips)).url)
     assert isinstance(outcome, Unknown)
     assert outcome.http_status == 200
-    assert time.monotonic() - began < 1.5
 
 
 async def test_an_early_answer_to_a_half_read_request_is_read(listen: Any) -> None:
@@ -213,7 +227,7 @@ async def test_a_machine_that_slept_while_connecting_does_not_buy_late(
 async def test_cancelling_stays_cancelling(listen: Any) -> None:
     async def silent(peer: Peer) -> None:
         await peer.read_request()
-        await asyncio.sleep(5)
+        await asyncio.sleep(NEVER)
 
     server = await listen(silent)
     task = asyncio.create_task(submit(server.url))
@@ -235,7 +249,7 @@ async def test_every_submit_has_a_connection_of_its_own(listen: Any) -> None:
     server = await listen(keeps_open)
     client = WaveSpeed(server.url, "key-of-wavespeed")
     for _ in range(3):
-        outcome = await client.submit(ENDPOINT, BODY, submission_id="s", deadline_seconds=3)
+        outcome = await client.submit(ENDPOINT, BODY, submission_id="s", deadline_seconds=DEADLINE)
         assert isinstance(outcome, Accepted)
     assert len(server.peers) == 3
     await client.aclose()
@@ -290,7 +304,7 @@ async def test_proxies_and_netrc_of_the_environment_are_ignored(
     monkeypatch.setenv("NETRC", str(netrc))
     client = WaveSpeed(server.url, "key-of-wavespeed")
     for _ in range(2):
-        outcome = await client.submit(ENDPOINT, BODY, submission_id="s", deadline_seconds=3)
+        outcome = await client.submit(ENDPOINT, BODY, submission_id="s", deadline_seconds=DEADLINE)
         assert isinstance(outcome, Accepted)
     await client.aclose()
     assert proxy.peers == []
@@ -330,30 +344,32 @@ async def test_tls_that_is_garbage_is_not_sent(listen: Any) -> None:
     assert b"key-of-wavespeed" not in server.received
 
 
-async def test_a_tls_handshake_that_never_ends_is_not_sent(listen: Any) -> None:
+async def test_a_tls_handshake_that_never_ends_is_not_sent(listen: Any, forward: Any) -> None:
     async def stalls(peer: Peer) -> None:
         await peer.read_some()
-        await asyncio.sleep(5)
+        forward(DEADLINE)
+        await asyncio.sleep(NEVER)
 
     server = await listen(stalls)
-    outcome = await submit(server.url.replace("http:", "https:"), deadline=0.2)
+    outcome = await submit(server.url.replace("http:", "https:"))
     assert isinstance(outcome, NotSent), outcome
     assert server.received.startswith(b"\x16")
     assert b"lighthouse" not in server.received
 
 
 async def test_the_total_deadline_during_connect_is_proved_by_the_trace(
-    listen: Any, monkeypatch: pytest.MonkeyPatch
+    listen: Any, forward: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def stalls(peer: Peer) -> None:
         await peer.read_some()
-        await asyncio.sleep(5)
+        forward(DEADLINE)
+        await asyncio.sleep(NEVER)
 
     server = await listen(stalls)
     # without the connect timeout only the total deadline is left, and only the trace can tell
     monkeypatch.setattr(http.httpx, "Timeout", lambda *args, **kwargs: None)
     client = WaveSpeed(server.url.replace("http:", "https:"), "key-of-wavespeed")
-    outcome = await client.submit(ENDPOINT, BODY, submission_id="s", deadline_seconds=0.2)
+    outcome = await client.submit(ENDPOINT, BODY, submission_id="s", deadline_seconds=DEADLINE)
     assert isinstance(outcome, NotSent), outcome
     assert "no complete answer" in outcome.cause
     await client.aclose()
@@ -392,8 +408,8 @@ async def test_over_trusted_tls_a_break_is_unknown_and_an_answer_is_read(
     assert isinstance(await submit(working.url.replace("http:", "https:")), Accepted)
 
 
-async def eventually(condition: Any, within: float = 2) -> None:
-    end = time.monotonic() + within
+async def eventually(condition: Any) -> None:
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         await asyncio.sleep(0.01)

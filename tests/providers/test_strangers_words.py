@@ -75,7 +75,7 @@ async def test_whatever_a_provider_calls_a_model_is_bounded_and_legible(make: An
     client = make("https://x.test", "a-key-of-the-account", transport=httpx.MockTransport(hostile_answer))
     endpoint = "openai/sora-2/text-to-video"
     window = {"after": NOW - timedelta(hours=1), "before": NOW + timedelta(hours=1)}
-    accepted = await client.submit(endpoint, {}, submission_id="s", deadline_seconds=5)
+    accepted = await client.submit(endpoint, {}, submission_id="s", deadline_seconds=60)
     state = await client.poll("job-1", age_seconds=5)
     (job,) = await client.list_jobs(**window)
     (charge,) = await client.charges(**window)

@@ -47,7 +47,7 @@ async def to_wavespeed(
 ) -> SubmitOutcome:
     client = WaveSpeed("https://ws.test", "key-of-wavespeed", transport=transport, **options)
     try:
-        return await client.submit(endpoint, BODY, submission_id="s-1", deadline_seconds=5)
+        return await client.submit(endpoint, BODY, submission_id="s-1", deadline_seconds=60)
     finally:
         await client.aclose()
 
@@ -57,7 +57,7 @@ async def to_aimlapi(
 ) -> SubmitOutcome:
     client = AimlApi("https://aiml.test", "key-of-aimlapi", transport=transport)
     try:
-        return await client.submit(endpoint, BODY, submission_id=submission_id, deadline_seconds=5)
+        return await client.submit(endpoint, BODY, submission_id=submission_id, deadline_seconds=60)
     finally:
         await client.aclose()
 
@@ -367,7 +367,7 @@ async def test_a_body_that_is_not_json_is_refused_before_anything_is_sent(value:
         WaveSpeed("https://ws.test", "key-of-wavespeed", transport=transport),
         AimlApi("https://aiml.test", "key-of-aimlapi", transport=transport),
     ):
-        outcome = await client.submit(WS_ENDPOINT, {"seed": value}, submission_id="s", deadline_seconds=5)
+        outcome = await client.submit(WS_ENDPOINT, {"seed": value}, submission_id="s", deadline_seconds=60)
         assert isinstance(outcome, Rejected)
         assert outcome.http_status == 0
 
