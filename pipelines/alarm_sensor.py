@@ -12,14 +12,14 @@ import dagster as dg
 import sqlalchemy as sa
 
 from pipelines.alarm_memory import Pending, State, Told
-from pipelines.batch import BACKFILL_TAG, DECISION_TAG, decision_of
+from pipelines.clip_batch import BACKFILL_TAG, DECISION_TAG, decision_of
 from pipelines.collections import BATCH_TAG
 from pipelines.runs import not_ended
 from resources.alarms import Alarm, AlarmNotSentError, FailedClip, Kind, Sender
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.inventory.findings import EVERYTHING_LIVES, Finding, found
-from resources.inventory.ledger import urgent
+from resources.inventory.ledger_audit import urgent
 from resources.ledger.ledger import Ledger
 from resources.ledger.purchases import purchases_of
 from resources.ledger.records import Attempt

@@ -10,9 +10,9 @@ from pipelines.assets.characters import make_characters
 from pipelines.assets.clips import produce
 from pipelines.assets.gallery import gallery
 from pipelines.assets.prompts import prompts
+from pipelines.clip_pictures import contact_sheets
 from pipelines.gallery_sensor import gallery_pages
 from pipelines.jobs import ALL_JOBS
-from pipelines.pictures import contact_sheets
 from pipelines.schedules import series_schedule
 from pipelines.sensors import ALL_SENSORS
 from resources.dagster_resources import Production

@@ -8,8 +8,8 @@ from typing import Any
 
 import dagster as dg
 
+from pipelines.clip_pictures import Pictures
 from pipelines.lineage import GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS, version_tags
-from pipelines.pictures import Pictures
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger import heartbeats

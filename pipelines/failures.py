@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import dagster as dg
 
-from pipelines.batch import decision_of
+from pipelines.clip_batch import decision_of
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger.purchases import purchases_of

@@ -4,15 +4,15 @@ from collections.abc import Callable, Sequence
 
 import dagster as dg
 
+from pipelines.clip_pictures import Pictures
 from pipelines.events import ASSET_OF_STAGE, stage_event
 from pipelines.lineage import UPLOADED_VIDEOS
 from pipelines.partitions import add_clips, clips
-from pipelines.pictures import Pictures
 from resources.errors import DailiesError
 from resources.inventory import findings
-from resources.inventory.bucket import Stock, take_stock
+from resources.inventory.bucket_audit import Stock, take_stock
 from resources.inventory.findings import CHECKS, Audit, Finding, found
-from resources.inventory.ledger import check_ledger, untold
+from resources.inventory.ledger_audit import check_ledger, untold
 from resources.ledger import deliveries
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt

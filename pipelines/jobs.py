@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from pipelines.assets.clips import say
-from pipelines.batch import Batch, buy, decision_of
+from pipelines.clip_batch import Batch, buy, decision_of
 from pipelines.failures import bought_by, clips_failed, explained
 from pipelines.lineage import CHARACTERS, GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
 from pipelines.partitions import add_clips

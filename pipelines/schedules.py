@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from pipelines.batch import DECISION_TAG
+from pipelines.clip_batch import DECISION_TAG
 from pipelines.jobs import submit_clips
 from pipelines.partitions import add_clips, range_tags, stretches
 from pipelines.prompt_batch import render

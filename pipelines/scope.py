@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from pipelines.batch import BACKFILL_TAG, DECISION_TAG, decision_of
+from pipelines.clip_batch import BACKFILL_TAG, DECISION_TAG, decision_of
 from pipelines.lineage import CHARACTERS, EVENTS_LOOKED_AT, SUBMISSIONS, latest
 from pipelines.partitions import PARTITION, RANGE_END, RANGE_START, clips
 from resources.dagster_resources import Production

@@ -21,7 +21,7 @@ from resources.orders import ClipRequest, Expected
 from resources.production.account import Account
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
-from resources.production.sheets import Sheet
+from resources.production.series_sheets import Sheet
 from resources.providers.base import Accepted, Capabilities, JobState, JobStatus
 from resources.storage.download import DownloadPolicy
 from resources.storage.layout import QUARANTINE, VIDEOS

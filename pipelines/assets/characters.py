@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import dagster as dg
 from pydantic import Field
 
-from pipelines.batch import decision_of
+from pipelines.clip_batch import decision_of
 from pipelines.failures import bought_by, clips_failed, explained
 from pipelines.lineage import CHARACTERS, CODE_VERSIONS, version_tags
 from pipelines.partitions import CLIPS_PER_RUN, characters

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import dagster as dg
 from pydantic import Field
 
-from pipelines.batch import Batch, buy, collect, decision_of
+from pipelines.clip_batch import Batch, buy, collect, decision_of
 from pipelines.collections import BATCH_TAG
 from pipelines.events import ASSET_OF_STAGE, show_again
 from pipelines.failures import bought_by, clips_failed, explained

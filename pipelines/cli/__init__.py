@@ -12,7 +12,7 @@ import sys
 def main() -> None:
     """Run the command; errors meant for people end it with their sentence and exit code, without a traceback."""
     from pipelines.cli.app import app
-    from pipelines.cli.output import complain
+    from pipelines.cli.terminal import complain
     from resources.errors import DailiesError
     from resources.home import UMASK
     from resources.plain import UNFIT

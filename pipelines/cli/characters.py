@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.output import Json, complain, console, print_json
+from pipelines.cli.terminal import Json, complain, console, print_json
 from resources.settings import Settings, load_settings, open_ledger
 
 characters_app = typer.Typer(
@@ -90,10 +90,10 @@ def _rows(settings: Settings) -> list[dict[str, Any]]:
 
 def _make(settings: Settings, names: Sequence[str], *, regenerate: bool) -> list[str]:
     """Ask Dagster for one run per character and wait; returns why runs failed."""
-    from pipelines.batch import DECISION_TAG
+    from pipelines.cli.bought import ended_with_a_word
     from pipelines.cli.dagster_api import DagsterApi
     from pipelines.cli.launch import dagster_instance, dagster_url, declarations_of, wait_for_runs
-    from pipelines.cli.purchases import ended_with_a_word
+    from pipelines.clip_batch import DECISION_TAG
     from pipelines.partitions import PARTITION, add_characters
     from resources.ledger.decision_clips import fix_clips
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import httpx
 
-from pipelines.cli.output import errors
+from pipelines.cli.terminal import errors
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.guard import REFUSED
 from resources.plain import shown

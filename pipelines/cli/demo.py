@@ -17,8 +17,8 @@ from pipelines.cli.bucket import bucket_of
 from pipelines.cli.dagster_api import Colours, DagsterApi
 from pipelines.cli.gallery import file_of, write
 from pipelines.cli.launch import Launched, declarations_of, failed_clips, launch, wait_for
-from pipelines.cli.output import age, complain, console
 from pipelines.cli.stack import Stack, StackOptions
+from pipelines.cli.terminal import age, complain, console
 from pipelines.lineage import GENERATIONS, UPLOADED_VIDEOS
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger.records import Attempt

@@ -12,15 +12,15 @@ import dagster as dg
 from rich.text import Text
 
 from pipelines.cli.bucket import bucket_of
-from pipelines.cli.output import complain, console, counted
 from pipelines.cli.stack import running_stack
+from pipelines.cli.terminal import complain, console, counted
 from pipelines.cli.vitals import vitals
 from pipelines.inventory import DOCTOR, Inventory, show_lost
 from resources.alarms import a_test, sender_of
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.inventory.findings import Finding, Weight
-from resources.inventory.ledger import near_their_end
+from resources.inventory.ledger_audit import near_their_end
 from resources.inventory.repairs import Mended, Mender
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from pipelines.cli.bucket import Bucket, bucket_of
 from pipelines.cli.launch import dagster_url, declarations_of
-from pipelines.cli.output import complain, console, counted, print_json
+from pipelines.cli.terminal import complain, console, counted, print_json
 from resources.errors import DailiesError
 from resources.gallery.server import GalleryServer
 from resources.gallery.writer import Written, write_gallery

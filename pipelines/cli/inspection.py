@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.output import console
+from pipelines.cli.terminal import console
 from resources.errors import ConfigurationError
 from resources.orders import ClipRequest, Expected
 from resources.plain import legible

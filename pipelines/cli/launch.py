@@ -12,12 +12,12 @@ import dagster as dg
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pipelines.batch import DECISION_TAG
+from pipelines.cli.bought import bought_so_far, ended_with_a_word
 from pipelines.cli.dagster_api import DagsterApi, RunState
-from pipelines.cli.output import as_document, complain, console, counted, errors, print_json, status_table
-from pipelines.cli.purchases import bought_so_far, ended_with_a_word
 from pipelines.cli.signals import end_on_signals
 from pipelines.cli.stack import running_stack
+from pipelines.cli.terminal import as_document, complain, console, counted, errors, print_json, status_table
+from pipelines.clip_batch import DECISION_TAG
 from pipelines.partitions import add_clips, range_tags, stretches
 from pipelines.prompt_batch import render
 from pipelines.schedules import SERIES_TAG

@@ -11,8 +11,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.output import Json, age, as_document, complain, console, print_json
 from pipelines.cli.stack_settings import running_settings
+from pipelines.cli.terminal import Json, age, as_document, complain, console, print_json
 from resources.money import show_usd, to_usd
 from resources.settings import ACCOUNTS, Settings, load_settings, open_ledger
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from resources.ledger.lost.orphans import Orphan
-    from resources.production.rebuild import Rebuilt
+    from resources.production.ledger_rebuild import Rebuilt
 
 
 @ledger_app.callback(invoke_without_command=True)
@@ -93,7 +93,7 @@ def rebuild(
     as_json: Json = False,
 ) -> None:
     """Read back what was bought from the bucket, the listings and the bills, so that the ledger may buy again."""
-    from resources.production.rebuild import report
+    from resources.production.ledger_rebuild import report
 
     done = asyncio.run(_rebuild(running_settings(), take_over=take_over, quiet=as_json))
     if as_json:
@@ -206,7 +206,7 @@ def orphans_in_words(found: "Iterable[Orphan]", settings: Settings) -> list[str]
 async def _rebuild(settings: Settings, *, take_over: bool, quiet: bool) -> "Rebuilt":
     from pipelines.cli.bucket import bucket_of
     from resources.production.bucket_binding import bind_account
-    from resources.production.rebuild import rebuild_ledger
+    from resources.production.ledger_rebuild import rebuild_ledger
     from resources.providers.accounts import build_provider
 
     accounts = [settings.account(name) for name in ACCOUNTS]

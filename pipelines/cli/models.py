@@ -10,8 +10,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.output import Json, complain, console, counted, print_json
 from pipelines.cli.stack_settings import running_settings
+from pipelines.cli.terminal import Json, complain, console, counted, print_json
 from resources.catalogue import Catalogue, Endpoint
 from resources.catalogue.drafts import draft, file_name
 from resources.catalogue.drift import Drift, drifts, sample_body

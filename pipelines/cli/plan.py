@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pipelines.cli.bucket import bucket_if_any
 from pipelines.cli.launch import declarations_of
-from pipelines.cli.output import complain, console, counted
+from pipelines.cli.terminal import complain, console, counted
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger.ledger import Ledger
 from resources.money import show_usd, to_usd

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.output import console
+from pipelines.cli.terminal import console
 from resources.money import show_usd, to_usd
 from resources.orders import ClipRequest, shown_body
 

@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.output import COLOURS, age, as_document
+from pipelines.cli.terminal import COLOURS, age, as_document
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger import late_jobs
 from resources.ledger.ledger import Ledger

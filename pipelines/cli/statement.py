@@ -12,8 +12,8 @@ from typing import Any, TextIO
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.output import complain, console, counted
 from pipelines.cli.spreadsheet import Cell, write_rows
+from pipelines.cli.terminal import complain, console, counted
 from resources.errors import ConfigurationError
 from resources.ledger import disputes, statement, stops
 from resources.ledger.bills import MARGIN_SECONDS, Window

@@ -2,7 +2,7 @@
 
 import getpass
 
-from pipelines.cli.output import complain, console, counted
+from pipelines.cli.terminal import complain, console, counted
 from resources.errors import ConfigurationError
 from resources.ledger import pauses, queue, stops
 from resources.settings import ACCOUNTS, Settings, open_ledger

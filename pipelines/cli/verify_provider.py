@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.bucket import bucket_if_any
-from pipelines.cli.output import complain, console, counted, print_json
+from pipelines.cli.terminal import complain, console, counted, print_json
 from resources.catalogue import Catalogue
 from resources.catalogue.drift import Drift, drifts
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
@@ -29,7 +29,7 @@ from resources.settings import ACCOUNTS, Settings, open_ledger
 from resources.storage.download import DownloadPolicy, download
 from resources.verification.choice import Offer, cheapest
 from resources.verification.contract import Observation
-from resources.verification.findings import DeliveredFile, findings, went_well
+from resources.verification.observations import DeliveredFile, findings, went_well
 from resources.verification.probe import Probe, Watched, close
 from resources.verification.recorder import Recorder
 

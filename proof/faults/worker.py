@@ -43,7 +43,7 @@ from resources.production.batch import Follower, Report, Stage
 from resources.production.bucket_binding import bind_account, bind_bucket
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
-from resources.production.spare_takes import fetch_spares
+from resources.production.spare_fetch import fetch_spares
 from resources.providers.aimlapi import AimlApi
 from resources.providers.base import Provider, SubmitOutcome
 from resources.providers.wavespeed import WaveSpeed

@@ -24,7 +24,7 @@ from resources.production.batch import Follower, Report, Stage
 from resources.production.bucket_mark import BucketMark
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
-from resources.production.spare_takes import fetch_spares
+from resources.production.spare_fetch import fetch_spares
 
 SUBMIT_DEADLINE_SECONDS = 30.0
 LINGER_SECONDS = 60.0

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
+from resources.catalogue.attached_media import attach, frame_problems
 from resources.catalogue.codecs import CODECS, COMMON, Codec
 from resources.catalogue.files import DataFolder, LocalFile
 from resources.catalogue.frames import Output
-from resources.catalogue.media import attach, frame_problems
 from resources.catalogue.parameters import Parameter
 from resources.declared.problems import Problem, ProblemsError, listed
 from resources.declared.validation import Declared, Usd, refused

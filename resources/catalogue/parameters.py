@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from resources.catalogue.addresses import ALLOWED, address_mistake
+from resources.catalogue.media_addresses import ALLOWED, address_mistake
 from resources.declared.problems import Problem, listed, show
 from resources.declared.validation import Declared, Plain, refused
 from resources.orders import FileReference

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from resources.errors import DailiesError
-from resources.inventory.bucket import KeptTake, Missing, Stock
+from resources.inventory.bucket_audit import KeptTake, Missing, Stock
 from resources.ledger.ledger import Ledger
 from resources.ledger.states import AttemptState
 from resources.production.manifests import describe, show_current

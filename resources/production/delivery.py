@@ -24,7 +24,7 @@ from resources.ledger.states import AttemptState
 from resources.production.engine import Engine
 from resources.production.manifests import delivery_of, describe, show_current
 from resources.production.output import DeliveryError, Fetcher, NoLongerThereError
-from resources.production.sheets import Sheet, write_sheet
+from resources.production.series_sheets import Sheet, write_sheet
 from resources.storage.errors import ObjectConflictError
 from resources.storage.layout import (
     manifest_key,

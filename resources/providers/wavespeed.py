@@ -39,7 +39,7 @@ from resources.providers.listing import PAGE_SIZE, Page, every_charge, every_job
 from resources.providers.live_models import LiveModel
 from resources.providers.models import MODELS_LIMIT, wavespeed_model
 from resources.providers.rows import Rows
-from resources.providers.uploads import Ticket, put
+from resources.providers.upload_tickets import Ticket, put
 from resources.providers.wavespeed_envelope import TASK_REFUSED, Envelope
 from resources.providers.wavespeed_rows import KINDS, STATUS_WORDS, candidate, charge
 

@@ -11,10 +11,10 @@ from resources.declared.document import Document, Where
 from resources.declared.problems import Problem, ProblemsError, listed, show
 from resources.orders import Caps, Choice, ClipRequest
 from resources.series import dates
+from resources.series.choices import IdOf, Way
 from resources.series.declaration import Schedule, SeriesDeclaration, is_date_shaped
 from resources.series.expansion import expand
 from resources.series.includes import Include
-from resources.series.ways import IdOf, Way
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9-]{2,79}")
 _ANY_DATE = "0000-00-00"

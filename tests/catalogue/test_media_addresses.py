@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resources.catalogue import Catalogue
-from resources.catalogue.addresses import address_mistake
+from resources.catalogue.media_addresses import address_mistake
 from resources.declared.problems import ProblemsError
 
 CATALOGUE = Catalogue.load(Path(__file__).parents[2] / "data" / "models")

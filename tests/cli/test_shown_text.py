@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from pipelines import cli
-from pipelines.cli import output
+from pipelines.cli import terminal
 
 
 def test_a_complaint_holds_nothing_that_a_terminal_obeys(capfd: pytest.CaptureFixture[str]) -> None:
-    output.complain("first\x1b[2J\u202e\udcff line\nsecond")
+    terminal.complain("first\x1b[2J\u202e\udcff line\nsecond")
     said = capfd.readouterr().err
     assert said.rstrip("\n") == "dailies: first\ufffd[2J\ufffd\ufffd line\nsecond"
 
@@ -20,8 +20,8 @@ def test_a_question_about_money_holds_nothing_that_a_terminal_obeys(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = []
-    monkeypatch.setattr(output.typer, "confirm", lambda question, **_: asked.append(question))
-    output.confirm("Take the job a\x1b[2Jb\u202e?")
+    monkeypatch.setattr(terminal.typer, "confirm", lambda question, **_: asked.append(question))
+    terminal.confirm("Take the job a\x1b[2Jb\u202e?")
     assert asked == ["Take the job a\ufffd[2Jb\ufffd?"]
     review = Path(cli.__file__).with_name("commands") / "review.py"
     assert "typer.confirm" not in review.read_text()

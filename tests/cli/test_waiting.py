@@ -14,9 +14,9 @@ import typer
 from projects import a_project
 
 from pipelines.cli import launch, main
+from pipelines.cli.bought import bought_so_far
 from pipelines.cli.dagster_api import DagsterApi, RunState
 from pipelines.cli.launch import Launched, finish, wait_for, wait_for_runs
-from pipelines.cli.purchases import bought_so_far
 from resources.errors import UnavailableError
 from resources.ledger.decisions import decide
 from resources.ledger.limits import Limits
@@ -193,7 +193,7 @@ def test_ctrl_c_ends_with_a_word_however_often_it_is_pressed(
             press()
         return bought_so_far(*words)
 
-    monkeypatch.setattr("pipelines.cli.purchases.bought_so_far", read_slowly)
+    monkeypatch.setattr("pipelines.cli.bought.bought_so_far", read_slowly)
     with pytest.raises(typer.Exit) as ended:
         wait_for(as_api(Dagster(RunState("run-1", "STARTED"), press)), settings, LAUNCHED, quiet=True)
     assert ended.value.exit_code == 130

@@ -19,7 +19,7 @@ from ledgerkit import (
 )
 
 from resources.inventory.findings import Finding
-from resources.inventory.ledger import UNTOLD_SECONDS, check_ledger, is_near_its_end, untold
+from resources.inventory.ledger_audit import UNTOLD_SECONDS, check_ledger, is_near_its_end, untold
 from resources.ledger import deliveries, polls, stops
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger

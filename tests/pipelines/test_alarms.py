@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from pipelinekit import House
 
-from pipelines.batch import DECISION_TAG
+from pipelines.clip_batch import DECISION_TAG
 from resources.ledger import stops
 from resources.ledger.schema import attempts
 from resources.ledger.stops import StopKind

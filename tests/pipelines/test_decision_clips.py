@@ -10,7 +10,7 @@ from dagster_ui import DagsterUi
 from pipelinekit import QUIET, House, Ran, again, character, nothing_bought, produce_clips, subject
 
 from pipelines import scope
-from pipelines.batch import DECISION_TAG
+from pipelines.clip_batch import DECISION_TAG
 from pipelines.partitions import range_tags
 from resources.ledger import decision_clips
 from resources.ledger.decision_clips import fixed_clips

@@ -148,7 +148,7 @@ def test_what_a_dead_delivery_left_elsewhere_is_removed_and_nobodys_object_stays
     house.put(f"quarantine/bay-dawn/{attempt}.mp4", video)
     house.put(f"quarantine/bay-dawn/{attempt}.webp", b"picture")
     house.put("videos/bay-dawn/stranger.mp4", b"whose is this")
-    monkeypatch.setattr("resources.inventory.bucket.GRACE_SECONDS", -60)
+    monkeypatch.setattr("resources.inventory.bucket_audit.GRACE_SECONDS", -60)
     code, said = doctor()
     assert (code, wrong(said)) == (1, {"every_object_has_its_manifest": 1})
     assert house.production.store().get_bytes(f"quarantine/bay-dawn/{attempt}.mp4") is None

@@ -4,7 +4,7 @@ import json
 
 from pipelinekit import House
 
-from pipelines.batch import DECISION_TAG
+from pipelines.clip_batch import DECISION_TAG
 
 ASKED = "openai/sora-2/text-to-video"
 SORA = {

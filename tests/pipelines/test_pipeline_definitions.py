@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from pipelines.batch import BACKFILL_TAG
+from pipelines.clip_batch import BACKFILL_TAG
 from pipelines.definitions import build_defs
 from pipelines.lineage import (
     CODE_VERSION,

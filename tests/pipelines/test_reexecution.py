@@ -9,7 +9,7 @@ import pytest
 from dagster_ui import DagsterUi
 from pipelinekit import House, again, nothing_bought, subject
 
-from pipelines.batch import decision_of
+from pipelines.clip_batch import decision_of
 from resources.ledger import queue
 
 

@@ -18,7 +18,7 @@ from resources.production.bucket_binding import bind_bucket
 from resources.production.bucket_mark import BucketMark
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
-from resources.production.rebuild import Rebuilt, rebuild_ledger
+from resources.production.ledger_rebuild import Rebuilt, rebuild_ledger
 from resources.providers.aimlapi import AimlApi
 from resources.providers.base import Provider
 from resources.providers.wavespeed import WaveSpeed

@@ -22,7 +22,7 @@ from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState as S
 from resources.production.acceptance import accept
 from resources.production.delivery import Deliverer, DeliveryError
-from resources.production.sheets import write_sheet
+from resources.production.series_sheets import write_sheet
 from resources.storage import remote
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.layout import manifest_key, quarantined, video_key

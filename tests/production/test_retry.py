@@ -15,7 +15,7 @@ from resources import retry
 from resources.errors import ConfigurationError, UnavailableError
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
-from resources.production import rebuild
+from resources.production import ledger_rebuild
 from resources.providers.base import Candidate, JobStatus
 from resources.providers.wavespeed import WaveSpeed
 from resources.retry import retry_free_call, ride_out
@@ -181,6 +181,6 @@ async def test_a_rebuild_survives_every_third_read_failing(tmp_path: Path) -> No
             return []
 
     with Ledger(f"sqlite:///{tmp_path}/ledger.db", budget=Budget()) as ledger:
-        found, aside = await rebuild._book_jobs(ledger, Shaky())  # type: ignore[arg-type]
+        found, aside = await ledger_rebuild._book_jobs(ledger, Shaky())  # type: ignore[arg-type]
     # an hour ahead and seven days back
     assert (len(found), aside) == (8, [])

@@ -25,7 +25,7 @@ from resources.providers.base import (
     Uploaded,
     UploadFailed,
 )
-from resources.providers.uploads import Ticket, put
+from resources.providers.upload_tickets import Ticket, put
 from resources.providers.wavespeed import WaveSpeed
 
 KEY = "key-of-the-account"

@@ -15,7 +15,7 @@ from resources.providers.aimlapi import AimlApi
 from resources.providers.base import FailureKind, Uploaded, UploadFailed
 from resources.providers.live_models import LiveParameter
 from resources.providers.models import aimlapi_model, aimlapi_price, wavespeed_model
-from resources.providers.uploads import Ticket
+from resources.providers.upload_tickets import Ticket
 from resources.providers.wavespeed import PLACEHOLDER, WaveSpeed
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 

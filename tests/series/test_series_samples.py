@@ -10,7 +10,7 @@ import pytest
 from resources.catalogue import Catalogue
 from resources.declared.document import read_document
 from resources.series import load_series
-from resources.series.schema import (
+from resources.series.json_schemas import (
     character_json_schema,
     include_json_schema,
     model_json_schema,
@@ -68,7 +68,7 @@ def test_the_samples_show_one_series_on_each_endpoint(declarations):
 
 
 def test_the_schema_files_are_up_to_date():
-    hint = "run `python -m resources.series.schema`"
+    hint = "run `python -m resources.series.json_schemas`"
     for name, schema in SCHEMAS.items():
         assert (DATA / "schemas" / f"{name}.schema.json").read_text(encoding="utf-8") == rendered(schema), (
             hint

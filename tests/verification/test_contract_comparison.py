@@ -14,7 +14,7 @@ from resources.errors import ConfigurationError, UnavailableError
 from resources.providers.base import Charge, JobState, JobStatus
 from resources.verification.choice import Offer, cheapest
 from resources.verification.contract import FIELDS, Observation, compare
-from resources.verification.findings import findings
+from resources.verification.observations import findings
 from resources.verification.probe import Watched
 from resources.verification.recorder import Recorder
 

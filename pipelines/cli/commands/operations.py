@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from pipelines.cli.output import Json, console, print_json
 from pipelines.cli.signals import end_on_signals
+from pipelines.cli.terminal import Json, console, print_json
 from resources.settings import load_settings
 
 operations_app = typer.Typer()

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from pipelines.cli.output import Json, complain, console, print_json
+from pipelines.cli.terminal import Json, complain, console, print_json
 from resources.settings import load_settings, names, open_ledger
 from resources.variables import ENV_FILE, misspelt_keys, names_in
 

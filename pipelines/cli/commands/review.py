@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from pipelines.cli.output import Json, as_document, complain, confirm, console, print_json, status_table
 from pipelines.cli.signals import end_on_signals
+from pipelines.cli.terminal import Json, as_document, complain, confirm, console, print_json, status_table
 from resources.settings import load_settings, open_ledger
 
 review_app = typer.Typer()

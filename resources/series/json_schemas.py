@@ -1,4 +1,4 @@
-"""JSON Schemas of what is declared, so that editors complete and check it: `python -m resources.series.schema`."""
+"""JSON Schemas of what is declared, so that editors complete and check it: `python -m resources.series.json_schemas`."""
 
 import json
 from pathlib import Path

@@ -8,7 +8,7 @@ from pipelines.lineage import UPLOADED_VIDEOS
 from resources.errors import DailiesError
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
-from resources.production.sheets import Sheet
+from resources.production.series_sheets import Sheet
 from resources.storage.layout import poster_key, quarantined, strip_key
 from resources.storage.objects import ObjectStore
 

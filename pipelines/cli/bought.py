@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import typer
 
-from pipelines.cli.output import complain
+from pipelines.cli.terminal import complain
 from resources.errors import DailiesError
 from resources.ledger.purchases import purchases_of
 from resources.settings import Settings, open_ledger

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from pipelines.clip_pictures import Pictures, quarantine_event, sheet_event
 from pipelines.events import ASSET_OF_STAGE, data_version, stage_event
 from pipelines.lineage import latest
-from pipelines.pictures import Pictures, quarantine_event, sheet_event
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger import decisions, deliveries, heartbeats, queue
@@ -27,7 +27,7 @@ from resources.orders import ClipRequest
 from resources.production.batch import Followed, Follower, Report, Stage
 from resources.production.engine import Engine
 from resources.production.quotes import quoted
-from resources.production.spare_takes import fetch_spares
+from resources.production.spare_fetch import fetch_spares
 from resources.retry import retry_free_call
 from resources.storage.objects import ObjectStore
 from resources.unforeseen import in_our_words
