@@ -18,7 +18,6 @@ from ledgerkit import (
     CHARGED_FIRST,
     DEADLINE,
     NEVER_CHARGED,
-    START,
     Clock,
     a_request,
     a_state,
@@ -27,6 +26,7 @@ from ledgerkit import (
     the_journal_is_whole,
 )
 
+from proof.clock import START
 from resources.ledger import deliveries, outcomes, polls, queue
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Ruling, decide
