@@ -42,7 +42,7 @@ def storm(depot: Depot, *, kills: int, seed: int, longest_seconds: float) -> dic
         "clips": len(depot.digests),
         "kills": struck,
         "left_for_the_last": left,
-        "fetches": sum(depot.fetches.values()),
+        "fetches": depot.fetches,
         "seconds": round(time.monotonic() - began, 1),
     }
 

@@ -1,7 +1,6 @@
 """A process that brings everything home that waits, and then ends: `python -m proof.deliveries.worker PLACE`.
 
-PLACE is a JSON file that says where everything is. The deliverer is the product's; only the provider is a stand-in, which
-is asked for nothing but addresses.
+PLACE is a JSON file that says where everything is.
 """
 
 import asyncio
@@ -9,7 +8,7 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 from pydantic import SecretStr
@@ -24,30 +23,13 @@ from resources.ledger.states import AttemptState
 from resources.production.account import Account
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
-from resources.providers.base import Capabilities, JobState, JobStatus
+from resources.providers.wavespeed import WaveSpeed
 from resources.storage.objects import ObjectStore
 from resources.storage.policy import DownloadPolicy
 from resources.storage.s3_client import S3Settings
 
 AT_ONCE = 4
-CAPABILITIES = Capabilities(echoes_submission_id=True, output_days=7, settle_seconds=60)
-
-
-class Outputs:
-    """A provider that knows where the outputs are."""
-
-    name = "wavespeed"
-    capabilities = CAPABILITIES
-
-    def __init__(self, origin: str) -> None:
-        self._origin = origin
-
-    async def poll(self, job_id: str, *, age_seconds: float) -> JobState:  # noqa: ARG002 - as the product's
-        """The job is finished, and its output is where it was."""
-        return JobState(JobStatus.SUCCEEDED, "completed", outputs=(f"{self._origin}/{job_id}.mp4",))
-
-    async def aclose(self) -> None:
-        """Nothing is open."""
+KEY = "sandbox"
 
 
 def waiting(ledger: Ledger) -> list[Attempt]:
@@ -71,8 +53,7 @@ async def bring_home(place: dict[str, Any]) -> None:
     )
     policy = DownloadPolicy(allowed_origins=frozenset({place["origin"]}), pause_seconds=0.05, read_seconds=5)
     with Ledger(place["ledger"], budget=Budget()) as ledger:
-        provider = cast("Any", Outputs(place["origin"]))
-        engine = Engine(ledger, {"wavespeed": Account(provider)})
+        engine = Engine(ledger, {"wavespeed": Account(WaveSpeed(place["origin"], KEY))})
         turns = asyncio.Semaphore(AT_ONCE)
 
         async def one(deliverer: Deliverer, attempt: Attempt) -> None:
