@@ -254,8 +254,8 @@ class DataCursor:
 
 
 @dataclass
-class _Looked:
-    """Clips to be rendered, each with the number of the event that shows it now, and where the look ended."""
+class _EditedClips:
+    """Clips to render anew, each with the storage id of the event that shows it now, and the clip that was looked at last."""
 
     changed: dict[str, int] = field(default_factory=dict)
     upto: str | None = None
@@ -268,12 +268,12 @@ def _look(
     new: set[str],
     *,
     after: str | None,
-) -> _Looked:
-    """Find the clips whose prompt is not what Dagster shows: never rendered and declared without a date, or edited since.
+) -> _EditedClips:
+    """Find the clips whose prompt Dagster does not show: edited ones, and new ones of undated series.
 
-    It ends early when its time is up.
+    Stops early when its time is up.
     """
-    looked = _Looked()
+    looked = _EditedClips()
     give_up = time.monotonic() + DECLARED_BUDGET_SECONDS
     rest = order[order.index(after) + 1 :] if after in order else order
     for key in rest:

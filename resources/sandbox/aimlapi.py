@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 from resources.money import to_usd
 from resources.sandbox.books import Job, Phase
 from resources.sandbox.desk import Front, WireCall, moment, timestamp
-from resources.sandbox.endpoints import Endpoint, InvalidParameter, load_endpoints
+from resources.sandbox.endpoints import InvalidParameter, SandboxEndpoint, load_endpoints
 from resources.sandbox.faults import Backward, StatusWord
 from resources.sandbox.pictures import Measured, from_data_url, measure
 
@@ -28,7 +28,7 @@ _CLIENT_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _LONGEST_WINDOW = 92 * 86400
 
 
-class AimlApi(Front):
+class AimlApiFront(Front):
     """The routes under `/v1` and `/v2`."""
 
     name = "aimlapi"
@@ -201,7 +201,7 @@ def failure(call: WireCall, status: int, message: str) -> JSONResponse:
     return JSONResponse(body, status_code=status)
 
 
-def _pictures(endpoint: Endpoint, params: dict[str, Any]) -> dict[str, Measured]:
+def _pictures(endpoint: SandboxEndpoint, params: dict[str, Any]) -> dict[str, Measured]:
     """What the pictures measure that came inside the request; an address is not fetched.
 
     Raises:
@@ -261,7 +261,7 @@ def _window(period: str | None, start: str | None, end: str | None, now: float) 
     return after, before
 
 
-def _model(model: str, endpoint: Endpoint, *, priced: bool) -> dict[str, object]:
+def _model(model: str, endpoint: SandboxEndpoint, *, priced: bool) -> dict[str, object]:
     entry: dict[str, object] = {
         "id": model,
         "aliases": [],

@@ -10,11 +10,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from resources.sandbox.admin import Admin
-from resources.sandbox.aimlapi import AimlApi
+from resources.sandbox.aimlapi import AimlApiFront
 from resources.sandbox.cdn import Cdn
 from resources.sandbox.faults import Faults
 from resources.sandbox.settings import SandboxSettings
-from resources.sandbox.wavespeed import WaveSpeed
+from resources.sandbox.wavespeed import WaveSpeedFront
 from resources.sandbox.webhooks import Courier
 from resources.sandbox.workshop import Workshop
 
@@ -56,8 +56,8 @@ def create_app(
             Route("/", _welcome),
             *Admin(workshop).routes(),
             *Cdn(workshop).routes(),
-            *AimlApi(workshop).routes(),
-            *WaveSpeed(workshop, courier.wake).routes(),
+            *AimlApiFront(workshop).routes(),
+            *WaveSpeedFront(workshop, courier.wake).routes(),
         ],
         lifespan=lifespan,
     )

@@ -26,7 +26,7 @@ class InvalidParameter(Exception):  # noqa: N818 - it is the provider's answer, 
         self.missing = missing
 
 
-class Parameter(BaseModel):
+class SandboxParameter(BaseModel):
     """One key of a request: `url` is text that must be an http(s) URL, `picture` one or a picture in base64."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -102,7 +102,7 @@ class Frame(BaseModel):
     flaw: Flaw | None = None
 
 
-class Endpoint(BaseModel):
+class SandboxEndpoint(BaseModel):
     """One thing that can be bought from one provider.
 
     `picture` says what the first image is to the video: its frame follows it, or the image must measure just that.
@@ -114,7 +114,7 @@ class Endpoint(BaseModel):
     type: str
     base_price: Decimal
     price: Price
-    parameters: dict[str, Parameter]
+    parameters: dict[str, SandboxParameter]
     output: Literal["video", "character"] = "video"
     fps: int = 24
     seconds: int = 4
@@ -212,8 +212,8 @@ class Endpoint(BaseModel):
 
 
 @cache
-def load_endpoints() -> dict[str, dict[str, Endpoint]]:
+def load_endpoints() -> dict[str, dict[str, SandboxEndpoint]]:
     """Every endpoint, by provider and model id."""
     text = files("resources.sandbox").joinpath("endpoints.yaml").read_text(encoding="utf-8")
     table = yaml.safe_load(text)
-    return TypeAdapter(dict[str, dict[str, Endpoint]]).validate_python(table)
+    return TypeAdapter(dict[str, dict[str, SandboxEndpoint]]).validate_python(table)

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute
 from resources.money import to_usd
 from resources.sandbox.books import Job, Phase
 from resources.sandbox.desk import Front, WireCall, moment, timestamp
-from resources.sandbox.endpoints import Endpoint, InvalidParameter, load_endpoints
+from resources.sandbox.endpoints import InvalidParameter, SandboxEndpoint, load_endpoints
 from resources.sandbox.faults import Backward, OddRows, StatusWord
 from resources.sandbox.pictures import Measured, measure
 from resources.sandbox.uploads import Uploads
@@ -32,7 +32,7 @@ class _Refused(Exception):  # noqa: N818 - it is an answer, not a failure of the
         self.code = code
 
 
-class WaveSpeed(Front):
+class WaveSpeedFront(Front):
     """The routes under `/api/v3`.
 
     Args:
@@ -121,7 +121,7 @@ class WaveSpeed(Front):
             data |= {"status": "processing", "code": 5004, "error": "Sync mode timed out"}
         return success(data)
 
-    def _checked(self, endpoint: Endpoint, body: dict[str, Any], base_url: str) -> dict[str, Any]:
+    def _checked(self, endpoint: SandboxEndpoint, body: dict[str, Any], base_url: str) -> dict[str, Any]:
         try:
             params = endpoint.read(body)
             params = endpoint.look_at(params, self._files(endpoint, params, base_url))
@@ -133,7 +133,7 @@ class WaveSpeed(Front):
                 raise _Refused(400, f"character {character} does not exist in this account", 1401)
         return params
 
-    def _files(self, endpoint: Endpoint, params: dict[str, Any], base_url: str) -> dict[str, Measured]:
+    def _files(self, endpoint: SandboxEndpoint, params: dict[str, Any], base_url: str) -> dict[str, Measured]:
         """What the files measure that were handed in here; an address elsewhere is not fetched."""
         found = {}
         for name, rule in endpoint.parameters.items():
@@ -354,7 +354,7 @@ def _bill(at: float, kind: str, job: Job, *, job_phase: Phase) -> dict[str, Any]
     }
 
 
-def _model(model: str, endpoint: Endpoint) -> dict[str, Any]:
+def _model(model: str, endpoint: SandboxEndpoint) -> dict[str, Any]:
     names = list(endpoint.parameters)
     schema = {
         "type": "object",

@@ -13,7 +13,7 @@ from typing import Any
 from resources.errors import ConfigurationError
 from resources.money import usd
 from resources.sandbox.books import Books, Fate, Job
-from resources.sandbox.endpoints import Endpoint, load_endpoints
+from resources.sandbox.endpoints import SandboxEndpoint, load_endpoints
 from resources.sandbox.faults import (
     EmptyOutputs,
     Fail,
@@ -34,7 +34,7 @@ from resources.sandbox.media import ClipStore, Footage
 from resources.sandbox.settings import Pace, SandboxSettings
 
 
-def endpoint_of(job: Job) -> Endpoint:
+def endpoint_of(job: Job) -> SandboxEndpoint:
     """What a job was bought as."""
     return load_endpoints()[job.provider][job.endpoint]
 
