@@ -23,15 +23,12 @@ _FILE = re.compile(r"file:([^#\x00-\x1f]{1,500})#sha256=([0-9a-f]{64})")
 
 @dataclass(frozen=True)
 class FileReference:
-    """A local file in a request: `file:images/harbor.png#sha256=...`, until it is uploaded and its address is sent.
-
-    Attributes:
-        path: Below the data folder, with `/`.
-        sha256: Of its content, in hex; a file that has changed since is not sent.
-    """
+    """A local file in a request: `file:images/harbor.png#sha256=...`, until it is uploaded and its address is sent."""
 
     path: str
+    """Below the data folder, with `/`."""
     sha256: str
+    """Of its content, in hex; a file that has changed since is not sent."""
 
     def __str__(self) -> str:
         return f"file:{self.path}#sha256={self.sha256}"
@@ -64,135 +61,120 @@ class FileReference:
 
 
 class Expected(BaseModel):
-    """What the file must look like for this request; unknown is None and is not checked.
-
-    Attributes:
-        width: Pixels.
-        height: Pixels.
-        shape: Width and height as they relate, e.g. `16:9`, where the pixels are not known.
-        duration: Seconds.
-        audio: Whether the endpoint promises an audio track.
-        fps: Frames a second.
-    """
+    """What the file must look like for this request; unknown is None and is not checked."""
 
     model_config = ConfigDict(frozen=True)
 
     width: int | None = None
+    """Pixels."""
     height: int | None = None
+    """Pixels."""
     shape: str | None = Field(default=None, pattern=r"^[1-9]\d{0,3}:[1-9]\d{0,3}$")
+    """Width and height as they relate, e.g. `16:9`, where the pixels are not known."""
     duration: float | None = None
+    """Seconds."""
     audio: bool | None = None
+    """Whether the endpoint promises an audio track."""
     fps: float | None = None
+    """Frames a second."""
 
 
 class Caps(BaseModel):
-    """The most that may be spent, in micro-dollars; None is no cap.
-
-    Attributes:
-        per_run: By one decision: a person's run with its retries, a schedule's tick, a command.
-        per_day: In a day.
-        per_month: In a month.
-        total: Ever.
-    """
+    """The most that may be spent, in micro-dollars; None is no cap."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     per_run: int | None = Field(default=None, ge=0)
+    """By one decision: a person's run with its retries, a schedule's tick, a command."""
     per_day: int | None = Field(default=None, ge=0)
+    """In a day."""
     per_month: int | None = Field(default=None, ge=0)
+    """In a month."""
     total: int | None = Field(default=None, ge=0)
+    """Ever."""
 
 
 class Choice(BaseModel):
-    """Another way to have the same clip, for when its provider refuses it or fails: a fallback.
-
-    Attributes:
-        provider: `wavespeed` or `aimlapi`.
-        endpoint: The provider's model id.
-        body: The request exactly as it is sent.
-        price_micros: The catalogue's price in micro-dollars, None where it is unknown (it is not bought then).
-        expected: What the delivered file is checked against.
-        usual_seconds: How long this endpoint usually takes, where the catalogue knows.
-        max_seconds: When a job is considered overdue.
-        sunset_at: The day (UTC) from which it is not bought any more, None where none was announced or it has passed and
-            the series knows better.
-    """
+    """Another way to have the same clip, for when its provider refuses it or fails: a fallback."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     provider: str
+    """`wavespeed` or `aimlapi`."""
     endpoint: str
+    """The provider's model id."""
     body: dict[str, Any]
+    """The request exactly as it is sent."""
     price_micros: int | None
+    """The catalogue's price in micro-dollars, None where it is unknown (it is not bought then)."""
     expected: Expected
+    """What the delivered file is checked against."""
     usual_seconds: float | None = None
+    """How long this endpoint usually takes, where the catalogue knows."""
     max_seconds: float = 1800
+    """When a job is considered overdue."""
     sunset_at: date | None = None
+    """The day (UTC) from which it is not bought any more, None where none was announced or it has passed and the
+    series knows better."""
 
 
 class Asked(BaseModel):
-    """What was asked for, in a request that falls back to something else.
-
-    Attributes:
-        provider: Who was to make it.
-        endpoint: With which model.
-        fingerprint: Of the request that was asked for.
-    """
+    """What was asked for, in a request that falls back to something else."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     provider: str
+    """Who was to make it."""
     endpoint: str
+    """With which model."""
     fingerprint: str
+    """Of the request that was asked for."""
 
 
 class ClipRequest(BaseModel):
-    """One clip, rendered and validated: everything that is needed to buy it, and nothing that is not.
-
-    Attributes:
-        kind: What is bought: a clip, a character that clips show, or a job that probes a provider.
-        clip: The clip's key, which is its Dagster partition, e.g. `city-sunset-2026-11-20-hero`; a character's name.
-        series: Name of the series that declares it.
-        provider: `wavespeed` or `aimlapi`.
-        endpoint: The provider's model id, e.g. `openai/sora-2/text-to-video`.
-        body: The request exactly as it is sent: every parameter explicit, since providers fill what is missing with
-            defaults that cost money.
-        price_micros: The catalogue's price in micro-dollars, None where it is unknown (such a clip is not bought).
-        expected: What the delivered file is checked against.
-        usual_seconds: How long this endpoint usually takes, where the catalogue knows.
-        max_seconds: When a job is considered overdue.
-        sunset_at: The day (UTC) from which it is not bought any more.
-        max_attempts: How many purchases one decision may make for this clip when the provider fails in passing.
-        caps: What may be spent on its series.
-        checks: What its series wants checked of the file.
-        fallbacks: What is bought instead, one after another, after a definite refusal or a job that failed.
-        asked: What was asked for, where this is a fallback.
-        owner: Who is told about it, as Dagster writes owners.
-        tags: The series' tags.
-        cast: The characters it shows: the provider's id of each, by its name.
-    """
+    """One clip, rendered and validated: everything that is needed to buy it, and nothing that is not."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["clip", "character", "probe"] = "clip"
+    """What is bought: a clip, a character that clips show, or a job that probes a provider."""
     clip: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{2,79}$")
+    """The clip's key, which is its Dagster partition, e.g. `city-sunset-2026-11-20-hero`; a character's name."""
     series: str
+    """Name of the series that declares it."""
     provider: str
+    """`wavespeed` or `aimlapi`."""
     endpoint: str
+    """The provider's model id, e.g. `openai/sora-2/text-to-video`."""
     body: dict[str, Any]
+    """The request exactly as it is sent: every parameter explicit, since providers fill what is missing with
+    defaults that cost money."""
     price_micros: int | None
+    """The catalogue's price in micro-dollars, None where it is unknown (such a clip is not bought)."""
     expected: Expected
+    """What the delivered file is checked against."""
     usual_seconds: float | None = None
+    """How long this endpoint usually takes, where the catalogue knows."""
     max_seconds: float = 1800
+    """When a job is considered overdue."""
     sunset_at: date | None = None
+    """The day (UTC) from which it is not bought any more."""
     max_attempts: int = Field(default=1, ge=1, le=5)
+    """How many purchases one decision may make for this clip when the provider fails in passing."""
     caps: Caps = Field(default_factory=Caps)
+    """What may be spent on its series."""
     checks: Checks = Field(default_factory=Checks)
+    """What its series wants checked of the file."""
     fallbacks: tuple[Choice, ...] = ()
+    """What is bought instead, one after another, after a definite refusal or a job that failed."""
     asked: Asked | None = None
+    """What was asked for, where this is a fallback."""
     owner: str | None = None
+    """Who is told about it, as Dagster writes owners."""
     tags: dict[str, str] = Field(default_factory=dict)
+    """The series' tags."""
     cast: dict[str, str] = Field(default_factory=dict)
+    """The characters it shows: the provider's id of each, by its name."""
 
     @property
     def prompt(self) -> str:

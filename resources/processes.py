@@ -42,19 +42,16 @@ def child_setup() -> Callable[[], None]:
 
 @dataclass(frozen=True)
 class Process:
-    """A process that carries a stack's mark.
-
-    Attributes:
-        pid: Its id.
-        parent: The id of the process that started it, or that took it over.
-        stack: The id of the `dailies up` it belongs to.
-        command: Its arguments.
-    """
+    """A process that carries a stack's mark."""
 
     pid: int
+    """Its id."""
     parent: int
+    """The id of the process that started it, or that took it over."""
     stack: str
+    """The id of the `dailies up` it belongs to."""
     command: tuple[str, ...]
+    """Its arguments."""
 
 
 def of_home(home: Path) -> list[Process]:

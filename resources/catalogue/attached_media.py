@@ -14,17 +14,14 @@ from resources.orders import Expected
 
 @dataclass
 class Attached:
-    """A media parameter as it stands in the request.
-
-    Attributes:
-        value: With every local file as a `resources.orders.FileReference`.
-        files: The local files.
-        problems: What is wrong, without a place.
-    """
+    """A media parameter as it stands in the request."""
 
     value: Any
+    """With every local file as a `resources.orders.FileReference`."""
     files: list[LocalFile] = field(default_factory=list)
+    """The local files."""
     problems: list[Problem] = field(default_factory=list)
+    """What is wrong, without a place."""
 
 
 def attach(parameter: Parameter, value: Any, files: DataFolder | None, codec: Codec) -> Attached:

@@ -27,17 +27,14 @@ _SAME_SHAPE = 0.03
 
 @dataclass(frozen=True)
 class Shape:
-    """A frame in the words that mean the same everywhere.
-
-    Attributes:
-        value: How the endpoint writes it, e.g. `1280*720`.
-        width: Pixels.
-        height: Pixels.
-    """
+    """A frame in the words that mean the same everywhere."""
 
     value: str
+    """How the endpoint writes it, e.g. `1280*720`."""
     width: int
+    """Pixels."""
     height: int
+    """Pixels."""
 
     @property
     def resolution(self) -> str:
@@ -59,17 +56,14 @@ class Shape:
 
 @dataclass
 class Translation:
-    """A series' parameters in an endpoint's own words.
-
-    Attributes:
-        values: By the endpoint's names.
-        said: What the series called each.
-        problems: What cannot be had; fields are `parameters.<what the series called it>`.
-    """
+    """A series' parameters in an endpoint's own words."""
 
     values: dict[str, Any] = field(default_factory=dict)
+    """By the endpoint's names."""
     said: dict[str, str] = field(default_factory=dict)
+    """What the series called each."""
     problems: list[Problem] = field(default_factory=list)
+    """What cannot be had; fields are `parameters.<what the series called it>`."""
 
 
 class EndpointFacts(Protocol):
@@ -95,13 +89,13 @@ class Codec:
     """How one provider words things; a new model of it needs no code as long as it keeps to them.
 
     Attributes:
-        words: Names the provider's endpoints use for a common word, besides the word itself.
         frame: The parameter that holds a whole frame, where an endpoint has it.
         separator: What stands between width and height there.
         uploads: Whether the provider takes files and gives an address for them.
     """
 
     words: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Names the provider's endpoints use for a common word, besides the word itself."""
     frame = "size"
     separator = "x"
     uploads = False

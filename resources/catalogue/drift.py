@@ -17,21 +17,18 @@ SAMPLE_URL = "https://example.com/sample"
 
 @dataclass(frozen=True)
 class Drift:
-    """One difference.
-
-    Attributes:
-        endpoint: Whose.
-        field: What differs, e.g. `parameters.duration`.
-        ours: What the catalogue says.
-        theirs: What the provider says.
-        matters: Whether something declared may be refused, or cost something else; otherwise it is only news.
-    """
+    """One difference."""
 
     endpoint: str
+    """Whose."""
     field: str
+    """What differs, e.g. `parameters.duration`."""
     ours: str
+    """What the catalogue says."""
     theirs: str
+    """What the provider says."""
     matters: bool = True
+    """Whether something declared may be refused, or cost something else; otherwise it is only news."""
 
 
 def sample_body(endpoint: Endpoint) -> dict[str, Any]:

@@ -11,21 +11,18 @@ MAX_SIDE = 16_384
 
 @dataclass(frozen=True)
 class Sniffed:
-    """What the first bytes say.
-
-    Attributes:
-        media: `image`, `video` or `audio`.
-        content_type: e.g. `image/png`.
-        extension: The one that belongs to it, with its dot.
-        width: Pixels, None for what is no image.
-        height: Pixels, None for what is no image.
-    """
+    """What the first bytes say."""
 
     media: str
+    """`image`, `video` or `audio`."""
     content_type: str
+    """e.g. `image/png`."""
     extension: str
+    """The one that belongs to it, with its dot."""
     width: int | None = None
+    """Pixels, None for what is no image."""
     height: int | None = None
+    """Pixels, None for what is no image."""
 
 
 def sniff(head: bytes) -> Sniffed | None:

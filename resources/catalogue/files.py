@@ -31,19 +31,16 @@ _REMEMBERED = 10_000
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file of the data folder, as it was when it was looked at.
-
-    Attributes:
-        reference: Its path below the data folder and the SHA-256 of its content.
-        size: Bytes.
-        is_a: What its first bytes say.
-        seconds: How long a video is, None where that is not known.
-    """
+    """A file of the data folder, as it was when it was looked at."""
 
     reference: FileReference
+    """Its path below the data folder and the SHA-256 of its content."""
     size: int
+    """Bytes."""
     is_a: Sniffed
+    """What its first bytes say."""
     seconds: float | None = None
+    """How long a video is, None where that is not known."""
 
     @property
     def upload_name(self) -> str:

@@ -33,13 +33,10 @@ _NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,4})?")
 
 
 class WrittenInteger(int):
-    """A whole number that shows itself as its file writes it: `+4712345678` keeps its sign in a prompt.
-
-    Attributes:
-        written: The text of the file; the number's own text where it was made from a number.
-    """
+    """A whole number that shows itself as its file writes it: `+4712345678` keeps its sign in a prompt."""
 
     written: str
+    """The text of the file; the number's own text where it was made from a number."""
 
     def __new__(cls, written: str | int) -> Self:
         """Read the number from its text."""
@@ -52,13 +49,10 @@ class WrittenInteger(int):
 
 
 class WrittenNumber(float):
-    """A number with decimals or an exponent that shows itself as its file writes it: `9.90` stays `9.90` in a prompt.
-
-    Attributes:
-        written: The text of the file; the number's own text where it was made from a number.
-    """
+    """A number with decimals or an exponent that shows itself as its file writes it: `9.90` stays `9.90` in a prompt."""
 
     written: str
+    """The text of the file; the number's own text where it was made from a number."""
 
     def __new__(cls, written: str | float) -> Self:
         """Read the number from its text."""
@@ -72,19 +66,16 @@ class WrittenNumber(float):
 
 @dataclass
 class Document:
-    """A file's content as plain dicts, lists and scalars, with the place of each.
-
-    Attributes:
-        file: Where it was read from.
-        value: The content.
-        lines: Line of each value, from 1.
-        blocks: Places whose text is a literal block (`|`): text line n stands n lines below the value's line.
-    """
+    """A file's content as plain dicts, lists and scalars, with the place of each."""
 
     file: Path
+    """Where it was read from."""
     value: Any = None
+    """The content."""
     lines: dict[Where, int] = field(default_factory=dict)
+    """Line of each value, from 1."""
     blocks: set[Where] = field(default_factory=set)
+    """Places whose text is a literal block (`|`): text line n stands n lines below the value's line."""
 
     def line(self, where: Where) -> int:
         """Line of a place, or of the nearest thing around it that was written."""

@@ -14,23 +14,20 @@ _LISTED = 24
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake in one place.
-
-    Attributes:
-        field: Where inside the file, e.g. `parameters.size`; empty for the file as a whole.
-        message: What is wrong, where `found` and `allowed` do not already say it.
-        found: What stands there, as it is shown to a person (see `show`).
-        allowed: What may stand there, as it is shown to a person.
-        file: The file, where there is one.
-        line: Line in the file, from 1.
-    """
+    """One mistake in one place."""
 
     field: str
+    """Where inside the file, e.g. `parameters.size`; empty for the file as a whole."""
     message: str = ""
+    """What is wrong, where `found` and `allowed` do not already say it."""
     found: str | None = None
+    """What stands there, as it is shown to a person (see `show`)."""
     allowed: str | None = None
+    """What may stand there, as it is shown to a person."""
     file: Path | None = None
+    """The file, where there is one."""
     line: int | None = None
+    """Line in the file, from 1."""
 
     def at(self, file: Path, line: int | None, field: str | None = None) -> "Problem":
         """The same problem, in its place."""

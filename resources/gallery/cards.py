@@ -43,70 +43,64 @@ class Group(StrEnum):
 
 @dataclass(frozen=True)
 class ShownCheck:
-    """What a check of the file said.
-
-    Attributes:
-        name: E.g. `black`.
-        outcome: `passed`, `warned` or `failed`.
-        detail: One sentence, which may be empty.
-    """
+    """What a check of the file said."""
 
     name: str
+    """E.g. `black`."""
     outcome: str
+    """`passed`, `warned` or `failed`."""
     detail: str = ""
+    """One sentence, which may be empty."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """One clip as it is shown. Text is as strangers wrote it, cleaned but not escaped.
-
-    Attributes:
-        clip: Its key.
-        series: Whose.
-        group: How it stands.
-        state: The same in the ledger's word.
-        day: What it counts for, `YYYY-MM-DD`.
-        prompt: As it was sent.
-        asked: The model that was asked for.
-        bought: The model that was bought: another one where a fallback was.
-        served: The model the provider says it used, None where it does not say.
-        cost_micros: Of the newest take, in micro-dollars.
-        spent_micros: Of all takes.
-        takes: How often it was bought.
-        reason: Why it is not delivered, empty when it is.
-        video: Key of the video to play, None when there is none.
-        poster: Key of its poster.
-        strip: Key of a strip of its frames.
-        facts: Size, length and sound in words.
-        checks: What checks of the file said.
-        accepted: By whom a video that failed a check was accepted all the same, and why; empty where nobody had to.
-        waited_seconds: From the submit to the end of the job.
-        is_older_take: Whether the video is an older take, since the newest is not there.
-        asset: The Dagster asset that says most about it.
-    """
+    """One clip as it is shown. Text is as strangers wrote it, cleaned but not escaped."""
 
     clip: str
+    """Its key."""
     series: str
+    """Whose."""
     group: Group
+    """How it stands."""
     state: str
+    """The same in the ledger's word."""
     day: str
+    """What it counts for, `YYYY-MM-DD`."""
     prompt: str
+    """As it was sent."""
     asked: str
+    """The model that was asked for."""
     bought: str
+    """The model that was bought: another one where a fallback was."""
     served: str | None
+    """The model the provider says it used, None where it does not say."""
     cost_micros: int
+    """Of the newest take, in micro-dollars."""
     spent_micros: int
+    """Of all takes."""
     takes: int
+    """How often it was bought."""
     reason: str
+    """Why it is not delivered, empty when it is."""
     video: str | None = None
+    """Key of the video to play, None when there is none."""
     poster: str | None = None
+    """Key of its poster."""
     strip: str | None = None
+    """Key of a strip of its frames."""
     facts: str = ""
+    """Size, length and sound in words."""
     checks: list[ShownCheck] = field(default_factory=list)
+    """What checks of the file said."""
     accepted: str = ""
+    """By whom a video that failed a check was accepted all the same, and why; empty where nobody had to."""
     waited_seconds: float | None = None
+    """From the submit to the end of the job."""
     is_older_take: bool = False
+    """Whether the video is an older take, since the newest is not there."""
     asset: str = "uploaded_videos"
+    """The Dagster asset that says most about it."""
 
     @property
     def is_substituted(self) -> bool:

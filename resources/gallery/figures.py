@@ -25,17 +25,14 @@ _NOTHING = [s.value for s in AttemptState if s not in OPEN and s is not AttemptS
 
 @dataclass(frozen=True)
 class UnitCost:
-    """What delivered clips cost, with the failed purchases that they took.
-
-    Attributes:
-        name: Of the series or the endpoint.
-        delivered: How many clips.
-        micros: All that was spent on it.
-    """
+    """What delivered clips cost, with the failed purchases that they took."""
 
     name: str
+    """Of the series or the endpoint."""
     delivered: int
+    """How many clips."""
     micros: int
+    """All that was spent on it."""
 
     @property
     def each_micros(self) -> int | None:
@@ -45,40 +42,34 @@ class UnitCost:
 
 @dataclass(frozen=True)
 class ClipTimes:
-    """How long an endpoint's jobs took from the submit to the end, in seconds.
-
-    Attributes:
-        name: The endpoint.
-        jobs: How many were looked at.
-        median: Half took less.
-        ninetieth: Nine of ten took less.
-    """
+    """How long an endpoint's jobs took from the submit to the end, in seconds."""
 
     name: str
+    """The endpoint."""
     jobs: int
+    """How many were looked at."""
     median: float
+    """Half took less."""
     ninetieth: float
+    """Nine of ten took less."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Everything that is plotted.
-
-    Attributes:
-        spend: Micro-dollars by day, and in it by series; the last days with any.
-        unit_costs: By series, or by endpoint where there is one series only.
-        times: By endpoint.
-        failures: How many purchases came to nothing, by reason, the most frequent first.
-        clips: How many there are, by state of their newest purchase.
-        micros: All that was spent.
-    """
+    """Everything that is plotted."""
 
     spend: dict[str, dict[str, int]]
+    """Micro-dollars by day, and in it by series; the last days with any."""
     unit_costs: list[UnitCost]
+    """By series, or by endpoint where there is one series only."""
     times: list[ClipTimes]
+    """By endpoint."""
     failures: list[tuple[str, int]]
+    """How many purchases came to nothing, by reason, the most frequent first."""
     clips: dict[str, int]
+    """How many there are, by state of their newest purchase."""
     micros: int
+    """All that was spent."""
 
     @property
     def total(self) -> int:

@@ -33,23 +33,20 @@ _SOURCES = Path(__file__).parent / "page"
 
 @dataclass(frozen=True)
 class GalleryPage:
-    """What one page shows.
-
-    Attributes:
-        cards: The clips, in their order.
-        figures: The sums.
-        dagster: Address of Dagster's UI.
-        series: The one series it is about, None for the page of all.
-        titles: What series are called, by name.
-        sheets: Keys of the series' contact sheets, oldest day first.
-    """
+    """What one page shows."""
 
     cards: Sequence[Card]
+    """The clips, in their order."""
     figures: Figures
+    """The sums."""
     dagster: str
+    """Address of Dagster's UI."""
     series: str | None = None
+    """The one series it is about, None for the page of all."""
     titles: Mapping[str, str] | None = None
+    """What series are called, by name."""
     sheets: Sequence[str] = ()
+    """Keys of the series' contact sheets, oldest day first."""
 
     @property
     def key(self) -> str:

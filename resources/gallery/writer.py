@@ -19,21 +19,18 @@ HTML = "text/html; charset=utf-8"
 
 @dataclass(frozen=True)
 class Written:
-    """A gallery in the bucket.
-
-    Attributes:
-        index: Key of its first page.
-        digests: SHA-256 (16 hex digits) of every page by key.
-        changed: Keys of the pages that were written; the others were as they should be.
-        clips: How many clips there are.
-        size: Bytes of all pages.
-    """
+    """A gallery in the bucket."""
 
     index: str
+    """Key of its first page."""
     digests: dict[str, str] = field(default_factory=dict)
+    """SHA-256 (16 hex digits) of every page by key."""
     changed: list[str] = field(default_factory=list)
+    """Keys of the pages that were written; the others were as they should be."""
     clips: int = 0
+    """How many clips there are."""
     size: int = 0
+    """Bytes of all pages."""
 
 
 def write_gallery(

@@ -34,25 +34,22 @@ RECENT_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class KeptTake:
-    """A take as the ledger says it was stored.
-
-    Attributes:
-        attempt: The purchase.
-        video: Key of its video.
-        size: Bytes of it.
-        sha256: Of them, in hex.
-        manifest: Key of its manifest.
-        poster: Key of its poster, None where none could be made.
-        strip: Key of its strip of frames, None where none could be made.
-    """
+    """A take as the ledger says it was stored."""
 
     attempt: Attempt
+    """The purchase."""
     video: str
+    """Key of its video."""
     size: int | None
+    """Bytes of it."""
     sha256: str | None
+    """Of them, in hex."""
     manifest: str
+    """Key of its manifest."""
     poster: str | None
+    """Key of its poster, None where none could be made."""
     strip: str | None
+    """Key of its strip of frames, None where none could be made."""
 
     @classmethod
     def of(cls, attempt: Attempt) -> "KeptTake":
@@ -78,40 +75,34 @@ class KeptTake:
 
 @dataclass(frozen=True)
 class Missing:
-    """Something of a take that is not in the bucket as it was stored.
-
-    Attributes:
-        take: Whose.
-        what: `video`, `manifest`, `poster`, `strip` or `current`.
-        key: Where it should be.
-        why: One sentence.
-    """
+    """Something of a take that is not in the bucket as it was stored."""
 
     take: KeptTake
+    """Whose."""
     what: str
+    """`video`, `manifest`, `poster`, `strip` or `current`."""
     key: str
+    """Where it should be."""
     why: str
+    """One sentence."""
 
 
 @dataclass
 class Stock:
-    """Bucket and ledger compared.
-
-    Attributes:
-        missing: What the ledger says is there and is not.
-        stray: Objects of takes without a manifest, older than a delivery takes: key and what the ledger says of them.
-        doubles: Takes that are stored as they should be, with keys of objects of theirs that lie elsewhere as well.
-        unknown: Manifests of takes that the ledger does not know.
-        objects: How many objects of takes there are.
-        size: Bytes of them.
-    """
+    """Bucket and ledger compared."""
 
     missing: list[Missing] = field(default_factory=list)
+    """What the ledger says is there and is not."""
     stray: list[tuple[str, str]] = field(default_factory=list)
+    """Objects of takes without a manifest, older than a delivery takes: key and what the ledger says of them."""
     doubles: list[tuple[KeptTake, str]] = field(default_factory=list)
+    """Takes that are stored as they should be, with keys of objects of theirs that lie elsewhere as well."""
     unknown: list[str] = field(default_factory=list)
+    """Manifests of takes that the ledger does not know."""
     objects: int = 0
+    """How many objects of takes there are."""
     size: int = 0
+    """Bytes of them."""
 
     def findings(self) -> list[Finding]:
         """What the checks say of it."""

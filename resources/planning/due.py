@@ -17,17 +17,14 @@ MAX_WANTED = 50_000
 
 @dataclass(frozen=True, slots=True)
 class DueClip:
-    """One clip to plan.
-
-    Attributes:
-        clip: Which.
-        day: When it would be bought.
-        decision: Names what would buy it together with others: one tick of a schedule, or one command.
-    """
+    """One clip to plan."""
 
     clip: Clip
+    """Which."""
     day: dt.date
+    """When it would be bought."""
     decision: str
+    """Names what would buy it together with others: one tick of a schedule, or one command."""
 
 
 def wanted(

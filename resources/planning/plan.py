@@ -44,50 +44,44 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True)
 class PlannedClip:
-    """One clip of a plan; money in micro-dollars.
-
-    Attributes:
-        clip: Its key.
-        series: Its series.
-        day: When it would be bought.
-        verb: What would become of it.
-        request: As it would be sent, None where it cannot be rendered.
-        attempt: The purchase that is reused, adopted, in doubt or in the way.
-        reason: Why, where that needs saying.
-        floor: What it costs when the first purchase succeeds; nothing where only an upper bound of the price is known.
-        ceiling: What it could cost at most, with every try and fallback that its series allows.
-    """
+    """One clip of a plan; money in micro-dollars."""
 
     clip: str
+    """Its key."""
     series: str
+    """Its series."""
     day: dt.date
+    """When it would be bought."""
     verb: Verb
+    """What would become of it."""
     request: ClipRequest | None = None
+    """As it would be sent, None where it cannot be rendered."""
     attempt: Attempt | None = None
+    """The purchase that is reused, adopted, in doubt or in the way."""
     reason: str | None = None
+    """Why, where that needs saying."""
     floor: int = 0
+    """What it costs when the first purchase succeeds; nothing where only an upper bound of the price is known."""
     ceiling: int = 0
+    """What it could cost at most, with every try and fallback that its series allows."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What would be done, and what it would cost in micro-dollars.
-
-    Attributes:
-        clips: One by one, in the order they would be decided in.
-        caps: Every cap that the purchases count in.
-        stops: What is stopped.
-        problems: What is wrong with series that are therefore not in it.
-        warnings: Endpoints of its series that are retired, or soon will be.
-        may_not_buy: Why the ledger may buy nothing for its bucket, None where it may.
-    """
+    """What would be done, and what it would cost in micro-dollars."""
 
     clips: list[PlannedClip]
+    """One by one, in the order they would be decided in."""
     caps: list[CapLine] = field(default_factory=list)
+    """Every cap that the purchases count in."""
     stops: list[Stop] = field(default_factory=list)
+    """What is stopped."""
     problems: list[str] = field(default_factory=list)
+    """What is wrong with series that are therefore not in it."""
     warnings: list[str] = field(default_factory=list)
+    """Endpoints of its series that are retired, or soon will be."""
     may_not_buy: str | None = None
+    """Why the ledger may buy nothing for its bucket, None where it may."""
 
     @property
     def floor(self) -> int:

@@ -13,36 +13,30 @@ from resources.orders import ClipRequest
 
 @dataclass(frozen=True)
 class CapLine:
-    """One cap, in micro-dollars.
-
-    Attributes:
-        scope: What it caps.
-        cap: The most that may count.
-        spent: What counts already.
-        floor: What would count when every first purchase succeeds.
-        ceiling: What could count at most; the ledger refuses what would exceed the cap.
-    """
+    """One cap, in micro-dollars."""
 
     scope: Scope
+    """What it caps."""
     cap: int
+    """The most that may count."""
     spent: int
+    """What counts already."""
     floor: int
+    """What would count when every first purchase succeeds."""
     ceiling: int
+    """What could count at most; the ledger refuses what would exceed the cap."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """One purchase to plan.
-
-    Attributes:
-        request: What is bought.
-        decision: What it belongs to.
-        day: The day it counts for (YYYY-MM-DD).
-    """
+    """One purchase to plan."""
 
     request: ClipRequest
+    """What is bought."""
     decision: str
+    """What it belongs to."""
     day: str
+    """The day it counts for (YYYY-MM-DD)."""
 
 
 class Purse:

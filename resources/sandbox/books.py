@@ -28,80 +28,74 @@ class Phase(Enum):
 
 @dataclass(frozen=True)
 class Fate:
-    """What a fault script has in store for a job.
-
-    Attributes:
-        error: It fails with this text.
-        code: WaveSpeed's task code of the failure.
-        empty: It completes with no output.
-        taken_back: What polls show at its end instead of it: `failed`, `empty` or `gone`.
-        taken_back_after: For how many seconds.
-        taken_back_error: The text of a failure that is taken back.
-        size: Its clip has this width and height instead of the right ones.
-        flaw: Its clip is black, does not move or is silent.
-        mute: Its clip has no sound track.
-        hidden_seconds: How long lists do not show it.
-        unknown_seconds: How long polls do not know it.
-        faults: Names of the rules that decided this.
-    """
+    """What a fault script has in store for a job."""
 
     error: str | None = None
+    """It fails with this text."""
     code: int = 0
+    """WaveSpeed's task code of the failure."""
     empty: bool = False
+    """It completes with no output."""
     taken_back: str | None = None
+    """What polls show at its end instead of it: `failed`, `empty` or `gone`."""
     taken_back_after: float = 0
+    """For how many seconds."""
     taken_back_error: str = ""
+    """The text of a failure that is taken back."""
     size: tuple[int, int] | None = None
+    """Its clip has this width and height instead of the right ones."""
     flaw: Flaw | None = None
+    """Its clip is black, does not move or is silent."""
     mute: bool = False
+    """Its clip has no sound track."""
     hidden_seconds: float = 0
+    """How long lists do not show it."""
     unknown_seconds: float = 0
+    """How long polls do not know it."""
     faults: tuple[str, ...] = ()
+    """Names of the rules that decided this."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One accepted job.
-
-    Attributes:
-        number: Counts all jobs of the sandbox from 1.
-        id: The provider's id.
-        provider: `wavespeed` or `aimlapi`.
-        endpoint: The model id that was asked for.
-        model: The model id that does the work.
-        media: Name of its file at the CDN.
-        body: The request as received.
-        params: What the job works with: checked, with defaults, unknown keys gone.
-        submission_id: The `X-Client-Request-Id` of the request, None if it had none that is valid.
-        base_url: The address the request came to; a webhook's payload names the outputs under it.
-        webhook: Where WaveSpeed reports the end, None for nowhere.
-        received_at: Seconds since the epoch, as are the next two.
-        starts_at: When it gets its slot.
-        ends_at: When it ends; infinite for a job that is stuck.
-        price_micros: What it costs if it is charged.
-        fate: What goes wrong with it.
-        polls: How often its state was asked for.
-        fetches: How often its file was asked for.
-    """
+    """One accepted job."""
 
     number: int
+    """Counts all jobs of the sandbox from 1."""
     id: str
+    """The provider's id."""
     provider: str
+    """`wavespeed` or `aimlapi`."""
     endpoint: str
+    """The model id that was asked for."""
     model: str
+    """The model id that does the work."""
     media: str
+    """Name of its file at the CDN."""
     body: dict[str, Any]
+    """The request as received."""
     params: dict[str, Any]
+    """What the job works with: checked, with defaults, unknown keys gone."""
     submission_id: str | None
+    """The `X-Client-Request-Id` of the request, None if it had none that is valid."""
     base_url: str
+    """The address the request came to; a webhook's payload names the outputs under it."""
     webhook: str | None
+    """Where WaveSpeed reports the end, None for nowhere."""
     received_at: float
+    """When it was accepted. All times are seconds since the epoch."""
     starts_at: float
+    """When it gets its slot."""
     ends_at: float
+    """When it ends; infinite for a job that is stuck."""
     price_micros: int
+    """What it costs if it is charged."""
     fate: Fate = field(default_factory=Fate)
+    """What goes wrong with it."""
     polls: int = 0
+    """How often its state was asked for."""
     fetches: int = 0
+    """How often its file was asked for."""
 
     def phase(self, now: float) -> Phase:
         """Where the job stands at this moment."""
@@ -133,33 +127,30 @@ class Job:
 
 @dataclass(frozen=True)
 class Visit:
-    """One request.
-
-    Attributes:
-        at: Seconds since the epoch.
-        provider: `wavespeed`, `aimlapi` or `cdn`.
-        operation: What it was about.
-        method: HTTP method.
-        path: Path without the query.
-        status: The answer's status, None if the connection was dropped.
-        job_id: The job it created or asked for.
-        endpoint: The model id it named.
-        submission_id: Its `X-Client-Request-Id` as received.
-        body: Its body, for a submit.
-        faults: Names of the rules that hit it.
-    """
+    """One request."""
 
     at: float
+    """Seconds since the epoch."""
     provider: str
+    """`wavespeed`, `aimlapi` or `cdn`."""
     operation: str
+    """What it was about."""
     method: str
+    """HTTP method."""
     path: str
+    """Path without the query."""
     status: int | None
+    """The answer's status, None if the connection was dropped."""
     job_id: str | None = None
+    """The job it created or asked for."""
     endpoint: str | None = None
+    """The model id it named."""
     submission_id: str | None = None
+    """Its `X-Client-Request-Id` as received."""
     body: str | None = None
+    """Its body, for a submit."""
     faults: str = ""
+    """Names of the rules that hit it."""
 
 
 _SCHEMA = """

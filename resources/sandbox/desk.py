@@ -37,26 +37,23 @@ E = TypeVar("E")
 
 @dataclass
 class WireCall:
-    """One request on its way.
-
-    Attributes:
-        request: As Starlette has it.
-        workshop: Where it is carried out.
-        body: The JSON object it carries, empty where it has none.
-        broken: Whether it carries something else than a JSON object.
-        model: The model id it names.
-        job: The job it is about.
-        rules: The faults that hit it.
-    """
+    """One request on its way."""
 
     request: Request
+    """As Starlette has it."""
     workshop: Workshop
+    """Where it is carried out."""
     body: dict[str, Any] = field(default_factory=dict)
+    """The JSON object it carries, empty where it has none."""
     broken: bool = False
+    """Whether it carries something else than a JSON object."""
     raw: bytes = b""
     model: str = ""
+    """The model id it names."""
     job: Job | None = None
+    """The job it is about."""
     rules: list[FaultRule] = field(default_factory=list)
+    """The faults that hit it."""
 
     @property
     def now(self) -> float:

@@ -248,31 +248,28 @@ _ONLY_AT: dict[type[_Effect], Operation] = {
 
 
 class When(BaseModel):
-    """Which requests a rule is about: all that is given must hold.
-
-    Attributes:
-        provider: `wavespeed` or `aimlapi`, None for both.
-        endpoint: The model id asked for.
-        operation: What the request does; None means where the effect belongs, `submit` for most.
-        prompt_contains: A piece of the job's prompt, upper and lower case alike.
-        prompt_matches: A regular expression to be found in the job's prompt.
-        number: Only the nth request of those the rule is about, counted from 1.
-        probability: How likely each of them is hit, drawn with `seed`.
-        seed: Makes the draws repeatable.
-        times: How often the rule fires at most.
-    """
+    """Which requests a rule is about: all that is given must hold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     provider: Literal["wavespeed", "aimlapi"] | None = None
+    """`wavespeed` or `aimlapi`, None for both."""
     endpoint: str | None = None
+    """The model id asked for."""
     operation: Operation | None = None
+    """What the request does; None means where the effect belongs, `submit` for most."""
     prompt_contains: str | None = None
+    """A piece of the job's prompt, upper and lower case alike."""
     prompt_matches: re.Pattern[str] | None = None
+    """A regular expression to be found in the job's prompt."""
     number: int | None = Field(default=None, ge=1)
+    """Only the nth request of those the rule is about, counted from 1."""
     probability: float = Field(default=1, ge=0, le=1)
+    """How likely each of them is hit, drawn with `seed`."""
     seed: int = 0
+    """Makes the draws repeatable."""
     times: int | None = Field(default=None, ge=1)
+    """How often the rule fires at most."""
 
 
 class FaultRule(BaseModel):
@@ -348,15 +345,12 @@ class Subject:
 
 @dataclass
 class Faults:
-    """The rules in force, and their counts.
-
-    Attributes:
-        rules: In the order they apply.
-        tallies: By `FaultRule.key`.
-    """
+    """The rules in force, and their counts."""
 
     rules: list[FaultRule] = field(default_factory=list)
+    """In the order they apply."""
     tallies: dict[str, Tally] = field(default_factory=dict)
+    """By `FaultRule.key`."""
 
     def strike(self, subject: Subject) -> list[FaultRule]:
         """Count a request and return the rules that hit it."""

@@ -39,21 +39,18 @@ _AUDIO_LOOP = 47
 
 @dataclass(frozen=True)
 class Footage:
-    """One job's file.
-
-    Attributes:
-        path: The shared template.
-        size: Bytes.
-        etag: Strong, quoted.
-        mark: Where the job's own 64 bytes go.
-        stamp: Those bytes.
-    """
+    """One job's file."""
 
     path: Path
+    """The shared template."""
     size: int
+    """Bytes."""
     etag: str
+    """Strong, quoted."""
     mark: int
+    """Where the job's own 64 bytes go."""
     stamp: bytes
+    """Those bytes."""
 
     def read(self, start: int, length: int) -> bytes:
         """A piece of the file as this job has it."""

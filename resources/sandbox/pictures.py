@@ -10,17 +10,14 @@ from typing import IO
 
 @dataclass(frozen=True)
 class Measured:
-    """What a decoder says of a picture or a film.
-
-    Attributes:
-        width: Pixels.
-        height: Pixels.
-        seconds: 0 for a picture.
-    """
+    """What a decoder says of a picture or a film."""
 
     width: int
+    """Pixels."""
     height: int
+    """Pixels."""
     seconds: float
+    """0 for a picture."""
 
 
 def measure(source: Path | bytes) -> Measured | None:

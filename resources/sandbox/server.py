@@ -26,15 +26,12 @@ _START_SECONDS = 20
 
 @dataclass(frozen=True)
 class RunningSandbox:
-    """A sandbox that answers.
-
-    Attributes:
-        url: Its address without a slash at the end; the base URL of both providers.
-        app: The application, with `app.state.workshop`.
-    """
+    """A sandbox that answers."""
 
     url: str
+    """Its address without a slash at the end; the base URL of both providers."""
     app: Starlette
+    """The application, with `app.state.workshop`."""
 
 
 @contextmanager

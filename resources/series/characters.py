@@ -49,19 +49,16 @@ class CharacterDeclaration(Declared):
 
 @dataclass(frozen=True)
 class Character:
-    """A character without mistakes.
-
-    Attributes:
-        declaration: What the file says.
-        endpoint: What makes it.
-        document: The file with its lines.
-        request: What is sent to have it made.
-    """
+    """A character without mistakes."""
 
     declaration: CharacterDeclaration
+    """What the file says."""
     endpoint: Endpoint
+    """What makes it."""
     document: Document
+    """The file with its lines."""
     request: ClipRequest
+    """What is sent to have it made."""
 
     @property
     def name(self) -> str:
@@ -71,28 +68,22 @@ class Character:
 
 @dataclass(frozen=True)
 class Made:
-    """A character that its provider has made.
-
-    Attributes:
-        id: The provider's id of it.
-        fingerprint: Of the request it was made from.
-    """
+    """A character that its provider has made."""
 
     id: str
+    """The provider's id of it."""
     fingerprint: str
+    """Of the request it was made from."""
 
 
 @dataclass
 class Characters:
-    """All that are declared.
-
-    Attributes:
-        found: Those without mistakes, by name.
-        problems: What is wrong with the others.
-    """
+    """All that are declared."""
 
     found: dict[str, Character] = field(default_factory=dict)
+    """Those without mistakes, by name."""
     problems: list[Problem] = field(default_factory=list)
+    """What is wrong with the others."""
 
     @classmethod
     def load(cls, data_dir: Path, catalogue: Catalogue) -> "Characters":

@@ -20,17 +20,14 @@ IdOf = Callable[[str], str]
 
 @dataclass(frozen=True)
 class Way:
-    """One way to have the clips.
-
-    Attributes:
-        endpoint: What they are bought from.
-        parameters: Over the clip's.
-        where: Its place in the series' file; nothing for the series itself.
-    """
+    """One way to have the clips."""
 
     endpoint: Endpoint
+    """What they are bought from."""
     parameters: Mapping[str, Any]
+    """Over the clip's."""
     where: Where
+    """Its place in the series' file; nothing for the series itself."""
 
     def choose(
         self, prompt: str, entry: Entry, *, id_of: IdOf, document: Document, files: DataFolder

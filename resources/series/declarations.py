@@ -32,19 +32,16 @@ _DATED_KEY = re.compile(r"(.+)-([0-9]{4}-[0-9]{2}-[0-9]{2})-(.+)")
 
 @dataclass
 class Declarations:
-    """What is declared.
-
-    Attributes:
-        series: The series without mistakes, by name.
-        problems: What is wrong with the others.
-        characters: What series may cast.
-        made: Which of those there are at their providers; asked only when a clip needs one.
-    """
+    """What is declared."""
 
     series: dict[str, Series] = field(default_factory=dict)
+    """The series without mistakes, by name."""
     problems: list[Problem] = field(default_factory=list)
+    """What is wrong with the others."""
     characters: Characters = field(default_factory=Characters)
+    """What series may cast."""
     made: Callable[[], Mapping[str, Made]] = dict
+    """Which of those there are at their providers; asked only when a clip needs one."""
 
     def find(self, key: str) -> Clip:
         """The clip of a key.

@@ -17,21 +17,18 @@ from resources.series.prompts import Prompt
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the declaration says about a clip, whatever its date.
-
-    Attributes:
-        variables: Its own.
-        parameters: The series' with its own over them.
-        prompt: Its prompt, put together.
-        cast: Names of the characters it shows.
-        where: Its place in the file.
-    """
+    """What the declaration says about a clip, whatever its date."""
 
     variables: Mapping[str, Any]
+    """Its own."""
     parameters: Mapping[str, Any]
+    """The series' with its own over them."""
     prompt: Prompt
+    """Its prompt, put together."""
     cast: tuple[str, ...]
+    """Names of the characters it shows."""
     where: Where
+    """Its place in the file."""
 
 
 def expand(

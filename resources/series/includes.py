@@ -36,15 +36,12 @@ class Include:
 
 @dataclass
 class Includes:
-    """All files of shared parts.
-
-    Attributes:
-        found: Those without mistakes, by name.
-        problems: What is wrong with the others.
-    """
+    """All files of shared parts."""
 
     found: dict[str, Include] = field(default_factory=dict)
+    """Those without mistakes, by name."""
     problems: dict[str, list[Problem]] = field(default_factory=dict)
+    """What is wrong with the others."""
 
     @classmethod
     def load(cls, data_dir: Path) -> "Includes":

@@ -139,19 +139,16 @@ class _Field:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A compiled prompt.
-
-    Attributes:
-        document: The file it was read from.
-        where: Its place there.
-        text: The plain text, None where it has fields.
-        fields: The fields that are said, by name.
-    """
+    """A compiled prompt."""
 
     document: Document
+    """The file it was read from."""
     where: Where
+    """Its place there."""
     text: _Text | None
+    """The plain text, None where it has fields."""
     fields: Mapping[str, _Field]
+    """The fields that are said, by name."""
 
     @classmethod
     def read(cls, declared: str | PromptFields, document: Document, where: Where) -> "Prompt":

@@ -25,19 +25,16 @@ MAX_SAMPLES = 5000
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One thing to produce.
-
-    Attributes:
-        key: Its key, which is its Dagster partition, e.g. `city-sunset-2026-11-20-hero`.
-        series: Name of its series.
-        name: Its name within the series.
-        date: Its date, None in a series that is not dated.
-    """
+    """One thing to produce."""
 
     key: str
+    """Its key, which is its Dagster partition, e.g. `city-sunset-2026-11-20-hero`."""
     series: str
+    """Name of its series."""
     name: str
+    """Its name within the series."""
     date: dt.date | None
+    """Its date, None in a series that is not dated."""
 
 
 class Series:

@@ -15,19 +15,16 @@ PROMPT = "A paper boat drifts on calm water, seen from above."
 
 @dataclass(frozen=True)
 class Offer:
-    """A request and what it costs.
-
-    Attributes:
-        endpoint: What is bought.
-        body: The whole request.
-        listed_micros: The catalogue's price in micro-dollars, None where no page names one.
-        quoted_micros: The provider's own quote, None where it gives none.
-    """
+    """A request and what it costs."""
 
     endpoint: Endpoint
+    """What is bought."""
     body: dict[str, Any]
+    """The whole request."""
     listed_micros: int | None
+    """The catalogue's price in micro-dollars, None where no page names one."""
     quoted_micros: int | None = None
+    """The provider's own quote, None where it gives none."""
 
     @property
     def micros(self) -> int | None:

@@ -169,19 +169,16 @@ STATUSES = {
 
 @dataclass(frozen=True)
 class Observation:
-    """One thing that was looked at.
-
-    Attributes:
-        about: What, e.g. `result: data.status`.
-        documented: What the documentation says.
-        seen: What the service did.
-        verdict: Whether they agree; `new` is something the documentation does not mention.
-    """
+    """One thing that was looked at."""
 
     about: str
+    """What, e.g. `result: data.status`."""
     documented: str
+    """What the documentation says."""
     seen: str
+    """What the service did."""
     verdict: Verdict
+    """Whether they agree; `new` is something the documentation does not mention."""
 
 
 def compare(provider: str, call: str, document: Any) -> list[Observation]:

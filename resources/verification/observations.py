@@ -29,23 +29,20 @@ _CLOCK_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class DeliveredFile:
-    """The file that came of it.
-
-    Attributes:
-        content_type: As the host said.
-        size: Bytes.
-        width: Pixels.
-        height: Pixels.
-        seconds: Of the picture.
-        audio: Whether it has sound.
-    """
+    """The file that came of it."""
 
     content_type: str
+    """As the host said."""
     size: int
+    """Bytes."""
     width: int
+    """Pixels."""
     height: int
+    """Pixels."""
     seconds: float
+    """Of the picture."""
     audio: bool
+    """Whether it has sound."""
 
 
 def findings(

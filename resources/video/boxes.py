@@ -33,38 +33,32 @@ class BoxError(Exception):
 
 @dataclass
 class Movie:
-    """What the boxes of a file say.
-
-    Attributes:
-        truncated: A box that is needed ends after the file does.
-        trailing_bytes: After the last whole box, e.g. a newline or padding.
-        faststart: The index comes before the data.
-        c2pa: There is a C2PA box.
-        fragmented: The samples are listed beside the data and not in the index.
-        edits: By the id of a track, what the demuxer does not know of its edit list.
-    """
+    """What the boxes of a file say."""
 
     truncated: bool = False
+    """A box that is needed ends after the file does."""
     trailing_bytes: int = 0
+    """After the last whole box, e.g. a newline or padding."""
     faststart: bool = False
+    """The index comes before the data."""
     c2pa: bool = False
+    """There is a C2PA box."""
     fragmented: bool = False
+    """The samples are listed beside the data and not in the index."""
     edits: dict[int, "Edits"] = field(default_factory=dict)
+    """By the id of a track, what the demuxer does not know of its edit list."""
 
 
 @dataclass(frozen=True)
 class Edits:
-    """What FFmpeg's demuxer leaves out of an edit list: it plays on where nothing is to be played, and knows one speed.
-
-    Attributes:
-        empty: Beginnings and ends, in seconds, of stretches in which nothing plays, after the first that does.
-        still: Stretches in which one frame stays.
-        at_other_speeds: Some of it plays at another speed.
-    """
+    """What FFmpeg's demuxer leaves out of an edit list: it plays on where nothing is to be played, and knows one speed."""
 
     empty: tuple[tuple[float, float], ...] = ()
+    """Beginnings and ends, in seconds, of stretches in which nothing plays, after the first that does."""
     still: tuple[tuple[float, float], ...] = ()
+    """Stretches in which one frame stays."""
     at_other_speeds: bool = False
+    """Some of it plays at another speed."""
 
 
 @dataclass(frozen=True)

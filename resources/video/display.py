@@ -13,15 +13,12 @@ MOST_STRETCHED = 20
 
 @dataclass(frozen=True)
 class Display:
-    """What a player does with the decoded frames of a track.
-
-    Attributes:
-        aspect: Width of a pixel by its height.
-        quarters: Quarter turns clockwise, 0 to 3.
-    """
+    """What a player does with the decoded frames of a track."""
 
     aspect: float = 1.0
+    """Width of a pixel by its height."""
     quarters: int = 0
+    """Quarter turns clockwise, 0 to 3."""
 
     @classmethod
     def of(cls, aspect: Any, rotation: float) -> "Display":

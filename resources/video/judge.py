@@ -26,37 +26,31 @@ MOST_MISSING = 0.5
 
 
 class Check(BaseModel):
-    """What one check of the clip said.
-
-    Attributes:
-        name: `whole`, or the name of a field of a series' `checks`, e.g. `black`.
-        outcome: Whether it passed; if not, what the series wants done about it; `skipped` where it is off, or there was
-            nothing to compare with.
-        detail: One sentence for a person.
-        measured: The numbers behind it, e.g. `{"longest_seconds": 2.5, "from_seconds": 0.0}`.
-    """
+    """What one check of the clip said."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
+    """`whole`, or the name of a field of a series' `checks`, e.g. `black`."""
     outcome: Outcome
+    """Whether it passed; if not, what the series wants done about it; `skipped` where it is off, or there was
+    nothing to compare with."""
     detail: str = ""
+    """One sentence for a person."""
     measured: dict[str, float] = Field(default_factory=dict)
+    """The numbers behind it, e.g. `{"longest_seconds": 2.5, "from_seconds": 0.0}`."""
 
 
 @dataclass(frozen=True)
 class Sibling:
-    """Another take of the series, to find clips that look the same.
-
-    Attributes:
-        clip: Its clip's key.
-        look: Its perceptual hash.
-        earlier: Whether it was asked for before the clip that is judged, by the ledger's order.
-    """
+    """Another take of the series, to find clips that look the same."""
 
     clip: str
+    """Its clip's key."""
     look: str
+    """Its perceptual hash."""
     earlier: bool
+    """Whether it was asked for before the clip that is judged, by the ledger's order."""
 
 
 def unreadable(why: str) -> list[Check]:

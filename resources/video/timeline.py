@@ -27,24 +27,21 @@ class TimelineError(Exception):
 
 @dataclass(frozen=True)
 class Track:
-    """One track on the time line.
-
-    Attributes:
-        start: Seconds from the beginning of the file's presentation.
-        end: Seconds.
-        gap: The longest stretch between start and end in which nothing plays. Of the picture only what an edit list says, since a
-            frame stays until the next one.
-        missing_seconds: All such stretches together.
-        packets: How many are shown or heard; an edit list may leave out others.
-        rate: Packets a second on average, 0.0 where there is but one of no length.
-    """
+    """One track on the time line."""
 
     start: float
+    """Seconds from the beginning of the file's presentation."""
     end: float
+    """Seconds."""
     gap: tuple[float, float] | None
+    """The longest stretch between start and end in which nothing plays. Of the picture only what an edit list says,
+    since a frame stays until the next one."""
     missing_seconds: float
+    """All such stretches together."""
     packets: int
+    """How many are shown or heard; an edit list may leave out others."""
     rate: float
+    """Packets a second on average, 0.0 where there is but one of no length."""
 
     def plain(self) -> dict[str, Any]:
         """For the answer of the worker."""
@@ -59,19 +56,16 @@ class Track:
 
 @dataclass(frozen=True)
 class Timeline:
-    """What plays when.
-
-    Attributes:
-        picture: The track that is shown.
-        sound: The track that is heard; None where there is none, or no sample in it.
-        origin: Seconds by which the packets' own times are later than the presentation's.
-        missing: The index names bytes that the file does not have.
-    """
+    """What plays when."""
 
     picture: Track
+    """The track that is shown."""
     sound: Track | None
+    """The track that is heard; None where there is none, or no sample in it."""
     origin: float
+    """Seconds by which the packets' own times are later than the presentation's."""
     missing: bool
+    """The index names bytes that the file does not have."""
 
     @property
     def duration(self) -> float:

@@ -36,15 +36,12 @@ REMEMBERED = 10_000
 
 @dataclass(frozen=True)
 class Caller:
-    """An account that calls back.
-
-    Attributes:
-        provider: Asked about the job before anything is believed.
-        secret: Gives the secret its webhooks are signed with.
-    """
+    """An account that calls back."""
 
     provider: Provider
+    """Asked about the job before anything is believed."""
     secret: Callable[[], Awaitable[str]]
+    """Gives the secret its webhooks are signed with."""
 
 
 class Receiver:
