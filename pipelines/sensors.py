@@ -31,7 +31,7 @@ from resources.characters.made import KIND as CHARACTER
 from resources.characters.maker import finish_left
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
-from resources.ledger import bills, deliveries, late_jobs
+from resources.ledger import bills, deliveries, keys, late_jobs
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import orphans
 from resources.ledger.records import Attempt
@@ -121,7 +121,9 @@ def _ask_for_runs(
     going = sum(not a.state.is_ended for attempts in found.values() for a in attempts)
     message = f"{account}: {going} clips on their way, {step.polled} polled, {len(step.ended)} ended, {step.queued} queued"
     if step.orphans:
-        message = f"{message}; {in_words(account, step.orphans, dedicated=production.settings().account(account).dedicated)}"
+        message = (
+            f"{message}; {in_words(account, step.orphans, dedicated=keys.look_up(ledger, account).dedicated)}"
+        )
     if added:
         context.log.warning("%s", added)
         message = f"{message}; {added}"

@@ -109,7 +109,7 @@ class Production(dg.ConfigurableResource[None]):
         ready = {}
         for name in accounts:
             account = settings.account(name)
-            bind_account(ledger, name, account.base_url)
+            bind_account(ledger, account)
             webhook_url = None
             if settings.webhook_url is not None:
                 webhook_url = addresses(ledger, name, settings.webhook_url)
@@ -118,7 +118,6 @@ class Production(dg.ConfigurableResource[None]):
                 Limits(account.max_in_flight, account.submits_per_minute),
                 account.submit_deadline_seconds,
                 account.settle_seconds,
-                account.dedicated,
             )
         files = DataFolder(settings.data)
         engine = Engine(ledger, ready, mark=BucketMark(ledger, self.store()), files=files)

@@ -39,6 +39,8 @@ Cap = Annotated[Usd | None, BeforeValidator(_none_if_empty)]
 """An amount of US dollars; 0 buys nothing, empty is no cap."""
 Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_none_if_empty)]
 """How many; empty is no limit."""
+Truth = Annotated[bool | None, BeforeValidator(_none_if_empty)]
+"""Yes or no; empty says nothing."""
 
 _ALARM_URL = re.compile(r"(https://[^\s@]+|http://(127\.0\.0\.1|localhost)(:[0-9]+)?(/\S*)?)")
 
@@ -64,7 +66,7 @@ class Settings(BaseSettings):
         wavespeed_url: Its address.
         wavespeed_max_in_flight: Jobs it may have at once; Bronze allows 2, Silver 300 (WaveSpeed docs: account-levels).
         wavespeed_submits_per_minute: Submits a minute; Bronze allows 2, Silver 500.
-        wavespeed_dedicated: Whether nobody but this ledger uses its key.
+        wavespeed_dedicated: Whether nobody but this ledger uses its key; nothing is said of it unless set.
         wavespeed_settle_seconds: How long after a lost submit a miss in its listing starts to prove something.
         aimlapi_api_key: Key of the AI/ML API account.
         aimlapi_url: Its address.
@@ -123,7 +125,7 @@ class Settings(BaseSettings):
     wavespeed_submits_per_minute: Limit = Field(
         default=None, validation_alias="DAILIES_WAVESPEED_SUBMITS_PER_MINUTE"
     )
-    wavespeed_dedicated: bool = Field(default=False, validation_alias="DAILIES_WAVESPEED_DEDICATED")
+    wavespeed_dedicated: Truth = Field(default=None, validation_alias="DAILIES_WAVESPEED_DEDICATED")
     wavespeed_settle_seconds: float | None = Field(
         default=None, gt=0, validation_alias="DAILIES_WAVESPEED_SETTLE_SECONDS"
     )
@@ -133,7 +135,7 @@ class Settings(BaseSettings):
     aimlapi_submits_per_minute: Limit = Field(
         default=None, validation_alias="DAILIES_AIMLAPI_SUBMITS_PER_MINUTE"
     )
-    aimlapi_dedicated: bool = Field(default=False, validation_alias="DAILIES_AIMLAPI_DEDICATED")
+    aimlapi_dedicated: Truth = Field(default=None, validation_alias="DAILIES_AIMLAPI_DEDICATED")
     aimlapi_settle_seconds: float | None = Field(
         default=None, gt=0, validation_alias="DAILIES_AIMLAPI_SETTLE_SECONDS"
     )

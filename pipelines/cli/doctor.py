@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 from rich.text import Text
 
+from pipelines.cli import keys
 from pipelines.cli.bucket import bucket_of
 from pipelines.cli.stack import running_stack
 from pipelines.cli.terminal import complain, console, counted
@@ -25,7 +26,7 @@ from resources.inventory.repairs import Mended, Mender
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.production.bucket_binding import bind_bucket
-from resources.settings import Settings, open_ledger
+from resources.settings import ACCOUNTS, Settings, open_ledger
 from resources.storage.objects import ObjectStore
 from resources.storage.policy import DownloadPolicy
 from resources.video.confinement import LAYERS
@@ -45,6 +46,8 @@ class Examination:
         size: Bytes of them.
         decoder: The layers around the process that reads strangers' videos, of `resources.video.confinement.LAYERS`; why it
             does not start, where it does not.
+        keys: A sentence on each account's key: who uses it, and how lost answers are settled.
+        key_documents: The same for machines.
     """
 
     findings: list[Finding]
@@ -52,6 +55,8 @@ class Examination:
     objects: int | None = None
     size: int = 0
     decoder: list[str] | str = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    key_documents: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def is_fine(self) -> bool:
@@ -76,7 +81,12 @@ def examine(settings: Settings, *, mend: bool) -> Examination:
     ):
         store = _opened(settings, ledger, opened)
         inventory = Inventory(ledger, lambda: _given(store), instance)
-        done = Examination(inventory.take(), decoder=_decoder())
+        done = Examination(
+            inventory.take(),
+            decoder=_decoder(),
+            keys=[keys.sentence(settings, ledger, name) for name in ACCOUNTS],
+            key_documents=keys.documents(settings, ledger),
+        )
         if mend and not isinstance(store, DailiesError):
             done.mended = _mend(settings, ledger, store, instance, inventory)
             if done.mended:
@@ -194,6 +204,8 @@ def show(done: Examination) -> None:
     if done.objects is not None:
         console.print(f"{counted(done.objects, 'object')} of takes in the bucket, {done.size / 1e6:,.1f} MB")
     console.print(Text(_of_the_decoder(done.decoder)), soft_wrap=True)
+    for line in done.keys:
+        console.print(Text(line), soft_wrap=True)
     left = [finding for finding in done.findings if not finding.is_fine]
     if left:
         complain(f"{counted(len(left), 'check')} of {len(done.findings)} need you")
@@ -242,6 +254,7 @@ def document(done: Examination) -> dict[str, Any]:
         "objects": done.objects,
         "size_bytes": done.size,
         "decoder_confined_by": done.decoder,
+        "keys": done.key_documents,
     }
 
 

@@ -21,6 +21,7 @@ ledger_app = typer.Typer(help="Show the account; copy the ledger, put a copy bac
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from resources.ledger.ledger import Ledger
     from resources.ledger.lost.orphans import Orphan
     from resources.production.ledger_rebuild import Rebuilt
 
@@ -190,15 +191,16 @@ def show_orphans(as_json: Json = False) -> None:
     console.print(table)
 
 
-def orphans_in_words(found: "Iterable[Orphan]", settings: Settings) -> list[str]:
+def orphans_in_words(found: "Iterable[Orphan]", ledger: "Ledger") -> list[str]:
     """What a person is told of jobs that nobody ordered, a sentence for each account."""
+    from resources.ledger import keys
     from resources.production.orphan_sweep import in_words
 
     jobs: dict[str, list[str]] = {}
     for orphan in found:
         jobs.setdefault(orphan.account, []).append(orphan.job_id)
     return [
-        in_words(account, ids, dedicated=settings.account(account).dedicated)
+        in_words(account, ids, dedicated=keys.look_up(ledger, account).dedicated)
         for account, ids in sorted(jobs.items())
     ]
 
@@ -214,7 +216,7 @@ async def _rebuild(settings: Settings, *, take_over: bool, quiet: bool) -> "Rebu
     with contextlib.ExitStack() as stack:
         ledger = stack.enter_context(open_ledger(settings))
         for account in ready:
-            bind_account(ledger, account.name, account.base_url)
+            bind_account(ledger, account)
         providers = {account.name: build_provider(account) for account in ready}
         if not quiet and len(ready) < len(accounts):
             unread = ", ".join(account.name for account in accounts if account.api_key is None)

@@ -1,6 +1,7 @@
 """`dailies resolve`: what is unknown or held, with the jobs that may be its and the money at stake, and how it is settled."""
 
 import asyncio
+import datetime as dt
 import getpass
 from typing import Any
 
@@ -148,12 +149,32 @@ def unsettled_table(ledger: Ledger, found: list[Unsettled]) -> Table:
             Text(f"{what_is_not_known(ledger, one)}{attempt.reason or ''}"),
         )
         for candidate in one.candidates:
-            after = candidate["created_at"] - one.sent_at
-            charged = candidate["charged_usd"]
-            bill = "" if charged is None else f", charged ${charged}"
-            words = f"{candidate['job']}  {candidate['model']}, {candidate['status']}, {after:+.0f} s by the provider's clock{bill}"
-            table.add_row("", "", "", "", "", Text(words, style="cyan"))
+            table.add_row("", "", "", "", "", Text(_in_words(candidate, one), style="cyan"))
+        for line in _ways(one):
+            table.add_row("", "", "", "", "", Text(line))
     return table
+
+
+def _in_words(candidate: dict[str, Any], one: Unsettled) -> str:
+    """A job that may be a clip's: its id, model, status, time by the provider's clock, price and command."""
+    at = dt.datetime.fromtimestamp(candidate["created_at"], dt.UTC)
+    after = candidate["created_at"] - one.sent_at
+    charged = candidate["charged_usd"]
+    bill = "price not known yet" if charged is None else f"charged ${charged}"
+    return (
+        f"{candidate['job']}  {candidate['model']}, {candidate['status']}, {at:%Y-%m-%d %H:%M:%S} UTC, {after:+.0f} s by the "
+        f"provider's clock, {bill}: `dailies resolve {one.attempt.subject_key} --adopt {candidate['job']}`"
+    )
+
+
+def _ways(one: Unsettled) -> list[str]:
+    """How a held clip is settled where none of its candidates is its job."""
+    if one.attempt.state is not AttemptState.HELD:
+        return []
+    clip = one.attempt.subject_key
+    return [
+        f"no job exists, buy it again: `dailies resolve {clip} --resubmit`; give it up: `dailies resolve {clip} --write-off`"
+    ]
 
 
 def unsettled_document(found: list[Unsettled], *, now: float) -> dict[str, Any]:

@@ -218,6 +218,9 @@ class Stack:
             "DAILIES_AIMLAPI_URL": self.sandbox_url,
             "AIMLAPI_API_KEY": key,
             "DAILIES_ALLOWED_ORIGINS": self.sandbox_url,
+            # nobody else buys at a sandbox whose key this home has made
+            "DAILIES_WAVESPEED_DEDICATED": "true",
+            "DAILIES_AIMLAPI_DEDICATED": "true",
         }
 
     def _start_s3(self) -> None:

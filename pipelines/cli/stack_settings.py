@@ -29,5 +29,7 @@ def running_settings() -> Settings:
         "aimlapi_url": url,
         "aimlapi_api_key": key,
         "allowed_origins_setting": url,
+        "wavespeed_dedicated": True,
+        "aimlapi_dedicated": True,
     }
     return settings.model_copy(update=at_sandbox)

@@ -106,7 +106,7 @@ def check_bills(ledger: Ledger, settings: Settings, *, days: int) -> list[Differ
     async def check() -> list[Difference]:
         found: list[Difference] = []
         for account in ready:
-            bind_account(ledger, account.name, account.base_url)
+            bind_account(ledger, account)
             provider = build_provider(account)
             try:
                 now = ledger.clock()

@@ -121,7 +121,7 @@ async def _verify(
         shown = ", ".join(f"{name} {value}" for name, value in offer.body.items() if name != "prompt")
         ask(f"Buy one {offer.endpoint.id} ({shown}) from {account.name} for {show_usd(offer.micros)}?")
         with open_ledger(settings) as ledger, bucket_if_any(settings) as bucket:
-            bind_account(ledger, account.name, account.base_url)
+            bind_account(ledger, account)
             mark = None
             if bucket is not None:
                 await asyncio.to_thread(bind_bucket, ledger, bucket.store, buying=True)
@@ -133,7 +133,6 @@ async def _verify(
                     Limits(account.max_in_flight, account.submits_per_minute),
                     account.submit_deadline_seconds,
                     account.settle_seconds,
-                    account.dedicated,
                 ),
                 recorder,
                 wait_seconds=wanted.wait_seconds,

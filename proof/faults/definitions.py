@@ -34,7 +34,7 @@ class PacedProduction(Production):
         ready = {}
         for name in accounts:
             account = settings.account(name)
-            bind_account(ledger, name, account.base_url)
+            bind_account(ledger, account)
             key = account.api_key.get_secret_value() if account.api_key else ""
             ready[name] = Account(client(name, account.base_url, key, PACE), Limits(), SUBMIT_SECONDS)
         engine = Engine(ledger, ready, sleep=PACE.sleep)

@@ -44,6 +44,7 @@ from resources.production.bucket_binding import bind_account, bind_bucket
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.production.spare_fetch import fetch_spares
+from resources.providers.accounts import AccountSettings
 from resources.providers.aimlapi import AimlApi
 from resources.providers.base import Provider, SubmitOutcome
 from resources.providers.wavespeed import WaveSpeed
@@ -147,7 +148,12 @@ class Worker:
         )
         bind_bucket(self.ledger, self.store)
         for name, url in place.urls.items():
-            bind_account(self.ledger, name, url)
+            bind_account(
+                self.ledger,
+                AccountSettings.model_validate(
+                    {"name": name, "provider": name, "base_url": url, "dedicated": place.dedicated}
+                ),
+            )
 
     async def produce(self, clips: list[str], *, decision: str, wait: bool) -> None:
         """What a run does: decide about its clips, and follow them as far as it waits for."""
@@ -228,7 +234,6 @@ class Worker:
                 Limits(self.place.in_flight),
                 SUBMIT_SECONDS,
                 self.place.settle.get(name),
-                dedicated=self.place.dedicated,
             )
             for name, url in self.place.urls.items()
         }

@@ -39,7 +39,6 @@ class Surroundings:
     limits: Limits
     budget: Budget
     scratch: Path
-    dedicated: bool
 
 
 @dataclass
@@ -73,9 +72,7 @@ class Equipment:
         client = Client(around.account, process)
         store = cast("Any", Store(around.objects, around.account.faults, process))
         self.mark = BucketMark(self.ledger, store)
-        account = Account(
-            cast("Any", client), around.limits, SUBMIT_DEADLINE_SECONDS, dedicated=around.dedicated
-        )
+        account = Account(cast("Any", client), around.limits, SUBMIT_DEADLINE_SECONDS)
         self.engine = Engine(
             self.ledger, {client.name: account}, sleep=process.nap, rng=process.rng, mark=self.mark
         )

@@ -31,8 +31,7 @@ class Tally:
         paused: How often one slept at each.
         struck: How often each kind of fault did strike.
         states: How many purchases ended in each state.
-        mistaken: How many purchases took a stranger's job in the declared window of a shared key.
-        outlasted: How many jobs ran on unseen after their purchase was given up, another declared window.
+        outlasted: How many jobs ran on unseen after their purchase was given up, a declared window.
         jobs: How many jobs our POSTs made.
         latest_end: The most virtual seconds from the end of the faults to the end of the last clip.
         violations: What was wrong: the kinds, by the name of the history.
@@ -46,7 +45,6 @@ class Tally:
     paused: Counter[str] = field(default_factory=Counter)
     struck: Counter[str] = field(default_factory=Counter)
     states: Counter[str] = field(default_factory=Counter)
-    mistaken: int = 0
     outlasted: int = 0
     jobs: int = 0
     latest_end: float = 0.0
@@ -63,7 +61,6 @@ class Tally:
         self.struck += outcome.struck
         self.states += outcome.states
         self.jobs += outcome.jobs
-        self.mistaken += outcome.mistaken
         self.outlasted += outcome.outlasted
         self.latest_end = max(self.latest_end, outcome.ended_after)
         if outcome.violations:

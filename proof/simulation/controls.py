@@ -22,9 +22,9 @@ from proof.simulation.judge import KINDS_OF_VIOLATION
 from proof.simulation.mutants import buys_what_cannot_be_fetched, one_answer_is_an_end, times_are_believed
 from proof.simulation.plans import Plan, drawn
 from proof.simulation.processes import PROCESS
-from proof.simulation.provider import SETTLE_SECONDS, Client
+from proof.simulation.provider import PRICE, SETTLE_SECONDS, Client
 from proof.simulation.runner import Outcome, carry_out
-from resources.ledger import apart, budget, decisions, disputes, outcomes
+from resources.ledger import apart, budget, decisions, disputes, keys, outcomes
 from resources.ledger.decisions import Decided, Ruling
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import posts
@@ -38,7 +38,7 @@ from resources.production.account import Account
 from resources.production.engine import Engine
 from resources.production.submitter import Submitter
 from resources.providers import wavespeed_rows
-from resources.providers.base import Accepted, FailureKind, Rejected, SubmitOutcome, Unknown
+from resources.providers.base import Accepted, Candidate, FailureKind, Rejected, SubmitOutcome, Unknown
 
 GAP_SECONDS = 2.0
 """Between a look and the write that relies on it, where a variant has two transactions."""
@@ -271,8 +271,16 @@ def _drops_late_answers() -> AbstractContextManager[object]:
     return mock.patch.object(outcomes, "record_outcome", dropping)
 
 
+# Whose a job is
+
+
+def _goes_by_the_price(post: Post, job: Candidate) -> bool:
+    return not post.shared or job.charged_micros == PRICE
+
+
 DUPLICATE = frozenset({"duplicate"})
 UNACCOUNTED = frozenset({"unaccounted"})
+STRANGER = frozenset({"stranger"})
 ANY = frozenset(KINDS_OF_VIOLATION)
 
 
@@ -366,6 +374,18 @@ CONTROLS = (
         times_are_believed,
         _with(ahead=2 * 86_400.0, right_after=4.0, clips=2),
         frozenset({"unended"}),
+    ),
+    Control(
+        "a job on a shared key told by its price",
+        lambda: mock.patch.object(Post, "may_be_given", _goes_by_the_price),
+        _with("stranger's job", "error without acceptance", provider="wavespeed", clips=3, dedicated=False),
+        STRANGER,
+    ),
+    Control(
+        "a shared key taken for a dedicated one",
+        lambda: mock.patch.object(keys, "use_of", return_value=keys.KeyUse(keys.DEDICATED)),
+        _with("stranger's job", "error without acceptance", provider="wavespeed", clips=3, dedicated=False),
+        STRANGER,
     ),
 )
 

@@ -61,7 +61,6 @@ class History:
             Limits(plan.in_flight, plan.per_minute),
             Budget(everything=Caps(total=cap)),
             database.scratch,
-            plan.dedicated,
         )
         self.order = [f"clip-{number}" for number in range(plan.clips)]
         self.runs: list[Run] = []
@@ -78,8 +77,12 @@ class History:
         self._stirred = asyncio.Event()
 
     def prepare(self) -> None:
-        """What was before: an account whose list has always shown new jobs within ten seconds."""
+        """What was before: what is said of the key, and a list that has always shown new jobs within ten seconds."""
         self.database.empty()
+        use = "dedicated" if self.plan.dedicated else "shared"
+        self.database.execute(
+            f"INSERT INTO accounts (account, key_use, key_use_since) VALUES ('{self.plan.provider}', '{use}', 0)"
+        )
         if self.plan.experienced:
             row = f"'{self.plan.provider}', 'earlier-' || value, value / 3.0, {START - 3600}"
             numbers = (
@@ -365,7 +368,6 @@ class History:
             max_attempts=self.plan.max_attempts,
             dedicated=self.plan.dedicated,
             billed=self.plan.to_the_bill,
-            bill_fails="bill down" in self.plan.kinds,
             unread="unreadable row" in self.plan.kinds,
             cap=None if self.plan.cap is None else self.plan.cap * PRICE,
             max_seconds=MAX_SECONDS,

@@ -4,7 +4,7 @@ It reads the ledger's tables as plain rows and knows nothing of the code that wr
 than one charged job for one decision and clip without a recorded reason to buy again; *lost*, charged and succeeded but
 neither stored nor shown; *unaccounted*, a difference between the books and the ledger; *unended*, a clip that did not
 come to its end in time; *over the cap*; *held*, held although it could have been settled; *wrong*, a clip that shows
-somebody else's job; *broken*, an error nobody foresaw.
+another clip's job; *stranger*, a job of somebody else's that the ledger took for ours; *broken*, an error nobody foresaw.
 """
 
 import itertools
@@ -25,6 +25,7 @@ KINDS_OF_VIOLATION = (
     "unaccounted",
     "over the cap",
     "wrong",
+    "stranger",
     "held",
     "unended",
     "broken",
@@ -68,7 +69,6 @@ class Evidence:
         max_attempts: How often one decision may buy when jobs fail in passing.
         dedicated: Whether nobody else used the account.
         billed: Whether the bill was read to its end.
-        bill_fails: Whether it could not be read at times.
         unread: Whether single rows of it could not be read at times.
         cap: Micro-dollars that may be spent, None for no cap.
         max_seconds: How long the endpoint's jobs take at most, as its catalogue says.
@@ -88,7 +88,6 @@ class Evidence:
     max_attempts: int
     dedicated: bool
     billed: bool
-    bill_fails: bool
     unread: bool
     cap: int | None
     max_seconds: float
@@ -104,12 +103,6 @@ def outlasted(evidence: Evidence) -> int:
     return sum(case.outlasted(job) for job in evidence.books.ours)
 
 
-def mistaken(evidence: Evidence) -> int:
-    """How many purchases have a stranger's job, in the one window that is declared: a shared key without echoed ids."""
-    case = _Case(evidence)
-    return sum(case.mistaken(attempt) for attempt in evidence.attempts)
-
-
 def judge(evidence: Evidence) -> list[Violation]:
     """Everything that is wrong."""
     case = _Case(evidence)
@@ -117,6 +110,7 @@ def judge(evidence: Evidence) -> list[Violation]:
         *case.uncommitted(),
         *case.duplicates(),
         *case.lost(),
+        *case.strangers(),
         *case.unaccounted(),
         *case.unended(),
         *case.held(),
@@ -149,15 +143,6 @@ class _Case:
                 closed.setdefault(entry["attempt_id"], entry["seq"])
         return closed
 
-    def mistaken(self, attempt: Row) -> bool:
-        """Whether it has a stranger's job that nothing tells from its own: the declared window of a shared key."""
-        told = self.evidence.dedicated or self.books.rules.echoes_tags
-        of = self.books.jobs.get(attempt["job_id"] or "")
-        if told or of is None or of.ours:
-            return False
-        # a bill that shows another price in time tells
-        return of.price == attempt["quoted_micros"] or self.evidence.bill_fails or self.evidence.unread
-
     def outlasted(self, job: Job) -> bool:
         """Whether it ran longer than its endpoint ever does, its answer was lost, and the list does not show what runs.
 
@@ -168,11 +153,6 @@ class _Case:
             return False
         given_up = self.attempts[post["attempt_id"]]["state"] == "absent"
         return given_up and job.fate.seconds + job.fate.lag > self.evidence.max_seconds
-
-    def _is_mistaken(self, job: Job) -> bool:
-        """Whether its purchase has a stranger's job instead."""
-        attempt = self.attempt_of(job)
-        return attempt is not None and self.mistaken(attempt)
 
     def attempt_of(self, job: Job) -> Row | None:
         """The purchase whose POST made a job, or that was made of it when it turned up late."""
@@ -259,7 +239,7 @@ class _Case:
         """What was charged and succeeded is stored or shown; what is shown as a clip is that clip."""
         for job in self.books.ours:
             attempt = self.attempt_of(job)
-            if attempt is None or self.mistaken(attempt) or self.books.word(job.id) != "completed":
+            if attempt is None or self.books.word(job.id) != "completed":
                 continue
             if attempt["job_id"] == job.id and attempt["state"] in {"delivered", "quarantined"}:
                 yield from self._stored(job, attempt)
@@ -273,10 +253,18 @@ class _Case:
                 )
         for attempt in self.evidence.attempts:
             of = self.books.jobs.get(attempt["job_id"] or "")
-            if attempt["job_id"] and not self.mistaken(attempt) and (of is None or of.clip != _clip(attempt)):
+            if attempt["job_id"] and (of is None or of.clip != _clip(attempt)):
                 yield Violation(
                     "wrong", f"{attempt['subject_key']} has the job {attempt['job_id']}, which is not its own"
                 )
+
+    def strangers(self) -> Iterator[Violation]:
+        """No job of somebody else's ever belongs to a purchase, whoever may use the key and whatever the job cost."""
+        for booked in self.evidence.jobs:
+            job = self.books.jobs.get(booked["job_id"])
+            if booked["attempt_id"] is not None and job is not None and not job.ours:
+                subject = self.attempts[booked["attempt_id"]]["subject_key"]
+                yield Violation("stranger", f"{job.id} is somebody else's and was taken for {subject}")
 
     def _stored(self, job: Job, attempt: Row) -> Iterator[Violation]:
         good = job.fate.file == "good"
@@ -293,8 +281,6 @@ class _Case:
         """The books and the ledger agree, job by job."""
         for attempt in self.evidence.attempts:
             jobs = self.bought.get(attempt["id"], [])
-            if self.mistaken(attempt):
-                continue
             money, charged = attempt["money_state"], attempt["charged_micros"]
             allowed = self._allowed(jobs[0] if jobs else None, attempt)
             if self.evidence.billed:
@@ -307,7 +293,7 @@ class _Case:
                 )
         for job in self.books.ours:
             bought = self.attempt_of(job)
-            if bought is None or self.mistaken(bought) or bought["state"] in UNSETTLED:
+            if bought is None or bought["state"] in UNSETTLED:
                 continue
             if job.id not in self.booked:
                 yield Violation("unaccounted", f"{job.id} is not booked, its purchase is {bought['state']}")
@@ -375,11 +361,7 @@ class _Case:
         if self.evidence.cap is None:
             return
         most = self.books.most_owed()
-        beyond = sum(
-            job.price
-            for job in self.books.ours
-            if self.outlasted(job) or self._is_mistaken(job) or job.seen_over
-        )
+        beyond = sum(job.price for job in self.books.ours if self.outlasted(job) or job.seen_over)
         if most > self.evidence.cap + beyond:
             yield Violation("over the cap", f"{most} micro-dollars were owed, the cap is {self.evidence.cap}")
 

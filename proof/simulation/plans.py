@@ -30,7 +30,7 @@ class Plan:
         pauses: Numbers of the points at which a process sleeps, and for how many seconds.
         at: Labels of points, and for how many seconds the first process that passes one sleeps there; for none it dies.
         skew: How far the provider's clock is ahead, in seconds.
-        dedicated: Whether nobody else uses the account.
+        dedicated: Whether the key is said to be used by nobody else. On any other key there may be strangers, or none.
         in_flight: Limit of the account, None for none.
         per_minute: Limit of the account, None for none.
         cap: How many clips the budget of a day pays for, None for no cap.
@@ -86,6 +86,7 @@ def drawn(seed: int) -> Plan:
     # with dice of their own, so that a number still stands for what it stood for before there were these
     bills = random.Random(f"{seed}:bill")
     kinds |= {*bills.sample(BILL, bills.choice([0, 0, 1, 1, 2]))}
+    alone = random.Random(f"{seed}:key").random() < 0.7
     crashes: tuple[int, ...] = ()
     pauses: tuple[tuple[int, float], ...] = ()
     if rng.random() < 0.6:
@@ -108,7 +109,7 @@ def drawn(seed: int) -> Plan:
         crashes=crashes,
         pauses=pauses,
         skew=skew,
-        dedicated="stranger's job" not in kinds,
+        dedicated=alone and "stranger's job" not in kinds,
         in_flight=rng.choice([None, None, None, None, 1, 2]),
         per_minute=rng.choice([None, None, None, None, None, 2]),
         cap=rng.choice([None, None, None, 1, 2]),

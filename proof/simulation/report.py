@@ -16,7 +16,6 @@ def document(tally: Tally, *, command: str, seconds: float, complete: bool) -> d
         "histories": dict(tally.histories),
         "clips": dict(tally.clips),
         "jobs": tally.jobs,
-        "strangers_jobs_taken": tally.mistaken,
         "jobs_that_outlasted_their_endpoint": tally.outlasted,
         "crash_points": len(tally.passed),
         "crash_points_hit": len(tally.crashed),
@@ -50,11 +49,8 @@ def markdown(found: dict[str, Any]) -> str:
         ("**lost**", f"**{wrong['lost']}**"),
         ("**unaccounted**", f"**{wrong['unaccounted']}**"),
         ("over a cap", f"{wrong['over the cap']}"),
-        ("shown with somebody else's job", f"{wrong['wrong']}"),
-        (
-            "a stranger's job on a shared WaveSpeed key (a declared window)",
-            f"{found['strangers_jobs_taken']}",
-        ),
+        ("shown with another clip's job", f"{wrong['wrong']}"),
+        ("**a stranger's job taken for ours**", f"**{wrong['stranger']}**"),
         (
             "an AI/ML API job that ran on unseen beyond `max_seconds`, booked later (a declared window)",
             f"{found['jobs_that_outlasted_their_endpoint']}",

@@ -17,7 +17,7 @@ from proof.clock import START, NothingDueError, VirtualLoop
 from proof.simulation import bucket
 from proof.simulation.database import Database
 from proof.simulation.history import History
-from proof.simulation.judge import Violation, judge, mistaken, outlasted
+from proof.simulation.judge import Violation, judge, outlasted
 from proof.simulation.plans import FAULT_SECONDS, Plan
 from proof.simulation.processes import Crash, Points, started, thread
 from resources.errors import DailiesError
@@ -38,8 +38,7 @@ class Outcome:
         violations: What must never happen and did.
         points: Where processes passed and died.
         struck: How often each fault did strike.
-        mistaken: How many purchases took a stranger's job in the declared window of a shared key.
-        outlasted: How many jobs ran on unseen after their purchase was given up, another declared window.
+        outlasted: How many jobs ran on unseen after their purchase was given up, a declared window.
         jobs: How many jobs our POSTs made.
         ended_after: Virtual seconds from the end of the faults to the end of the last clip.
         states: How many purchases ended in each state.
@@ -49,7 +48,6 @@ class Outcome:
     violations: list[Violation]
     points: Points
     struck: Counter[str]
-    mistaken: int = 0
     outlasted: int = 0
     jobs: int = 0
     ended_after: float = 0.0
@@ -97,7 +95,6 @@ def _judged(history: History) -> Outcome:
         violations,
         points,
         +struck,
-        mistaken=mistaken(evidence),
         outlasted=outlasted(evidence),
         jobs=len(evidence.books.ours),
         ended_after=max(0.0, evidence.now - START - FAULT_SECONDS),

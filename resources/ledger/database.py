@@ -26,7 +26,7 @@ from resources.spellings import Spellings
 
 T = TypeVar("T")
 
-SCHEMA_REVISION = "0010"
+SCHEMA_REVISION = "0011"
 """The newest migration this program knows."""
 
 BUSY_TIMEOUT_MS = 30_000

@@ -61,8 +61,11 @@ accounts = sa.Table(
     sa.Column("pause_reason", Words),
     sa.Column("lifted_by", Id),
     sa.Column("lifted_at", sa.Double),
+    sa.Column("key_use", sa.String(16)),
+    sa.Column("key_use_since", sa.Double),
+    sa.Column("key_use_by", Words),
 )
-"""One row per account: when it may be asked again, why it is stopped, when its bill is read next.
+"""One row per account: when it may be asked again, why it is stopped, when its bill is read next, who uses its key.
 
 Locked while a submit is claimed. The row `*` stands for all of them: `dailies stop`.
 """

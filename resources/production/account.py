@@ -22,14 +22,12 @@ class Account:
         submit_deadline_seconds: Hard total deadline of one POST.
         settle_seconds: How long after that a miss in the provider's listing starts to prove something, None for what the
             provider's contract says.
-        dedicated: Whether nobody but this ledger uses the account's key.
     """
 
     provider: Provider
     limits: Limits = field(default_factory=Limits)
     submit_deadline_seconds: float = 30.0
     settle_seconds: float | None = None
-    dedicated: bool = False
 
     @property
     def name(self) -> str:
@@ -41,13 +39,8 @@ class Account:
         """What its listing can prove."""
         offers = self.provider.capabilities
         if self.settle_seconds is not None:
-            return Contract(offers.echoes_submission_id, self.settle_seconds, shared=not self.dedicated)
-        return Contract(
-            offers.echoes_submission_id,
-            offers.settle_seconds,
-            offers.lists_running,
-            shared=not self.dedicated,
-        )
+            return Contract(offers.echoes_submission_id, self.settle_seconds)
+        return Contract(offers.echoes_submission_id, offers.settle_seconds, offers.lists_running)
 
     def patience(self, request: ClipRequest) -> float:
         """Seconds after which a submit with a lost answer has been settled or held, while the listing can be read."""

@@ -5,18 +5,24 @@ the id of its ledger and how far it was, and the ledger the address of its bucke
 moves. So is a bucket that could not take what is bought.
 """
 
+import functools
 import ipaddress
+import logging
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from resources.errors import ConfigurationError
+from resources.ledger import keys
 from resources.ledger.ledger import Ledger
 from resources.ledger.recovery.mark import replace_fact
 from resources.production.bucket_mark import PATIENCE_SECONDS, BucketMark
+from resources.providers.accounts import AccountSettings
 from resources.storage.objects import ObjectStore
 from resources.storage.trial import try_bucket
 from resources.storage.ways import Ways
+
+logger = logging.getLogger("dailies")
 
 TRIAL_FACT = "bucket trial"
 TRIAL_SECONDS = 86_400.0
@@ -74,21 +80,31 @@ class _Trial(BaseModel):
         replace_fact(ledger, TRIAL_FACT, self.model_dump_json())
 
 
-def bind_account(ledger: Ledger, name: str, base_url: str) -> None:
+def bind_account(ledger: Ledger, account: AccountSettings) -> None:
     """Make sure that an account is the one this ledger has bought from; the first use binds them.
 
-    What was bought at the sandbox is no video, and must not pass for one when the real provider is set.
+    What was bought at the sandbox is no video, and must not pass for one when the real provider is set. What this host's settings
+    say of the account's key is taken into the ledger.
 
     Raises:
         ConfigurationError: The ledger knows the account at another address. Nothing was bought.
     """
-    place = _place(base_url)
+    name, place = account.name, _place(account.base_url)
     kept = ledger.fact(f"account {name}") or ledger.remember(f"account {name}", place)
     if kept != place:
         raise ConfigurationError(
             f"this ledger has bought from {name} at {kept}, and {name} is now set to {place}, where it buys nothing. "
             "Give it a ledger of its own with DAILIES_HOME, e.g. DAILIES_HOME=.dailies/live."
         )
+    key = keys.declare(ledger, name, account.dedicated)
+    if key.disagrees_with(account.dedicated):
+        _warn_once(keys.disagreement(name, key))
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    """Log a warning, once for each process: accounts are bound at every step of a sensor."""
+    logger.warning("%s", text)
 
 
 def _place(base_url: str) -> str:

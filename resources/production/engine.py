@@ -252,8 +252,7 @@ class Engine:
             await self.poll_due(name, result=result, until=until)
 
     async def _sweep(self, name: str, result: StepResult) -> None:
-        account = self.accounts[name]
-        found = await sweep(self.ledger, account.provider, self.call, dedicated=account.dedicated)
+        found = await sweep(self.ledger, self.accounts[name].provider, self.call)
         result.orphans.extend(found)
 
     async def _submit_all(self, name: str, result: StepResult, until: float) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from resources.errors import DailiesError
-from resources.ledger import disputes
+from resources.ledger import disputes, keys
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import orphans
 from resources.production.ledger_thread import Call
@@ -24,15 +24,18 @@ PATIENCE_SECONDS = 15.0
 """How long each reading of a sweep may take, since a sensor's tick does other things too; one that takes longer is tried again."""
 
 
-async def sweep(ledger: Ledger, provider: Provider, call: Call, *, dedicated: bool) -> list[str]:
-    """Take the account's sweep if it is due; returns the ids of jobs that are new and nobody's.
+async def sweep(ledger: Ledger, provider: Provider, call: Call) -> list[str]:
+    """Take the account's sweep if it is due.
+
+    On a key that others may use, only jobs of models that were ordered here are written down.
 
     Args:
         ledger: The record.
         provider: The account.
         call: Runs a ledger function off the loop.
-        dedicated: Whether nobody else uses the account's key. Where others do, only jobs of models that were ordered here
-            are written down.
+
+    Returns:
+        Ids of the jobs that are new and nobody's.
     """
     claimed = await call(orphans.claim_sweep, ledger, provider.name)
     if claimed is None:
@@ -44,7 +47,8 @@ async def sweep(ledger: Ledger, provider: Provider, call: Call, *, dedicated: bo
     if listed is None:
         return []
     await call(disputes.note_unread, ledger, provider.name, orphans.LISTING, set_aside(listed))
-    models = None if dedicated else await call(orphans.models_of, ledger, provider.name)
+    key = await call(keys.look_up, ledger, provider.name)
+    models = None if key.dedicated else await call(orphans.models_of, ledger, provider.name)
     found = await call(orphans.book, ledger, provider.name, listed, models=models)
     bill = await _read_in_time(provider.charges(after=billed_after, before=before), "bill", provider.name)
     if bill is not None:
@@ -54,7 +58,7 @@ async def sweep(ledger: Ledger, provider: Provider, call: Call, *, dedicated: bo
         found += await call(orphans.book, ledger, provider.name, unlisted, source=orphans.BILL, models=models)
     await call(orphans.finish_sweep, ledger, provider.name, claimed, billed=bill is not None)
     if found:
-        logger.warning("%s", in_words(provider.name, found, dedicated=dedicated))
+        logger.warning("%s", in_words(provider.name, found, dedicated=key.dedicated))
     return found
 
 

@@ -19,8 +19,6 @@ from resources.unforeseen import UnforeseenError, in_our_words
 
 logger = logging.getLogger("dailies")
 
-PRICES_SECONDS = 5.0
-"""How long a bill may take that only would help: a sensor's step has polls and submits to make."""
 BILL_SECONDS = 12.0
 READ_SECONDS = 25.0
 """How long a listing and a bill may take together: a sensor's step has polls and submits to make."""
@@ -129,16 +127,16 @@ class Reconciler:
     async def _bill(
         self, provider: Provider, search: Search, after: datetime, before: datetime
     ) -> tuple[list[Charge] | None, str | None]:
-        """The bill where it is needed, or would help; and why it could not be read where it is needed."""
-        if not (search.bill or search.prices):
+        """The bill where it is needed, and why it could not be read."""
+        if not search.bill:
             return None, None
         try:
-            async with asyncio.timeout(BILL_SECONDS if search.bill else PRICES_SECONDS):
+            async with asyncio.timeout(BILL_SECONDS):
                 return await provider.charges(after=after, before=before), None
         except (DailiesError, TimeoutError) as error:
             why = str(error) or "its bill was not read to its end in time"
             logger.info("%s: what jobs cost could not be looked up: %s", provider.name, why)
-            return None, why if search.bill else None
+            return None, why
 
 
 def _window(since: float, until: float, offset: ClockOffset) -> tuple[datetime, datetime]:

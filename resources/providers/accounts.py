@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from resources.errors import ConfigurationError
 from resources.providers.address import checked_base_url
 from resources.providers.aimlapi import AimlApi
-from resources.providers.base import Provider
+from resources.providers.base import Capabilities, Provider
 from resources.providers.wavespeed import WaveSpeed
 
 WAVESPEED_URL = "https://api.wavespeed.ai"
@@ -33,7 +33,7 @@ class AccountSettings(BaseModel):
         max_in_flight: Jobs that may run at once, None for no limit of ours. WaveSpeed's Bronze level allows 2.
         submits_per_minute: Submits in any sixty seconds, None for no limit of ours. WaveSpeed's Bronze level allows 2.
         submit_deadline_seconds: Hard total time of one submit in seconds.
-        dedicated: Whether nobody but this ledger uses the key.
+        dedicated: Whether nobody but this ledger uses the key, None where this host does not say; see `resources.ledger.keys`.
         settle_seconds: How long after that a miss in the provider's listing starts to prove that there is no job; None for
             what is known of the provider. Nothing is bought again on a miss before.
     """
@@ -47,13 +47,18 @@ class AccountSettings(BaseModel):
     max_in_flight: int | None = Field(default=None, ge=1)
     submits_per_minute: int | None = Field(default=None, ge=1)
     submit_deadline_seconds: float = Field(default=60, gt=0, le=600)
-    dedicated: bool = False
+    dedicated: bool | None = None
     settle_seconds: float | None = Field(default=None, gt=0)
 
     @field_validator("base_url")
     @classmethod
     def _usable(cls, value: str) -> str:
         return checked_base_url(value)
+
+
+def capabilities_of(provider: str) -> Capabilities:
+    """What a provider offers, also where no key is set."""
+    return WaveSpeed.capabilities if provider == "wavespeed" else AimlApi.capabilities
 
 
 def build_provider(

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from pipelines.cli.app import app
 from resources.errors import DailiesError
+from resources.ledger import keys
 from resources.ledger.decisions import Ruling, decide
 from resources.ledger.limits import Limits
 from resources.ledger.lost import orphans
@@ -197,15 +198,15 @@ def test_a_ledger_that_dailies_is_running_with_is_not_replaced(home: Path, tmp_p
 
 
 @pytest.mark.parametrize("dedicated", [True, False])
-def test_the_status_shows_jobs_that_nobody_ordered(monkeypatch: pytest.MonkeyPatch, dedicated: bool) -> None:
+def test_the_status_shows_jobs_that_nobody_ordered(dedicated: bool) -> None:
     from datetime import UTC, datetime
 
-    monkeypatch.setenv("DAILIES_WAVESPEED_DEDICATED", str(dedicated).lower())
     want("clip-a")
     assert "not ordered" not in ok("status")
     with open_ledger(load_settings()) as ledger:
         jobs = [Candidate(f"job-{n}", None, datetime.now(UTC), JobStatus.RUNNING) for n in range(5)]
         orphans.book(ledger, "wavespeed", jobs)
+        keys.declare(ledger, "wavespeed", dedicated)
     told = " ".join(ok("status").split())
     assert "wavespeed lists 5 jobs that this ledger has not ordered" in told
     assert "dailies ledger orphans" in told

@@ -42,6 +42,7 @@ def test_a_running_sandbox_stands_in_for_every_account(home: Path) -> None:
         assert account.base_url == "http://127.0.0.1:4000"
         assert account.api_key is not None
         assert account.api_key.get_secret_value() == "key-of-the-sandbox"
+        assert account.dedicated
     assert settings.allowed_origins == {"http://127.0.0.1:4000"}
 
 

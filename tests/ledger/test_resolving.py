@@ -250,6 +250,15 @@ def test_the_command_lists_for_machines(command: Any) -> None:
     assert document["indeterminate_usd"] == "0.4"
 
 
+def test_each_candidate_is_shown_with_its_time_its_price_and_the_command(command: Any) -> None:
+    shown = " ".join(command().output.split())
+    assert "job-x sora" in shown
+    assert "2027-01-15 08:00:01 UTC" in shown
+    assert "charged $0.4" in shown
+    for way in ("--adopt job-x", "--resubmit", "--write-off"):
+        assert f"`dailies resolve {CLIP} {way}`" in shown
+
+
 def test_the_command_asks_before_it_does_anything(command: Any) -> None:
     refused = command(CLIP, "--resubmit", answer="n\n")
     assert refused.exit_code == 1

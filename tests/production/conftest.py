@@ -6,6 +6,8 @@ import pytest
 from fakes import World
 from losskit import listing_only
 
+from resources.ledger import keys
+
 
 @pytest.fixture
 def world(ledger_url: str) -> Iterator[World]:
@@ -27,5 +29,12 @@ def either(world: World, kind: str) -> World:
 
 @pytest.fixture
 def anonymous(world: World) -> World:
-    """An account whose listing does not name our ids."""
+    """An account whose listing does not name our ids; its key is said to be ours alone."""
     return listing_only(world)
+
+
+@pytest.fixture
+def shared(anonymous: World) -> World:
+    """An account whose listing does not name our ids, and whose key others may use."""
+    keys.declare(anonymous.ledger, "wavespeed", False)
+    return anonymous

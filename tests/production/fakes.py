@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from proof.clock import Clock, VirtualLoop
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
-from resources.ledger import deliveries
+from resources.ledger import deliveries, keys
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
@@ -394,6 +394,7 @@ class World:
     def __init__(self, url: str) -> None:
         self.clock = Clock()
         self.ledger = Ledger(url, clock=self.clock, budget=Budget())
+        keys.declare(self.ledger, "wavespeed", True)
         self.provider = FakeProvider(self.clock)
         self.deliverer = FakeDeliverer(self.ledger)
         self.reports: list[Report] = []

@@ -124,8 +124,9 @@ def test_a_purchase_that_was_held_beside_another_is_settled_when_that_one_is(ano
     everything_is_accounted_for(anonymous, "clip-a", "clip-b", "clip-c")
 
 
-def test_a_held_purchase_takes_no_job_whose_price_the_bill_no_longer_shows(anonymous: World) -> None:
-    """A stranger's job of another price made it held; a bill that is silent later must not make the job ours."""
+def test_a_held_purchase_takes_no_strangers_job_whatever_the_bill_shows_later(shared: World) -> None:
+    """A stranger's job made it held; a bill that is silent later must not make the job ours."""
+    anonymous = shared
     anonymous.provider.answers["clip-a"] = [IN_VAIN]
     enqueue(anonymous, "clip-a")
     anonymous.run(anonymous.engine().submit_queue("wavespeed"))

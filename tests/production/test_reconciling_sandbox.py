@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from fakes import Clock, Inline, run
 
 from proof.clock import START
+from resources.ledger import keys
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import decide
 from resources.ledger.ledger import Ledger
@@ -61,6 +62,7 @@ class Rig:
         self.app = create_app(SandboxSettings(spread=0, job_seconds=60), clock=lambda: self.clock() + ahead)
         self.transport = Dated(self.app, lambda: self.clock() + ahead)
         self.ledger = Ledger(f"sqlite:///{folder}/ledger.db", clock=self.clock, budget=Budget())
+        keys.declare(self.ledger, name, True)
 
     def close(self) -> None:
         self.ledger.close()
@@ -178,6 +180,7 @@ def test_a_clock_that_is_ten_minutes_off_changes_nothing(name: str, ahead: float
 
 
 def test_with_strangers_about_nothing_of_theirs_is_ever_adopted(rig: Rig) -> None:
+    keys.declare(rig.ledger, rig.name, False)
     rig.fault({"do": "lose_answer"}, prompt_contains="clip-", probability=0.3, seed=4)
     run(rig.clock, rig.a_stranger_buys())
     rig.decide(*CLIPS[:20])
@@ -236,7 +239,8 @@ async def test_a_job_that_is_taken_after_our_deadline_is_found_at_a_real_server(
     ):
         workshop = sandbox.app.state.workshop
         workshop.faults.rules.extend(FaultScript.model_validate({"faults": [rule]}).faults)
-        account = Account(WaveSpeed(sandbox.url, "sandbox"), submit_deadline_seconds=0.3, dedicated=True)
+        account = Account(WaveSpeed(sandbox.url, "sandbox"), submit_deadline_seconds=0.3)
+        keys.declare(ledger, "wavespeed", True)
         engine = Engine(ledger, {"wavespeed": account})
         decide(ledger, [a_request("wavespeed", "clip-000")], decision="monday")
         async with asyncio.timeout(20):

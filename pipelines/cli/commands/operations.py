@@ -1,4 +1,4 @@
-"""Commands that keep it running: up, demo, doctor, webhooks, stop, start, verify-provider."""
+"""Commands that keep it running: up, demo, doctor, webhooks, stop, start, key, verify-provider."""
 
 import time
 from pathlib import Path
@@ -120,6 +120,28 @@ def start(
     from pipelines.cli.switch import start_buying
 
     start_buying(load_settings(), account)
+
+
+@operations_app.command(rich_help_panel=PANEL)
+def key(
+    account: Annotated[
+        str | None, typer.Argument(help="wavespeed or aimlapi; without one, all are shown.")
+    ] = None,
+    dedicated: Annotated[
+        bool | None,
+        typer.Option("--dedicated/--shared", help="Whether nobody but this ledger uses the account's key."),
+    ] = None,
+) -> None:
+    """Show or say who uses an account's key: on one that others may use, no job is matched to a lost answer."""
+    from pipelines.cli.keys import say_of_key, show_keys
+    from pipelines.cli.stack_settings import running_settings
+
+    if account is None and dedicated is None:
+        show_keys(running_settings())
+    elif account is None or dedicated is None:
+        raise typer.BadParameter("name the account and one of --dedicated and --shared")
+    else:
+        say_of_key(running_settings(), account, dedicated=dedicated)
 
 
 @operations_app.command(name="verify-provider", rich_help_panel=PANEL)

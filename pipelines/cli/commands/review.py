@@ -38,10 +38,9 @@ def status(
     from resources.ledger.states import AttemptState
     from resources.money import show_usd
 
-    settings = load_settings()
-    with open_ledger(settings) as ledger:
+    with open_ledger(load_settings()) as ledger:
         attempts = ledger.overview(series=series)
-        nobodys = orphans(ledger)
+        nobodys = orphans_in_words(orphans(ledger), ledger)
         notices = [*stops.stops(ledger), *pauses(ledger)]
     for notice in notices:
         # on stderr, so that it is seen beside the machine's form too
@@ -58,7 +57,7 @@ def status(
     delivered = sum(a.state is AttemptState.DELIVERED for a in attempts)
     total = sum(a.cost_micros for a in attempts)
     console.print(f"\n{delivered} of {len(attempts)} delivered, {show_usd(total)} in their newest takes")
-    for line in orphans_in_words(nobodys, settings):
+    for line in nobodys:
         console.print(Text(f"{line}: `dailies ledger orphans`"))
 
 

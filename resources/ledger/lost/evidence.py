@@ -1,13 +1,16 @@
 """What a provider's listing and bill prove about POSTs whose answer was lost. Pure, so that it can be reasoned about.
 
-All times are the provider's own clock. A job belongs to a POST only if it may be nobody else's: a listing that echoes our
-id says so itself; one that does not is believed only while no stranger uses the key, and by elimination: every job must
-find its POST.
+All times are the provider's own clock. A job belongs to a POST only if it can be nobody else's: a listing that echoes our id or
+shows our request says so itself. Where it shows neither, a job is matched by elimination on a key that is ours alone, and on
+any other key by nothing: its POST is held.
+
+That a POST has created no job needs no such knowledge, and is proved on a shared key too: listing and bill show the jobs of
+everybody who uses the key, and a job of the POST would be among those that nobody here owns.
 """
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 
@@ -50,32 +53,6 @@ class Lack(StrEnum):
     """A row that cannot be read may be about its job."""
 
 
-ROUNDING = 0.001
-"""How far a charge may lie from what it should be, as a share of it: bills round."""
-
-
-@dataclass(frozen=True)
-class Prices:
-    """What the bill may say of the job of an order.
-
-    Attributes:
-        quoted: What it was to cost, in micro-dollars.
-        shares: What jobs of ours at this endpoint were charged, as shares of what they were to cost: discounts. One above 1
-            stops the account and is none.
-    """
-
-    quoted: int
-    shares: frozenset[float] = frozenset()
-
-    def allow(self, micros: int) -> bool:
-        """Whether a charge may be the order's."""
-        return any(
-            abs(micros - self.quoted * share) <= max(1.0, self.quoted * ROUNDING)
-            for share in {1.0, *self.shares}
-            if share <= 1.0 + ROUNDING
-        )
-
-
 @dataclass(frozen=True)
 class Post:
     """One POST that may have created a job, in the provider's time.
@@ -85,15 +62,14 @@ class Post:
         models: What a job of its endpoint names: the model asked for, and what was served for it before.
         body: The request as it was sent.
         in_question: Whether a finding is wanted; others (on the wire, held and not read for) only have a claim to jobs.
-        held: Whether it is held. A job that names it is its all the same; another one must show its price where others may
-            have bought it, since an earlier look may have seen a price that is not the order's.
+        held: Whether it is held. A job that names it is its all the same.
         not_before: The earliest moment it can have created a job.
         broke_off: The latest moment at which we still waited for its answer.
         created_by: The latest moment at which it is believed to create a job.
         settled_from: When a miss starts to prove something.
         give_up_from: When what is not proved by then is held.
-        prices: What its job may cost; None where nobody else can have bought what is listed.
-        unheard: Whether nothing at all was answered, so that it may still be on its way and be carried out late.
+        shared: Whether others may have used the key when it was sent, so that a job is its only if the listing says so.
+        seen: Ids of jobs that an earlier look showed as its candidates.
     """
 
     submission_id: str
@@ -105,13 +81,17 @@ class Post:
     created_by: float
     settled_from: float
     give_up_from: float
+    shared: bool
     held: bool = False
-    prices: Prices | None = None
-    unheard: bool = False
+    seen: frozenset[str] = frozenset()
 
     def may_own(self, job: Candidate) -> bool:
-        """Whether this job may have been created by this POST, as far as model, time, request and price tell."""
-        return self.fits(job) and self._in_time(job) and self._costs(job)
+        """Whether this job may have been created by this POST, as far as model, time and request tell."""
+        return self.fits(job) and self._in_time(job)
+
+    def may_be_given(self, job: Candidate) -> bool:
+        """Whether a job that no other POST can have created is this one's: not where it may be a stranger's."""
+        return not self.shared or job.body is not None
 
     def fits(self, job: Candidate) -> bool:
         """Whether model and request are this POST's."""
@@ -140,20 +120,6 @@ class Post:
         """Whether it may be this POST's if the provider ran another model in silence."""
         return job.submission_id is None and not self.fits(job) and self._in_time(job) and job.body is None
 
-    def may_turn_out_a_strangers(self, job: Candidate, evidence: "Evidence") -> bool:
-        """Whether the only job that may be its can still prove to be somebody else's: by its price, or beside its own."""
-        if self.prices is None or job.body is not None:
-            return False
-        if self.unheard:
-            return evidence.read_from < min(self.created_by + evidence.lag, self.settled_from)
-        return job.charged_micros is None and evidence.read_from < self.created_by
-
-    def _costs(self, job: Candidate) -> bool:
-        # a request that is ours outweighs a price that is not
-        if self.prices is None or job.charged_micros is None or job.body is not None:
-            return True
-        return self.prices.allow(job.charged_micros)
-
     def _in_time(self, job: Candidate) -> bool:
         return self.not_before <= job.created_at.timestamp() <= self.created_by
 
@@ -175,7 +141,6 @@ class Evidence:
         read_from: The provider's time, at the latest, when the reading began.
         billed: Whether the bill was read too.
         echoes: Whether the listing names our submission ids.
-        lag: How long the listing took to show a job so far, in seconds.
         misdated: Whether jobs of ours show that the listing's times are not to be believed; then no job is told by them.
         doubt: Why a miss proves nothing on this account, None when it does.
         aside: Rows that were set aside.
@@ -186,7 +151,6 @@ class Evidence:
     read_from: float
     billed: bool
     echoes: bool
-    lag: float = 0.0
     misdated: bool = False
     doubt: str | None = None
     aside: Sequence[SetAside] = ()
@@ -208,6 +172,7 @@ class Judgement:
         candidates: Jobs that may be its, where that is not proved.
         why: One sentence for a person.
         lack: What is missing, where it is to be held.
+        vanished: Ids of earlier candidates that are not shown any more.
     """
 
     post: Post
@@ -216,13 +181,15 @@ class Judgement:
     candidates: tuple[Candidate, ...] = ()
     why: str = ""
     lack: Lack | None = None
+    vanished: frozenset[str] = frozenset()
 
 
 def judge(posts: Iterable[Post], evidence: Evidence) -> list[Judgement]:
     """What is proved about every POST in question."""
     known = _Sorted.of(list(posts), evidence)
     wanted = [p for p in known.posts if p.in_question or (p.held and p.submission_id in known.exact)]
-    return [_unread(post, known, evidence) or _judge_one(post, known, evidence) for post in wanted]
+    found = [_unread(post, known, evidence) or _judge_one(post, known, evidence) for post in wanted]
+    return [replace(one, vanished=one.post.seen - evidence.known) for one in found]
 
 
 @dataclass(frozen=True)
@@ -232,8 +199,7 @@ class _Sorted:
     Attributes:
         posts: All that may own one.
         exact: By POST, the job that names it.
-        proved: By POST, the job that can be no other's while no stranger uses the key.
-        early: Ids of POSTs whose proof may still fall, or rests on one that may.
+        proved: By POST, the job that can be no other's.
         unclear: Jobs that a POST may own and that are not proved to be anybody's.
         strangers: Jobs that no POST may own.
         latest_of_ours: When the newest listed job of ours was created.
@@ -242,7 +208,6 @@ class _Sorted:
     posts: list[Post]
     exact: dict[str, Candidate]
     proved: dict[str, Candidate]
-    early: set[str]
     unclear: list[Candidate]
     strangers: list[Candidate]
     latest_of_ours: float
@@ -254,16 +219,11 @@ class _Sorted:
         exact = {job.submission_id: job for job in unowned if job.submission_id in ids and job.submission_id}
         unnamed = [job for job in unowned if job.submission_id is None]
         proved: dict[str, Candidate] = {}
-        early: set[str] = set()
         if not evidence.echoes and not evidence.misdated:
             for group, its_jobs in _groups(
                 [post for post in posts if post.submission_id not in exact], unnamed
             ):
-                found = _by_elimination(group, its_jobs)
-                proved.update(found)
-                by_id = {post.submission_id: post for post in group}
-                if any(by_id[name].may_turn_out_a_strangers(job, evidence) for name, job in found.items()):
-                    early.update(by_id)
+                proved.update(_by_elimination(group, its_jobs))
         taken = {job.job_id for job in proved.values()}
         claimed = [job for job in unnamed if any(post.may_own(job) for post in posts)]
         ours = [job.created_at.timestamp() for job in evidence.jobs if job.job_id in evidence.owned]
@@ -271,7 +231,6 @@ class _Sorted:
             posts=posts,
             exact=exact,
             proved=proved,
-            early=early,
             unclear=[job for job in claimed if job.job_id not in taken],
             strangers=[job for job in unnamed if job not in claimed],
             latest_of_ours=max(ours, default=-math.inf),
@@ -293,9 +252,10 @@ def _groups(posts: list[Post], jobs: list[Candidate]) -> list[tuple[list[Post], 
 
 
 def _by_elimination(posts: list[Post], jobs: list[Candidate]) -> dict[str, Candidate]:
-    """Which job is whose, by POST, if every job is ours: one that only one POST can have created is that POST's.
+    """Match by elimination: a job that only one POST can have created belongs to it.
 
-    A job that is left without a POST is a stranger's, and then any of its group may be: nothing is proved.
+    A POST from a time when others may have used the key is given no job, and keeps its claim to every one: the job that fits it may
+    be a stranger's. A job without a POST is a stranger's, and then any of its group may be: nothing is proved.
     """
     proved: dict[str, Candidate] = {}
     left = list(jobs)
@@ -305,7 +265,10 @@ def _by_elimination(posts: list[Post], jobs: list[Candidate]) -> dict[str, Candi
         }
         if any(not free for free in owners.values()):
             return {}
-        sure = next((job for job in left if len(owners[job.job_id]) == 1), None)
+        sure = next(
+            (job for job in left if len(owners[job.job_id]) == 1 and owners[job.job_id][0].may_be_given(job)),
+            None,
+        )
         if sure is None:
             return proved
         proved[owners[sure.job_id][0].submission_id] = sure
@@ -319,17 +282,13 @@ def _judge_one(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
     strangers = [job for job in known.strangers if post.makes_suspect(job)]
     proved = known.proved.get(post.submission_id)
     if proved is not None and (not strangers or proved.body is not None):
-        unpriced = post.held and post.prices is not None and proved.charged_micros is None
-        if (unpriced or post.submission_id in known.early) and proved.body is None:
-            why = "others may use this key, and the only job that may be its may still prove to be theirs"
-            return Judgement(post, Proof.WAIT, candidates=(proved,), why=why)
         why = "the only job that nobody owns and that no other submit can have created"
         return Judgement(post, Proof.ADOPT, proved, why=why)
     candidates = [job for job in known.unclear if post.may_own(job)] + ([proved] if proved else [])
     if evidence.read_from < post.settled_from:
         return Judgement(post, Proof.WAIT, candidates=tuple(candidates), why="it may still turn up")
     substituted = [job for job in known.strangers if post.may_be_substituted(job)]
-    doubt = _doubt(candidates, strangers, substituted, evidence)
+    doubt = _doubt(post, candidates, strangers, substituted, evidence)
     if doubt is not None:
         lack, why = doubt
         shown = candidates or strangers or substituted
@@ -355,7 +314,11 @@ def _unread(post: Post, known: _Sorted, evidence: Evidence) -> Judgement | None:
 
 
 def _doubt(
-    candidates: list[Candidate], strangers: list[Candidate], substituted: list[Candidate], evidence: Evidence
+    post: Post,
+    candidates: list[Candidate],
+    strangers: list[Candidate],
+    substituted: list[Candidate],
+    evidence: Evidence,
 ) -> tuple[Lack, str] | None:
     """Why neither a job nor its absence is proved, None when no listed job can be this POST's."""
     if evidence.echoes:
@@ -366,6 +329,8 @@ def _doubt(
     reason: str | None = None
     if len(candidates) > 1:
         reason = f"{len(candidates)} jobs may be its, and nothing tells them apart"
+    elif candidates and post.shared:
+        reason = "one job may be its, but others may use this key, and nothing names the job as ours"
     elif candidates:
         other = (
             "somebody else buys the same model with this key" if strangers else "it may be another submit's"
@@ -382,6 +347,9 @@ def _missing(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
     """Whether a miss in all that was read is proof of absence."""
     if not evidence.billed:
         return Judgement(post, Proof.WAIT, why="the bill is still to be read")
+    if vanished := post.seen - evidence.known:
+        why = f"{', '.join(sorted(vanished))} may be its, was listed before and is not shown any more"
+        return Judgement(post, Proof.HOLD, why=why, lack=Lack.OWNER)
     if known.latest_of_ours <= post.broke_off:
         why = "the listing shows no job of ours that was accepted later, so it may lag behind"
         if evidence.read_from < post.give_up_from:

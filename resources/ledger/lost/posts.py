@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from resources.ledger.apart import ACCEPTANCE_SECONDS
 from resources.ledger.database import chunks
 from resources.ledger.limits import LEASE_MARGIN_SECONDS
-from resources.ledger.lost.evidence import Lack, Post, Prices
+from resources.ledger.lost.evidence import Lack, Post
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, submissions
 from resources.ledger.states import AttemptState, SubmissionState
@@ -41,18 +41,11 @@ class Contract:
         echoes: It names our submission ids.
         settle_seconds: How long after the hard deadline of a POST a miss starts to mean something.
         lists_running: It shows jobs that still run; otherwise a miss means nothing before the longest has ended.
-        shared: Whether others may use the key, so that what is listed may be theirs.
     """
 
     echoes: bool
     settle_seconds: float
     lists_running: bool = True
-    shared: bool = False
-
-    @property
-    def asks_prices(self) -> bool:
-        """Whether a job has to cost what was ordered to be believed ours: nothing else tells it from a stranger's."""
-        return self.shared and not self.echoes
 
     def settle(self, request: ClipRequest) -> float:
         """The settle time for a request, in seconds."""
@@ -70,7 +63,6 @@ class Undecided:
     ended_at: float | None
     clock_low: float | None
     clock_high: float | None
-    http_status: int | None
     candidates: list[dict[str, Any]]
     lack: Lack | None = None
     judged_at: float | None = None
@@ -105,8 +97,8 @@ class Undecided:
         contract: Contract,
         models: frozenset[str],
         *,
+        dedicated_since: float,
         again: bool = False,
-        prices: Prices | None = None,
         misdated_by: float = 0.0,
     ) -> Post:
         """The POST in the provider's time.
@@ -115,8 +107,9 @@ class Undecided:
             reader: How far the provider's clock is ahead of the reader's.
             contract: What the listing can prove.
             models: See `Post.models`.
+            dedicated_since: From when on nobody else uses the key, in seconds since the epoch. A stranger's last job before that
+                may be dated later than a POST after it, by as much as the clocks differ.
             again: Whether it is in question also if it is held.
-            prices: See `Post.prices`.
             misdated_by: By how many seconds the listing may give its jobs wrong times.
         """
         low = reader.low - UNMEASURED_SECONDS if self.clock_low is None else self.clock_low
@@ -136,8 +129,8 @@ class Undecided:
             created_by=created_by + misdated_by,
             settled_from=settled_from,
             give_up_from=settled_from + settle,
-            prices=prices,
-            unheard=self.http_status is None,
+            shared=self.started_at - (self.clock_spread if dedicated_since else 0.0) < dedicated_since,
+            seen=frozenset(candidate["job"] for candidate in self.candidates),
         )
 
 
@@ -161,7 +154,6 @@ def find_undecided(connection: sa.Connection, account: str) -> list[Undecided]:
             row.ended_at,
             row.clock_low,
             row.clock_high,
-            row.http_status,
             row.candidates or [],
             Lack(row.lack) if row.lack else None,
             row.judged_at,

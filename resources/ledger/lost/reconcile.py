@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from resources.ledger import keys
 from resources.ledger.database import chunks, lock_subject
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import job_times, listing_trust
@@ -19,7 +20,6 @@ from resources.ledger.lost.evidence import LOOK_BACK_SECONDS, Evidence, Judgemen
 from resources.ledger.lost.job_times import Dating
 from resources.ledger.lost.listing_trust import Lags
 from resources.ledger.lost.posts import Contract, Undecided, find_undecided
-from resources.ledger.lost.prices import prices
 from resources.ledger.lost.search_schedule import Search, failure_of, last_read_at, pause, reschedule
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, jobs, submissions
@@ -82,7 +82,7 @@ def record(
         told = job_times.dating(connection, account, reading.jobs)
         reading = _redated(reading, told)
         undecided = find_undecided(connection, account)
-        owned = _owned(connection, account, reading)
+        owned = _owned(connection, account, reading, undecided)
         late = _named_but_settled(connection, account, reading, owned, undecided)
         seen = listing_trust.measure(
             connection,
@@ -159,12 +159,15 @@ def _redated(reading: Reading, told: Dating) -> Reading:
     return replace(reading, jobs=listed, charges=charges, aside=aside)
 
 
-def _owned(connection: sa.Connection, account: str, reading: Reading) -> set[str]:
-    """Ids of jobs that were read and whose attempt is known."""
+def _owned(
+    connection: sa.Connection, account: str, reading: Reading, undecided: Sequence[Undecided]
+) -> set[str]:
+    """Ids of jobs whose attempt is known, among those that were read now and the candidates of earlier looks."""
     ids = sorted(
         {job.job_id for job in reading.jobs}
         | {row.job_id for row in reading.charges or ()}
         | {row.job_id for row in reading.aside if row.job_id is not None}
+        | {candidate["job"] for one in undecided for candidate in one.candidates}
     )
     owned: set[str] = set()
     for some in chunks(ids):
@@ -216,18 +219,16 @@ def _judge(
         return []
     models = _models(connection, account, {u.attempt.endpoint for u in undecided})
     by_id = {u.submission_id: u for u in undecided}
-    costs = {}
-    if contract.asks_prices:
-        costs = prices(connection, account, undecided, reading.charges or (), now=reading.began_at)
+    dedicated_since = keys.use_of(connection, account).dedicated_since
     misdated_by = LOOK_BACK_SECONDS if misdated else 0.0
     posts = [
         u.post(
             reading.offset,
             contract,
             models[u.attempt.endpoint],
+            dedicated_since=dedicated_since,
             # without the bill a look may show less than an earlier one did
             again=reading.charges is not None and reading.search.covers(u, contract),
-            prices=costs.get(u.submission_id),
             misdated_by=misdated_by,
         )
         for u in undecided
@@ -239,7 +240,6 @@ def _judge(
         aside=reading.aside,
         billed=reading.charges is not None,
         echoes=contract.echoes,
-        lag=seen.largest,
         misdated=misdated,
         doubt=seen.doubt(min(contract.settle(u.attempt.request) for u in undecided)),
     )
@@ -269,6 +269,7 @@ def _apply(
 ) -> list[Attempt]:
     """Carry one judgement out, unless the attempt has moved on since; returns what changed."""
     candidates = [_as_document(job, reading) for job in found.candidates]
+    candidates += [kept for kept in one.candidates if kept["job"] in found.vanished]
     with ledger.write() as connection:
         lock_subject(connection, one.attempt.subject_key)
         attempt = ledger.require(connection, one.attempt.id)

@@ -51,7 +51,6 @@ class Search:
     Attributes:
         since: The start of the oldest POST it is read for, by our clock.
         bill: Whether the bill must be read too, since a miss may be proved now.
-        prices: Whether it is to be read if it can be, to tell our jobs from those of others.
         until: Until when it is to be read, by our clock; None for up to now.
         later: When a job of ours was accepted after that, None where it need not be looked for.
         given_up: POSTs that a look which began late enough to prove everything has not settled: it could not be read.
@@ -59,7 +58,6 @@ class Search:
 
     since: float
     bill: bool
-    prices: bool = False
     until: float | None = None
     later: float | None = None
     given_up: Sequence[Undecided] = ()
@@ -155,7 +153,7 @@ def _wanted(
         bill = any(now >= u.deadline_at + contract.settle(u.attempt.request) for u in unknown)
         given_up = [u for u in unknown if looked_at >= max(u.give_up_at(contract), u.ended_at or 0)]
         first = min(u.started_at for u in unknown)
-        return Search(first, bill, contract.asks_prices, given_up=given_up), ()
+        return Search(first, bill, given_up=given_up), ()
     held = [u for u in undecided if rested and _is_due(connection, u, contract, now)]
     if held:
         return _look_back(connection, held, contract, now)
@@ -211,10 +209,10 @@ def _look_back(
     until = max(_shown_until(one, contract) for one in together)
     later = _accepted_after(connection, together)
     if until >= now:
-        search = Search(first.started_at, bill=True, prices=contract.asks_prices)
+        search = Search(first.started_at, bill=True)
     else:
         beyond = later if later is not None and later > until else None
-        search = Search(first.started_at, bill=True, prices=contract.asks_prices, until=until, later=beyond)
+        search = Search(first.started_at, bill=True, until=until, later=beyond)
     return search, [one.submission_id for one in together]
 
 

@@ -1,0 +1,84 @@
+"""`dailies key`: who uses each account's key, what follows for lost answers, and a person's word for it."""
+
+import datetime as dt
+import getpass
+from typing import Any
+
+from pipelines.cli.output import complain, console
+from resources.errors import ConfigurationError
+from resources.ledger import keys
+from resources.ledger.keys import KeyUse
+from resources.ledger.ledger import Ledger
+from resources.providers.accounts import capabilities_of
+from resources.settings import ACCOUNTS, Settings, open_ledger
+
+
+def show_keys(settings: Settings) -> None:
+    """Print what the ledger knows of each account's key."""
+    with open_ledger(settings) as ledger:
+        for name in ACCOUNTS:
+            console.print(sentence(settings, ledger, name), markup=False, soft_wrap=True)
+
+
+def say_of_key(settings: Settings, account: str, *, dedicated: bool) -> None:
+    """Take a person's word for a key, and print what follows.
+
+    Raises:
+        ConfigurationError: There is no such account.
+    """
+    if account not in ACCOUNTS:
+        raise ConfigurationError(f"there is no account {account!r}; allowed: {', '.join(ACCOUNTS)}")
+    with open_ledger(settings) as ledger:
+        keys.decide(ledger, account, dedicated, who=getpass.getuser())
+        console.print(sentence(settings, ledger, account), markup=False, soft_wrap=True)
+        if dedicated and settings.account(account).dedicated is False:
+            complain(
+                f"DAILIES_{account.upper()}_DEDICATED is false here, so the next use of {account} makes its key shared again"
+            )
+
+
+def sentence(settings: Settings, ledger: Ledger, account: str) -> str:
+    """Whether an account's key is ours alone, who says so, and how its lost answers are settled."""
+    use = keys.look_up(ledger, account)
+    if use.disagrees_with(settings.account(account).dedicated):
+        return f"{account}: {keys.disagreement(account, use)}"
+    if use.dedicated:
+        what = f"{account}: this ledger alone uses the key ({_source(use)})"
+        end = f"Does somebody else use it? `dailies key {account} --shared`."
+    else:
+        what = f"{account}: others may use the key ({_source(use)})"
+        end = f"If nobody does: `dailies key {account} --dedicated`."
+    return f"{what}. {_consequence(settings, account, use)} {end}"
+
+
+def documents(settings: Settings, ledger: Ledger) -> list[dict[str, Any]]:
+    """The same for machines, an entry for each account."""
+    return [
+        {
+            "account": name,
+            "dedicated": use.dedicated,
+            "said": use.said,
+            "since": use.since or None,
+            "by": use.by,
+            "hosts_disagree": use.disagrees_with(settings.account(name).dedicated),
+        }
+        for name in ACCOUNTS
+        for use in (keys.look_up(ledger, name),)
+    ]
+
+
+def _source(use: KeyUse) -> str:
+    if use.said is None:
+        return "nobody has said otherwise"
+    since = f" since {dt.datetime.fromtimestamp(use.since, dt.UTC):%Y-%m-%d %H:%M} UTC" if use.since else ""
+    return f"said by {use.by}{since}"
+
+
+def _consequence(settings: Settings, account: str, use: KeyUse) -> str:
+    if capabilities_of(account).echoes_submission_id:
+        return "Its listing names each POST, so a lost answer is settled by that name."
+    if use.dedicated:
+        return "A lost answer is settled by elimination, and a job that was not ordered here is an alarm."
+    if settings.webhook_url is None:
+        return "A lost answer is held for a person, since no callback can name its job (DAILIES_WEBHOOK_URL is not set)."
+    return "A lost answer is settled by a callback that names it, or held for a person."

@@ -1,0 +1,114 @@
+"""Who uses an account's key, as the ledger keeps it: this decides how a lost answer is settled.
+
+On a key that is said to be dedicated, every job at the provider is this ledger's, so that a lost one is found by elimination. On
+every other key nothing is guessed. The fact is the ledger's, not one host's environment: what a host says counts at its first use
+of the account, and where two hosts disagree, the key counts as shared until a person says otherwise.
+"""
+
+import math
+import socket
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from resources.ledger.ledger import Ledger
+from resources.ledger.limits import lock_account
+from resources.ledger.schema import accounts, submissions
+
+DEDICATED, SHARED = "dedicated", "shared"
+
+_KEY = sa.select(accounts.c.key_use, accounts.c.key_use_since, accounts.c.key_use_by).where(
+    accounts.c.account == sa.bindparam("account")
+)
+_ANY_POST = sa.select(submissions.c.id).where(submissions.c.account == sa.bindparam("account")).limit(1)
+
+
+@dataclass(frozen=True)
+class KeyUse:
+    """What is known of an account's key."""
+
+    said: str | None = None
+    """`DEDICATED`, `SHARED`, or None where nobody has said anything: such a key counts as shared."""
+    since: float = 0.0
+    """Since when, in seconds since the epoch; 0 where it was said before the account's first POST."""
+    by: str | None = None
+    """The host or person that said it."""
+
+    @property
+    def dedicated(self) -> bool:
+        """Whether nobody but this ledger uses the key."""
+        return self.said == DEDICATED
+
+    @property
+    def dedicated_since(self) -> float:
+        """From when on POSTs are settled by elimination, in seconds since the epoch; never for a shared key."""
+        return self.since if self.dedicated else math.inf
+
+    def disagrees_with(self, dedicated: bool | None) -> bool:
+        """Whether a host says that the key is dedicated and the ledger knows it as shared."""
+        return dedicated is True and self.said == SHARED
+
+
+def use_of(connection: sa.Connection, account: str) -> KeyUse:
+    """What the ledger knows of an account's key."""
+    row = connection.execute(_KEY, {"account": account}).first()
+    return KeyUse() if row is None or row.key_use is None else KeyUse(*row)
+
+
+def look_up(ledger: Ledger, account: str) -> KeyUse:
+    """What the ledger knows of an account's key, in a transaction of its own."""
+    with ledger.read() as connection:
+        return use_of(connection, account)
+
+
+def declare(ledger: Ledger, account: str, dedicated: bool | None) -> KeyUse:
+    """Take in what this host's setting says of an account's key.
+
+    "Shared" always counts. "Dedicated" counts only where nobody has said "shared". A host without the setting (None) says nothing.
+
+    Returns:
+        What the ledger knows now.
+    """
+    known = look_up(ledger, account)
+    if dedicated is None or known.said == SHARED or known.said == _word(dedicated):
+        return known
+    return _write(ledger, account, dedicated, by=f"host {socket.gethostname()}", overrule=False)
+
+
+def decide(ledger: Ledger, account: str, dedicated: bool, *, who: str) -> KeyUse:
+    """Take a person's word for an account's key; it overrules what hosts have said before.
+
+    Returns:
+        What the ledger knows now.
+    """
+    return _write(ledger, account, dedicated, by=who, overrule=True)
+
+
+def disagreement(account: str, known: KeyUse) -> str:
+    """What a person is told where this host says that a key is dedicated and the ledger knows it as shared."""
+    return (
+        f"this host's setting says that nobody else uses the key of {account}, but {known.by} has said that others do. The key "
+        f"counts as shared: a lost answer is held. If nobody else uses it, set the same on every host and say "
+        f"`dailies key {account} --dedicated`"
+    )
+
+
+def _write(ledger: Ledger, account: str, dedicated: bool, *, by: str, overrule: bool) -> KeyUse:
+    with ledger.write() as connection:
+        lock_account(connection, account)
+        known = use_of(connection, account)
+        if known.said == _word(dedicated) or (known.said == SHARED and not overrule):
+            return known
+        # POSTs from before the statement keep the strict reading: others may have used the key until now
+        first = connection.execute(_ANY_POST, {"account": account}).first() is None
+        now = KeyUse(_word(dedicated), 0.0 if first else ledger.clock(), by)
+        connection.execute(
+            sa.update(accounts)
+            .where(accounts.c.account == account)
+            .values(key_use=now.said, key_use_since=now.since, key_use_by=now.by)
+        )
+        return now
+
+
+def _word(dedicated: bool) -> str:
+    return DEDICATED if dedicated else SHARED

@@ -1,0 +1,109 @@
+"""`dailies key` and what `dailies doctor` says of keys, as a person types it; two hosts are two environments."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pipelines.cli.app import app
+from resources.errors import ConfigurationError
+from resources.ledger import keys
+from resources.production import bucket_binding
+from resources.production.bucket_binding import bind_account
+from resources.settings import load_settings, open_ledger
+
+VARIABLE = "DAILIES_WAVESPEED_DEDICATED"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in (
+        VARIABLE,
+        "DAILIES_WEBHOOK_URL",
+        "DAILIES_LEDGER_URL",
+        "WAVESPEED_API_KEY",
+        "AIMLAPI_API_KEY",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    bucket_binding._warn_once.cache_clear()
+    monkeypatch.setenv("DAILIES_ENV_FILE", "")
+    monkeypatch.setenv("DAILIES_HOME", str(tmp_path))
+    return tmp_path
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+def said(*words: str) -> str:
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    return " ".join(result.output.split())
+
+
+def use_the_account() -> bool:
+    """What every run does first; whether the key counts as dedicated afterwards."""
+    settings = load_settings()
+    with open_ledger(settings) as ledger:
+        bind_account(ledger, settings.account("wavespeed"))
+        return keys.look_up(ledger, "wavespeed").dedicated
+
+
+def test_nobody_has_said_anything() -> None:
+    told = said("key")
+    assert "wavespeed: others may use the key (nobody has said otherwise)" in told
+    assert "held for a person" in told
+    assert "aimlapi: others may use the key (nobody has said otherwise). Its listing names each POST" in told
+
+
+def test_a_hosts_setting_counts_from_its_first_use_of_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "true")
+    assert use_the_account()
+    monkeypatch.delenv(VARIABLE)
+    assert use_the_account(), "a host that says nothing changes nothing"
+    assert "wavespeed: this ledger alone uses the key (said by host" in said("key")
+
+
+@pytest.mark.parametrize("first", ["true", "false"])
+def test_where_two_hosts_disagree_the_key_is_shared_and_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, first: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(VARIABLE, first)
+    use_the_account()
+    monkeypatch.setenv(VARIABLE, "false" if first == "true" else "true")
+    assert not use_the_account()
+    monkeypatch.setenv(VARIABLE, "true")
+    assert not use_the_account()
+    assert "has said that others do" in caplog.text
+    assert "counts as shared" in said("key")
+    assert "wavespeed: this ledger alone uses the key" in said("key", "wavespeed", "--dedicated")
+    assert use_the_account()
+
+
+def test_a_persons_word_against_this_hosts_own_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "false")
+    use_the_account()
+    assert f"{VARIABLE} is false here" in said("key", "wavespeed", "--dedicated")
+
+
+def test_a_callback_address_is_what_settles_a_shared_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAILIES_WEBHOOK_URL", "https://hooks.example.com/dailies")
+    assert "settled by a callback that names it" in said("key", "wavespeed", "--shared")
+
+
+def test_what_is_no_account_or_no_statement_is_refused() -> None:
+    assert run("key", "wavespeed").exit_code == 2
+    assert isinstance(run("key", "nobody", "--shared").exception, ConfigurationError)
+
+
+def test_the_doctor_says_of_each_account_who_uses_its_key() -> None:
+    said("key", "wavespeed", "--dedicated")
+    told = " ".join(run("doctor", "--dry-run").output.split())
+    assert "wavespeed: this ledger alone uses the key" in told
+    assert "aimlapi: others may use the key" in told
+    document = json.loads(run("doctor", "--dry-run", "--json").stdout)
+    assert [(key["account"], key["dedicated"]) for key in document["keys"]] == [
+        ("wavespeed", True),
+        ("aimlapi", False),
+    ]

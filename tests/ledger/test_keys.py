@@ -1,0 +1,62 @@
+"""Who uses an account's key: a fact of the ledger, whatever single hosts say."""
+
+import math
+
+import pytest
+from ledgerkit import ACCOUNT, a_request
+
+from resources.ledger import keys
+from resources.ledger.decisions import decide
+from resources.ledger.ledger import Ledger
+from resources.ledger.limits import Limits
+from resources.ledger.queue import claim_next
+
+
+def buy_one(ledger: Ledger) -> None:
+    decide(ledger, [a_request()], decision="monday")
+    claim_next(ledger, ACCOUNT, limits=Limits(), deadline_seconds=30)
+
+
+def test_a_key_of_which_nobody_has_said_anything_counts_as_shared(ledger: Ledger) -> None:
+    use = keys.declare(ledger, ACCOUNT, None)
+    assert (use.said, use.dedicated, use.dedicated_since) == (None, False, math.inf)
+
+
+def test_what_is_said_before_the_first_post_holds_from_the_beginning(ledger: Ledger) -> None:
+    assert keys.declare(ledger, ACCOUNT, True).dedicated_since == 0
+    assert keys.look_up(ledger, ACCOUNT).dedicated
+
+
+def test_what_is_said_later_holds_from_then_on(ledger: Ledger) -> None:
+    buy_one(ledger)
+    before = ledger.clock()
+    since = keys.declare(ledger, ACCOUNT, True).dedicated_since
+    assert before <= since <= ledger.clock()
+    assert keys.declare(ledger, ACCOUNT, True).dedicated_since == since
+    assert keys.declare(ledger, ACCOUNT, None).dedicated_since == since
+
+
+def test_where_two_hosts_disagree_the_key_counts_as_shared(ledger: Ledger) -> None:
+    keys.declare(ledger, ACCOUNT, True)
+    assert not keys.declare(ledger, ACCOUNT, False).dedicated
+    again = keys.declare(ledger, ACCOUNT, True)
+    assert not again.dedicated
+    assert again.disagrees_with(True)
+    assert not again.disagrees_with(None)
+    assert "host " in keys.disagreement(ACCOUNT, again)
+    assert f"dailies key {ACCOUNT} --dedicated" in keys.disagreement(ACCOUNT, again)
+
+
+def test_a_persons_word_overrules_what_hosts_have_said_until_one_says_shared_again(ledger: Ledger) -> None:
+    keys.declare(ledger, ACCOUNT, False)
+    buy_one(ledger)
+    said = keys.decide(ledger, ACCOUNT, True, who="ann")
+    assert (said.dedicated, said.by) == (True, "ann")
+    assert said.since > 0
+    assert not keys.declare(ledger, ACCOUNT, False).dedicated
+
+
+@pytest.mark.parametrize("other", ["aimlapi", "somebody"])
+def test_each_account_has_its_own(ledger: Ledger, other: str) -> None:
+    keys.declare(ledger, ACCOUNT, True)
+    assert not keys.look_up(ledger, other).dedicated
