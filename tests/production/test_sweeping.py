@@ -8,6 +8,7 @@ import pytest
 from fakes import SORA, World, a_request
 
 from resources.errors import UnavailableError
+from resources.ledger import keys
 from resources.ledger.decisions import decide
 from resources.ledger.lost.orphans import (
     BILL,
@@ -98,6 +99,7 @@ def test_a_bill_that_is_never_to_be_had_is_asked_for_a_day_at_most(
 def test_where_others_use_the_key_a_charge_without_its_model_says_no_more_than_the_listing(
     ordered: World,
 ) -> None:
+    keys.declare(ordered.ledger, "wavespeed", False)
     other = ordered.provider.stranger(model="somebody/elses-model")
     at = ordered.clock()
     ordered.provider.bill = [Charge(other.id, 400_000, "charge", at, None)]
