@@ -109,8 +109,8 @@ def judge(evidence: Evidence) -> list[Violation]:
     return [
         *case.uncommitted(),
         *case.duplicates(),
-        *case.lost(),
         *case.strangers(),
+        *case.lost(),
         *case.unaccounted(),
         *case.unended(),
         *case.held(),
