@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 from rich.text import Text
 
-from pipelines.cli import keys
+from pipelines.cli import key_use
 from pipelines.cli.bucket import bucket_of
 from pipelines.cli.stack import running_stack
 from pipelines.cli.terminal import complain, console, counted
@@ -84,8 +84,8 @@ def examine(settings: Settings, *, mend: bool) -> Examination:
         done = Examination(
             inventory.take(),
             decoder=_decoder(),
-            keys=[keys.sentence(settings, ledger, name) for name in ACCOUNTS],
-            key_documents=keys.documents(settings, ledger),
+            keys=[key_use.sentence(settings, ledger, name) for name in ACCOUNTS],
+            key_documents=key_use.documents(settings, ledger),
         )
         if mend and not isinstance(store, DailiesError):
             done.mended = _mend(settings, ledger, store, instance, inventory)

@@ -133,7 +133,7 @@ def key(
     ] = None,
 ) -> None:
     """Show or say who uses an account's key: on one that others may use, no job is matched to a lost answer."""
-    from pipelines.cli.keys import say_of_key, show_keys
+    from pipelines.cli.key_use import say_of_key, show_keys
     from pipelines.cli.stack_settings import running_settings
 
     if account is None and dedicated is None:

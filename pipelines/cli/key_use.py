@@ -4,7 +4,7 @@ import datetime as dt
 import getpass
 from typing import Any
 
-from pipelines.cli.output import complain, console
+from pipelines.cli.terminal import complain, console
 from resources.errors import ConfigurationError
 from resources.ledger import keys
 from resources.ledger.keys import KeyUse
