@@ -18,10 +18,19 @@ import sqlalchemy as sa
 import stamina
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from hypothesis import HealthCheck, settings
 from postgres_server import PostgresServer
 
 from resources.ledger.backup import back_up
 from resources.ledger.database import open_database
+
+# how long an example takes says something about the machine, and nothing about the code
+settings.register_profile(
+    "dailies",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("dailies")
 
 # tables are cut to the terminal's width, which is read when the commands are loaded
 os.environ.setdefault("COLUMNS", "200")

@@ -24,7 +24,7 @@ from resources.ledger.database import open_database
 from resources.ledger.schema import metadata
 from resources.processes import child_setup
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 PREFIX = "dailies-postgres-"
 INITDB = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
 FAST = {

@@ -29,7 +29,7 @@ class RawServer:
 
     def _one(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
-            connection.settimeout(5)
+            connection.settimeout(60)
             head = b""
             while b"\r\n\r\n" not in head and (some := connection.recv(65536)):
                 head += some

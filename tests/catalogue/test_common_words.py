@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from page_facts import PAGES, needed
 
@@ -123,7 +123,6 @@ def test_editors_are_told_the_common_words_too():
     assert set(CATALOGUE.get("openai/sora-2-i2v").common_words) == {"image"}
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     page=st.sampled_from(sorted(PAGES)),
     said=st.dictionaries(

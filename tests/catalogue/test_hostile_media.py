@@ -1,11 +1,10 @@
 """Local films and pictures that lie: refused with the file and the field, in time, and never read by this process itself."""
 
 import struct
-import time
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import jpeg, mp4, png, put, webp
 
@@ -83,15 +82,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> DataFolder:
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_film_that_lies_is_refused_by_its_name_and_in_time(folder: DataFolder, kind: str) -> None:
     put(folder.root, "characters/joe.mp4", HOSTILE[kind])
-    began = time.monotonic()
     with pytest.raises(ProblemsError) as refused:
         Catalogue.load(MODELS).get(CHARACTERS).resolve("", {"video": "characters/joe.mp4", "name": "Joe"}, files=folder)  # fmt: skip
-    # the guarded process may take 90 s; what is bounded takes a moment, also on a machine that is at work
-    assert time.monotonic() - began < 45
     (problem,) = refused.value.problems
     assert problem.field == "parameters.video"
     assert "'characters/joe.mp4'" in str(problem)
     assert "cannot be read as a video" in str(problem)
+    assert "takes longer" not in str(problem), "it is bounded, and not ended by the clock"
 
 
 def test_the_file_and_the_field_are_named_by_check(folder: DataFolder) -> None:
@@ -126,7 +123,7 @@ def test_pictures_start_no_process(folder: DataFolder, monkeypatch: pytest.Monke
 PICTURES = [png(64, 48), jpeg(64, 48), webp(64, 48), HEAD, b"RIFF\0\0\0\0WAVEfmt ", b"ID3\x03" + bytes(20)]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 @given(
     data=st.sampled_from(PICTURES),
     cut=st.integers(0, 2000),

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pictures import jpeg, mp4, png, put, webp
 
@@ -150,7 +150,7 @@ def test_no_bytes_make_the_sniffer_stumble(data):
         assert found is None or found.media in {"image", "video", "audio"}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(max_examples=200)
 @given(
     text=st.one_of(
         st.text(max_size=60),

@@ -144,8 +144,8 @@ def test_a_process_that_is_stopped_is_ended_too(
 ) -> None:
     stopped = started(SLEEPS, mark=f"a:{tmp_path}")
     stopped.send_signal(signal.SIGSTOP)
-    end(of_home(tmp_path), tmp_path, seconds=20)
-    assert stopped.wait(20) == -signal.SIGTERM
+    end(of_home(tmp_path), tmp_path, seconds=120)
+    assert stopped.wait(120) == -signal.SIGTERM
 
 
 def test_what_a_killed_stack_leaves_ends_with_its_keeper_and_nothing_of_another(
@@ -175,7 +175,7 @@ def test_a_stack_takes_over_from_the_one_before_it(
     (tmp_path / "stack.json").write_text(json.dumps({"pid": left.pid}))
     said: list[str] = []
     take_over(settings, tmp_path, tmp_path / "dagster", log=said.append)
-    assert left.wait(20) == -signal.SIGTERM
+    assert left.wait(120) == -signal.SIGTERM
     assert not (tmp_path / "stack.json").exists()
     assert "left processes, which are ended" in said[0]
     assert str(left.pid) in said[0]
@@ -197,7 +197,7 @@ def test_runs_at_work_hand_over_and_it_is_said_what_becomes_of_their_clips(
     with open_ledger(settings) as ledger:
         heartbeats.begin(ledger, "a-run", f"{host}:{worker.pid}:x")
     hand_over(settings, tmp_path, "mine", log=said.append)
-    assert worker.wait(20) == -signal.SIGTERM
+    assert worker.wait(120) == -signal.SIGTERM
     assert server.poll() is None
     assert "until the runs at work hand over: a-run" in said[0]
     assert said[1] == "run a-run has handed over. Of its clips: nothing was bought by it"

@@ -33,7 +33,7 @@ from resources.video.inspector import inspect_video
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 120
+SECONDS = 300
 SHAPES = {"hero": ("1280*720", 4), "tram": ("720*1280", 8)}
 FAULTS = {
     "faults": [

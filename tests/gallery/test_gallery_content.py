@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.append(str(Path(__file__).parents[1] / "ledger"))
@@ -209,7 +209,7 @@ def tags_of(text: str) -> Tags:
 PLAIN = tags_of("quiet")
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(st.text(alphabet="<>\"'&/= abscriptonerror{}%\n\u202e", max_size=60))
 def test_what_strangers_wrote_adds_no_tag_and_no_attribute(text: str) -> None:
     found = tags_of(f"x{text}")

@@ -31,7 +31,7 @@ def url(store: ObjectStore) -> Iterator[str]:
 
 
 def get(url: str, **headers: str) -> httpx.Response:
-    with httpx.Client(trust_env=False, timeout=10) as client:
+    with httpx.Client(trust_env=False, timeout=60) as client:
         return client.get(url, headers=headers)
 
 

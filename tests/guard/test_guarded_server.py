@@ -42,7 +42,7 @@ class Served:
 
     def status(self, text: str) -> int:
         """Send bytes; the status of the answer, 0 where there is none."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=120) as connection:
             try:
                 connection.sendall(text.replace("PORT", str(self.port)).encode("latin-1"))
                 head = connection.recv(4096)
@@ -59,7 +59,7 @@ def served() -> Iterator[Served]:
     server = uvicorn.Server(uvicorn.Config(guarded, lifespan="off", **SERVER))
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 120
     while not server.started:
         assert time.monotonic() < give_up
         time.sleep(0.01)
@@ -144,7 +144,7 @@ def test_another_users_program_is_refused_also_when_it_leaves_at_once(served: Se
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     ).stdout
     if then == "read":
         assert said.startswith("HTTP/1.1 403")

@@ -321,9 +321,9 @@ def database_time(ledger: Ledger) -> float:
 
 def test_on_postgresql_the_time_is_the_databases(shared: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: 4_000_000_000.0)
-    assert abs(shared.clock() - database_time(shared)) < 2
+    assert abs(shared.clock() - database_time(shared)) < 60
     attempt = submitted(shared)
-    assert abs((attempt.submitted_at or 0) - database_time(shared)) < 5
+    assert abs((attempt.submitted_at or 0) - database_time(shared)) < 60
 
 
 def test_the_time_goes_on_within_a_transaction(shared: Ledger) -> None:

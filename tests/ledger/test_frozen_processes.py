@@ -18,7 +18,7 @@ def touch(connection: sa.Connection, value: str) -> None:
 
 @pytest.fixture
 def two(ledger_url: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Ledger, Ledger]:
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 300)
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 1000)
     first, second = Ledger(ledger_url, budget=Budget()), Ledger(ledger_url, budget=Budget())
     first.remember("contended", "-")
     return first, second
@@ -53,7 +53,7 @@ def test_a_frozen_transaction_is_undone_so_that_others_go_on(
     with pytest.raises(UnavailableError), sleeper.write() as connection:  # noqa: PT012 - the last statement raises
         touch(connection, "sleeper")
         threading.Thread(target=tries_until_it_may, daemon=True).start()
-        assert done.wait(10)
+        assert done.wait(60)
         touch(connection, "too late")
     assert other.fact("contended") == "other"
     assert sleeper.fact("contended") == "other"  # a new session, as if nothing had been

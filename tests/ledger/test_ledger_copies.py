@@ -69,7 +69,7 @@ def test_a_copy_that_is_made_while_others_write_is_whole(ledger_url: str, tmp_pa
                     assert [entry["version"] for entry in ledger.history(attempt.id)] == [1]
     finally:
         stop.set()
-        writer.join(20)
+        writer.join(120)
 
 
 def test_a_copy_is_never_written_over_another(ledger_url: str, tmp_path: Path) -> None:

@@ -332,7 +332,7 @@ def test_who_stalls_between_look_and_insert_does_not_buy_what_was_delivered_mean
         found = look(*args, **kwargs)
         if threading.current_thread() is stalled:
             looked.set()
-            assert go_on.wait(10)
+            assert go_on.wait(60)
         return found
 
     def the_other_buys_it_and_gets_it() -> None:
@@ -347,12 +347,12 @@ def test_who_stalls_between_look_and_insert_does_not_buy_what_was_delivered_mean
     stalled = threading.Thread(target=lambda: rulings.append(decided(ledger).ruling))
     other = threading.Thread(target=the_other_buys_it_and_gets_it)
     stalled.start()
-    assert looked.wait(10)
+    assert looked.wait(60)
     other.start()
     other.join(0.1)
     go_on.set()
-    stalled.join(10)
-    other.join(10)
+    stalled.join(60)
+    other.join(60)
     assert sorted(rulings) == [Ruling.ADOPTED, Ruling.NEW]
     assert len(everything(ledger)) == 1
 

@@ -328,7 +328,6 @@ def a_clip_has_at_most_one_open_purchase(attempts: Iterable[Attempt]) -> None:
 Histories.TestCase.settings = settings(
     max_examples=30,
     stateful_step_count=50,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 TestHistories = Histories.TestCase

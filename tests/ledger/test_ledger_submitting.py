@@ -246,7 +246,7 @@ def test_only_what_surely_was_not_sent_leaves_the_minute_free(
     assert isinstance(next_claim(ledger, Limits(per_minute=1)), Later) is counts
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     places=st.integers(1, 4),
     per_minute=st.integers(1, 4),

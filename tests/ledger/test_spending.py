@@ -430,7 +430,6 @@ class Spending(RuleBasedStateMachine):
 Spending.TestCase.settings = settings(
     max_examples=25,
     stateful_step_count=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 TestSpending = Spending.TestCase

@@ -30,7 +30,7 @@ from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 
 PROCESSES = 8
 CLIPS = [f"clip-{number:02}" for number in range(50)]
-PATIENCE = 120.0
+PATIENCE = 600.0
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from resources.gallery.server import GalleryServer
 NASTY = "<script>document.title='owned'</script><img src=x onerror=alert(1)> & \"quoted\""
 
 PLAYS = "video => video.readyState >= 3 && video.currentTime > 0"
-PATIENCE_MS = 15_000
+PATIENCE_MS = 120_000
 EVERY = ("city-tram", "bay-storm", "bay-noon", "bay-dawn")
 LOADED = "images => images.map(image => image.complete && image.naturalWidth > 0)"
 

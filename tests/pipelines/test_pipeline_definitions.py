@@ -198,7 +198,7 @@ def test_loading_the_definitions_imports_nothing_heavy() -> None:
         env={**os.environ, "DAILIES_ENV_FILE": ""},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     assert done.stdout.strip() == "[]", done.stdout

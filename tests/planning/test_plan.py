@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proof.clock import Clock
@@ -122,7 +122,7 @@ AMOUNT = st.none() | st.integers(0, 8).map(lambda n: n * 200_000)
 CAPS = st.builds(Caps, per_run=AMOUNT, per_day=AMOUNT, per_month=AMOUNT, total=st.none())
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(
     history=st.lists(st.sampled_from(BROUGHT), min_size=6, max_size=6),
     changed=st.booleans(),

@@ -117,7 +117,7 @@ class Studio:
 
     def finish(self, ledger: Ledger) -> None:
         """What the completion sensor and the runs it asks for do, until everything is at home."""
-        give_up = time.monotonic() + 20
+        give_up = time.monotonic() + 300
         while any(attempt.state.is_open for attempt in ledger.overview()):
             assert time.monotonic() < give_up, "something does not come home"
             self.step(ledger)

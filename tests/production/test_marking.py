@@ -141,7 +141,7 @@ async def test_every_order_reaches_the_mark_however_close_together_they_are(
         wants(world, f"clip-{number:02}")
         keeper.progressed()
         await asyncio.sleep(0)
-    for _ in range(1000):
+    for _ in range(10_000):
         if bucket.mark.seq == newest_seq(world.ledger):
             break
         await asyncio.sleep(0.01)

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from resources.production.poll_times import (
@@ -32,7 +32,6 @@ def still(*, elapsed: float, polls: int = 1, usual: float | None, overdue: bool 
     return next_poll_in(elapsed=elapsed, polls=polls, usual=usual, overdue=overdue, rng=Still())
 
 
-@settings(deadline=None)
 @given(elapsed=TIMES, polls=COUNTS, usual=USUAL, overdue=st.booleans(), rng=SEEDS)
 def test_a_poll_is_never_at_once_and_never_later_than_it_makes_sense(
     elapsed: float, polls: int, usual: float | None, overdue: bool, rng: random.Random
@@ -43,7 +42,6 @@ def test_a_poll_is_never_at_once_and_never_later_than_it_makes_sense(
     assert delay <= longest * (1 + JITTER)
 
 
-@settings(deadline=None)
 @given(elapsed=st.floats(0, 1e5), polls=COUNTS, usual=USUAL, overdue=st.booleans(), rng=SEEDS)
 def test_jitter_is_ten_percent_and_no_more(
     elapsed: float, polls: int, usual: float | None, overdue: bool, rng: random.Random
@@ -53,7 +51,6 @@ def test_jitter_is_ten_percent_and_no_more(
     assert exact * (1 - JITTER) * 0.999 <= jittered <= exact * (1 + JITTER) * 1.001
 
 
-@settings(deadline=None)
 @given(polls=COUNTS)
 def test_scouting_starts_short_and_only_grows(polls: int) -> None:
     assert still(elapsed=0, polls=0, usual=None) == SCOUT_SECONDS
@@ -61,21 +58,18 @@ def test_scouting_starts_short_and_only_grows(polls: int) -> None:
     assert now <= then <= LONGEST_SECONDS
 
 
-@settings(deadline=None)
 @given(usual=st.floats(30, 1e4), share=st.floats(0, 0.89))
 def test_a_job_is_first_asked_for_when_its_like_usually_end(usual: float, share: float) -> None:
     elapsed = share * usual
     assert elapsed + still(elapsed=elapsed, usual=usual) == pytest.approx(0.95 * usual)
 
 
-@settings(deadline=None)
 @given(usual=st.floats(1, 1e4), late=st.floats(0, 1e4), more=st.floats(0, 1e4))
 def test_the_later_a_job_is_the_longer_the_pauses(usual: float, late: float, more: float) -> None:
     sooner, later = still(elapsed=usual + late, usual=usual), still(elapsed=usual + late + more, usual=usual)
     assert sooner <= later <= LONGEST_SECONDS
 
 
-@settings(deadline=None)
 @given(usual=st.floats(1, 1000), took=st.floats(0.3, 3.0), seed=st.integers(0, 100))
 def test_the_end_of_a_job_is_seen_soon_and_with_few_polls(usual: float, took: float, seed: int) -> None:
     rng = random.Random(seed)
@@ -90,7 +84,6 @@ def test_the_end_of_a_job_is_seen_soon_and_with_few_polls(usual: float, took: fl
     assert polls <= 12 + ends / 5
 
 
-@settings(deadline=None)
 @given(failures=COUNTS, rng=SEEDS)
 def test_failed_polls_are_tried_again_ever_later_and_within_a_minute(
     failures: int, rng: random.Random
@@ -101,7 +94,6 @@ def test_failed_polls_are_tried_again_ever_later_and_within_a_minute(
     assert exact <= next_poll_after_failure(failures=failures + 1, retry_after=None, rng=Still())
 
 
-@settings(deadline=None)
 @given(failures=COUNTS, retry_after=st.floats(), rng=SEEDS)
 def test_the_providers_own_wish_goes_first_within_reason(
     failures: int, retry_after: float, rng: random.Random

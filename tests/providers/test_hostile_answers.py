@@ -112,7 +112,7 @@ odd_answers = st.binary(max_size=300) | st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sent=odd_answers)
 async def test_any_bytes_are_an_outcome(sent: bytes) -> None:
     with answering(sent) as server:
@@ -149,7 +149,7 @@ def test_what_an_upload_host_says_besides_its_status_is_never_read(sent: bytes) 
     assert grown[0] < 4_000_000
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sent=odd_answers)
 def test_any_bytes_of_an_upload_host_are_an_outcome(sent: bytes) -> None:
     with answering(sent) as server:

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 from hostile_server import HostileServer, Peer
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resources.providers.aimlapi import AimlApi
@@ -78,7 +78,7 @@ def clients(status: int, body: bytes, given_headers: dict[str, str]) -> list[Wav
     ]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(status=statuses, body=bodies, given_headers=headers)
 async def test_any_answer_to_a_submit(status: int, body: bytes, given_headers: dict[str, str]) -> None:
     for client in clients(status, body, given_headers):
@@ -98,7 +98,7 @@ async def test_any_answer_to_a_submit(status: int, body: bytes, given_headers: d
         await client.aclose()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(status=statuses, body=bodies, given_headers=headers, age=st.sampled_from([0.0, 60.0, 1e6]))
 async def test_any_answer_to_a_poll(
     status: int, body: bytes, given_headers: dict[str, str], age: float
@@ -117,7 +117,7 @@ async def test_any_answer_to_a_poll(
         await client.aclose()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     raw=st.binary(max_size=300)
     | st.tuples(statuses, bodies, st.integers(0, 400)).map(

@@ -48,7 +48,7 @@ SECRETS = st.lists(
 AROUND = st.text(alphabet="abc XY-=/:", max_size=5)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     secret=SECRETS,
     before=AROUND,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resources.catalogue import Catalogue
@@ -195,7 +195,7 @@ SERIES = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(series=SERIES)
 def test_no_series_becomes_a_request_its_page_does_not_allow(house, series):
     check(house, json.dumps(series))
@@ -217,7 +217,7 @@ USUAL = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(series=USUAL)
 def test_a_series_that_is_nearly_right_becomes_only_what_its_page_allows(house, series):
     check(house, json.dumps(series))

@@ -77,7 +77,6 @@ CRON = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(CRON)
 def test_whatever_passes_here_dagster_accepts_too(cron):
     if cron_mistake(cron) is None:
@@ -87,7 +86,7 @@ def test_whatever_passes_here_dagster_accepts_too(cron):
 PART = st.sampled_from(["*", "*/2", "1", "2", "1-5", "1-5/2", "3,5", "1,2,3"])
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @example(("29", "*", "*"), dt.date(2028, 3, 1))
 @given(
     st.tuples(

@@ -199,7 +199,7 @@ def test_an_undated_key_that_reads_as_a_dated_one_is_refused(tmp_path):
 NAME = st.from_regex(r"\A[a-z0-9]{1,6}(-[a-z0-9]{1,4}){0,3}\Z")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.dictionaries(
         NAME, st.tuples(st.booleans(), st.lists(NAME, min_size=1, max_size=3, unique=True)), max_size=4
@@ -376,7 +376,7 @@ FIELDS = [
 ]  # fmt: skip
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.sampled_from(FIELDS), YAML_VALUE)
 def test_no_value_of_any_field_makes_more_than_problems(tmp_path_factory, field, value):
     import json
@@ -385,7 +385,7 @@ def test_no_value_of_any_field_makes_more_than_problems(tmp_path_factory, field,
     load(tmp_path_factory.mktemp("data"), a=f"{field}: {json.dumps(value)}\n{kept}")
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.integers(0, len(CITY) - 1),
     st.integers(0, 12),

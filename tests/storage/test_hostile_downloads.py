@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from hostile import MP4
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from raw_server import RawServer, answering
 
@@ -96,7 +96,7 @@ def test_an_answer_that_cannot_be_read_is_a_failed_download(tmp_path: Path, sent
     assert "canary" not in str(caught.value)
     assert len(str(caught.value)) < 500
     assert grown < 12_000_000
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 120
     assert list(tmp_path.iterdir()) == []
 
 
@@ -140,7 +140,7 @@ odd_bytes = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(first=odd_bytes, then=odd_bytes)
 def test_any_bytes_end_as_a_clip_or_as_a_failed_download(tmp_path: Path, first: bytes, then: bytes) -> None:
     answers = iter([first])

@@ -187,7 +187,7 @@ class Flaky(BaseHTTPRequestHandler):
         import http.client
 
         host = self.target.removeprefix("http://")
-        onward = http.client.HTTPConnection(host, timeout=5)
+        onward = http.client.HTTPConnection(host, timeout=60)
         headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
         if step.startswith("store "):
             headers = {"Content-Length": str(len(body)), "Content-Type": "text/plain"} | {

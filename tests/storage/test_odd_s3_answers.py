@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from raw_server import answering
@@ -69,7 +69,7 @@ def test_an_answer_that_cannot_be_read_is_an_error_of_the_bucket(
         ask(store_at(server.origin))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     sent=st.binary(max_size=200)
     | st.builds(

@@ -90,7 +90,7 @@ class Listening:
             [sys.executable, "-c", textwrap.dedent(CHILD), json.dumps(layers), str(self.port.getsockname()[1]), str(ctypes.addressof(self.secret)), str(self.file)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             env=inspector._environment(),
             check=False,
         )  # fmt: skip

@@ -224,7 +224,7 @@ def test_a_worker_that_was_killed_is_started_again(clip: Path) -> None:
     with VideoInspector() as inspector:
         inspector.inspect(clip)
         os.kill(pid_of(inspector), signal.SIGKILL)
-        time.sleep(0.05)
+        inspector._workers.queue[-1]._process.wait(60)
         assert inspector.inspect(clip).video.width == 320
 
 
@@ -259,7 +259,7 @@ def test_a_decoder_that_hangs_is_killed(clip: Path, tmp_path: Path, monkeypatch:
         began = time.monotonic()
         with pytest.raises(UnreadableVideoError, match=r"good\.mp4: reading it takes longer than 0\.2 s"):
             inspector.inspect(clip)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 120
         assert inspector._workers.queue[-1]._process is None
 
 
@@ -313,7 +313,7 @@ def test_the_real_worker_is_stopped_by_its_own_limits(clip: Path, tmp_path: Path
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         env=inspecting._environment(),
         check=False,
     )
@@ -329,14 +329,14 @@ def test_closing_while_a_clip_is_looked_at_ends_its_worker_too(clip: Path) -> No
 
     def slowly(*args: Any) -> Any:
         began.set()
-        go_on.wait(5)
+        go_on.wait(60)
         return original(*args)
 
     worker.ask = slowly
     thread = threading.Thread(target=inspector.inspect, args=(clip,))
     thread.start()
-    began.wait(5)
+    began.wait(60)
     inspector.close()
     go_on.set()
-    thread.join(10)
+    thread.join(60)
     assert worker._process is None

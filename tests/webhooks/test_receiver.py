@@ -289,7 +289,7 @@ def listening(**how: Any) -> Iterator[int]:
 
 def said(port: int, *pieces: bytes) -> bytes:
     """What is answered to pieces, which are sent until nobody takes them any more."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
         with contextlib.suppress(OSError):
             for piece in pieces:
                 connection.sendall(piece)
@@ -322,11 +322,11 @@ def test_a_head_of_any_size_is_refused_and_not_kept() -> None:
 
 
 def test_a_connection_that_never_ends_its_head_is_closed() -> None:
-    with listening(head_seconds=0.3) as port:
+    with listening(head_seconds=2) as port:
         began = time.monotonic()
         assert said(port, POST + b"A: b") == b""
         assert said(port) == b""
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 120
         assert b"taken" in said(port, POST + b"\r\n")
 
 
@@ -367,14 +367,14 @@ async def test_with_a_sandbox_that_hides_the_job_only_the_callback_finds_it(tmp_
         engine = Engine(ledger, {"wavespeed": Account(buys)})
         try:
             decide(ledger, [a_request()], decision="monday")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(300):
                 while ledger.latest(["city-sunset"])["city-sunset"].state is not S.SUCCEEDED:
                     await engine.submit_queue("wavespeed")
                     await engine.poll_due("wavespeed")
                     await asyncio.sleep(0.05)
         finally:
             server.should_exit = True
-            await asyncio.to_thread(thread.join, 10)
+            await asyncio.to_thread(thread.join, 60)
             await engine.aclose()
         (job,) = sandbox.app.state.workshop.books.jobs("wavespeed")
         assert ledger.latest(["city-sunset"])["city-sunset"].job_id == job.id
