@@ -17,7 +17,7 @@ from pipelines.lineage import latest
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger import decisions, deliveries, heartbeats, queue
-from resources.ledger.decisions import Decided, Ruling
+from resources.ledger.decisions import Decided, Decision, Ruling
 from resources.ledger.handover import handover_of
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -83,15 +83,16 @@ def buy(batch: Batch, requests: Mapping[str, ClipRequest], *, regenerate: bool) 
 
         async def work(engine: Engine, follower: Follower) -> Followed:
             providers = {name: account.provider for name, account in engine.accounts.items()}
-            decided = await engine.call(
+            decided = await engine.ledger.run(
                 decisions.decide,
-                ledger,
                 await quoted(requests.values(), providers),
-                decision=batch.decision,
-                batch=batch.run_id,
-                watched_by=batch.run_id if batch.until > Stage.SUBMITTED else None,
+                Decision(
+                    batch.decision,
+                    batch=batch.run_id,
+                    watched_by=batch.run_id if batch.until > Stage.SUBMITTED else None,
+                    regenerate=regenerate,
+                ),
                 run_id=batch.run_id,
-                regenerate=regenerate,
             )
             await _check_accounts(engine, decided, batch)
             return await follower.follow(decided)
@@ -198,10 +199,8 @@ async def _check_accounts(engine: Engine, decided: list[Decided], batch: Batch) 
         except DailiesError as error:
             ids = [attempt.id for attempt in new]
             why = f"not sent: {error}"
-            withdrawn = await engine.call(queue.withdraw, engine.ledger, ids, why=why, run_id=batch.run_id)
-            await engine.call(
-                deliveries.mark_reported, engine.ledger, [a.id for a in withdrawn], batch.run_id
-            )
+            withdrawn = await engine.ledger.run(queue.withdraw, ids, why=why, run_id=batch.run_id)
+            await engine.ledger.run(deliveries.mark_reported, [a.id for a in withdrawn], batch.run_id)
             raise
 
 

@@ -10,11 +10,11 @@ import stamina
 from hostile import Hostile
 
 from resources.ledger import deliveries, polls
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
-from resources.ledger.queue import claim_next
+from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState
 from resources.orders import ClipRequest, Expected
@@ -93,8 +93,8 @@ class Depot:
             "expected": AS_MADE,
         }
         decision = changes.pop("decision", "monday")
-        decide(self.ledger, [ClipRequest(**(values | changes))], decision=decision, regenerate=True)
-        submission = claim_next(self.ledger, "wavespeed", limits=Limits(), deadline_seconds=30)
+        decide(self.ledger, [ClipRequest(**(values | changes))], Decision(decision, regenerate=True))
+        submission = claim_next(self.ledger, "wavespeed", PostTerms(Limits(), 30))
         assert isinstance(submission, Submission), submission
         self._jobs += 1
         job = f"job-{self._jobs}"

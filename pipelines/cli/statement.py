@@ -1,6 +1,7 @@
 """`dailies ledger`: the account as a person, a program or a spreadsheet reads it, checked against the providers' bills."""
 
 import asyncio
+import contextlib
 import functools
 import sys
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ from resources.ledger.stops import Stop
 from resources.money import show_usd, to_usd
 from resources.production.bookkeeper import Bookkeeper
 from resources.production.bucket_binding import bind_account
+from resources.production.ledger_thread import LedgerThread
 from resources.providers.accounts import build_provider
 from resources.retry import retry_free_call
 from resources.settings import ACCOUNTS, Settings, open_ledger
@@ -111,19 +113,16 @@ def check_bills(ledger: Ledger, settings: Settings, *, days: int) -> list[Differ
             try:
                 now = ledger.clock()
                 window = Window(now - days * 86_400 - MARGIN_SECONDS, now + MARGIN_SECONDS)
-                books = Bookkeeper(ledger, _at_once)
-                bill = await retry_free_call(functools.partial(books.read, provider, window))
-                await books.book(provider, window, bill)
+                with contextlib.closing(LedgerThread(ledger)) as thread:
+                    books = Bookkeeper(thread)
+                    bill = await retry_free_call(functools.partial(books.read, provider, window))
+                    await books.book(provider, window, bill)
                 found += statement.differences(ledger, account.name, bill, window)
             finally:
                 await provider.aclose()
         return found
 
     return asyncio.run(check())
-
-
-async def _at_once(function: Any, *args: Any, **kwargs: Any) -> Any:
-    return function(*args, **kwargs)
 
 
 def show(account: LedgerSummary) -> None:

@@ -14,11 +14,11 @@ import httpx
 from proof.deliveries.worker import KEY
 from resources.ledger import polls
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
-from resources.ledger.queue import claim_next
+from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Attempt, Submission
 from resources.orders import ClipRequest, Expected
 from resources.providers.base import JobState
@@ -123,8 +123,8 @@ async def _finished(ledger: Ledger, clip: str, origin: str) -> tuple[Attempt, st
         price_micros=400_000,
         expected=Expected(width=WIDTH, height=HEIGHT, duration=SECONDS, audio=True),
     )
-    decide(ledger, [request], decision="bench")
-    submission = claim_next(ledger, "wavespeed", limits=Limits(), deadline_seconds=30)
+    decide(ledger, [request], Decision("bench"))
+    submission = claim_next(ledger, "wavespeed", PostTerms(Limits(), 30))
     if not isinstance(submission, Submission):
         raise TypeError(f"nothing could be claimed: {submission}")
     provider = WaveSpeed(origin, KEY)

@@ -33,7 +33,7 @@ from proof.clock import Pace
 from resources.errors import DailiesError
 from resources.ledger import decisions, deliveries
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import Decided, Ruling
+from resources.ledger.decisions import Decided, Decision, Ruling
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState
@@ -160,13 +160,10 @@ class Worker:
         until = Stage.DELIVERED if wait else Stage.SUBMITTED
         requests = [self.place.clips[clip] for clip in clips]
         async with self.engine() as engine:
-            decided = await engine.call(
+            decided = await engine.ledger.run(
                 decisions.decide,
-                self.ledger,
                 requests,
-                decision=decision,
-                batch=decision,
-                watched_by=self.name if wait else None,
+                Decision(decision, batch=decision, watched_by=self.name if wait else None),
                 run_id=self.name,
             )
             await self.follow(engine, decided, until)
@@ -191,7 +188,7 @@ class Worker:
         """What the runs do that the sensors ask for: fetch what has ended and whose run is no more."""
         due = []
         for account in self.place.urls:
-            for attempt in await engine.call(deliveries.unreported, self.ledger, account):
+            for attempt in await engine.ledger.run(deliveries.unreported, account):
                 ended = attempt.state.is_ended and attempt.state is not AttemptState.HELD
                 if ended and not _is_at_work(attempt.watched_by):
                     due.append(attempt)

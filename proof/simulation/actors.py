@@ -14,7 +14,7 @@ from proof.simulation.provider import Account as ProviderAccount
 from proof.simulation.provider import Client
 from resources.ledger import bills, decisions, deliveries, late_jobs
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import Decided, Ruling
+from resources.ledger.decisions import Decided, Decision, Ruling
 from resources.ledger.limits import Limits
 from resources.ledger.lost import orphans
 from resources.ledger.states import AttemptState
@@ -97,17 +97,19 @@ class Equipment:
         return Follower(self.engine, self.deliverer, until=until, report=tell, run_id=run.id)
 
 
+def decision_of(run: Run, *, waits: bool) -> Decision:
+    """What the purchases of a run belong to."""
+    watched_by = run.id if waits else None
+    return Decision(run.decision, batch=run.id, watched_by=watched_by, regenerate=run.regenerate)
+
+
 async def decide(engine: Engine, run: Run, requests: list[ClipRequest], *, waits: bool) -> list[Decided]:
     """Ask the ledger about each clip of a run; a negative control asks otherwise."""
-    return await engine.call(
+    return await engine.ledger.run(
         decisions.decide,
-        engine.ledger,
         requests,
-        decision=run.decision,
-        batch=run.id,
-        watched_by=run.id if waits else None,
+        decision_of(run, waits=waits),
         run_id=run.id,
-        regenerate=run.regenerate,
     )
 
 

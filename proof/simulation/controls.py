@@ -16,7 +16,7 @@ from unittest import mock
 import sqlalchemy as sa
 
 from proof.simulation import actors
-from proof.simulation.actors import Run
+from proof.simulation.actors import Run, decision_of
 from proof.simulation.database import Database
 from proof.simulation.judge import KINDS_OF_VIOLATION
 from proof.simulation.mutants import buys_what_cannot_be_fetched, one_answer_is_an_end, times_are_believed
@@ -25,7 +25,7 @@ from proof.simulation.processes import PROCESS
 from proof.simulation.provider import PRICE, SETTLE_SECONDS, Client
 from proof.simulation.runner import Outcome, carry_out
 from resources.ledger import apart, budget, decisions, disputes, keys, outcomes
-from resources.ledger.decisions import Decided, Ruling
+from resources.ledger.decisions import Decided, Decision, Ruling
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import posts
 from resources.ledger.lost.evidence import Post
@@ -33,6 +33,7 @@ from resources.ledger.lost.listing_trust import Lags
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState
+from resources.ledger.transaction import Transaction
 from resources.orders import ClipRequest
 from resources.production.account import Account
 from resources.production.engine import Engine
@@ -86,7 +87,7 @@ def _with(*kinds: str, **changes: Any) -> Callable[[Plan], Plan]:
 async def _post_first(self: Submitter, account: Account, **_: object) -> None:
     while True:
         query = sa.select(attempts).where(attempts.c.state == "queued").order_by(attempts.c.seq).limit(1)
-        with self._ledger.read() as connection:
+        with self._ledger.blocking.read() as connection:
             row = connection.execute(query).first()
         if row is None:
             return
@@ -132,16 +133,15 @@ async def _look_then_write(
     engine: Engine, run: Run, requests: list[ClipRequest], *, waits: bool
 ) -> list[Decided]:
     """Two transactions where the product has one, as it would be without `BEGIN IMMEDIATE` and advisory locks."""
-    ledger, decided = engine.ledger, list[Decided]()
-    options = {"decision": run.decision, "run_id": run.id}
-    who = {"batch": run.id, "watched_by": run.id if waits else None}
+    decided = list[Decided]()
+    decision = decision_of(run, waits=waits)
     for request in requests:
         for _ in range(3):
-            found: Any = await engine.call(_look, ledger, request, regenerate=run.regenerate, **options)
+            found: Any = await engine.ledger.run(_look, request, decision, run.id)
             await _gap()
             try:
                 if found.ruling is Ruling.NEW:
-                    found = await engine.call(_write, ledger, found.request, **options, **who)
+                    found = await engine.ledger.run(_write, found.request, decision, run.id)
                 decided.append(found)
                 break
             except sa.exc.IntegrityError:
@@ -156,14 +156,14 @@ async def _gap() -> None:
         await process.sleep(GAP_SECONDS)
 
 
-def _look(ledger: Ledger, request: ClipRequest, **options: Any) -> Decided:
-    with ledger.write() as connection:
-        return decisions._find(ledger, connection, request, **options)
+def _look(ledger: Ledger, request: ClipRequest, decision: Decision, run_id: str) -> Decided:
+    with ledger.transaction(who="engine", run_id=run_id) as tx:
+        return decisions._find(tx, request, decision)
 
 
-def _write(ledger: Ledger, request: ClipRequest, **options: Any) -> Decided:
-    with ledger.write() as connection:
-        queued = decisions._queue(ledger, connection, request, **options)
+def _write(ledger: Ledger, request: ClipRequest, decision: Decision, run_id: str) -> Decided:
+    with ledger.transaction(who="engine", run_id=run_id) as tx:
+        queued = decisions._queue(tx, request, decision)
         return (
             Decided(request, Ruling.NEW, queued)
             if isinstance(queued, Attempt)
@@ -180,7 +180,7 @@ async def _count_then_reserve(
     """The cap is looked at in a transaction of its own, and not again where the money is reserved."""
     decided: list[Decided] = []
     for request in requests:
-        if await engine.call(_affordable, engine.ledger, request, run.decision):
+        if await engine.ledger.run(_affordable, request, run.decision):
             await _gap()
             decided += await _decide(engine, run, [request], waits=waits)
     return decided
@@ -213,9 +213,9 @@ def _affordable(ledger: Ledger, request: ClipRequest, decision: str) -> bool:
 def _ignores_decisions() -> AbstractContextManager[object]:
     find = decisions._find
 
-    def ignoring(*args: Any, decision: str, **options: Any) -> Decided:
-        found = find(*args, decision=decision, **options)
-        if found.attempt is None or found.attempt.state.is_open or found.attempt.decision != decision:
+    def ignoring(tx: Transaction, request: ClipRequest, decision: Decision) -> Decided:
+        found = find(tx, request, decision)
+        if found.attempt is None or found.attempt.state.is_open or found.attempt.decision != decision.id:
             return found
         return Decided(found.request, Ruling.NEW, None)
 
@@ -228,14 +228,10 @@ def _ignores_decisions() -> AbstractContextManager[object]:
 def _expired_is_sent_again() -> AbstractContextManager[object]:
     unknown = outcomes._unknown
 
-    def again(
-        ledger: Ledger, connection: sa.Connection, attempt: Attempt, cause: str, run_id: str | None
-    ) -> Attempt:
+    def again(tx: Transaction, attempt: Attempt, cause: str) -> Attempt:
         if "died" not in cause or attempt.state is not AttemptState.SUBMITTING:
-            return unknown(ledger, connection, attempt, cause, run_id)
-        return ledger.transition(
-            connection, attempt, AttemptState.QUEUED, who="engine", why=cause, overdue_at=None
-        )
+            return unknown(tx, attempt, cause)
+        return tx.transition(attempt, AttemptState.QUEUED, why=cause, overdue_at=None)
 
     return mock.patch.object(outcomes, "_unknown", again)
 

@@ -10,6 +10,7 @@ from unittest import mock
 import sqlalchemy as sa
 
 from resources.ledger import decisions, deliveries, polls
+from resources.ledger.decisions import Decision
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts
 from resources.production.delivery import Deliverer, DeliveryError
@@ -22,18 +23,10 @@ def buys_what_cannot_be_fetched() -> AbstractContextManager[object]:
         try:
             await deliver(self, attempt, run_id=run_id)
         except DeliveryError as error:
-            ledger = self._engine.ledger
+            ledger = self._engine.ledger.blocking
             deliveries.record_lost(ledger, attempt.id, why=str(error))
-            with ledger.write() as connection:
-                decisions._queue(
-                    ledger,
-                    connection,
-                    attempt.request,
-                    decision=attempt.decision,
-                    batch=attempt.batch,
-                    watched_by=None,
-                    run_id=run_id,
-                )
+            with ledger.transaction(who="engine", run_id=run_id) as tx:
+                decisions._queue(tx, attempt.request, Decision(attempt.decision, attempt.batch))
 
     return mock.patch.object(Deliverer, "deliver", regenerating)
 

@@ -263,7 +263,7 @@ def _verb() -> str:
         if (
             code.co_filename.endswith(".py")
             and "/resources/" in code.co_filename
-            and code.co_name not in {"write", "__enter__", "__exit__"}
+            and code.co_name not in {"write", "transaction", "__enter__", "__exit__"}
         ):
             return f"{Path(code.co_filename).stem}.{code.co_name}"
         if frame.f_back is None:

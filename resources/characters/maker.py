@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from resources.characters.made import ID, KIND
 from resources.ledger import decisions, deliveries, heartbeats, queue
-from resources.ledger.decisions import Decided, Ruling
+from resources.ledger.decisions import Decided, Decision, Ruling
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts
@@ -72,15 +72,11 @@ class Maker:
             resources.errors.UnavailableError: The ledger does not answer.
         """
         engine = self._engine
-        decided: list[Decided] = await engine.call(
+        decided: list[Decided] = await self._ledger.run(
             decisions.decide,
-            self._ledger,
             list(requests),
-            decision=decision,
-            batch=self._run_id,
-            watched_by=self._run_id,
+            Decision(decision, batch=self._run_id, watched_by=self._run_id, regenerate=regenerate),
             run_id=self._run_id,
-            regenerate=regenerate,
         )
         making = Making()
         waiting: set[str] = set()
@@ -95,22 +91,20 @@ class Maker:
         try:
             await self._wait(waiting, {request.provider for request in requests}, making)
         finally:
-            await engine.finish_posts(interrupted=bool(waiting))
+            await engine.submitter.finish(interrupted=bool(waiting))
         return making
 
     async def _wait(self, waiting: set[str], accounts: Collection[str], making: Making) -> None:
         engine = self._engine
         give_up = self._ledger.clock() + self._patience
         while waiting:
-            await engine.call(heartbeats.check, self._ledger, self._run_id)
+            await self._ledger.run(heartbeats.check, self._run_id)
             stops = {name: (await engine.step(name)).stop for name in sorted(accounts)}
-            newest: Mapping[str, Attempt] = await engine.call(self._ledger.latest, sorted(waiting), kind=KIND)
+            newest: Mapping[str, Attempt] = await self._ledger.run(Ledger.latest, sorted(waiting), kind=KIND)
             for name, attempt in newest.items():
                 if attempt.state is AttemptState.QUEUED and stops.get(attempt.account) is not None:
                     why = f"not sent: {stops[attempt.account]}"
-                    await engine.call(
-                        queue.withdraw, self._ledger, [attempt.id], why=why, run_id=self._run_id
-                    )
+                    await self._ledger.run(queue.withdraw, [attempt.id], why=why, run_id=self._run_id)
                     making.failed[name] = why
                 else:
                     await self._consider(name, attempt, making)
@@ -126,15 +120,13 @@ class Maker:
     async def _consider(self, name: str, attempt: Attempt, making: Making) -> None:
         """Note what became of one character, if that is clear."""
         if attempt.state is AttemptState.SUCCEEDED:
-            attempt = await self._engine.call(_finish, self._ledger, attempt, run_id=self._run_id)
+            attempt = await self._ledger.run(_finish, attempt, run_id=self._run_id)
         if attempt.state is AttemptState.DELIVERED:
             making.made[name] = attempt
         elif attempt.state in _DOUBTFUL or not attempt.state.is_open:
             making.failed[name] = attempt.reason or f"ended {attempt.state}"
         if not attempt.state.is_open:
-            await self._engine.call(
-                deliveries.mark_reported, self._ledger, [attempt.id], self._run_id or NOBODY
-            )
+            await self._ledger.run(deliveries.mark_reported, [attempt.id], self._run_id or NOBODY)
 
 
 def finish_left(ledger: Ledger, account: str, *, watched: Collection[str], by: str) -> list[Attempt]:

@@ -12,11 +12,12 @@ import sqlalchemy as sa
 
 from resources.ledger import disputes
 from resources.ledger.database import insert_ignoring, lock_subject
-from resources.ledger.disputes import DisputeKind
+from resources.ledger.disputes import DisputeKind, StatedAmount
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import accounts, attempts
 from resources.ledger.states import PAID_FOR, AttemptState, MoneyState
+from resources.ledger.transaction import Booked, Transaction
 from resources.money import show_usd
 from resources.providers.base import Charge
 
@@ -183,14 +184,14 @@ def record(
     """
     changed = []
     for attempt_id, subject in _billed_attempts(ledger, account, bill, since):
-        with ledger.write() as connection:
-            lock_subject(connection, subject)
-            attempt = ledger.require(connection, attempt_id)
+        with ledger.transaction(who="engine", run_id=None) as tx:
+            lock_subject(tx.connection, subject)
+            attempt = tx.attempt(attempt_id)
             billed = bill.get(core(attempt.job_id or ""))
             # its job may have become a take to spare since, which is booked by itself
             if billed is None or attempt.state in UNSETTLED:
                 continue
-            trusted = _trusted(ledger, connection, attempt, billed)
+            trusted = _trusted(tx, attempt, billed)
             if trusted is None:
                 continue
             billed = trusted
@@ -199,13 +200,10 @@ def record(
             standing = (attempt.money_state, attempt.charged_micros, attempt.charge_source)
             if swapped is None and (money, charged, BILL) == standing:
                 continue
-            after = ledger.settle(
-                connection,
+            after = tx.settle(
                 attempt,
                 money,
-                charged_micros=charged,
-                charge_source=BILL,
-                who="engine",
+                Booked(charged, BILL),
                 why=f"the bill of {account}: {show_usd(billed.charged)} charged, {show_usd(billed.refunded)} refunded"
                 + (f", and {swapped} made it" if swapped else ""),
                 served_model=swapped,
@@ -229,30 +227,22 @@ def _billed_attempts(
         return [(row.id, row.subject_key) for row in rows if core(row.job_id) in bill]
 
 
-def _trusted(ledger: Ledger, connection: sa.Connection, attempt: Attempt, billed: Billed) -> Billed | None:
+def _trusted(tx: Transaction, attempt: Attempt, billed: Billed) -> Billed | None:
     """What of a bill is believed of an ended job, None where it says nothing to be booked; the rest is disputed."""
-    kind = disputes.objection(attempt, billed.charged, billed.refunded)
-    if kind is not None and disputes.is_accepted(connection, attempt, billed.charged, billed.refunded):
+    stated = StatedAmount(billed.charged, billed.refunded, BILL)
+    kind = disputes.objection(attempt, stated)
+    if kind is not None and disputes.is_accepted(tx.connection, attempt, stated):
         kind = None
     elif kind is None:
-        disputes.withdraw(ledger, connection, attempt)
+        disputes.withdraw(tx, attempt)
     else:
-        disputes.raise_dispute(
-            ledger,
-            connection,
-            attempt,
-            kind,
-            charged=billed.charged,
-            refunded=billed.refunded,
-            source=BILL,
-        )
+        disputes.raise_dispute(tx, attempt, kind, stated)
     if kind is DisputeKind.AMOUNT:
         return None
-    said = billed
     if kind is DisputeKind.REFUND:
         billed = replace(billed, refunded=0)
     # a refund without its charge says nothing
-    return None if said.refunded > said.charged else billed
+    return None if stated.refunded > stated.charged else billed
 
 
 def _judge(attempt: Attempt, billed: Billed, *, refunds_failures: bool) -> tuple[MoneyState, int]:

@@ -29,9 +29,9 @@ def claim(ledger: Ledger, attempt_id: str, *, token: str) -> Attempt | None:
         attempt_id: Whose.
         token: Names this claim; `release` and the records need the same.
     """
-    with ledger.write() as connection:
-        now = ledger.clock()
-        taken = connection.execute(
+    with ledger.transaction(who="engine", run_id=None) as tx:
+        now = tx.now()
+        taken = tx.connection.execute(
             sa.update(attempts)
             .where(
                 attempts.c.id == attempt_id,
@@ -43,7 +43,7 @@ def claim(ledger: Ledger, attempt_id: str, *, token: str) -> Attempt | None:
             )
             .values(delivery_owner=token, delivery_until=now + LEASE_SECONDS)
         )
-        return ledger.require(connection, attempt_id) if taken.rowcount == 1 else None
+        return tx.attempt(attempt_id) if taken.rowcount == 1 else None
 
 
 def renew(ledger: Ledger, attempt_id: str, *, token: str) -> bool:
@@ -82,18 +82,15 @@ def record_delivered(
 
     A newer take that is current already stays current.
     """
-    with ledger.write() as connection:
-        attempt = ledger.require(connection, attempt_id)
+    with ledger.transaction(who="engine", run_id=run_id) as tx:
+        attempt = tx.attempt(attempt_id)
         if attempt.state is not AttemptState.SUCCEEDED:
             return attempt
-        now = ledger.clock()
-        attempt = ledger.transition(
-            connection,
+        now = tx.now()
+        attempt = tx.transition(
             attempt,
             AttemptState.DELIVERED,
-            who="engine",
             why=f"{delivery.get('uri')}",
-            run_id=run_id,
             delivered_at=now,
             delivery=delivery,
             reason=None,
@@ -101,7 +98,7 @@ def record_delivered(
             delivery_owner=None,
             delivery_until=None,
         )
-        make_current(connection, attempt, since=now)
+        make_current(tx.connection, attempt, since=now)
         return attempt
 
 
@@ -149,17 +146,14 @@ def record_quarantined(
     ledger: Ledger, attempt_id: str, delivery: dict[str, Any], *, why: str, run_id: str | None = None
 ) -> Attempt:
     """Write that the file was fetched and kept apart because it is not what was asked for."""
-    with ledger.write() as connection:
-        attempt = ledger.require(connection, attempt_id)
+    with ledger.transaction(who="engine", run_id=run_id) as tx:
+        attempt = tx.attempt(attempt_id)
         if attempt.state is not AttemptState.SUCCEEDED:
             return attempt
-        return ledger.transition(
-            connection,
+        return tx.transition(
             attempt,
             AttemptState.QUARANTINED,
-            who="engine",
             why=why,
-            run_id=run_id,
             delivery=delivery,
             reason=why,
             reason_kind=FailureKind.CHECK.value,
@@ -185,27 +179,25 @@ def record_accepted(
     Raises:
         DailiesError: It is not in quarantine.
     """
-    with ledger.write() as connection:
-        attempt = ledger.require(connection, attempt_id)
+    with ledger.transaction(who=who, run_id=None) as tx:
+        attempt = tx.attempt(attempt_id)
         if attempt.state is AttemptState.DELIVERED:
             return attempt
         if attempt.state is not AttemptState.QUARANTINED:
             raise DailiesError(
                 f"{attempt.clip} is {attempt.state}: only a take in quarantine can be accepted"
             )
-        now = ledger.clock()
-        newest = connection.execute(
+        now = tx.now()
+        newest = tx.connection.execute(
             sa.select(sa.func.max(attempts.c.seq)).where(
                 attempts.c.subject_kind == attempt.subject_kind,
                 attempts.c.subject_key == attempt.subject_key,
             )
         ).scalar()
         told = {"reported_run_id": None, "watched_by": None} if newest == attempt.seq else {}
-        attempt = ledger.transition(
-            connection,
+        attempt = tx.transition(
             attempt,
             AttemptState.DELIVERED,
-            who=who,
             why=why,
             delivered_at=now,
             delivery=delivery,
@@ -213,7 +205,7 @@ def record_accepted(
             reason_kind=None,
             **told,
         )
-        make_current(connection, attempt, since=now)
+        make_current(tx.connection, attempt, since=now)
         return attempt
 
 
@@ -250,14 +242,16 @@ def see_gone(ledger: Ledger, attempt_id: str, *, why: str, run_id: str | None = 
     Returns:
         The attempt; still `succeeded` where it is to be fetched again.
     """
-    with ledger.write() as connection:
-        attempt = ledger.require(connection, attempt_id)
+    with ledger.transaction(who="engine", run_id=run_id) as tx:
+        attempt = tx.attempt(attempt_id)
         if attempt.state is not AttemptState.SUCCEEDED:
             return attempt
-        seen = sighting(attempt, FailureKind.GONE, why, explained=False, now=ledger.clock())
+        seen = sighting(attempt, FailureKind.GONE, why, explained=False, now=tx.now())
         if not seen.believed:
-            connection.execute(sa.update(attempts).where(attempts.c.id == attempt_id).values(**seen.columns))
-            return ledger.require(connection, attempt_id)
+            tx.connection.execute(
+                sa.update(attempts).where(attempts.c.id == attempt_id).values(**seen.columns)
+            )
+            return tx.attempt(attempt_id)
     return record_lost(ledger, attempt_id, why=why, run_id=run_id)
 
 
@@ -266,20 +260,17 @@ def record_lost(ledger: Ledger, attempt_id: str, *, why: str, run_id: str | None
 
     Its job is asked for again all the same, ever more rarely; see `late_jobs.py`.
     """
-    with ledger.write() as connection:
-        attempt = ledger.require(connection, attempt_id)
+    with ledger.transaction(who="engine", run_id=run_id) as tx:
+        attempt = tx.attempt(attempt_id)
         if attempt.state is not AttemptState.SUCCEEDED:
             return attempt
-        return ledger.transition(
-            connection,
+        return tx.transition(
             attempt,
             AttemptState.LOST,
-            who="engine",
             why=why,
-            run_id=run_id,
             reason=why,
             reason_kind=FailureKind.GONE.value,
-            late_at=ledger.clock() + LATE_SECONDS,
+            late_at=tx.now() + LATE_SECONDS,
             delivery_owner=None,
             delivery_until=None,
             **NOTHING_SEEN,

@@ -7,6 +7,7 @@ disputed amount is not booked, and a disputed refund frees no cap. `dailies ledg
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -18,6 +19,7 @@ from resources.ledger.records import Attempt
 from resources.ledger.schema import disputes, unread_rows
 from resources.ledger.states import MADE, MoneyState
 from resources.ledger.stops import StopKind
+from resources.ledger.transaction import Booked, Transaction
 from resources.money import show_usd
 from resources.providers.rows import SetAside, in_words
 
@@ -33,6 +35,15 @@ class DisputeKind(StrEnum):
     """A charge outside of the band around what was ordered. It stops the account."""
     REFUND = "refund"
     """A refund of a job that did what it was paid for."""
+
+
+class StatedAmount(NamedTuple):
+    """What a provider states of a purchase's money, in micro-USD."""
+
+    charged: int
+    refunded: int
+    source: str
+    """Where it states so: `bill` or `answer`."""
 
 
 @dataclass(frozen=True)
@@ -78,66 +89,47 @@ def is_believable(quoted: int, micros: int) -> bool:
     return quoted == 0 or quoted <= micros * BAND <= quoted * BAND**2
 
 
-def objection(attempt: Attempt, charged: int, refunded: int) -> DisputeKind | None:
-    """Why what a provider says of an ended purchase is not believed, None when it is."""
-    if charged and not is_believable(attempt.quoted_micros, charged):
+def objection(attempt: Attempt, stated: StatedAmount) -> DisputeKind | None:
+    """Why what a provider states of an ended purchase is not believed, None when it is."""
+    if stated.charged and not is_believable(attempt.quoted_micros, stated.charged):
         return DisputeKind.AMOUNT
-    return DisputeKind.REFUND if refunded and attempt.state in MADE else None
+    return DisputeKind.REFUND if stated.refunded and attempt.state in MADE else None
 
 
-def raise_dispute(
-    ledger: Ledger,
-    connection: sa.Connection,
-    attempt: Attempt,
-    kind: DisputeKind,
-    *,
-    charged: int,
-    refunded: int,
-    source: str,
-) -> None:
-    """Write down that something is not believed; an amount stops the account, once for the same figures.
-
-    Args:
-        ledger: The record.
-        connection: The transaction.
-        attempt: The purchase.
-        kind: What is not believed.
-        charged: What is said to be charged, in micro-dollars.
-        refunded: What is said to be given back.
-        source: `bill` or `answer`.
-    """
+def raise_dispute(tx: Transaction, attempt: Attempt, kind: DisputeKind, stated: StatedAmount) -> None:
+    """Write down what is not believed. An amount stops the account; the same figures are written, and stop it, once."""
     mine = disputes.c.attempt_id == attempt.id
-    row = connection.execute(sa.select(disputes).where(mine)).first()
-    figures = (kind.value, charged, refunded)
+    row = tx.connection.execute(sa.select(disputes).where(mine)).first()
+    figures = (kind.value, stated.charged, stated.refunded)
     if row is not None and (row.kind, row.charged_micros, row.refunded_micros) == figures:
         return
-    now = ledger.clock()
+    now = tx.now()
     values = {
         "account": attempt.account,
         "kind": kind.value,
-        "charged_micros": charged,
-        "refunded_micros": refunded,
-        "source": source,
+        "charged_micros": stated.charged,
+        "refunded_micros": stated.refunded,
+        "source": stated.source,
         "at": now,
         "told_at": None,
         "accepted_at": None,
     }
-    connection.execute(insert_ignoring(connection, disputes).values(attempt_id=attempt.id, **values))
-    connection.execute(sa.update(disputes).where(mine).values(**values))
+    tx.connection.execute(insert_ignoring(tx.connection, disputes).values(attempt_id=attempt.id, **values))
+    tx.connection.execute(sa.update(disputes).where(mine).values(**values))
     if kind is DisputeKind.AMOUNT:
         # the same transaction may book money next, and the order of locks is money, then account
-        lock_money(connection)
-        reason = str(Dispute(attempt, kind, charged, refunded, source, now))
-        stops.stop_account(connection, attempt.account, StopKind.UNBELIEVABLE, reason, now=now)
+        lock_money(tx.connection)
+        reason = str(Dispute(attempt, kind, *stated, now))
+        stops.stop_account(tx.connection, attempt.account, StopKind.UNBELIEVABLE, reason, now=now)
 
 
-def is_accepted(connection: sa.Connection, attempt: Attempt, charged: int, refunded: int) -> bool:
-    """Whether a person has taken these very figures as true."""
+def is_accepted(connection: sa.Connection, attempt: Attempt, stated: StatedAmount) -> bool:
+    """Whether a person has accepted these very figures."""
     row = connection.execute(sa.select(disputes).where(disputes.c.attempt_id == attempt.id)).first()
     return (
         row is not None
         and row.accepted_at is not None
-        and (row.charged_micros, row.refunded_micros) == (charged, refunded)
+        and (row.charged_micros, row.refunded_micros) == (stated.charged, stated.refunded)
     )
 
 
@@ -148,37 +140,35 @@ def hand_over(connection: sa.Connection, ended: Attempt, heir: Attempt) -> None:
     )
 
 
-def withdraw(ledger: Ledger, connection: sa.Connection, attempt: Attempt) -> None:
+def withdraw(tx: Transaction, attempt: Attempt) -> None:
     """End a dispute, since what the provider says by now is believed; an account that it stopped is used again."""
     mine = sa.and_(disputes.c.attempt_id == attempt.id, disputes.c.accepted_at.is_(None))
-    if connection.execute(sa.delete(disputes).where(mine)).rowcount:
-        _use_again(ledger, connection, attempt.account)
+    if tx.connection.execute(sa.delete(disputes).where(mine)).rowcount:
+        _use_again(tx, attempt.account)
 
 
-def _use_again(ledger: Ledger, connection: sa.Connection, account: str) -> None:
-    lock_money(connection)
+def _use_again(tx: Transaction, account: str) -> None:
+    lock_money(tx.connection)
     left = sa.exists().where(
         disputes.c.account == account,
         disputes.c.kind == DisputeKind.AMOUNT.value,
         disputes.c.accepted_at.is_(None),
     )
-    if not connection.execute(sa.select(left)).scalar():
-        stops.end_stop(connection, account, StopKind.UNBELIEVABLE, now=ledger.clock())
+    if not tx.connection.execute(sa.select(left)).scalar():
+        stops.end_stop(tx.connection, account, StopKind.UNBELIEVABLE, now=tx.now())
 
 
-def believed_cost(
-    ledger: Ledger, connection: sa.Connection, attempt: Attempt, told: int | None
-) -> tuple[int, str]:
-    """What a finished job is booked at, in micro-dollars, and who says so: its answer where that can be believed, or the quote.
+def believed_cost(tx: Transaction, attempt: Attempt, answered: int | None) -> Booked:
+    """What a finished job is booked at: its answer's amount (micro-USD) where that can be believed, else the quote.
 
-    Nothing is nothing in any unit: such a job was free.
+    Zero is zero in any unit: such a job was free.
     """
-    if told is None:
-        return attempt.quoted_micros, "quote"
-    if not told or is_believable(attempt.quoted_micros, told):
-        return told, "answer"
-    raise_dispute(ledger, connection, attempt, DisputeKind.AMOUNT, charged=told, refunded=0, source="answer")
-    return attempt.quoted_micros, "quote"
+    if answered is None:
+        return Booked(attempt.quoted_micros, "quote")
+    if not answered or is_believable(attempt.quoted_micros, answered):
+        return Booked(answered, "answer")
+    raise_dispute(tx, attempt, DisputeKind.AMOUNT, StatedAmount(answered, 0, "answer"))
+    return Booked(attempt.quoted_micros, "quote")
 
 
 _OPEN = (
@@ -231,27 +221,25 @@ def accept(ledger: Ledger, attempt_id: str, *, who: str, why: str) -> Attempt:
         DailiesError: Nothing about this purchase is disputed. Nothing was changed.
     """
     disputed = ledger.attempts([attempt_id]).get(attempt_id)
-    with ledger.write() as connection:
-        lock_subject(connection, "" if disputed is None else disputed.subject_key)
-        attempt = ledger.require(connection, attempt_id)
+    with ledger.transaction(who=who, run_id=None) as tx:
+        lock_subject(tx.connection, "" if disputed is None else disputed.subject_key)
+        attempt = tx.attempt(attempt_id)
         mine = disputes.c.attempt_id == attempt_id
-        row = connection.execute(sa.select(disputes).where(mine, disputes.c.accepted_at.is_(None))).first()
+        row = tx.connection.execute(sa.select(disputes).where(mine, disputes.c.accepted_at.is_(None))).first()
         if row is None:
             raise DailiesError(
                 f"nothing about {attempt.subject_key} is disputed by now; nothing was changed. `dailies ledger disputed` lists what is."
             )
-        values = {"accepted_at": ledger.clock(), "who": who, "why": why}
-        connection.execute(sa.update(disputes).where(mine).values(**values))
-        _use_again(ledger, connection, attempt.account)
+        values = {"accepted_at": tx.now(), "who": who, "why": why}
+        tx.connection.execute(sa.update(disputes).where(mine).values(**values))
+        _use_again(tx, attempt.account)
         money, charged = attempt.money_state, row.charged_micros
         if row.kind == DisputeKind.REFUND.value:
             left = max(0, row.charged_micros - row.refunded_micros)
             money, charged = (MoneyState.CONFIRMED, left) if left else (MoneyState.REFUNDED, charged)
         elif money is MoneyState.RELEASED:
             money = MoneyState.CONFIRMED
-        return ledger.settle(
-            connection, attempt, money, charged_micros=charged, charge_source=row.source, who=who, why=why
-        )
+        return tx.settle(attempt, money, Booked(charged, row.source), why=why)
 
 
 @dataclass(frozen=True)

@@ -1,46 +1,48 @@
-"""Writing down jobs: every id ever seen for an account, from whatever answer, and whose it is."""
+"""The jobs that providers made for an account: every id that was ever seen, and whose it is."""
+
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from resources.ledger.database import insert_ignoring
-from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
 from resources.ledger.schema import jobs
+from resources.ledger.transaction import Transaction
 
 
-def book_job(
-    ledger: Ledger,
-    connection: sa.Connection,
-    account: str,
-    job_id: str,
-    attempt_id: str,
-    submission_id: str | None,
-    *,
-    source: str,
-) -> bool:
+class NamedJob(NamedTuple):
+    """A job that an answer, a listing, a bill, a callback, a manifest or a person has named."""
+
+    id: str
+    """The provider's id."""
+    model: str | None
+    """The model that made it, None where the source does not say."""
+    source: str
+    """What named it."""
+
+
+def book_job(tx: Transaction, attempt: Attempt, submission_id: str | None, job: NamedJob) -> bool:
     """Write down whose a job is; a second sighting changes nothing.
 
     Args:
-        ledger: The record.
-        connection: The transaction.
-        account: Where the job is.
-        job_id: The provider's id.
-        attempt_id: The purchase it was made for.
-        submission_id: The POST that made it, where that is known.
-        source: What named it: an answer, the listing, a callback, a manifest, a person.
+        tx: The transaction.
+        attempt: The purchase the job was made for.
+        submission_id: The POST that made it, None where that is not known.
+        job: The job.
 
     Returns:
-        Whether it is this purchase's; it may be another one's already.
+        Whether the job is this purchase's; another one may own it already.
     """
-    connection.execute(
-        insert_ignoring(connection, jobs).values(
-            account=account, job_id=job_id, source=source, seen_at=ledger.clock()
+    tx.connection.execute(
+        insert_ignoring(tx.connection, jobs).values(
+            account=attempt.account, job_id=job.id, source=job.source, seen_at=tx.now()
         )
     )
-    nobodys = (jobs.c.account == account, jobs.c.job_id == job_id, jobs.c.attempt_id.is_(None))
-    connection.execute(
-        sa.update(jobs).where(*nobodys).values(attempt_id=attempt_id, submission_id=submission_id)
+    nobodys = (jobs.c.account == attempt.account, jobs.c.job_id == job.id, jobs.c.attempt_id.is_(None))
+    tx.connection.execute(
+        sa.update(jobs).where(*nobodys).values(attempt_id=attempt.id, submission_id=submission_id)
     )
-    return owner_of(connection, account, job_id) == attempt_id
+    return owner_of(tx.connection, attempt.account, job.id) == attempt.id
 
 
 def owner_of(connection: sa.Connection, account: str, job_id: str) -> str | None:

@@ -9,12 +9,14 @@ import sqlalchemy as sa
 from resources.ledger import disputes, spare_takes
 from resources.ledger.database import lock_subject
 from resources.ledger.ends import LATE_SECONDS
+from resources.ledger.jobs import NamedJob
 from resources.ledger.ledger import Ledger
 from resources.ledger.polls import CLAIM_SECONDS, paused_until, record_end
 from resources.ledger.records import CLIP, SPARE, Attempt
 from resources.ledger.schema import attempts, jobs
 from resources.ledger.states import WITHOUT_OUTPUT, AttemptState, MoneyState
 from resources.ledger.times import is_past
+from resources.ledger.transaction import Booked
 from resources.providers.base import Capabilities, JobState
 
 AT_ONCE = 8
@@ -67,9 +69,9 @@ def claim_late(ledger: Ledger, account: str) -> list[Attempt]:
 
 def ask_later(ledger: Ledger, attempt: Attempt) -> None:
     """Ask for it again when twice its age has passed: minutes after its end, and days in the end."""
-    now = ledger.clock()
-    pause = min(max(2 * (now - (attempt.finished_at or now)), LATE_SECONDS), LONGEST_PAUSE_SECONDS)
     with ledger.write() as connection:
+        now = ledger.clock()
+        pause = min(max(2 * (now - (attempt.finished_at or now)), LATE_SECONDS), LONGEST_PAUSE_SECONDS)
         _ask_at(connection, attempt, now + pause)
 
 
@@ -84,41 +86,26 @@ def keep_late(
         state: The answer that has its output.
         capabilities: See `resources.ledger.polls.record_end`.
     """
-    with ledger.write() as connection:
-        lock_subject(connection, attempt.subject_key)
-        ended = ledger.require(connection, attempt.id)
+    with ledger.transaction(who="engine", run_id=None) as tx:
+        lock_subject(tx.connection, attempt.subject_key)
+        ended = tx.attempt(attempt.id)
         if ended.version != attempt.version or ended.job_id is None:
             return None
         why = f"its job {ended.job_id} is {state.raw_status} after all: it is kept as a take to spare, which has its money now"
-        connection.execute(
+        tx.connection.execute(
             sa.update(attempts)
             .where(attempts.c.id == ended.id)
             .values(job_id=None, late_at=None, reason=f"{ended.reason or ended.state} ({why})")
         )
-        ledger.settle(
-            connection,
-            ended,
-            MoneyState.RELEASED,
-            charged_micros=None,
-            charge_source=None,
-            who="engine",
-            why=why,
-        )
-        submission_id = connection.execute(
+        tx.settle(ended, MoneyState.RELEASED, Booked(None, None), why=why)
+        submission_id = tx.connection.execute(
             sa.select(jobs.c.submission_id).where(
                 jobs.c.account == ended.account, jobs.c.job_id == ended.job_id
             )
         ).scalar()
-        spare = spare_takes.keep(
-            ledger,
-            connection,
-            ended,
-            ended.job_id,
-            submission_id,
-            model=state.model,
-            who="engine",
-        )
-        disputes.hand_over(connection, ended, spare)
+        job = NamedJob(ended.job_id, state.model, "poll")
+        spare = spare_takes.keep(tx, ended, submission_id, job)
+        disputes.hand_over(tx.connection, ended, spare)
     return record_end(ledger, spare, state, capabilities)
 
 
@@ -138,15 +125,13 @@ def give_up(ledger: Ledger, overdue: Attempt, *, who: str, why: str) -> Attempt:
     Raises:
         DailiesError: It has changed since it was read. Nothing was changed.
     """
-    now = ledger.clock()
-    with ledger.write() as connection:
-        lock_subject(connection, overdue.subject_key)
-        return ledger.transition(
-            connection,
+    with ledger.transaction(who=who, run_id=None) as tx:
+        lock_subject(tx.connection, overdue.subject_key)
+        now = tx.now()
+        return tx.transition(
             overdue,
             AttemptState.ABANDONED,
             money=MoneyState.INDETERMINATE,
-            who=who,
             why=why,
             reason=f"job {overdue.job_id} was given up: {why}",
             finished_at=now,

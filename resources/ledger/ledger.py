@@ -1,9 +1,4 @@
-"""The ledger: transactions, the one way to change a state, and the records people and runs read.
-
-Every change of an attempt goes through `Ledger.transition`, which compares the version the writer has read, writes the
-journal in the same transaction, and refuses what `states.TRANSITIONS` does not allow. The verbs that use it are in
-`decisions.py`, `queue.py`, `polls.py` and `deliveries.py`.
-"""
+"""The ledger: opens transactions, and reads the attempts that people and runs look at."""
 
 import contextlib
 import hashlib
@@ -12,26 +7,24 @@ import secrets
 import socket
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import sqlalchemy as sa
 
-from resources.errors import DailiesError, UnavailableError
-from resources.ledger import budget, locks, stops
+from resources.errors import UnavailableError
+from resources.ledger import locks
 from resources.ledger.budget import Budget
 from resources.ledger.database import chunks, does_not_answer, insert_ignoring, open_database
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, current_takes, jobs, journal, meta
-from resources.ledger.states import TRANSITIONS, AttemptState, MoneyState
 from resources.ledger.times import DatabaseClock
-from resources.money import show_usd
+from resources.ledger.transaction import Transaction
 
 Clock = Callable[[], float]
 
-_ATTEMPT = sa.select(attempts).where(attempts.c.id == sa.bindparam("attempt_id")).with_for_update()
 _OF_IDS = (
     sa.select(attempts)
     .where(attempts.c.id.in_(sa.bindparam("keys", expanding=True)))
@@ -73,14 +66,6 @@ def machine_name() -> str:
 def process_name() -> str:
     """A new name of this process for leases and claims: machine, process id and a random part."""
     return f"{machine_name()}:{os.getpid()}:{secrets.token_hex(4)}"
-
-
-class StaleAttemptError(DailiesError):
-    """Somebody else changed the attempt since it was read. The writer must read it again; nothing was written."""
-
-
-class ForbiddenTransitionError(DailiesError):
-    """A state was asked to follow another that it may not follow. It is a bug, never the user's mistake."""
 
 
 class Ledger:
@@ -161,159 +146,21 @@ class Ledger:
         if self._database_clock is not None:
             self._database_clock.measure(connection)
 
-    # The one way to change a state
-
-    def transition(
-        self,
-        connection: sa.Connection,
-        attempt: Attempt,
-        to: AttemptState,
-        *,
-        money: MoneyState | None = None,
-        who: str,
-        why: str | None = None,
-        run_id: str | None = None,
-        **values: Any,
-    ) -> Attempt:
-        """Move an attempt to another state, together with its journal entry.
+    @contextlib.contextmanager
+    def transaction(self, *, who: str, run_id: str | None) -> Iterator[Transaction]:
+        """One transaction that changes attempts; see `resources.ledger.transaction`.
 
         Args:
-            connection: The transaction to do it in.
-            attempt: As it was read; its version must still be the row's.
-            to: The new state.
-            money: The new state of its money, None to leave it.
-            who: The part of dailies that does it, e.g. `engine`.
-            why: One sentence for a person.
-            run_id: The Dagster run it happens in, if any.
-            values: Further columns to set.
+            who: The part of dailies that acts, e.g. `engine`, or `person` and a name.
+            run_id: The Dagster run that acts, None outside of runs.
 
         Raises:
-            StaleAttemptError: The row has another version by now.
-            ForbiddenTransitionError: `to` may not follow the attempt's state.
+            UnavailableError: See `write`.
         """
-        if to not in TRANSITIONS.get(attempt.state, frozenset()):
-            raise ForbiddenTransitionError(
-                f"attempt {attempt.id} of {attempt.subject_key}: {to} may not follow {attempt.state}"
-            )
-        return self._change(
-            connection, attempt, to, money=money, who=who, why=why, run_id=run_id, values=values
-        )
-
-    def settle(
-        self,
-        connection: sa.Connection,
-        attempt: Attempt,
-        money: MoneyState,
-        *,
-        charged_micros: int | None,
-        charge_source: str | None,
-        who: str,
-        why: str,
-        served_model: str | None = None,
-    ) -> Attempt:
-        """Write what an attempt did cost, together with its journal entry; its state stays.
-
-        Args:
-            connection: The transaction to do it in.
-            attempt: As it was read; its version must still be the row's.
-            money: The new state of its money.
-            charged_micros: What it did cost in micro-dollars, None while that is not known.
-            charge_source: Who says so.
-            who: The part of dailies that does it.
-            why: One sentence for a person.
-            served_model: The model that its bill names; None leaves what is known of it.
-
-        Raises:
-            StaleAttemptError: The row has another version by now.
-        """
-        values: dict[str, Any] = {"charged_micros": charged_micros, "charge_source": charge_source}
-        if served_model is not None:
-            values["served_model"] = served_model
-        return self._change(
-            connection, attempt, attempt.state, money=money, who=who, why=why, run_id=None, values=values
-        )
-
-    def _change(
-        self,
-        connection: sa.Connection,
-        attempt: Attempt,
-        to: AttemptState,
-        *,
-        money: MoneyState | None,
-        who: str,
-        why: str | None,
-        run_id: str | None,
-        values: Mapping[str, Any],
-    ) -> Attempt:
-        version = attempt.version + 1
-        changed = connection.execute(
-            sa.update(attempts)
-            .where(attempts.c.id == attempt.id, attempts.c.version == attempt.version)
-            .values(
-                state=to.value, version=version, money_state=(money or attempt.money_state).value, **values
-            )
-        )
-        if changed.rowcount != 1:
-            raise StaleAttemptError(
-                f"attempt {attempt.id} of {attempt.subject_key} changed since it was read"
-            )
-        self.journalize(
-            connection, attempt, version=version, to=to, money=money, who=who, why=why, run_id=run_id
-        )
-        after = self.require(connection, attempt.id)
-        budget.follow(connection, attempt, after)
-        if after.overcharged_micros > attempt.overcharged_micros:
-            reason = (
-                f"{after.provider} charged {show_usd(after.charged_micros)} for job {after.job_id} of {after.subject_key}, "
-                f"{show_usd(after.overcharged_micros)} more than {after.endpoint} was to cost"
-            )
-            stops.stop_account(
-                connection, after.account, stops.StopKind.OVERCHARGED, reason, now=self.clock()
-            )
-        return after
-
-    def journalize(
-        self,
-        connection: sa.Connection,
-        attempt: Attempt,
-        *,
-        version: int,
-        to: AttemptState,
-        money: MoneyState | None,
-        who: str,
-        why: str | None,
-        run_id: str | None,
-        created: bool = False,
-    ) -> None:
-        """Append one entry; `transition`, `settle` and the creation of an attempt are its only callers."""
-        connection.execute(
-            sa.insert(journal).values(
-                attempt_id=attempt.id,
-                version=version,
-                from_state=None if created else attempt.state.value,
-                to_state=to.value,
-                money_state=(money or attempt.money_state).value,
-                at=self.clock(),
-                who=f"{who} {self.owner}"[:64],
-                run_id=run_id,
-                why=why,
-            )
-        )
+        with self.write() as connection:
+            yield Transaction(connection, self.clock, self.budget, f"{who} {self.owner}"[:64], run_id)
 
     # Reading
-
-    def require(self, connection: sa.Connection, attempt_id: str) -> Attempt:
-        """The attempt with this id, kept from changing until the transaction ends.
-
-        Raises:
-            DailiesError: There is none.
-        """
-        row = connection.execute(_ATTEMPT, {"attempt_id": attempt_id}).first()
-        if row is None:
-            raise DailiesError(
-                f"the ledger knows no attempt {attempt_id!r}; `dailies status --json` lists them"
-            )
-        return Attempt.from_row(row)
 
     def attempts(self, ids: Iterable[str]) -> dict[str, Attempt]:
         """The attempts with these ids, by id; unknown ids are left out."""

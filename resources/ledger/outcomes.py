@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from resources.ledger import spare_takes, stops
 from resources.ledger.decisions import try_again
-from resources.ledger.jobs import book_job
+from resources.ledger.jobs import NamedJob, book_job
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import LONGEST_LEASE_SECONDS, calm_down
 from resources.ledger.lost.posts import UNMEASURED_SECONDS
@@ -17,6 +17,7 @@ from resources.ledger.schema import jobs, submissions
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
 from resources.ledger.stops import StopKind
 from resources.ledger.times import CLOCKS_SECONDS
+from resources.ledger.transaction import Transaction
 from resources.providers.base import Accepted, FailureKind, NotSent, Rejected, SubmitOutcome, Unknown
 
 NOT_SENT_SECONDS = 2
@@ -44,50 +45,35 @@ def record_outcome(
 
     May be repeated: a POST that was answered once keeps its answer, and what comes later only adds a job id.
 
-    Args:
-        ledger: The record.
-        submission: As `claim_next` returned it.
-        outcome: What the provider's client says.
-        run_id: For the journal.
-
     Returns:
         The attempt afterwards.
     """
-    with ledger.write() as connection:
-        outcome = _as_far_as_known(ledger, connection, submission, outcome)
-        first_answer = _close_submission(ledger, connection, submission, outcome)
-        attempt = ledger.require(connection, submission.attempt.id)
+    with ledger.transaction(who="engine", run_id=run_id) as tx:
+        outcome = _as_far_as_known(tx, submission, outcome)
+        first_answer = _close_submission(tx, submission, outcome)
+        attempt = tx.attempt(submission.attempt.id)
         if first_answer:
-            attempt = _go_on(ledger, connection, submission, attempt, outcome, run_id)
-        if isinstance(outcome, Accepted) and spare_takes.is_spare(
-            connection, attempt, outcome.job_id, submission.id
-        ):
-            spare_takes.keep(
-                ledger,
-                connection,
-                attempt,
-                outcome.job_id,
-                submission.id,
-                model=outcome.model,
-                who="engine",
-                run_id=run_id,
-            )
+            attempt = _go_on(tx, submission, attempt, outcome)
+        if isinstance(outcome, Accepted):
+            spare_takes.keep_if_spare(tx, attempt, submission.id, _named(outcome))
         return attempt
 
 
-def _as_far_as_known(
-    ledger: Ledger, connection: sa.Connection, submission: Submission, outcome: SubmitOutcome
-) -> SubmitOutcome:
+def _named(outcome: Accepted) -> NamedJob:
+    return NamedJob(outcome.job_id, outcome.model, "answer")
+
+
+def _as_far_as_known(tx: Transaction, submission: Submission, outcome: SubmitOutcome) -> SubmitOutcome:
     """The answer to a POST, in the light of what else was heard of its job, which is booked."""
-    account, attempt_id = submission.attempt.account, submission.attempt.id
+    attempt = submission.attempt
     if not isinstance(outcome, Accepted):
-        heard = _heard_of(connection, submission)
+        heard = _heard_of(tx.connection, submission)
         # a callback or the listing was faster than the answer, and says more
         return outcome if heard is None else Accepted(heard, None, {})
-    if book_job(ledger, connection, account, outcome.job_id, attempt_id, submission.id, source="answer"):
+    if book_job(tx, attempt, submission.id, _named(outcome)):
         return outcome
     return Unknown(
-        f"{account} answered with the job {outcome.job_id}, which belongs to another purchase already"
+        f"{attempt.account} answered with the job {outcome.job_id}, which belongs to another purchase already"
     )
 
 
@@ -100,37 +86,27 @@ def _heard_of(connection: sa.Connection, submission: Submission) -> str | None:
     ).scalar()
 
 
-def _go_on(
-    ledger: Ledger,
-    connection: sa.Connection,
-    submission: Submission,
-    attempt: Attempt,
-    outcome: SubmitOutcome,
-    run_id: str | None,
-) -> Attempt:
+def _go_on(tx: Transaction, submission: Submission, attempt: Attempt, outcome: SubmitOutcome) -> Attempt:
     """Do what the first answer of a POST asks for, to its attempt and to the account."""
     match outcome:
         case Accepted():
-            after = _accepted(ledger, connection, attempt, outcome, run_id)
-            calm_down(connection, attempt.account)
+            after = _accepted(tx, attempt, outcome)
+            calm_down(tx.connection, attempt.account)
             return after
         case Rejected():
-            after = _rejected(ledger, connection, attempt, outcome, run_id)
-            _heed(ledger, connection, submission, outcome)
+            after = _rejected(tx, attempt, outcome)
+            _heed(tx, submission, outcome)
             return after
         case NotSent():
             why = f"not sent: {outcome.cause}"
-            after = _not_created(ledger, connection, attempt, why, outcome_kind=None, run_id=run_id)
-            now = ledger.clock()
-            pause(connection, attempt.account, now + NOT_SENT_SECONDS, why="it could not be reached", now=now)
+            after = _not_created(tx, attempt, why, None)
+            pause(tx, attempt.account, NOT_SENT_SECONDS, why="it could not be reached")
             return after
         case Unknown():
-            return _unknown(ledger, connection, attempt, outcome.cause, run_id)
+            return _unknown(tx, attempt, outcome.cause)
 
 
-def _close_submission(
-    ledger: Ledger, connection: sa.Connection, submission: Submission, outcome: SubmitOutcome
-) -> bool:
+def _close_submission(tx: Transaction, submission: Submission, outcome: SubmitOutcome) -> bool:
     """Write down the first answer of a POST; False when it has one already. A lost one may still be found."""
     match outcome:
         case Accepted():
@@ -147,28 +123,23 @@ def _close_submission(
         case Unknown():
             state, status, detail = SubmissionState.UNKNOWN, outcome.http_status, outcome.cause
     unanswered = [SubmissionState.OPEN.value, SubmissionState.UNKNOWN.value]
-    closed = connection.execute(
+    closed = tx.connection.execute(
         sa.update(submissions)
         .where(submissions.c.id == submission.id, submissions.c.state.in_(unanswered))
-        .values(state=state.value, ended_at=ledger.clock(), http_status=status, detail=detail)
+        .values(state=state.value, ended_at=tx.now(), http_status=status, detail=detail)
     )
     return closed.rowcount == 1
 
 
-def _accepted(
-    ledger: Ledger, connection: sa.Connection, attempt: Attempt, outcome: Accepted, run_id: str | None
-) -> Attempt:
+def _accepted(tx: Transaction, attempt: Attempt, outcome: Accepted) -> Attempt:
     if attempt.state not in {AttemptState.SUBMITTING, AttemptState.UNKNOWN, AttemptState.HELD}:
         return attempt
-    now = ledger.clock()
-    return ledger.transition(
-        connection,
+    now = tx.now()
+    return tx.transition(
         attempt,
         AttemptState.SUBMITTED,
         money=MoneyState.RESERVED,
-        who="engine",
         why=f"job {outcome.job_id}",
-        run_id=run_id,
         job_id=outcome.job_id,
         served_model=outcome.model,
         submitted_at=now,
@@ -179,28 +150,21 @@ def _accepted(
     )
 
 
-def _rejected(
-    ledger: Ledger, connection: sa.Connection, attempt: Attempt, outcome: Rejected, run_id: str | None
-) -> Attempt:
+def _rejected(tx: Transaction, attempt: Attempt, outcome: Rejected) -> Attempt:
     if _may_be_sent_again(outcome) or attempt.state is not AttemptState.SUBMITTING:
-        return _not_created(
-            ledger, connection, attempt, outcome.message, outcome_kind=outcome.kind, run_id=run_id
-        )
-    ended = ledger.transition(
-        connection,
+        return _not_created(tx, attempt, outcome.message, outcome.kind)
+    ended = tx.transition(
         attempt,
         AttemptState.REJECTED,
         money=MoneyState.RELEASED,
-        who="engine",
         why=outcome.message,
-        run_id=run_id,
         reason=outcome.message,
         reason_kind=outcome.kind.value,
-        finished_at=ledger.clock(),
+        finished_at=tx.now(),
     )
     # what was refused on this machine, such as a file that cannot be handed in, is no word of the provider
     if outcome.http_status:
-        try_again(ledger, connection, ended, run_id=run_id)
+        try_again(tx, ended)
     return ended
 
 
@@ -215,61 +179,43 @@ def _may_be_sent_again(outcome: Rejected) -> bool:
     )
 
 
-def _heed(ledger: Ledger, connection: sa.Connection, submission: Submission, outcome: Rejected) -> None:
+def _heed(tx: Transaction, submission: Submission, outcome: Rejected) -> None:
     """Do for the whole account what a refusal asks for: wait, or stop."""
     account = submission.attempt.account
     match outcome.kind:
         case FailureKind.THROTTLED:
-            throttle(ledger, connection, submission, outcome.retry_after)
+            throttle(tx, submission, outcome.retry_after)
         case FailureKind.INSUFFICIENT_FUNDS | FailureKind.AUTH:
             kind = StopKind(outcome.kind.value)
-            stops.stop_account(connection, account, kind, outcome.message, now=ledger.clock())
+            stops.stop_account(tx.connection, account, kind, outcome.message, now=tx.now())
 
 
-def _not_created(
-    ledger: Ledger,
-    connection: sa.Connection,
-    attempt: Attempt,
-    why: str,
-    *,
-    outcome_kind: FailureKind | None,
-    run_id: str | None,
-) -> Attempt:
+def _not_created(tx: Transaction, attempt: Attempt, why: str, kind: FailureKind | None) -> Attempt:
     """A POST that surely created nothing is sent again; where it was given up as unknown, this is the missing proof."""
     if attempt.state is AttemptState.SUBMITTING:
-        return ledger.transition(
-            connection, attempt, AttemptState.QUEUED, who="engine", why=why, run_id=run_id, overdue_at=None
-        )
+        return tx.transition(attempt, AttemptState.QUEUED, why=why, overdue_at=None)
     if attempt.state not in {AttemptState.UNKNOWN, AttemptState.HELD}:
         return attempt
-    return ledger.transition(
-        connection,
+    return tx.transition(
         attempt,
         AttemptState.ABSENT,
         money=MoneyState.RELEASED,
-        who="engine",
         why=why,
-        run_id=run_id,
         reason=why,
-        reason_kind=None if outcome_kind is None else outcome_kind.value,
-        finished_at=ledger.clock(),
+        reason_kind=None if kind is None else kind.value,
+        finished_at=tx.now(),
     )
 
 
-def _unknown(
-    ledger: Ledger, connection: sa.Connection, attempt: Attempt, cause: str, run_id: str | None
-) -> Attempt:
+def _unknown(tx: Transaction, attempt: Attempt, cause: str) -> Attempt:
     if attempt.state is not AttemptState.SUBMITTING:
         return attempt
     reason = f"it is not known whether {attempt.account} took the order ({cause}); it is not sent again, so that nothing is paid twice"
-    return ledger.transition(
-        connection,
+    return tx.transition(
         attempt,
         AttemptState.UNKNOWN,
         money=MoneyState.INDETERMINATE,
-        who="engine",
         why=cause,
-        run_id=run_id,
         reason=reason,
     )
 
@@ -314,22 +260,22 @@ def expire_submissions(ledger: Ledger, account: str) -> list[Attempt]:
         overdue = connection.execute(_EXPIRED, {"account": account, "now": ledger.clock()}).all()
     expired = []
     for submission_id, attempt_id in overdue:
-        with ledger.write() as connection:
-            closed = connection.execute(
+        with ledger.transaction(who="engine", run_id=None) as tx:
+            closed = tx.connection.execute(
                 sa.update(submissions)
                 .where(submissions.c.id == submission_id, submissions.c.state == SubmissionState.OPEN.value)
                 .values(
                     state=SubmissionState.UNKNOWN.value,
-                    ended_at=ledger.clock(),
+                    ended_at=tx.now(),
                     detail="the process that sent it died",
                 )
             )
             if closed.rowcount != 1:
                 continue
-            attempt = ledger.require(connection, attempt_id)
+            attempt = tx.attempt(attempt_id)
             submission = Submission(submission_id, attempt, 0.0)
-            outcome = _as_far_as_known(ledger, connection, submission, Unknown(DIED))
+            outcome = _as_far_as_known(tx, submission, Unknown(DIED))
             if isinstance(outcome, Accepted):
-                _close_submission(ledger, connection, submission, outcome)
-            expired.append(_go_on(ledger, connection, submission, attempt, outcome, None))
+                _close_submission(tx, submission, outcome)
+            expired.append(_go_on(tx, submission, attempt, outcome))
     return expired

@@ -4,6 +4,7 @@ A provider's wish is obeyed for `limits.LONGEST_PAUSE_SECONDS` at most: one 429 
 all buying. A pause ends by itself, and `dailies start` lifts it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -20,6 +21,7 @@ from resources.ledger.limits import (
 from resources.ledger.records import Submission
 from resources.ledger.schema import accounts, submissions
 from resources.ledger.times import has_passed
+from resources.ledger.transaction import Transaction
 
 WORTH_TELLING_SECONDS = 60.0
 """A shorter pause is the usual course of things."""
@@ -50,39 +52,36 @@ class Pause:
         )
 
 
-def pause(connection: sa.Connection, account: str, until: float, *, why: str, now: float) -> None:
-    """Send nothing to an account before a time; a longer pause stays.
+def pause(tx: Transaction, account: str, seconds: float, *, why: str) -> None:
+    """Send nothing to an account for a while; a longer pause stays.
 
     Args:
-        connection: The transaction.
-        account: Whose.
-        until: Seconds since the epoch, `LONGEST_PAUSE_SECONDS` from now at most.
+        tx: The transaction.
+        account: The account.
+        seconds: From now on, `LONGEST_PAUSE_SECONDS` at most.
         why: One sentence for a person, without its full stop.
-        now: Seconds since the epoch.
     """
-    lock_account(connection, account)
-    _put_off(connection, account, accounts.c.not_before, until, why=why, now=now)
+    lock_account(tx.connection, account)
+    _put_off(tx, account, [accounts.c.not_before], seconds, why)
 
 
-def throttle(
-    ledger: Ledger, connection: sa.Connection, submission: Submission, retry_after: float | None
-) -> None:
+def throttle(tx: Transaction, submission: Submission, retry_after: float | None) -> None:
     """Pause the account. The pause doubles when what was sent after the last one is throttled again."""
     account = submission.attempt.account
-    lock_account(connection, account)
-    row = connection.execute(sa.select(accounts).where(accounts.c.account == account)).one()
-    started_at = connection.execute(
+    lock_account(tx.connection, account)
+    row = tx.connection.execute(sa.select(accounts).where(accounts.c.account == account)).one()
+    started_at = tx.connection.execute(
         sa.select(submissions.c.started_at).where(submissions.c.id == submission.id)
     ).scalar_one()
     # answers to POSTs that were on the wire together are one refusal
-    now = ledger.clock()
+    now = tx.now()
     again = row.throttled_at is None or started_at > row.throttled_at or row.throttled_at > now
     throttles = row.throttles + 1 if again else max(row.throttles, 1)
     asked = THROTTLE_SECONDS if retry_after is None else min(max(0.0, retry_after), LONGEST_PAUSE_SECONDS)
     grown = max(asked, 1.0) * 2.0 ** min(throttles - 1, 20) if throttles > 1 else 0.0
     wait = max(asked, min(grown, LONGEST_THROTTLE_SECONDS))
     if again:
-        connection.execute(
+        tx.connection.execute(
             sa.update(accounts)
             .where(accounts.c.account == account)
             .values(throttles=throttles, throttled_at=now)
@@ -90,32 +89,28 @@ def throttle(
     why = "it answered a submit with 429" + (
         "" if retry_after is None else f" and asked for a pause of {retry_after:.0f} s"
     )
-    pause(connection, account, now + wait, why=why, now=now)
+    pause(tx, account, wait, why=why)
 
 
-def slow_down(ledger: Ledger, account: str, until: float, *, why: str) -> None:
-    """Neither send to an account nor poll it before a time, after it throttled any of our requests."""
-    with ledger.write() as connection:
-        now = ledger.clock()
-        pause(connection, account, until, why=why, now=now)
-        _put_off(connection, account, accounts.c.polls_not_before, until, why=why, now=now)
+def slow_down(ledger: Ledger, account: str, seconds: float, *, why: str) -> None:
+    """Neither send to an account nor poll it for a while, after it throttled any of our requests."""
+    with ledger.transaction(who="engine", run_id=None) as tx:
+        lock_account(tx.connection, account)
+        _put_off(tx, account, [accounts.c.not_before, accounts.c.polls_not_before], seconds, why)
 
 
 def _put_off(
-    connection: sa.Connection,
-    account: str,
-    column: sa.ColumnElement[float],
-    until: float,
-    *,
-    why: str,
-    now: float,
+    tx: Transaction, account: str, columns: Sequence[sa.Column[float]], seconds: float, why: str
 ) -> None:
-    shorter = sa.or_(column < until, column > now + LONGEST_PAUSE_SECONDS)
-    connection.execute(
-        sa.update(accounts)
-        .where(accounts.c.account == account, shorter)
-        .values({column: min(until, now + LONGEST_PAUSE_SECONDS), accounts.c.pause_reason: why})
-    )
+    now = tx.now()
+    until = now + min(seconds, LONGEST_PAUSE_SECONDS)
+    for column in columns:
+        shorter = sa.or_(column < until, column > now + LONGEST_PAUSE_SECONDS)
+        tx.connection.execute(
+            sa.update(accounts)
+            .where(accounts.c.account == account, shorter)
+            .values({column: until, accounts.c.pause_reason: why})
+        )
 
 
 def pauses(ledger: Ledger) -> list[Pause]:

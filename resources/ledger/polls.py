@@ -145,20 +145,20 @@ def see_end(
         The attempt; still at the provider, with the time of its next poll, where its end is not believed yet.
     """
     if state.status is not JobStatus.SUCCEEDED:
-        with ledger.write() as connection:
-            attempt = ledger.require(connection, attempt.id)
+        with ledger.transaction(who="engine", run_id=run_id) as tx:
+            attempt = tx.attempt(attempt.id)
             if attempt.state not in AT_PROVIDER:
                 return attempt
-            now = ledger.clock()
+            now = tx.now()
             said = state.error or f"{state.raw_status!r} and no more"
             seen = sighting(attempt, kind_of(state), said, explained=is_explained(state), now=now)
             if not seen.believed:
-                connection.execute(
+                tx.connection.execute(
                     sa.update(attempts)
                     .where(attempts.c.id == attempt.id)
                     .values(polls=attempt.polls + 1, next_poll_at=now + seen.again_in, **seen.columns)
                 )
-                return ledger.require(connection, attempt.id)
+                return tx.attempt(attempt.id)
     return record_end(ledger, attempt, state, capabilities, run_id=run_id)
 
 
@@ -183,12 +183,12 @@ def record_end(
         capabilities: Of the provider: how long it keeps outputs, and whether it charges for failures first.
         run_id: For the journal.
     """
-    with ledger.write() as connection:
-        lock_subject(connection, attempt.subject_key)
-        attempt = ledger.require(connection, attempt.id)
+    with ledger.transaction(who="engine", run_id=run_id) as tx:
+        lock_subject(tx.connection, attempt.subject_key)
+        attempt = tx.attempt(attempt.id)
         if attempt.state not in AT_PROVIDER:
             return attempt
-        now = ledger.clock()
+        now = tx.now()
         values = {
             "polls": attempt.polls + 1,
             "finished_at": now,
@@ -201,20 +201,17 @@ def record_end(
             **NOTHING_SEEN,
         }
         if state.status is JobStatus.SUCCEEDED:
-            charged, source = believed_cost(ledger, connection, attempt, state.cost_micros)
-            note_nsfw(connection, attempt.id, state.nsfw)
-            return ledger.transition(
-                connection,
+            booked = believed_cost(tx, attempt, state.cost_micros)
+            note_nsfw(tx.connection, attempt.id, state.nsfw)
+            return tx.transition(
                 attempt,
                 AttemptState.SUCCEEDED,
                 money=MoneyState.CONFIRMED,
-                who="engine",
                 why=f"{state.raw_status} after {now - (attempt.submitted_at or now):.0f} s",
-                run_id=run_id,
                 reason=None,
                 outputs=list(state.outputs),
-                charged_micros=charged,
-                charge_source=source,
+                charged_micros=booked.micros,
+                charge_source=booked.source,
                 **values,
             )
         gone, kind = state.status is JobStatus.GONE, kind_of(state)
@@ -225,20 +222,17 @@ def record_end(
         elif capabilities.refunds_failures:
             money = MoneyState.REFUND_EXPECTED
         reason = state.error or f"{attempt.account} says {state.raw_status!r} and no more"
-        ended = ledger.transition(
-            connection,
+        ended = tx.transition(
             attempt,
             AttemptState.VANISHED if gone else AttemptState.FAILED,
             money=money,
-            who="engine",
             why=reason,
-            run_id=run_id,
             reason=reason,
             reason_kind=kind.value,
             **values,
         )
         if not ended.is_spare:
-            try_again(ledger, connection, ended, run_id=run_id)
+            try_again(tx, ended)
         return ended
 
 
@@ -262,14 +256,10 @@ def mark_overdue(ledger: Ledger, account: str) -> list[Attempt]:
     moved = []
     for attempt in late:
         reason = f"job {attempt.job_id} has run for more than {attempt.request.max_seconds:.0f} s; it is still asked for, slowly"
-        with ledger.write() as connection:
-            fresh = ledger.require(connection, attempt.id)
+        with ledger.transaction(who="engine", run_id=None) as tx:
+            fresh = tx.attempt(attempt.id)
             if fresh.state is AttemptState.SUBMITTED:
-                moved.append(
-                    ledger.transition(
-                        connection, fresh, AttemptState.OVERDUE, who="engine", why=reason, reason=reason
-                    )
-                )
+                moved.append(tx.transition(fresh, AttemptState.OVERDUE, why=reason, reason=reason))
     return moved
 
 

@@ -5,6 +5,7 @@ A POST is sent only after `claim_next` has committed its submission; what became
 
 import functools
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,28 +36,26 @@ _QUEUE_LENGTH = sa.select(sa.func.count()).where(_QUEUED)
 _QUEUED_BEFORE = sa.select(attempts.c.id).where(_QUEUED, attempts.c.created_at < sa.bindparam("before"))
 
 
+@dataclass(frozen=True)
+class PostTerms:
+    """How the POSTs of one account are sent."""
+
+    limits: Limits
+    """What the account allows."""
+    deadline_seconds: float
+    """The hard deadline of a POST; its lease ends a margin after it."""
+    traceable: bool = True
+    """Whether the provider's listing names our submission ids; see `resources.ledger.apart`."""
+    clock_offset: ClockOffset | None = None
+    """How far the provider's clock is ahead now, so that its listing can be searched for this POST later."""
+
+
 def claim_next(
-    ledger: Ledger,
-    account: str,
-    *,
-    limits: Limits,
-    deadline_seconds: float,
-    run_id: str | None = None,
-    traceable: bool = True,
-    clock_offset: ClockOffset | None = None,
+    ledger: Ledger, account: str, terms: PostTerms, *, run_id: str | None = None
 ) -> Submission | Later | None:
     """Commit the submission of the oldest queued attempt of an account: after this, and only after this, it may be sent.
 
     First in, first out over all processes: whoever has a hand free sends what is oldest, whoever asked for it.
-
-    Args:
-        ledger: The record.
-        account: Whose queue.
-        limits: What the account allows.
-        deadline_seconds: The hard deadline of the POST; its lease ends a margin after it.
-        run_id: For the journal.
-        traceable: Whether the provider's listing names our submission ids; see `resources.ledger.apart`.
-        clock_offset: How far the provider's clock is ahead now, so that its listing can be searched for this POST later.
 
     Returns:
         The submission to send now, `Later` when the queue must wait, None when it is empty.
@@ -64,28 +63,28 @@ def claim_next(
     Raises:
         RunLostError: The run was given up; it sends nothing more.
     """
-    with ledger.write() as connection:
-        heartbeats.require(connection, run_id)
-        not_before = lock_account(connection, account)
-        now = ledger.clock()  # only now: what was read before a wait for the lock would date the submit back
-        queued = connection.execute(
-            _next_in_queue(traceable=traceable), {"account": account, **apart.times(now)}
+    with ledger.transaction(who="engine", run_id=run_id) as tx:
+        heartbeats.require(tx.connection, run_id)
+        not_before = lock_account(tx.connection, account)
+        now = tx.now()  # only now: what was read before a wait for the lock would date the submit back
+        queued = tx.connection.execute(
+            _next_in_queue(traceable=terms.traceable), {"account": account, **apart.times(now)}
         ).first()
         if queued is None:
-            return _why_nothing(connection, account, now)
-        stop = stops.standing(connection, account)
+            return _why_nothing(tx.connection, account, now)
+        stop = stops.standing(tx.connection, account)
         if stop is not None:
             return Later(now + STOPPED_SECONDS, str(stop), stop=stop)
         if not has_passed(not_before, now, within=LONGEST_PAUSE_SECONDS):
             return Later(not_before, f"{account} asked for a pause")
-        later = over_limit(connection, account, limits, now)
+        later = over_limit(tx.connection, account, terms.limits, now)
         if later is not None:
             return later
         attempt = Attempt.from_row(queued)
-        submission_id = uuid.uuid4().hex
+        submission_id, offset = uuid.uuid4().hex, terms.clock_offset
         # PostgreSQL may have counted a place that became free since: a submit is never dated before it was
-        now = ledger.clock()
-        connection.execute(
+        now = tx.now()
+        tx.connection.execute(
             sa.insert(submissions).values(
                 id=submission_id,
                 attempt_id=attempt.id,
@@ -93,21 +92,18 @@ def claim_next(
                 state=SubmissionState.OPEN.value,
                 owner=ledger.owner,
                 started_at=now,
-                lease_until=now + deadline_seconds + LEASE_MARGIN_SECONDS,
-                clock_low=None if clock_offset is None else clock_offset.low,
-                clock_high=None if clock_offset is None else clock_offset.high,
+                lease_until=now + terms.deadline_seconds + LEASE_MARGIN_SECONDS,
+                clock_low=None if offset is None else offset.low,
+                clock_high=None if offset is None else offset.high,
             )
         )
-        attempt = ledger.transition(
-            connection,
+        attempt = tx.transition(
             attempt,
             AttemptState.SUBMITTING,
-            who="engine",
             why=f"submission {submission_id}",
-            run_id=run_id,
             overdue_at=now + attempt.request.max_seconds,
         )
-        return Submission(submission_id, attempt, now + deadline_seconds)
+        return Submission(submission_id, attempt, now + terms.deadline_seconds)
 
 
 @functools.cache
@@ -144,22 +140,19 @@ def withdraw(
     """Give up what is still queued among these attempts; their money is free again. What was sent stays as it is."""
     withdrawn = []
     for attempt_id in attempt_ids:
-        with ledger.write() as connection:
-            attempt = ledger.require(connection, attempt_id)
+        with ledger.transaction(who="engine", run_id=run_id) as tx:
+            attempt = tx.attempt(attempt_id)
             if attempt.state is not AttemptState.QUEUED:
                 continue
             withdrawn.append(
-                ledger.transition(
-                    connection,
+                tx.transition(
                     attempt,
                     AttemptState.WITHDRAWN,
                     money=MoneyState.RELEASED,
-                    who="engine",
                     why=why,
-                    run_id=run_id,
                     reason=why,
                     reason_kind=kind.value if kind else None,
-                    finished_at=ledger.clock(),
+                    finished_at=tx.now(),
                 )
             )
     return withdrawn

@@ -11,11 +11,11 @@ import uuid
 
 import sqlalchemy as sa
 
-from resources.ledger.late_entry import write_down
-from resources.ledger.ledger import Ledger
+from resources.ledger.jobs import NamedJob
 from resources.ledger.records import SPARE, Attempt
 from resources.ledger.schema import attempts, jobs, submissions
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
+from resources.ledger.transaction import Transaction
 from resources.money import show_usd
 
 logger = logging.getLogger("dailies")
@@ -24,86 +24,67 @@ UNDECIDED = frozenset({AttemptState.SUBMITTING, AttemptState.UNKNOWN, AttemptSta
 """States of a purchase that goes on with its job when that is heard of."""
 
 
-def is_spare(connection: sa.Connection, attempt: Attempt, job_id: str, submission_id: str | None) -> bool:
-    """Whether a job of one of an attempt's POSTs is neither the attempt's own nor can become it.
+def keep_if_spare(tx: Transaction, attempt: Attempt, submission_id: str, job: NamedJob) -> None:
+    """Keep a job of one of an attempt's POSTs as a take to spare, unless it is the attempt's own or can become it.
 
     Args:
-        connection: The transaction.
-        attempt: As it stands.
-        job_id: The job, already booked as the attempt's.
-        submission_id: The POST that made it.
+        tx: The transaction that has booked the job as the attempt's.
+        attempt: As it is now.
+        submission_id: The POST that made the job.
+        job: The job.
     """
-    if attempt.job_id == job_id:
-        return False
-    if attempt.state not in UNDECIDED:
-        return True
-    state = connection.execute(
-        sa.select(submissions.c.state).where(submissions.c.id == submission_id)
-    ).scalar()
-    return state not in {SubmissionState.OPEN.value, SubmissionState.UNKNOWN.value}
+    if attempt.job_id == job.id:
+        return
+    if attempt.state in UNDECIDED:
+        state = tx.connection.execute(
+            sa.select(submissions.c.state).where(submissions.c.id == submission_id)
+        ).scalar()
+        if state in {SubmissionState.OPEN.value, SubmissionState.UNKNOWN.value}:
+            return
+    keep(tx, attempt, submission_id, job)
 
 
-def keep(
-    ledger: Ledger,
-    connection: sa.Connection,
-    closed: Attempt,
-    job_id: str,
-    submission_id: str | None,
-    *,
-    model: str | None,
-    who: str,
-    run_id: str | None = None,
-) -> Attempt:
+def keep(tx: Transaction, closed: Attempt, submission_id: str | None, job: NamedJob) -> Attempt:
     """Make a purchase of its own of a job that turned up late.
 
     Args:
-        ledger: The record.
-        connection: The transaction that books the job.
-        closed: The purchase whose POST made it.
-        job_id: The job.
-        submission_id: That POST.
-        model: The model the provider names.
-        who: The part of dailies that heard of it.
-        run_id: For the journal.
+        tx: The transaction that books the job.
+        closed: The purchase whose POST made the job.
+        submission_id: That POST, None where it is not known.
+        job: The job.
     """
-    mine = sa.and_(attempts.c.account == closed.account, attempts.c.job_id == job_id)
-    known = connection.execute(sa.select(attempts.c.id).where(mine)).scalar()
+    mine = sa.and_(attempts.c.account == closed.account, attempts.c.job_id == job.id)
+    known = tx.connection.execute(sa.select(attempts.c.id).where(mine)).scalar()
     if known is not None:
-        return ledger.require(connection, known)
-    now, attempt_id = ledger.clock(), uuid.uuid4().hex
+        return tx.attempt(known)
+    now, attempt_id = tx.now(), uuid.uuid4().hex
     sent = sa.select(submissions.c.started_at).where(submissions.c.id == submission_id)
-    sent_at = min(float(connection.execute(sent).scalar() or now), now)
-    why = f"job {job_id} turned up after its purchase {closed.id} was {closed.state}"
-    spare = write_down(
-        ledger,
-        connection,
+    sent_at = min(float(tx.connection.execute(sent).scalar() or now), now)
+    why = f"job {job.id} turned up after its purchase {closed.id} was {closed.state}"
+    spare = tx.add_found(
         closed.request,
-        state=AttemptState.SUBMITTED,
-        money=MoneyState.RESERVED,
-        who=who,
+        AttemptState.SUBMITTED,
+        MoneyState.RESERVED,
         why=why,
-        kind=SPARE,
-        subject=f"{closed.clip}~{attempt_id[:12]}",
-        run_id=run_id,
-        values={
-            "id": attempt_id,
-            "account": closed.account,
-            "fingerprint": closed.fingerprint,
-            "decision": closed.decision,
-            "batch": closed.batch,
-            "quoted_micros": closed.quoted_micros,
-            "counted_on": closed.counted_on,
-            "created_at": now,
-            "submitted_at": sent_at,
-            "next_poll_at": now,
-            "overdue_at": sent_at + closed.request.max_seconds,
-            "job_id": job_id,
-            "served_model": model,
-        },
+        id=attempt_id,
+        subject_kind=SPARE,
+        subject_key=f"{closed.clip}~{attempt_id[:12]}",
+        account=closed.account,
+        fingerprint=closed.fingerprint,
+        decision=closed.decision,
+        batch=closed.batch,
+        quoted_micros=closed.quoted_micros,
+        counted_on=closed.counted_on,
+        created_at=now,
+        submitted_at=sent_at,
+        next_poll_at=now,
+        overdue_at=sent_at + closed.request.max_seconds,
+        job_id=job.id,
+        served_model=job.model,
     )
-    connection.execute(
+    tx.connection.execute(
         sa.update(jobs)
-        .where(jobs.c.account == closed.account, jobs.c.job_id == job_id)
+        .where(jobs.c.account == closed.account, jobs.c.job_id == job.id)
         .values(attempt_id=attempt_id)
     )
     logger.error(

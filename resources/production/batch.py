@@ -12,6 +12,7 @@ from enum import IntEnum
 from resources.errors import DailiesError
 from resources.ledger import heartbeats, outcomes, polls, queue
 from resources.ledger.decisions import Decided, Ruling
+from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.ledger.stops import Stop
@@ -102,7 +103,6 @@ class Follower:
         until: The stage to wait for.
         report: Called once per clip and stage, in the loop.
         run_id: The run that follows, for the journal.
-        unknown_patience: Seconds a lost answer is waited for, None until its account's time to settle is over twice.
     """
 
     def __init__(
@@ -113,9 +113,7 @@ class Follower:
         until: Stage,
         report: Callable[[Report], None],
         run_id: str,
-        unknown_patience: float | None = None,
     ) -> None:
-        self._unknown_patience = unknown_patience
         self._unknown_since: dict[str, float] = {}
         self._overdue_since: dict[str, float] = {}
         self._engine = engine
@@ -162,7 +160,7 @@ class Follower:
             if self._until > Stage.SUBMITTED:
                 workers += [asyncio.create_task(self._work(self._poll, name)) for name in accounts]
             while self._pending:
-                self._engine.changed.clear()
+                self._engine.ledger.changed.clear()
                 await self._look()
                 for task in (*workers, *reconcilers, *self._deliveries.values()):
                     if task.done():
@@ -178,11 +176,11 @@ class Follower:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             # POSTs of other runs' clips may be on the wire: only an interrupted run does not wait for their answers
-            await self._engine.finish_posts(interrupted=bool(self._pending))
+            await self._engine.submitter.finish(interrupted=bool(self._pending))
         return self._result
 
     async def _wait_for_change(self) -> None:
-        changed = asyncio.ensure_future(self._engine.changed.wait())
+        changed = asyncio.ensure_future(self._engine.ledger.changed.wait())
         nap = asyncio.ensure_future(self._engine.sleep(LOOK_SECONDS))
         try:
             await asyncio.wait({changed, nap}, return_when=asyncio.FIRST_COMPLETED)
@@ -206,16 +204,18 @@ class Follower:
                 self._unpolled[name] = str(error)
             elif loop == self._submit and self._until > Stage.SUBMITTED:
                 await self._withdraw_queue(name, why=f"not sent: {error}")
-            self._engine.changed.set()
+            self._engine.ledger.changed.set()
 
     async def _submit(self, name: str) -> None:
-        engine = self._engine
+        engine, account = self._engine, self._engine.accounts[name]
         patience = engine.ledger.clock() + QUEUE_PATIENCE_SECONDS
         while self._pending:
-            later = await engine.submit_queue(name, run_id=self._run_id, ours=list(self._ids.values()))
+            later = await engine.submitter.submit_queue(
+                account, run_id=self._run_id, ours=list(self._ids.values())
+            )
             now = engine.ledger.clock()
             if later is not None and later.stop is not None:
-                if await engine.reopen(name):
+                if await engine.watch.reopen(account.provider):
                     continue
                 if self._until is Stage.SUBMITTED:
                     return
@@ -230,21 +230,21 @@ class Follower:
         """Withdraw what this run waits for and nobody may send: it would wait for ever. A run that leaves keeps its queue."""
         kind = FailureKind(stop.kind.value) if stop.kind.reopens else None
         await self._withdraw_queue(name, why=f"not sent: {stop}", kind=kind)
-        self._engine.changed.set()
+        self._engine.ledger.changed.set()
 
     async def _withdraw_queue(self, name: str, *, why: str, kind: FailureKind | None = None) -> None:
         engine = self._engine
-        attempts = await engine.call(engine.ledger.attempts, list(self._ids.values()))
+        attempts = await engine.ledger.run(Ledger.attempts, list(self._ids.values()))
         ids = [attempt.id for attempt in attempts.values() if attempt.account == name]
-        await engine.call(queue.withdraw, engine.ledger, ids, why=why, kind=kind, run_id=self._run_id)
+        await engine.ledger.run(queue.withdraw, ids, why=why, kind=kind, run_id=self._run_id)
 
     async def _poll(self, name: str) -> None:
         engine = self._engine
         while self._pending:
             ours = [self._ids[clip] for clip in self._pending]
             await engine.poll_due(name, only=ours, run_id=self._run_id)
-            await engine.call(polls.mark_overdue, engine.ledger, name)
-            at = await engine.call(polls.next_poll_time, engine.ledger, name, only=ours)
+            await engine.ledger.run(polls.mark_overdue, name)
+            at = await engine.ledger.run(polls.next_poll_time, name, only=ours)
             now = engine.ledger.clock()
             await engine.sleep(LOOK_SECONDS if at is None else min(max(at - now, 0.1), LOOK_SECONDS))
 
@@ -252,7 +252,7 @@ class Follower:
         """Look for lost answers: this run's clips may be among them, or wait in the queue behind one."""
         engine = self._engine
         while self._pending:
-            await engine.call(outcomes.expire_submissions, engine.ledger, name)
+            await engine.ledger.run(outcomes.expire_submissions, name)
             await engine.reconcile(name, run_id=self._run_id)
             await engine.sleep(RECONCILE_SECONDS)
 
@@ -260,8 +260,8 @@ class Follower:
 
     async def _look(self) -> None:
         # a process that was stopped for long finds its clips in other hands
-        await self._engine.call(heartbeats.check, self._engine.ledger, self._run_id)
-        newest = await self._engine.call(self._engine.ledger.latest, list(self._pending))
+        await self._engine.ledger.run(heartbeats.check, self._run_id)
+        newest = await self._engine.ledger.run(Ledger.latest, list(self._pending))
         for clip, attempt in newest.items():
             self._ids[clip] = attempt.id
             self._consider(clip, attempt)
@@ -297,9 +297,7 @@ class Follower:
     def _wait_for_the_unknown(self, clip: str, attempt: Attempt) -> None:
         """Give up a clip whose answer is lost when it has not been settled for long; the sensor goes on with it."""
         now = self._engine.ledger.clock()
-        patience = self._unknown_patience
-        if patience is None:
-            patience = self._engine.accounts[attempt.account].patience(attempt.request)
+        patience = self._engine.accounts[attempt.account].patience(attempt.request)
         if now - self._unknown_since.setdefault(clip, now) > patience:
             self._fail(clip, Stage.SUBMITTED, attempt, attempt.reason or "its outcome is not known")
 
@@ -360,7 +358,7 @@ class Follower:
                     await self._deliverer.deliver(attempt, run_id=self._run_id)
             except DailiesError as error:
                 self._undelivered[clip] = str(error)
-        self._engine.changed.set()
+        self._engine.ledger.changed.set()
 
     async def _reuse(self, attempt: Attempt) -> None:
         """A delivered video is looked for in the bucket before it is shown as green again."""

@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from resources.errors import DailiesError
 from resources.ledger import bills, disputes
 from resources.ledger.bills import Billed, Confirmed, Window
-from resources.ledger.ledger import Ledger
 from resources.ledger.lost import orphans
 from resources.ledger.states import MoneyState
 from resources.money import show_usd
-from resources.production.ledger_thread import Call
+from resources.production.ledger_thread import LedgerThread
 from resources.providers.base import Provider
 from resources.providers.rows import in_words, set_aside
 from resources.unforeseen import in_our_words
@@ -20,16 +19,10 @@ logger = logging.getLogger("dailies")
 
 
 class Bookkeeper:
-    """Confirms what was spent.
+    """Confirms what was spent."""
 
-    Args:
-        ledger: The record.
-        call: Runs a ledger function off the loop.
-    """
-
-    def __init__(self, ledger: Ledger, call: Call) -> None:
+    def __init__(self, ledger: LedgerThread) -> None:
         self._ledger = ledger
-        self._call = call
 
     async def confirm(self, provider: Provider) -> list[Confirmed]:
         """Read the account's bill if it is time to; a bill that cannot be read now is read next time.
@@ -37,7 +30,7 @@ class Bookkeeper:
         Returns:
             The attempts whose money the bill has changed or confirmed.
         """
-        window = await self._call(bills.claim, self._ledger, provider.name)
+        window = await self._ledger.run(bills.claim, provider.name)
         if window is None:
             return []
         try:
@@ -60,20 +53,19 @@ class Bookkeeper:
         aside = set_aside(charges)
         if aside:
             logger.warning("%s: on its bill, %s", provider.name, in_words(aside))
-        await self._call(disputes.note_unread, self._ledger, provider.name, orphans.BILL, aside)
+        await self._ledger.run(disputes.note_unread, provider.name, orphans.BILL, aside)
         return bills.by_job(charges)
 
     async def book(self, provider: Provider, window: Window, bill: Mapping[str, Billed]) -> list[Confirmed]:
         """Write down what a bill says; returns what that changes."""
-        confirmed = await self._call(
+        confirmed = await self._ledger.run(
             bills.record,
-            self._ledger,
             provider.name,
             bill,
             since=window.after,
             refunds_failures=provider.capabilities.refunds_failures,
         )
-        for dispute in await self._call(disputes.take_untold, self._ledger, provider.name):
+        for dispute in await self._ledger.run(disputes.take_untold, provider.name):
             logger.error("ALARM: %s", dispute)
         for change in confirmed:
             if change.swapped is not None:

@@ -11,14 +11,15 @@ import hashlib
 import logging
 import secrets
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 from resources.errors import DailiesError
 from resources.ledger import deliveries, notes
+from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.production.engine import Engine
@@ -101,8 +102,8 @@ class Deliverer:
         Raises:
             DailiesError: It could not be done now; the claim is given back and the reason kept.
         """
-        token = f"{self._engine.ledger.owner}:{secrets.token_hex(4)}"[:64]
-        claimed = await self._ledger(deliveries.claim, attempt.id, token=token)
+        token = f"{self._engine.ledger.blocking.owner}:{secrets.token_hex(4)}"[:64]
+        claimed = await self._engine.ledger.run(deliveries.claim, attempt.id, token=token)
         if claimed is None:
             return
         stop = threading.Event()
@@ -111,16 +112,18 @@ class Deliverer:
                 async with self._claimed(claimed, token, stop):
                     await self._bring_home(claimed, run_id, stop)
         except NoLongerThereError as error:
-            seen = await self._ledger(deliveries.see_gone, attempt.id, why=str(error), run_id=run_id)
+            seen = await self._engine.ledger.run(
+                deliveries.see_gone, attempt.id, why=str(error), run_id=run_id
+            )
             if seen.state is AttemptState.SUCCEEDED:
                 why = f"{error}. It counts as lost only when that was seen over minutes, and is fetched again until then"
-                await self._ledger(deliveries.release, attempt.id, token=token, why=why)
+                await self._engine.ledger.run(deliveries.release, attempt.id, token=token, why=why)
                 raise DeliveryError(why) from error
         except DailiesError as error:
-            await self._ledger(deliveries.release, attempt.id, token=token, why=str(error))
+            await self._engine.ledger.run(deliveries.release, attempt.id, token=token, why=str(error))
             raise
         except BaseException:
-            await self._ledger(
+            await self._engine.ledger.run(
                 deliveries.release, attempt.id, token=token, why="interrupted while it was fetched"
             )
             raise
@@ -151,7 +154,12 @@ class Deliverer:
         sheets = []
         for series, day in sorted(self._brought):
             work = functools.partial(
-                write_sheet, self._engine.ledger, self._store, self._ready_inspector(), series=series, day=day
+                write_sheet,
+                self._engine.ledger.blocking,
+                self._store,
+                self._ready_inspector(),
+                series=series,
+                day=day,
             )
             try:
                 with in_our_words("it could not be drawn"):
@@ -170,7 +178,7 @@ class Deliverer:
         async def renew() -> None:
             while True:
                 await asyncio.sleep(deliveries.LEASE_SECONDS / 3)
-                if not await self._ledger(deliveries.renew, attempt.id, token=token):
+                if not await self._engine.ledger.run(deliveries.renew, attempt.id, token=token):
                     stop.set()
                     return
 
@@ -191,10 +199,14 @@ class Deliverer:
         self._brought.add((attempt.series, attempt.counted_on))
         why = manifest.quarantined_for
         if why is not None:
-            await self._ledger(deliveries.record_quarantined, attempt.id, delivery, why=why, run_id=run_id)
+            await self._engine.ledger.run(
+                deliveries.record_quarantined, attempt.id, delivery, why=why, run_id=run_id
+            )
             return
-        delivered = await self._ledger(deliveries.record_delivered, attempt.id, delivery, run_id=run_id)
-        await asyncio.to_thread(show_current, self._engine.ledger, self._store, delivered)
+        delivered = await self._engine.ledger.run(
+            deliveries.record_delivered, attempt.id, delivery, run_id=run_id
+        )
+        await asyncio.to_thread(show_current, self._engine.ledger.blocking, self._store, delivered)
 
     async def _stored_before(self, attempt: Attempt) -> Manifest | None:
         """The manifest of a worker that died between storing and telling the ledger."""
@@ -235,7 +247,7 @@ class Deliverer:
         engine = self._engine
         manifest = describe(
             attempt,
-            submission=await engine.call(engine.ledger.submission_of, attempt.account, attempt.job_id or ""),
+            submission=await engine.ledger.run(Ledger.submission_of, attempt.account, attempt.job_id or ""),
             run_id=run_id,
             now=engine.ledger.clock(),
             video=self._object(stored.key, stored.size, stored.sha256, MP4),
@@ -255,7 +267,7 @@ class Deliverer:
         except UnreadableVideoError as error:
             looked.inspection, looked.checks = None, unreadable(str(error))
             return
-        ledger, siblings = self._engine.ledger, []
+        ledger, siblings = self._engine.ledger.blocking, []
         look = inspection.looked.look if inspection.looked else None
         if look is not None:
             seen = notes.note_look(ledger, attempt, look)
@@ -297,9 +309,6 @@ class Deliverer:
         return StoredObject(
             key=key, uri=self._store.uri(key), size=size, sha256=sha256, content_type=content_type
         )
-
-    async def _ledger(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        return await self._engine.call(function, self._engine.ledger, *args, **kwargs)
 
 
 def _as_it_is(key: str) -> str:

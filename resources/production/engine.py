@@ -9,18 +9,16 @@ import contextlib
 import math
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
 
 from resources.catalogue.files import DataFolder
 from resources.ledger import outcomes, polls, queue, stops
 from resources.ledger.ledger import Ledger
-from resources.ledger.limits import Later
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.production.account import Account, StepResult
 from resources.production.bookkeeper import Bookkeeper
 from resources.production.bucket_mark import BucketMark, MarkKeeper
+from resources.production.ledger_thread import LedgerThread
 from resources.production.orphan_sweep import sweep
 from resources.production.poller import POLLS_AT_ONCE, Poller
 from resources.production.reconciler import Reconciler
@@ -29,10 +27,8 @@ from resources.production.submitter import Submitter
 from resources.production.uploader import Uploader
 from resources.unforeseen import UnforeseenError, in_our_words
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 QUEUE_HOURS = 24.0
+POLLS_PER_STEP = 500
 STEP_SECONDS = 35.0
 """When a step begins nothing new: a sensor's tick is ended by Dagster after 60 s, and what is on the wire then is lost."""
 LOST_PATIENCE_SECONDS = 10.0
@@ -43,7 +39,7 @@ class Engine:
     """Drives the accounts: claims in the ledger, speaks to the providers, records what they say.
 
     Args:
-        ledger: The record; its clock is the engine's.
+        ledger: Its clock is the engine's.
         accounts: By the name the ledger knows them by.
         sleep: `asyncio.sleep`, or a test's fake.
         rng: For jitter.
@@ -61,81 +57,25 @@ class Engine:
         mark: BucketMark | None = None,
         files: DataFolder | None = None,
     ) -> None:
-        self.ledger = ledger
+        self.ledger = thread = LedgerThread(ledger)
         self.accounts = accounts
         self.sleep = sleep
-        # one thread for the ledger: a lock in the database must not keep the loop from reading an answer in time
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
-        self._reconciler = Reconciler(ledger, self.call)
-        self._bookkeeper = Bookkeeper(ledger, self.call)
-        self._watch = StopWatch(ledger, self.call)
+        self.watch = StopWatch(thread)
+        self._reconciler = Reconciler(thread)
+        self._bookkeeper = Bookkeeper(thread)
         self._mark = MarkKeeper(mark)
-        self.changed = asyncio.Event()
-        attachments = Uploader(ledger, files, call=self.call, sleep=sleep)
+        uploader = Uploader(thread, files, sleep=sleep)
         # jitter, not secrecy
-        self._poller = Poller(ledger, self.call, attachments, rng=rng or random.Random())  # noqa: S311
-        self._poster = Submitter(
-            ledger,
-            self.call,
-            sleep=sleep,
-            attachments=attachments,
-            poller=self._poller,
-            watch=self._watch,
-            mark=self._mark,
-            changed=self.changed,
-        )
+        self._poller = Poller(thread, uploader, rng=rng or random.Random())  # noqa: S311
+        self.submitter = Submitter(thread, self._poller, uploader, self._mark, sleep=sleep)
 
     async def aclose(self) -> None:
         """Wait for POSTs on the wire, then close the providers' connections."""
-        await self.finish_posts()
+        await self.submitter.finish()
         await self._mark.aclose()
         for account in self.accounts.values():
             await account.provider.aclose()
-        self._thread.shutdown(wait=True)
-
-    async def finish_posts(self, *, interrupted: bool = True) -> None:
-        """Wait for the answers to POSTs that are on the wire; see `Submitter.finish`."""
-        await self._poster.finish(interrupted=interrupted)
-
-    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a ledger function off the loop."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._thread, lambda: function(*args, **kwargs)
-        )
-
-    # Submitting
-
-    async def submit_queue(
-        self,
-        name: str,
-        *,
-        run_id: str | None = None,
-        ours: Collection[str] = (),
-        result: StepResult | None = None,
-        until: float = math.inf,
-    ) -> Later | None:
-        """Send everything that is queued at an account and may go now; see `Submitter.submit_queue`.
-
-        Args:
-            name: The account.
-            run_id: For the journal.
-            ours: Ids of the caller's attempts, withdrawn when the account cannot be reached.
-            result: Collects what was submitted.
-            until: When to claim nothing more, seconds since the epoch.
-
-        Returns:
-            When and why to come again, None when nothing is queued.
-
-        Raises:
-            UnavailableError: The ledger cannot be read or written. An answer it did not take is in the log.
-        """
-        return await self._poster.submit_queue(
-            self.accounts[name], run_id=run_id, ours=ours, result=result, until=until
-        )
-
-    async def reopen(self, name: str) -> bool:
-        """Use an account again that was stopped, if it can pay and its key is accepted; asked every few minutes at most."""
-        return await self._watch.reopen(self.accounts[name].provider)
+        self.ledger.close()
 
     # Polling
 
@@ -143,26 +83,24 @@ class Engine:
         self,
         name: str,
         *,
-        limit: int = 500,
         only: Collection[str] | None = None,
         run_id: str | None = None,
         result: StepResult | None = None,
         until: float = math.inf,
     ) -> int:
-        """Ask once for every job that is due; returns how many were asked for.
+        """Ask once for every job that is due, `POLLS_PER_STEP` at most; returns how many were asked for.
 
         Args:
             name: The account.
-            limit: At most so many.
             only: Ids of attempts to choose from, None for all.
             run_id: For the journal.
             result: Collects what ended.
             until: When to ask for nothing more, seconds since the epoch.
         """
         polled = 0
-        while polled < limit and self.ledger.clock() < until:
-            at_once = min(POLLS_AT_ONCE, limit - polled)
-            due = await self.call(polls.claim_due, self.ledger, name, limit=at_once, only=only)
+        while polled < POLLS_PER_STEP and self.ledger.clock() < until:
+            at_once = min(POLLS_AT_ONCE, POLLS_PER_STEP - polled)
+            due = await self.ledger.run(polls.claim_due, name, limit=at_once, only=only)
             if not due:
                 break
             ended = await self._poller.poll(self.accounts[name].provider, due, run_id=run_id)
@@ -171,7 +109,7 @@ class Engine:
                 result.polled += len(due)
                 result.ended.extend(ended)
             if ended:
-                self.changed.set()
+                self.ledger.changed.set()
         return polled
 
     def unforeseen(self, attempt: Attempt) -> str | None:
@@ -196,7 +134,7 @@ class Engine:
             result.reconciled.extend(settled)
             result.submitted.extend(a for a in settled if a.state is AttemptState.SUBMITTED)
         if settled:
-            self.changed.set()
+            self.ledger.changed.set()
         return settled
 
     # One bounded step, for the completion sensor
@@ -208,22 +146,22 @@ class Engine:
         """
         result = StepResult()
         until = self.ledger.clock() + STEP_SECONDS
-        await self.call(outcomes.expire_submissions, self.ledger, name)
-        await self.call(polls.mark_overdue, self.ledger, name)
-        await self.call(queue.withdraw_stale, self.ledger, name, older_than_seconds=QUEUE_HOURS * 3600)
+        await self.ledger.run(outcomes.expire_submissions, name)
+        await self.ledger.run(polls.mark_overdue, name)
+        await self.ledger.run(queue.withdraw_stale, name, older_than_seconds=QUEUE_HOURS * 3600)
         await self._part(name, "looking for lost answers", self.reconcile(name, result=result))
         await self._part(name, "asking for jobs", self._poll_and_confirm(name, result, until))
         await self._part(
             name, "asking for jobs that ended without an output", self._poll_late(name, result, until)
         )
         await self._part(name, "booking the bill", self._confirm(name, result))
-        await self.reopen(name)
-        await self._watch.alarm(name)
+        await self.watch.reopen(self.accounts[name].provider)
+        await self.watch.alarm(name)
         await self._part(name, "booking jobs nobody knows", self._sweep(name, result))
         if submit:
             await self._part(name, "sending the queue", self._submit_all(name, result, until))
-        result.queued = await self.call(queue.queue_length, self.ledger, name)
-        result.stop = await self.call(stops.stop_of, self.ledger, name)
+        result.queued = await self.ledger.run(queue.queue_length, name)
+        result.stop = await self.ledger.run(stops.stop_of, name)
         return result
 
     @staticmethod
@@ -246,20 +184,21 @@ class Engine:
         It waits for the last of them, so that one slow answer does not split a batch into several collecting runs.
         """
         await self.poll_due(name, result=result, until=until)
-        at = await self.call(polls.last_confirmation, self.ledger, name)
+        at = await self.ledger.run(polls.last_confirmation, name)
         if at is not None and at < until:
             await self.sleep(max(at - self.ledger.clock(), 0.0))
             await self.poll_due(name, result=result, until=until)
 
     async def _sweep(self, name: str, result: StepResult) -> None:
-        found = await sweep(self.ledger, self.accounts[name].provider, self.call)
+        found = await sweep(self.ledger, self.accounts[name].provider)
         result.orphans.extend(found)
 
     async def _submit_all(self, name: str, result: StepResult, until: float) -> None:
         """Send the queue, and look for answers that are lost meanwhile, since the rest of it waits for them."""
+        account = self.accounts[name]
         give_up = min(self.ledger.clock() + LOST_PATIENCE_SECONDS, until)
         while True:
-            later = await self.submit_queue(name, result=result, until=until)
+            later = await self.submitter.submit_queue(account, result=result, until=until)
             now = self.ledger.clock()
             if later is None or not later.lost or now > give_up:
                 return

@@ -8,9 +8,8 @@ from typing import TypeVar
 
 from resources.errors import DailiesError
 from resources.ledger import disputes, keys
-from resources.ledger.ledger import Ledger
 from resources.ledger.lost import orphans
-from resources.production.ledger_thread import Call
+from resources.production.ledger_thread import LedgerThread
 from resources.providers.base import Provider
 from resources.providers.listing import charged_jobs
 from resources.providers.rows import set_aside
@@ -24,20 +23,15 @@ PATIENCE_SECONDS = 15.0
 """How long each reading of a sweep may take, since a sensor's tick does other things too; one that takes longer is tried again."""
 
 
-async def sweep(ledger: Ledger, provider: Provider, call: Call) -> list[str]:
+async def sweep(ledger: LedgerThread, provider: Provider) -> list[str]:
     """Take the account's sweep if it is due.
 
     On a key that others may use, only jobs of models that were ordered here are written down.
 
-    Args:
-        ledger: The record.
-        provider: The account.
-        call: Runs a ledger function off the loop.
-
     Returns:
         Ids of the jobs that are new and nobody's.
     """
-    claimed = await call(orphans.claim_sweep, ledger, provider.name)
+    claimed = await ledger.run(orphans.claim_sweep, provider.name)
     if claimed is None:
         return []
     after, billed_after, before = (
@@ -46,17 +40,17 @@ async def sweep(ledger: Ledger, provider: Provider, call: Call) -> list[str]:
     listed = await _read_in_time(provider.list_jobs(after=after, before=before), "listing", provider.name)
     if listed is None:
         return []
-    await call(disputes.note_unread, ledger, provider.name, orphans.LISTING, set_aside(listed))
-    key = await call(keys.look_up, ledger, provider.name)
-    models = None if key.dedicated else await call(orphans.models_of, ledger, provider.name)
-    found = await call(orphans.book, ledger, provider.name, listed, models=models)
+    await ledger.run(disputes.note_unread, provider.name, orphans.LISTING, set_aside(listed))
+    key = await ledger.run(keys.look_up, provider.name)
+    models = None if key.dedicated else await ledger.run(orphans.models_of, provider.name)
+    found = await ledger.run(orphans.book, provider.name, listed, models=models)
     bill = await _read_in_time(provider.charges(after=billed_after, before=before), "bill", provider.name)
     if bill is not None:
         seen = {job.job_id for job in listed}
         # the bill still shows a job that was deleted, or that was never listed
         unlisted = [job for job in charged_jobs(bill) if job.job_id not in seen]
-        found += await call(orphans.book, ledger, provider.name, unlisted, source=orphans.BILL, models=models)
-    await call(orphans.finish_sweep, ledger, provider.name, claimed, billed=bill is not None)
+        found += await ledger.run(orphans.book, provider.name, unlisted, source=orphans.BILL, models=models)
+    await ledger.run(orphans.finish_sweep, provider.name, claimed, billed=bill is not None)
     if found:
         logger.warning("%s", in_words(provider.name, found, dedicated=key.dedicated))
     return found

@@ -137,7 +137,7 @@ class Fetcher:
             )
         if not seen.outputs:
             raise self._out_of_reach(attempt, f"{error}; {attempt.account} names no output any more")
-        await engine.call(deliveries.update_outputs, engine.ledger, attempt.id, list(seen.outputs))
+        await engine.ledger.run(deliveries.update_outputs, attempt.id, list(seen.outputs))
         return seen.outputs[0]
 
     def _out_of_reach(self, attempt: Attempt, why: str) -> DeliveryError:

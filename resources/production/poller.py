@@ -5,12 +5,11 @@ import logging
 import random
 
 from resources.ledger import late_jobs, polls
-from resources.ledger.ledger import Ledger
 from resources.ledger.limits import THROTTLE_SECONDS
 from resources.ledger.pauses import slow_down
 from resources.ledger.records import Attempt
 from resources.ledger.states import AT_PROVIDER, AttemptState
-from resources.production.ledger_thread import Call
+from resources.production.ledger_thread import LedgerThread
 from resources.production.poll_times import next_poll_after_failure, next_poll_in
 from resources.production.uploader import Uploader
 from resources.providers.base import FailureKind, JobState, JobStatus, PollFailed, Provider
@@ -34,16 +33,13 @@ class Poller:
     """Polls the jobs of one engine's accounts.
 
     Args:
-        ledger: The record.
-        call: Runs a ledger function off the loop.
-        attachments: Told of jobs that failed for what was handed in with them.
+        uploader: Doubts the files of a job that failed for what was handed in with it.
         rng: For jitter.
     """
 
-    def __init__(self, ledger: Ledger, call: Call, attachments: Uploader, *, rng: random.Random) -> None:
+    def __init__(self, ledger: LedgerThread, uploader: Uploader, *, rng: random.Random) -> None:
         self._ledger = ledger
-        self._call = call
-        self._attachments = attachments
+        self._uploader = uploader
         self._rng = rng
         self._requests = asyncio.Semaphore(PARALLEL_REQUESTS)
         self._failures: dict[str, int] = {}
@@ -81,7 +77,7 @@ class Poller:
 
     async def poll_late(self, provider: Provider) -> list[Attempt]:
         """Ask for jobs that ended without an output, if some are due; returns the takes to spare that came of it."""
-        due = await self._call(late_jobs.claim_late, self._ledger, provider.name)
+        due = await self._ledger.run(late_jobs.claim_late, provider.name)
         # side by side: eight answers that each time out would outlast a sensor's tick
         seen = await asyncio.gather(
             *(self._poll_late_one(provider, attempt) for attempt in due), return_exceptions=True
@@ -96,7 +92,7 @@ class Poller:
             with in_our_words(f"{attempt.subject_key} could not be asked for"):
                 return await self._ask_late(provider, attempt)
         except UnforeseenError:
-            await self._call(late_jobs.ask_later, self._ledger, attempt)
+            await self._ledger.run(late_jobs.ask_later, attempt)
             return None
 
     async def _ask_late(self, provider: Provider, attempt: Attempt) -> Attempt | None:
@@ -108,9 +104,9 @@ class Poller:
                 provider, THROTTLE_SECONDS if seen.retry_after is None else seen.retry_after
             )
         if isinstance(seen, PollFailed) or seen.status is not JobStatus.SUCCEEDED:
-            await self._call(late_jobs.ask_later, self._ledger, attempt)
+            await self._ledger.run(late_jobs.ask_later, attempt)
             return None
-        return await self._call(late_jobs.keep_late, self._ledger, attempt, seen, provider.capabilities)
+        return await self._ledger.run(late_jobs.keep_late, attempt, seen, provider.capabilities)
 
     async def _poll(self, provider: Provider, attempt: Attempt, run_id: str | None) -> Attempt | None:
         """Poll one job; the attempt when it ended or seems to have, None while it runs or when the poll said nothing."""
@@ -141,10 +137,8 @@ class Poller:
         if not seen.status.final:
             return None
         if seen.failure is FailureKind.INVALID:
-            await self._attachments.doubt(provider.name, attempt.request)
-        return await self._call(
-            polls.see_end, self._ledger, attempt, seen, provider.capabilities, run_id=run_id
-        )
+            await self._uploader.doubt(provider.name, attempt.request)
+        return await self._ledger.run(polls.see_end, attempt, seen, provider.capabilities, run_id=run_id)
 
     async def _ask_later(self, provider: Provider, attempt: Attempt, failed: PollFailed) -> None:
         """Put off a job whose poll said nothing about it."""
@@ -154,19 +148,16 @@ class Poller:
         logger.warning("%s: %s; asking again in %.0f s", attempt.subject_key, failed.cause, delay)
         if failed.kind is FailureKind.THROTTLED:
             await self._slow_down(provider, THROTTLE_SECONDS if failed.retry_after is None else delay)
-        await self._call(
-            polls.reschedule, self._ledger, [(attempt, self._ledger.clock() + delay)], polled=False
-        )
+        await self._ledger.run(polls.reschedule, [(attempt, self._ledger.clock() + delay)], polled=False)
 
     async def _slow_down(self, provider: Provider, seconds: float) -> None:
-        until = self._ledger.clock() + seconds
-        await self._call(slow_down, self._ledger, provider.name, until, why="it answered a poll with 429")
+        await self._ledger.run(slow_down, provider.name, seconds, why="it answered a poll with 429")
 
     async def _ask_again_if_young(
         self, provider: Provider, attempt: Attempt, gone: JobState
     ) -> JobState | PollFailed:
         """Doubt that a job is gone which is new by the provider's own clock: the one that dated its submit is not ours."""
-        posted_at = await self._call(polls.posted_at_provider, self._ledger, attempt)
+        posted_at = await self._ledger.run(polls.posted_at_provider, attempt)
         offset = provider.clock_offset
         if posted_at is None or offset is None:
             return gone
@@ -185,10 +176,8 @@ class Poller:
         if not running:
             return
         name = running[0].account
-        usual = await self._call(
-            polls.usual_seconds, self._ledger, name, {attempt.endpoint for attempt in running}
-        )
-        late = await self._call(polls.over_at_first_poll, self._ledger, name, usual.keys())
+        usual = await self._ledger.run(polls.usual_seconds, name, {attempt.endpoint for attempt in running})
+        late = await self._ledger.run(polls.over_at_first_poll, name, usual.keys())
         if not polled:
             usual = {key: seconds * (SOONER if key in late else 1.0) for key, seconds in usual.items()}
         now = self._ledger.clock()
@@ -202,4 +191,4 @@ class Poller:
                 rng=self._rng,
             )
             times.append((attempt, now + (delay if polled else min(delay, FIRST_POLL_SECONDS))))
-        await self._call(polls.reschedule, self._ledger, times, polled=polled)
+        await self._ledger.run(polls.reschedule, times, polled=polled)

@@ -5,14 +5,13 @@ import logging
 from datetime import UTC, datetime
 
 from resources.errors import DailiesError
-from resources.ledger.ledger import Ledger
 from resources.ledger.lost import reconcile, search_schedule
 from resources.ledger.lost.evidence import LOOK_BACK_SECONDS
 from resources.ledger.lost.posts import UNMEASURED_SECONDS, Contract
 from resources.ledger.lost.reconcile import Reading
 from resources.ledger.lost.search_schedule import Search
 from resources.ledger.records import Attempt
-from resources.production.ledger_thread import Call
+from resources.production.ledger_thread import LedgerThread
 from resources.providers.base import Candidate, Charge, ClockOffset, Provider
 from resources.providers.rows import in_words, set_aside
 from resources.unforeseen import UnforeseenError, in_our_words
@@ -38,16 +37,10 @@ async def measure_clock(provider: Provider) -> ClockOffset | None:
 
 
 class Reconciler:
-    """Settles what is unknown at accounts.
+    """Settles what is unknown at accounts."""
 
-    Args:
-        ledger: The record.
-        call: Runs a ledger function off the loop.
-    """
-
-    def __init__(self, ledger: Ledger, call: Call) -> None:
+    def __init__(self, ledger: LedgerThread) -> None:
         self._ledger = ledger
-        self._call = call
 
     async def reconcile(
         self, provider: Provider, contract: Contract, *, run_id: str | None = None
@@ -61,7 +54,7 @@ class Reconciler:
         search = await self._claim(name, contract)
         if search is None:
             return []
-        held = await self._call(reconcile.give_up, self._ledger, name, search, run_id=run_id)
+        held = await self._ledger.run(reconcile.give_up, name, search, run_id=run_id)
         try:
             async with asyncio.timeout(READ_SECONDS):
                 with in_our_words("reading its listing or bill"):
@@ -69,20 +62,16 @@ class Reconciler:
         except (DailiesError, TimeoutError) as error:
             why = str(error) or f"its listing was not read to its end within {READ_SECONDS:.0f} s"
             logger.warning("%s: what is unknown could not be looked up: %s", name, why)
-            await self._call(search_schedule.release, self._ledger, name, again_in=AGAIN_SECONDS, why=why)
+            await self._ledger.run(search_schedule.release, name, again_in=AGAIN_SECONDS, why=why)
             return self._said(name, held)
         except BaseException:
-            await self._call(search_schedule.release, self._ledger, name, again_in=0.0)
+            await self._ledger.run(search_schedule.release, name, again_in=0.0)
             raise
         try:
             with in_our_words(f"{name}: judging what is unknown"):
-                changed = await self._call(
-                    reconcile.record, self._ledger, name, contract, reading, run_id=run_id
-                )
+                changed = await self._ledger.run(reconcile.record, name, contract, reading, run_id=run_id)
         except UnforeseenError as error:
-            await self._call(
-                search_schedule.release, self._ledger, name, again_in=AGAIN_SECONDS, why=str(error)
-            )
+            await self._ledger.run(search_schedule.release, name, again_in=AGAIN_SECONDS, why=str(error))
             return self._said(name, held)
         return self._said(name, [*held, *changed])
 
@@ -94,13 +83,13 @@ class Reconciler:
 
     async def _claim(self, name: str, contract: Contract) -> Search | None:
         """The reading that is due; one that is claimed while we are interrupted is given back at once."""
-        claiming = asyncio.ensure_future(self._call(search_schedule.claim, self._ledger, name, contract))
+        claiming = asyncio.ensure_future(self._ledger.run(search_schedule.claim, name, contract))
         try:
             claimed: Search | None = await asyncio.shield(claiming)
         except asyncio.CancelledError:
             await asyncio.wait({claiming})
             if claiming.result() is not None:
-                await self._call(search_schedule.release, self._ledger, name, again_in=0.0)
+                await self._ledger.run(search_schedule.release, name, again_in=0.0)
             raise
         return claimed
 

@@ -21,7 +21,7 @@ async def fetch_spares(engine: Engine, deliverer: Deliverer, clips: Collection[s
         clips: Keys of clips.
         run_id: For the journal and the manifests.
     """
-    for spare in await engine.call(deliveries.spares_to_fetch, engine.ledger, clips):
+    for spare in await engine.ledger.run(deliveries.spares_to_fetch, clips):
         if spare.account not in engine.accounts:
             continue
         try:

@@ -4,10 +4,9 @@ import logging
 
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger import queue, stops
-from resources.ledger.ledger import Ledger
 from resources.ledger.stops import Stop, StopKind
 from resources.money import show_usd
-from resources.production.ledger_thread import Call
+from resources.production.ledger_thread import LedgerThread
 from resources.providers.base import Provider
 from resources.retry import retry_free_call
 from resources.unforeseen import in_our_words
@@ -16,27 +15,21 @@ logger = logging.getLogger("dailies")
 
 
 class StopWatch:
-    """Looks after stops of accounts.
+    """Looks after stops of accounts."""
 
-    Args:
-        ledger: The record.
-        call: Runs a ledger function off the loop.
-    """
-
-    def __init__(self, ledger: Ledger, call: Call) -> None:
+    def __init__(self, ledger: LedgerThread) -> None:
         self._ledger = ledger
-        self._call = call
 
     async def alarm(self, name: str) -> Stop | None:
         """Say that an account is stopped, if nobody has yet: one alarm for a stop, however many clips wait."""
-        stop = await self._call(stops.take_alarm, self._ledger, name)
+        stop = await self._ledger.run(stops.take_alarm, name)
         if stop is not None:
             logger.error("ALARM: %s", stop)
         return stop
 
     async def reopen(self, provider: Provider) -> bool:
         """Use an account again that was stopped and can pay, or whose key is accepted again; asks every few minutes."""
-        stop = await self._call(stops.claim_probe, self._ledger, provider.name)
+        stop = await self._ledger.run(stops.claim_probe, provider.name)
         if stop is None:
             return False
         try:
@@ -47,7 +40,7 @@ class StopWatch:
         except DailiesError as error:
             logger.info("%s: whether it can be used again is not known: %s", provider.name, error)
             ready = False
-        if not ready or not await self._call(stops.reopen, self._ledger, stop):
+        if not ready or not await self._ledger.run(stops.reopen, stop):
             return False
         logger.info("%s is used again", provider.name)
         return True
@@ -60,7 +53,7 @@ class StopWatch:
         if balance is None:
             # a balance nobody can read: the next clip finds out, which costs nothing when it is refused
             return True
-        needed = await self._call(queue.next_price, self._ledger, provider.name)
+        needed = await self._ledger.run(queue.next_price, provider.name)
         if balance < (needed or 1):
             logger.info(
                 "%s has %s, and the next clip needs %s", provider.name, show_usd(balance), show_usd(needed)

@@ -12,15 +12,15 @@ from typing import TypeVar
 
 from resources.errors import UnavailableError
 from resources.ledger import outcomes, queue
-from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Later
 from resources.ledger.outcomes import NOT_SENT_SECONDS
+from resources.ledger.queue import PostTerms
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState
 from resources.ledger.times import has_passed
 from resources.production.account import Account, StepResult
 from resources.production.bucket_mark import CHECK_SECONDS, MarkKeeper
-from resources.production.ledger_thread import Call
+from resources.production.ledger_thread import LedgerThread
 from resources.production.poller import Poller
 from resources.production.reconciler import measure_clock
 from resources.production.stop_watch import StopWatch
@@ -45,36 +45,28 @@ class Submitter:
     """Sends the queues of one engine's accounts.
 
     Args:
-        ledger: The record.
-        call: Runs a ledger function off the loop.
-        sleep: `asyncio.sleep`, or a test's fake.
-        attachments: Hands in local files before their clips are claimed.
-        poller: Told when a job is to be asked for first.
-        watch: Says that an account is stopped.
+        ledger: Its event `changed` is set after every answer.
+        poller: Schedules the first poll of each job.
+        uploader: Hands in local files before their clips are claimed.
         mark: Says whether the ledger may buy.
-        changed: Set whenever an answer was written down.
+        sleep: `asyncio.sleep`, or a test's fake.
     """
 
     def __init__(
         self,
-        ledger: Ledger,
-        call: Call,
+        ledger: LedgerThread,
+        poller: Poller,
+        uploader: Uploader,
+        mark: MarkKeeper,
         *,
         sleep: Callable[[float], Awaitable[None]],
-        attachments: Uploader,
-        poller: Poller,
-        watch: StopWatch,
-        mark: MarkKeeper,
-        changed: asyncio.Event,
     ) -> None:
         self._ledger = ledger
-        self._call = call
-        self._sleep = sleep
-        self._attachments = attachments
         self._poller = poller
-        self._watch = watch
+        self._uploader = uploader
         self._mark = mark
-        self._changed = changed
+        self._sleep = sleep
+        self._watch = StopWatch(ledger)
         self._posts: set[asyncio.Task[Attempt | None]] = set()
         self._not_sent: dict[str, tuple[int, float]] = {}
 
@@ -104,7 +96,7 @@ class Submitter:
         Raises:
             UnavailableError: The ledger cannot be read or written. An answer it did not take is in the log.
         """
-        if not await self._call(queue.queue_length, self._ledger, account.name):
+        if not await self._ledger.run(queue.queue_length, account.name):
             return None
         refusal = await self._mark.refusal()
         if refusal is not None:
@@ -137,7 +129,7 @@ class Submitter:
         tasks: list[asyncio.Task[Attempt | None]] = []
         while self._ledger.clock() < until:
             if len(tasks) % CLIPS_AHEAD == 0:
-                await self._attachments.hand_in(account.provider)
+                await self._uploader.hand_in(account.provider)
             claimed = await self._claim(account, run_id)
             if not isinstance(claimed, Submission):
                 return tasks, claimed
@@ -152,15 +144,16 @@ class Submitter:
     async def _claim(self, account: Account, run_id: str | None) -> Submission | Later | None:
         """The next submission; what is claimed while we are interrupted is given back, since it surely was not sent."""
         claiming = asyncio.ensure_future(
-            self._call(
+            self._ledger.run(
                 queue.claim_next,
-                self._ledger,
                 account.name,
-                limits=account.limits,
-                deadline_seconds=account.submit_deadline_seconds,
+                PostTerms(
+                    account.limits,
+                    account.submit_deadline_seconds,
+                    traceable=account.provider.capabilities.echoes_submission_id,
+                    clock_offset=account.provider.clock_offset,
+                ),
                 run_id=run_id,
-                traceable=account.provider.capabilities.echoes_submission_id,
-                clock_offset=account.provider.clock_offset,
             )
         )
         try:
@@ -183,7 +176,7 @@ class Submitter:
             with in_our_words(f"{submission.attempt.subject_key} could not be dealt with after its POST"):
                 return await self._post_and_record(account, submission, run_id=run_id, ours=ours)
         except UnforeseenError:
-            self._changed.set()
+            self._ledger.changed.set()
             return None
 
     async def _post_and_record(
@@ -195,9 +188,9 @@ class Submitter:
             await self._poller.schedule([attempt], polled=False)
         await self._stop_if_hopeless(account, outcome, run_id=run_id, ours=ours)
         if isinstance(outcome, Rejected) and outcome.kind is FailureKind.INVALID:
-            await self._attachments.doubt(account.name, attempt.request)
+            await self._uploader.doubt(account.name, attempt.request)
         self._mark.progressed()
-        self._changed.set()
+        self._ledger.changed.set()
         return attempt
 
     async def _send(self, account: Account, submission: Submission) -> SubmitOutcome:
@@ -211,7 +204,7 @@ class Submitter:
         clip = submission.attempt.subject_key
         try:
             with in_our_words(f"the request for {clip} could not be made"):
-                body = await self._attachments.filled(account.provider, request)
+                body = await self._uploader.filled(account.provider, request)
         except UnforeseenError as error:
             return Rejected(FailureKind.INVALID, f"{error}. Nothing was sent", 0)
         if isinstance(body, NotSent | Rejected):
@@ -242,8 +235,8 @@ class Submitter:
         while True:
             try:
                 with in_our_words(f"{clip}: an answer could not be written down as it came"):
-                    recorded = await self._call(
-                        outcomes.record_outcome, self._ledger, submission, outcome, run_id=run_id
+                    recorded = await self._ledger.run(
+                        outcomes.record_outcome, submission, outcome, run_id=run_id
                     )
             except UnforeseenError:
                 if outcome == (bare := _bare(outcome)):
@@ -277,7 +270,7 @@ class Submitter:
             await self._watch.alarm(name)
         elif isinstance(outcome, NotSent) and tries >= NOT_SENT_TRIES:
             why = f"{name} cannot be reached ({outcome.cause}); nothing was sent. Try again when it answers."
-            await self._call(queue.withdraw, self._ledger, list(ours), why=why, run_id=run_id)
+            await self._ledger.run(queue.withdraw, list(ours), why=why, run_id=run_id)
 
     async def finish(self, *, interrupted: bool = True) -> None:
         """Wait for the answers to POSTs that are on the wire.

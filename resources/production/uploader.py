@@ -14,9 +14,8 @@ from typing import Any
 from resources.catalogue.files import DataFolder, LocalFile
 from resources.declared.problems import ProblemsError
 from resources.ledger import stops, uploads
-from resources.ledger.ledger import Ledger
 from resources.orders import ClipRequest, FileReference
-from resources.production.ledger_thread import Call
+from resources.production.ledger_thread import LedgerThread
 from resources.providers.base import FailureKind, NotSent, Provider, Rejected, Uploaded, UploadFailed
 from resources.retry import FIRST_PAUSE_SECONDS, retry_free_call
 from resources.unforeseen import UnforeseenError, in_our_words
@@ -55,23 +54,19 @@ class Uploader:
     """The local files of one engine's clips.
 
     Args:
-        ledger: Where uploads are remembered.
         folder: Where the files are, None where no clip may name one.
-        call: Runs what blocks off the loop.
         sleep: `asyncio.sleep`, or a test's fake.
     """
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: LedgerThread,
         folder: DataFolder | None,
         *,
-        call: Call,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._ledger = ledger
         self._folder = folder
-        self._call = call
         self._sleep = sleep
         self._failed: dict[tuple[str, str], tuple[float, UploadFailed]] = {}
 
@@ -82,9 +77,9 @@ class Uploader:
         """
         if provider.capabilities.upload_seconds is None or self._folder is None:
             return
-        if await self._call(stops.stop_of, self._ledger, provider.name) is not None:
+        if await self._ledger.run(stops.stop_of, provider.name) is not None:
             return
-        wanted = await self._call(uploads.needed, self._ledger, provider.name, limit=CLIPS_AHEAD)
+        wanted = await self._ledger.run(uploads.needed, provider.name, limit=CLIPS_AHEAD)
         slots = asyncio.Semaphore(AT_ONCE)
 
         async def one(reference: FileReference) -> None:
@@ -108,7 +103,7 @@ class Uploader:
             if provider.capabilities.upload_seconds is None:
                 failure = await self._inside(reference, texts)
             else:
-                url = await self._call(uploads.address, self._ledger, provider.name, reference.sha256)
+                url = await self._ledger.run(uploads.address, provider.name, reference.sha256)
                 failure = None if url is not None else self._failure(provider, reference)
                 if url is None and failure is None:
                     return NotSent(f"the file {reference.path} is handed in first; nothing was sent")
@@ -126,7 +121,7 @@ class Uploader:
         """Hand the request's files in anew the next time: the provider refused it, and may have deleted them."""
         contents = [reference.sha256 for reference in FileReference.of(request.body)]
         if contents:
-            await self._call(uploads.forget, self._ledger, account, contents)
+            await self._ledger.run(uploads.forget, account, contents)
 
     async def _inside(self, reference: FileReference, texts: dict[str, str]) -> UploadFailed | None:
         read = await self._read(reference)
@@ -138,11 +133,11 @@ class Uploader:
         return None
 
     async def _hand_in_one(self, provider: Provider, reference: FileReference) -> None:
-        claim = await self._call(uploads.claim, self._ledger, provider.name, reference.sha256)
+        claim = await self._ledger.run(uploads.claim, provider.name, reference.sha256)
         while claim.url is None and not claim.mine:
             # somebody else is at it, and when they have died the claim is ours in the end
             await self._sleep(LOOK_SECONDS)
-            claim = await self._call(uploads.claim, self._ledger, provider.name, reference.sha256)
+            claim = await self._ledger.run(uploads.claim, provider.name, reference.sha256)
         if claim.url is not None:
             return
         url: str | None = None
@@ -155,15 +150,14 @@ class Uploader:
                 logger.warning("%s could not be handed in: %s", reference.path, outcome.cause)
         finally:
             lives = provider.capabilities.upload_seconds or 0.0
-            await self._call(
-                uploads.record, self._ledger, provider.name, reference.sha256, url, lives_seconds=lives
-            )
+            await self._ledger.run(uploads.record, provider.name, reference.sha256, url, lives_seconds=lives)
 
     async def _read(self, reference: FileReference) -> tuple[LocalFile, bytes] | UploadFailed:
-        if self._folder is None:
+        folder = self._folder
+        if folder is None:
             return UploadFailed("no data folder is known here", FailureKind.INVALID)
         try:
-            read = await self._call(self._folder.read, reference)
+            read = await self._ledger.run(lambda _: folder.read(reference))
         except ProblemsError as error:
             return UploadFailed(str(error), FailureKind.INVALID)
         return read

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.ledger import deliveries, polls, queue
 from resources.ledger.bills import MARGIN_SECONDS, Window
-from resources.ledger.decisions import Ruling, decide
+from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AT_PROVIDER, AttemptState
@@ -113,21 +113,21 @@ class Probe:
 
     async def _buy(self, engine: Engine, offer: Offer) -> Attempt:
         name = self._account.name
-        waiting = await engine.call(queue.queue_length, self._ledger, name)
+        waiting = await engine.ledger.run(queue.queue_length, name)
         if waiting:
             raise ConfigurationError(
                 f"{waiting} clips wait in the queue of {name}, and what is sent next would be theirs; verify the provider "
                 "when the queue is empty. Nothing was bought."
             )
         key = f"verify-{name}-{datetime.fromtimestamp(self._ledger.clock(), UTC):%Y%m%d-%H%M%S}"
-        (decided,) = await engine.call(
-            decide, self._ledger, [offer.request(key)], decision=key, batch=key, watched_by=key
+        (decided,) = await engine.ledger.run(
+            decide, [offer.request(key)], Decision(key, batch=key, watched_by=key)
         )
         if decided.ruling is not Ruling.NEW or decided.attempt is None:
             raise ConfigurationError(f"{decided.reason or 'it may not be bought now'} Nothing was bought.")
-        await engine.call(deliveries.mark_reported, self._ledger, [decided.attempt.id], key)
+        await engine.ledger.run(deliveries.mark_reported, [decided.attempt.id], key)
         self._bought_at = time.monotonic()
-        await engine.submit_queue(name, ours=[decided.attempt.id])
+        await engine.submitter.submit_queue(self._account, ours=[decided.attempt.id])
         attempt = await self._current(engine, decided.attempt)
         give_up = time.monotonic() + UNKNOWN_SECONDS
         while attempt.state is AttemptState.UNKNOWN and time.monotonic() < give_up:
@@ -137,7 +137,7 @@ class Probe:
             attempt = await self._current(engine, attempt)
         if attempt.state is AttemptState.QUEUED:
             why = attempt.reason or "the account takes no orders now"
-            await engine.call(queue.withdraw, self._ledger, [attempt.id], why=f"not sent: {why}")
+            await engine.ledger.run(queue.withdraw, [attempt.id], why=f"not sent: {why}")
             attempt = await self._current(engine, attempt)
         self.seen.attempt = attempt
         if (word := self._first_word()) is not None:
@@ -153,7 +153,7 @@ class Probe:
         return word if isinstance(word, str) else None
 
     async def _current(self, engine: Engine, attempt: Attempt) -> Attempt:
-        found: dict[str, Attempt] = await engine.call(self._ledger.attempts, [attempt.id])
+        found: dict[str, Attempt] = await engine.ledger.run(Ledger.attempts, [attempt.id])
         return found[attempt.id]
 
     async def _watch(self, attempt: Attempt) -> None:
@@ -229,7 +229,7 @@ class Probe:
         """Write down what the bill says, so that the ledger has the charge and not only the quote."""
         if self.seen.charge is None:
             return
-        books = Bookkeeper(self._ledger, engine.call)
+        books = Bookkeeper(engine.ledger)
         now = self._ledger.clock()
         window = Window(attempt.created_at - MARGIN_SECONDS, now + MARGIN_SECONDS)
         try:

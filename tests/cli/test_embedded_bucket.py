@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from pipelines.cli.app import app
 from pipelines.cli.bucket import bucket_if_any, bucket_of
 from resources.errors import ConfigurationError
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.orders import ClipRequest, Expected
 from resources.production.bucket_binding import bind_bucket
 from resources.production.bucket_mark import BucketMark
@@ -87,7 +87,7 @@ def used_with(home: Path) -> None:
             price_micros=400_000,
             expected=Expected(),
         )
-        decide(ledger, [request], decision="monday")
+        decide(ledger, [request], Decision("monday"))
         BucketMark(ledger, store).advance()
 
 

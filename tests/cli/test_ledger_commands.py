@@ -14,12 +14,12 @@ from typer.testing import CliRunner, Result
 from pipelines.cli.app import app
 from resources.errors import DailiesError
 from resources.ledger import keys
-from resources.ledger.decisions import Ruling, decide
+from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.limits import Limits
 from resources.ledger.lost import orphans
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.polls import record_end
-from resources.ledger.queue import claim_next
+from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Submission
 from resources.orders import ClipRequest, Expected
 from resources.production.bucket_binding import bind_bucket
@@ -91,7 +91,7 @@ def order(clip: str) -> ClipRequest:
 
 def want(clip: str) -> None:
     with open_ledger(load_settings()) as ledger:
-        decide(ledger, [order(clip)], decision="monday")
+        decide(ledger, [order(clip)], Decision("monday"))
 
 
 def wanted() -> dict[str, str]:
@@ -130,8 +130,8 @@ def test_a_rebuilt_ledger_counts_days_where_the_caps_do(home: Path, monkeypatch:
             request.model_dump_json().encode(),
             content_type="application/json",
         )
-        decide(ledger, [request], decision="monday")
-        sent = claim_next(ledger, "wavespeed", limits=Limits(), deadline_seconds=60)
+        decide(ledger, [request], Decision("monday"))
+        sent = claim_next(ledger, "wavespeed", PostTerms(Limits(), 60))
         assert isinstance(sent, Submission)
         bought = record_outcome(ledger, sent, Accepted("job-a", None, {"id": "job-a"}))
         BucketMark(ledger, store).advance()
@@ -141,7 +141,7 @@ def test_a_rebuilt_ledger_counts_days_where_the_caps_do(home: Path, monkeypatch:
         (back,) = ledger.overview()
         assert back.job_id == "job-a"
         assert back.counted_on == bought.counted_on != utc.date().isoformat()
-        (decided,) = decide(ledger, [order("clip-b")], decision="tuesday")
+        (decided,) = decide(ledger, [order("clip-b")], Decision("tuesday"))
     assert decided.ruling is Ruling.REFUSED
     assert "$0.40 is spent" in (decided.reason or "")
 
@@ -165,7 +165,7 @@ def test_a_rebuild_tells_machines_what_it_found(sandbox: RunningSandbox) -> None
 def test_what_is_not_believed_is_listed_and_settled_by_a_persons_word() -> None:
     want("clip-a")
     with open_ledger(load_settings()) as ledger:
-        sent = claim_next(ledger, "wavespeed", limits=Limits(), deadline_seconds=60)
+        sent = claim_next(ledger, "wavespeed", PostTerms(Limits(), 60))
         assert isinstance(sent, Submission)
         bought = record_outcome(ledger, sent, Accepted("job-a", None, {"id": "job-a"}))
         state = JobState(JobStatus.SUCCEEDED, "completed", outputs=("https://cdn.example/a.mp4",))

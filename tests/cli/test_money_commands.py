@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from pipelines.cli.app import app
 from resources.errors import ConfigurationError
 from resources.ledger import stops
-from resources.ledger.decisions import Decided, Ruling, decide
+from resources.ledger.decisions import Decided, Decision, Ruling, decide
 from resources.ledger.schema import attempts
 from resources.money import usd
 from resources.orders import Caps, ClipRequest, Expected
@@ -55,7 +55,7 @@ def wanted(clip: str = "city-hero", price: str = "0.40") -> Decided:
         expected=Expected(),
     )
     with open_ledger(settings) as ledger:
-        (ruling,) = decide(ledger, [request], decision="monday")
+        (ruling,) = decide(ledger, [request], Decision("monday"))
         return ruling
 
 

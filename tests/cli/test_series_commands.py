@@ -11,10 +11,10 @@ from pipelines.cli.app import app
 from pipelines.cli.terminal import as_document, status_table
 from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
-from resources.ledger.queue import claim_next
+from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Submission
 from resources.providers.base import FailureKind, Rejected
 from resources.series import load_series
@@ -141,8 +141,8 @@ def test_a_fallback_is_never_shown_without_what_was_asked_for(home: Path):
     declarations = load_series(home / "data", Catalogue.load(MODELS))
     request = declarations.render(declarations.find("city-2026-11-20-hero"))
     with open_ledger(load_settings()) as ledger:
-        decide(ledger, [request], decision="monday")
-        claimed = claim_next(ledger, "wavespeed", limits=Limits(), deadline_seconds=30)
+        decide(ledger, [request], Decision("monday"))
+        claimed = claim_next(ledger, "wavespeed", PostTerms(Limits(), 30))
         assert isinstance(claimed, Submission)
         record_outcome(ledger, claimed, Rejected(FailureKind.MODERATION, "no", 400))
         (newest,) = ledger.overview()

@@ -18,10 +18,10 @@ from pipelines.cli.bought import bought_so_far
 from pipelines.cli.dagster_api import DagsterApi, RunState
 from pipelines.cli.launch import Launched, finish, wait_for, wait_for_runs
 from resources.errors import UnavailableError
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
-from resources.ledger.queue import claim_next
+from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Submission
 from resources.orders import ClipRequest, Expected
 from resources.providers.base import Accepted, Unknown
@@ -64,9 +64,9 @@ def buy(settings: Settings, *answers: Any) -> None:
         for key in KEYS
     ]
     with open_ledger(settings) as ledger:
-        decide(ledger, requests, decision=DECISION)
+        decide(ledger, requests, Decision(DECISION))
         for answer in answers:
-            claimed = claim_next(ledger, "wavespeed", limits=Limits(), deadline_seconds=30)
+            claimed = claim_next(ledger, "wavespeed", PostTerms(Limits(), 30))
             assert isinstance(claimed, Submission)
             record_outcome(ledger, claimed, answer)
 

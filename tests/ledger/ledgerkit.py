@@ -10,11 +10,11 @@ import sqlalchemy as sa
 
 from proof.clock import Clock
 from resources.ledger import limits, outcomes, polls, queue
-from resources.ledger.decisions import Decided, decide
+from resources.ledger.decisions import Decided, Decision, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
-from resources.ledger.queue import claim_next
+from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import journal, submissions
 from resources.ledger.states import TRANSITIONS, AttemptState, MoneyState, SubmissionState
@@ -109,10 +109,15 @@ def a_request(clip: str = "city-sunset", **changes: Any) -> ClipRequest:
 
 
 def decided(
-    ledger: Ledger, request: ClipRequest | None = None, *, decision: str = "monday", **how: Any
+    ledger: Ledger,
+    request: ClipRequest | None = None,
+    *,
+    decision: str = "monday",
+    run_id: str | None = None,
+    **how: Any,
 ) -> Decided:
     """The verdict on one clip."""
-    (verdict,) = decide(ledger, [request or a_request()], decision=decision, **how)
+    (verdict,) = decide(ledger, [request or a_request()], Decision(decision, **how), run_id=run_id)
     return verdict
 
 
@@ -126,7 +131,7 @@ def queued(ledger: Ledger, request: ClipRequest | None = None, **how: Any) -> At
 
 def claimed(ledger: Ledger, account: str = ACCOUNT, limits: Limits = NO_LIMITS) -> Submission:
     """The next submission, which must be possible."""
-    submission = claim_next(ledger, account, limits=limits, deadline_seconds=DEADLINE)
+    submission = claim_next(ledger, account, PostTerms(limits, DEADLINE))
     assert isinstance(submission, Submission), submission
     return submission
 
@@ -182,13 +187,13 @@ def put_into(ledger: Ledger, clock: Clock, state: AttemptState) -> tuple[Submiss
     if state in {AttemptState.UNKNOWN, AttemptState.HELD, AttemptState.ABSENT, AttemptState.ABANDONED}:
         clock.forward(DEADLINE + limits.LEASE_MARGIN_SECONDS + 1)
         (attempt,) = outcomes.expire_submissions(ledger, ACCOUNT)
-        with ledger.write() as connection:
+        with ledger.transaction(who="test", run_id=None) as tx:
             if state in {AttemptState.HELD, AttemptState.ABANDONED}:
-                attempt = ledger.transition(connection, attempt, AttemptState.HELD, who="test")
+                attempt = tx.transition(attempt, AttemptState.HELD)
             if state is AttemptState.ABANDONED:
-                attempt = ledger.transition(connection, attempt, state, who="test")
+                attempt = tx.transition(attempt, state)
             if state is AttemptState.ABSENT:
-                attempt = ledger.transition(connection, attempt, state, money=MoneyState.RELEASED, who="test")
+                attempt = tx.transition(attempt, state, money=MoneyState.RELEASED)
         return submission, attempt
     outcome: SubmitOutcome
     if state is AttemptState.REJECTED:
@@ -214,8 +219,8 @@ def put_into(ledger: Ledger, clock: Clock, state: AttemptState) -> tuple[Submiss
     if state in ends:
         attempt = polls.record_end(ledger, attempt, a_state(ends[state]), NEVER_CHARGED)
     if state in {AttemptState.DELIVERED, AttemptState.QUARANTINED, AttemptState.LOST}:
-        with ledger.write() as connection:
-            attempt = ledger.transition(connection, attempt, state, who="test")
+        with ledger.transaction(who="test", run_id=None) as tx:
+            attempt = tx.transition(attempt, state)
     assert attempt.state is state
     return submission, attempt
 

@@ -32,7 +32,7 @@ from resources.ledger.lost import orphans, search_schedule
 from resources.ledger.lost.posts import Contract, find_undecided
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.pauses import slow_down
-from resources.ledger.queue import claim_next
+from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Submission
 from resources.ledger.schema import submissions
 from resources.ledger.states import AttemptState, SubmissionState
@@ -83,17 +83,17 @@ def test_a_pause_of_polls_and_posts_is_over_and_a_new_one_counts(
     submitted(ledger)
     queued(ledger, a_request("clip-b"))
     clock.forward(ahead)
-    slow_down(ledger, ACCOUNT, clock.now + 100, why="429")
+    slow_down(ledger, ACCOUNT, 100, why="429")
     comes_back(clock, ahead)
     assert pauses.pauses(ledger) == []
     assert len(polls.claim_due(ledger, ACCOUNT, limit=9)) == 1
-    slow_down(ledger, ACCOUNT, clock.now + 20, why="429")
-    later = claim_next(ledger, ACCOUNT, limits=Limits(), deadline_seconds=30)
+    slow_down(ledger, ACCOUNT, 20, why="429")
+    later = claim_next(ledger, ACCOUNT, PostTerms(Limits(), 30))
     assert not isinstance(later, Submission)
     assert later is not None
     assert later.at == clock.now + 20
     clock.forward(21)
-    assert isinstance(claim_next(ledger, ACCOUNT, limits=Limits(), deadline_seconds=30), Submission)
+    assert isinstance(claim_next(ledger, ACCOUNT, PostTerms(Limits(), 30)), Submission)
 
 
 def test_a_throttle_is_over(ledger: Ledger, clock: Clock, ahead: float) -> None:
@@ -243,7 +243,7 @@ def test_a_lost_post_is_looked_for_where_it_was_really_sent(
     }[measured]
     queued(ledger)
     clock.forward(ahead)
-    post = claim_next(ledger, ACCOUNT, limits=Limits(), deadline_seconds=30, clock_offset=offset)
+    post = claim_next(ledger, ACCOUNT, PostTerms(Limits(), 30, clock_offset=offset))
     assert isinstance(post, Submission)
     comes_back(clock, ahead)
     assert outcomes.expire_submissions(ledger, ACCOUNT) == [], "its poster has the time it was given"

@@ -11,7 +11,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.lost import job_times
 from resources.ledger.lost.job_times import Dating
 from resources.ledger.outcomes import record_outcome
-from resources.ledger.queue import claim_next
+from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Submission
 from resources.providers.base import Candidate, Charge, ClockOffset, JobStatus
 
@@ -21,9 +21,7 @@ DOUBTFUL = Dating(reliable=False)
 def bought(ledger: Ledger, clock: Clock, number: int, *, dated: float, takes: float = 0.5) -> Candidate:
     """A job of ours, as a listing shows it whose clock is another than the one of the answers by `dated` seconds."""
     queued(ledger, a_request(f"clip-{number}"))
-    submission = claim_next(
-        ledger, ACCOUNT, limits=NO_LIMITS, deadline_seconds=DEADLINE, clock_offset=ClockOffset(-1, 1)
-    )
+    submission = claim_next(ledger, ACCOUNT, PostTerms(NO_LIMITS, DEADLINE, clock_offset=ClockOffset(-1, 1)))
     assert isinstance(submission, Submission)
     created = clock.now + takes / 2
     clock.forward(takes)

@@ -23,6 +23,7 @@ from resources.ledger.lost.closures import match_callback
 from resources.ledger.polls import claim_due, reschedule, see_end
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState, MoneyState
+from resources.ledger.transaction import Booked
 from resources.providers.base import FailureKind, JobState, JobStatus
 
 S = AttemptState
@@ -242,16 +243,8 @@ def test_it_is_asked_for_ever_more_rarely_and_no_longer_than_an_output_lives(
 
 def test_what_was_given_back_is_not_asked_for(ledger: Ledger, clock: Clock) -> None:
     attempt = ended(ledger, clock, FAILED)
-    with ledger.write() as connection:
-        ledger.settle(
-            connection,
-            attempt,
-            MoneyState.REFUNDED,
-            charged_micros=400_000,
-            charge_source="bill",
-            who="test",
-            why="refunded",
-        )
+    with ledger.transaction(who="test", run_id=None) as tx:
+        tx.settle(attempt, MoneyState.REFUNDED, Booked(400_000, "bill"), why="refunded")
     clock.forward(3600)
     assert claim_late(ledger, ACCOUNT) == []
 

@@ -25,7 +25,7 @@ from resources.ledger import budget, limits, outcomes, polls
 from resources.ledger.budget import Budget
 from resources.ledger.deliveries import record_delivered
 from resources.ledger.ledger import Ledger
-from resources.ledger.lost.closures import close_absent
+from resources.ledger.lost.closures import RESUBMISSIONS, close_absent
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt
 from resources.ledger.rules import DEFINITE
@@ -67,8 +67,8 @@ def step(ledger: Ledger, clock: Clock, what: str, request: ClipRequest) -> None:
             nothing_beside_the_unknown(ledger, unknown)
             decided(ledger, request)
             nothing_beside_the_unknown(ledger, unknown)
-            with ledger.write() as connection:
-                close_absent(ledger, connection, unknown, submission.id, who="test", why="it is proved")
+            with ledger.transaction(who="test", run_id=None) as tx:
+                close_absent(tx, unknown, submission.id, why="it is proved", again=RESUBMISSIONS)
     elif last.state is AttemptState.SUBMITTED and what in {"fail", "fail for good", "vanish", "succeed"}:
         kind = FailureKind.PROVIDER if what == "fail" else FailureKind.MODERATION
         ends = {"vanish": a_state(JobStatus.GONE), "succeed": a_state()}

@@ -19,7 +19,7 @@ from resources.ledger import limits, outcomes, polls
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Ruling
 from resources.ledger.ledger import Ledger
-from resources.ledger.lost.closures import close_absent
+from resources.ledger.lost.closures import RESUBMISSIONS, close_absent
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt
 from resources.ledger.recovery.mark import OnItsWay
@@ -121,8 +121,8 @@ def test_an_outcome_that_nobody_knows_never_does_whatever_becomes_of_it(ledger: 
     (unknown,) = outcomes.expire_submissions(ledger, "wavespeed")
     assert unknown.state is AttemptState.UNKNOWN
     assert decided(ledger, asked()).ruling is Ruling.ADOPTED
-    with ledger.write() as connection:
-        changed = close_absent(ledger, connection, unknown, submission.id, who="test", why="it is proved")
+    with ledger.transaction(who="test", run_id=None) as tx:
+        changed = close_absent(tx, unknown, submission.id, why="it is proved", again=RESUBMISSIONS)
     # proved absent, so the same is bought again, and nothing else
     assert [attempt.endpoint for attempt in changed] == [first.endpoint] * 2
 

@@ -8,7 +8,7 @@ from resources.ledger.handover import handover_of
 from resources.ledger.heartbeats import GRACE_SECONDS, LEASE_SECONDS, RunLostError
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
-from resources.ledger.queue import claim_next
+from resources.ledger.queue import PostTerms, claim_next
 
 RUN = "a-run"
 
@@ -68,7 +68,7 @@ def test_a_run_that_was_given_up_decides_and_sends_nothing_more(ledger: Ledger, 
     clock.forward(LEASE_SECONDS + 1)
     heartbeats.lost(ledger, [RUN])
     with pytest.raises(RunLostError):
-        claim_next(ledger, "wavespeed", limits=Limits(), deadline_seconds=30, run_id=RUN)
+        claim_next(ledger, "wavespeed", PostTerms(Limits(), 30), run_id=RUN)
     with pytest.raises(RunLostError):
         decided(ledger, a_request("city-tram"), run_id=RUN)
     assert ledger.latest(["city-tram"]) == {}

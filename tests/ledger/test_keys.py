@@ -6,15 +6,15 @@ import pytest
 from ledgerkit import ACCOUNT, a_request
 
 from resources.ledger import keys
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
-from resources.ledger.queue import claim_next
+from resources.ledger.queue import PostTerms, claim_next
 
 
 def buy_one(ledger: Ledger) -> None:
-    decide(ledger, [a_request()], decision="monday")
-    claim_next(ledger, ACCOUNT, limits=Limits(), deadline_seconds=30)
+    decide(ledger, [a_request()], Decision("monday"))
+    claim_next(ledger, ACCOUNT, PostTerms(Limits(), 30))
 
 
 def test_a_key_of_which_nobody_has_said_anything_counts_as_shared(ledger: Ledger) -> None:

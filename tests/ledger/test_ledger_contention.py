@@ -15,11 +15,11 @@ from ledgerkit import ACCOUNT, DEADLINE, NEVER_CHARGED, a_request, a_state, acce
 
 from resources.ledger import deliveries, polls
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import Ruling, decide
+from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
-from resources.ledger.queue import claim_next
+from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Submission
 from resources.ledger.schema import submissions
 from resources.ledger.states import AttemptState, MoneyState
@@ -45,7 +45,7 @@ def decides(url: str, together: Barrier, number: int) -> list[tuple[str, str]]:
         together.wait(300)
         # each starts elsewhere in the batch, so that every clip is fought for
         order = keys()[number * 5 :] + keys()[: number * 5]
-        rulings = decide(ledger, [a_request(key) for key in order], decision=f"decision-{number}")
+        rulings = decide(ledger, [a_request(key) for key in order], Decision(f"decision-{number}"))
         return [(ruling.ruling.value, ruling.attempt.id) for ruling in rulings if ruling.attempt]
 
 
@@ -56,7 +56,7 @@ def carries(url: str, together: Barrier, start: float) -> list[str]:
         together.wait(300)
         give_up = time.monotonic() + 300
         while time.monotonic() < give_up:
-            claimed = claim_next(ledger, ACCOUNT, limits=LIMITS, deadline_seconds=DEADLINE * SCALE)
+            claimed = claim_next(ledger, ACCOUNT, PostTerms(LIMITS, DEADLINE * SCALE))
             if isinstance(claimed, Submission):
                 sent.append(claimed.attempt.id)
                 record_outcome(ledger, claimed, accepted(f"job of {claimed.id}"))

@@ -26,7 +26,7 @@ from ledgerkit import (
 )
 
 from resources.ledger import decisions, deliveries, polls, queue, stops
-from resources.ledger.decisions import SUPERSEDED, Decided, Ruling, decide
+from resources.ledger.decisions import SUPERSEDED, Decided, Decision, Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.records import Attempt
@@ -68,7 +68,7 @@ def test_a_clip_nobody_has_bought_is_queued_with_its_money_reserved(ledger: Ledg
 
 def test_the_order_of_a_batch_is_the_order_of_its_verdicts_and_of_the_queue(ledger: Ledger) -> None:
     requests = [a_request(f"clip-{letter}") for letter in "dacb"]
-    rulings = decide(ledger, requests, decision="monday")
+    rulings = decide(ledger, requests, Decision("monday"))
     assert [v.request.clip for v in rulings] == [r.clip for r in requests]
     sent = [claimed(ledger).attempt.subject_key for _ in requests]
     assert sent == [r.clip for r in requests]
@@ -372,6 +372,6 @@ def test_overview_shows_the_newest_purchase_of_every_clip(ledger: Ledger) -> Non
 
 def test_more_keys_than_a_statement_takes_are_read_all_the_same(ledger: Ledger) -> None:
     keys = [f"clip-{number:04}" for number in range(1, 1203)]
-    decide(ledger, [a_request(key) for key in keys[::100]], decision="monday")
+    decide(ledger, [a_request(key) for key in keys[::100]], Decision("monday"))
     assert sorted(ledger.latest(keys)) == keys[::100]
     assert ledger.latest([]) == {}

@@ -145,9 +145,9 @@ def test_the_take_that_is_shown_never_goes_back(ledger: Ledger) -> None:
     """An older take that is accepted late (from quarantine, or found again) is kept and not shown."""
     old = record_quarantined(ledger, succeeded(ledger).id, STORED, why="too small")
     new = record_delivered(ledger, another_take(ledger, "tuesday").id, STORED)
-    with ledger.write() as connection:
-        accepted = ledger.transition(connection, old, S.DELIVERED, who="person")
-        make_current(connection, accepted, since=ledger.clock())
+    with ledger.transaction(who="person", run_id=None) as tx:
+        accepted = tx.transition(old, S.DELIVERED)
+        make_current(tx.connection, accepted, since=ledger.clock())
     assert ledger.current(["city-sunset"]) == {"city-sunset": new}
     with ledger.read() as connection:
         assert len(connection.execute(current_takes.select()).all()) == 1

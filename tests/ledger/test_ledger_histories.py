@@ -29,11 +29,11 @@ from ledgerkit import (
 from proof.clock import START
 from resources.ledger import deliveries, outcomes, polls, queue
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import Ruling, decide
+from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Later, Limits
 from resources.ledger.outcomes import record_outcome
-from resources.ledger.queue import claim_next
+from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import jobs, journal, submissions
 from resources.ledger.states import AT_PROVIDER, OPEN, AttemptState
@@ -98,7 +98,7 @@ class Histories(RuleBasedStateMachine):
         before = everything(self.ledger)
         mine = [a for a in before if (a.subject_key, a.decision) == (clip, decision)]
         request = a_request(clip, prompt=prompt, max_attempts=tries)
-        (ruling,) = decide(self.ledger, [request], decision=decision, regenerate=regenerate)
+        (ruling,) = decide(self.ledger, [request], Decision(decision, regenerate=regenerate))
         new = [a for a in everything(self.ledger) if a.id not in {b.id for b in before}]
         assert len(new) == (ruling.ruling is Ruling.NEW)
         if any(a.state is AttemptState.DELIVERED for a in mine):
@@ -117,7 +117,7 @@ class Histories(RuleBasedStateMachine):
             for a in everything(self.ledger)
         )
         waiting = [a for a in everything(self.ledger) if a.state is AttemptState.QUEUED]
-        claimed = claim_next(self.ledger, ACCOUNT, limits=LIMITS, deadline_seconds=DEADLINE)
+        claimed = claim_next(self.ledger, ACCOUNT, PostTerms(LIMITS, DEADLINE))
         if isinstance(claimed, Submission):
             assert claimed.attempt.id == waiting[0].id, "first in, first out"
             assert claimed.id not in self.posted

@@ -309,8 +309,7 @@ def test_jobs_that_were_over_when_they_were_first_asked_for_are_asked_for_too_la
     for number in range(4):
         attempt = submitted(ledger, a_request(f"more-{number}"), job_id=f"more-{number}")
         reschedule(ledger, [(attempt, clock() + 5)], polled=True)
-        with ledger.write() as connection:
-            seen = ledger.require(connection, attempt.id)
+        seen = read(ledger, attempt)
         clock.forward(80)
         record_end(ledger, seen, a_state(), NEVER_CHARGED)
     assert over_at_first_poll(ledger, ACCOUNT, [endpoint]) == frozenset()

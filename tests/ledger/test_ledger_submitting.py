@@ -30,13 +30,14 @@ from ledgerkit import (
 
 from resources.ledger import polls, queue
 from resources.ledger.budget import Budget
-from resources.ledger.ledger import ForbiddenTransitionError, Ledger, StaleAttemptError
+from resources.ledger.ledger import Ledger
 from resources.ledger.limits import LEASE_MARGIN_SECONDS, THROTTLE_SECONDS, Later, Limits
 from resources.ledger.outcomes import NOT_SENT_SECONDS, expire_submissions, record_outcome
-from resources.ledger.queue import claim_next, withdraw, withdraw_stale
+from resources.ledger.queue import PostTerms, claim_next, withdraw, withdraw_stale
 from resources.ledger.records import Submission
 from resources.ledger.schema import accounts, jobs
 from resources.ledger.states import IN_FLIGHT, TRANSITIONS, AttemptState, MoneyState, SubmissionState
+from resources.ledger.transaction import ForbiddenTransitionError, StaleAttemptError
 from resources.providers.base import Accepted, FailureKind, NotSent, Rejected, SubmitOutcome
 
 LEASE = DEADLINE + LEASE_MARGIN_SECONDS
@@ -46,7 +47,7 @@ S = AttemptState
 def next_claim(
     ledger: Ledger, limits: Limits = NO_LIMITS, account: str = ACCOUNT
 ) -> Submission | Later | None:
-    return claim_next(ledger, account, limits=limits, deadline_seconds=DEADLINE, run_id="run-1")
+    return claim_next(ledger, account, PostTerms(limits, DEADLINE), run_id="run-1")
 
 
 def must_wait(ledger: Ledger, limits: Limits = NO_LIMITS) -> Later:
@@ -552,8 +553,8 @@ def test_a_writer_that_read_an_old_version_changes_nothing(ledger: Ledger) -> No
     attempt = queued(ledger)
     claimed(ledger)
     before = everything(ledger)
-    with pytest.raises(StaleAttemptError), ledger.write() as connection:
-        ledger.transition(connection, attempt, S.WITHDRAWN, who="test")
+    with pytest.raises(StaleAttemptError), ledger.transaction(who="test", run_id=None) as tx:
+        tx.transition(attempt, S.WITHDRAWN)
     assert everything(ledger) == before
     the_journal_is_whole(ledger, before[0])
 
@@ -579,8 +580,8 @@ def test_what_the_table_does_not_allow_is_refused_and_leaves_no_trace(
     for to in set(S) - TRANSITIONS.get(state, frozenset()):
         with (
             pytest.raises(ForbiddenTransitionError, match=f"{to} may not follow {state}"),
-            ledger.write() as c,
+            ledger.transaction(who="test", run_id=None) as tx,
         ):
-            ledger.transition(c, attempt, to, who="test")
+            tx.transition(attempt, to)
     assert read(ledger, attempt) == attempt
     the_journal_is_whole(ledger, attempt)

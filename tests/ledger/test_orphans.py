@@ -18,7 +18,7 @@ from ledgerkit import (
 )
 
 from resources.ledger.budget import Budget
-from resources.ledger.jobs import book_job
+from resources.ledger.jobs import NamedJob, book_job
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import orphans
 from resources.ledger.lost.orphans import (
@@ -30,7 +30,7 @@ from resources.ledger.lost.orphans import (
     finish_sweep,
 )
 from resources.ledger.outcomes import record_outcome
-from resources.ledger.queue import claim_next
+from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.states import AttemptState
 from resources.providers.base import Candidate, ClockOffset, JobStatus
 
@@ -77,8 +77,8 @@ def test_where_others_use_the_key_only_what_was_ordered_here_is_of_interest(ledg
 def test_a_job_that_finds_its_owner_later_is_nobodys_no_more(ledger: Ledger, clock: Clock) -> None:
     submission, attempt = put_into(ledger, clock, AttemptState.UNKNOWN)
     book(ledger, ACCOUNT, [listed("job-x")])
-    with ledger.write() as connection:
-        assert book_job(ledger, connection, ACCOUNT, "job-x", attempt.id, submission.id, source="list")
+    with ledger.transaction(who="test", run_id=None) as tx:
+        assert book_job(tx, attempt, submission.id, NamedJob("job-x", None, "list"))
     assert nobodys(ledger) == set()
 
 
@@ -123,7 +123,7 @@ def test_the_first_sweep_begins_at_the_first_order_as_the_providers_clock_dates_
     ordered_at = clock.now
     queued(ledger)
     behind = ClockOffset(-601, -599)
-    claim_next(ledger, ACCOUNT, limits=NO_LIMITS, deadline_seconds=DEADLINE, clock_offset=behind)
+    claim_next(ledger, ACCOUNT, PostTerms(NO_LIMITS, DEADLINE, clock_offset=behind))
     clock.forward(SWEEP_SECONDS)
     sweep = claim_sweep(ledger, ACCOUNT)
     assert sweep is not None

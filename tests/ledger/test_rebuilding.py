@@ -23,7 +23,7 @@ from ledgerkit import (
 
 from resources.ledger import budget, polls
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import Ruling, decide
+from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.recovery.mark import OnItsWay
 from resources.ledger.recovery.rebuild import ManifestTake, Taken, take_back, take_in, withdraw_queued
@@ -102,7 +102,7 @@ def test_a_take_that_was_lost_is_delivered_and_never_bought_again(ledger: Ledger
     assert ledger.current(["city-sunset"]) == {"city-sunset": attempt}
     assert ledger.submission_of(ACCOUNT, "job-of-it") == "submission-of-it"
     for decision in ("monday", "tuesday"):
-        (ruling,) = decide(ledger, [take.request], decision=decision)
+        (ruling,) = decide(ledger, [take.request], Decision(decision))
         assert ruling.ruling is Ruling.REUSED
     assert take_in(ledger, take) is Taken.KNOWN
     assert everything(ledger) == [attempt]
@@ -158,7 +158,7 @@ def test_what_was_spent_already_is_counted_also_beyond_a_cap(ledger: Ledger) -> 
     for number in range(3):
         take = a_take(f"take-{number}", f"clip-{number}", job=f"job-{number}", submission=f"s-{number}")
         assert take_in(ledger, take) is Taken.ADOPTED
-    (ruling,) = decide(ledger, [a_request("clip-new")], decision="tuesday")
+    (ruling,) = decide(ledger, [a_request("clip-new")], Decision("tuesday"))
     assert ruling.ruling is Ruling.REFUSED
     assert "cap" in (ruling.reason or "")
 
@@ -184,7 +184,7 @@ def test_an_order_whose_job_is_not_known_is_unknown_and_not_sent_again(ledger: L
     with ledger.read() as connection:
         (post,) = connection.execute(sa.select(submissions))
     assert (post.id, post.state) == ("submission-of-it", SubmissionState.UNKNOWN)
-    (ruling,) = decide(ledger, [a_request()], decision="tuesday")
+    (ruling,) = decide(ledger, [a_request()], Decision("tuesday"))
     assert ruling.ruling is Ruling.ADOPTED
     assert take_back(ledger, on_its_way(job=None), a_request()) is Taken.KNOWN
 
@@ -239,5 +239,5 @@ def test_only_what_is_queued_is_withdrawn(ledger: Ledger) -> None:
     assert [attempt.id for attempt in withdraw_queued(ledger)] == [waits.id]
     assert read(ledger, sent) == sent
     assert (read(ledger, waits).state, read(ledger, waits).money_state) == (S.WITHDRAWN, MoneyState.RELEASED)
-    (ruling,) = decide(ledger, [a_request("clip-b")], decision="monday")
+    (ruling,) = decide(ledger, [a_request("clip-b")], Decision("monday"))
     assert ruling.ruling is Ruling.NEW

@@ -13,7 +13,7 @@ from pipelines.cli.app import app
 from resources.errors import DailiesError
 from resources.ledger import late_jobs, outcomes
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import Ruling, decide
+from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import closures
 from resources.ledger.lost.settle import adopt_by_hand, buy_again_by_hand, unsettled, write_off
@@ -36,11 +36,11 @@ SAYS: dict[str, Any] = {"who": "person ann", "why": "seen on the provider's page
 
 def held(ledger: Ledger, clock: Clock) -> Attempt:
     submission, attempt = put_into(ledger, clock, S.UNKNOWN)
-    with ledger.write() as connection:
-        connection.execute(
+    with ledger.transaction(who="reconciler", run_id=None) as tx:
+        tx.connection.execute(
             sa.update(submissions).where(submissions.c.id == submission.id).values(candidates=[CANDIDATE])
         )
-        return closures.hold(ledger, connection, attempt, "two jobs may be its", [CANDIDATE])
+        return closures.hold(tx, attempt, "two jobs may be its", [CANDIDATE])
 
 
 def test_what_is_unknown_or_held_is_listed_with_its_candidates(ledger: Ledger, clock: Clock) -> None:
@@ -107,9 +107,9 @@ def test_a_clip_that_is_written_off_keeps_its_money_counted_and_can_be_decided_a
     given_up = write_off(ledger, CLIP, **SAYS)
     assert (given_up.state, given_up.money_state) == (S.ABANDONED, MoneyState.INDETERMINATE)
     the_journal_is_whole(ledger, given_up)
-    (same,) = decide(ledger, [a_request()], decision="monday")
+    (same,) = decide(ledger, [a_request()], Decision("monday"))
     assert same.ruling is Ruling.REFUSED
-    (new,) = decide(ledger, [a_request()], decision="tuesday")
+    (new,) = decide(ledger, [a_request()], Decision("tuesday"))
     assert new.ruling is Ruling.NEW
 
 
@@ -146,7 +146,7 @@ def test_an_overdue_job_that_is_given_up_keeps_its_money_and_is_asked_for_again(
     given_up = late_jobs.give_up(ledger, overdue, **SAYS)
     assert (given_up.state, given_up.money_state) == (S.ABANDONED, MoneyState.INDETERMINATE)
     the_journal_is_whole(ledger, given_up)
-    (new,) = decide(ledger, [a_request()], decision="tuesday")
+    (new,) = decide(ledger, [a_request()], Decision("tuesday"))
     assert new.ruling is Ruling.NEW
     clock.now += 2 * 3600
     (late,) = late_jobs.claim_late(ledger, "wavespeed")

@@ -66,10 +66,8 @@ WAYS = [by_the_answer, by_a_callback, by_the_sweep]
 def closed(ledger: Ledger, clock: Clock) -> tuple[Submission, Attempt]:
     """A purchase that was believed to have come to nothing, and is not bought again."""
     submission, attempt = put_into(ledger, clock, S.UNKNOWN)
-    with ledger.write() as connection:
-        absent, *_ = closures.close_absent(
-            ledger, connection, attempt, submission.id, who="test", why="nothing is listed", again=0
-        )
+    with ledger.transaction(who="test", run_id=None) as tx:
+        absent, *_ = closures.close_absent(tx, attempt, submission.id, why="nothing is listed", again=0)
     return submission, absent
 
 

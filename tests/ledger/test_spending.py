@@ -31,13 +31,14 @@ from ledgerkit import (
 from resources.ledger import bills, budget, polls, queue, schema, statement, stops
 from resources.ledger.bills import Billed
 from resources.ledger.budget import Budget, Scope
-from resources.ledger.decisions import Ruling, decide
+from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
-from resources.ledger.queue import claim_next
+from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState, MoneyState
+from resources.ledger.transaction import Transaction
 from resources.money import usd
 from resources.orders import Caps
 from resources.providers.base import Capabilities, FailureKind, JobStatus, SubmitOutcome
@@ -279,7 +280,7 @@ def test_a_reservation_and_its_attempt_are_one_transaction(
     def dies(*_args: Any, **_how: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(ledger, "journalize", dies)
+    monkeypatch.setattr(Transaction, "_journalize", dies)
     with pytest.raises(ZeroDivisionError):
         decided(ledger)
     assert everything(ledger) == []
@@ -333,7 +334,7 @@ class Spending(RuleBasedStateMachine):
             prompt=f"{price}",
         )
         before = self.counted_today()
-        (ruling,) = decide(self.ledger, [request], decision=decision)
+        (ruling,) = decide(self.ledger, [request], Decision(decision))
         if ruling.ruling is Ruling.NEW:
             assert self.counted_today() <= CAP
         if ruling.ruling is Ruling.REFUSED and "the cap" in (ruling.reason or ""):
@@ -345,7 +346,7 @@ class Spending(RuleBasedStateMachine):
     @rule()
     def the_next_is_sent(self) -> None:
         stops.start(self.ledger, account=ACCOUNT)
-        claimed_one = claim_next(self.ledger, ACCOUNT, limits=Limits(), deadline_seconds=30)
+        claimed_one = claim_next(self.ledger, ACCOUNT, PostTerms(Limits(), 30))
         if isinstance(claimed_one, Submission):
             self.posts.append(claimed_one)
 

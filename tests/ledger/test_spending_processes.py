@@ -16,7 +16,7 @@ from ledgerkit import ACCOUNT, a_request, everything, processes
 
 from resources.ledger import budget, queue
 from resources.ledger.budget import Budget, Scope
-from resources.ledger.decisions import Ruling, decide
+from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState
@@ -80,8 +80,7 @@ def carry(
             decided = decide(
                 ledger,
                 [a_clip(key) for key in clips],
-                decision=f"decision-{number}",
-                watched_by=f"run-{number}",
+                Decision(f"decision-{number}", watched_by=f"run-{number}"),
             )
             follower = Follower(
                 engine, None, until=Stage.GENERATED, report=lambda _: None, run_id=f"run-{number}"
@@ -140,7 +139,7 @@ def buys_what_it_can(together: Barrier, number: int, url: str) -> tuple[int, int
         together.wait(PATIENCE)
         for clip in range(25):
             request = a_request(f"p{number}-{clip}", price_micros=rng.choice(PRICES))
-            (ruling,) = decide(ledger, [request], decision=f"decision-{number}")
+            (ruling,) = decide(ledger, [request], Decision(f"decision-{number}"))
             most = max(most, spent(ledger))
             refused += ruling.ruling is Ruling.REFUSED
             if ruling.attempt is not None and rng.random() < 0.3:
@@ -176,7 +175,7 @@ def test_an_account_with_two_places_and_two_submits_a_minute_never_gets_more_and
 ) -> None:
     clock = Faster(time.time(), 120)
     with Ledger(ledger_url, clock=clock, budget=Budget()) as ledger:
-        decide(ledger, [a_clip(key) for key in QUEUE], decision="monday")
+        decide(ledger, [a_clip(key) for key in QUEUE], Decision("monday"))
     settings = SandboxSettings(job_seconds=20, slots=2, submits_per_minute=2)
     with running_sandbox(settings, clock=clock) as sandbox, children() as run:
         failed = run(carries_a_part, ledger_url, sandbox.url, clock)

@@ -4,7 +4,7 @@ from pipelinekit import House, Ran, character
 
 from pipelines.lineage import CHARACTERS, PROMPTS
 from resources.dagster_resources import Production
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.deliveries import unreported
 
 SORA = {
@@ -97,7 +97,7 @@ def test_a_character_whose_run_died_is_kept_by_the_sensor(house: House):
     character(house, "mara")
     with house.production.ledger() as ledger:
         request = house.production.declarations().characters.get("mara").request
-        decide(ledger, [request], decision="a run", batch="dead-run", watched_by="dead-run")
+        decide(ledger, [request], Decision("a run", batch="dead-run", watched_by="dead-run"))
 
     def done() -> bool:
         ran, _ = house.tick("wavespeed_completion")

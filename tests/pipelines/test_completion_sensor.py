@@ -6,7 +6,7 @@ from dagster_ui import DagsterUi
 from pipelinekit import House, nothing_bought, subject
 
 from pipelines.collections import BATCH_TAG
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.queue import withdraw
 
 SENSOR = "wavespeed_completion"
@@ -152,7 +152,7 @@ def test_another_take_that_was_never_sent_and_whose_run_died_is_told_once_and_ta
     assert house.produce(keys).green
     with house.production.ledger() as ledger:
         request = ledger.latest(keys)["bay-east"].request
-        (decided,) = decide(ledger, [request], decision="again", batch="a-dead-run", regenerate=True)
+        (decided,) = decide(ledger, [request], Decision("again", batch="a-dead-run", regenerate=True))
         assert decided.attempt is not None
         withdraw(ledger, [decided.attempt.id], why="not sent: insufficient credits")
 

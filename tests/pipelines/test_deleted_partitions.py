@@ -6,7 +6,7 @@ from pipelinekit import House, nothing_bought, subject
 
 from pipelines.inventory import Inventory
 from resources.inventory.findings import EVERY_END_IS_SHOWN
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.queue import withdraw
 
 SENSOR = "wavespeed_completion"
@@ -49,7 +49,7 @@ def test_what_nothing_was_spent_on_is_not_brought_back(house: House) -> None:
     assert house.produce([key]).green
     with house.production.ledger() as ledger:
         request = ledger.latest([key])[key].request
-        (decided,) = decide(ledger, [request], decision="again", batch="a-dead-run", regenerate=True)
+        (decided,) = decide(ledger, [request], Decision("again", batch="a-dead-run", regenerate=True))
         assert decided.attempt is not None
         withdraw(ledger, [decided.attempt.id], why="not sent: insufficient credits")
     house.forget(key)

@@ -14,11 +14,11 @@ from proof.clock import Clock
 from resources.catalogue import Catalogue
 from resources.ledger import deliveries, polls, stops
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import Ruling, decide
+from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.outcomes import expire_submissions, record_outcome
-from resources.ledger.queue import claim_next
+from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import attempts, journal, spending
 from resources.ledger.states import AttemptState
@@ -77,20 +77,20 @@ def verbs(made: Plan) -> dict[str, str]:
 def bring(ledger: Ledger, declarations: Declarations, key: str, state: AttemptState, job: str) -> Attempt:
     """A clip of which the newest purchase stands in a state."""
     request = declarations.render(declarations.find(key))
-    (decided,) = decide(ledger, [request], decision=f"earlier:{key}")
+    (decided,) = decide(ledger, [request], Decision(f"earlier:{key}"))
     attempt = decided.attempt
     assert attempt is not None
     if state is AttemptState.QUEUED:
         return attempt
-    claimed = claim_next(ledger, attempt.account, limits=Limits(), deadline_seconds=30)
+    claimed = claim_next(ledger, attempt.account, PostTerms(Limits(), 30))
     assert isinstance(claimed, Submission)
     if state in {AttemptState.UNKNOWN, AttemptState.HELD}:
         assert isinstance(ledger.clock, Clock)
         ledger.clock.now += 3600
         (attempt,) = expire_submissions(ledger, attempt.account)
         if state is AttemptState.HELD:
-            with ledger.write() as connection:
-                attempt = ledger.transition(connection, attempt, state, who="test", reason="nobody can say")
+            with ledger.transaction(who="test", run_id=None) as tx:
+                attempt = tx.transition(attempt, state, reason="nobody can say")
         return attempt
     if state is AttemptState.REJECTED:
         return record_outcome(ledger, claimed, Rejected(FailureKind.INVALID, "no", 400))
@@ -161,7 +161,7 @@ def test_a_plan_says_what_the_decision_then_does(
         made = plan(after, ledger, regenerate=regenerate)
         assert rows(ledger) == stood
         requests = [clip.request for clip in made.clips if clip.request is not None]
-        real = decide(ledger, requests, decision=f"plan:city:{DAY}", regenerate=regenerate)
+        real = decide(ledger, requests, Decision(f"plan:city:{DAY}", regenerate=regenerate))
         said = {
             Ruling.NEW: {Verb.BUY},
             Ruling.ADOPTED: {Verb.ADOPT, Verb.HOLD},
@@ -316,7 +316,7 @@ def test_ten_thousand_clips_are_planned_with_a_few_looks_into_the_ledger(tmp_pat
     ]  # fmt: skip
     declarations = declared(tmp_path, *texts)
     some = wanted(declarations, since=DAY, until=DAY, now=NOON)
-    decide(ledger, [declarations.render(one.clip) for one in some[::10]], decision="earlier")
+    decide(ledger, [declarations.render(one.clip) for one in some[::10]], Decision("earlier"))
     declarations = load_series(tmp_path, CATALOGUE)
     found = wanted(declarations, since=DAY, until=DAY + dt.timedelta(days=9), now=NOON)
     looks = []

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from resources.ledger.decisions import Decided, decide
+from resources.ledger.decisions import Decided, Decision, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
@@ -92,7 +92,7 @@ class Studio:
         async def work() -> tuple[list[Decided], Followed]:
             engine = self._engine(ledger)
             try:
-                decided = decide(ledger, requests, decision=decision, **how)
+                decided = decide(ledger, requests, Decision(decision, **how))
                 with self._deliverer(engine) as deliverer:
                     follower = Follower(
                         engine, deliverer, until=until, report=lambda report: None, run_id="run-1"

@@ -18,7 +18,7 @@ from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.ledger import deliveries, keys
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
-from resources.ledger.limits import Limits
+from resources.ledger.limits import Later, Limits
 from resources.ledger.records import Attempt
 from resources.orders import ClipRequest, Expected
 from resources.production.account import Account
@@ -388,6 +388,11 @@ def a_request(clip: str, **changes: Any) -> ClipRequest:
     return ClipRequest(**(values | changes))
 
 
+def submit_queue(engine: Engine, **how: Any) -> Coroutine[Any, Any, Later | None]:
+    """Send what is queued at the fake provider."""
+    return engine.submitter.submit_queue(engine.accounts["wavespeed"], **how)
+
+
 class World:
     """A ledger, a provider and whoever works with them, on one clock."""
 
@@ -403,8 +408,8 @@ class World:
         """One process: its own engine on the shared ledger."""
         account = Account(self.provider, limits or Limits())
         engine = Engine(self.ledger, {"wavespeed": account}, rng=random.Random(1))
-        engine._thread.shutdown()
-        engine._thread = cast("Any", Inline())
+        engine.ledger._thread.shutdown()
+        engine.ledger._thread = cast("Any", Inline())
         return engine
 
     def follower(self, until: Stage, engine: Engine | None = None, *, run_id: str = "run-1") -> Follower:

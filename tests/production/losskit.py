@@ -8,9 +8,10 @@ import sqlalchemy as sa
 from fakes import Answer, World, a_request
 
 from resources.ledger import queue
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.limits import Limits
 from resources.ledger.lost import listing_trust
+from resources.ledger.queue import PostTerms
 from resources.ledger.records import Submission
 from resources.ledger.schema import jobs
 from resources.ledger.schema import lags as lags_table
@@ -32,7 +33,7 @@ def listing_only(world: World) -> World:
 
 
 def enqueue(world: World, *clips: str, **changes: object) -> None:
-    decide(world.ledger, [a_request(clip, **changes) for clip in clips], decision="monday")
+    decide(world.ledger, [a_request(clip, **changes) for clip in clips], Decision("monday"))
 
 
 def sensor(
@@ -57,7 +58,7 @@ def ended(world: World, *clips: str) -> Callable[[], bool]:
 def claim(world: World) -> Submission:
     """A POST by a process that will not be heard of again."""
     claimed = queue.claim_next(
-        world.ledger, "wavespeed", limits=Limits(), deadline_seconds=30, clock_offset=ClockOffset(-1, 1)
+        world.ledger, "wavespeed", PostTerms(Limits(), 30, clock_offset=ClockOffset(-1, 1))
     )
     assert isinstance(claimed, Submission)
     return claimed

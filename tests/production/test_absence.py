@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from dataclasses import replace
 
-from fakes import NEVER, Answer, World
+from fakes import NEVER, Answer, World, submit_queue
 from losskit import (
     IN_VAIN,
     QUICK,
@@ -76,7 +76,7 @@ def found_though_never_listed(world: World) -> None:
     world.provider.answers["clip-a"] = [QUICK]
     enqueue(world, "clip-a", "clip-b")
     engine = world.engine()
-    world.run(engine.submit_queue("wavespeed"))
+    world.run(submit_queue(engine))
     next(job for job in world.provider.jobs.values() if job.clip == "clip-a").listed_from = NEVER + 2e9
     sensor(world, until=ended(world, "clip-a", "clip-b"), engine=engine)
     everything_is_accounted_for(world, "clip-a", "clip-b")

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from fakes import SORA, Clock, Inline, run
+from fakes import SORA, Clock, Inline, run, submit_queue
 from pictures import png, put
 
 from resources.catalogue import DataFolder
 from resources.ledger import stops, uploads
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.states import AttemptState, MoneyState
 from resources.orders import ClipRequest, Expected, FileReference
@@ -119,14 +119,14 @@ def buy(
     known: bool = True,
 ) -> dict[str, AttemptState]:
     """Decide and send the queue once, as a run that leaves does."""
-    decide(ledger, requests, decision=decision)
+    decide(ledger, requests, Decision(decision))
 
     async def send() -> None:
         engine = Engine(ledger, {"wavespeed": Account(studio)}, files=studio.folder if known else None)
-        engine._thread.shutdown()
-        engine._thread = cast("ThreadPoolExecutor", Inline())
+        engine.ledger._thread.shutdown()
+        engine.ledger._thread = cast("ThreadPoolExecutor", Inline())
         try:
-            await engine.submit_queue("wavespeed")
+            await submit_queue(engine)
         finally:
             await engine.aclose()
 

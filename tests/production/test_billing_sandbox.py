@@ -13,7 +13,7 @@ from fakes import a_request
 from pipelines.cli import statement as shown
 from resources.ledger import bills, statement, stops
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.states import AttemptState, MoneyState
 from resources.ledger.stops import StopKind
@@ -85,7 +85,7 @@ class Shop:
             )
             for clip in CLIPS
         ]
-        decide(self.ledger, requests, decision="monday")
+        decide(self.ledger, requests, Decision("monday"))
 
     def steps(self, *pauses: float) -> None:
         """Steps of the engine, each after so many seconds."""

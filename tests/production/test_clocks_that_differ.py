@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
-from fakes import Answer, FakeProvider, World, a_request
+from fakes import Answer, FakeProvider, World, a_request, submit_queue
 
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.lost.listing_trust import ENOUGH
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, lags
@@ -66,9 +66,9 @@ def test_a_new_job_that_is_not_known_everywhere_yet_is_not_given_up_by_a_machine
 ) -> None:
     url = new_ledger_url()
     world = World(url)
-    decide(world.ledger, [a_request("pier")], decision="monday")
+    decide(world.ledger, [a_request("pier")], Decision("monday"))
     engine = world.engine()
-    world.run(engine.submit_queue("wavespeed"))
+    world.run(submit_queue(engine))
     world.clock.now += age
     elsewhere = machine_ahead(world, url, NotYetKnown(world.clock))
     for _ in range(polls):
@@ -96,8 +96,8 @@ def test_a_new_job_that_is_not_listed_yet_is_no_long_lag_to_a_machine_whose_cloc
     async def work() -> None:
         engine = world.engine()
         for clip in ("in-vain", "after-it", "new"):
-            decide(world.ledger, [a_request(clip)], decision="monday")
-            await engine.submit_queue("wavespeed")
+            decide(world.ledger, [a_request(clip)], Decision("monday"))
+            await submit_queue(engine)
             await asyncio.sleep(200 if clip == "after-it" else 8)
         await elsewhere.engine().reconcile("wavespeed")
 

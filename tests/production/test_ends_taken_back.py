@@ -4,7 +4,7 @@ import pytest
 from fakes import Ends, World, a_request
 
 from resources.ledger import late_jobs
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.ends import SILENT_SECONDS, SOON_SECONDS
 from resources.ledger.states import AttemptState, MoneyState
 from resources.production.batch import Stage
@@ -34,7 +34,7 @@ FALSE_ENDS = {
 def buy(world: World, *, seconds: float = 7200.0) -> None:
     """A run that waits for one clip, which its decision may buy twice."""
     request = a_request(CLIP, max_attempts=2)
-    verdicts = decide(world.ledger, [request], decision="monday")
+    verdicts = decide(world.ledger, [request], Decision("monday"))
     engine = world.engine()
     world.run(world.follower(Stage.DELIVERED, engine).follow(verdicts), at_most=seconds)
 
@@ -87,7 +87,7 @@ def test_one_step_sees_the_failures_of_a_batch_to_their_end_however_slowly_their
         return await asked(job_id, age_seconds=age_seconds)
 
     monkeypatch.setattr(world.provider, "poll", slowly)
-    verdicts = decide(world.ledger, requests, decision="monday")
+    verdicts = decide(world.ledger, requests, Decision("monday"))
     world.run(world.follower(Stage.SUBMITTED).follow(verdicts))
     world.clock.now += 60
     result = world.run(world.engine().step("wavespeed"))
@@ -97,7 +97,7 @@ def test_one_step_sees_the_failures_of_a_batch_to_their_end_however_slowly_their
 def test_a_job_that_leaves_nothing_is_bought_again_when_minutes_have_passed(world: World) -> None:
     world.provider.jobs_go[CLIP] = [Ends(JobStatus.GONE, 60, FailureKind.GONE), Ends()]
     request = a_request(CLIP, max_attempts=2)
-    verdicts = decide(world.ledger, [request], decision="monday")
+    verdicts = decide(world.ledger, [request], Decision("monday"))
     world.run(world.follower(Stage.DELIVERED).follow(verdicts), at_most=7200)
     gone = world.newest(CLIP)
     assert gone.state is S.VANISHED
@@ -138,7 +138,7 @@ def test_late_jobs_that_never_answer_hold_up_a_step_for_one_answers_time(world: 
         world.provider.jobs_go[request.clip] = [
             Ends(JobStatus.FAILED, 20, FailureKind.MODERATION, "not allowed")
         ]
-    decided = decide(world.ledger, requests, decision="monday")
+    decided = decide(world.ledger, requests, Decision("monday"))
     world.run(world.follower(Stage.DELIVERED).follow(decided), at_most=7200)
     world.clock.now += 120
     world.provider.poll_seconds = 30.0

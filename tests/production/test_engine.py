@@ -20,14 +20,17 @@ from fakes import (
     World,
     a_request,
     rejects,
+    submit_queue,
 )
 
 from resources.errors import UnavailableError
 from resources.ledger import outcomes, queue
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.limits import LEASE_MARGIN_SECONDS, Later, Limits
+from resources.ledger.queue import PostTerms
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState, MoneyState
+from resources.production import engine as engine_module
 from resources.production import submitter
 from resources.production.engine import Engine
 from resources.production.poller import PARALLEL_REQUESTS, POLLS_AT_ONCE
@@ -47,7 +50,7 @@ S = AttemptState
 
 
 def enqueue(world: World, *clips: str, decision: str = "monday", **changes: Any) -> list[Attempt]:
-    verdicts = decide(world.ledger, [a_request(clip, **changes) for clip in clips], decision=decision)
+    verdicts = decide(world.ledger, [a_request(clip, **changes) for clip in clips], Decision(decision))
     return [verdict.attempt for verdict in verdicts if verdict.attempt is not None]
 
 
@@ -76,7 +79,7 @@ def ended(world: World, *names: str) -> Callable[[], bool]:
 def test_everything_that_is_queued_is_sent_once_and_asked_for_later(world: World) -> None:
     enqueue(world, *clips(40))
     engine = world.engine()
-    assert world.run(engine.submit_queue("wavespeed", run_id="run-1")) is None
+    assert world.run(submit_queue(engine, run_id="run-1")) is None
     assert [post.clip for post in world.provider.posts] == clips(40)
     for clip in clips(40):
         attempt = world.newest(clip)
@@ -89,7 +92,7 @@ def test_no_more_posts_are_on_the_wire_than_the_engine_allows(world: World) -> N
     for clip in clips(50):
         world.provider.answers[clip] = [Answer(after=10)]
     enqueue(world, *clips(50))
-    world.run(world.engine().submit_queue("wavespeed"))
+    world.run(submit_queue(world.engine()))
     starts = [post.at for post in world.provider.posts]
     assert len(starts) == 50
     assert max(sum(t <= at < t + 10 for t in starts) for at in starts) == PARALLEL_REQUESTS
@@ -107,7 +110,7 @@ def test_a_batch_beyond_the_accounts_limits_is_sent_within_them_and_in_order(wor
 
 def test_a_full_account_says_when_to_come_again(world: World) -> None:
     enqueue(world, "clip-a", "clip-b")
-    later = world.run(world.engine(Limits(per_minute=1)).submit_queue("wavespeed"))
+    later = world.run(submit_queue(world.engine(Limits(per_minute=1))))
     assert isinstance(later, Later)
     # a minute after the answer: somewhere before it the provider began to count
     assert later.at == pytest.approx(world.provider.posts[0].at + 0.2 + 60, abs=0.01)
@@ -126,7 +129,7 @@ def test_a_throttled_account_pauses_and_then_sends_the_same_clip_again(world: Wo
 def test_a_refused_request_is_final_and_the_others_go_on(world: World) -> None:
     enqueue(world, *clips(3))
     world.provider.answers["clip-001"] = [rejects(FailureKind.MODERATION)]
-    world.run(world.engine().submit_queue("wavespeed"))
+    world.run(submit_queue(world.engine()))
     refused = world.newest("clip-001")
     assert (refused.state, refused.reason_kind) == (S.REJECTED, FailureKind.MODERATION)
     assert {world.newest(clip).state for clip in ("clip-000", "clip-002")} == {S.SUBMITTED}
@@ -134,7 +137,7 @@ def test_a_refused_request_is_final_and_the_others_go_on(world: World) -> None:
 
 async def keep_sending(world: World, engine: Engine, ours: list[Attempt]) -> None:
     while True:
-        later = await engine.submit_queue("wavespeed", ours=ids(ours))
+        later = await submit_queue(engine, ours=ids(ours))
         if later is None:
             return
         await asyncio.sleep(max(later.at - world.clock(), 0.1))
@@ -192,7 +195,7 @@ def test_a_lost_answer_that_is_never_found_is_held_and_never_sent_again(world: W
 
 
 async def interrupted_after(engine: Engine, seconds: float) -> None:
-    sending = asyncio.create_task(engine.submit_queue("wavespeed"))
+    sending = asyncio.create_task(submit_queue(engine))
     await asyncio.sleep(seconds)
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -239,7 +242,7 @@ def test_what_is_claimed_in_the_moment_of_the_interruption_is_given_back_unsent(
     engine = world.engine()
 
     async def interrupted() -> None:
-        sending = asyncio.create_task(engine.submit_queue("wavespeed"))
+        sending = asyncio.create_task(submit_queue(engine))
         for _ in range(100):
             if world.newest("clip-a").state is S.QUEUED:
                 await asyncio.sleep(0)
@@ -278,7 +281,7 @@ def test_an_answer_waits_for_a_locked_ledger_and_is_in_the_log_meanwhile(
     enqueue(world, "clip-a")
     Locked(monkeypatch, 5)
     with caplog.at_level(logging.WARNING, "dailies"):
-        world.run(world.engine().submit_queue("wavespeed"))
+        world.run(submit_queue(world.engine()))
     assert world.newest("clip-a").job_id == "job-0-clip-a"
     assert caplog.text.count("job-0-clip-a") == 5
 
@@ -298,7 +301,7 @@ def test_a_ledger_that_stays_locked_is_an_error_and_not_a_silence(
     enqueue(world, "clip-a")
     Locked(monkeypatch, submitter.RECORD_TRIES)
     with pytest.raises(UnavailableError, match="locked"):
-        world.run(world.engine().submit_queue("wavespeed"))
+        world.run(submit_queue(world.engine()))
 
 
 @pytest.mark.parametrize(
@@ -314,7 +317,7 @@ def test_a_poster_that_slept_beyond_its_lease_still_brings_its_answer(
 ) -> None:
     """SIGSTOP: the sensor has given the POST up meanwhile."""
     enqueue(world, "clip-a")
-    claimed = queue.claim_next(world.ledger, "wavespeed", limits=Limits(), deadline_seconds=30)
+    claimed = queue.claim_next(world.ledger, "wavespeed", PostTerms(Limits(), 30))
     assert isinstance(claimed, Submission)
     world.clock.now += 3600
     world.run(world.engine().step("wavespeed"))
@@ -356,7 +359,7 @@ def test_a_step_gives_up_what_waits_since_yesterday_before_it_sends(world: World
 def test_many_jobs_are_asked_for_a_few_at_a_time_and_each_once(world: World) -> None:
     enqueue(world, *clips(60))
     engine = world.engine()
-    world.run(engine.submit_queue("wavespeed"))
+    world.run(submit_queue(engine))
     world.clock.now += 100
     assert world.run(engine.poll_due("wavespeed")) == 60
     assert all(len(job.polled_at) == 1 for job in world.provider.jobs.values())
@@ -364,19 +367,20 @@ def test_many_jobs_are_asked_for_a_few_at_a_time_and_each_once(world: World) -> 
     assert {world.newest(clip).state for clip in clips(60)} == {S.SUCCEEDED}
 
 
-def test_a_step_asks_for_no_more_than_it_is_told(world: World) -> None:
+def test_a_step_asks_for_no_more_than_its_share(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "POLLS_PER_STEP", POLLS_AT_ONCE + 3)
     enqueue(world, *clips(40))
     engine = world.engine()
-    world.run(engine.submit_queue("wavespeed"))
+    world.run(submit_queue(engine))
     world.clock.now += 100
-    assert world.run(engine.poll_due("wavespeed", limit=POLLS_AT_ONCE + 3)) == POLLS_AT_ONCE + 3
+    assert world.run(engine.poll_due("wavespeed")) == POLLS_AT_ONCE + 3
 
 
 def test_a_slow_poll_is_nobody_elses_while_it_lasts(world: World) -> None:
     enqueue(world, *clips(40))
     world.provider.poll_seconds = 59.0
     one, two = world.engine(), world.engine()
-    world.run(one.submit_queue("wavespeed"))
+    world.run(submit_queue(one))
 
     async def both() -> None:
         together = [
@@ -418,7 +422,7 @@ def test_a_provider_that_is_down_for_long_is_asked_again_when_it_is_back(world: 
 def test_one_poll_that_breaks_keeps_no_other_from_its_answer(world: World) -> None:
     enqueue(world, *clips(5))
     engine = world.engine()
-    world.run(engine.submit_queue("wavespeed"))
+    world.run(submit_queue(engine))
     world.provider.polls["clip-002"] = [KeyError("a bug in the client")]
     world.clock.now += 30
     world.run(engine.poll_due("wavespeed"))

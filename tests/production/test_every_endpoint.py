@@ -16,7 +16,7 @@ from pictures import mp4, png, put
 from resources.catalogue import Catalogue, DataFolder
 from resources.characters.maker import Maker
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
@@ -151,7 +151,7 @@ def produce(
             follower = Follower(
                 engine, deliverer, until=Stage.DELIVERED, report=lambda _: None, run_id="run-1"
             )
-            followed = await follower.follow(decide(ledger, priced, decision="monday"))
+            followed = await follower.follow(decide(ledger, priced, Decision("monday")))
         assert followed.failed == {}
 
     with_engine(sandbox, ledger, data, request.provider, work)

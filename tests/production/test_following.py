@@ -20,7 +20,7 @@ from fakes import (
 
 from resources.errors import DailiesError
 from resources.ledger import deliveries, polls
-from resources.ledger.decisions import Decided, Ruling, decide
+from resources.ledger.decisions import Decided, Decision, Ruling, decide
 from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState
 from resources.production import batch
@@ -38,7 +38,7 @@ def wanted(
     world: World, *clips: str, decision: str = "monday", regenerate: bool = False, **changes: Any
 ) -> list[Decided]:
     requests = [a_request(clip, **changes) for clip in clips]
-    return decide(world.ledger, requests, decision=decision, regenerate=regenerate)
+    return decide(world.ledger, requests, Decision(decision, regenerate=regenerate))
 
 
 def carry(world: World, until: Stage, *clips: str, limits: Limits | None = None, **how: Any) -> Followed:
@@ -513,7 +513,7 @@ def test_a_loop_that_breaks_fails_what_waits_for_it(
         raise ZeroDivisionError
 
     engine = world.engine()
-    monkeypatch.setattr(engine, loop, breaks)
+    monkeypatch.setattr(engine.submitter if loop == "submit_queue" else engine, loop, breaks)
     result = world.run(world.follower(Stage.DELIVERED, engine).follow(wanted(world, "clip-a")))
     assert world.newest("clip-a").state is state
     if state is S.DELIVERED:

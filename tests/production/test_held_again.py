@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from fakes import PRICE, World
+from fakes import PRICE, World, submit_queue
 from losskit import (
     IN_VAIN,
     QUICK,
@@ -129,7 +129,7 @@ def test_a_held_purchase_takes_no_strangers_job_whatever_the_bill_shows_later(sh
     anonymous = shared
     anonymous.provider.answers["clip-a"] = [IN_VAIN]
     enqueue(anonymous, "clip-a")
-    anonymous.run(anonymous.engine().submit_queue("wavespeed"))
+    anonymous.run(submit_queue(anonymous.engine()))
     stranger = anonymous.provider.stranger()
     anonymous.provider.bill = [Charge(stranger.id, 3 * PRICE, "charge", anonymous.clock(), stranger.model)]
     sensor(anonymous, until=ended(anonymous, "clip-a"))

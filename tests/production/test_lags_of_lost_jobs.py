@@ -7,8 +7,9 @@ import sqlalchemy as sa
 from fakes import SORA, Answer, World, a_request
 
 from resources.ledger import queue
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.limits import Limits
+from resources.ledger.queue import PostTerms
 from resources.ledger.records import Submission
 from resources.ledger.schema import lags
 from resources.ledger.states import AttemptState
@@ -19,7 +20,7 @@ BROKEN = Unknown("HTTP 502", 502)
 
 
 def enqueue(world: World, clip: str, endpoint: str = SORA) -> None:
-    decide(world.ledger, [a_request(clip, endpoint=endpoint)], decision="monday")
+    decide(world.ledger, [a_request(clip, endpoint=endpoint)], Decision("monday"))
 
 
 def seen(world: World) -> dict[str, float]:
@@ -47,7 +48,7 @@ def test_a_job_that_was_listed_before_its_poster_was_given_up_has_no_long_lag(
     """Its poster is dead, so it is nobody's for the length of a lease, while others have the listing read."""
     enqueue(world, "dead")
     claimed = queue.claim_next(
-        world.ledger, "wavespeed", limits=Limits(), deadline_seconds=30, clock_offset=ClockOffset(-1, 1)
+        world.ledger, "wavespeed", PostTerms(Limits(), 30, clock_offset=ClockOffset(-1, 1))
     )
     assert isinstance(claimed, Submission)
     job = world.provider._create("dead", claimed.id, Answer(listed_after=listed_after))

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from fakes import World, a_request
+from fakes import World, a_request, submit_queue
 
 from resources.ledger import outcomes, queue
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.records import Submission
 from resources.ledger.states import AttemptState
 
@@ -30,15 +30,15 @@ def sleeping(monkeypatch: pytest.MonkeyPatch, world: World, seconds: float) -> l
 def test_a_post_whose_deadline_has_passed_is_not_sent(
     world: World, monkeypatch: pytest.MonkeyPatch, asleep: float
 ) -> None:
-    decide(world.ledger, [a_request("clip-001")], decision="monday")
+    decide(world.ledger, [a_request("clip-001")], Decision("monday"))
     woke = sleeping(monkeypatch, world, asleep)
     engine = world.engine()
-    world.run(engine.submit_queue("wavespeed"))
+    world.run(submit_queue(engine))
     assert woke
     assert world.provider.posts == []
     assert world.newest("clip-001").state is AttemptState.QUEUED
     world.clock.now += outcomes.NOT_SENT_SECONDS
-    world.run(engine.submit_queue("wavespeed"))
+    world.run(submit_queue(engine))
     assert len(world.provider.posts) == 1, "sent by a submission of its own"
     assert world.newest("clip-001").state is AttemptState.SUBMITTED
 
@@ -47,9 +47,9 @@ def test_a_post_whose_deadline_was_set_by_a_clock_ahead_is_not_sent(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.clock.now += 2 * 86_400
-    decide(world.ledger, [a_request("clip-001")], decision="monday")
+    decide(world.ledger, [a_request("clip-001")], Decision("monday"))
     woke = sleeping(monkeypatch, world, 600 - 2 * 86_400)
-    world.run(world.engine().submit_queue("wavespeed", until=world.clock.now + 1))
+    world.run(submit_queue(world.engine(), until=world.clock.now + 1))
     assert woke
     assert world.provider.posts == [], (
         "by now others may have found its lease over, and proved that it came to nothing"
@@ -60,7 +60,7 @@ def test_a_post_whose_deadline_was_set_by_a_clock_ahead_is_not_sent(
 def test_what_was_given_up_while_its_poster_slept_is_not_sent_by_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decide(world.ledger, [a_request("clip-001")], decision="monday")
+    decide(world.ledger, [a_request("clip-001")], Decision("monday"))
     claim = queue.claim_next
 
     def slept(*args: Any, **options: Any) -> object:
@@ -71,7 +71,7 @@ def test_what_was_given_up_while_its_poster_slept_is_not_sent_by_it(
         return claimed
 
     monkeypatch.setattr(queue, "claim_next", slept)
-    world.run(world.engine().submit_queue("wavespeed"))
+    world.run(submit_queue(world.engine()))
     assert world.provider.posts == []
     assert world.newest("clip-001").state is AttemptState.ABSENT
 
@@ -79,7 +79,7 @@ def test_what_was_given_up_while_its_poster_slept_is_not_sent_by_it(
 def test_a_post_that_is_late_has_only_the_rest_of_its_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decide(world.ledger, [a_request("clip-001")], decision="monday")
+    decide(world.ledger, [a_request("clip-001")], Decision("monday"))
     sleeping(monkeypatch, world, 20.0)
     given: list[float] = []
     submit = world.provider.submit
@@ -89,5 +89,5 @@ def test_a_post_that_is_late_has_only_the_rest_of_its_time(
         return await submit(*args, deadline_seconds=deadline_seconds, **options)
 
     monkeypatch.setattr(world.provider, "submit", watched)
-    world.run(world.engine().submit_queue("wavespeed"))
+    world.run(submit_queue(world.engine()))
     assert given == [pytest.approx(10.0, abs=0.1)]

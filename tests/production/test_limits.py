@@ -5,9 +5,9 @@ import itertools
 import random
 from typing import Any
 
-from fakes import FakeProvider, World, a_request, rejects
+from fakes import FakeProvider, World, a_request, rejects, submit_queue
 
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState
 from resources.providers.base import FailureKind, JobState, JobStatus, PollFailed, SubmitOutcome
@@ -35,7 +35,7 @@ async def several(world: World, limits: Limits, *, processes: int, every: float)
         await asyncio.sleep(delay)
         while len(world.provider.jobs) < len(CLIPS) or world.provider.flying(world.clock() - 60):
             await engine.poll_due("wavespeed")
-            await engine.submit_queue("wavespeed")
+            await submit_queue(engine)
             await asyncio.sleep(every)
 
     await asyncio.gather(*(one(number * every / processes) for number in range(processes)))
@@ -44,7 +44,7 @@ async def several(world: World, limits: Limits, *, processes: int, every: float)
 def test_a_hundred_clips_on_two_places_and_two_submits_a_minute(world: World) -> None:
     world.provider = Faraway(world.clock)
     limits = Limits(in_flight=2, per_minute=2)
-    decide(world.ledger, [a_request(clip) for clip in CLIPS], decision="monday")
+    decide(world.ledger, [a_request(clip) for clip in CLIPS], Decision("monday"))
     started = world.clock()
     world.run(several(world, limits, processes=3, every=15.0), at_most=30_000)
     posts = world.provider.posts
@@ -58,15 +58,15 @@ def test_a_hundred_clips_on_two_places_and_two_submits_a_minute(world: World) ->
 
 def test_a_large_account_is_not_sent_to_one_at_a_time(world: World) -> None:
     world.provider = Faraway(world.clock)
-    decide(world.ledger, [a_request(clip) for clip in CLIPS], decision="monday")
+    decide(world.ledger, [a_request(clip) for clip in CLIPS], Decision("monday"))
     started = world.clock()
-    world.run(world.engine(Limits(in_flight=300, per_minute=500)).submit_queue("wavespeed"))
+    world.run(submit_queue(world.engine(Limits(in_flight=300, per_minute=500))))
     assert len(world.provider.jobs) == len(CLIPS)
     assert world.clock() - started < 60
 
 
 def test_a_429_slows_the_account_and_the_order_is_kept(world: World) -> None:
-    decide(world.ledger, [a_request(clip) for clip in CLIPS[:6]], decision="monday")
+    decide(world.ledger, [a_request(clip) for clip in CLIPS[:6]], Decision("monday"))
     world.provider.answers["clip-001"] = [rejects(FailureKind.THROTTLED)] * 3
     limits = Limits(in_flight=4)
 
@@ -89,14 +89,14 @@ def test_a_429_slows_the_account_and_the_order_is_kept(world: World) -> None:
 
 
 def test_a_poll_that_is_throttled_slows_every_poll_of_the_account_and_its_submits(world: World) -> None:
-    decide(world.ledger, [a_request(clip) for clip in CLIPS[:5]], decision="monday")
+    decide(world.ledger, [a_request(clip) for clip in CLIPS[:5]], Decision("monday"))
     engine = world.engine()
-    world.run(engine.submit_queue("wavespeed"))
+    world.run(submit_queue(engine))
     world.provider.polls["clip-000"] = [PollFailed("HTTP 429", 90.0, FailureKind.THROTTLED)]
     world.clock.now += 6
     world.run(engine.poll_due("wavespeed"))
     throttled_at = world.clock()
-    decide(world.ledger, [a_request("clip-005")], decision="monday")
+    decide(world.ledger, [a_request("clip-005")], Decision("monday"))
     before = {job.id: len(job.polled_at) for job in world.provider.jobs.values()}
 
     async def work(seconds: float) -> None:
@@ -113,9 +113,9 @@ def test_a_poll_that_is_throttled_slows_every_poll_of_the_account_and_its_submit
 
 
 def test_a_poll_that_fails_otherwise_slows_only_its_job(world: World) -> None:
-    decide(world.ledger, [a_request(clip) for clip in CLIPS[:2]], decision="monday")
+    decide(world.ledger, [a_request(clip) for clip in CLIPS[:2]], Decision("monday"))
     engine = world.engine()
-    world.run(engine.submit_queue("wavespeed"))
+    world.run(submit_queue(engine))
     world.provider.polls["clip-000"] = [PollFailed("HTTP 502"), JobState(JobStatus.RUNNING, "processing")]
     world.clock.now += 6
     world.run(engine.poll_due("wavespeed"))

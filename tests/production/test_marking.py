@@ -8,7 +8,7 @@ import pytest
 from fakes import World, a_request
 
 from resources.errors import UnavailableError
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.recovery.mark import Mark, knows, mark_of, newest_seq, renew_id
 from resources.ledger.states import AttemptState
 from resources.production import bucket_mark
@@ -68,7 +68,7 @@ def mark(world: World, bucket: Bucket) -> BucketMark:
 
 
 def wants(world: World, *clips: str) -> None:
-    decide(world.ledger, [a_request(clip) for clip in clips], decision="monday")
+    decide(world.ledger, [a_request(clip) for clip in clips], Decision("monday"))
 
 
 def test_a_process_looks_again_only_after_a_while(

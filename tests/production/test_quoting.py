@@ -6,7 +6,7 @@ import pytest
 
 from resources.errors import ConfigurationError, UnavailableError
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import Ruling, decide
+from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.orders import Choice, ClipRequest, Expected
 from resources.production.quotes import quoted
@@ -90,7 +90,7 @@ async def test_a_refused_key_is_told_at_once() -> None:
 async def test_a_clip_is_bought_at_its_quote_and_not_at_all_without_one(ledger_url: str) -> None:
     with Ledger(ledger_url, budget=Budget()) as ledger:
         wanted = [*await quoted([request("quoted-one")], {"aimlapi": Shop(960_000)}), request("unquoted")]  # type: ignore[dict-item]
-        bought, refused = decide(ledger, wanted, decision="monday")
+        bought, refused = decide(ledger, wanted, Decision("monday"))
         assert bought.ruling is Ruling.NEW
         assert bought.attempt is not None
         assert bought.attempt.quoted_micros == 960_000

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
-from fakes import LOSES_THE_ANSWER, NEVER, SORA, Answer, World, a_request
+from fakes import LOSES_THE_ANSWER, NEVER, SORA, Answer, World, a_request, submit_queue
 from losskit import (
     IN_VAIN,
     PRO,
@@ -22,7 +22,7 @@ from losskit import (
 
 from resources.ledger import outcomes
 from resources.ledger.apart import ACCEPTANCE_SECONDS
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.limits import LEASE_MARGIN_SECONDS
 from resources.ledger.lost import listing_trust
 from resources.ledger.lost.search_schedule import HELD_PAUSE_SECONDS
@@ -53,7 +53,7 @@ def test_with_one_answer_in_ten_lost_nothing_is_held_and_nothing_bought_twice(ei
     for clip in clips[::10]:
         either.provider.answers[clip] = [QUICK]
     either.provider.answers["clip-055"] = [LOSES_THE_ANSWER]
-    verdicts = decide(either.ledger, [a_request(clip) for clip in clips], decision="monday")
+    verdicts = decide(either.ledger, [a_request(clip) for clip in clips], Decision("monday"))
     result = either.run(either.follower(Stage.DELIVERED).follow(verdicts))
     assert (result.failed, result.left) == ({}, [])
     everything_is_accounted_for(either, *clips)
@@ -110,7 +110,7 @@ def test_one_job_of_ours_that_another_clock_has_dated_is_reason_enough_to_tell_n
     anonymous.provider.dated = 50.0
     anonymous.provider.answers |= {"clip-b": [IN_VAIN], "clip-c": [QUICK]}
     enqueue(anonymous, "clip-a", "clip-b")
-    anonymous.run(anonymous.engine().submit_queue("wavespeed"))
+    anonymous.run(submit_queue(anonymous.engine()))
     anonymous.clock.now += 40
     enqueue(anonymous, "clip-c")
     sensor(anonymous, until=ended(anonymous, "clip-a", "clip-b", "clip-c"))
@@ -146,7 +146,7 @@ def test_an_adopted_job_is_told_to_the_sensor_like_a_submitted_one(either: World
     either.provider.answers["clip-a"] = [QUICK]
     enqueue(either, "clip-a")
     engine = either.engine()
-    either.run(engine.submit_queue("wavespeed"))
+    either.run(submit_queue(engine))
     result = either.run(engine.step("wavespeed"))
     assert [attempt.subject_key for attempt in result.submitted] == ["clip-a"]
 
@@ -196,7 +196,7 @@ def test_a_job_of_ours_that_is_not_listed_yet_counts_as_a_lag_of_its_age(either:
 
 def test_posts_of_an_endpoint_that_cannot_be_traced_go_one_after_the_other(anonymous: World) -> None:
     enqueue(anonymous, *(f"clip-{n}" for n in range(5)))
-    anonymous.run(anonymous.engine().submit_queue("wavespeed"))
+    anonymous.run(submit_queue(anonymous.engine()))
     starts = [post.at for post in anonymous.provider.posts]
     assert all(later - sooner >= 0.2 for sooner, later in itertools.pairwise(starts))
     assert len(starts) == 5
@@ -205,7 +205,7 @@ def test_posts_of_an_endpoint_that_cannot_be_traced_go_one_after_the_other(anony
 def test_another_endpoint_does_not_wait_for_it(anonymous: World) -> None:
     enqueue(anonymous, "clip-a", "clip-b")
     enqueue(anonymous, "clip-p", endpoint=PRO)
-    anonymous.run(anonymous.engine().submit_queue("wavespeed"))
+    anonymous.run(submit_queue(anonymous.engine()))
     a, b, p = (anonymous.provider.posts_of(clip)[0].at for clip in ("clip-a", "clip-b", "clip-p"))
     assert p - a < 0.1 < b - a
 
@@ -247,7 +247,7 @@ def test_a_listing_is_read_by_one_at_a_time(either: World) -> None:
     engines = [either.engine() for _ in range(5)]
 
     async def all_at_once() -> None:
-        await engines[0].submit_queue("wavespeed")
+        await submit_queue(engines[0])
         await asyncio.gather(*(engine.reconcile("wavespeed") for engine in engines))
 
     either.run(all_at_once())
@@ -268,7 +268,7 @@ def test_a_held_submit_is_still_looked_for_where_ids_are_echoed(world: World) ->
 def test_candidates_are_kept_for_whoever_settles_it(anonymous: World) -> None:
     anonymous.provider.answers["clip-a"] = [QUICK]
     enqueue(anonymous, "clip-a")
-    anonymous.run(anonymous.engine().submit_queue("wavespeed"))
+    anonymous.run(submit_queue(anonymous.engine()))
     anonymous.provider.stranger()
     sensor(anonymous, until=ended(anonymous, "clip-a"))
     with anonymous.ledger.read() as connection:

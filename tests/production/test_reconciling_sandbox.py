@@ -16,7 +16,7 @@ from fakes import Clock, Inline, run
 from proof.clock import START
 from resources.ledger import keys
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import jobs
@@ -77,13 +77,13 @@ class Rig:
         kind: Any = {"wavespeed": WaveSpeed, "aimlapi": AimlApi}[self.name]
         provider = kind("http://127.0.0.1:1", "sandbox", transport=self.transport, clock=self.clock)
         engine = Engine(self.ledger, {self.name: Account(provider)}, rng=random.Random(1))
-        engine._thread.shutdown()
-        engine._thread = cast("Any", Inline())
+        engine.ledger._thread.shutdown()
+        engine.ledger._thread = cast("Any", Inline())
         return engine
 
     def decide(self, *clips: str) -> None:
         requests = [a_request(self.name, clip) for clip in clips]
-        decide(self.ledger, requests, decision="monday")
+        decide(self.ledger, requests, Decision("monday"))
 
     async def a_stranger_buys(self, prompt: str = "a stranger's") -> None:
         """Somebody else with the same key."""
@@ -242,7 +242,7 @@ async def test_a_job_that_is_taken_after_our_deadline_is_found_at_a_real_server(
         account = Account(WaveSpeed(sandbox.url, "sandbox"), submit_deadline_seconds=0.3)
         keys.declare(ledger, "wavespeed", True)
         engine = Engine(ledger, {"wavespeed": account})
-        decide(ledger, [a_request("wavespeed", "clip-000")], decision="monday")
+        decide(ledger, [a_request("wavespeed", "clip-000")], Decision("monday"))
         async with asyncio.timeout(300):
             while ledger.latest(["clip-000"])["clip-000"].state is not S.SUCCEEDED:
                 await engine.step("wavespeed")

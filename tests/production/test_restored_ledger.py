@@ -12,7 +12,7 @@ from drillkit import Studio, a_request
 from resources.errors import ConfigurationError
 from resources.ledger import budget, queue
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import Ruling, decide
+from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost.orphans import orphans
 from resources.ledger.states import AttemptState, MoneyState
@@ -154,7 +154,7 @@ def test_what_was_on_its_way_is_fetched_and_what_was_queued_is_not_sent_again(
     with Ledger(ledger_url, budget=Budget()) as ledger:
         studio.produce(ledger, "clip-a")
 
-        decide(ledger, [a_request("clip-b", provider), a_request("clip-q", provider)], decision="monday")
+        decide(ledger, [a_request("clip-b", provider), a_request("clip-q", provider)], Decision("monday"))
     yesterday = copied(ledger_url)
     with Ledger(ledger_url, budget=Budget()) as ledger:
         studio.produce(ledger, "clip-b", "clip-c", until=Stage.SUBMITTED)
@@ -188,7 +188,7 @@ def test_a_copys_queue_that_was_never_sent_is_withdrawn(
 
     with Ledger(ledger_url, budget=Budget()) as ledger:
         studio.produce(ledger, "clip-a")
-        decide(ledger, [a_request("clip-q")], decision="monday")
+        decide(ledger, [a_request("clip-q")], Decision("monday"))
     yesterday = copied(ledger_url)
     with Ledger(ledger_url, budget=Budget()) as ledger:
         queue.withdraw(ledger, [ledger.latest(["clip-q"])["clip-q"].id], why="no longer wanted")
@@ -275,7 +275,7 @@ def test_a_copy_that_goes_on_counting_is_recognised_however_long_its_journal_is(
     assert mark is not None
     with Ledger(copy, budget=Budget()) as restored:
         for number in range(40):
-            decide(restored, [a_request(f"clip-{number:02}")], decision="tuesday")
+            decide(restored, [a_request(f"clip-{number:02}")], Decision("tuesday"))
         assert bucket_mark.newest_seq(restored) > mark.seq
         assert BucketMark(restored, studio.store).refusal() is not None
         bind_bucket(restored, studio.store, buying=False)

@@ -4,11 +4,11 @@ import asyncio
 import logging
 
 import pytest
-from fakes import PRICE, Ends, World, a_request, rejects
+from fakes import PRICE, Ends, World, a_request, rejects, submit_queue
 
 from resources.errors import UnavailableError
 from resources.ledger import stops
-from resources.ledger.decisions import Decided, Ruling, decide
+from resources.ledger.decisions import Decided, Decision, Ruling, decide
 from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState, MoneyState
 from resources.ledger.stops import PROBE_SECONDS, StopKind
@@ -22,7 +22,7 @@ FUNDS = FailureKind.INSUFFICIENT_FUNDS
 
 
 def wanted(world: World, *clips: str, decision: str = "monday") -> list[Decided]:
-    return decide(world.ledger, [a_request(clip) for clip in clips], decision=decision)
+    return decide(world.ledger, [a_request(clip) for clip in clips], Decision(decision))
 
 
 def carry(world: World, until: Stage, *clips: str) -> Followed:
@@ -161,7 +161,7 @@ def test_a_model_that_is_not_for_this_account_is_red_and_the_others_go_on(world:
 def test_dailies_stop_keeps_everything_from_being_sent_and_what_is_bought_is_fetched(world: World) -> None:
     engine = world.engine(Limits(in_flight=1))
     wanted(world, *CLIPS[:3])
-    world.run(engine.submit_queue("wavespeed"))
+    world.run(submit_queue(engine))
     stops.stop(world.ledger, reason="the prompts are wrong")
     world.run(ticks(engine, 600))
     assert len(world.provider.posts) == 1
@@ -187,9 +187,9 @@ def test_a_failure_that_may_pass_is_not_bought_again_while_everything_is_stopped
     world.provider.jobs_go["clip-000"] = [
         Ends(JobStatus.FAILED, failure=FailureKind.PROVIDER, error="out of GPUs")
     ]
-    decide(world.ledger, [a_request("clip-000", max_attempts=3)], decision="monday")
+    decide(world.ledger, [a_request("clip-000", max_attempts=3)], Decision("monday"))
     engine = world.engine()
-    world.run(engine.submit_queue("wavespeed"))
+    world.run(submit_queue(engine))
     stops.stop(world.ledger, reason="enough")
     world.run(ticks(engine, 600))
     failed = world.newest("clip-000")

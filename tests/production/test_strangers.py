@@ -1,7 +1,7 @@
 """Others buy with the same key: none of their jobs is taken for ours, whatever it cost and whenever it was made."""
 
 import pytest
-from fakes import PRICE, SORA, Answer, World
+from fakes import PRICE, SORA, Answer, World, submit_queue
 from losskit import IN_VAIN, QUICK, S, booked, ended, enqueue, everything_is_accounted_for, known_lags, sensor
 
 from resources.errors import UnavailableError
@@ -22,7 +22,7 @@ BILLS = ["the price of the order", "half of it", "three times as much", "nothing
 def test_a_stranger_in_the_window_is_never_adopted(anonymous: World) -> None:
     anonymous.provider.answers["clip-a"] = [QUICK]
     enqueue(anonymous, "clip-a")
-    anonymous.run(anonymous.engine().submit_queue("wavespeed"))
+    anonymous.run(submit_queue(anonymous.engine()))
     stranger = anonymous.provider.stranger()
     sensor(anonymous, until=ended(anonymous, "clip-a"))
     attempt = anonymous.newest("clip-a")
@@ -39,7 +39,7 @@ def test_a_stranger_before_and_after_keeps_a_lonely_job_from_being_taken_for_our
     anonymous.clock.now += 60
     anonymous.provider.answers["clip-a"] = [IN_VAIN]
     enqueue(anonymous, "clip-a")
-    anonymous.run(anonymous.engine().submit_queue("wavespeed"))
+    anonymous.run(submit_queue(anonymous.engine()))
     anonymous.provider.stranger("meanwhile")
     sensor(anonymous, until=ended(anonymous, "clip-a"))
     assert anonymous.newest("clip-a").state is S.HELD
@@ -56,7 +56,7 @@ def test_on_a_shared_key_no_price_makes_a_strangers_job_ours(
 ) -> None:
     shared.provider.answers["clip-a"] = [answer]
     enqueue(shared, "clip-a")
-    shared.run(shared.engine().submit_queue("wavespeed"))
+    shared.run(submit_queue(shared.engine()))
     stranger = shared.provider.stranger()
     stranger.created_at -= 0.2
     micros = {"the price of the order": PRICE, "half of it": PRICE // 2, "three times as much": 3 * PRICE}
@@ -88,7 +88,7 @@ def test_on_a_shared_key_even_a_lonely_job_of_ours_waits_for_somebodys_word(shar
 def test_on_a_shared_key_a_callback_that_names_the_post_settles_it(shared: World, held: bool) -> None:
     shared.provider.answers["clip-a"] = [QUICK]
     enqueue(shared, "clip-a")
-    shared.run(shared.engine().submit_queue("wavespeed"))
+    shared.run(submit_queue(shared.engine()))
     shared.provider.stranger()
     if held:
         sensor(shared, until=ended(shared, "clip-a"))
@@ -106,7 +106,7 @@ def test_on_a_shared_key_a_post_without_any_candidate_is_proved_absent_and_bough
     known_lags(shared)
     shared.provider.answers["clip-a"] = [IN_VAIN]
     enqueue(shared, "clip-a")
-    shared.run(shared.engine().submit_queue("wavespeed"))
+    shared.run(submit_queue(shared.engine()))
     shared.clock.now += 60
     enqueue(shared, "clip-b")
     sensor(shared, until=ended(shared, "clip-a", "clip-b"))
@@ -118,7 +118,7 @@ def test_a_candidate_that_is_not_listed_any_more_keeps_its_post_held(shared: Wor
     known_lags(shared)
     shared.provider.answers["clip-a"] = [QUICK]
     enqueue(shared, "clip-a")
-    shared.run(shared.engine().submit_queue("wavespeed"))
+    shared.run(submit_queue(shared.engine()))
     shared.clock.now += 5
     shared.run(shared.engine().step("wavespeed"))
     (job,) = shared.provider.jobs
@@ -138,7 +138,7 @@ def test_what_was_lost_while_others_used_the_key_stays_held_when_it_becomes_ours
     known_lags(shared)
     shared.provider.answers["clip-a"] = [IN_VAIN]
     enqueue(shared, "clip-a")
-    shared.run(shared.engine().submit_queue("wavespeed"))
+    shared.run(submit_queue(shared.engine()))
     shared.provider.stranger()
     sensor(shared, until=ended(shared, "clip-a"))
     keys.decide(shared.ledger, "wavespeed", True, who="ann")
@@ -153,7 +153,7 @@ def test_what_was_lost_while_others_used_the_key_stays_held_when_it_becomes_ours
 def test_strangers_do_not_disturb_a_listing_that_names_our_ids(world: World) -> None:
     world.provider.answers["clip-a"] = [QUICK]
     enqueue(world, "clip-a")
-    world.run(world.engine().submit_queue("wavespeed"))
+    world.run(submit_queue(world.engine()))
     for _ in range(5):
         world.provider.stranger()
     sensor(world, until=ended(world, "clip-a"))

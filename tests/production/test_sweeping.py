@@ -9,7 +9,7 @@ from fakes import SORA, World, a_request
 
 from resources.errors import UnavailableError
 from resources.ledger import keys
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.lost.orphans import (
     BILL,
     FIRST_SWEEP_SECONDS,
@@ -25,7 +25,7 @@ from resources.providers.base import Charge
 @pytest.fixture
 def ordered(world: World) -> World:
     """An account at which one clip was ordered and has ended."""
-    decide(world.ledger, [a_request("clip-a")], decision="monday")
+    decide(world.ledger, [a_request("clip-a")], Decision("monday"))
     world.run(world.engine().step("wavespeed"))
     world.clock.now += 100
     world.run(world.engine().step("wavespeed"))

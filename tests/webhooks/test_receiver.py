@@ -20,11 +20,11 @@ from starlette.routing import Route
 
 from resources.ledger import outcomes
 from resources.ledger.budget import Budget
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.lost import closures, settle
-from resources.ledger.queue import claim_next
+from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import jobs
 from resources.ledger.states import AttemptState, MoneyState
@@ -85,8 +85,8 @@ class Desk:
         self.provider: Any = Asked()
         receiver = Receiver(self.ledger, {"wavespeed": Caller(self.provider, self.provider.secret)})
         self.transport = httpx.ASGITransport(receiver.app())
-        decide(self.ledger, [a_request()], decision="monday")
-        claimed = claim_next(self.ledger, "wavespeed", limits=Limits(), deadline_seconds=30)
+        decide(self.ledger, [a_request()], Decision("monday"))
+        claimed = claim_next(self.ledger, "wavespeed", PostTerms(Limits(), 30))
         assert isinstance(claimed, Submission)
         self.submission = claimed
         self.address = addresses(self.ledger, "wavespeed", "http://hooks.test")(claimed.id)
@@ -152,8 +152,8 @@ async def test_a_proxy_may_pass_its_own_path_on_or_take_it_off(desk: Desk) -> No
 
 async def test_a_callback_settles_what_was_held(desk: Desk) -> None:
     desk.answered(Unknown("read timed out"))
-    with desk.ledger.write() as connection:
-        closures.hold(desk.ledger, connection, desk.attempt, "nothing tells", [])
+    with desk.ledger.transaction(who="test", run_id=None) as tx:
+        closures.hold(tx, desk.attempt, "nothing tells", [])
     assert await desk.call() == 200
     assert desk.attempt.state is S.SUBMITTED
 
@@ -188,10 +188,8 @@ async def test_a_callback_that_overtakes_an_answer_which_never_comes_is_believed
 
 async def test_a_job_of_a_closed_attempt_is_a_take_to_spare(desk: Desk) -> None:
     desk.answered(Unknown("read timed out"))
-    with desk.ledger.write() as connection:
-        closures.close_absent(
-            desk.ledger, connection, desk.attempt, desk.submission.id, who="test", why="-", again=0
-        )
+    with desk.ledger.transaction(who="test", run_id=None) as tx:
+        closures.close_absent(tx, desk.attempt, desk.submission.id, why="-", again=0)
     assert await desk.call() == 200
     assert (desk.attempt.state, desk.attempt.money_state) == (S.ABSENT, MoneyState.RELEASED)
     (spare,) = (desk.ledger.attempts([str(owner)])[str(owner)] for owner in desk.owners().values())
@@ -255,8 +253,8 @@ async def test_an_unsigned_old_or_huge_callback_is_refused(desk: Desk) -> None:
 
 async def test_another_attempts_job_is_not_taken_over(desk: Desk) -> None:
     desk.answered(Unknown("read timed out"))
-    decide(desk.ledger, [a_request("other")], decision="monday")
-    claimed = claim_next(desk.ledger, "wavespeed", limits=Limits(), deadline_seconds=30)
+    decide(desk.ledger, [a_request("other")], Decision("monday"))
+    claimed = claim_next(desk.ledger, "wavespeed", PostTerms(Limits(), 30))
     assert isinstance(claimed, Submission)
     outcomes.record_outcome(desk.ledger, claimed, Accepted("job-1", None, {}))
     assert await desk.call() == 200
@@ -366,10 +364,10 @@ async def test_with_a_sandbox_that_hides_the_job_only_the_callback_finds_it(tmp_
         buys = WaveSpeed(sandbox.url, "sandbox", webhook_url=addresses(ledger, "wavespeed", base))
         engine = Engine(ledger, {"wavespeed": Account(buys)})
         try:
-            decide(ledger, [a_request()], decision="monday")
+            decide(ledger, [a_request()], Decision("monday"))
             async with asyncio.timeout(300):
                 while ledger.latest(["city-sunset"])["city-sunset"].state is not S.SUCCEEDED:
-                    await engine.submit_queue("wavespeed")
+                    await engine.submitter.submit_queue(engine.accounts["wavespeed"])
                     await engine.poll_due("wavespeed")
                     await asyncio.sleep(0.05)
         finally:

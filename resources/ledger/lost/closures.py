@@ -7,12 +7,13 @@ import sqlalchemy as sa
 
 from resources.ledger import decisions, spare_takes
 from resources.ledger.database import lock_subject
-from resources.ledger.jobs import book_job
+from resources.ledger.jobs import NamedJob, book_job
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost.evidence import Lack
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, submissions
 from resources.ledger.states import AT_PROVIDER, WITHOUT_OUTPUT, AttemptState, MoneyState, SubmissionState
+from resources.ledger.transaction import Transaction
 from resources.money import show_usd
 
 RESUBMISSIONS = 3
@@ -20,36 +21,23 @@ RESUBMISSIONS = 3
 
 
 def adopt(
-    ledger: Ledger,
-    connection: sa.Connection,
-    attempt: Attempt,
-    submission_id: str,
-    job_id: str,
-    *,
-    model: str | None,
-    source: str,
-    who: str,
-    why: str,
-    run_id: str | None = None,
+    tx: Transaction, attempt: Attempt, submission_id: str, job: NamedJob, *, why: str
 ) -> Attempt | None:
-    """Go on with a job that was found for an unknown or held attempt; None when the job is another attempt's."""
-    if not book_job(ledger, connection, attempt.account, job_id, attempt.id, submission_id, source=source):
+    """Continue an unknown or held attempt with the job that was found for it; None when another attempt owns the job."""
+    if not book_job(tx, attempt, submission_id, job):
         return None
-    now = ledger.clock()
-    started_at = connection.execute(
+    now = tx.now()
+    started_at = tx.connection.execute(
         sa.select(submissions.c.started_at).where(submissions.c.id == submission_id)
     ).scalar_one()
-    _close(connection, submission_id, SubmissionState.ACCEPTED, now, job_id)
-    return ledger.transition(
-        connection,
+    _close(tx.connection, submission_id, SubmissionState.ACCEPTED, now, job.id)
+    return tx.transition(
         attempt,
         AttemptState.SUBMITTED,
         money=MoneyState.RESERVED,
-        who=who,
         why=why,
-        run_id=run_id,
-        job_id=job_id,
-        served_model=model,
+        job_id=job.id,
+        served_model=job.model,
         submitted_at=min(started_at, now),
         next_poll_at=now,
         overdue_at=started_at + attempt.request.max_seconds,
@@ -59,43 +47,29 @@ def adopt(
 
 
 def close_absent(
-    ledger: Ledger,
-    connection: sa.Connection,
-    attempt: Attempt,
-    submission_id: str,
-    *,
-    who: str,
-    why: str,
-    run_id: str | None = None,
-    again: int = RESUBMISSIONS,
+    tx: Transaction, attempt: Attempt, submission_id: str, *, why: str, again: int
 ) -> list[Attempt]:
     """Close an attempt that has no job, and queue its clip anew within the same decision.
 
     Args:
-        ledger: The record.
-        connection: The transaction, which has locked the subject.
+        tx: The transaction, which has locked the subject.
         attempt: Unknown or held.
         submission_id: Its POST.
-        who: Who says so.
-        why: What proves it, or a person's word.
-        run_id: For the journal.
-        again: How often at most the decision buys the clip again in this way.
+        why: What proves that there is no job, or why a person says so.
+        again: How often at most the decision buys the clip again after a POST that came to nothing.
     """
-    now = ledger.clock()
-    _close(connection, submission_id, SubmissionState.ABSENT, now, why)
-    absent = ledger.transition(
-        connection,
+    now = tx.now()
+    _close(tx.connection, submission_id, SubmissionState.ABSENT, now, why)
+    absent = tx.transition(
         attempt,
         AttemptState.ABSENT,
         money=MoneyState.RELEASED,
-        who=who,
         why=why,
-        run_id=run_id,
         reason=f"the order came to nothing at {attempt.account}: {why}",
         reason_kind=None,
         finished_at=now,
     )
-    before = connection.execute(
+    before = tx.connection.execute(
         sa.select(sa.func.count()).where(
             attempts.c.subject_kind == attempt.subject_kind,
             attempts.c.subject_key == attempt.subject_key,
@@ -103,20 +77,17 @@ def close_absent(
             attempts.c.state == AttemptState.ABSENT.value,
         )
     ).scalar_one()
-    queued = decisions.try_again(ledger, connection, absent, run_id=run_id) if before <= again else None
+    queued = decisions.try_again(tx, absent) if before <= again else None
     return [absent] if queued is None else [absent, queued]
 
 
 def hold(
-    ledger: Ledger,
-    connection: sa.Connection,
+    tx: Transaction,
     attempt: Attempt,
     why: str,
     candidates: Sequence[dict[str, Any]],
     *,
     lack: Lack | None = None,
-    who: str = "reconciler",
-    run_id: str | None = None,
 ) -> Attempt:
     """Hold an unknown attempt, since all was looked at and nothing is proved; or say why it is held now.
 
@@ -128,22 +99,19 @@ def hold(
         f"{f'Jobs that may be it: {named}. ' if named else ''}{show_usd(attempt.quoted_micros)} may have been charged. "
         f"Settle it: `dailies resolve {attempt.subject_key}`."
     )
-    connection.execute(
+    tx.connection.execute(
         sa.update(submissions)
         .where(submissions.c.attempt_id == attempt.id, submissions.c.state == SubmissionState.UNKNOWN.value)
-        .values(lack=None if lack is None else lack.value, judged_at=ledger.clock())
+        .values(lack=None if lack is None else lack.value, judged_at=tx.now())
     )
     if attempt.state is AttemptState.HELD:
-        connection.execute(sa.update(attempts).where(attempts.c.id == attempt.id).values(reason=reason))
-        return ledger.require(connection, attempt.id)
-    return ledger.transition(
-        connection,
+        tx.connection.execute(sa.update(attempts).where(attempts.c.id == attempt.id).values(reason=reason))
+        return tx.attempt(attempt.id)
+    return tx.transition(
         attempt,
         AttemptState.HELD,
         money=MoneyState.INDETERMINATE,
-        who=who,
         why=why,
-        run_id=run_id,
         reason=reason,
     )
 
@@ -165,24 +133,23 @@ def _close(
 def match_callback(
     ledger: Ledger, account: str, submission_id: str, job_id: str, *, model: str | None
 ) -> Attempt | None:
-    """Take in that a provider has called back for a POST of ours: whose the job is, and that it is to be polled now.
+    """Record whose job a provider has called back about, and have it polled now.
 
-    The job's end is not believed here; the poll that follows sees it.
+    The callback is not believed about the job's end; the poll that follows sees it.
 
     Args:
         ledger: The record.
-        account: Whose job.
-        submission_id: The POST that the address named.
+        account: The account of the job.
+        submission_id: The POST that the callback's address names.
         job_id: The job, which the provider has confirmed.
-        model: The model it names.
+        model: The model that the provider names.
 
     Returns:
         The attempt, None where the ledger knows no such POST.
     """
     why = f"job {job_id}: a verified callback names its POST"
-    attempt = take_named(
-        ledger, account, submission_id, job_id, model=model, source="webhook", who="webhook", why=why
-    )
+    with ledger.transaction(who="webhook", run_id=None) as tx:
+        attempt = take_named(tx, account, submission_id, NamedJob(job_id, model, "webhook"), why=why)
     if attempt is not None:
         ask_now = (("next_poll_at", AT_PROVIDER), ("late_at", WITHOUT_OUTPUT))
         with ledger.write() as connection:
@@ -200,65 +167,35 @@ def match_callback(
 
 
 def take_named(
-    ledger: Ledger,
-    account: str,
-    submission_id: str,
-    job_id: str,
-    *,
-    model: str | None,
-    source: str,
-    who: str,
-    why: str,
-    run_id: str | None = None,
+    tx: Transaction, account: str, submission_id: str, job: NamedJob, *, why: str
 ) -> Attempt | None:
-    """Take in a job that names a POST of ours, whatever has become of that meanwhile.
+    """Record a job that names a POST of ours, whatever the state of its attempt.
 
-    A lost POST goes on with it, one on the wire keeps its word until it has one, and where all was over it is a take to
-    spare.
+    An unknown POST adopts the job; a POST in flight records it; a closed attempt keeps it as a spare take.
 
     Args:
-        ledger: The record.
-        account: Where the job is.
-        submission_id: The POST it names.
-        job_id: The job.
-        model: The model it names.
-        source: Where it was seen.
-        who: The part of dailies that saw it.
+        tx: A transaction that holds no lock yet.
+        account: The account of the job.
+        submission_id: The POST that the job names.
+        job: The job.
         why: One sentence for a person.
-        run_id: For the journal.
 
     Returns:
-        The attempt as it stands, None where the ledger knows no such POST.
+        The attempt afterwards, None where the ledger knows no such POST.
     """
-    with ledger.write() as connection:
-        query = (
-            sa.select(submissions.c.attempt_id, submissions.c.state, attempts.c.subject_key)
-            .join(attempts, attempts.c.id == submissions.c.attempt_id)
-            .where(submissions.c.id == submission_id, submissions.c.account == account)
-        )
-        row = connection.execute(query).first()
-        if row is None:
-            return None
-        lock_subject(connection, row.subject_key)
-        attempt = ledger.require(connection, row.attempt_id)
-        lost = attempt.state in {AttemptState.UNKNOWN, AttemptState.HELD}
-        if lost and row.state == SubmissionState.UNKNOWN.value:
-            adopted = adopt(
-                ledger,
-                connection,
-                attempt,
-                submission_id,
-                job_id,
-                model=model,
-                source=source,
-                who=who,
-                why=why,
-                run_id=run_id,
-            )
-            return adopted or attempt
-        booked = book_job(ledger, connection, account, job_id, attempt.id, submission_id, source=source)
-        if booked and spare_takes.is_spare(connection, attempt, job_id, submission_id):
-            spare_takes.keep(
-                ledger, connection, attempt, job_id, submission_id, model=model, who=who, run_id=run_id
-            )
-        return ledger.require(connection, attempt.id)
+    query = (
+        sa.select(submissions.c.attempt_id, submissions.c.state, attempts.c.subject_key)
+        .join(attempts, attempts.c.id == submissions.c.attempt_id)
+        .where(submissions.c.id == submission_id, submissions.c.account == account)
+    )
+    row = tx.connection.execute(query).first()
+    if row is None:
+        return None
+    lock_subject(tx.connection, row.subject_key)
+    attempt = tx.attempt(row.attempt_id)
+    lost = attempt.state in {AttemptState.UNKNOWN, AttemptState.HELD}
+    if lost and row.state == SubmissionState.UNKNOWN.value:
+        return adopt(tx, attempt, submission_id, job, why=why) or attempt
+    if book_job(tx, attempt, submission_id, job):
+        spare_takes.keep_if_spare(tx, attempt, submission_id, job)
+    return tx.attempt(attempt.id)

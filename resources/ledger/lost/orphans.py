@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from resources.ledger.database import chunks, insert_ignoring
+from resources.ledger.jobs import NamedJob
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost.closures import take_named
 from resources.ledger.schema import attempts, jobs, meta, submissions
@@ -158,20 +159,22 @@ def book(
         with ledger.write() as connection:
             chunk = _unknown(connection, account, chunk)
             ours = _ours(connection, account, chunk)
-            strangers = [job for job in chunk if job.submission_id not in ours]
-            new += _book(ledger, connection, account, strangers, source, models)
+            strangers = [
+                job.job_id
+                for job in chunk
+                if job.submission_id not in ours
+                and (models is None or job.model is None or job.model in models)
+            ]
+            for job_id in strangers:
+                values = {"account": account, "job_id": job_id, "source": source, "seen_at": ledger.clock()}
+                connection.execute(insert_ignoring(connection, jobs).values(**values))
+        new += strangers
         for job in chunk:
             if job.submission_id is not None and job.submission_id in ours:
-                take_named(
-                    ledger,
-                    account,
-                    job.submission_id,
-                    job.job_id,
-                    model=job.model,
-                    source=source,
-                    who="orphan sweep",
-                    why=f"job {job.job_id}: the {source} names its POST",
-                )
+                named = NamedJob(job.job_id, job.model, source)
+                why = f"job {job.job_id}: the {source} names its POST"
+                with ledger.transaction(who="orphan sweep", run_id=None) as tx:
+                    take_named(tx, account, job.submission_id, named, why=why)
     return new
 
 
@@ -188,23 +191,6 @@ def _ours(connection: sa.Connection, account: str, listed: Sequence[Candidate]) 
     named = [job.submission_id for job in listed if job.submission_id is not None]
     query = sa.select(submissions.c.id).where(submissions.c.account == account, submissions.c.id.in_(named))
     return set(connection.execute(query).scalars())
-
-
-def _book(
-    ledger: Ledger,
-    connection: sa.Connection,
-    account: str,
-    strangers: Sequence[Candidate],
-    source: str,
-    models: Collection[str] | None,
-) -> list[str]:
-    new = []
-    for job in strangers:
-        if models is None or job.model is None or job.model in models:
-            values = {"account": account, "job_id": job.job_id, "source": source, "seen_at": ledger.clock()}
-            connection.execute(insert_ignoring(connection, jobs).values(**values))
-            new.append(job.job_id)
-    return new
 
 
 def models_of(ledger: Ledger, account: str) -> set[str]:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from resources.ledger import keys
 from resources.ledger.database import chunks, lock_subject
+from resources.ledger.jobs import NamedJob
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import job_times, listing_trust
 from resources.ledger.lost.closures import RESUBMISSIONS, adopt, close_absent, hold, take_named
@@ -29,6 +30,7 @@ from resources.providers.base import Candidate, Charge, ClockOffset
 from resources.providers.listing import charged_jobs
 from resources.providers.rows import SetAside
 
+WHO = "reconciler"
 EXPECTED_FOR_SECONDS = 86_400.0
 """How long after its decision a clip is bought again when its order has come to nothing: as long as it would wait in the queue."""
 NO_LONGER_EXPECTED = (
@@ -103,17 +105,8 @@ def record(
         listing_trust.note(connection, account, seen, now=ledger.clock())
     for job_id, submission_id in late:
         why = f"job {job_id}: the listing names its POST"
-        take_named(
-            ledger,
-            account,
-            submission_id,
-            job_id,
-            model=None,
-            source="list",
-            who="reconciler",
-            why=why,
-            run_id=run_id,
-        )
+        with ledger.transaction(who=WHO, run_id=run_id) as tx:
+            take_named(tx, account, submission_id, NamedJob(job_id, None, "list"), why=why)
     changed: list[Attempt] = []
     for one, judgement in judgements:
         changed += _apply(ledger, one, judgement, reading, run_id)
@@ -139,13 +132,11 @@ def give_up(ledger: Ledger, account: str, search: Search, *, run_id: str | None 
     )
     held: list[Attempt] = []
     for one in search.given_up:
-        with ledger.write() as connection:
-            lock_subject(connection, one.attempt.subject_key)
-            attempt = ledger.require(connection, one.attempt.id)
+        with ledger.transaction(who=WHO, run_id=run_id) as tx:
+            lock_subject(tx.connection, one.attempt.subject_key)
+            attempt = tx.attempt(one.attempt.id)
             if attempt.version == one.attempt.version:
-                held.append(
-                    hold(ledger, connection, attempt, why, one.candidates, lack=Lack.READING, run_id=run_id)
-                )
+                held.append(hold(tx, attempt, why, one.candidates, lack=Lack.READING))
     return held
 
 
@@ -270,48 +261,34 @@ def _apply(
     """Carry one judgement out, unless the attempt has moved on since; returns what changed."""
     candidates = [_as_document(job, reading) for job in found.candidates]
     candidates += [kept for kept in one.candidates if kept["job"] in found.vanished]
-    with ledger.write() as connection:
-        lock_subject(connection, one.attempt.subject_key)
-        attempt = ledger.require(connection, one.attempt.id)
+    with ledger.transaction(who=WHO, run_id=run_id) as tx:
+        lock_subject(tx.connection, one.attempt.subject_key)
+        attempt = tx.attempt(one.attempt.id)
         if attempt.version != one.attempt.version:
             return []
         if candidates != one.candidates:
-            connection.execute(
+            tx.connection.execute(
                 sa.update(submissions)
                 .where(submissions.c.id == one.submission_id)
                 .values(candidates=candidates)
             )
         match found.finding:
             case Proof.ADOPT if found.job is not None:
-                adopted = adopt(
-                    ledger,
-                    connection,
-                    attempt,
-                    one.submission_id,
-                    found.job.job_id,
-                    model=found.job.model,
-                    source="list",
-                    who="reconciler",
-                    why=f"job {found.job.job_id}: {found.why}",
-                    run_id=run_id,
-                )
+                job = NamedJob(found.job.job_id, found.job.model, "list")
+                why = f"job {job.id}: {found.why}"
+                adopted = adopt(tx, attempt, one.submission_id, job, why=why)
                 return [] if adopted is None else [adopted]
             case Proof.ABSENT:
-                expected = ledger.clock() - attempt.created_at < EXPECTED_FOR_SECONDS
+                expected = tx.now() - attempt.created_at < EXPECTED_FOR_SECONDS
                 return close_absent(
-                    ledger,
-                    connection,
+                    tx,
                     attempt,
                     one.submission_id,
-                    who="reconciler",
                     why=found.why if expected else f"{found.why}. {NO_LONGER_EXPECTED}",
-                    run_id=run_id,
                     again=RESUBMISSIONS if expected else 0,
                 )
             case Proof.HOLD:
-                held = hold(
-                    ledger, connection, attempt, found.why, candidates, lack=found.lack, run_id=run_id
-                )
+                held = hold(tx, attempt, found.why, candidates, lack=found.lack)
                 return [held] if attempt.state is AttemptState.UNKNOWN else []
             case _:
                 return []

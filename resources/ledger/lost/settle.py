@@ -10,11 +10,13 @@ import sqlalchemy as sa
 
 from resources.errors import DailiesError
 from resources.ledger.database import lock_subject
+from resources.ledger.jobs import NamedJob
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost.closures import adopt, close_absent, hold
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, submissions
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
+from resources.ledger.transaction import Transaction
 
 PERSONS_RESUBMISSIONS = 1_000
 """A person says each time that it shall be bought again."""
@@ -67,19 +69,11 @@ def adopt_by_hand(ledger: Ledger, clip: str, job_id: str, *, who: str, why: str)
         DailiesError: Nothing of the clip is unknown or held, or the job is another clip's. Nothing was changed.
     """
     one = _the_one(ledger, clip)
-    with ledger.write() as connection:
-        attempt = _unchanged(ledger, connection, one)
-        adopted = adopt(
-            ledger,
-            connection,
-            attempt,
-            one.submission_id,
-            job_id,
-            model=next((c["model"] for c in one.candidates if c["job"] == job_id), None),
-            source="person",
-            who=who,
-            why=f"job {job_id}: {why}",
-        )
+    with ledger.transaction(who=who, run_id=None) as tx:
+        attempt = _unchanged(tx, one)
+        model = next((c["model"] for c in one.candidates if c["job"] == job_id), None)
+        job = NamedJob(job_id, model, "person")
+        adopted = adopt(tx, attempt, one.submission_id, job, why=f"job {job_id}: {why}")
         if adopted is None:
             raise DailiesError(
                 f"the job {job_id} belongs to another purchase already; nothing was changed. `dailies resolve {clip}` shows "
@@ -108,11 +102,9 @@ def buy_again_by_hand(
             changed.
     """
     one = _the_one(ledger, clip)
-    with ledger.write() as connection:
-        attempt = _held(ledger, connection, one, who=who, anyway=anyway)
-        return close_absent(
-            ledger, connection, attempt, one.submission_id, who=who, why=why, again=PERSONS_RESUBMISSIONS
-        )
+    with ledger.transaction(who=who, run_id=None) as tx:
+        attempt = _held(tx, one, anyway=anyway)
+        return close_absent(tx, attempt, one.submission_id, why=why, again=PERSONS_RESUBMISSIONS)
 
 
 def write_off(ledger: Ledger, clip: str, *, who: str, why: str, anyway: bool = False) -> Attempt:
@@ -121,17 +113,15 @@ def write_off(ledger: Ledger, clip: str, *, who: str, why: str, anyway: bool = F
     Arguments and errors are those of `buy_again_by_hand`.
     """
     one = _the_one(ledger, clip)
-    with ledger.write() as connection:
-        attempt = _held(ledger, connection, one, who=who, anyway=anyway)
-        return ledger.transition(
-            connection,
+    with ledger.transaction(who=who, run_id=None) as tx:
+        attempt = _held(tx, one, anyway=anyway)
+        return tx.transition(
             attempt,
             AttemptState.ABANDONED,
             money=MoneyState.INDETERMINATE,
-            who=who,
             why=why,
             reason=f"written off: {why}",
-            finished_at=ledger.clock(),
+            finished_at=tx.now(),
         )
 
 
@@ -144,9 +134,9 @@ def _the_one(ledger: Ledger, clip: str) -> Unsettled:
     return found[-1]
 
 
-def _unchanged(ledger: Ledger, connection: sa.Connection, one: Unsettled) -> Attempt:
-    lock_subject(connection, one.attempt.subject_key)
-    attempt = ledger.require(connection, one.attempt.id)
+def _unchanged(tx: Transaction, one: Unsettled) -> Attempt:
+    lock_subject(tx.connection, one.attempt.subject_key)
+    attempt = tx.attempt(one.attempt.id)
     if attempt.version != one.attempt.version:
         raise DailiesError(
             f"{attempt.subject_key} is {attempt.state} by now; nothing was changed. Look again with `dailies resolve`."
@@ -154,9 +144,9 @@ def _unchanged(ledger: Ledger, connection: sa.Connection, one: Unsettled) -> Att
     return attempt
 
 
-def _held(ledger: Ledger, connection: sa.Connection, one: Unsettled, *, who: str, anyway: bool) -> Attempt:
+def _held(tx: Transaction, one: Unsettled, *, anyway: bool) -> Attempt:
     """The attempt as it is held, by a person's word if it was still looked for."""
-    attempt = _unchanged(ledger, connection, one)
+    attempt = _unchanged(tx, one)
     if attempt.state is AttemptState.HELD:
         return attempt
     if not anyway:
@@ -165,4 +155,4 @@ def _held(ledger: Ledger, connection: sa.Connection, one: Unsettled, *, who: str
             "nothing was changed. Until then a job can be named (--adopt JOB), or it is settled although nothing is known yet."
         )
     why = "a person settles it while its job is still being looked for"
-    return hold(ledger, connection, attempt, why, one.candidates, who=who)
+    return hold(tx, attempt, why, one.candidates)

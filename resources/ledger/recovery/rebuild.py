@@ -13,14 +13,14 @@ import sqlalchemy as sa
 
 from resources.ledger.database import insert_ignoring, lock_subject
 from resources.ledger.deliveries import make_current
-from resources.ledger.jobs import book_job
-from resources.ledger.late_entry import write_down
+from resources.ledger.jobs import NamedJob, book_job
 from resources.ledger.ledger import Ledger
 from resources.ledger.queue import withdraw
 from resources.ledger.records import CLIP, SPARE, Attempt
 from resources.ledger.recovery.mark import OnItsWay
 from resources.ledger.schema import attempts, submissions
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
+from resources.ledger.transaction import Transaction
 from resources.orders import ClipRequest
 from resources.providers.base import FailureKind
 
@@ -102,92 +102,79 @@ class Taken(StrEnum):
 
 def take_in(ledger: Ledger, take: ManifestTake) -> Taken:
     """Write down a take that is in the bucket."""
-    with ledger.write() as connection:
-        lock_subject(connection, take.request.clip)
-        known = _same(ledger, connection, take.attempt, take.account, take.job)
+    with ledger.transaction(who=WHO, run_id=None) as tx:
+        lock_subject(tx.connection, take.request.clip)
+        known = _same(tx, take.attempt, take.account, take.job)
         if any(attempt.state in FETCHED for attempt in known):
             return Taken.KNOWN
         behind = next((attempt for attempt in known if attempt.state.is_open), None)
         to = _S.DELIVERED if take.quarantined is None else _S.QUARANTINED
         if behind is not None:
             if take.submission is not None:
-                _submission(connection, take.submission, behind, take.submitted_at, SubmissionState.ACCEPTED)
-            attempt = _lead_on(ledger, connection, behind, to, _facts(take), take.money)
+                _submission(
+                    tx.connection, take.submission, behind, take.submitted_at, SubmissionState.ACCEPTED
+                )
+            attempt = _lead_on(tx, behind, to, _facts(take), take.money)
         else:
             used = {attempt.id for attempt in known}
             values = _facts(take) | {
                 "id": uuid.uuid4().hex if take.attempt in used else take.attempt,
                 "created_at": take.submitted_at,
-                "counted_on": ledger.budget.day(take.submitted_at),
+                "counted_on": tx.budget.day(take.submitted_at),
                 "reported_run_id": take.run_id or WHO,
                 "account": take.account,
                 "fingerprint": take.fingerprint,
                 "decision": take.decision,
                 "quoted_micros": _quoted(take.request, take.charged_micros),
             }
-            attempt = write_down(
-                ledger,
-                connection,
-                take.request,
-                state=to,
-                money=take.money,
-                who=WHO,
-                why=FOUND,
-                kind=SPARE if take.spare else CLIP,
-                subject=f"{take.request.clip}~{take.attempt[:12]}" if take.spare else None,
-                values=values,
+            clip = take.request.clip
+            values |= (
+                {"subject_kind": SPARE, "subject_key": f"{clip}~{take.attempt[:12]}"}
+                if take.spare
+                else {"subject_kind": CLIP}
             )
+            attempt = tx.add_found(take.request, to, take.money, why=FOUND, **values)
             if take.submission is not None:
-                _submission(connection, take.submission, attempt, take.submitted_at, SubmissionState.ACCEPTED)
+                _submission(
+                    tx.connection, take.submission, attempt, take.submitted_at, SubmissionState.ACCEPTED
+                )
         if take.job is not None:
-            book_job(
-                ledger, connection, take.account, take.job, attempt.id, take.submission, source="manifest"
-            )
+            book_job(tx, attempt, take.submission, NamedJob(take.job, take.served_model, "manifest"))
         if to is _S.DELIVERED:
             make_current(
-                connection, attempt, since=attempt.delivered_at or ledger.clock(), later_by="delivered_at"
+                tx.connection, attempt, since=attempt.delivered_at or tx.now(), later_by="delivered_at"
             )
         return Taken.ADOPTED if behind is None else Taken.LED_ON
 
 
 def take_back(ledger: Ledger, item: OnItsWay, request: ClipRequest) -> Taken:
     """Go on with a purchase that was on its way when the lost ledger last showed itself."""
-    with ledger.write() as connection:
-        lock_subject(connection, item.clip)
-        known = _same(ledger, connection, item.attempt, item.account, item.job)
+    with ledger.transaction(who=WHO, run_id=None) as tx:
+        lock_subject(tx.connection, item.clip)
+        known = _same(tx, item.attempt, item.account, item.job)
         if any(attempt.state not in NO_JOB and not attempt.state.is_open for attempt in known):
             return Taken.KNOWN
         mine = next((attempt for attempt in known if attempt.state.is_open), None)
         if mine is not None:
-            return _go_on(ledger, connection, mine, item)
+            return _go_on(tx, mine, item)
         if known and item.job is None:
             return Taken.KNOWN
-        if _in_the_way(ledger, connection, item.clip):
+        if _in_the_way(tx, item.clip):
             return Taken.BLOCKED
         state = _S.UNKNOWN if item.job is None else _S.SUBMITTED
         money = MoneyState.INDETERMINATE if item.job is None else MoneyState.RESERVED
-        values = _on_its_way(item, request, ledger.clock()) | {
+        values = _on_its_way(item, request, tx.now()) | {
             "id": uuid.uuid4().hex if known else item.attempt,
             "created_at": item.sent_at,
-            "counted_on": ledger.budget.day(item.sent_at),
+            "counted_on": tx.budget.day(item.sent_at),
             "batch": WHO,
             "account": item.account,
             "fingerprint": item.fingerprint,
             "decision": item.decision,
             "quoted_micros": item.quoted_micros,
         }
-        attempt = write_down(
-            ledger,
-            connection,
-            request,
-            state=state,
-            money=money,
-            who=WHO,
-            why=FOUND,
-            kind=request.kind,
-            values=values,
-        )
-        _book_submission(ledger, connection, item, attempt)
+        attempt = tx.add_found(request, state, money, why=FOUND, **values)
+        _book_submission(tx, item, attempt)
         return Taken.ADOPTED
 
 
@@ -202,44 +189,40 @@ def withdraw_queued(ledger: Ledger) -> list[Attempt]:
     return withdraw(ledger, queued, why=why)
 
 
-def _same(
-    ledger: Ledger, connection: sa.Connection, attempt_id: str, account: str, job: str | None
-) -> list[Attempt]:
+def _same(tx: Transaction, attempt_id: str, account: str, job: str | None) -> list[Attempt]:
     """What the ledger has of a purchase, by its id or its job."""
     same = attempts.c.id == attempt_id
     if job is not None:
         same = sa.or_(same, sa.and_(attempts.c.account == account, attempts.c.job_id == job))
-    ids = connection.execute(sa.select(attempts.c.id).where(same).order_by(attempts.c.seq)).scalars().all()
-    return [ledger.require(connection, found) for found in ids]
+    ids = tx.connection.execute(sa.select(attempts.c.id).where(same).order_by(attempts.c.seq)).scalars().all()
+    return [tx.attempt(found) for found in ids]
 
 
-def _go_on(ledger: Ledger, connection: sa.Connection, mine: Attempt, item: OnItsWay) -> Taken:
+def _go_on(tx: Transaction, mine: Attempt, item: OnItsWay) -> Taken:
     unsent = mine.state is _S.QUEUED
     if item.job is None and not unsent:
         return Taken.KNOWN
     if item.job is not None and mine.state not in {_S.QUEUED, _S.SUBMITTING, _S.UNKNOWN, _S.HELD}:
         return Taken.KNOWN
-    _book_submission(ledger, connection, item, mine)
-    values = _on_its_way(item, mine.request, ledger.clock())
+    _book_submission(tx, item, mine)
+    values = _on_its_way(item, mine.request, tx.now())
     if item.job is not None:
-        _lead_on(ledger, connection, mine, _S.SUBMITTED, values, MoneyState.RESERVED)
+        _lead_on(tx, mine, _S.SUBMITTED, values, MoneyState.RESERVED)
         return Taken.LED_ON
-    sent = ledger.transition(connection, mine, _S.SUBMITTING, who=WHO, why="it was sent")
-    ledger.transition(
-        connection,
+    sent = tx.transition(mine, _S.SUBMITTING, why="it was sent")
+    tx.transition(
         sent,
         _S.UNKNOWN,
         money=MoneyState.INDETERMINATE,
-        who=WHO,
         why="its answer was not known when the lost ledger last showed itself",
         **values,
     )
     return Taken.LED_ON
 
 
-def _in_the_way(ledger: Ledger, connection: sa.Connection, clip: str) -> bool:
+def _in_the_way(tx: Transaction, clip: str) -> bool:
     """Whether another purchase of a clip is open; one that is only queued is withdrawn."""
-    rows = connection.execute(
+    rows = tx.connection.execute(
         sa.select(attempts).where(
             attempts.c.subject_kind == "clip",
             attempts.c.subject_key == clip,
@@ -249,14 +232,12 @@ def _in_the_way(ledger: Ledger, connection: sa.Connection, clip: str) -> bool:
     others = [Attempt.from_row(row) for row in rows]
     for other in others:
         if other.state is _S.QUEUED:
-            ledger.transition(
-                connection,
+            tx.transition(
                 other,
                 _S.WITHDRAWN,
                 money=MoneyState.RELEASED,
-                who=WHO,
                 why="a later purchase of the clip is on its way",
-                finished_at=ledger.clock(),
+                finished_at=tx.now(),
             )
     return any(other.state is not _S.QUEUED for other in others)
 
@@ -289,8 +270,7 @@ def _on_its_way(item: OnItsWay, request: ClipRequest, now: float) -> dict[str, A
 
 
 def _lead_on(
-    ledger: Ledger,
-    connection: sa.Connection,
+    tx: Transaction,
     attempt: Attempt,
     to: AttemptState,
     values: dict[str, Any],
@@ -300,12 +280,10 @@ def _lead_on(
     while attempt.state is not to:
         following = _ONWARD.get(attempt.state, to)
         last = following is to
-        attempt = ledger.transition(
-            connection,
+        attempt = tx.transition(
             attempt,
             following,
             money=money if last else _money_on_the_way(following),
-            who=WHO,
             why=f"it is {to}, as was found after the copy was restored" if last else "on its way there",
             **(values if last else {}),
         )
@@ -316,11 +294,11 @@ def _money_on_the_way(state: AttemptState) -> MoneyState:
     return MoneyState.CONFIRMED if state is _S.SUCCEEDED else MoneyState.RESERVED
 
 
-def _book_submission(ledger: Ledger, connection: sa.Connection, item: OnItsWay, attempt: Attempt) -> None:
+def _book_submission(tx: Transaction, item: OnItsWay, attempt: Attempt) -> None:
     state = SubmissionState.UNKNOWN if item.job is None else SubmissionState.ACCEPTED
-    _submission(connection, item.submission, attempt, item.sent_at, state)
+    _submission(tx.connection, item.submission, attempt, item.sent_at, state)
     if item.job is not None:
-        book_job(ledger, connection, item.account, item.job, attempt.id, item.submission, source="mark")
+        book_job(tx, attempt, item.submission, NamedJob(item.job, None, "mark"))
 
 
 def _submission(

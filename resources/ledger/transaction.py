@@ -1,0 +1,213 @@
+"""A transaction that changes purchases: the state, its journal entry and the counters of money change together or not at all.
+
+`Ledger.transaction` opens one and says who acts in which run. The verbs that use it are in `decisions.py`, `queue.py`,
+`outcomes.py`, `polls.py`, `deliveries.py`, `bills.py` and `lost/`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from resources.errors import DailiesError
+from resources.ledger import budget, stops
+from resources.ledger.budget import Budget
+from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts, journal
+from resources.ledger.states import TRANSITIONS, AttemptState, MoneyState
+from resources.money import show_usd
+from resources.orders import ClipRequest
+
+_ATTEMPT = sa.select(attempts).where(attempts.c.id == sa.bindparam("attempt_id")).with_for_update()
+
+
+class StaleAttemptError(DailiesError):
+    """Another process changed the attempt after it was read. Nothing was written; the writer must read it again."""
+
+
+class ForbiddenTransitionError(DailiesError):
+    """`states.TRANSITIONS` does not allow this change of state. It is a bug of dailies, never the user's mistake."""
+
+
+class Booked(NamedTuple):
+    """What an attempt cost, as the ledger books it."""
+
+    micros: int | None
+    """In micro-USD; None while the amount is not known."""
+    source: str | None
+    """Who states the amount: `quote`, `answer` or `bill`."""
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """One transaction in which somebody changes attempts."""
+
+    connection: sa.Connection
+    now: Callable[[], float]
+    """Reads the clock, in seconds since the epoch. Read it after the last lock: what was read before a wait dates rows back."""
+    budget: Budget
+    who: str
+    """Who acts and in which process, as the journal shows it."""
+    run_id: str | None
+    """The Dagster run that acts, None outside of runs."""
+
+    def attempt(self, attempt_id: str) -> Attempt:
+        """The attempt with this id, locked until the transaction ends.
+
+        Raises:
+            DailiesError: There is none.
+        """
+        row = self.connection.execute(_ATTEMPT, {"attempt_id": attempt_id}).first()
+        if row is None:
+            raise DailiesError(
+                f"the ledger knows no attempt {attempt_id!r}; `dailies status --json` lists them"
+            )
+        return Attempt.from_row(row)
+
+    def transition(
+        self,
+        attempt: Attempt,
+        to: AttemptState,
+        *,
+        money: MoneyState | None = None,
+        why: str | None = None,
+        **values: Any,
+    ) -> Attempt:
+        """Move an attempt to another state.
+
+        Args:
+            attempt: As it was read; the row must still have its version.
+            to: The new state.
+            money: The new state of its money, None to leave it.
+            why: One sentence for a person.
+            values: Further columns to set.
+
+        Raises:
+            StaleAttemptError: The row has another version.
+            ForbiddenTransitionError: `to` may not follow the attempt's state.
+        """
+        if to not in TRANSITIONS.get(attempt.state, frozenset()):
+            raise ForbiddenTransitionError(
+                f"attempt {attempt.id} of {attempt.subject_key}: {to} may not follow {attempt.state}"
+            )
+        return self._change(attempt, to, money or attempt.money_state, why, values)
+
+    def settle(
+        self,
+        attempt: Attempt,
+        money: MoneyState,
+        booked: Booked,
+        *,
+        why: str,
+        served_model: str | None = None,
+    ) -> Attempt:
+        """Write what an attempt cost; its state stays.
+
+        Args:
+            attempt: As it was read; the row must still have its version.
+            money: The new state of its money.
+            booked: What it cost, and who states it.
+            why: One sentence for a person.
+            served_model: The model that the bill names, None to leave it.
+
+        Raises:
+            StaleAttemptError: The row has another version.
+        """
+        values: dict[str, Any] = {"charged_micros": booked.micros, "charge_source": booked.source}
+        if served_model is not None:
+            values["served_model"] = served_model
+        return self._change(attempt, attempt.state, money, why, values)
+
+    def add_queued(self, request: ClipRequest, *, why: str, **values: Any) -> Attempt:
+        """Queue a purchase whose price `budget.reserve` has counted in this transaction.
+
+        Args:
+            request: What to order.
+            why: One sentence for a person.
+            values: Further columns; `decision`, `quoted_micros`, `counted_on` and `created_at` among them.
+        """
+        return self._add(request, AttemptState.QUEUED, MoneyState.RESERVED, why, values)
+
+    def add_found(
+        self, request: ClipRequest, state: AttemptState, money: MoneyState, *, why: str, **values: Any
+    ) -> Attempt:
+        """Write down a purchase that was made already: found in the bucket or its mark, or by a late job.
+
+        Its money counts from now on; caps give way, since it is spent.
+
+        Args:
+            request: What was ordered.
+            state: The purchase's state.
+            money: The state of its money.
+            why: One sentence for a person.
+            values: Further columns; `id`, `decision`, `quoted_micros`, `counted_on` and `created_at` among them.
+        """
+        attempt = self._add(request, state, money, why, values)
+        budget.count(self.connection, attempt)
+        return attempt
+
+    def _add(
+        self,
+        request: ClipRequest,
+        state: AttemptState,
+        money: MoneyState,
+        why: str,
+        values: dict[str, Any],
+    ) -> Attempt:
+        columns = {
+            "subject_kind": request.kind,
+            "subject_key": request.clip,
+            "series": request.series,
+            "fingerprint": request.fingerprint,
+            "provider": request.provider,
+            "account": request.provider,
+            "endpoint": request.endpoint,
+            "request": request.model_dump(mode="json"),
+            "state": state.value,
+            "version": 1,
+            "money_state": money.value,
+            **values,
+        }
+        self.connection.execute(sa.insert(attempts).values(columns))
+        attempt = self.attempt(columns["id"])
+        self._journalize(None, attempt, why)
+        return attempt
+
+    def _change(
+        self, before: Attempt, to: AttemptState, money: MoneyState, why: str | None, values: dict[str, Any]
+    ) -> Attempt:
+        changed = self.connection.execute(
+            sa.update(attempts)
+            .where(attempts.c.id == before.id, attempts.c.version == before.version)
+            .values(state=to.value, version=before.version + 1, money_state=money.value, **values)
+        )
+        if changed.rowcount != 1:
+            raise StaleAttemptError(f"attempt {before.id} of {before.subject_key} changed since it was read")
+        after = self.attempt(before.id)
+        self._journalize(before, after, why)
+        budget.follow(self.connection, before, after)
+        if after.overcharged_micros > before.overcharged_micros:
+            reason = (
+                f"{after.provider} charged {show_usd(after.charged_micros)} for job {after.job_id} of {after.subject_key}, "
+                f"{show_usd(after.overcharged_micros)} more than {after.endpoint} was to cost"
+            )
+            stops.stop_account(
+                self.connection, after.account, stops.StopKind.OVERCHARGED, reason, now=self.now()
+            )
+        return after
+
+    def _journalize(self, before: Attempt | None, after: Attempt, why: str | None) -> None:
+        self.connection.execute(
+            sa.insert(journal).values(
+                attempt_id=after.id,
+                version=after.version,
+                from_state=None if before is None else before.state.value,
+                to_state=after.state.value,
+                money_state=after.money_state.value,
+                at=self.now(),
+                who=self.who,
+                run_id=self.run_id,
+                why=why,
+            )
+        )
