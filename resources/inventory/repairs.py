@@ -16,7 +16,7 @@ from resources.errors import DailiesError
 from resources.inventory.bucket_audit import KeptTake, Missing, Stock
 from resources.ledger.ledger import Ledger
 from resources.ledger.states import AttemptState
-from resources.production.manifests import describe, show_current
+from resources.production.manifests import TakeFiles, describe, show_current
 from resources.storage.download import download
 from resources.storage.manifest import Acceptance, Manifest, StoredObject
 from resources.storage.objects import ObjectStore
@@ -144,16 +144,19 @@ class Mender:
     def _put_manifest(self, take: KeptTake, inspection: Inspection | None) -> None:
         attempt, history = take.attempt, self._ledger.history(take.attempt.id)
         stored = [e for e in history if e["to_state"] in {"delivered", "quarantined"} and e["run_id"]]
+        files = TakeFiles(
+            self._object(take.video, take.size, take.sha256, MP4),
+            self._picture(take.poster),
+            self._picture(take.strip),
+            inspection,
+            _checks(take),
+        )
         manifest = describe(
             attempt,
+            files,
             submission=self._ledger.submission_of(attempt.account, attempt.job_id or ""),
             run_id=str(stored[0]["run_id"]) if stored else "doctor",
             now=attempt.delivered_at or attempt.finished_at or self._ledger.clock(),
-            video=self._object(take.video, take.size, take.sha256, MP4),
-            poster=self._picture(take.poster),
-            strip=self._picture(take.strip),
-            inspection=inspection,
-            checks=_checks(take),
         )
         accepted = (
             _acceptance(history) if manifest.failures and attempt.state is AttemptState.DELIVERED else None

@@ -44,10 +44,10 @@ def hold(ledger: "Ledger", name: str, *, seconds: float, wait: float) -> Iterato
 
 
 def _take(ledger: "Ledger", name: str, owner: str, seconds: float) -> bool:
-    now = ledger.clock()
-    over = is_past(locks.c.until, now, within=seconds)
     try:
         with ledger.write() as connection:
+            now = ledger.clock()
+            over = is_past(locks.c.until, now, within=seconds)
             connection.execute(sa.delete(locks).where(locks.c.name == name, over))
             connection.execute(sa.insert(locks).values(name=name, owner=owner, until=now + seconds))
     except sa.exc.IntegrityError:

@@ -23,7 +23,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.production.engine import Engine
-from resources.production.manifests import delivery_of, describe, show_current
+from resources.production.manifests import TakeFiles, delivery_of, describe, show_current
 from resources.production.output import DeliveryError, Fetcher, NoLongerThereError
 from resources.production.series_sheets import Sheet, write_sheet
 from resources.storage.errors import ObjectConflictError
@@ -245,16 +245,13 @@ class Deliverer:
             place(strip_key(attempt.clip, attempt.id)), inspection.strip_webp if inspection else None
         )
         engine = self._engine
+        video = self._object(stored.key, stored.size, stored.sha256, MP4)
         manifest = describe(
             attempt,
+            TakeFiles(video, poster, strip, inspection, looked.checks),
             submission=await engine.ledger.run(Ledger.submission_of, attempt.account, attempt.job_id or ""),
             run_id=run_id,
             now=engine.ledger.clock(),
-            video=self._object(stored.key, stored.size, stored.sha256, MP4),
-            poster=poster,
-            strip=strip,
-            inspection=inspection,
-            checks=looked.checks,
         )
         return await self._put_manifest(place(manifest_key(attempt.clip, attempt.id)), manifest)
 

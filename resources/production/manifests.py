@@ -2,6 +2,8 @@
 
 import json
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,31 +22,31 @@ logger = logging.getLogger("dailies")
 NAMES = {"wavespeed": "WaveSpeedAI", "aimlapi": "AI/ML API"}
 
 
+@dataclass(frozen=True)
+class TakeFiles:
+    """The stored objects of a take, and what is known of its video."""
+
+    video: StoredObject
+    poster: StoredObject | None
+    strip: StoredObject | None
+    inspection: Inspection | None
+    """None where the video cannot be read."""
+    checks: Sequence[Check]
+
+
 def describe(
-    attempt: Attempt,
-    *,
-    submission: str | None,
-    run_id: str,
-    now: float,
-    video: StoredObject,
-    poster: StoredObject | None,
-    strip: StoredObject | None,
-    inspection: Inspection | None,
-    checks: list[Check],
+    attempt: Attempt, files: TakeFiles, *, submission: str | None, run_id: str, now: float
 ) -> Manifest:
-    """The manifest of a take that is stored.
+    """The manifest of a stored take.
 
     Args:
         attempt: The purchase.
-        submission: The POST that was accepted, where that is known.
-        run_id: The run that stores it.
-        now: Seconds since the epoch.
-        video: The stored video.
-        poster: Its poster.
-        strip: Its strip of frames.
-        inspection: What is known of the file, None where it could not be read.
-        checks: What the checks said.
+        files: What is stored of it.
+        submission: The POST that the provider accepted, None where it is not known.
+        run_id: The run that stores the take.
+        now: When the take is delivered, in seconds since the epoch.
     """
+    inspection = files.inspection
     facts = inspection.video if inspection else None
     model = attempt.served_model or attempt.endpoint
     return Manifest(
@@ -71,13 +73,13 @@ def describe(
             inference_seconds=attempt.inference_seconds,
         ),
         cost=Cost.of(attempt.cost_micros, state=attempt.money_state.value, source=attempt.charge_source),
-        object=video,
-        poster=poster,
-        strip=strip,
+        object=files.video,
+        poster=files.poster,
+        strip=files.strip,
         video=facts,
         look=inspection.looked.look if inspection and inspection.looked else None,
         spare=attempt.is_spare,
-        checks=checks,
+        checks=list(files.checks),
         disclosure=Disclosure(
             ai_system_used=f"{NAMES.get(attempt.provider, attempt.provider)} {model}",
             c2pa=facts is not None and facts.c2pa,
