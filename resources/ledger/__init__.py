@@ -1,5 +1,5 @@
 """The durable record of every attempt and every dollar.
 
-Whatever dailies knows about money is here and nowhere else: the schema, the states and who may change them, and the
-transactions that do. It knows neither HTTP nor Dagster.
+Here belongs everything that dailies knows about money: the schema, the states, the rules, and the transactions that change
+them. HTTP and Dagster do not belong here.
 """

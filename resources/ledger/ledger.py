@@ -50,9 +50,9 @@ _FACT = sa.select(meta.c.value).where(meta.c.key == sa.bindparam("fact"))
 
 
 def machine_name() -> str:
-    """What process ids belong to: the host's name, and on Linux what tells its starts and its containers apart.
+    """Names the scope in which a process id is unique: the host, and on Linux also its boot and its PID namespace.
 
-    Containers on the host's network bear its name, and a process of one has no id, or another program's, in the next.
+    Containers on the host's network all bear the host's name, and their process ids mean nothing to each other.
     """
     try:
         start = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -64,7 +64,7 @@ def machine_name() -> str:
 
 
 def process_name() -> str:
-    """A new name of this process for leases and claims: machine, process id and a random part."""
+    """A new name of this process for leases and claims: the machine, the process id and a random part."""
     return f"{machine_name()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
@@ -72,14 +72,9 @@ class Ledger:
     """The durable record of every attempt and every dollar.
 
     Args:
-        url: The database; see `resources.ledger.database.open_database`.
-        budget: What may be spent and where a day begins; `resources.settings.open_ledger` passes the settings' one.
-        clock: Seconds since the epoch; tests pass a fake one. Without one it is the database's, or this machine's on SQLite.
-
-    Attributes:
-        clock: Seconds since the epoch.
-        budget: As given.
-        owner: Names this process in leases and the journal: host, process id and a random part.
+        url: See `resources.ledger.database.open_database`.
+        budget: What may be spent, and where a day begins.
+        clock: Seconds since the epoch; tests pass a fake one. Without one, PostgreSQL's clock or on SQLite this machine's.
     """
 
     def __init__(self, url: str, *, budget: Budget, clock: Clock | None = None) -> None:
@@ -89,6 +84,7 @@ class Ledger:
         self.clock: Clock = self._database_clock or clock or time.time
         self.budget = budget
         self.owner = process_name()
+        """Names this process in leases and in the journal."""
         self.id = self.fact("ledger_id") or self.remember("ledger_id", uuid.uuid4().hex)
 
     def close(self) -> None:
@@ -107,10 +103,12 @@ class Ledger:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """One transaction that may write. On SQLite it holds the write lock from the start.
+        """One transaction that may write; on SQLite it holds the write lock from the start.
+
+        What changes the state or the money of an attempt needs `transaction`.
 
         Raises:
-            UnavailableError: The database is locked for too long, full or gone; nothing of the transaction remains.
+            UnavailableError: The database is full, gone or locked for too long. Nothing of the transaction remains.
         """
         try:
             with self._engine.begin() as connection:
@@ -167,14 +165,14 @@ class Ledger:
         return {a.id: a for a in self._select(_OF_IDS, list(ids))}
 
     def latest(self, keys: Collection[str], *, kind: str = "clip") -> dict[str, Attempt]:
-        """The newest attempt of each subject, by its key; subjects never bought are left out."""
+        """The newest attempt of each subject, by the subject's key; subjects never bought are left out."""
         newest: dict[str, Attempt] = {}
         for attempt in self._select(_OF_SUBJECTS, list(keys), kind=kind):
             newest[attempt.subject_key] = attempt
         return newest
 
     def current(self, keys: Collection[str], *, kind: str = "clip") -> dict[str, Attempt]:
-        """The delivered attempt that is shown for each subject, by its key."""
+        """The current take of each subject, by the subject's key."""
         found: dict[str, Attempt] = {}
         wanted = list(keys)
         with self.read() as connection:
@@ -184,7 +182,7 @@ class Ledger:
         return found
 
     def overview(self, *, series: str | None = None, kind: str = "clip") -> list[Attempt]:
-        """The newest attempt of every subject, oldest subject first."""
+        """The newest attempt of every subject, oldest attempt first."""
         newest = (
             sa.select(sa.func.max(attempts.c.seq))
             .where(attempts.c.subject_kind == kind)
@@ -197,7 +195,7 @@ class Ledger:
             return [Attempt.from_row(row) for row in connection.execute(query)]
 
     def submission_of(self, account: str, job_id: str) -> str | None:
-        """The id of the POST that a job answered, None where that is not known."""
+        """The id of the POST that created a job, None where the ledger does not know it."""
         with self.read() as connection:
             found = connection.execute(
                 sa.select(jobs.c.submission_id).where(jobs.c.account == account, jobs.c.job_id == job_id)
@@ -220,15 +218,15 @@ class Ledger:
                 found.extend(Attempt.from_row(row) for row in rows)
         return found
 
-    # Facts of the ledger itself, and locks for work outside it
+    # Facts about the ledger itself, and locks for work outside it
 
     def fact(self, key: str) -> str | None:
-        """A fact the ledger keeps about itself, such as the bucket it belongs to."""
+        """A fact that the ledger keeps about itself, such as its bucket; None where it keeps none."""
         with self.read() as connection:
             return connection.execute(_FACT, {"fact": key}).scalar()
 
     def remember(self, key: str, value: str) -> str:
-        """Keep a fact unless one is kept already; returns what is kept."""
+        """Keep a fact unless the ledger keeps one under this key already; returns the one it keeps."""
         with self.write() as connection:
             return self._remember(connection, key, value)
 

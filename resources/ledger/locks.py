@@ -1,4 +1,4 @@
-"""Named leases for work outside the database that must not interleave, such as adding partitions."""
+"""Named leases: only one process at a time does some work outside the database, such as adding partitions."""
 
 import contextlib
 import secrets
@@ -21,13 +21,13 @@ def hold(ledger: "Ledger", name: str, *, seconds: float, wait: float) -> Iterato
     """Hold a lease while the caller works.
 
     Args:
-        ledger: The record.
-        name: What must not interleave; everybody who takes it names the same `seconds`.
-        seconds: How long the lease lasts should its holder die.
-        wait: How long to wait for another holder.
+        ledger: Holds the lease.
+        name: Names the work; every caller passes the same `seconds` with it.
+        seconds: How long the lease lasts when its holder dies.
+        wait: How many seconds to wait for another holder.
 
     Raises:
-        UnavailableError: Somebody else holds it for too long.
+        UnavailableError: Another process holds the lease for longer than `wait`.
     """
     owner, give_up = secrets.token_hex(16), time.monotonic() + wait
     while not _take(ledger, name, owner, seconds):

@@ -1,7 +1,7 @@
-"""Pauses that accounts asked for: until when nothing is sent to one, or asked of it, and why.
+"""Pauses of accounts: until when nothing is sent to an account or polled from it, and why.
 
-A provider's wish is obeyed for `limits.LONGEST_PAUSE_SECONDS` at most: one 429 with a `Retry-After` of a year must not stop
-all buying. A pause ends by itself, and `dailies start` lifts it.
+A `Retry-After` is obeyed for `limits.LONGEST_PAUSE_SECONDS` at most: one 429 with a `Retry-After` of a year must not stop
+all buying. A pause ends by itself; `dailies start` lifts it earlier.
 """
 
 from collections.abc import Sequence
@@ -24,31 +24,27 @@ from resources.ledger.times import has_passed
 from resources.ledger.transaction import Transaction
 
 WORTH_TELLING_SECONDS = 60.0
-"""A shorter pause is the usual course of things."""
+"""A shorter pause is normal, and not shown."""
 
 
 @dataclass(frozen=True)
 class Pause:
-    """A pause that has not ended.
-
-    Attributes:
-        account: Whose.
-        until: Seconds since the epoch.
-        left: Seconds from now.
-        why: One sentence for a person, without its full stop.
-    """
+    """A pause that has not ended."""
 
     account: str
     until: float
+    """Seconds since the epoch."""
     left: float
+    """Seconds from now."""
     why: str
+    """One sentence for a person, without its full stop."""
 
     def __str__(self) -> str:
         """Until when, why, and what lifts it."""
         at = datetime.fromtimestamp(self.until, UTC)
         return (
             f"nothing is sent to {self.account} until {at:%H:%M:%S} UTC ({self.left:.0f} s): {self.why}. "
-            f"It goes on by itself; `dailies start --account {self.account}` lifts the pause."
+            f"Buying goes on by itself then; `dailies start --account {self.account}` lifts the pause now."
         )
 
 
@@ -66,14 +62,14 @@ def pause(tx: Transaction, account: str, seconds: float, *, why: str) -> None:
 
 
 def throttle(tx: Transaction, submission: Submission, retry_after: float | None) -> None:
-    """Pause the account. The pause doubles when what was sent after the last one is throttled again."""
+    """Pause the account after a 429. The pause doubles when a POST that was sent after the last one is throttled again."""
     account = submission.attempt.account
     lock_account(tx.connection, account)
     row = tx.connection.execute(sa.select(accounts).where(accounts.c.account == account)).one()
     started_at = tx.connection.execute(
         sa.select(submissions.c.started_at).where(submissions.c.id == submission.id)
     ).scalar_one()
-    # answers to POSTs that were on the wire together are one refusal
+    # several 429 to POSTs that were in flight together count as one
     now = tx.now()
     again = row.throttled_at is None or started_at > row.throttled_at or row.throttled_at > now
     throttles = row.throttles + 1 if again else max(row.throttles, 1)
@@ -132,11 +128,11 @@ def pauses(ledger: Ledger) -> list[Pause]:
 
 
 def lift(ledger: Ledger, *, account: str, who: str) -> list[Pause]:
-    """End the pauses of one account, or of all, by a person's word; returns those that had not ended.
+    """End the pauses of one account, or of all, because a person says so; returns the pauses that it ended.
 
     Args:
-        ledger: The record.
-        account: Whose; `stops.ALL` for all.
+        ledger: Holds the pauses.
+        account: The account, or `stops.ALL`.
         who: The person, whom the account's row names from then on.
     """
     ended = [one for one in pauses(ledger) if account in {stops.ALL, one.account}]

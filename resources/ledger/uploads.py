@@ -1,4 +1,4 @@
-"""Which local files are at which account's storage, so that one content is handed in once while its upload lives."""
+"""Uploads of local files to an account's storage: each content is uploaded once while its last upload lives."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,24 +13,21 @@ from resources.ledger.times import has_passed
 from resources.orders import ClipRequest, FileReference
 
 CLAIM_SECONDS = 400.0
-"""How long one process has for an upload before another may try; longer than an upload is given."""
+"""How long a claimed upload belongs to its process: longer than the upload's own deadline."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What is known of a file at an account.
-
-    Attributes:
-        url: Where it is, None while it is not there.
-        mine: Whether it is ours to hand in now; neither there nor ours, somebody else is at it.
-    """
+    """What the ledger knows of a file at an account. Without `url` and not `mine`, another process is uploading it."""
 
     url: str | None
+    """The uploaded file's address, None where no upload lives."""
     mine: bool
+    """Whether the caller uploads the file now."""
 
 
 def address(ledger: Ledger, account: str, sha256: str) -> str | None:
-    """Where a content is at an account, None when it is not there or no longer to be relied on."""
+    """The address of a content at an account, None where no upload of it lives."""
     with ledger.read() as connection:
         return connection.execute(
             sa.select(uploads.c.url).where(
@@ -42,7 +39,7 @@ def address(ledger: Ledger, account: str, sha256: str) -> str | None:
 
 
 def claim(ledger: Ledger, account: str, sha256: str) -> Claim:
-    """Find an upload that lives, or take it on, unless somebody else has."""
+    """Find an upload that lives, or claim the upload unless another process has claimed it."""
     mine = (uploads.c.account == account, uploads.c.sha256 == sha256)
     with ledger.write() as connection:
         now = ledger.clock()
@@ -61,7 +58,7 @@ def claim(ledger: Ledger, account: str, sha256: str) -> Claim:
 
 
 def record(ledger: Ledger, account: str, sha256: str, url: str | None, *, lives_seconds: float) -> None:
-    """Write where a content is now and until when, or that it could not be handed in; the claim ends."""
+    """End a claim: write the content's address and how long it lives, or None where the upload failed."""
     with ledger.write() as connection:
         connection.execute(
             sa.update(uploads)
@@ -75,7 +72,7 @@ def record(ledger: Ledger, account: str, sha256: str, url: str | None, *, lives_
 
 
 def forget(ledger: Ledger, account: str, contents: Collection[str]) -> None:
-    """Rely on these uploads no longer: the provider refused a request with them, so the next one hands them in anew."""
+    """Expire these uploads, so that the next request uploads the files again: the provider refused a request with them."""
     with ledger.write() as connection:
         connection.execute(
             sa.update(uploads)
@@ -85,7 +82,7 @@ def forget(ledger: Ledger, account: str, contents: Collection[str]) -> None:
 
 
 def needed(ledger: Ledger, account: str, *, limit: int) -> list[FileReference]:
-    """The files of the clips that are next in an account's queue, each content once."""
+    """The files of the next clips in an account's queue, each content once."""
     with ledger.read() as connection:
         rows = connection.execute(
             sa.select(attempts.c.request)
