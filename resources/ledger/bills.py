@@ -51,17 +51,14 @@ class Window:
 
 @dataclass(frozen=True)
 class Billed:
-    """What a bill says about one job, in micro-dollars.
-
-    Attributes:
-        charged: All charges.
-        refunded: All refunds.
-        model: The model that its charges name, None where they name none.
-    """
+    """What a bill says about one job, in micro-dollars."""
 
     charged: int
+    """All charges."""
     refunded: int
+    """All refunds."""
     model: str | None = None
+    """The model that its charges name, None where they name none."""
 
     @property
     def net(self) -> int:
@@ -71,15 +68,12 @@ class Billed:
 
 @dataclass(frozen=True)
 class Confirmed:
-    """What the bill has changed about an attempt.
-
-    Attributes:
-        before: As it stood.
-        after: As it stands.
-    """
+    """What the bill has changed about an attempt."""
 
     before: Attempt
+    """As it stood."""
     after: Attempt
+    """As it stands."""
 
     @property
     def swapped(self) -> str | None:
@@ -173,8 +167,6 @@ def record(
     A charge above the quote stops the account. What is not believed is not written, but disputed (see `disputes.py`).
 
     Args:
-        ledger: The record.
-        account: Whose bill.
         bill: By the core of the job's id; what it does not name stays as it is.
         since: Where what was read begins (`Window.after`). A job from before it may have more rows than these.
         refunds_failures: Whether a failed job is charged first and refunded later.

@@ -34,36 +34,30 @@ NOTHING_COUNTS = [MoneyState.RELEASED.value, MoneyState.REFUNDED.value]
 
 
 class Scope(NamedTuple):
-    """What a counter counts.
-
-    Attributes:
-        of: `everything`, `series` or `account`.
-        name: Of the series or account.
-        period: `run`, `day`, `month` or `total`.
-        key: The decision, the day (YYYY-MM-DD), the month (YYYY-MM), or nothing.
-    """
+    """What a counter counts."""
 
     of: str
+    """`everything`, `series` or `account`."""
     name: str
+    """Of the series or account."""
     period: str
+    """`run`, `day`, `month` or `total`."""
     key: str
+    """The decision, the day (YYYY-MM-DD), the month (YYYY-MM), or nothing."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What may be spent, besides what each series says of itself.
-
-    Attributes:
-        timezone: Where a day begins and ends, as the IANA names it.
-        everything: Over all accounts and series.
-        accounts: By account.
-        per_clip: The most that one clip may cost, in micro-dollars; None is no cap.
-    """
+    """What may be spent, besides what each series says of itself."""
 
     timezone: str = "UTC"
+    """Where a day begins and ends, as the IANA names it."""
     everything: Caps = field(default_factory=Caps)
+    """Over all accounts and series."""
     accounts: Mapping[str, Caps] = field(default_factory=dict)
+    """By account."""
     per_clip: int | None = MOST_PER_CLIP
+    """The most that one clip may cost, in micro-dollars; None is no cap."""
 
     def day(self, now: float) -> str:
         """The day that a moment belongs to, as YYYY-MM-DD."""

@@ -1,8 +1,8 @@
-"""Which clips a decision is about: fixed by name when the decision is first seen.
+"""The clips of a decision, fixed by name when the decision is first seen.
 
 A run covers a range of partitions, and a range is two positions: when a partition between them is deleted and added again, or
-another one comes to lie there, the same range means other clips. Re-executing an old run once bought a clip of another
-series in that way. Whatever a range, a tag or a page has come to mean later, only what is written here is bought.
+a new one lies between them, the same range means other clips. The re-execution of an old run once bought a clip of another
+series in that way. Whatever a range, a tag or a page means later, a decision buys only the clips that are written here.
 """
 
 from collections.abc import Iterable
@@ -19,10 +19,10 @@ _ONE_CLIP = _CLIPS.where(decision_clips.c.clip == sa.bindparam("clip"))
 
 
 def fix_clips(ledger: Ledger, decision: str, clips: Iterable[str]) -> frozenset[str]:
-    """Write down which clips a decision is about, unless that is known already.
+    """Fix the clips of a decision, unless they are fixed already.
 
     Returns:
-        The clips that count: these, or those that were written down first.
+        The clips that count: these, or those that were fixed first.
 
     Raises:
         UnavailableError: The ledger cannot be written.
@@ -40,14 +40,14 @@ def fix_clips(ledger: Ledger, decision: str, clips: Iterable[str]) -> frozenset[
 
 
 def fixed_clips(ledger: Ledger, decision: str) -> frozenset[str]:
-    """The clips that a decision is about; none where it was not seen yet."""
+    """The clips of a decision; none where it was not seen yet."""
     with ledger.read() as connection:
         return frozenset(connection.execute(_CLIPS, {"decision": decision}).scalars())
 
 
 def refusal(connection: sa.Connection, decision: str, clip: str) -> str | None:
-    """Why a decision may not buy a clip, None where it may: it is about this clip, or its clips were never fixed."""
-    # a decision of 2,000 clips asks this 2,000 times, so all of its clips are never read here
+    """Why a decision may not buy a clip; None where the clip is one of its own, or its clips were never fixed."""
+    # a decision of 2,000 clips asks this 2,000 times, so never read all of its clips here
     if connection.execute(_ONE_CLIP, {"decision": decision, "clip": clip}).first() is not None:
         return None
     if connection.execute(_ANY_CLIP, {"decision": decision}).first() is None:

@@ -1,7 +1,7 @@
-"""Whether a clip is bought, adopted, reused or refused: the question that is asked before any money moves.
+"""Decisions: before any money moves, each clip is bought, adopted, reused or refused.
 
-Every purchase belongs to a decision. What a decision already has is found here and never bought again, whoever asks:
-a retry, a restarted worker, a second backfill, another machine.
+Every purchase belongs to a decision. A decision never buys again what it already has, whoever asks: a retry, a restarted
+worker, a second backfill, another machine.
 """
 
 import uuid
@@ -23,7 +23,7 @@ from resources.orders import ClipRequest
 __all__ = ["SUPERSEDED", "Decided", "Decision", "Ruling", "decide", "try_again"]
 
 SUPERSEDED = "superseded"
-"""Stands in `reported_run_id` of an attempt that a newer one has replaced before anybody reported it."""
+"""The `reported_run_id` of an attempt that a newer one has replaced before any run reported it."""
 
 TRIES = 3
 
@@ -92,14 +92,14 @@ def _decide_one(ledger: Ledger, request: ClipRequest, decision: Decision, run_id
                     )
                 return settled
         except (sa.exc.IntegrityError, StaleAttemptError):
-            # another process queued or sent the same clip between our look and our write; look again and adopt it
+            # another process queued or sent the same clip between our read and our write: read again and adopt it
             if tried == TRIES - 1:
                 raise
     raise AssertionError("unreachable")
 
 
 def _find(tx: Transaction, request: ClipRequest, decision: Decision) -> Decided:
-    """What the ledger already has for this clip, or what is to be bought."""
+    """What the ledger already has of this clip, or what is to be bought."""
     rows = tx.connection.execute(_OF_SUBJECT, {"kind": request.kind, "key": request.clip})
     known = [Attempt.from_row(row) for row in rows]
     outdated = next((a for a in known if is_outdated(request, a)), None)
@@ -117,13 +117,13 @@ def _find(tx: Transaction, request: ClipRequest, decision: Decision) -> Decided:
 
 
 def try_again(tx: Transaction, failed: Attempt) -> Attempt | None:
-    """Queue the next purchase of a clip that was refused or whose job failed, if its decision may still make one.
+    """Queue the next purchase of a clip that was refused or whose job failed, if the decision may still buy one.
 
-    The same once more where the failure may pass, or else the next fallback of its series. It happens in the
-    transaction that records the failure, so that nobody sees a clip given up that is not.
+    The same request is queued again where the failure may pass, else the next fallback of the series. The transaction that
+    records the failure does this, so that no reader sees the clip as failed in between.
 
     Returns:
-        The new attempt, None when the failure stands; where money is what it wants for, its reason says so.
+        The new attempt, None when the clip has failed. Where a cap refuses the next purchase, the attempt's reason says so.
     """
     request = failed.request
     rows = tx.connection.execute(
@@ -148,7 +148,7 @@ def try_again(tx: Transaction, failed: Attempt) -> Attempt | None:
 
 
 def _of_money(connection: sa.Connection, request: ClipRequest, decision: str, refusal: str) -> str:
-    """A refusal whose sentence about money holds: a clip that failed before has been bought before by the same decision."""
+    """A refusal that does not say "Nothing was bought" of a clip which the same decision has bought before."""
     bought = connection.execute(
         sa.select(attempts.c.id)
         .where(
@@ -171,14 +171,14 @@ def _instead_of(request: ClipRequest) -> str:
 
 
 def _queue(tx: Transaction, request: ClipRequest, decision: Decision) -> Attempt | str:
-    """Queue a purchase and reserve its money; or say why not."""
+    """Queue a purchase and reserve its money; returns why where that is refused."""
     price = request.price_micros
     if price is None:
         return unknown_price(request)
     if (retired := request.retired_at(tx.now())) is not None:
         return f"{retired}. Nothing was bought."
     stop = stops.standing(tx.connection, request.provider)
-    # what reopens by itself only has the clip wait in the queue
+    # a stop that clears by itself leaves the clip queued
     if stop is not None and not stop.kind.reopens:
         return f"{stop} Nothing was bought."
     day = tx.budget.day(tx.now())

@@ -1,6 +1,6 @@
-"""Claiming deliveries, recording them, and keeping track of what Dagster has been told.
+"""Deliveries of finished generations: their claims, their ends, the current take, and which ends Dagster has seen.
 
-What was paid for is fetched: a delivery that fails stays claimed only for its lease and is tried again as a download.
+What was paid for is fetched: a failed delivery is tried again as a download, never as a generation.
 """
 
 from collections.abc import Collection
@@ -18,16 +18,14 @@ from resources.ledger.times import is_past
 from resources.providers.base import FailureKind
 
 LEASE_SECONDS = 120
-"""How long a delivery is its claimer's unless it is renewed: how long one whose worker died has to wait."""
+"""How long a delivery belongs to its claimer without a renewal, and so how long the delivery of a dead worker waits."""
 
 
 def claim(ledger: Ledger, attempt_id: str, *, token: str) -> Attempt | None:
-    """Take the delivery of a finished generation; None when somebody else has it or it is no longer to be delivered.
+    """Claim the delivery of a finished generation; None when another worker has claimed it or it is not to be delivered.
 
     Args:
-        ledger: The record.
-        attempt_id: Whose.
-        token: Names this claim; `release` and the records need the same.
+        token: Names this claim; `renew` and `release` need the same one.
     """
     with ledger.transaction(who="engine", run_id=None) as tx:
         now = tx.now()
@@ -47,7 +45,7 @@ def claim(ledger: Ledger, attempt_id: str, *, token: str) -> Attempt | None:
 
 
 def renew(ledger: Ledger, attempt_id: str, *, token: str) -> bool:
-    """Go on with a claimed delivery for another lease; whether it is still the claimer's."""
+    """Renew the lease of a claimed delivery; False when the claim is lost."""
     with ledger.write() as connection:
         renewed = connection.execute(
             sa.update(attempts)
@@ -62,7 +60,7 @@ def renew(ledger: Ledger, attempt_id: str, *, token: str) -> bool:
 
 
 def release(ledger: Ledger, attempt_id: str, *, token: str, why: str) -> None:
-    """Give a delivery back after a failure, with the reason for whoever looks; it can be claimed again at once."""
+    """Release a failed delivery, which can be claimed again at once, and keep the reason for a person."""
     with ledger.write() as connection:
         connection.execute(
             sa.update(attempts)
@@ -78,10 +76,7 @@ def release(ledger: Ledger, attempt_id: str, *, token: str, why: str) -> None:
 def record_delivered(
     ledger: Ledger, attempt_id: str, delivery: dict[str, Any], *, run_id: str | None = None
 ) -> Attempt:
-    """Write that the video and its manifest are in the bucket, and make it the subject's current take.
-
-    A newer take that is current already stays current.
-    """
+    """Record that the video and its manifest are in the bucket, and make the take current unless a newer one is."""
     with ledger.transaction(who="engine", run_id=run_id) as tx:
         attempt = tx.attempt(attempt_id)
         if attempt.state is not AttemptState.SUCCEEDED:
@@ -109,14 +104,12 @@ def make_current(
     since: float,
     later_by: Literal["seq", "delivered_at"] = "seq",
 ) -> None:
-    """Make a delivered take its clip's current one, unless a later one is; a take to spare never is.
+    """Make a delivered take its clip's current one, unless a later one is. A spare take never becomes current.
 
     Args:
-        connection: The transaction in which it was delivered.
-        attempt: The take.
-        since: From when on, in seconds since the epoch.
-        later_by: Which of two takes is the later one: the one that was decided later, or, where the order of the
-            decisions is lost, the one that was delivered later.
+        connection: The transaction that delivers the take.
+        since: Seconds since the epoch.
+        later_by: What orders two takes: `seq`, the order of their decisions, or `delivered_at` where that order is lost.
     """
     if attempt.is_spare:
         return
@@ -145,7 +138,7 @@ def make_current(
 def record_quarantined(
     ledger: Ledger, attempt_id: str, delivery: dict[str, Any], *, why: str, run_id: str | None = None
 ) -> Attempt:
-    """Write that the file was fetched and kept apart because it is not what was asked for."""
+    """Record that the fetched file failed a check and is in quarantine."""
     with ledger.transaction(who="engine", run_id=run_id) as tx:
         attempt = tx.attempt(attempt_id)
         if attempt.state is not AttemptState.SUCCEEDED:
@@ -165,19 +158,17 @@ def record_quarantined(
 def record_accepted(
     ledger: Ledger, attempt_id: str, delivery: dict[str, Any], *, who: str, why: str
 ) -> Attempt:
-    """Write that a person accepts a take that failed a check, and that it is in the bucket as a video now.
+    """Record that a person accepts a take that failed a check, and that the bucket holds it as a video.
 
-    Dagster is told of it anew, where it is its clip's newest take.
+    The take is reported to Dagster again, where it is its clip's newest.
 
     Args:
-        ledger: The record.
         attempt_id: The take.
         delivery: What is stored, as in `record_delivered`.
-        who: The person.
-        why: What the journal says of it.
+        why: The person's reason.
 
     Raises:
-        DailiesError: It is not in quarantine.
+        DailiesError: The take is not in quarantine.
     """
     with ledger.transaction(who=who, run_id=None) as tx:
         attempt = tx.attempt(attempt_id)
@@ -194,7 +185,7 @@ def record_accepted(
                 attempts.c.subject_key == attempt.subject_key,
             )
         ).scalar()
-        told = {"reported_run_id": None, "watched_by": None} if newest == attempt.seq else {}
+        unreported_again = {"reported_run_id": None, "watched_by": None} if newest == attempt.seq else {}
         attempt = tx.transition(
             attempt,
             AttemptState.DELIVERED,
@@ -203,19 +194,17 @@ def record_accepted(
             delivery=delivery,
             reason=None,
             reason_kind=None,
-            **told,
+            **unreported_again,
         )
         make_current(tx.connection, attempt, since=now)
         return attempt
 
 
 def in_quarantine(ledger: Ledger, *, clip: str | None = None) -> list[Attempt]:
-    """The takes that failed a check and wait for a person's word, oldest first.
+    """The takes that failed a check and wait for a person, oldest first.
 
     Args:
-        ledger: The record.
-        clip: Of which clip, also those that a later take has replaced and those to spare; None for the newest takes of
-            all clips.
+        clip: All takes of this clip, also replaced and spare ones; None for the newest takes of all clips.
     """
     query = sa.select(attempts).where(attempts.c.state == AttemptState.QUARANTINED.value)
     if clip is not None:
@@ -231,16 +220,13 @@ def in_quarantine(ledger: Ledger, *, clip: str | None = None) -> list[Attempt]:
 
 
 def see_gone(ledger: Ledger, attempt_id: str, *, why: str, run_id: str | None = None) -> Attempt:
-    """Take in that the output of a finished generation seems to be gone; it is lost when that was seen over minutes.
+    """Record that the output of a finished generation seems to be gone. It is lost once this was seen over minutes.
 
     Args:
-        ledger: The record.
-        attempt_id: Whose.
         why: What was seen, for a person.
-        run_id: For the journal.
 
     Returns:
-        The attempt; still `succeeded` where it is to be fetched again.
+        The attempt afterwards; still `succeeded` where it is to be fetched again.
     """
     with ledger.transaction(who="engine", run_id=run_id) as tx:
         attempt = tx.attempt(attempt_id)
@@ -256,9 +242,9 @@ def see_gone(ledger: Ledger, attempt_id: str, *, why: str, run_id: str | None = 
 
 
 def record_lost(ledger: Ledger, attempt_id: str, *, why: str, run_id: str | None = None) -> Attempt:
-    """Write that a finished generation can no longer be fetched. It was charged, so its money stays where it is.
+    """Record that a finished generation can no longer be fetched. It was charged, so its money stays confirmed.
 
-    Its job is asked for again all the same, ever more rarely; see `late_jobs.py`.
+    Its job is still polled, ever more rarely; see `late_jobs.py`.
     """
     with ledger.transaction(who="engine", run_id=run_id) as tx:
         attempt = tx.attempt(attempt_id)
@@ -278,9 +264,10 @@ def record_lost(ledger: Ledger, attempt_id: str, *, why: str, run_id: str | None
 
 
 def update_outputs(ledger: Ledger, attempt_id: str, outputs: list[str]) -> None:
-    """Keep fresh addresses of a finished generation whose old ones expired.
+    """Keep fresh addresses of a finished generation whose old ones have expired.
 
-    The provider still has it, unless the time for which it keeps outputs is over: then only the file itself shows that.
+    A fresh address also ends the doubt whether the output is gone, unless the provider's retention time is over: then only the
+    file itself does.
     """
     mine = (attempts.c.id == attempt_id, attempts.c.state == AttemptState.SUCCEEDED.value)
     kept_until = sa.func.coalesce(
@@ -295,10 +282,10 @@ def update_outputs(ledger: Ledger, attempt_id: str, outputs: list[str]) -> None:
 
 
 def mark_reported(ledger: Ledger, attempt_ids: Collection[str], run_id: str) -> None:
-    """Write that a run has told Dagster how these attempts ended."""
+    """Record that a run has reported to Dagster how these attempts ended."""
     with ledger.write() as connection:
         mine = sa.select(attempts.c.id).where(attempts.c.id.in_(list(attempt_ids)))
-        # in one order, so that two who write several rows never wait for each other in a circle
+        # one order of rows for every writer, so that no two writers wait for each other
         connection.execute(mine.order_by(attempts.c.id).with_for_update()).all()
         connection.execute(
             sa.update(attempts)
@@ -319,9 +306,9 @@ _UNREPORTED = (
 
 
 def unreported(ledger: Ledger, account: str) -> list[Attempt]:
-    """Attempts of an account that Dagster was not told the end of, and those still on their way, oldest first.
+    """Attempts of an account whose end was not reported to Dagster, and open ones, oldest first.
 
-    Of takes to spare, which Dagster is never told of, those that are still to be fetched.
+    Spare takes are never reported to Dagster; of them, only open ones are here.
     """
     with ledger.read() as connection:
         return [Attempt.from_row(row) for row in connection.execute(_UNREPORTED, {"account": account})]
@@ -335,7 +322,7 @@ _FINISHED_SPARES = (
 
 
 def spares_to_fetch(ledger: Ledger, clips: Collection[str]) -> list[Attempt]:
-    """The finished takes to spare of some clips that are not in the bucket yet, oldest first."""
+    """The finished spare takes of some clips that are not in the bucket yet, oldest first."""
     wanted = set(clips)
     with ledger.read() as connection:
         rows = connection.execute(_FINISHED_SPARES)

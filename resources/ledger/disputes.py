@@ -48,23 +48,20 @@ class StatedAmount(NamedTuple):
 
 @dataclass(frozen=True)
 class Dispute:
-    """Something that a provider says of a purchase's money and that is not believed.
-
-    Attributes:
-        attempt: The purchase as it stands.
-        kind: What is not believed.
-        charged_micros: What the provider says it charged, in micro-dollars.
-        refunded_micros: What it says it gave back.
-        source: Where it says so: `bill` or `answer`.
-        at: Since when, seconds since the epoch.
-    """
+    """Something that a provider says of a purchase's money and that is not believed."""
 
     attempt: Attempt
+    """The purchase as it stands."""
     kind: DisputeKind
+    """What is not believed."""
     charged_micros: int
+    """What the provider says it charged, in micro-dollars."""
     refunded_micros: int
+    """What it says it gave back."""
     source: str
+    """Where it says so: `bill` or `answer`."""
     at: float
+    """Since when, seconds since the epoch."""
 
     def __str__(self) -> str:
         """What is said, what was ordered, and what settles it, for a person."""
@@ -244,19 +241,16 @@ def accept(ledger: Ledger, attempt_id: str, *, who: str, why: str) -> Attempt:
 
 @dataclass(frozen=True)
 class Unread:
-    """Rows that were set aside when an account's listing or bill was last read.
-
-    Attributes:
-        account: Whose.
-        source: `listing` or `bill`.
-        text: How many they were, and the first of them.
-        at: When, seconds since the epoch.
-    """
+    """Rows that were set aside when an account's listing or bill was last read."""
 
     account: str
+    """Whose."""
     source: str
+    """`listing` or `bill`."""
     text: str
+    """How many they were, and the first of them."""
     at: float
+    """When, seconds since the epoch."""
 
 
 def note_unread(ledger: Ledger, account: str, source: str, aside: Sequence[SetAside]) -> None:

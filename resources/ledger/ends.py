@@ -1,12 +1,12 @@
-"""When an end is believed that leaves a paid job without its output.
+"""Ends in doubt: when the ledger believes that a paid job has ended without an output.
 
 Providers take ends back: a job that was "completed" without an output had one two polls later, one that was "failed" was
-completed after all, and one 404 was a gateway's. What is bought in a job's place costs money, so its end is seen again
-before it counts: twice where the provider itself says that the job failed and why, and over minutes where it says no more
-than that there is nothing (no output, gone, cancelled without a reason).
+completed after all, and one 404 came from a gateway. A replacement costs money, so an end must be seen again before it
+counts: twice where the provider states that the job failed and why, and over minutes where it only states that there is
+nothing (no output, gone, cancelled without a reason).
 
-What was seen is kept with the attempt in the ledger, so that other processes and a restart go on from it. Any other
-answer clears it. A webhook only brings the next poll forward.
+The attempt keeps what was seen, so that other processes and a restart continue from it. Any other answer clears it. A
+webhook only brings the next poll forward.
 """
 
 from dataclasses import dataclass
@@ -16,40 +16,37 @@ from resources.ledger.records import Attempt
 from resources.providers.base import FailureKind, JobState, JobStatus
 
 SOON_SECONDS = 5.0
-"""After how long a failure that its provider explains is asked about again."""
+"""How soon a job is polled again whose failure the provider explains."""
 APART_SECONDS = 3.0
 """Two answers that are no further apart count as one: a webhook may have brought the second forward."""
 SILENT_SECONDS = 180.0
-"""Over how long an end without an explanation has to be seen."""
+"""How long an end without an explanation must be seen before it is believed."""
 SILENT_TIMES = 3
-"""How often at least."""
+"""How often it must be seen at least."""
 SILENT_PAUSE_SECONDS = 15.0
-"""The first pause between two looks at such an end; each further one is three times as long."""
+"""The first pause between two polls of such an end; each further pause is three times as long."""
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """An end that was seen, together with what was seen of it before.
-
-    Attributes:
-        kind: Why there is no output.
-        said: In the provider's words, where it has any.
-        since: When an end was first seen, seconds since the epoch.
-        times: How often one was seen since, without another answer in between.
-        believed: Whether it counts now.
-        again_in: Seconds until it is asked about again, where it does not.
-    """
+    """An end that a poll has seen, added to what earlier polls have seen."""
 
     kind: FailureKind
+    """Why there is no output."""
     said: str
+    """The provider's own words, where it has any."""
     since: float
+    """When an end was first seen, seconds since the epoch."""
     times: int
+    """How often an end was seen since, without another answer in between."""
     believed: bool
+    """Whether the end counts now."""
     again_in: float
+    """Seconds until the next poll, where the end does not count yet."""
 
     @property
     def columns(self) -> dict[str, Any]:
-        """What the attempt keeps of it."""
+        """The columns of the attempt that keep it."""
         return {
             "end_kind": self.kind.value,
             "end_said": self.said,
@@ -59,10 +56,10 @@ class Sighting:
 
 
 LATE_SECONDS = 60.0
-"""How long after it ended a job without an output is asked for once more; then ever more rarely, see `late_jobs.py`."""
+"""How long after its end a job without an output is polled once more; then ever more rarely, see `late_jobs.py`."""
 
 NOTHING_SEEN: dict[str, Any] = {"end_kind": None, "end_said": None, "end_since": None, "end_times": 0}
-"""The columns of an attempt of which no end is in doubt."""
+"""The columns of an attempt whose end is not in doubt."""
 
 
 def kind_of(state: JobState) -> FailureKind:
@@ -73,23 +70,23 @@ def kind_of(state: JobState) -> FailureKind:
 
 
 def is_explained(state: JobState) -> bool:
-    """Whether the provider itself says that the job failed, and why."""
+    """Whether the provider states that the job failed, and why."""
     silent = state.failure in {FailureKind.NO_OUTPUT, FailureKind.GONE}
     return state.status is JobStatus.FAILED and bool(state.error) and not silent
 
 
 def sighting(attempt: Attempt, kind: FailureKind, said: str, *, explained: bool, now: float) -> Sighting:
-    """Add what was seen now to what was seen before.
+    """Add what a poll sees now to what the attempt keeps of earlier polls.
 
     Args:
-        attempt: With what was seen of its end before.
+        attempt: The attempt, with what earlier polls have seen.
         kind: Why there is no output.
-        said: In the provider's words.
+        said: The provider's own words.
         explained: See `is_explained`.
         now: Seconds since the epoch.
     """
     since, times, same = now, 1, False
-    # one that a clock dated ahead of now says nothing about how long it has lasted
+    # a time ahead of now says nothing about how long the end has lasted
     if attempt.end_since is not None and attempt.end_since <= now:
         since, times, same = attempt.end_since, attempt.end_times + 1, attempt.end_kind is kind
     lasted = now - since

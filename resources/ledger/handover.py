@@ -18,15 +18,12 @@ _DOUBTFUL = {AttemptState.SUBMITTING, AttemptState.UNKNOWN, AttemptState.HELD}
 
 @dataclass(frozen=True)
 class Handover:
-    """The purchases that some runs have made or watch, and that are not over.
-
-    Attributes:
-        open: Those that others go on with, oldest first.
-        ended: How many have ended, by their state.
-    """
+    """The purchases that some runs have made or watch, and that are not over."""
 
     open: list[Attempt]
+    """Those that others go on with, oldest first."""
     ended: Counter[str]
+    """How many have ended, by their state."""
 
     def __str__(self) -> str:
         """For a person."""

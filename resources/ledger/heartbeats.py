@@ -33,7 +33,6 @@ def begin(ledger: Ledger, run_id: str, owner: str) -> None:
     """Claim a run for the process that carries it out.
 
     Args:
-        ledger: The record.
         run_id: Dagster's id.
         owner: Names the process; `renew` and `end` need the same.
 
@@ -113,7 +112,6 @@ def lost(ledger: Ledger, started: Collection[str]) -> dict[str, float]:
     """Which of some runs are dead, and since when; an expired claim is taken here, so that its holder cannot renew it.
 
     Args:
-        ledger: The record.
         started: Runs that Dagster calls started. One without a claim is given time for its first sign, from this look on.
 
     Returns:

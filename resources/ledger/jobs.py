@@ -25,10 +25,8 @@ def book_job(tx: Transaction, attempt: Attempt, submission_id: str | None, job: 
     """Write down whose a job is; a second sighting changes nothing.
 
     Args:
-        tx: The transaction.
         attempt: The purchase the job was made for.
         submission_id: The POST that made it, None where that is not known.
-        job: The job.
 
     Returns:
         Whether the job is this purchase's; another one may own it already.

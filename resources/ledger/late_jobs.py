@@ -81,7 +81,6 @@ def keep_late(
     """Make a take to spare of a job that is completed after all; None where its purchase has changed meanwhile.
 
     Args:
-        ledger: The record.
         attempt: As it was claimed.
         state: The answer that has its output.
         capabilities: See `resources.ledger.polls.record_end`.

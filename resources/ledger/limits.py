@@ -1,4 +1,4 @@
-"""What an account allows: places, submits a minute, and the pauses it asked for. The same for all processes."""
+"""What an account allows across all processes: jobs in flight, submits a minute, and pauses."""
 
 from dataclasses import dataclass
 
@@ -11,38 +11,34 @@ from resources.ledger.states import IN_FLIGHT, SubmissionState
 from resources.ledger.stops import Stop
 
 LEASE_MARGIN_SECONDS = 30
-"""How long after the hard deadline of a POST its poster is given up for dead."""
+"""How long after the hard deadline of a POST its poster counts as dead."""
 LONGEST_LEASE_SECONDS = 630.0
-"""The longest deadline that a POST may be given (`submit_deadline_seconds`), and the margin. A lease that ends later was
-dated by a clock that was ahead."""
+"""The longest `submit_deadline_seconds`, and the margin. A clock that was ahead has dated a lease that ends later."""
 WINDOW_SECONDS = 60
 THROTTLE_SECONDS = 30
-"""Wait after a 429 without Retry-After (AI/ML API sends none as far as was probed)."""
+"""The pause after a 429 without `Retry-After` (AI/ML API sent none in our probes)."""
 LONGEST_THROTTLE_SECONDS = 600
-"""What the wait grows to when every try after it is throttled again, unless the provider asks for more."""
+"""How long the pause grows when every try after it is throttled again, unless the provider asks for a longer one."""
 LONGEST_PAUSE_SECONDS = 900.0
-"""What a provider may ask us to wait at most: one answer must not stop all buying for a day. A pause that ends later was
-dated by a clock that was ahead."""
+"""The longest `Retry-After` that is obeyed: one answer must not stop all buying for a day. A clock that was ahead has dated a
+pause that ends later."""
 IN_ORDER_UP_TO = 20
-"""An account that allows no more than so many is sent to one POST at a time: fresh connections overtake each other, and
-so few leave time enough to have each answered before the next."""
+"""Small accounts get one POST at a time: parallel connections may arrive out of order, and so few POSTs leave time enough to
+have each answered before the next."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What an account allows, across all processes. None is no limit.
-
-    Attributes:
-        in_flight: Jobs at the provider at one time; an unknown submit fills a place until its endpoint's longest time.
-        per_minute: Submits in any 60 seconds.
-    """
+    """What an account allows across all processes. None is no limit."""
 
     in_flight: int | None = None
+    """Jobs at the provider at one time. An unknown POST fills a slot until its endpoint's longest time is over."""
     per_minute: int | None = None
+    """Submits in any 60 seconds."""
 
     @property
     def in_order(self) -> bool:
-        """Whether its POSTs arrive in the order of the queue, because they go one at a time."""
+        """Whether POSTs go one at a time, so that they arrive in the order of the queue."""
         return any(
             limit is not None and limit <= IN_ORDER_UP_TO for limit in (self.in_flight, self.per_minute)
         )
@@ -50,21 +46,18 @@ class Limits:
 
 @dataclass(frozen=True)
 class Later:
-    """Something is queued, and may not be sent yet.
-
-    Attributes:
-        at: When to ask again, seconds since the epoch.
-        why: One sentence for a person.
-        posting: Whether it waits for the answer to a POST that is on its way, whose end may come any moment.
-        lost: Whether it waits for a lost answer to be found.
-        stop: What must end first, where buying is stopped.
-    """
+    """The queue is not empty, and nothing of it may be sent yet."""
 
     at: float
+    """When to ask again, seconds since the epoch."""
     why: str
+    """One sentence for a person."""
     posting: bool = False
+    """Whether the queue waits for the answer to a POST in flight, which may come any moment."""
     lost: bool = False
+    """Whether the queue waits for a lost answer to be found."""
     stop: Stop | None = None
+    """The stop that must end first, where buying is stopped."""
 
 
 _NOT_BEFORE = (
@@ -73,7 +66,7 @@ _NOT_BEFORE = (
 
 
 def lock_account(connection: sa.Connection, account: str) -> float:
-    """Serialise the claims of one account, and say when the pause that it asked for ends; see `LONGEST_PAUSE_SECONDS`."""
+    """Let one transaction at a time claim at an account. Returns when the account's pause ends, 0 where it has none."""
     not_before = connection.execute(_NOT_BEFORE, {"account": account}).scalar()
     if not_before is None:
         insert = insert_ignoring(connection, accounts)
@@ -83,7 +76,7 @@ def lock_account(connection: sa.Connection, account: str) -> float:
 
 
 def over_limit(connection: sa.Connection, account: str, limits: Limits, now: float) -> Later | None:
-    """Why an account may not be sent to now, None when it may. Its row must be locked."""
+    """Why nothing may be sent to an account now, None when it may. The account must be locked."""
     if limits.in_flight is not None:
         flying = connection.execute(
             sa.select(sa.func.count()).where(
@@ -102,7 +95,7 @@ def over_limit(connection: sa.Connection, account: str, limits: Limits, now: flo
             sa.select(arrived)
             .where(
                 submissions.c.account == account,
-                # none that began before has a deadline within the window, and history grows for years
+                # an earlier POST has no deadline within the window; without this line the query reads years of history
                 submissions.c.started_at > now - WINDOW_SECONDS - LONGEST_LEASE_SECONDS,
                 arrived > now - WINDOW_SECONDS,
                 arrived <= now + LONGEST_LEASE_SECONDS,
@@ -114,7 +107,7 @@ def over_limit(connection: sa.Connection, account: str, limits: Limits, now: flo
         arrivals = list(recent)
         if len(arrivals) >= limits.per_minute:
             return Later(
-                # one that is on its way will be answered long before its deadline
+                # a POST in flight is answered long before its deadline
                 min(arrivals[-1], now) + WINDOW_SECONDS,
                 f"{limits.per_minute} submits a minute to {account} are used up",
             )
@@ -122,13 +115,13 @@ def over_limit(connection: sa.Connection, account: str, limits: Limits, now: flo
 
 
 def _arrived_at_the_latest() -> sa.ColumnElement[float]:
-    """By when a POST has reached the provider, which counts its minute from then: at its answer, or else its deadline."""
+    """The latest time at which a POST has reached the provider, which counts its minute from there: its answer or deadline."""
     deadline = submissions.c.lease_until - LEASE_MARGIN_SECONDS
     return sa.case((submissions.c.ended_at < deadline, submissions.c.ended_at), else_=deadline)
 
 
 def calm_down(connection: sa.Connection, account: str) -> None:
-    """Forget earlier throttles: the account takes orders again."""
+    """Forget earlier throttles, since the account has accepted an order."""
     connection.execute(
         sa.update(accounts).where(accounts.c.account == account, accounts.c.throttles > 0).values(throttles=0)
     )

@@ -21,7 +21,6 @@ def hold(ledger: "Ledger", name: str, *, seconds: float, wait: float) -> Iterato
     """Hold a lease while the caller works.
 
     Args:
-        ledger: Holds the lease.
         name: Names the work; every caller passes the same `seconds` with it.
         seconds: How long the lease lasts when its holder dies.
         wait: How many seconds to wait for another holder.

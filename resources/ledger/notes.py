@@ -26,7 +26,6 @@ def note_nsfw(connection: sa.Connection, attempt_id: str, flags: Sequence[bool |
 
     Args:
         connection: The transaction that records the job's end.
-        attempt_id: Whose.
         flags: One for each output, None where it does not say.
     """
     said = [flag for flag in flags if flag is not None]
@@ -44,17 +43,14 @@ def nsfw(ledger: Ledger, attempt_id: str) -> bool | None:
 
 
 class SiblingLook(NamedTuple):
-    """How another take of a series looks.
-
-    Attributes:
-        clip: Its clip's key.
-        seq: Its place in the ledger's order.
-        look: Its perceptual hash.
-    """
+    """How another take of a series looks."""
 
     clip: str
+    """Its clip's key."""
     seq: int
+    """Its place in the ledger's order."""
     look: str
+    """Its perceptual hash."""
 
 
 def note_look(ledger: Ledger, attempt: Attempt, look: str) -> list[SiblingLook]:

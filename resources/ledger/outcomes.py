@@ -1,6 +1,6 @@
-"""Recording what a POST came to: accepted, rejected, not sent, or unknown.
+"""Outcomes of POSTs: accepted, rejected, not sent, or unknown.
 
-A job id is committed the moment it is seen, whatever the attempt's state says by then.
+A job id is committed the moment it is seen, whatever the attempt's state is by then.
 """
 
 import sqlalchemy as sa
@@ -23,7 +23,7 @@ from resources.providers.base import Accepted, FailureKind, NotSent, Rejected, S
 NOT_SENT_SECONDS = 2
 BELIEVABLE_SECONDS = 3600.0
 """How far a provider's clock may be ahead of ours."""
-DIED = "the process that sent it died before it wrote down the answer"
+DIED = "the process that sent it died before it recorded the answer"
 
 _EXPIRED = sa.select(submissions.c.id, submissions.c.attempt_id).where(
     submissions.c.account == sa.bindparam("account"),
@@ -41,9 +41,9 @@ _AHEAD = sa.select(submissions).where(
 def record_outcome(
     ledger: Ledger, submission: Submission, outcome: SubmitOutcome, *, run_id: str | None = None
 ) -> Attempt:
-    """Write what a POST came to. A job id is kept whatever the attempt's state says by then.
+    """Record the outcome of a POST.
 
-    May be repeated: a POST that was answered once keeps its answer, and what comes later only adds a job id.
+    Safe to repeat: a POST keeps its first answer, and a later one only adds a job id.
 
     Returns:
         The attempt afterwards.
@@ -64,11 +64,11 @@ def _named(outcome: Accepted) -> NamedJob:
 
 
 def _as_far_as_known(tx: Transaction, submission: Submission, outcome: SubmitOutcome) -> SubmitOutcome:
-    """The answer to a POST, in the light of what else was heard of its job, which is booked."""
+    """The answer to a POST together with what other sources said of its job; books the job."""
     attempt = submission.attempt
     if not isinstance(outcome, Accepted):
         heard = _heard_of(tx.connection, submission)
-        # a callback or the listing was faster than the answer, and says more
+        # a callback or the listing was faster than the answer, and names the job
         return outcome if heard is None else Accepted(heard, None, {})
     if book_job(tx, attempt, submission.id, _named(outcome)):
         return outcome
@@ -78,7 +78,7 @@ def _as_far_as_known(tx: Transaction, submission: Submission, outcome: SubmitOut
 
 
 def _heard_of(connection: sa.Connection, submission: Submission) -> str | None:
-    """The job of a POST that is not answered yet, where it was heard of in another way."""
+    """The job of an unanswered POST, where a callback or a listing has named it."""
     return connection.execute(
         sa.select(jobs.c.job_id).where(
             jobs.c.submission_id == submission.id, jobs.c.attempt_id == submission.attempt.id
@@ -87,7 +87,7 @@ def _heard_of(connection: sa.Connection, submission: Submission) -> str | None:
 
 
 def _go_on(tx: Transaction, submission: Submission, attempt: Attempt, outcome: SubmitOutcome) -> Attempt:
-    """Do what the first answer of a POST asks for, to its attempt and to the account."""
+    """Apply the first answer of a POST to its attempt and to the account."""
     match outcome:
         case Accepted():
             after = _accepted(tx, attempt, outcome)
@@ -107,7 +107,7 @@ def _go_on(tx: Transaction, submission: Submission, attempt: Attempt, outcome: S
 
 
 def _close_submission(tx: Transaction, submission: Submission, outcome: SubmitOutcome) -> bool:
-    """Write down the first answer of a POST; False when it has one already. A lost one may still be found."""
+    """Record the first answer of a POST; False when it has one already. A lost answer may still be found."""
     match outcome:
         case Accepted():
             state, status, detail = SubmissionState.ACCEPTED, None, outcome.job_id
@@ -162,17 +162,17 @@ def _rejected(tx: Transaction, attempt: Attempt, outcome: Rejected) -> Attempt:
         reason_kind=outcome.kind.value,
         finished_at=tx.now(),
     )
-    # what was refused on this machine, such as a file that cannot be handed in, is no word of the provider
+    # a local refusal (a file that cannot be uploaded) says nothing about the provider, so no fallback follows
     if outcome.http_status:
         try_again(tx, ended)
     return ended
 
 
 def _may_be_sent_again(outcome: Rejected) -> bool:
-    """Whether the refusal is about the account and not about the clip, which then waits in the queue.
+    """Whether the refusal concerns the account and not the clip, which then goes back to the queue.
 
-    A 401 is about the key. A 403 may be about this model alone (WaveSpeed contract: some models are not for every level),
-    so its clip must not stay at the head of the queue.
+    A 401 concerns the key. A 403 may concern this model alone (WaveSpeed contract: some models are not for every level), so
+    its clip must not stay at the head of the queue.
     """
     return outcome.kind in {FailureKind.THROTTLED, FailureKind.INSUFFICIENT_FUNDS} or (
         outcome.kind is FailureKind.AUTH and outcome.http_status == 401
@@ -180,7 +180,7 @@ def _may_be_sent_again(outcome: Rejected) -> bool:
 
 
 def _heed(tx: Transaction, submission: Submission, outcome: Rejected) -> None:
-    """Do for the whole account what a refusal asks for: wait, or stop."""
+    """Pause or stop the account, where the refusal asks for it."""
     account = submission.attempt.account
     match outcome.kind:
         case FailureKind.THROTTLED:
@@ -191,7 +191,7 @@ def _heed(tx: Transaction, submission: Submission, outcome: Rejected) -> None:
 
 
 def _not_created(tx: Transaction, attempt: Attempt, why: str, kind: FailureKind | None) -> Attempt:
-    """A POST that surely created nothing is sent again; where it was given up as unknown, this is the missing proof."""
+    """Queue an attempt again whose POST surely created no job; one that is unknown or held is proved absent by this."""
     if attempt.state is AttemptState.SUBMITTING:
         return tx.transition(attempt, AttemptState.QUEUED, why=why, overdue_at=None)
     if attempt.state not in {AttemptState.UNKNOWN, AttemptState.HELD}:
@@ -221,10 +221,10 @@ def _unknown(tx: Transaction, attempt: Attempt, cause: str) -> Attempt:
 
 
 def _redate(ledger: Ledger, account: str) -> None:
-    """Give POSTs that a clock which was ahead has dated a lease that begins now.
+    """Let the leases of POSTs begin now that a clock which was ahead has dated.
 
-    What compares that clock with the provider's moves along, so that the POST stays where it is in the provider's time,
-    by which its job is looked for. Where they were not compared, the whole way is its window: nothing in it is missed.
+    The offset between that clock and the provider's moves by the same amount, so that the POST keeps its place in the
+    provider's time, in which its job is searched. Without an offset, the search window covers the whole distance.
     """
     with ledger.read() as connection:
         if not connection.execute(_AHEAD, {"account": account, "now": ledger.clock()}).first():
@@ -235,7 +235,7 @@ def _redate(ledger: Ledger, account: str) -> None:
         for row in rows:
             back = row.started_at - now
             low, high = row.clock_low, row.clock_high
-            # it was compared before the clock jumped, or never
+            # the offset was measured before the clock jumped, or never
             unmeasured = low is None or low + back > BELIEVABLE_SECONDS
             if unmeasured:
                 low = -2 * back - UNMEASURED_SECONDS
@@ -254,7 +254,7 @@ def _redate(ledger: Ledger, account: str) -> None:
 
 
 def expire_submissions(ledger: Ledger, account: str) -> list[Attempt]:
-    """Turn submits whose poster is dead into unknown ones: an expired lease permits reading, never a POST."""
+    """Make POSTs unknown whose poster has died: an expired lease permits reading, never a POST."""
     _redate(ledger, account)
     with ledger.read() as connection:
         overdue = connection.execute(_EXPIRED, {"account": account, "now": ledger.clock()}).all()

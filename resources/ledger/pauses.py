@@ -52,8 +52,6 @@ def pause(tx: Transaction, account: str, seconds: float, *, why: str) -> None:
     """Send nothing to an account for a while; a longer pause stays.
 
     Args:
-        tx: The transaction.
-        account: The account.
         seconds: From now on, `LONGEST_PAUSE_SECONDS` at most.
         why: One sentence for a person, without its full stop.
     """
@@ -131,7 +129,6 @@ def lift(ledger: Ledger, *, account: str, who: str) -> list[Pause]:
     """End the pauses of one account, or of all, because a person says so; returns the pauses that it ended.
 
     Args:
-        ledger: Holds the pauses.
         account: The account, or `stops.ALL`.
         who: The person, whom the account's row names from then on.
     """

@@ -1,6 +1,6 @@
-"""Claiming polls that are due and recording what they saw.
+"""Polls: which jobs are due, and what their polls have seen.
 
-A poll is claimed by moving its time forward, so that a sensor and a waiting run never ask for the same job.
+A claim moves a poll's time forward, so that a sensor and a waiting run never poll the same job.
 """
 
 import statistics
@@ -24,14 +24,14 @@ from resources.ledger.times import has_passed, is_past
 from resources.providers.base import Capabilities, JobState, JobStatus
 
 CLAIM_SECONDS = 150
-"""How long a claimed poll is its claimer's: longer than two requests in a row take at most."""
+"""How long a claimed poll belongs to its claimer: longer than two requests in a row may take."""
 
 OBSERVATIONS = 20
 NOTICED_SECONDS = 15.0
-"""How long after its end a job is seen to have ended when all is well, in seconds."""
+"""How long after its end a job's end is normally seen, in seconds."""
 
 LONGEST_POLL_PAUSE_SECONDS = 600.0
-"""What `reschedule` puts a poll off by at most. One that is due later was dated by a clock that was ahead."""
+"""The longest delay that `reschedule` sets. A clock that was ahead has dated a poll that is due later."""
 _NOW: sa.BindParameter[float] = sa.bindparam("now", type_=sa.Double)
 
 _PAUSED_UNTIL = sa.select(accounts.c.polls_not_before).where(accounts.c.account == sa.bindparam("account"))
@@ -60,14 +60,13 @@ _LATE = sa.select(attempts).where(
 def claim_due(
     ledger: Ledger, account: str, *, limit: int, only: Collection[str] | None = None
 ) -> list[Attempt]:
-    """Take the polls of an account that are due, longest overdue first, so that nobody else asks meanwhile.
+    """Claim the polls of an account that are due, longest overdue first.
 
-    The claim is the `next_poll_at` of what is returned; `reschedule` needs it unchanged.
+    The `next_poll_at` of each returned attempt is its claim; `reschedule` needs it unchanged.
 
     Args:
-        ledger: The record.
-        account: Whose jobs.
-        limit: At most so many.
+        account: The account of the jobs.
+        limit: The most polls to claim.
         only: Ids of attempts to choose from, None for all of the account.
     """
     with ledger.write() as connection:
@@ -86,7 +85,7 @@ def claim_due(
 
 
 def paused_until(connection: sa.Connection, account: str, now: float) -> float:
-    """When an account that answered a poll with 429 may be polled again; 0 where it may."""
+    """When an account that answered a poll with 429 may be polled again; 0 where it may now."""
     until = float(connection.execute(_PAUSED_UNTIL, {"account": account}).scalar() or 0)
     return 0.0 if has_passed(until, now, within=LONGEST_PAUSE_SECONDS) else until
 
@@ -94,21 +93,20 @@ def paused_until(connection: sa.Connection, account: str, now: float) -> float:
 def _among(
     only: Collection[str] | None, of_all: sa.Select[Any], of_these: sa.Select[Any], known: dict[str, Any]
 ) -> tuple[sa.Select[Any], dict[str, Any]]:
-    """A query about all jobs of an account, or about some, with its parameters."""
+    """The query for all jobs of an account, or for some, with its parameters."""
     return (of_all, known) if only is None else (of_these, {**known, "ids": list(only)})
 
 
 def reschedule(ledger: Ledger, times: Iterable[tuple[Attempt, float]], *, polled: bool) -> None:
-    """Say when each attempt is to be polled next, unless somebody else has claimed it since it was read.
+    """Set when each attempt is polled next, unless another process has claimed it since it was read.
 
     Args:
-        ledger: The record.
         times: Attempts as they were claimed or submitted, each with the seconds since the epoch to poll it at.
-        polled: Whether to count one poll that saw it still running, which clears what was seen of its end.
+        polled: Whether to count a poll that saw the job running, which clears an end that was in doubt.
     """
     running = {"polls": attempts.c.polls + 1, **NOTHING_SEEN}
     with ledger.write() as connection:
-        # in one order, so that two who write several rows never wait for each other in a circle
+        # one order of rows for every writer, so that no two writers wait for each other
         for attempt, at in sorted(times, key=lambda entry: entry[0].id):
             connection.execute(
                 sa.update(attempts)
@@ -132,17 +130,15 @@ def see_end(
     *,
     run_id: str | None = None,
 ) -> Attempt:
-    """Take in an answer that says that a job is over. An output is believed at once; every other end is seen again first.
+    """Record an answer that a job is over. An output is believed at once; every other end must be seen again first.
 
     Args:
-        ledger: The record.
         attempt: As it was claimed.
         state: A final state of its job.
         capabilities: See `record_end`.
-        run_id: For the journal.
 
     Returns:
-        The attempt; still at the provider, with the time of its next poll, where its end is not believed yet.
+        The attempt afterwards; still at the provider where its end is not believed yet.
     """
     if state.status is not JobStatus.SUCCEEDED:
         with ledger.transaction(who="engine", run_id=run_id) as tx:
@@ -170,18 +166,15 @@ def record_end(
     *,
     run_id: str | None = None,
 ) -> Attempt:
-    """Write the end of a job that is believed: succeeded, failed or vanished. Somebody else's earlier word stands.
+    """Record a job's end that is believed: succeeded, failed or vanished. An end that is recorded already stays.
 
-    A job without an output is asked for again all the same, ever more rarely; see `late_jobs.py`.
-
-    A failure that may pass queues the next purchase in the same transaction, if the decision may make one.
+    A job without an output is still polled, ever more rarely; see `late_jobs.py`. A failure that may pass queues the next
+    purchase in the same transaction, if the decision may buy one.
 
     Args:
-        ledger: The record.
         attempt: As it was claimed.
         state: A final state of its job.
-        capabilities: Of the provider: how long it keeps outputs, and whether it charges for failures first.
-        run_id: For the journal.
+        capabilities: How long the provider keeps outputs, and whether it charges for failed jobs first.
     """
     with ledger.transaction(who="engine", run_id=run_id) as tx:
         lock_subject(tx.connection, attempt.subject_key)
@@ -237,7 +230,7 @@ def record_end(
 
 
 def posted_at_provider(ledger: Ledger, attempt: Attempt) -> float | None:
-    """By when the POST of a job had begun, by the provider's clock; None where its poster did not know that clock."""
+    """The latest time at which the POST of a job began, by the provider's clock; None where that offset was not measured."""
     query = (
         sa.select(submissions.c.started_at + submissions.c.clock_high)
         .join(jobs, jobs.c.submission_id == submissions.c.id)
@@ -249,13 +242,13 @@ def posted_at_provider(ledger: Ledger, attempt: Attempt) -> float | None:
 
 
 def mark_overdue(ledger: Ledger, account: str) -> list[Attempt]:
-    """Move jobs that run too long to `overdue`: they free their place, keep their money and are polled slowly."""
+    """Move jobs that run too long to `overdue`: they free their slot, keep their money and are polled slowly."""
     with ledger.read() as connection:
         rows = connection.execute(_LATE, {"account": account, "now": ledger.clock()})
         late = [Attempt.from_row(row) for row in rows]
     moved = []
     for attempt in late:
-        reason = f"job {attempt.job_id} has run for more than {attempt.request.max_seconds:.0f} s; it is still asked for, slowly"
+        reason = f"job {attempt.job_id} has run for more than {attempt.request.max_seconds:.0f} s; it is still polled, slowly"
         with ledger.transaction(who="engine", run_id=None) as tx:
             fresh = tx.attempt(attempt.id)
             if fresh.state is AttemptState.SUBMITTED:
@@ -266,8 +259,8 @@ def mark_overdue(ledger: Ledger, account: str) -> list[Attempt]:
 def usual_seconds(ledger: Ledger, account: str, endpoints: Collection[str]) -> dict[str, float]:
     """How long jobs of these endpoints took lately on this account: the median of the last twenty, in seconds.
 
-    A job took as long as its provider says, where it says so, and a while at most until it was seen: an hour in which nobody
-    asked says nothing about the job. Endpoints without three finished jobs are left out: one job says nothing.
+    A job took as long as its provider states, plus `NOTICED_SECONDS` at most: an hour in which nobody polled says nothing
+    about the job. Endpoints with fewer than three finished jobs are left out.
     """
     noticed = attempts.c.finished_at - attempts.c.submitted_at
     said = attempts.c.inference_seconds + NOTICED_SECONDS
@@ -280,9 +273,9 @@ def usual_seconds(ledger: Ledger, account: str, endpoints: Collection[str]) -> d
 
 
 def over_at_first_poll(ledger: Ledger, account: str, endpoints: Collection[str]) -> frozenset[str]:
-    """The endpoints of which most jobs were over lately when they were first asked for: that is asked for too late.
+    """The endpoints whose jobs were mostly over at their first poll: the first poll comes too late.
 
-    Without it the usual time could only grow: a job is never seen to have ended before it is first asked for.
+    Without this the usual time could only grow, since no job's end is seen before its first poll.
     """
     polls = _lately(ledger, account, endpoints, attempts.c.polls)
     return frozenset(
@@ -293,7 +286,7 @@ def over_at_first_poll(ledger: Ledger, account: str, endpoints: Collection[str])
 def _lately(
     ledger: Ledger, account: str, endpoints: Collection[str], of_each: sa.ColumnElement[Any]
 ) -> dict[str, list[float]]:
-    """Something of the last twenty finished jobs of each endpoint."""
+    """A value of each of the last twenty finished jobs, by endpoint."""
     found: dict[str, list[float]] = {}
     with ledger.read() as connection:
         for endpoint in endpoints:
@@ -314,7 +307,7 @@ def _lately(
 
 
 def last_confirmation(ledger: Ledger, account: str) -> float | None:
-    """When all failures that were seen once can be asked about again, among those where that is a matter of seconds."""
+    """When the last of the jobs whose failure was seen once is polled again, among those within `SOON_SECONDS`."""
     soon = sa.select(sa.func.max(attempts.c.next_poll_at)).where(
         _POLLED,
         attempts.c.end_kind.is_not(None),
@@ -326,12 +319,11 @@ def last_confirmation(ledger: Ledger, account: str) -> float | None:
 
 
 def next_poll_time(ledger: Ledger, account: str, *, only: Collection[str] | None = None) -> float | None:
-    """When the next poll of an account is due, None when nothing is at the provider.
+    """When the next poll of an account is due, None when no job is at the provider.
 
     Args:
-        ledger: The record.
-        account: Whose jobs.
-        only: Ids of attempts to look at, None for all of the account.
+        account: The account of the jobs.
+        only: Ids of attempts to consider, None for all of the account.
     """
     with ledger.read() as connection:
         at = connection.execute(*_among(only, _NEXT, _NEXT_OF_THESE, {"account": account})).scalar()

@@ -1,4 +1,4 @@
-"""What a decision has bought so far, as the ledger knows it: the only place that a sentence about its money is made of."""
+"""What a decision has bought so far. Every sentence about a decision's money is made here."""
 
 from dataclasses import dataclass
 
@@ -28,42 +28,38 @@ _ELSEWHERE = (
 
 @dataclass(frozen=True)
 class Purchases:
-    """What one decision has bought.
-
-    Attributes:
-        decision: Which.
-        posts: POSTs that went out for it, or may have.
-        jobs: Jobs that providers have made for it.
-        counted_micros: What counts as spent of it, in micro-USD.
-        at_providers: Clips whose paid job runs, or whose output is still to be fetched.
-        queued: Clips that are still to be sent.
-        unclear: Clips of which it is not known whether they were bought.
-        delivered: Clips that are in the bucket.
-        elsewhere: Clips of the decision for which another one has bought: it waits for them and does not buy them again.
-    """
+    """What one decision has bought."""
 
     decision: str
     posts: int
+    """POSTs that were sent for it, or may have been."""
     jobs: int
+    """Jobs that providers have made for it."""
     counted_micros: int
+    """What counts as spent for it, in micro-USD."""
     at_providers: int
+    """Clips whose paid job runs, or whose output is still to be fetched."""
     queued: int
+    """Clips that are still to be sent."""
     unclear: int
+    """Clips of which it is not known whether they were bought."""
     delivered: int
+    """Clips that are in the bucket."""
     elsewhere: int = 0
+    """Clips that another decision has bought. This one waits for them and does not buy them again."""
 
     @property
     def goes_on(self) -> bool:
-        """Whether something is still to come of it."""
+        """Whether a purchase of it is still open."""
         return bool(self.at_providers or self.queued or self.unclear)
 
     @property
     def is_nothing(self) -> bool:
-        """Whether nothing was bought, and nothing is about to be."""
+        """Whether nothing was sent and nothing is queued."""
         return not self.posts and not self.queued
 
     def __str__(self) -> str:
-        """For a person, in sentences; what goes on, and the command that shows it."""
+        """What was bought, in sentences for a person, with the command that shows what goes on."""
         if self.is_nothing and self.elsewhere:
             return (
                 f"This decision has bought nothing: another one has bought {_counted(self.elsewhere, 'clip')} of it, and they are "

@@ -1,6 +1,6 @@
-"""The queue of an account: claiming the next POST, and giving up what is not to be sent any more.
+"""The queue of an account: what is sent next, and what is withdrawn unsent.
 
-A POST is sent only after `claim_next` has committed its submission; what became of it is recorded by `outcomes.py`.
+A POST is sent only after `claim_next` has committed its submission; `outcomes.py` records its outcome.
 """
 
 import functools
@@ -53,9 +53,9 @@ class PostTerms:
 def claim_next(
     ledger: Ledger, account: str, terms: PostTerms, *, run_id: str | None = None
 ) -> Submission | Later | None:
-    """Commit the submission of the oldest queued attempt of an account: after this, and only after this, it may be sent.
+    """Commit the submission of an account's oldest queued attempt. Only after this may the POST be sent.
 
-    First in, first out over all processes: whoever has a hand free sends what is oldest, whoever asked for it.
+    The queue is first in, first out over all processes: a process sends the oldest attempt, whoever has queued it.
 
     Returns:
         The submission to send now, `Later` when the queue must wait, None when it is empty.
@@ -66,7 +66,7 @@ def claim_next(
     with ledger.transaction(who="engine", run_id=run_id) as tx:
         heartbeats.require(tx.connection, run_id)
         not_before = lock_account(tx.connection, account)
-        now = tx.now()  # only now: what was read before a wait for the lock would date the submit back
+        now = tx.now()  # a time that was read before the wait for the lock would date the submit back
         queued = tx.connection.execute(
             _next_in_queue(traceable=terms.traceable), {"account": account, **apart.times(now)}
         ).first()
@@ -82,7 +82,7 @@ def claim_next(
             return later
         attempt = Attempt.from_row(queued)
         submission_id, offset = uuid.uuid4().hex, terms.clock_offset
-        # PostgreSQL may have counted a place that became free since: a submit is never dated before it was
+        # PostgreSQL may have counted a slot that became free since `now`: no submit is dated before that
         now = tx.now()
         tx.connection.execute(
             sa.insert(submissions).values(
@@ -137,7 +137,7 @@ def withdraw(
     kind: FailureKind | None = None,
     run_id: str | None = None,
 ) -> list[Attempt]:
-    """Give up what is still queued among these attempts; their money is free again. What was sent stays as it is."""
+    """Withdraw those of these attempts that are still queued, and release their money. The others stay as they are."""
     withdrawn = []
     for attempt_id in attempt_ids:
         with ledger.transaction(who="engine", run_id=run_id) as tx:
@@ -159,7 +159,7 @@ def withdraw(
 
 
 def withdraw_stale(ledger: Ledger, account: str, *, older_than_seconds: float) -> list[Attempt]:
-    """Give up what has been queued for so long that whoever decided it no longer expects it."""
+    """Withdraw attempts that have been queued for so long that nobody expects them any more."""
     with ledger.read() as connection:
         before = ledger.clock() - older_than_seconds
         ids = list(connection.execute(_QUEUED_BEFORE, {"account": account, "before": before}).scalars())
@@ -172,7 +172,7 @@ def withdraw_stale(ledger: Ledger, account: str, *, older_than_seconds: float) -
 
 
 def next_price(ledger: Ledger, account: str) -> int | None:
-    """What the next attempt in the queue was quoted at in micro-dollars, None when the queue is empty."""
+    """The quote of the next attempt in the queue in micro-USD, None when the queue is empty."""
     with ledger.read() as connection:
         return connection.execute(
             sa.select(attempts.c.quoted_micros)
@@ -183,6 +183,6 @@ def next_price(ledger: Ledger, account: str) -> int | None:
 
 
 def queue_length(ledger: Ledger, account: str) -> int:
-    """How many attempts of an account wait to be sent."""
+    """How many attempts of an account are queued."""
     with ledger.read() as connection:
         return connection.execute(_QUEUE_LENGTH, {"account": account}).scalar_one()

@@ -25,36 +25,16 @@ def clip_of(subject_key: str) -> str:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One intended purchase as it stood when it was read. Times are seconds since the epoch, money is micro-dollars.
-
-    Attributes:
-        seq: Order of creation, which is the order of the queue.
-        id: The attempt's id; part of the keys of its objects.
-        subject_kind: What is bought: a clip, a take to spare of one, a character.
-        subject_key: Its key; of a spare the clip's, `~` and a part of its id.
-        decision: What the purchase belongs to: a root run, a schedule's tick, a command.
-        batch: The run that asked for it; what is collected together.
-        watched_by: The run that waits for it and will report it, None when nobody does.
-        reported_run_id: The run that told Dagster how it ended, None while nobody has.
-        version: Grows with every transition; a writer must name the version it read.
-        quoted_micros: What the catalogue said it costs.
-        charged_micros: What it did cost, None until that is known.
-        charge_source: Who said so: `answer`, `quote` or `bill`.
-        counted_on: The day (YYYY-MM-DD, in the budget's time zone) it counts for, which is the day it was queued.
-        overdue_at: When the job has taken longer than it should.
-        copy_deadline: When the provider may delete the output.
-        delivery: What was stored (a manifest's facts), None until it was.
-        end_kind: Why its job seems to have ended without an output, while that is not believed yet; see `ends.py`.
-        end_said: The same in the provider's words.
-        end_since: When such an end was first seen.
-        end_times: How often it was seen since.
-        late_at: When a job that left no output is asked for once more; see `late_jobs.py`.
-    """
+    """One intended purchase as it stood when it was read. Times are seconds since the epoch, money is micro-dollars."""
 
     seq: int
+    """Order of creation, which is the order of the queue."""
     id: str
+    """The attempt's id; part of the keys of its objects."""
     subject_kind: str
+    """What is bought: a clip, a take to spare of one, a character."""
     subject_key: str
+    """Its key; of a spare the clip's, `~` and a part of its id."""
     series: str
     fingerprint: str
     provider: str
@@ -62,19 +42,28 @@ class Attempt:
     endpoint: str
     request: ClipRequest
     decision: str
+    """What the purchase belongs to: a root run, a schedule's tick, a command."""
     batch: str | None
+    """The run that asked for it; what is collected together."""
     watched_by: str | None
+    """The run that waits for it and will report it, None when nobody does."""
     reported_run_id: str | None
+    """The run that told Dagster how it ended, None while nobody has."""
     reported_at: float | None
     state: AttemptState
     version: int
+    """Grows with every transition; a writer must name the version it read."""
     reason_kind: FailureKind | None
     reason: str | None
     money_state: MoneyState
     quoted_micros: int
+    """What the catalogue said it costs."""
     charged_micros: int | None
+    """What it did cost, None until that is known."""
     charge_source: str | None
+    """Who said so: `answer`, `quote` or `bill`."""
     counted_on: str
+    """The day (YYYY-MM-DD, in the budget's time zone) it counts for, which is the day it was queued."""
     created_at: float
     submitted_at: float | None
     finished_at: float | None
@@ -82,7 +71,9 @@ class Attempt:
     next_poll_at: float | None
     polls: int
     overdue_at: float | None
+    """When the job has taken longer than it should."""
     copy_deadline: float | None
+    """When the provider may delete the output."""
     job_id: str | None
     served_model: str | None
     outputs: list[str] | None
@@ -90,11 +81,17 @@ class Attempt:
     delivery_owner: str | None
     delivery_until: float | None
     delivery: dict[str, Any] | None
+    """What was stored (a manifest's facts), None until it was."""
     end_kind: FailureKind | None = None
+    """Why its job seems to have ended without an output, while that is not believed yet; see `ends.py`."""
     end_said: str | None = None
+    """The same in the provider's words."""
     end_since: float | None = None
+    """When such an end was first seen."""
     end_times: int = 0
+    """How often it was seen since."""
     late_at: float | None = None
+    """When a job that left no output is asked for once more; see `late_jobs.py`."""
 
     @classmethod
     def from_row(cls, row: sa.Row[Any]) -> "Attempt":
@@ -162,14 +159,11 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Submission:
-    """One POST that was committed and may now be sent.
-
-    Attributes:
-        id: Goes out with the POST, so that a late answer names it.
-        attempt: The attempt in state `submitting`.
-        deadline: When its POST must be over, seconds since the epoch; it must not be sent any more afterwards.
-    """
+    """One POST that was committed and may now be sent."""
 
     id: str
+    """Goes out with the POST, so that a late answer names it."""
     attempt: Attempt
+    """The attempt in state `submitting`."""
     deadline: float
+    """When its POST must be over, seconds since the epoch; it must not be sent any more afterwards."""

@@ -1,6 +1,6 @@
-"""The rules of a decision: what is bought, adopted, reused or refused of a clip, from what its attempts say.
+"""The rules of a decision: whether a clip is bought, adopted, reused or refused, given its attempts.
 
-Nothing here reads or writes the ledger, so that a plan asks the same rules as a decision (see `decisions.py`).
+Nothing here reads or writes the ledger, so that a plan follows the same rules as a decision (see `decisions.py`).
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from resources.orders import ClipRequest
 from resources.providers.base import FailureKind
 
 DEFINITE = {AttemptState.REJECTED, AttemptState.FAILED}
-"""The provider's own word that there is no clip and will be none: what a fallback may be bought after."""
+"""States in which the provider itself states that no clip will follow. Only after these may a fallback be bought."""
 ACCOUNT_TROUBLE = {FailureKind.AUTH, FailureKind.INSUFFICIENT_FUNDS}
 
 
@@ -22,48 +22,42 @@ class Ruling(StrEnum):
     NEW = "new"
     """A purchase was queued and its money reserved."""
     ADOPTED = "adopted"
-    """A purchase of the same request is under way; it is waited for instead."""
+    """A purchase of the same request is open; the caller waits for it."""
     REUSED = "reused"
-    """A delivered video of the same request is there; it costs nothing."""
+    """A delivered video of the same request exists; it costs nothing."""
     REFUSED = "refused"
     """Nothing is bought; the reason says why."""
 
 
 @dataclass(frozen=True)
 class Decided:
-    """The ruling on one clip.
-
-    Attributes:
-        request: What was asked for.
-        ruling: What was decided.
-        attempt: The attempt to go on with; for a refusal the one that stands in the way, if one does.
-        reason: Why, for a refusal.
-    """
+    """The ruling on one clip."""
 
     request: ClipRequest
+    """The request that was made."""
     ruling: Ruling
     attempt: Attempt | None
+    """The attempt to continue with; for a refusal the attempt that blocks the purchase, if one does."""
     reason: str | None = None
+    """Why a purchase is refused."""
 
 
 def is_outdated(request: ClipRequest, attempt: Attempt) -> bool:
-    """Whether an attempt waits in the queue with another request, so that it gives way to this one."""
+    """Whether an attempt is still queued with another request, so that this request replaces it."""
     return attempt.state is AttemptState.QUEUED and attempt.fingerprint != request.fingerprint
 
 
 def ruling_of(
     request: ClipRequest, known: list[Attempt], current: str | None, *, decision: str, regenerate: bool
 ) -> Decided:
-    """What is decided about a clip before it is asked for money: with `Ruling.NEW`, its request is to be bought.
-
-    Nothing is changed.
+    """Decide about a clip before money is reserved. With `Ruling.NEW`, the request of the ruling is to be bought.
 
     Args:
-        request: What was asked for.
-        known: The clip's attempts, newest first, without one that is outdated.
-        current: Id of the take that is shown.
-        decision: What asks.
-        regenerate: Whether a delivered video of the same request is to be made again.
+        request: The request that is made.
+        known: The clip's attempts, newest first, without an outdated one.
+        current: Id of the clip's current take.
+        decision: Id of the decision that asks.
+        regenerate: Whether to make another take of a delivered, unchanged request.
     """
     open_attempt = next((a for a in known if a.state in OPEN), None)
     if open_attempt is not None:
@@ -81,7 +75,7 @@ def ruling_of(
 
 
 def _tried_before(request: ClipRequest, ours: list[Attempt]) -> Decided:
-    """What this decision may still buy of the clip; a refusal when it has used up its purchases."""
+    """What this decision may still buy of the clip; a refusal when its purchases are used up."""
     spent = [attempt for attempt in ours if not _was_no_purchase(attempt)]
     if not spent:
         return Decided(request, Ruling.NEW, None)
@@ -99,17 +93,17 @@ def _tried_before(request: ClipRequest, ours: list[Attempt]) -> Decided:
 
 
 def after(failed: Attempt, ours: list[Attempt], request: ClipRequest) -> ClipRequest | None:
-    """What a decision buys after a purchase that came to nothing, None when it may buy no more.
+    """What a decision buys after a purchase that made no clip, None when it may buy no more.
 
     Args:
         failed: The purchase.
-        ours: Everything the decision has bought of the clip, newest first.
-        request: What is asked for now; its file may have changed since.
+        ours: All attempts of the decision at the clip, newest first.
+        request: The request as it is now; its file may have changed since the purchase.
     """
     same_clip = failed.fingerprint == request.fingerprint
     if same_clip and not failed.request.is_same_choice(request):
         request = failed.request
-    # what was bought of an older version of the clip counts too; another fallback has tries of its own
+    # purchases of an older version of the clip count too; each fallback has tries of its own
     tries = [
         attempt
         for attempt in ours
@@ -120,14 +114,14 @@ def after(failed: Attempt, ours: list[Attempt], request: ClipRequest) -> ClipReq
     may_pass = kind.may_pass if kind is not None else not tries and failed.state is not AttemptState.REJECTED
     if may_pass and len(tries) < request.max_attempts:
         return request
-    # a fallback is for what the provider itself has ended, never for an outcome that nobody knows
+    # buy a fallback only where the provider has ended the job, never where the outcome is unknown
     if failed.state in DEFINITE and same_clip:
         return request.fall_back()
     return None
 
 
 def _was_no_purchase(attempt: Attempt) -> bool:
-    """Whether no job came of it for a reason that says nothing against the request. A job that failed always counts."""
+    """Whether an attempt made no job for a reason that is not the request's. A failed job always counts as a purchase."""
     match attempt.state:
         case AttemptState.WITHDRAWN:
             return True
@@ -147,7 +141,7 @@ def _in_the_way(attempt: Attempt) -> str:
 
 
 def unknown_price(request: ClipRequest, *, asked: bool = True) -> str:
-    """Why a clip without a price is not bought, and what helps if its provider was not `asked` for a quote."""
+    """Why a clip without a price is not bought, and the next step where the provider was not `asked` for a quote."""
     reason = f"the price of {request.endpoint} with these parameters is unknown, and an unknown price is not bought"
     if not asked:
         return f"{reason}. `dailies plan --quote` asks its provider, as a purchase does first; that is free."

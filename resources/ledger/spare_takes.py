@@ -31,7 +31,6 @@ def keep_if_spare(tx: Transaction, attempt: Attempt, submission_id: str, job: Na
         tx: The transaction that has booked the job as the attempt's.
         attempt: As it is now.
         submission_id: The POST that made the job.
-        job: The job.
     """
     if attempt.job_id == job.id:
         return
@@ -51,7 +50,6 @@ def keep(tx: Transaction, closed: Attempt, submission_id: str | None, job: Named
         tx: The transaction that books the job.
         closed: The purchase whose POST made the job.
         submission_id: That POST, None where it is not known.
-        job: The job.
     """
     mine = sa.and_(attempts.c.account == closed.account, attempts.c.job_id == job.id)
     known = tx.connection.execute(sa.select(attempts.c.id).where(mine)).scalar()

@@ -14,15 +14,12 @@ from resources.ledger.states import OPEN
 
 @dataclass(frozen=True)
 class Standing:
-    """What there is of one clip.
-
-    Attributes:
-        open: The purchase of which something may still come.
-        current: The take that is shown.
-    """
+    """What there is of one clip."""
 
     open: Attempt | None = None
+    """The purchase of which something may still come."""
     current: Attempt | None = None
+    """The take that is shown."""
 
     @property
     def known(self) -> list[Attempt]:

@@ -19,57 +19,48 @@ FREE = [MoneyState.RELEASED, MoneyState.REFUNDED]
 
 @dataclass(frozen=True)
 class Line:
-    """Some attempts added up.
-
-    Attributes:
-        name: What they have in common.
-        attempts: How many they are.
-        micros: What they cost as far as is known, in micro-dollars.
-        billed_micros: How much of it the provider's bill has confirmed.
-    """
+    """Some attempts added up."""
 
     name: str
+    """What they have in common."""
     attempts: int
+    """How many they are."""
     micros: int
+    """What they cost as far as is known, in micro-dollars."""
     billed_micros: int
+    """How much of it the provider's bill has confirmed."""
 
 
 @dataclass(frozen=True)
 class Cap:
-    """A cap that was in force when something was last reserved.
-
-    Attributes:
-        scope: What it holds for.
-        spent_micros: What counts against it.
-        cap_micros: The most it may be.
-    """
+    """A cap that was in force when something was last reserved."""
 
     scope: Scope
+    """What it holds for."""
     spent_micros: int
+    """What counts against it."""
     cap_micros: int
+    """The most it may be."""
 
 
 @dataclass(frozen=True)
 class Statement:
-    """The whole account.
-
-    Attributes:
-        by_state: One line for each state of money.
-        by_series: One for each series; what is released or refunded counts nothing.
-        by_endpoint: One for each endpoint.
-        by_day: One for each day, newest first.
-        total: All of it.
-        caps: Caps of today, this month, and of series in total.
-        miscounted: Counters that differ from the attempts, which must be none: scope, counted, real.
-    """
+    """The whole account."""
 
     by_state: list[Line]
+    """One line for each state of money."""
     by_series: list[Line]
+    """One for each series; what is released or refunded counts nothing."""
     by_endpoint: list[Line]
+    """One for each endpoint."""
     by_day: list[Line]
+    """One for each day, newest first."""
     total: Line
+    """All of it."""
     caps: list[Cap]
+    """Caps of today, this month, and of series in total."""
     miscounted: list[tuple[Scope, int, int]]
+    """Counters that differ from the attempts, which must be none: scope, counted, real."""
 
 
 def statement(ledger: Ledger) -> Statement:
@@ -124,23 +115,20 @@ def _miscounted(connection: sa.Connection) -> list[tuple[Scope, int, int]]:
 
 @dataclass(frozen=True)
 class Difference:
-    """A job about which the ledger and the bill disagree.
-
-    Attributes:
-        account: Whose bill.
-        job_id: The job.
-        clip: The clip it was bought for, None where no attempt has it.
-        ledger_micros: What the ledger counts for it.
-        bill_micros: What the bill charges for it, refunds taken off.
-        why: One sentence for a person.
-    """
+    """A job about which the ledger and the bill disagree."""
 
     account: str
+    """Whose bill."""
     job_id: str
+    """The job."""
     clip: str | None
+    """The clip it was bought for, None where no attempt has it."""
     ledger_micros: int
+    """What the ledger counts for it."""
     bill_micros: int
+    """What the bill charges for it, refunds taken off."""
     why: str
+    """One sentence for a person."""
 
 
 def differences(ledger: Ledger, account: str, bill: Mapping[str, Billed], window: Window) -> list[Difference]:
@@ -150,8 +138,6 @@ def differences(ledger: Ledger, account: str, bill: Mapping[str, Billed], window
     held purchase's is that purchase's doubt, whose money is counted already.
 
     Args:
-        ledger: The record.
-        account: Whose bill.
         bill: By the core of the job's id.
         window: What was read of it.
     """

@@ -1,56 +1,56 @@
-"""The states of an attempt and of its money, and which may follow which.
+"""The states of an attempt and of its money, and which state may follow which.
 
-An attempt is one intended purchase. It is *open* while anything can still come of it; a subject (a clip) has at most
-one open attempt, which is what keeps two runs, two sensors or two machines from buying the same clip.
+An attempt is one intended purchase. It is *open* while it can still produce a clip. A subject (a clip) has at most one open
+attempt, so that two runs, two sensors or two machines never buy the same clip.
 """
 
 from enum import StrEnum
 
 
 class AttemptState(StrEnum):
-    """Where a purchase stands."""
+    """How far a purchase is."""
 
     QUEUED = "queued"
-    """Decided and paid for in the budget; nothing has been sent."""
+    """Its money is reserved; nothing was sent."""
     SUBMITTING = "submitting"
-    """A POST is committed and may be on the wire."""
+    """A POST is committed and may be in flight."""
     UNKNOWN = "unknown"
-    """The POST may or may not have created a job; never repeated without proof of absence."""
+    """The POST may or may not have created a job. It is never repeated without proof of absence."""
     HELD = "held"
-    """Unknown, and it could not be proved either way; a person settles it."""
+    """Unknown, and nothing could be proved. A person settles it, unless evidence comes first."""
     SUBMITTED = "submitted"
     """The provider has the job."""
     OVERDUE = "overdue"
-    """The job runs longer than its endpoint should; still polled, slowly."""
+    """The job runs longer than its endpoint should take; it is polled slowly."""
     SUCCEEDED = "succeeded"
-    """The generation is finished and waits at the provider to be fetched."""
+    """The generation is finished; its output is still at the provider."""
     DELIVERED = "delivered"
     """The verified video and its manifest are in the bucket."""
     QUARANTINED = "quarantined"
-    """Fetched, but a check failed; kept apart until a person decides."""
+    """A check of the fetched file failed; a person decides about it."""
     WITHDRAWN = "withdrawn"
-    """Given up before anything was sent."""
+    """Withdrawn before anything was sent."""
     REJECTED = "rejected"
     """The provider refused the request; no job exists."""
     ABSENT = "absent"
-    """Was unknown; proved that no job exists."""
+    """The outcome was unknown, and it is proved that no job exists."""
     FAILED = "failed"
     """The provider's job failed."""
     VANISHED = "vanished"
     """The provider no longer knows the job."""
     LOST = "lost"
-    """Finished, but its output could not be fetched before it was gone."""
+    """The generation finished, but its output was gone before it was fetched."""
     ABANDONED = "abandoned"
-    """A person gave it up."""
+    """A person has written the purchase off."""
 
     @property
     def is_open(self) -> bool:
-        """Whether something may still come of it, so that its subject must not be bought again."""
+        """Whether the purchase may still produce a clip, so that its subject must not be bought again."""
         return self in OPEN
 
     @property
     def is_ended(self) -> bool:
-        """Whether polling is over: it either failed for good or has something to deliver or delivered it."""
+        """Whether polling is over: the job has failed, or its output is to be delivered or is delivered."""
         return self not in {
             AttemptState.QUEUED,
             AttemptState.SUBMITTING,
@@ -71,7 +71,7 @@ IN_FLIGHT = frozenset({_S.SUBMITTING, _S.UNKNOWN, _S.HELD, _S.SUBMITTED, _S.OVER
 """States that may fill a slot at the provider."""
 
 WITHOUT_OUTPUT = frozenset({_S.FAILED, _S.VANISHED, _S.LOST, _S.ABANDONED})
-"""States of a job that has ended, or seems to have, and left nothing to keep."""
+"""States of a job that has ended, as far as is known, without an output."""
 
 AT_PROVIDER = frozenset({_S.SUBMITTED, _S.OVERDUE})
 """States that are polled."""
@@ -79,7 +79,7 @@ AT_PROVIDER = frozenset({_S.SUBMITTED, _S.OVERDUE})
 PAID_FOR = frozenset({_S.SUCCEEDED, _S.DELIVERED, _S.QUARANTINED, _S.LOST})
 """States of a job that finished."""
 MADE = PAID_FOR - {_S.LOST}
-"""States of a job that did what it was paid for, as far as is known."""
+"""States of a job that made its clip, as far as is known."""
 
 TRANSITIONS: dict[AttemptState, frozenset[AttemptState]] = {
     _S.QUEUED: frozenset({_S.SUBMITTING, _S.WITHDRAWN}),
@@ -91,14 +91,14 @@ TRANSITIONS: dict[AttemptState, frozenset[AttemptState]] = {
     _S.SUCCEEDED: frozenset({_S.DELIVERED, _S.QUARANTINED, _S.LOST}),
     _S.QUARANTINED: frozenset({_S.DELIVERED}),
 }
-"""What may follow what; a state that is not a key is final."""
+"""Which states may follow a state; a state that is not a key is final."""
 
 
 class MoneyState(StrEnum):
-    """Where the money of an attempt stands."""
+    """What has become of the money of an attempt."""
 
     RESERVED = "reserved"
-    """Set aside at the quoted price."""
+    """Reserved at the quoted price."""
     CONFIRMED = "confirmed"
     """Charged."""
     RELEASED = "released"
@@ -106,9 +106,9 @@ class MoneyState(StrEnum):
     REFUND_EXPECTED = "refund_expected"
     """Charged for a job that failed; the provider gives it back later."""
     REFUNDED = "refunded"
-    """Given back."""
+    """The provider has given it back."""
     INDETERMINATE = "indeterminate"
-    """May have been charged; nobody can say yet."""
+    """It may have been charged; it is not known yet."""
 
 
 class SubmissionState(StrEnum):

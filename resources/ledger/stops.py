@@ -62,19 +62,16 @@ class StopKind(StrEnum):
 
 @dataclass(frozen=True)
 class Stop:
-    """A stop.
-
-    Attributes:
-        account: What is stopped; `*` is everything.
-        kind: Why.
-        reason: One sentence for a person.
-        at: Since when, seconds since the epoch.
-    """
+    """A stop."""
 
     account: str
+    """What is stopped; `*` is everything."""
     kind: StopKind
+    """Why."""
     reason: str
+    """One sentence for a person."""
     at: float
+    """Since when, seconds since the epoch."""
 
     def __str__(self) -> str:
         """What is stopped, why, and what starts it again."""

@@ -23,10 +23,7 @@ def accept(
     Safe to repeat: what an interrupted call has stored is found again.
 
     Args:
-        ledger: The record.
-        store: The bucket.
         attempt: A take in quarantine.
-        who: The person.
         why: What they say of it; may be empty.
         scratch: Folder for the file on its way.
 

@@ -41,34 +41,28 @@ class Stage(IntEnum):
 
 @dataclass(frozen=True)
 class Report:
-    """One clip reached a stage, or will not reach it.
-
-    Attributes:
-        clip: The clip's key.
-        stage: The stage that was reached, or that failed.
-        attempt: As it stands.
-        error: Why the stage was not reached, None when it was.
-        reused: Whether nothing was bought or fetched for it now.
-    """
+    """One clip reached a stage, or will not reach it."""
 
     clip: str
+    """The clip's key."""
     stage: Stage
+    """The stage that was reached, or that failed."""
     attempt: Attempt | None
+    """As it stands."""
     error: str | None = None
+    """Why the stage was not reached, None when it was."""
     reused: bool = False
+    """Whether nothing was bought or fetched for it now."""
 
 
 @dataclass
 class Followed:
-    """What became of a batch.
-
-    Attributes:
-        failed: Reason by clip.
-        left: Clips that are on their way and were left to the sensor.
-    """
+    """What became of a batch."""
 
     failed: dict[str, str] = field(default_factory=dict)
+    """Reason by clip."""
     left: list[str] = field(default_factory=list)
+    """Clips that are on their way and were left to the sensor."""
 
 
 _REACHED: dict[AttemptState, Stage] = {

@@ -35,8 +35,6 @@ def bind_bucket(ledger: Ledger, store: ObjectStore, *, buying: bool = True) -> N
     Before the first purchase, and then once a day, the bucket is tried with what a delivery will ask of it.
 
     Args:
-        ledger: The record.
-        store: The bucket.
         buying: Whether something is to be bought, which a ledger may not do that is older than its bucket.
 
     Raises:

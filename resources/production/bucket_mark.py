@@ -40,10 +40,6 @@ class BucketMark:
     """The mark of one ledger in one bucket.
 
     Threads may share it.
-
-    Args:
-        ledger: The record.
-        store: The bucket.
     """
 
     def __init__(self, ledger: Ledger, store: ObjectStore) -> None:

@@ -71,7 +71,6 @@ class Deliverer:
 
     Args:
         engine: For the ledger, and to ask a provider for a fresh address.
-        store: The bucket.
         policy: What may be fetched from where.
         scratch: Folder for files on their way; what died processes left there is removed.
     """

@@ -93,7 +93,6 @@ class Engine:
         Args:
             name: The account.
             only: Ids of attempts to choose from, None for all.
-            run_id: For the journal.
             result: Collects what ended.
             until: When to ask for nothing more, seconds since the epoch.
         """
@@ -125,7 +124,6 @@ class Engine:
 
         Args:
             name: The account.
-            run_id: For the journal.
             result: Collects what was settled.
         """
         account = self.accounts[name]

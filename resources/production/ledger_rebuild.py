@@ -39,27 +39,24 @@ LOCK_SECONDS = 300.0
 
 @dataclass
 class Rebuilt:
-    """What a rebuild found and did.
-
-    Attributes:
-        manifests: Manifests in the bucket.
-        adopted: Takes the ledger did not have.
-        led_on: Takes and jobs the ledger had in an earlier state.
-        back: Purchases that are on their way again.
-        withdrawn: Clips that were queued and are not any more.
-        orphans: By account, jobs that are new and nobody's.
-        blocked: Clips whose later purchase waits for an earlier one to end; nothing may be bought before that.
-        problems: What could not be read, in sentences.
-    """
+    """What a rebuild found and did."""
 
     manifests: int = 0
+    """Manifests in the bucket."""
     adopted: int = 0
+    """Takes the ledger did not have."""
     led_on: int = 0
+    """Takes and jobs the ledger had in an earlier state."""
     back: int = 0
+    """Purchases that are on their way again."""
     withdrawn: list[str] = field(default_factory=list)
+    """Clips that were queued and are not any more."""
     orphans: dict[str, list[str]] = field(default_factory=dict)
+    """By account, jobs that are new and nobody's."""
     blocked: list[str] = field(default_factory=list)
+    """Clips whose later purchase waits for an earlier one to end; nothing may be bought before that."""
     problems: list[str] = field(default_factory=list)
+    """What could not be read, in sentences."""
 
     @property
     def may_buy(self) -> bool:
@@ -79,7 +76,6 @@ async def rebuild_ledger(
 
     Args:
         ledger: The record, restored from a copy or new.
-        store: The bucket.
         providers: The accounts to read, by name.
         take_over: Whether the bucket may belong to another ledger, which is refused from then on.
         tell: Called with a line for a person at every step.

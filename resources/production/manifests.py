@@ -40,7 +40,6 @@ def describe(
     """The manifest of a stored take.
 
     Args:
-        attempt: The purchase.
         files: What is stored of it.
         submission: The POST that the provider accepted, None where it is not known.
         run_id: The run that stores the take.
@@ -111,8 +110,6 @@ def show_current(ledger: Ledger, store: ObjectStore, attempt: Attempt) -> None:
     """Let the bucket show which take is current; the ledger decides, so a failure here is only logged.
 
     Args:
-        ledger: The record.
-        store: The bucket.
         attempt: A take of the clip; nothing is shown of one that is not delivered, or to spare.
     """
     if attempt.state is not AttemptState.DELIVERED or attempt.is_spare:

@@ -38,7 +38,6 @@ class Fetcher:
 
     Args:
         engine: For the ledger, and to ask a provider for a fresh address.
-        store: The bucket.
         policy: What may be fetched from where.
     """
 

@@ -53,7 +53,6 @@ class Poller:
         Args:
             provider: Where they are.
             due: As `resources.ledger.polls.claim_due` returned them.
-            run_id: For the journal.
 
         Returns:
             Those that have ended.

@@ -17,25 +17,22 @@ READERS = 8
 
 @dataclass(frozen=True)
 class Sheet:
-    """A contact sheet that was written.
-
-    Attributes:
-        series: Whose clips.
-        day: The day (YYYY-MM-DD) they were bought on, in the budget's time zone.
-        uri: Where it is.
-        picture: The WebP itself.
-        clips: The clips on it, row by row from left to right.
-        failed: Those of them that failed a check; they are framed in red.
-        missing: Clips of the day that have no picture: on their way, failed at the provider, or too many for one sheet.
-    """
+    """A contact sheet that was written."""
 
     series: str
+    """Whose clips."""
     day: str
+    """The day (YYYY-MM-DD) they were bought on, in the budget's time zone."""
     uri: str
+    """Where it is."""
     picture: bytes
+    """The WebP itself."""
     clips: tuple[str, ...]
+    """The clips on it, row by row from left to right."""
     failed: tuple[str, ...]
+    """Those of them that failed a check; they are framed in red."""
     missing: tuple[str, ...]
+    """Clips of the day that have no picture: on their way, failed at the provider, or too many for one sheet."""
 
 
 def write_sheet(

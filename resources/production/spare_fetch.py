@@ -19,7 +19,6 @@ async def fetch_spares(engine: Engine, deliverer: Deliverer, clips: Collection[s
         engine: With the accounts they were bought at; others are left alone.
         deliverer: Stores them.
         clips: Keys of clips.
-        run_id: For the journal and the manifests.
     """
     for spare in await engine.ledger.run(deliveries.spares_to_fetch, clips):
         if spare.account not in engine.accounts:

@@ -82,8 +82,6 @@ class Submitter:
         """Send everything that is queued at an account and may go now.
 
         Args:
-            account: Whose queue.
-            run_id: For the journal.
             ours: Ids of the caller's attempts, withdrawn when the account cannot be reached.
             result: Collects what was submitted.
             until: When to claim nothing more, seconds since the epoch.

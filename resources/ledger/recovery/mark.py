@@ -27,57 +27,51 @@ ON_THEIR_WAY = (
 
 
 class OnItsWay(BaseModel):
-    """A purchase that is paid for, or may be, and is not in the bucket yet.
-
-    Attributes:
-        clip: The clip's key.
-        series: The series that declares it.
-        fingerprint: Of its request, which `prompts/` holds.
-        provider: Who makes it.
-        account: Who pays.
-        endpoint: What was asked for.
-        attempt: The purchase.
-        decision: What it belongs to.
-        submission: Its POST.
-        job: The provider's own id, None while it is not known.
-        sent_at: When the POST went out, seconds since the epoch.
-        quoted_micros: What it costs, in micro-dollars.
-    """
+    """A purchase that is paid for, or may be, and is not in the bucket yet."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     clip: str
+    """The clip's key."""
     series: str
+    """The series that declares it."""
     fingerprint: str
+    """Of its request, which `prompts/` holds."""
     provider: str
+    """Who makes it."""
     account: str
+    """Who pays."""
     endpoint: str
+    """What was asked for."""
     attempt: str
+    """The purchase."""
     decision: str
+    """What it belongs to."""
     submission: str
+    """Its POST."""
     job: str | None
+    """The provider's own id, None while it is not known."""
     sent_at: float
+    """When the POST went out, seconds since the epoch."""
     quoted_micros: int
+    """What it costs, in micro-dollars."""
 
 
 class Mark(BaseModel):
-    """How far a ledger was when it last showed itself in its bucket.
-
-    Attributes:
-        ledger: Its id.
-        seq: Number of its newest journal entry, 0 for none.
-        entry: That entry: the attempt, its version and the time.
-        at: When it was written, seconds since the epoch.
-        on_their_way: What is paid for and not in the bucket yet.
-    """
+    """How far a ledger was when it last showed itself in its bucket."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     ledger: str
+    """Its id."""
     seq: int = 0
+    """Number of its newest journal entry, 0 for none."""
     entry: str | None = None
+    """That entry: the attempt, its version and the time."""
     at: float | None = None
+    """When it was written, seconds since the epoch."""
     on_their_way: tuple[OnItsWay, ...] = ()
+    """What is paid for and not in the bucket yet."""
 
 
 def mark_of(ledger: Ledger) -> Mark:

@@ -42,49 +42,46 @@ _ONWARD = {
 
 @dataclass(frozen=True)
 class ManifestTake:
-    """A take that is in the bucket, as its manifest tells. Times are seconds since the epoch.
-
-    Attributes:
-        attempt: The purchase.
-        request: What was ordered.
-        fingerprint: Of what was ordered.
-        account: Who paid.
-        decision: What the purchase belongs to.
-        submission: Its POST, where the manifest names it.
-        job: The provider's own id.
-        money: Where its money stands.
-        charged_micros: What it did cost in micro-dollars.
-        charge_source: Who said so.
-        submitted_at: When it was ordered.
-        finished_at: When it was seen finished.
-        delivered_at: When it was stored.
-        served_model: What the provider says it used.
-        inference_seconds: How long the provider says it worked.
-        delivery: What the ledger keeps of a manifest.
-        quarantined: Why it is kept apart, None where it is delivered.
-        run_id: The run that stored it.
-        spare: Whether nobody had asked for it, so that it is never its clip's current take.
-    """
+    """A take that is in the bucket, as its manifest tells. Times are seconds since the epoch."""
 
     attempt: str
+    """The purchase."""
     request: ClipRequest
+    """What was ordered."""
     fingerprint: str
+    """Of what was ordered."""
     account: str
+    """Who paid."""
     decision: str
+    """What the purchase belongs to."""
     submission: str | None
+    """Its POST, where the manifest names it."""
     job: str | None
+    """The provider's own id."""
     money: MoneyState
+    """Where its money stands."""
     charged_micros: int | None
+    """What it did cost in micro-dollars."""
     charge_source: str | None
+    """Who said so."""
     submitted_at: float
+    """When it was ordered."""
     finished_at: float
+    """When it was seen finished."""
     delivered_at: float
+    """When it was stored."""
     served_model: str | None
+    """What the provider says it used."""
     inference_seconds: float | None
+    """How long the provider says it worked."""
     delivery: dict[str, Any]
+    """What the ledger keeps of a manifest."""
     quarantined: str | None
+    """Why it is kept apart, None where it is delivered."""
     run_id: str | None
+    """The run that stored it."""
     spare: bool = False
+    """Whether nobody had asked for it, so that it is never its clip's current take."""
 
 
 class Taken(StrEnum):
