@@ -129,7 +129,7 @@ def what_is_not_known(ledger: Ledger, one: Unsettled) -> str:
 def _giving_up(overdue: Attempt) -> str:
     return (
         f"Whether job {overdue.job_id} at {overdue.account} still ends is not known: its {show_usd(overdue.cost_micros)} stay "
-        f"counted until the bill says more, and what it makes is kept as a take to spare. Give {overdue.subject_key} up?"
+        f"counted until the bill says more, and what it makes is kept as a spare take. Give {overdue.subject_key} up?"
     )
 
 

@@ -36,7 +36,7 @@ HELD_SECONDS = 1700.0
 SWEPT_WITHIN_SECONDS = 10_000.0
 """Within so long after the faults a sweep has booked what ran on unseen after its purchase was given up."""
 ON_ITS_WAY = """reported_run_id IS NULL AND (subject_kind <> 'spare' OR state IN ('submitted', 'overdue', 'succeeded'))"""
-"""Of an attempt in the ledger; takes to spare are fetched and reported to nobody."""
+"""Of an attempt in the ledger; spare takes are fetched and reported to nobody."""
 RULES = {rules.name: rules for rules in (WAVESPEED, AIMLAPI)}
 
 

@@ -209,7 +209,7 @@ class _Case:
                 )
 
     def _first_purchase(self, job: Job) -> Row | None:
-        """The purchase whose POST made a job, also where its end was taken back and it is a take to spare by now."""
+        """The purchase whose POST made a job, also where its end was taken back and it is a spare take by now."""
         post = self.posts.get(job.tag or "")
         return (
             self.attempts[post["attempt_id"]] if post is not None and job.seen_over else self.attempt_of(job)
@@ -374,7 +374,7 @@ def _within(post: Row, at: float) -> bool:
 
 
 def _clip(attempt: Row) -> str:
-    """The clip of a purchase, also of a take to spare."""
+    """The clip of a purchase, also of a spare take."""
     return str(attempt["subject_key"]).partition("~")[0]
 
 

@@ -118,7 +118,7 @@ NO_JOB_IS_OVERDUE = Audit(
     "Jobs that take longer than their model ever should",
     Weight.WARNING,
     "Look at the job at the provider. It is asked for every five minutes, and its money stays reserved; "
-    "`dailies resolve CLIP --write-off` waits no longer, and keeps what it makes later as a take to spare.",
+    "`dailies resolve CLIP --write-off` waits no longer, and keeps what it makes later as a spare take.",
 )
 NO_REFUND_IS_LATE = Audit(
     "no_refund_is_late",

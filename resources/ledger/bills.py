@@ -180,7 +180,7 @@ def record(
             lock_subject(tx.connection, subject)
             attempt = tx.attempt(attempt_id)
             billed = bill.get(core(attempt.job_id or ""))
-            # its job may have become a take to spare since, which is booked by itself
+            # its job may have become a spare take since, which is booked by itself
             if billed is None or attempt.state in UNSETTLED:
                 continue
             trusted = _trusted(tx, attempt, billed)

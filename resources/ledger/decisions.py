@@ -177,7 +177,7 @@ def _queue(tx: Transaction, request: ClipRequest, decision: Decision) -> Attempt
         return unknown_price(request)
     if (retired := request.retired_at(tx.now())) is not None:
         return f"{retired}. Nothing was bought."
-    stop = stops.standing(tx.connection, request.provider)
+    stop = stops.stop_for(tx.connection, request.provider)
     # a stop that clears by itself leaves the clip queued
     if stop is not None and not stop.kind.reopens:
         return f"{stop} Nothing was bought."

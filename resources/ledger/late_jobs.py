@@ -1,7 +1,7 @@
-"""Jobs that have ended without an output, and may have one after all: asked for again, ever more rarely, while it would live.
+"""Late jobs: jobs that ended without an output are still polled, ever more rarely, while their provider would keep one.
 
-A provider that takes an end back has charged the job. What turns up is a take to spare, with the job and its money
-taken over from the purchase that ended: another may have been bought in its place, so it is never its clip's current take.
+A provider that takes an end back has charged the job. Its output becomes a spare take, which takes the job and its money over
+from the purchase that ended. A replacement may have been bought meanwhile, so a spare take is never its clip's current take.
 """
 
 import sqlalchemy as sa
@@ -20,20 +20,20 @@ from resources.ledger.transaction import Booked
 from resources.providers.base import Capabilities, JobState
 
 AT_ONCE = 8
-"""How many are asked for in one step."""
+"""How many are polled in one step."""
 LONGEST_PAUSE_SECONDS = 86_400.0
 
 _DUE = sa.and_(
     attempts.c.account == sa.bindparam("account"),
     attempts.c.state.in_([state.value for state in WITHOUT_OUTPUT]),
-    # those that are never asked for again are not in the index
+    # a job without `late_at` is never polled again, and is not in the index
     attempts.c.late_at.is_not(None),
     is_past(attempts.c.late_at, sa.bindparam("now", type_=sa.Double), within=LONGEST_PAUSE_SECONDS),
     attempts.c.job_id.is_not(None),
     attempts.c.subject_kind.in_([CLIP, SPARE]),
-    # what was given back is no longer ours to ask for
+    # a refunded job is no longer ours
     attempts.c.money_state != MoneyState.REFUNDED.value,
-    # a take to spare that was lost had its output: its job would only be found, and lost, again and again
+    # a lost spare take had its output: its job would be found and lost again and again
     sa.or_(attempts.c.subject_kind != SPARE, attempts.c.state != AttemptState.LOST.value),
 )
 _OVERDUE = (
@@ -46,13 +46,13 @@ _FIRST_DUE = sa.select(attempts).where(_DUE).order_by(attempts.c.late_at).limit(
 
 
 def is_due(ledger: Ledger, account: str) -> bool:
-    """Whether such a job is to be asked for now, also where nothing else of its account is on its way."""
+    """Whether a late job of an account is to be polled now, also where no other purchase of it is open."""
     with ledger.read() as connection:
         return bool(connection.execute(_ANY_DUE, {"account": account, "now": ledger.clock()}).scalar())
 
 
 def claim_late(ledger: Ledger, account: str) -> list[Attempt]:
-    """Take the few that are due, so that nobody else asks meanwhile; those whose output would be deleted by now are dropped."""
+    """Claim the late jobs that are due, `AT_ONCE` at most; drops those whose output would be deleted by now."""
     if not is_due(ledger, account):
         return []
     with ledger.write() as connection:
@@ -68,7 +68,7 @@ def claim_late(ledger: Ledger, account: str) -> list[Attempt]:
 
 
 def ask_later(ledger: Ledger, attempt: Attempt) -> None:
-    """Ask for it again when twice its age has passed: minutes after its end, and days in the end."""
+    """Set the next poll of a late job, after twice the time since its end: minutes at first, a day at most."""
     with ledger.write() as connection:
         now = ledger.clock()
         pause = min(max(2 * (now - (attempt.finished_at or now)), LATE_SECONDS), LONGEST_PAUSE_SECONDS)
@@ -78,7 +78,7 @@ def ask_later(ledger: Ledger, attempt: Attempt) -> None:
 def keep_late(
     ledger: Ledger, attempt: Attempt, state: JobState, capabilities: Capabilities
 ) -> Attempt | None:
-    """Make a take to spare of a job that is completed after all; None where its purchase has changed meanwhile.
+    """Make a spare take of a job that is completed after all; None where its purchase has changed meanwhile.
 
     Args:
         attempt: As it was claimed.
@@ -90,7 +90,7 @@ def keep_late(
         ended = tx.attempt(attempt.id)
         if ended.version != attempt.version or ended.job_id is None:
             return None
-        why = f"its job {ended.job_id} is {state.raw_status} after all: it is kept as a take to spare, which has its money now"
+        why = f"its job {ended.job_id} is {state.raw_status} after all: it is kept as a spare take, which has its money now"
         tx.connection.execute(
             sa.update(attempts)
             .where(attempts.c.id == ended.id)
@@ -109,20 +109,19 @@ def keep_late(
 
 
 def overdue_of(ledger: Ledger, clip: str) -> Attempt | None:
-    """The job of a clip that runs longer than its endpoint ever should, None where there is none."""
+    """The overdue attempt of a clip, None where there is none."""
     with ledger.read() as connection:
         row = connection.execute(_OVERDUE, {"clip": clip}).first()
     return None if row is None else Attempt.from_row(row)
 
 
 def give_up(ledger: Ledger, overdue: Attempt, *, who: str, why: str) -> Attempt:
-    """Wait no longer for a job that does not end, by a person's word: the clip may be bought by a new decision.
+    """Abandon an overdue job because a person says so: a new decision may buy the clip.
 
-    Its money stays counted until its bill says more, and it is asked for ever more rarely: what it makes is a take to
-    spare.
+    Its money stays counted until the bill says more. The job is polled ever more rarely, and its output is a spare take.
 
     Raises:
-        DailiesError: It has changed since it was read. Nothing was changed.
+        DailiesError: The attempt has changed since it was read. Nothing was written.
     """
     with ledger.transaction(who=who, run_id=None) as tx:
         lock_subject(tx.connection, overdue.subject_key)
@@ -132,7 +131,7 @@ def give_up(ledger: Ledger, overdue: Attempt, *, who: str, why: str) -> Attempt:
             AttemptState.ABANDONED,
             money=MoneyState.INDETERMINATE,
             why=why,
-            reason=f"job {overdue.job_id} was given up: {why}",
+            reason=f"job {overdue.job_id} was abandoned: {why}",
             finished_at=now,
             next_poll_at=None,
             late_at=now + LATE_SECONDS,

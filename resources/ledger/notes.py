@@ -1,7 +1,7 @@
-"""What is known of an attempt's output before it is delivered: its provider's flags, and how its clip looks.
+"""Notes about an attempt's output before its delivery: the provider's NSFW flags, and the clip's perceptual hash.
 
-Looks are written before they are compared, under a lock of the series: of two clips that are checked at the same moment
-the second sees the first.
+A hash is written before it is compared, under a lock of the series: of two clips that are checked at the same moment, the
+second one sees the first.
 """
 
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ from resources.ledger.states import AttemptState
 NSFW = "nsfw"
 LOOK = "look"
 SIBLINGS = 2000
-"""Takes of a series that a new one is compared with: the newest ones."""
+"""How many takes of a series a new one is compared with: the newest ones."""
 
 
 def note_nsfw(connection: sa.Connection, attempt_id: str, flags: Sequence[bool | None]) -> None:
-    """Write what the provider says of a job's outputs: one that is not safe for work makes the whole job so.
+    """Record the provider's NSFW flags of a job: one flagged output flags the whole job.
 
     Args:
         connection: The transaction that records the job's end.
@@ -34,7 +34,7 @@ def note_nsfw(connection: sa.Connection, attempt_id: str, flags: Sequence[bool |
 
 
 def nsfw(ledger: Ledger, attempt_id: str) -> bool | None:
-    """Whether the provider says that an output is not safe for work, None where it does not say."""
+    """Whether the provider has flagged an output as not safe for work, None where it does not say."""
     with ledger.read() as connection:
         value = connection.execute(
             sa.select(notes.c.value).where(notes.c.attempt_id == attempt_id, notes.c.name == NSFW)
@@ -43,7 +43,7 @@ def nsfw(ledger: Ledger, attempt_id: str) -> bool | None:
 
 
 class SiblingLook(NamedTuple):
-    """How another take of a series looks."""
+    """The perceptual hash of another take of a series."""
 
     clip: str
     """Its clip's key."""
@@ -54,10 +54,10 @@ class SiblingLook(NamedTuple):
 
 
 def note_look(ledger: Ledger, attempt: Attempt, look: str) -> list[SiblingLook]:
-    """Write how a clip looks, and read how the others of its series do.
+    """Record the perceptual hash of a clip, and read those of its series.
 
     Returns:
-        Other takes of the series, newest first: delivered ones, and those that are being checked now.
+        Other takes of the series, newest first: delivered ones, and those whose check runs now.
     """
     columns = (attempts.c.subject_key, attempts.c.seq, attempts.c.delivery, notes.c.value)
     with ledger.write() as connection:
@@ -74,7 +74,7 @@ def note_look(ledger: Ledger, attempt: Attempt, look: str) -> list[SiblingLook]:
             .order_by(attempts.c.seq.desc())
             .limit(SIBLINGS)
         ).all()
-    # a rebuilt ledger has no notes; it knows looks from the manifests
+    # a rebuilt ledger has no notes; it has the hashes from the manifests
     found = ((key, seq, noted or (delivery or {}).get("look")) for key, seq, delivery, noted in rows)
     return [SiblingLook(clip_of(key), seq, str(look)) for key, seq, look in found if look]
 

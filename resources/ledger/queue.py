@@ -72,7 +72,7 @@ def claim_next(
         ).first()
         if queued is None:
             return _why_nothing(tx.connection, account, now)
-        stop = stops.standing(tx.connection, account)
+        stop = stops.stop_for(tx.connection, account)
         if stop is not None:
             return Later(now + STOPPED_SECONDS, str(stop), stop=stop)
         if not has_passed(not_before, now, within=LONGEST_PAUSE_SECONDS):

@@ -1,9 +1,9 @@
-"""Jobs that turn up after their purchase was closed: booked, counted, followed and fetched, as a take to spare.
+"""Spare takes: jobs that turn up after their purchase was closed are booked, counted, polled and fetched.
 
-It must not happen: a purchase is closed without a job only when it is proved that there is none. Where the proof was
-wrong (a provider that broke the bounds of its contract, a person's word), the job was charged all the same. It becomes
-an attempt of its own, so that its money is confirmed and its clip fetched like any other; it never stands in the way of
-another purchase and is never its clip's current take.
+This must not happen: a purchase is closed without a job only where it is proved that there is none. Where the proof was wrong
+(a provider broke the bounds of its contract, a person erred), the job was charged all the same. It becomes an attempt of its
+own, so that its money is confirmed and its clip fetched like any other. A spare take never blocks another purchase and is
+never its clip's current take.
 """
 
 import logging
@@ -21,11 +21,11 @@ from resources.money import show_usd
 logger = logging.getLogger("dailies")
 
 UNDECIDED = frozenset({AttemptState.SUBMITTING, AttemptState.UNKNOWN, AttemptState.HELD})
-"""States of a purchase that goes on with its job when that is heard of."""
+"""States in which a purchase continues with its job once the job is known."""
 
 
 def keep_if_spare(tx: Transaction, attempt: Attempt, submission_id: str, job: NamedJob) -> None:
-    """Keep a job of one of an attempt's POSTs as a take to spare, unless it is the attempt's own or can become it.
+    """Keep a job of one of an attempt's POSTs as a spare take, unless it is the attempt's own or can become its own.
 
     Args:
         tx: The transaction that has booked the job as the attempt's.
@@ -86,7 +86,7 @@ def keep(tx: Transaction, closed: Attempt, submission_id: str | None, job: Named
         .values(attempt_id=attempt_id)
     )
     logger.error(
-        "ALARM: %s: %s (%s). It is counted, and kept as a take to spare when it has ended: `dailies ledger`",
+        "ALARM: %s: %s (%s). It is counted, and kept as a spare take when it has ended: `dailies ledger`",
         closed.clip,
         why,
         show_usd(closed.quoted_micros),

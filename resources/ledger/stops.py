@@ -1,7 +1,7 @@
-"""Stopping what is sent: everything by a person's word, one account when it cannot pay, refuses the key or bills too much.
+"""Stops of buying: of everything by a person, or of an account that cannot pay, refuses its key or bills too much.
 
-A stop is looked at in the transaction that reserves and in the one that claims a submit. What is at the provider is
-asked for and fetched all the same, and what is queued stays queued.
+The transaction that reserves money and the one that claims a POST both check for stops. Jobs at the provider are still polled
+and fetched, and queued attempts stay queued.
 """
 
 import functools
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from resources.ledger.ledger import Ledger
 
 ALL = "*"
-"""The row of `accounts` that stands for all of them."""
+"""The row of `accounts` that means all of them."""
 
 PROBE_SECONDS = 180.0
 """How often a stopped account is asked whether it may be used again."""
 QUIET_SECONDS = 900.0
-"""An account that is stopped again so soon after it was reopened is not asked at once."""
+"""An account that is stopped again so soon after it was reopened is not probed at once."""
 
 
 _ROW = sa.select(accounts).where(accounts.c.account == sa.bindparam("whose"))
@@ -33,14 +33,14 @@ _ROW_OF_ALL = _ROW.with_for_update(read=True)
 
 
 class StopKind(StrEnum):
-    """Why something is stopped, which decides what starts it again."""
+    """Why something is stopped, which decides what ends the stop."""
 
     PERSON = "person"
     """`dailies stop`. Until `dailies start`."""
     OVERCHARGED = "overcharged"
     """A bill was higher than the quote. Until `dailies start`."""
     UNBELIEVABLE = "unbelievable"
-    """A bill or an answer says an amount that cannot be what was ordered. Until that is settled, or `dailies start`."""
+    """A bill or an answer states an amount that cannot be the price. Until that is settled, or `dailies start`."""
     INSUFFICIENT_FUNDS = "insufficient_funds"
     """The account cannot pay. Until its balance is enough again."""
     AUTH = "auth"
@@ -48,12 +48,12 @@ class StopKind(StrEnum):
 
     @property
     def reopens(self) -> bool:
-        """Whether the provider, when asked, can end it."""
+        """Whether the stop clears by itself once the provider accepts the key or the balance is enough."""
         return self in {StopKind.INSUFFICIENT_FUNDS, StopKind.AUTH}
 
     @property
     def gives_way_to(self) -> frozenset["StopKind"]:
-        """The kinds that replace it: what ends by itself gives way to what needs a person, who may have stopped for longer."""
+        """The kinds that replace this one: a stop that clears by itself gives way to one that needs a person."""
         persons = frozenset({StopKind.PERSON, StopKind.OVERCHARGED})
         if self in persons:
             return frozenset()
@@ -62,7 +62,7 @@ class StopKind(StrEnum):
 
 @dataclass(frozen=True)
 class Stop:
-    """A stop."""
+    """A stop of one account or of everything."""
 
     account: str
     """What is stopped; `*` is everything."""
@@ -74,7 +74,7 @@ class Stop:
     """Since when, seconds since the epoch."""
 
     def __str__(self) -> str:
-        """What is stopped, why, and what starts it again."""
+        """What is stopped, why, and what ends the stop."""
         whose = "all buying is" if self.account == ALL else f"the account {self.account} is"
         again = {
             StopKind.PERSON: f"`{self.command}` starts it again",
@@ -95,12 +95,12 @@ class Stop:
 
     @property
     def command(self) -> str:
-        """The command that ends it."""
+        """The command that ends the stop."""
         return "dailies start" if self.account == ALL else f"dailies start --account {self.account}"
 
 
-def standing(connection: sa.Connection, account: str) -> Stop | None:
-    """What keeps an account from being used in this transaction; `dailies stop` waits for it to end."""
+def stop_for(connection: sa.Connection, account: str) -> Stop | None:
+    """The stop that holds for an account in this transaction; `dailies stop` waits until the transaction ends."""
     for query, whose in ((_ROW_OF_ALL, ALL), (_ROW, account)):
         row = connection.execute(query, {"whose": whose}).first()
         if row is not None and row.stopped_kind is not None:
@@ -109,7 +109,7 @@ def standing(connection: sa.Connection, account: str) -> Stop | None:
 
 
 def stop_account(connection: sa.Connection, account: str, kind: StopKind, reason: str, *, now: float) -> None:
-    """Stop something. An earlier stop stays unless its kind gives way to this one."""
+    """Stop an account, or `ALL`. An earlier stop stays unless its kind gives way to this one."""
     connection.execute(insert_ignoring(connection, accounts).values(account=account))
     weaker = [other.value for other in StopKind if kind in other.gives_way_to]
     outranked = [accounts.c.stopped_kind.is_(None), accounts.c.stopped_kind.in_(weaker)]
@@ -124,14 +124,14 @@ def stop_account(connection: sa.Connection, account: str, kind: StopKind, reason
 
 
 def end_stop(connection: sa.Connection, account: str, kind: StopKind, *, now: float) -> None:
-    """End an account's stop if it is of this kind."""
+    """End the stop of an account if it is of this kind."""
     row = connection.execute(_ROW.with_for_update(), {"whose": account}).first()
     if row is not None and row.stopped_kind == kind.value:
         _clear(connection, account, now)
 
 
 def stop(ledger: "Ledger", *, reason: str, account: str = ALL) -> Stop:
-    """Stop everything, or one account, by a person's word. When it returns, nothing more is reserved or sent."""
+    """Stop everything, or one account, because a person says so. When it returns, nothing more is reserved or sent."""
     with ledger.write() as connection:
         stop_account(connection, account, StopKind.PERSON, reason, now=ledger.clock())
         row = connection.execute(sa.select(accounts).where(accounts.c.account == account)).one()
@@ -139,7 +139,7 @@ def stop(ledger: "Ledger", *, reason: str, account: str = ALL) -> Stop:
 
 
 def start(ledger: "Ledger", *, account: str = ALL) -> Stop | None:
-    """End a stop, whatever its kind; returns the one that was ended, None when there was none."""
+    """End a stop, whatever its kind; returns the stop that it ended, None when there was none."""
     with ledger.write() as connection:
         row = connection.execute(
             sa.select(accounts).where(accounts.c.account == account).with_for_update()
@@ -151,7 +151,7 @@ def start(ledger: "Ledger", *, account: str = ALL) -> Stop | None:
 
 
 def stops(ledger: "Ledger") -> list[Stop]:
-    """Everything that is stopped now."""
+    """All stops that hold now."""
     with ledger.read() as connection:
         rows = connection.execute(
             sa.select(accounts).where(accounts.c.stopped_kind.is_not(None)).order_by(accounts.c.account)
@@ -160,18 +160,18 @@ def stops(ledger: "Ledger") -> list[Stop]:
 
 
 def stop_of(ledger: "Ledger", account: str) -> Stop | None:
-    """What keeps an account from being used now."""
+    """The stop that holds for an account now, None where none does."""
     with ledger.read() as connection:
-        return standing(connection, account)
+        return stop_for(connection, account)
 
 
 def take_alarm(ledger: "Ledger", account: str) -> Stop | None:
-    """The stop of an account that nobody has been told yet; who takes it tells it, once."""
+    """Claim the alarm about an account's stop, so that one process raises it, once; None where there is none to raise."""
     return _take(ledger, _UNTOLD, {"alarmed_at": accounts.c.stopped_at}, whose=account)
 
 
 def claim_probe(ledger: "Ledger", account: str) -> Stop | None:
-    """The stop of an account that may have ended by itself, for one process every few minutes to find out."""
+    """Claim the probe whether an account's stop has cleared, for one process every few minutes; None where none is due."""
     now = ledger.clock()
     return _take(ledger, _MAY_HAVE_ENDED, {"probe_at": now + PROBE_SECONDS}, whose=account, now=now)
 
@@ -191,7 +191,7 @@ _MAY_HAVE_ENDED = sa.and_(
 def _take(
     ledger: "Ledger", mine: sa.ColumnElement[bool], values: Mapping[str, Any], **known: str | float
 ) -> Stop | None:
-    """Claim something about a stop, once; hardly ever there is anything, so nobody waits for the write lock to find out."""
+    """Claim something about a stop, once. A read comes first: usually there is no stop, and no reason to take the write lock."""
     with ledger.read() as connection:
         if not connection.execute(_is_any(mine), known).scalar():
             return None
@@ -207,7 +207,7 @@ def _is_any(where: sa.ColumnElement[bool]) -> sa.Select[Any]:
 
 
 def reopen(ledger: "Ledger", stopped: Stop) -> bool:
-    """End exactly this stop; False when it has ended or another has taken its place."""
+    """End exactly this stop; False when it has ended already or another stop has replaced it."""
     with ledger.write() as connection:
         row = connection.execute(
             sa.select(accounts).where(accounts.c.account == stopped.account).with_for_update()

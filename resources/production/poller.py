@@ -75,7 +75,7 @@ class Poller:
         return [end for end in ends if end.state not in AT_PROVIDER]
 
     async def poll_late(self, provider: Provider) -> list[Attempt]:
-        """Ask for jobs that ended without an output, if some are due; returns the takes to spare that came of it."""
+        """Ask for jobs that ended without an output, if some are due; returns the spare takes that came of it."""
         due = await self._ledger.run(late_jobs.claim_late, provider.name)
         # side by side: eight answers that each time out would outlast a sensor's tick
         seen = await asyncio.gather(

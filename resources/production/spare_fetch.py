@@ -1,4 +1,4 @@
-"""Fetching what was paid for although nobody asked for it: takes to spare, see `resources.ledger.spare_takes`."""
+"""Fetching what was paid for although nobody asked for it: spare takes, see `resources.ledger.spare_takes`."""
 
 import logging
 from collections.abc import Collection
@@ -13,7 +13,7 @@ logger = logging.getLogger("dailies")
 
 
 async def fetch_spares(engine: Engine, deliverer: Deliverer, clips: Collection[str], *, run_id: str) -> None:
-    """Bring the finished takes to spare of some clips home; one that fails is tried again by a later run.
+    """Bring the finished spare takes of some clips home; one that fails is tried again by a later run.
 
     Args:
         engine: With the accounts they were bought at; others are left alone.
@@ -27,4 +27,4 @@ async def fetch_spares(engine: Engine, deliverer: Deliverer, clips: Collection[s
             with in_our_words("it could not be delivered"):
                 await deliverer.deliver(spare, run_id=run_id)
         except DailiesError as error:
-            logger.warning("%s: a take to spare (%s) was not fetched: %s", spare.clip, spare.id, error)
+            logger.warning("%s: a spare take (%s) was not fetched: %s", spare.clip, spare.id, error)

@@ -221,7 +221,7 @@ def test_what_was_lost_is_looked_for_as_well(ledger: Ledger, clock: Clock) -> No
     assert spare is not None
     deliveries.record_lost(ledger, spare.id, why="gone again")
     clock.forward(86_400)
-    assert claim_late(ledger, ACCOUNT) == [], "a take to spare that was lost is not found for ever"
+    assert claim_late(ledger, ACCOUNT) == [], "a spare take that was lost is not found for ever"
 
 
 def test_it_is_asked_for_ever_more_rarely_and_no_longer_than_an_output_lives(

@@ -1,4 +1,4 @@
-"""Ends that a provider takes back: nothing is bought in their place, and what turns up late is a take to spare."""
+"""Ends that a provider takes back: nothing is bought in their place, and what turns up late is a spare take."""
 
 import pytest
 from fakes import Ends, World, a_request
