@@ -1,7 +1,7 @@
-"""Confirming what was spent against the provider's own bill: when to read it, and what each row comes to.
+"""Bills: when an account's bill is read, and what each row changes in the ledger.
 
-Until the bill has spoken, an amount is what was quoted or what the answer said. A refund that is expected stays counted
-until the bill shows it.
+Until the bill names a job, its amount is the quote or what the answer states. An expected refund stays counted until the bill
+shows it.
 """
 
 from collections import defaultdict
@@ -22,13 +22,13 @@ from resources.money import show_usd
 from resources.providers.base import Charge
 
 READ_SECONDS = 300.0
-"""How often a bill is read at most."""
+"""The shortest time between two readings of a bill."""
 SELDOM_SECONDS = 6 * 3600.0
-"""How often it is read at least, while something is unconfirmed."""
+"""The longest time between two readings, while something is unconfirmed."""
 GIVE_UP_SECONDS = 14 * 86_400.0
-"""After so long nothing new is expected of a bill; `dailies ledger` shows what it never confirmed."""
+"""How long a bill may confirm an amount; `dailies ledger` shows what it never confirmed."""
 MARGIN_SECONDS = 1_800.0
-"""How far a provider's clock and its booking may lie from ours."""
+"""How far the provider's clock and its booking may be from ours."""
 BILL = "bill"
 UNSETTLED = {
     AttemptState.QUEUED,
@@ -43,7 +43,7 @@ UNSETTLED = {
 
 @dataclass(frozen=True)
 class Window:
-    """What to read of a bill, in seconds since the epoch."""
+    """The part of a bill to read, in seconds since the epoch."""
 
     after: float
     before: float
@@ -51,7 +51,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Billed:
-    """What a bill says about one job, in micro-dollars."""
+    """What a bill states about one job, in micro-USD."""
 
     charged: int
     """All charges."""
@@ -62,37 +62,35 @@ class Billed:
 
     @property
     def net(self) -> int:
-        """What is to be paid in the end."""
+        """What remains to be paid."""
         return max(0, self.charged - self.refunded)
 
 
 @dataclass(frozen=True)
 class Confirmed:
-    """What the bill has changed about an attempt."""
+    """An attempt that the bill has changed."""
 
     before: Attempt
-    """As it stood."""
     after: Attempt
-    """As it stands."""
 
     @property
     def swapped(self) -> str | None:
-        """The other model that the bill, and nothing before it, has named."""
+        """The other model that the bill is the first to name, None where it names none."""
         return None if self.after.served_model == self.before.served_model else self.after.served_model
 
     @property
     def difference_micros(self) -> int:
-        """How much more it costs than was counted; less than nothing for a refund."""
+        """How much more the attempt costs than was counted, in micro-USD; negative for a refund."""
         return self.after.cost_micros - self.before.cost_micros
 
 
 def core(job_id: str) -> str:
-    """The part of a job's id that every page of a provider agrees on: AI/ML API writes it with and without `:model`."""
+    """The part of a job's id that all pages of a provider share: AI/ML API writes the id with and without `:model`."""
     return job_id.split(":", maxsplit=1)[0]
 
 
 def by_job(charges: Iterable[Charge]) -> dict[str, Billed]:
-    """A bill's rows, added up by job."""
+    """The rows of a bill, added up by job."""
     sums: dict[str, dict[str, int]] = defaultdict(lambda: {"charge": 0, "refund": 0})
     models: dict[str, str] = {}
     for charge in charges:
@@ -122,15 +120,15 @@ _BILLED_AT = sa.select(accounts.c.billed_at).where(accounts.c.account == sa.bind
 
 
 def is_due(ledger: Ledger, account: str) -> bool:
-    """Whether an account's bill is to be read now."""
+    """Whether the bill of an account is to be read now."""
     with ledger.read() as connection:
         return _due(connection, account, ledger.clock()) is not None
 
 
 def claim(ledger: Ledger, account: str) -> Window | None:
-    """What to read of an account's bill now, for one process at a time; None when nothing waits for it or it is too soon.
+    """Claim the reading of an account's bill, for one process at a time; None when nothing is unconfirmed or it is too soon.
 
-    It is read after some minutes, and ever more seldom while nothing new has ended: a refund takes hours.
+    A bill is read after some minutes, then ever more rarely while nothing new has ended: a refund takes hours.
     """
     if not is_due(ledger, account):
         return None
@@ -154,7 +152,7 @@ def _due(connection: sa.Connection, account: str, now: float) -> Window | None:
     # a clock that was set back must not keep the bill from being read
     if read_at is not None and 0 <= now - read_at < pace:
         return None
-    # of what a clock that was ahead has dated only the latest time is known
+    # a clock that was ahead has dated the oldest one: it may have been sent at any time until now
     since = oldest if oldest <= now else now - GIVE_UP_SECONDS
     return Window(since - MARGIN_SECONDS, now + MARGIN_SECONDS)
 
@@ -162,17 +160,17 @@ def _due(connection: sa.Connection, account: str, now: float) -> Window | None:
 def record(
     ledger: Ledger, account: str, bill: Mapping[str, Billed], *, since: float, refunds_failures: bool
 ) -> list[Confirmed]:
-    """Write what a bill says about the account's ended jobs: the money, and the model where it names another one.
+    """Record what a bill states about the account's ended jobs: the money, and the model where it names another one.
 
-    A charge above the quote stops the account. What is not believed is not written, but disputed (see `disputes.py`).
+    A charge above the quote stops the account. A statement that is not believed is disputed instead (see `disputes.py`).
 
     Args:
-        bill: By the core of the job's id; what it does not name stays as it is.
-        since: Where what was read begins (`Window.after`). A job from before it may have more rows than these.
+        bill: By the core of the job's id. Jobs that it does not name stay as they are.
+        since: Where the reading begins (`Window.after`). An earlier job may have more rows than these.
         refunds_failures: Whether a failed job is charged first and refunded later.
 
     Returns:
-        What changed.
+        The attempts that changed.
     """
     changed = []
     for attempt_id, subject in _billed_attempts(ledger, account, bill, since):
@@ -180,7 +178,7 @@ def record(
             lock_subject(tx.connection, subject)
             attempt = tx.attempt(attempt_id)
             billed = bill.get(core(attempt.job_id or ""))
-            # its job may have become a spare take since, which is booked by itself
+            # its job may have become a spare take meanwhile, which has a row of its own
             if billed is None or attempt.state in UNSETTLED:
                 continue
             trusted = _trusted(tx, attempt, billed)
@@ -189,8 +187,8 @@ def record(
             billed = trusted
             money, charged = _judge(attempt, billed, refunds_failures=refunds_failures)
             swapped = _swapped(attempt, billed)
-            standing = (attempt.money_state, attempt.charged_micros, attempt.charge_source)
-            if swapped is None and (money, charged, BILL) == standing:
+            known = (attempt.money_state, attempt.charged_micros, attempt.charge_source)
+            if swapped is None and (money, charged, BILL) == known:
                 continue
             after = tx.settle(
                 attempt,
@@ -207,7 +205,7 @@ def record(
 def _billed_attempts(
     ledger: Ledger, account: str, bill: Mapping[str, Billed], since: float
 ) -> list[tuple[str, str]]:
-    """Attempts whose job a bill names, and their subjects."""
+    """The attempts whose jobs a bill names, with their subjects."""
     with ledger.read() as connection:
         rows = connection.execute(
             sa.select(attempts.c.id, attempts.c.subject_key, attempts.c.job_id).where(
@@ -220,7 +218,7 @@ def _billed_attempts(
 
 
 def _trusted(tx: Transaction, attempt: Attempt, billed: Billed) -> Billed | None:
-    """What of a bill is believed of an ended job, None where it says nothing to be booked; the rest is disputed."""
+    """The part of a bill that is believed about an ended job, None where nothing is to be booked. The rest is disputed."""
     stated = StatedAmount(billed.charged, billed.refunded, BILL)
     kind = disputes.objection(attempt, stated)
     if kind is not None and disputes.is_accepted(tx.connection, attempt, stated):
@@ -233,12 +231,12 @@ def _trusted(tx: Transaction, attempt: Attempt, billed: Billed) -> Billed | None
         return None
     if kind is DisputeKind.REFUND:
         billed = replace(billed, refunded=0)
-    # a refund without its charge says nothing
+    # a refund without its charge proves nothing
     return None if stated.refunded > stated.charged else billed
 
 
 def _judge(attempt: Attempt, billed: Billed, *, refunds_failures: bool) -> tuple[MoneyState, int]:
-    """Where the money of an ended job stands, by its bill, and how much it is."""
+    """The money state of an ended job by its bill, and the amount in micro-USD."""
     if billed.charged == 0:
         return MoneyState.CONFIRMED if attempt.state in PAID_FOR else MoneyState.RELEASED, 0
     if billed.net == 0:
@@ -249,7 +247,7 @@ def _judge(attempt: Attempt, billed: Billed, *, refunds_failures: bool) -> tuple
 
 
 def _swapped(attempt: Attempt, billed: Billed) -> str | None:
-    """The model that a bill names, where it is another than was bought and no answer has named another one already.
+    """The model that a bill names where another one was bought, unless an answer has named another one already.
 
     A name without its maker (`sora-2-t2v`) is the same model: AI/ML API's models have aliases.
     """

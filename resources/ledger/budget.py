@@ -1,11 +1,11 @@
-"""What is spent, and the caps it may not exceed.
+"""The budget: counters of what is spent, and the caps that they may not exceed.
 
-Counters in the database, by everything, series and account, and by run, day, month and in total. They change in the
-transaction that changes an attempt's money, and a reservation that would exceed a cap is refused in it, so that a cap
-holds whatever the number of processes. The row's CHECK is the last guard.
+Counters exist for everything, each series and each account, and for a run, a day, a month and in total. They change in the
+transaction that changes an attempt's money, which also refuses a reservation above a cap. So a cap holds whatever the number
+of processes; the row's CHECK is the last guard.
 
-What counts is what may have to be paid: reserved, confirmed, refund_expected and indeterminate. What is released or
-refunded is given back to the counters it was taken from.
+Money counts while it may have to be paid: reserved, confirmed, refund_expected and indeterminate. Released and refunded money
+is subtracted from the same counters.
 """
 
 import datetime as dt
@@ -26,8 +26,8 @@ from resources.money import show_usd, usd
 from resources.orders import Caps
 
 MOST_PER_CLIP = usd("100")
-"""What one clip may cost unless a setting says otherwise: several times the dearest clip that any page sells ($14.00), and
-little beside a quote in another unit."""
+"""What one clip may cost unless a setting says otherwise: several times the dearest clip that any page sells ($14.00), and far
+below a quote in another unit."""
 EVERYTHING, SERIES, ACCOUNT = "everything", "series", "account"
 RUN, DAY, MONTH, TOTAL = "run", "day", "month", "total"
 NOTHING_COUNTS = [MoneyState.RELEASED.value, MoneyState.REFUNDED.value]
@@ -48,7 +48,7 @@ class Scope(NamedTuple):
 
 @dataclass(frozen=True)
 class Budget:
-    """What may be spent, besides what each series says of itself."""
+    """What may be spent, besides the caps in each series' file."""
 
     timezone: str = "UTC"
     """Where a day begins and ends, as the IANA names it."""
@@ -60,11 +60,11 @@ class Budget:
     """The most that one clip may cost, in micro-dollars; None is no cap."""
 
     def day(self, now: float) -> str:
-        """The day that a moment belongs to, as YYYY-MM-DD."""
+        """The day of a moment, as YYYY-MM-DD."""
         return dt.datetime.fromtimestamp(now, zoneinfo.ZoneInfo(self.timezone)).date().isoformat()
 
     def refusal(self, amount: int) -> str | None:
-        """Why one clip may not cost so much, for a person; None when it may."""
+        """Why one clip may not cost this amount (micro-USD), for a person; None when it may."""
         if self.per_clip is None or amount <= self.per_clip:
             return None
         return (
@@ -73,7 +73,7 @@ class Budget:
         )
 
     def cap(self, scope: Scope, series: Caps) -> int | None:
-        """The cap of a scope in micro-dollars, None where there is none."""
+        """The cap of a scope in micro-USD, None where there is none."""
         caps = {
             EVERYTHING: self.everything,
             ACCOUNT: self.accounts.get(scope.name, Caps()),
@@ -83,7 +83,7 @@ class Budget:
 
 
 def scopes(*, account: str, series: str, decision: str, day: str) -> list[Scope]:
-    """Every counter that a purchase counts in."""
+    """All counters of a purchase."""
     periods = [(RUN, decision), (DAY, day), (MONTH, day[:7]), (TOTAL, "")]
     return [
         Scope(of, name, period, key)
@@ -93,7 +93,7 @@ def scopes(*, account: str, series: str, decision: str, day: str) -> list[Scope]
 
 
 def scopes_of(attempt: Attempt) -> list[Scope]:
-    """Every counter that an attempt counts in."""
+    """All counters of an attempt."""
     return scopes(
         account=attempt.account,
         series=attempt.series,
@@ -148,10 +148,10 @@ def exceeded(
 
 
 def follow(connection: sa.Connection, before: Attempt, after: Attempt) -> None:
-    """Count what a change of an attempt's money has changed.
+    """Count the change of an attempt's money.
 
-    What must be paid is counted even where it exceeds a cap: the row's cap then gives way, until the next reservation
-    names the real one again and is refused.
+    Money that must be paid counts even above a cap: the row's cap then gives way, until the next reservation sets the real cap
+    again and is refused.
     """
     change = after.cost_micros - before.cost_micros
     if change:
@@ -160,17 +160,17 @@ def follow(connection: sa.Connection, before: Attempt, after: Attempt) -> None:
 
 
 def count(connection: sa.Connection, attempt: Attempt) -> None:
-    """Count a purchase that was made already and is only now written down. Caps give way, as in `follow`."""
+    """Count a purchase that was made before the ledger knew it. Caps give way, as in `follow`."""
     if attempt.cost_micros:
         lock_money(connection)
         _add(connection, dict.fromkeys(scopes_of(attempt)), attempt.cost_micros, holding=False)
 
 
 def spent(connection: sa.Connection, wanted: Sequence[Scope]) -> dict[Scope, int]:
-    """What counts in each scope, in micro-dollars.
+    """What counts in each scope, in micro-USD.
 
-    What was counted for a day or month that is still to come counts in every one before it: a clock that was ahead dated
-    it, and its money must not be missing from the cap of the day on which it was really spent.
+    Money of a future day or month counts in every one before it: a clock that was ahead has dated it, and it must not be
+    missing from the cap of the day on which it was really spent.
     """
     found: dict[Scope, int] = {}
     for some in chunks(wanted):
@@ -188,7 +188,7 @@ def spent(connection: sa.Connection, wanted: Sequence[Scope]) -> dict[Scope, int
 
 
 def _counts_for(scope: Scope) -> sa.ColumnElement[bool]:
-    """Whether a counter counts for a scope, column by column: SQLite reads the whole table for a list of tuples."""
+    """Whether a counter counts for a scope. Column by column, because SQLite reads the whole table for a list of tuples."""
     dated = scope.period in {DAY, MONTH}
     return sa.and_(
         spending.c.of == scope.of,
@@ -243,7 +243,7 @@ def _refusal(scope: Scope, cap: int, spent: int, amount: int, timezone: str) -> 
 
 
 def recounted(connection: sa.Connection) -> dict[Scope, int]:
-    """What the counters must say, from the attempts themselves."""
+    """What the counters must be, added up from the attempts."""
     cost = sa.case(
         (attempts.c.money_state.in_(NOTHING_COUNTS), 0),
         else_=sa.func.coalesce(attempts.c.charged_micros, attempts.c.quoted_micros),
@@ -259,6 +259,6 @@ def recounted(connection: sa.Connection) -> dict[Scope, int]:
 
 
 def counted(connection: sa.Connection) -> dict[Scope, int]:
-    """What the counters say."""
+    """The counters as they are."""
     rows = connection.execute(sa.select(spending))
     return {Scope(row.of, row.name, row.period, row.key): int(row.spent_micros) for row in rows}

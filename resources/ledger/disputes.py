@@ -1,7 +1,7 @@
-"""What a provider says of a purchase's money and is not believed until a person, or a later bill, has settled it.
+"""Disputes: statements of a provider about money that count only once a person, or a later bill, has settled them.
 
-Two kinds: an amount outside of the band around what was ordered, and a refund of a job that did what it was paid for. A
-disputed amount is not booked, and a disputed refund frees no cap. `dailies ledger disputed` shows and settles them.
+There are two kinds: an amount outside the band around the quote, and a refund of a job that made its clip. A disputed amount
+is not booked, and a disputed refund frees no cap. `dailies ledger disputed` shows and settles them.
 """
 
 from collections.abc import Sequence
@@ -24,17 +24,18 @@ from resources.money import show_usd
 from resources.providers.rows import SetAside, in_words
 
 BAND = 5
-"""So many times what was ordered, or so small a part of it, is still believed. The pages know discounts of a tenth and prices
-that differ by two between their versions; cents (100), yuan (7), micro-dollars and credits (a million) are outside."""
+"""An amount is believed up to this many times the quote, and down to this part of it. Providers' pages show discounts of a
+tenth, and prices that differ by a factor of two between their versions; cents (100), yuan (7), micro-USD and credits (a
+million) are outside."""
 
 
 class DisputeKind(StrEnum):
     """What is not believed."""
 
     AMOUNT = "amount"
-    """A charge outside of the band around what was ordered. It stops the account."""
+    """A charge outside the band around the quote. It stops the account."""
     REFUND = "refund"
-    """A refund of a job that did what it was paid for."""
+    """A refund of a job that made its clip."""
 
 
 class StatedAmount(NamedTuple):
@@ -48,23 +49,23 @@ class StatedAmount(NamedTuple):
 
 @dataclass(frozen=True)
 class Dispute:
-    """Something that a provider says of a purchase's money and that is not believed."""
+    """A statement about a purchase's money that is not believed."""
 
     attempt: Attempt
-    """The purchase as it stands."""
+    """The purchase as it is now."""
     kind: DisputeKind
     """What is not believed."""
     charged_micros: int
-    """What the provider says it charged, in micro-dollars."""
+    """The stated charge in micro-USD."""
     refunded_micros: int
-    """What it says it gave back."""
+    """The stated refund in micro-USD."""
     source: str
-    """Where it says so: `bill` or `answer`."""
+    """Where the provider states it: `bill` or `answer`."""
     at: float
-    """Since when, seconds since the epoch."""
+    """Since when it is disputed, seconds since the epoch."""
 
     def __str__(self) -> str:
-        """What is said, what was ordered, and what settles it, for a person."""
+        """What is stated, what was ordered, and the command that settles it."""
         attempt = self.attempt
         job = f"job {attempt.job_id} of {attempt.subject_key}"
         settle = f"`dailies ledger disputed {attempt.id[:8]} --accept` takes it as true"
@@ -82,7 +83,7 @@ class Dispute:
 
 
 def is_believable(quoted: int, micros: int) -> bool:
-    """Whether an amount can be what was ordered, both in micro-dollars. Nothing can be said where no price was known."""
+    """Whether an amount fits its quote, both in micro-USD. Without a quote, every amount does."""
     return quoted == 0 or quoted <= micros * BAND <= quoted * BAND**2
 
 
@@ -114,7 +115,7 @@ def raise_dispute(tx: Transaction, attempt: Attempt, kind: DisputeKind, stated: 
     tx.connection.execute(insert_ignoring(tx.connection, disputes).values(attempt_id=attempt.id, **values))
     tx.connection.execute(sa.update(disputes).where(mine).values(**values))
     if kind is DisputeKind.AMOUNT:
-        # the same transaction may book money next, and the order of locks is money, then account
+        # the same transaction may book money next, and locks are taken in the order money, account
         lock_money(tx.connection)
         reason = str(Dispute(attempt, kind, *stated, now))
         stops.stop_account(tx.connection, attempt.account, StopKind.UNBELIEVABLE, reason, now=now)
@@ -131,14 +132,14 @@ def is_accepted(connection: sa.Connection, attempt: Attempt, stated: StatedAmoun
 
 
 def hand_over(connection: sa.Connection, ended: Attempt, heir: Attempt) -> None:
-    """Move what is disputed to the purchase that has the job and its money now."""
+    """Move a dispute to the purchase that has taken over the job and its money."""
     connection.execute(
         sa.update(disputes).where(disputes.c.attempt_id == ended.id).values(attempt_id=heir.id)
     )
 
 
 def withdraw(tx: Transaction, attempt: Attempt) -> None:
-    """End a dispute, since what the provider says by now is believed; an account that it stopped is used again."""
+    """End a dispute, since the provider's later statement is believed; an account that it stopped is used again."""
     mine = sa.and_(disputes.c.attempt_id == attempt.id, disputes.c.accepted_at.is_(None))
     if tx.connection.execute(sa.delete(disputes).where(mine)).rowcount:
         _use_again(tx, attempt.account)
@@ -174,14 +175,14 @@ _OPEN = (
 
 
 def open_disputes(ledger: Ledger, *, account: str | None = None) -> list[Dispute]:
-    """Everything that is not believed and that nobody has settled, oldest first."""
+    """All disputes that nobody has settled, oldest first."""
     query = _OPEN if account is None else _OPEN.where(disputes.c.account == account)
     with ledger.read() as connection:
         return _with_attempts(ledger, connection.execute(query).all())
 
 
 def take_untold(ledger: Ledger, account: str) -> list[Dispute]:
-    """Disputes that nobody was told of yet; who takes them tells them, once."""
+    """Claim the alarms about an account's new disputes, so that one process raises each, once."""
     untold = _OPEN.where(disputes.c.account == account, disputes.c.told_at.is_(None))
     with ledger.read() as connection:
         if connection.execute(untold.limit(1)).first() is None:
@@ -212,7 +213,7 @@ def _with_attempts(ledger: Ledger, rows: Sequence[sa.Row[tuple[object, ...]]]) -
 
 
 def accept(ledger: Ledger, attempt_id: str, *, who: str, why: str) -> Attempt:
-    """Take a person's word that what the provider says is true, and book it.
+    """Book a disputed statement, because a person accepts it.
 
     Raises:
         DailiesError: Nothing about this purchase is disputed. Nothing was changed.
@@ -248,13 +249,13 @@ class Unread:
     source: str
     """`listing` or `bill`."""
     text: str
-    """How many they were, and the first of them."""
+    """How many rows there were, and the first of them."""
     at: float
-    """When, seconds since the epoch."""
+    """When they were read, seconds since the epoch."""
 
 
 def note_unread(ledger: Ledger, account: str, source: str, aside: Sequence[SetAside]) -> None:
-    """Keep what was set aside in the last reading of a listing or bill, for a person; nothing where all could be read."""
+    """Keep the rows that the last reading of a listing or bill has set aside, for a person."""
     mine = sa.and_(unread_rows.c.account == account, unread_rows.c.source == source)
     with ledger.read() as connection:
         known = connection.execute(sa.select(unread_rows).where(mine)).first()
@@ -268,7 +269,7 @@ def note_unread(ledger: Ledger, account: str, source: str, aside: Sequence[SetAs
 
 
 def unread(ledger: Ledger) -> list[Unread]:
-    """What could not be read of the accounts' listings and bills the last time."""
+    """The rows that the last reading of each listing and bill has set aside."""
     query = sa.select(unread_rows).order_by(unread_rows.c.account, unread_rows.c.source)
     with ledger.read() as connection:
         return [Unread(row.account, row.source, row.words, row.at) for row in connection.execute(query)]

@@ -1,4 +1,4 @@
-"""What a run that does not go on leaves to others: its clips and their money, as the ledger knows them."""
+"""The handover of a run that ends early: its open purchases and their money, which others continue."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -18,15 +18,15 @@ _DOUBTFUL = {AttemptState.SUBMITTING, AttemptState.UNKNOWN, AttemptState.HELD}
 
 @dataclass(frozen=True)
 class Handover:
-    """The purchases that some runs have made or watch, and that are not over."""
+    """The purchases that some runs have made or watch."""
 
     open: list[Attempt]
-    """Those that others go on with, oldest first."""
+    """The open ones, which others continue, oldest first."""
     ended: Counter[str]
-    """How many have ended, by their state."""
+    """How many have ended, by state."""
 
     def __str__(self) -> str:
-        """For a person."""
+        """What ended and what others continue, in a sentence for a person."""
         paid = [a for a in self.open if a.state in _PAID]
         doubtful = [a for a in self.open if a.state in _DOUBTFUL]
         queued = [a for a in self.open if a.state is AttemptState.QUEUED]
@@ -47,7 +47,7 @@ class Handover:
 
 
 def handover_of(ledger: Ledger, run_ids: Collection[str]) -> Handover:
-    """What some runs leave, when they end now."""
+    """What some runs leave to others when they end now."""
     ids = list(run_ids)
     query = (
         sa.select(attempts)

@@ -1,8 +1,8 @@
-"""The signs of life of runs: who is at work, by the ledger's clock, whatever Dagster calls the run.
+"""Heartbeats of runs: which runs are alive by the ledger's clock, whatever Dagster calls them.
 
-A run renews its claim while it works. A claim that was not renewed in time is taken from it, in the transaction in
-which it is read as expired: from then on the run is dead for everybody, and for itself when it comes back (a process that was
-stopped, a machine that slept). So a run and those who collect its clips never both go on.
+A run renews its claim while it works. The transaction that reads a claim as expired takes it: from then on the run is lost for
+every process, and for itself when it comes back (a stopped process, a machine that slept). So a run and those who collect its
+clips never both continue.
 """
 
 from collections.abc import Collection
@@ -16,17 +16,17 @@ from resources.ledger.schema import heartbeats
 from resources.ledger.times import CLOCKS_SECONDS
 
 LEASE_SECONDS = 60.0
-"""How long a claim holds unless it is renewed: longer than anybody waits for a lock in the database."""
+"""How long a claim holds without a renewal: longer than any process waits for a lock in the database."""
 RENEW_SECONDS = 5.0
 GRACE_SECONDS = 180.0
-"""How long a run that Dagster calls started may take to its first sign: a worker loads the code first, also on a slow machine."""
+"""How long a run that Dagster calls started may take to its first claim: on a slow machine a worker loads code for long."""
 TOMBSTONE_SECONDS = 30 * 86_400.0
 
 _LOST = sa.select(heartbeats.c.lost_at).where(heartbeats.c.run_id == sa.bindparam("run_id"))
 
 
 class RunLostError(DailiesError):
-    """The run gave no sign of life for too long, and its work was left to others."""
+    """The run has not renewed its claim in time, and others continue its work."""
 
 
 def begin(ledger: Ledger, run_id: str, owner: str) -> None:
@@ -37,7 +37,7 @@ def begin(ledger: Ledger, run_id: str, owner: str) -> None:
         owner: Names the process; `renew` and `end` need the same.
 
     Raises:
-        RunLostError: The run was given up before it showed a sign of life.
+        RunLostError: The run was lost before its first claim.
     """
     with ledger.write() as connection:
         until = ledger.clock() + LEASE_SECONDS
@@ -52,7 +52,7 @@ def begin(ledger: Ledger, run_id: str, owner: str) -> None:
 
 
 def renew(ledger: Ledger, run_id: str, owner: str) -> bool:
-    """Hold the claim for another lease; False when it was taken."""
+    """Renew the claim for another lease; False when it was taken."""
     with ledger.write() as connection:
         renewed = connection.execute(
             sa.update(heartbeats)
@@ -67,7 +67,7 @@ def renew(ledger: Ledger, run_id: str, owner: str) -> bool:
 
 
 def end(ledger: Ledger, run_id: str, owner: str) -> None:
-    """Give the claim back when the run's work is over. One that was taken stays taken."""
+    """Release the claim at the end of the run. A claim that was taken stays taken."""
     with ledger.write() as connection:
         connection.execute(
             sa.delete(heartbeats).where(
@@ -79,7 +79,7 @@ def end(ledger: Ledger, run_id: str, owner: str) -> None:
 
 
 def require(connection: sa.Connection, run_id: str | None) -> None:
-    """Let nobody act for a run whose claim was taken; who acts for no run has none to lose.
+    """Refuse to act for a run whose claim was taken; outside of runs, nothing is refused.
 
     Args:
         connection: The transaction in which the run acts.
@@ -109,10 +109,10 @@ def check(ledger: Ledger, run_id: str | None) -> None:
 
 
 def lost(ledger: Ledger, started: Collection[str]) -> dict[str, float]:
-    """Which of some runs are dead, and since when; an expired claim is taken here, so that its holder cannot renew it.
+    """Which of some runs are lost, and since when. Takes expired claims, so that their holders cannot renew them.
 
     Args:
-        started: Runs that Dagster calls started. One without a claim is given time for its first sign, from this look on.
+        started: Runs that Dagster calls started. A run without a claim has `GRACE_SECONDS` for its first one, from now on.
 
     Returns:
         Seconds since the epoch, by the run's id.
@@ -128,7 +128,7 @@ def lost(ledger: Ledger, started: Collection[str]) -> dict[str, float]:
                 [{"run_id": run_id, "until": now + GRACE_SECONDS} for run_id in some],
             )
             theirs = heartbeats.c.run_id.in_(some)
-            # one that a clock which was ahead has set holds for a lease from now on: its run may live
+            # a clock that was ahead has set this claim: it holds for a lease from now on, since its run may live
             ahead = heartbeats.c.until > now + GRACE_SECONDS + CLOCKS_SECONDS
             connection.execute(sa.update(heartbeats).where(theirs, ahead).values(until=now + LEASE_SECONDS))
             connection.execute(
@@ -158,7 +158,7 @@ def owners(ledger: Ledger) -> dict[str, str]:
 
 
 def any_lost(ledger: Ledger) -> bool:
-    """Whether a run was given up lately."""
+    """Whether a run was lost lately."""
     with ledger.read() as connection:
         return (
             connection.execute(
@@ -169,7 +169,7 @@ def any_lost(ledger: Ledger) -> bool:
 
 
 def take(ledger: Ledger, run_id: str, owner: str) -> None:
-    """Take the claim of a process that is known to have ended, without waiting until it expires."""
+    """Take the claim of a process that has ended, without waiting until the claim expires."""
     with ledger.write() as connection:
         connection.execute(
             sa.update(heartbeats)

@@ -1,4 +1,4 @@
-"""What the ledger has of many clips, as a decision about each would find it; nothing is changed."""
+"""Standings: the open purchase and the current take of many clips at once, for a plan. Nothing is changed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from resources.ledger.states import OPEN
 
 @dataclass(frozen=True)
 class Standing:
-    """What there is of one clip."""
+    """What the ledger has of one clip."""
 
     open: Attempt | None = None
-    """The purchase of which something may still come."""
+    """Its open purchase."""
     current: Attempt | None = None
-    """The take that is shown."""
+    """Its current take."""
 
     @property
     def known(self) -> list[Attempt]:
@@ -28,7 +28,7 @@ class Standing:
 
 
 def standings(ledger: Ledger, keys: Sequence[str], *, kind: str = "clip") -> dict[str, Standing]:
-    """What there is of each subject, by its key; subjects of which there is nothing are left out."""
+    """What the ledger has of each subject, by the subject's key; subjects without either are left out."""
     opened: dict[str, Attempt] = {}
     current: dict[str, Attempt] = {}
     states = [state.value for state in OPEN]

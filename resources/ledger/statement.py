@@ -1,4 +1,4 @@
-"""The account: every dollar of the ledger by its state, series, endpoint and day, and what a provider's bill says against it."""
+"""The statement: every dollar of the ledger by state, series, endpoint and day, and compared with a provider's bill."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,28 +19,27 @@ FREE = [MoneyState.RELEASED, MoneyState.REFUNDED]
 
 @dataclass(frozen=True)
 class Line:
-    """Some attempts added up."""
+    """Attempts with something in common, added up."""
 
     name: str
     """What they have in common."""
     attempts: int
-    """How many they are."""
     micros: int
-    """What they cost as far as is known, in micro-dollars."""
+    """What they cost as far as is known, in micro-USD."""
     billed_micros: int
-    """How much of it the provider's bill has confirmed."""
+    """How much of that the provider's bill has confirmed, in micro-USD."""
 
 
 @dataclass(frozen=True)
 class Cap:
-    """A cap that was in force when something was last reserved."""
+    """A cap as the last reservation has set it."""
 
     scope: Scope
-    """What it holds for."""
+    """What the cap limits."""
     spent_micros: int
-    """What counts against it."""
+    """What counts against it, in micro-USD."""
     cap_micros: int
-    """The most it may be."""
+    """The cap, in micro-USD."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Statement:
 
 
 def statement(ledger: Ledger) -> Statement:
-    """Add the ledger up, as of one moment."""
+    """The statement of one moment."""
     with ledger.read() as connection:
         total = _lines(connection, sa.literal("total"))
         return Statement(
@@ -134,12 +133,12 @@ class Difference:
 def differences(ledger: Ledger, account: str, bill: Mapping[str, Billed], window: Window) -> list[Difference]:
     """Compare the ledger with a bill, job by job.
 
-    A job that still runs counts as reserved whether the provider has charged it yet or not. One that may be an unknown or
-    held purchase's is that purchase's doubt, whose money is counted already.
+    A running job counts as reserved, whether or not the provider has charged it. A job that is a candidate of an unknown or
+    held purchase is no difference, since that purchase's money counts already.
 
     Args:
         bill: By the core of the job's id.
-        window: What was read of it.
+        window: The part of the bill that was read.
     """
     with ledger.read() as connection:
         known = {
@@ -180,7 +179,7 @@ def differences(ledger: Ledger, account: str, bill: Mapping[str, Billed], window
 
 
 def _candidates(connection: sa.Connection, account: str) -> set[str]:
-    """Jobs that may belong to purchases of which nobody knows yet, as the bill names them."""
+    """The candidates of unknown and held purchases, as the bill names them."""
     unsettled = [AttemptState.UNKNOWN.value, AttemptState.HELD.value]
     rows = connection.execute(
         sa.select(submissions.c.candidates)
@@ -214,7 +213,7 @@ def _compare(
 
 
 def in_doubt(ledger: Ledger) -> list[Attempt]:
-    """Attempts whose money is counted although nobody knows whether it was charged, oldest first."""
+    """Attempts of which it is not known whether they were charged, oldest first. Their money counts."""
     with ledger.read() as connection:
         rows = connection.execute(
             sa.select(attempts)
