@@ -1,4 +1,4 @@
-"""A person's word that a clip in quarantine is good enough: its objects are stored as a video's, its manifest last."""
+"""Acceptance: a person accepts a take in quarantine, and its objects are stored as a video's, the manifest last."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,20 +18,20 @@ from resources.storage.scratch import scratch_folder
 def accept(
     ledger: Ledger, store: ObjectStore, attempt: Attempt, *, who: str, why: str, scratch: Path
 ) -> Attempt:
-    """Deliver a take that failed a check. Nothing is bought, and what is in quarantine stays there.
+    """Deliver a take that failed a check. Nothing is bought, and the objects in quarantine stay there.
 
-    Safe to repeat: what an interrupted call has stored is found again.
+    Safe to repeat: a second call finds what an interrupted one has stored.
 
     Args:
         attempt: A take in quarantine.
-        why: What they say of it; may be empty.
-        scratch: Folder for the file on its way.
+        why: The person's reason; may be empty.
+        scratch: Folder for the file in transfer.
 
     Returns:
         The attempt, delivered.
 
     Raises:
-        DailiesError: It is not in quarantine, its objects are gone or damaged, or the bucket does not answer.
+        DailiesError: The take is not in quarantine, its objects are gone or damaged, or the bucket does not answer.
     """
     manifest = _manifest(store, manifest_key(attempt.clip, attempt.id))
     if manifest is None:
@@ -47,7 +47,7 @@ def accept(
 def _move(
     ledger: Ledger, store: ObjectStore, attempt: Attempt, acceptance: Acceptance, scratch: Path
 ) -> Manifest:
-    """Store what is in quarantine a second time, as a video."""
+    """Copy the objects in quarantine to where a video's objects are."""
     key = manifest_key(attempt.clip, attempt.id)
     apart = _manifest(store, quarantined(key))
     if apart is None:
@@ -68,7 +68,7 @@ def _move(
     try:
         store.put_bytes(key, manifest.to_json_bytes(), content_type="application/json")
     except ObjectConflictError:
-        # somebody else accepted it in the same moment
+        # another process accepted it at the same moment
         there = _manifest(store, key)
         if there is None:
             raise
@@ -77,7 +77,7 @@ def _move(
 
 
 def _copy_video(store: ObjectStore, apart: Manifest, key: str, path: Path) -> StoredObject:
-    """Through this machine, so that what arrives is what was checked, on every S3 server."""
+    """Copy the video through this machine, which checks its digest, on every S3 server."""
     found = store.get_file(apart.object.key, path)
     if found is None or found.sha256 != apart.object.sha256:
         state = "is gone" if found is None else "is no longer what was stored"
@@ -87,7 +87,7 @@ def _copy_video(store: ObjectStore, apart: Manifest, key: str, path: Path) -> St
 
 
 def _copy(store: ObjectStore, picture: StoredObject | None, key: str) -> StoredObject | None:
-    """A picture; one that is gone is left out, since it can be made again."""
+    """Copy a picture, None where it is gone, since it can be made again."""
     data = None if picture is None else store.get_bytes(picture.key)
     if picture is None or data is None:
         return None

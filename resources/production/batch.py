@@ -1,7 +1,7 @@
-"""Following a batch of clips to where a run wants them: submitted, generated, or delivered.
+"""A batch of clips, followed to the stage that its run waits for: submitted, generated, or delivered.
 
-One loop carries the whole batch. What each clip reached is told through a callback, once per stage, so that whoever
-runs the batch (a Dagster step, a test) shows it as it happens.
+One loop carries the whole batch. A callback reports each stage of each clip once, so that the caller (a Dagster step, a test)
+shows it as it happens.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ from resources.unforeseen import UnforeseenError, in_our_words
 LOOK_SECONDS = 2.0
 """How often the ledger is read for what other processes did."""
 RECONCILE_SECONDS = 1.0
-"""How often it is asked whether the listing is worth a look; the ledger says how often it is."""
+"""How often the ledger is asked whether a search of the listing is due."""
 DELIVERIES = 4
 QUEUE_PATIENCE_SECONDS = 20.0
-"""How long a run that only submits waits for a free place before it leaves the rest of its queue to the sensor."""
+"""How long a run that only submits waits for a free slot before it leaves the rest of its queue to the sensor."""
 
 
 class Stage(IntEnum):
-    """How far a clip has come; what a run selects is the stage it waits for."""
+    """How far a clip is. A run waits for the last stage that it selects."""
 
     DECIDED = 0
     SUBMITTED = 1
@@ -41,28 +41,28 @@ class Stage(IntEnum):
 
 @dataclass(frozen=True)
 class Report:
-    """One clip reached a stage, or will not reach it."""
+    """One clip has reached a stage, or will not reach it."""
 
     clip: str
     """The clip's key."""
     stage: Stage
-    """The stage that was reached, or that failed."""
+    """The stage that the clip has reached, or that failed."""
     attempt: Attempt | None
-    """As it stands."""
+    """The attempt as it is now."""
     error: str | None = None
-    """Why the stage was not reached, None when it was."""
+    """Why the clip has not reached the stage, None when it has."""
     reused: bool = False
-    """Whether nothing was bought or fetched for it now."""
+    """Whether nothing was bought or fetched for the clip now."""
 
 
 @dataclass
 class Followed:
-    """What became of a batch."""
+    """The result of a followed batch."""
 
     failed: dict[str, str] = field(default_factory=dict)
-    """Reason by clip."""
+    """Why clips failed, by clip."""
     left: list[str] = field(default_factory=list)
-    """Clips that are on their way and were left to the sensor."""
+    """Clips whose purchases are open and were left to the sensor."""
 
 
 _REACHED: dict[AttemptState, Stage] = {
@@ -89,14 +89,14 @@ _GIVEN_UP = {
 
 
 class Follower:
-    """Carries one batch of clips to a stage.
+    """Follows one batch of clips to a stage.
 
     Args:
         engine: Submits and polls.
-        deliverer: Fetches and stores, needed when the batch goes as far as `Stage.DELIVERED`.
+        deliverer: Fetches and stores; needed for `Stage.DELIVERED`.
         until: The stage to wait for.
         report: Called once per clip and stage, in the loop.
-        run_id: The run that follows, for the journal.
+        run_id: The run that follows.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Follower:
         self._result = Followed()
 
     async def follow(self, decided: list[Decided]) -> Followed:
-        """Carry the clips on from what was decided about each."""
+        """Follow the clips from the ruling on each."""
         reused = [d for d in decided if d.ruling is Ruling.REUSED and d.attempt is not None]
         await asyncio.gather(*(self._reuse(d.attempt) for d in reused if d.attempt is not None))
         for ruling in decided:
@@ -140,10 +140,10 @@ class Follower:
         return self._result
 
     async def carry(self, attempts: list[Attempt]) -> Followed:
-        """Carry attempts that are already in the ledger to the stage that is waited for."""
+        """Follow attempts that are already in the ledger."""
         self._pending = {attempt.subject_key for attempt in attempts}
         self._ids = {attempt.subject_key: attempt.id for attempt in attempts}
-        # all of the engine's: a clip may fall back to another account than the one it was bought from first
+        # all accounts of the engine: a clip may fall back to another account than its first one
         accounts = sorted(self._engine.accounts) if attempts else []
         workers: list[asyncio.Task[None]] = []
         reconcilers: list[asyncio.Task[None]] = []
@@ -169,7 +169,7 @@ class Follower:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            # POSTs of other runs' clips may be on the wire: only an interrupted run does not wait for their answers
+            # POSTs of other runs' clips may be in flight: only an interrupted run does not wait for their answers
             await self._engine.submitter.finish(interrupted=bool(self._pending))
         return self._result
 
@@ -189,7 +189,7 @@ class Follower:
     # What the loop does for each account
 
     async def _work(self, loop: Callable[[str], Awaitable[None]], name: str) -> None:
-        """Run one of an account's loops. An error that nobody foresaw fails the clips that wait for it, and no others."""
+        """Run one of an account's loops. An unforeseen error fails the clips that wait for this loop, and no others."""
         try:
             with in_our_words(f"{name} could not be worked with"):
                 await loop(name)
@@ -221,7 +221,7 @@ class Follower:
             await engine.sleep(LOOK_SECONDS if later is None else min(max(later.at - now, 0.2), LOOK_SECONDS))
 
     async def _give_up_queue(self, name: str, stop: Stop) -> None:
-        """Withdraw what this run waits for and nobody may send: it would wait for ever. A run that leaves keeps its queue."""
+        """Withdraw the clips of a run that waits, since a stop would keep it for ever. A run that leaves keeps its queue."""
         kind = FailureKind(stop.kind.value) if stop.kind.reopens else None
         await self._withdraw_queue(name, why=f"not sent: {stop}", kind=kind)
         self._engine.ledger.changed.set()
@@ -243,7 +243,7 @@ class Follower:
             await engine.sleep(LOOK_SECONDS if at is None else min(max(at - now, 0.1), LOOK_SECONDS))
 
     async def _reconcile(self, name: str) -> None:
-        """Look for lost answers: this run's clips may be among them, or wait in the queue behind one."""
+        """Search for lost answers: one may be of this run's clips, or keep them in the queue."""
         engine = self._engine
         while self._pending:
             await engine.ledger.run(outcomes.expire_submissions, name)
@@ -253,7 +253,7 @@ class Follower:
     # What the ledger says of each clip
 
     async def _look(self) -> None:
-        # a process that was stopped for long finds its clips in other hands
+        # other runs have taken over the clips of a process that was stopped for long
         await self._engine.ledger.run(heartbeats.check, self._run_id)
         newest = await self._engine.ledger.run(Ledger.latest, list(self._pending))
         for clip, attempt in newest.items():
@@ -280,16 +280,16 @@ class Follower:
             self._fail(clip, Stage.GENERATED, attempt, why)
 
     def _waited_long_enough(self, clip: str, attempt: Attempt) -> bool:
-        """Whether an overdue job was waited for as long again as its endpoint needs: one that never ends must keep no run."""
+        """Whether the run has waited for an overdue job as long again as its endpoint needs: an endless job must keep no run."""
         now = self._engine.ledger.clock()
         return now - self._overdue_since.setdefault(clip, now) > attempt.request.max_seconds
 
     def _cannot_be_polled(self, attempt: Attempt) -> str | None:
-        """The error that nobody foresaw which keeps this run from seeing a job's end; the sensor goes on with it."""
+        """The unforeseen error that keeps this run from polling a job; the sensor continues with the job."""
         return self._unpolled.get(attempt.account) or self._engine.unforeseen(attempt)
 
     def _wait_for_the_unknown(self, clip: str, attempt: Attempt) -> None:
-        """Give up a clip whose answer is lost when it has not been settled for long; the sensor goes on with it."""
+        """Fail a clip whose lost answer was not settled in time; the sensor continues with it."""
         now = self._engine.ledger.clock()
         patience = self._engine.accounts[attempt.account].patience(attempt.request)
         if now - self._unknown_since.setdefault(clip, now) > patience:
@@ -301,7 +301,7 @@ class Follower:
         return Stage(min(reached + 1, Stage.DELIVERED))
 
     def _refused_stage(self, refused: Decided) -> Stage:
-        """The first stage that a refused clip does not have; a purchase of another request gives it none."""
+        """The first stage that a refused clip lacks; a purchase of another request gives it none."""
         attempt = refused.attempt
         if attempt is None or attempt.fingerprint != refused.request.fingerprint:
             return Stage.SUBMITTED
@@ -315,7 +315,7 @@ class Follower:
 
     def _fail(self, clip: str, stage: Stage, attempt: Attempt | None, error: str) -> None:
         self._pending.discard(clip)
-        # what was shown as reached (by an earlier purchase of the same decision) stays reached
+        # a stage that an earlier purchase of the same decision has reached stays reached
         stage = max(stage, Stage(min(self._reached.get(clip, Stage.DECIDED) + 1, Stage.DELIVERED)))
         if stage > self._until:
             return
@@ -323,7 +323,7 @@ class Follower:
         self._tell(Report(clip, stage, attempt, error=error))
 
     def _tell(self, report: Report) -> None:
-        """Report, and go on with the clip when that fails in a way nobody foresaw: it is red for it, and no other is."""
+        """Report a stage. An unforeseen error in the report fails this clip, and no other."""
         try:
             with in_our_words(f"{report.clip} could not be shown"):
                 self._report(report)
@@ -338,7 +338,7 @@ class Follower:
             return
         now = self._engine.ledger.clock()
         task = self._deliveries.get(clip)
-        # one that ended without a word found somebody else at it, who may have died since
+        # a task that ended without a result found another worker's claim, and that worker may have died since
         if task is None or (task.done() and not 0 <= now - self._asked_at[clip] < LOOK_SECONDS):
             self._asked_at[clip] = now
             self._deliveries[clip] = asyncio.create_task(self._deliver_one(clip, attempt))
@@ -355,7 +355,7 @@ class Follower:
         self._engine.ledger.changed.set()
 
     async def _reuse(self, attempt: Attempt) -> None:
-        """A delivered video is looked for in the bucket before it is shown as green again."""
+        """Check that a delivered video is still in the bucket before it is reported as reused."""
         clip = attempt.subject_key
         if self._until is Stage.DELIVERED and self._deliverer is not None:
             async with self._slots:

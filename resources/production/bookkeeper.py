@@ -1,4 +1,4 @@
-"""Reading a provider's bill when something waits for it, and saying what it changes."""
+"""The bookkeeper: it reads a provider's bill when amounts are unconfirmed, and reports what the bill changes."""
 
 import logging
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ logger = logging.getLogger("dailies")
 
 
 class Bookkeeper:
-    """Confirms what was spent."""
+    """Confirms what was spent against the bills."""
 
     def __init__(self, ledger: LedgerThread) -> None:
         self._ledger = ledger
 
     async def confirm(self, provider: Provider) -> list[Confirmed]:
-        """Read the account's bill if it is time to; a bill that cannot be read now is read next time.
+        """Read the account's bill if it is due; a bill that cannot be read now is read next time.
 
         Returns:
             The attempts whose money the bill has changed or confirmed.
@@ -42,7 +42,7 @@ class Bookkeeper:
         return await self.book(provider, window, bill)
 
     async def read(self, provider: Provider, window: Window) -> dict[str, Billed]:
-        """What the account's bill says, by the core of the job's id; rows that prove nothing are counted and kept for a person.
+        """The account's bill, by the core of the job's id; rows that prove nothing are counted and kept for a person.
 
         Raises:
             DailiesError: The bill could not be read to its end.
@@ -57,7 +57,7 @@ class Bookkeeper:
         return bills.by_job(charges)
 
     async def book(self, provider: Provider, window: Window, bill: Mapping[str, Billed]) -> list[Confirmed]:
-        """Write down what a bill says; returns what that changes."""
+        """Record what a bill states; returns what that changes."""
         confirmed = await self._ledger.run(
             bills.record,
             provider.name,
@@ -76,7 +76,7 @@ class Bookkeeper:
                     change.after.endpoint,
                     change.after.job_id,
                 )
-            # what is refunded costs less, and is no news
+            # a refund is expected, and no news
             if change.difference_micros > 0 or (
                 change.difference_micros < 0 and change.after.money_state is MoneyState.CONFIRMED
             ):

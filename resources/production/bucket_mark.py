@@ -1,8 +1,8 @@
-"""The mark in the bucket, which keeps a ledger that is older than the world from buying.
+"""The ledger's mark in its bucket, which keeps a ledger that is older than the world from buying.
 
-`ledger.json` says how far the ledger was that buys for the bucket. A ledger that does not know that part of the history
-(restored from a copy, emptied, a copy that went its own way) would buy again what it has no record of. It is advanced
-after orders were placed, at most every few seconds: `docs/reliability.md` names the window that this leaves.
+`ledger.json` holds how far the ledger was that buys for the bucket. A ledger without that part of the history (restored from a
+copy, emptied, or a copy that went on by itself) would buy again what it has no record of. The mark is advanced after orders
+were placed, at most every few seconds: `docs/reliability.md` names the window that this leaves.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from resources.storage.objects import ObjectStore
 logger = logging.getLogger("dailies")
 
 ADVANCE_SECONDS = 5.0
-"""How often the mark is advanced at most."""
+"""The shortest time between two advances of the mark."""
 CHECK_SECONDS = 30.0
-"""How long a process believes that it may buy before it looks again."""
+"""How long a process may buy before it reads the mark again."""
 PATIENCE_SECONDS = 5.0
-"""How long an outage of the bucket is ridden out for the mark's sake."""
+"""How long reads and writes of the mark are retried during an outage of the bucket."""
 
 
 BUCKET_FACT = "bucket"
@@ -52,10 +52,10 @@ class BucketMark:
         self._written = -1
 
     def bind(self, *, buying: bool) -> None:
-        """Make sure that ledger and bucket belong together; the first meeting binds them.
+        """Check that ledger and bucket belong together; the first use binds them.
 
         Args:
-            buying: Whether something is to be bought, which a ledger may not do that is older than its bucket.
+            buying: Whether something is to be bought. A ledger that is older than its bucket may not buy.
 
         Raises:
             LedgerBehindError: The ledger is older than its bucket, and something is to be bought. Nothing was.
@@ -66,7 +66,7 @@ class BucketMark:
             self._look(buying=buying)
 
     def refusal(self) -> str | None:
-        """Why nothing may be bought now, None when it may; looked up anew after `CHECK_SECONDS`."""
+        """Why nothing may be bought now, None when it may; reads the mark again after `CHECK_SECONDS`."""
         with self._turn:
             if time.monotonic() - self._checked_at <= CHECK_SECONDS:
                 return None
@@ -77,7 +77,7 @@ class BucketMark:
             return None
 
     def examine(self) -> None:
-        """Look whether the ledger may buy for the bucket, without binding or writing anything.
+        """Check whether the ledger may buy for the bucket, without binding or writing anything.
 
         Raises:
             ConfigurationError: It may not; see `bind`.
@@ -88,11 +88,11 @@ class BucketMark:
 
     @property
     def rests_for(self) -> float:
-        """Seconds until it may be advanced again, so that many orders cost the bucket few requests."""
+        """Seconds until the mark may be advanced again, so that many orders cost the bucket few requests."""
         return max(0.0, self._advanced_at + ADVANCE_SECONDS - time.monotonic())
 
     def advance(self) -> None:
-        """Show the bucket how far the ledger is.
+        """Advance the mark to where the ledger is.
 
         Raises:
             DailiesError: The ledger is behind, or the bucket does not answer; nothing was written.
@@ -103,7 +103,7 @@ class BucketMark:
                 self._write()
 
     def replace(self) -> None:
-        """Write the ledger's mark whatever the bucket says: only for a ledger that was just rebuilt from it."""
+        """Write the ledger's mark whatever the bucket holds: only for a ledger that was just rebuilt from it."""
         with self._turn:
             self._write()
 
@@ -117,7 +117,7 @@ class BucketMark:
             self._checked_at = time.monotonic()
 
     def _compared(self, *, buying: bool) -> tuple[str | None, str, Mark | None]:
-        """The bucket that the ledger knows, the one that it has now, and its mark there, where they belong together."""
+        """The bucket that the ledger knows, its present bucket, and the mark there, if they belong together."""
         place = place_of(self._store)
         kept = self._ledger.fact(BUCKET_FACT)
         if kept is not None and kept != place:
@@ -176,7 +176,7 @@ class MarkKeeper:
         return None if self._mark is None else await asyncio.to_thread(self._mark.refusal)
 
     def progressed(self) -> None:
-        """Orders were placed: have the mark advanced, now or as soon as it may be again."""
+        """Orders were placed: advance the mark now, or as soon as it may be advanced again."""
         if self._mark is None:
             return
         self._behind = True
@@ -184,7 +184,7 @@ class MarkKeeper:
             self._advancing = asyncio.create_task(self._advance_soon(self._mark))
 
     async def aclose(self) -> None:
-        """Leave the mark where the ledger is."""
+        """Advance the mark a last time."""
         if self._mark is None or self._advancing is None:
             return
         self._advancing.cancel()
@@ -207,7 +207,7 @@ class MarkKeeper:
 
 
 def read_mark(store: ObjectStore) -> Mark | None:
-    """The mark in a bucket, None where there is none. One that cannot be read belongs to nobody."""
+    """The mark in a bucket, None where there is none. A mark that cannot be read belongs to no ledger."""
     data = store.get_bytes(ledger_key())
     if data is None:
         return None

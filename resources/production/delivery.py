@@ -1,7 +1,7 @@
-"""Bringing a finished generation home: fetch, look at it, store it, write its manifest last, tell the ledger.
+"""Delivery of a finished generation: fetch it, check it, store it, write its manifest last, record it in the ledger.
 
-A clip is delivered when its manifest exists. Whatever goes wrong before that is tried again as a download and never as
-a generation: the clip is paid for.
+A clip is delivered when its manifest exists. Whatever fails before that is tried again as a download and never as a generation:
+the clip is paid for.
 """
 
 import asyncio
@@ -51,12 +51,12 @@ T = TypeVar("T")
 logger = logging.getLogger("dailies")
 
 INSPECTORS = 2
-"""Clips of one process that are looked at side by side."""
+"""How many clips one process inspects side by side."""
 
 
 @dataclass
 class _Looked:
-    """What came of looking at a file; filled in by the thread that transfers it."""
+    """The inspection of a file; the thread that transfers the file fills it in."""
 
     inspection: Inspection | None = None
     checks: list[Check] = field(default_factory=list)
@@ -67,12 +67,12 @@ class _Looked:
 
 
 class Deliverer:
-    """Fetches, checks and stores clips. A context manager: the workers that look at files end with it.
+    """Fetches, checks and stores clips. A context manager: its inspecting processes end with it.
 
     Args:
         engine: For the ledger, and to ask a provider for a fresh address.
         policy: What may be fetched from where.
-        scratch: Folder for files on their way; what died processes left there is removed.
+        scratch: Folder for files in transfer; files of dead processes there are removed.
     """
 
     def __init__(self, engine: Engine, store: ObjectStore, *, policy: DownloadPolicy, scratch: Path) -> None:
@@ -96,10 +96,10 @@ class Deliverer:
             self._inspector = None
 
     async def deliver(self, attempt: Attempt, *, run_id: str) -> None:
-        """Bring one finished generation home, unless somebody else is at it.
+        """Deliver one finished generation, unless another worker has claimed it.
 
         Raises:
-            DailiesError: It could not be done now; the claim is given back and the reason kept.
+            DailiesError: It could not be delivered now; the claim is released and the reason kept.
         """
         token = f"{self._engine.ledger.blocking.owner}:{secrets.token_hex(4)}"[:64]
         claimed = await self._engine.ledger.run(deliveries.claim, attempt.id, token=token)
@@ -128,10 +128,10 @@ class Deliverer:
             raise
 
     async def verify(self, attempt: Attempt) -> None:
-        """Make sure that a delivered video is still in the bucket.
+        """Check that a delivered video is still in the bucket.
 
         Raises:
-            DeliveryError: It is gone or not what was stored.
+            DeliveryError: It is gone or not the stored one.
         """
         delivery = attempt.delivery or {}
         key = str(delivery.get("key", video_key(attempt.clip, attempt.id)))
@@ -146,9 +146,9 @@ class Deliverer:
             )
 
     async def write_sheets(self) -> list[Sheet]:
-        """Make the contact sheets anew of every series and day that something was brought home of.
+        """Write the contact sheets of every series and day of which something was delivered.
 
-        They only show what is there, so a failure is logged and nothing else.
+        A sheet only shows what is stored, so a failure is only logged.
         """
         sheets = []
         for series, day in sorted(self._brought):
@@ -172,7 +172,7 @@ class Deliverer:
 
     @contextlib.asynccontextmanager
     async def _claimed(self, attempt: Attempt, token: str, stop: threading.Event) -> AsyncIterator[None]:
-        """Renew the claim while the delivery goes on; one that was lost all the same (a laptop slept) ends it."""
+        """Renew the claim during the delivery. A lost claim (a laptop slept) ends the delivery."""
 
         async def renew() -> None:
             while True:
@@ -208,7 +208,7 @@ class Deliverer:
         await asyncio.to_thread(show_current, self._engine.ledger.blocking, self._store, delivered)
 
     async def _stored_before(self, attempt: Attempt) -> Manifest | None:
-        """The manifest of a worker that died between storing and telling the ledger."""
+        """The manifest of a worker that died between storing it and recording the delivery."""
         key = manifest_key(attempt.clip, attempt.id)
         for place in (key, quarantined(key)):
             data = await asyncio.to_thread(self._store.get_bytes, place)
@@ -257,7 +257,7 @@ class Deliverer:
     # Looking at it and storing it
 
     def _look(self, attempt: Attempt, path: Path, looked: _Looked) -> None:
-        """Look at a whole file and hold it against what was asked for; called in the thread that transfers it."""
+        """Inspect a whole file and compare it with the order; called in the thread that transfers the file."""
         try:
             looked.inspection = inspection = self._inspect(path)
         except UnreadableVideoError as error:
@@ -289,7 +289,7 @@ class Deliverer:
         return self._object(key, len(data), hashlib.sha256(data).hexdigest(), "image/webp")
 
     async def _put_manifest(self, key: str, manifest: Manifest) -> Manifest:
-        """Write the manifest, last of all; returns the one that stands, which may be another worker's."""
+        """Write the manifest, last of all; returns the one in the bucket, which may be another worker's."""
         try:
             await asyncio.to_thread(
                 self._store.put_bytes, key, manifest.to_json_bytes(), content_type="application/json"

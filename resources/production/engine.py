@@ -1,7 +1,6 @@
-"""One bounded step of an account's work: send what is queued, ask for what is due.
+"""The engine: it drives the submitter, the poller, the reconciler and the bookkeeper of each account.
 
-A run that waits and the completion sensor both drive the same steps; the ledger's claims keep them from doing the same
-work twice.
+A waiting run and the completion sensor use the same engine; the ledger's claims keep them from doing the same work twice.
 """
 
 import asyncio
@@ -30,21 +29,21 @@ from resources.unforeseen import UnforeseenError, in_our_words
 QUEUE_HOURS = 24.0
 POLLS_PER_STEP = 500
 STEP_SECONDS = 35.0
-"""When a step begins nothing new: a sensor's tick is ended by Dagster after 60 s, and what is on the wire then is lost."""
+"""When a step begins nothing new: Dagster ends a sensor's tick after 60 s, and POSTs in flight are lost then."""
 LOST_PATIENCE_SECONDS = 10.0
-"""How long a step looks for a lost answer that keeps its queue waiting."""
+"""How long a step searches for a lost answer that keeps its queue waiting."""
 
 
 class Engine:
-    """Drives the accounts: claims in the ledger, speaks to the providers, records what they say.
+    """Drives the accounts: claims work in the ledger, calls the providers, records their answers.
 
     Args:
         ledger: Its clock is the engine's.
-        accounts: By the name the ledger knows them by.
+        accounts: By their names in the ledger.
         sleep: `asyncio.sleep`, or a test's fake.
         rng: For jitter.
-        mark: Of the ledger in its bucket; without one a ledger that is older than its bucket is not noticed.
-        files: Where the local files of requests are; without it a clip that names one is refused.
+        mark: The ledger's mark in its bucket; without one, a ledger that is older than its bucket is not noticed.
+        files: The local files of requests; without it, a clip that names one is refused.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Engine:
         self.submitter = Submitter(thread, self._poller, uploader, self._mark, sleep=sleep)
 
     async def aclose(self) -> None:
-        """Wait for POSTs on the wire, then close the providers' connections."""
+        """Wait for POSTs in flight, then close the providers' connections."""
         await self.submitter.finish()
         await self._mark.aclose()
         for account in self.accounts.values():
@@ -88,13 +87,13 @@ class Engine:
         result: StepResult | None = None,
         until: float = math.inf,
     ) -> int:
-        """Ask once for every job that is due, `POLLS_PER_STEP` at most; returns how many were asked for.
+        """Poll every due job once, `POLLS_PER_STEP` at most; returns how many were polled.
 
         Args:
             name: The account.
             only: Ids of attempts to choose from, None for all.
             result: Collects what ended.
-            until: When to ask for nothing more, seconds since the epoch.
+            until: When to begin no more polls, seconds since the epoch.
         """
         polled = 0
         while polled < POLLS_PER_STEP and self.ledger.clock() < until:
@@ -112,7 +111,7 @@ class Engine:
         return polled
 
     def unforeseen(self, attempt: Attempt) -> str | None:
-        """The error that nobody foresaw in which the polls of a job end again and again, if they do."""
+        """The unforeseen error that ends the polls of a job again and again, None where none does."""
         return self._poller.unforeseen.get(attempt.id)
 
     # Reconciling
@@ -120,7 +119,7 @@ class Engine:
     async def reconcile(
         self, name: str, *, run_id: str | None = None, result: StepResult | None = None
     ) -> list[Attempt]:
-        """Take a look for jobs whose answer was lost, if it is time for one; returns the attempts that changed.
+        """Search for jobs whose answer was lost, if a search is due; returns the attempts that changed.
 
         Args:
             name: The account.
@@ -138,9 +137,9 @@ class Engine:
     # One bounded step, for the completion sensor
 
     async def step(self, name: str, *, submit: bool = True) -> StepResult:
-        """Do what is due at an account now: dead and lost submits, late jobs, stale queue, polls, free places.
+        """Do what is due at an account: expired and lost POSTs, polls, late jobs, the bill, stops, the sweep, the queue.
 
-        It begins nothing new after `STEP_SECONDS`; the next step goes on.
+        A step begins nothing new after `STEP_SECONDS`; the next step continues.
         """
         result = StepResult()
         until = self.ledger.clock() + STEP_SECONDS
@@ -164,7 +163,7 @@ class Engine:
 
     @staticmethod
     async def _part(name: str, what: str, work: Awaitable[object]) -> None:
-        """Do one part of a step. An error in it that nobody foresaw is logged, and the other parts are done."""
+        """Do one part of a step. An unforeseen error in it is logged, and the other parts follow."""
         with contextlib.suppress(UnforeseenError), in_our_words(f"{name}: {what}"):
             await work
 
@@ -177,9 +176,9 @@ class Engine:
         result.confirmed.extend(await self._bookkeeper.confirm(self.accounts[name].provider))
 
     async def _poll_and_confirm(self, name: str, result: StepResult, until: float) -> None:
-        """Poll what is due, and ask again within the step about failures that were seen once: the next step is a while off.
+        """Poll what is due, and poll again within the step where a failure was seen once: the next step is a while off.
 
-        It waits for the last of them, so that one slow answer does not split a batch into several collecting runs.
+        The second poll waits for the last of them, so that one slow answer does not split a batch into several collecting runs.
         """
         await self.poll_due(name, result=result, until=until)
         at = await self.ledger.run(polls.last_confirmation, name)
@@ -192,7 +191,7 @@ class Engine:
         result.orphans.extend(found)
 
     async def _submit_all(self, name: str, result: StepResult, until: float) -> None:
-        """Send the queue, and look for answers that are lost meanwhile, since the rest of it waits for them."""
+        """Send the queue, and search for answers that are lost meanwhile, since the rest of the queue waits for them."""
         account = self.accounts[name]
         give_up = min(self.ledger.clock() + LOST_PATIENCE_SECONDS, until)
         while True:

@@ -1,8 +1,8 @@
-"""The heartbeat of one run: a thread renews its claim, and its event loop vouches that work goes on.
+"""The heartbeat of one run: a thread renews the run's claim, and the event loop vouches that work goes on.
 
-A thread alone would let a run look alive whose loop hangs for ever, and the loop alone would let one look dead whose loop
-waits for a slow bucket. So the thread renews, and while the run buys, watches or collects it does so only as long as loop and
-ledger thread have answered within `STALL_SECONDS`.
+A thread alone would keep a run alive whose loop hangs for ever; the loop alone would lose a run whose loop waits for a slow
+bucket. So the thread renews, and while the run buys, watches or collects, it renews only if the loop and the ledger thread have
+answered within `STALL_SECONDS`.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from resources.production.engine import Engine
 logger = logging.getLogger("dailies")
 
 STALL_SECONDS = 300.0
-"""How long a loop may be busy with one thing before its run no longer counts as alive."""
+"""How long one call may block the loop before the run no longer counts as alive."""
 RETRY_SECONDS = 1.0
 STOP_SECONDS = 10.0
 
@@ -32,10 +32,7 @@ class Heartbeat:
     Args:
         open_ledger: Opens the ledger anew; the thread has one of its own.
         run_id: Dagster's id of the run.
-        monotonic: Seconds of a clock that is never set.
-
-    Attributes:
-        owner: Names this process in the claim.
+        monotonic: Seconds of a clock that nobody sets.
     """
 
     def __init__(
@@ -48,18 +45,19 @@ class Heartbeat:
         self._open_ledger = open_ledger
         self._run_id = run_id
         self.owner = process_name()
+        """Names this process in the claim."""
         self._monotonic = monotonic
         self._ended = threading.Event()
         self._vouched_at: float | None = None
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Claim the run and go on renewing it.
+        """Claim the run and keep renewing the claim.
 
-        A ledger that does not answer yet is asked again: what is wrong with it, the step itself says.
+        A ledger that does not answer yet is asked again; the step itself reports what is wrong with it.
 
         Raises:
-            RunLostError: The run was given up before it began.
+            RunLostError: The run was lost before it began.
         """
         try:
             with self._open_ledger() as ledger:
@@ -67,18 +65,18 @@ class Heartbeat:
         except RunLostError:
             raise
         except DailiesError as error:
-            logger.warning("the run's sign of life could not be written: %s", error)
+            logger.warning("the run's claim could not be renewed: %s", error)
         self._thread.start()
 
     def stop(self) -> None:
-        """End renewing, and give the claim back."""
+        """Stop renewing, and release the claim."""
         self._ended.set()
-        # a ledger that is locked for long does not hold up the run's end: the claim then expires
+        # a locked ledger must not delay the run's end: the claim then expires
         self._thread.join(STOP_SECONDS)
 
     @contextlib.asynccontextmanager
     async def vouched_for(self, engine: Engine) -> AsyncIterator[None]:
-        """While the block runs, renew only as long as its loop and the engine's ledger thread go on."""
+        """While the block runs, renew only if its loop and the engine's ledger thread answer."""
 
         async def vouch() -> None:
             while True:
@@ -96,7 +94,7 @@ class Heartbeat:
 
     @property
     def is_stalled(self) -> bool:
-        """Whether a loop that should vouch has not done so for too long."""
+        """Whether a loop that should vouch has not vouched for too long."""
         vouched_at = self._vouched_at
         return vouched_at is not None and self._monotonic() - vouched_at > STALL_SECONDS
 
@@ -111,6 +109,6 @@ class Heartbeat:
                     heartbeats.end(ledger, self._run_id, self.owner)
             except RunLostError:
                 return
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next beat tries again
-                logger.warning("the run's sign of life could not be written: %s", error)
+            except Exception as error:  # noqa: BLE001 - the next beat tries again after any error
+                logger.warning("the run's claim could not be renewed: %s", error)
                 self._ended.wait(RETRY_SECONDS)

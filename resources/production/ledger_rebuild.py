@@ -1,7 +1,7 @@
-"""`dailies ledger rebuild`: reading back what was bought from the bucket, the providers' listings and their bills.
+"""`dailies ledger rebuild`: a lost ledger learns from the bucket, the providers' listings and their bills what was bought.
 
-It never buys. What is in the bucket is delivered; what the mark says is on its way is asked for again; jobs that nobody
-knows are written down as such. Then the bucket's mark is the ledger's again, and it may buy.
+A rebuild never buys. Takes in the bucket are recorded as delivered, open purchases of the mark are polled again, and unknown
+jobs are recorded as orphans. Then the bucket's mark is the ledger's again, and the ledger may buy.
 """
 
 import asyncio
@@ -39,28 +39,28 @@ LOCK_SECONDS = 300.0
 
 @dataclass
 class Rebuilt:
-    """What a rebuild found and did."""
+    """What a rebuild has found and done."""
 
     manifests: int = 0
     """Manifests in the bucket."""
     adopted: int = 0
-    """Takes the ledger did not have."""
+    """Takes that the ledger did not have."""
     led_on: int = 0
-    """Takes and jobs the ledger had in an earlier state."""
+    """Takes and jobs that the ledger had in an earlier state."""
     back: int = 0
-    """Purchases that are on their way again."""
+    """Open purchases of the mark that the ledger has again."""
     withdrawn: list[str] = field(default_factory=list)
-    """Clips that were queued and are not any more."""
+    """Clips that were queued and are withdrawn."""
     orphans: dict[str, list[str]] = field(default_factory=dict)
-    """By account, jobs that are new and nobody's."""
+    """New jobs that no purchase owns, by account."""
     blocked: list[str] = field(default_factory=list)
-    """Clips whose later purchase waits for an earlier one to end; nothing may be bought before that."""
+    """Clips whose later purchase waits for the end of an earlier one; nothing may be bought before that."""
     problems: list[str] = field(default_factory=list)
     """What could not be read, in sentences."""
 
     @property
     def may_buy(self) -> bool:
-        """Whether the ledger knows all that was bought, as far as can be read."""
+        """Whether the ledger knows everything that was bought, as far as it can be read."""
         return not self.blocked
 
 
@@ -72,12 +72,12 @@ async def rebuild_ledger(
     take_over: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Rebuilt:
-    """Bring a ledger up to what the bucket and the providers know.
+    """Record in a ledger what the bucket and the providers know.
 
     Args:
-        ledger: The record, restored from a copy or new.
+        ledger: Restored from a copy, or new.
         providers: The accounts to read, by name.
-        take_over: Whether the bucket may belong to another ledger, which is refused from then on.
+        take_over: Whether the bucket may belong to another ledger, which it refuses from then on.
         tell: Called with a line for a person at every step.
 
     Raises:
@@ -122,10 +122,10 @@ def _check_ownership(ledger: Ledger, store: ObjectStore, mark: Mark | None, *, t
 
 
 def _show_itself(ledger: Ledger, store: ObjectStore, mark: Mark | None) -> None:
-    """Make the bucket the ledger's own again; a copy that is at work elsewhere is refused from now on."""
+    """Write the ledger's mark into the bucket, which from now on refuses a copy that is in use elsewhere."""
     if mark is None or mark.ledger != ledger.fact("ledger_id") or not knows(ledger, mark):
         if mark is not None:
-            # should this process die before the next line's work is done, the next rebuild knows the bucket for its own
+            # a rebuild after the death of this process then knows that the bucket is its own
             ledger.remember(f"formerly {mark.ledger}", "rebuilt")
         renew_id(ledger)
     BucketMark(ledger, store).replace()
@@ -136,7 +136,7 @@ def _show_itself(ledger: Ledger, store: ObjectStore, mark: Mark | None) -> None:
 
 
 async def _take_in_manifests(ledger: Ledger, store: ObjectStore, done: Rebuilt) -> set[str]:
-    """Write down every take that has a manifest; returns the attempts they name."""
+    """Record every take that has a manifest; returns the attempts that the manifests name."""
     places = await asyncio.to_thread(_manifests, store)
     done.manifests = len(places)
     known = {a.id for a in ledger.attempts(list(places)).values() if a.state in FETCHED}
@@ -148,7 +148,7 @@ async def _take_in_manifests(ledger: Ledger, store: ObjectStore, done: Rebuilt) 
 
 
 def _manifests(store: ObjectStore) -> dict[str, str]:
-    """The keys of all manifests by attempt; one in `videos/` counts more than one in `quarantine/`."""
+    """The keys of all manifests by attempt; one in `videos/` replaces one in `quarantine/`."""
     places: dict[str, str] = {}
     for folder in (QUARANTINE, VIDEOS):
         for key in store.list_keys(folder):
@@ -185,7 +185,7 @@ def _take(manifest: Manifest, request: ClipRequest, store: ObjectStore) -> Manif
         decision=manifest.decision,
         submission=manifest.submission,
         job=manifest.job,
-        # what is stored was finished, and what is finished is charged
+        # a stored take was finished, and a finished job is charged
         money=MoneyState.CONFIRMED,
         charged_micros=manifest.cost.micros,
         charge_source=manifest.cost.source,
@@ -202,7 +202,7 @@ def _take(manifest: Manifest, request: ClipRequest, store: ObjectStore) -> Manif
 
 
 def _prompt(store: ObjectStore, clip: str, fingerprint: str) -> ClipRequest | None:
-    """The request as it was rendered, None where it is gone or cannot be read by this version."""
+    """The request as it was rendered, None where it is gone or this version cannot read it."""
     data = store.get_bytes(prompt_key(clip, fingerprint))
     try:
         return None if data is None else ClipRequest.model_validate_json(data)
@@ -211,7 +211,7 @@ def _prompt(store: ObjectStore, clip: str, fingerprint: str) -> ClipRequest | No
 
 
 def _request_of(manifest: Manifest) -> ClipRequest:
-    """What a manifest alone tells of a request; enough to know the clip by."""
+    """The request as far as a manifest alone has it; enough to recognise the clip."""
     return ClipRequest(
         clip=manifest.clip,
         series=manifest.series,
@@ -271,7 +271,7 @@ def _count(done: Rebuilt, clip: str, taken: Taken) -> None:
 
 
 async def _book_jobs(ledger: Ledger, provider: Provider) -> tuple[list[str], list[SetAside]]:
-    """Write down every job that is listed or billed and that nobody knows; returns their ids, and rows that were set aside."""
+    """Record every listed or billed job that the ledger does not know; returns their ids, and the rows that were set aside."""
     now = datetime.fromtimestamp(ledger.clock(), UTC)
     days = provider.capabilities.output_days or LISTED_DAYS
     found: list[str] = []
@@ -279,7 +279,7 @@ async def _book_jobs(ledger: Ledger, provider: Provider) -> tuple[list[str], lis
     before = now + timedelta(hours=1)
     while before > now - timedelta(days=days):
         after = before - timedelta(days=1)
-        # dozens of reads, and a person waits: one that fails must not have all of them begun anew
+        # dozens of reads while a person waits: one that fails must not restart all of them
         listed = await retry_free_call(functools.partial(provider.list_jobs, after=after, before=before))
         found += orphans.book(ledger, provider.name, listed)
         billed = await retry_free_call(functools.partial(provider.charges, after=after, before=before))
@@ -290,7 +290,7 @@ async def _book_jobs(ledger: Ledger, provider: Provider) -> tuple[list[str], lis
 
 
 async def _each(items: Iterable[Any], read: Callable[[Any], Any]) -> list[Any]:
-    """Read many objects side by side, in the order asked for."""
+    """Read many objects side by side; the results have the order of the items."""
     turns = asyncio.Semaphore(READERS)
 
     async def one(item: Any) -> Any:
@@ -301,7 +301,7 @@ async def _each(items: Iterable[Any], read: Callable[[Any], Any]) -> list[Any]:
 
 
 def report(done: Rebuilt) -> list[str]:
-    """What a rebuild found, in lines for a person."""
+    """The result of a rebuild, in lines for a person."""
     lines = [
         f"{done.manifests} takes are in the bucket: {done.adopted} were not in the ledger",
         f"{done.led_on} purchases were further than the ledger knew, {done.back} are on their way again",

@@ -87,7 +87,7 @@ def describe(
 
 
 def delivery_of(manifest: Manifest, store: ObjectStore) -> dict[str, Any]:
-    """What the ledger keeps of a manifest: enough to show the clip without reading the bucket."""
+    """The facts of a manifest that the ledger keeps: enough to show the clip without reading the bucket."""
     key = manifest_key(manifest.clip, manifest.attempt)
     apart, said = manifest.quarantined_for is not None, manifest.accepted
     return {
@@ -107,10 +107,10 @@ def delivery_of(manifest: Manifest, store: ObjectStore) -> dict[str, Any]:
 
 
 def show_current(ledger: Ledger, store: ObjectStore, attempt: Attempt) -> None:
-    """Let the bucket show which take is current; the ledger decides, so a failure here is only logged.
+    """Write into the bucket which take is current. The ledger decides that, so a failure here is only logged.
 
     Args:
-        attempt: A take of the clip; nothing is shown of one that is not delivered, or to spare.
+        attempt: A take of the clip; nothing is written for a take that is not delivered, or for a spare one.
     """
     if attempt.state is not AttemptState.DELIVERED or attempt.is_spare:
         return

@@ -1,4 +1,4 @@
-"""Reading an account's listing and bill once an hour for jobs that nobody here knows of."""
+"""The orphan sweep: once an hour an account's listing and bill are read for jobs that the ledger does not know."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ logger = logging.getLogger("dailies")
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 15.0
-"""How long each reading of a sweep may take, since a sensor's tick does other things too; one that takes longer is tried again."""
+"""How long each reading of a sweep may take, since a sensor's tick has other work; a longer reading is tried again."""
 
 
 async def sweep(ledger: LedgerThread, provider: Provider) -> list[str]:
@@ -57,7 +57,7 @@ async def sweep(ledger: LedgerThread, provider: Provider) -> list[str]:
 
 
 def in_words(account: str, jobs: list[str], *, dedicated: bool) -> str:
-    """What a person is told about jobs that nobody knows."""
+    """A sentence for a person about jobs that the ledger does not know."""
     sample = ", ".join(jobs[:3]) + (", ..." if len(jobs) > 3 else "")
     what = "1 job" if len(jobs) == 1 else f"{len(jobs)} jobs"
     if dedicated:

@@ -1,4 +1,4 @@
-"""Fetching a finished generation into the bucket: again after a failure, from a fresh address, or what is there already."""
+"""The output of a finished generation: it is fetched into the bucket, from a fresh address where the old one expired."""
 
 import asyncio
 import functools
@@ -26,11 +26,11 @@ ENDING_SECONDS = 5.0
 
 
 class DeliveryError(DailiesError):
-    """A finished generation could not be brought home now; it stays at the provider and is asked for again."""
+    """A finished generation could not be delivered now; its output is still at the provider and is fetched again."""
 
 
 class NoLongerThereError(DeliveryError):
-    """The provider seems to have the output no longer. It was paid for, and is lost when that was seen over minutes."""
+    """The provider seems to have deleted a paid output, which is lost once this was seen over minutes."""
 
 
 class Fetcher:
@@ -49,17 +49,17 @@ class Fetcher:
     async def fetch(
         self, attempt: Attempt, path: Path, decide: Callable[[Path], str], stop: threading.Event
     ) -> Transferred:
-        """Bring a finished generation into the bucket; a failure that may pass is tried again.
+        """Fetch a finished generation into the bucket; a failure that may pass is tried again.
 
         Args:
             attempt: Whose output.
             path: A file for it here.
-            decide: Looks at the file and says under which key it belongs.
-            stop: Once it is set, no more is fetched.
+            decide: Inspects the file and returns its key.
+            stop: Ends the transfer once it is set.
 
         Raises:
-            DeliveryError: It cannot be fetched now.
-            NoLongerThereError: The provider does not have it any more.
+            DeliveryError: The output cannot be fetched now.
+            NoLongerThereError: The provider does not have the output any more.
         """
         url = self._url(attempt)
         expired: DownloadError | None = None
@@ -102,7 +102,7 @@ class Fetcher:
     async def recover(
         self, attempt: Attempt, path: Path, decide: Callable[[Path], str]
     ) -> Transferred | None:
-        """The video that is already in the bucket, looked at anew; it is whole, since S3 stores nothing by halves."""
+        """The video that is already in the bucket, inspected again; it is whole, since S3 stores no half objects."""
         key = video_key(attempt.clip, attempt.id)
         for place in (key, quarantined(key)):
             found = await asyncio.to_thread(self._store.get_file, place, path)
@@ -123,7 +123,7 @@ class Fetcher:
         return attempt.outputs[0]
 
     async def _fresh_url(self, attempt: Attempt, error: DownloadError) -> str:
-        """Ask the provider once for the output's address as it is now."""
+        """Ask the provider once for the output's present address."""
         engine = self._engine
         provider = engine.accounts[attempt.account].provider
         age = attempt.age(engine.ledger.clock())
@@ -140,7 +140,7 @@ class Fetcher:
         return seen.outputs[0]
 
     def _out_of_reach(self, attempt: Attempt, why: str) -> DeliveryError:
-        """What it means that the provider knows the job and its output is not to be had: it may be, until its time is up."""
+        """The error for an output that cannot be fetched although the provider knows its job; it is tried until its time is up."""
         if self._engine.ledger.clock() < attempt.kept_until:
             return DeliveryError(f"{why}; it is tried again later")
         return NoLongerThereError(f"{why}, and the provider keeps it no longer")

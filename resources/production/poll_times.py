@@ -1,7 +1,7 @@
-"""When to ask for a job next. Pure, so that it can be reasoned about and tested alone.
+"""Poll times: when a job is polled next. Pure functions, so that they can be tested alone.
 
-Nothing is known about an endpoint at first: the first polls scout, at 5 seconds and then at growing intervals, as
-WaveSpeed's docs advise for video. Once three jobs have ended, a job is first asked for when they usually end.
+At first nothing is known about an endpoint: the first poll comes after 5 seconds, the next ones at growing intervals, as
+WaveSpeed's docs advise for video. Once three jobs have ended, the first poll comes when they usually end.
 """
 
 import random
@@ -18,20 +18,20 @@ FAILED_POLL_SECONDS = 5.0
 def next_poll_in(
     *, elapsed: float, polls: int, usual: float | None, overdue: bool, rng: random.Random
 ) -> float:
-    """Seconds until a running job is asked for again.
+    """Seconds until the next poll of a running job.
 
     Args:
-        elapsed: Seconds since its submit; less than none where a clock was set back.
-        polls: How often it was asked for already.
-        usual: How long jobs of its endpoint took lately, None where nobody knows.
+        elapsed: Seconds since its submit; negative where a clock was set back.
+        polls: How often it was polled already.
+        usual: How many seconds jobs of its endpoint took lately, None where that is not known.
         overdue: Whether it has taken longer than it should.
-        rng: For the jitter of ten percent, which keeps a batch from asking in one breath.
+        rng: For the jitter of ten percent, which spreads the polls of a batch.
     """
     elapsed = max(elapsed, 0.0)
     if overdue:
         delay = OVERDUE_SECONDS
     elif usual is None:
-        # past ten polls it is the longest anyway, and a power without end would overflow
+        # after ten polls the interval is the longest anyway, and a larger power would overflow
         delay = min(SCOUT_SECONDS * SCOUT_GROWTH ** min(polls, 10), LONGEST_SECONDS)
     elif elapsed < 0.9 * usual:
         delay = max(0.95 * usual - elapsed, 1.0)
@@ -42,7 +42,7 @@ def next_poll_in(
 
 
 def next_poll_after_failure(*, failures: int, retry_after: float | None, rng: random.Random) -> float:
-    """Seconds until a poll that got no answer is tried again; the provider's own wish goes first."""
+    """Seconds until the next poll after one that failed; the provider's `Retry-After` counts first."""
     if retry_after is not None:
         return min(max(1.0, retry_after), OVERDUE_SECONDS)
     return min(FAILED_POLL_SECONDS * 2.0 ** min(failures, 10), 60.0) * rng.uniform(1 - JITTER, 1 + JITTER)

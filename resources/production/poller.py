@@ -1,4 +1,4 @@
-"""Asking a provider for jobs that are due, writing down what it says, and deciding when to ask again."""
+"""The poller: it polls jobs that are due, records their states, and schedules the next polls."""
 
 import asyncio
 import logging
@@ -19,14 +19,14 @@ logger = logging.getLogger("dailies")
 
 PARALLEL_REQUESTS = 16
 UNFORESEEN_POLLS = 3
-"""How many polls of a job end in an error that nobody foresaw before that is a waiting run's failure."""
+"""After how many polls that end in an unforeseen error a waiting run gives the clip up."""
 POLLS_AT_ONCE = 2 * PARALLEL_REQUESTS
 """How many polls are claimed together: two rounds of requests fit into `resources.ledger.polls.CLAIM_SECONDS`."""
 
 SOONER = 0.7
-"""By how much a job is asked for sooner where its like were over when they were first asked for."""
+"""The factor by which the first poll comes sooner where most jobs of an endpoint were over at their first poll."""
 FIRST_POLL_SECONDS = 120.0
-"""When a job is first asked for at the latest. In a home where nobody had asked for a while, 7 s jobs were asked for after 85 s."""
+"""The latest time of a first poll. After a while in which nobody had polled, jobs of 7 s were first polled after 85 s."""
 
 
 class Poller:
@@ -45,17 +45,17 @@ class Poller:
         self._failures: dict[str, int] = {}
         self._unforeseen_times: dict[str, int] = {}
         self.unforeseen: dict[str, str] = {}
-        """Attempts whose polls end in an error that nobody foresaw, again and again, and the error."""
+        """The unforeseen error of each attempt whose polls end in one again and again."""
 
     async def poll(self, provider: Provider, due: list[Attempt], *, run_id: str | None) -> list[Attempt]:
-        """Ask for jobs that were claimed; one that breaks does not keep the others from being asked for again.
+        """Poll jobs that were claimed. An error of one job does not keep the others from being scheduled.
 
         Args:
             provider: Where they are.
             due: As `resources.ledger.polls.claim_due` returned them.
 
         Returns:
-            Those that have ended.
+            The attempts whose jobs have ended.
         """
         seen = await asyncio.gather(
             *(self._poll(provider, attempt, run_id) for attempt in due), return_exceptions=True
@@ -75,9 +75,9 @@ class Poller:
         return [end for end in ends if end.state not in AT_PROVIDER]
 
     async def poll_late(self, provider: Provider) -> list[Attempt]:
-        """Ask for jobs that ended without an output, if some are due; returns the spare takes that came of it."""
+        """Poll late jobs that are due; returns the spare takes that they became."""
         due = await self._ledger.run(late_jobs.claim_late, provider.name)
-        # side by side: eight answers that each time out would outlast a sensor's tick
+        # side by side, because eight answers that each time out would outlast a sensor's tick
         seen = await asyncio.gather(
             *(self._poll_late_one(provider, attempt) for attempt in due), return_exceptions=True
         )
@@ -108,7 +108,7 @@ class Poller:
         return await self._ledger.run(late_jobs.keep_late, attempt, seen, provider.capabilities)
 
     async def _poll(self, provider: Provider, attempt: Attempt, run_id: str | None) -> Attempt | None:
-        """Poll one job; the attempt when it ended or seems to have, None while it runs or when the poll said nothing."""
+        """Poll one job; the attempt where it has ended or seems to have, None where it runs or the poll failed."""
         try:
             with in_our_words(f"{attempt.subject_key} could not be asked for"):
                 ended = await self._ask(provider, attempt, run_id)
@@ -140,7 +140,7 @@ class Poller:
         return await self._ledger.run(polls.see_end, attempt, seen, provider.capabilities, run_id=run_id)
 
     async def _ask_later(self, provider: Provider, attempt: Attempt, failed: PollFailed) -> None:
-        """Put off a job whose poll said nothing about it."""
+        """Schedule the next poll of a job after a poll that failed."""
         failures = self._failures.get(attempt.id, 0)
         self._failures[attempt.id] = failures + 1
         delay = next_poll_after_failure(failures=failures, retry_after=failed.retry_after, rng=self._rng)
@@ -155,7 +155,7 @@ class Poller:
     async def _ask_again_if_young(
         self, provider: Provider, attempt: Attempt, gone: JobState
     ) -> JobState | PollFailed:
-        """Doubt that a job is gone which is new by the provider's own clock: the one that dated its submit is not ours."""
+        """Poll a job that seems gone once more, where it is new by the provider's own clock: another host dated its submit."""
         posted_at = await self._ledger.run(polls.posted_at_provider, attempt)
         offset = provider.clock_offset
         if posted_at is None or offset is None:
@@ -166,11 +166,11 @@ class Poller:
         return await provider.poll(attempt.job_id or "", age_seconds=age)
 
     async def schedule(self, running: list[Attempt], *, polled: bool) -> None:
-        """Say when jobs of one account are asked for next.
+        """Schedule the next polls of one account's jobs.
 
         Args:
-            running: As they were claimed or submitted.
-            polled: Whether a poll has just seen them still running.
+            running: Attempts as they were claimed or submitted.
+            polled: Whether a poll has just seen their jobs running.
         """
         if not running:
             return

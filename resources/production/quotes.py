@@ -1,4 +1,4 @@
-"""Asking the provider for a price that no page names. A quote is free and buys nothing; without one nothing is bought."""
+"""Quotes of the provider for prices that the catalogue does not have. A quote is free; without a price nothing is bought."""
 
 import asyncio
 import json
@@ -17,13 +17,12 @@ AT_ONCE = 4
 
 
 async def quoted(requests: Iterable[ClipRequest], providers: Mapping[str, Provider]) -> list[ClipRequest]:
-    """The requests, those of unknown price with the provider's own quote where it gives one; their fallbacks too.
+    """The requests and their fallbacks; those of unknown price have the provider's quote, where it gives one.
 
-    What differs in its prompt only is asked about once. A quote of nothing is not believed.
+    Requests that differ only in their prompts share one quote. A quote of zero is not believed.
 
     Args:
-        requests: In any number.
-        providers: By name; what another provider sells stays as it is.
+        providers: By name; requests of another provider stay as they are.
 
     Raises:
         resources.errors.ConfigurationError: A provider refuses the key.

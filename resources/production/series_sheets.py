@@ -1,4 +1,4 @@
-"""The contact sheet of a series and a day: the posters of its clips as one picture in the bucket."""
+"""Contact sheets: the posters of a series' clips of one day, as one picture in the bucket."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -20,19 +20,19 @@ class Sheet:
     """A contact sheet that was written."""
 
     series: str
-    """Whose clips."""
+    """The series of the clips."""
     day: str
-    """The day (YYYY-MM-DD) they were bought on, in the budget's time zone."""
+    """The day (YYYY-MM-DD, in the budget's time zone) on which the clips were bought."""
     uri: str
-    """Where it is."""
+    """The address of the sheet in the bucket."""
     picture: bytes
-    """The WebP itself."""
+    """The sheet as WebP."""
     clips: tuple[str, ...]
     """The clips on it, row by row from left to right."""
     failed: tuple[str, ...]
-    """Those of them that failed a check; they are framed in red."""
+    """The clips on it that failed a check; the sheet frames them in red."""
     missing: tuple[str, ...]
-    """Clips of the day that have no picture: on their way, failed at the provider, or too many for one sheet."""
+    """Clips of the day without a picture: still open, failed at the provider, or too many for one sheet."""
 
 
 def write_sheet(
@@ -53,7 +53,7 @@ def write_sheet(
     Raises:
         DailiesError: The bucket, the ledger or the composing process does not answer.
     """
-    # the last one to get the lock sees what all before it have delivered
+    # the last process to get the lock sees the deliveries of all before it
     name = hashlib.sha256(f"{series} {day}".encode()).hexdigest()[:32]
     with ledger.lock(f"sheet:{name}"):
         bought = [attempt for attempt in ledger.overview(series=series) if attempt.counted_on == day]

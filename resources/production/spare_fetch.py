@@ -1,4 +1,4 @@
-"""Fetching what was paid for although nobody asked for it: spare takes, see `resources.ledger.spare_takes`."""
+"""Spare takes are fetched because they were paid for, although nobody asked for them; see `resources.ledger.spare_takes`."""
 
 import logging
 from collections.abc import Collection
@@ -13,10 +13,10 @@ logger = logging.getLogger("dailies")
 
 
 async def fetch_spares(engine: Engine, deliverer: Deliverer, clips: Collection[str], *, run_id: str) -> None:
-    """Bring the finished spare takes of some clips home; one that fails is tried again by a later run.
+    """Deliver the finished spare takes of some clips; a later run tries again what fails.
 
     Args:
-        engine: With the accounts they were bought at; others are left alone.
+        engine: Takes of accounts that this engine does not have are left alone.
         deliverer: Stores them.
         clips: Keys of clips.
     """

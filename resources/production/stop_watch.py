@@ -1,4 +1,4 @@
-"""What a stopped account needs: that somebody is told, once, and that it is used again when it can be."""
+"""The stop watch: it raises one alarm for each stop, and ends a stop that has cleared."""
 
 import logging
 
@@ -15,20 +15,20 @@ logger = logging.getLogger("dailies")
 
 
 class StopWatch:
-    """Looks after stops of accounts."""
+    """Watches the stops of accounts."""
 
     def __init__(self, ledger: LedgerThread) -> None:
         self._ledger = ledger
 
     async def alarm(self, name: str) -> Stop | None:
-        """Say that an account is stopped, if nobody has yet: one alarm for a stop, however many clips wait."""
+        """Raise the alarm of a stopped account, once for each stop, however many clips wait."""
         stop = await self._ledger.run(stops.take_alarm, name)
         if stop is not None:
             logger.error("ALARM: %s", stop)
         return stop
 
     async def reopen(self, provider: Provider) -> bool:
-        """Use an account again that was stopped and can pay, or whose key is accepted again; asks every few minutes."""
+        """End the stop of an account that can pay or whose key is accepted again; asks the provider every few minutes."""
         stop = await self._ledger.run(stops.claim_probe, provider.name)
         if stop is None:
             return False
@@ -51,7 +51,7 @@ class StopWatch:
             return True
         balance = await retry_free_call(provider.balance)
         if balance is None:
-            # a balance nobody can read: the next clip finds out, which costs nothing when it is refused
+            # the provider shows no balance: the next clip finds out, and a refusal costs nothing
             return True
         needed = await self._ledger.run(queue.next_price, provider.name)
         if balance < (needed or 1):

@@ -1,7 +1,7 @@
-"""Sending what is queued at an account, and writing every answer down.
+"""The submitter: it sends the queue of an account and records every answer.
 
-A POST is claimed in the ledger, sent, and recorded. Interrupted, what was claimed and not sent is given back, and an
-answer that was read is written down all the same.
+A POST is claimed in the ledger, sent, and recorded. On an interruption, an unsent claim is given back, and an answer that was
+read is recorded all the same.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ logger = logging.getLogger("dailies")
 
 PARALLEL_POSTS = 16
 POSTS_GRACE_SECONDS = 10.0
-"""How long an interrupted engine waits for answers to POSTs that are on the wire."""
+"""How long an interrupted engine waits for the answers to POSTs in flight."""
 NOT_SENT_TRIES = 4
 RECORD_TRIES = 20
 RECORD_AGAIN_SECONDS = 3.0
@@ -79,20 +79,20 @@ class Submitter:
         result: StepResult | None = None,
         until: float = math.inf,
     ) -> Later | None:
-        """Send everything that is queued at an account and may go now.
+        """Send everything that is queued at an account and may be sent now.
+
+        Interrupted, it leaves POSTs in flight to `finish`.
 
         Args:
             ours: Ids of the caller's attempts, withdrawn when the account cannot be reached.
             result: Collects what was submitted.
             until: When to claim nothing more, seconds since the epoch.
 
-        Interrupted, it leaves POSTs on the wire to `finish`.
-
         Returns:
             When and why to come again, None when nothing is queued.
 
         Raises:
-            UnavailableError: The ledger cannot be read or written. An answer it did not take is in the log.
+            UnavailableError: The ledger cannot be read or written. An answer that it did not take is in the log.
         """
         if not await self._ledger.run(queue.queue_length, account.name):
             return None
@@ -111,7 +111,7 @@ class Submitter:
                 result.submitted.extend(
                     attempt for attempt in sent if attempt.state is AttemptState.SUBMITTED
                 )
-            # what was throttled or not sent is in the queue again, and what waited for our own POSTs need not wait longer
+            # throttled and unsent clips are queued again, and clips that waited for our own POSTs need not wait longer
             again = any(attempt.state is AttemptState.QUEUED for attempt in sent)
             if self._ledger.clock() >= until and (again or later is not None):
                 return later or _next_time(self._ledger.clock())
@@ -123,7 +123,7 @@ class Submitter:
     async def _claim_and_post(
         self, account: Account, *, run_id: str | None, ours: Collection[str], until: float
     ) -> tuple[list[asyncio.Task[Attempt | None]], Later | None]:
-        """Send what may go now, each in a task; and when and why to come again, None when the queue is empty."""
+        """Send what may be sent now, each POST in a task; and when and why to come again, None when the queue is empty."""
         tasks: list[asyncio.Task[Attempt | None]] = []
         while self._ledger.clock() < until:
             if len(tasks) % CLIPS_AHEAD == 0:
@@ -140,7 +140,7 @@ class Submitter:
         return tasks, _next_time(self._ledger.clock())
 
     async def _claim(self, account: Account, run_id: str | None) -> Submission | Later | None:
-        """The next submission; what is claimed while we are interrupted is given back, since it surely was not sent."""
+        """The next submission. One that is claimed during an interruption is given back, since it surely was not sent."""
         claiming = asyncio.ensure_future(
             self._ledger.run(
                 queue.claim_next,
@@ -166,9 +166,9 @@ class Submitter:
     async def _post(
         self, account: Account, submission: Submission, *, run_id: str | None, ours: Collection[str]
     ) -> Attempt | None:
-        """Send one submission and write down what came of it; None after an error that nobody foresaw.
+        """Send one submission and record its outcome; None after an unforeseen error.
 
-        What was not written down then is unknown once its lease has run out, like that of a process that died.
+        An outcome that was not recorded is unknown once the lease has expired, like that of a process that died.
         """
         try:
             with in_our_words(f"{submission.attempt.subject_key} could not be dealt with after its POST"):
@@ -192,9 +192,9 @@ class Submitter:
         return attempt
 
     async def _send(self, account: Account, submission: Submission) -> SubmitOutcome:
-        """POST, within what is left of the deadline: whoever slept since the claim may have been given up for dead.
+        """POST within what is left of the deadline: a process that slept since the claim may count as dead by now.
 
-        A deadline further off than any was set by a clock that was ahead, and others may have ended its lease since.
+        A clock that was ahead has set a deadline that lies too far ahead, and others may have expired its lease since.
         """
         request = submission.attempt.request
         if (retired := request.retired_at(self._ledger.clock())) is not None:
@@ -224,9 +224,9 @@ class Submitter:
             return Unknown(f"{error}. The request may have been received")
 
     async def _record(self, submission: Submission, outcome: SubmitOutcome, run_id: str | None) -> Attempt:
-        """Write an answer down, even if the ledger is locked for minutes: it may be all that is known of a paid job.
+        """Record an answer, even if the ledger is locked for minutes: nothing else may know of the paid job.
 
-        One that cannot be written as it came is written without what else the provider said.
+        An answer that cannot be written as it came is written without the provider's own words.
         """
         clip = submission.attempt.subject_key
         tried = 1
@@ -255,13 +255,13 @@ class Submitter:
     async def _stop_if_hopeless(
         self, account: Account, outcome: SubmitOutcome, *, run_id: str | None, ours: Collection[str]
     ) -> None:
-        """Say that the account is stopped; withdraw the caller's queue when nobody is there to take it."""
+        """Raise the alarm of a stopped account; withdraw the caller's queue when the account cannot be reached."""
         name = account.name
         tries, since = self._not_sent.get(name, (0, 0.0))
         if not isinstance(outcome, NotSent):
             self._not_sent.pop(name, None)
         elif not 0 <= self._ledger.clock() - since < NOT_SENT_SECONDS / 2:
-            # POSTs that fail side by side are one try: a network that blinks is no reason to give up a batch
+            # POSTs that fail side by side count as one try: a short network failure must not end a batch
             tries += 1
             self._not_sent[name] = (tries, self._ledger.clock())
         if isinstance(outcome, Rejected) and outcome.kind in STOPS_THE_ACCOUNT:
@@ -271,11 +271,11 @@ class Submitter:
             await self._ledger.run(queue.withdraw, list(ours), why=why, run_id=run_id)
 
     async def finish(self, *, interrupted: bool = True) -> None:
-        """Wait for the answers to POSTs that are on the wire.
+        """Wait for the answers to POSTs in flight.
 
         Args:
-            interrupted: Wait for a moment only; what is still open then becomes unknown by its lease. An answer that was
-                read is written down all the same.
+            interrupted: Wait for `POSTS_GRACE_SECONDS` only; a POST without an answer then becomes unknown by its lease. An
+                answer that was read is recorded all the same.
         """
         if self._posts:
             grace = POSTS_GRACE_SECONDS if interrupted else None
@@ -286,7 +286,7 @@ class Submitter:
 
 
 async def _uninterrupted(work: "asyncio.Future[T]") -> T:
-    """Wait for some work to its end, even when interrupted meanwhile; the interruption takes effect afterwards."""
+    """Wait for the end of some work, also when interrupted meanwhile; the interruption takes effect afterwards."""
     interrupted: asyncio.CancelledError | None = None
     while not work.done():
         try:
@@ -300,12 +300,12 @@ async def _uninterrupted(work: "asyncio.Future[T]") -> T:
 
 
 def _in_short(outcome: SubmitOutcome) -> str:
-    """An answer for the log, without what the provider said besides."""
+    """An answer for the log, without the provider's own words."""
     return f"job {outcome.job_id}" if isinstance(outcome, Accepted) else type(outcome).__name__
 
 
 def _bare(outcome: SubmitOutcome) -> SubmitOutcome:
-    """An answer as what it means, and the job's id: nothing else that the provider has said."""
+    """An answer reduced to its kind and the job's id, without the provider's own words."""
     match outcome:
         case Accepted():
             return Accepted(outcome.job_id, None, {})

@@ -1,7 +1,7 @@
-"""Handing in the local files of clips that are about to be bought, once per content and account.
+"""The uploader: it uploads the local files of clips that are about to be bought, once per content and account.
 
-It happens before the purchase is claimed and costs nothing. What cannot be handed in is that clip's own failure; the
-others of its queue go on.
+Uploads come before the claim of a purchase and cost nothing. A file that cannot be uploaded fails its own clip; the other clips
+of the queue go on.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ from resources.unforeseen import UnforeseenError, in_our_words
 logger = logging.getLogger("dailies")
 
 CLIPS_AHEAD = 32
-"""Clips of the queue whose files are handed in together."""
+"""Clips of the queue whose files are uploaded together."""
 AT_ONCE = 4
 TRIES = 3
 LONGEST_PAUSE_SECONDS = 10.0
 """How long a batch waits for one file, whatever the provider asks for."""
 FAILED_SECONDS = 60.0
-"""How long a file that could not be handed in is not tried again."""
+"""How long a file whose upload failed is not tried again."""
 LOOK_SECONDS = 0.5
-"""How often another process's upload of the same content is looked after."""
+"""How often to look whether another process's upload of the same content has ended."""
 
 
 class _UploadError(Exception):
@@ -54,7 +54,7 @@ class Uploader:
     """The local files of one engine's clips.
 
     Args:
-        folder: Where the files are, None where no clip may name one.
+        folder: The folder of the files, None where no clip may name one.
         sleep: `asyncio.sleep`, or a test's fake.
     """
 

@@ -1,7 +1,7 @@
-"""What the bucket's mark says about a ledger: how far its journal goes, and what it has paid for that is not stored yet.
+"""The mark that a ledger leaves in its bucket: how far its journal goes, and which paid purchases are not stored yet.
 
-A journal's number alone would not do: a copy that was restored goes on counting. The entry behind the number is named
-too, so that a ledger with another history is recognised however long its journal has become.
+The number of the newest entry is not enough, because a restored copy counts on. The mark also names that entry itself, so that
+a ledger with another history is recognised however long its journal is.
 """
 
 import uuid
@@ -23,59 +23,54 @@ ON_THEIR_WAY = (
     AttemptState.OVERDUE,
     AttemptState.SUCCEEDED,
 )
-"""States of purchases that are paid for, or may be, and are not in the bucket."""
+"""States of purchases that are or may be paid for, and are not in the bucket."""
 
 
 class OnItsWay(BaseModel):
-    """A purchase that is paid for, or may be, and is not in the bucket yet."""
+    """A purchase that is or may be paid for, and is not in the bucket yet."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     clip: str
-    """The clip's key."""
     series: str
-    """The series that declares it."""
     fingerprint: str
-    """Of its request, which `prompts/` holds."""
+    """The fingerprint of its request, which `prompts/` holds."""
     provider: str
-    """Who makes it."""
     account: str
-    """Who pays."""
     endpoint: str
-    """What was asked for."""
     attempt: str
-    """The purchase."""
+    """Id of the attempt."""
     decision: str
-    """What it belongs to."""
+    """Id of the decision."""
     submission: str
-    """Its POST."""
+    """Id of the POST."""
     job: str | None
     """The provider's own id, None while it is not known."""
     sent_at: float
-    """When the POST went out, seconds since the epoch."""
+    """When the POST was sent, seconds since the epoch."""
     quoted_micros: int
-    """What it costs, in micro-dollars."""
+    """Its price in micro-USD."""
 
 
 class Mark(BaseModel):
-    """How far a ledger was when it last showed itself in its bucket."""
+    """How far a ledger was when it last wrote its mark."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     ledger: str
-    """Its id."""
+    """The ledger's id."""
     seq: int = 0
     """Number of its newest journal entry, 0 for none."""
     entry: str | None = None
-    """That entry: the attempt, its version and the time."""
+    """That entry: its attempt, version and time."""
     at: float | None = None
-    """When it was written, seconds since the epoch."""
+    """When that entry was written, seconds since the epoch."""
     on_their_way: tuple[OnItsWay, ...] = ()
-    """What is paid for and not in the bucket yet."""
+    """The purchases that are not in the bucket yet."""
 
 
 def mark_of(ledger: Ledger) -> Mark:
-    """The ledger's mark as it stands now."""
+    """The ledger's mark as it is now."""
     with ledger.read() as connection:
         name = connection.execute(sa.select(meta.c.value).where(meta.c.key == "ledger_id")).scalar_one()
         newest = connection.execute(sa.select(journal).order_by(journal.c.seq.desc()).limit(1)).first()
@@ -91,7 +86,7 @@ def mark_of(ledger: Ledger) -> Mark:
 
 
 def knows(ledger: Ledger, mark: Mark) -> bool:
-    """Whether a mark is part of this ledger's own history: then nothing was bought that it does not know of."""
+    """Whether a mark is part of this ledger's own history: then the ledger knows everything that was bought by then."""
     if mark.seq == 0:
         return True
     with ledger.read() as connection:
@@ -106,7 +101,7 @@ def newest_seq(ledger: Ledger) -> int:
 
 
 def renew_id(ledger: Ledger) -> str:
-    """Give the ledger a new id, so that a copy of it that is still at work somewhere is refused by the bucket."""
+    """Give the ledger a new id, so that the bucket refuses a copy of it that is still in use somewhere."""
     ledger.id = uuid.uuid4().hex
     with ledger.write() as connection:
         connection.execute(sa.update(meta).where(meta.c.key == "ledger_id").values(value=ledger.id))
@@ -114,7 +109,7 @@ def renew_id(ledger: Ledger) -> str:
 
 
 def replace_fact(ledger: Ledger, key: str, value: str) -> None:
-    """Keep a fact in place of the one that is kept."""
+    """Keep a fact, also where the ledger keeps another one under its key."""
     with ledger.write() as connection:
         connection.execute(insert_ignoring(connection, meta).values(key=key, value=value))
         connection.execute(sa.update(meta).where(meta.c.key == key).values(value=value))

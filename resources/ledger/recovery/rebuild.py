@@ -1,7 +1,7 @@
-"""Taking back what a lost ledger knew: delivered takes, and purchases that are still on their way.
+"""The rebuild of a lost ledger: delivered takes, and purchases whose output is still to come.
 
-Everything here writes down what was bought already. Nothing is queued, and what a copy has in its queue is withdrawn,
-since it may have been bought after the copy was made. It may be repeated: what is known stays as it is.
+Everything here records what was bought already. Nothing is queued, and the queue of a restored copy is withdrawn, since its
+clips may have been bought after the copy was made. A rebuild may be repeated: what the ledger knows stays as it is.
 """
 
 import uuid
@@ -37,68 +37,61 @@ _ONWARD = {
     _S.SUBMITTED: _S.SUCCEEDED,
     _S.OVERDUE: _S.SUCCEEDED,
 }
-"""The way an attempt is led on which an old copy has stopped."""
+"""The next state on the way of an attempt that an old copy has in an earlier state."""
 
 
 @dataclass(frozen=True)
 class ManifestTake:
-    """A take that is in the bucket, as its manifest tells. Times are seconds since the epoch."""
+    """A take in the bucket, as its manifest describes it. Times are seconds since the epoch."""
 
     attempt: str
-    """The purchase."""
+    """Id of the attempt."""
     request: ClipRequest
-    """What was ordered."""
     fingerprint: str
-    """Of what was ordered."""
     account: str
-    """Who paid."""
     decision: str
-    """What the purchase belongs to."""
+    """Id of the decision."""
     submission: str | None
-    """Its POST, where the manifest names it."""
+    """Id of the POST, where the manifest names it."""
     job: str | None
-    """The provider's own id."""
+    """The provider's own id, where the manifest names it."""
     money: MoneyState
-    """Where its money stands."""
     charged_micros: int | None
-    """What it did cost in micro-dollars."""
+    """What it cost, in micro-USD."""
     charge_source: str | None
-    """Who said so."""
+    """What stated `charged_micros`."""
     submitted_at: float
-    """When it was ordered."""
     finished_at: float
-    """When it was seen finished."""
+    """When its job was seen finished."""
     delivered_at: float
-    """When it was stored."""
     served_model: str | None
-    """What the provider says it used."""
     inference_seconds: float | None
-    """How long the provider says it worked."""
+    """How long the provider worked on it, as it states."""
     delivery: dict[str, Any]
-    """What the ledger keeps of a manifest."""
+    """What the ledger keeps of the manifest."""
     quarantined: str | None
-    """Why it is kept apart, None where it is delivered."""
+    """Why it is in quarantine, None where it is delivered."""
     run_id: str | None
     """The run that stored it."""
     spare: bool = False
-    """Whether nobody had asked for it, so that it is never its clip's current take."""
+    """Whether nobody asked for it, so that it is never its clip's current take."""
 
 
 class Taken(StrEnum):
-    """What became of something that was found."""
+    """What a rebuild did with a take or a purchase that it found."""
 
     KNOWN = "known"
-    """The ledger has it."""
+    """The ledger had it; nothing was changed."""
     LED_ON = "led_on"
-    """The ledger had it in an earlier state."""
+    """The ledger had it in an earlier state, and has it in the later one now."""
     ADOPTED = "adopted"
     """The ledger did not have it, and has it now."""
     BLOCKED = "blocked"
-    """Another purchase of the same clip must end first; the rebuild is to be repeated then."""
+    """Another purchase of the same clip must end first; repeat the rebuild then."""
 
 
 def take_in(ledger: Ledger, take: ManifestTake) -> Taken:
-    """Write down a take that is in the bucket."""
+    """Record a take that is in the bucket."""
     with ledger.transaction(who=WHO, run_id=None) as tx:
         lock_subject(tx.connection, take.request.clip)
         known = _same(tx, take.attempt, take.account, take.job)
@@ -145,7 +138,7 @@ def take_in(ledger: Ledger, take: ManifestTake) -> Taken:
 
 
 def take_back(ledger: Ledger, item: OnItsWay, request: ClipRequest) -> Taken:
-    """Go on with a purchase that was on its way when the lost ledger last showed itself."""
+    """Continue a purchase that was open when the lost ledger last wrote its mark."""
     with ledger.transaction(who=WHO, run_id=None) as tx:
         lock_subject(tx.connection, item.clip)
         known = _same(tx, item.attempt, item.account, item.job)
@@ -176,7 +169,7 @@ def take_back(ledger: Ledger, item: OnItsWay, request: ClipRequest) -> Taken:
 
 
 def withdraw_queued(ledger: Ledger) -> list[Attempt]:
-    """Give up everything that is queued: it may have been bought after the copy was made."""
+    """Withdraw everything that is queued: it may have been bought after the copy was made."""
     with ledger.read() as connection:
         ids = connection.execute(
             sa.select(attempts.c.id).where(attempts.c.state == _S.QUEUED.value)
@@ -187,7 +180,7 @@ def withdraw_queued(ledger: Ledger) -> list[Attempt]:
 
 
 def _same(tx: Transaction, attempt_id: str, account: str, job: str | None) -> list[Attempt]:
-    """What the ledger has of a purchase, by its id or its job."""
+    """The attempts that the ledger has of a purchase, by its id or its job."""
     same = attempts.c.id == attempt_id
     if job is not None:
         same = sa.or_(same, sa.and_(attempts.c.account == account, attempts.c.job_id == job))
@@ -218,7 +211,7 @@ def _go_on(tx: Transaction, mine: Attempt, item: OnItsWay) -> Taken:
 
 
 def _in_the_way(tx: Transaction, clip: str) -> bool:
-    """Whether another purchase of a clip is open; one that is only queued is withdrawn."""
+    """Whether another purchase of a clip is open; withdraws one that is only queued."""
     rows = tx.connection.execute(
         sa.select(attempts).where(
             attempts.c.subject_kind == "clip",
@@ -273,7 +266,7 @@ def _lead_on(
     values: dict[str, Any],
     money: MoneyState,
 ) -> Attempt:
-    """Lead an attempt on to where it is known to be, by the allowed steps, so that its journal tells the way."""
+    """Move an attempt to its known state by allowed transitions, so that its journal shows each of them."""
     while attempt.state is not to:
         following = _ONWARD.get(attempt.state, to)
         last = following is to
@@ -301,7 +294,7 @@ def _book_submission(tx: Transaction, item: OnItsWay, attempt: Attempt) -> None:
 def _submission(
     connection: sa.Connection, name: str, attempt: Attempt, sent_at: float, state: SubmissionState
 ) -> None:
-    """Write down a POST that was made, or what became of one that is known."""
+    """Record a POST that was sent, or the state of a POST that the ledger knows."""
     connection.execute(
         insert_ignoring(connection, submissions).values(
             id=name,
