@@ -252,7 +252,7 @@ def test_a_lost_post_is_looked_for_where_it_was_really_sent(
     assert attempt.state is S.UNKNOWN
     with ledger.read() as connection:
         (undecided,) = find_undecided(connection, ACCOUNT)
-    window = undecided.post(ClockOffset(-1, 1), CONTRACT, frozenset())
+    window = undecided.post(ClockOffset(-1, 1), CONTRACT, frozenset(), dedicated_since=0.0)
     assert window.not_before <= really <= window.created_by
     if measured == "by that clock":
         assert really - 10 < window.not_before

@@ -1,11 +1,11 @@
-"""What a provider's listing and bill prove about POSTs whose answer was lost. Pure, so that it can be reasoned about.
+"""What a provider's listing and bill prove about POSTs whose answer was lost. Pure functions, without a database.
 
-All times are the provider's own clock. A job belongs to a POST only if it can be nobody else's: a listing that echoes our id or
-shows our request says so itself. Where it shows neither, a job is matched by elimination on a key that is ours alone, and on
-any other key by nothing: its POST is held.
+All times are by the provider's clock. A job is given to a POST only if it can belong to no other. A listing that echoes our id or
+shows our request settles that. Where a listing shows neither, jobs are matched by elimination on a dedicated key, and not at all on
+a shared one: the POST is held.
 
-That a POST has created no job needs no such knowledge, and is proved on a shared key too: listing and bill show the jobs of
-everybody who uses the key, and a job of the POST would be among those that nobody here owns.
+Absence is proved on a shared key too. Listing and bill show the jobs of everybody who uses the key, so that a job of the POST
+would be among those without an owner in this ledger.
 """
 
 import math
@@ -19,82 +19,79 @@ from resources.providers.base import Candidate
 from resources.providers.rows import SetAside, in_words
 
 LOOK_BACK_SECONDS = 900
-"""How long before a POST whoever else uses the key makes its job suspect. So far before the oldest POST in question the
-listing is read, where a job that a wrong clock has misdated is seen, too."""
+"""A stranger's job so near a POST makes the POST's own job suspect. The listing is read from so long before the oldest POST in
+question, which also shows a job that a wrong clock has misdated."""
 
 
 class Proof(StrEnum):
-    """What became of a POST, as far as it is proved."""
+    """What is proved about a POST."""
 
     ADOPT = "adopt"
-    """This job is its."""
+    """It created this job."""
     ABSENT = "absent"
-    """It has created no job."""
+    """It created no job."""
     HOLD = "hold"
-    """All has been looked at and nothing is proved; a person must settle it."""
+    """Everything was read and nothing is proved. A person must settle it."""
     WAIT = "wait"
-    """It is too early to say."""
+    """It is too early for a verdict."""
 
 
 class Lack(StrEnum):
-    """What is missing to prove what became of a POST that is held; it is judged again when that may have come."""
+    """The proof that a held POST lacks. The POST is judged again when that proof may have arrived."""
 
     LAGS = "lags"
     """The listing is not known to show jobs soon enough for a miss to mean anything."""
     LATER_JOB = "later_job"
-    """It shows no job of ours that was accepted later."""
+    """The listing shows no job of ours that was accepted later."""
     OWNER = "owner"
-    """Nobody can tell whose a listed job is."""
+    """The owner of a listed job is not known."""
     CLOCK = "clock"
-    """The listing dates its jobs by another clock than the answers."""
+    """The listing dates jobs by another clock than the `Date` header of answers."""
     READING = "reading"
     """The listing or the bill could not be read."""
     ROW = "row"
-    """A row that cannot be read may be about its job."""
+    """A row that cannot be read may describe its job."""
 
 
 @dataclass(frozen=True)
 class Post:
-    """One POST that may have created a job, in the provider's time.
-
-    Attributes:
-        submission_id: Ours, where the provider echoes it.
-        models: What a job of its endpoint names: the model asked for, and what was served for it before.
-        body: The request as it was sent.
-        in_question: Whether a finding is wanted; others (on the wire, held and not read for) only have a claim to jobs.
-        held: Whether it is held. A job that names it is its all the same.
-        not_before: The earliest moment it can have created a job.
-        broke_off: The latest moment at which we still waited for its answer.
-        created_by: The latest moment at which it is believed to create a job.
-        settled_from: When a miss starts to prove something.
-        give_up_from: When what is not proved by then is held.
-        shared: Whether others may have used the key when it was sent, so that a job is its only if the listing says so.
-        seen: Ids of jobs that an earlier look showed as its candidates.
-    """
+    """One POST that may have created a job. Times are seconds since the epoch by the provider's clock."""
 
     submission_id: str
+    """Our id, which some providers echo."""
     models: frozenset[str]
+    """Model names of its endpoint's jobs: the model asked for, and those served for it before."""
     body: dict[str, object]
+    """The request as it was sent."""
     in_question: bool
+    """Whether a verdict is wanted. Other POSTs (in flight, or held and not searched for) only claim jobs."""
     not_before: float
+    """The earliest moment at which it can have created a job."""
     broke_off: float
+    """The latest moment at which its sender still waited for the answer."""
     created_by: float
+    """The latest moment at which it may create a job."""
     settled_from: float
+    """From when on a miss proves something."""
     give_up_from: float
+    """From when on it is held if nothing is proved."""
     shared: bool
+    """Whether others may have used the key when it was sent. Then only the listing itself can give it a job."""
     held: bool = False
+    """Whether it is held. A job that names it is still adopted."""
     seen: frozenset[str] = frozenset()
+    """Ids of its candidates in earlier readings."""
 
     def may_own(self, job: Candidate) -> bool:
-        """Whether this job may have been created by this POST, as far as model, time and request tell."""
+        """Whether model, time and request allow that this POST created the job."""
         return self.fits(job) and self._in_time(job)
 
     def may_be_given(self, job: Candidate) -> bool:
-        """Whether a job that no other POST can have created is this one's: not where it may be a stranger's."""
+        """Whether a job that no other POST can have created belongs to this one: not where it may be a stranger's."""
         return not self.shared or job.body is not None
 
     def fits(self, job: Candidate) -> bool:
-        """Whether model and request are this POST's."""
+        """Whether the job has this POST's model and request."""
         if job.submission_id not in {None, self.submission_id}:
             return False
         if job.body is not None and any(
@@ -104,20 +101,20 @@ class Post:
         return job.model is None or job.model in self.models
 
     def may_be_about(self, row: SetAside, evidence: "Evidence") -> bool:
-        """Whether a row that was set aside may be about a job of this POST, as far as can be read of it."""
+        """Whether a row that was set aside may describe a job of this POST."""
         if row.submission_id is not None:
             return row.submission_id == self.submission_id
         known = row.job_id is not None and row.job_id in evidence.known
         return not known and (row.at is None or self.not_before <= row.at <= self.created_by)
 
     def makes_suspect(self, stranger: Candidate) -> bool:
-        """Whether somebody else's job near this POST lets its own be somebody else's too."""
+        """Whether a stranger's job is so near that this POST's candidates may be the stranger's too."""
         until = max(self.created_by, self.settled_from) + LOOK_BACK_SECONDS
         near = self.not_before - LOOK_BACK_SECONDS <= stranger.created_at.timestamp() <= until
         return near and stranger.body is None and self.fits(stranger)
 
     def may_be_substituted(self, job: Candidate) -> bool:
-        """Whether it may be this POST's if the provider ran another model in silence."""
+        """Whether the job may be this POST's if the provider ran another model without saying so."""
         return job.submission_id is None and not self.fits(job) and self._in_time(job) and job.body is None
 
     def _in_time(self, job: Candidate) -> bool:
@@ -125,7 +122,7 @@ class Post:
 
 
 def _differs(asked: object, echoed: object) -> bool:
-    """Whether a value of the request is not the one echoed. A local file went out by an address that only its host knows."""
+    """Whether an echoed value differs from the one asked for. A local file is sent as an address that only its host knows."""
     if isinstance(asked, list) and isinstance(echoed, list) and len(asked) == len(echoed):
         return any(map(_differs, asked, echoed))
     return asked != echoed and (FileReference.parse(asked) is None or not isinstance(echoed, str))
@@ -133,59 +130,51 @@ def _differs(asked: object, echoed: object) -> bool:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was read of an account, completely, and what the ledger knew afterwards.
-
-    Attributes:
-        jobs: Every listed job, and billed ones the listing does not show.
-        owned: Ids of jobs whose attempt is known.
-        read_from: The provider's time, at the latest, when the reading began.
-        billed: Whether the bill was read too.
-        echoes: Whether the listing names our submission ids.
-        misdated: Whether jobs of ours show that the listing's times are not to be believed; then no job is told by them.
-        doubt: Why a miss proves nothing on this account, None when it does.
-        aside: Rows that were set aside.
-    """
+    """A complete reading of an account, and what the ledger knew afterwards."""
 
     jobs: Sequence[Candidate]
+    """Every listed job, and every billed one that the listing does not show."""
     owned: Collection[str]
+    """Ids of jobs whose attempt is known."""
     read_from: float
+    """The latest time by the provider's clock at which the reading can have begun."""
     billed: bool
+    """Whether the bill was read too."""
     echoes: bool
+    """Whether the listing names our submission ids."""
     misdated: bool = False
+    """Whether jobs of ours show that the listing's times are wrong. Then no job is matched by its time."""
     doubt: str | None = None
+    """Why a miss proves nothing on this account, None when it does."""
     aside: Sequence[SetAside] = ()
+    """Rows that were set aside."""
 
     @cached_property
     def known(self) -> frozenset[str]:
-        """Ids of jobs that are owned, or of which another row can be read."""
+        """Ids of jobs that are owned, or that a readable row shows."""
         return frozenset(self.owned) | {job.job_id for job in self.jobs}
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The finding on one POST.
-
-    Attributes:
-        post: Which.
-        finding: What is proved.
-        job: The job to adopt.
-        candidates: Jobs that may be its, where that is not proved.
-        why: One sentence for a person.
-        lack: What is missing, where it is to be held.
-        vanished: Ids of earlier candidates that are not shown any more.
-    """
+    """What is proved about one POST."""
 
     post: Post
     finding: Proof
     job: Candidate | None = None
+    """The job to adopt."""
     candidates: tuple[Candidate, ...] = ()
+    """Jobs that may be the POST's, without proof."""
     why: str = ""
+    """One sentence for a person."""
     lack: Lack | None = None
+    """The missing proof of a POST that is to be held."""
     vanished: frozenset[str] = frozenset()
+    """Ids of earlier candidates that this reading does not show."""
 
 
 def judge(posts: Iterable[Post], evidence: Evidence) -> list[Judgement]:
-    """What is proved about every POST in question."""
+    """Judge every POST in question."""
     known = _Sorted.of(list(posts), evidence)
     wanted = [p for p in known.posts if p.in_question or (p.held and p.submission_id in known.exact)]
     found = [_unread(post, known, evidence) or _judge_one(post, known, evidence) for post in wanted]
@@ -194,23 +183,20 @@ def judge(posts: Iterable[Post], evidence: Evidence) -> list[Judgement]:
 
 @dataclass(frozen=True)
 class _Sorted:
-    """Jobs that nobody owns, told apart.
-
-    Attributes:
-        posts: All that may own one.
-        exact: By POST, the job that names it.
-        proved: By POST, the job that can be no other's.
-        unclear: Jobs that a POST may own and that are not proved to be anybody's.
-        strangers: Jobs that no POST may own.
-        latest_of_ours: When the newest listed job of ours was created.
-    """
+    """The jobs without an owner, sorted by what is known of them."""
 
     posts: list[Post]
+    """All POSTs that may own one."""
     exact: dict[str, Candidate]
+    """By POST: the job that names it."""
     proved: dict[str, Candidate]
+    """By POST: the job that can belong to no other."""
     unclear: list[Candidate]
+    """Jobs that a POST may own, without proof."""
     strangers: list[Candidate]
+    """Jobs that no POST may own."""
     latest_of_ours: float
+    """When the newest listed job of ours was created."""
 
     @classmethod
     def of(cls, posts: list[Post], evidence: Evidence) -> "_Sorted":
@@ -238,7 +224,7 @@ class _Sorted:
 
 
 def _groups(posts: list[Post], jobs: list[Candidate]) -> list[tuple[list[Post], list[Candidate]]]:
-    """POSTs and jobs that may belong together, directly or by way of others."""
+    """Connected groups of POSTs and jobs: each job with every POST that may own it."""
     groups: list[tuple[list[Post], list[Candidate]]] = []
     for job in jobs:
         claimants = [post for post in posts if post.may_own(job)]
@@ -254,8 +240,8 @@ def _groups(posts: list[Post], jobs: list[Candidate]) -> list[tuple[list[Post], 
 def _by_elimination(posts: list[Post], jobs: list[Candidate]) -> dict[str, Candidate]:
     """Match by elimination: a job that only one POST can have created belongs to it.
 
-    A POST from a time when others may have used the key is given no job, and keeps its claim to every one: the job that fits it may
-    be a stranger's. A job without a POST is a stranger's, and then any of its group may be: nothing is proved.
+    A POST that was sent while others may have used the key gets no job and keeps its claim to every job, since the job that fits
+    it may be a stranger's. A job without a POST is a stranger's. Then any job of its group may be, and nothing is proved.
     """
     proved: dict[str, Candidate] = {}
     left = list(jobs)
@@ -297,7 +283,7 @@ def _judge_one(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
 
 
 def _unread(post: Post, known: _Sorted, evidence: Evidence) -> Judgement | None:
-    """That a row which proves nothing may be about this POST's job, so that neither a job nor its absence is proved."""
+    """The judgement where an unreadable row may describe this POST's job: neither the job nor its absence is proved."""
     proved = known.proved.get(post.submission_id)
     aside = [row for row in evidence.aside if post.may_be_about(row, evidence)]
     if not aside or post.submission_id in known.exact or (proved is not None and proved.body is not None):
@@ -320,7 +306,7 @@ def _doubt(
     substituted: list[Candidate],
     evidence: Evidence,
 ) -> tuple[Lack, str] | None:
-    """Why neither a job nor its absence is proved, None when no listed job can be this POST's."""
+    """Why neither a job nor its absence is proved. None when no listed job can be this POST's."""
     if evidence.echoes:
         return (Lack.OWNER, "a job that carries no id may be its") if candidates else None
     if evidence.misdated and candidates:
@@ -344,7 +330,7 @@ def _doubt(
 
 
 def _missing(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
-    """Whether a miss in all that was read is proof of absence."""
+    """Judge a miss in everything that was read."""
     if not evidence.billed:
         return Judgement(post, Proof.WAIT, why="the bill is still to be read")
     if vanished := post.seen - evidence.known:

@@ -1,4 +1,4 @@
-"""POSTs that may have created a job nobody knows of, and when a provider's listing can prove something about them."""
+"""POSTs that may have created a job that this ledger does not know, and from when on a listing proves something about them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +17,9 @@ from resources.providers.base import ClockOffset
 
 CLOCK_SLACK_SECONDS = 1.0
 GIVE_UP_SETTLES = 4
-"""After so many settle times what is unknown is held, whether or not its listing could be read."""
+"""After so many settle times an unknown POST is held, whether or not its listing could be read."""
 UNMEASURED_SECONDS = 120.0
-"""How far apart our clock and a provider's are taken to be where no `Date` header tells."""
+"""The assumed offset of a provider's clock from ours where no `Date` header shows it."""
 
 _WITHOUT_AN_ANSWER = sa.select(submissions).where(
     submissions.c.account == sa.bindparam("account"),
@@ -35,17 +35,14 @@ _THEIRS = sa.select(attempts).where(
 
 @dataclass(frozen=True)
 class Contract:
-    """What an account's listing can prove, and when.
-
-    Attributes:
-        echoes: It names our submission ids.
-        settle_seconds: How long after the hard deadline of a POST a miss starts to mean something.
-        lists_running: It shows jobs that still run; otherwise a miss means nothing before the longest has ended.
-    """
+    """What an account's listing can prove, and when."""
 
     echoes: bool
+    """Whether it names our submission ids."""
     settle_seconds: float
+    """How long after the hard deadline of a POST a miss starts to prove something."""
     lists_running: bool = True
+    """Whether it shows running jobs. If not, a miss proves nothing before the longest job has ended."""
 
     def settle(self, request: ClipRequest) -> float:
         """The settle time for a request, in seconds."""
@@ -54,7 +51,7 @@ class Contract:
 
 @dataclass(frozen=True)
 class Undecided:
-    """One POST without an outcome, with the attempt it belongs to."""
+    """One POST without an outcome, and its attempt. Times are by its sender's clock."""
 
     submission_id: str
     attempt: Attempt
@@ -69,23 +66,23 @@ class Undecided:
 
     @property
     def broke_off(self) -> float:
-        """When we stopped waiting for its answer at the latest, by its poster's clock."""
+        """The latest moment at which its sender stopped waiting for the answer."""
         return self.lease_until if self.ended_at is None else min(self.ended_at, self.lease_until)
 
     @property
     def deadline_at(self) -> float:
-        """When its POST was given up for good, by its poster's clock."""
+        """The hard deadline of the POST."""
         return self.lease_until - LEASE_MARGIN_SECONDS
 
     @property
     def clock_spread(self) -> float:
-        """How far apart two times may lie that the provider's clock and ours give one moment, in seconds."""
+        """The largest difference, in seconds, between the provider's and our time of one moment."""
         if self.clock_low is None or self.clock_high is None:
             return 2 * UNMEASURED_SECONDS
         return self.clock_high - self.clock_low + CLOCK_SLACK_SECONDS
 
     def give_up_at(self, contract: Contract) -> float:
-        """When it is held at the latest: a look that begins then finds everything proved that ever will be, if it can be read."""
+        """When it is held at the latest. A reading that begins then proves everything that can be proved."""
         settled_at = max(
             self.deadline_at + contract.settle(self.attempt.request), self.broke_off + ACCEPTANCE_SECONDS
         )
@@ -101,16 +98,16 @@ class Undecided:
         again: bool = False,
         misdated_by: float = 0.0,
     ) -> Post:
-        """The POST in the provider's time.
+        """The POST by the provider's clock.
 
         Args:
-            reader: How far the provider's clock is ahead of the reader's.
+            reader: The offset of the provider's clock from the reader's.
             contract: What the listing can prove.
             models: See `Post.models`.
-            dedicated_since: From when on nobody else uses the key, in seconds since the epoch. A stranger's last job before that
-                may be dated later than a POST after it, by as much as the clocks differ.
-            again: Whether it is in question also if it is held.
-            misdated_by: By how many seconds the listing may give its jobs wrong times.
+            dedicated_since: From when on nobody else uses the key, in seconds since the epoch. The clocks' difference is added,
+                since a stranger's last job before that may be dated later than our first POST after it.
+            again: Whether to judge it also if it is held.
+            misdated_by: The error of the listing's times, in seconds.
         """
         low = reader.low - UNMEASURED_SECONDS if self.clock_low is None else self.clock_low
         high = reader.high + UNMEASURED_SECONDS if self.clock_high is None else self.clock_high
@@ -135,12 +132,12 @@ class Undecided:
 
 
 def _comparable(body: dict[str, Any]) -> dict[str, Any]:
-    """What of a request the provider can show as we know it: a local file was sent as an address."""
+    """The fields of a request that a listing can show unchanged. Local files are left out: they were sent as addresses."""
     return {name: value for name, value in body.items() if not FileReference.of({name: value})}
 
 
 def find_undecided(connection: sa.Connection, account: str) -> list[Undecided]:
-    """POSTs that may own a job nobody knows of: unknown, held, and on the wire."""
+    """The POSTs that may own a job without an owner: unknown, held, and in flight."""
     rows = connection.execute(_WITHOUT_AN_ANSWER, {"account": account}).all()
     found = {}
     for ids in chunks([row.attempt_id for row in rows]):
