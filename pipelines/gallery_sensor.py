@@ -10,7 +10,7 @@ from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.gallery.pages import look
 from resources.gallery.writer import newest_change
-from resources.production.bucket_binding import bind_bucket
+from resources.production.bucket_mark import bind_bucket
 from resources.storage.objects import ObjectStore
 
 GALLERY_SECONDS = 30

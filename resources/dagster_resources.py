@@ -14,9 +14,8 @@ from pydantic import Field, PrivateAttr
 from resources.catalogue import Catalogue, DataFolder
 from resources.characters.made import made_in
 from resources.ledger.limits import Limits
-from resources.production.account import Account
-from resources.production.bucket_binding import bind_account, bind_bucket
-from resources.production.bucket_mark import BucketMark
+from resources.production.account import Account, bind_account
+from resources.production.bucket_mark import BucketMark, bind_bucket
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.production.heartbeat import Heartbeat

@@ -12,7 +12,7 @@ from resources.errors import ConfigurationError
 from resources.ledger.deliveries import in_quarantine
 from resources.ledger.records import Attempt
 from resources.production.acceptance import accept
-from resources.production.bucket_binding import bind_bucket
+from resources.production.bucket_mark import bind_bucket
 from resources.settings import Settings, open_ledger
 
 

@@ -25,7 +25,7 @@ from resources.inventory.ledger_audit import near_their_end
 from resources.inventory.repairs import Mended, Mender
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
-from resources.production.bucket_binding import bind_bucket
+from resources.production.bucket_mark import bind_bucket
 from resources.settings import ACCOUNTS, Settings, open_ledger
 from resources.storage.objects import ObjectStore
 from resources.storage.policy import DownloadPolicy

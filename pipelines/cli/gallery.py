@@ -13,7 +13,7 @@ from pipelines.cli.terminal import complain, console, counted, print_json
 from resources.errors import DailiesError
 from resources.gallery.server import GalleryServer
 from resources.gallery.writer import Written, write_gallery
-from resources.production.bucket_binding import bind_bucket
+from resources.production.bucket_mark import bind_bucket
 from resources.settings import Settings, open_ledger
 
 LOOK_SECONDS = 1.0

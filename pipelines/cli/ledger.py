@@ -207,7 +207,7 @@ def orphans_in_words(found: "Iterable[Orphan]", ledger: "Ledger") -> list[str]:
 
 async def _rebuild(settings: Settings, *, take_over: bool, quiet: bool) -> "Rebuilt":
     from pipelines.cli.bucket import bucket_of
-    from resources.production.bucket_binding import bind_account
+    from resources.production.account import bind_account
     from resources.production.ledger_rebuild import rebuild_ledger
     from resources.providers.accounts import build_provider
 

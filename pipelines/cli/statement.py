@@ -24,8 +24,8 @@ from resources.ledger.records import Attempt
 from resources.ledger.statement import Difference, Line, Statement
 from resources.ledger.stops import Stop
 from resources.money import show_usd, to_usd
+from resources.production.account import bind_account
 from resources.production.bookkeeper import Bookkeeper
-from resources.production.bucket_binding import bind_account
 from resources.production.ledger_thread import LedgerThread
 from resources.providers.accounts import build_provider
 from resources.retry import retry_free_call

@@ -20,9 +20,8 @@ from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState
 from resources.money import show_usd, to_usd
-from resources.production.account import Account
-from resources.production.bucket_binding import bind_account, bind_bucket
-from resources.production.bucket_mark import BucketMark
+from resources.production.account import Account, bind_account
+from resources.production.bucket_mark import BucketMark, bind_bucket
 from resources.providers.accounts import AccountSettings, build_provider
 from resources.providers.base import Provider
 from resources.settings import ACCOUNTS, Settings, open_ledger

@@ -10,8 +10,7 @@ from proof.faults.worker import SUBMIT_SECONDS, client, shorten_waits
 from resources.dagster_resources import Production
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
-from resources.production.account import Account
-from resources.production.bucket_binding import bind_account
+from resources.production.account import Account, bind_account
 from resources.production.engine import Engine
 
 PACE = Pace(float(os.environ["BENCH_ORIGIN"]), float(os.environ["BENCH_FACTOR"]))

@@ -38,9 +38,9 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState
 from resources.orders import ClipRequest
-from resources.production.account import Account
+from resources.production.account import Account, bind_account
 from resources.production.batch import Follower, Report, Stage
-from resources.production.bucket_binding import bind_account, bind_bucket
+from resources.production.bucket_mark import bind_bucket
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.production.spare_fetch import fetch_spares

@@ -1,33 +1,40 @@
 """An account at a provider as an engine uses it, and what one step at it did."""
 
+import functools
+import ipaddress
+import logging
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
+from resources.errors import ConfigurationError
+from resources.ledger import keys
 from resources.ledger.bills import Confirmed
+from resources.ledger.ledger import Ledger
 from resources.ledger.limits import LEASE_MARGIN_SECONDS, Limits
 from resources.ledger.lost.posts import Contract
 from resources.ledger.lost.search_schedule import LONGEST_PAUSE_SECONDS
 from resources.ledger.records import Attempt
 from resources.ledger.stops import Stop
 from resources.orders import ClipRequest
+from resources.providers.accounts import AccountSettings
 from resources.providers.base import Provider
+
+logger = logging.getLogger("dailies")
 
 
 @dataclass(frozen=True)
 class Account:
-    """An account at a provider, ready to be used.
-
-    Attributes:
-        provider: The client.
-        limits: What the account allows across processes.
-        submit_deadline_seconds: Hard total deadline of one POST.
-        settle_seconds: How long after that a miss in the provider's listing starts to prove something, None for what the
-            provider's contract says.
-    """
+    """An account at a provider, ready to be used."""
 
     provider: Provider
+    """The client."""
     limits: Limits = field(default_factory=Limits)
+    """What the account allows across processes."""
     submit_deadline_seconds: float = 30.0
+    """Hard total deadline of one POST."""
     settle_seconds: float | None = None
+    """How long after that a miss in the provider's listing starts to prove something, None for what the provider's contract
+    says."""
 
     @property
     def name(self) -> str:
@@ -63,3 +70,40 @@ class StepResult:
     """Ids of jobs at the provider that are new and that nobody here has ordered."""
     refused: str | None = None
     """Why the queue may not be sent: the ledger is older than its bucket, or the bucket cannot be asked."""
+
+
+def bind_account(ledger: Ledger, account: AccountSettings) -> None:
+    """Check that an account is the one from which this ledger has bought; the first use binds them.
+
+    A purchase at the sandbox is no video, and must not count as one once the real provider is set. The ledger also learns what this
+    host's settings say about the account's key.
+
+    Raises:
+        ConfigurationError: The ledger knows the account at another address. Nothing was bought.
+    """
+    name, place = account.name, _place(account.base_url)
+    kept = ledger.fact(f"account {name}") or ledger.remember(f"account {name}", place)
+    if kept != place:
+        raise ConfigurationError(
+            f"this ledger has bought from {name} at {kept}, and {name} is now set to {place}, where it buys nothing. "
+            "Give it a ledger of its own with DAILIES_HOME, e.g. DAILIES_HOME=.dailies/live."
+        )
+    key = keys.declare(ledger, name, account.dedicated)
+    if key.disagrees_with(account.dedicated):
+        _warn_once(keys.disagreement(name, key))
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    """Log a warning, once for each process: accounts are bound at every step of a sensor."""
+    logger.warning("%s", text)
+
+
+def _place(base_url: str) -> str:
+    """An address as the ledger keeps it: its host, or for a sandbox this machine, since its port changes."""
+    host = urlsplit(base_url).hostname or base_url
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    return "this machine (a sandbox)" if local else host

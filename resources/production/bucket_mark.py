@@ -11,13 +11,15 @@ import threading
 import time
 from datetime import UTC, datetime
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger.ledger import Ledger
-from resources.ledger.recovery.mark import Mark, knows, mark_of, newest_seq
+from resources.ledger.recovery.mark import Mark, knows, mark_of, newest_seq, replace_fact
 from resources.storage.layout import ledger_key
 from resources.storage.objects import ObjectStore
+from resources.storage.trial import try_bucket
+from resources.storage.ways import Ways
 
 logger = logging.getLogger("dailies")
 
@@ -30,6 +32,9 @@ PATIENCE_SECONDS = 5.0
 
 
 BUCKET_FACT = "bucket"
+TRIAL_FACT = "bucket trial"
+TRIAL_SECONDS = 86_400.0
+"""How long a trial of the bucket is believed."""
 
 
 class LedgerBehindError(ConfigurationError):
@@ -229,3 +234,55 @@ def _behind(ledger: Ledger, store: ObjectStore, mark: Mark) -> str:
 
 def _when(at: float | None) -> str:
     return "no time" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+# Binding
+
+
+def bind_bucket(ledger: Ledger, store: ObjectStore, *, buying: bool = True) -> None:
+    """Check that this ledger and this bucket belong together; the first use binds them.
+
+    Before the first purchase, and then once a day, a trial makes the requests that a delivery will make.
+
+    Args:
+        buying: Whether something is to be bought. A ledger that is older than its bucket may not buy.
+
+    Raises:
+        LedgerBehindError: The ledger is older than its bucket, and something is to be bought. Nothing was.
+        ConfigurationError: The bucket has another ledger, or the ledger another bucket, or the bucket cannot take a clip.
+            Nothing was bought.
+        resources.errors.UnavailableError: The bucket does not answer.
+    """
+    trial = _Trial.of(ledger)
+    known = trial is not None and trial.endpoint == store.settings.endpoint_url
+    if trial is not None and known:
+        store.learn(trial.ways)
+    BucketMark(ledger, store).bind(buying=buying)
+    # a trial in the future is too old as well: the clock was set
+    if buying and not (trial is not None and known and abs(ledger.clock() - trial.at) < TRIAL_SECONDS):
+        patience = min(PATIENCE_SECONDS, store.settings.ride_out_seconds)
+        tried = ObjectStore(store.settings.model_copy(update={"ride_out_seconds": patience}))
+        _Trial(endpoint=store.settings.endpoint_url, at=ledger.clock(), ways=try_bucket(tried)).keep(ledger)
+
+
+class _Trial(BaseModel):
+    """The result of the last trial of the ledger's bucket."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    endpoint: str | None
+    at: float
+    """Seconds since the epoch."""
+    ways: Ways
+
+    @classmethod
+    def of(cls, ledger: Ledger) -> "_Trial | None":
+        """The trial that the ledger keeps, None where it keeps none that can be read."""
+        try:
+            return cls.model_validate_json(ledger.fact(TRIAL_FACT) or "")
+        except ValidationError:
+            return None
+
+    def keep(self, ledger: Ledger) -> None:
+        """Keep this trial in place of the last one."""
+        replace_fact(ledger, TRIAL_FACT, self.model_dump_json())

@@ -19,7 +19,7 @@ from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
-from resources.production.bucket_binding import bind_bucket
+from resources.production.bucket_mark import bind_bucket
 from resources.storage import remote
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.objects import ObjectStore

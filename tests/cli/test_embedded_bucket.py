@@ -16,8 +16,7 @@ from pipelines.cli.bucket import bucket_if_any, bucket_of
 from resources.errors import ConfigurationError
 from resources.ledger.decisions import Decision, decide
 from resources.orders import ClipRequest, Expected
-from resources.production.bucket_binding import bind_bucket
-from resources.production.bucket_mark import BucketMark
+from resources.production.bucket_mark import BucketMark, bind_bucket
 from resources.settings import load_settings, open_ledger
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.layout import ledger_key

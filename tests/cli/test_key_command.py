@@ -9,8 +9,8 @@ from typer.testing import CliRunner, Result
 from pipelines.cli.app import app
 from resources.errors import ConfigurationError
 from resources.ledger import keys
-from resources.production import bucket_binding
-from resources.production.bucket_binding import bind_account
+from resources.production import account
+from resources.production.account import bind_account
 from resources.settings import load_settings, open_ledger
 
 VARIABLE = "DAILIES_WAVESPEED_DEDICATED"
@@ -26,7 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "AIMLAPI_API_KEY",
     ):
         monkeypatch.delenv(name, raising=False)
-    bucket_binding._warn_once.cache_clear()
+    account._warn_once.cache_clear()
     monkeypatch.setenv("DAILIES_ENV_FILE", "")
     monkeypatch.setenv("DAILIES_HOME", str(tmp_path))
     return tmp_path

@@ -22,8 +22,7 @@ from resources.ledger.polls import record_end
 from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Submission
 from resources.orders import ClipRequest, Expected
-from resources.production.bucket_binding import bind_bucket
-from resources.production.bucket_mark import BucketMark
+from resources.production.bucket_mark import BucketMark, bind_bucket
 from resources.providers.base import Accepted, Candidate, JobState, JobStatus
 from resources.providers.wavespeed import WaveSpeed
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox

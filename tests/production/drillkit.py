@@ -14,8 +14,7 @@ from resources.ledger.states import AttemptState
 from resources.orders import ClipRequest, Expected
 from resources.production.account import Account, StepResult
 from resources.production.batch import Followed, Follower, Stage
-from resources.production.bucket_binding import bind_bucket
-from resources.production.bucket_mark import BucketMark
+from resources.production.bucket_mark import BucketMark, bind_bucket
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.production.ledger_rebuild import Rebuilt, rebuild_ledger

@@ -9,7 +9,7 @@ from odd_s3 import Request, lacks
 
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
-from resources.production.bucket_binding import TRIAL_FACT, TRIAL_SECONDS, bind_bucket
+from resources.production.bucket_mark import TRIAL_FACT, TRIAL_SECONDS, bind_bucket
 from resources.storage import ways
 from resources.storage.layout import TRIALS
 from resources.storage.objects import ObjectStore

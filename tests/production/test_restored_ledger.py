@@ -18,8 +18,7 @@ from resources.ledger.lost.orphans import orphans
 from resources.ledger.states import AttemptState, MoneyState
 from resources.production import batch, bucket_mark, poll_times
 from resources.production.batch import Stage
-from resources.production.bucket_binding import bind_bucket
-from resources.production.bucket_mark import BucketMark, LedgerBehindError, read_mark
+from resources.production.bucket_mark import BucketMark, LedgerBehindError, bind_bucket, read_mark
 from resources.production.delivery import Deliverer
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 from resources.storage.embedded import EmbeddedS3
