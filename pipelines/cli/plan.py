@@ -17,7 +17,7 @@ from resources.errors import ConfigurationError, DailiesError
 from resources.ledger.ledger import Ledger
 from resources.money import show_usd, to_usd
 from resources.orders import ClipRequest, shown_body
-from resources.planning import Plan, PlannedClip, Planning, Verb, wanted
+from resources.planning import Plan, PlannedClip, Planning, Selection, Verb, due_clips
 from resources.production.bucket_mark import BucketMark
 from resources.production.quotes import quoted
 from resources.providers.accounts import build_provider
@@ -35,24 +35,10 @@ LISTED = 40
 REASONS = 20
 
 
-def make(
-    settings: Settings,
-    series: Sequence[str],
-    *,
-    since: dt.date | None,
-    until: dt.date | None,
-    clips: Sequence[str] = (),
-    regenerate: bool = False,
-    quote: bool = False,
-) -> Plan:
+def make(settings: Settings, selection: Selection, *, regenerate: bool = False, quote: bool = False) -> Plan:
     """Make a plan of what is declared.
 
     Args:
-        settings: Where things are.
-        series: Names of series; none is everything that is due.
-        since: The first date, None for today.
-        until: The last date, None for one date.
-        clips: Only these, by name or key.
         regenerate: As `dailies produce --regenerate` would.
         quote: Whether to ask the providers what they would charge, which is free.
 
@@ -61,7 +47,7 @@ def make(
     """
     declarations = declarations_of(settings)
     now = dt.datetime.now(dt.UTC)
-    found = wanted(declarations, series=series, since=since, until=until, clips=clips, now=now)
+    found = due_clips(declarations, selection, now=now)
     with open_ledger(settings) as ledger:
         quotes = None
         if quote:

@@ -1,1 +1,4 @@
-"""What everything declared in YAML shares: a strict reader that knows lines, and problems that people can act on."""
+"""A strict YAML reader that knows lines, and problems that people can act on.
+
+What only one kind of file needs does not belong here.
+"""

@@ -1,9 +1,9 @@
 """A strict YAML reader that remembers the line of everything it read.
 
-YAML is read event by event, so that what people do not expect can be refused where it stands: anchors and aliases (the
-billion-laughs bomb), tags, a key written twice, several documents, unbounded nesting. Plain scalars mean what they
+YAML is read event by event, so that surprises are refused in their line: anchors and aliases (the billion-laughs bomb),
+tags, a key written twice, several documents, unbounded nesting. Plain scalars mean what they
 mean in YAML 1.2, read as narrowly as JSON: `9:16` is text and not 556, `on` and `no` are text, `007` and a date are text.
-A number keeps its writing, so that a prompt shows what the file says.
+A number keeps its writing, so that a prompt shows the text of the file.
 """
 
 import math
@@ -23,7 +23,7 @@ MAX_DEPTH = 12
 Where = tuple[str | int, ...]
 """A place inside a document: keys and list positions from the top, e.g. `("clips", 2, "parameters", "size")`."""
 
-# libyaml is some twenty times faster than Python's own parser; the wheels of every platform we know carry it
+# libyaml is about twenty times faster than Python's own parser, and the wheels of every platform we know bring it
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
@@ -33,10 +33,10 @@ _NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]{1,4})?")
 
 
 class WrittenInteger(int):
-    """A whole number that shows itself as its file writes it: `+4712345678` keeps its sign in a prompt."""
+    """A whole number whose text is that of its file: `+4712345678` keeps its sign in a prompt."""
 
     written: str
-    """The text of the file; the number's own text where it was made from a number."""
+    """The text of the file, or the number's own text when it was made from a number."""
 
     def __new__(cls, written: str | int) -> Self:
         """Read the number from its text."""
@@ -49,10 +49,10 @@ class WrittenInteger(int):
 
 
 class WrittenNumber(float):
-    """A number with decimals or an exponent that shows itself as its file writes it: `9.90` stays `9.90` in a prompt."""
+    """A number with decimals or an exponent whose text is that of its file: `9.90` stays `9.90` in a prompt."""
 
     written: str
-    """The text of the file; the number's own text where it was made from a number."""
+    """The text of the file, or the number's own text when it was made from a number."""
 
     def __new__(cls, written: str | float) -> Self:
         """Read the number from its text."""
@@ -78,17 +78,17 @@ class Document:
     """Places whose text is a literal block (`|`): text line n stands n lines below the value's line."""
 
     def line(self, where: Where) -> int:
-        """Line of a place, or of the nearest thing around it that was written."""
+        """Line of a place, or of the nearest place around it that the file contains."""
         while where not in self.lines and where:
             where = where[:-1]
         return self.lines.get(where, 1)
 
     def text_line(self, where: Where, line: int) -> int:
-        """Line in the file of the `line`-th line (from 1) of a text; the text's first line where that cannot be known."""
+        """Line in the file of the `line`-th line (from 1) of a text, or of the text's first line when the style hides it."""
         return self.line(where) + (line if where in self.blocks else 0)
 
     def problem(self, where: Where, **what: Any) -> Problem:
-        """A problem in its place; `what` as the fields of `Problem`."""
+        """A problem with its file and line; `what` are the other fields of `Problem`."""
         return Problem(field=dotted(where), file=self.file, line=self.line(where), **what)
 
 
@@ -104,11 +104,10 @@ def read_document(file: Path, *, inside: Path | None = None) -> Document:
     """Read one YAML file.
 
     Args:
-        file: Which.
-        inside: The folder that it must be in when every link on its way is followed.
+        inside: The folder that must contain the file after every link is followed.
 
     Raises:
-        ProblemsError: It cannot be read, or holds something that is not allowed; with file and line.
+        ProblemsError: The file cannot be read, or contains something that is not allowed; with file and line.
     """
     if inside is not None and not file.resolve().is_relative_to(inside.resolve()):
         message = f"is a link to a file outside {inside.name}; copy the file there"
@@ -130,10 +129,10 @@ def read_document(file: Path, *, inside: Path | None = None) -> Document:
 
 
 def parse_document(text: str, file: Path) -> Document:
-    """Read YAML from text; `file` is what problems name.
+    """Read YAML from text; problems name `file`.
 
     Raises:
-        ProblemsError: It is not YAML, or holds something that is not allowed.
+        ProblemsError: The text is not YAML, or contains something that is not allowed.
     """
     document = Document(file)
     loader = _Loader(text)
@@ -142,7 +141,7 @@ def parse_document(text: str, file: Path) -> Document:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be understood"
-        # at the end of the file the parser points one line too far
+        # at the end of the file the parser names a line that does not exist
         line = min(mark.line + 1, max(1, len(text.splitlines()))) if mark is not None else None
         raise ProblemsError([Problem("", f"is not valid YAML: {reason}", file=file, line=line)]) from None
     finally:
@@ -235,7 +234,7 @@ class _Reader:
 
 
 def yaml_files(folder: Path) -> list[Path]:
-    """The YAML files of a folder in a fixed order; none where the folder is missing."""
+    """The YAML files of a folder in a fixed order; none if the folder is missing."""
     if not folder.is_dir():
         return []
     return sorted(

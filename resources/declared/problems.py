@@ -1,4 +1,4 @@
-"""What is wrong with something a person wrote: where, what was found, what is allowed, and the nearest right spelling."""
+"""Mistakes in what a person wrote: the place, what was found, what is allowed, and the nearest right spelling."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -14,32 +14,32 @@ _LISTED = 24
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake in one place."""
+    """One mistake and its place."""
 
     field: str
-    """Where inside the file, e.g. `parameters.size`; empty for the file as a whole."""
+    """The place inside the file, e.g. `parameters.size`; empty for the whole file."""
     message: str = ""
-    """What is wrong, where `found` and `allowed` do not already say it."""
+    """What is wrong, unless `found` and `allowed` say it."""
     found: str | None = None
-    """What stands there, as it is shown to a person (see `show`)."""
+    """The value in the file, as `show` writes it."""
     allowed: str | None = None
-    """What may stand there, as it is shown to a person."""
+    """The values that are allowed, for a person."""
     file: Path | None = None
-    """The file, where there is one."""
+    """The file, if the mistake is in one."""
     line: int | None = None
     """Line in the file, from 1."""
 
     def at(self, file: Path, line: int | None, field: str | None = None) -> "Problem":
-        """The same problem, in its place."""
+        """The same problem with its file and line."""
         return replace(self, file=file, line=line, field=self.field if field is None else field)
 
     def hinted(self, found: object, choices: Iterable[object]) -> "Problem":
-        """The same problem, with the choice that looks most like what was found, where one does."""
+        """The same problem with the most similar choice, if one is similar."""
         hint = nearest(found, choices)
         return replace(self, message="; ".join(filter(None, (self.message, hint)))) if hint else self
 
     def suggesting(self, found: object, choices: Sequence[object]) -> "Problem":
-        """The same problem, with the nearest choice, or with all of them where none is near."""
+        """The same problem with the most similar choice, or with all choices if none is similar."""
         hinted = self.hinted(found, choices)
         return hinted if hinted is not self else replace(self, allowed=listed(choices))
 
@@ -57,10 +57,10 @@ class Problem:
 
 
 class ProblemsError(ConfigurationError):
-    """Something declared is wrong; nothing was sent anywhere.
+    """A declaration has mistakes; nothing was sent anywhere.
 
     Attributes:
-        problems: Every mistake that was found, at least one.
+        problems: Every mistake found, at least one.
     """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
@@ -88,7 +88,7 @@ def show(value: object) -> str:
 
 
 def listed(values: Sequence[object]) -> str:
-    """Allowed values as a person reads them, cut after two dozen."""
+    """Allowed values for a person, at most two dozen."""
     if not values:
         return "none"
     rest = len(values) - _LISTED
@@ -96,9 +96,9 @@ def listed(values: Sequence[object]) -> str:
 
 
 def nearest(found: object, choices: Iterable[object]) -> str:
-    """`did you mean 'x'?` for the choice that looks most like what was found, empty where none does."""
+    """`did you mean 'x'?` with the most similar choice; empty if none is similar."""
     by_text = {str(choice): choice for choice in choices}
-    # the reader caps a file at 256 KB, and comparing that much text takes minutes
+    # a file may have 256 KB, and to compare that much text takes minutes
     matches = difflib.get_close_matches(str(found)[:_SHOWN], by_text, n=1, cutoff=0.6)
     return f"did you mean {show(by_text[matches[0]])}?" if matches else ""
 

@@ -1,4 +1,4 @@
-"""From a document to a pydantic model, and from pydantic's errors to problems that name file, line and field."""
+"""Validation of a document with a pydantic model; pydantic's errors become problems with file, line and field."""
 
 import re
 import types
@@ -14,16 +14,16 @@ from resources.declared.problems import Problem, ProblemsError, show
 
 
 class Declared(BaseModel):
-    """Base of everything that is declared in YAML: no unknown keys, no silent conversion, documented by its docstrings."""
+    """Base of everything declared in YAML: no unknown keys, no silent conversion; docstrings become the JSON Schema."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 MAX_PROBLEMS = 50
-"""Problems of one file that are told; finding the right spelling for each of thousands would take minutes."""
+"""Most problems reported for one file: to find the nearest spelling for thousands would take minutes."""
 
 MARKS = frozenset({"[key]", "[text]", "[fields]"})
-"""What stands in the place of an error and not in the file."""
+"""Parts of pydantic's error locations that are not in the file."""
 
 Model = TypeVar("Model", bound=Declared)
 
@@ -43,7 +43,7 @@ def declare(model: type[Model], document: Document) -> Model:
     """Validate a document against a model.
 
     Raises:
-        ProblemsError: With its mistakes, each in its place.
+        ProblemsError: The document has mistakes; each names its line.
     """
     try:
         return model.model_validate(document.value)
@@ -53,12 +53,12 @@ def declare(model: type[Model], document: Document) -> Model:
 
 
 def refused(message: str = "", *, allowed: str = "", found: bool = True) -> PydanticCustomError:
-    """What a validator raises: a message and what is allowed, for `declare` to put in its place.
+    """The error a validator raises; `declare` adds file and line.
 
     Args:
-        message: What is wrong, where `allowed` does not already say it.
-        allowed: What may stand there.
-        found: Whether to show the value that was found.
+        message: What is wrong, unless `allowed` says it.
+        allowed: The values that are allowed.
+        found: Whether the problem shows the value in the file.
     """
     return PydanticCustomError(
         "refused", "{message}{allowed}", {"message": message, "allowed": allowed, "found": found}
@@ -66,7 +66,7 @@ def refused(message: str = "", *, allowed: str = "", found: bool = True) -> Pyda
 
 
 def _problem(model: type[Declared], document: Document, detail: ErrorDetails) -> Problem:
-    # pydantic's own mark of a key, and the tags that our unions are told apart by
+    # pydantic marks keys, and our unions have tags; neither is in the file
     where: Where = tuple(part for part in detail["loc"] if part not in MARKS)
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
@@ -90,7 +90,7 @@ def _problem(model: type[Declared], document: Document, detail: ErrorDetails) ->
 
 
 def _fields(model: Any, where: Where) -> set[str]:
-    """The keys a model knows at a place."""
+    """The keys that a model allows at a place."""
     for part in where:
         if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
             model = _inner(model.model_fields[str(part)].annotation)
@@ -102,7 +102,7 @@ def _fields(model: Any, where: Where) -> set[str]:
 
 
 def _inner(annotation: Any) -> Any:
-    """An annotation without `Annotated` and `| None`; of a union, the part that has fields."""
+    """An annotation without `Annotated` and `| None`; of a union, the member that has fields."""
     if typing.get_origin(annotation) is Annotated:
         return _inner(typing.get_args(annotation)[0])
     if typing.get_origin(annotation) in {types.UnionType, typing.Union}:
@@ -135,7 +135,7 @@ _AMOUNT = re.compile(r"\+?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,2})?")
 
 
 def _dollars(value: Any) -> Decimal:
-    # a number's own text is what the file says; its binary value is not
+    # the text of a number is exact, its binary value is not
     text = "" if isinstance(value, bool) else str(value).strip()
     if not _AMOUNT.fullmatch(text) or (amount := Decimal(text)) > LARGEST_USD:
         raise refused(allowed="an amount of US dollars, e.g. 12.50")

@@ -1,6 +1,6 @@
-"""What would be bought, reused, adopted, held or refused, and what it would cost: asked before anybody decides."""
+"""Plans: what a decision would buy, reuse, adopt, hold or refuse, and its cost. A plan changes nothing."""
 
-from resources.planning.due import DueClip, wanted
+from resources.planning.due import DueClip, Selection, due_clips
 from resources.planning.plan import Plan, PlannedClip, Planning, Verb
 
-__all__ = ["DueClip", "Plan", "PlannedClip", "Planning", "Verb", "wanted"]
+__all__ = ["DueClip", "Plan", "PlannedClip", "Planning", "Selection", "Verb", "due_clips"]

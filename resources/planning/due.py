@@ -1,4 +1,4 @@
-"""Which clips a plan is about: those of some series and dates, or everything the schedules come to."""
+"""The clips of a plan: those of some series and dates, or everything that the schedules will produce."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from resources.series import Clip, Declarations, Series
 from resources.series.cron import runs_on
 
 MAX_DAYS = 1000
-MAX_WANTED = 50_000
-"""Clips of one plan."""
+MAX_CLIPS = 50_000
+"""Most clips in one plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,47 +24,48 @@ class DueClip:
     day: dt.date
     """When it would be bought."""
     decision: str
-    """Names what would buy it together with others: one tick of a schedule, or one command."""
+    """The decision that would buy it together with others: one tick of a schedule, or one command."""
 
 
-def wanted(
-    declarations: Declarations,
-    *,
-    series: Sequence[str] = (),
-    since: dt.date | None = None,
-    until: dt.date | None = None,
-    clips: Sequence[str] = (),
-    now: dt.datetime,
-) -> list[DueClip]:
-    """The clips of some series, or of every schedule that comes up, on a date or in a range of dates.
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a person asks a plan about."""
 
-    A series that is named is planned as `dailies produce` would produce it: on the one date, or, in a range, on the dates
-    its schedule comes up (on every date where it has none). Without names, every series whose schedule comes up.
+    series: Sequence[str] = ()
+    """Names; empty for everything that is due."""
+    since: dt.date | None = None
+    """The first date; None is today in the series' own time zone."""
+    until: dt.date | None = None
+    """The last date; None is the first one."""
+    clips: Sequence[str] = ()
+    """Only these, by name or key; empty for all."""
+
+
+def due_clips(declarations: Declarations, selection: Selection, *, now: dt.datetime) -> list[DueClip]:
+    """The clips of some series, or of every schedule that is due, on a date or in a range of dates.
+
+    A named series is planned as `dailies produce` would produce it: on the one date, or in a range on the dates of its
+    schedule (on every date if it has none). Without names, every series whose schedule is due is planned.
 
     Args:
-        declarations: What is declared.
-        series: Their names; none is everything that is due.
-        since: The first date; today, in the series' own time zone, if left out.
-        until: The last date; the first one if left out.
-        clips: Only these, by name or key; all if left out.
         now: The time (aware).
 
     Raises:
-        ConfigurationError: No such series or clip, a range that ends before it begins or is too long, or too many clips.
+        ConfigurationError: A series or clip does not exist, the range ends before it begins or is too long, or there are
+            too many clips.
     """
-    _check_range(since, until)
-    chosen = [_named(declarations, name) for name in dict.fromkeys(series)]
-    named = bool(chosen)
+    _check_range(selection)
+    chosen = [_named(declarations, name) for name in dict.fromkeys(selection.series)]
     found: list[DueClip] = []
     for one in chosen or list(declarations.series.values()):
-        for day in _days(one, since, until, now, named=named):
+        for day in _days(one, selection, now):
             decision = f"plan:{one.name}:{day.isoformat()}"
             found.extend(DueClip(clip, day, decision) for clip in one.clips(day))
-            if len(found) > MAX_WANTED:
+            if len(found) > MAX_CLIPS:
                 raise ConfigurationError(
-                    f"that makes more than {MAX_WANTED:,} clips; plan fewer series or a shorter range. Nothing was sent."
+                    f"that makes more than {MAX_CLIPS:,} clips; plan fewer series or a shorter range. Nothing was sent."
                 )
-    return found if not clips else _only(found, clips)
+    return found if not selection.clips else _only(found, selection.clips)
 
 
 def _only(found: list[DueClip], names: Sequence[str]) -> list[DueClip]:
@@ -76,10 +77,10 @@ def _only(found: list[DueClip], names: Sequence[str]) -> list[DueClip]:
     return [one for one in found if one.clip.name in names or one.clip.key in names]
 
 
-def _check_range(since: dt.date | None, until: dt.date | None) -> None:
-    if until is None:
+def _check_range(selection: Selection) -> None:
+    if (until := selection.until) is None:
         return
-    first = since or until
+    first = selection.since or until
     if until < first:
         raise ConfigurationError(f"the range ends on {until}, before it begins on {first}")
     if (until - first).days >= MAX_DAYS:
@@ -95,18 +96,16 @@ def _named(declarations: Declarations, name: str) -> Series:
     raise ConfigurationError(f"there is no series {name!r}; there are: {known}. {hint}".rstrip() + broken)
 
 
-def _days(
-    series: Series, since: dt.date | None, until: dt.date | None, now: dt.datetime, *, named: bool
-) -> list[dt.date]:
-    """On which days it would be bought."""
+def _days(series: Series, selection: Selection, now: dt.datetime) -> list[dt.date]:
+    """The days on which a series would be bought."""
     zone = ZoneInfo(series.schedule.timezone) if series.schedule else dt.UTC
-    first = since or now.astimezone(zone).date()
-    last = first if until is None else until
+    first = selection.since or now.astimezone(zone).date()
+    last = selection.until or first
     days = [first + dt.timedelta(days=n) for n in range((last - first).days + 1)]
     cron = series.schedule.cron if series.schedule else None
     if cron is None:
-        days = days if named else []
-    elif not named or until is not None:
+        days = days if selection.series else []
+    elif not selection.series or selection.until is not None:
         days = [day for day in days if runs_on(cron, day)]
-    # without dates in its keys there is one clip, however often it comes up
+    # an undated series has one clip, however often its schedule is due
     return days if series.dated else days[:1]

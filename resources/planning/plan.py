@@ -1,6 +1,6 @@
-"""The plan: for each clip what a decision about it would find, asked of the same rules and changing nothing.
+"""The plan: what a decision would do with each clip, by the same rules (`resources.ledger.rules`), without any change.
 
-What another process does between a plan and the decision is not in it; a plan reserves nothing.
+A plan reserves nothing, so another process may buy between the plan and the decision.
 """
 
 import datetime as dt
@@ -28,18 +28,18 @@ IN_DOUBT = {AttemptState.UNKNOWN, AttemptState.HELD}
 
 
 class Verb(StrEnum):
-    """What would become of a clip."""
+    """What a decision would do with a clip."""
 
     BUY = "buy"
     """A purchase would be queued."""
     REUSE = "reuse"
-    """A delivered video of the same request is there; it costs nothing."""
+    """A delivered video of the same request exists; it costs nothing."""
     ADOPT = "adopt"
-    """A purchase of the same request is under way, and is waited for."""
+    """A purchase of the same request is under way; the decision waits for it."""
     HOLD = "hold"
-    """Whether it was bought is not known; its money counts, and nothing is bought until that is settled."""
+    """Nobody knows whether it was bought. Its money counts, and nothing is bought until it is settled."""
     REFUSE = "refuse"
-    """Nothing would be bought; the reason says why."""
+    """Nothing would be bought; see the reason."""
 
 
 @dataclass(frozen=True)
@@ -53,49 +53,49 @@ class PlannedClip:
     day: dt.date
     """When it would be bought."""
     verb: Verb
-    """What would become of it."""
+    """What the decision would do."""
     request: ClipRequest | None = None
-    """As it would be sent, None where it cannot be rendered."""
+    """The request, None if it cannot be rendered."""
     attempt: Attempt | None = None
     """The purchase that is reused, adopted, in doubt or in the way."""
     reason: str | None = None
-    """Why, where that needs saying."""
+    """Why, unless the verb says it."""
     floor: int = 0
-    """What it costs when the first purchase succeeds; nothing where only an upper bound of the price is known."""
+    """The cost if the first purchase succeeds; 0 if only an upper bound of the price is known."""
     ceiling: int = 0
-    """What it could cost at most, with every try and fallback that its series allows."""
+    """The highest cost, with every try and fallback that the series allows."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What would be done, and what it would cost in micro-dollars."""
+    """What a decision would do, and its cost in micro-dollars."""
 
     clips: list[PlannedClip]
-    """One by one, in the order they would be decided in."""
+    """The clips in the order of the decision."""
     caps: list[CapLine] = field(default_factory=list)
     """Every cap that the purchases count in."""
     stops: list[Stop] = field(default_factory=list)
-    """What is stopped."""
+    """Stops that are in force."""
     problems: list[str] = field(default_factory=list)
-    """What is wrong with series that are therefore not in it."""
+    """Mistakes of series that the plan leaves out."""
     warnings: list[str] = field(default_factory=list)
-    """Endpoints of its series that are retired, or soon will be."""
+    """Endpoints of the plan that are retired, or will be soon."""
     may_not_buy: str | None = None
-    """Why the ledger may buy nothing for its bucket, None where it may."""
+    """Why the bucket's mark forbids this ledger to buy, None if it does not."""
 
     @property
     def floor(self) -> int:
-        """What it costs when every first purchase succeeds."""
+        """The cost if every first purchase succeeds, in micro-dollars."""
         return sum(clip.floor for clip in self.clips)
 
     @property
     def ceiling(self) -> int:
-        """What it could cost at most."""
+        """The highest cost, in micro-dollars."""
         return sum(clip.ceiling for clip in self.clips)
 
     @property
     def counts(self) -> dict[Verb, int]:
-        """How many clips each verb has."""
+        """The number of clips of each verb."""
         found = Counter(clip.verb for clip in self.clips)
         return {verb: found[verb] for verb in Verb if found[verb]}
 
@@ -104,11 +104,10 @@ class Planning:
     """Makes plans.
 
     Args:
-        declarations: What is declared.
-        ledger: What was bought and what may be spent; it is only read.
-        regenerate: Whether clips that are delivered and unchanged would be bought again.
-        quotes: What the providers quoted, in micro-dollars by fingerprint. It is the price where the catalogue knows none;
-            None if nobody asked them.
+        ledger: Only read.
+        regenerate: Whether the decision would buy delivered, unchanged clips again.
+        quotes: The providers' quotes, in micro-dollars by fingerprint: the price where the catalogue knows none. None if
+            the providers were not asked.
     """
 
     def __init__(
@@ -129,7 +128,7 @@ class Planning:
         self._today = ledger.budget.day(ledger.clock())
 
     def plan(self, clips: Sequence[DueClip]) -> Plan:
-        """What would become of these clips.
+        """Plan these clips.
 
         Raises:
             resources.errors.UnavailableError: The ledger does not answer.
@@ -157,7 +156,7 @@ class Planning:
         return Plan(planned, list(purse.lines()), self._stops, wrong, self._warnings(clips))
 
     def _warnings(self, clips: Iterable[DueClip]) -> list[str]:
-        """Pauses of accounts, and what is to be known of the end of the endpoints that these clips may be bought from."""
+        """Warnings about paused accounts, and about endpoints of these clips that are retired or will be."""
         today = dt.date.fromisoformat(self._today)
         found: dict[str, None] = {}
         for name in dict.fromkeys(one.clip.series for one in clips):
@@ -167,11 +166,11 @@ class Planning:
         return [*map(str, self._pauses), *found]
 
     def requests(self, clips: Sequence[DueClip]) -> dict[str, ClipRequest]:
-        """The requests of the clips that can be rendered, by key: what prices may be asked for."""
+        """The requests of the clips that can be rendered, by key; the provider may be asked for their prices."""
         return self._render(clips)[0]
 
     def _render(self, clips: Iterable[DueClip]) -> tuple[dict[str, ClipRequest], dict[str, str]]:
-        """Requests, and why clips are refused before anything is looked up; a batch with one bad clip is refused whole."""
+        """Requests, and the refusals that need no ledger; a batch with one bad clip is refused whole."""
         requests: dict[str, ClipRequest] = {}
         problems: dict[str, str] = {}
         batches: dict[str, list[str]] = {}
@@ -224,7 +223,7 @@ class Planning:
         stop = next((s for s in self._stops if s.account in {ALL, request.provider}), None)
         if stop is not None and not stop.kind.reopens:
             return say(Verb.REFUSE, None, f"{stop} Nothing was bought.")
-        # everything fails as often as it may before the next fallback is bought
+        # the worst case: every try of an endpoint fails before the next fallback is bought
         ceiling = request.max_attempts * (
             max(price, quote or 0) + sum(choice.price_micros or 0 for choice in request.fallbacks)
         )
@@ -237,13 +236,13 @@ class Planning:
             floor = quote or 0
         reasons = []
         if outdated is not None:
-            reasons.append("in place of what waits in the queue with an older request")
+            reasons.append("replaces a queued purchase with an older request")
         if quote is not None and quote != price and not bound:
             reasons.append(f"its provider quotes {show_usd(quote)} now, the catalogue says {show_usd(price)}")
         return say(Verb.BUY, outdated, "; ".join(reasons) or None, floor=floor, ceiling=ceiling)
 
     def _is_bound(self, request: ClipRequest) -> bool:
-        """Whether the catalogue knows no more than an upper bound of the price."""
+        """Whether the catalogue knows only an upper bound of the price."""
         series = self._declarations.series.get(request.series)
         return series is not None and series.endpoint.pricing.basis == "upper_bound"
 

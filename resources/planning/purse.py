@@ -1,4 +1,4 @@
-"""The caps as they would be spent: what the ledger counts, and on top of it one planned purchase after another."""
+"""The caps with planned purchases: the ledger's counters, to which a plan adds one purchase after another."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ class CapLine:
     """One cap, in micro-dollars."""
 
     scope: Scope
-    """What it caps."""
+    """The scope that it caps."""
     cap: int
-    """The most that may count."""
+    """The limit."""
     spent: int
-    """What counts already."""
+    """The sum that counts now."""
     floor: int
-    """What would count when every first purchase succeeds."""
+    """The sum if every first purchase succeeds."""
     ceiling: int
-    """What could count at most; the ledger refuses what would exceed the cap."""
+    """The highest sum; the ledger refuses a purchase that would exceed the cap."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Order:
     request: ClipRequest
     """What is bought."""
     decision: str
-    """What it belongs to."""
+    """The decision that it belongs to."""
     day: str
     """The day it counts for (YYYY-MM-DD)."""
 
@@ -43,8 +43,7 @@ class Purse:
     """What may still be spent.
 
     Args:
-        ledger: Its counters and the caps of everything and of the accounts.
-        orders: Everything that may be reserved, so that the counters are read at once.
+        orders: Every purchase that may be counted, so that the ledger is read once.
     """
 
     def __init__(self, ledger: Ledger, orders: Sequence[Order]) -> None:
@@ -75,19 +74,18 @@ class Purse:
         return self._scopes[key]
 
     def give_back(self, attempt: Attempt) -> None:
-        """Take a queued purchase out of the counters that gives way to another."""
+        """Release the reservation of a replaced purchase."""
         for scope in budget.scopes_of(attempt):
             if scope in self._caps:
                 self._floor[scope] -= attempt.cost_micros
                 self._ceiling[scope] -= attempt.cost_micros
 
     def reserve(self, order: Order, price: int, ceiling: int) -> str | None:
-        """Count a purchase as the ledger would; why it refuses it, None when it does not.
+        """Count a purchase as the ledger would; returns why the ledger would refuse it, or None.
 
         Args:
-            order: What is bought.
-            price: What is reserved for it, in micro-dollars.
-            ceiling: What it could cost at most.
+            price: The reservation, in micro-dollars.
+            ceiling: The highest cost, in micro-dollars.
         """
         too_dear = self._budget.refusal(price)
         if too_dear is not None:
@@ -103,6 +101,6 @@ class Purse:
         return refusal
 
     def lines(self) -> Iterable[CapLine]:
-        """Every cap that was looked at."""
+        """Every cap that a purchase counted in."""
         for scope, cap in sorted(self._caps.items()):
             yield CapLine(scope, cap, self._spent[scope], self._floor[scope], self._ceiling[scope])

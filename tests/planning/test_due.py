@@ -7,7 +7,7 @@ import pytest
 
 from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError
-from resources.planning import wanted
+from resources.planning import Selection, due_clips
 from resources.planning.due import MAX_DAYS
 from resources.series import Declarations, load_series
 
@@ -44,14 +44,8 @@ def keys(
     until: str | None = None,
     clips: tuple[str, ...] = ("a",),
 ) -> list[str]:
-    found = wanted(
-        declarations,
-        series=series,
-        since=dt.date.fromisoformat(since) if since else None,
-        until=dt.date.fromisoformat(until) if until else None,
-        clips=clips,
-        now=NOW,
-    )
+    first, last = (dt.date.fromisoformat(date) if date else None for date in (since, until))
+    found = due_clips(declarations, Selection(series, first, last, clips), now=NOW)
     return [one.clip.key for one in found]
 
 
@@ -101,7 +95,7 @@ def test_what_cannot_be_planned_says_why(declarations, series, how, says):
 
 
 def test_more_clips_than_anybody_plans_are_refused_before_they_are_made(declarations, monkeypatch):
-    monkeypatch.setattr("resources.planning.due.MAX_WANTED", 100)
+    monkeypatch.setattr("resources.planning.due.MAX_CLIPS", 100)
     with pytest.raises(ConfigurationError, match="more than 100 clips"):
         keys(declarations, "daily", since="2026-01-01", until="2026-12-31")
 

@@ -24,7 +24,7 @@ from resources.ledger.schema import attempts, journal, spending
 from resources.ledger.states import AttemptState
 from resources.money import usd
 from resources.orders import Caps
-from resources.planning import Plan, Planning, Verb, wanted
+from resources.planning import Plan, Planning, Selection, Verb, due_clips
 from resources.providers.base import Accepted, Capabilities, FailureKind, JobState, JobStatus, Rejected
 from resources.series import Declarations, load_series
 
@@ -66,7 +66,7 @@ def ledger(sqlite_template: Path, tmp_path: Path, clock: Clock) -> Iterator[Ledg
 
 
 def plan(declarations: Declarations, ledger: Ledger, **how: bool) -> Plan:
-    found = wanted(declarations, series=list(declarations.series), since=DAY, now=NOON)
+    found = due_clips(declarations, Selection(series=list(declarations.series), since=DAY), now=NOON)
     return Planning(declarations, ledger, **how).plan(found)
 
 
@@ -203,7 +203,7 @@ def test_a_clip_that_waits_with_an_older_request_is_replaced_and_its_money_count
     changed = declared(tmp_path, CITY.replace("calm", "busy") + "budget: {total: 2.40}\n")
     made = plan(changed, ledger)
     assert set(verbs(made).values()) == {"buy"}
-    assert "in place of what waits in the queue" in (made.clips[0].reason or "")
+    assert "replaces a queued purchase" in (made.clips[0].reason or "")
     (line,) = made.caps
     assert (line.spent, line.floor, line.cap) == (usd("0.40"), usd("2.40"), usd("2.40"))
 
@@ -229,7 +229,7 @@ def test_what_exceeds_a_cap_is_refused_with_the_ledgers_words(tmp_path, ledger):
 def test_each_tick_of_a_schedule_has_its_own_run_and_day(tmp_path, ledger):
     text = CITY + "schedule: {cron: 0 6 * * *}\nbudget: {per_run: 2.40, per_day: 2.40, per_month: 100}\n"
     declarations = declared(tmp_path, text)
-    found = wanted(declarations, since=DAY, until=dt.date(2026, 12, 2), now=NOON)
+    found = due_clips(declarations, Selection(since=DAY, until=dt.date(2026, 12, 2)), now=NOON)
     made = Planning(declarations, ledger).plan(found)
     assert made.counts == {Verb.BUY: 13 * 6}
     months = {line.scope.key: line.floor for line in made.caps if line.scope.period == "month"}
@@ -266,18 +266,18 @@ def test_an_unknown_price_is_refused_unless_it_was_quoted(tmp_path, ledger):
     assert "the price of openai/sora-2 with these parameters is unknown" in (made.clips[0].reason or "")
     # nobody was asked yet, and a purchase would ask: the plan must not read as if nothing helped
     assert "dailies plan --quote" in (made.clips[0].reason or "")
-    found = wanted(declarations, series=["city"], now=NOON)
+    found = due_clips(declarations, Selection(series=["city"]), now=NOON)
     (told,) = {clip.reason for clip in Planning(declarations, ledger, quotes={}).plan(found).clips}
     assert "Choose parameters with a known price" in (told or "")
     assert "--quote" not in (told or "")
     quotes = {clip.request.fingerprint: 250_000 for clip in made.clips if clip.request}
-    found = wanted(declarations, series=["city"], now=NOON)
+    found = due_clips(declarations, Selection(series=["city"]), now=NOON)
     assert Planning(declarations, ledger, quotes=quotes).plan(found).floor == 6 * 250_000
 
 
 def test_a_quote_narrows_a_price_of_which_only_an_upper_bound_is_known(tmp_path, ledger):
     declarations = declared(tmp_path, UPPER_BOUND)
-    found = wanted(declarations, series=["cards"], now=NOON)
+    found = due_clips(declarations, Selection(series=["cards"]), now=NOON)
     (request,) = Planning(declarations, ledger).requests(found).values()
     made = Planning(declarations, ledger, quotes={request.fingerprint: usd("1.30")}).plan(found)
     assert (made.floor, made.ceiling) == (usd("1.30"), usd("2.00"))
@@ -285,7 +285,7 @@ def test_a_quote_narrows_a_price_of_which_only_an_upper_bound_is_known(tmp_path,
 
 def test_a_price_that_has_moved_is_told(tmp_path, ledger):
     declarations = declared(tmp_path, CITY)
-    found = wanted(declarations, series=["city"], clips=["a"], now=NOON)
+    found = due_clips(declarations, Selection(series=["city"], clips=["a"]), now=NOON)
     (request,) = Planning(declarations, ledger).requests(found).values()
     (clip,) = Planning(declarations, ledger, quotes={request.fingerprint: usd("0.50")}).plan(found).clips
     assert clip.reason == "its provider quotes $0.50 now, the catalogue says $0.40"
@@ -299,7 +299,7 @@ def test_a_batch_with_one_clip_that_cannot_be_rendered_is_refused_whole(tmp_path
     head = CITY.split("prompt:", maxsplit=1)[0]
     text = f"{head}dated: true\nprompt: '{{{{ x }}}}'\nvariables: {{x: 0}}\nclips:\n{many}{bad}dates:\n{days}"
     declarations = declared(tmp_path, text)
-    found = wanted(declarations, series=["city"], since=dt.date(2026, 12, 24), now=NOON)
+    found = due_clips(declarations, Selection(series=["city"], since=dt.date(2026, 12, 24)), now=NOON)
     made = Planning(declarations, ledger).plan(found)
     assert made.counts == {Verb.REFUSE: 2000}
     assert "need a date as YYYY-MM-DD" in (made.clips[-1].reason or "")
@@ -315,10 +315,10 @@ def test_ten_thousand_clips_are_planned_with_a_few_looks_into_the_ledger(tmp_pat
         for n in range(10)
     ]  # fmt: skip
     declarations = declared(tmp_path, *texts)
-    some = wanted(declarations, since=DAY, until=DAY, now=NOON)
+    some = due_clips(declarations, Selection(since=DAY, until=DAY), now=NOON)
     decide(ledger, [declarations.render(one.clip) for one in some[::10]], Decision("earlier"))
     declarations = load_series(tmp_path, CATALOGUE)
-    found = wanted(declarations, since=DAY, until=DAY + dt.timedelta(days=9), now=NOON)
+    found = due_clips(declarations, Selection(since=DAY, until=DAY + dt.timedelta(days=9)), now=NOON)
     looks = []
     sa.event.listen(ledger._engine, "before_cursor_execute", lambda *_: looks.append(1))
     made = Planning(declarations, ledger).plan(found)
@@ -332,7 +332,7 @@ def test_ten_thousand_clips_are_shown_in_a_few_lines_and_written_whole(tmp_path,
     clips = "".join(f"  - {{name: clip-{n}}}\n" for n in range(1000))
     head = CITY.split("matrix:", maxsplit=1)[0]
     declarations = declared(tmp_path, f"{head}schedule: {{cron: 0 6 * * *}}\nclips:\n{clips}")
-    found = wanted(declarations, since=DAY, until=DAY + dt.timedelta(days=9), now=NOON)
+    found = due_clips(declarations, Selection(since=DAY, until=DAY + dt.timedelta(days=9)), now=NOON)
     made = Planning(declarations, ledger).plan(found)
     show(made)
     written = json.dumps(document(made))

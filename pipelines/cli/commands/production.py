@@ -65,13 +65,11 @@ def plan(
     """Show what would be bought, reused, adopted, held or refused, and what it would cost. Buys nothing."""
     from pipelines.cli.plan import document, exit_code, make, show
     from pipelines.cli.stack_settings import running_settings
+    from resources.planning import Selection
 
     made = make(
         running_settings(),
-        series or [],
-        since=date.date() if date else None,
-        until=until.date() if until else None,
-        clips=clip or [],
+        Selection(series or [], date.date() if date else None, until.date() if until else None, clip or []),
         regenerate=regenerate,
         quote=quote,
     )
