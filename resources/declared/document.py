@@ -225,7 +225,7 @@ class _Reader:
     def _text(self, event: Any, where: Where) -> str:
         text = str(event.value)
         if found := UNFIT.search(text):
-            raise self._refused(where, event, f"holds the control character {show(found[0])}")
+            raise self._refused(where, event, f"contains the control character {show(found[0])}")
         return text
 
     def _refused(self, where: Where, event: Any, message: str) -> ProblemsError:

@@ -1,4 +1,7 @@
-"""Declarations: what people write in `data/series/`, checked as deeply as possible, expanded into clips and rendered."""
+"""The declarations of `data/series/`: read, checked before anything is sent, expanded into clips and rendered into requests.
+
+What a purchase does with a request belongs to `resources.ledger`.
+"""
 
 from resources.series.declarations import Declarations, load_series
 from resources.series.series import Clip, Series

@@ -1,6 +1,6 @@
-"""Characters: people and things that look the same in every clip, each made once from a reference video.
+"""Characters: people and things that look the same in every clip. Each is made once from a reference video.
 
-A file of `data/characters/` declares one; what its provider makes of it is an id, and a series names its cast.
+A file of `data/characters/` declares a character, its provider makes it and returns an id, and series name it in their cast.
 """
 
 import datetime as dt
@@ -21,30 +21,30 @@ from resources.series.retirement import retired
 
 FOLDER = "characters"
 SERIES = "(characters)"
-"""What stands for a series in the account of what was spent; no series can be called so."""
+"""The series of a character in the ledger; no real series can have this name."""
 NEEDS = {"name", "video"}
-"""Parameters of an endpoint that makes characters."""
+"""The parameters by which an endpoint that makes characters is known."""
 
 
 class CharacterDeclaration(Declared):
-    """Somebody or something that is to look the same in every clip."""
+    """A person or thing that looks the same in every clip."""
 
     name: Name = Field(examples=["mara"])
-    """Its name, by which series cast it; at least three characters."""
+    """Its name, which series use in their cast; at least three characters."""
     title: Annotated[str, Field(max_length=80)] | None = None
-    """Its name at the provider; the name with capitals if left out."""
+    """Its name at the provider; left out, the name with capitals."""
     description: Annotated[str, Field(max_length=2000)] | None = None
     """Who or what it is."""
     video: Annotated[str, Field(min_length=1, max_length=2048)]
     """A reference video of two to four seconds: an address, or a file below the data folder."""
     endpoint: str = "openai/sora-2/characters"
-    """What makes it, as in data/models."""
+    """The endpoint that makes it, as in data/models."""
     provider: Literal["wavespeed", "aimlapi"] | None = None
-    """Who sells that; needed only where two providers do."""
+    """Who sells the endpoint; needed only if two providers do."""
     allow_retired: bool = False
     """Make it with an endpoint that its provider has retired."""
     owner: Owner | None = Field(default=None, examples=["team:video"])
-    """Who answers for it: an e-mail address or `team:name`."""
+    """Who is responsible for it: an e-mail address or `team:name`."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Character:
     """A character without mistakes."""
 
     declaration: CharacterDeclaration
-    """What the file says."""
+    """The content of the file."""
     endpoint: Endpoint
-    """What makes it."""
+    """The endpoint that makes it."""
     document: Document
     """The file with its lines."""
     request: ClipRequest
-    """What is sent to have it made."""
+    """The request that makes it."""
 
     @property
     def name(self) -> str:
@@ -71,19 +71,19 @@ class Made:
     """A character that its provider has made."""
 
     id: str
-    """The provider's id of it."""
+    """The provider's id."""
     fingerprint: str
-    """Of the request it was made from."""
+    """Fingerprint of the request that made it."""
 
 
 @dataclass
 class Characters:
-    """All that are declared."""
+    """All declared characters."""
 
     found: dict[str, Character] = field(default_factory=dict)
-    """Those without mistakes, by name."""
+    """Characters without mistakes, by name."""
     problems: list[Problem] = field(default_factory=list)
-    """What is wrong with the others."""
+    """Mistakes of the other files."""
 
     @classmethod
     def load(cls, data_dir: Path, catalogue: Catalogue) -> "Characters":
@@ -103,10 +103,10 @@ class Characters:
         return characters
 
     def get(self, name: str) -> Character:
-        """One by its name.
+        """The character with a name.
 
         Raises:
-            ProblemsError: There is none without mistakes.
+            ProblemsError: No character without mistakes has this name.
         """
         if name in self.found:
             return self.found[name]
@@ -115,7 +115,7 @@ class Characters:
             if self.problems
             else ""
         )
-        problem = Problem("character", f"is no file of data/{FOLDER}{more}", show(name))
+        problem = Problem("character", f"does not exist in data/{FOLDER}{more}", show(name))
         raise ProblemsError([problem.suggesting(name, sorted(self.found))])
 
 
@@ -123,13 +123,13 @@ def id_of(name: str, characters: Characters, made: Mapping[str, Made]) -> str:
     """The provider's id of a character.
 
     Raises:
-        ProblemsError: It is not declared, was not made yet, or has changed since it was.
+        ProblemsError: The character is not declared, is not made yet, or has changed since it was made.
     """
     character = characters.get(name)
     known = made.get(name)
     mistake = ""
     if known is None:
-        mistake = "was not made yet"
+        mistake = "is not made yet"
     elif known.fingerprint != character.request.fingerprint:
         mistake = f"has changed since it was made ({character.document.file.name})"
     if known is None or mistake:

@@ -1,4 +1,4 @@
-"""The ways to have a series' clips: from its endpoint, or after a failure from one of its fallbacks."""
+"""The endpoints that a series' clips may be bought from: its own, or after a failure one of its fallbacks."""
 
 import datetime as dt
 from collections.abc import Callable, Mapping
@@ -12,42 +12,39 @@ from resources.orders import Choice
 from resources.series.expansion import Entry
 
 CHARACTERS = "characters"
-"""The word for the ids of characters that means the same for every endpoint."""
+"""The common parameter for the ids of characters."""
 
 IdOf = Callable[[str], str]
-"""The provider's id of a character, by its name. Raises `ProblemsError` where it has none."""
+"""The provider's id of a character, by its name. Raises `ProblemsError` if there is none."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """One way to have the clips."""
+    """One endpoint for the clips of a series, with its parameters."""
 
     endpoint: Endpoint
     """What they are bought from."""
     parameters: Mapping[str, Any]
-    """Over the clip's."""
+    """They override the clip's."""
     where: Where
-    """Its place in the series' file; nothing for the series itself."""
+    """Its place in the series' file; empty for the series itself."""
 
     def choose(
         self, prompt: str, entry: Entry, *, id_of: IdOf, document: Document, files: DataFolder
     ) -> Choice:
-        """A clip's request in this way.
+        """A clip's request to this endpoint.
 
         Args:
-            prompt: As it was rendered.
-            entry: What the series says about the clip.
-            id_of: The ids of its cast.
-            document: The series' file.
-            files: Where local files may be.
+            prompt: The rendered prompt.
+            document: The series' file, for the lines of problems.
 
         Raises:
-            ProblemsError: A parameter is wrong, or a character cannot be had; each in its place.
+            ProblemsError: A parameter is wrong, or a character has no id; each problem names its line.
         """
         said = {**entry.parameters, **self.parameters}
         if entry.cast:
             if CHARACTERS in said:
-                message = "name characters in `cast`, or their ids here, and not both"
+                message = "name characters in `cast`, or give their ids here, but not both"
                 problem = Problem(f"parameters.{CHARACTERS}", message)
                 raise ProblemsError([self._in_place(problem, entry, document)])
             said[CHARACTERS] = [self._cast(name, entry, id_of, document) for name in entry.cast]
@@ -84,7 +81,7 @@ class Way:
         return own if own in document.lines else ("cast",)
 
     def _in_place(self, problem: Problem, entry: Entry, document: Document) -> Problem:
-        """A problem of the endpoint, where the fallback, the clip or else the series says it."""
+        """A problem of the endpoint, with the line of the fallback, the clip or the series that gives the value."""
         inside: Where = tuple(problem.field.split("."))
         places: list[Where] = [(*self.where, *inside)] if self.where else []
         places += [(*entry.where, *inside), inside]

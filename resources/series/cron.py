@@ -1,4 +1,4 @@
-"""Cron expressions of five fields, checked conservatively: what passes here, Dagster accepts too."""
+"""Cron expressions of five fields. Dagster accepts every expression that passes here."""
 
 import datetime as dt
 import functools
@@ -22,7 +22,7 @@ _PART = re.compile(r"(?:(\*)|(\w{1,3})(?:-(\w{1,3}))?)(?:/(\d{1,2}))?", re.ASCII
 
 
 def cron_mistake(cron: str) -> str | None:
-    """What is wrong with a cron expression, in a sentence; None if nothing."""
+    """The mistake in a cron expression, as a sentence; None if there is none."""
     texts = cron.split()
     if len(texts) != len(_FIELDS) or len(cron) > 200:
         return "needs five fields: minute, hour, day of month, month, day of week (e.g. 0 6 * * 1-5)"
@@ -36,15 +36,15 @@ def cron_mistake(cron: str) -> str | None:
                 return f"{show(part)} is not a valid {name}: allowed are {low} to {high}{names}, ranges, steps, lists and *"
             chosen |= numbers
         values.append(chosen)
-    # with a day of week given, cron means either day, but Dagster refuses such a date all the same
+    # cron would accept a day of week instead, but Dagster refuses a date that does not exist
     if not any(day <= _LONGEST[month - 1] for day in values[2] for month in values[3]):
-        return "names a day that never comes"
+        return "names a date that does not exist"
     return None
 
 
 @functools.lru_cache(maxsize=1024)
 def _days(cron: str) -> tuple[frozenset[int], frozenset[int], frozenset[int], bool]:
-    """Days of the month, months, days of the week (0 is Sunday), and whether either kind of day is enough."""
+    """Days of the month, months, days of the week (0 is Sunday), and whether one kind of day is enough."""
     texts = cron.split()
     chosen: list[frozenset[int]] = []
     for text, (name, low, high) in list(zip(texts, _FIELDS, strict=True))[2:]:
@@ -52,7 +52,7 @@ def _days(cron: str) -> tuple[frozenset[int], frozenset[int], frozenset[int], bo
         chosen.append(frozenset().union(*found))
     days, months, weekdays = chosen
     weekdays = frozenset(day % 7 for day in weekdays)
-    # as Dagster reads it: where both kinds of day are named, one of them is enough
+    # like Dagster: if both kinds of day are given, one of them is enough
     by_day, by_weekday = texts[2], texts[4]
     names_days = by_day != "*" and (len(days) < 31 or "*" not in by_weekday)
     names_weekdays = by_weekday != "*" and (len(weekdays) < 7 or "*" not in by_day)
@@ -60,7 +60,7 @@ def _days(cron: str) -> tuple[frozenset[int], frozenset[int], frozenset[int], bo
 
 
 def runs_on(cron: str, date: dt.date) -> bool:
-    """Whether a cron expression that passed `cron_mistake` comes up on a date of its own time zone."""
+    """Whether a cron expression without mistakes is due on a date of its own time zone."""
     days, months, weekdays, either = _days(cron)
     if date.month not in months:
         return False
@@ -69,7 +69,7 @@ def runs_on(cron: str, date: dt.date) -> bool:
 
 
 def _numbers(part: str, name: str, low: int, high: int) -> set[int] | None:
-    """What one part of a field (`*/5`, `1-5`, `mon`) stands for; None where it is not understood."""
+    """The numbers of one part of a field (`*/5`, `1-5`, `mon`); None if the part is not valid."""
     match = _PART.fullmatch(part)
     if match is None:
         return None
@@ -80,7 +80,7 @@ def _numbers(part: str, name: str, low: int, high: int) -> set[int] | None:
         begins, ends = _number(first, name), _number(last or first, name)
         if begins is None or ends is None or not low <= begins <= ends <= high:
             return None
-        # a step counts from a range; from a single number it means different things to different crons
+        # cron programs disagree about a step after a single number
         if step is not None and last is None:
             return None
         start, end = begins, ends

@@ -1,4 +1,4 @@
-"""What holds on some dates only: on one day, on a day of every year, or on a weekday."""
+"""Rules for dates: one day, a day of every year, or a weekday."""
 
 import datetime as dt
 import re
@@ -12,7 +12,7 @@ from resources.declared.validation import refused
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 SAMPLE_DATE = dt.date(2026, 9, 23)
-"""Its weekday and month have the longest names, so that the longest prompt of a dated series is tried."""
+"""Its weekday and month have the longest names, so a sample of it has the longest prompt of a dated series."""
 
 _LEAP_YEAR = 2028
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -47,7 +47,7 @@ DateRule = Annotated[
 
 
 def on(rules: Mapping[str, Mapping[str, Any]], date: dt.date | None) -> dict[str, Any]:
-    """What holds on a date: a weekday's word, over it the yearly day's, over that the day's own."""
+    """The values for a date: those of its weekday, overridden by those of its day of the year, and then by its own."""
     if date is None or not rules:
         return {}
     day = date.isoformat()
@@ -58,7 +58,7 @@ def on(rules: Mapping[str, Mapping[str, Any]], date: dt.date | None) -> dict[str
 
 
 def samples(rules: Iterable[str]) -> list[dt.date]:
-    """Dates that try every rule and at least one day without a special one."""
+    """Dates that cover every rule, and at least one day that no rule names."""
     dates = {SAMPLE_DATE: None}
     for rule in rules:
         if rule in WEEKDAYS:

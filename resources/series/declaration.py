@@ -1,4 +1,4 @@
-"""The format of a series file. Its docstrings are what editors show, through the JSON Schema that is made of it."""
+"""The format of a series file. Editors show its docstrings, because they are part of the JSON Schema."""
 
 import functools
 import re
@@ -28,7 +28,7 @@ _OWNER = r"team:[A-Za-z0-9][A-Za-z0-9._-]*|[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)
 
 
 def is_date_shaped(text: str) -> bool:
-    """Whether a text holds something that reads as a date, which would make a clip's key ambiguous."""
+    """Whether a text contains something like a date, which would make a clip's key ambiguous."""
     return _DATE_SHAPED.search(text) is not None
 
 
@@ -45,13 +45,13 @@ def _matching(pattern: str, allowed: str, longest: int) -> Callable[[str], str]:
 
 def _undated(value: str) -> str:
     if is_date_shaped(value):
-        raise refused("looks like a date, and clip keys hold the date themselves", found=True)
+        raise refused("looks like a date, and clip keys contain the date already", found=True)
     return value
 
 
 def _variable(value: str) -> str:
     if value in BUILT_IN | RESERVED:
-        raise refused("is a name that templates already know; choose another")
+        raise refused("is a name with a meaning in templates; choose another")
     return value
 
 
@@ -88,7 +88,7 @@ TagValue = Annotated[
 
 @functools.cache
 def _timezones() -> frozenset[str]:
-    # reading them walks the whole time zone database
+    # to list them reads the whole time zone database
     return frozenset(zoneinfo.available_timezones())
 
 
@@ -117,7 +117,7 @@ Variables = Annotated[dict[VariableName, Plain], Field(max_length=100)]
 
 
 class Schedule(Declared):
-    """When the series is produced by itself."""
+    """When the series is produced automatically."""
 
     cron: Annotated[str, AfterValidator(_cron), WithJsonSchema({"type": "string"})] = Field(
         examples=["0 6 * * 1-5"]
@@ -130,16 +130,16 @@ class Schedule(Declared):
 
 
 class BudgetDeclaration(Declared):
-    """What may be spent on the series, in US dollars. A clip that would exceed it is not bought."""
+    """What may be spent on the series, in US dollars. A clip that would exceed a cap is not bought."""
 
     per_run: Usd | None = Field(default=None, examples=[10])
-    """By one run with its retries, one tick of the schedule, or one command."""
+    """For one decision: a run with its retries, one tick of the schedule, or one command."""
     per_day: Usd | None = None
-    """In a day, in the time zone that DAILIES_TIMEZONE names."""
+    """Per day, in the time zone of DAILIES_TIMEZONE."""
     per_month: Usd | None = None
-    """In a month."""
+    """Per month."""
     total: Usd | None = None
-    """Ever."""
+    """In total."""
 
     def caps(self) -> Caps:
         """The same in micro-dollars."""
@@ -148,7 +148,7 @@ class BudgetDeclaration(Declared):
 
 def _nobody_twice(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
-        raise refused("names somebody twice", found=False)
+        raise refused("names a character twice", found=False)
     return names
 
 
@@ -157,14 +157,14 @@ Cast = Annotated[list[Name], Field(max_length=10), AfterValidator(_nobody_twice)
 
 
 class FallbackDeclaration(Declared):
-    """Another way to have the same clips, for when the provider refuses one or fails."""
+    """Another endpoint for the same clips, used when the provider refuses one or fails."""
 
     endpoint: str
     """The provider's model id, as in data/models."""
     provider: Literal["wavespeed", "aimlapi"] | None = None
-    """Who sells it; needed only where two providers sell the same id."""
+    """Who sells it; needed only if two providers sell the same id."""
     parameters: Parameters = Field(default_factory=dict)
-    """Parameters over the clip's, in the endpoint's words or in those that mean the same everywhere."""
+    """Parameters that override the clip's, by the endpoint's own names or by the common ones."""
 
 
 class ClipDeclaration(Declared):
@@ -173,13 +173,13 @@ class ClipDeclaration(Declared):
     name: Name = Field(examples=["hero"])
     """Its name, the end of its key."""
     variables: Variables = Field(default_factory=dict)
-    """Its own variables, over the series'."""
+    """Its own variables; they override the series'."""
     parameters: Parameters = Field(default_factory=dict)
-    """Its own parameters, over the series'."""
+    """Its own parameters; they override the series'."""
     prompt: PromptDeclaration | None = None
-    """Its own prompt: text instead of the series' prompt, or fields over the series' fields."""
+    """Its own prompt: text replaces the series' prompt, fields override the series' fields."""
     cast: Cast | None = None
-    """Characters of data/characters it shows, instead of the series'; an empty list shows none."""
+    """Characters of data/characters that it shows, instead of the series'; an empty list shows none."""
 
 
 class SeriesDeclaration(Declared):
@@ -194,47 +194,47 @@ class SeriesDeclaration(Declared):
     endpoint: str
     """The provider's model id, as in data/models."""
     provider: Literal["wavespeed", "aimlapi"] | None = None
-    """Who sells it; needed only where two providers sell the same id."""
+    """Who sells it; needed only if two providers sell the same id."""
     parameters: Parameters = Field(default_factory=dict)
-    """The endpoint's parameters in its own words; what is left out is sent as the default of the provider's page."""
+    """The endpoint's parameters, by its own names or by the common ones. The defaults of the provider's page fill the rest."""
     include: Annotated[list[Name], Field(max_length=10)] = Field(
         default_factory=list, examples=[["house-style"]]
     )
-    """Files of data/prompts whose variables and prompt fields it takes in; a later one goes over an earlier one."""
+    """Files of data/prompts whose variables and prompt fields it includes; a later file overrides an earlier one."""
     fallback: Annotated[list[FallbackDeclaration], Field(max_length=5)] = Field(default_factory=list)
-    """What is bought instead, one after another, when the provider definitely refuses a clip or its job fails; within the
-    same decision and caps, and never while an outcome is unknown."""
+    """Endpoints that are tried in order when the provider definitely refuses a clip or its job fails; within the same
+    decision and caps, and never while an outcome is unknown."""
     cast: Cast = Field(default_factory=list, examples=[["mara"]])
     """Characters of data/characters that its clips show."""
     prompt: PromptDeclaration | None = None
     """The prompt: text or fields, each a Jinja2 template with the variables, `series`, `clip` and, in a dated series,
-    `date` (YYYY-MM-DD). Needed unless each clip or an include says one."""
+    `date` (YYYY-MM-DD). Needed unless each clip or an include has one."""
     variables: Variables = Field(default_factory=dict)
     """Variables of every clip."""
     dates: Annotated[dict[DateRule, Variables], Field(max_length=400)] = Field(
         default_factory=dict, examples=[{"12-24": {"mood": "festive"}, "friday": {"mood": "lively"}}]
     )
-    """Variables of single dates (YYYY-MM-DD), of a day of every year (MM-DD) and of weekdays, over the series'."""
+    """Variables of single dates (YYYY-MM-DD), of a day of every year (MM-DD) and of weekdays; they override the series'."""
     clips: Annotated[list[ClipDeclaration], Field(min_length=1, max_length=MAX_CLIPS)] | None = None
-    """The clips one by one; or give `matrix`."""
+    """The clips one by one; the other choice is `matrix`."""
     matrix: (
         Annotated[dict[VariableName, Annotated[list[Plain], Field(min_length=1)]], Field(min_length=1)] | None
     ) = None
-    """Variables with lists of values: one clip for each combination, named after its values; or give `clips`."""
+    """Variables with lists of values: one clip for each combination, named after its values; the other choice is `clips`."""
     schedule: Schedule | None = None
-    """When it is produced by itself; without one, only by a person or a command."""
+    """When it is produced automatically; without a schedule, only a person or a command produces it."""
     owner: Owner | None = Field(default=None, examples=["team:video"])
-    """Who answers for it: an e-mail address or `team:name`."""
+    """Who is responsible for it: an e-mail address or `team:name`."""
     tags: dict[TagKey, TagValue] = Field(default_factory=dict)
     """Labels shown in Dagster."""
     max_attempts: int = Field(default=1, ge=1, le=5)
-    """How many purchases one decision may make for a clip when the provider fails in passing."""
+    """Most purchases of one decision for a clip when the provider fails for a passing reason."""
     budget: BudgetDeclaration | None = None
     """The most that may be spent on it."""
     checks: Checks = Field(default_factory=Checks)
-    """What is checked of every clip before it counts as delivered."""
+    """Checks that every clip must pass before it counts as delivered."""
     allow_retired: bool = False
-    """Buy from an endpoint that its provider has retired."""
+    """Buy although the provider has retired the endpoint."""
     dated: bool | None = None
     """Whether each date has its own clips; left out, a series with a schedule is dated."""
 

@@ -1,4 +1,4 @@
-"""All series of `data/series/`: loading, the search for a clip by its key, and the rendering of its request."""
+"""All series of `data/series/`: loaded, searched for a clip by its key, and asked for its request."""
 
 import datetime as dt
 import functools
@@ -20,34 +20,34 @@ from resources.series.retirement import retired
 from resources.series.series import Clip, Series
 
 MAX_SECONDS = 5
-"""Seconds that all prompts of one series may take; thousands of honest ones take a tenth of one."""
+"""Seconds for all prompts of one series; thousands of ordinary prompts take 0.1 s."""
 MAX_FAILED = 20
-"""Clips with mistakes after which no more of a series are tried."""
+"""Clips with mistakes after which the rest of a series is not tried."""
 
 ANY_CHARACTER = "char_any"
-"""Stands for the id of a character when a file is read; it is never sent."""
+"""A placeholder for the id of a character while a file is checked; it is never sent."""
 
 _DATED_KEY = re.compile(r"(.+)-([0-9]{4}-[0-9]{2}-[0-9]{2})-(.+)")
 
 
 @dataclass
 class Declarations:
-    """What is declared."""
+    """Everything that is declared."""
 
     series: dict[str, Series] = field(default_factory=dict)
-    """The series without mistakes, by name."""
+    """Series without mistakes, by name."""
     problems: list[Problem] = field(default_factory=list)
-    """What is wrong with the others."""
+    """Mistakes of the other files."""
     characters: Characters = field(default_factory=Characters)
-    """What series may cast."""
+    """The characters that series may cast."""
     made: Callable[[], Mapping[str, Made]] = dict
-    """Which of those there are at their providers; asked only when a clip needs one."""
+    """Returns the characters that exist at their providers; called only when a clip needs one."""
 
     def find(self, key: str) -> Clip:
-        """The clip of a key.
+        """The clip with a key.
 
         Raises:
-            ProblemsError: No declared clip has this key; names the nearest, or the series there are.
+            ProblemsError: No declared clip has this key; the message names the nearest key, or the series that exist.
         """
         for series in self.series.values():
             name = key.removeprefix(f"{series.name}-")
@@ -64,11 +64,10 @@ class Declarations:
         return series_of_key.clip(match[3], date)
 
     def render(self, clip: Clip) -> ClipRequest:
-        """The clip's request: the prompt rendered, every parameter explicit, with its price and what to expect.
+        """The clip's request: rendered prompt, every parameter explicit, price, and what the file must look like.
 
         Raises:
-            ProblemsError: The prompt or a parameter is wrong, an endpoint is retired, or a character was not made yet;
-                nothing may be bought.
+            ProblemsError: The prompt or a parameter is wrong, an endpoint is retired, or a character is not made yet.
         """
         series = self.series.get(clip.series)
         if series is None:
@@ -82,13 +81,15 @@ class Declarations:
         match = _DATED_KEY.fullmatch(key)
         named = self.series.get(match[1]) if match else None
         if named is not None:
-            return Problem("clip", f"the series {named.name} is not dated: its keys hold no date", show(key))
+            return Problem(
+                "clip", f"the series {named.name} is not dated: its keys contain no date", show(key)
+            )
         if self.problems:
-            # a broken series is known by its file alone: the one whose name the key begins with is most likely meant
+            # of a broken series only the file is known; the key most likely means the file whose name it begins with
             meant = [p for p in self.problems if p.file is not None and key.startswith(f"{p.file.stem}-")]
             first = max(meant, key=lambda p: len(p.file.stem) if p.file else 0, default=self.problems[0])
             message += f"; {len(self.problems)} problems keep other series out, first: {first}"
-        # with the clips of the one series it may belong to: comparing with every clip of all would take seconds
+        # only clips of a series whose name the key begins with: to compare with all clips would take seconds
         own = [
             s for s in self.series.values() if match is None and not s.dated and key.startswith(f"{s.name}-")
         ]
@@ -101,13 +102,11 @@ def load_series(
 ) -> Declarations:
     """Read and check every file of `data_dir/series`. A broken file is in `problems` and never stops the others.
 
-    Every series is checked as deeply as can be without sending anything: its endpoint, its parameters, and its prompt for
-    every clip (on a sample date where it is dated), so that a mistake shows when the file is read and not when money moves.
+    A mistake must show when the file is read, and not when money moves. So every check that sends nothing runs here: the
+    endpoint, the parameters, and the prompt of every clip (on sample dates if the series is dated).
 
     Args:
-        data_dir: The data folder.
-        catalogue: What can be bought.
-        made: Tells which characters there are at their providers; asked only when a clip needs one.
+        made: Returns the characters that exist at their providers; called only when a clip needs one.
     """
     includes = Includes.load(data_dir)
     characters = Characters.load(data_dir, catalogue)
@@ -145,7 +144,7 @@ def _load(document: Document, catalogue: Catalogue, includes: Includes) -> Serie
 def _endpoint(
     document: Document, where: Where, name: str, provider: str | None, catalogue: Catalogue
 ) -> Endpoint:
-    """An endpoint that a series names, which must make videos."""
+    """The endpoint that a series names; it must make videos."""
     try:
         endpoint = catalogue.get(name, provider)
     except ProblemsError as error:
@@ -163,7 +162,7 @@ def _endpoint(
 
 
 def _check_cast(series: Series, characters: Characters) -> None:
-    """Refuse a cast that is not declared, or that another provider would have to know."""
+    """Refuse a character that is not declared, or that the provider of a clip does not have."""
     for name, where in series.cast.items():
         try:
             character = characters.get(name)
@@ -179,7 +178,7 @@ def _check_cast(series: Series, characters: Characters) -> None:
 
 
 def _check_unique(series: Series, declarations: Declarations, keys: dict[str, Series]) -> None:
-    """Refuse a name, or a key, that an earlier file has. Keys with a date are unique when names are: names hold no date."""
+    """Refuse a name or a key of an earlier file. Dated keys are unique when names are, because names contain no date."""
     other = declarations.series.get(series.name)
     if other is not None:
         message = f"is already the name of the series in {other.document.file.name}"
@@ -188,16 +187,14 @@ def _check_unique(series: Series, declarations: Declarations, keys: dict[str, Se
         return
     for clip in series.clips():
         if clip.key in keys:
-            message = (
-                f"its clip {clip.name} has the key {clip.key}, which the series {keys[clip.key].name} has too"
-            )
+            message = f"its clip {clip.name} has the same key {clip.key} as a clip of the series {keys[clip.key].name}"
             raise ProblemsError(
                 [series.document.problem(("name",), found=show(series.name), message=message)]
             )
 
 
 def _check_clips(series: Series) -> None:
-    """Render every clip; a mistake that clips share is told once, and one that repeats without end not to its end."""
+    """Render every clip. Report a mistake that clips share once, and stop after `MAX_FAILED` clips with mistakes."""
     found: dict[tuple[object, ...], list[Problem]] = {}
     deadline = time.monotonic() + MAX_SECONDS
     failed = 0
@@ -223,7 +220,7 @@ def _check_clips(series: Series) -> None:
 
 
 def _retired(series: Series) -> Problem | None:
-    """What is to be said when one of its ways is retired, and it does not know better."""
+    """The problem if an endpoint of the series is retired and the series does not allow it."""
     if series.declaration.allow_retired:
         return None
     today = dt.datetime.now(dt.UTC).date()

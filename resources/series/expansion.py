@@ -1,4 +1,4 @@
-"""From a declaration to its clips: the list, or every combination of a matrix, counted before it is made."""
+"""The clips of a declaration: its list, or every combination of its matrix, counted before they are made."""
 
 import itertools
 import math
@@ -17,14 +17,14 @@ from resources.series.prompts import Prompt
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the declaration says about a clip, whatever its date."""
+    """What the declaration says about a clip on every date."""
 
     variables: Mapping[str, Any]
-    """Its own."""
+    """The clip's own."""
     parameters: Mapping[str, Any]
-    """The series' with its own over them."""
+    """The series', overridden by the clip's own."""
     prompt: Prompt
-    """Its prompt, put together."""
+    """The clip's prompt, with the fields of the series and its includes."""
     cast: tuple[str, ...]
     """Names of the characters it shows."""
     where: Where
@@ -37,7 +37,7 @@ def expand(
     """The clips of a declaration by name.
 
     Raises:
-        ProblemsError: Two have one name, there are too many, one has no prompt, or a prompt is not a template.
+        ProblemsError: Two clips have one name, there are too many, one has no prompt, or a prompt is not a template.
     """
     shared = _shared_prompt(declaration, document, includes)
     if declaration.clips is None:
@@ -66,7 +66,7 @@ def expand(
 def _shared_prompt(
     declaration: SeriesDeclaration, document: Document, includes: Sequence[Include]
 ) -> Prompt | None:
-    """The prompt of the series over those of its includes."""
+    """The prompt of the series; its fields override those of its includes."""
     shared: Prompt | None = None
     for prompt in (include.prompt for include in includes):
         if prompt is not None:
@@ -75,7 +75,7 @@ def _shared_prompt(
         return shared
     own = Prompt.read(declaration.prompt, document, ("prompt",))
     if shared is not None and own.text is not None:
-        message = f"is plain text, so that the fields of {shared.document.file.name} would be lost; write it in fields too"
+        message = f"is plain text, which would drop the fields of {shared.document.file.name}; write this prompt in fields too"
         raise ProblemsError([document.problem(("prompt",), message=message)])
     return own if shared is None else own.over(shared)
 
@@ -92,7 +92,7 @@ def _combine(declaration: SeriesDeclaration, document: Document, prompt: Prompt 
     matrix = declaration.matrix or {}
     count = math.prod(len(values) for values in matrix.values())
     if count > MAX_CLIPS:
-        # more digits than anybody reads, and Python refuses to print more than 4,300
+        # Python refuses to print more than 4,300 digits
         shown = f"{count:,}" if count < 10**15 else "far too many"
         message = f"makes {shown} clips; a series may have {MAX_CLIPS:,}"
         raise ProblemsError([document.problem(("matrix",), message=message)])
@@ -103,7 +103,7 @@ def _combine(declaration: SeriesDeclaration, document: Document, prompt: Prompt 
         name = "-".join(slugs)
         mistake = ""
         if not all(slugs):
-            mistake = "has no letters or digits to name a clip after; list the clips one by one in `clips`"
+            mistake = "has no letters or digits for a clip's name; list the clips one by one in `clips`"
         elif is_date_shaped(name):
             mistake = (
                 f"names a clip {show(name)}, which reads as a date; list the clips one by one in `clips`"

@@ -1,4 +1,4 @@
-"""What series share: variables and prompt fields of `data/prompts/`, which a series takes in by name."""
+"""Variables and prompt fields that series share: the files of `data/prompts/`, which a series includes by name."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,14 +16,14 @@ FOLDER = "prompts"
 
 
 class IncludeDeclaration(Declared):
-    """What several series share. Its name is that of its file."""
+    """Parts that several series share. The file's name is its name."""
 
     description: Annotated[str, Field(max_length=2000)] | None = None
     """What it is for."""
     variables: Variables = Field(default_factory=dict)
-    """Variables of every clip of every series that includes it; what the series says goes over them."""
+    """Variables of every clip of every series that includes it; the series' own variables override them."""
     prompt: PromptFields | None = None
-    """Prompt fields of every clip of every series that includes it; what the series says goes over them."""
+    """Prompt fields of every clip of every series that includes it; the series' own fields override them."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Includes:
     """All files of shared parts."""
 
     found: dict[str, Include] = field(default_factory=dict)
-    """Those without mistakes, by name."""
+    """Files without mistakes, by name."""
     problems: dict[str, list[Problem]] = field(default_factory=dict)
-    """What is wrong with the others."""
+    """Mistakes of the other files, by name."""
 
     @classmethod
     def load(cls, data_dir: Path) -> "Includes":
@@ -55,24 +55,26 @@ class Includes:
         return includes
 
     def get(self, name: str, document: Document, index: int) -> Include:
-        """The one that a series names.
+        """The include that a series names.
 
         Raises:
-            ProblemsError: There is none, or it has mistakes of its own; in the series' file.
+            ProblemsError: No file has this name, or that file has mistakes; the problem names the series' file.
         """
         if name in self.found:
             return self.found[name]
         where = ("include", index)
         if name in self.problems:
-            message = f"has mistakes of its own, first: {self.problems[name][0]}"
+            message = f"has mistakes itself, first: {self.problems[name][0]}"
             raise ProblemsError([document.problem(where, found=show(name), message=message)])
-        problem = document.problem(where, found=show(name), message=f"is no file of data/{FOLDER}")
+        problem = document.problem(where, found=show(name), message=f"does not exist in data/{FOLDER}")
         raise ProblemsError([problem.suggesting(name, sorted(self.found))])
 
 
 def _load(document: Document) -> Include:
     if not NAME.fullmatch(document.file.stem):
-        message = "its name must be lower-case letters, digits and single hyphens, since series name it"
+        message = (
+            "the file's name must be lower-case letters, digits and single hyphens, because series name it"
+        )
         raise ProblemsError([Problem("", message, file=document.file)])
     declaration = declare(IncludeDeclaration, document)
     prompt = None

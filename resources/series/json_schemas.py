@@ -1,4 +1,4 @@
-"""JSON Schemas of what is declared, so that editors complete and check it: `python -m resources.series.json_schemas`."""
+"""JSON Schemas of the declared files, so that editors complete and check them: `python -m resources.series.json_schemas`."""
 
 import json
 from pathlib import Path
@@ -44,7 +44,7 @@ def character_json_schema() -> dict[str, Any]:
 
 
 def _strict(schema: Any) -> Any:
-    """The same schema, which refuses names of variables and dates that do not match; pydantic only describes them."""
+    """The same schema, closed: names of variables and dates that do not match are refused. Pydantic only describes them."""
     if isinstance(schema, dict):
         closed = {"additionalProperties": False} if "patternProperties" in schema else {}
         return {name: _strict(value) for name, value in schema.items()} | closed
@@ -56,7 +56,7 @@ def _name(endpoint: Endpoint) -> str:
 
 
 def _parameters_of(endpoint: Endpoint) -> dict[str, Any]:
-    """What `parameters` may hold."""
+    """The schema of `parameters`."""
     return {
         "type": "object",
         "additionalProperties": False,
@@ -69,7 +69,7 @@ def _parameters_of(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _chosen(endpoint: Endpoint, *, clips: bool) -> dict[str, Any]:
-    """What follows once an endpoint is chosen, for the parameters beside it and those of its clips."""
+    """The condition on `parameters`, of the series and its clips, that follows from the chosen endpoint."""
     parameters = {"$ref": f"#/$defs/{quote(_name(endpoint))}"}
     chosen: dict[str, Any] = {
         "endpoint": {"const": endpoint.id},
@@ -98,7 +98,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def rendered(schema: dict[str, Any]) -> str:
-    """A schema as its file holds it."""
+    """A schema as the text of its file."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Prompts: plain text, or fields that are put together in a fixed order. Every text in one is a template of its own."""
+"""Prompts: plain text, or fields that are joined in a fixed order. Each text of a prompt is a template."""
 
 import functools
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from resources.declared.validation import Declared, refused
 from resources.series.templates import MAX_PROMPT, MAX_TEMPLATE, PromptError, PromptTemplate
 
 MAX_ITEMS = 50
-"""Texts of one field that is a list."""
+"""Most texts of one field."""
 
 LABELS = {
     "subject": "",
@@ -25,7 +25,7 @@ LABELS = {
     "dialogue": "Dialogue: ",
     "avoid": "Avoid: ",
 }
-"""The fields in the order in which they are rendered, one line each, with what the line begins with."""
+"""The fields in the order in which they are rendered, one line each, with the label of the line."""
 
 
 def _texts(value: Any) -> Any:
@@ -51,7 +51,7 @@ Texts = Annotated[
 class PromptFields(Declared):
     """A prompt in fields. They are rendered in this order, one line each; a field that renders to nothing is left out.
 
-    Each is a template or a list of them: a list is joined by commas, and `dialogue` gets a line for each.
+    A field is a template or a list of templates. A list is joined by commas; `dialogue` has a line for each text.
     """
 
     subject: Texts = None
@@ -69,31 +69,31 @@ class PromptFields(Declared):
     dialogue: Texts = None
     """What is said, one line each, e.g. `Mara: "We are late."`"""
     avoid: Texts = None
-    """What must not be in it."""
+    """What must not appear."""
 
 
 def _kind(value: Any) -> str:
     return "[fields]" if isinstance(value, (dict, PromptFields)) else "[text]"
 
 
-# the tags look like pydantic's own `[key]`, which `declare` leaves out of a problem's place
+# the tags look like pydantic's own `[key]`; `declare` leaves both out of a problem's place
 PromptDeclaration = Annotated[
     Annotated[str, Field(min_length=1, max_length=MAX_TEMPLATE), Tag("[text]")]
     | Annotated[PromptFields, Tag("[fields]")],
     Discriminator(_kind),
 ]
-"""A prompt as a file says it."""
+"""A prompt as it is declared."""
 
 
 @functools.lru_cache(maxsize=4096)
 def _compiled(text: str) -> PromptTemplate:
-    """Compiling takes a hundred times as long as rendering, and clips, dates and reloads share their texts."""
+    """The template of a text. To compile it takes 100 times as long as to render it, and clips, dates and reloads share texts."""
     return PromptTemplate(text)
 
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """One template, and the place it was read from."""
+    """One template and its place."""
 
     template: PromptTemplate
     document: Document
@@ -115,7 +115,7 @@ class _Text:
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """One field: its texts, and the place of the whole."""
+    """One field and its texts."""
 
     name: str
     texts: tuple[_Text, ...]
@@ -142,20 +142,20 @@ class Prompt:
     """A compiled prompt."""
 
     document: Document
-    """The file it was read from."""
+    """Its file."""
     where: Where
-    """Its place there."""
+    """Its place in the file."""
     text: _Text | None
-    """The plain text, None where it has fields."""
+    """The plain text, None if the prompt has fields."""
     fields: Mapping[str, _Field]
-    """The fields that are said, by name."""
+    """The fields that are given, by name."""
 
     @classmethod
     def read(cls, declared: str | PromptFields, document: Document, where: Where) -> "Prompt":
-        """Compile what a file says.
+        """Compile a declared prompt.
 
         Raises:
-            ProblemsError: One of its texts is not a template, or uses what a prompt may not use.
+            ProblemsError: A text is no valid template, or uses something that is not allowed in prompts.
         """
         if isinstance(declared, str):
             return cls(document, where, _Text.read(declared, document, where), {})
@@ -164,29 +164,28 @@ class Prompt:
         return cls(document, where, None, fields)
 
     def over(self, inherited: "Prompt") -> "Prompt":
-        """This prompt's fields over those of another. Plain text stands for itself.
+        """This prompt with the fields of another that it does not have. Plain text inherits nothing.
 
         Raises:
-            ProblemsError: It has fields, and the other is plain text, so that they cannot be put together.
+            ProblemsError: This prompt has fields and the other is plain text.
         """
         if self.text is not None:
             return self
         if inherited.text is not None:
             message = (
-                "has fields, and the prompt they would change is plain text; write that one in fields too"
+                "has fields, but the prompt that they change is plain text; write that prompt in fields too"
             )
             raise ProblemsError([self.document.problem(self.where, message=message)])
         return Prompt(self.document, self.where, None, {**inherited.fields, **self.fields})
 
     def render(self, variables: Mapping[str, Any], clip: str) -> str:
-        """The text as it is sent.
+        """The text that is sent.
 
         Args:
-            variables: By name.
-            clip: Name of the clip, for a problem's sentence.
+            clip: The clip's name, for problems.
 
         Raises:
-            ProblemsError: A variable is missing, or the text is empty or too long; in its place.
+            ProblemsError: A variable is missing, or the text is empty or too long.
         """
         if self.text is not None:
             rendered = self.text.render(variables, clip)
@@ -210,7 +209,7 @@ def _problem(
     clip: str | None = None,
     variables: Mapping[str, Any] | None = None,
 ) -> Problem:
-    """What is wrong with a template, in its place."""
+    """The problem of a template, with its file and line."""
     placed = document.problem(where).at(document.file, document.text_line(where, error.line))
     if error.variable is None:
         whose = "" if clip is None else f" (clip {clip} of the series {(variables or {}).get('series', '')})"

@@ -1,4 +1,4 @@
-"""Whether an endpoint may still be bought from, in the words a file's author needs."""
+"""The refusal of an endpoint that its provider has retired, for the author of a file."""
 
 import datetime as dt
 
@@ -7,10 +7,10 @@ from resources.declared.problems import show
 
 
 def retired(endpoint: Endpoint, today: dt.date) -> str | None:
-    """What is to be said about an endpoint that its provider has retired; None while it lives."""
+    """The message about an endpoint that is retired on a day; None while it is not."""
     lifecycle = endpoint.lifecycle
     if not lifecycle.retired(today):
         return None
     since = f" since {lifecycle.sunset_at}" if lifecycle.sunset_at else ""
     instead = f"use {show(lifecycle.replacement)}, or " if lifecycle.replacement else ""
-    return f"is retired by its provider{since}; {instead}say `allow_retired: true` if you know better"
+    return f"is retired by its provider{since}; {instead}set `allow_retired: true` if it can still be bought"

@@ -20,7 +20,7 @@ _KEY = re.compile(r"[a-z0-9][a-z0-9-]{2,79}")
 _ANY_DATE = "0000-00-00"
 
 MAX_SAMPLES = 5000
-"""Clips on special dates that are tried when a file is read."""
+"""Most clips on special dates that are rendered when a file is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,9 @@ class Series:
         """Expand the declaration and compile its prompts.
 
         Args:
-            declaration: What the file says.
-            endpoints: What its clips are bought from, and those of its fallbacks in their order.
-            document: The file with its lines.
-            includes: What it takes in, in the order it names them.
+            endpoints: The series' own, then those of its fallbacks in their order.
+            document: The series' file.
+            includes: In the order in which the series names them.
 
         Raises:
             ProblemsError: It cannot be expanded, or a prompt is wrong.
@@ -87,7 +86,7 @@ class Series:
                 message = f"the clip's key {show(key)} would be longer than 80 characters; shorten a name"
                 raise ProblemsError([document.problem(entry.where, message=message)])
             if not self.dated and is_date_shaped(key):
-                message = f"the clip's key {show(key)} reads as if it held a date; change a name"
+                message = f"the clip's key {show(key)} seems to contain a date; change a name"
                 raise ProblemsError([document.problem(entry.where, message=message)])
 
     @property
@@ -112,7 +111,7 @@ class Series:
 
     @property
     def owner(self) -> str | None:
-        """Who answers for it, as Dagster writes owners."""
+        """Who is responsible for it, as Dagster writes owners."""
         return self.declaration.owner
 
     @property
@@ -134,7 +133,7 @@ class Series:
         """Its clips for a date, in the order of the file.
 
         Args:
-            date: The date; a series that is not dated ignores it.
+            date: Ignored by a series that is not dated.
 
         Raises:
             ProblemsError: The series is dated and no date was given.
@@ -158,7 +157,7 @@ class Series:
             return Clip(self._key(name, None), self.name, name, None)
         if date is None:
             raise ProblemsError(
-                [Problem("date", f"the series {self.name} has clips for each date; say which date")]
+                [Problem("date", f"the series {self.name} has clips for each date; give a date")]
             )
         return Clip(self._key(name, date.isoformat()), self.name, name, date)
 
@@ -166,7 +165,7 @@ class Series:
         return f"{self.name}-{date}-{name}" if date else f"{self.name}-{name}"
 
     def variables(self, clip: Clip) -> dict[str, Any]:
-        """What the clip's templates know: its own variables over those of its date, over the series', over the includes'."""
+        """The variables of a clip's templates. Its own override those of its date, the series' and the includes', in this order."""
         found = {
             **self._shared,
             **dates.on(self.declaration.dates, clip.date),
@@ -177,9 +176,9 @@ class Series:
         return found if clip.date is None else {**found, "date": clip.date.isoformat()}
 
     def samples(self) -> list[Clip]:
-        """Clips that try everything the file says: all on one date, and on each date that has variables of its own.
+        """Clips that cover the whole file: all clips on one date, and on each date with variables of its own.
 
-        Many clips with many such dates are not tried one with another: then a special date tries its first clip.
+        If those are more than `MAX_SAMPLES`, only the first clip is tried on each special date.
         """
         if not self.dated:
             return self.clips()
@@ -190,7 +189,7 @@ class Series:
 
     @property
     def cast(self) -> dict[str, Where]:
-        """Every character that one of its clips shows, with the place that names it first."""
+        """Every character that a clip shows, with the first place that names it."""
         found: dict[str, Where] = {}
         for entry in self._entries.values():
             own: Where = (*entry.where, "cast")
@@ -203,13 +202,12 @@ class Series:
         """The clip's request and those of its fallbacks, rendered and checked.
 
         Args:
-            clip: Which.
-            id_of: The ids of its cast.
+            id_of: Returns the provider's id of a character.
 
         Raises:
-            ProblemsError: The prompt or a parameter is wrong, or a character cannot be had, each in its place.
+            ProblemsError: The prompt or a parameter is wrong, or a character has no id; each problem names its line.
         """
-        clip = self.clip(clip.name, clip.date)  # one that was found before the file changed may be gone
+        clip = self.clip(clip.name, clip.date)  # the file may have changed since the clip was found
         entry = self._entries[clip.name]
         prompt = entry.prompt.render(self.variables(clip), clip.name)
         first, *others = (
@@ -231,12 +229,12 @@ class Series:
         )
 
     def _check_fallbacks(self, first: Choice, others: Sequence[Choice]) -> None:
-        """Refuse a fallback that buys what has just been refused or has failed."""
+        """Refuse a fallback that repeats an earlier request."""
         before = [(first.provider, first.endpoint, first.body)]
         for index, choice in enumerate(others):
             bought = (choice.provider, choice.endpoint, choice.body)
             if bought in before:
-                message = "is, to the letter, what has just failed; to try the same again say `max_attempts`"
+                message = "repeats a request that has just failed; to try the same request again, set `max_attempts`"
                 where = ("fallback", index, "endpoint")
                 raise ProblemsError(
                     [self.document.problem(where, found=show(choice.endpoint), message=message)]

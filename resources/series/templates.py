@@ -1,8 +1,8 @@
 """Prompt templates: the part of Jinja2 that a prompt needs, and nothing that can loop, call or grow.
 
-A template is checked node by node before it is compiled. What is left has no loops, calls, attributes, assignments or
-arithmetic, so every node is evaluated at most once; with caps on the template, on values and on `replace`, time and memory
-of a rendering are bounded by construction. It is run in Jinja2's immutable sandbox all the same.
+A template is checked node by node before it is compiled. It has no loops, calls, attributes, assignments or arithmetic, so
+every node is evaluated at most once. With limits on the template, on values and on `replace`, this bounds the time and
+memory of a rendering. Templates still run in Jinja2's immutable sandbox.
 """
 
 import datetime as dt
@@ -25,7 +25,7 @@ _MAX_NODES = 500
 _MAX_DEPTH = 24
 
 BUILT_IN = frozenset({"date", "series", "clip"})
-"""Variables every template has (`date` only in a dated series)."""
+"""Variables of every template (`date` only in a dated series)."""
 RESERVED = frozenset(
     {
         *keyword.kwlist,
@@ -42,7 +42,7 @@ RESERVED = frozenset(
         "elif",
     }
 )
-"""Names that mean something to the template language."""
+"""Names with a meaning in the template language."""
 
 _NODES: frozenset[type[nodes.Node]] = frozenset(
     {
@@ -60,11 +60,11 @@ _MONTHS = (
 
 
 class PromptError(Exception):
-    """What is wrong with a template or with its rendering.
+    """A template is wrong, or cannot be rendered.
 
     Attributes:
         line: Line inside the template, from 1.
-        variable: The variable it is about, if it is one that is not known.
+        variable: The name of a variable that does not exist, else None.
     """
 
     def __init__(self, message: str, line: int = 1, variable: str | None = None) -> None:
@@ -74,11 +74,11 @@ class PromptError(Exception):
 
 
 def _replace(value: object, old: str, new: str) -> str:
-    """`replace`, which is the one filter that can make a text grow without end."""
+    """`replace`, the only filter that can make a text grow without limit."""
     text, old, new = str(value), str(old), str(new)
     if not old or len(text) + text.count(old) * (len(new) - len(old)) > MAX_PROMPT:
         raise PromptError(
-            f"`replace` needs something to replace, and a result of at most {MAX_PROMPT} characters"
+            f"`replace` needs a text to replace, and a result of at most {MAX_PROMPT} characters"
         )
     return text.replace(old, new)
 
@@ -126,14 +126,14 @@ class PromptTemplate:
     """A compiled prompt.
 
     Attributes:
-        names: The line of the first use of each variable that it cannot do without.
+        names: The variables that it needs, each with the line of its first use.
     """
 
     def __init__(self, text: str) -> None:
         """Check and compile a template.
 
         Raises:
-            PromptError: It is not a template, or uses what a prompt may not use.
+            PromptError: The text is no valid template, or uses something that is not allowed in prompts.
         """
         if len(text) > MAX_TEMPLATE:
             raise PromptError(f"is longer than {MAX_TEMPLATE} characters")
@@ -143,12 +143,12 @@ class PromptTemplate:
             self._template = _ENVIRONMENT.from_string(tree)
         except TemplateSyntaxError as error:
             raise PromptError(error.message or "is not a template", error.lineno) from None
-        # a literal or an expression that Python's own parser refuses, e.g. a number of 5,000 digits
+        # Python's own parser refuses some literals and expressions, e.g. a number of 5,000 digits
         except (ValueError, SyntaxError, RecursionError, MemoryError, OverflowError):
             raise PromptError("is too complicated") from None
 
     def render(self, variables: Mapping[str, Any]) -> str:
-        """The text, without space around it; it may be empty.
+        """The rendered text without surrounding space; it may be empty.
 
         Raises:
             PromptError: A variable is missing, or the text is too long.
@@ -166,12 +166,12 @@ class PromptTemplate:
         if len(text) > MAX_PROMPT:
             raise PromptError(f"renders to more than {MAX_PROMPT} characters")
         if found := UNFIT.search(text):
-            raise PromptError(f"renders to a text that holds the control character {show(found[0])}")
+            raise PromptError(f"renders to a text with the control character {show(found[0])}")
         return text
 
 
 def _check(tree: nodes.Template) -> dict[str, int]:
-    """Refuse what a prompt may not use; the line of the first use of each variable it needs."""
+    """Refuse what is not allowed in prompts; returns the needed variables, each with the line of its first use."""
     used: dict[str, int] = {}
     guarded: set[str] = set()
     for count, (node, depth) in enumerate(_walk(tree)):
@@ -179,9 +179,9 @@ def _check(tree: nodes.Template) -> dict[str, int]:
             raise PromptError("is too complicated", node.lineno or 1)
         if type(node) not in _NODES:
             raise PromptError(_refusal(node), node.lineno or 1)
-        # `'\x1b'` is plain text to the YAML reader, and a control character once Jinja has read it
+        # the YAML reader sees plain text in `'\x1b'`, and Jinja makes a control character of it
         if isinstance(node, nodes.Const) and (found := UNFIT.search(str(node.value))):
-            raise PromptError(f"holds the control character {show(found[0])}", node.lineno or 1)
+            raise PromptError(f"contains the control character {show(found[0])}", node.lineno or 1)
         if isinstance(node, nodes.Name):
             used.setdefault(node.name, node.lineno)
         elif isinstance(node, (nodes.Filter, nodes.Test)):

@@ -54,7 +54,7 @@ def test_a_clip_whose_character_is_missing_says_so_before_anything_is_bought(hou
     assert not ran.green
     assert house.requests("submit") == 0
     assert (
-        "cast: found 'mara' - was not made yet: run `dailies characters make mara`"
+        "cast: found 'mara' - is not made yet: run `dailies characters make mara`"
         in ran.failed_clips["city-hero"]
     )
 

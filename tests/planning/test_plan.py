@@ -358,7 +358,7 @@ def test_a_clip_whose_character_was_not_made_is_refused(tmp_path, ledger):
     (tmp_path / "characters" / "mara.yaml").write_text(mara)
     made = plan(declared(tmp_path, CITY + "cast: [mara]\n"), ledger)
     assert made.counts == {Verb.REFUSE: 6}
-    assert "was not made yet: run `dailies characters make mara`" in (made.clips[0].reason or "")
+    assert "is not made yet: run `dailies characters make mara`" in (made.clips[0].reason or "")
 
 
 def test_what_is_retired_or_soon_will_be_is_told(tmp_path, ledger):

@@ -139,7 +139,7 @@ def test_a_fallback_that_buys_what_has_just_failed_is_refused(tmp_path, wrong, r
     assert wrong in CITY
     (found,) = problems(load(tmp_path, CITY.replace(wrong, right, 1)))
     assert (
-        f"city.yaml:{line}: fallback[{line - 11}].endpoint: found '{right}' - is, to the letter, what has just failed"
+        f"city.yaml:{line}: fallback[{line - 11}].endpoint: found '{right}' - repeats a request that has just failed"
         in found
     )
     assert "max_attempts" in found
@@ -175,7 +175,7 @@ def test_a_clip_whose_character_was_not_made_is_refused_and_the_others_are_not(t
     assert declarations.render(declarations.find("city-one")).cast == {"joe": "char_joe"}
     with pytest.raises(ProblemsError) as refused:
         declarations.render(declarations.find("city-both"))
-    assert "city.yaml:5: cast: found 'mara' - was not made yet: run `dailies characters make mara`" in str(
+    assert "city.yaml:5: cast: found 'mara' - is not made yet: run `dailies characters make mara`" in str(
         refused.value
     )
 
@@ -202,14 +202,14 @@ def test_nobody_asks_which_characters_there_are_for_a_clip_without_a_cast(tmp_pa
 @pytest.mark.parametrize(
     ("wrong", "right", "says"),
     [
-        ("cast: [mara, joe]", "cast: [mara, jo]", "city.yaml:5: cast[1]: found 'jo' - is no file of data/characters; did you mean 'joe'?"),
+        ("cast: [mara, joe]", "cast: [mara, jo]", "city.yaml:5: cast[1]: found 'jo' - does not exist in data/characters; did you mean 'joe'?"),
         ("    cast: [joe]", "    cast: [zoe, joe]", "city.yaml:9: clips[1].cast[0]: found 'zoe'"),
-        ("cast: [mara, joe]", "cast: [mara, mara]", "city.yaml:5: cast: names somebody twice"),
+        ("cast: [mara, joe]", "cast: [mara, mara]", "city.yaml:5: cast: names a character twice"),
         ("cast: [mara, joe]", "cast: mara", "city.yaml:5: cast: found 'mara', allowed: a list"),
         ("cast: [mara, joe]", "cast: [../../.env]", "city.yaml:5: cast[0]: found '../../.env', allowed: lower-case"),
         ("openai/sora-2/text-to-video", "bytedance/seedance-2.0/text-to-video", "city.yaml:5: cast: "),
         ("openai/sora-2/text-to-video", "openai/sora-2-t2v", "city.yaml:5: cast[0]: found 'mara' - is made by wavespeed, and openai/sora-2-t2v is sold by aimlapi"),
-        ("cast: [mara, joe]", "cast: [mara, joe]\nparameters: {characters: [char_x]}", "city.yaml:6: parameters.characters: name characters in `cast`, or their ids here, and not both"),
+        ("cast: [mara, joe]", "cast: [mara, joe]\nparameters: {characters: [char_x]}", "city.yaml:6: parameters.characters: name characters in `cast`, or give their ids here, but not both"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_cast_names_its_place(tmp_path, wrong, right, says):

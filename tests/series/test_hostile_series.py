@@ -318,7 +318,7 @@ def test_an_escape_of_a_template_does_not_go_round_the_rule_of_the_file(house, e
     for template in hostile:
         for prompt in (template, {"subject": "a hill", "scene": ["x", template]}):
             found = load(house, HEAD + f"prompt: {json.dumps(prompt)}\nclips: [{{name: one}}]\n").problems
-            said = [str(problem) for problem in found if "holds the control character" in str(problem)]
+            said = [str(problem) for problem in found if "contains the control character" in str(problem)]
             assert len(said) == 1, found
             assert "a.yaml:4: prompt" in said[0]
             assert said[0].isprintable()

@@ -73,16 +73,16 @@ def test_a_template_renders(template, prompt):
         ("{{ " + "not " * 3000 + "city }}", "is too complicated"),
         ("{{ " + " ~ ".join(["city"] * 1500) + " }}", "is too complicated"),
         ("{% if city %}" * 90 + "{% endif %}" * 90, "is too complicated"),
-        ("{{ '\\x1b[2J' }}", r"holds the control character '\x1b'"),
-        ("{{ '\\ud800' }}", r"holds the control character '\ud800'"),
-        ("{{ '\\ud83d' ~ '\\ude00' }}", r"holds the control character '\ud83d'"),
-        ("{{ city|replace('s', '\\x00') }}", r"holds the control character '\x00'"),
-        ("{{ city|default('\\x9b') }}", r"holds the control character '\x9b'"),
+        ("{{ '\\x1b[2J' }}", r"contains the control character '\x1b'"),
+        ("{{ '\\ud800' }}", r"contains the control character '\ud800'"),
+        ("{{ '\\ud83d' ~ '\\ude00' }}", r"contains the control character '\ud83d'"),
+        ("{{ city|replace('s', '\\x00') }}", r"contains the control character '\x00'"),
+        ("{{ city|default('\\x9b') }}", r"contains the control character '\x9b'"),
         (
             "{% if city == '\\N{RIGHT-TO-LEFT OVERRIDE}' %}x{% endif %}",
-            r"holds the control character '\u202e'",
+            r"contains the control character '\u202e'",
         ),
-        ("{{ '\\uffff' }}", r"holds the control character '\uffff'"),
+        ("{{ '\\uffff' }}", r"contains the control character '\uffff'"),
         ("x" * (MAX_TEMPLATE + 1), "is longer than 20000 characters"),
     ],
 )
@@ -98,7 +98,7 @@ def test_what_a_prompt_may_not_use_is_refused_before_it_runs(template, says):
         ("{{ citty }}", "is not a variable here"),
         ("{{ city < count }}", "cannot be rendered"),
         ("{{ city|month }}", "need a date as YYYY-MM-DD"),
-        ("{{ city|replace('', 'x') }}", "needs something to replace"),
+        ("{{ city|replace('', 'x') }}", "needs a text to replace"),
         ("{{ x|default('a') }}{{ x }}", "'x' is undefined"),
     ],
 )
@@ -191,4 +191,4 @@ def test_a_rendered_prompt_holds_only_what_a_file_may_hold(char: str) -> None:
             render("a {{ city }} b", city=char).encode()
         except PromptError as error:
             refused = str(error)
-    assert ("holds the control character" in refused) is bool(UNFIT.search(char))
+    assert ("contains the control character" in refused) is bool(UNFIT.search(char))

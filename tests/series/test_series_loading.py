@@ -116,7 +116,7 @@ def test_a_series_renders_into_requests(tmp_path):
         ("name: city\n", "name: city-2026-01-01\n", "city.yaml:1: name: found 'city-2026-01-01' - looks like a date"),
         ("name: wide", "name: hero", "city.yaml:13: clips[1].name: found 'hero' - is the name of an earlier clip"),
         ("name: wide", "title: wide", "clips[1].name: is missing"),
-        ("{city: Oslo, mood: calm}", "{city: Oslo, mood: calm, date: x}", "city.yaml:10: variables.date: found 'date' - is a name that templates already know"),
+        ("{city: Oslo, mood: calm}", "{city: Oslo, mood: calm, date: x}", "city.yaml:10: variables.date: found 'date' - is a name with a meaning in templates"),
         ("{city: Oslo, mood: calm}", "{city: Oslo, mood: [a]}", "city.yaml:10: variables.mood: found a list, allowed: text, a number, true or false"),
         ("{city: Oslo, mood: calm}", "{city: Oslo, mood: calm, Big: x}", "city.yaml:10: variables.Big: found 'Big', allowed: lower-case"),
         ("team:video", "team:video\nmatrix: {mood: [a]}", "city.yaml:1: give either `clips` or `matrix`"),
@@ -176,7 +176,7 @@ def undated(name: str, *clips: str) -> str:
 def test_two_series_whose_clips_have_the_same_key_are_a_problem_of_the_later_file(tmp_path):
     declarations = load(tmp_path, a=undated("city", "sunset-hero"), b=undated("city-sunset", "hero"))
     assert list(declarations.series) == ["city"]
-    assert "which the series city has too" in only_problem(declarations)
+    assert "as a clip of the series city" in only_problem(declarations)
 
 
 def test_a_series_whose_name_begins_with_anothers_is_fine_while_keys_differ(tmp_path):
@@ -193,7 +193,7 @@ def test_a_series_whose_name_begins_with_anothers_is_fine_while_keys_differ(tmp_
 
 
 def test_an_undated_key_that_reads_as_a_dated_one_is_refused(tmp_path):
-    assert "reads as if it held a date" in only_problem(load(tmp_path, a=undated("city-2026", "11-20-hero")))
+    assert "seems to contain a date" in only_problem(load(tmp_path, a=undated("city-2026", "11-20-hero")))
 
 
 NAME = st.from_regex(r"\A[a-z0-9]{1,6}(-[a-z0-9]{1,4}){0,3}\Z")
@@ -226,7 +226,7 @@ def test_every_key_finds_its_own_clip_again(tmp_path_factory, series):
         ("city-2026-13-20-hero", "its date does not exist"),
         ("city-hero", "no series declares this clip"),
         ("stills-hero2", "no series declares this clip; did you mean 'stills-hero'?"),
-        ("stills-2026-11-20-hero", "the series stills is not dated: its keys hold no date"),
+        ("stills-2026-11-20-hero", "the series stills is not dated: its keys contain no date"),
         ("zzz", "allowed: 'city', 'stills'"),
         ("", "no series declares this clip"),
         ("../../etc/passwd", "no series declares this clip"),
@@ -251,7 +251,7 @@ def test_an_unknown_key_names_the_problems_that_keep_series_out(tmp_path):
 
 def test_a_dated_series_needs_its_date_and_an_undated_one_ignores_it(tmp_path):
     declarations = load(tmp_path, a=CITY, b=undated("stills", "hero"))
-    with pytest.raises(ProblemsError, match="say which date"):
+    with pytest.raises(ProblemsError, match="give a date"):
         declarations.series["city"].clips()
     assert [clip.key for clip in declarations.series["stills"].clips(DAY)] == ["stills-hero"]
 
@@ -278,7 +278,7 @@ def test_a_matrix_makes_a_clip_of_each_combination_named_after_its_values(tmp_pa
     ("matrix", "says"),
     [
         ("  mood: [calm, Calm]", "names a second clip 'calm'"),
-        ("  mood: [晴れ]", "has no letters or digits to name a clip after"),
+        ("  mood: [晴れ]", "has no letters or digits for a clip's name"),
         ("  mood: [2026-11-20]", "which reads as a date"),
         ("  mood: []", "matrix.mood: found a list"),
         ("  mood: calm", "matrix.mood: found 'calm', allowed: a list"),

@@ -124,7 +124,7 @@ def test_a_series_needs_no_prompt_when_every_clip_has_one(tmp_path):
         (("dated: true\n", "dated: true\ndates: {fryday: {city: Porto}}\n"), "0.yaml:5: dates.fryday: found 'fryday', allowed: YYYY-MM-DD, MM-DD"),
         (("dated: true\n", "dated: true\ndates: {02-30: {city: Porto}}\n"), "is a date that does not exist"),
         (("dated: true\n", "dated: true\ndates: {friday: {City: Porto}}\n"), "0.yaml:5: dates.friday.City: found 'City', allowed: lower-case"),
-        (("dated: true\n", "dated: true\ninclude: [house]\n"), "0.yaml:5: include[0]: found 'house', allowed: none - is no file of data/prompts"),
+        (("dated: true\n", "dated: true\ninclude: [house]\n"), "0.yaml:5: include[0]: found 'house', allowed: none - does not exist in data/prompts"),
         (("dated: true\n", "dated: true\ninclude: [../../.env]\n"), "0.yaml:5: include[0]: found '../../.env', allowed: lower-case"),
     ],
 )  # fmt: skip
@@ -144,7 +144,7 @@ def test_a_mistake_names_the_field_of_the_prompt(tmp_path, change, says):
         ("prompt: {}\nclips: [{name: a}]\n", "0.yaml:5: prompt: renders to nothing"),
         ("clips: [{name: a}]\n", "0.yaml:1: prompt: is missing for the clip in line 5"),
         ("matrix: {mood: [a]}\n", "prompt: is missing"),
-        ("prompt: x\nclips: [{name: a, prompt: {scene: y}}]\n", "clips[0].prompt: has fields, and the prompt they would change is plain text"),
+        ("prompt: x\nclips: [{name: a, prompt: {scene: y}}]\n", "clips[0].prompt: has fields, but the prompt that they change is plain text"),
         ("prompt: {scene: '{{ x }}'}\nvariables: {x: " + "y" * 2000 + "}\nclips: [{name: a}]\n", None),
     ],
 )  # fmt: skip
@@ -250,7 +250,7 @@ def test_a_later_include_goes_over_an_earlier_one(tmp_path):
 def test_a_plain_prompt_does_not_lose_the_fields_of_an_include_in_silence(tmp_path):
     text = HEAD + "include: [house-style]\nprompt: A lane.\nclips: [{name: a}]\n"
     (found,) = problems(load(tmp_path, text, house_style=HOUSE))
-    assert "0.yaml:6: prompt: is plain text, so that the fields of house-style.yaml would be lost" in found
+    assert "0.yaml:6: prompt: is plain text, which would drop the fields of house-style.yaml" in found
 
 
 def test_a_plain_prompt_uses_the_variables_of_an_include(tmp_path):
@@ -268,7 +268,7 @@ def test_a_broken_include_is_told_where_it_is_and_keeps_out_only_those_who_need_
     told = problems(declarations)
     assert any("house.yaml:1: prompt.scene: unexpected end" in found for found in told)
     assert any(
-        "0.yaml:5: include[0]: found 'house' - has mistakes of its own, first: " in found for found in told
+        "0.yaml:5: include[0]: found 'house' - has mistakes itself, first: " in found for found in told
     )
     assert any("Bad-name.yaml: its name must be lower-case" in found for found in told)
 
