@@ -1,4 +1,7 @@
-"""What can be bought: one entry for each endpoint with its parameters, price, output and lifecycle, read from `data/models/`."""
+"""What can be bought: an entry of `data/models/` for each endpoint, with its parameters, price, output and lifecycle.
+
+What a provider answers belongs to `resources.providers`.
+"""
 
 from resources.catalogue.catalogue import Catalogue
 from resources.catalogue.endpoint import Endpoint, Lifecycle, Pricing

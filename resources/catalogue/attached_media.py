@@ -1,4 +1,4 @@
-"""Images, videos and sounds of a request: an address as it is, a local file looked at and held by its content."""
+"""Images, videos and sounds of a request: an address is kept, a local file is checked and named by its content."""
 
 import math
 from collections.abc import Mapping
@@ -14,27 +14,25 @@ from resources.orders import Expected
 
 @dataclass
 class Attached:
-    """A media parameter as it stands in the request."""
+    """A checked media parameter."""
 
     value: Any
-    """With every local file as a `resources.orders.FileReference`."""
+    """The value for the request, with a `resources.orders.FileReference` for every local file."""
     files: list[LocalFile] = field(default_factory=list)
     """The local files."""
     problems: list[Problem] = field(default_factory=list)
-    """What is wrong, without a place."""
+    """Mistakes, without a place."""
 
 
 def attach(parameter: Parameter, value: Any, files: DataFolder | None, codec: Codec) -> Attached:
-    """Check a media parameter, and look at the local files it names. Nothing is sent.
+    """Check a media parameter and the local files that it names. Nothing is sent.
 
     Args:
-        parameter: What the page says of it.
-        value: What the series says.
-        files: Where local files may be, None where none may be named.
-        codec: Whether the provider takes files.
+        files: The data folder; None if no local file may be named.
+        codec: Says whether the provider takes files.
     """
     if parameter.type == "array" and isinstance(value, str):
-        value = [value]  # one image where several may be given
+        value = [value]  # one image for a parameter that takes several
     items = value if isinstance(value, list) else [value]
     found = Attached(value)
     sent: list[Any] = []
@@ -59,13 +57,13 @@ def attach(parameter: Parameter, value: Any, files: DataFolder | None, codec: Co
 def _local(parameter: Parameter, text: str, files: DataFolder | None, codec: Codec) -> LocalFile:
     media = parameter.media or "image"
     if files is None:
-        raise ProblemsError([Problem("", "no data folder is known here", show(text), parameter.allows)])
+        raise ProblemsError([Problem("", "local files cannot be used here", show(text), parameter.allows)])
     file = files.find(text, media=media)
     if not codec.uploads and not parameter.inline:
-        message = "this provider takes no files here; put it where it can be fetched, and give its address"
+        message = "this provider takes no files for this parameter; publish the file and give its address"
         raise ProblemsError([Problem("", message, show(text), "an https:// address")])
     if not codec.uploads and file.size > MAX_INLINE_BYTES:
-        allowed = f"at most {MAX_INLINE_BYTES // 1_000_000} MB, since it is sent inside the request"
+        allowed = f"at most {MAX_INLINE_BYTES // 1_000_000} MB, because it is sent inside the request"
         raise ProblemsError([Problem("", "", f"{show(text)} of {file.size / 1_000_000:.1f} MB", allowed)])
     low, high = parameter.min_seconds or 0, parameter.max_seconds or math.inf
     if file.seconds is not None and not low <= round(file.seconds, 1) <= high:
@@ -77,13 +75,13 @@ def _local(parameter: Parameter, text: str, files: DataFolder | None, codec: Cod
 def frame_problems(
     parameters: Mapping[str, Parameter], files: Mapping[str, list[LocalFile]], expected: Expected
 ) -> dict[str, Problem]:
-    """Pictures that do not measure what the video will, where the page asks for that; by the parameter's own name."""
+    """Pictures of another size than the video, if the provider's page forbids that; by the endpoint's own parameter name."""
     problems = {}
     for name, pictures in files.items():
         for file in pictures:
             size = (file.is_a.width, file.is_a.height)
             if parameters[name].fills_frame and expected.width and size != (expected.width, expected.height):
                 found = f"{show(file.reference.path)} of {size[0]}x{size[1]} pixels"
-                allowed = f"exactly {expected.width}x{expected.height} pixels, which the video will have"
+                allowed = f"exactly {expected.width}x{expected.height} pixels, the size of the video"
                 problems[name] = Problem("", "", found, allowed)
     return problems

@@ -1,4 +1,4 @@
-"""All endpoints of `data/models/`, and the search for one."""
+"""All endpoints of `data/models/`, searched by id and provider."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +10,10 @@ from resources.declared.validation import declare
 
 
 class Catalogue:
-    """What can be bought.
+    """The endpoints that can be bought.
 
     Attributes:
-        problems: What is wrong with entries that are therefore not in here.
+        problems: Mistakes of the entries that it leaves out.
     """
 
     def __init__(self, endpoints: list[Endpoint], problems: list[Problem] | None = None) -> None:
@@ -52,10 +52,10 @@ class Catalogue:
         return cls([endpoint for endpoint, _ in read.values()], problems)
 
     def get(self, endpoint: str, provider: str | None = None) -> Endpoint:
-        """One endpoint by its id, and by its provider where two sell the same id.
+        """The endpoint with an id, and with a provider if two sell the same id.
 
         Raises:
-            ProblemsError: There is no such endpoint, or it needs a provider; fields `endpoint` and `provider`.
+            ProblemsError: No such endpoint exists, or the provider is missing; the fields are `endpoint` and `provider`.
         """
         matches = [e for e in self if e.id == endpoint and provider in {None, e.provider}]
         if len(matches) == 1:
@@ -63,7 +63,7 @@ class Catalogue:
         sellers = [e.provider for e in self if e.id == endpoint]
         if len(matches) > 1:
             raise ProblemsError(
-                [Problem("provider", "two providers sell this endpoint; name one", None, listed(sellers))]
+                [Problem("provider", "two providers sell this endpoint; choose one", None, listed(sellers))]
             )
         if sellers:
             raise ProblemsError(

@@ -1,8 +1,8 @@
-"""From the words that mean the same everywhere to each provider's own.
+"""Common parameters, translated into each provider's own.
 
-A series may say `duration` (seconds), `resolution` (`720p`), `aspect_ratio` (`16:9`), `image`, `characters` and `seed` for
-any endpoint; an endpoint's own parameters may stand beside them. A word that the endpoint has itself means what its page
-says. What cannot be had is refused with what can, and with what is nearest.
+A series may use `duration` (seconds), `resolution` (`720p`), `aspect_ratio` (`16:9`), `image`, `characters` and `seed` for
+any endpoint, beside the endpoint's own parameters. A name that the endpoint has itself means what its page says. A value
+that the endpoint does not sell is refused with the values that it sells, and with the nearest.
 """
 
 import math
@@ -16,18 +16,18 @@ from resources.catalogue.parameters import Parameter
 from resources.declared.problems import Problem, listed, show
 
 COMMON = ("duration", "resolution", "aspect_ratio", "image", "characters", "seed")
-"""What may be said in one way everywhere."""
+"""The common parameters."""
 
 _RESOLUTION = re.compile(r"([1-9][0-9]{2,3})p")
 _RATIO = re.compile(r"([1-9][0-9]?):([1-9][0-9]?)")
 _RATIOS = ("16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "9:21", "3:2", "2:3")
 _SAME_SHAPE = 0.03
-"""How far a frame may be from a shape and still be called it: 1792x1024 is sold as 16:9."""
+"""How far the ratio of a frame may be from that of its name (natural logarithm): 1792x1024 is sold as 16:9."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A frame in the words that mean the same everywhere."""
+    """A frame by its common names."""
 
     value: str
     """How the endpoint writes it, e.g. `1280*720`."""
@@ -38,12 +38,12 @@ class Shape:
 
     @property
     def resolution(self) -> str:
-        """By its shorter side: `720p`."""
+        """Named by the shorter side: `720p`."""
         return f"{min(self.width, self.height)}p"
 
     @property
     def aspect_ratio(self) -> str:
-        """The usual shape it has, or else its own in whole numbers."""
+        """The name of a usual ratio, or else the exact ratio in whole numbers."""
         for ratio in _RATIOS:
             if abs(_log_ratio(ratio) - math.log(self.width / self.height)) <= _SAME_SHAPE:
                 return ratio
@@ -56,18 +56,18 @@ class Shape:
 
 @dataclass
 class Translation:
-    """A series' parameters in an endpoint's own words."""
+    """A series' parameters by an endpoint's own names."""
 
     values: dict[str, Any] = field(default_factory=dict)
-    """By the endpoint's names."""
+    """Values by the endpoint's own names."""
     said: dict[str, str] = field(default_factory=dict)
-    """What the series called each."""
+    """The series' name of each, by the endpoint's own name."""
     problems: list[Problem] = field(default_factory=list)
-    """What cannot be had; fields are `parameters.<what the series called it>`."""
+    """Refused values; the fields are `parameters.<the series' name>`."""
 
 
 class EndpointFacts(Protocol):
-    """What a codec must know of an endpoint."""
+    """The part of an endpoint that a codec reads."""
 
     @property
     def id(self) -> str:
@@ -86,29 +86,29 @@ class EndpointFacts(Protocol):
 
 
 class Codec:
-    """How one provider words things; a new model of it needs no code as long as it keeps to them.
+    """The conventions of one provider. A new model that keeps them needs no code.
 
     Attributes:
-        frame: The parameter that holds a whole frame, where an endpoint has it.
-        separator: What stands between width and height there.
+        frame: The parameter for a whole frame, if an endpoint has it.
+        separator: The text between width and height in that parameter.
         uploads: Whether the provider takes files and gives an address for them.
     """
 
     words: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Names the provider's endpoints use for a common word, besides the word itself."""
+    """The provider's other names of a common parameter."""
     frame = "size"
     separator = "x"
     uploads = False
 
     def translate(self, endpoint: EndpointFacts, given: Mapping[str, Any]) -> Translation:
-        """Turn what a series says into an endpoint's own parameters; values are checked by whoever sends them."""
+        """Translate a series' parameters into an endpoint's own; `Endpoint.resolve` checks the values."""
         found = Translation()
         shape: dict[str, Any] = {}
         for name, value in given.items():
             own = self._own_name(endpoint, name)
             if own is not None:
                 if own in found.said:
-                    message = f"says the same as {found.said[own]!r}; keep one of them"
+                    message = f"means the same as {found.said[own]!r}; keep one of them"
                     found.problems.append(Problem(f"parameters.{name}", message))
                     continue
                 found.values[own] = self._own_value(endpoint, own, value)
@@ -122,7 +122,7 @@ class Codec:
         return found
 
     def common_words(self, endpoint: EndpointFacts) -> dict[str, Parameter]:
-        """The common words that an endpoint understands although its page does not have them, as parameters."""
+        """The common parameters that an endpoint accepts in addition to its own."""
         found = {}
         for word in COMMON:
             own = self._own_name(endpoint, word)
@@ -138,7 +138,7 @@ class Codec:
         return found
 
     def shapes(self, endpoint: EndpointFacts) -> list[Shape]:
-        """The frames an endpoint sells in one parameter, empty where it has no such parameter."""
+        """The frames that an endpoint sells in one parameter; empty if it has no such parameter."""
         parameter = endpoint.parameters.get(self.frame)
         values = parameter.allowed if parameter is not None and parameter.allowed else []
         return [shape for value in values if (shape := self._shape(value)) is not None]
@@ -155,7 +155,7 @@ class Codec:
         return next((own for own in self.words.get(name, ()) if own in endpoint.parameters), None)
 
     def _own_value(self, endpoint: EndpointFacts, own: str, value: Any) -> Any:
-        """A resolution by its true shorter side, where the endpoint calls it otherwise; anything else as it is."""
+        """The endpoint's own name of a resolution that is given by its true shorter side; other values unchanged."""
         table, parameter = endpoint.output.table, endpoint.parameters[own]
         if table is None or own != table.rows or parameter.allowed is None or value in parameter.allowed:
             return value
@@ -166,7 +166,7 @@ class Codec:
         return value
 
     def _choose(self, endpoint: EndpointFacts, wanted: dict[str, Any], found: Translation) -> None:
-        """Find the frame of a resolution and an aspect ratio; what is left out is that of the endpoint's default."""
+        """Choose the frame of a resolution and an aspect ratio; what is not given comes from the endpoint's default."""
         first = next(iter(wanted))
         if self.frame in found.said:
             message = f"and {self.frame!r} both choose the frame; keep one of them"
@@ -220,11 +220,11 @@ class AimlApiCodec(Codec):
 
 
 CODECS: Mapping[str, Codec] = {"wavespeed": WaveSpeedCodec(), "aimlapi": AimlApiCodec()}
-"""One for each provider."""
+"""By provider."""
 
 
 def nearest_shape(shapes: Iterable[Shape], resolution: object, ratio: object) -> Shape:
-    """The frame that is most like a resolution and a shape; the shape counts first, and what cannot be read not at all."""
+    """The frame nearest to a resolution and a ratio. The ratio counts first; a value that cannot be read does not count."""
     side = _RESOLUTION.fullmatch(resolution) if isinstance(resolution, str) else None
     lines = math.log(int(side[1])) if side else None
     wanted = _log_ratio(ratio)

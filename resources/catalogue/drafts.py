@@ -1,4 +1,4 @@
-"""A new entry of the catalogue, drafted from what the provider lists: a person reads its page and finishes it."""
+"""Drafts of new entries, made from the provider's list of models; a person finishes them with the provider's page."""
 
 import json
 import re
@@ -22,18 +22,17 @@ _LONGEST = 160
 
 
 def draft(provider: str, model: LiveModel, *, today: date) -> str:
-    """The text of an entry for `data/models/`. Its price is left unknown, so that it is quoted live before it is bought.
+    """The text of an entry for `data/models/`. Its price is unknown, so the provider must quote it before a purchase.
 
     Args:
-        provider: Who sells it, `wavespeed` or `aimlapi`.
-        model: As the provider lists it.
-        today: The day it was read.
+        provider: `wavespeed` or `aimlapi`.
+        today: The day on which the list was read.
 
     Raises:
-        ConfigurationError: The model cannot be an entry (no video comes of it, or its parameters cannot be declared).
+        ConfigurationError: The model makes no video, or its parameters cannot be declared.
     """
     if not _ID.fullmatch(model.id):
-        raise ConfigurationError(f"{model.id[:120]!r} is not a model id that an entry can have")
+        raise ConfigurationError(f"{model.id[:120]!r} cannot be the id of an entry")
     kind = _kind(model)
     call = "GET /api/v3/models" if provider == "wavespeed" else "GET /v1/models"
     doubts = ["Drafted from the provider's list; read its page, and set the prices, before relying on it."]
@@ -60,7 +59,7 @@ def draft(provider: str, model: LiveModel, *, today: date) -> str:
     ]
     text = "\n".join(lines) + "\n"
     try:
-        # what is handed to a person is what the catalogue would take
+        # a draft must be a valid entry
         declare(Endpoint, parse_document(text, Path(f"{model.id}.yaml")))
     except ProblemsError as error:
         raise ConfigurationError(f"{model.id} cannot be drafted; write its entry by hand. {error}") from None
@@ -68,20 +67,18 @@ def draft(provider: str, model: LiveModel, *, today: date) -> str:
 
 
 def file_name(provider: str, model_id: str) -> str:
-    """What the entry's file is called: `wavespeed-bytedance-seedance-2.0-text-to-video.yaml`."""
+    """The name of the entry's file: `wavespeed-bytedance-seedance-2.0-text-to-video.yaml`."""
     return f"{provider}-{re.sub(r'[^a-z0-9.]+', '-', model_id.lower()).strip('-.')}.yaml"
 
 
 def _kind(model: LiveModel) -> str:
     if model.kind in _KINDS:
         return model.kind
-    if model.kind == "video":  # AI/ML API says no more
+    if model.kind == "video":  # AI/ML API names only this
         named = next((kind for kind in _KINDS if kind in model.id), None)
         return named or ("image-to-video" if model.id.endswith("i2v") else "text-to-video")
-    found = model.kind or "it does not say what"
-    raise ConfigurationError(
-        f"{model.id} makes something else ({found}); the catalogue holds what makes video: {', '.join(_KINDS)}"
-    )
+    found = model.kind or "no kind is given"
+    raise ConfigurationError(f"{model.id} makes no video ({found}); the catalogue takes: {', '.join(_KINDS)}")
 
 
 def _parameters(model: LiveModel) -> dict[str, dict[str, Any]]:
@@ -105,7 +102,7 @@ def _parameter(name: str, live: LiveParameter) -> dict[str, Any]:
         "media": media[1] if media and live.type in {"string", "array"} and not live.allowed else None,
         "description": _plain(live.description) or None,
     }
-    # an empty default says that nothing is sent
+    # an empty default means that nothing is sent
     if facts["default"] == "":
         facts["default"] = None
     return {name: fact for name, fact in facts.items() if fact is not None}
@@ -135,7 +132,7 @@ def _plain(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """A text in quotes: JSON's are YAML's too."""
+    """A text in quotes; a JSON string is valid YAML."""
     return json.dumps(_plain(text), ensure_ascii=False)
 
 

@@ -1,4 +1,4 @@
-"""What a provider sells now, compared with what the catalogue says: what is gone, new, or another than it was."""
+"""Differences between what a provider sells now and the catalogue: endpoints and parameters that are gone, new or changed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from resources.money import show_usd
 from resources.providers.live_models import LiveModel, LiveParameter
 
 SAMPLE_URL = "https://example.com/sample"
-"""Stands for a file where only a price is asked for."""
+"""A placeholder for a file in a question about a price."""
 
 
 @dataclass(frozen=True)
@@ -20,19 +20,19 @@ class Drift:
     """One difference."""
 
     endpoint: str
-    """Whose."""
+    """The endpoint."""
     field: str
-    """What differs, e.g. `parameters.duration`."""
+    """The field, e.g. `parameters.duration`."""
     ours: str
-    """What the catalogue says."""
+    """The catalogue's value."""
     theirs: str
-    """What the provider says."""
+    """The provider's value."""
     matters: bool = True
-    """Whether something declared may be refused, or cost something else; otherwise it is only news."""
+    """Whether a declared clip may be refused or have another price; if not, the difference is only information."""
 
 
 def sample_body(endpoint: Endpoint) -> dict[str, Any]:
-    """A request with the defaults of the page, and stand-ins for what must be given: to ask for a price with."""
+    """A request for a price: the defaults of the page, and placeholders for required parameters."""
     stand_ins: dict[str, Any] = {}
     for name, parameter in endpoint.parameters.items():
         if parameter.required and name != PROMPT and parameter.sent is None:
@@ -43,12 +43,11 @@ def sample_body(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def drifts(endpoint: Endpoint, models: Iterable[LiveModel], *, quote: int | None, today: date) -> list[Drift]:
-    """How an entry differs from what its provider lists now.
+    """The differences between an entry and the provider's list.
 
     Args:
-        endpoint: The entry.
-        models: All that the provider lists.
-        quote: What the provider quotes for `sample_body`, in micro-dollars; None where it quotes nothing.
+        models: The whole list.
+        quote: The provider's quote for `sample_body` in micro-dollars, None if it has none.
         today: For the lifecycle.
     """
     found = next((model for model in models if model.is_called(endpoint.id)), None)
@@ -61,7 +60,7 @@ def drifts(endpoint: Endpoint, models: Iterable[LiveModel], *, quote: int | None
         drift += _parameters(endpoint, found.parameters)
     ours = endpoint.price(sample_body(endpoint))
     if quote is not None and quote != ours:
-        # an upper bound that is not reached is what it is for
+        # a quote below an upper bound is expected
         matters = ours is not None and not (endpoint.pricing.basis == "upper_bound" and quote < ours)
         drift.append(
             Drift(endpoint.id, "price of a default request", show_usd(ours), show_usd(quote), matters=matters)

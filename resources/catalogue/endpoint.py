@@ -21,9 +21,9 @@ from resources.orders import Expected
 PROMPT = "prompt"
 PROVIDERS = ("wavespeed", "aimlapi")
 LARGEST_RATE_USD = 1000
-"""A larger price is a slip of the pen."""
+"""A larger price is most likely a typing mistake."""
 SUNSET_WARNING_DAYS = 30
-"""How long before its sunset an endpoint warns."""
+"""How long before its sunset an endpoint shows a warning."""
 
 
 def _rate(value: Decimal) -> Decimal:
@@ -51,14 +51,14 @@ class Pricing(Declared):
     """What one job costs. Providers bill the selected duration, not what is played (WaveSpeed docs: model page)."""
 
     basis: Literal["listed", "upper_bound", "unknown"]
-    """`listed`: from the provider's own page. `upper_bound`: the page names no price; another's list price stands in as
-    the most it should cost. `unknown`: nobody knows, and nothing is bought at an unknown price."""
+    """`listed`: from the provider's own page. `upper_bound`: the page names no price, so another provider's list price is
+    taken as the most it should cost. `unknown`: nothing is bought at an unknown price."""
     source: str
     """Where the price was read."""
     per: Literal["second", "job"] = "second"
-    """What `usd` and `rates` are for."""
+    """The unit of `usd` and `rates`."""
     seconds: str = "duration"
-    """The parameter that holds the billed seconds."""
+    """The parameter with the billed seconds."""
     usd: Rate | None = None
     """The one rate, in US dollars."""
     by: str | None = None
@@ -66,7 +66,7 @@ class Pricing(Declared):
     rates: dict[str, Rate] = Field(default_factory=dict)
     """Rates in US dollars by the value of `by`; a value that is not here has an unknown price."""
     unknown_with: list[str] = Field(default_factory=list)
-    """Parameters that make the price unknown when they are given."""
+    """Parameters that make the price unknown if they are given."""
 
     @model_validator(mode="after")
     def _one_way(self) -> "Pricing":
@@ -91,7 +91,7 @@ class Pricing(Declared):
 
     @property
     def parameters(self) -> set[str]:
-        """The parameters it reads."""
+        """The parameters that it reads."""
         seconds = {self.seconds} if self.basis != "unknown" and self.per == "second" else set()
         return seconds | ({self.by} if self.by else set()) | set(self.unknown_with)
 
@@ -102,7 +102,7 @@ class Lifecycle(Declared):
     status: Literal["live", "retired"]
     """`retired` endpoints are refused unless a series says `allow_retired`."""
     sunset_at: Day | None = None
-    """The day from which it is gone, where one was announced."""
+    """The day from which it is gone, if one was announced."""
     replacement: str | None = None
     """The endpoint of the same provider to use instead."""
 
@@ -111,11 +111,11 @@ class Lifecycle(Declared):
         return self.status == "retired" or (self.sunset_at is not None and self.sunset_at <= today)
 
     def to_come(self, today: date) -> date | None:
-        """Its sunset while that is still ahead: a request that is rendered now is not bought from then on."""
+        """Its sunset if that is after today: a request that is rendered today is not bought from then on."""
         return self.sunset_at if self.sunset_at is not None and self.sunset_at > today else None
 
     def warning(self, today: date) -> str | None:
-        """What to know about its end, None while that is far away or not announced."""
+        """A warning about its end; None if that is far away or not announced."""
         if self.retired(today):
             since = f" since {self.sunset_at}" if self.sunset_at is not None else ""
             return f"is retired by its provider{since}{self._instead}"
@@ -130,7 +130,7 @@ class Lifecycle(Declared):
 
 
 class Endpoint(Declared):
-    """A provider's model: an entry of `data/models/`. A new model of a known provider is such an entry and no code."""
+    """A provider's model: an entry of `data/models/`. A new model of a known provider needs an entry and no code."""
 
     provider: Literal["wavespeed", "aimlapi"]
     """Who sells it."""
@@ -147,17 +147,17 @@ class Endpoint(Declared):
     output: Output = Output()
     """What the file must look like."""
     usual_seconds: Annotated[int, Field(gt=0)] | None = None
-    """How long a job usually takes, where the provider says so."""
+    """Seconds that a job usually takes, if the provider says so."""
     max_seconds: Annotated[int, Field(gt=0)] = 1800
-    """When a job is considered overdue."""
+    """Seconds after which a job is overdue."""
     lifecycle: Lifecycle
     """Whether it can still be bought."""
     source: str
     """Where parameters and output were read."""
     checked: Day
-    """The day somebody last compared this entry with its source."""
+    """The day on which a person last compared this entry with its source."""
     doubts: list[str] = Field(default_factory=list)
-    """What the sources contradict each other in, or leave open."""
+    """What the sources leave open or contradict each other about."""
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Endpoint":
@@ -186,12 +186,12 @@ class Endpoint(Declared):
 
     @property
     def codec(self) -> Codec:
-        """How its provider words what may be said in one way everywhere."""
+        """The conventions of its provider."""
         return CODECS[self.provider]
 
     @property
     def common_words(self) -> dict[str, Parameter]:
-        """The words of `resources.catalogue.codecs` it understands besides its own parameters."""
+        """The common parameters that it accepts in addition to its own."""
         return self.codec.common_words(self)
 
     def resolve(
@@ -199,17 +199,16 @@ class Endpoint(Declared):
     ) -> dict[str, Any]:
         """The request body, with every parameter explicit and in the order of the provider's page.
 
-        Providers drop unknown keys in silence and bill their defaults (WaveSpeed docs: validate-inputs), so nothing
-        that the page does not allow gets through here. A local file stands in the body as a
-        `resources.orders.FileReference`; nothing is sent.
+        Providers drop unknown keys silently and bill their defaults (WaveSpeed docs: validate-inputs), so everything that
+        the page does not allow is refused here. A local file becomes a `resources.orders.FileReference`; nothing is sent.
 
         Args:
             prompt: The rendered prompt.
-            parameters: What the series says, in the endpoint's own words or in those that mean the same everywhere.
-            files: Where local files may be; without it none may be named.
+            parameters: The series', by the endpoint's own names or by the common ones.
+            files: The data folder; None if no local file may be named.
 
         Raises:
-            ProblemsError: With every mistake; fields are `prompt` and `parameters.<name>`, by the series' own names.
+            ProblemsError: With every mistake; the fields are `prompt` and `parameters.<the series' name>`.
         """
         said = {name: value for name, value in parameters.items() if name != PROMPT}
         translation = self.codec.translate(self, said)
@@ -249,11 +248,11 @@ class Endpoint(Declared):
         return name in self.parameters or name in COMMON
 
     def price(self, body: Mapping[str, Any]) -> Micros | None:
-        """The price of a request in micro-dollars, None where it is unknown; `pricing.basis` says what it rests on."""
+        """The price of a request in micro-dollars, None where it is unknown; `pricing.basis` says where it is from."""
         return self.pricing.price(body)
 
     def expected(self, body: Mapping[str, Any]) -> Expected:
-        """What the file of a request must look like; None where the sources do not say."""
+        """What the file of a request must look like; None for what the sources do not say."""
         return self.output.expected(body)
 
     def _unknown(self, name: str) -> Problem:

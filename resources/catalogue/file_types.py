@@ -1,24 +1,24 @@
-"""What a file really is, by its own first bytes, whatever its name says. Nothing is decoded."""
+"""The type of a file by its first bytes, whatever its name is. Nothing is decoded."""
 
 import struct
 from dataclasses import dataclass
 
 HEAD_BYTES = 256 * 1024
-"""Bytes of a file that are looked at; a JPEG with more before its picture is not understood."""
+"""Bytes of a file that are read; a JPEG with more bytes before its picture is not recognized."""
 MAX_SIDE = 16_384
-"""Pixels; what claims to be larger is not a picture that anybody sends to a video model."""
+"""Pixels; nobody sends a larger picture to a video model."""
 
 
 @dataclass(frozen=True)
 class Sniffed:
-    """What the first bytes say."""
+    """A type of file."""
 
     media: str
     """`image`, `video` or `audio`."""
     content_type: str
     """e.g. `image/png`."""
     extension: str
-    """The one that belongs to it, with its dot."""
+    """The usual extension, with its dot."""
     width: int | None = None
     """Pixels, None for what is no image."""
     height: int | None = None
@@ -26,7 +26,7 @@ class Sniffed:
 
 
 def sniff(head: bytes) -> Sniffed | None:
-    """What a file is that begins like this, None for everything that no provider takes.
+    """The type of a file that begins like this; None for every type that no provider takes.
 
     Images are PNG, JPEG and WebP, which OpenAI's and ByteDance's models take; videos are MP4 and QuickTime; sounds are WAV
     and MP3.
@@ -54,7 +54,7 @@ def _png(head: bytes) -> tuple[str, int, int] | None:
 
 
 def _jpeg(head: bytes) -> tuple[str, int, int] | None:
-    """The size in the first start-of-frame segment, as it is shown: a camera's note may turn the picture."""
+    """The displayed size, from the first start-of-frame segment; the camera's orientation may turn the picture."""
     if head[:3] != b"\xff\xd8\xff":
         return None
     position, turned = 2, False
@@ -81,7 +81,7 @@ def _jpeg(head: bytes) -> tuple[str, int, int] | None:
 
 
 def _orientation(tiff: bytes) -> int:
-    """The orientation a camera noted, 1 where it noted none."""
+    """The camera's orientation, 1 if there is none."""
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None or len(tiff) < 8:
         return 1

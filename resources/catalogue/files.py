@@ -1,6 +1,6 @@
-"""Local files that a series names: found inside the data folder and nowhere else, and looked at before anybody gets them.
+"""Local files that a series names: only inside the data folder, and checked before anything is sent.
 
-Nothing in here sends anything. A request holds a file as a `FileReference`; its bytes leave when the clip is bought.
+Nothing here sends anything. A request contains a `FileReference`; the bytes are uploaded when the clip is bought.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from resources.video.inspector import own_inspector
 MAX_BYTES = {"image": 20_000_000, "video": 100_000_000, "audio": 50_000_000}
 """The largest file of each kind, in bytes (WaveSpeed docs: upload-files)."""
 MAX_INLINE_BYTES = 8_000_000
-"""The largest file that is sent inside a request; no provider names a number, and base64 makes it a third larger."""
+"""The largest file that is sent inside a request. No provider names a limit, and base64 makes a file a third larger."""
 MAX_PATH = 300
 """Characters."""
 TYPES = {"image": "a PNG, JPEG or WebP image", "video": "an MP4 or MOV video", "audio": "a WAV or MP3 sound"}
@@ -31,31 +31,28 @@ _REMEMBERED = 10_000
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file of the data folder, as it was when it was looked at."""
+    """A file of the data folder, as it was when it was checked."""
 
     reference: FileReference
     """Its path below the data folder and the SHA-256 of its content."""
     size: int
     """Bytes."""
     is_a: Sniffed
-    """What its first bytes say."""
+    """Its type, by its first bytes."""
     seconds: float | None = None
-    """How long a video is, None where that is not known."""
+    """The duration of a video in seconds, None if it is not known."""
 
     @property
     def upload_name(self) -> str:
-        """What it is called at a storage host: nothing of this machine's names, and the extension that belongs to it."""
+        """Its name at a storage host: no name of this machine, and the extension of its type."""
         return f"{self.reference.sha256[:16]}{self.is_a.extension}"
 
 
 class DataFolder:
-    """The folder that series may name files of.
+    """The data folder, whose files series may name.
 
-    A path is resolved with all links in it, and what it leads to must be a plain file inside: `../../.env`, an absolute
-    path and a link to the outside are refused alike.
-
-    Args:
-        root: The data folder.
+    A path is resolved with all its links, and must lead to a plain file inside the folder: `../../.env`, an absolute path
+    and a link to the outside are refused alike.
     """
 
     def __init__(self, root: Path) -> None:
@@ -63,14 +60,14 @@ class DataFolder:
         self._seen: dict[tuple[str, int, int, int], LocalFile] = {}
 
     def find(self, text: str, *, media: str) -> LocalFile:
-        """Look at a file: where it is, what it is, and whether it is small enough.
+        """Check the place, the type and the size of a file.
 
         Args:
-            text: As a series says it, below the data folder: `images/harbor.png`.
-            media: What it must be: `image`, `video` or `audio`.
+            text: The path below the data folder: `images/harbor.png`.
+            media: `image`, `video` or `audio`.
 
         Raises:
-            ProblemsError: It is not such a file; without a field.
+            ProblemsError: The file is not allowed; the problem has no field.
         """
         path, inside = self._inside(text)
         try:
@@ -83,10 +80,10 @@ class DataFolder:
         return found
 
     def read(self, reference: FileReference) -> tuple[LocalFile, bytes]:
-        """The bytes of a file that a request refers to, as they were when it was rendered.
+        """The bytes of a file that a request refers to, unchanged since the request was rendered.
 
         Raises:
-            ProblemsError: It is gone, has changed, or is no longer what it was.
+            ProblemsError: The file is gone or has changed.
         """
         path, inside = self._inside(reference.path)
         try:
@@ -105,7 +102,7 @@ class DataFolder:
         return found, data
 
     def _inside(self, text: str) -> tuple[Path, str]:
-        """The file that a path leads to, and its path below the folder; refused where that is outside."""
+        """The file that a path leads to, and its path below the folder; a path to the outside is refused."""
         if not text or len(text) > MAX_PATH or not text.isprintable() or "#" in text or "\\" in text:
             raise _refused(text, allowed=f"a path of at most {MAX_PATH} plain characters, without # and \\")
         if text.startswith(("/", "~")) or ":" in text.split("/", maxsplit=1)[0]:
@@ -117,7 +114,7 @@ class DataFolder:
             if ".." in text.split("/"):
                 raise _outside(text) from None
             raise _refused(text, "there is no such file in the data folder") from None
-        # named beside resolved: what is outside is refused in the same words whether it exists or not
+        # the same message for a file outside whether it exists or not
         if not path.is_relative_to(root) or path == root:
             raise _outside(text)
         inside = path.relative_to(root)
@@ -127,7 +124,7 @@ class DataFolder:
 
     @contextlib.contextmanager
     def _open(self, path: Path) -> Iterator[BufferedReader]:
-        # a pipe would keep us waiting, and a link put there since would lead elsewhere
+        # a pipe would block, and somebody may have put a link there since
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             yield file
@@ -147,7 +144,7 @@ class DataFolder:
         is_a = sniff(file.read(HEAD_BYTES))
         if is_a is None:
             what = listed(list(TYPES.values())).replace("'", "")
-            raise _refused(text, "is not what its name says, by its first bytes", allowed=what)
+            raise _refused(text, "has another type than its name says", allowed=what)
         if status.st_size > MAX_BYTES[is_a.media]:
             allowed = f"at most {MAX_BYTES[is_a.media] // 1_000_000} MB for {TYPES[is_a.media]}"
             raise _refused(text, allowed=allowed, found=_mb(status.st_size))
@@ -161,7 +158,7 @@ class DataFolder:
 
 
 def _seconds(text: str, file: BufferedReader, is_a: Sniffed) -> float | None:
-    """How long a video plays, found out in the guarded process."""
+    """The duration of a video in seconds, measured in the guarded process."""
     if is_a.media != "video":
         return None
     try:

@@ -25,12 +25,12 @@ Frame = Annotated[
 
 
 class FrameTable(Declared):
-    """Frames by the values of one or two parameters; what is not in the table is not known."""
+    """Frames by the values of one or two parameters. A frame that is not in the table is unknown."""
 
     rows: str
     """The parameter that chooses the row, e.g. `resolution`."""
     columns: str
-    """The parameter that chooses within a row, e.g. `aspect_ratio`."""
+    """The parameter that chooses the column, e.g. `aspect_ratio`."""
     frames: dict[str, dict[str, Frame]]
     """Frames as `1280x720`, by row and column."""
 
@@ -39,13 +39,13 @@ class Output(Declared):
     """What the file must look like, as far as the provider says so."""
 
     size: str | None = None
-    """The parameter that holds the frame itself, as `1280*720`."""
+    """The parameter for the frame itself, as `1280*720`."""
     table: FrameTable | None = None
-    """Frames by parameters, where no parameter holds the frame itself."""
+    """Frames by other parameters, if no parameter is the frame itself."""
     shape: str | None = None
-    """The parameter that holds the frame's shape, as `16:9`, where nobody says how many pixels that is."""
+    """The parameter for the frame's ratio, as `16:9`, if no source says its pixels."""
     seconds: str | None = None
-    """The parameter that holds the duration."""
+    """The parameter for the duration."""
     audio: bool | str | None = None
     """Whether there is an audio track, or the parameter that says so."""
 
@@ -70,7 +70,7 @@ class Output(Declared):
 
     @property
     def parameters(self) -> set[str]:
-        """The parameters it reads."""
+        """The parameters that it reads."""
         names = {self.size, self.shape, self.seconds, self.audio if isinstance(self.audio, str) else None}
         if self.table is not None:
             names |= {self.table.rows, self.table.columns}

@@ -1,7 +1,7 @@
-"""Addresses in YAML that a provider is to fetch: what can be told of one without asking anybody.
+"""Addresses in YAML that a provider will fetch, checked without any request.
 
-A name is resolved by the provider that fetches it, never here; a literal address and a name that only means something on one
-machine or in one network are refused.
+The provider resolves the name, never this machine. Literal addresses, and names that exist only on one machine or in one
+network, are refused unless they are public.
 """
 
 import re
@@ -17,13 +17,13 @@ _URL = re.compile(r"https?://([^/?#]*)(?:[/?#].*)?")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:@\[\]\\%<>\"'`{|}^]+)(:[0-9]{1,5})?")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 _LOCAL = ("localhost", "local", "internal", "intranet", "lan", "home.arpa")
-"""What ends a name that no public server answers (RFC 6761, 6762, 8375; ICANN's `internal`)."""
+"""Endings of names that are not public (RFC 6761, 6762, 8375; ICANN's `internal`)."""
 
 
 def address_mistake(text: str) -> str | None:
-    """Why a text is no address that can be handed to a provider, None where it is one.
+    """Why a provider cannot fetch this address; None if it can.
 
-    The sentence shows nothing of it: a query may be a signature.
+    The sentence shows no part of the address, because its query may be a signature.
     """
     found = _URL.fullmatch(text)
     if (
@@ -35,7 +35,7 @@ def address_mistake(text: str) -> str | None:
     ):
         return f"is not an address of at most {MAX_URL} characters without spaces"
     if "@" in found[1]:
-        return "holds a user name or password"
+        return "contains a user name or password"
     if not found[1].strip(".") or found[1][0] == ":":
         return "names no host"
     parts = _HOST.fullmatch(found[1])
@@ -56,7 +56,7 @@ def _is_public(written: str) -> bool:
 
 
 def _literal(host: str) -> str | None:
-    """The numeric address that a host is, as everybody writes it; empty where it is none that exists, None for a name."""
+    """A numeric host in its usual form; empty if no such address exists, None for a name."""
     if host.startswith("["):
         try:
             return socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, host[1:-1]))

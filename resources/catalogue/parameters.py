@@ -1,4 +1,4 @@
-"""One parameter of an endpoint: what the provider's page says about it, and the check that a value obeys it."""
+"""One parameter of an endpoint, as the provider's page describes it, and the check of its values."""
 
 from typing import Annotated, Any, Literal
 
@@ -22,18 +22,18 @@ _ALLOWED_TYPE = {
 
 
 class Parameter(Declared):
-    """One parameter, in the endpoint's own words."""
+    """One parameter by the endpoint's own name."""
 
     type: Literal["string", "integer", "boolean", "array"]
-    """What the provider expects; an array is a list of texts."""
+    """The type; an array is a list of texts."""
     required: bool = False
     """Whether the request is refused without it."""
     default: Plain | None = None
     """The default of the provider's page. It is always sent explicitly: defaults cost money and change."""
     prefer: Plain | None = None
-    """What is sent instead of the page's default when a series says nothing."""
+    """The value that is sent instead of the page's default if a series gives none."""
     allowed: Annotated[list[Plain], Field(min_length=1)] | None = None
-    """The values the page allows, byte for byte as it writes them."""
+    """The values that the page allows, byte for byte."""
     min: int | None = None
     """Smallest allowed number."""
     max: int | None = None
@@ -43,17 +43,17 @@ class Parameter(Declared):
     max_items: Annotated[int, Field(ge=1)] | None = None
     """Most items of an array."""
     media: Media | None = None
-    """What the text, or each item, is the address of. A series may also name a file inside the data folder."""
+    """The kind of media at the address in the text or in each item. A series may also name a file of the data folder."""
     inline: bool = False
     """Whether the provider takes a file in the request itself, as base64."""
     fills_frame: bool = False
-    """Whether the picture must measure exactly what the video will."""
+    """Whether the picture must have exactly the size of the video."""
     min_seconds: Annotated[int, Field(ge=0)] | None = None
-    """The shortest video or sound that is taken."""
+    """The shortest video or sound, in seconds."""
     max_seconds: Annotated[int, Field(ge=1)] | None = None
-    """The longest video or sound that is taken."""
+    """The longest video or sound, in seconds."""
     starts_with: str | None = None
-    """What the text, or each item, begins with, e.g. `char_`."""
+    """The beginning of the text or of each item, e.g. `char_`."""
     description: str | None = None
     """What it does, for people and editors."""
 
@@ -63,12 +63,12 @@ class Parameter(Declared):
         for value in self.allowed or ():
             if type(value) is not kind:
                 raise refused(
-                    f"`allowed` holds {show(value)}, which is not {_ALLOWED_TYPE[self.type]}", found=False
+                    f"`allowed` contains {show(value)}, which is not {_ALLOWED_TYPE[self.type]}", found=False
                 )
         if self.media is not None and self.type not in {"string", "array"}:
-            raise refused("`media` is for texts and arrays, which hold addresses", found=False)
+            raise refused("`media` is for texts and arrays of addresses", found=False)
         if self.media is None and (self.inline or self.fills_frame or self.max_seconds or self.min_seconds):
-            raise refused("say with `media` what it is the address of", found=False)
+            raise refused("set `media` to the kind of media at the address", found=False)
         for name in ("default", "prefer"):
             value = getattr(self, name)
             if value is not None and (problem := self.problem(value)) is not None:
@@ -77,13 +77,13 @@ class Parameter(Declared):
 
     @property
     def sent(self) -> Scalar | None:
-        """What is sent when a series says nothing; None leaves it out."""
+        """The value that is sent if a series gives none; None if the parameter is left out."""
         value: Scalar | None = self.default if self.prefer is None else self.prefer
         return value
 
     def problem(self, value: Any) -> Problem | None:
-        """What is wrong with a value, as a problem without a place; None if nothing."""
-        # `type() is`, since to Python true is a whole number
+        """The problem of a value, without a place; None if the value is allowed."""
+        # `type() is`, because in Python true is a whole number
         fits = type(value) is _TYPES[self.type]
         if not fits or (self.allowed is not None and value not in self.allowed):
             problem = Problem("", self._nearest(value), show(value), self.allows)
@@ -97,14 +97,14 @@ class Parameter(Declared):
         return None
 
     def _nearest(self, value: Any) -> str:
-        """The nearest number that may be had, as a sentence; empty where there is none."""
+        """The nearest allowed number, as a sentence; empty if there is none."""
         if isinstance(value, bool) or not isinstance(value, int | float) or self.type != "integer":
             return ""
         numbers = self.allowed or [bound for bound in (self.min, self.max) if bound is not None]
         inside = self.allowed is None and any(value < bound for bound in numbers) != all(
             value < bound for bound in numbers
         )
-        # a fraction inside the bounds lies between two whole numbers, and which is meant is not ours to say
+        # a fraction inside the bounds is between two whole numbers, and either may be meant
         return "" if inside or not numbers else f"nearest: {min(numbers, key=lambda n: abs(n - value))}"
 
     def _array_problem(self, items: list[Any]) -> Problem | None:
@@ -126,12 +126,12 @@ class Parameter(Declared):
             if mistake is not None:
                 return Problem("", mistake, show(item), f"{ALLOWED}, or a file inside the data folder")
         if self.media is None and FileReference.parse(item) is not None:
-            return Problem("", "reads like dailies' own name for a local file", show(item), "another text")
+            return Problem("", "looks like dailies' own name for a local file", show(item), "another text")
         return None
 
     @property
     def allows(self) -> str:
-        """What may be given, for a person."""
+        """The allowed values, for a person."""
         if self.allowed is not None:
             return listed(self.allowed)
         if self.media is not None:

@@ -49,7 +49,7 @@ def test_a_new_model_is_an_entry_and_no_code(tmp_path):
             "usual_second: is not known here; did you mean 'usual_seconds'?",
         ),
         ("default: 4", "default: 5", 7, "does not obey its own rules: found 5, allowed: 4, 8"),
-        ("allowed: [4, 8]", 'allowed: ["4", 8]', 7, "`allowed` holds '4', which is not a whole number"),
+        ("allowed: [4, 8]", 'allowed: ["4", 8]', 7, "`allowed` contains '4', which is not a whole number"),
         ("type: integer", "type: int", 7, "found 'int', allowed: 'string', 'integer', 'boolean', 'array'"),
         (
             'usd: "0.10"',
@@ -68,7 +68,7 @@ def test_a_new_model_is_an_entry_and_no_code(tmp_path):
             1,
             "a price or frame is given for duration '9', which `parameters` does not allow",
         ),
-        ("default: 4", "default: 4, inline: true", 7, "say with `media` what it is the address of"),
+        ("default: 4", "default: 4, inline: true", 7, "set `media` to the kind of media at the address"),
         ("type: integer", "type: integer, media: image", 7, "`media` is for texts and arrays"),
         ("checked: 2026-11-20", "checked: 2026-13-20", 12, "allowed: a date as YYYY-MM-DD"),
         ("checked: 2026-11-20", "checked: 20261120", 12, "allowed: a date as YYYY-MM-DD"),
@@ -110,7 +110,7 @@ def test_an_unknown_endpoint_names_the_nearest(tmp_path):
 def test_an_id_that_two_providers_sell_needs_a_provider(tmp_path):
     catalogue = load(tmp_path, a=ENTRY, b=ENTRY.replace("wavespeed", "aimlapi"))
     assert catalogue.get("maker/model", "aimlapi").provider == "aimlapi"
-    with pytest.raises(ProblemsError, match="two providers sell this endpoint; name one"):
+    with pytest.raises(ProblemsError, match="two providers sell this endpoint; choose one"):
         catalogue.get("maker/model")
 
 

@@ -87,7 +87,7 @@ def test_one_way_of_saying_it_becomes_the_endpoints_own(page, said, own):
             "openai/sora-2-i2v",
             {"image": URL, "image_url": URL},
             "image_url",
-            "says the same as 'image'; keep one",
+            "means the same as 'image'; keep one",
         ),
         (
             "openai/sora-2-i2v",

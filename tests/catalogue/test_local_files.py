@@ -188,12 +188,12 @@ def test_a_series_cannot_write_a_reference_itself(folder):
     ):
         with pytest.raises(ProblemsError):
             CATALOGUE.get(page).resolve("x", parameters, files=folder)
-    with pytest.raises(ProblemsError, match="reads like dailies' own name"):
+    with pytest.raises(ProblemsError, match="looks like dailies' own name"):
         CATALOGUE.get(I2V).resolve(forged, {"image": "images/hill.png"}, files=folder)
 
 
 def test_without_a_data_folder_no_file_may_be_named():
-    with pytest.raises(ProblemsError, match="no data folder is known here"):
+    with pytest.raises(ProblemsError, match="local files cannot be used here"):
         CATALOGUE.get(I2V).resolve("x", {"image": "images/hill.png"})
 
 
@@ -209,11 +209,13 @@ def test_a_picture_must_fill_the_frame_where_the_page_says_so(folder):
 
 
 def test_a_provider_that_takes_no_files_says_so(folder):
-    with pytest.raises(ProblemsError, match="takes no files here; put it where it can be fetched"):
+    with pytest.raises(
+        ProblemsError, match="takes no files for this parameter; publish the file and give its address"
+    ):
         CATALOGUE.get("bytedance/seedance-2-0").resolve("x", {"image": "images/hill.png"}, files=folder)
     path = put(folder.root, "large.png", png(1280, 720))
     os.truncate(path, MAX_INLINE_BYTES + 1)
-    with pytest.raises(ProblemsError, match="at most 8 MB, since it is sent inside the request"):
+    with pytest.raises(ProblemsError, match="at most 8 MB, because it is sent inside the request"):
         CATALOGUE.get("openai/sora-2-i2v").resolve("x", {"image": "large.png"}, files=folder)
 
 

@@ -101,7 +101,7 @@ def test_a_series_renders_into_requests(tmp_path):
         ("openai/sora-2/text-to-video", "openai/sora2/text-to-video", "city.yaml:2: endpoint: found 'openai/sora2/text-to-video' - is not in the catalogue (data/models); did you mean 'openai/sora-2/text-to-video'?"),
         ("allow_retired: true", "provider: aimlapi", "city.yaml:3: provider: found 'aimlapi', allowed: 'wavespeed'"),
         ("openai/sora-2/text-to-video", "openai/sora-2/characters", "city.yaml:2: endpoint: found 'openai/sora-2/characters' - turns video into text and makes no clips"),
-        ("allow_retired: true", "max_attempts: 2", "city.yaml:2: endpoint: found 'openai/sora-2/text-to-video' - is retired by its provider since 2026-09-24; use 'bytedance/seedance-2.0/text-to-video', or say `allow_retired: true`"),
+        ("allow_retired: true", "max_attempts: 2", "city.yaml:2: endpoint: found 'openai/sora-2/text-to-video' - is retired by its provider since 2026-09-24; use 'bytedance/seedance-2.0/text-to-video', or set `allow_retired: true`"),
         ("allow_retired: true", "allow_retired: yes", "city.yaml:3: allow_retired: found 'yes', allowed: true or false"),
         ("allow_retired: true", "alow_retired: true", "city.yaml:3: alow_retired: is not known here; did you mean 'allow_retired'?"),
         ("    variables: {mood: busy}", "    varaibles: {mood: busy}", "city.yaml:14: clips[1].varaibles: is not known here; did you mean 'variables'?"),
