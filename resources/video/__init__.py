@@ -1,4 +1,4 @@
-"""Looking at clips: what a file really is, its poster, and how it differs from what was asked for.
+"""Inspection of clips: the facts of a file, its poster, and the checks of what was ordered.
 
-Strangers' bytes are read in a guarded worker process only; nothing here knows storage, providers or Dagster.
+Only the guarded worker process decodes strangers' bytes. Nothing here knows storage, providers or Dagster.
 """

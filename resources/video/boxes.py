@@ -1,8 +1,8 @@
-"""What only the boxes of an MP4 say, walked without decoding: whether all of them are there, and in which order.
+"""The boxes of an MP4, read without decoding: whether all of them are complete, and in which order they are.
 
-What plays when, in which codec and how it is shown is the demuxer's to say (`resources.video.timeline`); of the index only the
-amounts are read here, before the demuxer does. Names and layouts are
-those of ISO/IEC 14496-12.
+Only facts that the demuxer does not report are read here. Times, codecs and display come from the demuxer
+(`resources.video.timeline`). Amounts in the index are bounded here before the demuxer reads it. Names and layouts are those of
+ISO/IEC 14496-12.
 """
 
 import os
@@ -16,13 +16,14 @@ _MAX_BOXES = 10_000
 _C2PA = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _MAX_TRACKS = 32
 _MAX_SAMPLES = 2_000_000
-"""Of all tracks: an hour of film with sound has half a million. The demuxer would spend minutes on a small file that names more."""
+"""Most samples of all tracks: an hour of film with sound has 500,000. The demuxer would spend minutes on a small file that
+names more."""
 _MAX_EDITS = 1_000
-"""Of one track; each may play all of its samples."""
+"""Most edits of one track; each may play all samples of the track."""
 _ENTRY_BYTES = {b"stts": 8, b"ctts": 8, b"stsc": 12, b"stco": 4, b"co64": 8, b"stss": 4}
 LONGEST_SECONDS = 7 * 86_400
 _NEEDED = {b"moov", b"moof", b"mdat"}
-"""Boxes that a clip needs to the last byte."""
+"""Boxes that must be complete."""
 _NOTHING = memoryview(b"")
 _PADDING = b"\0 \t\r\n"
 
@@ -33,32 +34,32 @@ class BoxError(Exception):
 
 @dataclass
 class Movie:
-    """What the boxes of a file say."""
+    """The facts in the boxes of a file."""
 
     truncated: bool = False
-    """A box that is needed ends after the file does."""
+    """A box that must be complete ends after the end of the file."""
     trailing_bytes: int = 0
-    """After the last whole box, e.g. a newline or padding."""
+    """Bytes after the last complete box, e.g. a newline or padding."""
     faststart: bool = False
-    """The index comes before the data."""
+    """The index is before the data."""
     c2pa: bool = False
     """There is a C2PA box."""
     fragmented: bool = False
-    """The samples are listed beside the data and not in the index."""
+    """The samples are listed in fragments and not in the index."""
     edits: dict[int, "Edits"] = field(default_factory=dict)
-    """By the id of a track, what the demuxer does not know of its edit list."""
+    """By the id of a track: the part of its edit list that the demuxer ignores."""
 
 
 @dataclass(frozen=True)
 class Edits:
-    """What FFmpeg's demuxer leaves out of an edit list: it plays on where nothing is to be played, and knows one speed."""
+    """The part of an edit list that FFmpeg's demuxer ignores: pauses, and speeds other than one."""
 
     empty: tuple[tuple[float, float], ...] = ()
-    """Beginnings and ends, in seconds, of stretches in which nothing plays, after the first that does."""
+    """Beginnings and ends, in seconds, of pauses after the first stretch that plays."""
     still: tuple[tuple[float, float], ...] = ()
-    """Stretches in which one frame stays."""
+    """Stretches with a frozen frame."""
     at_other_speeds: bool = False
-    """Some of it plays at another speed."""
+    """A part plays at another speed."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,12 @@ class _Box:
 
     @property
     def is_one(self) -> bool:
-        """Whether this can be a box at all: four letters, and no shorter than its own head."""
+        """Whether this can be a box: a type of four letters, and at least as long as its own header."""
         return self.end >= self.body and all(0x20 <= byte < 0x7F or byte == 0xA9 for byte in self.name)
 
 
 def walk(file: BinaryIO) -> Movie:
-    """Read the heads of the boxes of an open file, wherever it was read to.
+    """Read the headers of the boxes of an open file, from its beginning.
 
     Raises:
         BoxError: It is not an MP4, or its index is missing or larger than any clip's.
@@ -95,7 +96,7 @@ def walk(file: BinaryIO) -> Movie:
         needed = box is not None and box.name in _NEEDED
         if index_at is not None and data_at is not None and not whole and not needed:
             rest = _read(file, position, 16)
-            # a fragment may begin in these few bytes, unless they are plain padding
+            # these last bytes may be the beginning of a fragment, unless they are padding
             movie.truncated |= movie.fragmented and box is None and bool(rest.strip(_PADDING))
             movie.trailing_bytes = size - position
             break
@@ -121,7 +122,7 @@ def walk(file: BinaryIO) -> Movie:
 
 
 def _checked_index(file: BinaryIO, box: _Box, size: int) -> dict[int, Edits]:
-    """Bound what the demuxer is going to do for this index; returns what it is not going to do."""
+    """Refuse an index that would cost the demuxer too much; returns the edits that the demuxer ignores."""
     if box.end - box.body > _MAX_INDEX:
         raise BoxError("its index is too large")
     if box.end > size:
@@ -185,7 +186,7 @@ def _inside(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _samples(track: dict[bytes, memoryview]) -> int:
-    """How many samples a track lists; none where they are in fragments."""
+    """The number of samples of a track; 0 if they are in fragments."""
     media = dict(_inside(track.get(b"mdia", _NOTHING)))
     tables = dict(_inside(dict(_inside(media.get(b"minf", _NOTHING))).get(b"stbl", _NOTHING)))
     samples = int.from_bytes(tables.get(b"stsz", tables.get(b"stz2", _NOTHING))[8:12], "big")
@@ -212,7 +213,7 @@ def _count(table: memoryview, entry_bytes: int) -> int:
 
 
 def _box(file: BinaryIO, position: int, size: int) -> _Box | None:
-    """The box that begins here; None where the file ends before its head does."""
+    """The box that begins here; None if the file ends inside its header."""
     head = _read(file, position, 16)
     if len(head) < 8:
         return None
@@ -223,5 +224,5 @@ def _box(file: BinaryIO, position: int, size: int) -> _Box | None:
 
 
 def _read(file: BinaryIO, position: int, count: int) -> bytes:
-    # not where the file stands: who hands it in may share it, and go on reading
+    # without a seek: the caller may share the open file and go on reading
     return os.pread(file.fileno(), count, position)

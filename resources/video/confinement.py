@@ -1,8 +1,7 @@
-"""What the worker that reads strangers' bytes gives up once it has started, as far as the kernel lets it.
+"""Rights that the worker for strangers' bytes gives up after its start, as far as the kernel supports it.
 
-Each layer is tried by itself, since containers and old kernels offer some and not others; all of them are one way. What is left
-to a decoder that was taken over is its memory, the file it was handed and the pipe of its answer. `docs/delivery.md` says what
-holds where.
+Containers and old kernels offer only some of the layers, so each is tried alone; none can be undone. A decoder that an attacker
+controls keeps its memory, the file it was given and the pipe of its answer. `docs/delivery.md` lists what holds where.
 """
 
 import ctypes
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 NO_NEW_PRIVILEGES, NO_NETWORK, LANDLOCK, SECCOMP = "no new privileges", "no network", "Landlock", "seccomp"
 LAYERS = (NO_NETWORK, NO_NEW_PRIVILEGES, LANDLOCK, SECCOMP)
-"""In the order in which they are taken."""
+"""The layers, in the order in which they are applied."""
 
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 22, 38
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x1000_0000, 0x4000_0000
@@ -29,7 +28,7 @@ _EPERM, _ENOSYS = 1, 38
 _CLONE_THREAD = 0x1_0000
 _AT_EMPTY_PATH = 0x1000
 _ARCHITECTURES = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
-# what a decoder and Python's memory, clocks and signals need, on an open file and an open socket (x86_64, aarch64)
+# the calls that a decoder and Python need for memory, clocks, signals, an open file and an open socket (x86_64, aarch64)
 _CALLS = {
     "read": (0, 63),
     "write": (1, 64),
@@ -85,13 +84,13 @@ _OF_ITSELF = {"prlimit64": (302, 261)}
 _ITS_OWN_SIGNALS = {"tgkill": (234, 131)}
 _OF_AN_OPEN_FILE = {"newfstatat": (262, 79)}
 _OF_A_THREAD = {"clone": (56, 220)}
-"""Threads scale pictures; a process of its own is refused."""
+"""Threads are allowed, because they scale pictures; processes are refused."""
 _UNKNOWN = {"clone3": (435, 435)}
-"""Said not to exist: its arguments cannot be looked at, and libc then asks with `clone`."""
+"""Reported as missing: a filter cannot read its arguments, and libc then uses `clone`."""
 
 
 def confine() -> list[str]:
-    """Give up what the worker does not need, for good; call it once everything is imported and open.
+    """Give up, for good, every right that the worker does not need. Call it when everything is imported and open.
 
     Returns:
         The layers that hold, of `LAYERS`.
@@ -109,21 +108,21 @@ def confine() -> list[str]:
 
 
 def _leave_the_network(libc: ctypes.CDLL) -> bool:
-    """An empty network namespace; whoever is not root needs a user namespace for it, and root keeps its own."""
+    """An empty network namespace. A user other than root needs a user namespace for it; root keeps its own."""
     if os.geteuid() == 0 and libc.unshare(_CLONE_NEWNET) == 0:
         return True
     return bool(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0)
 
 
 def _open_no_file(libc: ctypes.CDLL) -> bool:
-    """Landlock without a single rule: no file is opened, made or removed, no TCP port, no process outside is looked into."""
+    """Landlock without any rule: no file can be opened, made or removed, no TCP port used, and no other process inspected."""
     call = libc.syscall
     call.restype = ctypes.c_long
     version = call(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1)
     if version < 1:
         return False
     rights = _FILE_RIGHTS.get(version, 0xFFFF)
-    # fields that this kernel does not know are left out: files, then TCP from version 4, sockets and signals from 6
+    # only fields that this kernel knows: files, TCP from version 4, sockets and signals from version 6
     fields = [rights, 0b11, 0b11][: 3 if version >= 6 else 2 if version >= 4 else 1]
     attributes = struct.pack(f"{len(fields)}Q", *fields)
     rules = call(_LANDLOCK_CREATE, attributes, ctypes.c_size_t(len(attributes)), 0)
@@ -136,7 +135,7 @@ def _open_no_file(libc: ctypes.CDLL) -> bool:
 
 
 def _make_few_calls(libc: ctypes.CDLL) -> bool:
-    """A seccomp filter that lets only `_CALLS` through; every other fails as not permitted, so that Python can say so."""
+    """A seccomp filter that allows only `_CALLS`. Every other call fails as not permitted, so that Python can report it."""
     machine = platform.machine()
     if machine not in _ARCHITECTURES or sys.byteorder != "little":
         return False
@@ -145,7 +144,7 @@ def _make_few_calls(libc: ctypes.CDLL) -> bool:
     class Program(ctypes.Structure):
         _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
-    # libc's own calls, not through `syscall`: an argument must be as wide as a pointer
+    # libc's own function, not `syscall`: an argument must be as wide as a pointer
     filtered = Program(len(program) // 8, program)
     return bool(libc.prctl(_PR_SET_SECCOMP, 2, ctypes.byref(filtered), 0, 0) == 0)
 

@@ -1,6 +1,6 @@
-"""How a player shows a picture: with the shape of its pixels, turned as the file asks for.
+"""How a player shows a picture: with the aspect ratio of its pixels and the rotation of the file.
 
-PyAV's frames come in and go out, and nothing here needs PyAV itself.
+It works on PyAV's frames and does not import PyAV.
 """
 
 from collections.abc import Sequence
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 MOST_STRETCHED = 20
-"""Pixels that are said to be so many times wider than high, or higher than wide, are taken to be square."""
+"""Pixels with a larger ratio of the sides are taken for square."""
 
 
 @dataclass(frozen=True)
 class Display:
-    """What a player does with the decoded frames of a track."""
+    """How a player shows the decoded frames of a track."""
 
     aspect: float = 1.0
-    """Width of a pixel by its height."""
+    """Width of a pixel divided by its height."""
     quarters: int = 0
     """Quarter turns clockwise, 0 to 3."""
 
     @classmethod
     def of(cls, aspect: Any, rotation: float) -> "Display":
-        """From the demuxer's words: a fraction or None, and degrees counter-clockwise."""
+        """From the demuxer's values: a fraction or None, and degrees counter-clockwise."""
         known = float(aspect) if aspect else 1.0
         if not 1 / MOST_STRETCHED <= known <= MOST_STRETCHED:
             known = 1.0
@@ -49,7 +49,7 @@ class Display:
         return turned
 
     def blocks(self, frame: Any, width: int, height: int, format: str = "gray") -> bytes:  # noqa: A002 - PyAV's name
-        """The first plane of the frame as shown at a tiny size, each pixel the average of what it covers."""
+        """The first plane of the displayed frame, scaled down; each pixel is the average of its area."""
         across, down = (height, width) if self.quarters % 2 else (width, height)
         small = frame.reformat(width=across, height=down, format=format, interpolation="AREA")
         each = 3 if format == "rgb24" else 1

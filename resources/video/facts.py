@@ -1,4 +1,4 @@
-"""What is known of a video file: what it says of itself, and what was seen and heard in it."""
+"""The facts of a video file, and what its picture and sound contain."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -10,7 +10,7 @@ from resources.video.perceptual_hash import LOOK_PATTERN
 
 
 class UnreadableVideoError(DailiesError):
-    """The file is damaged, not an MP4, or more than the guarded worker may spend on one clip."""
+    """The file is damaged, no MP4, or too expensive for the guarded worker."""
 
 
 Stretch = tuple[
@@ -29,22 +29,22 @@ class PlayedTrack(BaseModel):
     end: float = Field(ge=0, allow_inf_nan=False)
     """Seconds."""
     gap: Stretch | None = None
-    """The longest stretch between them in which nothing plays, beginning and end in seconds."""
+    """The longest pause inside the track, beginning and end in seconds."""
     missing_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """All such stretches together."""
+    """Seconds of all pauses."""
 
 
 class VideoFacts(BaseModel):
-    """What the file itself says."""
+    """The facts that the file states."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: int = Field(gt=0)
-    """Square pixels as shown, so after the pixels' shape and the rotation that the file asks for."""
+    """Displayed width in square pixels: after aspect ratio and rotation."""
     height: int = Field(gt=0)
-    """Square pixels as shown."""
+    """Displayed height in square pixels."""
     duration: float = Field(gt=0, allow_inf_nan=False)
-    """Seconds that the file plays, until the picture and the sound have both ended."""
+    """Seconds until both the picture and the sound have ended."""
     fps: float = Field(gt=0, allow_inf_nan=False)
     """Frames a second on average."""
     video_codec: str
@@ -52,57 +52,57 @@ class VideoFacts(BaseModel):
     audio_codec: str | None
     """`aac`, `mp3`, `opus`, ...; None without an audio track."""
     has_audio: bool
-    """Whether there is an audio track with samples in it; it may still be silent."""
+    """Whether an audio track has samples; they may be silent."""
     size_bytes: int = Field(gt=0)
     """Of the whole file."""
     truncated: bool
-    """The end is missing: the file refers to bytes it does not have."""
+    """The end is missing: the file refers to bytes that it does not have."""
     faststart: bool
-    """The index comes before the data, so that it plays while it loads."""
+    """The index is before the data, so that the file plays while it loads."""
     c2pa: bool
-    """It carries a C2PA manifest (content credentials); whether that is valid is not checked."""
+    """It contains a C2PA manifest (content credentials), which is not validated."""
     trailing_bytes: int = Field(default=0, ge=0)
-    """After the last whole box; they are not needed to play it."""
+    """Bytes after the last complete box; a player does not need them."""
     speeds: bool = False
-    """Its edit list wants parts of it played at another speed, which few players do."""
+    """Its edit list asks for another speed in parts, which few players support."""
     picture: PlayedTrack | None = None
     """When the picture plays; None in a manifest of an earlier dailies."""
     sound: PlayedTrack | None = None
-    """When the sound plays; None without sound, too."""
+    """When the sound plays; None without sound, or in a manifest of an earlier dailies."""
     pixel_aspect: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """Width of a stored pixel by its height."""
+    """Width of a stored pixel divided by its height."""
     rotation: Literal[0, 90, 180, 270] = 0
     """Degrees clockwise by which a player turns the stored picture."""
 
 
 class Looked(BaseModel):
-    """What was seen and heard when the clip was looked through."""
+    """What the picture and the sound of a clip contain."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seconds: float = Field(ge=0, allow_inf_nan=False)
-    """How much of it was looked at; less than its duration where that took too long."""
+    """Seconds that were watched; less than the duration if the time limit ended it."""
     black: Stretch | None = None
-    """The longest black stretch, None where there is none."""
+    """The longest black stretch, None if there is none."""
     frozen: Stretch | None = None
-    """The longest stretch in which the picture stands still, black ones left out."""
+    """The longest stretch with a still picture that is not black."""
     silent: Stretch | None = None
-    """The longest stretch in which the sound is silent."""
+    """The longest silent stretch."""
     look: str | None = Field(default=None, pattern=LOOK_PATTERN)
     """The perceptual hash; see `resources.video.perceptual_hash`."""
     broken: str | None = Field(default=None, max_length=300)
-    """Why decoding ended early, None where it did not."""
+    """Why decoding ended early, None if it did not."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What the worker found out about one file."""
+    """The worker's result for one file."""
 
     video: VideoFacts
     """The facts."""
     poster_webp: bytes | None
-    """A picture of it, None where it could not be decoded."""
+    """A poster, None if the file could not be decoded."""
     strip_webp: bytes | None = None
-    """Some frames side by side, None where it could not be decoded."""
+    """Some frames side by side, None if the file could not be decoded."""
     looked: Looked | None = None
-    """What was seen and heard, None where it could not be decoded."""
+    """What it contains, None if the file could not be decoded."""

@@ -1,4 +1,4 @@
-"""Inspecting clips in guarded worker processes: started once, used for many clips, killed when they misbehave."""
+"""Inspection of clips in guarded worker processes: each starts once, serves many clips, and is killed when it misbehaves."""
 
 import atexit
 import base64
@@ -29,7 +29,7 @@ _START_SECONDS = 30
 
 
 class VideoInspector:
-    """Looks at files one after the other, in as many worker processes as are wanted. Threads may share it."""
+    """Inspects files in one or several worker processes. Threads may share it."""
 
     def __init__(
         self,
@@ -40,14 +40,14 @@ class VideoInspector:
         clips_per_worker: int = 200,
         max_worker_bytes: int = 400_000_000,
     ) -> None:
-        """Describe the workers; each starts with its first clip.
+        """Configure the workers; each starts with its first clip.
 
         Args:
-            workers: How many clips may be looked at at once.
-            seconds: For one clip, by the clock.
-            cpu_seconds: For one clip, of a processor; half of it for looking through the clip, which then ends early.
-            clips_per_worker: After so many a worker is replaced.
-            max_worker_bytes: A worker that holds more memory after a clip is replaced.
+            workers: The number of clips that are inspected at once.
+            seconds: Wall-clock limit for one clip.
+            cpu_seconds: Processor limit for one clip; after half of it, watching the clip ends early.
+            clips_per_worker: The number of clips after which a worker is replaced.
+            max_worker_bytes: A worker that uses more memory after a clip is replaced.
         """
         self._seconds = seconds
         self._cpu_seconds = cpu_seconds
@@ -59,14 +59,14 @@ class VideoInspector:
             self._workers.put(_Worker())
 
     def inspect(self, path: Path, *, poster_width: int = 480) -> Inspection:
-        """What a file is, and what is seen and heard in it. Blocks: run it in a thread.
+        """Inspect a file. Blocks: run it in a thread.
 
         Args:
-            path: An MP4 on this machine.
+            path: A local MP4.
             poster_width: Pixels; a smaller picture is not enlarged.
 
         Raises:
-            UnreadableVideoError: The file is damaged or hostile; the worker that choked on it is gone.
+            UnreadableVideoError: The file is damaged or hostile.
             resources.errors.UnavailableError: No worker can be started on this machine.
         """
         try:
@@ -77,14 +77,13 @@ class VideoInspector:
         return _understood(answer, path.name)
 
     def seconds_of(self, file: BinaryIO, name: str) -> float:
-        """How long the picture of a video plays, in seconds, by the times of its packets; it is not looked at. Blocks.
+        """The duration of a video's picture in seconds, by the times of its packets; nothing is decoded. Blocks.
 
         Args:
-            file: The open file.
-            name: What to call it in an error.
+            name: The file's name in errors.
 
         Raises:
-            UnreadableVideoError: It is no video, damaged or hostile.
+            UnreadableVideoError: The file is no video, damaged or hostile.
             resources.errors.UnavailableError: No worker can be started on this machine.
         """
         answer = self._ask({"measure": True}, name, file)
@@ -94,7 +93,7 @@ class VideoInspector:
         return float(seconds)
 
     def confinement(self) -> list[str]:
-        """What a worker has given up here, of `resources.video.confinement.LAYERS`; starts one if need be. Blocks.
+        """The layers of `resources.video.confinement.LAYERS` that hold on this machine. Starts a worker if none runs. Blocks.
 
         Raises:
             resources.errors.UnavailableError: No worker can be started on this machine.
@@ -112,7 +111,7 @@ class VideoInspector:
 
         Args:
             posters: WebP pictures, at most `resources.video.sheets.MOST`.
-            failed: Which of them are framed in red.
+            failed: Whether each poster gets a red frame.
 
         Raises:
             UnreadableVideoError: A poster is damaged or hostile.
@@ -131,11 +130,11 @@ class VideoInspector:
         return sheet
 
     def _ask(self, request: dict[str, Any], name: str, file: BinaryIO | None = None) -> dict[str, Any]:
-        """A worker's answer; one that dies twice of a request has died of it."""
+        """A worker's answer. A request that kills two workers is blamed for it."""
         request |= {"cpu_seconds": self._cpu_seconds, "file": file is not None}
         worker = self._workers.get()
         try:
-            # a worker that dies once may have been killed by someone else
+            # something else may have killed a worker that dies once
             found = worker.ask(request, self._seconds, name, file)
             if found is None:
                 found = worker.ask(request, self._seconds, name, file)
@@ -154,11 +153,11 @@ class VideoInspector:
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of the workers that run and have nothing to do."""
+        """Process ids of idle workers."""
         return [pid for worker in list(self._workers.queue) if (pid := worker.pid) is not None]
 
     def close(self) -> None:
-        """End the workers; a worker that is busy ends with its clip."""
+        """End the workers; a busy worker ends after its clip."""
         self._closed = True
         idle = []
         with contextlib.suppress(queue.Empty):
@@ -176,7 +175,7 @@ class VideoInspector:
 
 
 class _Worker:
-    """One worker process; started when it is first asked, and again after it ended."""
+    """One worker process; started by its first request, and again after it has ended."""
 
     def __init__(self) -> None:
         self.clips = 0
@@ -190,14 +189,14 @@ class _Worker:
         return None if self._process is None else self._process.pid
 
     def confined(self) -> list[str]:
-        """The layers that its process says it is in."""
+        """The layers that its process reports."""
         self._started()
         return self._confined
 
     def ask(
         self, request: dict[str, Any], seconds: float, name: str, file: BinaryIO | None = None
     ) -> dict[str, Any] | None:
-        """The worker's answer; None when it died of it, an error when that was for taking too long."""
+        """The worker's answer; None if the worker died, an error if it was killed for taking too long."""
         process = self._started()
         self.clips += 1
         timer = _Timer(seconds, process)
@@ -222,7 +221,7 @@ class _Worker:
         return None
 
     def stop(self) -> None:
-        """End the process; it is idle or not worth waiting for."""
+        """End the process at once."""
         process, self._process, self.clips = self._process, None, 0
         requests, self._requests = self._requests, None
         if process is not None:
@@ -294,25 +293,25 @@ class _Timer:
 
 
 def own_inspector() -> VideoInspector:
-    """The process's own inspector; its worker starts with the first video and ends with the process."""
+    """The inspector of this process; its worker starts with the first video and ends with the process."""
     return _own_inspector(os.getpid())
 
 
 def inspect_video(path: Path, *, poster_width: int = 480) -> Inspection:
-    """Look at one file with the process's own inspector. As `VideoInspector.inspect`."""
+    """Inspect one file with the inspector of this process; see `VideoInspector.inspect`."""
     return own_inspector().inspect(path, poster_width=poster_width)
 
 
 @functools.cache
 def _own_inspector(_pid: int) -> VideoInspector:
-    # by process: a forked child must not speak on its parent's pipes
+    # one for each process: a forked child must not use its parent's pipes
     inspector = VideoInspector()
     atexit.register(inspector.close)
     return inspector
 
 
 def _ready(line: bytes) -> list[str] | None:
-    """The layers that a worker names when it is ready; None where it says something else."""
+    """The layers that a worker reports when it is ready; None for any other answer."""
     try:
         said = json.loads(line)
     except ValueError:
@@ -324,14 +323,14 @@ def _ready(line: bytes) -> list[str] | None:
 
 
 def _environment() -> dict[str, str]:
-    """What Python needs to find itself and our modules, and nothing else: no keys."""
+    """The variables that Python needs to find itself and our modules; no keys."""
     places = [str(Path(resources.__file__).parents[1]), *filter(None, sys.path)]
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
     return {"PYTHONPATH": os.pathsep.join(dict.fromkeys(places)), "PYTHONUTF8": "1", **kept}
 
 
 def _understood(answer: dict[str, Any], name: str) -> Inspection:
-    """The worker's answer, believed no further than it can be checked."""
+    """The worker's answer, checked field by field: an attacker may control the worker."""
     if "error" in answer:
         raise UnreadableVideoError(f"{name}: {str(answer['error'])[:300]}")
     try:
@@ -355,5 +354,5 @@ def _count(answer: dict[str, Any], name: str) -> int:
 
 
 def _close_quietly(pipe: Any) -> None:
-    with contextlib.suppress(OSError):  # what was not sent has nobody to read it
+    with contextlib.suppress(OSError):  # nobody reads the rest of the request
         pipe.close()

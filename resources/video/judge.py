@@ -1,4 +1,4 @@
-"""Holding a clip against what was asked for and what its series wants checked: one verdict a check, in order."""
+"""The checks of a clip: compared with the order and with the series' `checks`, one result for each check, in order."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,27 +14,27 @@ from resources.video.perceptual_hash import same
 Outcome = Literal["passed", "warned", "failed", "skipped"]
 
 FPS_TOLERANCE = 0.5
-"""Frames a second by which the frame rate may differ: 23.976 is 24."""
+"""Frames per second by which the frame rate may differ: 23.976 passes as 24."""
 SHAPE_TOLERANCE = 0.05
-"""By how large a share width to height may differ from a shape such as 16:9: encoders want multiples of 16 pixels."""
+"""Share by which the ratio of a frame may differ from 16:9 and the like, because encoders need multiples of 16 pixels."""
 MOST = 0.9
-"""A clip that is shorter than a stretch may last fails when so much of it is black or still at a stretch."""
+"""Share of a short clip: a clip shorter than the allowed stretch fails if one black or still stretch is that long."""
 MOST_SILENT = 0.75
-"""The same of silence: a clip of 5 s with sound in one of them passed every check."""
+"""The same share for silence: a clip of 5 s with one second of sound once passed every check."""
 MOST_MISSING = 0.5
-"""The same of a track that is missing."""
+"""The same share for a missing track."""
 
 
 class Check(BaseModel):
-    """What one check of the clip said."""
+    """The result of one check."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     """`whole`, or the name of a field of a series' `checks`, e.g. `black`."""
     outcome: Outcome
-    """Whether it passed; if not, what the series wants done about it; `skipped` where it is off, or there was
-    nothing to compare with."""
+    """`passed`, or else the level that the series sets for a failure; `skipped` if the check is off or has nothing to
+    compare with."""
     detail: str = ""
     """One sentence for a person."""
     measured: dict[str, float] = Field(default_factory=dict)
@@ -43,18 +43,18 @@ class Check(BaseModel):
 
 @dataclass(frozen=True)
 class Sibling:
-    """Another take of the series, to find clips that look the same."""
+    """Another take of the series, for the check of duplicates."""
 
     clip: str
     """Its clip's key."""
     look: str
     """Its perceptual hash."""
     earlier: bool
-    """Whether it was asked for before the clip that is judged, by the ledger's order."""
+    """Whether it was ordered before the clip, by the ledger's order."""
 
 
 def unreadable(why: str) -> list[Check]:
-    """The verdict on a file that could not be read."""
+    """The result for a file that could not be read."""
     return [Check(name="whole", outcome="failed", detail=why)]
 
 
@@ -66,13 +66,11 @@ def judge(
     nsfw: bool | None = None,
     siblings: Sequence[Sibling] = (),
 ) -> list[Check]:
-    """Every check's verdict on a clip.
+    """The results of all checks of a clip.
 
     Args:
-        inspection: What is known of the file.
-        request: What was asked for, with the series' checks.
-        served: The model that the provider says it used, None where it does not say.
-        nsfw: Whether the provider says that it is not safe for work, None where it does not say.
+        served: The model that the provider says it used, None if it does not say.
+        nsfw: Whether the provider says that the clip is not safe for work, None if it does not say.
         siblings: Other takes of the series.
     """
     facts, looked, checks = inspection.video, inspection.looked, request.checks
@@ -91,9 +89,9 @@ def _whole(facts: VideoFacts, looked: Looked | None) -> Check:
         detail = f"the file is damaged: {looked.broken}"
     odd = []
     if facts.trailing_bytes:
-        odd.append(f"it is whole; bytes after its end that belong to no box: {facts.trailing_bytes:,}")
+        odd.append(f"the file is whole; {facts.trailing_bytes:,} bytes after its end belong to no box")
     if facts.speeds:
-        odd.append("its edit list wants parts of it at another speed, which few players do")
+        odd.append("its edit list asks for another speed in parts, which few players support")
     if odd and not detail:
         measured: dict[str, float] = {"trailing_bytes": facts.trailing_bytes}
         return Check(name="whole", outcome="warned", detail="; ".join(odd), measured=measured)
@@ -131,7 +129,7 @@ def _as_asked_for(facts: VideoFacts, request: ClipRequest) -> Iterator[Check]:
 
 
 def _size(facts: VideoFacts, expected: Expected, level: str) -> Check:
-    """By the pixel where the request says how many, else by the shape of the frame."""
+    """Compare pixels if the request gives them, else the ratio of the frame."""
     width, height = expected.width or facts.width, expected.height or facts.height
     as_asked, asked = (width, height) == (facts.width, facts.height), f"{width}x{height}"
     known = bool(expected.width or expected.height)
@@ -162,7 +160,7 @@ def _codecs(facts: VideoFacts, checks: Checks) -> Check:
 
 
 def _coverage(facts: VideoFacts, checks: Checks) -> Check:
-    """Whether the picture and the sound are there until the longer of them has ended."""
+    """Compare how long the picture and the sound each play with the longer of them."""
     with_sound = facts.sound is not None and checks.silence not in {"off", "allowed"}
     most = min(checks.coverage_seconds, MOST_MISSING * facts.duration)
     missing: list[str] = []
@@ -235,15 +233,15 @@ def _duplicate(looked: Looked | None, siblings: Sequence[Sibling], checks: Check
     if twin is None or twin.earlier:
         says = f"it looks like {twin.clip}, an earlier clip of the series" if twin else ""
         return _check("duplicate", checks.duplicate, twin is None, says)
-    # the later one is the duplicate, which came home first: it is noted here, since its own manifest is written
-    says = f"{twin.clip}, a later clip of the series that came home first, looks like it"
+    # the other take is the duplicate, but its manifest is already written, so it is noted here
+    says = f"{twin.clip}, a later clip of the series that was delivered first, looks like it"
     return Check(name="duplicate", outcome="warned", detail=says)
 
 
 def _check(
     name: str, level: str | None, passed: bool, detail: str, measured: dict[str, float] | None = None
 ) -> Check:
-    """One verdict; `level` is None where there is nothing to compare with."""
+    """One result; `level` is None if there is nothing to compare with."""
     outcome: Outcome = "passed" if passed else "failed" if level == "fail" else "warned"
     if level is None or level == "off":
         outcome = "skipped"

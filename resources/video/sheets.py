@@ -1,16 +1,16 @@
-"""Contact sheets: many posters as one picture, composed of raw planes by the worker that decodes them.
+"""Contact sheets: many posters in one picture, composed from raw planes in the guarded worker.
 
-As in `stretches`, PyAV's frames come in and go out, and nothing here needs PyAV itself.
+It works on PyAV's frames and does not import PyAV.
 """
 
 import math
 from typing import Any
 
 TILE_WIDTH, TILE_HEIGHT = 240, 136
-"""Pixels of each poster; one of another shape is centred."""
+"""Pixels of each field; a poster of another shape is centred."""
 MARGIN = 6
 MOST = 100
-"""Posters of one sheet."""
+"""Most posters on one sheet."""
 
 Colour = tuple[int, int, int]
 """Brightness and the two colour differences."""
@@ -19,7 +19,7 @@ RED: Colour = (76, 100, 220)
 
 
 def size_of(count: int) -> tuple[int, int, int]:
-    """Columns, width and height of a sheet with so many posters: about as wide as a screen is."""
+    """Columns, width and height in pixels of a sheet for `count` posters, about as wide as a screen."""
     columns = max(1, min(count, round(math.sqrt(count * 16 / 9 * TILE_HEIGHT / TILE_WIDTH)) + 1))
     rows = math.ceil(count / columns)
     return columns, columns * (TILE_WIDTH + 2 * MARGIN), rows * (TILE_HEIGHT + 2 * MARGIN)
@@ -29,9 +29,9 @@ def compose(sheet: Any, posters: list[Any], failed: list[bool]) -> Any:
     """Fill a frame with posters, those of failed clips framed in red.
 
     Args:
-        sheet: An empty frame in yuv420p, as large as `size_of` says.
-        posters: Decoded pictures, None where one could not be.
-        failed: Which of them failed a check.
+        sheet: An empty frame in yuv420p of the size from `size_of`.
+        posters: Decoded pictures, None for a damaged one.
+        failed: Whether the clip of each failed a check.
     """
     columns, _, _ = size_of(len(posters))
     small = [None if poster is None else _fitted(poster) for poster in posters]
@@ -58,7 +58,7 @@ def _fitted(poster: Any) -> Any:
 
 
 def _place(rows: list[bytearray], plane: Any, left: int, top: int, width: int, height: int) -> None:
-    """Copy a plane into the middle of its field."""
+    """Copy a plane into the centre of its field."""
     data, line = bytes(plane), plane.line_size
     left += (width - plane.width) // 2
     top += (height - plane.height) // 2

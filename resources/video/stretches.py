@@ -1,7 +1,7 @@
-"""What a worker sees when it looks through a clip: black, still and silent stretches, a few frames, a perceptual hash.
+"""Black, still and silent stretches of a clip, with some frames and a perceptual hash.
 
-Frames are looked at small, 64 by 36 blocks of averaged brightness: noise and grain disappear, anything that moves remains.
-PyAV's frames come in and plain values go out, so that nothing here needs PyAV itself.
+A frame is reduced to 64 by 36 blocks of average brightness: noise and grain disappear, movement remains. The module works on
+PyAV's frames and does not import PyAV.
 """
 
 from array import array
@@ -12,7 +12,7 @@ from typing import Any
 from resources.video.display import Display
 
 WIDE, HIGH = 64, 36
-"""Blocks a frame is looked at in."""
+"""Blocks of a reduced frame."""
 BLACK_LEVEL = 13
 """A block is black up to this brightness (0 to 255): 5 %."""
 BLACK_SHARE = 0.98
@@ -20,9 +20,9 @@ BLACK_SHARE = 0.98
 LIT_LEVEL = 48
 """... and none is brighter than this: a few lights in the night are a picture."""
 STILL_LEVEL = 6
-"""The picture stands still while no block's brightness differs by more from where the stretch began.
+"""The picture is still while no block's brightness differs by more from the first frame of the stretch.
 
-Encoders go on refining what stands still, so that its blocks wander by a few levels.
+Encoders keep refining a still picture, so its blocks change by a few levels.
 """
 SILENT_LEVEL = 32
 """Sound is silent while no 16-bit sample is further from zero: -60 dBFS."""
@@ -30,24 +30,24 @@ FRAMES = 6
 """Frames of the strip and of the hash, spread evenly over the clip."""
 
 SHORTEST_SECONDS = 0.25
-"""A shorter stretch is not told."""
+"""A shorter stretch is not reported."""
 DARK = 16
-"""A picture whose average brightness is no higher is not shown as the poster while there is another."""
+"""A frame with at most this average brightness becomes the poster only if all frames are that dark."""
 
 _HASH_WIDE, _HASH_HIGH = 9, 8
 _FLAT = 2
-"""A picture whose brightness varies less has no shapes that a hash could be made of."""
+"""A picture with less variation of brightness has no shapes for a hash."""
 
 
 class Longest:
-    """The longest stretch of time in which something held."""
+    """The longest stretch of time in which a condition held."""
 
     def __init__(self) -> None:
         self._found: tuple[float, float] | None = None
         self._since: float | None = None
 
     def see(self, at: float, until: float, *, holds: bool) -> None:
-        """From `at` to `until` it held, or did not."""
+        """Report whether the condition held from `at` to `until`."""
         if not holds:
             self._since = None
             return
@@ -55,29 +55,29 @@ class Longest:
         self.span(self._since, until)
 
     def span(self, start: float, end: float) -> None:
-        """It held from `start` to `end`."""
+        """Report that the condition held from `start` to `end`."""
         if self._found is None or end - start > self._found[1] - self._found[0]:
             self._found = start, end
 
     def plain(self) -> list[float] | None:
-        """Beginning and end in seconds; None where it held for no time that is worth a word."""
+        """Beginning and end in seconds; None if no stretch was long enough to report."""
         if self._found is None or self._found[1] - self._found[0] < SHORTEST_SECONDS:
             return None
         return [round(time, 3) for time in self._found]
 
 
 class Picture:
-    """Looks at one frame after the other.
+    """Watches the frames of a clip in their order.
 
     Args:
-        seconds: How long the clip lasts.
-        tile_width: Pixels of each kept frame; its height follows.
+        seconds: The duration of the clip.
+        tile_width: Pixels of each kept frame.
 
     Attributes:
         display: How a player shows the frames.
-        tiles: The frames of the strip, as shown.
-        poster: The first frame that is not dark, else the brightest of some.
-        looked: Up to how many seconds of the clip frames were seen. Until the first one, nothing is seen: that is black.
+        tiles: The frames of the strip, as displayed.
+        poster: The first frame that is not dark, else the brightest.
+        looked: Seconds of the clip that were watched. The time before the first frame counts as black.
     """
 
     def __init__(self, seconds: float, tile_width: int) -> None:
@@ -95,7 +95,7 @@ class Picture:
         self._last: Any = None
 
     def see(self, frame: Any, at: float) -> None:
-        """The frame that is shown from `at` seconds on, later than the one before."""
+        """Watch the frame that is shown from `at` seconds on, after the frame before."""
         self._until(at)
         small = Display().blocks(frame, WIDE, HIGH)
         self._black_now = is_black(small)
@@ -110,12 +110,12 @@ class Picture:
             self._keep(frame)
 
     def nothing(self, at: float) -> None:
-        """From `at` on no frame is shown, which is black."""
+        """No frame is shown from `at` on; that counts as black."""
         self._until(at)
         self._black_now, self._reference = True, None
 
     def end(self, at: float) -> None:
-        """Nothing more is seen; the last frame is shown until `at`."""
+        """End the picture; the last frame is shown until `at`."""
         self._until(at)
         while self._last is not None and len(self.tiles) < FRAMES and at >= self._targets[len(self.tiles)]:
             self._keep(self._last)
@@ -130,13 +130,13 @@ class Picture:
         }
 
     def _look(self) -> str | None:
-        """The perceptual hash; None where there are too few frames, or none with shapes."""
+        """The perceptual hash; None with too few frames, or without shapes."""
         if len(self._marks) < FRAMES or not any(any(shape) for shape, _ in self._marks):
             return None
         return "".join((shape + colour).hex() for shape, colour in self._marks)
 
     def _until(self, at: float) -> None:
-        """The frame before, or nothing, was shown until now."""
+        """Report that the frame before, or none, was shown until now."""
         if at > self.looked:
             self._black.see(self.looked, at, holds=self._black_now)
             if self._reference is not None:
@@ -149,10 +149,10 @@ class Picture:
 
 
 class Sound:
-    """Listens to one frame of 16-bit samples after the other, in one plane a channel.
+    """Listens to frames of 16-bit samples in their order, one plane for each channel.
 
     Attributes:
-        until: Seconds of the clip up to which was listened. What no frame covers is silent.
+        until: Seconds of the clip that were heard. Time that no frame covers is silent.
     """
 
     def __init__(self) -> None:
@@ -160,7 +160,7 @@ class Sound:
         self._silent = Longest()
 
     def hear(self, frame: Any, at: float) -> None:
-        """The samples that are played from `at` seconds on."""
+        """Listen to the samples that play from `at` seconds on."""
         heard = False
         for plane in frame.planes:
             samples = array("h", bytes(plane)[: 2 * frame.samples])
@@ -168,13 +168,13 @@ class Sound:
         self.play(at, at + frame.samples / frame.sample_rate, audible=heard)
 
     def play(self, at: float, until: float, *, audible: bool) -> None:
-        """Something is played from `at` to `until`."""
+        """Report that something plays from `at` to `until`."""
         self.end(at)
         self._silent.see(at, until, holds=not audible)
         self.until = max(self.until, until)
 
     def end(self, at: float) -> None:
-        """Nothing more is played until `at`."""
+        """End the sound at `at`."""
         if at > self.until:
             self._silent.see(self.until, at, holds=True)
             self.until = at
@@ -195,7 +195,7 @@ def is_still(one: bytes, other: bytes) -> bool:
 
 
 def shape_of(frame: Any, display: Display) -> bytes:
-    """64 bits: in each of 8 rows, whether one of 9 columns is darker than the next. All zero where the picture is flat."""
+    """64 bits: for each of 8 rows, whether each of 9 columns is darker than the next. All zero for a flat picture."""
     small = display.blocks(frame, _HASH_WIDE, _HASH_HIGH)
     if max(small) - min(small) <= _FLAT:
         return bytes(8)
@@ -206,5 +206,5 @@ def shape_of(frame: Any, display: Display) -> bytes:
 
 
 def colour_of(frame: Any, display: Display) -> bytes:
-    """Six bytes: the average red, green and blue of its left and its right half."""
+    """Six bytes: the average red, green and blue of the left and the right half."""
     return display.blocks(frame, 2, 1, "rgb24")

@@ -1,7 +1,7 @@
 """When the picture and the sound of a file play, from the times of their packets.
 
-The demuxer has applied edit lists, composition offsets, start times and fragments to those times. PyAV's objects come in and
-plain values go out, so that nothing here needs PyAV itself.
+The demuxer has already applied edit lists, composition offsets, start times and fragments to those times. The module works
+on PyAV's objects and does not import PyAV.
 """
 
 from array import array
@@ -13,16 +13,16 @@ from typing import Any
 from resources.video.boxes import LONGEST_SECONDS, Edits, Movie
 
 MAX_PACKETS = 2_000_000
-"""Of all tracks: an hour of film with sound has half a million."""
+"""Most packets of all tracks: an hour of film with sound has 500,000."""
 LONGEST_SOUND_SECONDS = 0.25
-"""Of one packet of sound, whatever the table says."""
+"""Most seconds of one packet of sound, whatever the table says."""
 
 SHORTEST_GAP_SECONDS = 0.01
-"""A shorter one is rounding between two time scales."""
+"""A shorter pause is a rounding error between two time scales."""
 
 
 class TimelineError(Exception):
-    """The times of a file make no sense, or are more than any clip has."""
+    """The times of a file contradict each other, or the file is longer than any clip."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,16 @@ class Track:
     end: float
     """Seconds."""
     gap: tuple[float, float] | None
-    """The longest stretch between start and end in which nothing plays. Of the picture only what an edit list says,
-    since a frame stays until the next one."""
+    """The longest pause between start and end. A picture pauses only by its edit list, because a frame stays until the next."""
     missing_seconds: float
-    """All such stretches together."""
+    """Seconds of all pauses."""
     packets: int
-    """How many are shown or heard; an edit list may leave out others."""
+    """The number of packets that play; an edit list may drop others."""
     rate: float
-    """Packets a second on average, 0.0 where there is but one of no length."""
+    """Average packets per second; 0.0 for a single packet without a length."""
 
     def plain(self) -> dict[str, Any]:
-        """For the answer of the worker."""
+        """The track for the worker's answer."""
         gap = None if self.gap is None else [round(at, 3) for at in self.gap]
         return {
             "start": round(self.start, 3),
@@ -61,11 +60,11 @@ class Timeline:
     picture: Track
     """The track that is shown."""
     sound: Track | None
-    """The track that is heard; None where there is none, or no sample in it."""
+    """The track that is heard; None if there is none, or if it has no samples."""
     origin: float
-    """Seconds by which the packets' own times are later than the presentation's."""
+    """Seconds to subtract from a packet's own time for its time in the presentation."""
     missing: bool
-    """The index names bytes that the file does not have."""
+    """The index names bytes after the end of the file."""
 
     @property
     def duration(self) -> float:
@@ -80,12 +79,11 @@ def read(container: Any, picture: Any, sound: Any, *, size_bytes: int, movie: Mo
         container: An open input container, at its beginning.
         picture: The stream that is shown.
         sound: The stream that is heard, or None.
-        size_bytes: Of the file.
-        movie: What the boxes say. A fragmented file counts from its earliest packet: recorders let fragments begin at any time of
-            the day.
+        size_bytes: The size of the file.
+        movie: A fragmented file counts from its earliest packet, because recorders begin fragments at the time of day.
 
     Raises:
-        TimelineError: There is no frame, there are too many packets, or they last too long.
+        TimelineError: The file has no frame, too many packets, or plays too long.
         av.error.FFmpegError: The demuxer gives up.
     """
     spans = {picture.index: _Spans()}
@@ -115,7 +113,7 @@ def read(container: Any, picture: Any, sound: Any, *, size_bytes: int, movie: Mo
 
 
 def edits_of(movie: Movie, stream: Any) -> Edits:
-    """What the demuxer left out of a stream's edit list."""
+    """The part of a stream's edit list that the demuxer ignored."""
     return Edits() if stream is None else movie.edits.get(stream.id, Edits())
 
 
@@ -128,7 +126,7 @@ def _with_gaps(track: Track, gaps: Iterable[tuple[float, float]]) -> Track:
 
 
 class _Spans:
-    """From when to when each packet of a track plays, in seconds."""
+    """Beginning and end of each packet of a track, in seconds."""
 
     def __init__(self) -> None:
         self.starts, self.lengths = array("d"), array("d")
@@ -142,7 +140,7 @@ class _Spans:
         if count == 0:
             return None
         first, last = min(self.starts), max(self.starts)
-        # a fragment need not say how long its last frame stays: as long as the others
+        # a fragment may omit the duration of its last frame; take that of the others
         usual = (last - first) / (count - 1) if count > 1 else self.lengths[0]
         end = max(start + (length or usual) for start, length in zip(self.starts, self.lengths, strict=True))
         rate = 1 / usual if usual else 0.0
@@ -151,7 +149,7 @@ class _Spans:
     def heard(self, origin: float) -> Track | None:
         if not self.starts:
             return None
-        # its samples last about as long as those of the others: a pause is written as one long packet
+        # some recorders write a pause as one long packet; its samples play about as long as those of other packets
         longest = min(LONGEST_SOUND_SECONDS, 2 * median(self.lengths) or LONGEST_SOUND_SECONDS)
         played = sorted(
             (max(0.0, start - origin), start - origin + min(length, longest))
@@ -168,7 +166,7 @@ class _Spans:
 
 
 def _is_missing(streams: Iterable[Any], size_bytes: int) -> bool:
-    """Whether a sample ends after the file does, by the demuxer's own index."""
+    """Whether the demuxer's index has a sample after the end of the file."""
     indexes = [stream.index_entries for stream in streams]
     if sum(map(len, indexes)) > MAX_PACKETS:
         raise TimelineError("it has too many frames")

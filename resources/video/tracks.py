@@ -3,26 +3,26 @@
 from typing import Any
 
 MAX_PIXELS = 4096 * 4096
-"""Of one picture."""
+"""Most pixels of a picture."""
 MAX_TRACKS = 32
 
 VIDEO_CODECS = {"h264", "hevc", "av1", "vp9", "mpeg4"}
 _KNOWN = VIDEO_CODECS | {"aac", "mp3", "opus", "flac", "ac3", "eac3"}
 DECODERS = _KNOWN | {"libdav1d", "libvpx-vp9", "mp3float", "libopus"}
-"""FFmpeg's names of what is decoded; nothing else is."""
+"""FFmpeg's names of the codecs that are decoded; all others are refused."""
 _UMBRELLAS = {"mp4a", "mp4v"}
-"""Letters that say nothing of the codec."""
+"""Type codes that name no codec."""
 
 
 class UnreadableError(Exception):
-    """What is wrong with the file, in words."""
+    """The file cannot be read; the message says why."""
 
 
 def played(container: Any) -> tuple[Any, Any]:
     """The streams that a player shows and plays: by the default flag, then the largest picture, then the first.
 
     Raises:
-        UnreadableError: There is no picture, it is not decoded, or it is too large.
+        UnreadableError: The file has no picture, or one whose codec or size is refused.
     """
     from av.stream import Disposition
 

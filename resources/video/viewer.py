@@ -1,4 +1,4 @@
-"""Who watches a clip: shows every decoded frame, when it is played, to what looks for stretches in picture and sound.
+"""The decoder loop: passes every decoded frame, with its time, to the modules that find stretches in picture and sound.
 
 Only the guarded worker loads it.
 """
@@ -21,18 +21,16 @@ class Viewer:
     """Watches one clip.
 
     Attributes:
-        seen: What was seen.
-        heard: What was heard.
+        seen: Stretches of the picture.
+        heard: Stretches of the sound.
     """
 
     def __init__(self, picture: Any, sound: Any, movie: Movie, line: Timeline) -> None:
-        """Describe the clip.
+        """Prepare to watch a clip.
 
         Args:
             picture: The stream that is shown.
             sound: The stream that is heard, or None.
-            movie: What the boxes say.
-            line: What plays when.
         """
         self.seen, self.heard = Picture(line.duration, TILE_WIDTH), Sound()
         self._picture, self._sound, self._line = picture, sound, line
@@ -44,11 +42,11 @@ class Viewer:
         self._sounds_as: object = None
 
     def watch(self, container: Any, seconds: float) -> str | None:
-        """Watch the clip, from the beginning of its container; returns what went wrong.
+        """Watch the clip from its beginning; returns why decoding ended early, or None.
 
         Args:
             container: An open input container.
-            seconds: Of a processor; what comes later is not watched.
+            seconds: Processor limit; the rest of the clip is not watched.
         """
         from av.error import FFmpegError
 
@@ -94,14 +92,14 @@ class Viewer:
                     if _within(self._pauses, at) is None:
                         self.heard.hear(piece, at)
         elif packet.pts is not None and packet.size and not packet.is_discard:
-            # a codec that is not decoded may be sound for all we know
+            # a codec that is not decoded may contain any sound
             seconds = min(float((packet.duration or 0) * packet.time_base), LONGEST_SOUND_SECONDS)
             at = self._at(packet, self.heard.until)
             if _within(self._pauses, at) is None:
                 self.heard.play(at, at + seconds, audible=True)
 
     def _resampled(self, frame: Any) -> Any:
-        """16-bit samples; a resampler takes one kind of frames, and a track may go over to another."""
+        """16-bit samples. A resampler takes one format of frames, and a track may change its format."""
         from av import AudioResampler
 
         sounds_as = frame.format.name, frame.layout.name, frame.sample_rate
@@ -110,7 +108,7 @@ class Viewer:
         return self._resampler.resample(frame)
 
     def _at(self, timed: Any, otherwise: float) -> float:
-        """When a frame or a packet is played."""
+        """The time of a frame or a packet, in seconds."""
         if timed.pts is None:
             return otherwise
         return max(0.0, float(timed.pts * timed.time_base) - self._line.origin)

@@ -1,10 +1,10 @@
 """The guarded process that reads strangers' bytes: `python -m resources.video.worker`.
 
-It has no secrets in its environment, limits its own memory and processor time, gives up all else that the kernel lets it give
-up (`resources.video.confinement`), and speaks one JSON object a line. Requests come through the socket that is its standard
-input, with the open file they are about: it opens none itself. It says `{"ready": true, "confined": [...]}`, and then answers
-each `{"file": true, "poster_width": ..., "cpu_seconds": ...}`, `{"file": true, "measure": true, ...}` for how long its picture
-plays, or `{"posters": [...], "failed": [...], "cpu_seconds": ...}` for a contact sheet.
+It has no secrets in its environment, limits its own memory and processor time, gives up every right that it does not need
+(`resources.video.confinement`), and speaks one JSON object per line. Requests come through the socket that is its standard
+input, with their open file: the worker opens none itself. It says `{"ready": true, "confined": [...]}`, and then answers
+each `{"file": true, "poster_width": ..., "cpu_seconds": ...}`, `{"file": true, "measure": true, ...}` for the duration of
+its picture, or `{"posters": [...], "failed": [...], "cpu_seconds": ...}` for a contact sheet.
 """
 
 import base64
@@ -29,9 +29,9 @@ from resources.video.tracks import DECODERS, MAX_PIXELS, UnreadableError, codec_
 from resources.video.viewer import Viewer
 
 MEMORY_BYTES = 2 << 30
-"""Address space of the process."""
+"""Address space of the process, in bytes."""
 MAX_FRAMES = 100_000
-"""Of one clip: an hour at 24 frames a second is 86,400."""
+"""Most frames of one clip: an hour at 24 frames per second has 86,400."""
 _GUARD: Any = {"max_pixels": str(MAX_PIXELS), "threads": "1"}
 _OPENING = {
     "format_whitelist": "mov",
@@ -42,15 +42,14 @@ _OPENING = {
 
 
 def inspect(file: BinaryIO, poster_width: int, look_seconds: float) -> dict[str, Any]:
-    """The facts of one file, what is seen and heard in it, a poster and a strip of frames, as plain values.
+    """The facts of one file, its stretches, a poster and a strip of frames, as plain values.
 
     Args:
-        file: The open file.
         poster_width: Pixels.
-        look_seconds: Of a processor, for looking through it; what comes later in the clip is not looked at.
+        look_seconds: Processor limit for watching; the rest of the clip is not watched.
 
     Raises:
-        UnreadableError: It is damaged, or of a kind that is not decoded.
+        UnreadableError: The file is damaged, or its codec is not decoded.
     """
     movie = walk(file)
     with _opened_movie(file) as container:
@@ -69,10 +68,10 @@ def inspect(file: BinaryIO, poster_width: int, look_seconds: float) -> dict[str,
 
 
 def _opened_movie(file: BinaryIO) -> Any:
-    # the open file is shared with the parent, and was read before
+    # the parent shares the open file and may have read it
     os.lseek(file.fileno(), 0, os.SEEK_SET)
     try:
-        # what is for all streams is said with the container's: PyAV 19 has no `stream_options`
+        # options of all streams are passed with the container's, because PyAV 19 has no `stream_options`
         return av.open("fd:", format="mov", options={**_OPENING, **_GUARD, "fd": str(file.fileno())})
     except (av.error.FFmpegError, ValueError) as error:
         raise UnreadableError(f"its index contradicts itself ({type(error).__name__})") from None
@@ -82,7 +81,7 @@ def _timeline(file: BinaryIO, movie: Movie, container: Any, picture: Any, sound:
     """What plays when.
 
     Raises:
-        UnreadableError: No frame is there, or more than are read.
+        UnreadableError: The file has no frame, or too many.
     """
     size = os.fstat(file.fileno()).st_size
     try:
@@ -95,9 +94,9 @@ def _timeline(file: BinaryIO, movie: Movie, container: Any, picture: Any, sound:
 
 
 def _facts(file: BinaryIO, movie: Movie, picture: Any, sound: Any, line: Timeline) -> dict[str, Any]:
-    """What the file says of itself; its size as shown follows when a frame was decoded."""
+    """The facts that the file states; the displayed size is added after a frame is decoded."""
     shown = line.picture
-    # the first duration of a fragment is often an odd one
+    # the first duration of a fragment is often wrong
     fps = float(picture.guessed_rate or 0) if movie.fragmented else 0.0
     fps = fps or shown.rate
     return {
@@ -122,12 +121,12 @@ def _facts(file: BinaryIO, movie: Movie, picture: Any, sound: Any, line: Timelin
 def _look(
     container: Any, movie: Movie, line: Timeline, facts: dict[str, Any], width: int, look_seconds: float
 ) -> dict[str, Any]:
-    """Decode the clip: the true size of the picture goes into `facts`, what was seen is returned."""
+    """Decode the clip; returns its stretches, and adds the displayed size to `facts`."""
     picture, sound = played(container)
     for stream in filter(None, (picture, sound)):
         if stream.codec_context is not None:
             stream.codec_context.thread_count, stream.codec_context.options = 1, _GUARD
-    # frames that no other frame needs are left out: half the work, and still several looks a second
+    # frames that no other frame refers to are skipped: half the work, and still several frames per second
     picture.codec_context.skip_frame = "NONREF"
     viewer = Viewer(picture, sound, movie, line)
     broken = viewer.watch(container, look_seconds)
@@ -136,7 +135,7 @@ def _look(
         raise UnreadableError(broken or "there is no frame in it")
     facts["width"], facts["height"] = display.size(seen.poster)
     facts["pixel_aspect"], facts["rotation"] = round(display.aspect, 6), 90 * display.quarters
-    # the last packet of sound may hold more samples than are played
+    # the last packet of sound may contain more samples than are played
     silent = [min(at, facts["duration"]) for at in (line.sound and viewer.heard.plain()) or []] or None
     strip = beside(seen.tiles) if seen.tiles else None
     return {
@@ -147,7 +146,7 @@ def _look(
 
 
 def beside(tiles: list[Any]) -> Any:
-    """One picture of several of the same size, from left to right."""
+    """Several pictures of the same size side by side in one."""
     made = av.VideoFrame(sum(tile.width for tile in tiles), tiles[0].height, "yuv420p")
     for number, plane in enumerate(made.planes):
         rows = bytearray(plane.buffer_size)
@@ -174,7 +173,7 @@ def _composed(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _decoded(data: bytes) -> Any:
-    """A WebP picture, None where it is not one."""
+    """The decoded picture, None if it is no WebP."""
     decoder: Any = av.CodecContext.create("webp", "r")
     decoder.options = {"max_pixels": str(MAX_PIXELS), "threads": "1"}
     try:
@@ -198,10 +197,10 @@ def _webp(frame: Any) -> bytes:
 
 
 def measure(file: BinaryIO) -> dict[str, Any]:
-    """How many seconds the picture of a clip plays; it is not looked at.
+    """The duration of a clip's picture in seconds; nothing is decoded.
 
     Raises:
-        UnreadableError: It has no picture, or no frame of it.
+        UnreadableError: The file has no picture or no frame.
     """
     movie = walk(file)
     with _opened_movie(file) as container:
@@ -211,7 +210,7 @@ def measure(file: BinaryIO) -> dict[str, Any]:
 
 
 def answer(request: dict[str, Any], file: BinaryIO | None = None) -> dict[str, Any]:
-    """The answer to one request; whatever the file does, it is an answer."""
+    """The answer to one request; every error becomes an answer."""
     _limit_processor(request["cpu_seconds"])
     source: Any = file
     try:
@@ -233,7 +232,7 @@ def answer(request: dict[str, Any], file: BinaryIO | None = None) -> dict[str, A
 
 
 def _memory() -> int:
-    """Bytes in use. Not ru_maxrss: that begins with what the parent used when it forked."""
+    """Bytes in use. Not ru_maxrss, which starts with the parent's use at the fork."""
     try:
         pages = int(os.pread(_STATM, 100, 0).split()[1])
     except OSError:
@@ -242,7 +241,7 @@ def _memory() -> int:
 
 
 def _opened(path: str) -> int:
-    """A file that is read again and again, opened while files can be; -1 where there is none."""
+    """The open file of this process's memory statistics, opened before files are forbidden; -1 if there is none."""
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -262,7 +261,7 @@ def _limit_processor(seconds: float) -> None:
 
 
 def _guard() -> None:
-    """Give up what is not needed; there is no way back."""
+    """Give up rights that are not needed; they do not come back."""
     if sys.platform != "darwin":  # which refuses this limit
         _limit(resource.RLIMIT_AS, MEMORY_BYTES)
     _limit(resource.RLIMIT_FSIZE, 1 << 20)
@@ -277,7 +276,7 @@ def _limit(what: int, value: int) -> None:
 
 
 def _own_output() -> BinaryIO:
-    """Standard output for answers alone: what a library prints goes nowhere."""
+    """Keep standard output for answers: text that a library prints is dropped."""
     answers = os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
@@ -286,7 +285,7 @@ def _own_output() -> BinaryIO:
 
 
 def _requests(asked: socket.socket) -> Iterator[tuple[dict[str, Any], BinaryIO | None]]:
-    """Every request until the parent closes the socket, with the file it is about."""
+    """Every request with its file, until the parent closes the socket."""
     waiting, files = bytearray(), []
     while True:
         data, more, _, _ = socket.recv_fds(asked, 1 << 16, 4)

@@ -176,7 +176,7 @@ def test_a_list_without_parameters_makes_a_draft_that_says_so(tmp_path):
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        (LiveModel("maker/m", kind="text-to-image"), "makes something else (text-to-image)"),
+        (LiveModel("maker/m", kind="text-to-image"), "makes no video (text-to-image)"),
         (LiveModel("maker/m"), "no kind is given"),
         (LiveModel("../../etc", kind="text-to-video"), "not a model id"),
         (LiveModel("a b", kind="text-to-video"), "not a model id"),

@@ -101,7 +101,7 @@ def test_what_is_no_plain_file_is_refused_without_waiting(folder):
 )
 def test_a_file_must_be_what_its_name_says(folder, data):
     put(folder.root, "fake.png", data)
-    assert "not what its name says" in refusal(folder, "fake.png")
+    assert "has another type than its name says" in refusal(folder, "fake.png")
 
 
 def test_a_film_is_no_image_and_an_image_no_film(folder):

@@ -7,12 +7,12 @@ import pytest
 from page_facts import PAGES, WRONG, Row, allowed_values, needed
 
 from resources.money import usd
-from resources.sandbox.endpoints import Endpoint, InvalidParameter, load_endpoints
+from resources.sandbox.endpoints import InvalidParameter, SandboxEndpoint, load_endpoints
 
 ROWS = [(page, row) for page, facts in PAGES.items() for row in facts.rows]
 
 
-def sold(page: str) -> Endpoint:
+def sold(page: str) -> SandboxEndpoint:
     return load_endpoints()[PAGES[page].provider][page]
 
 

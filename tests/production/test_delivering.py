@@ -330,7 +330,7 @@ def test_the_ledgers_order_says_which_one_is_the_earlier(depot: Depot, films: di
     (first,) = depot.deliver(first)
     assert (second.state, first.state) == (S.DELIVERED, S.DELIVERED)
     assert (first.delivery or {})["warnings"] == [
-        "clip-b, a later clip of the series that came home first, looks like it"
+        "clip-b, a later clip of the series that was delivered first, looks like it"
     ]
     (third,) = depot.deliver(depot.finished("clip-c", checks=checks))
     assert third.state is S.QUARANTINED

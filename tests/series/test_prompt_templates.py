@@ -191,4 +191,4 @@ def test_a_rendered_prompt_holds_only_what_a_file_may_hold(char: str) -> None:
             render("a {{ city }} b", city=char).encode()
         except PromptError as error:
             refused = str(error)
-    assert ("contains the control character" in refused) is bool(UNFIT.search(char))
+    assert ("with the control character" in refused) is bool(UNFIT.search(char))

@@ -270,7 +270,7 @@ def test_a_broken_include_is_told_where_it_is_and_keeps_out_only_those_who_need_
     assert any(
         "0.yaml:5: include[0]: found 'house' - has mistakes itself, first: " in found for found in told
     )
-    assert any("Bad-name.yaml: its name must be lower-case" in found for found in told)
+    assert any("Bad-name.yaml: the file's name must be lower-case" in found for found in told)
 
 
 def test_a_mistake_in_the_use_of_an_include_is_shown_in_the_include(tmp_path):
