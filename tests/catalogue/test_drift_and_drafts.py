@@ -178,8 +178,8 @@ def test_a_list_without_parameters_makes_a_draft_that_says_so(tmp_path):
     [
         (LiveModel("maker/m", kind="text-to-image"), "makes no video (text-to-image)"),
         (LiveModel("maker/m"), "no kind is given"),
-        (LiveModel("../../etc", kind="text-to-video"), "not a model id"),
-        (LiveModel("a b", kind="text-to-video"), "not a model id"),
+        (LiveModel("../../etc", kind="text-to-video"), "cannot be the id of an entry"),
+        (LiveModel("a b", kind="text-to-video"), "cannot be the id of an entry"),
         (
             LiveModel("maker/m", kind="text-to-video", parameters={"a: b": LiveParameter("string")}),
             "cannot be declared",
