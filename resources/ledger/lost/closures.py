@@ -1,4 +1,4 @@
-"""What ends the doubt about a lost POST: its attempt is adopted with a job, closed as absent, or held."""
+"""The ends of the doubt about a lost POST: its attempt adopts a job, is closed as absent, or is held."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from resources.ledger.transaction import Transaction
 from resources.money import show_usd
 
 RESUBMISSIONS = 3
-"""How often one decision buys a clip again because its POST has provably come to nothing."""
+"""How often one decision buys a clip again because its POST was proved absent."""
 
 
 def adopt(
@@ -89,9 +89,9 @@ def hold(
     *,
     lack: Lack | None = None,
 ) -> Attempt:
-    """Hold an unknown attempt, since all was looked at and nothing is proved; or say why it is held now.
+    """Hold an unknown attempt of which nothing is proved, or update the reason of a held one.
 
-    Its money stays counted. It goes on by itself when what is missing has come, or by a person's word.
+    Its money stays counted. It goes on when the missing proof arrives, or when a person settles it.
     """
     named = ", ".join(str(candidate["job"]) for candidate in candidates[:5])
     reason = (

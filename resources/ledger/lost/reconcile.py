@@ -1,7 +1,7 @@
-"""Settling POSTs whose outcome is unknown: recording what the listing of an account proves.
+"""Recording what the listing of an account proves about POSTs whose outcome is unknown.
 
-Who reads it when is in `search_schedule.py`, what proves what in `evidence.py`, what becomes of the attempts in `closures.py`;
-here is what the ledger knows about what was read.
+`search_schedule.py` decides who reads a listing and when, `evidence.py` judges, and `closures.py` ends the doubt about an attempt.
+Here the reading is joined with what the ledger knows.
 """
 
 from collections.abc import Collection, Sequence
@@ -32,7 +32,7 @@ from resources.providers.rows import SetAside
 
 WHO = "reconciler"
 EXPECTED_FOR_SECONDS = 86_400.0
-"""How long after its decision a clip is bought again when its order has come to nothing: as long as it would wait in the queue."""
+"""For so long after its decision a clip is bought again when its order proves to be absent: as long as it may wait in the queue."""
 NO_LONGER_EXPECTED = (
     "It was decided more than a day ago and is not bought again by itself: `dailies retry` asks for it."
 )
@@ -40,31 +40,27 @@ NO_LONGER_EXPECTED = (
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read of an account, to the end of every page.
-
-    Attributes:
-        search: What it was read for.
-        began_at: When the reading began, by our clock.
-        ended_at: When it had ended.
-        offset: How far the provider's clock is ahead of the reader's.
-        jobs: All listed jobs since the search's start, and a while before.
-        charges: The bill of the same time, None where it was not read.
-        unread: Why the bill that was wanted could not be read, None where it was or need not be.
-        aside: Rows of both that were set aside.
-    """
+    """An account's listing, and perhaps its bill, read to the last page."""
 
     search: Search
     began_at: float
+    """When the reading began, by our clock."""
     ended_at: float
+    """When it ended, by our clock."""
     offset: ClockOffset
+    """The offset of the provider's clock from the reader's."""
     jobs: Sequence[Candidate]
+    """All listed jobs since a while before the search's start."""
     charges: Sequence[Charge] | None
+    """The bill of the same time, None where it was not read."""
     unread: str | None = None
+    """Why a bill that was needed could not be read."""
     aside: Sequence[SetAside] = ()
+    """Rows of both that were set aside."""
 
     @cached_property
     def shown(self) -> list[Candidate]:
-        """Every job it shows, with what it cost: the listed ones, and those that are charged and not listed."""
+        """Every listed job with its charge, and every charged job that is not listed."""
         charged = charged_jobs(self.charges or ())
         prices = {job.job_id: job.charged_micros for job in charged}
         listed = [replace(job, charged_micros=prices.get(job.job_id)) for job in self.jobs]
@@ -75,10 +71,10 @@ class Reading:
 def record(
     ledger: Ledger, account: str, contract: Contract, reading: Reading, *, run_id: str | None = None
 ) -> list[Attempt]:
-    """Write what a listing proves: adopt, close as absent and buy again, hold, or wait on.
+    """Record what a reading proves about each unknown attempt: it is adopted, absent and bought again, held, or still unknown.
 
     Returns:
-        The attempts that changed, and those that were queued anew.
+        The attempts that changed, and the new ones.
     """
     with ledger.read() as connection:
         told = job_times.dating(connection, account, reading.jobs)
@@ -97,7 +93,7 @@ def record(
             offset=reading.offset,
             last_read_at=last_read_at(connection, account),
         )
-        # by id nothing can be taken for another's, whatever the time it is given
+        # an echoed id settles whose a job is, whatever its time
         doubtful = not told.reliable or (told.ahead is None and seen.early)
         misdated = doubtful and not contract.echoes
         judgements = _judge(connection, account, contract, reading, undecided, owned, seen, misdated=misdated)
@@ -119,9 +115,9 @@ def record(
 
 
 def give_up(ledger: Ledger, account: str, search: Search, *, run_id: str | None = None) -> list[Attempt]:
-    """Hold what is unknown for so long that it would be settled if the listing and the bill could be read.
+    """Hold every attempt that would be settled by now if the listing and the bill could be read.
 
-    It is looked for all the same, and goes on by itself when they can be.
+    The search for its job goes on, and so does the attempt when they can be read.
     """
     if not search.given_up:
         return []
@@ -141,7 +137,7 @@ def give_up(ledger: Ledger, account: str, search: Search, *, run_id: str | None 
 
 
 def _redated(reading: Reading, told: Dating) -> Reading:
-    """The reading with all times by one clock, as far as our own jobs tell."""
+    """The reading with all times by one clock, as far as jobs of ours show the difference."""
     if told.ahead is None:
         return reading
     listed, charges = job_times.by_date_header(reading.jobs, reading.charges, told.ahead)
@@ -153,7 +149,7 @@ def _redated(reading: Reading, told: Dating) -> Reading:
 def _owned(
     connection: sa.Connection, account: str, reading: Reading, undecided: Sequence[Undecided]
 ) -> set[str]:
-    """Ids of jobs whose attempt is known, among those that were read now and the candidates of earlier looks."""
+    """Ids of jobs whose attempt is known, among those of this reading and the candidates of earlier ones."""
     ids = sorted(
         {job.job_id for job in reading.jobs}
         | {row.job_id for row in reading.charges or ()}
@@ -178,7 +174,7 @@ def _named_but_settled(
     owned: Collection[str],
     undecided: Sequence[Undecided],
 ) -> list[tuple[str, str]]:
-    """Jobs that name a POST of ours which has had its end already: (job, submission)."""
+    """Jobs that name a POST of ours whose attempt is settled already: (job, submission)."""
     open_ids = {u.submission_id for u in undecided}
     named = {
         job.submission_id: job.job_id
@@ -218,7 +214,7 @@ def _judge(
             contract,
             models[u.attempt.endpoint],
             dedicated_since=dedicated_since,
-            # without the bill a look may show less than an earlier one did
+            # without the bill, this reading may show less than an earlier one
             again=reading.charges is not None and reading.search.covers(u, contract),
             misdated_by=misdated_by,
         )
@@ -238,7 +234,7 @@ def _judge(
 
 
 def _models(connection: sa.Connection, account: str, endpoints: Collection[str]) -> dict[str, frozenset[str]]:
-    """What jobs of each endpoint were served by so far."""
+    """By endpoint: the models that served its jobs so far."""
     query = (
         sa.select(attempts.c.endpoint, attempts.c.served_model)
         .where(
@@ -252,13 +248,13 @@ def _models(connection: sa.Connection, account: str, endpoints: Collection[str])
     return {name: frozenset(model for endpoint, model in served if endpoint == name) for name in endpoints}
 
 
-# What becomes of an attempt
+# The end of an attempt's doubt
 
 
 def _apply(
     ledger: Ledger, one: Undecided, found: Judgement, reading: Reading, run_id: str | None
 ) -> list[Attempt]:
-    """Carry one judgement out, unless the attempt has moved on since; returns what changed."""
+    """Carry out one judgement, unless the attempt has changed since it was read; returns what changed."""
     candidates = [_as_document(job, reading) for job in found.candidates]
     candidates += [kept for kept in one.candidates if kept["job"] in found.vanished]
     with ledger.transaction(who=WHO, run_id=run_id) as tx:
@@ -295,7 +291,7 @@ def _apply(
 
 
 def _as_document(job: Candidate, reading: Reading) -> dict[str, Any]:
-    """A candidate as it is kept for a person."""
+    """A candidate as the ledger keeps it for a person."""
     charge = next((row for row in reading.charges or () if row.job_id == job.job_id), None)
     return {
         "job": job.job_id,

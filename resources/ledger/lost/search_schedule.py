@@ -1,7 +1,7 @@
-"""Who looks for lost jobs in an account's listing, and when: one at a time, soon after a loss, then more and more rarely.
+"""When an account's listing is searched for lost jobs, and by whom: one reader at a time, soon after a loss, then ever more rarely.
 
-What is held is looked for again, in the part of the listing that can show its job: soon when what was missing may have
-come, else with growing pauses, and for as long as providers show their jobs.
+Held POSTs are searched for again, in the part of the listing that can show their jobs: soon when the missing proof may have
+arrived, else with growing pauses, for as long as providers show their jobs.
 """
 
 import math
@@ -22,17 +22,17 @@ from resources.ledger.states import AttemptState, SubmissionState
 from resources.ledger.times import has_passed, is_past
 
 CLAIM_SECONDS = 30
-"""How long a listing is its reader's. Two who read a long one side by side harm nobody: attempts have versions."""
+"""How long a listing belongs to its reader. Two readers of a long one do no harm: attempts have versions."""
 FIRST_READS_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 HELD_SOON_SECONDS = 30.0
-"""How soon a held POST is looked for again when what was missing may have come."""
+"""How soon a held POST is searched for again when the missing proof may have arrived."""
 HELD_PAUSE_SECONDS = 600.0
-"""How long the pause between two looks for a held POST becomes."""
+"""The longest pause between two searches for a held POST."""
 HELD_WINDOW_SECONDS = 3_600.0
-"""How much later than a miss proves something a job or charge of a held POST is looked for."""
+"""How long after a miss starts to prove something a job or charge of a held POST is still expected."""
 HELD_FOR_SECONDS = 6 * 86_400.0
-"""How long a held POST is looked for: providers show their jobs for seven days, and a miss must still mean something."""
+"""How long a held POST is searched for. Providers show their jobs for seven days; after that a miss proves nothing."""
 MEASURE_SECONDS = 10.0
 
 _LISTING = sa.select(listings).where(listings.c.account == sa.bindparam("account"))
@@ -46,24 +46,21 @@ _ACCEPTED_AFTER = sa.select(sa.func.min(submissions.c.started_at)).where(
 
 @dataclass(frozen=True)
 class Search:
-    """A listing that was claimed and is to be read now.
-
-    Attributes:
-        since: The start of the oldest POST it is read for, by our clock.
-        bill: Whether the bill must be read too, since a miss may be proved now.
-        until: Until when it is to be read, by our clock; None for up to now.
-        later: When a job of ours was accepted after that, None where it need not be looked for.
-        given_up: POSTs that a look which began late enough to prove everything has not settled: it could not be read.
-    """
+    """A claimed reading of a listing. Times are by our clock."""
 
     since: float
+    """When the oldest POST that it is read for was sent."""
     bill: bool
+    """Whether the bill must be read too, since absence may be proved now."""
     until: float | None = None
+    """The end of the part to read, None for now."""
     later: float | None = None
+    """When a job of ours was accepted after `until`, None where none is needed."""
     given_up: Sequence[Undecided] = ()
+    """POSTs that stayed unknown although a reading began late enough to settle them: the listing could not be read."""
 
     def covers(self, one: Undecided, contract: Contract) -> bool:
-        """Whether all is read that can say something about a POST."""
+        """Whether the reading includes everything that can concern a POST."""
         return self.since <= one.started_at and (
             self.until is None or _shown_until(one, contract) <= self.until
         )
@@ -71,15 +68,12 @@ class Search:
 
 @dataclass(frozen=True)
 class Failure:
-    """That an account's listing or bill cannot be read.
-
-    Attributes:
-        since: Seconds since the epoch.
-        why: The last error.
-    """
+    """An account's listing or bill cannot be read."""
 
     since: float
+    """Seconds since the epoch."""
     why: str
+    """The last error."""
 
     def __str__(self) -> str:
         """Since when and why, for a person."""
@@ -87,10 +81,9 @@ class Failure:
 
 
 def claim(ledger: Ledger, account: str, contract: Contract) -> Search | None:
-    """Take the reading of an account's listing, if there is a reason to read it now and nobody else does.
+    """Claim an account's listing, if there is a reason to read it now and unless another reader has claimed it.
 
-    Reasons, most pressing first: a POST whose outcome is unknown, a held one that may be settled by now, lags that are
-    still to be measured.
+    Reasons, most pressing first: an unknown POST, a held POST that may be settled by now, lags that are still to be measured.
     """
     with ledger.read() as connection:
         found = _wanted(ledger, connection, account, contract)
@@ -108,7 +101,7 @@ def claim(ledger: Ledger, account: str, contract: Contract) -> Search | None:
             .values(claimed_until=now + CLAIM_SECONDS, looked_at=now)
         )
         if taken.rowcount == 1 and looked_for:
-            # a look that comes to nothing counts, too
+            # a search that fails counts too
             connection.execute(
                 sa.update(submissions).where(submissions.c.id.in_(looked_for)).values(judged_at=now)
             )
@@ -116,19 +109,19 @@ def claim(ledger: Ledger, account: str, contract: Contract) -> Search | None:
 
 
 def release(ledger: Ledger, account: str, *, again_in: float, why: str | None = None) -> None:
-    """Give a listing back that could not be read; nothing is proved.
+    """Release a listing that could not be read.
 
     Args:
-        ledger: The record.
+        ledger: Where the claim is.
         account: Whose listing.
-        again_in: Seconds.
-        why: What went wrong with it, None where its reader was interrupted.
+        again_in: Seconds until the next reading.
+        why: The error, None where the reader was interrupted.
     """
     _give_back(ledger, account, ledger.clock() + again_in, {} if why is None else _failing(ledger, why))
 
 
 def failure_of(ledger: Ledger, account: str) -> Failure | None:
-    """Why an account's listing or bill could not be read when somebody last tried, None where it could."""
+    """Why the last reading of an account's listing or bill failed, None where it did not."""
     with ledger.read() as connection:
         row = connection.execute(_LISTING, {"account": account}).first()
     return None if row is None or row.failing_since is None else Failure(row.failing_since, row.failure or "")
@@ -137,7 +130,7 @@ def failure_of(ledger: Ledger, account: str) -> Failure | None:
 def _wanted(
     ledger: Ledger, connection: sa.Connection, account: str, contract: Contract
 ) -> tuple[Search, Collection[str]] | None:
-    """What is to be read now, and the held POSTs it is read for."""
+    """The reading that is due, and the held POSTs that it is for."""
     now = ledger.clock()
     row = connection.execute(_LISTING, {"account": account}).first()
     if row is not None and not has_passed(row.claimed_until, now, within=CLAIM_SECONDS):
@@ -147,7 +140,7 @@ def _wanted(
     undecided = find_undecided(connection, account)
     unknown = [u for u in undecided if u.attempt.state is AttemptState.UNKNOWN]
     if unknown:
-        # one that was lost since the last look is looked for at once
+        # search at once for a POST that was lost since the last reading
         if not rested and not any((u.ended_at or 0) >= looked_at for u in unknown):
             return None
         bill = any(now >= u.deadline_at + contract.settle(u.attempt.request) for u in unknown)
@@ -166,7 +159,7 @@ def _wanted(
 
 
 def _is_due(connection: sa.Connection, one: Undecided, contract: Contract, now: float) -> bool:
-    """Whether a POST is held and worth another look."""
+    """Whether a POST is held and due for another search."""
     if one.attempt.state is not AttemptState.HELD or one.started_at < now - HELD_FOR_SECONDS:
         return False
     if one.judged_at is None or not 0 <= now - one.judged_at < HELD_PAUSE_SECONDS:
@@ -177,7 +170,7 @@ def _is_due(connection: sa.Connection, one: Undecided, contract: Contract, now: 
 
 
 def _may_have_come(connection: sa.Connection, one: Undecided, contract: Contract) -> bool:
-    """Whether the ledger has learned since the last look what was missing to settle a held POST."""
+    """Whether the ledger has received the missing proof of a held POST since the last search."""
     account, judged_at = one.attempt.account, one.judged_at or 0.0
     match one.lack:
         case Lack.LAGS:
@@ -203,7 +196,7 @@ def _may_have_come(connection: sa.Connection, one: Undecided, contract: Contract
 def _look_back(
     connection: sa.Connection, held: Sequence[Undecided], contract: Contract, now: float
 ) -> tuple[Search, Collection[str]]:
-    """The part of the listing that can settle the oldest of some held POSTs, and those that were lost about then."""
+    """The part of the listing that can settle the oldest of some held POSTs, and the POSTs that were lost about then."""
     first = min(held, key=lambda one: one.started_at)
     together = [one for one in held if one.started_at <= first.started_at + HELD_WINDOW_SECONDS]
     until = max(_shown_until(one, contract) for one in together)
@@ -217,39 +210,39 @@ def _look_back(
 
 
 def _shown_until(one: Undecided, contract: Contract) -> float:
-    """By when whatever a POST has created is listed and charged, by our clock."""
+    """By when a job of a POST is listed and charged, by our clock."""
     return one.deadline_at + contract.settle(one.attempt.request) + HELD_WINDOW_SECONDS
 
 
 def _accepted_after(
     connection: sa.Connection, lost: Sequence[Undecided], *, told_since: float = 0.0
 ) -> float | None:
-    """When the first POST was sent that was accepted surely later than some lost ones, and answered since a time."""
+    """When the first POST was sent that was surely accepted later than some lost ones and answered since a given time."""
     after = max(one.broke_off + one.clock_spread for one in lost)
     known = {"account": lost[0].attempt.account, "after": after, "told_since": told_since}
     return connection.execute(_ACCEPTED_AFTER, known).scalar()
 
 
 def last_read_at(connection: sa.Connection, account: str) -> float | None:
-    """When the listing was last read to its end, by the provider's clock, which all readers have in common."""
+    """When the listing was last read to its end, by the provider's clock: the one clock that all readers share."""
     return connection.execute(sa.select(listings.c.read_at).where(listings.c.account == account)).scalar()
 
 
 def pause(ledger: Ledger, unknown: Sequence[Undecided]) -> float:
-    """Seconds until the listing is worth another look: soon after a loss, then more and more rarely."""
+    """Seconds until the next reading: few after a loss, then ever more."""
     youngest = ledger.clock() - max((u.broke_off for u in unknown), default=0.0)
     return min(max(FIRST_READS_SECONDS, 0.3 * youngest), LONGEST_PAUSE_SECONDS)
 
 
 def reschedule(ledger: Ledger, account: str, at: float, *, read_at: float | None, unread: str | None) -> None:
-    """Give a listing back that was read, and say when it is worth another look.
+    """Release a listing that was read, and set the time of the next reading.
 
     Args:
-        ledger: The record.
+        ledger: Where the claim is.
         account: Whose listing.
-        at: Seconds since the epoch.
-        read_at: When the reading began that reached its end, by the provider's clock; None where only a part was wanted.
-        unread: Why the bill that was wanted beside it could not be read, None where it was.
+        at: When to read it again, in seconds since the epoch.
+        read_at: When the complete reading began, by the provider's clock; None where only a part was read.
+        unread: Why a bill that was needed could not be read.
     """
     values = {} if read_at is None else {"read_at": read_at}
     _give_back(ledger, account, at, {**values, **_failing(ledger, unread)})
