@@ -24,12 +24,12 @@ PATIENCE_SECONDS = 15.0
 
 
 async def sweep(ledger: LedgerThread, provider: Provider) -> list[str]:
-    """Take the account's sweep if it is due.
+    """Sweep an account if it is time.
 
-    On a key that others may use, only jobs of models that were ordered here are written down.
+    On a shared key, only jobs of models that were ordered here are recorded.
 
     Returns:
-        Ids of the jobs that are new and nobody's.
+        Ids of the new jobs without an owner.
     """
     claimed = await ledger.run(orphans.claim_sweep, provider.name)
     if claimed is None:

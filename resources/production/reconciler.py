@@ -1,4 +1,4 @@
-"""Looking for jobs whose answer was lost: reads what `resources.ledger.lost.reconcile` has claimed, and lets it judge."""
+"""Searches accounts for jobs whose answer was lost: reads the listing that was claimed, and has it judged by `ledger.lost`."""
 
 import asyncio
 import logging
@@ -20,13 +20,13 @@ logger = logging.getLogger("dailies")
 
 BILL_SECONDS = 12.0
 READ_SECONDS = 25.0
-"""How long a listing and a bill may take together: a sensor's step has polls and submits to make."""
+"""How long a listing and a bill may take together, since a sensor's step also polls and submits."""
 AGAIN_SECONDS = 10.0
-"""When a listing that could not be read is tried again."""
+"""The pause after a listing that could not be read."""
 
 
 async def measure_clock(provider: Provider) -> ClockOffset | None:
-    """How far a provider's clock is ahead, asked for with something free where no answer has told yet."""
+    """The offset of a provider's clock from ours. A free request measures it where no answer has shown it yet."""
     if provider.clock_offset is None:
         try:
             with in_our_words("asking it"):
@@ -37,7 +37,7 @@ async def measure_clock(provider: Provider) -> ClockOffset | None:
 
 
 class Reconciler:
-    """Settles what is unknown at accounts."""
+    """Settles the unknown POSTs of accounts."""
 
     def __init__(self, ledger: LedgerThread) -> None:
         self._ledger = ledger
@@ -45,7 +45,7 @@ class Reconciler:
     async def reconcile(
         self, provider: Provider, contract: Contract, *, run_id: str | None = None
     ) -> list[Attempt]:
-        """Take one look at an account's listing if there is a reason to and nobody else is at it.
+        """Read an account's listing once, if there is a reason and unless another reader has claimed it.
 
         Returns:
             The attempts that changed: adopted, absent, queued anew, held.
@@ -82,7 +82,7 @@ class Reconciler:
         return changed
 
     async def _claim(self, name: str, contract: Contract) -> Search | None:
-        """The reading that is due; one that is claimed while we are interrupted is given back at once."""
+        """The reading that is due. A claim that an interruption overtakes is released at once."""
         claiming = asyncio.ensure_future(self._ledger.run(search_schedule.claim, name, contract))
         try:
             claimed: Search | None = await asyncio.shield(claiming)
@@ -104,7 +104,7 @@ class Reconciler:
             later, until = _window(search.later, search.later, offset)
             listed = [*listed, *await provider.list_jobs(after=max(later, before), before=until)]
         charges, unread = await self._bill(provider, search, after, before)
-        # asking has measured the clock again, and better where it was set meanwhile
+        # these answers have measured the clock again, which may have been set meanwhile
         ended_at = self._ledger.clock()
         aside = [*aside, *set_aside(charges or ())]
         if aside:
@@ -116,7 +116,7 @@ class Reconciler:
     async def _bill(
         self, provider: Provider, search: Search, after: datetime, before: datetime
     ) -> tuple[list[Charge] | None, str | None]:
-        """The bill where it is needed, and why it could not be read."""
+        """The bill where it is needed, or why it could not be read."""
         if not search.bill:
             return None, None
         try:
@@ -129,7 +129,7 @@ class Reconciler:
 
 
 def _window(since: float, until: float, offset: ClockOffset) -> tuple[datetime, datetime]:
-    """What to read, by the provider's clock: the poster's clock may differ from ours by as much as is looked back."""
+    """The window to read, by the provider's clock. It is widened, since the sender's clock may differ from ours."""
     return (
         datetime.fromtimestamp(since + offset.low - LOOK_BACK_SECONDS, UTC),
         datetime.fromtimestamp(until + offset.high + LOOK_BACK_SECONDS, UTC),

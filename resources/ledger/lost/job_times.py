@@ -1,8 +1,7 @@
-"""The clock by which a provider dates its jobs, where it is another than the one in its answers' `Date` headers.
+"""The clock by which a provider dates its jobs, where it differs from the clock in the `Date` headers of its answers.
 
-A gateway may stamp the answers and a service behind it the jobs. POSTs are bracketed by `Date`, so a job that the other
-clock has dated would seem to be nobody's. Our own jobs tell how far the two are apart: each was made while its POST was
-on the wire.
+A gateway may stamp the answers and a service behind it the jobs. The window of a POST is measured by `Date`, so that a job dated by
+the other clock would fit no POST. Jobs of ours show the difference: each was created while its POST was in flight.
 """
 
 from collections.abc import Sequence
@@ -16,34 +15,30 @@ from resources.ledger.schema import jobs, submissions
 from resources.providers.base import Candidate, Charge, ClockOffset
 
 ENOUGH = 2
-"""Jobs of ours that must agree. One alone may have been dated late for a reason of its own."""
+"""So many jobs of ours must agree. A single one may be dated late for a reason of its own."""
 ROUNDING_SECONDS = 1.0
 SAME_SECONDS = 5.0
-"""Clocks that are no further apart are taken to be one: the windows of POSTs have room for it."""
+"""Offsets below this count as the same clock: the windows of POSTs are wide enough."""
 
 
 @dataclass(frozen=True)
 class Dating:
-    """What our own jobs tell about the times of an account's listing.
-
-    Attributes:
-        ahead: How far the clock that dates jobs is ahead of the one in `Date` headers, in seconds; None where it is the same
-            as far as is known.
-        reliable: Whether the times, with that, may be believed: not where only one job contradicts the headers, or where jobs
-            contradict each other (a service that dates them when they begin, say).
-    """
+    """What jobs of ours show about the times of an account's listing."""
 
     ahead: ClockOffset | None = None
+    """How far the clock that dates jobs is ahead of the `Date` headers, in seconds; None where the two agree."""
     reliable: bool = True
+    """Whether the times can be used, with that correction. Not where only one job contradicts the headers, or where jobs contradict
+    each other, as with a service that dates a job when it begins."""
 
 
 def dating(connection: sa.Connection, account: str, listed: Sequence[Candidate]) -> Dating:
-    """What a listing's jobs of ours tell about its clock.
+    """Compare the times of listed jobs with the POSTs of ours that created them.
 
     Args:
         connection: A view of the ledger.
         account: Whose listing.
-        listed: What it shows; jobs of ours whose POST was answered count.
+        listed: The listed jobs. Those of ours whose POST was answered count.
     """
     created = {job.job_id: job.created_at.timestamp() for job in listed}
     between: list[ClockOffset] = []
@@ -81,7 +76,7 @@ def dating(connection: sa.Connection, account: str, listed: Sequence[Candidate])
 def by_date_header(
     listed: Sequence[Candidate], charges: Sequence[Charge] | None, ahead: ClockOffset
 ) -> tuple[list[Candidate], list[Charge] | None]:
-    """Jobs and charges with their times as the clock of the `Date` headers would have them."""
+    """Jobs and charges with their times converted to the clock of the `Date` headers."""
     seconds = (ahead.low + ahead.high) / 2
     back = timedelta(seconds=seconds)
     return (

@@ -1,7 +1,7 @@
-"""How long an account's listing lags behind: measured on our own jobs, since a miss proves something only against it.
+"""The lag of an account's listing: how long it takes to show a new job. Absence is proved only against a known lag.
 
-Nothing is bought again on the strength of a miss before enough jobs were seen to appear, and only while the settle time
-is a good multiple of the slowest of them.
+Nothing is bought again because of a miss before enough jobs were seen to appear, and only while the settle time is a multiple of
+the slowest of them.
 """
 
 import math
@@ -15,17 +15,17 @@ from resources.ledger.schema import attempts, jobs, lags, submissions
 from resources.providers.base import ClockOffset
 
 ENOUGH = 20
-"""Lags that must have been seen before a miss is believed."""
+"""So many lags must be known before a miss counts."""
 MARGIN = 3.0
-"""How many times the largest lag seen the settle time must be."""
+"""The settle time must be so many times the largest lag."""
 EXACT_SECONDS = 20.0
-"""A job's lag lies between the last reading that missed it and the first that shows it; readings that are further apart
-than this say only that it is no less."""
+"""A job's lag lies between the last reading without it and the first one with it. Readings that are further apart than this give
+only a lower bound."""
 EARLY_SECONDS = 5.0
-"""A job that is listed so long before the time it is given was dated by another clock."""
+"""A job that is listed so long before its own time was dated by another clock."""
 MEASURED_FOR_SECONDS = 900.0
 LOOKED_BACK_SECONDS = 900.0
-"""A reading has listed what was created within so long before it, so that a job which is older and new to us says nothing."""
+"""A reading covers at least this much time before it. A new job that is older says nothing about the lag."""
 
 _SEEN = sa.select(sa.func.count(lags.c.seconds), sa.func.max(lags.c.seconds)).where(
     lags.c.account == sa.bindparam("account"), lags.c.seconds >= 0
@@ -40,20 +40,17 @@ _UNMEASURED_SINCE = sa.select(sa.func.min(attempts.c.submitted_at)).where(
 
 @dataclass(frozen=True)
 class Lags:
-    """What is known of an account's lag after a reading.
-
-    Attributes:
-        known: How many lags were ever seen.
-        largest: The largest of them, or the age of a job of ours that is still not listed, in seconds.
-        new: Jobs that were listed for the first time now, with their lag in seconds, None where the reading before was
-            too long ago to tell; less than nothing for a job that was listed before the time it is given.
-        early: Whether such a job is in the listing.
-    """
+    """What is known of an account's lag after a reading."""
 
     known: int
+    """How many lags were ever measured."""
     largest: float
+    """The largest of them in seconds, or the age of a job of ours that is still not listed."""
     new: Mapping[str, float | None]
+    """Jobs that were listed for the first time, with their lag in seconds: None where the reading before was too long ago to
+    tell, negative for a job that was listed before its own time."""
     early: bool = False
+    """Whether the listing has a job with a negative lag."""
 
     def doubt(self, settle_seconds: float) -> str | None:
         """Why a miss proves nothing on this account, None when it does."""
@@ -71,7 +68,7 @@ class Lags:
 
 
 def are_known(connection: sa.Connection, account: str, settle_seconds: float, *, since: float) -> bool:
-    """Whether a miss on this account means something by lags of which the last was seen since a time."""
+    """Whether the lags of an account let a miss prove absence, with one measured since a given time."""
     count, largest = _seen(connection, account)
     last = connection.execute(
         sa.select(sa.func.max(lags.c.seen_at)).where(lags.c.account == account, lags.c.seconds >= 0)
@@ -80,7 +77,7 @@ def are_known(connection: sa.Connection, account: str, settle_seconds: float, *,
 
 
 def unmeasured_since(connection: sa.Connection, account: str, now: float) -> float | None:
-    """When the oldest young job of ours was submitted whose lag is still to be seen; None when there are lags enough."""
+    """When the oldest recent job of ours without a measured lag was submitted; None when enough lags are known."""
     if _seen(connection, account)[0] >= ENOUGH:
         return None
     young = {"account": account, "after": now - MEASURED_FOR_SECONDS}
@@ -100,20 +97,20 @@ def measure(
     offset: ClockOffset,
     last_read_at: float | None,
 ) -> Lags:
-    """What a reading says about the lag.
+    """Measure the lag by a reading.
 
     Args:
         connection: A view of the ledger.
         account: Whose listing.
-        created: When the provider says it created each listed job, by the provider's clock; whose it is does not matter, and
-            a job of ours may be known to be ours only long after it was listed.
-        since: From when on the listing was read, by our clock.
-        until: Until when it was read, None for up to now. A look back says nothing new about lags; a job of ours that it
-            does not show is one that the listing hides.
+        created: When each listed job was created, by the provider's clock. Strangers' jobs count too, and a job of ours may be
+            recognised only long after it was listed.
+        since: The start of the part that was read, by our clock.
+        until: Its end by our clock, None for now. An older part measures no new lag, but a job of ours that is missing from it
+            is hidden.
         began_at: When the reading began, by our clock.
-        ended_at: When it had ended.
-        offset: How far the provider's clock is ahead of ours.
-        last_read_at: When the listing was read before, by the provider's clock: whoever read it may have another than ours.
+        ended_at: When it ended, by our clock.
+        offset: The offset of the provider's clock from ours.
+        last_read_at: When the listing was read before, by the provider's clock, since that reader's clock may differ from ours.
     """
     known, largest = _seen(connection, account)
     measured = _measured(connection, account, created)
@@ -154,7 +151,7 @@ def measure(
 
 
 def note(connection: sa.Connection, account: str, seen: Lags, *, now: float) -> None:
-    """Write down the lags that were seen now."""
+    """Record the lags that were measured now."""
     for job_id, seconds in seen.new.items():
         connection.execute(
             insert_ignoring(connection, lags).values(

@@ -1,7 +1,7 @@
-"""Jobs at a provider that nobody here knows of: looked for once an hour, written down, shown, never adopted on a guess.
+"""Jobs at a provider that this ledger does not know: found by an hourly sweep, recorded, shown, and never adopted on a guess.
 
-On a key that others use too they are expected. On a key of our own they are money that somebody spends beside the
-ledger, or orders that it has lost.
+On a shared key they are expected. On a dedicated key they are money that somebody spends beside the ledger, or orders that the
+ledger has lost.
 """
 
 import json
@@ -20,15 +20,15 @@ from resources.providers.base import Candidate
 
 SWEEP_SECONDS = 3600.0
 SETTLED_SECONDS = 900.0
-"""Younger jobs are left alone: they may belong to an order whose answer is still on its way."""
+"""Younger jobs are left out: they may belong to a POST that is still in flight."""
 SHOWN_WITHIN_SECONDS = 7_200.0
-"""How much of the last window a sweep reads again: AI/ML API's logs may not show a job before it has ended."""
+"""How much of the last window a sweep reads again, since AI/ML API's logs may show a job only when it has ended."""
 FIRST_SWEEP_SECONDS = 86_400.0
 LISTING, BILL = "listing", "bill"
 
 _KEPT = sa.select(meta.c.value).where(meta.c.key == sa.bindparam("key"))
 _FIRST = sa.select(sa.func.min(attempts.c.created_at)).where(attempts.c.account == sa.bindparam("account"))
-# a provider whose clock is behind dates the first jobs earlier than we ordered them
+# a provider whose clock is behind dates the first jobs before our orders
 _FIRST_THERE = sa.select(sa.func.min(submissions.c.started_at + submissions.c.clock_low)).where(
     submissions.c.account == sa.bindparam("account")
 )
@@ -36,43 +36,36 @@ _FIRST_THERE = sa.select(sa.func.min(submissions.c.started_at + submissions.c.cl
 
 @dataclass(frozen=True)
 class Orphan:
-    """A job that no purchase of the ledger owns.
-
-    Attributes:
-        account: Whose.
-        job_id: The provider's id.
-        source: Where it was seen: `listing` or `bill`.
-        seen_at: When, seconds since the epoch.
-    """
+    """A job without a purchase in the ledger."""
 
     account: str
     job_id: str
+    """The provider's id."""
     source: str
+    """Where it was seen: `listing` or `bill`."""
     seen_at: float
+    """When it was seen, in seconds since the epoch."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A window of an account's listing and bill that was claimed and is to be read now, in seconds since the epoch.
-
-    Attributes:
-        after: From when on the listing is to be read.
-        billed_after: From when on the bill is.
-        before: Until when.
-    """
+    """A claimed window of an account's listing and bill, in seconds since the epoch."""
 
     after: float
+    """The start of the listing's window."""
     billed_after: float
+    """The start of the bill's window."""
     before: float
+    """The end of both."""
 
 
 def is_due(ledger: Ledger, account: str) -> bool:
-    """Whether an account's listing is to be swept now, also where nothing of it is on its way any more."""
+    """Whether an account's sweep is due, also where none of its jobs is running."""
     return _due(ledger, account)[0] is not None
 
 
 def claim_sweep(ledger: Ledger, account: str) -> Sweep | None:
-    """Take the account's next sweep if it is due; nothing is swept before anything was ordered."""
+    """Claim the account's next sweep if it is due. Nothing is swept before the first order."""
     sweep, kept, state = _due(ledger, account)
     if sweep is None or not _keep(ledger, account, kept, {**state, "tried_at": ledger.clock()}):
         return None
@@ -80,7 +73,7 @@ def claim_sweep(ledger: Ledger, account: str) -> Sweep | None:
 
 
 def _due(ledger: Ledger, account: str) -> tuple[Sweep | None, str | None, dict[str, Any]]:
-    """The sweep that is due, with its state as it is written and as it is read."""
+    """The sweep that is due, with its state as stored and as parsed."""
     now = ledger.clock()
     with ledger.read() as connection:
         kept = connection.execute(_KEPT, {"key": _fact(account)}).scalar()
@@ -89,7 +82,7 @@ def _due(ledger: Ledger, account: str) -> tuple[Sweep | None, str | None, dict[s
     state: dict[str, Any] = json.loads(kept) if kept is not None else {"tried_at": 0.0, "swept_to": None}
     if first is None or 0 <= now - state["tried_at"] < SWEEP_SECONDS:
         return None, kept, state
-    # what a clock that was ahead has dated says nothing
+    # ignore times that a clock which was ahead has written
     state = {name: at if at is None or at <= now else None for name, at in state.items()}
     first = first if first <= now else now - FIRST_SWEEP_SECONDS
     if now - SETTLED_SECONDS <= first:
@@ -98,13 +91,13 @@ def _due(ledger: Ledger, account: str) -> tuple[Sweep | None, str | None, dict[s
     swept_to, billed_to = state["swept_to"], state.get("billed_to")
     after = now - FIRST_SWEEP_SECONDS if swept_to is None else swept_to - SHOWN_WITHIN_SECONDS
     oldest = now - FIRST_SWEEP_SECONDS
-    # a bill that is never to be had must not make its window grow for ever
+    # a bill that can never be read must not widen its window for ever
     billed_after = oldest if billed_to is None else max(oldest, billed_to - SHOWN_WITHIN_SECONDS)
     return Sweep(max(earliest, after), max(earliest, billed_after), now - SETTLED_SECONDS), kept, state
 
 
 def finish_sweep(ledger: Ledger, account: str, sweep: Sweep, *, billed: bool = True) -> None:
-    """Write that a listing was swept to its end, and perhaps the bill; the next sweep begins there."""
+    """Record that the listing, and perhaps the bill, was swept to its end. The next sweep begins there."""
     with ledger.read() as connection:
         kept = connection.execute(_KEPT, {"key": _fact(account)}).scalar_one()
     state = {**json.loads(kept), "swept_to": sweep.before}
@@ -114,7 +107,7 @@ def finish_sweep(ledger: Ledger, account: str, sweep: Sweep, *, billed: bool = T
 
 
 def _keep(ledger: Ledger, account: str, before: str | None, state: dict[str, Any]) -> bool:
-    """Write a sweep's state unless somebody else has since."""
+    """Store a sweep's state unless another process has changed it."""
     value = json.dumps(state)
     with ledger.write() as connection:
         if before is None:
@@ -138,9 +131,9 @@ def book(
     source: str = LISTING,
     models: Collection[str] | None = None,
 ) -> list[str]:
-    """Write down jobs that the ledger does not know.
+    """Record jobs that the ledger does not know.
 
-    One that names a POST of ours is its attempt's. The others are nobody's until somebody proves otherwise.
+    A job that names a POST of ours goes to its attempt. The others stay without an owner.
 
     Args:
         ledger: The record.
@@ -150,7 +143,7 @@ def book(
         models: Only jobs of these models, for a key that others use too; None for all.
 
     Returns:
-        Ids of the jobs that are new and nobody's.
+        Ids of the new jobs without an owner.
     """
     found = {job.job_id: job for job in listed}
     new: list[str] = []
@@ -179,7 +172,7 @@ def book(
 
 
 def _unknown(connection: sa.Connection, account: str, listed: Sequence[Candidate]) -> list[Candidate]:
-    """Those of some jobs that the ledger has never seen."""
+    """The jobs that the ledger has never seen."""
     ids = [job.job_id for job in listed]
     query = sa.select(jobs.c.job_id).where(jobs.c.account == account, jobs.c.job_id.in_(ids))
     known = set(connection.execute(query).scalars())
@@ -187,14 +180,14 @@ def _unknown(connection: sa.Connection, account: str, listed: Sequence[Candidate
 
 
 def _ours(connection: sa.Connection, account: str, listed: Sequence[Candidate]) -> set[str]:
-    """The POSTs of this ledger that some jobs name."""
+    """The POSTs of this ledger that the jobs name."""
     named = [job.submission_id for job in listed if job.submission_id is not None]
     query = sa.select(submissions.c.id).where(submissions.c.account == account, submissions.c.id.in_(named))
     return set(connection.execute(query).scalars())
 
 
 def models_of(ledger: Ledger, account: str) -> set[str]:
-    """The models that were ordered at an account, or served instead."""
+    """The models that were ordered at an account or served instead."""
     with ledger.read() as connection:
         rows = connection.execute(
             sa.select(attempts.c.endpoint, attempts.c.served_model)
@@ -205,14 +198,14 @@ def models_of(ledger: Ledger, account: str) -> set[str]:
 
 
 def orphans(ledger: Ledger) -> list[Orphan]:
-    """Every job that nobody owns, newest sighting first."""
+    """Every job without an owner, newest sighting first."""
     with ledger.read() as connection:
         rows = connection.execute(
             sa.select(jobs.c.account, jobs.c.job_id, jobs.c.source, jobs.c.seen_at)
             .where(
                 jobs.c.attempt_id.is_(None),
                 jobs.c.source.in_([LISTING, BILL]),
-                # one that was listed before its answer came
+                # leave out a job that was listed before its answer arrived
                 ~sa.exists().where(attempts.c.account == jobs.c.account, attempts.c.job_id == jobs.c.job_id),
             )
             .order_by(jobs.c.seen_at.desc(), jobs.c.job_id)

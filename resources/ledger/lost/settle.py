@@ -1,6 +1,6 @@
-"""What a person says of a purchase whose outcome is unknown or held: the job is named, the clip is bought again, or it is written off.
+"""A person's settlement of an unknown or held purchase: a job is named, the clip is bought again, or it is written off.
 
-The journal keeps who said it and why.
+The journal keeps who settled it and why.
 """
 
 from dataclasses import dataclass
@@ -19,28 +19,25 @@ from resources.ledger.states import AttemptState, MoneyState, SubmissionState
 from resources.ledger.transaction import Transaction
 
 PERSONS_RESUBMISSIONS = 1_000
-"""A person says each time that it shall be bought again."""
+"""No limit in practice: each of them is a person's own decision."""
 
 
 @dataclass(frozen=True)
 class Unsettled:
-    """A clip of which it is not known whether its order was taken.
-
-    Attributes:
-        attempt: Unknown or held.
-        submission_id: Its POST.
-        sent_at: When that was sent, seconds since the epoch.
-        candidates: Jobs that may be its: `job`, `model`, `created_at`, `status`, `charged_usd`.
-    """
+    """A clip whose order may or may not have been taken."""
 
     attempt: Attempt
+    """Unknown or held."""
     submission_id: str
+    """Its POST."""
     sent_at: float
+    """When the POST was sent, in seconds since the epoch."""
     candidates: list[dict[str, Any]]
+    """Jobs that may be its: `job`, `model`, `created_at`, `status`, `charged_usd`."""
 
 
 def unsettled(ledger: Ledger, *, clip: str | None = None) -> list[Unsettled]:
-    """What is unknown or held on all accounts, oldest first; of one clip if it is named."""
+    """All unknown and held purchases, oldest first, or those of one clip."""
     states = [AttemptState.UNKNOWN.value, AttemptState.HELD.value]
     query = (
         sa.select(
@@ -63,7 +60,7 @@ def unsettled(ledger: Ledger, *, clip: str | None = None) -> list[Unsettled]:
 
 
 def adopt_by_hand(ledger: Ledger, clip: str, job_id: str, *, who: str, why: str) -> Attempt:
-    """Go on with the job a person names.
+    """Give a clip the job that a person names.
 
     Raises:
         DailiesError: Nothing of the clip is unknown or held, or the job is another clip's. Nothing was changed.
@@ -85,7 +82,7 @@ def adopt_by_hand(ledger: Ledger, clip: str, job_id: str, *, who: str, why: str)
 def buy_again_by_hand(
     ledger: Ledger, clip: str, *, who: str, why: str, anyway: bool = False
 ) -> list[Attempt]:
-    """Take a person's word that the order came to nothing, and queue the clip again within its decision.
+    """Close a clip's purchase as absent, because a person says that no job exists, and queue the clip within its decision.
 
     Args:
         ledger: The record.
@@ -145,7 +142,7 @@ def _unchanged(tx: Transaction, one: Unsettled) -> Attempt:
 
 
 def _held(tx: Transaction, one: Unsettled, *, anyway: bool) -> Attempt:
-    """The attempt as it is held, by a person's word if it was still looked for."""
+    """The held attempt. One whose job is still being searched for is held first, where the person wants that."""
     attempt = _unchanged(tx, one)
     if attempt.state is AttemptState.HELD:
         return attempt
