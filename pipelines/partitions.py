@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
+from resources.ledger import locks
 from resources.ledger.ledger import Ledger
 
 clips = dg.DynamicPartitionsDefinition(name="clips")
@@ -36,7 +37,7 @@ def add_clips(instance: dg.DagsterInstance, ledger: Ledger, keys: Iterable[str])
         resources.errors.UnavailableError: Another process holds the lock, or the ledger does not answer.
     """
     name = clips.name or "clips"
-    with ledger.lock("partitions"):
+    with locks.hold(ledger, "partitions"):
         existing = set(instance.get_dynamic_partitions(name))
         new = [key for key in dict.fromkeys(keys) if key not in existing]
         if new:

@@ -15,7 +15,6 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from resources.errors import UnavailableError
-from resources.ledger import locks
 from resources.ledger.budget import Budget
 from resources.ledger.database import chunks, does_not_answer, insert_ignoring, open_database
 from resources.ledger.records import Attempt
@@ -218,7 +217,7 @@ class Ledger:
                 found.extend(Attempt.from_row(row) for row in rows)
         return found
 
-    # Facts about the ledger itself, and locks for work outside it
+    # Facts about the ledger itself
 
     def fact(self, key: str) -> str | None:
         """A fact that the ledger keeps about itself, such as its bucket; None where it keeps none."""
@@ -234,9 +233,3 @@ class Ledger:
     def _remember(connection: sa.Connection, key: str, value: str) -> str:
         connection.execute(insert_ignoring(connection, meta).values(key=key, value=value))
         return str(connection.execute(_FACT, {"fact": key}).scalar_one())
-
-    def lock(
-        self, name: str, *, seconds: float = 60, wait: float = 30
-    ) -> contextlib.AbstractContextManager[None]:
-        """Hold a named lease; see `locks.hold`."""
-        return locks.hold(self, name, seconds=seconds, wait=wait)

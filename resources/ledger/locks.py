@@ -4,20 +4,17 @@ import contextlib
 import secrets
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from resources.errors import UnavailableError
+from resources.ledger.ledger import Ledger
 from resources.ledger.schema import locks
 from resources.ledger.times import is_past
 
-if TYPE_CHECKING:
-    from resources.ledger.ledger import Ledger
-
 
 @contextlib.contextmanager
-def hold(ledger: "Ledger", name: str, *, seconds: float, wait: float) -> Iterator[None]:
+def hold(ledger: Ledger, name: str, *, seconds: float = 60, wait: float = 30) -> Iterator[None]:
     """Hold a lease while the caller works.
 
     Args:
@@ -42,7 +39,7 @@ def hold(ledger: "Ledger", name: str, *, seconds: float, wait: float) -> Iterato
             connection.execute(sa.delete(locks).where(locks.c.name == name, locks.c.owner == owner))
 
 
-def _take(ledger: "Ledger", name: str, owner: str, seconds: float) -> bool:
+def _take(ledger: Ledger, name: str, owner: str, seconds: float) -> bool:
     try:
         with ledger.write() as connection:
             now = ledger.clock()

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from resources.errors import ConfigurationError
+from resources.ledger import locks
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import orphans
 from resources.ledger.recovery import rebuild
@@ -88,7 +89,7 @@ async def rebuild_ledger(
     mark = read_mark(store)
     _check_ownership(ledger, store, mark, take_over=take_over)
     done = Rebuilt()
-    with ledger.lock("rebuild", seconds=LOCK_SECONDS, wait=0):
+    with locks.hold(ledger, "rebuild", seconds=LOCK_SECONDS, wait=0):
         tell("reading the manifests in the bucket")
         stored = await _take_in_manifests(ledger, store, done)
         if mark is not None:

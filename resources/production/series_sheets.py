@@ -4,6 +4,7 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from resources.ledger import locks
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
@@ -55,7 +56,7 @@ def write_sheet(
     """
     # the last process to get the lock sees the deliveries of all before it
     name = hashlib.sha256(f"{series} {day}".encode()).hexdigest()[:32]
-    with ledger.lock(f"sheet:{name}"):
+    with locks.hold(ledger, f"sheet:{name}"):
         bought = [attempt for attempt in ledger.overview(series=series) if attempt.counted_on == day]
         there = [a for a in bought if a.state in {AttemptState.DELIVERED, AttemptState.QUARANTINED}]
         with ThreadPoolExecutor(READERS) as pool:

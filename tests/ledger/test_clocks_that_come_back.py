@@ -24,7 +24,18 @@ from ledgerkit import (
 )
 
 from resources.errors import UnavailableError
-from resources.ledger import bills, deliveries, heartbeats, late_jobs, outcomes, pauses, polls, stops, uploads
+from resources.ledger import (
+    bills,
+    deliveries,
+    heartbeats,
+    late_jobs,
+    locks,
+    outcomes,
+    pauses,
+    polls,
+    stops,
+    uploads,
+)
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import LONGEST_PAUSE_SECONDS, Limits
@@ -128,9 +139,9 @@ def test_a_lease_is_its_holders_for_one_whose_clock_is_a_moment_behind(
     attempt = succeeded(ledger)
     assert deliveries.claim(ledger, attempt.id, token="one") is not None
     assert heartbeats.lost(ledger, ["run-1"]) == {}
-    with ledger.lock("partitions"):
+    with locks.hold(ledger, "partitions"):
         clock.forward(-behind)
-        with pytest.raises(UnavailableError), ledger.lock("partitions", wait=0):
+        with pytest.raises(UnavailableError), locks.hold(ledger, "partitions", wait=0):
             pass
     assert deliveries.claim(ledger, attempt.id, token="another") is None
     assert heartbeats.lost(ledger, ["run-1"]) == {}
@@ -140,9 +151,9 @@ def test_a_lease_is_its_holders_for_one_whose_clock_is_a_moment_behind(
 
 def test_a_lock_is_taken_over(ledger: Ledger, clock: Clock, ahead: float) -> None:
     clock.forward(ahead)
-    with ledger.lock("partitions"):
+    with locks.hold(ledger, "partitions"):
         comes_back(clock, ahead)
-        with ledger.lock("partitions", wait=0):
+        with locks.hold(ledger, "partitions", wait=0):
             pass
 
 

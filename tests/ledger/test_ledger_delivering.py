@@ -16,7 +16,7 @@ from ledgerkit import (
 )
 
 from resources.errors import DailiesError, UnavailableError
-from resources.ledger import polls
+from resources.ledger import locks, polls
 from resources.ledger.deliveries import (
     LEASE_SECONDS,
     claim,
@@ -183,29 +183,29 @@ def test_a_fact_is_kept_as_it_was_first_told(ledger: Ledger) -> None:
 
 
 def test_a_lock_is_one_holders_until_it_is_given_back(ledger: Ledger) -> None:
-    with ledger.lock("partitions"):
+    with locks.hold(ledger, "partitions"):
         with pytest.raises(UnavailableError, match="another process holds the lock 'partitions'"):
-            ledger.lock("partitions", wait=0).__enter__()
-        with ledger.lock("something else", wait=0):
+            locks.hold(ledger, "partitions", wait=0).__enter__()
+        with locks.hold(ledger, "something else", wait=0):
             pass
-    with ledger.lock("partitions", wait=0):
+    with locks.hold(ledger, "partitions", wait=0):
         pass
 
 
 def test_a_lock_is_given_back_when_the_work_fails(ledger: Ledger) -> None:
-    with pytest.raises(ZeroDivisionError), ledger.lock("partitions"):
+    with pytest.raises(ZeroDivisionError), locks.hold(ledger, "partitions"):
         raise ZeroDivisionError
-    with ledger.lock("partitions", wait=0):
+    with locks.hold(ledger, "partitions", wait=0):
         pass
 
 
 def test_a_lock_whose_holder_died_is_free_after_its_time_and_the_dead_cannot_free_the_next_ones(
     ledger: Ledger, clock: Clock
 ) -> None:
-    dead = ledger.lock("partitions", seconds=60)
+    dead = locks.hold(ledger, "partitions", seconds=60)
     dead.__enter__()
     clock.forward(60.001)
-    with ledger.lock("partitions", wait=0):
+    with locks.hold(ledger, "partitions", wait=0):
         dead.__exit__(None, None, None)
         with pytest.raises(UnavailableError):
-            ledger.lock("partitions", wait=0).__enter__()
+            locks.hold(ledger, "partitions", wait=0).__enter__()
