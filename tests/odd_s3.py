@@ -5,8 +5,10 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
@@ -18,14 +20,45 @@ Oddity = Callable[["Request"], tuple[int, str, str] | None]
 """Says status, code and message of a refusal; None where the request is taken."""
 
 
+@dataclass
+class Answer:
+    """What is sent; a `retouch` changes it. Without a Content-Length the connection ends the body."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
 class Request:
     """What an oddity looks at."""
 
-    def __init__(self, method: str, path: str, headers: dict[str, str]) -> None:
+    def __init__(self, method: str, path: str, headers: dict[str, str], base: str = "") -> None:
         self.method = method
         self.path, _, query = path.partition("?")
         self.query = parse_qs(query, keep_blank_values=True)
         self.headers = headers
+        self.is_based = self.path.startswith(f"{base}/")
+        """Whether the path begins with that of the server's address."""
+        self.path = self.path.removeprefix(base)
+        bucket, dot, _ = headers.get("host", "").partition(".s3.test")
+        self.is_virtual = bool(dot)
+        """Whether the host's name names the bucket."""
+        if self.is_virtual:
+            self.path = f"/{bucket}{self.path}"
+
+    def asks(self, name: str) -> str:
+        """A parameter of the query, empty where it is not there."""
+        return self.query.get(name, [""])[0]
+
+    @property
+    def is_list(self) -> bool:
+        return self.method == "GET" and self.path.count("/") <= 2 and self.path.endswith(("clips", "clips/"))
+
+    @property
+    def region(self) -> str:
+        """The region that the request is signed for."""
+        scope = self.headers.get("authorization", "").partition("Credential=")[2].split("/")
+        return scope[2] if len(scope) > 2 else ""
 
     @property
     def is_put(self) -> bool:
@@ -44,10 +77,21 @@ class OddS3(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, oddity: Oddity, *, etag: Callable[[str], str | None] = lambda md5: f'"{md5}"') -> None:
+    def __init__(
+        self,
+        oddity: Oddity,
+        *,
+        etag: Callable[[str], str | None] = lambda md5: f'"{md5}"',
+        retouch: Callable[[Request, Answer], Answer] = lambda _, answer: answer,
+        base: str = "",
+        page_size: int = 1_000,
+    ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.oddity = oddity
         self.etag = etag
+        self.retouch = retouch
+        self.base = base
+        self.page_size = page_size
         self.objects: dict[str, bytes] = {}
         self.seen: list[Request] = []
         self.lock = threading.Lock()
@@ -58,7 +102,7 @@ class OddS3(ThreadingHTTPServer):
     def settings(self) -> S3Settings:
         return S3Settings(
             bucket="clips",
-            endpoint_url=f"http://127.0.0.1:{self.server_port}",
+            endpoint_url=f"http://127.0.0.1:{self.server_port}{self.base}",
             access_key_id="dailieskey",
             secret_access_key=SecretStr("dailies-secret"),
             ride_out_seconds=0.2,
@@ -78,59 +122,77 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _any(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        asked = Request(self.command, self.path, headers)
+        asked = Request(self.command, self.path, headers, self.server.base)
         self.server.seen.append(asked)
         body = self.rfile.read(int(headers.get("content-length", 0)))
         refusal = self.server.oddity(asked)
         if refusal is not None:
             status, code, message = refusal
-            return self._say(
-                status, f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
-            )
+            return self._send(asked, _error(status, code, message))
         with self.server.lock:
-            return self._take(asked, body)
+            answer = self._take(asked, body)
+        return self._send(asked, answer)
 
     do_GET = do_PUT = do_HEAD = do_DELETE = _any  # noqa: N815 - as http.server calls them
 
-    def _take(self, asked: Request, body: bytes) -> None:  # noqa: PLR0911 - one line for each answer
+    def _take(self, asked: Request, body: bytes) -> Answer:  # noqa: PLR0911 - one line for each answer
         objects = self.server.objects
-        if "list-type" in asked.query:
-            return self._list(asked.query.get("prefix", [""])[0])
+        if asked.is_list:
+            return self._list(asked)
         if asked.is_put:
             md5 = asked.headers.get("content-md5")
             if md5 is not None and md5 != base64.b64encode(hashlib.md5(body).digest()).decode():
-                return self._say(400, b"<Error><Code>BadDigest</Code></Error>")
+                return _error(400, "BadDigest")
             if asked.headers.get("if-none-match") == "*" and asked.path in objects:
-                return self._say(412, b"<Error><Code>PreconditionFailed</Code></Error>")
+                return _error(412, "PreconditionFailed")
             objects[asked.path] = body
-            return self._say(200, b"", body)
+            return self._of(body, b"")
         if asked.method == "DELETE":
             objects.pop(asked.path, None)
-            return self._say(204, b"")
+            return Answer(204)
         if asked.path not in objects:
-            return self._say(404, b"<Error><Code>NoSuchKey</Code></Error>")
-        data = objects[asked.path]
-        return self._say(200, data, data)
+            return _error(404, "NoSuchKey")
+        return self._of(objects[asked.path], objects[asked.path])
 
-    def _list(self, prefix: str) -> None:
+    def _of(self, data: bytes, body: bytes) -> Answer:
+        etag = self.server.etag(hashlib.md5(data).hexdigest())
+        return Answer(200, body, {} if etag is None else {"ETag": etag})
+
+    def _list(self, asked: Request) -> Answer:
+        after = asked.asks("continuation-token") or asked.asks("start-after") or asked.asks("marker")
+        keys = [key for key in self.server.keys(asked.asks("prefix")) if key > after]
+        size = min(int(asked.asks("max-keys") or 1_000), self.server.page_size)
+        page, rest = keys[:size], keys[size:]
         found = "".join(
-            f"<Contents><Key>{escape(key)}</Key><Size>{len(self.server.objects[f'/clips/{key}'])}</Size></Contents>"
-            for key in self.server.keys(prefix)
+            f"<Contents><Key>{escape(key)}</Key><LastModified>2026-11-29T10:00:00.000Z</LastModified>"
+            f"<Size>{len(self.server.objects[f'/clips/{key}'])}</Size></Contents>"
+            for key in page
         )
-        self._say(
-            200, f"<ListBucketResult><IsTruncated>false</IsTruncated>{found}</ListBucketResult>".encode()
+        following = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if rest else ""
+        return Answer(
+            200,
+            f"<ListBucketResult><Name>clips</Name><KeyCount>{len(page)}</KeyCount>"
+            f"<IsTruncated>{str(bool(rest)).lower()}</IsTruncated>{following}{found}</ListBucketResult>".encode(),
         )
 
-    def _say(self, status: int, body: bytes, shown: bytes | None = None) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Last-Modified", formatdate(usegmt=True))
-        etag = None if shown is None else self.server.etag(hashlib.md5(shown).hexdigest())
-        if etag is not None:
-            self.send_header("ETag", etag)
+    def _send(self, asked: Request, answer: Answer) -> None:
+        standard = {"Content-Length": str(len(answer.body)), "Last-Modified": formatdate(usegmt=True)}
+        answer.headers = {**standard, **answer.headers}
+        answer = self.server.retouch(asked, answer)
+        self.send_response_only(answer.status)
+        self.send_header("Date", answer.headers.pop("Date", formatdate(usegmt=True)))
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        if "Content-Length" not in answer.headers:
+            self.close_connection = True
+            self.send_header("Connection", "close")
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        if self.command != "HEAD" and answer.status != 204:
+            self.wfile.write(answer.body)
+
+
+def _error(status: int, code: str, message: str = "") -> Answer:
+    return Answer(status, f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode())
 
 
 def lacks(status: int, code: str, message: str, when: Callable[[Request], bool]) -> Oddity:
@@ -180,8 +242,8 @@ def all_of(*oddities: Oddity) -> Oddity:
 
 
 @contextlib.contextmanager
-def odd_s3(oddity: Oddity, **how: Callable[[str], str | None]) -> Iterator[OddS3]:
-    """The server, running."""
+def odd_s3(oddity: Oddity, **how: Any) -> Iterator[OddS3]:
+    """The server, running; `how` as `OddS3` takes it."""
     server = OddS3(oddity, **how)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()

@@ -18,7 +18,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.recovery.mark import Mark, knows, mark_of, newest_seq, replace_fact
 from resources.storage.layout import ledger_key
 from resources.storage.objects import ObjectStore
-from resources.storage.trial import try_bucket
+from resources.storage.trial import BucketTrial, try_bucket
 from resources.storage.ways import Ways
 
 logger = logging.getLogger("dailies")
@@ -35,6 +35,8 @@ BUCKET_FACT = "bucket"
 TRIAL_FACT = "bucket trial"
 TRIAL_SECONDS = 86_400.0
 """How long a trial of the bucket is believed."""
+_MOST_TRIALS = 8
+"""How many addresses are remembered; the embedded S3 has another port after each start."""
 
 
 class LedgerBehindError(ConfigurationError):
@@ -253,36 +255,62 @@ def bind_bucket(ledger: Ledger, store: ObjectStore, *, buying: bool = True) -> N
             Nothing was bought.
         resources.errors.UnavailableError: The bucket does not answer.
     """
-    trial = _Trial.of(ledger)
-    known = trial is not None and trial.endpoint == store.settings.endpoint_url
-    if trial is not None and known:
-        store.learn(trial.ways)
+    place = _bucket_place(store)
+    kept = _Trials.of(ledger).trials.get(place)
+    if kept is not None:
+        store.learn(kept.ways)
     BucketMark(ledger, store).bind(buying=buying)
     # a trial in the future is too old as well: the clock was set
-    if buying and not (trial is not None and known and abs(ledger.clock() - trial.at) < TRIAL_SECONDS):
-        patience = min(PATIENCE_SECONDS, store.settings.ride_out_seconds)
-        tried = ObjectStore(store.settings.model_copy(update={"ride_out_seconds": patience}))
-        _Trial(endpoint=store.settings.endpoint_url, at=ledger.clock(), ways=try_bucket(tried)).keep(ledger)
+    if buying and not (kept is not None and abs(ledger.clock() - kept.at) < TRIAL_SECONDS):
+        try_and_keep(ledger, store).refuse(store)
 
 
-class _Trial(BaseModel):
-    """The result of the last trial of the ledger's bucket."""
+def try_and_keep(ledger: Ledger, store: ObjectStore) -> BucketTrial:
+    """Try the bucket, and keep in the ledger how objects are stored there. A bucket that does not fit is tried before each purchase.
+
+    Raises:
+        resources.errors.UnavailableError: The bucket does not answer.
+    """
+    patience = min(PATIENCE_SECONDS, store.settings.ride_out_seconds)
+    trial = try_bucket(ObjectStore(store.settings.model_copy(update={"ride_out_seconds": patience})))
+    _Trials.of(ledger).kept(ledger, _bucket_place(store), None if trial.missing else trial.ways)
+    return trial
+
+
+class _Kept(BaseModel):
+    """What the last trial of a bucket has shown."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    endpoint: str | None
     at: float
     """Seconds since the epoch."""
     ways: Ways
 
-    @classmethod
-    def of(cls, ledger: Ledger) -> "_Trial | None":
-        """The trial that the ledger keeps, None where it keeps none that can be read."""
-        try:
-            return cls.model_validate_json(ledger.fact(TRIAL_FACT) or "")
-        except ValidationError:
-            return None
 
-    def keep(self, ledger: Ledger) -> None:
-        """Keep this trial in place of the last one."""
-        replace_fact(ledger, TRIAL_FACT, self.model_dump_json())
+class _Trials(BaseModel):
+    """The trials that the ledger keeps, by address: two hosts may reach one bucket by different addresses."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    trials: dict[str, _Kept] = {}
+
+    @classmethod
+    def of(cls, ledger: Ledger) -> "_Trials":
+        """As the ledger keeps them; none where they cannot be read."""
+        try:
+            return cls.model_validate_json(ledger.fact(TRIAL_FACT) or "{}")
+        except ValidationError:
+            return cls()
+
+    def kept(self, ledger: Ledger, place: str, ways: Ways | None) -> None:
+        """Keep what a bucket takes in place of its trial before; None forgets that one."""
+        others = {name: kept for name, kept in self.trials.items() if name != place}
+        if ways is None and len(others) == len(self.trials):
+            return
+        found = others if ways is None else {**others, place: _Kept(at=ledger.clock(), ways=ways)}
+        newest = sorted(found.items(), key=lambda item: item[1].at)[-_MOST_TRIALS:]
+        replace_fact(ledger, TRIAL_FACT, _Trials(trials=dict(newest)).model_dump_json())
+
+
+def _bucket_place(store: ObjectStore) -> str:
+    return f"{store.uri('')} at {store.settings.endpoint_url or 'AWS'}"

@@ -7,10 +7,10 @@ with the answer to a list or keep a run waiting with one byte a minute.
 import re
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from resources.storage.connections import MalformedAnswerError, strangers_bytes
-from resources.storage.errors import StorageError
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSPreparedRequest, AWSResponse
@@ -27,13 +27,19 @@ _PROLOGUE = re.compile(
 )
 
 
+class UnreadableAnswerError(Exception):
+    """An answer that is none of S3; the text says what it is instead, after the server's name."""
+
+
 def bound_answers(client: "S3Client") -> None:
     """Hold a client to the bounds of this module."""
     # botocore has no public way to read less than everything; a test notices when this one moves
     endpoint: Any = client._endpoint  # type: ignore[attr-defined]  # noqa: SLF001
     endpoint.http_session = _BoundedSession(endpoint.http_session)
+    events = client.meta.events
     for operation in ("ListObjectsV2", "ListObjects"):
-        client.meta.events.register(f"before-parse.s3.{operation}", _refuse_what_is_no_list)
+        events.register(f"before-parse.s3.{operation}", _refuse_what_is_no_list)
+    events.register("before-send.s3.HeadBucket", _know_no_region)
 
 
 class _BoundedSession:
@@ -67,9 +73,7 @@ class _Bounded:
             read += len(piece)
             if read > MOST_BYTES:
                 self._raw.close()
-                raise StorageError(
-                    f"the S3 server's answer has more than {MOST_BYTES >> 20} MB; it is not read"
-                )
+                raise UnreadableAnswerError(f"answers more than {MOST_BYTES >> 20} MB, which is not read")
             if time.monotonic() > deadline:
                 self._raw.close()
                 raise MalformedAnswerError(f"the answer took longer than {MOST_SECONDS:g} s")
@@ -88,4 +92,15 @@ def _refuse_what_is_no_list(response_dict: dict[str, Any], **_: Any) -> None:
     root = _PROLOGUE.match(response_dict["body"][:4096])
     name = root[1].decode(errors="replace") if root else "no XML"
     if name != "ListBucketResult":
-        raise StorageError(f"the S3 server answers {name[:40]} where the list of a bucket belongs")
+        raise UnreadableAnswerError(f"answers {name[:40]} where the list of a bucket belongs")
+
+
+def _know_no_region(request: "AWSPreparedRequest", **_: Any) -> Any:
+    """Answer botocore's question for the bucket's region, which it asks after a redirect that names none.
+
+    botocore asks a server that redirects this question too again and again, until Python's stack ends.
+    """
+    from botocore.awsrequest import AWSResponse
+
+    none: Any = {}
+    return AWSResponse(request.url, 200, none, _Bounded(BytesIO()))

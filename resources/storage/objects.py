@@ -1,7 +1,7 @@
 """The bucket: immutable objects, each verified after it was stored, with short outages ridden out.
 
-One PutObject stores a whole object or nothing, so nothing half-written is ever visible and no open multipart upload is
-left behind by a killed worker.
+One PutObject stores a whole object or nothing. So no half of an object is ever visible, and a killed worker leaves no open
+multipart upload behind.
 """
 
 import base64
@@ -21,7 +21,7 @@ from resources.storage.errors import (
     StorageError,
     UnsupportedError,
 )
-from resources.storage.reader import BucketReader, ObjectInfo, sha256_hex
+from resources.storage.reader import BucketReader, ObjectInfo, etag_of, sha256_hex
 from resources.storage.s3_client import is_aws
 from resources.storage.s3_errors import is_code
 from resources.storage.ways import Ways
@@ -32,9 +32,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Arriving", "ObjectInfo", "ObjectStore"]
 
+_FEATURES = {
+    "IfNoneMatch": "If-None-Match",
+    "ChecksumSHA256": "a SHA-256",
+    "ContentMD5": "Content-MD5",
+    "unsigned": "UNSIGNED-PAYLOAD",
+}
+"""What can be left out of a PUT, by its parameter."""
+
 
 class Arriving(Protocol):
-    """Bytes on their way to the bucket while they are still on their way here, with their digests once all were read."""
+    """Bytes that go to the bucket while they arrive here, with their digests once all were read."""
 
     @property
     def sha256(self) -> str:
@@ -50,7 +58,7 @@ class Arriving(Protocol):
 
 @dataclass(frozen=True)
 class _Content:
-    """The bytes of an upload: openable anew for every try, with the digests they must have at the other end."""
+    """The bytes of an upload, which every try opens anew, with the digests that the stored object must have."""
 
     open: Callable[[], AbstractContextManager[IO[bytes]]]
     size: int
@@ -84,25 +92,25 @@ class ObjectStore(BucketReader):
 
     @property
     def wants_md5(self) -> bool:
-        """Whether what is stored is told from damage by its MD5: every server but AWS, which verifies SHA-256."""
+        """Whether the MD5 shows that an object arrived undamaged. AWS verifies the SHA-256 instead."""
         return not self._is_aws
 
     def put_stream(self, key: str, source: Arriving, *, size: int, content_type: str) -> ObjectInfo:
-        """Store an object while its bytes arrive, in one request, once: nothing is visible before the last byte is there.
+        """Store an object while its bytes arrive, in one request that is sent once.
 
         On AWS the request ends with the SHA-256, which S3 verifies before it stores anything. Other servers may refuse such
-        an ending; there the MD5 that they name afterwards is compared.
+        a trailer; there the MD5 in the ETag is compared afterwards.
 
         Args:
-            key: Where to; no other object has it.
-            source: The bytes. Should it raise, nothing is stored.
-            size: How many there will be.
+            key: A key that no other object has.
+            source: The bytes. Nothing is stored where it raises.
+            size: Bytes.
             content_type: E.g. `video/mp4`.
 
         Raises:
             ObjectConflictError: The key is taken.
             CorruptUploadError: What is stored is not what was sent.
-            UnsupportedError: The server does not take an object in this way, or has not before; `put_file` stores it.
+            UnsupportedError: The server does not take an object in this way, or did not before; `put_file` stores it.
             resources.errors.UnavailableError: S3 did not answer or cut the connection, or the source raised.
         """
         if not self.ways.stream:
@@ -125,7 +133,7 @@ class ObjectStore(BucketReader):
             )
 
         try:
-            answer = self._call("store", key, send, once=True)
+            answer = self._send("store", key, send, once=True)
         except UnsupportedError:
             self.learn(self.ways.model_copy(update={"stream": False}))
             raise
@@ -138,14 +146,14 @@ class ObjectStore(BucketReader):
         """Store a file under a key that no other object has.
 
         Args:
-            key: Where to.
+            key: A key that no other object has.
             path: The file; it must not change meanwhile.
-            sha256: Its SHA-256 in hex, known from the download: S3 refuses the upload if what arrives differs.
+            sha256: Its SHA-256 in hex, known from the download.
             content_type: E.g. `video/mp4`.
             md5: Its MD5 in hex where that is known already.
 
         Returns:
-            The stored object, also when it was there already with equal content (our own lost answer).
+            The stored object, also where it was there already with equal content: the answer to our own PUT was lost.
 
         Raises:
             ObjectConflictError: The key holds something else.
@@ -158,23 +166,17 @@ class ObjectStore(BucketReader):
         return self._put(key, content, content_type, overwrite=False)
 
     def put_bytes(self, key: str, data: bytes, *, content_type: str, overwrite: bool = False) -> ObjectInfo:
-        """Store a small object. As `put_file`; `overwrite` is for the few that only show a state (`current.json`)."""
-        md5 = None if self._is_aws else hashlib.md5(data, usedforsecurity=False).hexdigest()
-        content = _Content(lambda: BytesIO(data), len(data), hashlib.sha256(data).hexdigest(), md5)
-        return self._put(key, content, content_type, overwrite=overwrite)
+        """Store a small object, as `put_file` does. `overwrite` is for the few that only show a state (`current.json`)."""
+        return self._put(key, _content_of(data), content_type, overwrite=overwrite)
 
     def _put(self, key: str, content: _Content, content_type: str, *, overwrite: bool) -> ObjectInfo:
-        # AWS honours If-None-Match; other servers may overwrite in silence, so they are asked before.
+        # AWS honours If-None-Match. Other servers may ignore it and overwrite, so a look-up comes first.
         if not overwrite and not (self._is_aws and self.ways.conditional) and (there := self.head(key)):
             return self._ours_or_conflict(there, content)
         refused: UnsupportedError | None = None
         tried: list[dict[str, Any]] = []
         for ways in self.ways.lesser():
-            checks: dict[str, Any] = {"ChecksumSHA256": _b64(content.sha256)} if ways.checksum else {}
-            if content.md5 and self.wants_md5 and ways.md5:
-                checks["ContentMD5"] = _b64(content.md5)
-            if not overwrite and ways.conditional:
-                checks["IfNoneMatch"] = "*"
+            checks = self._checks(ways, content, overwrite=overwrite)
             way = {**checks, "unsigned": ways.unsigned}
             if way in tried:
                 continue
@@ -187,7 +189,21 @@ class ObjectStore(BucketReader):
                 if refused is not None:
                     self.learn(ways)
                 return stored
-        raise refused or AssertionError("every way was tried")
+        if refused is None:
+            raise AssertionError("every way was tried")
+        features = [words for name, words in _FEATURES.items() if any(name in way for way in tried)]
+        raise UnsupportedError(f"{refused}; it is refused without {', '.join(features)} too") from refused
+
+    def _checks(self, ways: Ways, content: _Content, *, overwrite: bool) -> dict[str, Any]:
+        """The headers that protect an upload."""
+        checks: dict[str, Any] = {}
+        if ways.checksum:
+            checks["ChecksumSHA256"] = _b64(content.sha256)
+        if content.md5 and self.wants_md5 and ways.md5:
+            checks["ContentMD5"] = _b64(content.md5)
+        if not overwrite and ways.conditional:
+            checks["IfNoneMatch"] = "*"
+        return checks
 
     def _put_in(
         self,
@@ -230,12 +246,12 @@ class ObjectStore(BucketReader):
         *,
         ours: bool = True,
     ) -> ObjectInfo:
-        """What S3 says it has stored, compared with what was sent; a damaged object of ours is removed again."""
+        """Compare what S3 stored with what was sent; remove a damaged object of ours."""
         stored = ObjectInfo(
             key=key,
             size=content.size,
             sha256=sha256_hex(answer.get("ChecksumSHA256")),
-            etag=answer.get("ETag", "").strip('"') or None,
+            etag=etag_of(answer),
             content_type=content_type,
         )
         if self._proven(stored, content):
@@ -255,10 +271,26 @@ class ObjectStore(BucketReader):
         )
 
     def discard(self, key: str) -> bool:
-        """Remove an object that was stored a moment ago, damaged or for a trial; whether that could be done."""
+        """Remove an object that was stored a moment ago, damaged or for a trial. Returns whether it was removed."""
         try:
             self._call("remove", key, lambda s3: s3.delete_object(Bucket=self.bucket, Key=key), once=True)
         except DailiesError:
+            return False
+        return True
+
+    def ignores_conditions(self, key: str) -> bool:
+        """Whether the server overwrites an object in spite of If-None-Match. If so, the object is overwritten now.
+
+        Raises:
+            UnsupportedError: The server refuses the header.
+        """
+        data = b"overwritten"
+        checks = self._checks(self.ways, _content_of(data), overwrite=False)
+        try:
+            self._call(
+                "store", key, lambda s3: s3.put_object(Bucket=self.bucket, Key=key, Body=data, **checks)
+            )
+        except ObjectConflictError:
             return False
         return True
 
@@ -271,7 +303,7 @@ class ObjectStore(BucketReader):
         )
 
     def _holds(self, there: ObjectInfo, content: _Content) -> bool:
-        """Whether an object is these bytes: by a digest where the server gives one to trust, else by reading it."""
+        """Whether an object has these bytes: by a digest that can be trusted, else by reading the object."""
         if there.size != content.size:
             return False
         if self._proven(there, content):
@@ -281,7 +313,7 @@ class ObjectStore(BucketReader):
         return self._sha256_of(there.key) == content.sha256
 
     def _proven(self, there: ObjectInfo, content: _Content) -> bool:
-        # Only AWS is trusted to have checked the SHA-256 it reports: rclone repeats whatever it was sent.
+        # Only AWS is trusted to have checked the SHA-256 it reports: rclone repeats the header that it received.
         if self._is_aws:
             return there.sha256 == content.sha256
         return content.md5 is not None and there.etag == content.md5
@@ -293,6 +325,11 @@ class ObjectStore(BucketReader):
 
 def _nothing() -> AbstractContextManager[IO[bytes]]:
     raise AssertionError("a stream is sent once")
+
+
+def _content_of(data: bytes) -> _Content:
+    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    return _Content(lambda: BytesIO(data), len(data), hashlib.sha256(data).hexdigest(), md5)
 
 
 def _md5_of(path: Path) -> str:

@@ -7,17 +7,28 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.retry import ride_out
-from resources.storage.errors import NoSuchObjectError, StorageError, UnsupportedError
-from resources.storage.s3_client import S3Settings, client_for
-from resources.storage.s3_errors import is_transient, translated
+from resources.storage.errors import AccessDeniedError, NoSuchObjectError, StorageError, UnsupportedError
+from resources.storage.s3_client import Addressing, S3Settings, client_for, is_aws
+from resources.storage.s3_errors import (
+    is_code,
+    is_transient,
+    may_be_the_addressing,
+    translated,
+    wants_virtual_addressing,
+)
 from resources.storage.ways import Ways, learn, ways_at
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef, ListObjectsV2OutputTypeDef
+    from mypy_boto3_s3.type_defs import (
+        HeadObjectOutputTypeDef,
+        ListObjectsOutputTypeDef,
+        ListObjectsV2OutputTypeDef,
+    )
 
 T = TypeVar("T")
 
@@ -26,28 +37,23 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """What S3 says of one object.
-
-    Attributes:
-        key: Its key in the bucket.
-        size: Bytes.
-        sha256: Hex, where the server keeps a checksum of the whole object. A server that does not check it on upload
-            (rclone) repeats what it was told.
-        etag: Without quotes; the MD5 in hex on most servers for objects stored in one request.
-        content_type: As it was stored, where the server was asked for it.
-        modified: When it was stored (aware, UTC).
-    """
+    """What S3 says of one object."""
 
     key: str
     size: int
+    """Bytes."""
     sha256: str | None
+    """In hex, where the server keeps a checksum of the whole object. rclone does not check it on upload: it repeats the header."""
     etag: str | None
+    """Without quotes; on most servers the MD5 in hex of an object that was stored in one request."""
     content_type: str | None = None
+    """As it was stored, where the server was asked for it."""
     modified: datetime | None = None
+    """When it was stored (aware, UTC), where the server says it."""
 
 
 class BucketReader:
-    """A bucket to read from. Cheap to make: all of a process with equal settings share one client, and threads may share one."""
+    """A bucket to read from. Cheap to make: all readers of a process with equal settings share one client. Threads may share a reader."""
 
     def __init__(self, settings: S3Settings) -> None:
         self.settings = settings
@@ -70,16 +76,14 @@ class BucketReader:
         return f"s3://{self.bucket}/{key}"
 
     def check(self) -> None:
-        """Ask for the first key of the bucket, once: finds a wrong address, key or bucket without writing anything.
+        """Ask for the first key of the bucket, once. A wrong address, key or bucket shows without writing anything.
 
         Raises:
             AccessDeniedError: The key is wrong or may not list the bucket.
             NoSuchBucketError: It does not exist.
             resources.errors.UnavailableError: The server does not answer.
         """
-        self._call(
-            "list the bucket", "", lambda s3: s3.list_objects_v2(Bucket=self.bucket, MaxKeys=1), once=True
-        )
+        self._first_page("", 1, once=True)
 
     def get_bytes(self, key: str, *, max_bytes: int = 16 << 20) -> bytes | None:
         """The content of an object, None where there is none.
@@ -124,7 +128,7 @@ class BucketReader:
                     digest.update(chunk)
                     file.write(chunk)
                 size = file.tell()
-            etag = answer.get("ETag", "").strip('"') or None
+            etag = etag_of(answer)
             return ObjectInfo(key, size, digest.hexdigest(), etag, answer.get("ContentType"))
 
         try:
@@ -134,21 +138,32 @@ class BucketReader:
 
     def head(self, key: str) -> ObjectInfo | None:
         """What S3 says of an object, None where there is none."""
+        if not self.ways.head:
+            return self._in_list(key)
         try:
             answer = self._head(key)
         except NoSuchObjectError:
             return None
+        except (UnsupportedError, AccessDeniedError) as error:
+            # the answer to a HEAD has no body: a list says the reason, or does instead
+            found = self._in_list(key)
+            if isinstance(error, AccessDeniedError):
+                raise
+            if is_code(error.__cause__, "405", "501"):
+                self.learn(self.ways.model_copy(update={"head": False}))
+            return found
         size: int | None = answer.get("ContentLength")
         if size is None:
             # a server may leave the length out of an answer without a body
-            size = next((item.size for item in self.list_objects(key) if item.key == key), None)
-        if size is None:
-            return None
+            listed = self._in_list(key)
+            if listed is None:
+                return None
+            size = listed.size
         return ObjectInfo(
             key=key,
             size=size,
             sha256=sha256_hex(answer.get("ChecksumSHA256")),
-            etag=answer.get("ETag", "").strip('"') or None,
+            etag=etag_of(answer),
             content_type=answer.get("ContentType"),
             modified=answer.get("LastModified"),
         )
@@ -162,40 +177,93 @@ class BucketReader:
         try:
             return self._call("look up", key, lambda s3: ask(s3, ChecksumMode="ENABLED"))
         except UnsupportedError:
-            without = self.ways.model_copy(update={"checksum_mode": False})
+            pass
         try:
             answer = self._call("look up", key, ask)
         except NoSuchObjectError:
-            self.learn(without)
+            self.learn(self.ways.model_copy(update={"checksum_mode": False}))
             raise
-        self.learn(without)
+        self.learn(self.ways.model_copy(update={"checksum_mode": False}))
         return answer
 
-    def list_objects(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Every object under a prefix in the order of the keys, read page by page (a list carries no checksums)."""
-        token: dict[str, Any] = {}
-        last = ""
+    def _in_list(self, key: str) -> ObjectInfo | None:
+        return next((item for item in self.list_objects(key) if item.key == key), None)
 
-        def next_page(s3: "S3Client") -> "ListObjectsV2OutputTypeDef":
-            return s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix, **token)
+    def list_objects(self, prefix: str, *, page_size: int | None = None) -> Iterator[ObjectInfo]:
+        """Every object under a prefix in the order of the keys, read page by page. A list carries no checksums.
 
+        Args:
+            prefix: Of the keys.
+            page_size: Keys of a page at most; None leaves it to the server, which is 1,000 as a rule.
+
+        Raises:
+            StorageError: The list cannot be read to its end.
+        """
+        after, token = "", None
+        page = self._first_page(prefix, page_size)
+        v2 = self.ways.list_v2
         while True:
-            page = self._call("list", prefix, next_page)
-            found = page.get("Contents", [])
+            listed = page.get("Contents", [])
+            # without a token the next page is the one after the last key
+            found = [item for item in listed if token is not None or item["Key"] > after]
+            if listed and not found:
+                if not v2:
+                    raise self._begins_again(prefix)
+                v2 = False  # a server that ignores `start-after` may know the older list and its `marker`
+                page = self._page(prefix, after, None, page_size, v2=v2)
+                continue
+            if self.ways.list_v2 and not v2:
+                self.learn(self.ways.model_copy(update={"list_v2": False}))
             for item in found:
-                etag = item.get("ETag", "").strip('"') or None
-                yield ObjectInfo(item["Key"], item["Size"], None, etag, modified=item.get("LastModified"))
-            following = page.get("NextContinuationToken")
+                modified = item.get("LastModified")
+                yield ObjectInfo(item["Key"], item["Size"], None, etag_of(item), modified=modified)
+            following = cast("str | None", page.get("NextContinuationToken"))
             if not page.get("IsTruncated") or (following is None and not found):
                 return
-            # without a token the next page is the one after the last key; that goes forward, or it would never end
-            keys = [item["Key"] for item in found]
-            if following is None and keys[-1] <= last:
-                raise StorageError(
-                    f"the list of {self.uri(prefix)} names no next page and begins again; it cannot be read to its end"
-                )
-            last = keys[-1] if keys else last
-            token = {"StartAfter": last} if following is None else {"ContinuationToken": following}
+            if following is not None and following == token:
+                raise self._begins_again(prefix)
+            after, token = found[-1]["Key"] if found else after, following
+            page = self._page(prefix, after, token, page_size, v2=v2)
+
+    def _first_page(
+        self, prefix: str, page_size: int | None, *, once: bool = False
+    ) -> "ListObjectsV2OutputTypeDef | ListObjectsOutputTypeDef":
+        """The first page of a list; a server that refuses ListObjectsV2 is asked for the older list."""
+        v2 = self.ways.list_v2
+        try:
+            return self._page(prefix, "", None, page_size, v2=v2, once=once)
+        except UnsupportedError:
+            if not v2:
+                raise
+        page = self._page(prefix, "", None, page_size, v2=False, once=once)
+        self.learn(self.ways.model_copy(update={"list_v2": False}))
+        return page
+
+    def _page(
+        self,
+        prefix: str,
+        after: str,
+        token: str | None,
+        page_size: int | None,
+        *,
+        v2: bool,
+        once: bool = False,
+    ) -> "ListObjectsV2OutputTypeDef | ListObjectsOutputTypeDef":
+        asked: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix}
+        if page_size is not None:
+            asked["MaxKeys"] = page_size
+        if token is not None:
+            asked["ContinuationToken"] = token
+        elif after:
+            asked["StartAfter" if v2 else "Marker"] = after
+        if v2:
+            return self._call("list", prefix, lambda s3: s3.list_objects_v2(**asked), once=once)
+        return self._call("list", prefix, lambda s3: s3.list_objects(**asked), once=once)
+
+    def _begins_again(self, prefix: str) -> StorageError:
+        return StorageError(
+            f"the list of {self.uri(prefix)} names no next page and begins again; it cannot be read to its end"
+        )
 
     def list_keys(self, prefix: str) -> Iterator[str]:
         """Every key under a prefix, in order."""
@@ -220,9 +288,66 @@ class BucketReader:
         once: bool = False,
         signed_bodies: bool | None = None,
     ) -> T:
-        """Send a request, again while S3 is down, and say in our words what it answered."""
+        """As `_send`; a request that was refused because of the bucket's place in it is sent again with the other place."""
+        try:
+            return self._send(verb, key, request, once=once, signed_bodies=signed_bodies)
+        except (ConfigurationError, StorageError) as error:
+            if not may_be_the_addressing(error):
+                raise
+            self._find_addressing(error)
+        return self._send(verb, key, request, once=once, signed_bodies=signed_bodies)
+
+    def _find_addressing(self, refusal: DailiesError) -> None:
+        """Learn that the server wants the bucket in the host's name, by a list of it; raise the refusal where that is not so."""
+        is_open = self.settings.addressing == "auto" and self.ways.addressing is None
+        if not is_open or not self.settings.can_be_virtual or is_aws(self._client):
+            raise refusal
+
+        def page(addressing: Addressing) -> "ListObjectsV2OutputTypeDef":
+            return self._send(
+                "list the bucket",
+                "",
+                lambda s3: s3.list_objects_v2(Bucket=self.bucket, MaxKeys=1),
+                once=True,
+                addressing=addressing,
+            )
+
+        try:
+            page("path")
+        except DailiesError:
+            pass
+        else:
+            self.learn(self.ways.model_copy(update={"addressing": "path"}))
+            raise refusal
+        try:
+            name = page("virtual").get("Name", self.bucket)
+        except UnavailableError:  # the bucket's host has no address
+            raise refusal from refusal.__cause__
+        except DailiesError as error:
+            if wants_virtual_addressing(refusal):
+                raise error from error.__cause__
+            raise refusal from refusal.__cause__
+        if name != self.bucket:
+            raise refusal
+        self.learn(self.ways.model_copy(update={"addressing": "virtual"}))
+
+    def _send(
+        self,
+        verb: str,
+        key: str,
+        request: "Callable[[S3Client], T]",
+        *,
+        once: bool = False,
+        signed_bodies: bool | None = None,
+        addressing: Addressing | None = None,
+    ) -> T:
+        """Send a request, again while S3 is down, and say in our words what the server answers."""
         patience = 0 if once else self.settings.ride_out_seconds
-        client = self._client if not signed_bodies else client_for(self.settings, signed_bodies=True)
+        client = client_for(
+            self.settings,
+            addressing=addressing or self.ways.addressing,
+            signed_bodies=signed_bodies or not self.ways.unsigned,
+        )
         try:
             return ride_out(lambda: request(client), on=is_transient, seconds=patience)
         except Exception as error:
@@ -233,7 +358,15 @@ class BucketReader:
 
     @property
     def _client(self) -> "S3Client":
-        return client_for(self.settings, signed_bodies=not self.ways.unsigned)
+        return client_for(
+            self.settings, addressing=self.ways.addressing, signed_bodies=not self.ways.unsigned
+        )
+
+
+def etag_of(answer: Any) -> str | None:
+    """The ETag of an answer or of an item of a list, without its quotes and a proxy's `W/`; None where there is none."""
+    etag: str = answer.get("ETag", "")
+    return etag.removeprefix("W/").strip('"') or None
 
 
 def sha256_hex(checksum: str | None) -> str | None:

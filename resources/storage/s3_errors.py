@@ -1,12 +1,16 @@
 """Which S3 errors pass by themselves, and what the others mean, in words for a person."""
 
 import ssl
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException
+from urllib.parse import urlsplit
 
 from urllib3.exceptions import HTTPError
 
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.plain import name, shown, without_queries
+from resources.storage.answers import UnreadableAnswerError
 from resources.storage.errors import (
     AccessDeniedError,
     CorruptUploadError,
@@ -20,18 +24,22 @@ from resources.storage.errors import (
 _PASSING_CODES = {
     "SlowDown",
     "RequestTimeout",
-    "IncompleteBody",  # the connection broke, and the server could still say so
+    "IncompleteBody",  # the connection broke, and the server could still answer
     "Throttling",
     "ThrottlingException",
     "TooManyRequests",
-    "ConditionalRequestConflict",  # two writers of one key at once; the loser is told to try again
+    "ConditionalRequestConflict",  # two writers of one key at once; the loser tries again
     "OperationAborted",
 }
 
 _Meaning = tuple[type[DailiesError], str]
 _ELSEWHERE: _Meaning = (
     ConfigurationError,
-    "the bucket is in another region than the settings say, or {server} is the wrong address",
+    "the bucket is in another region than AWS_REGION says, or {server} is the wrong address",
+)
+_REDIRECTED: _Meaning = (
+    ConfigurationError,
+    "{server} sends requests for this bucket to another address. Set DAILIES_S3_ENDPOINT (and AWS_REGION) to the bucket's own",
 )
 _EXPIRED: _Meaning = (
     AccessDeniedError,
@@ -41,8 +49,19 @@ _REFUSED: _Meaning = (
     AccessDeniedError,
     "{server} refuses this key: it is wrong, or may not s3:ListBucket, s3:GetObject and s3:PutObject here",
 )
+_SKEWED: _Meaning = (
+    ConfigurationError,
+    "this machine's clock differs from that of {server}, and signatures depend on it; set the clock",
+)
 _DAMAGED: _Meaning = (CorruptUploadError, "other bytes arrived than were sent; nothing was stored")
 _TAKEN: _Meaning = (ObjectConflictError, "the key is taken")
+_VIRTUAL_ONLY: _Meaning = (
+    UnsupportedError,
+    (
+        "{server} wants the bucket in the host's name (virtual-hosted style). That takes DAILIES_S3_ADDRESSING=auto or "
+        "virtual, a server with a name (not an IP address), and a bucket without dots and capitals"
+    ),
+)
 _MEANINGS: dict[str, _Meaning] = {
     "NoSuchBucket": (
         NoSuchBucketError,
@@ -50,23 +69,23 @@ _MEANINGS: dict[str, _Meaning] = {
     ),
     "NoSuchKey": (NoSuchObjectError, "there is no such object"),
     "InvalidAccessKeyId": (AccessDeniedError, "{server} does not know this access key id"),
-    "SignatureDoesNotMatch": (AccessDeniedError, "{server} says that the secret access key is wrong"),
+    "SignatureDoesNotMatch": (
+        AccessDeniedError,
+        "{server} computes another signature: the secret access key is wrong, or a proxy before the server changes requests",
+    ),
     "ExpiredToken": _EXPIRED,
     "InvalidToken": _EXPIRED,
-    "RequestTimeTooSkewed": (
-        ConfigurationError,
-        "this machine's clock differs from that of {server}; set the clock",
-    ),
+    "RequestTimeTooSkewed": _SKEWED,
     "PermanentRedirect": _ELSEWHERE,
     "AuthorizationHeaderMalformed": _ELSEWHERE,
     "IllegalLocationConstraintException": _ELSEWHERE,
     "BadDigest": _DAMAGED,
     "XAmzContentChecksumMismatch": _DAMAGED,
     "PreconditionFailed": _TAKEN,
-    "SecondLevelDomainForbidden": (
-        UnsupportedError,
-        "{server} wants the bucket in the host's name (virtual-hosted style), and it is asked for in the path",
-    ),
+    "SecondLevelDomainForbidden": _VIRTUAL_ONLY,  # Alibaba Cloud OSS
+    "PathStyleDomainForbidden": _VIRTUAL_ONLY,  # Tencent COS
+    "VirtualHostDomainRequired": _VIRTUAL_ONLY,  # Huawei OBS
+    "InvalidPathAccess": _VIRTUAL_ONLY,  # Volcengine TOS
     "EntityTooLarge": (StorageError, "the object is larger than {server} takes in one request"),
     "QuotaExceeded": (StorageError, "{server} has no room left for this account"),
     # the answer to a HEAD has no body, so no code but the status
@@ -76,10 +95,11 @@ _MEANINGS: dict[str, _Meaning] = {
     "404": (NoSuchObjectError, "there is no such object"),
     "412": _TAKEN,
 }
-
-
+_REDIRECTS = {301, 302, 307, 308}
 _REFUSES_A_PART = {400, 405, 411, 415, 417, 501}
 """Statuses of servers that lack a feature: Backblaze B2 says 501 to If-None-Match, others 400 to a checksum, or 411 to a stream."""
+_SKEW_SECONDS = 300
+"""Servers refuse signatures of another time: AWS those that differ by more than 15 minutes."""
 
 _NO_CREDENTIALS: _Meaning = (
     ConfigurationError,
@@ -95,12 +115,26 @@ _HERE: dict[str, _Meaning] = {
     ),
     "ProxyConnectionError": (ConfigurationError, "the proxy of HTTP_PROXY or HTTPS_PROXY does not answer"),
 }
-"""By class of botocore's error: what went wrong before anything was answered."""
+"""What went wrong before anything was answered, by the class of botocore's error."""
 
 
 def is_code(error: BaseException | None, *codes: str) -> bool:
     """Whether S3 answered with one of these error codes."""
     return _answer(error)[0] in codes
+
+
+def wants_virtual_addressing(error: DailiesError) -> bool:
+    """Whether a server refused a request because it named the bucket in the path."""
+    return _MEANINGS.get(_answer(error.__cause__)[0]) is _VIRTUAL_ONLY
+
+
+def may_be_the_addressing(error: DailiesError) -> bool:
+    """Whether a refusal may come from where the request names the bucket. A code that says something else rules that out."""
+    if isinstance(error.__cause__, UnreadableAnswerError) or wants_virtual_addressing(error):
+        return True
+    code, status = _answer(error.__cause__)
+    unclear = code not in _MEANINGS or code in {"NoSuchBucket", "PermanentRedirect", "301", "403"}
+    return unclear and (status in _REDIRECTS or status in {400, 403, 404, 405, 501})
 
 
 def is_transient(error: Exception) -> bool:
@@ -122,13 +156,13 @@ def is_transient(error: Exception) -> bool:
 
 
 def translated(error: Exception, what: str, endpoint: str | None, patience: float) -> Exception:
-    """The same error for a person; our own, and those of files here, are returned as they are.
+    """The same error for a person. Errors of ours, and of files of this machine, are returned as they are.
 
     Args:
         error: What botocore raised.
         what: What was tried, e.g. `cannot store s3://bucket/key`.
         endpoint: Address of the server, None for AWS.
-        patience: For how many seconds it was repeated.
+        patience: For how many seconds the request was repeated.
     """
     from botocore import exceptions as boto
 
@@ -139,26 +173,62 @@ def translated(error: Exception, what: str, endpoint: str | None, patience: floa
         tried = f" (tried for {patience:g} s)" if patience else ""
         return UnavailableError(f"{what}: {server} {why}{tried}. Is it running, and is the address right?")
     if isinstance(error, boto.ClientError):
-        kind, meaning = _MEANINGS.get(code) or _meaning_of(status, code)
+        kind, meaning = _meaning_of(error.response, status, code)
         words = shown(str(error.response.get("Error", {}).get("Message") or ""), longest=200)
-        said = f"{_said(code, status)}: {words}" if words and code not in _MEANINGS else _said(code, status)
+        is_clear = code in _MEANINGS and meaning is not _ELSEWHERE[1]  # the words may name the right region
+        said = _said(code, status) if is_clear or not words else f"{_said(code, status)}: {words}"
         return kind(f"{what}: {meaning.format(server=server)} ({said})")
     if isinstance(error, boto.BotoCoreError):
         kind, meaning = _HERE.get(type(error).__name__, (StorageError, type(error).__name__))
         return kind(f"{what}: {meaning}")
+    if isinstance(error, UnreadableAnswerError):
+        return StorageError(f"{what}: {server} {error}")
     if isinstance(error, (DailiesError, OSError)):
         return error
     # a length of letters, a time that is none, a field that is missing: boto3 does not expect these
     return StorageError(f"{what}: {server} answers what cannot be read as S3 ({type(error).__name__})")
 
 
-def _meaning_of(status: int, code: str) -> _Meaning:
-    """What a status means whose code says nothing to us."""
-    if status == 403 and code not in {"403", "AccessDenied", "Forbidden"}:
+def _meaning_of(response: object, status: int, code: str) -> _Meaning:
+    """What a refusal means: by its code where we know it, else by what its status and headers say."""
+    headers = _headers(response)
+    if status == 403 and code not in _MEANINGS.keys() - {"403"} and _is_skewed(headers.get("date")):
+        return _SKEWED
+    if code in _MEANINGS:
+        return _MEANINGS[code]
+    if status == 403 and code not in {"AccessDenied", "Forbidden"}:
         return AccessDeniedError, "{server} refuses it"  # its code says why, which need not be the key
+    if status in _REDIRECTS:
+        kind, meaning = _REDIRECTED
+        place = _host(headers.get("location"))
+        return kind, f"{meaning}; the server names {place}" if place else meaning
     if status in _REFUSES_A_PART:
         return UnsupportedError, "{server} refuses a part of the request"
     return _MEANINGS.get(str(status)) or (StorageError, "{server} does not want it")
+
+
+def _headers(response: object) -> dict[str, str]:
+    metadata = response.get("ResponseMetadata") if isinstance(response, dict) else None
+    found = metadata.get("HTTPHeaders") if isinstance(metadata, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _is_skewed(date: str | None) -> bool:
+    """Whether the server's clock differs from ours; a 403 to a HEAD has no body that says so."""
+    try:
+        theirs = parsedate_to_datetime(date or "")
+    except ValueError:
+        return False
+    if theirs.tzinfo is None:
+        theirs = theirs.replace(tzinfo=UTC)
+    return abs((datetime.now(UTC) - theirs).total_seconds()) > _SKEW_SECONDS
+
+
+def _host(location: str | None) -> str:
+    try:
+        return name(urlsplit(location or "").hostname or "", longest=100).replace("{", "").replace("}", "")
+    except ValueError:
+        return ""
 
 
 def _is_untrusted(error: BaseException) -> bool:

@@ -1,7 +1,7 @@
-"""Trying on a small object whether a bucket takes what a delivery will ask of it, before anything is bought for it.
+"""A trial of a bucket with small objects: does it take what a delivery asks of it? It is made before anything is bought.
 
 A bucket that can be listed and written to once may still refuse the PUT that a clip needs: Backblaze B2 answers 501 to
-If-None-Match, a bucket with Object Lock wants an MD5 that a stream cannot have. The clip would be paid for by then.
+If-None-Match, and a bucket with Object Lock wants an MD5 that a stream cannot have. The clip would be paid for by then.
 """
 
 import contextlib
@@ -10,73 +10,156 @@ import logging
 import secrets
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.storage.errors import StorageError, UnsupportedError
 from resources.storage.layout import TRIALS
-from resources.storage.objects import ObjectStore
+from resources.storage.objects import ObjectInfo, ObjectStore
 from resources.storage.ways import Ways
 
 logger = logging.getLogger("dailies")
 
 _BYTES = 3_000
+_STORE = "store a file"
 
 
 class UnfitBucketError(ConfigurationError):
     """The bucket cannot take what a delivery asks of it. Nothing was bought."""
 
 
-def try_bucket(store: ObjectStore) -> Ways:
+class Support(StrEnum):
+    """What became of one feature."""
+
+    SUPPORTED = "supported"
+    WITHOUT = "done without"
+    MISSING = "needed and missing"
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One feature of S3 that a delivery uses."""
+
+    name: str
+    """In words that follow `does not`, e.g. `store a file`; or the name of a header."""
+    support: Support
+    note: str = ""
+    """How it is done without, or what the server answered."""
+
+
+@dataclass
+class BucketTrial:
+    """What a trial has shown."""
+
+    features: list[Feature] = field(default_factory=list)
+    ways: Ways = field(default_factory=Ways)
+    """How objects are stored there; what the server refused is left out."""
+
+    @property
+    def missing(self) -> list[Feature]:
+        """What a delivery needs and the bucket does not do."""
+        return [row for row in self.features if row.support is Support.MISSING]
+
+    def refuse(self, store: ObjectStore) -> None:
+        """Refuse a bucket that a delivery could not use.
+
+        Raises:
+            UnfitBucketError: Something is missing; the text names the request and what the server answered.
+        """
+        if self.missing:
+            first = self.missing[0]
+            raise UnfitBucketError(
+                f"{store.uri('')} at {store.settings.endpoint_url or 'AWS'} does not {first.name}, which every delivery "
+                f"needs: {first.note}. Nothing was bought. Give the bucket what is missing, or set another one with "
+                "DAILIES_S3_BUCKET. `dailies doctor --bucket` shows everything that it lacks"
+            )
+
+
+def try_bucket(store: ObjectStore) -> BucketTrial:
     """Make every kind of request that a delivery makes, with objects of 3 kB under `trials/`, which are removed again.
 
-    What the server refuses and a delivery can do without is left out from now on, in this process.
-
-    Args:
-        store: The bucket.
-
-    Returns:
-        How objects are stored there.
+    A bucket that fits is stored to in the ways that the trial has found, by this process from now on.
 
     Raises:
-        UnfitBucketError: A delivery would fail; the text names the request and what the server answered.
         resources.errors.UnavailableError: The server does not answer.
     """
-    store.learn(Ways())
+    trial = BucketTrial()
+    tried = _StoreOnTrial(store.settings)
     name = f"{TRIALS}{secrets.token_hex(8)}"
-    streamed, filed, noted = f"{name}.mp4", f"{name}-file.mp4", f"{name}.json"
-    data = secrets.token_bytes(_BYTES)
-    with _step(store, "list what it holds"):
-        store.check()  # the first of all: an answer to HEAD could not say why it refuses
-    with _step(store, "look up an object that is not there"):
-        store.head(streamed)
+    keys = f"{name}.mp4", f"{name}-file.mp4", f"{name}.json"
     try:
-        can_stream = _try_stream(store, streamed, data)
-        with _step(store, "store a file"), tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "clip.mp4"
-            path.write_bytes(data)
-            store.put_file(filed, path, sha256=hashlib.sha256(data).hexdigest(), content_type="video/mp4")
-        if not can_stream:
-            store.learn(store.ways.model_copy(update={"stream": False}))
-        with _step(store, "store a small object, and another one in its place"):
-            store.put_bytes(noted, b"{}", content_type="application/json")
-            store.put_bytes(noted, b"[]", content_type="application/json", overwrite=True)
-        with _step(store, "read what it has stored"):
+        _try(tried, trial, *keys)
+    finally:
+        removed = [tried.discard(key) for key in keys]
+    if any(row.name == _STORE and row.support is Support.SUPPORTED for row in trial.features):
+        left = "" if all(removed) else f"no delivery needs it; 9 kB a day stay in {TRIALS}"
+        trial.features.append(
+            Feature("remove an object", Support.WITHOUT if left else Support.SUPPORTED, left)
+        )
+    trial.ways = tried.ways
+    if not trial.missing:
+        store.learn(trial.ways)
+        if str(trial.ways):
+            logger.info("%s: clips are stored without %s", store.uri(""), trial.ways)
+    return trial
+
+
+class _StoreOnTrial(ObjectStore):
+    """A store that keeps what it learns to itself: deliveries of this process must not follow half a trial."""
+
+    _learned = Ways()
+
+    @property
+    def ways(self) -> Ways:
+        return self._learned
+
+    def learn(self, ways: Ways) -> None:
+        self._learned = ways
+
+
+def _try(store: ObjectStore, trial: BucketTrial, streamed: str, filed: str, noted: str) -> None:
+    """Try one feature after the other; what hangs on one that is missing is left out."""
+    data = secrets.token_bytes(_BYTES)
+    with _needed(trial, "list the bucket"):
+        # the first of all: the answer to a HEAD could not say why it refuses
+        next(store.list_objects(TRIALS, page_size=1), None)
+    if trial.missing:
+        return
+    if store.ways.addressing == "virtual":
+        trial.features.append(
+            Feature("the bucket in the path", Support.WITHOUT, "the bucket is in the host's name")
+        )
+    with _needed(trial, "look up a missing object"):
+        store.head(streamed)
+    can_stream = _try_stream(store, streamed, data)
+    stored: ObjectInfo | None = None
+    with _needed(trial, _STORE), tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        path.write_bytes(data)
+        stored = store.put_file(
+            filed, path, sha256=hashlib.sha256(data).hexdigest(), content_type="video/mp4"
+        )
+    if not can_stream:
+        store.learn(store.ways.model_copy(update={"stream": False}))
+    written = False
+    with _needed(trial, "store and replace small objects"):
+        store.put_bytes(noted, b"{}", content_type="application/json")
+        store.put_bytes(noted, b"[]", content_type="application/json", overwrite=True)
+        written = True
+    if stored is not None and written:
+        with _needed(trial, "read back what it stored"):
             _compare(store, filed, data)
             _compare(store, noted, b"[]")
-        with _step(store, "list what it has stored"):
-            missing = {filed, noted} - set(store.list_keys(name))
-            if missing:
+        with _needed(trial, "list its objects page by page"):
+            listed = {item.key for item in store.list_objects(noted.removesuffix(".json"), page_size=1)}
+            if missing := {filed, noted} - listed:
                 raise StorageError(f"its list does not show {', '.join(sorted(missing))}")
-    finally:
-        removed = [store.discard(key) for key in (streamed, filed, noted)]
-    if not all(removed):
-        logger.info(
-            "%s lets nothing be removed: up to three objects of 3 kB a day stay in %s", store.uri(""), TRIALS
-        )
-    if str(store.ways):
-        logger.info("%s: clips are stored without %s", store.uri(""), store.ways)
-    return store.ways
+        if store.ways.conditional:
+            _try_condition(store, filed)
+    if stored is not None:
+        trial.features += _optional(store, stored, hashlib.md5(data, usedforsecurity=False).hexdigest())
 
 
 def _try_stream(store: ObjectStore, key: str, data: bytes) -> bool:
@@ -100,6 +183,40 @@ def _try_stream(store: ObjectStore, key: str, data: bytes) -> bool:
     return False
 
 
+def _try_condition(store: ObjectStore, key: str) -> None:
+    """Learn whether If-None-Match protects an object. Some servers ignore it and say nothing."""
+    try:
+        ignored = store.ignores_conditions(key)
+    except UnavailableError:
+        raise
+    except DailiesError:
+        ignored = True
+    if ignored:
+        store.learn(store.ways.model_copy(update={"conditional": False}))
+
+
+def _optional(store: ObjectStore, stored: ObjectInfo, md5: str) -> list[Feature]:
+    """The features that a delivery can do without, and how."""
+    ways = store.ways
+    proof = "ETag with the MD5" if store.wants_md5 else "SHA-256 that the server verifies"
+    known = not store.wants_md5 or stored.etag == md5
+    found = [
+        ("send a clip while it arrives", ways.stream, "it is sent from its file"),
+        ("If-None-Match", ways.conditional, "the key is looked up before each PUT"),
+        ("SHA-256 in a header", ways.checksum, f"{proof} is compared, or the object read back"),
+        ("Content-MD5", ways.md5, f"{proof} is compared, or the object read back"),
+        (proof, known, "every object is read back once"),
+        ("HEAD with checksum mode", ways.checksum_mode, "HEAD alone"),
+        ("HEAD", ways.head, "objects are looked up in a list"),
+        ("UNSIGNED-PAYLOAD", ways.unsigned, "bodies are signed; every file is read twice"),
+        ("ListObjectsV2", ways.list_v2, "the older ListObjects"),
+    ]
+    return [
+        Feature(feature, Support.SUPPORTED if taken else Support.WITHOUT, "" if taken else how)
+        for feature, taken, how in found
+    ]
+
+
 class _Stream:
     """Bytes that are sent while they arrive, as a delivery's are."""
 
@@ -119,13 +236,13 @@ def _compare(store: ObjectStore, key: str, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _step(store: ObjectStore, what: str) -> Iterator[None]:
+def _needed(trial: BucketTrial, feature: str) -> Iterator[None]:
+    """Write down whether the block succeeds; an outage ends the trial instead."""
     try:
         yield
     except UnavailableError:
         raise
     except DailiesError as error:
-        raise UnfitBucketError(
-            f"{store.uri('')} at {store.settings.endpoint_url or 'AWS'} does not {what}, which every delivery needs: {error}. "
-            "Nothing was bought. Give the bucket what is missing, or set another one with DAILIES_S3_BUCKET"
-        ) from error
+        trial.features.append(Feature(feature, Support.MISSING, str(error)))
+    else:
+        trial.features.append(Feature(feature, Support.SUPPORTED))

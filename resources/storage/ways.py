@@ -1,4 +1,4 @@
-"""Which optional parts of S3 a server takes, as this process knows it: what one refuses is done without."""
+"""Which optional parts of S3 a server takes, as this process knows it. What a server refuses, dailies does without."""
 
 import threading
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from itertools import combinations
 
 from pydantic import BaseModel, ConfigDict
 
-from resources.storage.s3_client import S3Settings
+from resources.storage.s3_client import Addressing, S3Settings
 
 
 class Ways(BaseModel):
@@ -14,18 +14,24 @@ class Ways(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    addressing: Addressing | None = None
+    """Where requests name the bucket; None until a list of the bucket was read."""
     stream: bool = True
-    """A clip is sent while it arrives; else from its file, once it is whole."""
+    """A clip is sent while it arrives. Otherwise it is sent from its file once it is whole."""
     conditional: bool = True
-    """If-None-Match: an object is never overwritten, whoever else writes. Without it the key is looked up before."""
+    """If-None-Match: the server never overwrites an object, whoever else writes. Otherwise a look-up before the PUT has to do."""
     checksum: bool = True
-    """SHA-256 in a header, for servers that verify it. Without it the MD5 is, or the object is read back."""
+    """A header with the SHA-256, which some servers verify. Otherwise the MD5 is compared, or the object is read back."""
     md5: bool = True
-    """Content-MD5, which is verified on arrival. Without it the object's ETag or the object itself is compared."""
+    """Content-MD5, which servers verify on arrival. Otherwise the ETag is compared, or the object is read back."""
     checksum_mode: bool = True
-    """The stored checksum is asked for with a HEAD."""
+    """A HEAD asks for the stored checksum."""
     unsigned: bool = True
-    """The body is not signed. Else it is read twice, and a clip is not sent while it arrives."""
+    """Bodies are not signed. Otherwise they are read twice, and a clip is not sent while it arrives."""
+    head: bool = True
+    """A HEAD looks up an object. Otherwise a list does."""
+    list_v2: bool = True
+    """ListObjectsV2. Otherwise the older ListObjects."""
 
     def lesser(self) -> Iterator["Ways"]:
         """These ways, then with one feature of a PUT less, with two less, and so on."""
@@ -50,6 +56,8 @@ _WORDS = {
     "md5": "Content-MD5",
     "checksum_mode": "asking for a stored checksum",
     "unsigned": "UNSIGNED-PAYLOAD (bodies are signed)",
+    "head": "HEAD (objects are looked up in a list)",
+    "list_v2": "ListObjectsV2 (the older list is read)",
 }
 
 _lock = threading.Lock()
@@ -57,7 +65,7 @@ _known: dict[tuple[str | None, str], Ways] = {}
 
 
 def ways_at(settings: S3Settings) -> Ways:
-    """What is known of a bucket; everything where nothing was refused yet."""
+    """What this process knows of a bucket; everything where nothing was refused yet."""
     return _known.get((settings.endpoint_url, settings.bucket), Ways())
 
 

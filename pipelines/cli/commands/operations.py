@@ -72,6 +72,9 @@ def demo(
 def doctor(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look; mend nothing.")] = False,
     alarm: Annotated[bool, typer.Option("--alarm", help="Only try whether alarms arrive.")] = False,
+    bucket: Annotated[
+        bool, typer.Option("--bucket", help="Only try what a delivery asks of the bucket, on small objects.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Take stock of ledger, bucket and Dagster, and mend what can be mended. Buys nothing."""
@@ -82,6 +85,15 @@ def doctor(
     if alarm:
         try_alarm(settings)
         return
+    if bucket:
+        from pipelines.cli.bucket_trial import bucket_document, examine_bucket, show_bucket
+
+        place, trial = examine_bucket(settings)
+        if as_json:
+            print_json(bucket_document(place, trial))
+        else:
+            show_bucket(place, trial)
+        raise typer.Exit(1 if trial.missing else 0)
     done = examine(settings, mend=not dry_run)
     if as_json:
         print_json(document(done))

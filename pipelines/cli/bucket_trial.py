@@ -1,0 +1,54 @@
+"""`dailies doctor --bucket`: what of S3 the bucket's server supports, tried on small objects."""
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.cli.bucket import bucket_of
+from pipelines.cli.terminal import complain, console, counted
+from resources.production.bucket_mark import try_and_keep
+from resources.settings import Settings, open_ledger
+from resources.storage.trial import BucketTrial, Support
+
+STYLES = {Support.SUPPORTED: "green", Support.WITHOUT: "yellow", Support.MISSING: "red"}
+
+
+def examine_bucket(settings: Settings) -> tuple[str, BucketTrial]:
+    """Try the bucket as the first purchase would, and keep what was found out.
+
+    Returns:
+        The bucket and its address, for a person; what the trial has shown.
+
+    Raises:
+        DailiesError: No bucket is set, it does not answer, or the ledger does not.
+    """
+    with open_ledger(settings) as ledger, bucket_of(settings) as bucket:
+        store = bucket.store
+        place = f"{store.uri('')} at {store.settings.endpoint_url or 'AWS'}"
+        return place, try_and_keep(ledger, store)
+
+
+def show_bucket(place: str, trial: BucketTrial) -> None:
+    """Print it for a person."""
+    console.print(Text(place), soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("feature", overflow="fold", max_width=32)
+    table.add_column("result", no_wrap=True)
+    table.add_column("how, or why", overflow="fold")
+    for row in trial.features:
+        table.add_row(row.name, Text(row.support.value, style=STYLES[row.support]), Text(row.note))
+    console.print(table)
+    if trial.missing:
+        complain(f"{counted(len(trial.missing), 'feature')} missing; nothing is bought. See docs/storage.md")
+
+
+def bucket_document(place: str, trial: BucketTrial) -> dict[str, Any]:
+    """The same for machines."""
+    return {
+        "bucket": place,
+        "fits": not trial.missing,
+        "features": [
+            {"feature": row.name, "result": row.support.value, "note": row.note} for row in trial.features
+        ],
+    }
