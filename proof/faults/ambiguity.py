@@ -13,8 +13,8 @@ appear in it, nor once one took longer than a third of the time after which a mi
 a job before its end.
 """
 
-from proof.faults.evidence import Evidence, Row
-from proof.stand_in.books import Job
+from proof.faults.evidence import Findings
+from proof.laws import Job, Row
 
 ACCEPTANCE_SECONDS = 30.0
 """How long after a client gave up its job is created at the latest, and more."""
@@ -27,73 +27,77 @@ STRANGER_SECONDS = 900.0
 """For how long before it a stranger's purchase makes one suspect others."""
 
 
-def why_ambiguous(evidence: Evidence, attempt: Row) -> str | None:
+def why_ambiguous(findings: Findings, attempt: Row) -> str | None:
     """Why an attempt that was unknown cannot be settled, None when it can."""
-    posts = [post for post in _lost_posts(evidence, attempt) if post["attempt_id"] == attempt["id"]]
-    reasons = [reason for post in posts if (reason := _why(evidence, attempt, post))]
+    posts = [post for post in _lost_posts(findings, attempt) if post["attempt_id"] == attempt["id"]]
+    reasons = [reason for post in posts if (reason := _why(findings, attempt, post))]
     return reasons[0] if reasons else None
 
 
-def _why(evidence: Evidence, attempt: Row, post: Row) -> str | None:
-    account = [job for job in evidence.books.jobs.values() if job.provider == attempt["provider"]]
+def _why(findings: Findings, attempt: Row, post: Row) -> str | None:
+    account = [job for job in findings.books.jobs.values() if job.provider == attempt["provider"]]
     own = next((job for job in account if job.tag == post["id"]), None)
     if own is not None:
-        return _why_not_its(evidence, attempt, post, own, account)
-    held_at = evidence.held_at.get(attempt["id"], evidence.now)
-    return _why_not_absent(evidence, attempt, post, [job for job in account if job.at <= held_at], held_at)
+        return _why_not_its(findings, attempt, post, own, account)
+    held_at = findings.held_at.get(attempt["id"], findings.now)
+    return _why_not_absent(findings, attempt, post, [job for job in account if job.at <= held_at], held_at)
 
 
-def _why_not_its(evidence: Evidence, attempt: Row, post: Row, own: Job, account: list[Job]) -> str | None:
+def _why_not_its(findings: Findings, attempt: Row, post: Row, own: Job, account: list[Job]) -> str | None:
     """Why a job that is a POST's may be somebody else's."""
     if attempt["provider"] == "aimlapi":
         return None
-    began, _, until = window(evidence, post)
-    seen = (began - STRANGER_SECONDS, max(until, evidence.held_at.get(attempt["id"], until)))
+    if not findings.dedicated:
+        return "others may use the key"
+    began, _, until = window(findings, post)
+    seen = (began - STRANGER_SECONDS, max(until, findings.held_at.get(attempt["id"], until)))
     if any(j.clip is None and j.model == own.model and seen[0] <= j.at <= seen[1] for j in account):
         return "a stranger buys the same model"
-    deal = _Deal(evidence, attempt, account)
+    deal = _Deal(findings, attempt, account)
     return "another lost submit may have made it" if deal.is_possible(without=(own.id, post["id"])) else None
 
 
 def _why_not_absent(
-    evidence: Evidence, attempt: Row, post: Row, account: list[Job], held_at: float
+    findings: Findings, attempt: Row, post: Row, account: list[Job], held_at: float
 ) -> str | None:
     """Why a POST that made no job may have made one."""
-    return _whose_may_be_its(evidence, attempt, post, account) or _why_a_miss_says_nothing(
-        evidence, attempt, post, account, held_at
+    return _whose_may_be_its(findings, attempt, post, account) or _why_a_miss_says_nothing(
+        findings, attempt, post, account, held_at
     )
 
 
-def _whose_may_be_its(evidence: Evidence, attempt: Row, post: Row, account: list[Job]) -> str | None:
+def _whose_may_be_its(findings: Findings, attempt: Row, post: Row, account: list[Job]) -> str | None:
     """What else may be the job of a POST that made none."""
-    began, _, until = window(evidence, post)
-    near = [job for job in account if began <= job.at <= until and job.id not in evidence.answered]
+    began, _, until = window(findings, post)
+    near = [job for job in account if began <= job.at <= until and job.id not in findings.answered]
     if attempt["provider"] == "aimlapi":
-        nameless = any(job.request_id is None and job.model == attempt["endpoint"] for job in near)
+        nameless = any(job.named is None and job.model == attempt["endpoint"] for job in near)
         return "a job without any id appeared in its time" if nameless else None
     if any(job.clip is None for job in near):
         return "a job that nobody ordered here appeared in its time"
+    if not findings.dedicated:
+        return "others may use the key"
     since = began - STRANGER_SECONDS
     if any(job.clip is None and job.model == attempt["endpoint"] and job.at >= since for job in account):
         return "a stranger bought the same model near it"
-    deal = _Deal(evidence, attempt, account)
+    deal = _Deal(findings, attempt, account)
     possible = any(deal.is_possible(given=(job.id, post["id"])) for job in near)
     return "another lost submit's job may be its" if possible else None
 
 
 def _why_a_miss_says_nothing(
-    evidence: Evidence, attempt: Row, post: Row, account: list[Job], held_at: float
+    findings: Findings, attempt: Row, post: Row, account: list[Job], held_at: float
 ) -> str | None:
     """Why a list that shows no job of a POST may yet show it."""
-    _, gave_up, _ = window(evidence, post)
-    if not any(job.id in evidence.answered and job.at > gave_up for job in account):
+    _, gave_up, _ = window(findings, post)
+    if not any(job.id in findings.answered and job.at > gave_up for job in account):
         return "nothing of ours was accepted later"
-    known = [at for at in evidence.lags.get(attempt["provider"], []) if at <= held_at]
+    known = [at for at in findings.lags.get(attempt["provider"], []) if at <= held_at]
     if len(known) < ENOUGH_LAGS:
         return "too few jobs were seen to appear in the list"
     visible = [(job.at, _visible_at(job)) for job in account if job.clip is not None]
     longest = max((min(shown, held_at) - at for at, shown in visible), default=0.0)
-    if longest > evidence.settle[attempt["provider"]] / 3:
+    if longest > findings.settle[attempt["provider"]] / 3:
         return "a job took long to appear in the list"
     return None
 
@@ -102,40 +106,40 @@ def _visible_at(job: Job) -> float:
     return max(job.listed_at, job.ends_at) if job.provider == "aimlapi" else job.listed_at
 
 
-def window(evidence: Evidence, post: Row) -> tuple[float, float, float]:
+def window(findings: Findings, post: Row) -> tuple[float, float, float]:
     """When a POST began, was given up, and may have created a job at the latest, in true time."""
-    skew = evidence.skews.get(int(post["owner"].split(":")[1]), 0.0)
+    skew = findings.skews.get(int(post["owner"].split(":")[1]), 0.0)
     began = post["started_at"] - skew
     gave_up = min(post["ended_at"] or post["lease_until"], post["lease_until"]) - skew
     slack = UNCOMPARED_SECONDS if post["clock_low"] is None else CLOCKS_SECONDS
     return began - slack, gave_up, gave_up + ACCEPTANCE_SECONDS + slack
 
 
-def _lost_posts(evidence: Evidence, attempt: Row) -> list[Row]:
+def _lost_posts(findings: Findings, attempt: Row) -> list[Row]:
     """POSTs of an account and model whose answer did not come."""
     found = []
-    for post in evidence.submissions.values():
-        row = evidence.attempts[post["attempt_id"]]
+    for post in findings.submissions.values():
+        row = findings.attempts[post["attempt_id"]]
         same = (row["provider"], row["endpoint"]) == (attempt["provider"], attempt["endpoint"])
-        if same and row["id"] in evidence.ever_unknown and not _was_answered(evidence, post):
+        if same and row["id"] in findings.ever_unknown and not _was_answered(findings, post):
             found.append(post)
     return found
 
 
-def _was_answered(evidence: Evidence, post: Row) -> bool:
-    known = post["state"] == "accepted" and post["detail"] in evidence.answered
+def _was_answered(findings: Findings, post: Row) -> bool:
+    known = post["state"] == "accepted" and post["detail"] in findings.answered
     return bool(known or post["state"] in {"rejected", "throttled", "not_sent"})
 
 
 class _Deal:
     """Ways to deal the jobs of a model that nobody was told of to its lost POSTs, each POST one at most."""
 
-    def __init__(self, evidence: Evidence, attempt: Row, account: list[Job]) -> None:
-        windows = {p["id"]: window(evidence, p) for p in _lost_posts(evidence, attempt)}
+    def __init__(self, findings: Findings, attempt: Row, account: list[Job]) -> None:
+        windows = {p["id"]: window(findings, p) for p in _lost_posts(findings, attempt)}
         self._takers: dict[str, list[str]] = {
             job.id: [name for name, (began, _, until) in windows.items() if began <= job.at <= until]
             for job in account
-            if job.clip is not None and job.model == attempt["endpoint"] and job.id not in evidence.answered
+            if job.clip is not None and job.model == attempt["endpoint"] and job.id not in findings.answered
         }
 
     def is_possible(

@@ -1,80 +1,101 @@
-"""What there is to judge at the end: the providers' books, the ledger's rows and the bucket's files, read as they are."""
+"""What there is to judge at the end of a storm: the providers' books, the ledger's rows and the bucket's files."""
 
+import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from proof.laws import Job, Row, Violation
 from proof.stand_in.books import Books
-
-Row = dict[str, Any]
 
 
 @dataclass
-class Evidence:
-    """Everything there is.
-
-    Attributes:
-        books: The providers'.
-        clips: Every clip that was asked for.
-        attempts: Rows of the ledger, by id; JSON columns parsed.
-        submissions: Rows, by id.
-        owners: Ledger's `jobs` rows: attempt by (account, job), None where nobody's.
-        answered: Jobs whose id came with the answer to their POST.
-        lags: When the ledger saw each lag of a list, by account.
-        held_at: When each attempt was held.
-        ever_unknown: Attempts that were unknown at some time.
-        bucket: Folder of the bucket's files.
-        skews: By how much the clocks of some processes were wrong, by process id.
-        now: The proof's clock when it was read.
-        settle: By provider, after how many seconds a miss is believed.
-    """
+class Findings:
+    """Everything there is."""
 
     books: Books
     clips: set[str]
+    """Every clip that was asked for."""
     attempts: dict[str, Row]
+    """Rows of the ledger by id, JSON columns parsed; and so on."""
     submissions: dict[str, Row]
-    owners: dict[tuple[str, str], str | None]
-    answered: set[str]
+    booked: list[Row]
+    journal: list[Row]
     lags: dict[str, list[float]]
-    held_at: dict[str, float]
-    ever_unknown: set[str]
+    """When the ledger saw each lag of a list, by account."""
     bucket: Path
+    """Folder of the bucket's files."""
     skews: dict[int, float] = field(default_factory=dict)
+    """By how much the clocks of some processes were wrong, by process id."""
     now: float = 0.0
+    """The proof's clock when everything was read."""
     settle: dict[str, float] = field(default_factory=lambda: {"wavespeed": 120.0, "aimlapi": 600.0})
+    """By provider, after how many seconds a miss is believed."""
+    dedicated: bool = True
+    """Whether the keys are said to be used by nobody else."""
+
+    @property
+    def answered(self) -> set[str]:
+        """Jobs whose id came with the answer to their POST."""
+        return {row["job_id"] for row in self.booked if row["source"] == "answer"}
+
+    @property
+    def ever_unknown(self) -> set[str]:
+        """Attempts that were unknown at some time."""
+        return {entry["attempt_id"] for entry in self.journal if entry["to_state"] == "unknown"}
+
+    @property
+    def held_at(self) -> dict[str, float]:
+        """When each attempt was held."""
+        return {entry["attempt_id"]: entry["at"] for entry in self.journal if entry["to_state"] == "held"}
 
 
 def gather(
     books: Books, ledger_url: str, bucket: Path, *, clips: set[str], skews: dict[int, float], now: float
-) -> Evidence:
+) -> Findings:
     """Read everything; the ledger as plain tables."""
     engine = sa.create_engine(ledger_url)
     try:
         with engine.connect() as connection:
-            attempts = {row["id"]: row for row in _rows(connection, "attempts")}
-            submissions = {row["id"]: row for row in _rows(connection, "submissions")}
-            jobs = _rows(connection, "jobs")
-            journal = _rows(connection, "journal")
             lags: dict[str, list[float]] = {}
             for row in _rows(connection, "lags"):
-                if row["seconds"] is None:
-                    continue
-                lags.setdefault(row["account"], []).append(row["seen_at"])
+                if row["seconds"] is not None:
+                    lags.setdefault(row["account"], []).append(row["seen_at"])
+            return Findings(
+                books,
+                clips,
+                {row["id"]: row for row in _rows(connection, "attempts")},
+                {row["id"]: row for row in _rows(connection, "submissions")},
+                _rows(connection, "jobs"),
+                sorted(_rows(connection, "journal"), key=lambda row: int(row["seq"])),
+                lags,
+                bucket,
+                skews,
+                now,
+            )
     finally:
         engine.dispose()
-    owners = {(row["account"], row["job_id"]): row["attempt_id"] for row in jobs}
-    answered = {row["job_id"] for row in jobs if row["source"] == "answer"}
-    unknown = {row["attempt_id"] for row in journal if row["to_state"] == "unknown"}
-    held = {row["attempt_id"]: row["at"] for row in journal if row["to_state"] == "held"}
-    return Evidence(
-        books, clips, attempts, submissions, owners, answered, lags, held, unknown, bucket, skews, now
-    )
 
 
-def _rows(connection: sa.Connection, table: str) -> list[Row]:
+def flaw_of(bucket: Path, sha256_of: Callable[[Job], str]) -> Callable[[Job, Row], Violation | None]:
+    """What is wrong with the file of a delivered job: it must be in the bucket as the provider serves it."""
+
+    def flaw(job: Job, attempt: Row) -> Violation | None:
+        file = bucket / attempt["delivery"]["key"]
+        if not file.is_file():
+            return Violation("lost", f"{job.id} of {job.clip} is delivered and not in the bucket")
+        if hashlib.sha256(file.read_bytes()).hexdigest() != sha256_of(job):
+            return Violation("wrong", f"the file of {job.id} is not in the bucket as it was served")
+        return None
+
+    return flaw
+
+
+def _rows(connection: sa.Connection, table: str) -> list[dict[str, Any]]:
     rows = [dict(row) for row in connection.execute(sa.text(f"SELECT * FROM {table}")).mappings()]
     for row in rows:
         for name in ("delivery", "request", "candidates"):

@@ -9,22 +9,22 @@ from proof.faults.storm import Outcome
 def as_document(outcome: Outcome) -> dict[str, Any]:
     """One round as JSON."""
     verdict = outcome.verdict
-    needlessly = {text.partition(" ")[0] for text in verdict.held_needlessly}
     return {
         "clips": sum(verdict.ends.values()),
         "ends": verdict.ends,
         "jobs": verdict.jobs,
         "spent_usd": verdict.spent_micros / 1e6,
-        "duplicates": len(verdict.duplicates),
-        "lost": len(verdict.lost),
-        "unaccounted_jobs": len(verdict.unaccounted),
+        "duplicates": verdict.count("duplicate"),
+        "lost": verdict.count("lost"),
+        "unaccounted_jobs": verdict.count("unaccounted"),
         "unaccounted_usd": verdict.unaccounted_micros / 1e6,
-        "wrong": len(verdict.wrong),
-        "unended": len(verdict.unended),
+        "wrong": verdict.count("wrong"),
+        "strangers_taken": verdict.count("stranger"),
+        "unended": verdict.count("unended"),
         "ever_unknown": verdict.ever_unknown,
         "held": len(verdict.held),
-        "held_and_ambiguous": len(verdict.held) - len(needlessly),
-        "held_needlessly": len(verdict.held_needlessly),
+        "held_and_ambiguous": len(verdict.held) - verdict.count("held"),
+        "held_needlessly": verdict.count("held"),
         "ambiguous_and_settled_rightly": len(verdict.settled_in_doubt),
         "refunds_awaited_usd": verdict.refunds_awaited_micros / 1e6,
         "wall_seconds": round(outcome.wall_seconds, 1),

@@ -81,7 +81,7 @@ def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outc
             outcome = storm.calm([c["clip"] for c in later])
         finally:
             storm.reaper.wake(everybody=True)
-        evidence = gather(
+        findings = gather(
             providers.books(),
             url,
             folder / "s3" / s3.bucket,
@@ -89,7 +89,8 @@ def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outc
             skews=crew.skews,
             now=pace.clock(),
         )
-        evidence.settle.update(scale.settle)
+        findings.settle.update(scale.settle)
+        findings.dedicated = scale.dedicated
         if ledger_url is None:
             # the small disk goes with the round
             with (
@@ -97,8 +98,8 @@ def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outc
                 contextlib.closing(sqlite3.connect(folder / "ledger.db")) as copy,
             ):
                 kept.backup(copy)
-        outcome.verdict = judge(evidence, providers.sha256)
-        outcome.faults = dict(sorted(evidence.books.faults.items()))
+        outcome.verdict = judge(findings, providers.sha256)
+        outcome.faults = dict(sorted(findings.books.faults.items()))
     return outcome
 
 

@@ -160,7 +160,7 @@ def run_stack(folder: Path, scale: StackScale | None = None) -> Outcome:
             os.environ["DAGSTER_HOME"] = str(home / "dagster")
             with Up(folder, home, free_port()) as up:
                 outcome = _Storm(scale, pace, providers, up, settings).run()
-                evidence = gather(
+                findings = gather(
                     providers.books(),
                     settings.ledger_url,
                     home / "s3" / EmbeddedS3(home / "s3").bucket,
@@ -168,8 +168,8 @@ def run_stack(folder: Path, scale: StackScale | None = None) -> Outcome:
                     skews={},
                     now=pace.clock(),
                 )
-        outcome.verdict = judge(evidence, providers.sha256)
-    outcome.faults = dict(sorted(evidence.books.faults.items()))
+        outcome.verdict = judge(findings, providers.sha256)
+    outcome.faults = dict(sorted(findings.books.faults.items()))
     return outcome
 
 

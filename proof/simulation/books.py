@@ -3,12 +3,11 @@
 It knows nothing of dailies: it is told of POSTs and polls, and keeps its books.
 """
 
-import bisect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
-End = Literal["succeeded", "failed", "moderated", "vanished"]
+from proof import laws
+from proof.laws import End
 
 
 @dataclass(frozen=True)
@@ -196,16 +195,25 @@ class Books:
         """What a job costs in the end."""
         return job.price if job.fate.end in {"succeeded", "vanished"} else 0
 
-    def most_owed(self) -> int:
-        """The most that was owed for our jobs at any time."""
-        changes: list[tuple[float, int]] = []
-        for job in self.ours:
-            bisect.insort(changes, (job.at, job.price))
-            if not self.costs(job):
-                back = job.ends_at + (self.rules.refund_seconds if self.rules.charges_first else 0.0)
-                bisect.insort(changes, (back, -job.price))
-        owed = most = 0
-        for _, change in changes:
-            owed += change
-            most = max(most, owed)
-        return most
+    def as_evidence(self) -> dict[str, laws.Job]:
+        """Every job as the laws know it."""
+        return {job.id: self._as_evidence(job) for job in self.jobs.values()}
+
+    def _as_evidence(self, job: Job) -> laws.Job:
+        return laws.Job(
+            id=job.id,
+            provider=self.rules.name,
+            model=job.model,
+            clip=job.clip,
+            tag=job.tag,
+            price=job.price,
+            at=job.at,
+            ends_at=job.ends_at,
+            end=job.fate.end,
+            listed_at=job.at + job.fate.lag,
+            refund_at=job.ends_at + self.rules.refund_seconds if self.rules.charges_first else None,
+            lists_running=self.rules.lists_running,
+            named=job.tag if self.rules.echoes_tags else None,
+            seen_over=job.seen_over,
+            good=job.fate.file == "good",
+        )

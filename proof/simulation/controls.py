@@ -15,10 +15,10 @@ from unittest import mock
 
 import sqlalchemy as sa
 
+from proof.laws import KINDS_OF_VIOLATION
 from proof.simulation import actors
 from proof.simulation.actors import Run, decision_of
 from proof.simulation.database import Database
-from proof.simulation.judge import KINDS_OF_VIOLATION
 from proof.simulation.mutants import buys_what_cannot_be_fetched, one_answer_is_an_end, times_are_believed
 from proof.simulation.plans import Plan, drawn
 from proof.simulation.processes import PROCESS

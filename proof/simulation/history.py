@@ -8,13 +8,14 @@ from collections.abc import Awaitable, Callable
 
 from pipelines.collections import Collection
 from proof.clock import START, Clock, VirtualLoop
+from proof.laws import Evidence
 from proof.simulation import actors, bucket
 from proof.simulation.actors import Run, Surroundings
 from proof.simulation.books import Books, Job
 from proof.simulation.bucket import Objects
 from proof.simulation.database import Database
+from proof.simulation.evidence import Doubts, ambiguity_of, flaw_of
 from proof.simulation.faults import Faults
-from proof.simulation.judge import Evidence
 from proof.simulation.plans import FAULT_SECONDS, Plan
 from proof.simulation.processes import PROCESS, Points, Process
 from proof.simulation.provider import AIMLAPI, PRICE, WAVESPEED, Account
@@ -357,22 +358,30 @@ class History:
 
     def evidence(self) -> Evidence:
         """Everything there is to judge it by."""
+        rows, plan = self.database.rows, self.plan
+        jobs = self.account.books.as_evidence()
+        submissions = rows("SELECT * FROM submissions")
+        journal = rows("SELECT * FROM journal ORDER BY seq")
+        doubts = Doubts(
+            dedicated=plan.dedicated,
+            unread="unreadable row" in plan.kinds,
+            dated=bool(plan.dated),
+            came_back=bool(plan.ahead),
+        )
         return Evidence(
-            books=self.account.books,
-            objects=self.around.objects.of,
-            attempts=self.database.rows("SELECT * FROM attempts ORDER BY seq"),
-            submissions=self.database.rows("SELECT * FROM submissions"),
-            jobs=self.database.rows("SELECT * FROM jobs"),
-            journal=self.database.rows("SELECT * FROM journal ORDER BY seq"),
+            jobs=jobs,
+            attempts=rows("SELECT * FROM attempts ORDER BY seq"),
+            submissions=submissions,
+            booked=rows("SELECT * FROM jobs"),
+            journal=journal,
+            flaw=flaw_of(self.around.objects.of),
+            why_ambiguous=ambiguity_of(jobs, submissions, journal, doubts),
             regenerates=self.decisions,
-            max_attempts=self.plan.max_attempts,
-            dedicated=self.plan.dedicated,
-            billed=self.plan.to_the_bill,
-            unread="unreadable row" in self.plan.kinds,
-            cap=None if self.plan.cap is None else self.plan.cap * PRICE,
+            max_attempts=plan.max_attempts,
+            fallback=plan.fallback,
+            billed=plan.to_the_bill,
+            reported=True,
+            cap=None if plan.cap is None else plan.cap * PRICE,
             max_seconds=MAX_SECONDS,
-            fallback=self.plan.fallback,
-            dated=bool(self.plan.dated),
-            came_back=bool(self.plan.ahead),
             now=self.clock(),
         )

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from proof.laws import KINDS_OF_VIOLATION
 from proof.simulation.campaign import PAIR, RANDOM, SINGLE, Tally
 from proof.simulation.faults import KINDS
-from proof.simulation.judge import KINDS_OF_VIOLATION
 
 
 def document(tally: Tally, *, command: str, seconds: float, complete: bool) -> dict[str, Any]:

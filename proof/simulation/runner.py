@@ -14,10 +14,11 @@ from typing import Any
 from unittest import mock
 
 from proof.clock import START, NothingDueError, VirtualLoop
+from proof.laws import Violation, judge
 from proof.simulation import bucket
 from proof.simulation.database import Database
+from proof.simulation.evidence import outlasted
 from proof.simulation.history import History
-from proof.simulation.judge import Violation, judge, outlasted
 from proof.simulation.plans import FAULT_SECONDS, Plan
 from proof.simulation.processes import Crash, Points, started, thread
 from resources.errors import DailiesError
@@ -96,7 +97,7 @@ def _judged(history: History) -> Outcome:
         points,
         +struck,
         outlasted=outlasted(evidence),
-        jobs=len(evidence.books.ours),
+        jobs=sum(job.ours for job in evidence.jobs.values()),
         ended_after=max(0.0, evidence.now - START - FAULT_SECONDS),
         states=Counter(str(row["state"]) for row in evidence.attempts),
     )

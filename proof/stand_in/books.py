@@ -10,57 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from proof.laws import End, Job
+
 CLIP = re.compile(r"\[([a-z0-9][a-z0-9-]{2,79})\]")
 """Where a prompt names its clip."""
-STUCK_SECONDS = 1000.0
-"""No other job takes longer."""
 USUAL = {"lag", "size"}
 """Rules of the fault script that are no faults."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job as it was created, with its fate."""
-
-    id: str
-    provider: str
-    """`wavespeed` or `aimlapi`."""
-    model: str
-    clip: str | None
-    """Whose it is, read from the prompt; None is a stranger's."""
-    tag: str | None
-    """Our id of the POST; no answer of WaveSpeed's depends on it."""
-    request_id: str | None
-    """The `X-Client-Request-Id` that the provider knows it by, None for WaveSpeed."""
-    price: int
-    at: float
-    """When it was created."""
-    ends_at: float
-    listed_at: float
-    """When lists and bills begin to show it."""
-    fate: str
-    """`done`, `failed`, `empty` or `stuck`."""
-    refund_at: float | None
-    """When a failed one is paid back, None where nothing is charged before the end (AI/ML API)."""
-    file: str = ""
-    """Path of its file at the CDN."""
-
-    @property
-    def succeeds(self) -> bool:
-        """Whether it has something to fetch at its end."""
-        return self.fate in {"done", "stuck"}
-
-    @property
-    def is_charged(self) -> bool:
-        """Whether it is paid for in the end: a job that completes with nothing is."""
-        return self.fate != "failed"
-
-    def charged(self, now: float) -> int:
-        """What it has cost by now, refunds taken off."""
-        if self.provider == "aimlapi":
-            return self.price if self.is_charged and self.ends_at <= now else 0
-        refunded = not self.is_charged and self.refund_at is not None and self.refund_at <= now
-        return 0 if refunded else self.price
 
 
 @dataclass
@@ -98,22 +53,23 @@ def read(
 def _job(row: Mapping[str, Any], off: float, refund_seconds: float) -> Job:
     fate, named = row["fate"], CLIP.search(row["body"].get("prompt", ""))
     at, ends_at = row["received_at"] - off, row["ends_at"] - off
-    kind = "failed" if fate["error"] else "empty" if fate["empty"] else "done"
-    if kind == "done" and "stuck" in fate["faults"]:
-        kind = "stuck"
-    echoes = row["provider"] == "aimlapi"
+    end: End = "empty" if fate["empty"] else "succeeded"
+    if fate["error"]:
+        end = "moderated" if "moderated" in fate["faults"] else "failed"
+    aimlapi = row["provider"] == "aimlapi"
     return Job(
         id=row["id"],
         provider=row["provider"],
         model=row["model"],
         clip=named[1] if named else None,
         tag=row["submission_id"],
-        request_id=row["submission_id"] if echoes else None,
         price=row["price_micros"],
         at=at,
         ends_at=ends_at,
+        end=end,
         listed_at=at + fate["hidden_seconds"],
-        fate=kind,
-        refund_at=None if echoes else ends_at + refund_seconds,
+        refund_at=None if aimlapi else ends_at + refund_seconds,
+        lists_running=not aimlapi,
+        named=row["submission_id"] if aimlapi else None,
         file=f"/cdn/{row['media']}.mp4",
     )

@@ -15,7 +15,8 @@ import httpx
 
 from proof.children import end, start
 from proof.clock import Pace
-from proof.stand_in.books import Books, Job, read
+from proof.laws import Job
+from proof.stand_in.books import Books, read
 from proof.stand_in.mischief import Mischief
 
 if TYPE_CHECKING:
