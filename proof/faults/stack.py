@@ -149,6 +149,7 @@ def run_stack(folder: Path, scale: StackScale | None = None) -> Outcome:
             "DAILIES_DATA": str(data),
             "DAILIES_WAVESPEED_URL": providers.urls["wavespeed"],
             "WAVESPEED_API_KEY": KEY,
+            "DAILIES_WAVESPEED_DEDICATED": "true",
             "DAILIES_ALLOWED_ORIGINS": providers.urls["wavespeed"],
             "DAILIES_LINGER_SECONDS": "30",
             "BENCH_ORIGIN": repr(pace.origin),
