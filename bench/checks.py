@@ -19,6 +19,7 @@ from bench.films.encoder import Film, Filter, make
 from bench.films.samples import COPIES, OTHERS, SOURCES, Shot, bad, good
 from bench.machine import machine
 from bench.processes import TICKS
+from bench.tables import origin, table
 from resources.checks import Checks
 from resources.orders import ClipRequest, Expected
 from resources.video.facts import Inspection
@@ -168,26 +169,23 @@ def _ticks(inspector: VideoInspector) -> int:
 
 def markdown(result: dict[str, Any]) -> str:
     """The result as tables."""
-    rows = [
-        "| check | good clips | false alarms | bad clips | missed |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
+    rows: list[tuple[object, ...]] = []
     for of, one in result["sets"].items():
         for name, found in one["verdicts"]["checks"].items():
             rows.append(
-                f"| {of}: {name} | {found['good']} | {found['false_alarms']} | {found['bad']} | {found['missed']} |"
+                (f"{of}: {name}", found["good"], found["false_alarms"], found["bad"], found["missed"])
             )
         twins = one["duplicates"]
-        rows.append(
-            f"| {of}: duplicate | {twins['pairs']} pairs | {twins['false_alarms']} | {twins['copies']} copies "
-            f"| {twins['missed']} |"
-        )
-    rows += ["", "| clip | CPU-s a second of video |", "| --- | ---: |"]
-    rows += [f"| {row['clip']} | {row['cpu_seconds_per_second']} |" for row in result["costs"]]
-    facts = result["machine"]
-    where = f"{facts['cores']} cores ({facts['processor']}), Python {facts['python']}, {facts['date'][:10]}"
-    rows += ["", f"`python -m bench.checks --markdown` on {where}."]
-    return "\n".join(rows)
+        pairs, copies = f"{twins['pairs']} pairs", f"{twins['copies']} copies"
+        rows.append((f"{of}: duplicate", pairs, twins["false_alarms"], copies, twins["missed"]))
+    costs = [(row["clip"], row["cpu_seconds_per_second"]) for row in result["costs"]]
+    return "\n\n".join(
+        [
+            table(("check", "good clips", "false alarms", "bad clips", "missed"), rows),
+            table(("clip", "CPU-s a second of video"), costs),
+            origin("python -m bench.checks --markdown", result["machine"]),
+        ]
+    )
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.flow import Round
+from bench.tables import origin, table
 
 TARGETS: dict[str, dict[str, float]] = {
     "leave": {
@@ -88,17 +89,12 @@ def markdown(document: dict[str, Any]) -> str:
     }
     targets = _targets(ways)
     head = ["", *(titles[way] for way in ways), *(["target"] if targets else [])]
-    rows = [head, ["---", *("---:" for _ in head[1:])]]
+    rows = []
     for line in LINES:
         cells = [f"{ways[way]['median'][line.name]:.{line.digits}f}" for way in ways]
         rows.append([line.title, *cells, *([targets.get(line.name, "")] if targets else [])])
-    machine = document["machine"]
-    where = (
-        f"`{document['command']}` on {machine['cores']} cores ({machine['processor']}), Python {machine['python']}, "
-        f"Dagster {machine['dagster']}, {machine['date'][:10]}; load before it began: {machine['load_before']:.2f}. "
-        f"Medians of {document['rounds']} rounds; the naive pipeline once."
-    )
-    return "\n".join(["| " + " | ".join(row) + " |" for row in rows] + ["", where])
+    rounds = f"medians of {document['rounds']} rounds, the naive pipeline once"
+    return f"{table(head, rows)}\n\n{origin(document['command'], document['machine'], rounds)}"
 
 
 def _targets(ways: dict[str, Any]) -> dict[str, str]:

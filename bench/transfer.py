@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import environment, machine
+from bench.tables import origin, table
 from bench.transfers.stage import Stage, staged
 from bench.transfers.ways import Dailies, Files, Moved, curl, rclone, startup_seconds
 
@@ -95,30 +96,25 @@ def ratios(rows: list[dict[str, Any]]) -> dict[int, float]:
 
 def markdown(result: dict[str, Any]) -> str:
     """The result as tables."""
-    lines = [
-        "| MB/s | 1 at a time | 4 at a time | CPU ms a MB, 1 / 4 |",
-        "| --- | ---: | ---: | ---: |",
-    ]
-    for title, rows in (("processor", result["processor"]), ("lines of 20 MB/s", result["network"])):
+    rows = []
+    for title, found in (("processor", result["processor"]), ("lines of 20 MB/s", result["network"])):
         for way in WAYS:
-            one, four = (next(r for r in rows if r["way"] == way and r["at_once"] == n) for n in (1, 4))
-            lines.append(
-                f"| {title}: {way.replace('|', chr(92) + '|')} | {one['mb_per_s']} | {four['mb_per_s']} | "
-                f"{one['cpu_ms_per_mb']} / {four['cpu_ms_per_mb']} |"
-            )
-        by = ratios(rows)
-        lines.append(f"| **dailies by rclone** | **{by[1]:.2f}** | **{by[4]:.2f}** | |")
+            one, four = (next(r for r in found if r["way"] == way and r["at_once"] == n) for n in (1, 4))
+            name = f"{title}: {way.replace('|', chr(92) + '|')}"
+            cpu = f"{one['cpu_ms_per_mb']} / {four['cpu_ms_per_mb']}"
+            rows.append((name, one["mb_per_s"], four["mb_per_s"], cpu))
+        by = ratios(found)
+        rows.append(("**dailies by rclone**", f"**{by[1]:.2f}**", f"**{by[4]:.2f}**", ""))
     peaks = ", ".join(f"{row['peak_mb']:.0f}" for row in result["memory"])
-    facts = result["machine"]
-    lines += [
-        "",
-        f"Peak memory of the process, four files at once of {', '.join(map(str, LARGER))} MB: {peaks} MB.",
-        "",
-    ]
-    where = f"{facts['cores']} cores ({facts['processor']}), Python {facts['python']}, {facts['date'][:10]}"
-    load = f"load before it began: {facts['load_before']:.2f}. Medians of {result['rounds']} rounds."
-    lines.append(f"`{result['command']}` on {where}; {load}")
-    return "\n".join(lines)
+    sizes = ", ".join(map(str, LARGER))
+    rounds = f"medians of {result['rounds']} rounds"
+    return "\n\n".join(
+        [
+            table(("MB/s", "1 at a time", "4 at a time", "CPU ms a MB, 1 / 4"), rows),
+            f"Peak memory of the process, four files at once of {sizes} MB: {peaks} MB.",
+            origin(result["command"], result["machine"], rounds),
+        ]
+    )
 
 
 def misses(result: dict[str, Any]) -> list[str]:

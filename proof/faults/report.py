@@ -1,8 +1,9 @@
 """What the rounds showed, as JSON and as the tables of docs/reliability.md."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from bench.tables import origin, table
 from proof.faults.storm import Outcome
 
 
@@ -47,12 +48,8 @@ def markdown(document: Mapping[str, Any]) -> str:
         parts.append(_lost_answers(document["lost_answers"]))
     if "dagster" in document:
         parts.append(_dagster(document["dagster"]))
-    machine = document["machine"]
-    parts.append(
-        f"`{document['command']}` on {machine['cores']} cores ({machine['processor']}), Python {machine['python']}, "
-        f"{machine['date'][:10]}; load before it began: {machine['load_before']:.2f}; {document['database']}; the clock of the "
-        f"ledger, the clients and the providers ran {document['pace']:g} times as fast as the wall's."
-    )
+    pace = f"the clock of the ledger, the clients and the providers ran {document['pace']:g} times as fast as the wall's"
+    parts.append(origin(document["command"], document["machine"], document["database"], pace))
     return "\n\n".join(parts)
 
 
@@ -80,7 +77,7 @@ def _storm(storm: Mapping[str, Any]) -> str:
         ("exposures at the provider", _counts(storm["faults"])),
         ("exposures around the workers", _counts(storm["troubles"])),
     ]
-    return _table(["a round of kills and faults", ""], lines)
+    return table(["a round of kills and faults", ""], lines, numbers=False)
 
 
 def _lost_answers(both: Mapping[str, Any]) -> str:
@@ -97,7 +94,7 @@ def _lost_answers(both: Mapping[str, Any]) -> str:
         )
     ]
     lines.append(("wall, ratio (target ≤ 1.5)", "1", f"{both['ratio']:.2f}"))
-    return _table(["2 % lost answers, dedicated key", "without faults", "with"], lines)
+    return table(["2 % lost answers, dedicated key", "without faults", "with"], lines)
 
 
 def _dagster(found: Mapping[str, Any]) -> str:
@@ -111,12 +108,7 @@ def _dagster(found: Mapping[str, Any]) -> str:
         ("exposures at the provider", _counts(found["faults"])),
         ("wall", f"{found['wall_seconds']:.0f} s"),
     ]
-    return _table(["the whole stack: daemon, code server, run workers", ""], lines)
-
-
-def _table(head: Sequence[str], lines: Sequence[tuple[str, ...]]) -> str:
-    rows = [tuple(head), ("---", *("---" for _ in head[1:])), *lines]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return table(["the whole stack: daemon, code server, run workers", ""], lines, numbers=False)
 
 
 def _counts(counts: Mapping[str, int]) -> str:

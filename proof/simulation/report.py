@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from bench.tables import table
 from proof.laws import KINDS_OF_VIOLATION
 from proof.simulation.campaign import PAIR, RANDOM, SINGLE, Tally
 from proof.simulation.faults import KINDS
@@ -59,8 +60,11 @@ def markdown(found: dict[str, Any]) -> str:
         ("not ended in time / errors nobody foresaw", f"{wrong['unended']} / {wrong['broken']}"),
         ("last end after the faults, virtual seconds", f"{found['latest_end_seconds']:,.0f}"),
     ]
-    lines = ["| | |", "|---|---:|", *(f"| {name} | {value} |" for name, value in rows), ""]
-    lines += [f"`{found['command']}`, {found['seconds'] / 60:.0f} minutes.", ""]
-    lines += ["| fault | times it did strike |", "|---|---:|"]
-    lines += [f"| {kind} | {count:,} |" for kind, count in found["exposures"].items()]
-    return "\n".join(lines)
+    struck = found["exposures"].items()
+    return "\n\n".join(
+        [
+            table(("", ""), rows),
+            f"`{found['command']}`, {found['seconds'] / 60:.0f} minutes.",
+            table(("fault", "times it did strike"), ((kind, f"{count:,}") for kind, count in struck)),
+        ]
+    )
