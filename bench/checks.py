@@ -18,7 +18,7 @@ from typing import Any
 from bench.films.encoder import Film, Filter, make
 from bench.films.samples import COPIES, OTHERS, SOURCES, Shot, bad, good
 from bench.machine import machine
-from bench.processes import TICKS
+from bench.processes import read_process
 from bench.tables import origin, table
 from resources.checks import Checks
 from resources.orders import ClipRequest, Expected
@@ -153,18 +153,20 @@ def costs(folder: Path) -> list[dict[str, Any]]:
         path = make(film, folder / "cost.mp4")
         with VideoInspector() as inspector:
             inspector.inspect(path)
-            before = _ticks(inspector)
+            before = _seconds(inspector)
             rounds = 3
             for _ in range(rounds):
                 inspector.inspect(path)
-            spent = (_ticks(inspector) - before) / TICKS / rounds
+            spent = (_seconds(inspector) - before) / rounds
         rows.append({"clip": name, "cpu_seconds_per_second": round(spent / film.seconds, 3)})
     return rows
 
 
-def _ticks(inspector: VideoInspector) -> int:
-    fields = Path(f"/proc/{inspector.pids[0]}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
+def _seconds(inspector: VideoInspector) -> float:
+    process = read_process(inspector.pids[0])
+    if process is None:
+        raise RuntimeError("the guarded process has ended")
+    return process.own
 
 
 def markdown(result: dict[str, Any]) -> str:

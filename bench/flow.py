@@ -11,8 +11,9 @@ from typing import Any
 import dagster as dg
 
 from bench.machine import environment, longest_job, read_books, requests_of, sandbox_options
-from bench.processes import Meter, Usage, ending_all_children
+from bench.processes import ending_all_children
 from bench.series_files import SERIES, Declared, declare
+from bench.usage import NOTES, Meter, settle, wait_for_workers
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.launch import clips_of, dagster_instance, declarations_of, launch
 from pipelines.cli.stack import Stack, StackOptions, free_port
@@ -24,7 +25,7 @@ from resources.settings import Settings, load_settings, open_ledger
 JOBS = {"leave": "submit_clips", "wait": "produce_clips"}
 """The job each way asks for; a batch that is left is collected by the completion sensor."""
 LOOK_SECONDS = 0.5
-DAGSTER = ("code", "webserver", "daemon", "orphans")
+DAGSTER = ("code", "webserver", "daemon")
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Round:
         requests_per_clip: At the provider and its CDN.
         cpu_per_clip: Dagster's processes: code server, run workers with checks and posters, daemon, webserver, and
             the asking itself.
-        peak_mb: High-water mark of the largest worker of each kind.
+        peak_mb: Peak memory of the largest run worker, and of the largest child of one.
         details: What explains the figures.
         problems: What did not end as it should.
     """
@@ -79,6 +80,14 @@ class Round:
     problems: list[str] = field(default_factory=list)
 
 
+class _MeteredStack(Stack):
+    """The product's stack, whose workers note what they have used."""
+
+    def _spawn(self, name: str, command: list[str], *, stdout: int | None = None) -> None:
+        ours = ["bench.definitions" if part == "pipelines.definitions" else part for part in command]
+        super()._spawn(name, ours, stdout=stdout)
+
+
 def run_round(way: str, scale: Scale) -> Round:
     """Start a stack, ask for the clips, and wait until all have ended and Dagster has been told.
 
@@ -90,7 +99,9 @@ def run_round(way: str, scale: Scale) -> Round:
         folder = Path(place)
         declared = declare(folder, clips=scale.clips, fail=scale.fail)
         home = folder / "home"
-        with environment({"DAILIES_HOME": str(home), "DAILIES_DATA": str(declared.data)}):
+        notes = folder / "usage"
+        values = {"DAILIES_HOME": str(home), "DAILIES_DATA": str(declared.data), NOTES: str(notes)}
+        with environment(values):
             settings = load_settings()
             wanted = StackOptions(
                 port=free_port(),
@@ -104,17 +115,20 @@ def run_round(way: str, scale: Scale) -> Round:
                     faults=declared.faults,
                 ),
             )
-            with Stack(settings, wanted) as stack:
-                return _measure(stack, settings, declared, way, scale)
+            with _MeteredStack(settings, wanted) as stack:
+                return _measure(stack, settings, declared, way, scale, notes)
 
 
-def _measure(stack: Stack, settings: Settings, declared: Declared, way: str, scale: Scale) -> Round:
+def _measure(
+    stack: Stack, settings: Settings, declared: Declared, way: str, scale: Scale, notes: Path
+) -> Round:
     keys = clips_of(declarations_of(settings), SERIES, dt.datetime.now(dt.UTC).date(), ())
     roots = {name: process.pid for name, process in stack.processes.items()}
     # the embedded S3 keeps its process id beside its folder
     roots["s3"] = int((stack.home / "s3" / "server.pid").read_text())
-    with DagsterApi(stack.dagster_url) as api, Meter(roots) as meter:
-        idle = meter.settle()
+    meter = Meter(roots, notes)
+    with DagsterApi(stack.dagster_url) as api:
+        idle = settle()
         meter.mark()
         asked_at, asking = time.time(), time.thread_time()
         launched = launch(settings, api, keys, job=JOBS[way], command="bench", series=SERIES)
@@ -122,47 +136,33 @@ def _measure(stack: Stack, settings: Settings, declared: Declared, way: str, sca
         with open_ledger(settings) as ledger, dagster_instance(settings) as instance:
             attempts = _wait(stack, ledger, instance, scale)
             settled = time.time() - asked_at
-            ended = meter.wait_for_workers()
-            usage = meter.read()
+            ended = wait_for_workers()
+            seconds = meter.seconds()
             runs = instance.get_run_records()
     books = read_books(str(stack.sandbox_url))
     requests = requests_of(books)
-    dagster = asking + sum(usage.seconds.get(name, 0) for name in DAGSTER)
+    dagster = asking + sum(seconds[name] for name in DAGSTER)
     return Round(
         wall_seconds=round(max((a.delivered_at or 0 for a in attempts), default=0) - asked_at, 1),
         ideal_seconds=round(longest_job(books), 1),
         runs=len(runs),
         requests_per_clip=round(sum(requests.values()) / scale.clips, 2),
         cpu_per_clip=round(dagster / scale.clips, 3),
-        sandbox_cpu_per_clip=round(usage.seconds["sandbox"] / scale.clips, 3),
-        s3_cpu_per_clip=round(usage.seconds["s3"] / scale.clips, 3),
-        peak_mb=usage.peak_mb,
+        sandbox_cpu_per_clip=round(seconds["sandbox"] / scale.clips, 3),
+        s3_cpu_per_clip=round(seconds["s3"] / scale.clips, 3),
+        peak_mb=meter.peaks(),
         details={
             "idle_before": idle,
             "workers_ended": ended,
             "settled_seconds": round(settled, 1),
             "asked_runs": len(launched.runs),
             "requests": requests,
-            "cpu_seconds": {"asking": round(asking, 2), **cpu_parts(usage)},
+            "cpu_seconds": {name: round(used, 2) for name, used in {"asking": asking, **seconds}.items()},
             "runs": [run_line(record, asked_at) for record in sorted(runs, key=lambda r: r.storage_id)],
             "timeline": _timeline(attempts, books, asked_at),
         },
         problems=_problems(attempts, declared, scale),
     )
-
-
-def cpu_parts(usage: Usage) -> dict[str, float]:
-    """CPU seconds by what used them. The video workers' are sampled, so their last moments count as run workers'."""
-    sampled_video = usage.sampled.get("video worker", 0.0)
-    code = usage.seconds.get("code", 0.0)
-    server = usage.own.get("code", 0.0)
-    parts = {
-        "code server (sensors)": server,
-        "run workers": code - server - sampled_video,
-        "video workers": sampled_video,
-        **{name: seconds for name, seconds in usage.seconds.items() if name != "code"},
-    }
-    return {name: round(seconds, 2) for name, seconds in parts.items()}
 
 
 def _wait(stack: Stack, ledger: Ledger, instance: dg.DagsterInstance, scale: Scale) -> list[Attempt]:

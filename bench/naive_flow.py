@@ -15,8 +15,9 @@ import dagster as dg
 
 from bench.flow import Round, Scale, run_line
 from bench.machine import environment, longest_job, read_books, requests_of, sandbox_options
-from bench.processes import Meter, ending_all_children
+from bench.processes import ending_all_children
 from bench.series_files import declare
+from bench.usage import NOTES, Meter, settle, wait_for_workers
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.stack import HOST, START_SECONDS, free_port
 from resources.errors import DailiesError, UnavailableError
@@ -63,7 +64,9 @@ def run_naive(scale: Scale) -> Round:
         # an empty file means the defaults, and no warning
         (home / "dagster.yaml").touch()
         with (
-            environment({"DAGSTER_HOME": str(home), "NAIVE_PROMPTS": str(prompts)}),
+            environment(
+                {"DAGSTER_HOME": str(home), "NAIVE_PROMPTS": str(prompts), NOTES: str(folder / "usage")}
+            ),
             _process(
                 [sys.executable, "-m", "resources.sandbox", *options], folder / "sandbox.log"
             ) as sandbox,
@@ -90,21 +93,22 @@ def run_naive(scale: Scale) -> Round:
             ):
                 _wait_until_ready(api, dagster, folder / "dagster.log")
                 roots = {"dagster": dagster.pid, "sandbox": sandbox.pid, "s3": s3.pid or 0}
-                return _measure(api, roots, url, list(declared.prompts), declared.doomed, scale)
+                meter = Meter(roots, folder / "usage")
+                return _measure(api, meter, url, list(declared.prompts), declared.doomed, scale)
 
 
 def _measure(
-    api: DagsterApi, roots: dict[str, int], sandbox_url: str, keys: list[str], doomed: int, scale: Scale
+    api: DagsterApi, meter: Meter, sandbox_url: str, keys: list[str], doomed: int, scale: Scale
 ) -> Round:
-    with Meter(roots) as meter, dg.DagsterInstance.get() as instance:
-        meter.settle()
+    with dg.DagsterInstance.get() as instance:
+        settle()
         meter.mark()
         asked_at = time.time()
         _ask(api, keys)
         runs = _wait(instance, scale)
         settled = time.time() - asked_at
-        meter.wait_for_workers()
-        usage = meter.read()
+        wait_for_workers()
+        seconds = meter.seconds()
         found = instance.fetch_materializations(dg.AssetKey(ASSET), limit=scale.clips).records
     books = read_books(sandbox_url)
     requests = requests_of(books)
@@ -115,10 +119,10 @@ def _measure(
         ideal_seconds=round(longest_job(books), 1),
         runs=len(runs),
         requests_per_clip=round(sum(requests.values()) / scale.clips, 2),
-        cpu_per_clip=round((usage.seconds["dagster"] + usage.seconds.get("orphans", 0)) / scale.clips, 3),
-        sandbox_cpu_per_clip=round(usage.seconds["sandbox"] / scale.clips, 3),
-        s3_cpu_per_clip=round(usage.seconds["s3"] / scale.clips, 3),
-        peak_mb=usage.peak_mb,
+        cpu_per_clip=round(seconds["dagster"] / scale.clips, 3),
+        sandbox_cpu_per_clip=round(seconds["sandbox"] / scale.clips, 3),
+        s3_cpu_per_clip=round(seconds["s3"] / scale.clips, 3),
+        peak_mb=meter.peaks(),
         details={
             "settled_seconds": round(settled, 1),
             "requests": requests,

@@ -51,14 +51,14 @@ LINES = (
     Line(
         "run_worker_mb",
         "run worker, peak MB (largest)",
-        lambda r: r.peak_mb.get("run worker", 0),
+        lambda r: r.peak_mb["worker"],
         0,
         worst=True,
     ),
     Line(
         "video_worker_mb",
         "video worker or step worker, peak MB (largest)",
-        lambda r: max(r.peak_mb.get("video worker", 0), r.peak_mb.get("step worker", 0)),
+        lambda r: r.peak_mb["child"],
         0,
         worst=True,
     ),

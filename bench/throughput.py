@@ -3,7 +3,7 @@
 N clips whose jobs take 20 seconds go through the real daemon, run workers, sandbox and embedded S3, in both ways (submit
 and leave, with the completion sensor; one run that waits), each round in a stack of its own that is at rest when the
 clips are asked for. Beside it, the pipeline most people write first (`bench/naive`). Prints JSON, or with `--markdown`
-the table of docs/performance.md. How CPU and memory are counted: `bench/processes.py`.
+the table of docs/performance.md. How CPU and memory are counted: `bench/usage.py`.
 """
 
 import argparse

@@ -19,12 +19,13 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
+
+from proof.jobs import Job
 
 Row = dict[str, Any]
 Money = tuple[str, int | None]
 """State of an attempt's money, and what it was charged in micro-USD."""
-End = Literal["succeeded", "failed", "moderated", "empty", "vanished"]
 
 KINDS_OF_VIOLATION = (
     "duplicate",
@@ -56,62 +57,6 @@ class Violation:
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.text}"
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job as the provider's books have it. Times are seconds of true time, money is micro-USD."""
-
-    id: str
-    provider: str
-    model: str
-    clip: str | None
-    """Which clip it was ordered for; None for somebody else's job."""
-    tag: str | None
-    """Our id of the POST that made it."""
-    price: int
-    at: float
-    ends_at: float
-    end: End
-    listed_at: float = 0.0
-    """When lists and bills begin to show it."""
-    refund_at: float | None = None
-    """When the price of a failed job is given back; None where a failed job is never charged."""
-    lists_running: bool = True
-    """Whether lists show it before its end."""
-    named: str | None = None
-    """The id of its POST as the provider shows it, None where it shows none."""
-    seen_over: bool = False
-    """Whether the provider showed another end, often and long enough to be believed, and took it back."""
-    good: bool = True
-    """Whether its file is what was ordered."""
-    file: str = ""
-    """Where its file is served."""
-
-    @property
-    def ours(self) -> bool:
-        """Whether one of our POSTs made it."""
-        return self.clip is not None
-
-    @property
-    def cost(self) -> int:
-        """What it costs in the end."""
-        return self.price if self.end in {"succeeded", "vanished", "empty"} else 0
-
-    @property
-    def failed_in_passing(self) -> bool:
-        """Whether the decision that bought it may buy again."""
-        return self.end in {"failed", "empty"} or self.seen_over
-
-    def ended(self, now: float) -> End | None:
-        """Its end, None while it runs."""
-        return self.end if self.ends_at <= now else None
-
-    def charged(self, now: float) -> int:
-        """What it has cost by now, refunds taken off."""
-        if self.refund_at is None:
-            return self.cost if self.ends_at <= now else 0
-        return self.cost if self.refund_at <= now else self.price
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,8 @@ a job before its end.
 """
 
 from proof.faults.evidence import Findings
-from proof.laws import Job, Row
+from proof.jobs import Job
+from proof.laws import Row
 
 ACCEPTANCE_SECONDS = 30.0
 """How long after a client gave up its job is created at the latest, and more."""

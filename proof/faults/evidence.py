@@ -9,7 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from proof.laws import Job, Row, Violation
+from proof.jobs import Job
+from proof.laws import Row, Violation
 from proof.stand_in.books import Books
 
 

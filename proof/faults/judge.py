@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from proof import laws
 from proof.faults.ambiguity import why_ambiguous
 from proof.faults.evidence import Findings, flaw_of
-from proof.laws import Evidence, Job, Row, Violation
+from proof.jobs import Job
+from proof.laws import Evidence, Row, Violation
 
 
 @dataclass

@@ -6,8 +6,8 @@ It knows nothing of dailies: it is told of POSTs and polls, and keeps its books.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from proof import laws
-from proof.laws import End
+from proof.jobs import End
+from proof.jobs import Job as JobRecord
 
 
 @dataclass(frozen=True)
@@ -195,12 +195,12 @@ class Books:
         """What a job costs in the end."""
         return job.price if job.fate.end in {"succeeded", "vanished"} else 0
 
-    def as_evidence(self) -> dict[str, laws.Job]:
+    def as_evidence(self) -> dict[str, JobRecord]:
         """Every job as the laws know it."""
         return {job.id: self._as_evidence(job) for job in self.jobs.values()}
 
-    def _as_evidence(self, job: Job) -> laws.Job:
-        return laws.Job(
+    def _as_evidence(self, job: Job) -> JobRecord:
+        return JobRecord(
             id=job.id,
             provider=self.rules.name,
             model=job.model,

@@ -4,7 +4,8 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from proof.laws import Case, Evidence, Job, Row, Violation
+from proof.jobs import Job
+from proof.laws import Case, Evidence, Row, Violation
 
 WINDOW_SECONDS = 35.0
 """For how long after its POST broke off a job may be created, as the contract says, clocks included."""

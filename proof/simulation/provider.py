@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from proof.laws import End
+from proof.jobs import End
 from proof.simulation.books import Books, Fate, Job, Rules
 from proof.simulation.faults import CREATES_NOTHING, POST, Faults
 from proof.simulation.processes import Process

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from proof.laws import End, Job
+from proof.jobs import End, Job
 
 CLIP = re.compile(r"\[([a-z0-9][a-z0-9-]{2,79})\]")
 """Where a prompt names its clip."""

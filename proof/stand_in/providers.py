@@ -15,7 +15,7 @@ import httpx
 
 from proof.children import end, start
 from proof.clock import Pace
-from proof.laws import Job
+from proof.jobs import Job
 from proof.stand_in.books import Books, read
 from proof.stand_in.mischief import Mischief
 

@@ -3,11 +3,13 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from bench.processes import Meter, read_process
+from bench.processes import read_process
 from bench.series_files import is_doomed
+from bench.usage import Meter
 
 BURN = """
 import sys, time
@@ -49,16 +51,16 @@ def hear(process: "subprocess.Popen[str]") -> str:
     return process.stdout.readline().strip()
 
 
-def test_short_lived_children_and_theirs_are_counted() -> None:
+def test_short_lived_children_and_theirs_are_counted(tmp_path: Path) -> None:
     before = os.times()
     process = start(BURNS_IN_CHILDREN)
-    with Meter({"tree": process.pid}) as meter:
-        meter.mark()
-        say(process)
-        assert hear(process) == "done"
-        used = meter.read().seconds["tree"]
-        say(process)
-        process.wait(10)
+    meter = Meter({"tree": process.pid}, tmp_path / "usage")
+    meter.mark()
+    say(process)
+    assert hear(process) == "done"
+    used = meter.seconds()["tree"]
+    say(process)
+    process.wait(10)
     # the kernel's own account of everything this child and its children ever used, start-up included
     after = os.times()
     everything = (after.children_user - before.children_user) + (
@@ -68,12 +70,12 @@ def test_short_lived_children_and_theirs_are_counted() -> None:
     assert used <= everything + 0.1
 
 
-def test_what_was_used_before_the_mark_is_left_out() -> None:
+def test_what_was_used_before_the_mark_is_left_out(tmp_path: Path) -> None:
     process = start(BURN + "burn(0.3)\nprint('ready', flush=True)\nsys.stdin.readline()")
-    with Meter({"tree": process.pid}) as meter:
-        assert hear(process) == "ready"
-        meter.mark()
-        assert meter.read().seconds["tree"] == pytest.approx(0, abs=0.05)
+    meter = Meter({"tree": process.pid}, tmp_path / "usage")
+    assert hear(process) == "ready"
+    meter.mark()
+    assert meter.seconds()["tree"] == pytest.approx(0, abs=0.05)
     say(process)
     process.wait(10)
 
@@ -89,6 +91,18 @@ def test_a_dead_child_nobody_waited_for_is_still_read() -> None:
     assert found.own >= 0.2 - 0.03
     process.wait(10)
     assert read_process(process.pid) is None
+
+
+def test_a_worker_notes_its_peak_and_that_of_its_largest_child(tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys; from bench.usage import note_at_exit; note_at_exit();"
+        "subprocess.run([sys.executable, '-S', '-c', 'bytearray(60_000_000)'], check=True)"
+    )
+    notes = tmp_path / "usage"
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, "BENCH_USAGE": str(notes)}, check=True)
+    peaks = Meter({}, notes).peaks()
+    assert peaks["child"] > 60
+    assert 5 < peaks["worker"] < 500
 
 
 @pytest.mark.parametrize(("fail", "expected"), [(0.1, 10), (0.0, 0), (0.25, 25), (0.07, 7)])

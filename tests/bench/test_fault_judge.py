@@ -9,7 +9,7 @@ import pytest
 
 from proof.faults.evidence import Findings
 from proof.faults.judge import Verdict, judge
-from proof.laws import Job
+from proof.jobs import Job
 from proof.stand_in.books import Books
 
 NOW = 10_000.0
