@@ -71,7 +71,10 @@ def alarms(context: dg.SensorEvaluationContext, production: Production) -> dg.Se
             dead = not_ended(context.instance, ledger, origin.location_name if origin else None)
             _take_in_findings([*urgent(ledger), found(EVERYTHING_LIVES, dead)], state, now)
             teller = _Teller(
-                context, ledger, Sender(settings.alarm_url, settings.alarm_format), settings.dagster_url
+                context,
+                ledger,
+                Sender(settings.alarm_url, settings.alarm_format, settings.network),
+                settings.dagster_url,
             )
             sent = teller.tell(state, now)
     except DailiesError as error:

@@ -15,6 +15,8 @@ from pydantic import SecretStr
 
 from resources.errors import ConfigurationError, DailiesError
 from resources.money import show_usd, to_usd
+from resources.network.transports import transport as network_transport
+from resources.network.way_out import Network
 from resources.plain import shown
 from resources.retry import retry_free_call
 
@@ -190,6 +192,7 @@ class Sender:
     Args:
         url: The address, a secret.
         form: `slack`, `json`, or `auto` to decide by the address's host.
+        network: The way out.
         transport: For tests.
     """
 
@@ -197,10 +200,12 @@ class Sender:
         self,
         url: SecretStr,
         form: Format = "auto",
+        network: Network | None = None,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._url = url
+        self._network = network or Network()
         self._transport = transport
         host = urlsplit(url.get_secret_value()).hostname or ""
         self._slack = form == "slack" or (form == "auto" and host.endswith((".slack.com", ".slack-gov.com")))
@@ -218,7 +223,13 @@ class Sender:
 
     async def _send(self, body: dict[str, Any]) -> None:
         # a client of httpx logs every address it asks; the transport below it does not
-        transport = self._transport or httpx.AsyncHTTPTransport(trust_env=False, retries=0)
+        transport = self._transport or network_transport(self._network, httpx.Limits())
+        try:
+            self._network.proxy_to(self._url.get_secret_value())
+        except ConfigurationError as error:
+            raise AlarmNotSentError(
+                f"the alarm did not arrive at DAILIES_ALARM_URL: {error}", may_pass=False
+            ) from None
         try:
             async with asyncio.timeout(TOTAL_SECONDS), transport:
                 await retry_free_call(lambda: self._post(transport, body), on=_may_pass, tries=TRIES)
@@ -235,6 +246,9 @@ class Sender:
             answer = await transport.handle_async_request(request)
             # the body of the answer is never read: it may be endless
             await answer.aclose()
+        except httpx.ProxyError as error:
+            # the text is ours and names the host, which some webhooks keep secret
+            failed = str(error).replace(urlsplit(self._url.get_secret_value()).hostname or "", "its host")
         except Exception as error:  # noqa: BLE001 - whatever the answer's bytes raise, the alarm did not arrive
             # its text may name the address, so it is no cause of ours
             failed = f"the connection failed ({type(error).__name__})"
@@ -259,7 +273,7 @@ def _may_pass(error: Exception) -> bool:
     return isinstance(error, AlarmNotSentError) and error.may_pass
 
 
-def sender_of(url: SecretStr | None, form: Format) -> Sender:
+def sender_of(url: SecretStr | None, form: Format, network: Network) -> Sender:
     """What sends alarms.
 
     Raises:
@@ -269,7 +283,7 @@ def sender_of(url: SecretStr | None, form: Format) -> Sender:
         raise ConfigurationError(
             "no alarm is sent to anybody: set DAILIES_ALARM_URL to a webhook's address, e.g. an incoming webhook of Slack"
         )
-    return Sender(url, form)
+    return Sender(url, form, network)
 
 
 def _slack(text: str) -> str:

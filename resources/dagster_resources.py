@@ -134,7 +134,9 @@ class Production(dg.ConfigurableResource[None]):
         """What fetches, checks and stores clips; its worker process ends with it."""
         settings = self.settings()
         policy = DownloadPolicy(
-            allowed_origins=settings.allowed_origins, max_bytes=settings.max_download_mb * 1_000_000
+            allowed_origins=settings.allowed_origins,
+            network=settings.network,
+            max_bytes=settings.max_download_mb * 1_000_000,
         )
         scratch = settings.home.absolute() / "tmp"
         scratch.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from dotenv import dotenv_values
+from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from resources.alarms import Format
@@ -24,6 +25,7 @@ from resources.guard import Authority, hosts
 from resources.ledger.budget import MOST_PER_CLIP, Budget
 from resources.ledger.ledger import Ledger
 from resources.money import Micros, to_usd, usd
+from resources.network.way_out import Network
 from resources.orders import Caps
 from resources.peers import users
 from resources.providers.accounts import AIMLAPI_URL, WAVESPEED_URL, AccountSettings
@@ -164,6 +166,8 @@ class Settings(BaseSettings):
     aimlapi_max_usd_per_day: Cap = Field(default=None, validation_alias="DAILIES_AIMLAPI_MAX_USD_PER_DAY")
     aimlapi_max_usd_per_month: Cap = Field(default=None, validation_alias="DAILIES_AIMLAPI_MAX_USD_PER_MONTH")
 
+    _network: Network = PrivateAttr(default_factory=Network)
+
     max_download_mb: int = Field(default=2048, ge=1, le=5000, validation_alias="DAILIES_MAX_DOWNLOAD_MB")
     linger_seconds: float = Field(default=120, ge=0, validation_alias="DAILIES_LINGER_SECONDS")
 
@@ -194,6 +198,16 @@ class Settings(BaseSettings):
         except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
             raise ValueError("not a time zone of the IANA database, such as Europe/Berlin") from None
         return value
+
+    def through(self, network: Network) -> "Settings":
+        """These settings, with a way out."""
+        self._network = network
+        return self
+
+    @property
+    def network(self) -> Network:
+        """The way out of every client: proxies, and the certificates that are believed."""
+        return self._network
 
     @cached_property
     def budget(self) -> Budget:
@@ -252,6 +266,7 @@ class Settings(BaseSettings):
                 access_key_id=self.s3_access_key_id,
                 secret_access_key=self.s3_secret_access_key,
                 session_token=self.s3_session_token,
+                network=self.network,
             )
         except ValidationError as error:
             raise ConfigurationError(f"Invalid S3 settings: {_in_words(error, _S3_VARIABLES)}") from None
@@ -271,7 +286,7 @@ class Settings(BaseSettings):
             "settle_seconds": getattr(self, f"{name}_settle_seconds"),
         }
         try:
-            return AccountSettings(name=name, provider=name, **fields)
+            return AccountSettings(name=name, provider=name, network=self.network, **fields)
         except ValidationError as error:
             raise ConfigurationError(
                 f"the settings of the account {name!r} cannot be right: {_in_words(error)}"
@@ -293,8 +308,13 @@ def load_settings() -> Settings:
     refuse_misspelt(os.environ, "the environment", known=known)
     if file is not None:
         refuse_misspelt(names_in(file), file, known=known)
+    values = {} if file is None else dotenv_values(file)
+    # a variable of the environment goes before one of the file, in whatever case each is written
+    set_here = {name.upper() for name in os.environ}
+    of_file = {name: value for name, value in values.items() if value and name.upper() not in set_here}
+    network = Network.of({**of_file, **os.environ})
     try:
-        return Settings(_env_file=file, **given)
+        return Settings(_env_file=file, **given).through(network)
     except ValidationError as error:
         raise ConfigurationError(
             f"a setting cannot be right: {_in_words(error)}. See .env.example."

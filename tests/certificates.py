@@ -1,7 +1,8 @@
-"""A certificate that a server on this machine signs for itself: tests and benches trust it by its file."""
+"""Certificates of servers on this machine, signed by themselves or by an authority that only the tests know."""
 
 import datetime as dt
 import ipaddress
+import secrets
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ class Certificate:
     """A certificate and its key, each in a file.
 
     Attributes:
-        file: The certificate, which is its own authority.
+        file: The certificate.
         key: Its private key.
     """
 
@@ -30,6 +31,36 @@ class Certificate:
         return context
 
 
+@dataclass(frozen=True)
+class Authority(Certificate):
+    """A private authority."""
+
+    folder: Path
+    private_key: ec.EllipticCurvePrivateKey
+    name: x509.Name
+
+    @classmethod
+    def make(cls, folder: Path) -> "Authority":
+        """Make one, with its certificate in `folder`."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Private authority")])
+        made = cls(folder / "authority.pem", folder / "authority-key.pem", folder, key, name)
+        basic = x509.BasicConstraints(ca=True, path_length=None)
+        _write(made, _unsigned(name, name, key).add_extension(basic, critical=True), key, key)
+        return made
+
+    def issue(self, host: str) -> Certificate:
+        """A certificate for a host, a name or an address."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
+        place = secrets.token_hex(4)
+        made = Certificate(self.folder / f"{place}.pem", self.folder / f"{place}-key.pem")
+        names = x509.SubjectAlternativeName([_named(host)])
+        unsigned = _unsigned(name, self.name, key).add_extension(names, critical=False)
+        _write(made, unsigned, key, self.private_key)
+        return made
+
+
 def self_signed(folder: Path, host: str) -> Certificate:
     """Make a certificate for a host, a name or an address, valid from yesterday to tomorrow; one that is there is kept."""
     found = Certificate(folder / "certificate.pem", folder / "key.pem")
@@ -37,25 +68,39 @@ def self_signed(folder: Path, host: str) -> Certificate:
         return found
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
-    now = dt.datetime.now(dt.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
+    unsigned = (
+        _unsigned(name, name, key)
         .add_extension(x509.SubjectAlternativeName([_named(host)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
     )
+    _write(found, unsigned, key, key)
+    return found
+
+
+def _unsigned(name: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+    )
+
+
+def _write(
+    place: Certificate,
+    unsigned: x509.CertificateBuilder,
+    key: ec.EllipticCurvePrivateKey,
+    signing: ec.EllipticCurvePrivateKey,
+) -> None:
     pem = serialization.Encoding.PEM
-    found.key.write_bytes(
+    place.key.write_bytes(
         key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
-    found.file.write_bytes(signed.public_bytes(pem))
-    return found
+    place.file.write_bytes(unsigned.sign(signing, hashes.SHA256()).public_bytes(pem))
 
 
 def _named(host: str) -> x509.GeneralName:

@@ -5,6 +5,7 @@ answers with seconds, processor seconds and its peak memory. What a delivery doe
 """
 
 import json
+import os
 import resource
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from resources.network.way_out import Network
 from resources.storage.download import DownloadPolicy
 from resources.storage.objects import ObjectStore
 from resources.storage.s3_client import S3Settings
@@ -34,7 +36,9 @@ def move(order: dict[str, Any], folder: Path) -> dict[str, Any]:
     )
     store.check()
     parts = urlsplit(order["files"][0][0])
-    policy = DownloadPolicy(allowed_origins=frozenset({f"{parts.scheme}://{parts.netloc}"}))
+    policy = DownloadPolicy(
+        allowed_origins=frozenset({f"{parts.scheme}://{parts.netloc}"}), network=Network.of(os.environ)
+    )
     streamed = 0
 
     def one(numbered: tuple[int, tuple[str, str]]) -> bool:

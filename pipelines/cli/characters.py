@@ -105,7 +105,7 @@ def _make(settings: Settings, names: Sequence[str], *, regenerate: bool) -> list
         add_characters(instance, names)
         fix_clips(ledger, decision, names)
     config = {"ops": {"characters": {"config": {"regenerate": True}}}} if regenerate else {}
-    with DagsterApi(dagster_url(settings)) as api:
+    with DagsterApi(dagster_url(settings), settings.network) as api:
         with ended_with_a_word(settings, decision):
             runs = [
                 api.launch("make_characters", tags={PARTITION: name, DECISION_TAG: decision}, config=config)

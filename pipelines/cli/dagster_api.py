@@ -10,6 +10,8 @@ import httpx
 from pipelines.cli.terminal import errors
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.guard import REFUSED
+from resources.network.transports import client
+from resources.network.way_out import Network
 from resources.plain import shown
 
 LOCATION = "dailies"
@@ -160,11 +162,15 @@ class DagsterApi:
 
     Args:
         url: Its address, e.g. `http://127.0.0.1:3000`.
+        network: The way out, where it is not on this machine.
+
+    Raises:
+        ConfigurationError: The proxy to it cannot be used.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, network: Network | None = None) -> None:
         self.url = url.rstrip("/")
-        self._client = httpx.Client(timeout=30, trust_env=False)
+        self._client = client(network or Network(), self.url, timeout_seconds=30)
 
     def __enter__(self) -> Self:
         return self
@@ -395,5 +401,5 @@ class DagsterApi:
 LONGEST_REASON = 20_000
 """Characters of what a failed run says of itself: a line for each of some clips."""
 FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
-NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 """Errors that prove that a request has not left."""

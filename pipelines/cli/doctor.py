@@ -146,7 +146,9 @@ def _mend(
     scratch = settings.home.absolute() / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
     policy = DownloadPolicy(
-        allowed_origins=settings.allowed_origins, max_bytes=settings.max_download_mb * 1_000_000
+        allowed_origins=settings.allowed_origins,
+        network=settings.network,
+        max_bytes=settings.max_download_mb * 1_000_000,
     )
     if inventory.stock is not None:
         done += Mender(ledger, store, policy=policy, scratch=scratch).mend(inventory.stock)
@@ -264,5 +266,5 @@ def try_alarm(settings: Settings) -> None:
     Raises:
         DailiesError: No address is set, or it did not arrive.
     """
-    sender_of(settings.alarm_url, settings.alarm_format).send(a_test())
+    sender_of(settings.alarm_url, settings.alarm_format, settings.network).send(a_test())
     console.print("the message was taken; look whether it is where it should be")

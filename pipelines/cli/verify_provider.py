@@ -93,7 +93,7 @@ def verify(
         raise ConfigurationError(f"there is no account {wanted.account!r}; allowed: {', '.join(ACCOUNTS)}")
     account = settings.account(wanted.account)
     key = account.api_key.get_secret_value() if account.api_key else ""
-    recorder = Recorder(account.provider, key)
+    recorder = Recorder(account.provider, key, network=account.network)
     catalogue = Catalogue.load(settings.data / "models")
     for problem in catalogue.problems:
         complain(str(problem))
@@ -174,7 +174,9 @@ def _film(settings: Settings, account: AccountSettings, watched: Watched) -> Del
     parts = urlsplit(account.base_url)
     local = {f"http://{parts.netloc}"} if parts.scheme == "http" else set()
     policy = DownloadPolicy(
-        allowed_origins=settings.allowed_origins | local, max_bytes=settings.max_download_mb * 1_000_000
+        allowed_origins=settings.allowed_origins | local,
+        network=settings.network,
+        max_bytes=settings.max_download_mb * 1_000_000,
     )
     with tempfile.TemporaryDirectory(prefix="dailies-verify-") as folder:
         path = Path(folder) / "clip.mp4"

@@ -8,7 +8,7 @@ import re
 import socket
 import unicodedata
 
-from resources.storage.addresses import is_public
+from resources.storage.addresses import LOCAL_NAMES, is_public
 
 MAX_URL = 2048
 ALLOWED = "an address that begins with https:// or http://, on the internet and without a user or password"
@@ -16,8 +16,6 @@ ALLOWED = "an address that begins with https:// or http://, on the internet and 
 _URL = re.compile(r"https?://([^/?#]*)(?:[/?#].*)?")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:@\[\]\\%<>\"'`{|}^]+)(:[0-9]{1,5})?")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
-_LOCAL = ("localhost", "local", "internal", "intranet", "lan", "home.arpa")
-"""Endings of names that are not public (RFC 6761, 6762, 8375; ICANN's `internal`)."""
 
 
 def address_mistake(text: str) -> str | None:
@@ -52,7 +50,7 @@ def _is_public(written: str) -> bool:
     numeric = _literal(host)
     if numeric is not None:
         return numeric != "" and is_public(numeric)
-    return host != "" and not any(host == name or host.endswith(f".{name}") for name in _LOCAL)
+    return host != "" and not any(host == name or host.endswith(f".{name}") for name in LOCAL_NAMES)
 
 
 def _literal(host: str) -> str | None:

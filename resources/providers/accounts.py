@@ -8,6 +8,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from resources.errors import ConfigurationError
+from resources.network.way_out import Network
 from resources.providers.address import checked_base_url
 from resources.providers.aimlapi import AimlApi
 from resources.providers.base import Capabilities, Provider
@@ -36,6 +37,7 @@ class AccountSettings(BaseModel):
         dedicated: Whether nobody but this ledger uses the key, None where this host does not say; see `resources.ledger.keys`.
         settle_seconds: How long after that a miss in the provider's listing starts to prove that there is no job; None for
             what is known of the provider. Nothing is bought again on a miss before.
+        network: The way out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -49,6 +51,7 @@ class AccountSettings(BaseModel):
     submit_deadline_seconds: float = Field(default=60, gt=0, le=600)
     dedicated: bool | None = None
     settle_seconds: float | None = Field(default=None, gt=0)
+    network: Network = Field(default=Network(), exclude=True, repr=False)
 
     @field_validator("base_url")
     @classmethod
@@ -89,8 +92,13 @@ def build_provider(
     try:
         if settings.provider == "wavespeed":
             return WaveSpeed(
-                settings.base_url, key, webhook_url=webhook_url, transport=transport, clock=clock
+                settings.base_url,
+                key,
+                webhook_url=webhook_url,
+                network=settings.network,
+                transport=transport,
+                clock=clock,
             )
-        return AimlApi(settings.base_url, key, transport=transport, clock=clock)
+        return AimlApi(settings.base_url, key, network=settings.network, transport=transport, clock=clock)
     except ConfigurationError as error:
         raise ConfigurationError(f"the account {settings.name!r} ({variable}): {error}") from None

@@ -28,6 +28,7 @@ import httpx
 
 from resources.errors import ConfigurationError, UnavailableError
 from resources.money import usd
+from resources.network.way_out import Network
 from resources.providers import answers
 from resources.providers.base import (
     Accepted,
@@ -71,6 +72,7 @@ class AimlApi:
     Args:
         base_url: Address without `/v2`, e.g. `https://api.aimlapi.com`.
         api_key: The account's key.
+        network: The way out.
         transport: Replaces the network in tests.
         clock: Seconds since the epoch; what AI/ML API's clock is compared with.
 
@@ -94,10 +96,11 @@ class AimlApi:
         base_url: str,
         api_key: str,
         *,
+        network: Network | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._http = ProviderHttp(base_url, api_key, transport=transport, clock=clock)
+        self._http = ProviderHttp(base_url, api_key, network=network, transport=transport, clock=clock)
 
     def __repr__(self) -> str:
         return f"AimlApi({self._http.base_url!r})"

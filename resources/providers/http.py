@@ -13,7 +13,6 @@ import importlib.metadata
 import json
 import logging
 import math
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from resources.network.transports import transport as network_transport
+from resources.network.way_out import Network
 from resources.plain import without_queries
 from resources.providers.address import checked_base_url, checked_key
 from resources.providers.answers import Scrubber, http_date, wait_seconds
@@ -85,12 +86,13 @@ class Answer:
 class ProviderHttp:
     """The HTTP of one account: one address, one key, and the difference between sent and not sent.
 
-    The key goes to this address only: redirects are not followed, and proxies and netrc of the environment are ignored.
-    Belongs to one event loop.
+    The key goes to this address only: redirects are not followed, the environment's netrc is ignored, and a proxy is a
+    tunnel that cannot read it. Belongs to one event loop.
 
     Args:
         base_url: Address without the API's path, e.g. `https://api.wavespeed.ai`; see `checked_base_url`.
         api_key: Sent as a bearer token.
+        network: The way out.
         transport: Replaces the network in tests.
         clock: Seconds since the epoch; what the provider's clock is compared with.
 
@@ -98,7 +100,7 @@ class ProviderHttp:
         offset: How far the provider's clock is ahead of ours, None before its first answer.
 
     Raises:
-        ConfigurationError: The address or the key cannot be used; the text never shows the key.
+        ConfigurationError: The address, the key or the proxy to the address cannot be used; the text never shows a secret.
     """
 
     def __init__(
@@ -106,21 +108,22 @@ class ProviderHttp:
         base_url: str,
         api_key: str,
         *,
+        network: Network | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.offset: ClockOffset | None = None
         self._clock = clock
         self.base_url = checked_base_url(base_url)
+        self.network = network or Network()
+        self.network.proxy_to(self.base_url)  # an unusable proxy is refused here, before anything is bought
         self.host = urlsplit(self.base_url).netloc
         self.scrub = Scrubber(checked_key(api_key))
         # a fresh connection for every purchase: a kept one may be closed by the other side just as we write
-        self._submits = _client(api_key, transport, httpx.Limits(max_keepalive_connections=0))
-        self._asks = _client(
-            api_key,
-            transport,
-            httpx.Limits(max_connections=32, max_keepalive_connections=8, keepalive_expiry=20),
-        )
+        once = httpx.Limits(max_keepalive_connections=0)
+        kept = httpx.Limits(max_connections=32, max_keepalive_connections=8, keepalive_expiry=20)
+        self._submits = _client(api_key, transport or network_transport(self.network, once))
+        self._asks = _client(api_key, transport or network_transport(self.network, kept))
 
     def __repr__(self) -> str:
         return f"ProviderHttp({self.base_url!r})"
@@ -338,26 +341,13 @@ def encode(body: Mapping[str, Any]) -> bytes:
 
 
 @functools.cache
-def _tls() -> ssl.SSLContext:
-    """One context for all clients: reading the certificate store takes tens of milliseconds."""
-    return httpx.create_ssl_context(trust_env=False)
-
-
-@functools.cache
 def _user_agent() -> str:
     return f"dailies/{importlib.metadata.version('dailies')}"
 
 
-def network(limits: httpx.Limits) -> httpx.AsyncHTTPTransport:
-    """The way to a provider: no proxy or certificates from the environment, and nothing is ever repeated."""
-    return httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False, limits=limits, retries=0)
-
-
-def _client(
-    api_key: str, transport: httpx.AsyncBaseTransport | None, limits: httpx.Limits
-) -> httpx.AsyncClient:
+def _client(api_key: str, transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        transport=transport or network(limits),
+        transport=transport,
         trust_env=False,
         follow_redirects=False,
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),

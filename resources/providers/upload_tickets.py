@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from resources.network.way_out import Network
 from resources.providers import answers
 from resources.providers.base import FailureKind, UploadFailed
 from resources.storage.addresses import locate
-from resources.storage.connections import NETWORK_ERRORS, Deadline, connect, send
+from resources.storage.connections import NETWORK_ERRORS, Deadline, ProxyError, connect, send
 from resources.storage.policy import DownloadError, DownloadPolicy, UnsafeAddressError
 
 PUT_SECONDS = 300.0
@@ -72,16 +73,19 @@ def _is_header(name: object, value: object) -> bool:
     )
 
 
-def put(ticket: Ticket, data: bytes, *, base_url: str) -> UploadFailed | None:
+def put(ticket: Ticket, data: bytes, *, base_url: str, network: Network | None = None) -> UploadFailed | None:
     """Send a file's bytes to where its ticket says. Blocks: run it in a thread. None when the host has them.
 
     Args:
         ticket: As the provider gave it.
         data: The file.
         base_url: The provider's own address, which may be this machine (the sandbox).
+        network: The way out.
     """
     parts = urlsplit(base_url)
-    policy = DownloadPolicy(allowed_origins=frozenset({f"{parts.scheme}://{parts.netloc}"}))
+    policy = DownloadPolicy(
+        allowed_origins=frozenset({f"{parts.scheme}://{parts.netloc}"}), network=network or Network()
+    )
     try:
         target = locate(ticket.put_url, policy)
     except UnsafeAddressError:
@@ -102,6 +106,8 @@ def put(ticket: Ticket, data: bytes, *, base_url: str) -> UploadFailed | None:
                 ).status
             finally:
                 connection.close()
+    except ProxyError as error:
+        return UploadFailed(str(error), FailureKind.PROVIDER)
     except NETWORK_ERRORS as error:
         name = type(error).__name__
         return UploadFailed(f"the connection to the upload's host failed ({name})", FailureKind.PROVIDER)

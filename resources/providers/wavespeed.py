@@ -15,6 +15,7 @@ from urllib.parse import quote
 import httpx
 
 from resources.errors import ConfigurationError, UnavailableError
+from resources.network.way_out import Network
 from resources.orders import FileReference
 from resources.providers import answers
 from resources.providers.base import (
@@ -69,6 +70,7 @@ class WaveSpeed:
         api_key: The account's key.
         webhook_url: Builds the address WaveSpeed calls when the job of a submission id has ended; None for no webhook.
             It goes out as the `webhook` query parameter, since a `webhook_url` in the body does nothing.
+        network: The way out.
         transport: Replaces the network in tests.
         clock: Seconds since the epoch; what WaveSpeed's clock is compared with.
 
@@ -94,10 +96,11 @@ class WaveSpeed:
         api_key: str,
         *,
         webhook_url: Callable[[str], str] | None = None,
+        network: Network | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._http = ProviderHttp(base_url, api_key, transport=transport, clock=clock)
+        self._http = ProviderHttp(base_url, api_key, network=network, transport=transport, clock=clock)
         self._webhook_url = webhook_url
 
     def __repr__(self) -> str:
@@ -267,7 +270,9 @@ class WaveSpeed:
         ticket = Ticket.read(envelope.data)
         if ticket is None:
             return UploadFailed("WaveSpeed's upload ticket cannot be understood", FailureKind.PROVIDER)
-        failure = await asyncio.to_thread(put, ticket, data, base_url=self._http.base_url)
+        failure = await asyncio.to_thread(
+            put, ticket, data, base_url=self._http.base_url, network=self._http.network
+        )
         return Uploaded(ticket.download_url) if failure is None else failure
 
     async def webhook_secret(self) -> str:

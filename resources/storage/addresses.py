@@ -5,17 +5,28 @@ would let a stranger read what only this machine can.
 """
 
 import ipaddress
+import queue
 import socket
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from urllib.parse import urljoin
 
 import urllib3
 from urllib3.exceptions import LocationParseError
 
+from resources.network.proxies import Proxy, literal
+from resources.network.way_out import Network
 from resources.storage.policy import DEFAULT_PORTS, DownloadError, DownloadPolicy, UnsafeAddressError
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _UNICAST6 = ipaddress.ip_network("2000::/3")
+FAKE = ipaddress.ip_network("198.18.0.0/15")
+"""Addresses for benchmarks (RFC 2544), which some VPNs give every name, to replace them by the real ones on the way."""
+LOCAL_NAMES = ("localhost", "local", "internal", "intranet", "lan", "home.arpa")
+"""What ends a name that no public server answers (RFC 6761, 6762, 8375; ICANN's `internal`)."""
+LOOKUP_SECONDS = 3.0
+"""For a name that a proxy will resolve anyway: networks that leave names to it often drop questions without an answer."""
+
 _NOT_PUBLIC = tuple(
     ipaddress.ip_network(network)
     for network in (
@@ -37,7 +48,10 @@ class Target:
         host: As it is named in TLS and the Host header; an IPv6 address without brackets.
         port: TCP port.
         path: Path and query, for the request line only; never shown.
-        addresses: Numeric addresses, all of them allowed; the connection goes to one of these and nowhere else.
+        addresses: Numeric addresses, all of them allowed; the connection goes to one of these and nowhere else, or through
+            the proxy, which resolves the name itself.
+        network: The way out.
+        proxy: What leads there, None where the connection goes to the addresses.
     """
 
     scheme: str
@@ -45,6 +59,15 @@ class Target:
     port: int
     path: str
     addresses: tuple[str, ...]
+    network: Network = field(default_factory=Network)
+    proxy: Proxy | None = None
+
+    @property
+    def peers(self) -> tuple[tuple[str, int], ...]:
+        """What is connected to: the proxy, else each of the addresses."""
+        if self.proxy is not None:
+            return ((self.proxy.host, self.proxy.port),)
+        return tuple((address, self.port) for address in self.addresses)
 
     @property
     def host_header(self) -> str:
@@ -74,14 +97,11 @@ def locate(url: str, policy: DownloadPolicy) -> Target:
         raise UnsafeAddressError(
             f"the output's address at {host} is plain http, which anybody on the way can change; only https is fetched"
         )
-    addresses = _resolve(host, port)
-    bad = None if allowed else next((address for address in addresses if not is_public(address)), None)
-    if bad is not None:
-        raise UnsafeAddressError(
-            f"the output's address {scheme}://{host}:{port} leads to {bad}, which is not on the internet. "
-            "If that is meant (the sandbox), allow exactly this origin: DAILIES_ALLOWED_ORIGINS"
-        )
-    return Target(scheme, host, port, parts.request_uri, addresses)
+    proxy = policy.network.proxies.proxy_for(scheme, host, port)
+    addresses = _resolve(host, port) if proxy is None else _seen_from_here(host, port)
+    if not allowed:
+        _check(f"{scheme}://{host}:{port}", host, addresses, proxy)
+    return Target(scheme, host, port, parts.request_uri, addresses, policy.network, proxy)
 
 
 def joined(base: str, location: str) -> str:
@@ -116,6 +136,48 @@ def is_public(text: str) -> bool:
     return address in _UNICAST6 and address.is_global
 
 
+def is_local_name(host: str) -> bool:
+    """Whether a name means something on one machine or in one network only: `localhost`, `intranet`, `nas.lan`."""
+    name = host.rstrip(".").lower()
+    return "." not in name or any(name.endswith(f".{end}") for end in LOCAL_NAMES)
+
+
+def _check(origin: str, host: str, addresses: tuple[str, ...], proxy: Proxy | None) -> None:
+    """Refuse what is not on the internet, as far as it is seen from here.
+
+    A proxy resolves names itself, so its answer cannot be pinned. It is asked for https only: whoever answers has to show a
+    certificate for the name, which no host of a private network has for a stranger's name.
+
+    Raises:
+        UnsafeAddressError: It must not be fetched.
+    """
+    if proxy is not None and literal(host) is None and is_local_name(host):
+        raise UnsafeAddressError(
+            f"the output's address {origin} is a name of a private network. If that is meant, allow exactly this origin: "
+            "DAILIES_ALLOWED_ORIGINS"
+        )
+    bad = next((address for address in addresses if not is_public(address)), None)
+    if bad is None:
+        return
+    if not is_fake(bad):
+        raise UnsafeAddressError(
+            f"the output's address {origin} leads to {bad}, which is not on the internet. "
+            "If that is meant (the sandbox), allow exactly this origin: DAILIES_ALLOWED_ORIGINS"
+        )
+    # through a proxy a fake address says no more than none
+    if proxy is None or literal(host) is not None:
+        raise UnsafeAddressError(
+            f"the output's address {origin} leads to {bad}, which no host of the internet has: a VPN on this machine gives "
+            "fake addresses to names. Set HTTPS_PROXY to the VPN's own proxy, e.g. http://127.0.0.1:7890, switch its fake "
+            "addresses (fake-ip) off, or allow exactly this origin: DAILIES_ALLOWED_ORIGINS"
+        )
+
+
+def is_fake(address: str) -> bool:
+    """Whether a numeric address is one that VPNs make up."""
+    return ipaddress.ip_address(address.partition("%")[0]) in FAKE
+
+
 def _parsed(url: str) -> urllib3.util.Url | None:
     """A URL taken apart, None where it cannot be read."""
     try:
@@ -130,3 +192,23 @@ def _resolve(host: str, port: int) -> tuple[str, ...]:
     except (OSError, ValueError):  # a label of 64 characters is a UnicodeError
         raise DownloadError(f"the output's host {host} cannot be resolved now") from None
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def _seen_from_here(host: str, port: int) -> tuple[str, ...]:
+    """The addresses of a name that a proxy will resolve; none where it has none here, or none in time."""
+    written = literal(host)
+    if written is not None:
+        return (str(written),)
+    answers: queue.SimpleQueue[tuple[str, ...]] = queue.SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            answers.put(_resolve(host, port))
+        except DownloadError:
+            answers.put(())
+
+    threading.Thread(target=look_up, daemon=True).start()
+    try:
+        return answers.get(timeout=LOOKUP_SECONDS)
+    except queue.Empty:
+        return ()

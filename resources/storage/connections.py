@@ -1,10 +1,10 @@
 """Connections that go to the address that was checked, kept open for the next file of the same host."""
 
 import contextlib
-import functools
 import http.client
 import io
 import os
+import re
 import socket
 import ssl
 import threading
@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Self
 
-import httpx
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
 from urllib3.exceptions import HTTPError
 
+from resources.network.proxies import Proxy
 from resources.storage.addresses import Target
 
 if TYPE_CHECKING:
@@ -25,10 +25,15 @@ NETWORK_ERRORS = (OSError, HTTPException, HTTPError)
 """Everything that `connect`, `ask`, `read_some` and the block of `strangers_bytes` raise."""
 
 _MAX_IDLE = 16
+_NO_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")
 
 
 class MalformedAnswerError(HTTPException):
     """The other side sent what cannot be read as HTTP."""
+
+
+class ProxyError(OSError):
+    """A proxy gives no way to the host; the text says why."""
 
 
 @contextlib.contextmanager
@@ -50,24 +55,24 @@ class Connections:
     """Open connections of this process, by host and address. Threads may share it; one connection serves one at a time."""
 
     def __init__(self) -> None:
-        self._idle: list[tuple[tuple[str, str, int, str], HTTPConnection]] = []
+        self._idle: list[tuple[tuple[str, str, int, tuple[str, int]], HTTPConnection]] = []
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
     def take(self, target: Target) -> HTTPConnection | None:
-        """An open connection to one of the target's addresses, None where there is none."""
+        """An open connection to one of the target's addresses, or through its proxy; None where there is none."""
         with self._lock:
             if self._pid != os.getpid():
                 self._idle, self._pid = (
                     [],
                     os.getpid(),
                 )  # a forked child must not speak on its parent's connections
-            for index, ((scheme, host, port, address), connection) in enumerate(self._idle):
+            for index, ((scheme, host, port, peer), connection) in enumerate(self._idle):
                 if (scheme, host, port) == (
                     target.scheme,
                     target.host,
                     target.port,
-                ) and address in target.addresses:
+                ) and peer in target.peers:
                     del self._idle[index]
                     if connection.is_connected:
                         return connection
@@ -78,7 +83,8 @@ class Connections:
     def give_back(self, target: Target, connection: HTTPConnection) -> None:
         """Keep a connection whose answer was read to its end."""
         with self._lock:
-            self._idle.append(((target.scheme, target.host, target.port, connection.host), connection))
+            peer = connection.host, connection.port
+            self._idle.append(((target.scheme, target.host, target.port, peer), connection))
             surplus = self._idle[:-_MAX_IDLE]
             del self._idle[:-_MAX_IDLE]
         for _, old in surplus:
@@ -122,6 +128,8 @@ class Deadline:
         self.passed = True
         connection = self._connection
         current = (connection and connection.sock) or self._socket
+        # TLS inside the TLS of a proxy wraps the socket once more
+        current = getattr(current, "socket", current)
         if current is not None:
             with contextlib.suppress(OSError):
                 # not SSLSocket's own method, which would take the TLS object away under the reading thread
@@ -129,20 +137,23 @@ class Deadline:
 
 
 def connect(target: Target, *, connect_seconds: float, deadline: Deadline) -> HTTPConnection:
-    """Connect to the first of the target's addresses that answers.
+    """Connect to the first of the target's addresses that answers, or through its proxy.
 
     Raises:
+        ProxyError: The proxy gives no way to the host.
         OSError, http.client.HTTPException, urllib3.exceptions.HTTPError: None does, or TLS fails.
     """
-    for number, address in enumerate(target.addresses, start=1):
-        connection = _connection(target, address, connect_seconds)
+    for number, peer in enumerate(target.peers, start=1):
+        connection = _connection(target, *peer, connect_seconds)
         deadline.watch(connection)
         try:
             with strangers_bytes():
                 connection.connect()
         except NETWORK_ERRORS as error:
             connection.close()
-            if number == len(target.addresses) or deadline.passed or isinstance(error, ssl.SSLError):
+            if target.proxy is not None:
+                raise _of_proxy(error, target.proxy, target) from None
+            if number == len(target.peers) or deadline.passed or isinstance(error, ssl.SSLError):
                 raise
         else:
             return connection
@@ -193,12 +204,15 @@ def send(
     connection.timeout = seconds
     if connection.sock is not None:
         connection.sock.settimeout(seconds)
+    path, of_proxy = target.path, {}
+    if target.proxy is not None and target.scheme == "http":
+        path, of_proxy = f"http://{target.host_header}{path}", target.proxy.headers
     with strangers_bytes():
         connection.request(
             method,
-            target.path,
+            path,
             body=body,
-            headers={**headers, "Host": target.host_header, "User-Agent": "dailies"},
+            headers={**headers, **of_proxy, "Host": target.host_header, "User-Agent": "dailies"},
             preload_content=False,
             decode_content=False,
             enforce_content_length=True,
@@ -227,19 +241,40 @@ class _Response(http.client.HTTPResponse):
         self.fp = _BoundedReader(self.fp.detach())
 
 
-def _connection(target: Target, address: str, connect_seconds: float) -> HTTPConnection:
-    connection = (
-        HTTPConnection(address, target.port, timeout=connect_seconds)
-        if target.scheme == "http"
-        else HTTPSConnection(
-            address, target.port, timeout=connect_seconds, ssl_context=_tls(), server_hostname=target.host
+def _connection(target: Target, host: str, port: int, connect_seconds: float) -> HTTPConnection:
+    proxy, context = target.proxy, target.network.trust.context()
+    if target.scheme == "http":
+        connection = (
+            HTTPSConnection(host, port, timeout=connect_seconds, ssl_context=context)
+            if proxy is not None and proxy.scheme == "https"
+            else HTTPConnection(host, port, timeout=connect_seconds)
         )
-    )
+    else:
+        connection = HTTPSConnection(
+            host,
+            port,
+            timeout=connect_seconds,
+            ssl_context=context,
+            server_hostname=target.host,
+            proxy_config=None if proxy is None else ProxyConfig(context, False, None, None),
+        )
+        if proxy is not None:
+            # Python 3.11 asks as HTTP/1.0, without a Host of its own
+            headers = {"Host": f"{_bracketed(target.host)}:{target.port}", **proxy.headers}
+            connection.set_tunnel(target.host, target.port, headers, proxy.scheme)
     connection.response_class = _Response
     return connection
 
 
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    # the same authorities as for the providers' APIs: certifi's, or those of SSL_CERT_FILE
-    return httpx.create_ssl_context()
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _of_proxy(error: Exception, proxy: Proxy, target: Target) -> Exception:
+    """An error of connecting through a proxy; one of the target's own TLS stays as it is."""
+    refused = _NO_TUNNEL.search(str(error))
+    if refused is not None:
+        return ProxyError(proxy.refusal(int(refused[1]), target.host, target.port))
+    if isinstance(error, ssl.SSLError):
+        return error
+    return ProxyError(f"the proxy {proxy} of {proxy.variable} does not answer")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from resources.errors import ConfigurationError, DailiesError
+from resources.network.way_out import Network
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
 
@@ -55,6 +56,7 @@ class DownloadPolicy:
     Attributes:
         allowed_origins: Exact origins such as `http://127.0.0.1:8123` that may be fetched from although they are not on
             the internet or speak plain http: the sandbox.
+        network: The way out.
         max_bytes: The largest file that is fetched.
         connect_seconds: For connecting to one address.
         read_seconds: For the next bytes to arrive.
@@ -65,6 +67,7 @@ class DownloadPolicy:
     """
 
     allowed_origins: frozenset[str] = field(default_factory=frozenset)
+    network: Network = field(default_factory=Network)
     max_bytes: int = 2_000_000_000
     connect_seconds: float = 10
     read_seconds: float = 30
@@ -82,6 +85,11 @@ class DownloadPolicy:
 
 
 def _as_origin(text: str) -> str:
+    if "*" in text:
+        raise ConfigurationError(
+            f"{text!r}: origins have no wildcards, since any host that a stranger names would be one of them. Name each, e.g. "
+            "https://cdn.example.com"
+        )
     try:
         parts = urlsplit(text)
         port = parts.port or DEFAULT_PORTS[parts.scheme]

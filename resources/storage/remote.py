@@ -14,6 +14,7 @@ from resources.storage.connections import (
     Connections,
     Deadline,
     MalformedAnswerError,
+    ProxyError,
     ask,
     connect,
 )
@@ -110,6 +111,8 @@ class RemoteFile:
     def _cause(self, error: Exception) -> str:
         if isinstance(error, ssl.SSLCertVerificationError):
             raise self._failed("its TLS certificate is not trusted") from None
+        if isinstance(error, ProxyError):
+            return str(error)
         if isinstance(error, MalformedAnswerError):
             return "the server's answer cannot be read"
         return "the connection failed" if self.position == 0 else "the connection was cut"

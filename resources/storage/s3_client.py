@@ -9,6 +9,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from resources.network.proxies import Proxy
+from resources.network.way_out import Network
 from resources.storage.answers import bound_answers
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ class S3Settings(BaseModel):
     """For how long a request is repeated while S3 does not answer or answers 5xx."""
     connections: int = Field(default=16, ge=1)
     """How many requests of this process may run at once."""
+    network: Network = Field(default=Network(), exclude=True, repr=False)
+    """The way out."""
 
     @field_validator("bucket")
     @classmethod
@@ -133,33 +137,45 @@ def is_aws(client: "S3Client") -> bool:
     return host.endswith(_AWS)
 
 
-def _connect(settings: S3Settings, addressing: Addressing | None, signed_bodies: bool) -> "S3Client":
+def _connect(
+    settings: S3Settings, addressing: Addressing | None, signed_bodies: bool, server: str | None = None
+) -> "S3Client":
+    """A new client; `server` is the address that boto3's own settings were found to name."""
     import boto3
+    import botocore.session
 
+    # the host of AWS is this one or a subdomain of its end, whatever the region
+    server = server or settings.endpoint_url or f"https://s3.{settings.region}.amazonaws.com"
+    proxy = settings.network.proxy_to(server)
     style: Literal["auto", "path", "virtual"] = addressing or ("path" if settings.endpoint_url else "auto")
-    client = boto3.session.Session().client(
+    core = botocore.session.get_session()
+    client = boto3.session.Session(botocore_session=core).client(
         "s3",
         endpoint_url=settings.endpoint_url,
         region_name=settings.region,
         aws_access_key_id=settings.access_key_id,
         aws_secret_access_key=_revealed(settings.secret_access_key),
         aws_session_token=_revealed(settings.session_token),
-        config=_client_config(settings, style, signed_bodies),
+        config=_client_config(settings, style, signed_bodies, proxy),
+        verify=core.get_scoped_config().get("ca_bundle") or settings.network.trust.file(),
     )
     if style == "auto" and not is_aws(client):
         # boto3's own settings (AWS_ENDPOINT_URL_S3, a profile) name another server
-        return _connect(settings, "path", signed_bodies)
+        return _connect(settings, "path", signed_bodies, client.meta.endpoint_url)
     bound_answers(client)
     return client
 
 
 def _client_config(
-    settings: S3Settings, addressing_style: Literal["auto", "path", "virtual"], signed_bodies: bool
+    settings: S3Settings,
+    addressing_style: Literal["auto", "path", "virtual"],
+    signed_bodies: bool,
+    proxy: Proxy | None,
 ) -> "Config":
     """How boto3 speaks to the server."""
     from botocore.config import Config
 
-    loopback = urlsplit(settings.endpoint_url or "").hostname in {"127.0.0.1", "localhost", "::1"}
+    is_tls = proxy is not None and proxy.scheme == "https"
     # A checksum is sent as a signed header, so that the payload needs no signature of its own: the file is read once,
     # and with a plain Content-Length, which servers that refuse chunked trailers accept too (rclone: 411).
     return Config(
@@ -171,7 +187,9 @@ def _client_config(
         max_pool_connections=settings.connections,
         connect_timeout=10,
         read_timeout=60,
-        proxies={} if loopback else None,  # a proxy of the environment cannot reach this machine's loopback
+        # none named would have botocore read the environment in a way of its own
+        proxies={} if proxy is None else {"http": proxy.url, "https": proxy.url},
+        proxies_config={"proxy_ca_bundle": settings.network.trust.file()} if is_tls else None,
     )
 
 

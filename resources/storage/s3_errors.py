@@ -1,14 +1,17 @@
 """Which S3 errors pass by themselves, and what the others mean, in words for a person."""
 
+import re
 import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from urllib3.exceptions import HTTPError
 
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
+from resources.network.proxies import Proxy
 from resources.plain import name, shown, without_queries
 from resources.storage.answers import UnreadableAnswerError
 from resources.storage.errors import (
@@ -20,6 +23,9 @@ from resources.storage.errors import (
     StorageError,
     UnsupportedError,
 )
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ProxyConnectionError
 
 _PASSING_CODES = {
     "SlowDown",
@@ -88,6 +94,10 @@ _MEANINGS: dict[str, _Meaning] = {
     "InvalidPathAccess": _VIRTUAL_ONLY,  # Volcengine TOS
     "EntityTooLarge": (StorageError, "the object is larger than {server} takes in one request"),
     "QuotaExceeded": (StorageError, "{server} has no room left for this account"),
+    "407": (
+        ConfigurationError,
+        "the proxy before {server} wants a user and a password: write them into HTTP_PROXY, http://user:password@host:port",
+    ),
     # the answer to a HEAD has no body, so no code but the status
     "301": _ELSEWHERE,
     "401": _REFUSED,
@@ -111,9 +121,8 @@ _HERE: dict[str, _Meaning] = {
     "CredentialRetrievalError": _NO_CREDENTIALS,
     "SSLError": (
         ConfigurationError,
-        "the server's TLS certificate is not trusted; AWS_CA_BUNDLE can name another CA",
+        "the server's TLS certificate is not trusted. SSL_CERT_FILE or AWS_CA_BUNDLE names the file of a private authority",
     ),
-    "ProxyConnectionError": (ConfigurationError, "the proxy of HTTP_PROXY or HTTPS_PROXY does not answer"),
 }
 """What went wrong before anything was answered, by the class of botocore's error."""
 
@@ -147,7 +156,8 @@ def is_transient(error: Exception) -> bool:
     if isinstance(error, boto.SSLError):
         return not _is_untrusted(error)  # a certificate does not mend itself; a cut below TLS does
     if isinstance(error, boto.ProxyConnectionError):
-        return False
+        # a refusal does not mend itself; a proxy that is away, or cannot reach the server, does
+        return (_tunnel_refusal(error) or 502) >= 500
     # urllib3's and http.client's come through where a body breaks off in a way that botocore does not know
     return isinstance(
         error,
@@ -168,6 +178,8 @@ def translated(error: Exception, what: str, endpoint: str | None, patience: floa
 
     server = f"the S3 server at {without_queries(endpoint)}" if endpoint else "AWS S3"
     code, status = _answer(error)
+    if isinstance(error, boto.ProxyConnectionError):
+        return _of_proxy(error, what, endpoint)
     if is_transient(error):
         why = f"answers {_said(code, status)}" if status else "does not answer"
         tried = f" (tried for {patience:g} s)" if patience else ""
@@ -229,6 +241,24 @@ def _host(location: str | None) -> str:
         return name(urlsplit(location or "").hostname or "", longest=100).replace("{", "").replace("}", "")
     except ValueError:
         return ""
+
+
+def _of_proxy(error: "ProxyConnectionError", what: str, endpoint: str | None) -> DailiesError:
+    """What it means that a proxy gives no way to the server; nothing of the request has left."""
+    # botocore hides the user and the password, and keeps that there are some
+    proxy = Proxy.parse("HTTPS_PROXY", str(error.kwargs.get("proxy_url", "")))
+    status = _tunnel_refusal(error)
+    if status is None:
+        return UnavailableError(f"{what}: the proxy {proxy} does not answer")
+    parts = urlsplit(endpoint or "https://s3.amazonaws.com")
+    kind = UnavailableError if status >= 500 else ConfigurationError
+    return kind(f"{what}: {proxy.refusal(status, parts.hostname or '', parts.port or 443)}")
+
+
+def _tunnel_refusal(error: "ProxyConnectionError") -> int | None:
+    """The status of a proxy's answer to CONNECT, None where it gave none."""
+    found = re.search(r"Tunnel connection failed: ([0-9]{3})", str(error.kwargs.get("error", "")))
+    return int(found[1]) if found else None
 
 
 def _is_untrusted(error: BaseException) -> bool:

@@ -11,8 +11,9 @@ from urllib.parse import parse_qs
 
 import httpx
 
+from resources.network.transports import transport as network_transport
+from resources.network.way_out import Network
 from resources.providers.answers import Scrubber, storable
-from resources.providers.http import network
 from resources.storage.body import Inflater, UnknownEncodingError, encoding_of
 
 LARGEST = 32_000_000
@@ -58,13 +59,15 @@ class Recorder:
 
     provider: str
     api_key: str = field(repr=False)
+    network: Network = field(default_factory=Network)
     clock: Callable[[], float] = time.time
     inner: httpx.AsyncBaseTransport | None = None
     exchanges: list[Exchange] = field(default_factory=list)
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """What a provider's client is built on."""
-        return _Recording(self, self.inner or network(httpx.Limits(max_keepalive_connections=0)))
+        once = httpx.Limits(max_keepalive_connections=0)
+        return _Recording(self, self.inner or network_transport(self.network, once))
 
     def of(self, call: str) -> list[Exchange]:
         """Every exchange of one call, oldest first."""

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from resources import alarms
 from resources.alarms import AlarmNotSentError, Format, Sender, a_test, sender_of
 from resources.errors import ConfigurationError
+from resources.network.way_out import Network
 
 SECRET = "T000/B000/s3cr3t-t0ken"
 SLACK = f"https://hooks.slack.com/services/{SECRET}"
@@ -110,4 +111,4 @@ def test_a_sender_shows_nobody_its_address(show: Callable[[object], str]) -> Non
 
 def test_without_an_address_it_says_which_setting_is_missing() -> None:
     with pytest.raises(ConfigurationError, match="DAILIES_ALARM_URL"):
-        sender_of(None, "auto")
+        sender_of(None, "auto", Network())

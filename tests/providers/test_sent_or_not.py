@@ -13,6 +13,7 @@ import pytest
 from certificates import self_signed
 from hostile_server import HostileServer, Peer
 
+from resources.network.way_out import Network
 from resources.providers import http
 from resources.providers.aimlapi import AimlApi
 from resources.providers.base import Accepted, FailureKind, JobState, NotSent, PollFailed, Rejected, Unknown
@@ -29,8 +30,8 @@ DEADLINE = 60.0
 NEVER = 3600.0
 
 
-async def submit(url: str) -> Any:
-    client = WaveSpeed(url, "key-of-wavespeed")
+async def submit(url: str, network: Network | None = None) -> Any:
+    client = WaveSpeed(url, "key-of-wavespeed", network=network)
     try:
         return await client.submit(ENDPOINT, BODY, submission_id="s-1", deadline_seconds=DEADLINE)
     finally:
@@ -285,7 +286,7 @@ async def test_the_key_does_not_follow_a_redirect(listen: Any) -> None:
     assert elsewhere.peers == []
 
 
-async def test_proxies_and_netrc_of_the_environment_are_ignored(
+async def test_a_client_reads_no_proxies_and_netrc_from_the_environment_itself(
     listen: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     proxy = await listen(reads_headers_and_closes)
@@ -392,20 +393,19 @@ async def test_a_certificate_nobody_signed_is_not_sent(
 
 
 async def test_over_trusted_tls_a_break_is_unknown_and_an_answer_is_read(
-    listen: Any, certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+    listen: Any, certificate: tuple[ssl.SSLContext, Path]
 ) -> None:
-    trusting = ssl.create_default_context(cafile=str(certificate[1]))
-    monkeypatch.setattr(http, "_tls", lambda: trusting)
+    network = Network.of({"SSL_CERT_FILE": str(certificate[1])})
 
     async def accepts(peer: Peer) -> None:
         await peer.read_request()
         await peer.answer(200, CREATED)
 
     breaking = await listen(reads_all_and_resets, certificate[0])
-    assert isinstance(await submit(breaking.url.replace("http:", "https:")), Unknown)
+    assert isinstance(await submit(breaking.url.replace("http:", "https:"), network=network), Unknown)
     assert got_the_request(breaking)
     working = await listen(accepts, certificate[0])
-    assert isinstance(await submit(working.url.replace("http:", "https:")), Accepted)
+    assert isinstance(await submit(working.url.replace("http:", "https:"), network=network), Accepted)
 
 
 async def eventually(condition: Any) -> None:

@@ -12,6 +12,7 @@ from hostile import MP4, File, Hostile, serving
 from pydantic import SecretStr
 
 from resources.errors import ConfigurationError
+from resources.network.way_out import Network
 from resources.storage import remote
 from resources.storage.errors import CorruptUploadError, ObjectConflictError
 from resources.storage.objects import ObjectStore
@@ -30,7 +31,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 @pytest.fixture
 def aws(certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[AwsLike, ObjectStore]]:
-    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate.file))
     monkeypatch.setattr("resources.storage.objects.is_aws", lambda client: True)
     with aws_like(certificate.server()) as (server, address):
         settings = S3Settings(
@@ -39,6 +39,7 @@ def aws(certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> Iterator[t
             access_key_id="AKIAEXAMPLE",
             secret_access_key=SecretStr("x" * 40),
             ride_out_seconds=2,
+            network=Network.of({"AWS_CA_BUNDLE": str(certificate.file)}),
         )
         yield server, ObjectStore(settings)
 
@@ -103,12 +104,9 @@ def test_our_own_object_is_recognised_by_its_checksum(
     assert server.objects == {f"/dailies/{KEY}": b"another"}
 
 
-def test_a_certificate_that_is_not_trusted_is_said_at_once(
-    aws: tuple[AwsLike, ObjectStore], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_certificate_that_is_not_trusted_is_said_at_once(aws: tuple[AwsLike, ObjectStore]) -> None:
     _, store = aws
-    monkeypatch.delenv("AWS_CA_BUNDLE")
-    other = ObjectStore(store.settings.model_copy(update={"region": "eu-west-1", "ride_out_seconds": 600}))
+    other = ObjectStore(store.settings.model_copy(update={"network": Network(), "ride_out_seconds": 600}))
     began = time.monotonic()
     with pytest.raises(ConfigurationError, match="certificate is not trusted"):
         other.head(KEY)

@@ -2,10 +2,10 @@
 
 import hashlib
 import socket
-import ssl
 import time
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,8 @@ from certificates import self_signed
 from hostile import MP4, File, Hostile, serving
 
 from resources.errors import ConfigurationError
-from resources.storage import addresses, connections, remote
+from resources.network.way_out import Network
+from resources.storage import addresses, remote
 from resources.storage.download import (
     ChangedError,
     DownloadError,
@@ -393,13 +394,12 @@ def test_a_name_that_does_not_resolve_may_do_so_later(
     assert "canary" not in str(caught.value)
 
 
-def test_a_proxy_of_the_environment_is_not_used(
-    server: Hostile, policy: DownloadPolicy, monkeypatch: pytest.MonkeyPatch, destination: Path
+def test_a_proxy_does_not_lead_to_this_machine(
+    server: Hostile, policy: DownloadPolicy, destination: Path
 ) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    network = Network.of({"HTTP_PROXY": "http://127.0.0.1:1", "ALL_PROXY": "http://127.0.0.1:1"})
     server.files["/clip.mp4"] = File()
-    assert download(server.url(), destination, policy=policy).size == len(MP4)
+    assert download(server.url(), destination, policy=replace(policy, network=network)).size == len(MP4)
 
 
 def test_a_server_that_is_not_there_is_said_and_may_come_back(destination: Path) -> None:
@@ -409,21 +409,8 @@ def test_a_server_that_is_not_there_is_said_and_may_come_back(destination: Path)
     assert caught.value.retryable
 
 
-@pytest.fixture
-def tls(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[ssl.SSLContext]:
-    """A server's context for the name cdn.test, signed by an authority that SSL_CERT_FILE names."""
-    made = self_signed(tmp_path_factory.mktemp("tls"), "cdn.test")
-    monkeypatch.setenv("SSL_CERT_FILE", str(made.file))
-    connections._tls.cache_clear()
-    context = made.server()
-    yield context
-    connections._tls.cache_clear()
-
-
 def test_tls_is_checked_against_the_name_and_not_the_pinned_address(
-    tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, destination: Path
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, destination: Path
 ) -> None:
     original = socket.getaddrinfo
     monkeypatch.setattr(
@@ -431,10 +418,12 @@ def test_tls_is_checked_against_the_name_and_not_the_pinned_address(
         "getaddrinfo",
         lambda host, *a, **k: original("127.0.0.1" if host.endswith(".test") else host, *a, **k),
     )
-    with serving(tls) as server:
+    made = self_signed(tmp_path_factory.mktemp("tls"), "cdn.test")
+    network = Network.of({"SSL_CERT_FILE": str(made.file)})
+    with serving(made.server()) as server:
         server.files["/clip.mp4"] = File(cuts=[500_000])
         named = {name: f"https://{name}:{server.server_port}" for name in ("cdn.test", "other.test")}
-        policy = DownloadPolicy(allowed_origins=frozenset(named.values()), pause_seconds=0)
+        policy = DownloadPolicy(allowed_origins=frozenset(named.values()), network=network, pause_seconds=0)
         assert download(f"{named['cdn.test']}/clip.mp4", destination, policy=policy).size == len(MP4)
         assert download(f"{named['cdn.test']}/clip.mp4", destination, policy=policy).size == len(MP4)
         with pytest.raises(DownloadError, match="certificate is not trusted"):

@@ -120,7 +120,7 @@ def produce(
     settings = load_settings()
     keys = clips_of(declarations_of(settings), series, date.date() if date else None, clip or [])
     job = "produce_clips" if wait else "submit_clips"
-    with DagsterApi(dagster_url(settings)) as api:
+    with DagsterApi(dagster_url(settings), settings.network) as api:
         launched = launch(
             settings, api, keys, job=job, command="produce", series=series, regenerate=regenerate
         )
@@ -149,6 +149,6 @@ def retry(
         else:
             console.print("no clip has failed; there is nothing to try again")
         return
-    with DagsterApi(dagster_url(settings)) as api:
+    with DagsterApi(dagster_url(settings), settings.network) as api:
         launched = launch(settings, api, keys, job="produce_clips", command="retry", scattered=True)
         finish(settings, api, launched, wait=wait, as_json=as_json)

@@ -1,0 +1,130 @@
+"""Transports of httpx on the way out.
+
+httpx's own transport for proxies is not used: after a tunnel whose TLS failed it never gives the place in its pool back
+(httpcore 1.0.9), so that 32 failures stopped all polls of a process. Here a tunnel is a part of connecting. So httpcore's
+trace has one beginning of sending, that of the request itself: a proxy's CONNECT can never be taken for the POST.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore
+import httpx
+
+from resources.network.proxies import Proxy
+from resources.network.way_out import Network
+
+_HEAD_LIMIT = 16_384
+"""Bytes of a proxy's answer to CONNECT."""
+_STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: |\r|$)")
+
+
+def transport(network: Network, limits: httpx.Limits) -> httpx.AsyncHTTPTransport:
+    """The transport of a client that buys or asks: HTTP/1.1, nothing is ever repeated, nothing read from the environment."""
+    return _Transport(network, limits)
+
+
+def client(network: Network, url: str, *, timeout_seconds: float) -> httpx.Client:
+    """A plain client for one address."""
+    proxy = network.proxy_to(url)
+    context = network.trust.context()
+    named = None
+    if proxy is not None:
+        named = httpx.Proxy(
+            str(proxy), headers=proxy.headers, ssl_context=context if proxy.scheme == "https" else None
+        )
+    return httpx.Client(timeout=timeout_seconds, trust_env=False, verify=context, proxy=named)
+
+
+class _Transport(httpx.AsyncHTTPTransport):
+    def __init__(self, network: Network, limits: httpx.Limits) -> None:
+        context = network.trust.context()
+        super().__init__(verify=context, trust_env=False, limits=limits, retries=0)
+        # the one private name of httpx that is used: its transport maps errors, and takes no network of one's own
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=context,
+            max_connections=limits.max_connections,
+            max_keepalive_connections=limits.max_keepalive_connections,
+            keepalive_expiry=limits.keepalive_expiry,
+            network_backend=_Tunnels(network),
+        )
+        self._network = network
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request; a plain one that a proxy would read is refused, since keys and webhooks' addresses are in it."""
+        if request.url.scheme == "http" and self._network.proxy_to(str(request.url)) is not None:
+            raise httpx.UnsupportedProtocol("plain http would show the request to the proxy; use https")
+        return await super().handle_async_request(request)
+
+
+class _Tunnels(httpcore.AsyncNetworkBackend):
+    """Connects through the proxy of each host, or directly."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._inner = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - the interface
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to a host within `timeout` seconds for all steps together."""
+        proxy = self._network.proxies.proxy_for("https", host, port)
+        if proxy is None:
+            return await self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._through(proxy, host, port, socket_options)
+        except TimeoutError:
+            raise httpcore.ConnectTimeout(f"the proxy {proxy} gives no way to {host} in time") from None
+
+    async def _through(
+        self, proxy: Proxy, host: str, port: int, socket_options: Iterable[Any] | None
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            stream = await self._inner.connect_tcp(proxy.host, proxy.port, None, None, socket_options)
+        except httpcore.ConnectError:
+            raise httpcore.ProxyError(f"the proxy {proxy} of {proxy.variable} does not answer") from None
+        try:
+            if proxy.scheme == "https":
+                stream = await stream.start_tls(self._network.trust.context(), proxy.host)
+            status = await _open_tunnel(stream, proxy, host, port)
+        except httpcore.NetworkError as error:
+            await stream.aclose()
+            raise httpcore.ProxyError(f"the connection to the proxy {proxy} failed: {error}") from None
+        except BaseException:
+            await stream.aclose()
+            raise
+        if not 200 <= status < 300:
+            await stream.aclose()
+            raise httpcore.ProxyError(proxy.refusal(status, host, port))
+        return stream
+
+    async def sleep(self, seconds: float) -> None:
+        """As the interface has it."""
+        await self._inner.sleep(seconds)
+
+
+async def _open_tunnel(stream: httpcore.AsyncNetworkStream, proxy: Proxy, host: str, port: int) -> int:
+    """Ask a proxy for a tunnel; gives the status of its answer, whose body is never read."""
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+    lines += [f"{name}: {value}" for name, value in proxy.headers.items()]
+    await stream.write("\r\n".join([*lines, "", ""]).encode())
+    head = b""
+    # byte by byte would be the only way to leave what follows the head unread; nothing may follow it before we speak
+    while b"\r\n\r\n" not in head:
+        piece = await stream.read(4096)
+        head += piece
+        if not piece or len(head) > _HEAD_LIMIT:
+            raise httpcore.ProxyError(f"the proxy {proxy} gives no readable answer")
+    found = _STATUS.match(head)
+    if found is None or (found[1].startswith(b"2") and not head.endswith(b"\r\n\r\n")):
+        raise httpcore.ProxyError(f"the proxy {proxy} gives no readable answer")
+    return int(found[1])

@@ -1,0 +1,183 @@
+"""Which certificate authorities are believed: one store for every client.
+
+A private authority that only some clients knew has cost money: a clip was bought through one client and could not be fetched
+through the other.
+"""
+
+import atexit
+import functools
+import os
+import re
+import ssl
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import certifi
+
+from resources.errors import ConfigurationError
+
+REPLACING = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+"""Variables whose certificates take the place of the system's, as they do in other programs."""
+ADDING = "AWS_CA_BUNDLE"
+"""Its certificates join the others. If they replaced them, a private S3 server would cost the way to the providers."""
+
+_SYSTEM = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Alpine
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, RHEL
+    "/etc/ssl/ca-bundle.pem",  # SUSE
+    "/etc/ssl/cert.pem",  # macOS, FreeBSD
+)
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file, or a folder of files, with certificates."""
+
+    name: str
+    """The variable that names it, `the system` or `certifi`."""
+    place: Path
+    changed_ns: int = 0
+    """When it was last changed, so that a renewed file is read again."""
+
+    @classmethod
+    def named(cls, variable: str, value: str) -> "Source":
+        """The source that a variable names.
+
+        Raises:
+            ConfigurationError: It is not there, cannot be read, or holds no certificate.
+        """
+        place = Path(value)
+        try:
+            source = cls(variable, place, place.stat().st_mtime_ns)
+        except OSError as error:
+            raise _unusable(cls(variable, place), f"cannot be read ({error.strerror})") from None
+        _parsed(source)
+        return source
+
+    @property
+    def certificates(self) -> list[bytes]:
+        """Each in PEM; a folder need not have OpenSSL's hashed names.
+
+        Raises:
+            ConfigurationError: They cannot be read.
+        """
+        try:
+            files = (
+                sorted(filter(Path.is_file, self.place.iterdir())) if self.place.is_dir() else [self.place]
+            )
+            return [found for file in files for found in _CERTIFICATE.findall(file.read_bytes())]
+        except OSError as error:
+            raise _unusable(self, f"cannot be read ({error.strerror})") from None
+
+    def __str__(self) -> str:
+        return (
+            "certifi's, as the system has none" if self.name == "certifi" else f"{self.place} ({self.name})"
+        )
+
+
+@dataclass(frozen=True)
+class TrustStore:
+    """Where the certificates come from: the system's, else certifi's, unless variables name others."""
+
+    named: tuple[Source, ...] = ()
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> "TrustStore":
+        """Read the variables of an environment.
+
+        Raises:
+            ConfigurationError: One of them names what is not there, or holds no certificate.
+        """
+        return cls(
+            tuple(
+                Source.named(variable, value)
+                for variable in (*REPLACING, ADDING)
+                for value in _places(variable, environment.get(variable, "").strip())
+            )
+        )
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """All that is believed."""
+        replaced = any(source.name in REPLACING for source in self.named)
+        return self.named if replaced else (usual_store(), *self.named)
+
+    def context(self) -> ssl.SSLContext:
+        """The TLS context of every client. One is kept: reading a store takes tens of milliseconds."""
+        return _context(self)
+
+    def file(self) -> str:
+        """One file with all certificates, for a client that takes nothing else (boto3)."""
+        if len(self.sources) == 1 and self.sources[0].place.is_file():
+            return str(self.sources[0].place)
+        return _file(self, os.getpid())
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.sources))
+
+
+@functools.cache
+def usual_store() -> Source:
+    """The store where no variable names one: the system's, certifi's where it has none."""
+    openssl = ssl.get_default_verify_paths().openssl_cafile
+    for place in (openssl, *_SYSTEM):
+        with suppress(OSError):
+            if _CERTIFICATE.search(Path(place).read_bytes()):
+                return Source("the system", Path(place))
+    return Source("certifi", Path(certifi.where()))
+
+
+@functools.cache
+def _context(store: TrustStore) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=_pem(store))
+    # Python 3.13 refuses authorities that lack a field of RFC 5280, as private ones do that other programs take
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
+
+
+@functools.cache
+def _parsed(source: Source) -> None:
+    """Make sure that a source has certificates, and that OpenSSL reads them."""
+    found = source.certificates
+    if not found:
+        raise _unusable(source, "holds no certificate (PEM, BEGIN CERTIFICATE)")
+    try:
+        ssl.create_default_context(cadata=b"\n".join(found).decode("ascii", "replace"))
+    except ssl.SSLError:
+        raise _unusable(source, "holds a certificate that cannot be read") from None
+
+
+@functools.cache
+def _file(store: TrustStore, process: int) -> str:
+    handle, path = tempfile.mkstemp(prefix="dailies-certificates-", suffix=".pem")
+    with os.fdopen(handle, "w") as file:
+        file.write(_pem(store))
+
+    def remove() -> None:
+        if os.getpid() == process:  # a forked child ends before its parent does
+            Path(path).unlink(missing_ok=True)
+
+    atexit.register(remove)
+    return path
+
+
+def _pem(store: TrustStore) -> str:
+    found = [certificate for source in store.sources for certificate in source.certificates]
+    return "".join(f"{certificate.decode('ascii', 'replace')}\n" for certificate in dict.fromkeys(found))
+
+
+def _places(variable: str, value: str) -> list[str]:
+    # OpenSSL takes several folders in one variable
+    places = value.split(os.pathsep) if variable == "SSL_CERT_DIR" else [value]
+    return [place for place in places if place]
+
+
+def _unusable(source: Source, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{source.name} names {source.place}, which {why}: no server can be believed by it. Correct it, or take it out to "
+        "trust the system's certificates. Nothing was bought."
+    )
