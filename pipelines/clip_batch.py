@@ -80,6 +80,7 @@ def buy(batch: Batch, requests: Mapping[str, ClipRequest], *, regenerate: bool) 
         store = batch.production.bound_store(ledger, buying=True)
         # a fallback may be sold by somebody else
         accounts = {account for request in requests.values() for account in request.accounts}
+        batch.production.check_outputs(accounts)
 
         async def work(engine: Engine, follower: Follower) -> Followed:
             providers = {name: account.provider for name, account in engine.accounts.items()}

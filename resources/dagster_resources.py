@@ -19,10 +19,10 @@ from resources.production.bucket_mark import BucketMark, bind_bucket
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.production.heartbeat import Heartbeat
+from resources.production.output_hosts import check_outputs
 from resources.providers.accounts import build_provider
 from resources.series import load_series
 from resources.settings import Settings, load_settings, open_ledger
-from resources.storage.download import DownloadPolicy
 from resources.storage.objects import ObjectStore
 from resources.webhooks.tokens import addresses
 
@@ -97,6 +97,15 @@ class Production(dg.ConfigurableResource[None]):
         bind_bucket(ledger, store, buying=buying)
         return store
 
+    def check_outputs(self, accounts: Iterable[str]) -> None:
+        """Make sure that what is bought from these accounts could be fetched.
+
+        Raises:
+            resources.production.output_hosts.OutOfReachError: It could not.
+        """
+        settings = self.settings()
+        check_outputs(map(settings.account, sorted(accounts)), settings.download_policy)
+
     @contextlib.asynccontextmanager
     async def engine(self, ledger: Ledger, accounts: Iterable[str]) -> AsyncIterator[Engine]:
         """An engine for some accounts, closed at the end.
@@ -133,12 +142,7 @@ class Production(dg.ConfigurableResource[None]):
     def deliverer(self, engine: Engine, store: ObjectStore) -> Iterator[Deliverer]:
         """What fetches, checks and stores clips; its worker process ends with it."""
         settings = self.settings()
-        policy = DownloadPolicy(
-            allowed_origins=settings.allowed_origins,
-            network=settings.network,
-            max_bytes=settings.max_download_mb * 1_000_000,
-        )
         scratch = settings.home.absolute() / "tmp"
         scratch.mkdir(parents=True, exist_ok=True)
-        with Deliverer(engine, store, policy=policy, scratch=scratch) as deliverer:
+        with Deliverer(engine, store, policy=settings.download_policy, scratch=scratch) as deliverer:
             yield deliverer

@@ -29,6 +29,7 @@ from resources.network.way_out import Network
 from resources.orders import Caps
 from resources.peers import users
 from resources.providers.accounts import AIMLAPI_URL, WAVESPEED_URL, AccountSettings
+from resources.storage.policy import DownloadPolicy
 from resources.storage.s3_client import S3Settings
 from resources.variables import ENV_FILE, PINNED, names_in, refuse_misspelt
 
@@ -184,6 +185,15 @@ class Settings(BaseSettings):
         hosts(value)
         return value
 
+    @field_validator("allowed_origins_setting")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        try:
+            DownloadPolicy(allowed_origins=_listed(value))
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from None
+        return value
+
     @field_validator("allowed_users_setting")
     @classmethod
     def _users(cls, value: str) -> str:
@@ -234,7 +244,20 @@ class Settings(BaseSettings):
     @cached_property
     def allowed_origins(self) -> frozenset[str]:
         """Origins outside the internet that clips may be fetched from."""
-        return frozenset(o.strip().rstrip("/") for o in self.allowed_origins_setting.split(",") if o.strip())
+        return _listed(self.allowed_origins_setting)
+
+    @property
+    def download_policy(self) -> DownloadPolicy:
+        """What clips may be fetched from where, and how large.
+
+        Raises:
+            ConfigurationError: An origin cannot be right.
+        """
+        return DownloadPolicy(
+            allowed_origins=self.allowed_origins,
+            network=self.network,
+            max_bytes=self.max_download_mb * 1_000_000,
+        )
 
     @cached_property
     def allowed_hosts(self) -> frozenset[Authority]:
@@ -341,6 +364,10 @@ def pinned(environment: Mapping[str, str | None]) -> str:
     """The settings among some variables, for `PINNED`; None takes one away."""
     known = names()
     return json.dumps({name: value for name, value in environment.items() if name in known})
+
+
+def _listed(setting: str) -> frozenset[str]:
+    return frozenset(part.strip().rstrip("/") for part in setting.split(",") if part.strip())
 
 
 def _micros(amount: Decimal | None) -> Micros | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli import key_use
@@ -23,12 +24,12 @@ from resources.errors import DailiesError
 from resources.inventory.findings import Finding, Weight
 from resources.inventory.ledger_audit import near_their_end
 from resources.inventory.repairs import Mended, Mender
+from resources.inventory.ways import Way, open_ways, ways_out
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.production.bucket_mark import bind_bucket
 from resources.settings import ACCOUNTS, Settings, open_ledger
 from resources.storage.objects import ObjectStore
-from resources.storage.policy import DownloadPolicy
 from resources.video.confinement import LAYERS
 from resources.video.inspector import VideoInspector
 
@@ -44,6 +45,8 @@ class Examination:
         mended: What was tried.
         objects: How many objects of takes the bucket has, None when it could not be listed.
         size: Bytes of them.
+        ways: How every client leaves this machine.
+        certificates: Which authorities are believed, and what says so.
         decoder: The layers around the process that reads strangers' videos, of `resources.video.confinement.LAYERS`; why it
             does not start, where it does not.
         keys: A sentence on each account's key: who uses it, and how lost answers are settled.
@@ -57,6 +60,8 @@ class Examination:
     decoder: list[str] | str = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     key_documents: list[dict[str, Any]] = field(default_factory=list)
+    ways: list[Way] = field(default_factory=list)
+    certificates: str = ""
 
     @property
     def is_fine(self) -> bool:
@@ -91,6 +96,8 @@ def examine(settings: Settings, *, mend: bool) -> Examination:
             done.mended = _mend(settings, ledger, store, instance, inventory)
             if done.mended:
                 done.findings = inventory.take()
+        done.ways, done.certificates = ways_out(settings), str(settings.network.trust)
+        done.findings.append(open_ways(done.ways))
         if (living := vitals(settings, ledger, instance)) is not None:
             done.findings.append(living)
         if inventory.stock is not None:
@@ -145,13 +152,8 @@ def _mend(
     done: list[Mended] = []
     scratch = settings.home.absolute() / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
-    policy = DownloadPolicy(
-        allowed_origins=settings.allowed_origins,
-        network=settings.network,
-        max_bytes=settings.max_download_mb * 1_000_000,
-    )
     if inventory.stock is not None:
-        done += Mender(ledger, store, policy=policy, scratch=scratch).mend(inventory.stock)
+        done += Mender(ledger, store, policy=settings.download_policy, scratch=scratch).mend(inventory.stock)
     if waiting := near_their_end(ledger):
         done += _fetch(_as_runs_have_it(settings, store), ledger, store, waiting)
     if instance is not None:
@@ -208,9 +210,21 @@ def show(done: Examination) -> None:
     console.print(Text(_of_the_decoder(done.decoder)), soft_wrap=True)
     for line in done.keys:
         console.print(Text(line), soft_wrap=True)
+    console.print(_way_table(done.ways))
+    console.print(Text(f"certificates are believed of {done.certificates}"), soft_wrap=True)
     left = [finding for finding in done.findings if not finding.is_fine]
     if left:
         complain(f"{counted(len(left), 'check')} of {len(done.findings)} need you")
+
+
+def _way_table(ways: list[Way]) -> Table:
+    table = Table("way out to", "at", "through", box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for way in ways:
+        style = "red" if way.problem else ""
+        table.add_row(
+            Text(way.client, style), Text(way.host, overflow="fold"), Text(way.how, overflow="fold")
+        )
+    return table
 
 
 def _of_the_decoder(layers: list[str] | str) -> str:
@@ -257,6 +271,11 @@ def document(done: Examination) -> dict[str, Any]:
         "size_bytes": done.size,
         "decoder_confined_by": done.decoder,
         "keys": done.key_documents,
+        "ways_out": [
+            {"client": w.client, "host": w.host, "through": w.how, "problem": w.problem or None}
+            for w in done.ways
+        ],
+        "certificates": done.certificates,
     }
 
 

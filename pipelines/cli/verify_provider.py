@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +25,7 @@ from resources.production.bucket_mark import BucketMark, bind_bucket
 from resources.providers.accounts import AccountSettings, build_provider
 from resources.providers.base import Provider
 from resources.settings import ACCOUNTS, Settings, open_ledger
-from resources.storage.download import DownloadPolicy, download
+from resources.storage.download import download
 from resources.verification.choice import Offer, cheapest
 from resources.verification.contract import Observation
 from resources.verification.observations import DeliveredFile, findings, went_well
@@ -173,11 +173,8 @@ def _film(settings: Settings, account: AccountSettings, watched: Watched) -> Del
         return None
     parts = urlsplit(account.base_url)
     local = {f"http://{parts.netloc}"} if parts.scheme == "http" else set()
-    policy = DownloadPolicy(
-        allowed_origins=settings.allowed_origins | local,
-        network=settings.network,
-        max_bytes=settings.max_download_mb * 1_000_000,
-    )
+    usual = settings.download_policy
+    policy = replace(usual, allowed_origins=usual.allowed_origins | local)
     with tempfile.TemporaryDirectory(prefix="dailies-verify-") as folder:
         path = Path(folder) / "clip.mp4"
         try:

@@ -180,6 +180,15 @@ EVERYTHING_LIVES = Audit(
 )
 """Not an asset check: what runs it may be what has died. `dailies doctor` and the alarms look at it."""
 
+EVERY_WAY_IS_OPEN = Audit(
+    "every_way_is_open",
+    "submissions",
+    "Hosts that cannot be reached, or that nothing could be fetched from",
+    Weight.ERROR,
+    "Set the proxy, the certificates or the origins that are missing: docs/network.md says which.",
+)
+"""Not an asset check: it is about the machine that asks. `dailies doctor` looks at it."""
+
 CHECKS = (
     NO_FAILED_CLIPS,
     NOTHING_UNCLEAR,

@@ -22,6 +22,12 @@ AIMLAPI_URL = "https://api.aimlapi.com"
 KEY_VARIABLES = {"wavespeed": "WAVESPEED_API_KEY", "aimlapi": "AIMLAPI_API_KEY"}
 """The environment variable that holds each provider's key. WaveSpeed's own clients read the same one."""
 
+_OUTPUT_HOSTS = {
+    # contracts of both providers: hosts seen in their documentation; they are looked at, never relied on
+    WAVESPEED_URL: ("d2p7pge43lyniu.cloudfront.net", "d11ewybssaphwx.cloudfront.net", "cdn.wavespeed.ai"),
+    AIMLAPI_URL: ("cdn.aimlapi.com",),
+}
+
 
 class AccountSettings(BaseModel):
     """One account at one provider: where it is, its key and its limits. Its repr never shows the key.
@@ -62,6 +68,11 @@ class AccountSettings(BaseModel):
 def capabilities_of(provider: str) -> Capabilities:
     """What a provider offers, also where no key is set."""
     return WaveSpeed.capabilities if provider == "wavespeed" else AimlApi.capabilities
+
+
+def output_hosts(settings: AccountSettings) -> tuple[str, ...]:
+    """Hosts that an account's outputs are known to come from; none are known of an address that is not the provider's own."""
+    return _OUTPUT_HOSTS.get(settings.base_url, ())
 
 
 def build_provider(

@@ -1,0 +1,49 @@
+"""Whether outputs could be fetched from where providers put them, looked at before anything is bought.
+
+A VPN that gives names fake addresses lets the purchase through and has every download refused. So has a filter that answers
+0.0.0.0 for a provider's CDN.
+"""
+
+from collections.abc import Iterable
+
+from resources.errors import ConfigurationError
+from resources.providers.accounts import AccountSettings, output_hosts
+from resources.storage.addresses import locate
+from resources.storage.policy import DownloadError, DownloadPolicy, UnsafeAddressError
+
+
+class OutOfReachError(ConfigurationError):
+    """What would be bought could not be fetched. Nothing was bought."""
+
+
+def closed_hosts(account: AccountSettings, policy: DownloadPolicy) -> dict[str, str]:
+    """Hosts of an account's outputs that must not be fetched from as they are seen from here, each with the reason.
+
+    A name that cannot be resolved now is left out: hosts come and go, and a name server may be down for a moment.
+    """
+    closed = {}
+    for host in output_hosts(account):
+        try:
+            locate(f"https://{host}/", policy)
+        except (UnsafeAddressError, ConfigurationError) as error:
+            closed[host] = str(error)
+        except DownloadError:
+            continue
+    return closed
+
+
+def check_outputs(accounts: Iterable[AccountSettings], policy: DownloadPolicy) -> None:
+    """Make sure that outputs of these accounts could be fetched, as far as their hosts are known.
+
+    Raises:
+        OutOfReachError: They could not; the text names the settings that help. Nothing was bought.
+    """
+    for account in accounts:
+        closed = closed_hosts(account, policy)
+        if closed:
+            origins = ",".join(f"https://{host}" for host in closed)
+            raise OutOfReachError(
+                f"{account.name} delivers from {', '.join(closed)}, and nothing could be fetched from there: "
+                f"{next(iter(closed.values()))}. All of them: DAILIES_ALLOWED_ORIGINS={origins}. Nothing was bought; "
+                "`dailies doctor` looks at every way out."
+            )
