@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from resources.errors import ConfigurationError, UnavailableError
 from resources.network.way_out import Network
 from resources.providers.base import UploadFailed
-from resources.providers.uploads import Ticket, put
+from resources.providers.upload_tickets import Ticket, put
 from resources.storage import addresses
 from resources.storage.addresses import locate
 from resources.storage.download import DownloadError, DownloadPolicy, UnsafeAddressError, download

@@ -9,6 +9,7 @@ from corporate import Corporation, corporation
 from pydantic import SecretStr
 from raw_server import RawServer, answering
 
+from resources import alarms
 from resources.alarms import AlarmNotSentError, Sender, a_test
 from resources.errors import ConfigurationError
 from resources.network.way_out import Network
@@ -162,15 +163,15 @@ def test_a_client_that_would_need_socks_is_refused_before_it_buys(company: Corpo
         client(company, HTTPS_PROXY="socks5://127.0.0.1:1080")
 
 
-def test_alarms_take_the_same_way_and_keep_their_address(company: Corporation, provider: RawServer) -> None:
+def test_alarms_take_the_same_way_and_keep_their_address(
+    company: Corporation, provider: RawServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = SecretStr(f"https://{HOST}/secret-path")
     Sender(url, "json", Network.of(company.environment)).send(a_test())
     assert len(provider.requests) == 1
     company.proxy.refuses[HOST] = 403
-
-    async def at_once(_seconds: float) -> None: ...
-
+    monkeypatch.setattr(alarms, "TRIES", 1)
     with pytest.raises(AlarmNotSentError, match="does not let dailies reach its host") as caught:
-        Sender(url, "json", Network.of(company.environment), sleep=at_once).send(a_test())
+        Sender(url, "json", Network.of(company.environment)).send(a_test())
     assert HOST not in str(caught.value)
     assert "secret-path" not in str(caught.value)

@@ -10,7 +10,7 @@ from corporate import Corporation, corporation, without_proxies
 from raw_server import RawServer, answering
 
 from pipelines.cli.doctor import Examination, document, show
-from pipelines.cli.output import console
+from pipelines.cli.terminal import console
 from resources.errors import ConfigurationError
 from resources.inventory.ways import how_to, open_ways, ways_out
 from resources.network.way_out import Network
