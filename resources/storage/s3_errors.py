@@ -178,9 +178,7 @@ def translated(error: Exception, what: str, endpoint: str | None, patience: floa
 
     server = f"the S3 server at {without_queries(endpoint)}" if endpoint else "AWS S3"
     code, status = _answer(error)
-    if isinstance(error, boto.ProxyConnectionError):
-        return _of_proxy(error, what, endpoint)
-    if is_transient(error):
+    if is_transient(error) and not isinstance(error, boto.ProxyConnectionError):
         why = f"answers {_said(code, status)}" if status else "does not answer"
         tried = f" (tried for {patience:g} s)" if patience else ""
         return UnavailableError(f"{what}: {server} {why}{tried}. Is it running, and is the address right?")
@@ -191,7 +189,10 @@ def translated(error: Exception, what: str, endpoint: str | None, patience: floa
         said = _said(code, status) if is_clear or not words else f"{_said(code, status)}: {words}"
         return kind(f"{what}: {meaning.format(server=server)} ({said})")
     if isinstance(error, boto.BotoCoreError):
-        kind, meaning = _HERE.get(type(error).__name__, (StorageError, type(error).__name__))
+        if isinstance(error, boto.ProxyConnectionError):
+            kind, meaning = _of_proxy(error, endpoint)
+        else:
+            kind, meaning = _HERE.get(type(error).__name__, (StorageError, type(error).__name__))
         return kind(f"{what}: {meaning}")
     if isinstance(error, UnreadableAnswerError):
         return StorageError(f"{what}: {server} {error}")
@@ -243,16 +244,16 @@ def _host(location: str | None) -> str:
         return ""
 
 
-def _of_proxy(error: "ProxyConnectionError", what: str, endpoint: str | None) -> DailiesError:
+def _of_proxy(error: "ProxyConnectionError", endpoint: str | None) -> _Meaning:
     """What it means that a proxy gives no way to the server; nothing of the request has left."""
     # botocore hides the user and the password, and keeps that there are some
     proxy = Proxy.parse("HTTPS_PROXY", str(error.kwargs.get("proxy_url", "")))
     status = _tunnel_refusal(error)
     if status is None:
-        return UnavailableError(f"{what}: the proxy {proxy} does not answer")
+        return UnavailableError, f"the proxy {proxy} does not answer"
     parts = urlsplit(endpoint or "https://s3.amazonaws.com")
     kind = UnavailableError if status >= 500 else ConfigurationError
-    return kind(f"{what}: {proxy.refusal(status, parts.hostname or '', parts.port or 443)}")
+    return kind, proxy.refusal(status, parts.hostname or "", parts.port or 443)
 
 
 def _tunnel_refusal(error: "ProxyConnectionError") -> int | None:
