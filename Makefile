@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 N      ?= 100
 
-.PHONY: help demo up test test-fast check format lock install install-dev clean-demo bench-simulation bench-faults bench-deliveries bench-checks
+.PHONY: help demo up test test-fast test-pooler check format lock install install-dev clean-demo bench-simulation bench-faults bench-deliveries bench-checks
 help:            ## these lines
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -19,6 +19,9 @@ test: install-dev ## all tests
 
 test-fast: install-dev ## the tests that start no processes
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
+
+test-pooler: install-dev ## the ledger's tests on PostgreSQL behind a pgbouncer in transaction mode
+	DAILIES_TEST_POOLER=transaction $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/ledger -k 'not sqlite'
 
 check: install-dev ## format, lint, types, import rules, definitions
 	$(BIN)/ruff format --check .

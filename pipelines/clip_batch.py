@@ -20,6 +20,7 @@ from resources.ledger import decisions, deliveries, heartbeats, queue
 from resources.ledger.decisions import Decided, Decision, Ruling
 from resources.ledger.handover import handover_of
 from resources.ledger.ledger import Ledger
+from resources.ledger.outage import repeat_unrecorded
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.money import show_usd
@@ -220,7 +221,7 @@ class _Told:
             RunLostError: The run was given up.
         """
         context = self._batch.context
-        heartbeats.check(self._ledger, self._batch.run_id)
+        repeat_unrecorded(heartbeats.check, self._ledger, self._batch.run_id)
         if report.error is not None:
             context.log.error("%s: %s", report.clip, report.error)
             if report.attempt is not None and self._is_kept_apart(report, report.attempt):
@@ -231,7 +232,7 @@ class _Told:
                     stage_event(context.instance, stage, report.attempt, pictures=self._pictures)
                 )
         if report.attempt is not None and self._is_last_word(report, report.attempt):
-            deliveries.mark_reported(self._ledger, [report.attempt.id], self._batch.run_id)
+            repeat_unrecorded(deliveries.mark_reported, self._ledger, [report.attempt.id], self._batch.run_id)
 
     def _unshown_before(self, stage: Stage, attempt: Attempt) -> list[Stage]:
         """Earlier stages that Dagster shows of another purchase, or not at all: a second try, one the sensor sent."""

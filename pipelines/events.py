@@ -13,6 +13,7 @@ from pipelines.lineage import GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger import heartbeats
+from resources.ledger.outage import RIDE_OUT_SECONDS, repeat_unrecorded
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.money import to_usd
@@ -76,9 +77,9 @@ def show_again(context: dg.AssetExecutionContext, production: Production, keys: 
     pictures = _pictures_or_none(production)
     wanted = list(keys)
     try:
-        with production.ledger() as ledger:
-            heartbeats.check(ledger, context.run.run_id)
-            newest, current = ledger.latest(wanted), ledger.current(wanted)
+        with production.ledger(patience=RIDE_OUT_SECONDS) as ledger:
+            repeat_unrecorded(heartbeats.check, ledger, context.run.run_id)
+            newest, current = repeat_unrecorded(ledger.latest, wanted), repeat_unrecorded(ledger.current, wanted)
     except DailiesError as error:
         context.log.warning("what is green cannot be shown again: %s", error)
         return

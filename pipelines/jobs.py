@@ -13,6 +13,7 @@ from pipelines.partitions import add_clips
 from pipelines.prompt_batch import prompt_event, render, write_prompt
 from pipelines.scope import leave_alone, scope_of_list
 from resources.dagster_resources import Production
+from resources.ledger.outage import repeat_unrecorded
 from resources.production.batch import Stage
 
 
@@ -80,7 +81,7 @@ def produce_scattered(
             raise clips_failed(rendered.problems, len(keys), "could not be rendered", bought=bought())
         with production.ledger() as ledger:
             store = production.bound_store(ledger)
-            add_clips(context.instance, ledger, keys)
+            repeat_unrecorded(add_clips, context.instance, ledger, keys)
         for request in rendered.requests.values():
             context.log_event(prompt_event(context.instance, request, write_prompt(store, request)))
         reasons = say(batch, buy(batch, rendered.requests, regenerate=config.regenerate))

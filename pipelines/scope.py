@@ -17,6 +17,7 @@ from pipelines.partitions import PARTITION, RANGE_END, RANGE_START, clips
 from resources.dagster_resources import Production
 from resources.errors import ConfigurationError
 from resources.ledger.decision_clips import fix_clips, fixed_clips
+from resources.ledger.outage import RIDE_OUT_SECONDS, repeat_unrecorded
 
 NO_RUN = "dailies-planned-by-nobody"
 """Stands in the log for the run that planned a key when no run of its own ever did; Dagster knows no such run."""
@@ -69,7 +70,7 @@ def scope_of(
     now = dict.fromkeys([*covered, *_all_of(planned)])
     named = _named(instance, run, covered) or list(now)
     buys = not planned or bool({SUBMISSIONS, CHARACTERS} & planned.keys())
-    own = _of_decision(instance, production, run, named, buys=buys)
+    own = repeat_unrecorded(_of_decision, instance, production, run, named, buys=buys)
     position = {key: index for index, key in enumerate(order)}
     return RunScope(
         keys=sorted((key for key in own if key in position), key=position.__getitem__),
@@ -83,7 +84,7 @@ def scope_of_list(context: dg.OpExecutionContext, production: Production, wanted
     """The clips of a run that is given a list of keys: those of them that its decision is about."""
     keys = list(dict.fromkeys(wanted))
     with production.ledger() as ledger:
-        own = fix_clips(ledger, decision_of(context.run), keys)
+        own = repeat_unrecorded(fix_clips, ledger, decision_of(context.run), keys)
     return RunScope([key for key in keys if key in own], tuple(key for key in keys if key not in own))
 
 
@@ -193,7 +194,7 @@ def _of_decision(
 ) -> list[str]:
     """Those of some keys that the run's decision is about; with `buys`, they are fixed in the ledger now at the latest."""
     decision = decision_of(run)
-    with production.ledger() as ledger:
+    with production.ledger(patience=RIDE_OUT_SECONDS) as ledger:
         known = fixed_clips(ledger, decision)
         if not known and buys:
             decision, first_seen = _first_seen(instance, run, named)

@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr
 from resources.catalogue import Catalogue, DataFolder
 from resources.characters.made import made_in
 from resources.ledger.limits import Limits
+from resources.ledger.outage import PATIENCE_SECONDS, RIDE_OUT_SECONDS, repeat_unrecorded
 from resources.production.account import Account, bind_account
 from resources.production.bucket_mark import BucketMark, bind_bucket
 from resources.production.delivery import Deliverer
@@ -74,13 +75,19 @@ class Production(dg.ConfigurableResource[None]):
     def characters(self) -> dict[str, Made]:
         """The characters that were made, by name."""
         with self.ledger() as ledger:
-            return made_in(ledger)
+            return repeat_unrecorded(made_in, ledger)
 
     @contextlib.contextmanager
-    def ledger(self) -> Iterator[Ledger]:
-        """The ledger, closed at the end."""
-        settings = self.settings()
-        with open_ledger(settings) as ledger:
+    def ledger(self, *, patience: float | None = None) -> Iterator[Ledger]:
+        """The ledger, closed at the end.
+
+        Args:
+            patience: How long to wait for a database that is away, in seconds; None for what a run at work, or else a
+                sensor's tick, has time for.
+        """
+        if patience is None:
+            patience = PATIENCE_SECONDS if self._heartbeat is None else RIDE_OUT_SECONDS
+        with open_ledger(self.settings(), patience=patience) as ledger:
             yield ledger
 
     def store(self) -> ObjectStore:
@@ -94,7 +101,7 @@ class Production(dg.ConfigurableResource[None]):
             resources.errors.ConfigurationError: They do not belong together, or the ledger is too old to buy.
         """
         store = self.store()
-        bind_bucket(ledger, store, buying=buying)
+        repeat_unrecorded(bind_bucket, ledger, store, buying=buying)
         return store
 
     def check_outputs(self, accounts: Iterable[str]) -> None:
@@ -117,7 +124,7 @@ class Production(dg.ConfigurableResource[None]):
         ready = {}
         for name in accounts:
             account = settings.account(name)
-            bind_account(ledger, account)
+            repeat_unrecorded(bind_account, ledger, account)
             webhook_url = None
             if settings.webhook_url is not None:
                 webhook_url = addresses(ledger, name, settings.webhook_url)

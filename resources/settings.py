@@ -24,6 +24,7 @@ from resources.errors import ConfigurationError
 from resources.guard import Authority, hosts
 from resources.ledger.budget import MOST_PER_CLIP, Budget
 from resources.ledger.ledger import Ledger
+from resources.ledger.outage import PATIENCE_SECONDS
 from resources.money import Micros, to_usd, usd
 from resources.network.way_out import Network
 from resources.orders import Caps
@@ -344,15 +345,19 @@ def load_settings() -> Settings:
         ) from None
 
 
-def open_ledger(settings: Settings) -> Ledger:
+def open_ledger(settings: Settings, *, patience: float = PATIENCE_SECONDS) -> Ledger:
     """The ledger with the settings' caps and time zone: the one way in which commands, resources and jobs open it.
 
     A rebuilt ledger once counted its days in UTC, because its command left the budget out.
 
+    Args:
+        settings: Where it is.
+        patience: How long to wait for a PostgreSQL server that is away, in seconds.
+
     Raises:
         ConfigurationError: The database cannot be used; see `resources.ledger.database.open_database`.
     """
-    return Ledger(settings.ledger_url, budget=settings.budget)
+    return Ledger(settings.ledger_url, budget=settings.budget, patience=patience)
 
 
 def names() -> frozenset[str]:

@@ -28,7 +28,15 @@ SANDBOX_KEY = "DAILIES_SANDBOX_KEY"
 STACK = "DAILIES_STACK"
 """Marks the processes of one `dailies up` and all that they start: its id, a colon, and its home."""
 INTERNAL = frozenset(
-    {PINNED, ENV_FILE, SANDBOX_KEY, STACK, "DAILIES_TEST_POSTGRES_URL", "DAILIES_WRITE_SNAPSHOT"}
+    {
+        PINNED,
+        ENV_FILE,
+        SANDBOX_KEY,
+        STACK,
+        "DAILIES_TEST_POSTGRES_URL",
+        "DAILIES_TEST_POOLER",
+        "DAILIES_WRITE_SNAPSHOT",
+    }
 )
 """Variables of ours that are no settings: how processes of a stack speak to each other, and what tests are told."""
 

@@ -1,6 +1,7 @@
 """What everything that works with a ledger is tested on: SQLite, and a real PostgreSQL that the tests bring themselves.
 
-DAILIES_TEST_POSTGRES_URL names another PostgreSQL, whose user may make databases.
+DAILIES_TEST_POSTGRES_URL names another PostgreSQL, whose user may make databases. DAILIES_TEST_POOLER, `transaction` or
+`session`, puts a pgbouncer of that mode before whichever it is: `make test-pooler`.
 """
 
 import functools
@@ -91,7 +92,8 @@ def power_cuts() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A server for this worker, started when the first test asks for it."""
-    with PostgresServer(os.environ.get("DAILIES_TEST_POSTGRES_URL")) as server:
+    given, pooler = os.environ.get("DAILIES_TEST_POSTGRES_URL"), os.environ.get("DAILIES_TEST_POOLER")
+    with PostgresServer(given, pooler=pooler) as server:
         yield server
 
 

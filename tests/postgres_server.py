@@ -11,12 +11,14 @@ import itertools
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
@@ -26,6 +28,8 @@ from resources.processes import child_setup
 
 PATIENCE_SECONDS = 180
 PREFIX = "dailies-postgres-"
+POOLER_PORT = 6432
+"""Only in a socket's name."""
 INITDB = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
 FAST = {
     "fsync": "off",
@@ -42,18 +46,26 @@ class PostgresServer:
 
     Args:
         url: Of a server that runs already and whose databases may be made and dropped; None starts one.
+        pooler: The mode of a pgbouncer (`transaction`, `session`) through which the databases are reached; None for none.
     """
 
-    def __init__(self, url: str | None = None) -> None:
+    def __init__(self, url: str | None = None, *, pooler: str | None = None) -> None:
         self._given = url
+        self._mode = pooler
+        self._pooler: Pooler | None = None
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._names = (f"dailies_test_{os.getpid()}_{number}" for number in itertools.count())
         self._idle: list[str] = []
 
     def __enter__(self) -> Self:
+        if self._mode is not None:
+            pgbouncer()
         if self._given is None:
             self._start()
+        if self._mode is not None:
+            self._pooler = Pooler(self.url, self._mode, self._folder)
+            self._pooler.start()
         self._server = sa.create_engine(
             make_url(self.url).set(drivername="postgresql+psycopg2"), isolation_level="AUTOCOMMIT"
         )
@@ -63,6 +75,8 @@ class PostgresServer:
         for url in self._idle:
             self.drop(url)
         self._server.dispose()
+        if self._pooler is not None:
+            self._pooler.stop()
         self._stop()
 
     @property
@@ -80,8 +94,11 @@ class PostgresServer:
         return self._made("template0")
 
     def copy(self, url: str) -> str:
-        """The address of a copy of a database that nobody is connected to."""
-        return self._made(make_url(url).database or "")
+        """The address of a copy of a database that nobody works with."""
+        name = make_url(url).database or ""
+        # a pooler keeps its connections
+        self._execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        return self._made(name)
 
     def ledger_database(self) -> str:
         """The address of a database whose tables are made and hold nothing: one that was given back, or a new one."""
@@ -117,7 +134,8 @@ class PostgresServer:
         name = next(self._names)
         # by copying files, which without fsync is faster than by the log
         self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY')
-        return make_url(self.url).set(database=name).render_as_string(hide_password=False)
+        reached = make_url(self.url if self._pooler is None else self._pooler.url)
+        return reached.set(database=name).render_as_string(hide_password=False)
 
     def _execute(self, statement: str) -> None:
         with self._server.connect() as connection:
@@ -140,6 +158,7 @@ class PostgresServer:
             os.chown(folder, nobody.pw_uid, nobody.pw_gid)
             programs = _readable(programs, folder)
         data = folder / "data"
+        self._user, self._programs = user, programs
         try:
             made = subprocess.run(
                 [programs / "initdb", "-D", data, "-U", "postgres", *INITDB],
@@ -150,43 +169,34 @@ class PostgresServer:
                 **user,
             )
             assert made.returncode == 0, made.stderr.decode(errors="replace")
-            options = [f"--{name}={value}" for name, value in FAST.items()]
-            with (folder / "log").open("wb") as log:
-                self._process = subprocess.Popen(
-                    [programs / "postgres", "-D", data, "-k", folder, *options],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    cwd=folder,
-                    start_new_session=True,
-                    preexec_fn=child_setup(),  # noqa: PLW1509 - one C call between fork and exec
-                    **user,
-                )
-            self._wait()
+            self.come_back()
         except BaseException:
             self._stop()
             raise
 
-    def _wait(self) -> None:
-        engine = sa.create_engine(make_url(self.url).set(drivername="postgresql+psycopg2"))
-        give_up = time.monotonic() + PATIENCE_SECONDS
-        try:
-            while True:
-                try:
-                    engine.connect().close()
-                except sa.exc.OperationalError:
-                    if (
-                        self._process is None
-                        or self._process.poll() is not None
-                        or time.monotonic() > give_up
-                    ):
-                        log = (self._folder or Path()) / "log"
-                        raise RuntimeError(f"PostgreSQL did not start: {log.read_text()}") from None
-                    time.sleep(0.05)
-                else:
-                    return
-        finally:
-            engine.dispose()
+    def go_away(self) -> None:
+        """End the server that was started, at once: whoever is in a transaction is cut off. Its files stay."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(PATIENCE_SECONDS)
+        self._server.dispose()
+
+    def come_back(self) -> None:
+        """Start the server on its files."""
+        assert self._folder is not None
+        options = [f"--{name}={value}" for name, value in FAST.items()]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._programs / "postgres", "-D", self._folder / "data", "-k", self._folder, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                start_new_session=True,
+                preexec_fn=child_setup(),  # noqa: PLW1509 - one C call between fork and exec
+                **self._user,
+            )
+        wait_for(self.url, self._process, self._folder / "log")
 
     def _stop(self) -> None:
         if self._process is not None:
@@ -200,6 +210,95 @@ class PostgresServer:
         if self._folder is not None:
             self._lock.close()
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class Pooler:
+    """A pgbouncer before a server.
+
+    Args:
+        server: The address of the server.
+        mode: `transaction` or `session`.
+        folder: Where its socket and its files are; None makes one.
+    """
+
+    def __init__(self, server: str, mode: str, folder: Path | None = None) -> None:
+        self._server = make_url(server)
+        self._mode = mode
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder = folder or Path(tempfile.mkdtemp(prefix=PREFIX))
+
+    @property
+    def url(self) -> str:
+        """Of the database that every server has."""
+        return f"postgresql://postgres@/postgres?host={self._folder}&port={POOLER_PORT}"
+
+    def start(self) -> None:
+        """Start it, as a user that it agrees to run as."""
+        user: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            os.chown(self._folder, nobody.pw_uid, nobody.pw_gid)
+        host, port = self._server.host or self._server.query.get("host"), self._server.port or 5432
+        login = f"user={self._server.username or 'postgres'}"
+        if self._server.password:
+            login += f" password='{self._server.password}'"
+        settings = {
+            "listen_addr": "",
+            "listen_port": POOLER_PORT,
+            "unix_socket_dir": self._folder,
+            "auth_type": "any",
+            "pool_mode": self._mode,
+            # fewer than the tests have threads: whoever kept a session would keep others waiting
+            "default_pool_size": 4,
+            "max_client_conn": 1000,
+            # a database that a test dropped must not be asked for again and again
+            "server_login_retry": 0.1,
+        }
+        lines = ["[databases]", f"* = host={host} port={port} {login}", "[pgbouncer]"]
+        lines += [f"{name} = {value}" for name, value in settings.items()]
+        (self._folder / "pgbouncer.ini").write_text("\n".join(lines))
+        with (self._folder / "pooler.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [pgbouncer(), self._folder / "pgbouncer.ini"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=child_setup(),  # noqa: PLW1509 - one C call between fork and exec
+                **user,
+            )
+        wait_for(self.url, self._process, self._folder / "pooler.log")
+
+    def stop(self) -> None:
+        """End it, with everybody's connection."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+        (self._folder / f".s.PGSQL.{POOLER_PORT}").unlink(missing_ok=True)
+
+
+def pgbouncer() -> str:
+    """Where a pgbouncer is; without one the test is skipped."""
+    found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        pytest.skip("no pgbouncer is installed (Debian: apt install pgbouncer), so no pooler can be tested")
+    return found
+
+
+def wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Wait until a server answers that was just started."""
+    engine = sa.create_engine(make_url(url).set(drivername="postgresql+psycopg2"), poolclass=sa.NullPool)
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            engine.connect().close()
+        except sa.exc.OperationalError:
+            if process.poll() is not None or time.monotonic() > give_up:
+                raise RuntimeError(f"it did not start: {log.read_text()}") from None
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _sweep() -> None:

@@ -19,6 +19,7 @@ from pipelines.prompt_batch import read_prompts
 from pipelines.scope import RunScope, leave_alone, left_alone_events, scope_of
 from resources.dagster_resources import Production
 from resources.ledger import deliveries
+from resources.ledger.outage import repeat_unrecorded
 from resources.ledger.states import AttemptState
 from resources.production.batch import Followed, Stage
 
@@ -107,7 +108,7 @@ def _buy(batch: Batch, keys: list[str], config: ProduceConfig) -> dict[str, str]
 
 def _collect(batch: Batch, keys: list[str]) -> dict[str, str]:
     with batch.production.ledger() as ledger:
-        attempts, current = ledger.latest(keys), ledger.current(keys)
+        attempts, current = repeat_unrecorded(ledger.latest, keys), repeat_unrecorded(ledger.current, keys)
     # another take that was never sent takes nothing away
     unsent = {
         key: attempt
@@ -120,7 +121,9 @@ def _collect(batch: Batch, keys: list[str]) -> dict[str, str]:
             batch.context.log.warning("%s: its other take was not sent: %s", key, attempt.reason)
         with batch.production.ledger() as ledger:
             # or the sensor would ask for this run again and again
-            deliveries.mark_reported(ledger, [attempt.id for attempt in unsent.values()], batch.run_id)
+            repeat_unrecorded(
+                deliveries.mark_reported, ledger, [attempt.id for attempt in unsent.values()], batch.run_id
+            )
     never = {key: "it was never bought: materialize `submissions` too" for key in keys if key not in attempts}
     if never and BATCH_TAG in batch.context.run.tags:
         # the sensor asks for what the ledger has: others have come to lie in its range before the run was created

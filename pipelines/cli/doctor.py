@@ -47,6 +47,7 @@ class Examination:
         size: Bytes of them.
         ways: How every client leaves this machine.
         certificates: Which authorities are believed, and what says so.
+        ledger: What database the ledger is in and how it is reached.
         decoder: The layers around the process that reads strangers' videos, of `resources.video.confinement.LAYERS`; why it
             does not start, where it does not.
         keys: A sentence on each account's key: who uses it, and how lost answers are settled.
@@ -57,6 +58,7 @@ class Examination:
     mended: list[Mended] = field(default_factory=list)
     objects: int | None = None
     size: int = 0
+    ledger: str = ""
     decoder: list[str] | str = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     key_documents: list[dict[str, Any]] = field(default_factory=list)
@@ -88,6 +90,7 @@ def examine(settings: Settings, *, mend: bool) -> Examination:
         inventory = Inventory(ledger, lambda: _given(store), instance)
         done = Examination(
             inventory.take(),
+            ledger=ledger.whereabouts(),
             decoder=_decoder(),
             keys=[key_use.sentence(settings, ledger, name) for name in ACCOUNTS],
             key_documents=key_use.documents(settings, ledger),
@@ -207,6 +210,7 @@ def show(done: Examination) -> None:
         _show_finding(finding)
     if done.objects is not None:
         console.print(f"{counted(done.objects, 'object')} of takes in the bucket, {done.size / 1e6:,.1f} MB")
+    console.print(Text(f"the ledger is in {done.ledger}"), soft_wrap=True)
     console.print(Text(_of_the_decoder(done.decoder)), soft_wrap=True)
     for line in done.keys:
         console.print(Text(line), soft_wrap=True)
@@ -269,6 +273,7 @@ def document(done: Examination) -> dict[str, Any]:
         "mended": [{"key": m.key, "done": m.done, "text": m.text} for m in done.mended],
         "objects": done.objects,
         "size_bytes": done.size,
+        "ledger": done.ledger,
         "decoder_confined_by": done.decoder,
         "keys": done.key_documents,
         "ways_out": [

@@ -20,9 +20,9 @@ class PacedProduction(Production):
     """What runs work with, by the bench's clock."""
 
     @contextlib.contextmanager
-    def ledger(self) -> Iterator[Ledger]:
+    def ledger(self, *, patience: float | None = None) -> Iterator[Ledger]:
         """The ledger, closed at the end."""
-        with super().ledger() as ledger:
+        with super().ledger(patience=patience) as ledger:
             ledger.clock = PACE.clock
             yield ledger
 

@@ -8,12 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 from resources.errors import ConfigurationError, UnavailableError
-from resources.ledger.database import (
-    SCHEMA_REVISION,
-    make_private_file,
-    parsed_address,
-    shown_address,
-)
+from resources.ledger.address import parsed_address, shown_address
+from resources.ledger.database import SCHEMA_REVISION, make_private_file
 
 COMPANIONS = ("-wal", "-shm")
 """What SQLite keeps beside a database."""

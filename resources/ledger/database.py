@@ -12,17 +12,18 @@ import fcntl
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
 
 from resources.errors import ConfigurationError, UnavailableError
-from resources.plain import name
-from resources.spellings import Spellings
+from resources.ledger import outage
+from resources.ledger.address import for_psycopg, is_postgresql, parsed_address, shown_address
+from resources.ledger.outage import TRANSACTION_ID, first_line, is_away
 
 T = TypeVar("T")
 
@@ -33,14 +34,10 @@ BUSY_TIMEOUT_MS = 30_000
 """How long anybody waits for a lock in the database."""
 CHUNK = 500
 """Keys per IN list; SQLite allows 32,766 parameters, and short statements keep other writers waiting less."""
-SLEPT_TOO_LONG = "25P03"
-"""PostgreSQL's code for having ended the session of a process that slept in a transaction."""
 MIGRATION_LOCK = 7_246_001
 SUBJECT_LOCKS = 7_246_002
 MONEY_LOCK = 7_246_003
 """Names of PostgreSQL's advisory locks."""
-_USER = re.compile(r"(?:[^:/]*(?::[^@]*)?@)?")
-_HOST = re.compile(r"[A-Za-z0-9._-]*|[0-9A-Fa-f:.]+")
 NETWORK_FILESYSTEMS = {
     "nfs",
     "nfs4",
@@ -56,11 +53,12 @@ NETWORK_FILESYSTEMS = {
 }
 
 
-def open_database(url: str) -> sa.Engine:
+def open_database(url: str, *, patience: float = 0) -> sa.Engine:
     """Connect to the ledger's database, bring its schema up to date, and refuse what is unsafe.
 
     Args:
-        url: `sqlite:///path/to/ledger.db`, or `postgresql+psycopg2://...` for several machines.
+        url: `sqlite:///path/to/ledger.db`, or `postgresql://...` for several machines.
+        patience: How long to wait for a PostgreSQL server that is away, in seconds.
 
     Raises:
         ConfigurationError: The address is not usable, the folder is not writable or on a network filesystem, or the
@@ -68,85 +66,70 @@ def open_database(url: str) -> sa.Engine:
         UnavailableError: The database does not answer.
     """
     parsed = parsed_address(url)
-    backend = parsed.get_backend_name()
-    if backend == "sqlite":
+    if parsed.get_backend_name() == "sqlite":
         engine = _open_sqlite(parsed)
-    elif backend == "postgresql":
-        # a bare postgresql:// means psycopg 3 since SQLAlchemy 2.1; dailies brings psycopg2
-        engine = sa.create_engine(
-            parsed.set(drivername="postgresql+psycopg2"),
-            pool_pre_ping=True,
-            connect_args={"options": _patience(parsed)},
-        )
+    elif is_postgresql(parsed):
+        engine = _open_postgresql(parsed)
     else:
         raise ConfigurationError(
-            f"the ledger cannot live in {backend!r}; allowed: sqlite, postgresql. Set DAILIES_LEDGER_URL."
+            f"the ledger cannot live in {parsed.get_backend_name()!r}; allowed: sqlite, postgresql. Set DAILIES_LEDGER_URL."
         )
-    shown, secrets = shown_address(parsed), _secrets(parsed)
-    try:
-        _bring_up_to_date(engine, shown)
-    except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
-        engine.dispose()
-        raise UnavailableError(
-            f"the ledger's database {shown} does not answer: {_first_line(error, secrets)}. Nothing was bought by asking; what it holds is not known until it answers. "
-            "Check the address and that the server runs or the folder is writable, then try again."
-        ) from None
-    except sa.exc.DatabaseError as error:
-        engine.dispose()
-        raise ConfigurationError(
-            f"the ledger's database {shown} cannot be used: {_first_line(error, secrets)}. Nothing was bought by asking, and nothing is without it. "
-            "If it was a ledger, restore it from a backup; otherwise set DAILIES_LEDGER_URL to another place."
-        ) from None
+    shown = shown_address(parsed)
+    give_up = time.monotonic() + patience
+    while True:
+        try:
+            _bring_up_to_date(engine, shown)
+        except (sa.exc.OperationalError, sqlite3.OperationalError) as error:
+            engine.dispose()
+            if isinstance(error, sa.exc.DBAPIError) and is_away(engine, error) and time.monotonic() < give_up:
+                time.sleep(outage.PAUSE_SECONDS)
+                continue
+            raise UnavailableError(
+                f"the ledger's database {shown} does not answer: {first_line(error, engine)}. Nothing was bought by asking; what it holds is not known until it answers. "
+                f"{_advice(str(error))}, then try again."
+            ) from None
+        except sa.exc.DatabaseError as error:
+            engine.dispose()
+            raise ConfigurationError(
+                f"the ledger's database {shown} cannot be used: {first_line(error, engine)}. Nothing was bought by asking, and nothing is without it. "
+                "If it was a ledger, restore it from a backup; otherwise set DAILIES_LEDGER_URL to another place."
+            ) from None
+        return engine
+
+
+def _advice(said: str) -> str:
+    """What to do about a server that cannot be reached or refuses us."""
+    if "unsupported startup parameter" in said:
+        return "A pooler takes no settings in the address: take `options` out of DAILIES_LEDGER_URL"
+    return "Check the address and that the server runs or the folder is writable"
+
+
+def _open_postgresql(url: sa.URL) -> sa.Engine:
+    """An engine whose transactions each say how they are to be treated.
+
+    Nothing is set for a session: a pooler gives every transaction another one, and refuses settings in the first packet of
+    a connection (pgbouncer: "unsupported startup parameter: options"). psycopg2 prepares no statements.
+    """
+    engine = sa.create_engine(for_psycopg(url))
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        reading = connection.get_execution_options().get("reading", False)
+        began = connection.exec_driver_sql(_settings(reading=reading)).one()
+        connection.info[TRANSACTION_ID] = None if reading else began[-1]
+
     return engine
 
 
-def parsed_address(url: str) -> sa.URL:
-    """The address taken apart, if its password can only be where it seems to be; no error shows any of it.
-
-    An `@` in a password ends it too early, and the host would be shown with the password's end.
-
-    Raises:
-        ConfigurationError: It is not a database's address, or one that can be read in two ways.
-    """
-    try:
-        parsed = make_url(url)
-    except (sa.exc.ArgumentError, ValueError):
-        known = False
-    else:
-        before = _USER.match(url.partition("://")[2])
-        user, rest = (before[0], url.partition("://")[2][before.end() :]) if before else ("", "")
-        misread = "@" in rest or re.search(r"\?.*=", user) or not _HOST.fullmatch(parsed.host or "")
-        known = not (misread if parsed.get_backend_name() == "postgresql" else parsed.host or user)
-    if not known:
-        raise ConfigurationError(
-            "the ledger's address is not a database URL; allowed: sqlite:///path/to/ledger.db or "
-            "postgresql+psycopg2://user:password@host/name, with @ / ? # : and % in the user or the password written as "
-            "%40 %2F %3F %23 %3A and %25. Set DAILIES_LEDGER_URL."
-        ) from None
-    return parsed
-
-
-def shown_address(url: sa.URL) -> str:
-    """The address for a person: nothing of its user, password and query."""
-    host = f"[{url.host}]" if ":" in (url.host or "") else url.host or ""
-    return f"{url.get_backend_name()}://{host}{f':{url.port}' if url.port else ''}/{url.database or ''}"
-
-
-def _secrets(url: sa.URL) -> Spellings:
-    """The password, and those that a query may hold (libpq takes `password` and `sslpassword` there)."""
-    said = [url.password, *(value for key, value in url.query.items() if "pass" in key)]
-    return Spellings(*(text for text in said if isinstance(text, str)), instead="[password]")
-
-
-def _patience(url: sa.URL) -> str:
-    """How long PostgreSQL lets a session wait for a lock, and hold what others wait for without doing anything.
+def _settings(*, reading: bool) -> str:
+    """How long a transaction waits for a lock and may hold what others wait for without doing anything; and its id.
 
     A process that is frozen in a transaction (SIGSTOP, a suspended machine) would otherwise stop every other for as long
     as it sleeps. Its transaction is undone, and its next statement fails.
     """
-    theirs = url.query.get("options", "")
-    ours = f"-c lock_timeout={BUSY_TIMEOUT_MS} -c idle_in_transaction_session_timeout={2 * BUSY_TIMEOUT_MS}"
-    return f"{ours} {theirs if isinstance(theirs, str) else ' '.join(theirs)}".strip()
+    lock, idle = BUSY_TIMEOUT_MS, 2 * BUSY_TIMEOUT_MS
+    settings = f"set_config('lock_timeout', '{lock}', true), set_config('idle_in_transaction_session_timeout', '{idle}', true)"
+    return f"SELECT {settings}{'' if reading else ', txid_current()'}"
 
 
 def _open_sqlite(url: sa.URL) -> sa.Engine:
@@ -227,33 +210,31 @@ def filesystem_of(folder: Path, mounts: str) -> str:
 
 
 def _bring_up_to_date(engine: sa.Engine, shown: str) -> None:
-    if _revision(engine) == SCHEMA_REVISION and _reads_beside_writes(engine):
-        return
-    with _migration_lock(engine):
-        _let_read_beside_writes(engine)
-        revision = _revision(engine)
+    with engine.connect().execution_options(reading=True) as connection:
+        if _revision(connection) == SCHEMA_REVISION and _reads_beside_writes(connection):
+            return
+    with _alone(engine) as connection:
+        revision = _revision(connection)
         if revision is not None and revision > SCHEMA_REVISION:
             raise ConfigurationError(
                 f"the ledger {shown} was written by a newer dailies (schema {revision}, this one knows {SCHEMA_REVISION}). "
                 "Nothing was read or written. Update dailies."
             )
         if revision != SCHEMA_REVISION:
-            _migrate(engine)
+            _migrate(connection)
 
 
-def _revision(engine: sa.Engine) -> str | None:
-    with engine.connect().execution_options(reading=True) as connection:
-        if not sa.inspect(connection).has_table("alembic_version"):
-            return None
-        return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+def _revision(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def _reads_beside_writes(engine: sa.Engine) -> bool:
+def _reads_beside_writes(connection: sa.Connection) -> bool:
     """Whether readers and the writer do not wait for each other: always on PostgreSQL, on SQLite with a write-ahead log."""
-    if engine.dialect.name != "sqlite":
+    if connection.dialect.name != "sqlite":
         return True
-    with engine.connect().execution_options(reading=True) as connection:
-        return connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    return connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
 
 
 def _let_read_beside_writes(engine: sa.Engine) -> None:
@@ -261,44 +242,57 @@ def _let_read_beside_writes(engine: sa.Engine) -> None:
 
     By one process at a time: SQLite does not wait when two switch at once, it tells one that the database is locked.
     """
-    if _reads_beside_writes(engine):
-        return
+    with engine.connect().execution_options(reading=True) as connection:
+        if _reads_beside_writes(connection):
+            return
     # past SQLAlchemy, which would begin a transaction, where SQLite does not change it
-    with contextlib.closing(engine.raw_connection()) as connection:
-        connection.cursor().execute("PRAGMA journal_mode=WAL")
+    with contextlib.closing(engine.raw_connection()) as raw:
+        raw.cursor().execute("PRAGMA journal_mode=WAL")
 
 
 @contextlib.contextmanager
-def _migration_lock(engine: sa.Engine) -> Iterator[None]:
-    """Let one process migrate: SQLite by a lock file beside the database, PostgreSQL by an advisory lock."""
-    if engine.dialect.name == "sqlite":
-        with Path(f"{engine.url.database}.migrating").open("w") as file:
+def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """The one transaction in which one process at a time may migrate.
+
+    SQLite has a lock file beside the database. PostgreSQL has an advisory lock of this transaction: behind a pooler a
+    session's lock would outlive its holder.
+    """
+    with contextlib.ExitStack() as held:
+        if engine.dialect.name == "sqlite":
+            file = held.enter_context(Path(f"{engine.url.database}.migrating").open("w"))
             fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-    else:
-        with engine.connect() as connection:
-            connection.execute(sa.select(sa.func.pg_advisory_lock(MIGRATION_LOCK)))
-            try:
-                yield
-            finally:
-                connection.execute(sa.select(sa.func.pg_advisory_unlock(MIGRATION_LOCK)))
-                connection.commit()
+            _let_read_beside_writes(engine)
+        connection = held.enter_context(engine.begin())
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+        yield connection
 
 
-def _migrate(engine: sa.Engine) -> None:
+def _migrate(connection: sa.Connection) -> None:
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
-def _first_line(error: Exception, secrets: Spellings) -> str:
-    """What a driver says, without the password that it may repeat."""
-    return name((secrets.hide(str(error)).splitlines() or [type(error).__name__])[0], longest=500)
+def whereabouts(connection: sa.Connection) -> str:
+    """What database this is and how it is reached, for a person; nothing of its user and password.
+
+    Behind a pooler the session that answers is another than the one that the connection was opened with.
+    """
+    url = connection.engine.url
+    if connection.dialect.name == "sqlite":
+        return f"SQLite, {url.database}"
+    version, session = connection.execute(
+        sa.text("SELECT current_setting('server_version'), pg_backend_pid()")
+    ).one()
+    driver: Any = connection.connection.dbapi_connection
+    direct = driver.info.backend_pid == session
+    way = "reached directly" if direct else "behind a pooler or a proxy (any mode will do)"
+    return f"PostgreSQL {version}, {shown_address(url)}, {way}"
 
 
 def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -332,9 +326,3 @@ def lock_money(connection: sa.Connection) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MONEY_LOCK)))
-
-
-def does_not_answer(error: sa.exc.DBAPIError) -> bool:
-    """Whether the database is locked, full or gone, or has ended our session, as opposed to refusing what we ask."""
-    slept = getattr(error.orig, "pgcode", None) == SLEPT_TOO_LONG
-    return isinstance(error, sa.exc.OperationalError) or error.connection_invalidated or slept

@@ -12,11 +12,13 @@ import sqlalchemy as sa
 from resources.errors import DailiesError
 from resources.ledger.database import chunks, insert_ignoring
 from resources.ledger.ledger import Ledger
+from resources.ledger.outage import RIDE_OUT_SECONDS
 from resources.ledger.schema import heartbeats
 from resources.ledger.times import CLOCKS_SECONDS
 
-LEASE_SECONDS = 60.0
-"""How long a claim holds without a renewal: longer than any process waits for a lock in the database."""
+LEASE_SECONDS = RIDE_OUT_SECONDS + 60.0
+"""How long a claim holds without a renewal. A run that waits for the ledger's database cannot renew its claim, and must not
+look dead to the first process that reads the ledger again."""
 RENEW_SECONDS = 5.0
 GRACE_SECONDS = 180.0
 """How long a run that Dagster calls started may take to its first claim: on a slow machine a worker loads code for long."""

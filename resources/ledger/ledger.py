@@ -14,9 +14,9 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from resources.errors import UnavailableError
+from resources.ledger import outage
 from resources.ledger.budget import Budget
-from resources.ledger.database import chunks, does_not_answer, insert_ignoring, open_database
+from resources.ledger.database import chunks, insert_ignoring, open_database, whereabouts
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, current_takes, jobs, journal, meta
 from resources.ledger.times import DatabaseClock
@@ -74,10 +74,12 @@ class Ledger:
         url: See `resources.ledger.database.open_database`.
         budget: What may be spent, and where a day begins.
         clock: Seconds since the epoch; tests pass a fake one. Without one, PostgreSQL's clock or on SQLite this machine's.
+        patience: How long to wait for a PostgreSQL server that is away, in seconds; see `resources.ledger.outage`.
     """
 
-    def __init__(self, url: str, *, budget: Budget, clock: Clock | None = None) -> None:
-        self._engine = open_database(url)
+    def __init__(self, url: str, *, budget: Budget, clock: Clock | None = None, patience: float = 0) -> None:
+        self._patience = patience
+        self._engine = open_database(url, patience=patience)
         shared = clock is None and self._engine.dialect.name == "postgresql"
         self._database_clock = DatabaseClock() if shared else None
         self.clock: Clock = self._database_clock or clock or time.time
@@ -107,19 +109,10 @@ class Ledger:
         What changes the state or the money of an attempt needs `transaction`.
 
         Raises:
-            UnavailableError: The database is full, gone or locked for too long. Nothing of the transaction remains.
+            UnavailableError: The database is full, gone or locked for too long; see `outage.transaction`.
         """
-        try:
-            with self._engine.begin() as connection:
-                self._look_at_the_time(connection)
-                yield connection
-        except sa.exc.DBAPIError as error:
-            if not does_not_answer(error):
-                raise
-            raise UnavailableError(
-                f"the ledger could not be written: {error.orig}. Nothing of this step was recorded. "
-                "Free the disk or the lock, then run it again."
-            ) from error
+        with self._transaction(writing=True) as connection:
+            yield connection
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -128,16 +121,13 @@ class Ledger:
         Raises:
             UnavailableError: The database does not answer.
         """
-        try:
-            with self._engine.connect().execution_options(reading=True) as connection, connection.begin():
-                self._look_at_the_time(connection)
-                yield connection
-        except sa.exc.DBAPIError as error:
-            if not does_not_answer(error):
-                raise
-            raise UnavailableError(
-                f"the ledger could not be read: {error.orig}. Check that its database runs."
-            ) from error
+        with self._transaction(writing=False) as connection:
+            yield connection
+
+    def _transaction(self, *, writing: bool) -> contextlib.AbstractContextManager[sa.Connection]:
+        return outage.transaction(
+            self._engine, writing=writing, patience=self._patience, begun=self._look_at_the_time
+        )
 
     def _look_at_the_time(self, connection: sa.Connection) -> None:
         if self._database_clock is not None:
@@ -216,6 +206,11 @@ class Ledger:
                 rows = connection.execute(query, {"keys": some, **known})
                 found.extend(Attempt.from_row(row) for row in rows)
         return found
+
+    def whereabouts(self) -> str:
+        """What database this is and how it is reached, for a person; nothing of its user and password."""
+        with self.read() as connection:
+            return whereabouts(connection)
 
     # Facts about the ledger itself
 

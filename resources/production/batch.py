@@ -95,7 +95,7 @@ class Follower:
         engine: Submits and polls.
         deliverer: Fetches and stores; needed for `Stage.DELIVERED`.
         until: The stage to wait for.
-        report: Called once per clip and stage, in the loop.
+        report: Called once per clip and stage, in the ledger's thread.
         run_id: The run that follows.
     """
 
@@ -122,6 +122,7 @@ class Follower:
         self._asked_at: dict[str, float] = {}
         self._undelivered: dict[str, str] = {}
         self._unpolled: dict[str, str] = {}
+        self._untold: list[Report] = []
         self._slots = asyncio.Semaphore(DELIVERIES)
         self._result = Followed()
 
@@ -134,6 +135,7 @@ class Follower:
                 stage = self._refused_stage(ruling)
                 self._tell_up_to(ruling.request.clip, ruling.attempt, Stage(stage - 1))
                 self._fail(ruling.request.clip, stage, ruling.attempt, ruling.reason or "refused")
+        await self._show()
         await self.carry(
             [d.attempt for d in decided if d.attempt is not None and d.ruling in {Ruling.NEW, Ruling.ADOPTED}]
         )
@@ -259,6 +261,7 @@ class Follower:
         for clip, attempt in newest.items():
             self._ids[clip] = attempt.id
             self._consider(clip, attempt)
+        await self._show()
 
     def _consider(self, clip: str, attempt: Attempt) -> None:
         reached = _REACHED.get(attempt.state, Stage.DECIDED)
@@ -323,12 +326,23 @@ class Follower:
         self._tell(Report(clip, stage, attempt, error=error))
 
     def _tell(self, report: Report) -> None:
-        """Report a stage. An unforeseen error in the report fails this clip, and no other."""
-        try:
-            with in_our_words(f"{report.clip} could not be shown"):
-                self._report(report)
-        except UnforeseenError as error:
-            self._result.failed.setdefault(report.clip, str(error))
+        self._untold.append(report)
+
+    async def _show(self) -> None:
+        """Report the stages that were reached. An unforeseen error in a report fails its clip, and no other.
+
+        Off the loop: a report asks the ledger, whose database may be away for a minute.
+        """
+        while self._untold:
+            report = self._untold.pop(0)
+            try:
+                with in_our_words(f"{report.clip} could not be shown"):
+                    await self._engine.ledger.run(self._report_one, report)
+            except UnforeseenError as error:
+                self._result.failed.setdefault(report.clip, str(error))
+
+    def _report_one(self, _ledger: Ledger, report: Report) -> None:
+        self._report(report)
 
     # Delivering
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Concatenate, ParamSpec, TypeVar
 
 from resources.ledger.ledger import Ledger
+from resources.ledger.outage import repeat_unrecorded
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,9 +28,9 @@ class LedgerThread:
     async def run(
         self, function: Callable[Concatenate[Ledger, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `function(ledger, *args, **kwargs)` in the thread; the result is the function's."""
+        """Run `function(ledger, *args, **kwargs)` in the thread, through an outage of the database; see `outage.repeat_unrecorded`."""
         return await asyncio.get_running_loop().run_in_executor(
-            self._thread, lambda: function(self.blocking, *args, **kwargs)
+            self._thread, lambda: repeat_unrecorded(function, self.blocking, *args, **kwargs)
         )
 
     def clock(self) -> float:

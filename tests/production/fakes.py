@@ -19,6 +19,7 @@ from resources.ledger import deliveries, keys
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Later, Limits
+from resources.ledger.outage import repeat_unrecorded
 from resources.ledger.records import Attempt
 from resources.orders import ClipRequest, Expected
 from resources.production.account import Account
@@ -343,7 +344,7 @@ class FakeDeliverer:
     async def deliver(self, attempt: Attempt, *, run_id: str) -> None:
         clip = attempt.subject_key
         token = f"{run_id}:{random.random()}"
-        if deliveries.claim(self.ledger, attempt.id, token=token) is None:
+        if repeat_unrecorded(deliveries.claim, self.ledger, attempt.id, token=token) is None:
             return
         self.fetched.append(clip)
         self.at_once += 1
@@ -351,14 +352,20 @@ class FakeDeliverer:
         try:
             await self._fetch(clip)
         except BaseException as error:
-            deliveries.release(self.ledger, attempt.id, token=token, why=str(error))
+            repeat_unrecorded(deliveries.release, self.ledger, attempt.id, token=token, why=str(error))
             raise
         finally:
             self.at_once -= 1
         if clip in self.quarantines:
-            deliveries.record_quarantined(self.ledger, attempt.id, STORED, why="480 pixels instead of 720")
+            repeat_unrecorded(
+                deliveries.record_quarantined,
+                self.ledger,
+                attempt.id,
+                STORED,
+                why="480 pixels instead of 720",
+            )
         else:
-            deliveries.record_delivered(self.ledger, attempt.id, STORED, run_id=run_id)
+            repeat_unrecorded(deliveries.record_delivered, self.ledger, attempt.id, STORED, run_id=run_id)
 
     async def _fetch(self, clip: str) -> None:
         await asyncio.sleep(self.seconds)
