@@ -1,5 +1,6 @@
 """A PostgreSQL server that goes away: what waits, what is repeated, and what became of a COMMIT whose answer was lost."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -70,6 +71,8 @@ class Line:
 
     def hang_up(self) -> None:
         for end in self._sockets:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
             end.close()
 
     def _accept(self) -> None:
@@ -103,7 +106,7 @@ class Line:
                         server.sendall(data)
                         continue
                     if how == "before":
-                        server.close()
+                        server.shutdown(socket.SHUT_RDWR)
                     client.shutdown(socket.SHUT_RDWR)
                     self.broken.set()
                     return
