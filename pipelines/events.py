@@ -79,7 +79,10 @@ def show_again(context: dg.AssetExecutionContext, production: Production, keys: 
     try:
         with production.ledger(patience=RIDE_OUT_SECONDS) as ledger:
             repeat_unrecorded(heartbeats.check, ledger, context.run.run_id)
-            newest, current = repeat_unrecorded(ledger.latest, wanted), repeat_unrecorded(ledger.current, wanted)
+            newest, current = (
+                repeat_unrecorded(ledger.latest, wanted),
+                repeat_unrecorded(ledger.current, wanted),
+            )
     except DailiesError as error:
         context.log.warning("what is green cannot be shown again: %s", error)
         return

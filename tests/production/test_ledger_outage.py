@@ -118,6 +118,8 @@ def test_without_patience_the_run_fails(
     server: PostgresServer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control of the tests above."""
-    monkeypatch.setattr("resources.production.ledger_thread.repeat_unrecorded", lambda function, *a, **k: function(*a, **k))
+    monkeypatch.setattr(
+        "resources.production.ledger_thread.repeat_unrecorded", lambda function, *a, **k: function(*a, **k)
+    )
     with pytest.raises(UnavailableError, match="went away"):
         carried(url, server, at=60)
