@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from resources.ledger import budget, decision_clips, heartbeats, stops
 from resources.ledger.database import lock_subject
 from resources.ledger.ledger import Ledger
+from resources.ledger.outage import repeat_unrecorded
 from resources.ledger.records import Attempt
 from resources.ledger.rules import Decided, Ruling, after, is_outdated, ruling_of, unknown_price
 from resources.ledger.schema import attempts, current_takes
@@ -51,7 +52,7 @@ def decide(
         UnavailableError: The ledger cannot be written. What was decided before is kept, and will be adopted.
         RunLostError: The run was given up; it decides nothing more.
     """
-    return [_decide_one(ledger, request, decision, run_id) for request in requests]
+    return [repeat_unrecorded(_decide_one, ledger, request, decision, run_id) for request in requests]
 
 
 _OF_SUBJECT = (

@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 
 from resources.errors import UnavailableError
 from resources.ledger import outage
-from resources.ledger.decisions import decide
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.states import AttemptState
 from resources.production.batch import Followed, Stage
 
@@ -63,7 +63,7 @@ def carried(
     async def run() -> Followed:
         engine = world.engine()
         follower = world.follower(Stage.DELIVERED, engine)
-        return await follower.follow(await engine.ledger.run(decide, requests, decision="monday"))
+        return await follower.follow(await engine.ledger.run(decide, requests, Decision("monday")))
 
     return world, troubled, world.run(run())
 
