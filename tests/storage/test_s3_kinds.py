@@ -203,6 +203,10 @@ KINDS = {
     "Content-MD5 required and no checksums (Object Lock)": Kind(
         odd_s3.all_of(odd_s3.LOCKED, odd_s3.NO_CHECKSUMS), ways=Ways(stream=False, checksum=False)
     ),
+    "a checksum that breaks the signature (GCS)": Kind(
+        lacks(403, "SignatureDoesNotMatch", "Invalid argument.", lambda a: a.is_put and a.has_checksum),
+        ways=Ways(checksum=False),
+    ),
     # what passes, and what is found out
     "busy for a moment": Kind(once(lacks(503, "SlowDown", "busy", lambda asked: asked.is_list))),
     "an error with the status 200": Kind(once(error_in_200)),
