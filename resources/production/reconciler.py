@@ -8,8 +8,7 @@ from resources.errors import DailiesError
 from resources.ledger.lost import reconcile, search_schedule
 from resources.ledger.lost.evidence import LOOK_BACK_SECONDS
 from resources.ledger.lost.posts import UNMEASURED_SECONDS, Contract
-from resources.ledger.lost.reconcile import Reading
-from resources.ledger.lost.search_schedule import Search
+from resources.ledger.lost.readings import Reading, Search
 from resources.ledger.records import Attempt
 from resources.production.ledger_thread import LedgerThread
 from resources.providers.base import Candidate, Charge, ClockOffset, Provider

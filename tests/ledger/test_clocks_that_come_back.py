@@ -40,7 +40,7 @@ from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import LONGEST_PAUSE_SECONDS, Limits
 from resources.ledger.lost import orphans, search_schedule
-from resources.ledger.lost.posts import Contract, find_undecided
+from resources.ledger.lost.posts import Contract, ListingView, find_undecided
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.pauses import slow_down
 from resources.ledger.queue import PostTerms, claim_next
@@ -263,7 +263,7 @@ def test_a_lost_post_is_looked_for_where_it_was_really_sent(
     assert attempt.state is S.UNKNOWN
     with ledger.read() as connection:
         (undecided,) = find_undecided(connection, ACCOUNT)
-    window = undecided.post(ClockOffset(-1, 1), CONTRACT, frozenset(), dedicated_since=0.0)
+    window = undecided.post(ListingView(CONTRACT, ClockOffset(-1, 1), dedicated_since=0.0), frozenset())
     assert window.not_before <= really <= window.created_by
     if measured == "by that clock":
         assert really - 10 < window.not_before

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from resources.ledger.database import chunks, insert_ignoring
+from resources.ledger.lost.readings import Reading
 from resources.ledger.schema import attempts, jobs, lags, submissions
-from resources.providers.base import ClockOffset
 
 ENOUGH = 20
 """So many lags must be known before a miss counts."""
@@ -85,33 +85,21 @@ def unmeasured_since(connection: sa.Connection, account: str, now: float) -> flo
     return None if since is None else float(since)
 
 
-def measure(
-    connection: sa.Connection,
-    account: str,
-    *,
-    created: Mapping[str, float],
-    since: float,
-    until: float | None,
-    began_at: float,
-    ended_at: float,
-    offset: ClockOffset,
-    last_read_at: float | None,
-) -> Lags:
+def measure(connection: sa.Connection, account: str, reading: Reading, last_read_at: float | None) -> Lags:
     """Measure the lag by a reading.
+
+    Strangers' jobs count too, and a job of ours may be recognised only long after it was listed. An older part of the listing
+    measures no new lag, but a job of ours that is missing from it is hidden.
 
     Args:
         connection: A view of the ledger.
         account: Whose listing.
-        created: When each listed job was created, by the provider's clock. Strangers' jobs count too, and a job of ours may be
-            recognised only long after it was listed.
-        since: The start of the part that was read, by our clock.
-        until: Its end by our clock, None for now. An older part measures no new lag, but a job of ours that is missing from it
-            is hidden.
-        began_at: When the reading began, by our clock.
-        ended_at: When it ended, by our clock.
-        offset: The offset of the provider's clock from ours.
+        reading: The reading, by our clock.
         last_read_at: When the listing was read before, by the provider's clock, since that reader's clock may differ from ours.
     """
+    created = {job.job_id: job.created_at.timestamp() for job in reading.jobs}
+    since, until = reading.search.since, reading.search.until
+    began_at, ended_at, offset = reading.began_at, reading.ended_at, reading.offset
     known, largest = _seen(connection, account)
     measured = _measured(connection, account, created)
     new: dict[str, float | None] = {}

@@ -90,28 +90,22 @@ class Undecided:
 
     def post(
         self,
-        reader: ClockOffset,
-        contract: Contract,
+        view: "ListingView",
         models: frozenset[str],
         *,
-        dedicated_since: float,
         again: bool = False,
-        misdated_by: float = 0.0,
     ) -> Post:
         """The POST by the provider's clock.
 
         Args:
-            reader: The offset of the provider's clock from the reader's.
-            contract: What the listing can prove.
+            view: How the listing is judged.
             models: See `Post.models`.
-            dedicated_since: From when on nobody else uses the key, in seconds since the epoch. The clocks' difference is added,
-                since a stranger's last job before that may be dated later than our first POST after it.
             again: Whether to judge it also if it is held.
-            misdated_by: The error of the listing's times, in seconds.
         """
+        reader, dedicated_since = view.offset, view.dedicated_since
         low = reader.low - UNMEASURED_SECONDS if self.clock_low is None else self.clock_low
         high = reader.high + UNMEASURED_SECONDS if self.clock_high is None else self.clock_high
-        settle = contract.settle(self.attempt.request)
+        settle = view.contract.settle(self.attempt.request)
         created_by = self.broke_off + ACCEPTANCE_SECONDS + high + CLOCK_SLACK_SECONDS
         settled_from = max(self.deadline_at + settle + high, created_by)
         return Post(
@@ -121,14 +115,28 @@ class Undecided:
             in_question=self.attempt.state is AttemptState.UNKNOWN
             or (again and self.attempt.state is AttemptState.HELD),
             held=self.attempt.state is AttemptState.HELD,
-            not_before=self.started_at + low - CLOCK_SLACK_SECONDS - misdated_by,
+            not_before=self.started_at + low - CLOCK_SLACK_SECONDS - view.misdated_by,
             broke_off=self.broke_off + high,
-            created_by=created_by + misdated_by,
+            created_by=created_by + view.misdated_by,
             settled_from=settled_from,
             give_up_from=settled_from + settle,
             shared=self.started_at - (self.clock_spread if dedicated_since else 0.0) < dedicated_since,
             seen=frozenset(candidate["job"] for candidate in self.candidates),
         )
+
+
+@dataclass(frozen=True)
+class ListingView:
+    """How the listing of an account is judged."""
+
+    contract: Contract
+    offset: ClockOffset
+    """The offset of the provider's clock from the reader's."""
+    dedicated_since: float
+    """From when on nobody else uses the key, in seconds since the epoch. The clocks' difference is added, since a stranger's
+    last job before that may be dated later than our first POST after it."""
+    misdated_by: float = 0.0
+    """The error of the listing's times, in seconds."""
 
 
 def _comparable(body: dict[str, Any]) -> dict[str, Any]:

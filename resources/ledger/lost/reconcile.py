@@ -6,7 +6,6 @@ Here the reading is joined with what the ledger knows.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,15 +19,14 @@ from resources.ledger.lost.closures import RESUBMISSIONS, adopt, close_absent, h
 from resources.ledger.lost.evidence import LOOK_BACK_SECONDS, Evidence, Judgement, Lack, Proof, judge
 from resources.ledger.lost.job_times import Dating
 from resources.ledger.lost.listing_trust import Lags
-from resources.ledger.lost.posts import Contract, Undecided, find_undecided
-from resources.ledger.lost.search_schedule import Search, failure_of, last_read_at, pause, reschedule
+from resources.ledger.lost.posts import Contract, ListingView, Undecided, find_undecided
+from resources.ledger.lost.readings import Reading, Search
+from resources.ledger.lost.search_schedule import failure_of, last_read_at, pause, reschedule
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, jobs, submissions
 from resources.ledger.states import AttemptState
 from resources.money import to_usd
-from resources.providers.base import Candidate, Charge, ClockOffset
-from resources.providers.listing import charged_jobs
-from resources.providers.rows import SetAside
+from resources.providers.base import Candidate
 
 WHO = "reconciler"
 EXPECTED_FOR_SECONDS = 86_400.0
@@ -39,33 +37,15 @@ NO_LONGER_EXPECTED = (
 
 
 @dataclass(frozen=True)
-class Reading:
-    """An account's listing, and perhaps its bill, read to the last page."""
+class _Known:
+    """What the ledger knows when it judges a reading."""
 
-    search: Search
-    began_at: float
-    """When the reading began, by our clock."""
-    ended_at: float
-    """When it ended, by our clock."""
-    offset: ClockOffset
-    """The offset of the provider's clock from the reader's."""
-    jobs: Sequence[Candidate]
-    """All listed jobs since a while before the search's start."""
-    charges: Sequence[Charge] | None
-    """The bill of the same time, None where it was not read."""
-    unread: str | None = None
-    """Why a bill that was needed could not be read."""
-    aside: Sequence[SetAside] = ()
-    """Rows of both that were set aside."""
-
-    @cached_property
-    def shown(self) -> list[Candidate]:
-        """Every listed job with its charge, and every charged job that is not listed."""
-        charged = charged_jobs(self.charges or ())
-        prices = {job.job_id: job.charged_micros for job in charged}
-        listed = [replace(job, charged_micros=prices.get(job.job_id)) for job in self.jobs]
-        known = {job.job_id for job in listed}
-        return [*listed, *(job for job in charged if job.job_id not in known)]
+    undecided: Sequence[Undecided]
+    owned: Collection[str]
+    """Ids of jobs in the reading that a purchase owns."""
+    lags: Lags
+    misdated: bool
+    """Whether the listing's times prove nothing."""
 
 
 def record(
@@ -82,21 +62,12 @@ def record(
         undecided = find_undecided(connection, account)
         owned = _owned(connection, account, reading, undecided)
         late = _named_but_settled(connection, account, reading, owned, undecided)
-        seen = listing_trust.measure(
-            connection,
-            account,
-            created={job.job_id: job.created_at.timestamp() for job in reading.jobs},
-            since=reading.search.since,
-            until=reading.search.until,
-            began_at=reading.began_at,
-            ended_at=reading.ended_at,
-            offset=reading.offset,
-            last_read_at=last_read_at(connection, account),
-        )
+        seen = listing_trust.measure(connection, account, reading, last_read_at(connection, account))
         # an echoed id settles whose a job is, whatever its time
         doubtful = not told.reliable or (told.ahead is None and seen.early)
         misdated = doubtful and not contract.echoes
-        judgements = _judge(connection, account, contract, reading, undecided, owned, seen, misdated=misdated)
+        known = _Known(undecided, owned, seen, misdated)
+        judgements = _judge(connection, account, contract, reading, known)
     with ledger.write() as connection:
         listing_trust.note(connection, account, seen, now=ledger.clock())
     for job_id, submission_id in late:
@@ -192,43 +163,37 @@ def _named_but_settled(
 
 
 def _judge(
-    connection: sa.Connection,
-    account: str,
-    contract: Contract,
-    reading: Reading,
-    undecided: Sequence[Undecided],
-    owned: Collection[str],
-    seen: Lags,
-    *,
-    misdated: bool,
+    connection: sa.Connection, account: str, contract: Contract, reading: Reading, known: _Known
 ) -> list[tuple[Undecided, Judgement]]:
+    undecided = known.undecided
     if not undecided:
         return []
     models = _models(connection, account, {u.attempt.endpoint for u in undecided})
     by_id = {u.submission_id: u for u in undecided}
-    dedicated_since = keys.use_of(connection, account).dedicated_since
-    misdated_by = LOOK_BACK_SECONDS if misdated else 0.0
+    view = ListingView(
+        contract,
+        reading.offset,
+        dedicated_since=keys.use_of(connection, account).dedicated_since,
+        misdated_by=LOOK_BACK_SECONDS if known.misdated else 0.0,
+    )
     posts = [
         u.post(
-            reading.offset,
-            contract,
+            view,
             models[u.attempt.endpoint],
-            dedicated_since=dedicated_since,
             # without the bill, this reading may show less than an earlier one
             again=reading.charges is not None and reading.search.covers(u, contract),
-            misdated_by=misdated_by,
         )
         for u in undecided
     ]
     evidence = Evidence(
         jobs=reading.shown,
-        owned=owned,
+        owned=known.owned,
         read_from=reading.began_at + reading.offset.low,
         aside=reading.aside,
         billed=reading.charges is not None,
         echoes=contract.echoes,
-        misdated=misdated,
-        doubt=seen.doubt(min(contract.settle(u.attempt.request) for u in undecided)),
+        misdated=known.misdated,
+        doubt=known.lags.doubt(min(contract.settle(u.attempt.request) for u in undecided)),
     )
     return [(by_id[found.post.submission_id], found) for found in judge(posts, evidence)]
 

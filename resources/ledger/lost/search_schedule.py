@@ -17,6 +17,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.lost import listing_trust
 from resources.ledger.lost.evidence import Lack
 from resources.ledger.lost.posts import Contract, Undecided, find_undecided
+from resources.ledger.lost.readings import HELD_WINDOW_SECONDS, Search, shown_until
 from resources.ledger.schema import jobs, listings, submissions
 from resources.ledger.states import AttemptState, SubmissionState
 from resources.ledger.times import has_passed, is_past
@@ -29,8 +30,6 @@ HELD_SOON_SECONDS = 30.0
 """How soon a held POST is searched for again when the missing proof may have arrived."""
 HELD_PAUSE_SECONDS = 600.0
 """The longest pause between two searches for a held POST."""
-HELD_WINDOW_SECONDS = 3_600.0
-"""How long after a miss starts to prove something a job or charge of a held POST is still expected."""
 HELD_FOR_SECONDS = 6 * 86_400.0
 """How long a held POST is searched for. Providers show their jobs for seven days; after that a miss proves nothing."""
 MEASURE_SECONDS = 10.0
@@ -42,28 +41,6 @@ _ACCEPTED_AFTER = sa.select(sa.func.min(submissions.c.started_at)).where(
     submissions.c.started_at > sa.bindparam("after"),
     submissions.c.ended_at >= sa.bindparam("told_since"),
 )
-
-
-@dataclass(frozen=True)
-class Search:
-    """A claimed reading of a listing. Times are by our clock."""
-
-    since: float
-    """When the oldest POST that it is read for was sent."""
-    bill: bool
-    """Whether the bill must be read too, since absence may be proved now."""
-    until: float | None = None
-    """The end of the part to read, None for now."""
-    later: float | None = None
-    """When a job of ours was accepted after `until`, None where none is needed."""
-    given_up: Sequence[Undecided] = ()
-    """POSTs that stayed unknown although a reading began late enough to settle them: the listing could not be read."""
-
-    def covers(self, one: Undecided, contract: Contract) -> bool:
-        """Whether the reading includes everything that can concern a POST."""
-        return self.since <= one.started_at and (
-            self.until is None or _shown_until(one, contract) <= self.until
-        )
 
 
 @dataclass(frozen=True)
@@ -86,12 +63,12 @@ def claim(ledger: Ledger, account: str, contract: Contract) -> Search | None:
     Reasons, most pressing first: an unknown POST, a held POST that may be settled by now, lags that are still to be measured.
     """
     with ledger.read() as connection:
-        found = _wanted(ledger, connection, account, contract)
+        found = _wanted(connection, account, contract, ledger.clock())
     if found is None:
         return None
     search, looked_for = found
-    now = ledger.clock()
     with ledger.write() as connection:
+        now = ledger.clock()
         connection.execute(insert_ignoring(connection, listings).values(account=account))
         taken = connection.execute(
             sa.update(listings)
@@ -128,10 +105,9 @@ def failure_of(ledger: Ledger, account: str) -> Failure | None:
 
 
 def _wanted(
-    ledger: Ledger, connection: sa.Connection, account: str, contract: Contract
+    connection: sa.Connection, account: str, contract: Contract, now: float
 ) -> tuple[Search, Collection[str]] | None:
     """The reading that is due, and the held POSTs that it is for."""
-    now = ledger.clock()
     row = connection.execute(_LISTING, {"account": account}).first()
     if row is not None and not has_passed(row.claimed_until, now, within=CLAIM_SECONDS):
         return None
@@ -199,7 +175,7 @@ def _look_back(
     """The part of the listing that can settle the oldest of some held POSTs, and the POSTs that were lost about then."""
     first = min(held, key=lambda one: one.started_at)
     together = [one for one in held if one.started_at <= first.started_at + HELD_WINDOW_SECONDS]
-    until = max(_shown_until(one, contract) for one in together)
+    until = max(shown_until(one, contract) for one in together)
     later = _accepted_after(connection, together)
     if until >= now:
         search = Search(first.started_at, bill=True)
@@ -207,11 +183,6 @@ def _look_back(
         beyond = later if later is not None and later > until else None
         search = Search(first.started_at, bill=True, until=until, later=beyond)
     return search, [one.submission_id for one in together]
-
-
-def _shown_until(one: Undecided, contract: Contract) -> float:
-    """By when a job of a POST is listed and charged, by our clock."""
-    return one.deadline_at + contract.settle(one.attempt.request) + HELD_WINDOW_SECONDS
 
 
 def _accepted_after(
