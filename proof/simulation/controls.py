@@ -24,7 +24,7 @@ from proof.simulation.plans import Plan, drawn
 from proof.simulation.processes import PROCESS
 from proof.simulation.provider import PRICE, SETTLE_SECONDS, Client
 from proof.simulation.runner import Outcome, carry_out
-from resources.ledger import apart, budget, decisions, disputes, keys, outcomes
+from resources.ledger import budget, decisions, disputes, keys, limits, outcomes
 from resources.ledger.decisions import Decided, Decision, Ruling
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import posts
@@ -249,7 +249,7 @@ def _nothing_settles() -> Iterator[None]:
     with (
         mock.patch.object(posts.Contract, "settle", return_value=0.0),
         mock.patch.object(posts.Undecided, "post", at_once),
-        mock.patch.object(apart, "ACCEPTANCE_SECONDS", 0.0),
+        mock.patch.object(limits, "ACCEPTANCE_SECONDS", 0.0),
         mock.patch.object(Lags, "doubt", return_value=None),
     ):
         yield

@@ -1,13 +1,18 @@
-"""What an account allows across all processes: jobs in flight, submits a minute, and pauses."""
+"""Limits of an account across all processes: jobs in flight, submits a minute, pauses, and the spacing of POSTs.
+
+POSTs of one endpoint are spaced, so that one lost answer does not become two and its job can be told from others. A provider
+that echoes our submission id names the POST of every job; its POSTs only slow down while an outcome is unknown. Jobs of a
+provider that does not (WaveSpeed) have only time and model: POSTs of one endpoint go one after the other, and wait while the
+job of a lost one may still be created, which its listing ends within seconds.
+"""
 
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from resources.ledger import apart
 from resources.ledger.database import insert_ignoring
 from resources.ledger.schema import accounts, attempts, submissions
-from resources.ledger.states import IN_FLIGHT, SubmissionState
+from resources.ledger.states import IN_FLIGHT, AttemptState, SubmissionState
 from resources.ledger.stops import Stop
 
 LEASE_MARGIN_SECONDS = 30
@@ -25,6 +30,18 @@ pause that ends later."""
 IN_ORDER_UP_TO = 20
 """Small accounts get one POST at a time: parallel connections may arrive out of order, and so few POSTs leave time enough to
 have each answered before the next."""
+ACCEPTANCE_SECONDS = 30.0
+"""The latest time at which a provider creates the job of a POST that broke off, in seconds after the break."""
+OFFSET_SECONDS = 5.0
+"""How much longer than `ACCEPTANCE_SECONDS` the next POST waits. A provider's clock is known to two seconds and a round trip, and
+each job must lie in the time of one POST only."""
+FRESH_SECONDS = 5.0
+"""How long a POST keeps others of an untraceable endpoint waiting; POSTs take about a second."""
+POSTING_SECONDS = 20.0
+"""How long a POST keeps others of its endpoint waiting while an outcome is unknown, since its poster may be dead."""
+
+_OTHER = attempts.alias("other")
+"""Made once, because an alias makes every column of its table."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +104,7 @@ def over_limit(connection: sa.Connection, account: str, limits: Limits, now: flo
         ).scalar_one()
         if flying >= limits.in_flight:
             return Later(now + 1, f"all {limits.in_flight} places of {account} are taken")
-    if limits.in_order and apart.posting(connection, account, now):
+    if limits.in_order and posting(connection, account, now):
         return Later(now + 0.2, f"a submit to {account} is on its way", posting=True)
     if limits.per_minute is not None:
         arrived = _arrived_at_the_latest()
@@ -124,4 +141,79 @@ def calm_down(connection: sa.Connection, account: str) -> None:
     """Forget earlier throttles, since the account has accepted an order."""
     connection.execute(
         sa.update(accounts).where(accounts.c.account == account, accounts.c.throttles > 0).values(throttles=0)
+    )
+
+
+# The spacing of POSTs
+
+
+def spacing_times(now: float) -> dict[str, float]:
+    """The parameters of `must_wait` at a time in seconds since the epoch."""
+    return {
+        "posting_since": now - POSTING_SECONDS,
+        "fresh_since": now - FRESH_SECONDS,
+        "accepted_since": now - ACCEPTANCE_SECONDS - OFFSET_SECONDS,
+    }
+
+
+def must_wait(*, traceable: bool) -> sa.ColumnElement[bool]:
+    """Whether a row of `attempts` must wait for other POSTs of its endpoint, given `spacing_times`.
+
+    Args:
+        traceable: Whether the provider's listing names our submission ids.
+    """
+    slow = sa.and_(_other_is(AttemptState.UNKNOWN), _posting("posting_since"))
+    if traceable:
+        return slow
+    return sa.or_(slow, _posting("fresh_since"), _may_create_a_job())
+
+
+def posting(connection: sa.Connection, account: str, now: float) -> bool:
+    """Whether a POST of an account is in flight."""
+    query = sa.exists().where(
+        submissions.c.account == account,
+        submissions.c.state == SubmissionState.OPEN.value,
+        submissions.c.lease_until > now,
+    )
+    return bool(connection.execute(sa.select(query)).scalar())
+
+
+def _other_is(state: AttemptState) -> sa.ColumnElement[bool]:
+    return sa.exists().where(
+        _OTHER.c.account == attempts.c.account,
+        _OTHER.c.endpoint == attempts.c.endpoint,
+        _OTHER.c.state == state.value,
+    )
+
+
+def _posting(since: str) -> sa.ColumnElement[bool]:
+    began = submissions.c.started_at > sa.bindparam(since)
+    return _submission(SubmissionState.OPEN, AttemptState.SUBMITTING, began)
+
+
+def _may_create_a_job() -> sa.ColumnElement[bool]:
+    since: sa.BindParameter[float] = sa.bindparam("accepted_since", type_=sa.Double)
+    return _submission(
+        SubmissionState.UNKNOWN,
+        AttemptState.UNKNOWN,
+        submissions.c.ended_at > since,
+        submissions.c.lease_until > since,
+    )
+
+
+def _submission(
+    state: SubmissionState, attempt_state: AttemptState, *where: sa.ColumnElement[bool]
+) -> sa.ColumnElement[bool]:
+    return (
+        sa.select(submissions.c.id)
+        .join(_OTHER, _OTHER.c.id == submissions.c.attempt_id)
+        .where(
+            submissions.c.account == attempts.c.account,
+            submissions.c.state == state.value,
+            _OTHER.c.endpoint == attempts.c.endpoint,
+            _OTHER.c.state == attempt_state.value,
+            *where,
+        )
+        .correlate(attempts)
+        .exists()
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from resources.ledger import apart, heartbeats, stops
+from resources.ledger import heartbeats, stops
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import (
     LEASE_MARGIN_SECONDS,
@@ -18,7 +18,10 @@ from resources.ledger.limits import (
     Later,
     Limits,
     lock_account,
+    must_wait,
     over_limit,
+    posting,
+    spacing_times,
 )
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import attempts, submissions
@@ -45,7 +48,7 @@ class PostTerms:
     deadline_seconds: float
     """The hard deadline of a POST; its lease ends a margin after it."""
     traceable: bool = True
-    """Whether the provider's listing names our submission ids; see `resources.ledger.apart`."""
+    """Whether the provider's listing names our submission ids; see `limits.must_wait`."""
     clock_offset: ClockOffset | None = None
     """How far the provider's clock is ahead now, so that its listing can be searched for this POST later."""
 
@@ -68,7 +71,7 @@ def claim_next(
         not_before = lock_account(tx.connection, account)
         now = tx.now()  # a time that was read before the wait for the lock would date the submit back
         queued = tx.connection.execute(
-            _next_in_queue(traceable=terms.traceable), {"account": account, **apart.times(now)}
+            _next_in_queue(traceable=terms.traceable), {"account": account, **spacing_times(now)}
         ).first()
         if queued is None:
             return _why_nothing(tx.connection, account, now)
@@ -113,7 +116,7 @@ def _next_in_queue(*, traceable: bool) -> sa.Select[Any]:
         sa.select(attempts)
         .where(
             _QUEUED,
-            ~apart.must_wait(traceable=traceable),
+            ~must_wait(traceable=traceable),
         )
         .order_by(attempts.c.seq)
         .limit(1)
@@ -124,7 +127,7 @@ def _next_in_queue(*, traceable: bool) -> sa.Select[Any]:
 def _why_nothing(connection: sa.Connection, account: str, now: float) -> Later | None:
     if not connection.execute(_QUEUE_LENGTH, {"account": account}).scalar_one():
         return None
-    if apart.posting(connection, account, now):
+    if posting(connection, account, now):
         return Later(now + 0.2, "another submit to this endpoint is on its way", posting=True)
     return Later(now + 1, "the outcome of another submit to this endpoint is not known yet", lost=True)
 

@@ -11,11 +11,11 @@ from enum import StrEnum
 
 from resources.errors import DailiesError
 from resources.ledger import rules, stops
+from resources.ledger.decisions import Standing, standings
 from resources.ledger.ledger import Ledger
 from resources.ledger.pauses import pauses
 from resources.ledger.records import Attempt
 from resources.ledger.rules import Ruling
-from resources.ledger.standings import Standing, standings
 from resources.ledger.states import AttemptState
 from resources.ledger.stops import ALL, Stop
 from resources.money import show_usd

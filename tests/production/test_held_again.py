@@ -21,7 +21,7 @@ from losskit import (
 )
 
 from resources.errors import UnavailableError
-from resources.ledger.apart import FRESH_SECONDS
+from resources.ledger.limits import FRESH_SECONDS
 from resources.ledger.lost import listing_trust, search_schedule, settle
 from resources.ledger.lost.posts import GIVE_UP_SETTLES
 from resources.ledger.states import MoneyState

@@ -178,7 +178,7 @@ def test_an_engine_that_may_not_buy_leaves_its_queue_and_says_why(
     engine = world.engine()
     ahead = mark_of(world.ledger).model_copy(update={"seq": 100, "entry": "another:7:1.000000"})
     bucket.objects["ledger.json"] = ahead.model_dump_json().encode()
-    engine._poster._mark = MarkKeeper(BucketMark(world.ledger, cast("Any", bucket)))
+    engine.submitter._mark = MarkKeeper(BucketMark(world.ledger, cast("Any", bucket)))
 
     async def step() -> None:
         result = await engine.step("wavespeed")

@@ -21,9 +21,8 @@ from losskit import (
 )
 
 from resources.ledger import outcomes
-from resources.ledger.apart import ACCEPTANCE_SECONDS
 from resources.ledger.decisions import Decision, decide
-from resources.ledger.limits import LEASE_MARGIN_SECONDS
+from resources.ledger.limits import ACCEPTANCE_SECONDS, LEASE_MARGIN_SECONDS
 from resources.ledger.lost import listing_trust
 from resources.ledger.lost.search_schedule import HELD_PAUSE_SECONDS
 from resources.ledger.schema import lags as lags_table

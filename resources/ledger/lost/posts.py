@@ -5,9 +5,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from resources.ledger.apart import ACCEPTANCE_SECONDS
 from resources.ledger.database import chunks
-from resources.ledger.limits import LEASE_MARGIN_SECONDS
+from resources.ledger.limits import ACCEPTANCE_SECONDS, LEASE_MARGIN_SECONDS
 from resources.ledger.lost.evidence import Lack, Post
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, submissions
