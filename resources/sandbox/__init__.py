@@ -1,7 +1,7 @@
 """A local stand-in for the providers: it speaks their wire formats and returns real MP4s, for no key and no money.
 
-It belongs here if a provider would do it: its rules and prices, its jobs and their timing, its bill, its CDN, its faults. It shares
-errors, money and the guard of its pages with the product and nothing else, so that the two can disagree.
+What a provider does belongs here: rules and prices, jobs and their timing, the bill, the CDN, faults. The sandbox shares only
+errors, money and the guard of its pages with the product, so that both cannot make the same mistake.
 """
 
 from resources.sandbox.app import create_app

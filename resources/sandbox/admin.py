@@ -1,4 +1,4 @@
-"""What tests, benchmarks and people ask of a sandbox itself: its books, its faults, its pace. For this machine only."""
+"""The sandbox's own routes, for tests, benchmarks and people: its books, faults and pace. Only this machine may use them."""
 
 import ipaddress
 import math
@@ -19,17 +19,13 @@ from resources.sandbox.workshop import Workshop
 
 
 class Admin:
-    """The routes under `/admin`.
-
-    Args:
-        workshop: Whose they are.
-    """
+    """The routes under `/admin`."""
 
     def __init__(self, workshop: Workshop) -> None:
         self._workshop = workshop
 
     def routes(self) -> list[BaseRoute]:
-        """Every route; a page that a browser on this machine shows reaches none of them."""
+        """Every route; the guard keeps web pages in a browser on this machine away from them."""
         routes = [
             Route("/books", _local(self._books), methods=["GET"]),
             Route("/faults", _local(self._faults), methods=["GET", "POST", "DELETE"]),
@@ -60,7 +56,7 @@ class Admin:
 
     def _entry(self, job: Job) -> dict[str, Any]:
         entry = asdict(job)
-        # JSON has no infinity: a job that is stuck ends at null
+        # JSON has no infinity: the end of a stuck job is null
         for name in ("starts_at", "ends_at"):
             entry[name] = entry[name] if math.isfinite(entry[name]) else None
         entry["status"] = job.phase(self._workshop.clock()).value
@@ -102,7 +98,7 @@ def _local(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Reque
                 {"error": error.errors(include_url=False, include_context=False)}, status_code=422
             )
         except ValueError:
-            return JSONResponse({"error": "the body is no JSON"}, status_code=422)
+            return JSONResponse({"error": "the body is not JSON"}, status_code=422)
 
     return answer
 

@@ -52,7 +52,7 @@ class AimlApiFront(Front):
         return failure(call, 429, "Too Many Requests")
 
     def identify(self, call: WireCall) -> None:
-        """The model is in the body of a submit, the job in the query of a poll."""
+        """Read the model from the body of a submit, and the job from the query of a poll."""
         call.model = str(call.body.get("model", ""))
         if job_id := call.request.query_params.get("generation_id"):
             call.job = self.workshop.books.job(self.name, job_id)
@@ -141,7 +141,7 @@ class AimlApiFront(Front):
             for job in self.workshop.books.jobs(self.name, after=after, before=before)
             if job.listed(call.now)
             and (row := self._log_row(job, call.now))
-            # a log takes the model's bare name as well
+            # the log also accepts the model's bare name
             and (not models or {job.model, job.model.partition("/")[2]} & set(models))
             and (not statuses or row["status"] in statuses)
         ]
@@ -202,10 +202,10 @@ def failure(call: WireCall, status: int, message: str) -> JSONResponse:
 
 
 def _pictures(endpoint: SandboxEndpoint, params: dict[str, Any]) -> dict[str, Measured]:
-    """What the pictures measure that came inside the request; an address is not fetched.
+    """The sizes of the pictures inside the request; addresses are not fetched.
 
     Raises:
-        InvalidParameter: What came is no picture.
+        InvalidParameter: A value is no picture.
     """
     found = {}
     for name, rule in endpoint.parameters.items():
@@ -220,7 +220,7 @@ def _pictures(endpoint: SandboxEndpoint, params: dict[str, Any]) -> dict[str, Me
 
 
 def _without_pictures(fields: dict[str, Any]) -> dict[str, Any]:
-    """The same for the books, which need not hold megabytes of base64."""
+    """The same parameters for the books, without megabytes of base64."""
     return {
         name: f"{value.partition(',')[0]}, {len(value)} characters"
         if str(value).startswith("data:")
@@ -230,7 +230,7 @@ def _without_pictures(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _new_id(model: str) -> str:
-    """Both kinds the pages show: OpenAI's with the model in it, and the newer short ones."""
+    """A job id of either kind on the provider's pages: OpenAI's with the model in it, or the newer short one."""
     if model.startswith("openai/"):
         return f"video_{secrets.token_hex(24)}:{model}"
     return secrets.token_urlsafe(16)[:21]

@@ -29,14 +29,14 @@ def create_app(
     """Build a sandbox.
 
     Both providers have the same base URL, the address of the app: WaveSpeed answers under `/api/v3`, AI/ML API under `/v1` and
-    `/v2`. What ends the app closes `app.state.workshop`: its lifespan does, and where none runs (an in-process transport), call
+    `/v2`. The lifespan closes `app.state.workshop`. Without a lifespan (an in-process transport) the caller must call
     `app.state.workshop.close()`.
 
     Args:
-        settings: How it behaves; None for the defaults.
-        clock: Seconds since the epoch; tests pass their own and move it.
-        faults: What goes wrong, see `Workshop`.
-        wait: How delays pass, see `Workshop`.
+        settings: None for the defaults.
+        clock: Seconds since the epoch; tests pass a fake one.
+        faults: See `Workshop`.
+        wait: See `Workshop`.
 
     Raises:
         resources.errors.ConfigurationError: The fault script is wrong, or the state directory cannot be used.

@@ -1,7 +1,7 @@
-"""The sandbox's own books: every job it took and every request it got, in SQLite, in memory or in a file.
+"""The sandbox's books: every accepted job and every request, in SQLite, in memory or in a file.
 
-A job's whole course is decided when it is accepted and written down as times, so that its state at any moment is a comparison
-with the clock: nothing runs for it, and a restart forgets nothing.
+The course of a job is decided when it is accepted, and stored as times. Its state is a comparison with the clock, so no task
+runs for it, and a restart loses nothing.
 """
 
 import json
@@ -18,7 +18,7 @@ from resources.sandbox.faults import Tally
 
 
 class Phase(Enum):
-    """Where a job stands; each provider has its own words for it."""
+    """The phase of a job; each provider has its own words for the phases."""
 
     WAITING = "waiting"
     WORKING = "working"
@@ -28,20 +28,20 @@ class Phase(Enum):
 
 @dataclass(frozen=True)
 class Fate:
-    """What a fault script has in store for a job."""
+    """The faults of one job."""
 
     error: str | None = None
-    """It fails with this text."""
+    """The text of its failure, None if it succeeds."""
     code: int = 0
     """WaveSpeed's task code of the failure."""
     empty: bool = False
     """It completes with no output."""
     taken_back: str | None = None
-    """What polls show at its end instead of it: `failed`, `empty` or `gone`."""
+    """A false end that polls show first: `failed`, `empty` or `gone`."""
     taken_back_after: float = 0
-    """For how many seconds."""
+    """Seconds for which polls show the false end."""
     taken_back_error: str = ""
-    """The text of a failure that is taken back."""
+    """The text of a false failure."""
     size: tuple[int, int] | None = None
     """Its clip has this width and height instead of the right ones."""
     flaw: Flaw | None = None
@@ -49,11 +49,11 @@ class Fate:
     mute: bool = False
     """Its clip has no sound track."""
     hidden_seconds: float = 0
-    """How long lists do not show it."""
+    """Seconds for which lists do not show it."""
     unknown_seconds: float = 0
-    """How long polls do not know it."""
+    """Seconds for which polls do not know it."""
     faults: tuple[str, ...] = ()
-    """Names of the rules that decided this."""
+    """Names of the rules behind these faults."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Job:
     """One accepted job."""
 
     number: int
-    """Counts all jobs of the sandbox from 1."""
+    """Number of the job in this sandbox, from 1."""
     id: str
     """The provider's id."""
     provider: str
@@ -73,32 +73,32 @@ class Job:
     media: str
     """Name of its file at the CDN."""
     body: dict[str, Any]
-    """The request as received."""
+    """The request's body."""
     params: dict[str, Any]
-    """What the job works with: checked, with defaults, unknown keys gone."""
+    """The parameters of the job: checked, with defaults, without unknown keys."""
     submission_id: str | None
-    """The `X-Client-Request-Id` of the request, None if it had none that is valid."""
+    """The `X-Client-Request-Id` of the request, None if it has no valid one."""
     base_url: str
-    """The address the request came to; a webhook's payload names the outputs under it."""
+    """The address that received the request; a webhook names outputs under it."""
     webhook: str | None
-    """Where WaveSpeed reports the end, None for nowhere."""
+    """The address to which WaveSpeed reports the end, None for no report."""
     received_at: float
     """When it was accepted. All times are seconds since the epoch."""
     starts_at: float
-    """When it gets its slot."""
+    """When it gets a slot."""
     ends_at: float
-    """When it ends; infinite for a job that is stuck."""
+    """When it ends; infinite for a stuck job."""
     price_micros: int
     """What it costs if it is charged."""
     fate: Fate = field(default_factory=Fate)
-    """What goes wrong with it."""
+    """Its faults."""
     polls: int = 0
-    """How often its state was asked for."""
+    """The number of polls."""
     fetches: int = 0
-    """How often its file was asked for."""
+    """The number of downloads."""
 
     def phase(self, now: float) -> Phase:
-        """Where the job stands at this moment."""
+        """The phase at this moment."""
         if now < self.starts_at:
             return Phase.WAITING
         if now < self.ends_at:
@@ -106,18 +106,18 @@ class Job:
         return Phase.FAILED if self.fate.error is not None else Phase.DONE
 
     def shows(self, now: float) -> str | None:
-        """What polls show now and will take back: `failed`, `empty` or `gone`; None for the truth."""
+        """The false end that polls show now: `failed`, `empty` or `gone`; None if they show the truth."""
         if now < self.received_at + self.fate.unknown_seconds:
             return "gone"
         ended = self.phase(now) is Phase.DONE
         return self.fate.taken_back if ended and now < self.ends_at + self.fate.taken_back_after else None
 
     def listed(self, now: float) -> bool:
-        """Whether lists and logs show it yet."""
+        """Whether lists and logs show it now."""
         return now >= self.received_at + self.fate.hidden_seconds
 
     def frame(self, planned: Frame) -> Frame:
-        """What its clip measures, given what the endpoint would make."""
+        """The frame of its clip, from the frame that the endpoint would make."""
         width, height = self.fate.size or (planned.width, planned.height)
         audio = planned.audio and not self.fate.mute
         return planned.model_copy(
@@ -134,23 +134,23 @@ class Visit:
     provider: str
     """`wavespeed`, `aimlapi` or `cdn`."""
     operation: str
-    """What it was about."""
+    """The operation of the request."""
     method: str
     """HTTP method."""
     path: str
     """Path without the query."""
     status: int | None
-    """The answer's status, None if the connection was dropped."""
+    """The status of the answer, None if the connection was dropped."""
     job_id: str | None = None
-    """The job it created or asked for."""
+    """The job that it created or asked for."""
     endpoint: str | None = None
-    """The model id it named."""
+    """The model id in the request."""
     submission_id: str | None = None
     """Its `X-Client-Request-Id` as received."""
     body: str | None = None
     """Its body, for a submit."""
     faults: str = ""
-    """Names of the rules that hit it."""
+    """Names of the rules that fired."""
 
 
 _SCHEMA = """
@@ -175,16 +175,16 @@ class Books:
     """The tables.
 
     Args:
-        path: The database's file, None to keep it in memory.
+        path: The database's file, None for a database in memory.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        # built in one thread and used by the server's; never by two at once
+        # made in one thread and used in the server's, never in two at once
         self._db = sqlite3.connect(
             path or ":memory:", isolation_level=None, check_same_thread=False, timeout=0.1
         )
         self._db.row_factory = sqlite3.Row
-        # a killed process loses nothing this way, and no request costs an fsync but one that makes a job, see `add`; two
+        # a killed process loses nothing, and only a request that makes a job costs an fsync (see `add`); two
         # sandboxes on one file would give out the same slots and the same money
         try:
             self._db.executescript(
@@ -199,7 +199,7 @@ class Books:
         self._db.close()
 
     def add(self, job: Job) -> None:
-        """Write a job down, also for a machine that loses its power: money hangs on it."""
+        """Store a job. It survives a loss of power, because it costs money."""
         row = {**asdict(job), "fails": job.fate.error is not None}
         row |= {name: json.dumps(row[name]) for name in ("body", "params", "fate")}
         self._db.execute("PRAGMA synchronous=FULL")
@@ -215,7 +215,7 @@ class Books:
         return self._one("provider = ? AND id = ? AND NOT deleted", provider, job_id)
 
     def job_of_media(self, media: str) -> Job | None:
-        """The job a file belongs to."""
+        """The job that a file belongs to."""
         return self._one("media = ? AND NOT deleted", media)
 
     def jobs(
@@ -226,16 +226,16 @@ class Books:
         before: float = math.inf,
         deleted: bool = False,
     ) -> list[Job]:
-        """Jobs accepted in a window of time, both ends included, newest first; `deleted` shows those as well."""
+        """Jobs accepted in a window of time, both ends included, newest first; with `deleted` also deleted ones."""
         where = "(? IS NULL OR provider = ?) AND received_at >= ? AND received_at <= ? AND (? OR NOT deleted)"
         return self._many(f"{where} ORDER BY number DESC", provider, provider, after, before, deleted)
 
     def unreported(self) -> list[Job]:
-        """Jobs with a webhook that was not called yet, the next to end first."""
+        """Jobs whose webhook is not called yet, the next to end first."""
         return self._many("webhook IS NOT NULL AND NOT reported ORDER BY ends_at")
 
     def mark_reported(self, job: Job) -> None:
-        """Note that a job's webhook was called, or given up."""
+        """Record that a job's webhook was called or given up."""
         self._db.execute("UPDATE jobs SET reported = 1 WHERE id = ?", (job.id,))
 
     def count(self, job: Job, column: str) -> None:
@@ -243,7 +243,7 @@ class Books:
         self._db.execute(f"UPDATE jobs SET {column} = {column} + 1 WHERE number = ?", (job.number,))  # noqa: S608 - own names
 
     def delete(self, provider: str, ids: Iterable[str]) -> int:
-        """Forget jobs towards the outside; returns how many there were."""
+        """Hide jobs from the API; returns their number."""
         return sum(
             self._db.execute(
                 "UPDATE jobs SET deleted = 1 WHERE provider = ? AND id = ? AND NOT deleted",
@@ -257,7 +257,7 @@ class Books:
         self._db.execute("UPDATE jobs SET ends_at = ? WHERE ends_at > ?", (moment, moment))
 
     def accepted_since(self, provider: str, moment: float) -> int:
-        """How many jobs a provider accepted after a moment."""
+        """The number of jobs that a provider accepted after a moment."""
         query = "SELECT count(*) FROM jobs WHERE provider = ? AND received_at > ?"
         return int(self._db.execute(query, (provider, moment)).fetchone()[0])
 
@@ -271,11 +271,11 @@ class Books:
         return float(row[0]) if row else now
 
     def ordered_micros(self, provider: str) -> int:
-        """Prices of all jobs a provider ever accepted."""
+        """Prices of all jobs that a provider has accepted."""
         return self._sum("provider = ?", provider)
 
     def completed_micros(self, provider: str, now: float) -> int:
-        """Prices of the jobs that have ended well."""
+        """Prices of the jobs that have succeeded."""
         return self._sum("provider = ? AND ends_at <= ? AND NOT fails", provider, now)
 
     def failed_micros(self, provider: str, moment: float) -> int:
@@ -283,7 +283,7 @@ class Books:
         return self._sum("provider = ? AND ends_at <= ? AND fails", provider, moment)
 
     def note(self, visit: Visit) -> None:
-        """Write a request down."""
+        """Store a request."""
         self._insert("visits", asdict(visit))
 
     def visits(self) -> list[Visit]:

@@ -1,4 +1,4 @@
-"""The way of every request: check the key, see which faults hit it, have it answered, and write it down."""
+"""The path of every request: check the key, find the faults, answer, and store the request in the books."""
 
 import hmac
 import json
@@ -30,30 +30,30 @@ from resources.sandbox.wire import CutShort, Dropped
 from resources.sandbox.workshop import Workshop
 
 MAX_BODY = 32 * 1024 * 1024
-"""Bytes a request may have: room for a picture in base64."""
+"""Most bytes of a request: enough for a picture in base64."""
 
 E = TypeVar("E")
 
 
 @dataclass
 class WireCall:
-    """One request on its way."""
+    """One request while it is answered."""
 
     request: Request
-    """As Starlette has it."""
+    """Starlette's request."""
     workshop: Workshop
-    """Where it is carried out."""
+    """The workshop that carries it out."""
     body: dict[str, Any] = field(default_factory=dict)
-    """The JSON object it carries, empty where it has none."""
+    """The JSON object in its body, empty if there is none."""
     broken: bool = False
-    """Whether it carries something else than a JSON object."""
+    """Whether its body is something else than a JSON object."""
     raw: bytes = b""
     model: str = ""
-    """The model id it names."""
+    """The model id in the request."""
     job: Job | None = None
-    """The job it is about."""
+    """The job of the request."""
     rules: list[FaultRule] = field(default_factory=list)
-    """The faults that hit it."""
+    """The rules that fire."""
 
     @property
     def now(self) -> float:
@@ -62,11 +62,11 @@ class WireCall:
 
     @property
     def base_url(self) -> str:
-        """What addresses in the answer start with, without a slash at the end."""
+        """The beginning of addresses in the answer, without a slash at the end."""
         return (self.workshop.settings.public_url or str(self.request.base_url)).rstrip("/")
 
     def effect(self, kind: type[E]) -> E | None:
-        """The first effect of a kind that hits this request."""
+        """The first effect of a kind for this request."""
         return next((rule.then for rule in self.rules if isinstance(rule.then, kind)), None)
 
 
@@ -74,11 +74,7 @@ Handler = Callable[[WireCall], Awaitable[Response]]
 
 
 class Front(ABC):
-    """What one provider's routes have in common.
-
-    Args:
-        workshop: Where jobs are made.
-    """
+    """The common part of one provider's routes."""
 
     name: str
 
@@ -95,12 +91,12 @@ class Front(ABC):
 
     @abstractmethod
     def identify(self, call: WireCall) -> None:
-        """Set the call's model and job as far as the request names them."""
+        """Set the call's model and job if the request names them."""
 
     def route(
         self, path: str, operation: Operation, handler: Handler, *methods: str, key: bool = True
     ) -> Route:
-        """A route whose requests go the usual way."""
+        """A route whose requests take the usual path."""
 
         async def serve(request: Request) -> Response:
             return await self._serve(request, operation, handler, key=key)
@@ -140,7 +136,7 @@ class Front(ABC):
 
     async def _read(self, request: Request) -> WireCall:
         call = WireCall(request, self.workshop)
-        # uploads are read by their own handler, piece by piece
+        # the handler of uploads reads the body piece by piece
         if request.method != "POST":
             return call
         pieces = bytearray()
@@ -172,7 +168,7 @@ class Front(ABC):
         return response
 
     def _refusal(self, call: WireCall) -> Response | None:
-        """The answer to a request that is not carried out; None for one that is."""
+        """The answer to a request that a fault keeps from being carried out; None to carry it out."""
         if call.effect(Drop):
             return Dropped()
         if reject := call.effect(Reject):
@@ -186,7 +182,7 @@ class Front(ABC):
 
 
 def _mishap(call: WireCall, response: Response) -> Response:
-    """What becomes of the answer to a request that was carried out."""
+    """The answer to a request that was carried out, changed by its faults."""
     if call.effect(LoseAnswer):
         return Dropped()
     if error := call.effect(ErrorAfter):
@@ -227,10 +223,10 @@ def timestamp(seconds: float, digits: int = 3) -> str:
 
 
 def moment(text: object) -> float:
-    """Seconds since the epoch from ISO 8601 or from milliseconds in text; without an offset it is UTC.
+    """Seconds since the epoch from ISO 8601 (UTC without an offset) or from milliseconds in text.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The text is neither.
     """
     if not isinstance(text, str):
         raise ValueError(f"not a time: {text!r}")  # noqa: TRY004 - one error for all that is no time

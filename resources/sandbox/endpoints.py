@@ -1,4 +1,4 @@
-"""The sandbox's own table of what is sold: which parameters are read, what they may be, what a clip costs and measures."""
+"""The sandbox's own table of endpoints: their parameters and allowed values, the price and the frame of a clip."""
 
 from decimal import Decimal
 from functools import cache
@@ -16,8 +16,8 @@ class InvalidParameter(Exception):  # noqa: N818 - it is the provider's answer, 
     """A request breaks the endpoint's rules.
 
     Attributes:
-        parameter: Which one.
-        missing: Whether it is absent, as against wrong.
+        parameter: Its name.
+        missing: Whether it is absent and not wrong.
     """
 
     def __init__(self, parameter: str, message: str, *, missing: bool = False) -> None:
@@ -27,7 +27,7 @@ class InvalidParameter(Exception):  # noqa: N818 - it is the provider's answer, 
 
 
 class SandboxParameter(BaseModel):
-    """One key of a request: `url` is text that must be an http(s) URL, `picture` one or a picture in base64."""
+    """One key of a request. A `url` must be an http(s) URL; a `picture` may also be a picture in base64."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,7 +65,7 @@ class SandboxParameter(BaseModel):
                 return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
     def as_json_schema(self) -> dict[str, Any]:
-        """The parameter as JSON Schema, which is how WaveSpeed's `/models` shows it."""
+        """The parameter as JSON Schema, as in WaveSpeed's `/models`."""
         schema: dict[str, Any] = {"type": "string" if self.type in {"url", "picture"} else self.type}
         if self.type == "array":
             schema["items"] = {"type": "string"}
@@ -90,7 +90,7 @@ Flaw = Literal["black", "frozen", "silent"]
 
 
 class Frame(BaseModel):
-    """What a finished clip measures: pixels, frames per second, seconds, whether it sounds, and what is wrong with it."""
+    """The shape of a finished clip: pixels, frames per second, seconds, sound, and its flaw."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -105,8 +105,8 @@ class Frame(BaseModel):
 class SandboxEndpoint(BaseModel):
     """One thing that can be bought from one provider.
 
-    `picture` says what the first image is to the video: its frame follows it, or the image must measure just that.
-    `film_seconds` is how long a film may be that is handed in.
+    `picture` is the rule for the first image: the video takes its shape, or the image must have the size of the video.
+    `film_seconds` is the allowed duration of an uploaded film.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -124,7 +124,7 @@ class SandboxEndpoint(BaseModel):
     guess: str = ""
 
     def read(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The parameters a job works with: checked, unknown keys dropped without a word, defaults filled in.
+        """The parameters of a job: checked, without unknown keys, with defaults.
 
         Raises:
             InvalidParameter: A parameter is missing or not allowed.
@@ -143,7 +143,7 @@ class SandboxEndpoint(BaseModel):
         return params
 
     def cost(self, params: dict[str, Any]) -> Micros:
-        """What a job with these parameters is charged; the length that counts is the one asked for."""
+        """The price of a job with these parameters; the ordered duration counts."""
         if self.price.flat is not None:
             return usd(self.price.flat)
         rate = self.price.per_second
@@ -152,7 +152,7 @@ class SandboxEndpoint(BaseModel):
         return usd((rate or Decimal(0)) * int(params.get("duration", self.seconds)))
 
     def estimate(self, inputs: dict[str, Any]) -> Micros:
-        """What the price endpoint answers: the base price as soon as anything that decides the price is not given."""
+        """The answer of the price endpoint: the base price if a parameter that decides the price is missing."""
         deciding = {name for name in ("duration", self.price.by) if name in self.parameters}
         if not deciding <= inputs.keys():
             return usd(self.base_price)
@@ -162,7 +162,7 @@ class SandboxEndpoint(BaseModel):
             return usd(self.base_price)
 
     def frame(self, params: dict[str, Any]) -> Frame:
-        """What the finished clip will measure."""
+        """The frame of the finished clip."""
         if self.frames == "size":
             width, height = str(params["size"]).split("*")
         else:
@@ -178,11 +178,11 @@ class SandboxEndpoint(BaseModel):
         )
 
     def look_at(self, params: dict[str, Any], files: dict[str, Measured]) -> dict[str, Any]:
-        """What the files that were handed in say about a job: a frame that follows the first image.
+        """Check uploaded files, and take the frame from the first image if the endpoint does so.
 
         Args:
-            params: As `read` gives them.
-            files: What could be measured, by parameter.
+            params: From `read`.
+            files: Measured files by parameter.
 
         Raises:
             InvalidParameter: A picture has the wrong size, or a film the wrong length.

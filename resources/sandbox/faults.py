@@ -1,6 +1,6 @@
-"""The fault script: rules that say when something goes wrong, and what.
+"""The fault script: rules for when something goes wrong, and what.
 
-A rule's `when` picks requests; its `then` says what happens to the answer, or to the job the request creates. In YAML:
+A rule's `when` selects requests; its `then` changes the answer, or the job that the request creates. In YAML:
 
     faults:
       - name: one bad gateway after the job was taken
@@ -23,7 +23,7 @@ from resources.errors import ConfigurationError
 Operation = Literal[
     "submit", "poll", "list", "cdn", "balance", "price", "billing", "models", "delete", "upload", "secret"
 ]
-"""What a request is about: both providers' calls under one set of names (AI/ML API's log is `list`, its billing `balance`)."""
+"""The operation of a request, by one name for both providers (AI/ML API's log is `list`, its billing `balance`)."""
 
 
 class _Effect(BaseModel):
@@ -51,7 +51,7 @@ class EmptyOutputs(_Effect):
 
 
 class TakenBack(_Effect):
-    """The job ends well, and polls show another end for so many seconds first: failed, completed without outputs, or gone."""
+    """The job succeeds, but polls first show a false end for some seconds: failed, completed without outputs, or gone."""
 
     do: Literal["taken_back"]
     shows: Literal["failed", "empty", "gone"]
@@ -60,7 +60,7 @@ class TakenBack(_Effect):
 
 
 class WrongSize(_Effect):
-    """The clip measures something else than was asked for; even numbers of pixels."""
+    """The clip has another size than ordered; the pixels must be even numbers."""
 
     do: Literal["wrong_size"]
     width: int = Field(ge=16, le=4096, multiple_of=2)
@@ -68,7 +68,7 @@ class WrongSize(_Effect):
 
 
 class Spoil(_Effect):
-    """The clip measures what was asked for and is black, does not move, has a sound track of silence, or has none at all."""
+    """The clip has the ordered size, but is black, does not move, is silent, or has no sound track."""
 
     do: Literal["black", "frozen", "silent", "mute"]
 
@@ -95,20 +95,20 @@ class Unlisted(_Effect):
 
 
 class NotYetKnown(_Effect):
-    """Polls say for so many seconds after the job was accepted that there is none."""
+    """Polls do not know the job for some seconds after it was accepted."""
 
     do: Literal["not_yet_known"]
     seconds: float = Field(ge=0)
 
 
 class Drop(_Effect):
-    """The connection is dropped without a byte of answer, and nothing is carried out."""
+    """The connection is dropped without an answer, and nothing is carried out."""
 
     do: Literal["drop"]
 
 
 class ErrorAfter(_Effect):
-    """The request is carried out, and the answer is this error all the same."""
+    """The request is carried out, but the answer is this error."""
 
     do: Literal["error_after"]
     status: int = Field(default=502, ge=400, le=599)
@@ -116,27 +116,27 @@ class ErrorAfter(_Effect):
 
 
 class LoseAnswer(_Effect):
-    """The request is carried out, and the connection is dropped without a byte of answer."""
+    """The request is carried out, but the connection is dropped without an answer."""
 
     do: Literal["lose_answer"]
 
 
 class CutAnswer(_Effect):
-    """The request is carried out, and the connection is dropped after this share of the answer's body."""
+    """The request is carried out, but the connection is dropped after this share of the answer's body."""
 
     do: Literal["cut_answer"]
     share: float = Field(default=0.5, ge=0, lt=1)
 
 
 class Garbage(_Effect):
-    """The request is carried out, and the body of the 200 is this text."""
+    """The request is carried out, but the body of the answer (status 200) is this text."""
 
     do: Literal["garbage"]
     text: str = '{"code":200,"message":"succ'
 
 
 class Reject(_Effect):
-    """Nothing is carried out; this status and body, JSON or text, are the answer."""
+    """Nothing is carried out; the answer has this status and this body, JSON or text."""
 
     do: Literal["reject"]
     status: int = Field(ge=300, le=599)
@@ -145,7 +145,7 @@ class Reject(_Effect):
 
 
 class Throttle(_Effect):
-    """429, nothing is carried out: the provider's own error body, or a gateway's page without its envelope."""
+    """Nothing is carried out; the answer is a 429 with the provider's error body, or with a gateway's page."""
 
     do: Literal["throttle"]
     envelope: bool = True
@@ -153,7 +153,7 @@ class Throttle(_Effect):
 
 
 class Delay(_Effect):
-    """Everything takes longer: the request is carried out and then answered late, or `before`, carried out late as well."""
+    """The answer is late; with `before`, the request is also carried out late."""
 
     do: Literal["delay"]
     seconds: float = Field(ge=0)
@@ -161,7 +161,7 @@ class Delay(_Effect):
 
 
 class StatusWord(_Effect):
-    """A poll shows this word for the job's status, and its outputs only with `keep_outputs`."""
+    """A poll shows this word as the job's status; it shows outputs only with `keep_outputs`."""
 
     do: Literal["status"]
     word: str
@@ -169,13 +169,13 @@ class StatusWord(_Effect):
 
 
 class Backward(_Effect):
-    """A poll shows the job as not begun, whatever it showed before."""
+    """A poll shows the job as not begun, also after it has shown a later state."""
 
     do: Literal["backward"]
 
 
 class OddRows(_Effect):
-    """The bill shows two more rows for each of its own: the opposite kind, and one whose price cannot be read."""
+    """The bill has two additional rows for each of its own: one of the opposite kind, and one with an unreadable price."""
 
     do: Literal["odd_rows"]
 
@@ -248,7 +248,7 @@ _ONLY_AT: dict[type[_Effect], Operation] = {
 
 
 class When(BaseModel):
-    """Which requests a rule is about: all that is given must hold."""
+    """The requests that a rule selects: every given condition must hold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -257,23 +257,23 @@ class When(BaseModel):
     endpoint: str | None = None
     """The model id asked for."""
     operation: Operation | None = None
-    """What the request does; None means where the effect belongs, `submit` for most."""
+    """The operation; None is the effect's own operation, `submit` for most."""
     prompt_contains: str | None = None
-    """A piece of the job's prompt, upper and lower case alike."""
+    """A part of the job's prompt; upper and lower case are the same."""
     prompt_matches: re.Pattern[str] | None = None
-    """A regular expression to be found in the job's prompt."""
+    """A regular expression that matches in the job's prompt."""
     number: int | None = Field(default=None, ge=1)
-    """Only the nth request of those the rule is about, counted from 1."""
+    """Only the nth of the selected requests, from 1."""
     probability: float = Field(default=1, ge=0, le=1)
-    """How likely each of them is hit, drawn with `seed`."""
+    """The probability for each selected request, drawn with `seed`."""
     seed: int = 0
     """Makes the draws repeatable."""
     times: int | None = Field(default=None, ge=1)
-    """How often the rule fires at most."""
+    """The number of times that the rule fires at most."""
 
 
 class FaultRule(BaseModel):
-    """One thing that goes wrong."""
+    """One rule of a fault script."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -292,17 +292,17 @@ class FaultRule(BaseModel):
 
     @property
     def operation(self) -> Operation:
-        """Where the rule applies."""
+        """The operation that the rule applies to."""
         return self.when.operation or _ONLY_AT.get(type(self.then), "submit")
 
     @property
     def key(self) -> str:
-        """What its counts are kept under; two rules that say the same share them."""
+        """The key of its counts; two equal rules share them."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
 class FaultScript(BaseModel):
-    """All rules. Every rule that fits a request applies to it, in this order."""
+    """All rules. Every rule that selects a request applies to it, in this order."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -313,7 +313,7 @@ def load_faults(path: Path) -> FaultScript:
     """Read a fault script.
 
     Raises:
-        ConfigurationError: The file is missing, no YAML, or says something a rule cannot mean.
+        ConfigurationError: The file is missing, is not YAML, or has an invalid rule.
     """
     try:
         return FaultScript.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
@@ -327,7 +327,7 @@ def load_faults(path: Path) -> FaultScript:
 
 @dataclass
 class Tally:
-    """How often a rule's requests came, and how often it fired."""
+    """The number of requests that a rule selected, and of those for which it fired."""
 
     seen: int = 0
     fired: int = 0
@@ -335,7 +335,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Subject:
-    """What of a request the rules look at; endpoint and prompt are empty where it is about no job."""
+    """The part of a request that rules read; endpoint and prompt are empty if it has no job."""
 
     provider: str
     operation: Operation
@@ -345,15 +345,15 @@ class Subject:
 
 @dataclass
 class Faults:
-    """The rules in force, and their counts."""
+    """The active rules and their counts."""
 
     rules: list[FaultRule] = field(default_factory=list)
-    """In the order they apply."""
+    """In the order in which they apply."""
     tallies: dict[str, Tally] = field(default_factory=dict)
     """By `FaultRule.key`."""
 
     def strike(self, subject: Subject) -> list[FaultRule]:
-        """Count a request and return the rules that hit it."""
+        """Count a request and return the rules that fire."""
         hit = []
         for rule in self.rules:
             if not _fits(rule, subject):

@@ -1,7 +1,7 @@
-"""Real MP4s for almost nothing: one second is encoded per size and colour, and repeated to the length that was asked for.
+"""Cheap real MP4s: one second is encoded for each size and colour, and repeated to the ordered duration.
 
-A clip is a template on disk, shared by all jobs of the same size, length and colour, in which 64 bytes of the comment tag are
-the job's own. So every job's bytes differ, are the same at every fetch, and cost no encoding.
+A clip is a template on disk, shared by all jobs of the same size, duration and colour, with 64 bytes of the comment tag for the
+job. So every job has its own bytes, the same at every download, and costs no encoding.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ PALETTES = (
     ("0x0f2027", "0x9bd1e5", "0x2c7da0", "0xe9f5db"),
     ("0x1b1b1e", "0xeaf27c", "0x49b6ff", "0xd8c4b6"),
 )
-"""Four colours for a moving gradient; a job's id picks the row, so that clips can be told apart by eye."""
+"""Four colours of a moving gradient. The job's id chooses the row, so that people can distinguish clips."""
 
 _MARK = b"sandbox-clip-of-job-" + b"0" * 44
 _AUDIO_RATE = 48_000
@@ -39,7 +39,7 @@ _AUDIO_LOOP = 47
 
 @dataclass(frozen=True)
 class Footage:
-    """One job's file."""
+    """The file of one job."""
 
     path: Path
     """The shared template."""
@@ -48,12 +48,12 @@ class Footage:
     etag: str
     """Strong, quoted."""
     mark: int
-    """Where the job's own 64 bytes go."""
+    """The offset of the job's own 64 bytes."""
     stamp: bytes
-    """Those bytes."""
+    """The job's own bytes."""
 
     def read(self, start: int, length: int) -> bytes:
-        """A piece of the file as this job has it."""
+        """A part of the job's file."""
         with self.path.open("rb") as file:
             file.seek(start)
             piece = bytearray(file.read(length))
@@ -63,11 +63,11 @@ class Footage:
 
 
 class ClipStore:
-    """Makes clips when they are first asked for, and keeps their templates in a directory. For one thread at a time.
+    """Makes each clip at its first request, and keeps templates in a directory. For one thread at a time.
 
     Args:
-        directory: Where templates are kept; made if missing.
-        pad_to: Bytes every clip has at least, None for no padding.
+        directory: For templates; created if missing.
+        pad_to: The smallest size of a clip in bytes, None for no padding.
     """
 
     def __init__(self, directory: Path, pad_to: int | None = None) -> None:
@@ -76,7 +76,7 @@ class ClipStore:
         self._marks: dict[Path, int] = {}
 
     def clip(self, job_id: str, frame: Frame) -> Footage:
-        """The clip of a job; blocks for some milliseconds, for a few hundred when the size is new."""
+        """The clip of a job. Blocks for some milliseconds, or a few hundred for a new size."""
         digest = hashlib.sha256(job_id.encode()).hexdigest()
         palette = int(digest[:8], 16) % len(PALETTES)
         sound = "sound" if frame.audio else "mute"
@@ -104,13 +104,13 @@ class ClipStore:
 
 @lru_cache(maxsize=16)
 def _picture_second(width: int, height: int, fps: int, palette: int, flaw: Flaw | None = None) -> bytes:
-    """An MP4 of one second of moving gradient that starts with its only key frame and ends where it begins."""
+    """An MP4 with one second of a moving gradient: it starts with its only key frame and ends as it begins."""
     import av
     from av.filter import Graph
 
     graph = Graph()
     colours = ":".join(f"c{n}={colour}" for n, colour in enumerate(PALETTES[palette]))
-    # a quarter of the size is scaled up: a gradient loses nothing by it and costs a fifth
+    # a quarter of the size, scaled up: a gradient looks the same and costs a fifth
     speed = 0 if flaw == "frozen" else 0.06
     small = f"s={max(width // 8 * 2, 16)}x{max(height // 8 * 2, 16)}:r={fps}:n=4:{colours}:speed={speed}:seed={palette + 1}"
     nodes = [
@@ -124,7 +124,7 @@ def _picture_second(width: int, height: int, fps: int, palette: int, flaw: Flaw 
         left.link_to(right)
     graph.configure()
     forth = [graph.pull() for _ in range(fps // 2 + 1)]
-    # there and back again, without showing a frame twice in a row: no jump where the piece is repeated
+    # forward and back, without the same frame twice in a row, so that the repetition does not jump
     order = [*range(fps // 2 + 1), *range(fps - fps // 2 - 1, 0, -1)]
 
     out = BytesIO()
@@ -149,11 +149,11 @@ def _picture_second(width: int, height: int, fps: int, palette: int, flaw: Flaw 
 
 @lru_cache(maxsize=2 * len(PALETTES))
 def _sound_second(palette: int, *, silent: bool = False) -> bytes:
-    """An MP4 of a tone, or of silence, long enough to take one seamless piece out of its middle."""
+    """An MP4 of a tone or of silence, long enough to take one seamless piece from its middle."""
     import av
     from av.filter import Graph
 
-    # a whole number of waves in the repeated piece, so that its end meets its beginning
+    # a whole number of waves, so that the end of the repeated piece meets its beginning
     waves = (262, 294, 330, 392, 440, 523)[palette]
     pitch = waves * _AUDIO_RATE / (_AUDIO_LOOP * _AUDIO_FRAME)
     graph = Graph()
@@ -179,7 +179,7 @@ def _sound_second(palette: int, *, silent: bool = False) -> bytes:
 
 
 def _repeat(path: Path, frame: Frame, picture: bytes, sound: bytes | None) -> None:
-    """Write a clip of the full length by copying the encoded second, without encoding anything."""
+    """Write a clip of the full duration from copies of the encoded second; nothing is encoded."""
     import av
 
     with av.open(os.fspath(path), "w", format="mp4", options={"movflags": "faststart"}) as out:

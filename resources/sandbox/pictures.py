@@ -1,4 +1,4 @@
-"""What a file that was handed in measures: the sandbox's own look at it, by a decoder, apart from the product's."""
+"""The size of uploaded files, measured by a decoder and not by the product's code."""
 
 import base64
 import binascii
@@ -10,18 +10,18 @@ from typing import IO
 
 @dataclass(frozen=True)
 class Measured:
-    """What a decoder says of a picture or a film."""
+    """The size of a picture or a film."""
 
     width: int
     """Pixels."""
     height: int
     """Pixels."""
     seconds: float
-    """0 for a picture."""
+    """Duration; 0 for a picture."""
 
 
 def measure(source: Path | bytes) -> Measured | None:
-    """Measure a picture or a film, None for what is neither."""
+    """Measure a picture or a film; None for any other file."""
     import av
 
     opened: str | IO[bytes] = str(source) if isinstance(source, Path) else BytesIO(source)
@@ -38,7 +38,7 @@ def measure(source: Path | bytes) -> Measured | None:
 
 
 def from_data_url(text: str) -> bytes | None:
-    """The bytes of a base64 data URL, None where it is none."""
+    """The bytes of a base64 data URL; None for any other text."""
     head, comma, encoded = text.partition(",")
     if not (comma and head.startswith("data:") and head.endswith(";base64")):
         return None
@@ -49,6 +49,6 @@ def from_data_url(text: str) -> bytes | None:
 
 
 def scaled(measured: Measured, lines: int) -> tuple[int, int]:
-    """The frame of a video that follows a picture: its shape, `lines` pixels on the shorter side, even numbers."""
+    """The frame of a video made from a picture: the picture's ratio, `lines` pixels on the shorter side, even numbers."""
     factor = lines / min(measured.width, measured.height)
     return tuple(max(round(side * factor / 2) * 2, 2) for side in (measured.width, measured.height))  # type: ignore[return-value]

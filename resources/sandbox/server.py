@@ -1,4 +1,4 @@
-"""Serving a sandbox on 127.0.0.1 with uvicorn, in this thread or in one of its own."""
+"""A sandbox's server on 127.0.0.1, in this thread or in one of its own."""
 
 import asyncio
 import socket
@@ -26,10 +26,10 @@ _START_SECONDS = 20
 
 @dataclass(frozen=True)
 class RunningSandbox:
-    """A sandbox that answers."""
+    """A running sandbox."""
 
     url: str
-    """Its address without a slash at the end; the base URL of both providers."""
+    """Its address without a slash at the end, which is the base URL of both providers."""
     app: Starlette
     """The application, with `app.state.workshop`."""
 
@@ -38,10 +38,9 @@ class RunningSandbox:
 def running_sandbox(
     settings: SandboxSettings | None = None, *, port: int = 0, clock: Callable[[], float] = time.time
 ) -> Iterator[RunningSandbox]:
-    """Serve a sandbox from a thread for as long as the block runs.
+    """Serve a sandbox from a thread while the block runs.
 
     Args:
-        settings: How it behaves.
         port: 0 for any free one.
         clock: See `create_app`.
 
@@ -73,7 +72,7 @@ def bind(port: int) -> socket.socket:
     """A listening socket on 127.0.0.1.
 
     Raises:
-        ConfigurationError: The port cannot be had.
+        ConfigurationError: The port is in use or not allowed.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -95,9 +94,9 @@ def address(listener: socket.socket) -> str:
 
 
 def build_server(app: Starlette, on_start: Callable[[], None]) -> "uvicorn.Server":
-    """A uvicorn server that calls `on_start` once it answers.
+    """A uvicorn server that calls `on_start` when it answers.
 
-    It lets the app close its own connections, and dates its answers by the app's clock.
+    The app can drop its connections, and the app's clock dates the answers.
     """
     import uvicorn
     from uvicorn.protocols.http.auto import AutoHTTPProtocol
@@ -105,7 +104,7 @@ def build_server(app: Starlette, on_start: Callable[[], None]) -> "uvicorn.Serve
     clock = app.state.workshop.clock
 
     class Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-        """Puts the connection into the scope of its requests, since ASGI has no word for hanging up."""
+        """Puts the connection into the scope of its requests, because ASGI has no event that drops it."""
 
         app: Any
 

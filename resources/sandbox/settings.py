@@ -1,4 +1,4 @@
-"""How a sandbox behaves: its key, its pace, its money and where it keeps its state."""
+"""The settings of a sandbox: its key, its pace, its money and the place of its state."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -7,44 +7,44 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 
 class Pace(BaseModel):
-    """What can be changed while a sandbox runs. Speed and slots hold for jobs submitted from then on."""
+    """Settings that can change while a sandbox runs. Changes of speed and slots affect later jobs only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     job_seconds: float = Field(default=8, ge=0)
-    """How long a job works once it has a slot, in seconds."""
+    """Seconds from a job's slot to its end."""
     spread: float = Field(default=0.3, ge=0, lt=1)
-    """How far a job's time may lie from `job_seconds`, as a share of it: 0.3 means 70 % to 130 %."""
+    """Spread of a job's time around `job_seconds`, as a share: 0.3 means 70 % to 130 %."""
     slots: int | None = Field(default=None, ge=1)
-    """Jobs each provider works on at once, None for no limit. What is beyond waits in order of arrival."""
+    """Jobs that each provider works on at once, None for no limit. Other jobs wait in the order of arrival."""
     submits_per_minute: int | None = Field(default=None, ge=1)
-    """Jobs each provider accepts in any 60 seconds before it answers 429, None for no limit."""
+    """Jobs that each provider accepts in any 60 seconds before it answers 429, None for no limit."""
     balance_usd: Decimal = Field(default=Decimal(1000), ge=0)
-    """What each account held at the start, in US dollars; raising it is a top-up."""
+    """The first balance of each account in US dollars; a higher value is a top-up."""
     refund_seconds: float = Field(default=0, ge=0)
-    """How long after a failed job WaveSpeed's refund is booked (the real one takes up to three hours)."""
+    """Seconds from a failed job to WaveSpeed's refund (the real one takes up to three hours)."""
 
 
 class SandboxSettings(Pace):
-    """Everything about a sandbox that is not a fault: its pace at the start, and what stays as it is."""
+    """All settings of a sandbox: the first pace, and what never changes."""
 
     key: SecretStr = SecretStr("sandbox")
-    """The API key both providers accept."""
+    """The API key that both providers accept."""
     seed: int = 0
-    """Decides each job's time, together with its number; the same seed gives the same times."""
+    """Seed of the jobs' times; the same seed gives the same times."""
     retention_seconds: float = Field(default=7 * 86400, gt=0)
-    """How long WaveSpeed remembers a job and its outputs (WaveSpeed docs: what-are-predictions, 7 days)."""
+    """Seconds for which WaveSpeed keeps a job and its outputs (WaveSpeed docs: what-are-predictions, 7 days)."""
     logs_show_running: bool = False
-    """Whether AI/ML API's log lists jobs that still run. Its pages do not say, so the harder answer is the default."""
+    """Whether AI/ML API's log lists running jobs. Its pages do not say, so the harder answer is the default."""
     state_path: Path | None = None
     """A directory for jobs and clips, so that they survive a restart; None keeps jobs in memory and clips in a
     temporary directory."""
     faults_path: Path | None = None
     """A YAML fault script, see `resources.sandbox.faults`."""
     public_url: str | None = Field(default=None, pattern=r"^https?://")
-    """What output addresses start with; None takes the scheme and host of each request."""
+    """The beginning of output addresses; None takes scheme and host from each request."""
     clip_bytes: int | None = Field(default=None, ge=1)
-    """Pad every clip to at least this many bytes, for measuring transfers; None leaves clips as encoded."""
+    """The smallest size of a clip in bytes, to measure transfers; None for no padding."""
 
     @property
     def pace(self) -> Pace:

@@ -26,18 +26,14 @@ class _Ticket:
 
 
 class Uploads:
-    """Files people hand in, e.g. the image of an image-to-video job.
-
-    Args:
-        directory: Where they are kept.
-    """
+    """Uploaded files, e.g. the image of an image-to-video job."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._tickets: dict[str, _Ticket] = {}
 
     async def ticket(self, call: WireCall) -> Response:
-        """Hand out an address to PUT a file to."""
+        """Return an address for the PUT of a file."""
         name, size = call.body.get("filename"), call.body.get("size")
         if not isinstance(name, str) or not isinstance(size, int) or not 0 < size <= MAX_BYTES:
             message = f"filename and size (1 to {MAX_BYTES} bytes) are required"
@@ -59,7 +55,7 @@ class Uploads:
         return JSONResponse({"code": 200, "message": "success", "data": data})
 
     async def put(self, call: WireCall) -> Response:
-        """Take the file, as storage hosts do: nothing but what the ticket says, once."""
+        """Accept the file like a storage host: exactly what the ticket says, and once."""
         token = call.request.path_params["token"]
         ticket = self._tickets.get(token)
         sent = call.request.headers
@@ -85,12 +81,12 @@ class Uploads:
         return Response(status_code=200)
 
     async def get(self, call: WireCall) -> Response:
-        """The file, to anybody who has its address."""
+        """The file, for everybody who has its address."""
         path = self._path(call.request.path_params["token"], call.request.path_params["filename"])
         return Response("NoSuchKey", status_code=404) if path is None else FileResponse(path)
 
     def find(self, url: str, base_url: str) -> Path | None:
-        """The file of an address of ours, None where there is none.
+        """The file at one of our addresses, None if there is none.
 
         Raises:
             ValueError: The address is not ours.

@@ -36,8 +36,7 @@ class WaveSpeedFront(Front):
     """The routes under `/api/v3`.
 
     Args:
-        workshop: Where jobs are made.
-        report: Called when a job with a webhook was accepted.
+        report: Called after a job with a webhook is accepted.
     """
 
     name = "wavespeed"
@@ -48,7 +47,7 @@ class WaveSpeedFront(Front):
         self._uploads = Uploads(workshop.directory / "uploads")
 
     def routes(self) -> list[BaseRoute]:
-        """Every route; submit takes what no other has taken."""
+        """Every route; submit takes all other paths."""
         uploads = self._uploads
         api = "/api/v3"
         return [
@@ -76,7 +75,7 @@ class WaveSpeedFront(Front):
         return failure(429, "Too Many Requests")
 
     def identify(self, call: WireCall) -> None:
-        """The model is in the path of a submit, the job in that of a poll."""
+        """Read the model from the path of a submit, and the job from the path of a poll."""
         call.model = call.request.path_params.get("model", "")
         if job_id := call.request.path_params.get("id"):
             call.job = self._remembered(job_id)
@@ -117,7 +116,7 @@ class WaveSpeedFront(Front):
             self._report()
         data = prediction(call.job, call.base_url, Phase.WAITING)
         if call.body.get("enable_sync_mode"):
-            # no video is done before the server's own limit
+            # every video takes longer than the server's own limit
             data |= {"status": "processing", "code": 5004, "error": "Sync mode timed out"}
         return success(data)
 
@@ -134,7 +133,7 @@ class WaveSpeedFront(Front):
         return params
 
     def _files(self, endpoint: SandboxEndpoint, params: dict[str, Any], base_url: str) -> dict[str, Measured]:
-        """What the files measure that were handed in here; an address elsewhere is not fetched."""
+        """The sizes of files uploaded here; addresses elsewhere are not fetched."""
         found = {}
         for name, rule in endpoint.parameters.items():
             if rule.type != "url" or name not in params:
@@ -252,12 +251,12 @@ class WaveSpeedFront(Front):
 
 
 def success(data: object) -> JSONResponse:
-    """The envelope of everything that went well."""
+    """The envelope of a success."""
     return JSONResponse({"code": 200, "message": "success", "data": data})
 
 
 def failure(status: int, message: str, code: int | None = None) -> JSONResponse:
-    """The envelope of what did not; `code` is the task code and stands in `data`."""
+    """The envelope of a failure; `code` is the task code in `data`."""
     body: dict[str, Any] = {"code": status, "message": message}
     if code is not None:
         body["data"] = {"code": code}
@@ -265,7 +264,7 @@ def failure(status: int, message: str, code: int | None = None) -> JSONResponse:
 
 
 def prediction(job: Job, base_url: str, phase: Phase) -> dict[str, Any]:
-    """A job as WaveSpeed shows it."""
+    """A job in WaveSpeed's form."""
     outputs: list[Any] = []
     if phase is Phase.DONE and not job.fate.empty:
         if endpoint_of(job).output == "character":

@@ -1,4 +1,4 @@
-"""WaveSpeed's webhooks: one POST per finished job, signed, tried again when it is not taken.
+"""WaveSpeed's webhooks: one POST per finished job, signed, tried again when it is not accepted.
 
 One task sleeps until the next job with a webhook ends; there is no task per job. Only addresses of this machine are called, so
 that a sandbox never talks to the outside.
@@ -21,27 +21,23 @@ from resources.sandbox.workshop import Workshop
 
 _TRIES = 4  # the first and three more
 _PAUSE = 0.5  # seconds, doubled each time
-_LOOK_AGAIN = 0.25  # seconds: how late a job that is accepted while the courier sleeps is noticed
+_LOOK_AGAIN = 0.25  # seconds until the sleeping courier notices a new job
 
 
 class Courier:
-    """Delivers webhooks while the app runs.
-
-    Args:
-        workshop: Whose jobs it reports.
-    """
+    """Delivers webhooks while the app runs."""
 
     def __init__(self, workshop: Workshop) -> None:
         self._workshop = workshop
         self._task: asyncio.Task[None] | None = None
 
     def wake(self) -> None:
-        """Start working if there may be something to deliver."""
+        """Start if there may be something to deliver."""
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._work())
 
     async def stop(self) -> None:
-        """Stop; what was not delivered is delivered after a restart."""
+        """Stop; the rest is delivered after a restart."""
         if self._task:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -76,7 +72,7 @@ class Courier:
     def _signed(self, body: bytes) -> dict[str, str]:
         name = f"msg_{secrets.token_hex(12)}"
         at = str(int(self._workshop.clock()))
-        # the prefix goes, and what is left is the key as it stands: it is not base64 (WaveSpeed docs: verify-webhooks)
+        # the key is the text after the prefix, and not base64 (WaveSpeed docs: verify-webhooks)
         key = webhook_secret(self._workshop.settings.key.get_secret_value()).removeprefix("whsec_")
         signature = hmac.new(key.encode(), f"{name}.{at}.".encode() + body, hashlib.sha256).hexdigest()
         return {

@@ -13,7 +13,7 @@ TRANSPORT = "dailies.sandbox.transport"
 class Dropped(Response):
     """Drops the connection without a byte.
 
-    In a server that does not hand over its connection, e.g. httpx' in-process transport, it raises ConnectionResetError instead.
+    If the server does not pass its connection on (httpx' in-process transport), it raises ConnectionResetError instead.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
@@ -23,10 +23,10 @@ class Dropped(Response):
 
 
 class CutShort(Response):
-    """Promises a whole body, sends the pieces it is given and drops the connection.
+    """Promises a whole body, sends only some pieces and drops the connection.
 
     Args:
-        pieces: What is sent.
+        pieces: The bytes to send.
         status_code: HTTP status.
         headers: Headers, with the Content-Length of the whole body.
     """
@@ -36,7 +36,7 @@ class CutShort(Response):
         self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send what there is and close."""
+        """Send the pieces and drop the connection."""
         transport = _transport(scope)
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async for piece in self._pieces:

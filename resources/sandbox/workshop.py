@@ -1,4 +1,4 @@
-"""Where jobs are accepted, timed and charged: what both providers' fronts share."""
+"""The workshop accepts, times and charges jobs for the fronts of both providers."""
 
 import asyncio
 import secrets
@@ -35,12 +35,12 @@ from resources.sandbox.settings import Pace, SandboxSettings
 
 
 def endpoint_of(job: Job) -> SandboxEndpoint:
-    """What a job was bought as."""
+    """The endpoint of a job."""
     return load_endpoints()[job.provider][job.endpoint]
 
 
 def _fate(rules: list[FaultRule]) -> Fate:
-    """What the rules that hit a submit have in store for its job."""
+    """The faults of a job, from the rules that fired at its submit."""
     fate: dict[str, Any] = {"faults": tuple(rule.name for rule in rules)}
     for rule in rules:
         match rule.then:
@@ -64,7 +64,7 @@ def _fate(rules: list[FaultRule]) -> Fate:
 
 
 async def sleep(_rule: str, seconds: float, _port: int) -> None:
-    """How a delay passes: as it does on every clock."""
+    """A delay in real time."""
     await asyncio.sleep(seconds)
 
 
@@ -72,19 +72,14 @@ class Workshop:
     """One sandbox: its books, clips, faults and pace.
 
     Args:
-        settings: How it behaves.
-        clock: Seconds since the epoch; tests pass their own.
-        faults: What goes wrong; None for the fault script of the settings.
-        wait: How a delay passes, given the rule's name, its seconds and the client's port; None for real time.
+        clock: Seconds since the epoch; tests pass a fake one.
+        faults: None for the fault script of the settings.
+        wait: Waits for a delay, given the rule's name, its seconds and the client's port; None for real time.
 
     Attributes:
-        settings: As given.
-        clock: As given.
-        wait: As given.
-        pace: What can be changed while it runs.
-        faults: The rules in force.
-        books: Jobs and requests.
-        directory: Where clips and uploads are kept.
+        pace: Settings that can change while it runs.
+        faults: The active rules.
+        directory: For clips and uploads.
 
     Raises:
         ConfigurationError: The fault script is wrong, or the state directory cannot be used.
@@ -116,20 +111,20 @@ class Workshop:
                 raise ConfigurationError(
                     f"the state directory {self.directory} cannot be used ({error}); is another sandbox using it?"
                 ) from error
-        # one thread makes all clips: each more that ever encoded would keep tens of megabytes
+        # one thread makes all clips, because every thread that has encoded keeps tens of megabytes
         self._maker = ThreadPoolExecutor(1, "sandbox-clips")
         self._clips = ClipStore(self.directory / "clips", settings.clip_bytes)
         self.faults = faults or Faults(list(script.faults) if script else [], self.books.tallies())
 
     def close(self) -> None:
-        """Close the books and remove what was temporary."""
+        """Close the books and remove temporary files."""
         self._maker.shutdown()
         self.books.close()
         if self._temporary:
             self._temporary.cleanup()
 
     def strike(self, subject: Subject) -> list[FaultRule]:
-        """The rules that hit a request; their counts survive a restart."""
+        """The rules that fire for a request; their counts survive a restart."""
         hit = self.faults.strike(subject)
         for rule in self.faults.rules:
             if rule.operation == subject.operation:
@@ -150,7 +145,7 @@ class Workshop:
         submission_id: str | None = None,
         webhook: str | None = None,
     ) -> Job:
-        """Take a job on: decide its times and its fate, and write it down."""
+        """Accept a job: decide its times and faults, and store it."""
         now = self.clock()
         number = self.books.next_number()
         starts_at = self.books.free_at(provider, self.pace.slots, now)
@@ -193,7 +188,7 @@ class Workshop:
         return await asyncio.get_running_loop().run_in_executor(self._maker, self._clips.clip, job.id, frame)
 
     def balance_micros(self, provider: str) -> int:
-        """What an account holds: WaveSpeed deducts at once and refunds failures, AI/ML API charges what has completed."""
+        """The balance of an account: WaveSpeed deducts at once and refunds failures, AI/ML API charges completed jobs."""
         start = usd(self.pace.balance_usd)
         now = self.clock()
         if provider == "wavespeed":
@@ -202,20 +197,20 @@ class Workshop:
         return start - self.books.completed_micros(provider, now)
 
     def available_micros(self, provider: str) -> int:
-        """What an account can still order for; AI/ML API holds the price of what is running."""
+        """The money that an account can still order for; AI/ML API reserves the price of running jobs."""
         if provider == "wavespeed":
             return self.balance_micros(provider)
         held = self.books.ordered_micros(provider) - self.books.failed_micros(provider, self.clock())
         return usd(self.pace.balance_usd) - held
 
     def charged_micros(self, job: Job) -> int:
-        """What a job has cost so far; a refund is not subtracted."""
+        """The charge of a job so far, without its refund."""
         if job.provider == "wavespeed":
             return job.price_micros
         return job.price_micros if job.ends_at <= self.clock() and job.fate.error is None else 0
 
     def refunded_micros(self, job: Job) -> int:
-        """What of it was given back."""
+        """The refund of a job so far."""
         failed = job.provider == "wavespeed" and job.fate.error is not None
         return job.price_micros if failed and job.ends_at + self.pace.refund_seconds <= self.clock() else 0
 
