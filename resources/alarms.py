@@ -62,23 +62,20 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class FailedClip:
-    """One clip of an alarm.
-
-    Attributes:
-        clip: Its key.
-        series: Whose.
-        state: The ledger's word.
-        reason: Why, as a stranger may have written it.
-        cost_micros: What it cost, in micro-dollars.
-        url: Where it is shown.
-    """
+    """One clip of an alarm."""
 
     clip: str
+    """Its key."""
     series: str
+    """Whose."""
     state: str
+    """The ledger's word."""
     reason: str
+    """Why, as a stranger may have written it."""
     cost_micros: int
+    """What it cost, in micro-dollars."""
     url: str
+    """Where it is shown."""
 
     @property
     def line(self) -> str:
@@ -89,35 +86,32 @@ class FailedClip:
 
 @dataclass(frozen=True)
 class Alarm:
-    """One message.
-
-    Attributes:
-        id: The same for the same trouble, so that whoever receives it can drop a repetition.
-        kind: What it is about.
-        title: One line.
-        details: Sentences.
-        todo: What to do next.
-        batch: The decision the clips belong to, None where there is none.
-        clips: The clips that failed.
-        total: How many clips the batch has.
-        open: How many of them are still on their way.
-        lost_micros: What the failed clips cost, as far as is known.
-        spent_micros: What the batch cost.
-        runs: Addresses of the runs in Dagster.
-    """
+    """One message."""
 
     id: str
+    """The same for the same trouble, so that whoever receives it can drop a repetition."""
     kind: Kind
+    """What it is about."""
     title: str
+    """One line."""
     details: list[str] = field(default_factory=list)
+    """Sentences."""
     todo: str = ""
+    """What to do next."""
     batch: str | None = None
+    """The decision the clips belong to, None where there is none."""
     clips: list[FailedClip] = field(default_factory=list)
+    """The clips that failed."""
     total: int = 0
+    """How many clips the batch has."""
     open: int = 0
+    """How many of them are still on their way."""
     lost_micros: int = 0
+    """What the failed clips cost, as far as is known."""
     spent_micros: int = 0
+    """What the batch cost."""
     runs: list[str] = field(default_factory=list)
+    """Addresses of the runs in Dagster."""
 
     @property
     def costs(self) -> str:

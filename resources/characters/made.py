@@ -1,4 +1,4 @@
-"""Which characters there are, as the ledger knows them."""
+"""The characters that exist, by the ledger."""
 
 import sqlalchemy as sa
 
@@ -9,11 +9,11 @@ from resources.series.characters import Made
 
 KIND = "character"
 ID = "character"
-"""Where a delivery says the provider's id."""
+"""The field of a delivery with the provider's id."""
 
 
 def made_in(ledger: Ledger) -> dict[str, Made]:
-    """Every character that was made, by its name; of one that was made twice the newer."""
+    """Every made character by its name; if it was made twice, the newer."""
     query = (
         sa.select(attempts)
         .join(current_takes, current_takes.c.attempt_id == attempts.c.id)

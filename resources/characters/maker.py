@@ -1,7 +1,7 @@
-"""Buying characters and waiting for them: they take seconds and cost next to nothing, so whoever asks for one waits.
+"""Characters are bought and waited for, because they take seconds and cost less than a cent.
 
-A character is bought like a clip, through the ledger: one lost answer does not become two, and one that was made from the
-same video is never made again unless somebody says so.
+A character is bought like a clip, through the ledger: one lost answer does not become two purchases, and a character from an
+unchanged video is made again only if a person asks for it.
 """
 
 import re
@@ -21,10 +21,10 @@ from resources.orders import ClipRequest
 from resources.production.engine import Engine
 
 NOBODY = "nobody"
-"""Stands for a run where there is none."""
+"""The run id of a command."""
 LOOK_SECONDS = 2.0
 PATIENCE_SECONDS = 600.0
-"""How long a character is waited for; one that takes longer is found by whoever asks next."""
+"""Seconds to wait for a character; the next request finds one that takes longer."""
 
 _ID = re.compile(r"char_[A-Za-z0-9_-]{1,200}", re.ASCII)
 _DOUBTFUL = {AttemptState.UNKNOWN, AttemptState.HELD, AttemptState.OVERDUE}
@@ -32,24 +32,21 @@ _DOUBTFUL = {AttemptState.UNKNOWN, AttemptState.HELD, AttemptState.OVERDUE}
 
 @dataclass
 class Making:
-    """What became of characters.
-
-    Attributes:
-        made: The finished purchases, by name.
-        failed: Why the others are not there, by name.
-    """
+    """The result of a request for characters."""
 
     made: dict[str, Attempt] = field(default_factory=dict)
+    """Finished purchases, by name."""
     failed: dict[str, str] = field(default_factory=dict)
+    """Reasons of the others, by name."""
 
 
 class Maker:
-    """Has characters made.
+    """Makes characters.
 
     Args:
-        engine: Submits and polls; its accounts are those of the characters' endpoints.
+        engine: With the accounts of the characters' endpoints.
         run_id: The run that asks, for the journal.
-        patience: Seconds to wait at most.
+        patience: Most seconds to wait.
     """
 
     def __init__(self, engine: Engine, *, run_id: str | None, patience: float = PATIENCE_SECONDS) -> None:
@@ -61,12 +58,11 @@ class Maker:
     async def make(
         self, requests: Collection[ClipRequest], *, decision: str, regenerate: bool = False
     ) -> Making:
-        """Have characters made, each unless it is there already.
+        """Make characters, except those that exist.
 
         Args:
-            requests: What is to be sent for each.
-            decision: What the purchases belong to.
-            regenerate: Whether one that was made from the same video is made again.
+            decision: The decision that the purchases belong to.
+            regenerate: Whether to make a character again although its video is unchanged.
 
         Raises:
             resources.errors.UnavailableError: The ledger does not answer.
@@ -111,14 +107,14 @@ class Maker:
             waiting -= making.made.keys() | making.failed.keys()
             if waiting and self._ledger.clock() > give_up:
                 making.failed |= dict.fromkeys(
-                    waiting, "it is not ready yet; ask for it again, which finds it and costs nothing"
+                    waiting, "it is not ready yet; ask again later, which costs nothing"
                 )
                 waiting.clear()
             elif waiting:
                 await engine.sleep(LOOK_SECONDS)
 
     async def _consider(self, name: str, attempt: Attempt, making: Making) -> None:
-        """Note what became of one character, if that is clear."""
+        """Record the result of one character once it has ended."""
         if attempt.state is AttemptState.SUCCEEDED:
             attempt = await self._ledger.run(_finish, attempt, run_id=self._run_id)
         if attempt.state is AttemptState.DELIVERED:
@@ -130,13 +126,11 @@ class Maker:
 
 
 def finish_left(ledger: Ledger, account: str, *, watched: Collection[str], by: str) -> list[Attempt]:
-    """Keep the ids of characters whose run did not live to see them made; returns those.
+    """Record the ids of finished characters whose run has ended; returns those characters.
 
     Args:
-        ledger: The record.
-        account: Whose jobs.
-        watched: Runs that are alive, and finish their own.
-        by: Who does it instead, for the ledger.
+        watched: Runs that are alive and record their own characters.
+        by: Who does it instead, for the journal.
     """
     query = sa.select(attempts).where(
         attempts.c.account == account,
@@ -158,7 +152,7 @@ def finish_left(ledger: Ledger, account: str, *, watched: Collection[str], by: s
 
 
 def _finish(ledger: Ledger, attempt: Attempt, *, run_id: str | None) -> Attempt:
-    """Keep the id that a finished job names."""
+    """Record the id that a finished job names."""
     ids = [output for output in attempt.outputs or () if _ID.fullmatch(output)]
     if len(ids) != 1:
         why = f"the job {attempt.job_id} is finished and names {len(ids) or 'no'} characters; look at it at the provider"

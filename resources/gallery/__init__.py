@@ -1,4 +1,4 @@
-"""The gallery: static pages in the bucket that show every clip to whoever has to judge it, and what it cost.
+"""The gallery: static pages in the bucket that show every clip and its cost to the people who judge it.
 
-It reads the ledger and writes HTML. Nothing here knows Dagster, except the address that a clip's link leads to.
+It reads the ledger and writes HTML. Of Dagster it knows only the address for links.
 """

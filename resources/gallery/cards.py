@@ -1,4 +1,4 @@
-"""What the gallery shows of one clip, read from the ledger."""
+"""The card of one clip in the gallery, read from the ledger."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,11 +15,11 @@ from resources.plain import shown
 from resources.storage.layout import QUARANTINE, poster_key, quarantined, video_key
 
 NEWEST = 2_000
-"""So many clips are on one page; a browser takes about a second for them."""
+"""Most clips on one page; a browser needs about a second for them."""
 
 
 class Group(StrEnum):
-    """What a person wants to tell apart at a glance."""
+    """States that a person distinguishes at a glance."""
 
     DELIVERED = "delivered"
     WAITING = "on its way"
@@ -29,7 +29,7 @@ class Group(StrEnum):
 
     @classmethod
     def of(cls, state: AttemptState) -> "Group":
-        """Of a purchase's state."""
+        """The standing of an attempt's state."""
         match state:
             case AttemptState.DELIVERED:
                 return cls.DELIVERED
@@ -43,68 +43,68 @@ class Group(StrEnum):
 
 @dataclass(frozen=True)
 class ShownCheck:
-    """What a check of the file said."""
+    """The result of one check of the file."""
 
     name: str
     """E.g. `black`."""
     outcome: str
     """`passed`, `warned` or `failed`."""
     detail: str = ""
-    """One sentence, which may be empty."""
+    """One sentence, or nothing."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """One clip as it is shown. Text is as strangers wrote it, cleaned but not escaped."""
+    """One clip for a page. Strangers' text is cleaned but not escaped."""
 
     clip: str
     """Its key."""
     series: str
     """Whose."""
     group: Group
-    """How it stands."""
+    """Its state at a glance."""
     state: str
-    """The same in the ledger's word."""
+    """Its state in the ledger."""
     day: str
-    """What it counts for, `YYYY-MM-DD`."""
+    """The day that it counts for, `YYYY-MM-DD`."""
     prompt: str
-    """As it was sent."""
+    """The prompt that was sent."""
     asked: str
-    """The model that was asked for."""
+    """The ordered model."""
     bought: str
-    """The model that was bought: another one where a fallback was."""
+    """The bought model, which differs for a fallback."""
     served: str | None
-    """The model the provider says it used, None where it does not say."""
+    """The model that the provider says it used, None if it does not say."""
     cost_micros: int
-    """Of the newest take, in micro-dollars."""
+    """Cost of the newest take, in micro-dollars."""
     spent_micros: int
-    """Of all takes."""
+    """Cost of all takes, in micro-dollars."""
     takes: int
-    """How often it was bought."""
+    """The number of purchases."""
     reason: str
-    """Why it is not delivered, empty when it is."""
+    """Why it is not delivered; empty if it is."""
     video: str | None = None
-    """Key of the video to play, None when there is none."""
+    """Key of the video, None if there is none."""
     poster: str | None = None
     """Key of its poster."""
     strip: str | None = None
     """Key of a strip of its frames."""
     facts: str = ""
-    """Size, length and sound in words."""
+    """Size, duration and sound as text."""
     checks: list[ShownCheck] = field(default_factory=list)
-    """What checks of the file said."""
+    """Results of the checks."""
     accepted: str = ""
-    """By whom a video that failed a check was accepted all the same, and why; empty where nobody had to."""
+    """Who accepted a video that failed a check, and why; empty if nobody did."""
     waited_seconds: float | None = None
-    """From the submit to the end of the job."""
+    """Seconds from the submit to the end of the job."""
     is_older_take: bool = False
-    """Whether the video is an older take, since the newest is not there."""
+    """Whether the video is an older take, because the newest is not delivered."""
     asset: str = "uploaded_videos"
-    """The Dagster asset that says most about it."""
+    """The Dagster asset for its link."""
 
     @property
     def is_substituted(self) -> bool:
-        """Whether the provider says that another model than the one that was bought made it."""
+        """Whether the provider says that it used another model than the bought one."""
         return self.served is not None and self.served.casefold() != self.bought.casefold()
 
     def dagster(self, url: str) -> str:
@@ -116,9 +116,8 @@ def read_cards(ledger: Ledger, *, series: str | None = None, newest: int = NEWES
     """The clips that were bought last, newest first.
 
     Args:
-        ledger: The record.
-        series: Only this one's.
-        newest: At most so many.
+        series: Only clips of this series.
+        newest: Most clips to return.
     """
     counted = _counted(ledger, series, newest)
     found = ledger.latest([row.subject_key for row in counted])
@@ -188,11 +187,11 @@ def _card(newest: Attempt, current: Attempt | None, *, takes: int, spent: int) -
 
 
 def _keys(attempt: Attempt, delivery: dict[str, Any]) -> tuple[str, str | None, str | None]:
-    """Where the video, its poster and its strip of frames are."""
+    """Keys of the video, its poster and its strip of frames."""
     video = str(delivery.get("key") or video_key(attempt.clip, attempt.id))
     poster = _key(delivery.get("poster_uri"))
     if poster is None and "poster_uri" not in delivery and delivery.get("video"):
-        # earlier versions of dailies did not write it down
+        # earlier versions of dailies did not record it
         poster = poster_key(attempt.clip, attempt.id)
         poster = quarantined(poster) if video.startswith(QUARANTINE) else poster
     return video, poster, _key(delivery.get("strip_uri"))
@@ -215,7 +214,7 @@ def _in_words(facts: dict[str, Any]) -> str:
 
 
 def _checks(attempt: Attempt, delivery: dict[str, Any]) -> list[ShownCheck]:
-    """What the ledger kept of the checks, those that were skipped left out."""
+    """The results of checks in the ledger, without skipped ones."""
     outcomes = delivery.get("checks") or {}
     said = {"failed": attempt.reason, "warned": "; ".join(map(str, delivery.get("warnings") or ()))}
     if not outcomes and delivery:

@@ -1,4 +1,4 @@
-"""The sums behind the plots: spend by day and series, cost of a delivered clip, time of an endpoint, failures by reason."""
+"""The numbers of the plots: spend by day and series, cost per delivered clip, time per endpoint, failures by reason."""
 
 import math
 from collections import defaultdict
@@ -11,9 +11,9 @@ from resources.ledger.schema import attempts
 from resources.ledger.states import OPEN, AttemptState
 
 DAYS = 31
-"""So many days are plotted, those with no spend left out."""
+"""Most days in a plot; days without spend are left out."""
 JOBS = 5_000
-"""The times of so many jobs are looked at, the newest."""
+"""Most jobs whose times are read, newest first."""
 
 _SPENT = sa.case(
     (attempts.c.money_state.in_(["released", "refunded"]), 0),
@@ -25,65 +25,60 @@ _NOTHING = [s.value for s in AttemptState if s not in OPEN and s is not AttemptS
 
 @dataclass(frozen=True)
 class UnitCost:
-    """What delivered clips cost, with the failed purchases that they took."""
+    """The cost of delivered clips, including failed purchases."""
 
     name: str
-    """Of the series or the endpoint."""
+    """Name of the series or the endpoint."""
     delivered: int
-    """How many clips."""
+    """The number of delivered clips."""
     micros: int
-    """All that was spent on it."""
+    """The whole spend, in micro-dollars."""
 
     @property
     def each_micros(self) -> int | None:
-        """For one delivered clip, None while there is none."""
+        """The cost of one delivered clip, None if there is none."""
         return round(self.micros / self.delivered) if self.delivered else None
 
 
 @dataclass(frozen=True)
 class ClipTimes:
-    """How long an endpoint's jobs took from the submit to the end, in seconds."""
+    """Seconds from the submit to the end of an endpoint's jobs."""
 
     name: str
     """The endpoint."""
     jobs: int
-    """How many were looked at."""
+    """The number of jobs."""
     median: float
-    """Half took less."""
+    """The median."""
     ninetieth: float
-    """Nine of ten took less."""
+    """The 90th percentile."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Everything that is plotted."""
+    """All numbers of the plots."""
 
     spend: dict[str, dict[str, int]]
-    """Micro-dollars by day, and in it by series; the last days with any."""
+    """Micro-dollars by day and series, for the last days with spend."""
     unit_costs: list[UnitCost]
-    """By series, or by endpoint where there is one series only."""
+    """Costs by series, or by endpoint if there is only one series."""
     times: list[ClipTimes]
     """By endpoint."""
     failures: list[tuple[str, int]]
-    """How many purchases came to nothing, by reason, the most frequent first."""
+    """The number of failed purchases by reason, the most frequent first."""
     clips: dict[str, int]
-    """How many there are, by state of their newest purchase."""
+    """The number of clips by the state of their newest purchase."""
     micros: int
-    """All that was spent."""
+    """The whole spend, in micro-dollars."""
 
     @property
     def total(self) -> int:
-        """How many clips there are."""
+        """The number of clips."""
         return sum(self.clips.values())
 
 
 def read_figures(ledger: Ledger, *, series: str | None = None) -> Figures:
-    """Add up everything, or one series.
-
-    Args:
-        ledger: The record.
-        series: Only this one.
-    """
+    """The numbers of all series, or of one."""
     mine = [attempts.c.subject_kind == "clip"]
     if series is not None:
         mine.append(attempts.c.series == series)
@@ -101,7 +96,7 @@ def read_figures(ledger: Ledger, *, series: str | None = None) -> Figures:
 
 
 def series_of(ledger: Ledger) -> list[str]:
-    """The series that anything was bought for."""
+    """The series with a purchase."""
     query = sa.select(attempts.c.series).where(attempts.c.subject_kind == "clip").distinct()
     with ledger.read() as connection:
         return sorted(str(name) for name in connection.execute(query).scalars())
@@ -158,7 +153,7 @@ def _times(connection: sa.Connection, mine: list[sa.ColumnElement[bool]]) -> lis
 
 
 def _quantile(values: list[float], part: float) -> float:
-    """The smallest value that so large a part of them does not exceed."""
+    """The smallest value that this part of the values does not exceed."""
     return sorted(values)[max(0, math.ceil(part * len(values)) - 1)]
 
 

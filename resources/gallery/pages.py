@@ -1,7 +1,7 @@
-"""One page of the gallery as HTML: no framework, nothing fetched but posters and videos, everything escaped.
+"""One page of the gallery as HTML: no framework, everything escaped, and nothing loaded but posters and videos.
 
-A page's Content-Security-Policy allows exactly its own script and style, by their digest: what a stranger wrote into a
-prompt cannot run even if it were not escaped.
+A page's Content-Security-Policy allows exactly its own script and style, by their digest. A stranger's script in a prompt could
+not run even without the escaping.
 """
 
 import base64
@@ -33,7 +33,7 @@ _SOURCES = Path(__file__).parent / "page"
 
 @dataclass(frozen=True)
 class GalleryPage:
-    """What one page shows."""
+    """The content of one page."""
 
     cards: Sequence[Card]
     """The clips, in their order."""
@@ -42,19 +42,19 @@ class GalleryPage:
     dagster: str
     """Address of Dagster's UI."""
     series: str | None = None
-    """The one series it is about, None for the page of all."""
+    """The series of the page, None for the page of all series."""
     titles: Mapping[str, str] | None = None
-    """What series are called, by name."""
+    """Titles of series, by name."""
     sheets: Sequence[str] = ()
     """Keys of the series' contact sheets, oldest day first."""
 
     @property
     def key(self) -> str:
-        """Where in the bucket it is."""
+        """Its key in the bucket."""
         return page_key(self.series)
 
     def html(self) -> bytes:
-        """The page. Equal content is equal bytes."""
+        """The page as HTML. Equal content gives equal bytes."""
         up = "../" if self.series is None else "../../"
         css, script = _text("gallery.css"), _text("gallery.js")
         names = sorted({card.series for card in self.cards}) if self.series is None else []
@@ -96,15 +96,15 @@ class GalleryPage:
 
 
 def has_page(series: str) -> bool:
-    """Whether a series' name can be a page's; every declared one's can."""
+    """Whether a series' name can be in a page's key; every declared name can."""
     return _SERIES.fullmatch(series) is not None
 
 
 def page_key(series: str | None) -> str:
-    """Where the page of a series is in the bucket, or that of all.
+    """The key of a series' page, or of the page of all series.
 
     Raises:
-        ValueError: The name cannot be a page's.
+        ValueError: The name cannot be in a key.
     """
     if series is None:
         return INDEX
@@ -114,7 +114,7 @@ def page_key(series: str | None) -> str:
 
 
 def _policy(css: str, script: str) -> str:
-    # a page opened from a file is of no origin: its pictures are `file:`
+    # a page opened from a file has no origin, so its pictures need `file:`
     return (
         f"default-src 'none'; style-src {_digest(css)}; script-src {_digest(script)}; img-src 'self' file: data:; "
         "media-src 'self' file:; base-uri 'none'; form-action 'none'"
@@ -132,7 +132,7 @@ def _text(name: str) -> str:
 
 @cache
 def look() -> str:
-    """Changes when pages look different: a digest of their template, style and script."""
+    """A digest of template, style and script, which changes when pages look different."""
     sources = "".join(_text(name) for name in ("page.html.jinja", "gallery.css", "gallery.js"))
     return hashlib.sha256(sources.encode()).hexdigest()[:16]
 
@@ -167,7 +167,7 @@ def _groups(figures: Figures) -> list[tuple[str, int]]:
 
 
 def _spend(figures: Figures) -> dict[str, Any]:
-    """The stacked columns of the days, in a picture 100 high; what is spent on the smallest series is one part."""
+    """The stacked columns of the days, in a picture of height 100; the smallest series share one part."""
     totals: dict[str, int] = {}
     for parts in figures.spend.values():
         for name, micros in parts.items():

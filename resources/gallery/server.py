@@ -1,7 +1,7 @@
-"""Showing the gallery of a private bucket to a browser on this machine.
+"""A server that shows the gallery of a private bucket to a browser on this machine.
 
-The bucket's key stays in this process and no signed address is made: pages, posters and videos pass through it. Whoever
-does not know the address's token, or comes by another host name, is told nothing.
+The bucket's key stays in this process, and no signed address is made: pages, posters and videos pass through it. A request
+without the token of the address, or by another host name, gets no information.
 """
 
 import hmac
@@ -38,11 +38,10 @@ _PIECE = 256 << 10
 
 
 class GalleryServer:
-    """Serves the gallery on 127.0.0.1 while it is entered.
+    """Serves the gallery on 127.0.0.1 while its context is open.
 
     Args:
-        store: The bucket.
-        port: 0 picks a free one.
+        port: 0 for any free one.
     """
 
     def __init__(self, store: ObjectStore, *, port: int = 0) -> None:
@@ -55,7 +54,7 @@ class GalleryServer:
 
     @property
     def url(self) -> str:
-        """Address of the gallery's first page. Whoever has it can see every clip while this runs."""
+        """Address of the first page. Everybody who has it can see every clip while the server runs."""
         return f"http://{HOST}:{self.port}/{self._token}/{INDEX}"
 
     def __enter__(self) -> Self:
@@ -79,8 +78,7 @@ def app_for(store: ObjectStore, token: str) -> Any:
     """The application: `/{token}/{key}` for the keys that a gallery shows.
 
     Args:
-        store: The bucket.
-        token: Part of every address.
+        token: A part of every address.
     """
 
     async def answer(request: Request) -> Response:

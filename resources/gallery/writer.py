@@ -1,4 +1,4 @@
-"""Writing the gallery into the bucket: a page of everything and one for each series."""
+"""The gallery's pages in the bucket: one of all series, and one for each."""
 
 import hashlib
 from collections.abc import Mapping
@@ -26,11 +26,11 @@ class Written:
     digests: dict[str, str] = field(default_factory=dict)
     """SHA-256 (16 hex digits) of every page by key."""
     changed: list[str] = field(default_factory=list)
-    """Keys of the pages that were written; the others were as they should be."""
+    """Keys of the written pages; the other pages were up to date."""
     clips: int = 0
-    """How many clips there are."""
+    """The number of clips."""
     size: int = 0
-    """Bytes of all pages."""
+    """Size of all pages in bytes."""
 
 
 def write_gallery(
@@ -41,21 +41,19 @@ def write_gallery(
     titles: Mapping[str, str] | None = None,
     known: Mapping[str, str] | None = None,
 ) -> Written:
-    """Write the pages that are not as they should be.
+    """Write the pages that have changed.
 
     Args:
-        ledger: The record.
-        store: The bucket.
-        dagster: Address of Dagster's UI, for the links.
-        titles: What series are called, by name.
-        known: Digests of the pages that are in the bucket, from the last time; None writes all.
+        dagster: Address of Dagster's UI, for links.
+        titles: Titles of series, by name.
+        known: Digests of the pages in the bucket from the last time; None writes all pages.
 
     Raises:
-        resources.errors.DailiesError: The ledger or the bucket does not answer; what was written stays.
+        resources.errors.DailiesError: The ledger or the bucket does not answer; written pages stay.
     """
     digests, changed, size, clips = {}, [], 0, 0
     sheets = list(store.list_keys(SHEETS))
-    # the page of everything last, since it links to the others
+    # the page of all series last, because it links to the others
     for series in (*filter(has_page, series_of(ledger)), None):
         figures = read_figures(ledger, series=series)
         mine = [key for key in sheets if key.startswith(f"{SHEETS}{series}/")]
@@ -72,6 +70,6 @@ def write_gallery(
 
 
 def newest_change(ledger: Ledger) -> int:
-    """The number of the ledger's newest journal entry: a gallery made at the same number shows everything."""
+    """The number of the ledger's newest journal entry; a gallery made at this number is up to date."""
     with ledger.read() as connection:
         return int(connection.execute(sa.select(sa.func.max(journal.c.seq))).scalar() or 0)

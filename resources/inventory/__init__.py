@@ -1,4 +1,4 @@
-"""Taking stock: what waits for a person, what is near its end, and whether bucket and ledger hold the same.
+"""The inventory: what waits for a person, what will soon be deleted, and whether bucket and ledger agree.
 
 The same findings are Dagster's asset checks, `dailies doctor` and alarms. Nothing here knows Dagster.
 """

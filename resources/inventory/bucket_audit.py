@@ -1,4 +1,4 @@
-"""Whether the bucket holds what the ledger says, and nothing else: one listing against one reading of the ledger."""
+"""The audit of the bucket: one listing compared with one reading of the ledger."""
 
 import time
 from collections.abc import Iterator
@@ -25,42 +25,42 @@ from resources.storage.objects import ObjectInfo, ObjectStore
 
 CURRENT = "current.json"
 GRACE_SECONDS = 1800.0
-"""A delivery stores its manifest last. Younger objects without one may belong to a delivery that is at work."""
+"""Seconds. A delivery stores its manifest last, so younger objects without a manifest may belong to a running delivery."""
 
 
 RECENT_SECONDS = 60.0
-"""A listing may be behind by a moment, so a take is not missed at once."""
+"""Seconds after which a take that is not listed is missing; a listing may be late."""
 
 
 @dataclass(frozen=True)
 class KeptTake:
-    """A take as the ledger says it was stored."""
+    """A stored take, by the ledger."""
 
     attempt: Attempt
     """The purchase."""
     video: str
     """Key of its video."""
     size: int | None
-    """Bytes of it."""
+    """Its size in bytes."""
     sha256: str | None
-    """Of them, in hex."""
+    """SHA-256 of the video, in hex."""
     manifest: str
     """Key of its manifest."""
     poster: str | None
-    """Key of its poster, None where none could be made."""
+    """Key of its poster, None if none could be made."""
     strip: str | None
-    """Key of its strip of frames, None where none could be made."""
+    """Key of its strip of frames, None if none could be made."""
 
     @classmethod
     def of(cls, attempt: Attempt) -> "KeptTake":
-        """From what the ledger kept of the delivery."""
+        """The stored take of a delivered or quarantined attempt."""
         delivery = attempt.delivery or {}
         clip = attempt.clip
         video = str(delivery.get("key") or video_key(clip, attempt.id))
         place = quarantined if video.startswith(QUARANTINE) else _as_it_is
         poster = _key(delivery.get("poster_uri"))
         if poster is None and "poster_uri" not in delivery and delivery.get("video"):
-            # earlier versions of dailies did not write it down
+            # earlier versions of dailies did not record it
             poster = place(poster_key(clip, attempt.id))
         return cls(
             attempt,
@@ -75,37 +75,37 @@ class KeptTake:
 
 @dataclass(frozen=True)
 class Missing:
-    """Something of a take that is not in the bucket as it was stored."""
+    """An object of a take that is gone or has changed."""
 
     take: KeptTake
     """Whose."""
     what: str
     """`video`, `manifest`, `poster`, `strip` or `current`."""
     key: str
-    """Where it should be."""
+    """Its key."""
     why: str
     """One sentence."""
 
 
 @dataclass
 class Stock:
-    """Bucket and ledger compared."""
+    """The result of the audit."""
 
     missing: list[Missing] = field(default_factory=list)
-    """What the ledger says is there and is not."""
+    """Objects that the ledger knows and the bucket does not have."""
     stray: list[tuple[str, str]] = field(default_factory=list)
-    """Objects of takes without a manifest, older than a delivery takes: key and what the ledger says of them."""
+    """Objects of takes without a manifest, older than any delivery takes: key and the ledger's state of the take."""
     doubles: list[tuple[KeptTake, str]] = field(default_factory=list)
-    """Takes that are stored as they should be, with keys of objects of theirs that lie elsewhere as well."""
+    """Complete takes, each with keys of copies of its objects in another place."""
     unknown: list[str] = field(default_factory=list)
     """Manifests of takes that the ledger does not know."""
     objects: int = 0
-    """How many objects of takes there are."""
+    """The number of objects of takes."""
     size: int = 0
-    """Bytes of them."""
+    """Size of those objects in bytes."""
 
     def findings(self) -> list[Finding]:
-        """What the checks say of it."""
+        """The findings of the audit."""
         return [
             found(findings.EVERY_OBJECT_HAS_ITS_MANIFEST, self.stray),
             found(findings.NOTHING_IS_MISSING, ((m.key, m.why) for m in self.missing)),
@@ -116,15 +116,13 @@ class Stock:
 def take_stock(ledger: Ledger, store: ObjectStore, *, now: float | None = None) -> Stock:
     """Compare bucket and ledger.
 
-    The ledger is read first: what it says is stored was stored before, so nothing is missed that is only on its way.
+    The ledger is read first: its takes were stored before the listing, so no take is missing only because it is new.
 
     Args:
-        ledger: The record.
-        store: The bucket.
-        now: Seconds since the epoch by S3's clock; this machine's when left out.
+        now: Seconds since the epoch by S3's clock; None for this machine's clock.
 
     Raises:
-        resources.errors.DailiesError: One of them does not answer.
+        resources.errors.DailiesError: The bucket or the ledger does not answer.
     """
     takes = {take.attempt.id: take for take in map(KeptTake.of, _stored(ledger))}
     current = _current(ledger)
@@ -192,7 +190,7 @@ def _look_for_strays(
             continue
         take = takes.get(attempt_id)
         if take is not None and take.video.startswith(folder):
-            continue  # its manifest is missing, which is told above
+            continue  # a missing manifest is a finding of its own
         if now - max(_stored_at(info) for info in infos) <= GRACE_SECONDS:
             continue
         state = known[attempt_id].state.value if attempt_id in known else "unknown"
@@ -207,7 +205,7 @@ def _stored_at(info: ObjectInfo) -> float:
 
 
 def _attempt_of(key: str) -> tuple[str, str] | None:
-    """The folder and the attempt that the key of a take's object names; None for what only shows which is current."""
+    """The folder and the attempt in the key of a take's object; None for the object that names the current take."""
     folder, _, name = key.rpartition("/")
     attempt = name.partition(".")[0]
     return None if name == CURRENT or not attempt else (f"{folder}/", attempt)

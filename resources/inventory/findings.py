@@ -1,76 +1,70 @@
-"""What a check of the inventory says: an exact number, sample keys, and what to do."""
+"""Findings of the inventory: an exact number, sample keys, and what a person does about it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 SAMPLE = 20
-"""So many keys are named; the number is exact whatever it is."""
+"""Most keys that a finding names; its number is always exact."""
 
 
 class Weight(StrEnum):
-    """How bad it is when a check finds something."""
+    """The weight of a finding."""
 
     WARNING = "warning"
-    """Somebody should look at it."""
+    """A person should look at it."""
     ERROR = "error"
-    """Money or a paid clip is at stake until somebody does."""
+    """Money or a paid clip is at risk until a person acts."""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """One question about the inventory.
-
-    Attributes:
-        name: Also the asset check's, e.g. `no_failed_clips`.
-        asset: The Dagster asset it is shown on.
-        asks: What is counted, as one sentence for a person.
-        weight: How bad it is to find any.
-        todo: What a person does about it.
-        repairs: Whether `dailies doctor` can mend it.
-    """
+    """One question about the inventory."""
 
     name: str
+    """Also the name of the asset check, e.g. `no_failed_clips`."""
     asset: str
+    """The Dagster asset that shows it."""
     asks: str
+    """What it counts, as one sentence."""
     weight: Weight
+    """The weight of a finding."""
     todo: str
+    """What a person does about a finding."""
     repairs: bool = False
+    """Whether `dailies doctor` can repair it."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found.
-
-    Attributes:
-        check: The question.
-        keys: All that were found: clips, accounts or object keys.
-        notes: One sentence on some of them, by key.
-        unread: Why the check could not be made, None when it was.
-    """
+    """The result of one audit."""
 
     check: Audit
+    """The question."""
     keys: list[str] = field(default_factory=list)
+    """All keys that were found: clips, accounts or objects."""
     notes: dict[str, str] = field(default_factory=dict)
+    """One sentence for some of them, by key."""
     unread: str | None = None
+    """Why the audit was not possible, None if it was."""
 
     @property
     def number(self) -> int:
-        """How many, exactly."""
+        """The exact number."""
         return len(self.keys)
 
     @property
     def is_fine(self) -> bool:
-        """Whether the check was made and found nothing."""
+        """Whether the audit was possible and found nothing."""
         return not self.keys and self.unread is None
 
     @property
     def sample(self) -> list[str]:
-        """The first of them, each with what is known of it."""
+        """The first keys, each with its note."""
         return [f"{key}: {self.notes[key]}" if self.notes.get(key) else key for key in self.keys[:SAMPLE]]
 
     def __str__(self) -> str:
-        """For a person: what was found, and what to do."""
+        """The finding and what to do, for a person."""
         if self.unread is not None:
             return f"could not be checked: {self.unread}"
         if not self.keys:
@@ -79,7 +73,7 @@ class Finding:
 
 
 def found(check: Audit, notes: Iterable[tuple[str, str]]) -> Finding:
-    """A finding from keys, each with a sentence that may be empty."""
+    """A finding from keys, each with a sentence or an empty text."""
     pairs = list(notes)
     return Finding(check, [key for key, _ in pairs], {key: note for key, note in pairs if note})
 
@@ -178,7 +172,7 @@ EVERYTHING_LIVES = Audit(
     "`dailies up` brings back what has died, within seconds: end it with Ctrl-C and start it again. A sensor is turned on in Dagster, "
     "under Automation.",
 )
-"""Not an asset check: what runs it may be what has died. `dailies doctor` and the alarms look at it."""
+"""No asset check, because the process that runs asset checks may have died. `dailies doctor` and the alarms use it."""
 
 EVERY_WAY_IS_OPEN = Audit(
     "every_way_is_open",
@@ -202,4 +196,4 @@ CHECKS = (
     EVERY_MANIFEST_IS_KNOWN,
     EVERY_END_IS_SHOWN,
 )
-"""All of them, in the order they are shown in."""
+"""All audits, in the order in which they are shown."""

@@ -1,4 +1,4 @@
-"""What the ledger alone can say: what failed, what is unclear, stopped, late, or not told to Dagster."""
+"""The audit of the ledger: what has failed, is unclear, stopped or late, or is not reported to Dagster."""
 
 import sqlalchemy as sa
 
@@ -15,18 +15,18 @@ from resources.money import show_usd
 from resources.plain import shown
 
 LAST_DAY = 86_400.0
-"""Outputs that are kept for two days or more are near their end on their last day, others in their last half."""
+"""Seconds before the deletion of outputs that are kept for two days or more; for others, half of their time."""
 UNFETCHED_SECONDS = 6 * 3600.0
-"""Where a provider does not say how long it keeps outputs, one that has waited so long is near its end."""
+"""Seconds of waiting after which an output may soon be deleted, if its provider does not say how long it keeps outputs."""
 UNTOLD_SECONDS = 900.0
-"""The completion sensor tells Dagster within minutes; what it has not told after so long, it does not tell."""
+"""Seconds after which the completion sensor will not report a clip any more; usually it does so within minutes."""
 
 
 def check_ledger(ledger: Ledger) -> list[Finding]:
-    """Every finding that needs nothing but the ledger.
+    """Every finding that needs only the ledger.
 
     Raises:
-        resources.errors.UnavailableError: It does not answer.
+        resources.errors.UnavailableError: The ledger does not answer.
     """
     newest = ledger.overview()
     open_ones = _in_states(ledger, {AttemptState.SUCCEEDED, AttemptState.OVERDUE})
@@ -57,7 +57,7 @@ def check_ledger(ledger: Ledger) -> list[Finding]:
 
 
 def _not_sent_to(ledger: Ledger) -> list[tuple[str, str]]:
-    """Accounts that are stopped, or paused for longer than a usual throttle, and why."""
+    """Accounts that are stopped, or paused for longer than a usual throttle, each with its reason."""
     stopped = [(stop.account, str(stop)) for stop in stops.stops(ledger)]
     return stopped + [
         (pause.account, str(pause)) for pause in pauses(ledger) if pause.left >= WORTH_TELLING_SECONDS
@@ -65,11 +65,10 @@ def _not_sent_to(ledger: Ledger) -> list[tuple[str, str]]:
 
 
 def urgent(ledger: Ledger) -> list[Finding]:
-    """What must not wait until somebody looks: money in doubt, stopped accounts, outputs that are about to be deleted.
+    """Findings that need a person soon: money in doubt, stopped accounts, outputs that will soon be deleted.
 
-    Money is in doubt where a purchase is held, and where a job is overdue for more than a day.
-
-    What is unknown is left out: it is looked for at once and hardly ever stays so. So is what a person has stopped.
+    Money is in doubt if a purchase is held, or if a job is overdue for more than a day. Unknown purchases are left out,
+    because they are looked for at once and are rarely unknown for long. So are stops by a person.
 
     Raises:
         resources.errors.UnavailableError: The ledger does not answer.
@@ -99,14 +98,14 @@ def urgent(ledger: Ledger) -> list[Finding]:
 
 
 def unbelieved(ledger: Ledger) -> Finding:
-    """What providers say of purchases that is not believed, and rows of their lists that prove nothing."""
+    """Providers' statements that are not believed, and rows of their lists that prove nothing."""
     disputed = [(one.attempt.subject_key, str(one)) for one in disputes.open_disputes(ledger)]
     unread = [(f"{one.account} {one.source}", one.text) for one in disputes.unread(ledger)]
     return found(findings.EVERY_BILL_IS_BELIEVED, [*disputed, *unread])
 
 
 def failed_clips(newest: list[Attempt]) -> Finding:
-    """Clips whose newest purchase came to nothing; one that was withdrawn before it was sent took nothing away."""
+    """Clips whose newest purchase failed. A purchase that was withdrawn before it was sent does not count."""
     came_to_nothing = [
         a
         for a in newest
@@ -119,18 +118,13 @@ def failed_clips(newest: list[Attempt]) -> Finding:
 
 
 def near_their_end(ledger: Ledger) -> list[Attempt]:
-    """Finished generations that were not fetched and that the provider will soon delete, oldest first."""
+    """Finished generations that are not fetched and that the provider will soon delete, oldest first."""
     now = ledger.clock()
     return [a for a in _in_states(ledger, {AttemptState.SUCCEEDED}) if is_near_its_end(a, now)]
 
 
 def is_near_its_end(attempt: Attempt, now: float) -> bool:
-    """Whether a finished generation should have been fetched by now.
-
-    Args:
-        attempt: In whatever state.
-        now: Seconds since the epoch.
-    """
+    """Whether an attempt is a finished generation that should have been fetched by now (seconds since the epoch)."""
     if attempt.state is not AttemptState.SUCCEEDED:
         return False
     finished = attempt.finished_at or attempt.created_at
@@ -140,7 +134,7 @@ def is_near_its_end(attempt: Attempt, now: float) -> bool:
 
 
 def untold(ledger: Ledger) -> list[Attempt]:
-    """Clips that ended a while ago and that Dagster was not told of, oldest first."""
+    """Clips that ended a while ago and are not reported to Dagster, oldest first."""
     before = ledger.clock() - UNTOLD_SECONDS
     ended = sa.func.coalesce(attempts.c.delivered_at, attempts.c.finished_at, attempts.c.created_at)
     states = [

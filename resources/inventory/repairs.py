@@ -1,7 +1,7 @@
-"""Mending what the ledger and the bucket can mend between them: manifests, pictures, the object that shows what is current.
+"""Repairs from the ledger and the bucket: manifests, pictures, and the object that names the current take.
 
-Nothing is bought and nothing that is whole is overwritten. A video that is gone is fetched again while its provider has
-it, and only kept when it is byte for byte what was delivered.
+Nothing is bought, and no intact object is overwritten. A lost video is fetched again while its provider has it, and kept only
+if it is byte for byte the delivered one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -32,27 +32,22 @@ MP4, WEBP, JSON = "video/mp4", "image/webp", "application/json"
 
 @dataclass(frozen=True)
 class Mended:
-    """One thing that was tried.
-
-    Attributes:
-        key: The object, or the clip.
-        done: Whether it is as it should be now.
-        text: What was done, or why it could not be.
-    """
+    """One attempted repair."""
 
     key: str
+    """The object, or the clip."""
     done: bool
+    """Whether it is intact now."""
     text: str
+    """What was done, or why it was not possible."""
 
 
 class Mender:
-    """Mends what an inventory found.
+    """Repairs the findings of an inventory.
 
     Args:
-        ledger: The record.
-        store: The bucket.
-        policy: Where a lost video may be fetched from.
-        scratch: Folder for files on their way.
+        policy: The origins that a lost video may be fetched from.
+        scratch: Folder for temporary files.
     """
 
     def __init__(self, ledger: Ledger, store: ObjectStore, *, policy: DownloadPolicy, scratch: Path) -> None:
@@ -62,7 +57,7 @@ class Mender:
         self._scratch = scratch
 
     def mend(self, stock: Stock) -> Iterator[Mended]:
-        """Mend one thing after the other; what cannot be mended now keeps no other from it."""
+        """Repair one finding after the other; a failed repair does not stop the rest."""
         with VideoInspector() as inspector:
             by_take = groupby(stock.missing, key=lambda missing: missing.take.attempt.id)
             for _, group in by_take:
@@ -85,7 +80,7 @@ class Mender:
             path = folder / "clip.mp4"
             if video := what.pop("video", None):
                 self._fetch_again(take, path)
-                yield Mended(video.key, True, "fetched again from the provider; it is what was delivered")
+                yield Mended(video.key, True, "fetched again from the provider; it is the delivered video")
             if what.keys() & {"manifest", "poster", "strip"}:
                 self._read(take, path)
                 inspection = _inspected(inspector, path)
@@ -94,7 +89,7 @@ class Mender:
                         yield self._put_picture(lost, inspection)
                 if lost := what.get("manifest"):
                     self._put_manifest(take, inspection)
-                    yield Mended(lost.key, True, "written anew from the ledger and the video")
+                    yield Mended(lost.key, True, "written again from the ledger and the video")
         if lost := what.get("current"):
             show_current(self._ledger, self._store, take.attempt)
             yield Mended(lost.key, True, "shown again")
@@ -103,7 +98,7 @@ class Mender:
         """Fetch a delivered video once more.
 
         Raises:
-            DailiesError: It is somewhere under its key, the provider no longer has it, or it is another by now.
+            DailiesError: Another object has its key, the provider no longer has it, or sends another video.
         """
         uri = self._store.uri(take.video)
         if self._store.head(take.video) is not None:
@@ -126,7 +121,7 @@ class Mender:
         self._store.put_file(take.video, path, sha256=fetched.sha256, content_type=MP4)
 
     def _read(self, take: KeptTake, path: Path) -> None:
-        """The video as a file, which must be what was stored."""
+        """The video as a local file; it must be the stored one."""
         if path.exists():
             return
         found = self._store.get_file(take.video, path)
@@ -139,7 +134,7 @@ class Mender:
         if data is None:
             return Mended(lost.key, False, "no picture can be made from the video")
         self._store.put_bytes(lost.key, data, content_type=WEBP, overwrite=True)
-        return Mended(lost.key, True, "made anew from the video")
+        return Mended(lost.key, True, "made again from the video")
 
     def _put_manifest(self, take: KeptTake, inspection: Inspection | None) -> None:
         attempt, history = take.attempt, self._ledger.history(take.attempt.id)
@@ -176,7 +171,7 @@ class Mender:
         )
 
     def _remove_double(self, take: KeptTake, key: str) -> Mended:
-        """Remove what a delivery that died left in another place than the one that ended; the take itself is whole."""
+        """Remove copies that a dead delivery left in another place; the take itself is intact."""
         if key.endswith(".mp4"):
             with scratch_folder(self._scratch) as folder:
                 found = self._store.get_file(key, folder / "double.mp4")
@@ -194,7 +189,7 @@ def _inspected(inspector: VideoInspector, path: Path) -> Inspection | None:
 
 
 def _checks(take: KeptTake) -> list[Check]:
-    """What the ledger kept of the checks: their outcomes, and why one failed."""
+    """The results of checks in the ledger."""
     attempt, delivery = take.attempt, take.attempt.delivery or {}
     kept: dict[str, Any] = dict(delivery.get("checks") or {})
     if not kept and attempt.state is AttemptState.QUARANTINED:
@@ -207,7 +202,7 @@ def _checks(take: KeptTake) -> list[Check]:
 
 
 def _acceptance(history: Iterable[dict[str, Any]]) -> Acceptance | None:
-    """Whose word it was that a take that failed is good enough, from the journal."""
+    """Who accepted a take that failed a check, from the journal."""
     for entry in history:
         if (entry["from_state"], entry["to_state"]) == ("quarantined", "delivered"):
             by = str(entry["who"]).removeprefix("person ").split(" ")[0]
@@ -216,7 +211,7 @@ def _acceptance(history: Iterable[dict[str, Any]]) -> Acceptance | None:
 
 
 def _read_back(manifest: Manifest) -> bytes:
-    """The bytes of a manifest, after they were read the way everybody reads them."""
+    """The bytes of a manifest, validated like every manifest that is read."""
     data = manifest.to_json_bytes()
-    Manifest.from_json_bytes(data, where="the manifest that is written anew")
+    Manifest.from_json_bytes(data, where="the manifest that is written again")
     return data

@@ -1,4 +1,4 @@
-"""Finding out what a live provider really does: one job is bought and watched, and compared with the documented contract.
+"""The verification of a live provider: one job is bought, watched, and compared with the documented contract.
 
-It belongs here if it observes. What is bought goes through the ledger like every purchase.
+Observation belongs here; the purchase goes through the ledger like every other.
 """

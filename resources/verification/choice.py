@@ -1,4 +1,4 @@
-"""Which job is the cheapest: the one that is bought to look at a provider."""
+"""The choice of the cheapest job, which is bought to verify a provider."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -15,28 +15,24 @@ PROMPT = "A paper boat drifts on calm water, seen from above."
 
 @dataclass(frozen=True)
 class Offer:
-    """A request and what it costs."""
+    """A request and its price."""
 
     endpoint: Endpoint
-    """What is bought."""
+    """The endpoint."""
     body: dict[str, Any]
     """The whole request."""
     listed_micros: int | None
-    """The catalogue's price in micro-dollars, None where no page names one."""
+    """The catalogue's price in micro-dollars, None if no page names one."""
     quoted_micros: int | None = None
-    """The provider's own quote, None where it gives none."""
+    """The provider's quote in micro-dollars, None if it gives none."""
 
     @property
     def micros(self) -> int | None:
-        """The most it should cost; what the money is reserved by."""
+        """The highest expected cost in micro-dollars, which is reserved."""
         return max((price for price in (self.listed_micros, self.quoted_micros) if price), default=None)
 
     def request(self, key: str) -> ClipRequest:
-        """The purchase.
-
-        Args:
-            key: Names the probe in the ledger.
-        """
+        """The request; `key` is the probe's subject in the ledger."""
         return ClipRequest(
             kind="probe",
             clip=key,
@@ -59,18 +55,16 @@ async def cheapest(
     allow_retired: bool = False,
     today: dt.date,
 ) -> Offer:
-    """The cheapest clip an account can make from text alone, with the provider's own quote for it.
+    """The cheapest clip that an account can make from text alone, with the provider's own quote.
 
     Args:
-        catalogue: What can be bought.
-        provider: The account.
-        endpoint: Only this one.
-        allow_retired: Whether an endpoint that has been retired may be bought.
+        endpoint: Only this endpoint.
+        allow_retired: Whether a retired endpoint may be bought.
         today: For the lifecycle.
 
     Raises:
-        ProblemsError: There is no such endpoint.
-        ConfigurationError: Nothing can be bought, or nothing whose price is known.
+        ProblemsError: The endpoint does not exist.
+        ConfigurationError: No clip can be bought, or none with a known price.
         resources.errors.UnavailableError: The provider does not answer.
     """
     candidates = [catalogue.get(endpoint, provider.name)] if endpoint else list(catalogue)
@@ -109,11 +103,11 @@ async def _quote(provider: Provider, offer: Offer) -> int | None:
     try:
         return await provider.quote(offer.endpoint.id, offer.body)
     except UnavailableError:
-        return None  # the report says so
+        return None  # the report shows the missing quote
 
 
 def _offers(endpoint: Endpoint) -> Iterator[Offer]:
-    """The shortest clip at each price step, from text alone."""
+    """The shortest clip of each price, from text alone."""
     if any(p.required and p.media is not None for p in endpoint.parameters.values()):
         return
     given: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What the providers' documentation says their answers look like, as far as it could be read, and the comparison with one.
+"""The form of the providers' answers, as far as their documentation could be read, and the comparison with a real answer.
 
 Sources: WaveSpeed contract, sections 1.1 to 1.10; AI/ML API contract, sections 2.1 to 2.5.
 """
@@ -148,7 +148,7 @@ FIELDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         "balance": {"current_balance": NUMBER, "currency?": TEXT},
     },
 }
-"""Fields by provider and call; `?` marks what may be absent or null, `[]` every item of a list."""
+"""Fields by provider and call; `?` marks fields that may be absent or null, `[]` every item of a list."""
 
 STATUSES = {
     "wavespeed": {
@@ -169,20 +169,20 @@ STATUSES = {
 
 @dataclass(frozen=True)
 class Observation:
-    """One thing that was looked at."""
+    """One compared fact."""
 
     about: str
-    """What, e.g. `result: data.status`."""
+    """Its name, e.g. `result: data.status`."""
     documented: str
-    """What the documentation says."""
+    """The documented value."""
     seen: str
-    """What the service did."""
+    """The observed value."""
     verdict: Verdict
-    """Whether they agree; `new` is something the documentation does not mention."""
+    """Whether they agree; `new` means that the documentation does not mention it."""
 
 
 def compare(provider: str, call: str, document: Any) -> list[Observation]:
-    """Where an answer differs from the documentation: fields that are missing, of another type, or new."""
+    """The differences between an answer and the documentation: fields that are missing, new or of another type."""
     fields = FIELDS[provider].get(call)
     if fields is None:
         return []
@@ -192,7 +192,7 @@ def compare(provider: str, call: str, document: Any) -> list[Observation]:
         parent = name.rpartition(".")[0].removesuffix("[]")
         kinds = {_kind(value) for value in _values(document, name)}
         if not kinds:
-            # what hangs on something absent is said of that, and a list may be empty
+            # only the outermost missing field is reported, and a list may be empty
             absent = parent in documented and not any(v is not None for v in _values(document, parent))
             empty = "[]" in name and not list(_values(document, name.rpartition("[]")[0] + "[]"))
             if not optional and not absent and not empty:
@@ -206,7 +206,7 @@ def compare(provider: str, call: str, document: Any) -> list[Observation]:
 
 
 def _is_told(name: str, documented: Mapping[str, Any]) -> bool:
-    """Whether a field is documented, holds one that is, or is inside something that is described only as a whole."""
+    """Whether a field is documented, contains a documented field, or is inside a field that is only documented as a whole."""
 
     def has_parts(path: str) -> bool:
         return any(other.startswith((f"{path}.", f"{path}[]")) for other in documented)
@@ -217,13 +217,13 @@ def _is_told(name: str, documented: Mapping[str, Any]) -> bool:
     while parent:
         parent = parent.removesuffix("[]") if parent.endswith("[]") else parent.rpartition(".")[0]
         if parent and not has_parts(parent):
-            # inside a whole, or inside something new that was told already
+            # inside a field documented as a whole, or inside a new field that is already reported
             return True
     return False
 
 
 def _values(document: Any, path: str) -> Iterator[Any]:
-    """Every value at a path; an absent one gives none."""
+    """Every value at a path; none if the path is absent."""
     head, _, rest = path.partition(".")
     many = head.endswith("[]")
     value = document
@@ -240,7 +240,7 @@ def _values(document: Any, path: str) -> Iterator[Any]:
 
 
 def _paths(value: Any, path: str = "", depth: int = 0) -> set[tuple[str, str]]:
-    """Every field of a document with the kind of its value."""
+    """Every field of a document with the type of its value."""
     found: set[tuple[str, str]] = {(path, _kind(value))} if path and not path.endswith("[]") else set()
     if depth > 8:
         return found

@@ -1,4 +1,4 @@
-"""From what was seen to what a person wants to know: what is as documented, what is not, and what nobody has written down."""
+"""Observations of a probe for a person: what is as documented, what differs, and what no documentation mentions."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,16 +23,16 @@ DOCUMENTED_HEADERS = {
     },
 }
 _SECONDS_OFF = 0.35
-"""How far a clip may be from the length that was asked for; a frame or two at either end."""
+"""Seconds by which a clip may differ from the ordered duration: a frame or two at each end."""
 _CLOCK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class DeliveredFile:
-    """The file that came of it."""
+    """The delivered file."""
 
     content_type: str
-    """As the host said."""
+    """The content type that the host sent."""
     size: int
     """Bytes."""
     width: int
@@ -42,7 +42,7 @@ class DeliveredFile:
     seconds: float
     """Of the picture."""
     audio: bool
-    """Whether it has sound."""
+    """Whether it has a sound track."""
 
 
 def findings(
@@ -54,14 +54,12 @@ def findings(
     film: DeliveredFile | str | None,
     clock: ClockOffset | None,
 ) -> list[Observation]:
-    """Everything that was looked at, what differs first.
+    """All observations, differences first.
 
     Args:
-        offer: What was bought.
-        recorder: What went over the wire.
-        watched: What became of the job.
-        drift: How the provider's list differs from the endpoint's entry.
-        film: The file, why it could not be had, or None when there was none to have.
+        recorder: The exchanges with the provider.
+        drift: Differences between the provider's list and the endpoint's entry.
+        film: The file, or why it could not be fetched, or None if there was none.
         clock: How far the provider's clock is ahead.
     """
     found = [
@@ -183,12 +181,12 @@ def _money(offer: Offer, watched: Watched) -> Iterator[Observation]:
 
 
 def _due(offer: Offer) -> int | None:
-    """What the job is to cost: what was quoted for it, else what the catalogue says."""
+    """The expected price: the provider's quote, else the catalogue's price."""
     return offer.listed_micros if offer.quoted_micros is None else offer.quoted_micros
 
 
 def _fits(offer: Offer, charged: int, watched: Watched) -> Verdict:
-    """Whether a charge is what it was to be, to the micro-dollar; one below a bound is, and nothing for a failure."""
+    """Whether a charge equals the expected price to the micro-dollar, is below an upper bound, or is 0 for a failure."""
     due, bound = _due(offer) or 0, offer.quoted_micros is None and offer.endpoint.pricing.basis != "listed"
     came = watched.state is not None and watched.state.status is JobStatus.SUCCEEDED
     fits = charged == due or (charged < due and bound) or (charged == 0 and not came)
@@ -260,6 +258,6 @@ def _clock(clock: ClockOffset | None) -> Iterator[Observation]:
 
 
 def went_well(watched: Watched) -> bool:
-    """Whether the job came to its good end."""
+    """Whether the job succeeded."""
     done = {AttemptState.SUCCEEDED, AttemptState.DELIVERED}
     return watched.attempt is not None and watched.attempt.state in done

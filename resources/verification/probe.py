@@ -1,6 +1,6 @@
-"""Buying one job and watching it: what the service answers, when its list and its bill know of it, what comes of it.
+"""The probe buys one job and watches it: the service's answers, the delays of its list and its bill, and the output.
 
-The purchase goes through the ledger, so that it is capped, booked and reconciled like every other.
+The purchase goes through the ledger, so it is capped, recorded and reconciled like every other.
 """
 
 import asyncio
@@ -27,48 +27,43 @@ from resources.verification.recorder import Recorder
 FIRST_LOOK_SECONDS = 0.5
 LONGEST_LOOK_SECONDS = 10.0
 UNKNOWN_SECONDS = 120.0
-"""How long a lost answer is searched for before the probe leaves it to the completion sensor."""
+"""Seconds to search for a lost answer before the probe leaves it to the completion sensor."""
 WINDOW_SECONDS = 600.0
 
 
 @dataclass
 class Watched:
-    """What was seen of the job.
-
-    Attributes:
-        attempt: Its purchase as it stands, None when nothing was bought.
-        words: The provider's words for its state in the order they were first seen, with the seconds after the submit.
-        state: How it ended, None while it has not.
-        listed_after: Seconds after the submit until the listing showed it, None where it did not.
-        listed_running: Whether the listing showed it before it had ended.
-        billed_after: Seconds after the submit until the bill showed a charge, None where it did not.
-        charge: That charge.
-        echoes: Whether the listing names our id of the submit, and whether it shows the request.
-        notes: What could not be looked at, and why.
-    """
+    """Everything that was seen of the job."""
 
     attempt: Attempt | None = None
+    """The purchase in its present state, None if nothing was bought."""
     words: list[tuple[str, float]] = field(default_factory=list)
+    """The provider's words for its state in the order they were first seen, with the seconds after the submit."""
     state: JobState | None = None
+    """Its end, None while it runs."""
     listed_after: float | None = None
+    """Seconds from the submit until the listing showed it, None if it did not."""
     listed_running: bool | None = None
+    """Whether the listing showed it before its end."""
     billed_after: float | None = None
+    """Seconds from the submit until the bill showed a charge, None if it did not."""
     charge: Charge | None = None
+    """That charge."""
     echoes: tuple[bool, bool] | None = None
+    """Whether the listing names our id of the submit, and whether it shows the request."""
     notes: list[str] = field(default_factory=list)
+    """Facts that could not be observed, and why."""
 
 
 class Probe:
     """One job, from its purchase to its bill.
 
     Args:
-        ledger: Where the purchase is written.
-        account: Where it is bought.
-        recorder: What its client is built on.
-        wait_seconds: How long the job is waited for.
-        settle_seconds: How long, after its end, the listing and the bill are waited for.
-        say: Told what happens, for a person who waits.
-        mark: Of the ledger in its bucket, where there is one.
+        recorder: The transport of the account's client.
+        wait_seconds: Most seconds to wait for the job's end.
+        settle_seconds: Most seconds after it to wait for the listing and the bill.
+        say: Called with progress, for a person who waits.
+        mark: The ledger's mark in its bucket, if there is a bucket.
         sleep: `asyncio.sleep`, or a test's fake.
     """
 
@@ -99,7 +94,7 @@ class Probe:
         """Buy the offer and watch it to its end.
 
         Raises:
-            ConfigurationError: Nothing may be bought now: a cap, a stop, a queue that waits.
+            ConfigurationError: Nothing may be bought now, because of a cap, a stop or a waiting queue.
         """
         engine = Engine(self._ledger, {self._account.name: self._account}, sleep=self._sleep, mark=self._mark)
         try:
@@ -145,7 +140,7 @@ class Probe:
         return attempt
 
     def _first_word(self) -> str | None:
-        """The state that the answer to the submit names."""
+        """The state in the answer to the submit."""
         answered = [exchange.document for exchange in self._recorder.of("submit")]
         document = answered[-1] if answered and isinstance(answered[-1], dict) else {}
         inner = document.get("data")
@@ -226,7 +221,7 @@ class Probe:
             self.seen.billed_after = time.monotonic() - self._bought_at
 
     async def _book(self, engine: Engine, attempt: Attempt) -> None:
-        """Write down what the bill says, so that the ledger has the charge and not only the quote."""
+        """Record the bill, so that the ledger has the charge and not only the quote."""
         if self.seen.charge is None:
             return
         books = Bookkeeper(engine.ledger)
@@ -251,7 +246,7 @@ class Probe:
 
 
 def close(ledger: Ledger, attempt: Attempt, *, why: str) -> Attempt:
-    """End a probe that has succeeded: nobody keeps its video, and nobody is to go on asking for it."""
+    """Close a probe that has succeeded: its video is not kept, and it is not polled any more."""
     delivery = {"uri": f"not kept: {why}"}
     try:
         return deliveries.record_delivered(ledger, attempt.id, delivery, run_id=attempt.decision)

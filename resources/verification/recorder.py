@@ -1,4 +1,4 @@
-"""Writing down every exchange with a provider as it came over the wire, without the key and without signed queries."""
+"""The recorder keeps every exchange with a provider as it was on the wire, without the key and signed queries."""
 
 import json
 import re
@@ -17,45 +17,38 @@ from resources.providers.answers import Scrubber, storable
 from resources.storage.body import Inflater, UnknownEncodingError, encoding_of
 
 LARGEST = 32_000_000
-"""Bytes of an answer that are read."""
+"""Most bytes of an answer."""
 
 _TOLD = ("content-type", "date", "retry-after", "server")
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request and its answer.
-
-    Attributes:
-        call: What it was about: `submit`, `result`, `list`, `bill`, `balance`, `price`, `models` or `other`.
-        method: Of the request.
-        path: Without its query.
-        status: Of the answer.
-        headers: Those that say something about the service.
-        document: The JSON of the answer with the key hidden, None where it is none.
-        sent: The JSON of the request or its query.
-        seconds: Until the answer was read to its end.
-        at: When it was sent, seconds since the epoch.
-    """
+    """One request and its answer."""
 
     call: str
+    """The kind of request: `submit`, `result`, `list`, `bill`, `balance`, `price`, `models` or `other`."""
     method: str
+    """Of the request."""
     path: str
+    """Without its query."""
     status: int
+    """Of the answer."""
     headers: dict[str, str]
+    """The headers with information about the service."""
     document: Any
+    """The JSON of the answer with the key hidden, None if it is not JSON."""
     sent: dict[str, Any]
+    """The JSON of the request or its query."""
     seconds: float
+    """Seconds until the answer was read completely."""
     at: float
+    """When it was sent, seconds since the epoch."""
 
 
 @dataclass
 class Recorder:
-    """A transport that remembers. A new connection for every request, as a purchase wants it.
-
-    Attributes:
-        exchanges: In the order of their answers.
-    """
+    """A transport that records. It opens a new connection for every request, like a purchase."""
 
     provider: str
     api_key: str = field(repr=False)
@@ -63,9 +56,10 @@ class Recorder:
     clock: Callable[[], float] = time.time
     inner: httpx.AsyncBaseTransport | None = None
     exchanges: list[Exchange] = field(default_factory=list)
+    """In the order of their answers."""
 
     def transport(self) -> httpx.AsyncBaseTransport:
-        """What a provider's client is built on."""
+        """The transport for a provider's client."""
         once = httpx.Limits(max_keepalive_connections=0)
         return _Recording(self, self.inner or network_transport(self.network, once))
 
@@ -74,7 +68,7 @@ class Recorder:
         return [exchange for exchange in self.exchanges if exchange.call == call]
 
     def call_of(self, request: httpx.Request) -> str:
-        """What a request is about."""
+        """The kind of a request."""
         key = f"{request.method} {request.url.path}"
         for pattern, call in CALLS[self.provider]:
             if re.fullmatch(pattern, key):
@@ -89,7 +83,7 @@ class _Recording(httpx.AsyncBaseTransport):
         self._scrub = Scrubber(recorder.api_key)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Pass the request on, read the answer whole, and remember both."""
+        """Send the request, read the whole answer, and record both."""
         recorder = self._recorder
         at, started = recorder.clock(), time.monotonic()
         response = await self._inner.handle_async_request(request)
@@ -103,7 +97,7 @@ class _Recording(httpx.AsyncBaseTransport):
             await response.aclose()
         kept = {name: response.headers[name] for name in _TOLD if name in response.headers}
         kept |= {name: value for name, value in response.headers.items() if name.startswith("x-")}
-        # as the client will see it: one layer of compression undone
+        # as the client sees it: one layer of compression removed
         document = self._scrub.document(_plain(response, bytes(body)))
         recorder.exchanges.append(
             Exchange(
@@ -139,7 +133,7 @@ class _Recording(httpx.AsyncBaseTransport):
 
 
 def _plain(response: httpx.Response, body: bytes) -> bytes:
-    """The body as the client will read it, its compression undone; what cannot be undone stays as it came."""
+    """The body without its compression, as the client reads it; unchanged if it cannot be decompressed."""
     try:
         encoding = encoding_of(response.headers)
         return Inflater(encoding).undo(body, LARGEST) if encoding else body
@@ -165,4 +159,4 @@ CALLS = {
         (r"GET /v1/models", "models"),
     ),
 }
-"""Which request is which call, by provider."""
+"""The kind of each request, by provider."""

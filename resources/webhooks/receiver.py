@@ -1,8 +1,8 @@
 """The receiver's application.
 
-Per callback: the token in its address, the size, the signature and its age are checked, in this order; then the provider
-is asked about the job, and only if it knows it, the ledger is told. A callback that could not be confirmed is answered
-with 503, so that it comes again.
+It checks the token in a callback's address, its size, its signature and its age, in this order. Then it asks the provider
+about the job, and only if the provider knows the job, it tells the ledger. A callback that cannot be confirmed is answered
+with 503, so that the provider repeats it.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ from resources.webhooks.tokens import token, webhook_key
 logger = logging.getLogger("dailies")
 
 CONFIRM_SECONDS = 8.0
-"""A webhook is to be answered within ten seconds (WaveSpeed contract, section 1.7)."""
+"""Seconds; a webhook must be answered within ten (WaveSpeed contract, section 1.7)."""
 BODY_SECONDS = 10.0
-"""Seconds in which the body of a callback arrives."""
+"""Most seconds for the body of a callback."""
 REMEMBERED = 10_000
-"""Webhook ids that are remembered, so that a repeated one is answered without work."""
+"""Webhook ids that are kept, so that a repeated one is answered without work."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,15 @@ class Caller:
     """An account that calls back."""
 
     provider: Provider
-    """Asked about the job before anything is believed."""
+    """It confirms a job before the callback is believed."""
     secret: Callable[[], Awaitable[str]]
-    """Gives the secret its webhooks are signed with."""
+    """Returns the secret that signs its webhooks."""
 
 
 class Receiver:
-    """Takes callbacks.
+    """Receives callbacks.
 
     Args:
-        ledger: Told what was confirmed.
         callers: By account.
     """
 
@@ -62,7 +61,7 @@ class Receiver:
     def app(self) -> Starlette:
         """The application: one route per account and submission, nothing else.
 
-        Whether a proxy takes the path of `DAILIES_WEBHOOK_URL` off or passes it on makes no difference.
+        A proxy may keep or remove the path of `DAILIES_WEBHOOK_URL`.
         """
         ours = "/{account}/{submission}/{token}"
         paths = (ours, "/{prefix:path}" + ours)
@@ -93,7 +92,7 @@ class Receiver:
         return PlainTextResponse("thank you" if confirmed else "not confirmed", 200 if confirmed else 503)
 
     async def _take_once(self, account: str, submission: str, job_id: str, webhook_id: str) -> bool:
-        """Confirm a callback, unless it was confirmed before."""
+        """Confirm a callback that is not confirmed yet."""
         name = f"{account}:{submission}:{job_id}:{webhook_id}"
         if name not in self._seen and not await self._confirmed(account, submission, job_id):
             return False
@@ -124,7 +123,7 @@ class Receiver:
 
 
 async def _body(request: Request) -> bytes | None:
-    """The body, None when it is too large."""
+    """The body, None if it is too large."""
     pieces = bytearray()
     async for piece in request.stream():
         pieces += piece

@@ -1,7 +1,7 @@
-"""Serving the receiver with uvicorn on this machine; what is reached from the internet is a proxy of yours before it.
+"""The receiver's server on this machine, behind the user's own proxy to the internet.
 
-Whoever can reach it may send anything, so a connection is bounded before the application sees a request: in bytes of its
-head, in seconds until the head is whole, and in number.
+Anybody may send anything, so connections are bounded before the application sees a request: bytes of the head, seconds until
+the head is complete, and their number.
 """
 
 import time
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 PORT = 8790
 HEAD_LIMIT = 32_768
-"""Bytes of a request's first line and headers; WaveSpeed's callbacks have about 1 kB."""
+"""Most bytes of a request's first line and headers; WaveSpeed's callbacks have about 1 kB."""
 HEAD_SECONDS = 10.0
-"""Seconds in which a connection brings a whole head, or is closed."""
+"""Seconds after which a connection without a complete head is closed."""
 MOST_CONNECTIONS = 200
-"""More are answered with 503."""
+"""Most connections; others are answered with 503."""
 
 
 def callers(settings: Settings) -> dict[str, Caller]:
-    """The accounts whose provider calls back; AI/ML API has no webhooks for video.
+    """The accounts whose provider sends webhooks; AI/ML API has none for video.
 
     Raises:
         ConfigurationError: The key or the address cannot be used.
@@ -60,18 +60,12 @@ def serve(settings: Settings, *, port: int = PORT) -> None:
 
 
 def bounded(app: "Starlette", *, port: int = PORT, head_seconds: float = HEAD_SECONDS) -> "uvicorn.Config":
-    """How the application is served: with every bound that uvicorn has, and one that it lacks.
-
-    Args:
-        app: The receiver.
-        port: TCP port on this machine.
-        head_seconds: See `HEAD_SECONDS`.
-    """
+    """The configuration of the server: every bound of uvicorn, and one that it lacks."""
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Protocol(H11Protocol):
-        """HTTP by h11, which bounds the head (httptools takes one of 60 MB), on connections that must not idle."""
+        """HTTP by h11, which bounds the head (httptools accepted one of 60 MB), on connections that must not be idle."""
 
         _patience: "asyncio.TimerHandle | None" = None
 
@@ -88,7 +82,7 @@ def bounded(app: "Starlette", *, port: int = PORT, head_seconds: float = HEAD_SE
             self._patience = self.loop.call_later(head_seconds, self._close_if_idle)
 
         def _close_if_idle(self) -> None:
-            # `cycle` is the request being answered; h11 makes one when a head is whole
+            # h11 makes a `cycle` when a head is complete
             if self.cycle is None or self.cycle.response_complete:
                 self.transport.abort()
             else:

@@ -1,4 +1,4 @@
-"""The address a provider calls back for one POST: it names the submission, and a token that only this ledger can make."""
+"""The webhook address of one POST: it contains the submission and a token that only this ledger can make."""
 
 import hashlib
 import hmac
@@ -11,7 +11,7 @@ KEY_FACT = "webhook_key"
 
 
 def webhook_key(ledger: Ledger) -> bytes:
-    """The ledger's own key for tokens, made at its first use."""
+    """The ledger's key for tokens, made at its first use."""
     return bytes.fromhex(ledger.remember(KEY_FACT, secrets.token_hex(32)))
 
 
@@ -21,12 +21,10 @@ def token(key: bytes, account: str, submission_id: str) -> str:
 
 
 def addresses(ledger: Ledger, account: str, base_url: str) -> Callable[[str], str]:
-    """Builds the address of a submission's webhook.
+    """Builds webhook addresses of submissions.
 
     Args:
-        ledger: Its key makes the tokens.
-        account: Whose submissions.
-        base_url: Where the receiver is reached from the internet, without a slash at the end.
+        base_url: The receiver's address on the internet, without a slash at the end.
     """
     key = webhook_key(ledger)
     return lambda submission_id: f"{base_url}/{account}/{submission_id}/{token(key, account, submission_id)}"
