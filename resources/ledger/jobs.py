@@ -1,4 +1,4 @@
-"""The jobs that providers made for an account: every id that was ever seen, and whose it is."""
+"""The jobs of an account: every id that was ever seen, and the purchase that owns it."""
 
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ def book_job(tx: Transaction, attempt: Attempt, submission_id: str | None, job: 
 
 
 def owner_of(connection: sa.Connection, account: str, job_id: str) -> str | None:
-    """The purchase that a job belongs to, None while it is nobody's."""
+    """The purchase that owns a job, None where none does."""
     return connection.execute(
         sa.select(jobs.c.attempt_id).where(jobs.c.account == account, jobs.c.job_id == job_id)
     ).scalar()

@@ -67,8 +67,8 @@ class Purchases:
             )
         if self.is_nothing:
             return "Nothing was bought."
-        sent = f"{_counted(self.posts, 'POST')} went out, {_counted(self.jobs, 'job')} came of it"
-        told = [
+        sent = f"{_counted(self.posts, 'POST')} went out, which created {_counted(self.jobs, 'job')}"
+        sentences = [
             f"The ledger says what was bought so far: {sent}, {show_usd(self.counted_micros)} counts as spent."
         ]
         parts = [
@@ -82,13 +82,13 @@ class Purchases:
             if number
         ]
         if parts:
-            told.append(f"Clips: {', '.join(parts)}.")
+            sentences.append(f"Clips: {', '.join(parts)}.")
         if self.goes_on:
-            told.append(
+            sentences.append(
                 "What is on its way goes on and is fetched while dailies runs; `dailies status` shows it, `dailies stop` "
                 "keeps what is queued from being sent."
             )
-        return " ".join(told)
+        return " ".join(sentences)
 
 
 def purchases_of(ledger: Ledger, decision: str) -> Purchases:

@@ -17,7 +17,7 @@ LONGEST_WORDS = 4_000
 
 
 class Words(sa.types.TypeDecorator[str]):
-    """Text that strangers wrote: what a database cannot store is replaced, and what nobody reads to its end is cut.
+    """Text of strangers: characters that a database cannot store are replaced, and long text is cut.
 
     A provider's odd sentence must never keep the transition it comes with from being recorded.
     """
@@ -26,7 +26,7 @@ class Words(sa.types.TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
-        """The text without what no text may hold, NUL and lone surrogates among it."""
+        """The text without characters that a database cannot store, such as NUL and lone surrogates."""
         return None if value is None else fit(value[:LONGEST_WORDS])
 
 
@@ -65,9 +65,9 @@ accounts = sa.Table(
     sa.Column("key_use_since", sa.Double),
     sa.Column("key_use_by", Words),
 )
-"""One row per account: when it may be asked again, why it is stopped, when its bill is read next, who uses its key.
+"""One row per account: when it may be used again, why it is stopped, when its bill was read, who uses its key.
 
-Locked while a submit is claimed. The row `*` stands for all of them: `dailies stop`.
+Locked while a submit is claimed. The row `*` means all accounts: `dailies stop`.
 """
 
 spending = sa.Table(
@@ -174,8 +174,8 @@ submissions = sa.Table(
     sa.Column("lack", sa.String(16)),
     sa.Column("judged_at", sa.Double),
 )
-"""Every POST: when it went out, how far the provider's clock was ahead then, jobs that may be its, and, where it is held,
-what is missing to prove what became of it and when that was last looked for."""
+"""Every POST: when it was sent, how far the provider's clock was ahead then, its candidates, and, where it is held, which proof is
+missing and when that was last searched for."""
 sa.Index("submissions_by_account", submissions.c.account, submissions.c.started_at)
 sa.Index("submissions_by_attempt", submissions.c.attempt_id)
 sa.Index("submissions_by_state", submissions.c.account, submissions.c.state, submissions.c.started_at)
@@ -190,7 +190,7 @@ jobs = sa.Table(
     sa.Column("source", sa.String(16), nullable=False),
     sa.Column("seen_at", sa.Double, nullable=False),
 )
-"""Every job id ever seen for an account, from whatever answer; written whatever the attempt's state says by then."""
+"""Every job id ever seen for an account, from whatever answer; written whatever the attempt's state is by then."""
 
 listings = sa.Table(
     "listings",
@@ -203,8 +203,8 @@ listings = sa.Table(
     sa.Column("failing_since", sa.Double),
     sa.Column("failure", Words),
 )
-"""When an account's listing is read next, whether somebody is at it, when it was last read to its end, and since when and
-why it (or the bill beside it) cannot be read, if so."""
+"""When an account's listing is read next, whether a reader has claimed it, when it was last read to its end, and since when and
+why the listing (or the bill) cannot be read, if so."""
 
 lags = sa.Table(
     "lags",
@@ -214,7 +214,7 @@ lags = sa.Table(
     sa.Column("seconds", sa.Double),
     sa.Column("seen_at", sa.Double, nullable=False),
 )
-"""How long after its submit a job of ours was first seen in its account's listing, where that could be told."""
+"""How long after its submit a job was first seen in its account's listing, where that could be measured."""
 
 journal = sa.Table(
     "journal",
@@ -249,7 +249,7 @@ current_takes = sa.Table(
     sa.Column("attempt_id", Id, sa.ForeignKey("attempts.id"), nullable=False),
     sa.Column("since", sa.Double, nullable=False),
 )
-"""Which delivered attempt is the one to show for a subject."""
+"""The current take of each subject."""
 
 locks = sa.Table(
     "locks",
@@ -258,7 +258,7 @@ locks = sa.Table(
     sa.Column("owner", sa.String(64), nullable=False),
     sa.Column("until", sa.Double, nullable=False),
 )
-"""Named leases for work outside the database that must not interleave, such as adding partitions."""
+"""Named leases for work outside the database; see `locks.py`."""
 
 notes = sa.Table(
     "notes",
@@ -267,7 +267,7 @@ notes = sa.Table(
     sa.Column("name", sa.String(16), primary_key=True),
     sa.Column("value", Words, nullable=False),
 )
-"""What is known of an attempt's output before it is delivered: what its provider says of it, and how it looks."""
+"""Notes about an attempt's output before its delivery; see `notes.py`."""
 
 uploads = sa.Table(
     "uploads",
@@ -278,7 +278,7 @@ uploads = sa.Table(
     sa.Column("expires_at", sa.Double, nullable=False, server_default="0"),
     sa.Column("claimed_until", sa.Double, nullable=False, server_default="0"),
 )
-"""Local files that were handed in to an account, by content; see `uploads.py`."""
+"""Local files that were uploaded to an account, by content; see `uploads.py`."""
 
 heartbeats = sa.Table(
     "heartbeats",
@@ -288,7 +288,7 @@ heartbeats = sa.Table(
     sa.Column("until", sa.Double, nullable=False),
     sa.Column("lost_at", sa.Double),
 )
-"""The sign of life of each run that is at work; see `heartbeats.py`."""
+"""The claim of each run that is alive; see `heartbeats.py`."""
 
 disputes = sa.Table(
     "disputes",
@@ -305,7 +305,7 @@ disputes = sa.Table(
     sa.Column("who", Words),
     sa.Column("why", Words),
 )
-"""What a provider says of a purchase's money and is not believed, with a person's word where one was given; see `disputes.py`."""
+"""Statements of a provider about a purchase's money that are not believed, and a person's acceptance; see `disputes.py`."""
 
 unread_rows = sa.Table(
     "unread_rows",

@@ -154,7 +154,7 @@ def stop(ledger: Connections, *, reason: str, account: str = ALL) -> Stop:
 
 
 def start(ledger: Connections, *, account: str = ALL) -> Stop | None:
-    """End a stop, whatever its kind; returns the stop that it ended, None when there was none."""
+    """End a stop, whatever its kind; returns it, None when there was none."""
     with ledger.write() as connection:
         row = connection.execute(
             sa.select(accounts).where(accounts.c.account == account).with_for_update()

@@ -1,4 +1,4 @@
-"""A transaction that changes purchases: the state, its journal entry and the counters of money change together or not at all.
+"""Transactions that change attempts: the state, its journal entry and the counters of money change together or not at all.
 
 `Ledger.transaction` opens one and says who acts in which run. The verbs that use it are in `decisions.py`, `queue.py`,
 `outcomes.py`, `polls.py`, `deliveries.py`, `bills.py` and `lost/`.
@@ -36,12 +36,12 @@ class Booked(NamedTuple):
     micros: int | None
     """In micro-USD; None while the amount is not known."""
     source: str | None
-    """Who states the amount: `quote`, `answer` or `bill`."""
+    """What states the amount: `quote`, `answer` or `bill`."""
 
 
 @dataclass(frozen=True)
 class Transaction:
-    """One transaction in which somebody changes attempts."""
+    """One transaction that changes attempts, and whose it is."""
 
     connection: sa.Connection
     now: Callable[[], float]
@@ -107,7 +107,7 @@ class Transaction:
         Args:
             attempt: As it was read; the row must still have its version.
             money: The new state of its money.
-            booked: What it cost, and who states it.
+            booked: What it cost, and what states that.
             why: One sentence for a person.
             served_model: The model that the bill names, None to leave it.
 

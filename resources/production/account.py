@@ -1,4 +1,4 @@
-"""An account at a provider as an engine uses it, and what one step at it did."""
+"""An account at a provider as an engine uses it, its binding to the ledger, and the result of one step at it."""
 
 import functools
 import ipaddress
@@ -67,7 +67,7 @@ class StepResult:
     polled: int = 0
     queued: int = 0
     orphans: list[str] = field(default_factory=list)
-    """Ids of jobs at the provider that are new and that nobody here has ordered."""
+    """Ids of new jobs at the provider that this ledger has not ordered."""
     refused: str | None = None
     """Why the queue may not be sent: the ledger is older than its bucket, or the bucket cannot be asked."""
 

@@ -254,7 +254,7 @@ class Deliverer:
         )
         return await self._put_manifest(place(manifest_key(attempt.clip, attempt.id)), manifest)
 
-    # Looking at it and storing it
+    # Inspecting and storing
 
     def _look(self, attempt: Attempt, path: Path, looked: _Looked) -> None:
         """Inspect a whole file and compare it with the order; called in the thread that transfers the file."""

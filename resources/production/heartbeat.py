@@ -30,7 +30,7 @@ class Heartbeat:
     """Renews the claim of a run until `stop`.
 
     Args:
-        open_ledger: Opens the ledger anew; the thread has one of its own.
+        open_ledger: Opens another connection to the ledger, for the thread.
         run_id: Dagster's id of the run.
         monotonic: Seconds of a clock that nobody sets.
     """

@@ -75,5 +75,5 @@ async def _read_in_time(reading: Awaitable[T], what: str, account: str) -> T | N
             with in_our_words("reading it"):
                 return await reading
     except (DailiesError, TimeoutError) as error:
-        logger.warning("%s: its %s could not be swept for jobs nobody knows: %s", account, what, error)
+        logger.warning("%s: its %s could not be swept for orphans: %s", account, what, error)
         return None

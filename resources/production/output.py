@@ -129,7 +129,7 @@ class Fetcher:
         age = attempt.age(engine.ledger.clock())
         seen = await provider.poll(attempt.job_id or "", age_seconds=age)
         if isinstance(seen, PollFailed):
-            raise DeliveryError(f"{error}; a fresh address could not be had: {seen.cause}")
+            raise DeliveryError(f"{error}; a fresh address could not be fetched: {seen.cause}")
         if seen.status is JobStatus.GONE:
             raise NoLongerThereError(
                 f"{error}, and {attempt.account} no longer knows the job {attempt.job_id}"

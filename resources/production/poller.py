@@ -33,7 +33,7 @@ class Poller:
     """Polls the jobs of one engine's accounts.
 
     Args:
-        uploader: Doubts the files of a job that failed for what was handed in with it.
+        uploader: Forgets the uploads of a job that failed for its files.
         rng: For jitter.
     """
 
@@ -88,7 +88,7 @@ class Poller:
 
     async def _poll_late_one(self, provider: Provider, attempt: Attempt) -> Attempt | None:
         try:
-            with in_our_words(f"{attempt.subject_key} could not be asked for"):
+            with in_our_words(f"{attempt.subject_key} could not be polled"):
                 return await self._ask_late(provider, attempt)
         except UnforeseenError:
             await self._ledger.run(late_jobs.ask_later, attempt)
@@ -110,7 +110,7 @@ class Poller:
     async def _poll(self, provider: Provider, attempt: Attempt, run_id: str | None) -> Attempt | None:
         """Poll one job; the attempt where it has ended or seems to have, None where it runs or the poll failed."""
         try:
-            with in_our_words(f"{attempt.subject_key} could not be asked for"):
+            with in_our_words(f"{attempt.subject_key} could not be polled"):
                 ended = await self._ask(provider, attempt, run_id)
         except UnforeseenError as error:
             times = self._unforeseen_times.get(attempt.id, 0)
@@ -136,7 +136,7 @@ class Poller:
         if not seen.status.final:
             return None
         if seen.failure is FailureKind.INVALID:
-            await self._uploader.doubt(provider.name, attempt.request)
+            await self._uploader.forget_uploads(provider.name, attempt.request)
         return await self._ledger.run(polls.see_end, attempt, seen, provider.capabilities, run_id=run_id)
 
     async def _ask_later(self, provider: Provider, attempt: Attempt, failed: PollFailed) -> None:

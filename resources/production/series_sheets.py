@@ -39,7 +39,7 @@ class Sheet:
 def write_sheet(
     ledger: Ledger, store: ObjectStore, inspector: VideoInspector, *, series: str, day: str
 ) -> Sheet | None:
-    """Make the sheet of a series and a day anew from what is in the bucket.
+    """Write the sheet of a series and a day from the posters in the bucket.
 
     Args:
         ledger: Says which clips there are.

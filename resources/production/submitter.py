@@ -47,7 +47,7 @@ class Submitter:
     Args:
         ledger: Its event `changed` is set after every answer.
         poller: Schedules the first poll of each job.
-        uploader: Hands in local files before their clips are claimed.
+        uploader: Uploads local files before their clips are claimed.
         mark: Says whether the ledger may buy.
         sleep: `asyncio.sleep`, or a test's fake.
     """
@@ -127,7 +127,7 @@ class Submitter:
         tasks: list[asyncio.Task[Attempt | None]] = []
         while self._ledger.clock() < until:
             if len(tasks) % CLIPS_AHEAD == 0:
-                await self._uploader.hand_in(account.provider)
+                await self._uploader.upload_files(account.provider)
             claimed = await self._claim(account, run_id)
             if not isinstance(claimed, Submission):
                 return tasks, claimed
@@ -186,7 +186,7 @@ class Submitter:
             await self._poller.schedule([attempt], polled=False)
         await self._stop_if_hopeless(account, outcome, run_id=run_id, ours=ours)
         if isinstance(outcome, Rejected) and outcome.kind is FailureKind.INVALID:
-            await self._uploader.doubt(account.name, attempt.request)
+            await self._uploader.forget_uploads(account.name, attempt.request)
         self._mark.progressed()
         self._ledger.changed.set()
         return attempt
@@ -202,7 +202,7 @@ class Submitter:
         clip = submission.attempt.subject_key
         try:
             with in_our_words(f"the request for {clip} could not be made"):
-                body = await self._uploader.filled(account.provider, request)
+                body = await self._uploader.resolve_body(account.provider, request)
         except UnforeseenError as error:
             return Rejected(FailureKind.INVALID, f"{error}. Nothing was sent", 0)
         if isinstance(body, NotSent | Rejected):
@@ -232,7 +232,7 @@ class Submitter:
         tried = 1
         while True:
             try:
-                with in_our_words(f"{clip}: an answer could not be written down as it came"):
+                with in_our_words(f"{clip}: an answer could not be recorded as it came"):
                     recorded = await self._ledger.run(
                         outcomes.record_outcome, submission, outcome, run_id=run_id
                     )

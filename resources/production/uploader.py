@@ -70,10 +70,10 @@ class Uploader:
         self._sleep = sleep
         self._failed: dict[tuple[str, str], tuple[float, UploadFailed]] = {}
 
-    async def hand_in(self, provider: Provider) -> None:
-        """Hand in what the next clips of an account's queue need and what is not there yet.
+    async def upload_files(self, provider: Provider) -> None:
+        """Upload the files of the next clips in an account's queue, unless an upload of them lives.
 
-        Never raises for anything a file, the network or the provider does: the clip that needs it is told by `filled`.
+        A failure raises nothing here: `resolve_body` refuses the clip that needs the file.
         """
         if provider.capabilities.upload_seconds is None or self._folder is None:
             return
@@ -84,15 +84,17 @@ class Uploader:
 
         async def one(reference: FileReference) -> None:
             async with slots:
-                await self._hand_in_one(provider, reference)
+                await self._upload_once(provider, reference)
 
         await asyncio.gather(*(one(r) for r in wanted if self._failure(provider, r) is None))
 
-    async def filled(self, provider: Provider, request: ClipRequest) -> dict[str, Any] | NotSent | Rejected:
-        """The body to send: every local file replaced by its address, or by itself where the provider takes it inside.
+    async def resolve_body(
+        self, provider: Provider, request: ClipRequest
+    ) -> dict[str, Any] | NotSent | Rejected:
+        """The body to send, with the address of each local file, or its content where the provider takes files in the body.
 
         Returns:
-            The body; why the clip cannot be bought; or that its file is not handed in yet.
+            The body; why the clip cannot be bought; or that its file is not uploaded yet.
         """
         texts: dict[str, str] = {}
         references = FileReference.of(request.body)
@@ -106,19 +108,19 @@ class Uploader:
                 url = await self._ledger.run(uploads.address, provider.name, reference.sha256)
                 failure = None if url is not None else self._failure(provider, reference)
                 if url is None and failure is None:
-                    return NotSent(f"the file {reference.path} is handed in first; nothing was sent")
+                    return NotSent(f"the file {reference.path} is uploaded first; nothing was sent")
                 texts[reference.sha256] = url or ""
             if failure is not None:
-                # about the account, a refusal stops it; about the file, it is this clip's
+                # a refused key stops the account; a refused file fails this clip
                 status = 401 if failure.kind is FailureKind.AUTH else 0
                 cause = (
-                    f"the file {reference.path} could not be handed in: {failure.cause}. Nothing was bought."
+                    f"the file {reference.path} could not be uploaded: {failure.cause}. Nothing was bought."
                 )
                 return Rejected(failure.kind, cause, status)
         return FileReference.replaced(request.body, lambda reference: texts[reference.sha256])
 
-    async def doubt(self, account: str, request: ClipRequest) -> None:
-        """Hand the request's files in anew the next time: the provider refused it, and may have deleted them."""
+    async def forget_uploads(self, account: str, request: ClipRequest) -> None:
+        """Upload the request's files again next time: the provider refused the request, and may have deleted them."""
         contents = [reference.sha256 for reference in FileReference.of(request.body)]
         if contents:
             await self._ledger.run(uploads.forget, account, contents)
@@ -132,10 +134,10 @@ class Uploader:
         texts[reference.sha256] = f"data:{file.is_a.content_type};base64,{encoded}"
         return None
 
-    async def _hand_in_one(self, provider: Provider, reference: FileReference) -> None:
+    async def _upload_once(self, provider: Provider, reference: FileReference) -> None:
         claim = await self._ledger.run(uploads.claim, provider.name, reference.sha256)
         while claim.url is None and not claim.mine:
-            # somebody else is at it, and when they have died the claim is ours in the end
+            # another process is uploading it; if that one has died, its claim ends and becomes ours
             await self._sleep(LOOK_SECONDS)
             claim = await self._ledger.run(uploads.claim, provider.name, reference.sha256)
         if claim.url is not None:
@@ -147,7 +149,7 @@ class Uploader:
                 url = outcome.url
             else:
                 self._failed[provider.name, reference.sha256] = self._ledger.clock(), outcome
-                logger.warning("%s could not be handed in: %s", reference.path, outcome.cause)
+                logger.warning("%s could not be uploaded: %s", reference.path, outcome.cause)
         finally:
             lives = provider.capabilities.upload_seconds or 0.0
             await self._ledger.run(uploads.record, provider.name, reference.sha256, url, lives_seconds=lives)
@@ -164,7 +166,7 @@ class Uploader:
 
     async def _upload_or_fail(self, provider: Provider, reference: FileReference) -> Uploaded | UploadFailed:
         try:
-            with in_our_words("handing it in"):
+            with in_our_words("uploading it"):
                 return await self._upload(provider, reference)
         except UnforeseenError as error:
             return UploadFailed(str(error), FailureKind.PROVIDER)
@@ -185,7 +187,7 @@ class Uploader:
             return await retry_free_call(upload, on=_passes, tries=TRIES)
         except _UploadError as error:
             failed = error.failed
-            # too many uploads say nothing about purchases: the account is not slowed down for it
+            # a throttled upload says nothing about purchases, so the account is not paused
             throttled = failed.kind is FailureKind.THROTTLED
             return replace(failed, kind=FailureKind.PROVIDER) if throttled else failed
 

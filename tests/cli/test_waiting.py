@@ -111,7 +111,7 @@ def test_a_dagster_that_stops_while_it_is_waited_for_ends_with_what_the_ledger_k
     assert "othing was bought" not in said
     for words in (
         "does not answer",
-        "2 POSTs went out, 1 job came of it, $1.20 counts as spent",
+        "2 POSTs went out, which created 1 job, $1.20 counts as spent",
         "1 paid for and on their way, 1 queued to be sent, 1 not known to be bought or not",
         "dailies status",
     ):
@@ -121,7 +121,9 @@ def test_a_dagster_that_stops_while_it_is_waited_for_ends_with_what_the_ledger_k
 def test_a_decision_that_has_bought_nothing_says_so_from_the_ledger(settings: Settings) -> None:
     assert bought_so_far(settings, DECISION) == "Nothing was bought."
     buy(settings)
-    assert "0 POSTs went out, 0 jobs came of it, $1.20 counts as spent" in bought_so_far(settings, DECISION)
+    assert "0 POSTs went out, which created 0 jobs, $1.20 counts as spent" in bought_so_far(
+        settings, DECISION
+    )
     assert bought_so_far(settings, "produce:other") == "Nothing was bought."
 
 
@@ -176,7 +178,7 @@ def test_runs_that_are_over_while_clips_go_on_end_with_1_and_say_what_goes_on(
     assert ended.value.exit_code == 1
     said = capsys.readouterr().err
     assert f"run-2 fell over\n(run {URL}/runs/run-2)" in said
-    assert "1 POST went out, 1 job came of it" in said
+    assert "1 POST went out, which created 1 job" in said
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
@@ -199,7 +201,7 @@ def test_ctrl_c_ends_with_a_word_however_often_it_is_pressed(
     assert ended.value.exit_code == 130
     said = capsys.readouterr().err
     assert f"interrupted: this command no longer waits, the runs of {DECISION} in Dagster go on" in said
-    assert "1 POST went out, 1 job came of it, $1.20 counts as spent" in said
+    assert "1 POST went out, which created 1 job, $1.20 counts as spent" in said
 
 
 # What Dagster is asked

@@ -36,5 +36,5 @@ def test_a_run_that_is_re_executed_and_then_fails_says_what_was_bought(house: Ho
     for ran in (broken, foreign):
         said = ran.failure or ""
         assert "othing was bought" not in said, said
-        assert "2 POSTs went out, 2 jobs came of it" in said, said
+        assert "2 POSTs went out, which created 2 jobs" in said, said
         assert "2 delivered" in said, said

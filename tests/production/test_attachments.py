@@ -192,7 +192,7 @@ def test_a_file_that_cannot_be_handed_in_fails_its_own_clips_alone_and_costs_not
     assert studio.order.count("upload") == len(answers)
     failed = ledger.latest(["bad-one"])["bad-one"]
     assert (failed.money_state, failed.reason_kind) == (MoneyState.RELEASED, kind)
-    assert "images/hill.png could not be handed in" in failed.reason
+    assert "images/hill.png could not be uploaded" in failed.reason
     assert stops.stop_of(ledger, "wavespeed") is None
 
 

@@ -484,7 +484,7 @@ def test_an_answer_that_cannot_be_kept_whole_is_kept_as_what_it_means(
     assert carry(world, Stage.DELIVERED, "clip-a", "clip-b").failed == {}
     assert len(world.provider.posts) == 2
     assert world.newest("clip-a").state is S.DELIVERED
-    assert "clip-a: an answer could not be written down as it came" in caplog.text
+    assert "clip-a: an answer could not be recorded as it came" in caplog.text
 
 
 def test_a_report_that_breaks_is_its_clips_failure(world: World) -> None:
