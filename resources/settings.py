@@ -46,7 +46,7 @@ Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_none_if_e
 Truth = Annotated[bool | None, BeforeValidator(_none_if_empty)]
 """Yes or no; empty says nothing."""
 
-_ALARM_URL = re.compile(r"(https://[^\s@]+|http://(127\.0\.0\.1|localhost)(:[0-9]+)?(/\S*)?)")
+_ALARM_URL = re.compile(r"(https://[^\s@]+|http://(127\.0\.0\.1|\[::1\]|localhost)(:[0-9]+)?(/\S*)?)")
 
 ACCOUNTS = ("wavespeed", "aimlapi")
 """The accounts dailies knows; each has its completion sensor."""
@@ -146,7 +146,7 @@ class Settings(BaseSettings):
 
     webhook_url: str | None = Field(
         default=None,
-        pattern=r"^(https://[^\s/?#@]+|http://(127\.0\.0\.1|localhost)(:[0-9]+)?)(/[^\s?#]*[^\s?#/])?$",
+        pattern=r"^(https://[^\s/?#@]+|http://(127\.0\.0\.1|\[::1\]|localhost)(:[0-9]+)?)(/[^\s?#]*[^\s?#/])?$",
         validation_alias="DAILIES_WEBHOOK_URL",
     )
     alarm_url: Annotated[SecretStr | None, BeforeValidator(_none_if_empty)] = Field(

@@ -18,11 +18,12 @@ PAGE = b"<html><head><title>Access policy</title></head><body>Ask your administr
 
 
 class Listener:
-    """Serves every connection to a port of 127.0.0.1 in a thread of its own."""
+    """Serves every connection to a port of this machine in a thread of its own."""
 
-    def __init__(self, serve: Callable[[socket.socket], None]) -> None:
+    def __init__(self, serve: Callable[[socket.socket], None], host: str = "127.0.0.1") -> None:
         self._serve = serve
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.create_server((host, 0), family=family)
         self.port = int(self._socket.getsockname()[1])
         self.accepted = 0
         threading.Thread(target=self._accept, daemon=True).start()

@@ -22,7 +22,8 @@ from resources.production.account import Account
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.production.series_sheets import Sheet
-from resources.providers.base import Accepted, Capabilities, JobState, JobStatus
+from resources.providers.base import Accepted, JobState, JobStatus
+from resources.providers.provider import Capabilities
 from resources.storage.download import DownloadPolicy
 from resources.storage.layout import QUARANTINE, VIDEOS
 from resources.storage.manifest import Manifest

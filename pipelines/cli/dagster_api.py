@@ -10,7 +10,7 @@ import httpx
 from pipelines.cli.terminal import errors
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.guard import REFUSED
-from resources.network.transports import client
+from resources.network.transports import cause_of, client
 from resources.network.way_out import Network
 from resources.plain import shown
 
@@ -170,7 +170,9 @@ class DagsterApi:
 
     def __init__(self, url: str, network: Network | None = None) -> None:
         self.url = url.rstrip("/")
-        self._client = client(network or Network(), self.url, timeout_seconds=30)
+        network = network or Network()
+        self._proxy = network.proxy_to(self.url)
+        self._client = client(network, self.url, timeout_seconds=30)
 
     def __enter__(self) -> Self:
         return self
@@ -202,12 +204,8 @@ class DagsterApi:
             answer.raise_for_status()
             data, wrong = _said_by(answer)
         except (httpx.HTTPError, ValueError, TypeError, RecursionError) as error:
-            what = (
-                f"HTTP {error.response.status_code}"
-                if isinstance(error, httpx.HTTPStatusError)
-                else type(error).__name__
-            )
-            if buys and not isinstance(error, NOT_SENT):
+            what, is_unsent = cause_of(error, self._proxy)
+            if buys and not is_unsent:
                 raise UnavailableError(
                     f"Dagster's answer at {self.url} was lost ({what}). It may have started the run all the same: look at "
                     f"{self.url}/runs before you ask again. A clip that is on its way is not bought twice."
@@ -401,5 +399,3 @@ class DagsterApi:
 LONGEST_REASON = 20_000
 """Characters of what a failed run says of itself: a line for each of some clips."""
 FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}
-NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
-"""Errors that prove that a request has not left."""

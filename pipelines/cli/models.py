@@ -18,8 +18,8 @@ from resources.catalogue.drift import Drift, drifts, sample_body
 from resources.errors import ConfigurationError, UnavailableError
 from resources.money import to_usd
 from resources.providers.accounts import KEY_VARIABLES, build_provider
-from resources.providers.base import Provider
 from resources.providers.live_models import LiveModel
+from resources.providers.provider import Provider
 from resources.settings import ACCOUNTS, Settings, load_settings
 
 models_app = typer.Typer(help="What can be bought: endpoints, their prices and their ends.")

@@ -23,7 +23,7 @@ from resources.money import show_usd, to_usd
 from resources.production.account import Account, bind_account
 from resources.production.bucket_mark import BucketMark, bind_bucket
 from resources.providers.accounts import AccountSettings, build_provider
-from resources.providers.base import Provider
+from resources.providers.provider import Provider
 from resources.settings import ACCOUNTS, Settings, open_ledger
 from resources.storage.download import download
 from resources.verification.choice import Offer, cheapest

@@ -46,7 +46,8 @@ from resources.production.engine import Engine
 from resources.production.spare_fetch import fetch_spares
 from resources.providers.accounts import AccountSettings
 from resources.providers.aimlapi import AimlApi
-from resources.providers.base import Provider, SubmitOutcome
+from resources.providers.base import SubmitOutcome
+from resources.providers.provider import Provider
 from resources.providers.wavespeed import WaveSpeed
 from resources.storage.download import DownloadPolicy
 from resources.storage.objects import ObjectStore

@@ -20,7 +20,6 @@ from resources.providers import wavespeed_rows
 from resources.providers.base import (
     Accepted,
     Candidate,
-    Capabilities,
     Charge,
     ClockOffset,
     FailureKind,
@@ -32,6 +31,7 @@ from resources.providers.base import (
     SubmitOutcome,
     Unknown,
 )
+from resources.providers.provider import Capabilities
 from resources.providers.rows import Rows, SetAside
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class Account:
 
 
 class Client:
-    """One account as one process uses it: what `resources.providers.base.Provider` asks for."""
+    """One account as one process uses it: what `resources.providers.provider.Provider` asks for."""
 
     def __init__(self, account: Account, process: Process) -> None:
         rules = account.books.rules

@@ -17,7 +17,8 @@ from resources.ledger.schema import attempts, jobs
 from resources.ledger.states import WITHOUT_OUTPUT, AttemptState, MoneyState
 from resources.ledger.times import is_past
 from resources.ledger.transaction import Booked
-from resources.providers.base import Capabilities, JobState
+from resources.providers.base import JobState
+from resources.providers.provider import Capabilities
 
 AT_ONCE = 8
 """How many are polled in one step."""

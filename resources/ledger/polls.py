@@ -21,7 +21,8 @@ from resources.ledger.records import Attempt
 from resources.ledger.schema import accounts, attempts, jobs, submissions
 from resources.ledger.states import AT_PROVIDER, AttemptState, MoneyState
 from resources.ledger.times import has_passed, is_past
-from resources.providers.base import Capabilities, JobState, JobStatus
+from resources.providers.base import JobState, JobStatus
+from resources.providers.provider import Capabilities
 
 CLAIM_SECONDS = 150
 """How long a claimed poll belongs to its claimer: longer than two requests in a row may take."""

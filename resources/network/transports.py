@@ -15,9 +15,11 @@ import httpx
 
 from resources.network.proxies import Proxy
 from resources.network.way_out import Network
+from resources.plain import shown
 
 _HEAD_LIMIT = 16_384
 """Bytes of a proxy's answer to CONNECT."""
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: |\r|$)")
 
 
@@ -36,6 +38,24 @@ def client(network: Network, url: str, *, timeout_seconds: float) -> httpx.Clien
             str(proxy), headers=proxy.headers, ssl_context=context if proxy.scheme == "https" else None
         )
     return httpx.Client(timeout=timeout_seconds, trust_env=False, verify=context, proxy=named)
+
+
+def cause_of(error: Exception, proxy: Proxy | None) -> tuple[str, bool]:
+    """What an error of a plain client says, in a few words, and whether it proves that the request did not reach its server.
+
+    Args:
+        error: One of httpx, or of reading the answer.
+        proxy: What leads to the server. Only a proxy answers 407; its other statuses may follow after it has passed the
+            request on.
+    """
+    if isinstance(error, httpx.HTTPStatusError):
+        status = error.response.status_code
+        if status == 407 and proxy is not None:
+            return proxy.refusal(status, error.request.url.host, error.request.url.port or 80), True
+        return f"HTTP {status}", False
+    if isinstance(error, httpx.ProxyError) and proxy is not None:
+        return shown(f"the proxy {proxy} answers {error}", longest=120), True
+    return type(error).__name__, isinstance(error, _NOT_SENT)
 
 
 class _Transport(httpx.AsyncHTTPTransport):

@@ -17,7 +17,7 @@ from resources.ledger.records import Attempt
 from resources.ledger.stops import Stop
 from resources.orders import ClipRequest
 from resources.providers.accounts import AccountSettings
-from resources.providers.base import Provider
+from resources.providers.provider import Provider
 
 logger = logging.getLogger("dailies")
 

@@ -11,7 +11,7 @@ from resources.ledger.lost import orphans
 from resources.ledger.states import MoneyState
 from resources.money import show_usd
 from resources.production.ledger_thread import LedgerThread
-from resources.providers.base import Provider
+from resources.providers.provider import Provider
 from resources.providers.rows import in_words, set_aside
 from resources.unforeseen import in_our_words
 

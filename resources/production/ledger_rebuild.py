@@ -24,8 +24,8 @@ from resources.ledger.states import MoneyState
 from resources.orders import ClipRequest, Expected
 from resources.production.bucket_mark import BUCKET_FACT, BucketMark, place_of, read_mark
 from resources.production.manifests import delivery_of
-from resources.providers.base import Provider
 from resources.providers.listing import charged_jobs
+from resources.providers.provider import Provider
 from resources.providers.rows import SetAside, in_words, set_aside
 from resources.retry import retry_free_call
 from resources.storage.layout import QUARANTINE, VIDEOS, manifest_of, prompt_key

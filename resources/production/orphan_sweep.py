@@ -10,8 +10,8 @@ from resources.errors import DailiesError
 from resources.ledger import disputes, keys
 from resources.ledger.lost import orphans
 from resources.production.ledger_thread import LedgerThread
-from resources.providers.base import Provider
 from resources.providers.listing import charged_jobs
+from resources.providers.provider import Provider
 from resources.providers.rows import set_aside
 from resources.unforeseen import in_our_words
 

@@ -12,7 +12,8 @@ from resources.ledger.states import AT_PROVIDER, AttemptState
 from resources.production.ledger_thread import LedgerThread
 from resources.production.poll_times import next_poll_after_failure, next_poll_in
 from resources.production.uploader import Uploader
-from resources.providers.base import FailureKind, JobState, JobStatus, PollFailed, Provider
+from resources.providers.base import FailureKind, JobState, JobStatus, PollFailed
+from resources.providers.provider import Provider
 from resources.unforeseen import UnforeseenError, in_our_words
 
 logger = logging.getLogger("dailies")

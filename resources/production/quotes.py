@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from resources.errors import UnavailableError
 from resources.orders import Choice, ClipRequest
-from resources.providers.base import Provider
+from resources.providers.provider import Provider
 from resources.retry import retry_free_call
 from resources.unforeseen import UnforeseenError, in_our_words
 

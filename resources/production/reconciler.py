@@ -11,7 +11,8 @@ from resources.ledger.lost.posts import UNMEASURED_SECONDS, Contract
 from resources.ledger.lost.readings import Reading, Search
 from resources.ledger.records import Attempt
 from resources.production.ledger_thread import LedgerThread
-from resources.providers.base import Candidate, Charge, ClockOffset, Provider
+from resources.providers.base import Candidate, Charge, ClockOffset
+from resources.providers.provider import Provider
 from resources.providers.rows import in_words, set_aside
 from resources.unforeseen import UnforeseenError, in_our_words
 

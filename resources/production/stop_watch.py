@@ -7,7 +7,7 @@ from resources.ledger import queue, stops
 from resources.ledger.stops import Stop, StopKind
 from resources.money import show_usd
 from resources.production.ledger_thread import LedgerThread
-from resources.providers.base import Provider
+from resources.providers.provider import Provider
 from resources.retry import retry_free_call
 from resources.unforeseen import in_our_words
 

@@ -16,7 +16,8 @@ from resources.declared.problems import ProblemsError
 from resources.ledger import stops, uploads
 from resources.orders import ClipRequest, FileReference
 from resources.production.ledger_thread import LedgerThread
-from resources.providers.base import FailureKind, NotSent, Provider, Rejected, Uploaded, UploadFailed
+from resources.providers.base import FailureKind, NotSent, Rejected, Uploaded, UploadFailed
+from resources.providers.provider import Provider
 from resources.retry import FIRST_PAUSE_SECONDS, retry_free_call
 from resources.unforeseen import UnforeseenError, in_our_words
 

@@ -11,7 +11,7 @@ from resources.errors import ConfigurationError
 from resources.network.way_out import Network
 from resources.providers.address import checked_base_url
 from resources.providers.aimlapi import AimlApi
-from resources.providers.base import Capabilities, Provider
+from resources.providers.provider import Capabilities, Provider
 from resources.providers.wavespeed import WaveSpeed
 
 WAVESPEED_URL = "https://api.wavespeed.ai"

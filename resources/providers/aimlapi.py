@@ -33,7 +33,6 @@ from resources.providers import answers
 from resources.providers.base import (
     Accepted,
     Candidate,
-    Capabilities,
     Charge,
     ClockOffset,
     FailureKind,
@@ -51,6 +50,7 @@ from resources.providers.http import Answer, ProviderHttp, encode
 from resources.providers.listing import PAGE_SIZE, Page, Read, every_charge, every_job, widened
 from resources.providers.live_models import LiveModel
 from resources.providers.models import MODELS_LIMIT, aimlapi_model, aimlapi_price
+from resources.providers.provider import Capabilities
 from resources.providers.rows import Row, Rows, SetAside, digest
 
 CREDITS_PER_USD = 2_000_000
@@ -67,7 +67,7 @@ _log = logging.getLogger(__name__)
 
 
 class AimlApi:
-    """One account at AI/ML API; implements `resources.providers.base.Provider`.
+    """One account at AI/ML API; implements `resources.providers.provider.Provider`.
 
     Args:
         base_url: Address without `/v2`, e.g. `https://api.aimlapi.com`.

@@ -1,4 +1,4 @@
-"""The interface every provider speaks: four outcomes of a submit, one normalized state of a job.
+"""What a provider's answers mean: four outcomes of a submit, one normalized state of a job, rows of listings and bills.
 
 The four outcomes exist because providers have no idempotency key: the difference between "surely not sent" and
 "perhaps sent" is the difference between a free retry and a clip paid twice.
@@ -9,11 +9,9 @@ What the outcomes carry are a stranger's words: each cleans its names and senten
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from resources.plain import clean_fields
-from resources.providers.live_models import LiveModel
-from resources.providers.rows import Rows
 
 
 class FailureKind(StrEnum):
@@ -269,141 +267,3 @@ class UploadFailed:
 
     def __post_init__(self) -> None:
         clean_fields(self, sentences=("cause",))
-
-
-@dataclass(frozen=True)
-class Capabilities:
-    """What a provider's contract offers; see the docs page of each for its source.
-
-    Attributes:
-        echoes_submission_id: A listing names our submission id, so that a lost answer can be matched exactly.
-        lists_running: The listing shows jobs that still run; otherwise a miss proves nothing while one may.
-        output_days: Days until a finished output is deleted, None where the provider does not say.
-        settle_seconds: How long after a submit its absence from the listing starts to mean something.
-        propagation_seconds: How long after a submit a 404 on its id still means "not known yet".
-        refunds_failures: A failed job is charged first and refunded later (WaveSpeed); otherwise it is never charged.
-        upload_seconds: How long an uploaded file may be used, None where the provider takes none.
-    """
-
-    echoes_submission_id: bool
-    output_days: float | None
-    settle_seconds: float
-    propagation_seconds: float = 60
-    refunds_failures: bool = False
-    lists_running: bool = True
-    upload_seconds: float | None = None
-
-
-class Provider(Protocol):
-    """A client of one account at one provider. Implementations are in this package, one module each."""
-
-    name: str
-    capabilities: Capabilities
-
-    @property
-    def clock_offset(self) -> ClockOffset | None:
-        """How far the provider's clock is ahead of ours, None before its first answer."""
-        ...
-
-    async def submit(
-        self, endpoint: str, body: dict[str, Any], *, submission_id: str, deadline_seconds: float
-    ) -> SubmitOutcome:
-        """POST one generation on a fresh connection, without redirects or retries, within a hard total deadline.
-
-        Args:
-            endpoint: The provider's model id.
-            body: The request as it is to be sent.
-            submission_id: Our id of this POST, sent along where the provider has a place for it.
-            deadline_seconds: Total seconds for connecting, sending and reading; after it the outcome is `Unknown`
-                unless it is certain that nothing was sent.
-
-        Never raises for anything the network or the provider does.
-        """
-        ...
-
-    async def poll(self, job_id: str, *, age_seconds: float) -> JobState | PollFailed:
-        """Ask once for a job's state.
-
-        Args:
-            job_id: As `Accepted.job_id`.
-            age_seconds: Seconds since the submit; a 404 within `capabilities.propagation_seconds` is no answer.
-
-        Never raises for anything the network or the provider does.
-        """
-        ...
-
-    async def list_jobs(self, *, after: datetime, before: datetime) -> Rows[Candidate]:
-        """Every job of the account created in a window (aware datetimes) whatever its model, all pages.
-
-        A row that cannot be read is set aside and spoils no other.
-
-        Raises:
-            resources.errors.UnavailableError: The listing could not be read to its end.
-        """
-        ...
-
-    async def charges(self, *, after: datetime, before: datetime) -> Rows[Charge]:
-        """Every charge and refund booked in a window (aware datetimes), all pages, each by its own label.
-
-        A row that cannot be read, or has no label or another one than was asked for, is set aside and spoils no other.
-
-        Raises:
-            resources.errors.UnavailableError: The bill could not be read to its end.
-        """
-        ...
-
-    async def check(self) -> None:
-        """Ask something free that needs the key, so that a wrong key or address is found before money moves.
-
-        Raises:
-            resources.errors.ConfigurationError: The key is missing or refused.
-            resources.errors.UnavailableError: The provider does not answer.
-        """
-        ...
-
-    async def balance(self) -> int | None:
-        """What the account can spend, in micro-dollars; None where the answer does not say it readably.
-
-        Raises:
-            resources.errors.ConfigurationError: The key is missing or refused.
-            resources.errors.UnavailableError: The provider does not answer.
-        """
-        ...
-
-    async def quote(self, endpoint: str, body: dict[str, Any]) -> int | None:
-        """What a request would cost now, in micro-dollars; None where the provider does not say. Free, and buys nothing.
-
-        Args:
-            endpoint: The provider's model id.
-            body: The whole request: of half of one the base price would be told (WaveSpeed docs: model price).
-
-        Raises:
-            resources.errors.ConfigurationError: The key is missing or refused.
-            resources.errors.UnavailableError: The provider does not answer.
-        """
-        ...
-
-    async def models(self) -> list[LiveModel]:
-        """Everything the provider sells now, as it describes it.
-
-        Raises:
-            resources.errors.ConfigurationError: The key is missing or refused.
-            resources.errors.UnavailableError: The provider does not answer, or not readably.
-        """
-        ...
-
-    async def upload(self, name: str, content_type: str, data: bytes) -> Uploaded | UploadFailed:
-        """Hand in a file that a request refers to. Costs nothing.
-
-        Args:
-            name: What it is called there.
-            content_type: What it is, e.g. `image/png`.
-            data: Its bytes.
-
-        Never raises for anything the network or the provider does.
-        """
-        ...
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        ...

@@ -21,7 +21,6 @@ from resources.providers import answers
 from resources.providers.base import (
     Accepted,
     Candidate,
-    Capabilities,
     Charge,
     ClockOffset,
     FailureKind,
@@ -39,6 +38,7 @@ from resources.providers.http import Answer, ProviderHttp, encode
 from resources.providers.listing import PAGE_SIZE, Page, every_charge, every_job, widened
 from resources.providers.live_models import LiveModel
 from resources.providers.models import MODELS_LIMIT, wavespeed_model
+from resources.providers.provider import Capabilities
 from resources.providers.rows import Rows
 from resources.providers.upload_tickets import Ticket, put
 from resources.providers.wavespeed_envelope import TASK_REFUSED, Envelope
@@ -63,7 +63,7 @@ _OTHER_CALLS = {
 
 
 class WaveSpeed:
-    """One account at WaveSpeedAI; implements `resources.providers.base.Provider`.
+    """One account at WaveSpeedAI; implements `resources.providers.provider.Provider`.
 
     Args:
         base_url: Address without `/api/v3`, e.g. `https://api.wavespeed.ai`.

@@ -8,7 +8,7 @@ from typing import Any
 from resources.catalogue import Catalogue, Endpoint
 from resources.errors import ConfigurationError, UnavailableError
 from resources.orders import ClipRequest
-from resources.providers.base import Provider
+from resources.providers.provider import Provider
 
 PROMPT = "A paper boat drifts on calm water, seen from above."
 

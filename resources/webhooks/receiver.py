@@ -20,7 +20,8 @@ from starlette.routing import Route
 from resources.errors import DailiesError
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import closures
-from resources.providers.base import JobState, JobStatus, Provider
+from resources.providers.base import JobState, JobStatus
+from resources.providers.provider import Provider
 from resources.providers.webhooks import BODY_LIMIT, UnverifiedWebhookError, verified_job
 from resources.webhooks.tokens import token, webhook_key
 

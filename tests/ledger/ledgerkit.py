@@ -21,7 +21,6 @@ from resources.ledger.states import TRANSITIONS, AttemptState, MoneyState, Submi
 from resources.orders import ClipRequest, Expected
 from resources.providers.base import (
     Accepted,
-    Capabilities,
     FailureKind,
     JobState,
     JobStatus,
@@ -29,6 +28,7 @@ from resources.providers.base import (
     SubmitOutcome,
     Unknown,
 )
+from resources.providers.provider import Capabilities
 
 ACCOUNT = "wavespeed"
 DEADLINE = 30.0

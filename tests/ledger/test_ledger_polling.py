@@ -33,7 +33,8 @@ from resources.ledger.polls import (
 )
 from resources.ledger.records import Attempt
 from resources.ledger.states import AT_PROVIDER, AttemptState, MoneyState
-from resources.providers.base import Capabilities, FailureKind, JobStatus
+from resources.providers.base import FailureKind, JobStatus
+from resources.providers.provider import Capabilities
 
 S = AttemptState
 

@@ -41,7 +41,8 @@ from resources.ledger.states import AttemptState, MoneyState
 from resources.ledger.transaction import Transaction
 from resources.money import usd
 from resources.orders import Caps
-from resources.providers.base import Capabilities, FailureKind, JobStatus, SubmitOutcome
+from resources.providers.base import FailureKind, JobStatus, SubmitOutcome
+from resources.providers.provider import Capabilities
 
 CLIP = usd("0.40")
 BERLIN = "Europe/Berlin"

@@ -9,9 +9,10 @@ from corporate import Corporation, corporation
 from pydantic import SecretStr
 from raw_server import RawServer, answering
 
+from pipelines.cli.dagster_api import DagsterApi
 from resources import alarms
 from resources.alarms import AlarmNotSentError, Sender, a_test
-from resources.errors import ConfigurationError
+from resources.errors import ConfigurationError, UnavailableError
 from resources.network.way_out import Network
 from resources.providers.base import Accepted, JobState, NotSent, PollFailed, SubmitOutcome, Unknown
 from resources.providers.wavespeed import WaveSpeed
@@ -175,3 +176,28 @@ def test_alarms_take_the_same_way_and_keep_their_address(
         Sender(url, "json", Network.of(company.environment)).send(a_test())
     assert HOST not in str(caught.value)
     assert "secret-path" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("status", "is_unsent"), [(407, True), (403, False), (502, False), (504, False)])
+def test_a_plain_proxys_page_instead_of_dagsters_answer(status: int, is_unsent: bool) -> None:
+    page = b"HTTP/1.1 %d No\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>" % status
+    with answering(page) as proxy:
+        network = Network.of({"HTTP_PROXY": proxy.origin.replace("://", "://robot:canary@")})
+        with (
+            DagsterApi("http://dagster.corp.test:3000", network) as api,
+            pytest.raises(UnavailableError) as caught,
+        ):
+            api.query("mutation {}", buys=True)
+    assert ("has not left" in str(caught.value)) is is_unsent
+    assert ("may have started the run" in str(caught.value)) is not is_unsent
+    assert "canary" not in str(caught.value)
+    assert b"POST http://dagster.corp.test:3000/graphql" in proxy.requests[0]
+
+
+def test_a_proxy_that_refuses_the_tunnel_to_dagster_has_let_nothing_through(company: Corporation) -> None:
+    company.proxy.refuses["dagster.corp.test"] = 502
+    with (
+        DagsterApi("https://dagster.corp.test", Network.of(company.environment)) as api,
+        pytest.raises(UnavailableError, match=r"the proxy .* answers 502.*has not left"),
+    ):
+        api.query("mutation {}", buys=True)

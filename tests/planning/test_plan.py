@@ -25,7 +25,8 @@ from resources.ledger.states import AttemptState
 from resources.money import usd
 from resources.orders import Caps
 from resources.planning import Plan, Planning, Selection, Verb, due_clips
-from resources.providers.base import Accepted, Capabilities, FailureKind, JobState, JobStatus, Rejected
+from resources.providers.base import Accepted, FailureKind, JobState, JobStatus, Rejected
+from resources.providers.provider import Capabilities
 from resources.series import Declarations, load_series
 
 CATALOGUE = Catalogue.load(Path(__file__).parents[2] / "data" / "models")

@@ -19,7 +19,7 @@ from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.production.ledger_rebuild import Rebuilt, rebuild_ledger
 from resources.providers.aimlapi import AimlApi
-from resources.providers.base import Provider
+from resources.providers.provider import Provider
 from resources.providers.wavespeed import WaveSpeed
 from resources.storage.download import DownloadPolicy
 from resources.storage.layout import prompt_key

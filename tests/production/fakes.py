@@ -28,7 +28,6 @@ from resources.production.engine import Engine
 from resources.providers.base import (
     Accepted,
     Candidate,
-    Capabilities,
     Charge,
     ClockOffset,
     FailureKind,
@@ -40,6 +39,7 @@ from resources.providers.base import (
     SubmitOutcome,
     Unknown,
 )
+from resources.providers.provider import Capabilities
 
 if TYPE_CHECKING:
     from resources.production.delivery import Deliverer

@@ -18,15 +18,8 @@ from resources.ledger.states import AttemptState, MoneyState
 from resources.orders import ClipRequest, Expected, FileReference
 from resources.production.account import Account
 from resources.production.engine import Engine
-from resources.providers.base import (
-    Accepted,
-    Capabilities,
-    FailureKind,
-    Rejected,
-    SubmitOutcome,
-    Uploaded,
-    UploadFailed,
-)
+from resources.providers.base import Accepted, FailureKind, Rejected, SubmitOutcome, Uploaded, UploadFailed
+from resources.providers.provider import Capabilities
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
