@@ -1,4 +1,4 @@
-"""The person's bucket and the way into it: fetching outputs, storing objects, the manifest and the layout of the keys.
+"""The bucket and the way into it: downloads, objects, the trial of a bucket, manifests, keys, and the embedded S3 of a first run.
 
-Also the embedded S3 server of a first run. Nothing here knows providers, the ledger or Dagster.
+Nothing here knows providers, the ledger or Dagster.
 """

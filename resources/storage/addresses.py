@@ -1,4 +1,4 @@
-"""Where a URL really leads: parsed once, resolved once, and refused unless it is on the internet.
+"""Where a URL leads: parsed once, resolved once, and refused unless it is on the internet.
 
 Output addresses come from outside. A name that resolves to this machine, a private network or a cloud's metadata service
 would let a stranger read what only this machine can.

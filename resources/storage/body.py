@@ -1,7 +1,7 @@
-"""The body of an answer as it is meant: what a server has compressed is undone, within bounds.
+"""The body of an answer, decompressed within bounds.
 
-Compression was not asked for. What the bytes are decides, and not what the server calls them: an MP4 is taken as it is under
-every label.
+dailies never asks for compression, and some servers compress all the same. The bytes decide, not the label: an MP4 is taken as
+it is, whatever its Content-Encoding says.
 """
 
 import zlib
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 _GZIP = b"\x1f\x8b"
 _PIECE = 128 << 10
 _NO_ENCODINGS = {"", "identity", "aws-chunked"}
-"""Labels that change nothing; the last is what S3 servers keep of an upload that was signed piece by piece."""
+"""Labels without a meaning. S3 servers keep `aws-chunked` from an upload that was signed piece by piece."""
 _ENCODINGS = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}
 
 
 class UnknownEncodingError(Exception):
-    """The body is compressed in a way that is not undone; the text names it."""
+    """The body is compressed in an unsupported way; the text names it."""
 
 
 class Inflater:
-    """Undoes gzip or deflate, never further than it is asked to: a bomb does not grow in memory.
+    """Decompresses gzip or deflate, never more than the caller asks for: a bomb does not grow in memory.
 
     Args:
-        encoding: `gzip` or `deflate`; the latter with or without zlib's frame, as servers disagree (RFC 9110, 8.4.1.2).
+        encoding: `gzip` or `deflate`. Servers send deflate with and without zlib's frame (RFC 9110, 8.4.1.2); both are read.
     """
 
     def __init__(self, encoding: str) -> None:
@@ -38,13 +38,13 @@ class Inflater:
         self._fresh = not self._is_gzip
         self._rest = b""
         self.ended = False
-        """Whether the end was reached; what comes after it is ignored."""
+        """Whether the end was reached. Bytes after it are ignored."""
 
     def undo(self, data: bytes, most: int) -> bytes:
-        """The next bytes of what is meant, `most` of them at most; none when more of `data` is needed, or at the end.
+        """The next decompressed bytes, `most` of them at most; none when more `data` is needed, or at the end.
 
         Raises:
-            zlib.error: It is not what the label says, or was damaged.
+            zlib.error: The data is not what the label says, or is damaged.
         """
         data = self._rest + data
         self._rest = b""
@@ -69,7 +69,7 @@ class Inflater:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is missing if nothing more comes."""
+        """Whether the data is complete if nothing more comes."""
         return self.ended or (self._engine.eof and not self._rest.startswith(_GZIP))
 
     def _decompressed(self, data: bytes, most: int) -> bytes:
@@ -91,19 +91,19 @@ class Body:
     """The body of an answer, read piece by piece.
 
     Args:
-        response: The answer, of whose body nothing was read yet.
-        is_part: Whether it is the rest of a file that was not compressed.
+        response: The answer. Nothing of its body was read yet.
+        is_part: Whether the body is the rest of a file that was not compressed.
 
     Raises:
-        UnknownEncodingError: It is compressed otherwise than with gzip or deflate.
-        OSError, http.client.HTTPException, urllib3.exceptions.HTTPError: It could not be read.
+        UnknownEncodingError: The body is compressed, and neither with gzip nor with deflate.
+        OSError, http.client.HTTPException, urllib3.exceptions.HTTPError: The body could not be read.
     """
 
     def __init__(self, response: "HTTPResponse", *, is_part: bool = False) -> None:
         self.wire_bytes = 0
-        """Bytes that were read as they came."""
+        """Bytes that were read, before decompression."""
         self.at_end = False
-        """Whether the answer was read to its end, so that its connection can be used again."""
+        """Whether the answer was read to its end. Its connection can be used again then."""
         self._response = response
         self._ahead = b""
         self._inflater: Inflater | None = None
@@ -114,12 +114,12 @@ class Body:
 
     @property
     def is_encoded(self) -> bool:
-        """Whether it is compressed: its Content-Length is not its size then."""
+        """Whether the body is compressed. Its Content-Length is not the size of the file then."""
         return self._inflater is not None
 
     @property
     def is_whole(self) -> bool:
-        """Whether a compressed body has come to its own end."""
+        """Whether a compressed body is complete."""
         return self._inflater is None or self._inflater.is_whole
 
     def read(self, amount: int) -> bytes:
@@ -154,10 +154,10 @@ def is_mp4(beginning: bytes) -> bool:
 
 
 def encoding_of(headers: "Mapping[str, str]") -> str | None:
-    """How a body is said to be compressed: `gzip` or `deflate`, None where it is not.
+    """The compression that the headers name: `gzip`, `deflate` or None.
 
     Raises:
-        UnknownEncodingError: In another way, or in several ways one after another, which is how a bomb is built.
+        UnknownEncodingError: They name another one, or several, as bombs do.
     """
     said = headers.get("content-encoding", "").lower()
     named = [name for part in said.split(",") if (name := part.strip()) not in _NO_ENCODINGS]

@@ -1,4 +1,4 @@
-"""Connections that go to the address that was checked, kept open for the next file of the same host."""
+"""Connections to the address that was checked, kept open for the next file of the same host."""
 
 import contextlib
 import http.client
@@ -29,7 +29,7 @@ _NO_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")
 
 
 class MalformedAnswerError(HTTPException):
-    """The other side sent what cannot be read as HTTP."""
+    """The other side sent something that is no HTTP."""
 
 
 class ProxyError(OSError):
@@ -38,7 +38,7 @@ class ProxyError(OSError):
 
 @contextlib.contextmanager
 def strangers_bytes() -> Iterator[None]:
-    """Turn whatever a stranger's bytes raise into one of `NETWORK_ERRORS`.
+    """Turn every error that foreign bytes raise into one of `NETWORK_ERRORS`.
 
     http.client and urllib3 have errors of their own and raise others too: ValueError for a chunk whose size is `-c`, for a
     Content-Length of 5,000 digits and for a redirect to the host `.example.com`.
@@ -52,7 +52,7 @@ def strangers_bytes() -> Iterator[None]:
 
 
 class Connections:
-    """Open connections of this process, by host and address. Threads may share it; one connection serves one at a time."""
+    """Open connections of this process, by host and address. Threads may share it; a connection serves one thread at a time."""
 
     def __init__(self) -> None:
         self._idle: list[tuple[tuple[str, str, int, tuple[str, int]], HTTPConnection]] = []
@@ -91,7 +91,7 @@ class Connections:
             old.close()
 
     def close(self) -> None:
-        """Close what is idle."""
+        """Close the idle connections."""
         with self._lock:
             idle, self._idle = self._idle, []
         for _, connection in idle:
@@ -99,9 +99,9 @@ class Connections:
 
 
 class Deadline:
-    """The total time of a download, held by a timer that cuts the connection.
+    """The total time of a download, enforced by a timer that cuts the connection.
 
-    A server that sends a byte now and then never runs into the timeout of a single read.
+    A server that sends a byte now and then never exceeds the timeout of a single read.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -112,7 +112,7 @@ class Deadline:
         self._timer.daemon = True
 
     def watch(self, connection: HTTPConnection) -> None:
-        """Cut this connection when the time is over; called again once it is connected."""
+        """Cut this connection when the time is over. Call it again once the connection is made."""
         self._connection = connection
         # an answer that closes the connection takes the socket away from it
         self._socket = connection.sock or self._socket
@@ -227,7 +227,7 @@ def read_some(response: "HTTPResponse", amount: int) -> bytes:
 
 
 class _BoundedReader(io.BufferedReader):
-    """Never reads to the end of the connection, however much comes: http.client does for a chunk of the size `-1`."""
+    """Refuses a read without a size: http.client makes one for a chunk of the size `-1`, and would read without a bound."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or size < 0:

@@ -1,4 +1,4 @@
-"""Fetching one output into one file: all of it, verified, or nothing."""
+"""One output in one local file: the whole of it, verified, or nothing."""
 
 import contextlib
 import os
@@ -40,17 +40,14 @@ _TEXT = ("text/", "application/json", "application/xml", "application/xhtml")
 
 @dataclass(frozen=True)
 class Downloaded:
-    """A file that was fetched whole.
-
-    Attributes:
-        size: Bytes.
-        sha256: In hex.
-        content_type: As the server said, e.g. `video/mp4`.
-    """
+    """A file that was fetched completely."""
 
     size: int
+    """Bytes."""
     sha256: str
+    """In hex."""
     content_type: str
+    """As the server says, e.g. `video/mp4`."""
 
 
 def download(url: str, destination: Path, *, policy: DownloadPolicy | None = None) -> Downloaded:
@@ -58,11 +55,11 @@ def download(url: str, destination: Path, *, policy: DownloadPolicy | None = Non
 
     Args:
         url: From a provider's answer: not to be trusted.
-        destination: Appears when the file is whole, and not before; what was there is replaced.
-        policy: Limits and exceptions; None for the usual ones.
+        destination: Appears once the file is complete, and replaces what was there.
+        policy: Limits of the download; None for the usual ones.
 
     Raises:
-        DownloadError: See its kinds, `retryable` and `expired`. Nothing is left behind.
+        DownloadError: One of its kinds. Nothing is left behind.
     """
     with RemoteFile(url, policy or DownloadPolicy()) as remote, _appearing(destination) as part:
         with part.open("xb") as file:
@@ -87,10 +84,10 @@ def _appearing(destination: Path) -> Iterator[Path]:
 
 
 def check_beginning(url: str, content_type: str, beginning: bytes) -> None:
-    """Refuse what is no MP4 by its first eight bytes; its type is only named, since servers label videos as anything.
+    """Refuse a file whose first eight bytes are not those of an MP4. Servers label videos as anything, so the type does not count.
 
     Raises:
-        NotAVideoError: It is something else.
+        NotAVideoError: The file is no MP4.
     """
     if is_mp4(beginning):
         return

@@ -1,7 +1,7 @@
 """An S3 server for a first run: `rclone serve s3` over a folder, so that no account is needed and objects are plain files.
 
-What an acknowledged PUT stored survives a kill of the server, since rclone renames the finished file into place. It does
-not fsync: a power cut may take the last seconds. Production uses a real S3.
+An acknowledged PUT survives a kill of the server, since rclone renames the finished file into place. rclone does not fsync: a
+power cut may lose the last seconds. Production uses a real S3.
 """
 
 import os
@@ -29,7 +29,7 @@ _STARTED = re.compile(rb"Starting s3 server on \[http://127\.0\.0\.1:(\d+)/")
 class EmbeddedS3:
     """A local S3 server with real signatures, for one bucket in one folder.
 
-    Objects are the files `folder/bucket/key`. A file that something else puts there is an object within a second.
+    Objects are the files `folder/bucket/key`. A file that another program puts there becomes an object within a second.
     """
 
     def __init__(
@@ -45,15 +45,15 @@ class EmbeddedS3:
         """Describe the server; `start` starts it.
 
         Args:
-            folder: Where the buckets are; made when it is missing.
-            bucket: Made when it is missing.
-            port: Of 127.0.0.1; None or 0 picks a free one.
+            folder: Holds the buckets; made where it is missing.
+            bucket: Made where it is missing.
+            port: Port on 127.0.0.1; None or 0 picks a free one.
             access_key_id: At least three letters, digits, `_` or `-`; rclone refuses shorter ones.
-            secret_access_key: None makes a new one, which `settings` tells.
-            mark: Variables by which the server's process is found again; see `resources.processes`.
+            secret_access_key: None makes a new one, which is in `settings`.
+            mark: Environment variables by which `resources.processes` finds the server's process.
 
         Raises:
-            ConfigurationError: The key id or the secret has characters that rclone cannot take.
+            ConfigurationError: The key id or the secret has characters that rclone does not accept.
         """
         self.folder = folder.absolute()
         self.bucket = bucket
@@ -73,7 +73,7 @@ class EmbeddedS3:
 
     @property
     def endpoint_url(self) -> str:
-        """Address of the server; its port is known once it has started."""
+        """Address of the server. Its port is known once the server has started."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -94,7 +94,7 @@ class EmbeddedS3:
     def start(self, *, timeout_seconds: float = 10) -> Self:
         """Start the server and wait until it listens.
 
-        On Linux a server that is started from the main thread ends with this process, however that ends.
+        On Linux a server that is started from the main thread ends with this process, however this process ends.
 
         Raises:
             ConfigurationError: rclone is missing, the folder cannot be written or is served already, the port is taken.
@@ -161,7 +161,7 @@ class EmbeddedS3:
             )
 
     def _command(self, program: str) -> list[str]:
-        # What was changed behind the server's back shows after the cache time; with 0 an upload never ends.
+        # changes by other programs show after the cache time; with 0 an upload never ends
         return [
             *(program, "serve", "s3", str(self.folder), "--config", "", "--addr", f"127.0.0.1:{self.port}"),
             *("--dir-cache-time", "1s", "--poll-interval", "0"),
@@ -181,7 +181,7 @@ class EmbeddedS3:
         return lock
 
     def _sweep(self) -> None:
-        """Remove what a server that was killed during an upload left; it never holds acknowledged data."""
+        """Remove the temporary files of a server that was killed during an upload. They hold no acknowledged data."""
         for path in (self.folder / self.bucket).rglob(".rclone_temp_*"):
             path.unlink(missing_ok=True)
 

@@ -1,14 +1,14 @@
-"""What can go wrong with the bucket, besides what `resources.errors` already names."""
+"""Errors of the bucket, besides those of `resources.errors`."""
 
 from resources.errors import ConfigurationError, DailiesError
 
 
 class StorageError(DailiesError):
-    """The bucket refused a request in a way that trying again does not mend."""
+    """The bucket refused a request, and trying again does not help."""
 
 
 class AccessDeniedError(ConfigurationError):
-    """S3 knows neither the key nor its signature, or the key may not do this."""
+    """S3 does not accept the key or its signature, or the key lacks a permission."""
 
 
 class NoSuchBucketError(ConfigurationError):
@@ -24,7 +24,7 @@ class ObjectConflictError(StorageError):
 
 
 class UnsupportedError(StorageError):
-    """The server cannot do what a request asks for, or refuses a part of it that others take."""
+    """The server lacks a feature that a request uses, or refuses a part of the request."""
 
 
 class CorruptUploadError(StorageError):

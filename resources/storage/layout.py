@@ -11,7 +11,7 @@
 | `quarantine/{clip}/{attempt}.mp4`, `.webp`, ... | a take that failed a check, kept apart | no |
 | `sheets/{series}/{day}.webp` | the posters of a series' clips of one day, on one picture | yes |
 | `gallery/index.html`, `gallery/series/{series}.html` | pages that show every clip | yes |
-| `trials/...` | what shows that the bucket takes a clip, removed at once | yes |
+| `trials/...` | objects of a trial of the bucket, removed at once | yes |
 | `ledger.json` | id and high-water mark of the ledger that owns the bucket | yes |
 """
 
@@ -60,7 +60,7 @@ def sheet_key(series: str, day: str) -> str:
 
 
 def quarantined(key: str) -> str:
-    """Where a take's object is kept when a check failed, from the key it would have had."""
+    """Key of a take's object after a failed check, from the key that it would have had."""
     return QUARANTINE + key.removeprefix(VIDEOS)
 
 
@@ -75,12 +75,12 @@ def ledger_key() -> str:
 
 
 def clip_prefix(clip: str) -> str:
-    """What every take of a clip begins with."""
+    """Prefix of every key of a clip's takes."""
     return f"{VIDEOS}{_checked(_CLIP, 'clip', clip)}/"
 
 
 def manifest_of(key: str) -> tuple[str, str] | None:
-    """Clip and attempt of a manifest's key, None for any other key: how a list of the bucket is read back."""
+    """Clip and attempt of a manifest's key, None for any other key. The rebuild reads lists of the bucket with it."""
     found = _MANIFEST.fullmatch(key)
     if found is None or found["attempt"] == _CURRENT:
         return None
@@ -94,7 +94,7 @@ def _take(clip: str, attempt: str) -> str:
 
 
 def _checked(pattern: re.Pattern[str], what: str, text: str) -> str:
-    # A provider's id with / or .. in it must never become part of a key.
+    # a provider's id with / or .. in it must never become part of a key
     if not pattern.fullmatch(text):
         raise ValueError(f"{text!r} cannot be the {what} of a key; allowed is {pattern.pattern}")
     return text

@@ -1,6 +1,6 @@
-"""The manifest: everything a person asks later about a clip, in one JSON object beside it.
+"""The manifest: everything that a person may ask about a clip later, in one JSON object beside it.
 
-It is written last, so a clip is delivered when its manifest exists, and the ledger can be rebuilt from manifests alone.
+It is written last: a clip is delivered once its manifest exists, and the ledger can be rebuilt from manifests alone.
 `python -m resources.storage.manifest` writes its published JSON Schema.
 """
 
@@ -34,7 +34,7 @@ SCHEMA_FILE = Path("data/schemas/manifest.schema.json")
 
 
 class ManifestError(DailiesError):
-    """A stored manifest is not one this version can read."""
+    """This version cannot read a stored manifest."""
 
 
 Utc = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC))]
@@ -42,41 +42,37 @@ Body = Annotated[dict[str, Any], AfterValidator(shown_body)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
+    )
 
 
 class Times(_Part):
-    """When it happened (UTC).
-
-    Attributes:
-        submitted: The provider accepted the job.
-        finished: The poll that saw it finished.
-        delivered: This manifest was written.
-        waited_seconds: From `submitted` to `finished`.
-        inference_seconds: How long the provider says it worked.
-    """
+    """When things happened (UTC)."""
 
     submitted: Utc | None
+    """The provider accepted the job."""
     finished: Utc | None
+    """A poll saw the job finished."""
     delivered: Utc
+    """This manifest was written."""
     waited_seconds: float | None = Field(ge=0)
+    """From `submitted` to `finished`."""
     inference_seconds: float | None = None
+    """How long the provider says that it worked."""
 
 
 class Cost(_Part):
-    """What it cost.
-
-    Attributes:
-        micros: Millionths of a US dollar, None where it is not known yet.
-        usd: The same in dollars, exactly, as text.
-        state: The ledger's word for the money when this was written, e.g. `confirmed`.
-        source: Who said so: `answer`, `quote` or `bill`.
-    """
+    """What the clip cost."""
 
     micros: int | None
+    """Millionths of a US dollar, null where the price is not known yet."""
     usd: str | None
+    """The same amount in US dollars, exactly, as text."""
     state: str
+    """State of the money in the ledger when this was written, e.g. `confirmed`."""
     source: str | None = None
+    """Where the amount comes from: `answer`, `quote` or `bill`."""
 
     @classmethod
     def of(cls, micros: int | None, *, state: str, source: str | None = None) -> "Cost":
@@ -91,119 +87,101 @@ class Cost(_Part):
 
 
 class StoredObject(_Part):
-    """An object of the bucket.
-
-    Attributes:
-        key: Its key.
-        uri: `s3://bucket/key`.
-        size: Bytes.
-        sha256: Of its bytes, in hex.
-        content_type: E.g. `video/mp4`.
-    """
+    """An object of the bucket."""
 
     key: str
     uri: str
+    """`s3://bucket/key`."""
     size: int = Field(gt=0)
+    """Bytes."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Of its bytes, in hex."""
     content_type: str
+    """E.g. `video/mp4`."""
 
 
 class Acceptance(_Part):
-    """A person's word that a clip that failed a check is good enough.
-
-    Attributes:
-        by: Who.
-        at: When.
-        why: What they say, empty where they said nothing.
-    """
+    """A person accepts a clip that failed a check."""
 
     by: str
+    """Who."""
     at: Utc
+    """When."""
     why: str = ""
+    """The person's reason, empty where none was given."""
 
 
 class Disclosure(_Part):
-    """What a publisher has to say about an AI-made clip, in IPTC's words where it has some.
-
-    Attributes:
-        ai_generated: Always true: every clip comes from a generative model.
-        digital_source_type: IPTC's Digital Source Type.
-        ai_system_used: Provider and model, as IPTC's property of this name wants them.
-        c2pa: Whether the file carries content credentials (a C2PA manifest) of its maker. They are kept byte for byte, since
-            the file is stored as it came; whether they are valid is not checked.
-    """
+    """What a publisher has to disclose about an AI-made clip, in IPTC's terms where IPTC has one."""
 
     ai_generated: Literal[True] = True
+    """Always true: every clip comes from a generative model."""
     digital_source_type: str = TRAINED_ALGORITHMIC_MEDIA
+    """IPTC's Digital Source Type."""
     ai_system_used: str = ""
+    """Provider and model, as IPTC's property of this name wants them."""
     c2pa: bool
+    """Whether the file carries content credentials (a C2PA manifest) of its maker. The file is stored as it came, so they are
+    kept byte for byte; nobody checks whether they are valid."""
 
 
 class Manifest(_Part):
-    """One delivered take of one clip.
-
-    Attributes:
-        manifest_version: Of this format.
-        clip: The clip's key.
-        series: The series that declares it.
-        prompt: The text as it was sent.
-        fingerprint: SHA-256 of the canonical request, as `resources.orders` makes it.
-        body: The request as it was sent; addresses in it are cut before their query.
-        provider: Who made it.
-        account: The account that paid.
-        endpoint: What it was bought from.
-        asked: What was asked for, where it was bought elsewhere because that refused it or failed.
-        endpoint_served: What the provider says it used, None where it does not say.
-        attempt: The purchase, also the name of the objects.
-        decision: The word to produce that the purchase belongs to.
-        submission: The POST that was accepted.
-        job: The provider's own id.
-        run_id: The Dagster run that delivered it, None outside of Dagster.
-        times: When.
-        cost: How much.
-        object: The video in the bucket.
-        poster: One frame of it, None where none could be made.
-        strip: Some frames of it side by side, None where none could be made.
-        video: What the file itself says, None where it could not be read.
-        look: Perceptual hash of some of its frames, by which clips that look the same are found; see
-            `resources.video.perceptual_hash`.
-        spare: Whether it was paid for and nobody had asked for it; it is never its clip's current take.
-        checks: What each check said.
-        accepted: Whose word it is that a clip that failed a check is good enough, None where nobody had to say so.
-        disclosure: What a publisher has to say.
-    """
+    """One delivered take of one clip."""
 
     manifest_version: Literal[2] = VERSION
+    """Version of this format."""
     clip: str
+    """The clip's key."""
     series: str
+    """The series that declares the clip."""
     prompt: str
+    """The text as it was sent."""
     fingerprint: str
+    """SHA-256 of the canonical request (`resources.orders`)."""
     body: Body
+    """The request as it was sent. Addresses in it are cut before their query."""
     provider: str
     account: str
+    """The account that paid."""
     endpoint: str
+    """What was bought."""
     asked: Asked | None = None
+    """What was asked for first, where a fallback was bought because that refused or failed."""
     endpoint_served: str | None
+    """What the provider says that it used, null where it does not say."""
     attempt: str
+    """The purchase; the objects bear its name."""
     decision: str
+    """The decision that the purchase belongs to."""
     submission: str | None
+    """The POST that the provider accepted."""
     job: str | None
+    """The provider's own id."""
     run_id: str | None
+    """The Dagster run that delivered the clip, null outside of Dagster."""
     times: Times
     cost: Cost
     object: StoredObject
+    """The video in the bucket."""
     poster: StoredObject | None
+    """One frame of the video, null where none could be made."""
     strip: StoredObject | None = None
+    """Some frames side by side, null where none could be made."""
     video: VideoFacts | None
+    """What the file itself says, null where it could not be read."""
     look: str | None = None
+    """Perceptual hash of some frames, which finds clips that look the same (`resources.video.perceptual_hash`)."""
     spare: bool = False
+    """Whether the take was paid for although nobody had asked for it. It is never its clip's current take."""
     checks: list[Check] = Field(default_factory=list)
+    """The result of each check."""
     accepted: Acceptance | None = None
+    """Who accepted a clip that failed a check, null where nobody had to."""
     disclosure: Disclosure
 
     @property
     def failures(self) -> list[str]:
-        """What failed, in sentences."""
+        """The failed checks, in sentences."""
         return [check.detail for check in self.checks if check.outcome == "failed"]
 
     @property
@@ -220,14 +198,14 @@ class Manifest(_Part):
 
     @classmethod
     def from_json_bytes(cls, data: bytes, *, where: str) -> "Manifest":
-        """Read a stored manifest back, also one of an earlier version.
+        """Read a stored manifest, also one of an earlier version.
 
         Args:
-            data: Its bytes.
-            where: Its address, for the error.
+            data: The bytes of the object.
+            where: Address of the object, for the error.
 
         Raises:
-            ManifestError: It is damaged, or a newer dailies wrote it.
+            ManifestError: The manifest is damaged, or a newer dailies wrote it.
         """
         try:
             return cls.model_validate_json(_upgraded(data))
@@ -240,14 +218,14 @@ class Manifest(_Part):
 
 
 def _upgraded(data: bytes) -> bytes:
-    """The bytes of a manifest as this version writes it; what is no manifest of an older version stays as it is."""
+    """The bytes of a manifest of an older version as this version writes it; other bytes unchanged."""
     try:
         plain = json.loads(data)
     except ValueError:
         return data
     if not isinstance(plain, dict) or plain.get("manifest_version") != 1:
         return data
-    # version 1 said in `differences` what has been checks since
+    # version 1 listed failed checks as `differences`
     failed = [
         {"name": "as-requested", "outcome": "failed", "detail": said} for said in plain.pop("differences", [])
     ]

@@ -10,19 +10,16 @@ DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 class DownloadError(DailiesError):
-    """An output could not be fetched. The text never holds the query of its address, which may be a signature.
-
-    Attributes:
-        retryable: The same address may answer later. What was paid for is fetched: the clip is never made again for it.
-        expired: The address no longer works; the job's answer is read once more for a fresh one.
-    """
+    """An output could not be fetched. The text never holds the query of its address, which may be a signature."""
 
     retryable = True
+    """The same address may answer later. A failed download is downloaded again; it never causes another purchase."""
     expired = False
+    """The address no longer works; the job is polled once more for a new address."""
 
 
 class RefusedError(DownloadError):
-    """The server answers that it will not send this, and asking again changes nothing."""
+    """The server refuses to send the output, and asking again changes nothing."""
 
     retryable = False
 
@@ -34,47 +31,43 @@ class OutputGoneError(RefusedError):
 
 
 class UnsafeAddressError(RefusedError):
-    """The address leads somewhere a download must not go: this machine, a private network, plain http."""
+    """The address leads where a download must not go: to this machine, a private network, or over plain http."""
 
 
 class TooLargeError(RefusedError):
-    """The output has more bytes than are fetched."""
+    """The output has more bytes than the limit."""
 
 
 class ChangedError(DownloadError):
-    """The file changed between two parts of one download, so that the parts do not belong together."""
+    """The file changed during one download, so that its parts do not belong together."""
 
 
 class NotAVideoError(DownloadError):
-    """Something else than an MP4 was sent: an error page, JSON, nothing. Often a fault of the moment."""
+    """The server sent no MP4 but an error page, JSON or nothing. Such faults often pass."""
 
 
 @dataclass(frozen=True)
 class DownloadPolicy:
-    """The limits of a download.
-
-    Attributes:
-        allowed_origins: Exact origins such as `http://127.0.0.1:8123` that may be fetched from although they are not on
-            the internet or speak plain http: the sandbox.
-        network: The way out.
-        max_bytes: The largest file that is fetched.
-        connect_seconds: For connecting to one address.
-        read_seconds: For the next bytes to arrive.
-        total_seconds: For everything.
-        max_redirects: Hops that are followed.
-        max_resumes: How often a cut, a timeout or a 5xx is followed by another request.
-        pause_seconds: Before the first of those; it doubles each time, up to five seconds.
-    """
+    """The limits of a download."""
 
     allowed_origins: frozenset[str] = field(default_factory=frozenset)
+    """Exact origins such as `http://127.0.0.1:8123` that are allowed although they are not on the internet or speak plain http:
+    the sandbox."""
     network: Network = field(default_factory=Network)
+    """The way out."""
     max_bytes: int = 2_000_000_000
+    """Size of the largest file that is fetched."""
     connect_seconds: float = 10
+    """For the connection to one address."""
     read_seconds: float = 30
+    """Until the next bytes arrive."""
     total_seconds: float = 900
+    """For the whole download."""
     max_redirects: int = 5
     max_resumes: int = 8
+    """How often another request follows a cut, a timeout or a 5xx."""
     pause_seconds: float = 0.25
+    """Before the first of those requests; it doubles each time, up to five seconds."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "allowed_origins", frozenset(map(_as_origin, self.allowed_origins)))

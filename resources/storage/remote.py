@@ -1,4 +1,4 @@
-"""A file at a URL, read once from its beginning to its verified end, over cuts and redirects."""
+"""A file at a URL, read once from its beginning to its verified end, across cut connections and redirects."""
 
 import hashlib
 import re
@@ -40,32 +40,30 @@ _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 _PIECE = 128 << 10
 _DENSEST = 100
 _DENSE_BYTES = 16 << 20
-"""No clip of so many bytes is `_DENSEST` times smaller when it is compressed: it is a bomb."""
+"""A body that has more bytes than this, and was `_DENSEST` times smaller when compressed, is a bomb and no clip."""
 
 _connections = Connections()
 
 
 class _PassingError(Exception):
-    """This request failed in a way that another one may not."""
+    """This request failed, and the next one may succeed."""
 
 
 class RemoteFile:
-    """Reads like a file. After a cut it goes on where it was.
+    """A remote file that reads like a local one. After a cut, reading continues at the same byte.
 
-    With Range and If-Range where the server names a strong ETag, names it again with the rest, and sends that very part;
-    else by reading again from the start, where the bytes must be the same as before. What was compressed on the way is
-    undone, and counts as it is meant.
-
-    Attributes:
-        size: Bytes of the whole file, None while or where the server does not say.
-        content_type: As the server says, without parameters, in lower case.
-        position: Bytes read so far.
+    Where the server names a strong ETag, the rest is asked for with Range and If-Range, and must come with the same ETag and
+    exactly that range. Otherwise the file is read from the start, and its beginning must be unchanged. A body that the server
+    compressed is decompressed; sizes and digests are those of the decompressed file.
     """
 
     def __init__(self, url: str, policy: DownloadPolicy) -> None:
         self.size: int | None = None
+        """Bytes of the whole file, None until the server says it, and where it does not."""
         self.content_type = ""
+        """As the server says, without parameters, in lower case."""
         self.position = 0
+        """Bytes read so far."""
         self._url = url
         self._policy = policy
         self._digest = hashlib.sha256()
@@ -91,10 +89,10 @@ class RemoteFile:
         self._drop()
 
     def read(self, amount: int = _PIECE) -> bytes:
-        """The next bytes, at most `amount`; none at the end, which is where the server said it would be.
+        """The next bytes, at most `amount`; none at the end. An end before the announced size is an error.
 
         Raises:
-            DownloadError: See its kinds.
+            DownloadError: One of its kinds.
         """
         while True:
             try:
@@ -146,7 +144,7 @@ class RemoteFile:
         self._drop()
 
     def _start(self) -> Body:
-        """Ask for the file, or for the rest of it, and come to the byte that is to be read next."""
+        """Ask for the file or for the rest of it, and skip to the byte that is to be read next."""
         if self._deadline.passed:
             raise _PassingError("the time is over")
         headers = {}
@@ -178,7 +176,7 @@ class RemoteFile:
             ) from None
 
     def _check_part(self, response: "HTTPResponse", etag: str | None) -> None:
-        """Make sure that this is the rest of the same file; where the server does not say so, it is read from the start."""
+        """Check that this is the rest of the same file. Where the server does not say so, the file is read from the start."""
         part = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         encoded = response.headers.get("Content-Encoding", "identity").lower() != "identity"
         length = _length(response)
@@ -190,7 +188,7 @@ class RemoteFile:
             raise _PassingError("the server sent another part than was asked for")
         if self.size is not None and total != self.size:
             raise self._changed()
-        self.size = total  # a chunked answer did not say
+        self.size = total  # a chunked answer names no size
         self._part_ends = last + 1
         self._in_parts = True
 
@@ -221,7 +219,7 @@ class RemoteFile:
             raise self._changed()
 
     def _request(self, headers: dict[str, str]) -> "HTTPResponse":
-        """The answer with the file in it, after redirects; every hop is located and checked anew."""
+        """The answer that holds the file, after redirects. The address of every hop is resolved and checked."""
         url = self._url
         for _ in range(self._policy.max_redirects + 1):
             target = locate(url, self._policy)
@@ -261,7 +259,7 @@ class RemoteFile:
             raise RefusedError(f"{shown(self._url)}: the server answers {status}")
 
     def _pause(self, why: str) -> None:
-        """After a failure that may pass: wait a little, or give up."""
+        """Wait before the next request, or give up."""
         self._drop()
         if self._deadline.passed:
             raise self._failed(f"it took longer than {self._policy.total_seconds:g} s") from None
@@ -287,7 +285,7 @@ class RemoteFile:
         )
 
     def _too_large(self, size: int | None = None) -> TooLargeError:
-        # a length of thousands of digits is none that anybody reads
+        # a length may have thousands of digits
         has = (
             f"more than {self.position:,}" if size is None else f"{size:,}" if size < 10**18 else "countless"
         )
@@ -297,7 +295,7 @@ class RemoteFile:
 
 
 def _length(response: "HTTPResponse") -> int | None:
-    """What an answer says of its body's length in bytes; None where it says nothing readable."""
+    """The Content-Length of an answer in bytes, None where it cannot be read."""
     said = response.headers.get("Content-Length", "")
     if not (said.isascii() and said.isdigit()):
         return None

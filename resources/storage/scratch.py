@@ -1,4 +1,4 @@
-"""Folders for files on their way, which vanish with the process that uses them, however that ends."""
+"""Temporary folders for clips on their way to the bucket. They are removed when their process ends, however it ends."""
 
 import contextlib
 import fcntl
@@ -13,15 +13,15 @@ _PREFIX = "clip-"
 _MAKING = ".making-"
 _LOCK = "in-use"
 _MADE_SECONDS = 3600.0
-"""To make a folder takes a moment; one that is not made after so long has nobody who makes it."""
+"""A folder is made in a moment. One that is unfinished after this time belongs to a process that died."""
 
 
 @contextlib.contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
     """A new, empty folder below `parent`, removed at the end.
 
-    It holds a locked file. The kernel unlocks it when the process dies, so that `sweep` knows what nobody uses any more. It
-    gets its name only when it is locked, or else another process could sweep it away in between.
+    The folder holds a locked file. The kernel unlocks it when the process dies, so that `sweep` can tell which folders nobody
+    uses. The folder gets its final name after the file is locked: a sweep in between would remove it.
     """
     making = Path(tempfile.mkdtemp(dir=parent, prefix=_MAKING))
     folder = parent / f"{_PREFIX}{making.name.removeprefix(_MAKING)}"
@@ -36,7 +36,7 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
 
 
 def sweep(parent: Path) -> int:
-    """Remove the folders of processes that died; returns how many."""
+    """Remove the folders of processes that died. Returns how many there were."""
     removed = 0
     for folder in parent.glob(f"{_PREFIX}*"):
         if _is_left_behind(folder):

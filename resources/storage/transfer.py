@@ -1,8 +1,8 @@
-"""From the provider's address into the bucket: both ways at once, and visible only when all was looked at.
+"""A clip's way from the provider into the bucket: download and upload at once, visible only after the file was inspected.
 
-The bytes go to a file here and to S3 in the same moment, so that a clip takes as long as the slower of the two ways and
-not as long as both. The last of them are held back until the whole file was looked at: a clip that does not belong where
-it was going never appears there.
+The bytes go to a local file and to S3 at the same time, so that a clip takes as long as the slower of the two and not as long as
+both. The last bytes are held back until the whole file was inspected: a clip that does not belong under its key never
+appears there.
 """
 
 import hashlib
@@ -26,24 +26,20 @@ MP4 = "video/mp4"
 
 
 class InterruptedTransferError(DownloadError):
-    """The transfer was told to stop."""
+    """The caller stopped the transfer."""
 
 
 @dataclass(frozen=True)
 class Transferred:
-    """A file that is in the bucket.
-
-    Attributes:
-        key: Where.
-        size: Bytes.
-        sha256: In hex.
-        streamed: Whether it went there while it arrived here.
-    """
+    """A file that is in the bucket."""
 
     key: str
     size: int
+    """Bytes."""
     sha256: str
+    """In hex."""
     streamed: bool
+    """Whether the upload ran during the download."""
 
 
 def transfer(
@@ -58,22 +54,22 @@ def transfer(
 ) -> Transferred:
     """Fetch an MP4 and store it. Blocks: run it in a thread. Memory does not grow with the file.
 
-    When S3 fails on the way, the rest is still fetched and the file is stored from here, for as long as the store rides
-    out an outage: nothing is fetched twice.
+    When S3 fails meanwhile, the download continues, and the local file is uploaded afterwards, for as long as the store rides
+    out an outage. Nothing is fetched twice.
 
     Args:
         url: From a provider's answer: not to be trusted.
-        path: A file here; it holds the whole clip when this returns.
+        path: A local file. It holds the whole clip when this returns.
         store: The bucket.
-        key: Where it belongs, most likely.
-        decide: Looks at the whole file and says where it belongs. An error of its own is raised, and nothing stored.
-        policy: Limits and exceptions of the download; None for the usual ones.
+        key: The key that the clip most likely gets.
+        decide: Inspects the whole file and returns its key. Its errors are raised, and nothing is stored.
+        policy: Limits of the download; None for the usual ones.
         stop: Once it is set, the transfer ends with an `InterruptedTransferError`.
 
     Raises:
-        DownloadError: It could not be fetched; see its kinds. Nothing is stored.
-        resources.storage.errors.StorageError: The bucket refuses it.
-        resources.errors.UnavailableError: S3 was down for longer than it is ridden out.
+        DownloadError: The clip could not be fetched. Nothing is stored.
+        resources.storage.errors.StorageError: The bucket refuses the clip.
+        resources.errors.UnavailableError: The outage of S3 was longer than the store rides out.
     """
     path.unlink(missing_ok=True)  # of an earlier try
     with RemoteFile(url, policy or DownloadPolicy()) as remote, path.open("xb") as file:
@@ -87,7 +83,7 @@ def transfer(
 
 
 def _stream(store: ObjectStore, key: str, arriving: "_Arriving", size: int) -> bool:
-    """Send the file while it arrives; whether it is in the bucket now."""
+    """Upload the file while it arrives. Returns whether it is in the bucket."""
     try:
         store.put_stream(key, arriving, size=size, content_type=MP4)
     except (UnavailableError, ObjectConflictError, UnsupportedError) as error:
@@ -100,16 +96,11 @@ def _stream(store: ObjectStore, key: str, arriving: "_Arriving", size: int) -> b
 
 
 class _ElsewhereError(Exception):
-    """The file does not belong where it is being sent."""
+    """The file gets another key than the one of the running upload."""
 
 
 class _Arriving:
-    """A remote file as the body of an upload: everything that is read is also written to a file here.
-
-    Attributes:
-        error: What reading or deciding raised; whoever sends the body only sees that it broke.
-        belongs_elsewhere: Whether it broke because the file belongs under another key.
-    """
+    """A remote file as the body of an upload. Everything that is read is also written to a local file."""
 
     def __init__(
         self,
@@ -122,7 +113,9 @@ class _Arriving:
         md5: bool,
     ) -> None:
         self.error: Exception | None = None
+        """What reading or deciding raised. The sender of the body sees only that it broke off."""
         self.belongs_elsewhere = False
+        """Whether the body broke off because the file gets another key."""
         self._remote = remote
         self._file = file
         self._key = key
@@ -135,19 +128,19 @@ class _Arriving:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of what has arrived."""
+        """SHA-256 in hex of the bytes so far."""
         return self._remote.sha256
 
     @property
     def md5(self) -> str | None:
-        """MD5 of what has arrived, where it is wanted."""
+        """MD5 in hex of the bytes so far, None where it is not wanted."""
         return self._md5.hexdigest() if self._md5 else None
 
     def begin(self, url: str) -> None:
-        """Read the first bytes: the size is known then, and what is no video ends here.
+        """Read the first bytes, so that the size is known and anything but a video is refused.
 
         Raises:
-            DownloadError: See its kinds.
+            DownloadError: One of its kinds.
         """
         beginning = b""
         while len(beginning) < 8 and (piece := self._next()):
@@ -156,7 +149,7 @@ class _Arriving:
         self._waiting = beginning
 
     def read(self, amount: int = -1) -> bytes:  # noqa: ARG002 - pieces are as large as they arrive: fewer calls
-        """The next bytes for S3; the last ones only when the whole file was looked at and belongs there."""
+        """The next bytes for S3. The last ones come only after the whole file was inspected and keeps its key."""
         try:
             piece = self._waiting or self._next()
             self._waiting = b""
@@ -171,10 +164,10 @@ class _Arriving:
         return piece
 
     def finish(self) -> str:
-        """Read what S3 did not ask for any more; returns where the file belongs.
+        """Read the rest, which S3 did not ask for. Returns the file's key.
 
         Raises:
-            DownloadError: See its kinds.
+            DownloadError: One of its kinds.
         """
         while self._place is None and self._next():
             pass
