@@ -1,7 +1,7 @@
 """Alarms: one message per batch to a webhook address, in Slack's format or as plain JSON.
 
-An alarm is bounded in size and in time, tried a few times, and never names the address it is sent to: whoever knows a
-webhook's address can post there.
+An alarm is bounded in size and in time, tried a few times, and never contains its address: everybody who knows a webhook's
+address can post there.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from resources.retry import retry_free_call
 Format = Literal["auto", "slack", "json"]
 
 TOTAL_SECONDS = 20.0
-"""For one message with all its tries."""
+"""Seconds for one message with all its tries."""
 TRY_SECONDS = 6.0
 TRIES = 3
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
@@ -48,16 +48,16 @@ class AlarmNotSentError(DailiesError):
 
 
 class Kind(StrEnum):
-    """What an alarm is about."""
+    """The subject of an alarm."""
 
     CLIPS_FAILED = "clips_failed"
-    """Clips of a batch came to nothing."""
+    """Clips of a batch have failed."""
     RUN_FAILED = "run_failed"
-    """A run failed, and no clip with it."""
+    """A run has failed, but no clip."""
     ATTENTION = "attention"
-    """Something waits for a person, and money or a paid clip with it."""
+    """Money or a paid clip waits for a person."""
     TEST = "test"
-    """Somebody tries whether alarms arrive."""
+    """A person tests whether alarms arrive."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,13 @@ class FailedClip:
     series: str
     """Whose."""
     state: str
-    """The ledger's word."""
+    """Its state in the ledger."""
     reason: str
-    """Why, as a stranger may have written it."""
+    """The reason, possibly a stranger's text."""
     cost_micros: int
-    """What it cost, in micro-dollars."""
+    """Its cost in micro-dollars."""
     url: str
-    """Where it is shown."""
+    """The address of its page."""
 
     @property
     def line(self) -> str:
@@ -89,9 +89,9 @@ class Alarm:
     """One message."""
 
     id: str
-    """The same for the same trouble, so that whoever receives it can drop a repetition."""
+    """The key of the trouble; a receiver can drop an alarm with a key that it has seen."""
     kind: Kind
-    """What it is about."""
+    """Its subject."""
     title: str
     """One line."""
     details: list[str] = field(default_factory=list)
@@ -99,23 +99,23 @@ class Alarm:
     todo: str = ""
     """What to do next."""
     batch: str | None = None
-    """The decision the clips belong to, None where there is none."""
+    """The decision that the clips belong to, None without one."""
     clips: list[FailedClip] = field(default_factory=list)
     """The clips that failed."""
     total: int = 0
-    """How many clips the batch has."""
+    """The number of clips in the batch."""
     open: int = 0
-    """How many of them are still on their way."""
+    """The number of clips that are not finished."""
     lost_micros: int = 0
-    """What the failed clips cost, as far as is known."""
+    """The known cost of the failed clips, in micro-dollars."""
     spent_micros: int = 0
-    """What the batch cost."""
+    """The cost of the batch, in micro-dollars."""
     runs: list[str] = field(default_factory=list)
     """Addresses of the runs in Dagster."""
 
     @property
     def costs(self) -> str:
-        """What it cost, as a sentence; empty where nothing was bought."""
+        """The cost as a sentence; empty if nothing was bought."""
         if not self.total:
             return ""
         return (
@@ -123,7 +123,7 @@ class Alarm:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The plain format; its fields are only added to, never changed."""
+        """The plain format. New fields may be added; existing ones never change."""
         return {
             "version": 1,
             "id": self.id,
@@ -152,7 +152,7 @@ class Alarm:
         }
 
     def as_slack(self) -> dict[str, Any]:
-        """Slack's format. What strangers wrote stands in plain text, where nothing in it is a link or calls anybody."""
+        """Slack's format. Strangers' text is plain text, in which links and mentions have no effect."""
         title = shown(self.title, longest=_SLACK_HEADER) or "dailies"
         body = "\n".join(self._lines(CLIPS_IN_SLACK))[:_SLACK_TEXT]
         links = [f"<{_slack(url)}|run {number}>" for number, url in enumerate(self.runs[:5], 1)]
@@ -164,7 +164,7 @@ class Alarm:
             blocks.append({"type": "section", "text": {"type": "plain_text", "text": body, "emoji": False}})
         if links:
             blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": _joined(links)}})
-        # shown where blocks are not: in notifications, and by what only speaks like Slack
+        # for notifications, and for servers that accept Slack's format without its blocks
         return {"text": _slack(title), "blocks": blocks}
 
     def _lines(self, most: int) -> list[str]:
@@ -176,8 +176,8 @@ class Alarm:
 
 
 def a_test() -> Alarm:
-    """What is sent to try whether alarms arrive."""
-    return Alarm("test", Kind.TEST, "dailies: alarms arrive here", ["Nothing is wrong: somebody tried it."])
+    """The alarm of a test."""
+    return Alarm("test", Kind.TEST, "dailies: alarms arrive here", ["Nothing is wrong: this is a test."])
 
 
 class Sender:
@@ -186,7 +186,6 @@ class Sender:
     Args:
         url: The address, a secret.
         form: `slack`, `json`, or `auto` to decide by the address's host.
-        network: The way out.
         transport: For tests.
     """
 
@@ -208,15 +207,15 @@ class Sender:
         return f"Sender({'slack' if self._slack else 'json'})"
 
     def send(self, alarm: Alarm) -> None:
-        """Send one alarm, a few times if need be. Takes 20 seconds at most.
+        """Send one alarm, with a few tries. Takes 20 seconds at most.
 
         Raises:
-            AlarmNotSentError: It did not arrive, or nobody can say whether it did.
+            AlarmNotSentError: The alarm did not arrive, or may not have arrived.
         """
         asyncio.run(self._send(alarm.as_slack() if self._slack else alarm.as_json()))
 
     async def _send(self, body: dict[str, Any]) -> None:
-        # a client of httpx logs every address it asks; the transport below it does not
+        # httpx' client logs every address; its transport does not
         transport = self._transport or network_transport(self._network, httpx.Limits())
         try:
             self._network.proxy_to(self._url.get_secret_value())
@@ -244,7 +243,7 @@ class Sender:
             # the text is ours and names the host, which some webhooks keep secret
             failed = str(error).replace(urlsplit(self._url.get_secret_value()).hostname or "", "its host")
         except Exception as error:  # noqa: BLE001 - whatever the answer's bytes raise, the alarm did not arrive
-            # its text may name the address, so it is no cause of ours
+            # the error's text may contain the address, so it is not our cause
             failed = f"the connection failed ({type(error).__name__})"
         if failed:
             raise _not_arrived(failed)
@@ -268,14 +267,14 @@ def _may_pass(error: Exception) -> bool:
 
 
 def sender_of(url: SecretStr | None, form: Format, network: Network) -> Sender:
-    """What sends alarms.
+    """The sender of alarms.
 
     Raises:
         ConfigurationError: No address is set.
     """
     if url is None:
         raise ConfigurationError(
-            "no alarm is sent to anybody: set DAILIES_ALARM_URL to a webhook's address, e.g. an incoming webhook of Slack"
+            "no alarm can be sent: set DAILIES_ALARM_URL to a webhook's address, e.g. an incoming webhook of Slack"
         )
     return Sender(url, form, network)
 
@@ -286,7 +285,7 @@ def _slack(text: str) -> str:
 
 
 def _joined(links: list[str]) -> str:
-    """As many links as a block takes, each of them whole."""
+    """As many whole links as a block takes."""
     kept: list[str] = []
     for link in links:
         if sum(map(len, kept)) + 2 * len(kept) + len(link) > _SLACK_TEXT:

@@ -1,6 +1,6 @@
-"""The one thin class that knows Dagster: configuration, and the plain clients it builds from it.
+"""The one thin class that knows Dagster: configuration, and the plain clients built from it.
 
-Secrets stay in the environment and are read when a client is built, so that no run's configuration can hold one.
+Secrets stay in the environment and are read when a client is built, so that no run's configuration contains one.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 
 class Production(dg.ConfigurableResource[None]):
-    """What a run works with: the declarations, the ledger, the bucket and the accounts.
+    """The clients of a run: declarations, ledger, bucket and accounts.
 
-    Everything it needs is a setting of the environment (see `.env.example`); the fields only change how a run uses it.
+    Their settings come from the environment (see `.env.example`); the fields only change how a run uses them.
     """
 
     allow_submits: bool = Field(
@@ -50,7 +50,7 @@ class Production(dg.ConfigurableResource[None]):
 
     @contextlib.contextmanager
     def at_work(self, run_id: str) -> Iterator[None]:
-        """Show that a run lives while one of its steps is carried out; every step of every job does so.
+        """Record that a run lives while one of its steps runs; every step of every job does so.
 
         Raises:
             resources.ledger.heartbeats.RunLostError: The run was given up before.
@@ -73,7 +73,7 @@ class Production(dg.ConfigurableResource[None]):
         return load_series(data, Catalogue.load(data / "models"), made=self.characters)
 
     def characters(self) -> dict[str, Made]:
-        """The characters that were made, by name."""
+        """The characters that exist, by name."""
         with self.ledger() as ledger:
             return repeat_unrecorded(made_in, ledger)
 
@@ -95,10 +95,10 @@ class Production(dg.ConfigurableResource[None]):
         return ObjectStore(self.settings().s3())
 
     def bound_store(self, ledger: Ledger, *, buying: bool = False) -> ObjectStore:
-        """The bucket, after it and the ledger have recognised each other; what buys or stores goes through here.
+        """The bucket, after a check that it belongs to the ledger; everything that buys or stores uses this.
 
         Raises:
-            resources.errors.ConfigurationError: They do not belong together, or the ledger is too old to buy.
+            resources.errors.ConfigurationError: Bucket and ledger do not belong together, or the ledger is too old to buy.
         """
         store = self.store()
         repeat_unrecorded(bind_bucket, ledger, store, buying=buying)
@@ -118,7 +118,7 @@ class Production(dg.ConfigurableResource[None]):
         """An engine for some accounts, closed at the end.
 
         Raises:
-            resources.errors.ConfigurationError: One has no usable key or address.
+            resources.errors.ConfigurationError: An account has no usable key or address.
         """
         settings = self.settings()
         ready = {}
@@ -147,7 +147,7 @@ class Production(dg.ConfigurableResource[None]):
 
     @contextlib.contextmanager
     def deliverer(self, engine: Engine, store: ObjectStore) -> Iterator[Deliverer]:
-        """What fetches, checks and stores clips; its worker process ends with it."""
+        """The deliverer, which fetches, checks and stores clips; its worker process ends with it."""
         settings = self.settings()
         scratch = settings.home.absolute() / "tmp"
         scratch.mkdir(parents=True, exist_ok=True)

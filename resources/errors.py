@@ -6,7 +6,7 @@ traceback and exits with its `exit_code`; a Dagster run shows it as the failure'
 
 
 class DailiesError(Exception):
-    """Something a person can understand and act on.
+    """An error that a person can understand and act on.
 
     Attributes:
         exit_code: What the `dailies` command returns when this error ends it.
@@ -22,6 +22,6 @@ class ConfigurationError(DailiesError):
 
 
 class UnavailableError(DailiesError):
-    """Something dailies needs (Dagster, S3, a provider) does not answer; trying again later can help."""
+    """A server that dailies needs (Dagster, S3, a provider) does not answer; trying again later can help."""
 
     exit_code = 3

@@ -24,7 +24,7 @@ def lock_file(file: IO[str], *, patience_seconds: float) -> None:
 
     Args:
         file: Open for reading and writing.
-        patience_seconds: How long to wait for another holder, which may be about to end.
+        patience_seconds: How long to wait for another holder, which may end soon.
 
     Raises:
         FileLockedError: Another process holds the lock for longer.

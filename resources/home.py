@@ -1,6 +1,6 @@
 """The home of dailies: a folder of its own that no other user of the machine can read or enter.
 
-Whoever reads the ledger has the key of the webhooks' addresses, and whoever reaches the code server starts runs that buy.
+A user who can read the ledger has the key of the webhooks' addresses, and one who reaches the code server can start runs that buy.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from pathlib import Path
 from resources.errors import ConfigurationError
 
 UMASK = 0o077
-"""What a process of dailies takes away from every file it makes."""
+"""The umask of every process of dailies."""
 SOCKETS = "run"
 SOCKET_FOLDER_BYTES = 91
 """A socket's path has 103 bytes on macOS and 107 on Linux (sys/un.h); Dagster names one `tmp` and eight letters."""
@@ -21,14 +21,13 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./@+-]+")
 
 
 def make_private(home: Path, *, whole: bool = False) -> None:
-    """Make the home where it is missing, and take from everybody else what they may do with it.
+    """Make the home if it is missing, and remove all rights of other users to it.
 
     Args:
-        home: The folder.
-        whole: Whether to look at everything in it although nobody else can enter it.
+        whole: Whether to check everything in it, even if nobody else can enter it.
 
     Raises:
-        ConfigurationError: It cannot be made or belongs to somebody else, or it is a folder that others need.
+        ConfigurationError: The home cannot be made, belongs to another user, or is a folder that others need.
     """
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -46,12 +45,12 @@ def make_private(home: Path, *, whole: bool = False) -> None:
 
 
 def _is_shared(home: Path, found: os.stat_result) -> bool:
-    """Whether the home is the person's own folder or the project's: others cannot enter it, what else is in it stays.
+    """Whether the home is the user's home folder or the project's, whose other files keep their rights.
 
     Raises:
-        ConfigurationError: It is a folder that others need, or one that its owner can take from us.
+        ConfigurationError: The home is a folder that others need, or belongs to another user.
     """
-    # unlike Path.home() it gives an answer where there is no home, as for a container's nameless user
+    # unlike Path.home() it also answers without a home, as for a container's nameless user
     place, more = home.resolve(), {Path.cwd(), Path(os.path.expanduser("~")).resolve()}  # noqa: PTH111
     if found.st_mode & stat.S_ISVTX or any(place in folder.parents for folder in more):
         why = "is a folder that others need"
@@ -65,11 +64,11 @@ def _is_shared(home: Path, found: os.stat_result) -> bool:
 
 
 def _tighten(folder: Path) -> None:
-    """Take every right of others away, below a folder that they cannot enter; somebody else's file in it stays theirs."""
+    """Remove all rights of others below a folder that they cannot enter; files of other users are left alone."""
     for path, folders, files in os.walk(folder):
         for name in (*folders, *files):
             place = Path(path, name)
-            # temporary files disappear meanwhile
+            # temporary files may disappear meanwhile
             with contextlib.suppress(FileNotFoundError, PermissionError):
                 mode = place.lstat().st_mode
                 if not stat.S_ISLNK(mode) and mode & UMASK:
@@ -77,13 +76,13 @@ def _tighten(folder: Path) -> None:
 
 
 def socket_folder(home: Path) -> tuple[Path, bool]:
-    """A folder for Unix sockets that only this user can enter, and whether it is to be removed in the end.
+    """A folder for Unix sockets that only this user can enter, and whether to remove it at the end.
 
-    It is in the home. Where the home's path is too long for a socket, or has letters that gRPC reads as an address's, it
-    is a new one among the temporary files.
+    It is in the home. If the home's path is too long for a socket, or has characters with a meaning for gRPC, it is a new
+    temporary folder.
 
     Raises:
-        ConfigurationError: There is no place whose path is short enough.
+        ConfigurationError: No path is short enough.
     """
     folder = home / SOCKETS
     if _takes_sockets(folder):

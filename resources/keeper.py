@@ -1,8 +1,8 @@
-"""The process that outlives `dailies up` and ends what it has left: `python -m resources.keeper HOME STACK`.
+"""The process that outlives `dailies up` and ends its remaining processes: `python -m resources.keeper HOME STACK`.
 
-The kernel ends only the children of a process with it, not theirs: after a `kill -9` of `up` the process that holds the code and
-its run workers went on for minutes against a dead S3. The keeper waits for the end of its input, which `up` holds open as long as it
-lives, and then ends every process that bears the stack's mark.
+The kernel ends the children of a process with it, but not their children: after a `kill -9` of `up`, the code server and its run
+workers ran on for minutes against a dead S3. The keeper waits until its input ends, which `up` keeps open while it lives, and
+then ends every process with the stack's mark.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ from pathlib import Path
 from resources.processes import end, of_home
 
 SECONDS = 20.0
-"""How long what is left may take: a run hands its clips over, and a POST on the wire gets a moment."""
+"""Seconds for remaining processes to end: a run hands over its clips, and a POST in flight gets its answer."""
 
 
 def start_keeper(home: Path, stack: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start the keeper of a stack. It must not end with us, so it is no child as others are."""
+    """Start the keeper of a stack. Unlike other children it must not end with us."""
     return subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-m", "resources.keeper", str(home), stack],
         env=dict(environment),
@@ -31,7 +31,7 @@ def start_keeper(home: Path, stack: str, environment: Mapping[str, str]) -> subp
 
 
 def release_keeper(keeper: "subprocess.Popen[bytes]") -> None:
-    """Let the keeper end what is still there, and wait for its end."""
+    """Let the keeper end the remaining processes, and wait for its own end."""
     if keeper.stdin is not None:
         keeper.stdin.close()
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -39,12 +39,12 @@ def release_keeper(keeper: "subprocess.Popen[bytes]") -> None:
 
 
 def main(home: Path, stack: str) -> None:
-    """Wait until `up` has ended, and end what it has left."""
+    """Wait until `up` has ended, and end its remaining processes."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sys.stdin.buffer.read()
     for _ in range(3):
-        # what was starting meanwhile is found the next time
+        # processes that start meanwhile are found in the next round
         left = [process for process in of_home(home) if process.stack == stack]
         if not left:
             return

@@ -33,7 +33,7 @@ def to_usd(amount: int) -> Decimal:
 
 
 def show_usd(amount: int | None) -> str:
-    """The amount as a person reads it: `$1.20`, `$0.001` where cents are not enough, `unknown` for none."""
+    """The amount for a person: `$1.20`, `$0.001` if cents are not enough, `unknown` for None."""
     if amount is None:
         return "unknown"
     dollars = to_usd(amount)

@@ -1,6 +1,6 @@
 """The rendered request of a clip: what `prompts` writes, `submissions` buys and every manifest quotes.
 
-It is data only, so that every room may import it and none has to import another for it.
+It contains only data, so that every room can import it without another room.
 """
 
 import hashlib
@@ -28,14 +28,14 @@ class FileReference:
     path: str
     """Below the data folder, with `/`."""
     sha256: str
-    """Of its content, in hex; a file that has changed since is not sent."""
+    """SHA-256 of its content in hex; a file that has changed since is not sent."""
 
     def __str__(self) -> str:
         return f"file:{self.path}#sha256={self.sha256}"
 
     @classmethod
     def parse(cls, value: object) -> "FileReference | None":
-        """The reference that a text is, None for anything else."""
+        """The reference in a text, None for any other text."""
         match = _FILE.fullmatch(value) if isinstance(value, str) else None
         return cls(match[1], match[2]) if match else None
 
@@ -61,43 +61,43 @@ class FileReference:
 
 
 class Expected(BaseModel):
-    """What the file must look like for this request; unknown is None and is not checked."""
+    """What the file of a request must look like; None is unknown and not checked."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     width: int | None = None
     """Pixels."""
     height: int | None = None
     """Pixels."""
     shape: str | None = Field(default=None, pattern=r"^[1-9]\d{0,3}:[1-9]\d{0,3}$")
-    """Width and height as they relate, e.g. `16:9`, where the pixels are not known."""
+    """The ratio of width and height, e.g. `16:9`, if the pixels are not known."""
     duration: float | None = None
     """Seconds."""
     audio: bool | None = None
     """Whether the endpoint promises an audio track."""
     fps: float | None = None
-    """Frames a second."""
+    """Frames per second."""
 
 
 class Caps(BaseModel):
     """The most that may be spent, in micro-dollars; None is no cap."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     per_run: int | None = Field(default=None, ge=0)
-    """By one decision: a person's run with its retries, a schedule's tick, a command."""
+    """For one decision: a person's run with its retries, a schedule's tick, or a command."""
     per_day: int | None = Field(default=None, ge=0)
-    """In a day."""
+    """Per day."""
     per_month: int | None = Field(default=None, ge=0)
-    """In a month."""
+    """Per month."""
     total: int | None = Field(default=None, ge=0)
-    """Ever."""
+    """In total."""
 
 
 class Choice(BaseModel):
-    """Another way to have the same clip, for when its provider refuses it or fails: a fallback."""
+    """A fallback: another endpoint for the same clip, bought when a provider refuses it or fails."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     provider: str
     """`wavespeed` or `aimlapi`."""
@@ -106,38 +106,38 @@ class Choice(BaseModel):
     body: dict[str, Any]
     """The request exactly as it is sent."""
     price_micros: int | None
-    """The catalogue's price in micro-dollars, None where it is unknown (it is not bought then)."""
+    """The catalogue's price in micro-dollars; None is unknown, and then it is not bought."""
     expected: Expected
-    """What the delivered file is checked against."""
+    """What the delivered file must look like."""
     usual_seconds: float | None = None
-    """How long this endpoint usually takes, where the catalogue knows."""
+    """Seconds that this endpoint usually takes, if the catalogue knows."""
     max_seconds: float = 1800
-    """When a job is considered overdue."""
+    """Seconds after which a job is overdue."""
     sunset_at: date | None = None
-    """The day (UTC) from which it is not bought any more, None where none was announced or it has passed and the
-    series knows better."""
+    """The day (UTC) from which it is not bought any more. None if none was announced, or if it has passed and the
+    series allows retired endpoints."""
 
 
 class Asked(BaseModel):
-    """What was asked for, in a request that falls back to something else."""
+    """The original order of a fallback."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     provider: str
-    """Who was to make it."""
+    """The ordered provider."""
     endpoint: str
-    """With which model."""
+    """The ordered model."""
     fingerprint: str
-    """Of the request that was asked for."""
+    """Fingerprint of the original request."""
 
 
 class ClipRequest(BaseModel):
-    """One clip, rendered and validated: everything that is needed to buy it, and nothing that is not."""
+    """One clip, rendered and validated: everything that a purchase needs, and nothing else."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["clip", "character", "probe"] = "clip"
-    """What is bought: a clip, a character that clips show, or a job that probes a provider."""
+    """The kind of purchase: a clip, a character that clips show, or a probe of a provider."""
     clip: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{2,79}$")
     """The clip's key, which is its Dagster partition, e.g. `city-sunset-2026-11-20-hero`; a character's name."""
     series: str
@@ -147,30 +147,29 @@ class ClipRequest(BaseModel):
     endpoint: str
     """The provider's model id, e.g. `openai/sora-2/text-to-video`."""
     body: dict[str, Any]
-    """The request exactly as it is sent: every parameter explicit, since providers fill what is missing with
-    defaults that cost money."""
+    """The request exactly as it is sent. Every parameter is explicit, because providers' defaults cost money."""
     price_micros: int | None
-    """The catalogue's price in micro-dollars, None where it is unknown (such a clip is not bought)."""
+    """The catalogue's price in micro-dollars; None is unknown, and then it is not bought."""
     expected: Expected
-    """What the delivered file is checked against."""
+    """What the delivered file must look like."""
     usual_seconds: float | None = None
-    """How long this endpoint usually takes, where the catalogue knows."""
+    """Seconds that this endpoint usually takes, if the catalogue knows."""
     max_seconds: float = 1800
-    """When a job is considered overdue."""
+    """Seconds after which a job is overdue."""
     sunset_at: date | None = None
     """The day (UTC) from which it is not bought any more."""
     max_attempts: int = Field(default=1, ge=1, le=5)
-    """How many purchases one decision may make for this clip when the provider fails in passing."""
+    """Most purchases of one decision for this clip when the provider fails for a passing reason."""
     caps: Caps = Field(default_factory=Caps)
-    """What may be spent on its series."""
+    """Caps of its series."""
     checks: Checks = Field(default_factory=Checks)
-    """What its series wants checked of the file."""
+    """The checks of its series."""
     fallbacks: tuple[Choice, ...] = ()
-    """What is bought instead, one after another, after a definite refusal or a job that failed."""
+    """Fallbacks in their order, bought after a definite refusal or a failed job."""
     asked: Asked | None = None
-    """What was asked for, where this is a fallback."""
+    """The original order, if this is a fallback."""
     owner: str | None = None
-    """Who is told about it, as Dagster writes owners."""
+    """Who is responsible for it, as Dagster writes owners."""
     tags: dict[str, str] = Field(default_factory=dict)
     """The series' tags."""
     cast: dict[str, str] = Field(default_factory=dict)
@@ -178,21 +177,21 @@ class ClipRequest(BaseModel):
 
     @property
     def prompt(self) -> str:
-        """The text of the prompt as it is sent."""
+        """The text of the prompt that is sent."""
         return str(self.body.get("prompt", ""))
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the canonical request: provider, model and body, and nothing that does not change the clip.
+        """SHA-256 (hex) of the canonical request: provider, model and body, because only they change the clip.
 
-        A fallback has that of what was asked for: it is the same clip, had in another way.
+        A fallback has the fingerprint of the original order, because it is the same clip.
         """
         if self.asked is not None:
             return self.asked.fingerprint
         return fingerprint(self.provider, self.endpoint, self.body)
 
     def retired_at(self, now: float) -> str | None:
-        """Why it is not bought at a moment (seconds since the epoch): its provider has retired the endpoint meanwhile."""
+        """Why it is not bought at a moment (seconds since the epoch): the endpoint is retired by then. None if it is not."""
         if self.sunset_at is None or datetime.fromtimestamp(now, UTC).date() < self.sunset_at:
             return None
         return (
@@ -201,7 +200,7 @@ class ClipRequest(BaseModel):
         )
 
     def fall_back(self) -> "ClipRequest | None":
-        """The same clip from the next fallback, None when there is none left."""
+        """The same clip from the next fallback, None if there is none."""
         if not self.fallbacks:
             return None
         asked = self.asked or Asked(
@@ -211,27 +210,26 @@ class ClipRequest(BaseModel):
         return self.model_copy(update={**choice, "fallbacks": self.fallbacks[1:], "asked": asked})
 
     def as_bought(self, provider: str, endpoint: str) -> "ClipRequest | None":
-        """The request as it was bought from an endpoint: itself or one of its fallbacks, None when it is neither."""
+        """The request to an endpoint: this one or one of its fallbacks, None if neither has the endpoint."""
         request: ClipRequest | None = self
         while request is not None and (request.provider, request.endpoint) != (provider, endpoint):
             request = request.fall_back()
         return request
 
     def is_same_choice(self, other: "ClipRequest") -> bool:
-        """Whether both are bought in the same way."""
+        """Whether both requests buy the same."""
         return (self.provider, self.endpoint, self.body) == (other.provider, other.endpoint, other.body)
 
     @property
     def accounts(self) -> set[str]:
-        """Every account it may be bought from."""
+        """Every account that it may be bought from."""
         return {self.provider, *(choice.provider for choice in self.fallbacks)}
 
 
 def shown_body(body: dict[str, Any]) -> dict[str, Any]:
-    """A request's body as it may be shown: addresses in it without their query, which may be a signature.
+    """A request's body for people: addresses without their query, which may be a signature. The prompt is unchanged.
 
-    The whole is in the ledger and in the bucket's `prompts/`, which what is bought is read from. The prompt is text for
-    people and stays as it is.
+    The ledger and the bucket's `prompts/` have the whole body, from which purchases are made.
     """
     return {name: value if name == "prompt" else addresses_cut(value) for name, value in body.items()}
 

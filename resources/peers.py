@@ -1,6 +1,6 @@
-"""Which user of this machine has the other end of a connection over the loopback interface.
+"""The user of this machine at the other end of a loopback connection.
 
-Linux shows the owner of every socket in `/proc/net/tcp` (proc_net_tcp(5)), so a port without a login need not be everybody's.
+Linux shows the owner of every socket in `/proc/net/tcp` (proc_net_tcp(5)), so a port without a login can refuse other users.
 """
 
 import pwd
@@ -11,17 +11,17 @@ from pathlib import Path
 TABLE = Path("/proc/net/tcp")
 ROOT = 0
 GONE = -1
-"""Stands for the owner of a socket that its process has closed: the kernel no longer knows it."""
+"""The owner of a socket that its process has closed; the kernel no longer knows it."""
 
 
 def user_of(
     client: tuple[str, int] | None, server: tuple[str, int | None] | None, *, table: Path = TABLE
 ) -> int | None:
-    """The user id of a connection's client; None where the kernel does not say, `GONE` where it has left.
+    """The user id of a connection's client; None if the kernel does not say, `GONE` if the client has left.
 
     Args:
         client: Its IPv4 address and port.
-        server: Ours.
+        server: Our IPv4 address and port.
         table: The kernel's table of sockets.
     """
     ours, theirs = _written(server), _written(client)
@@ -34,7 +34,7 @@ def user_of(
     for line in lines[1:]:
         fields = line.split()
         if fields[1:3] == [theirs, ours]:
-            # a socket without an inode has no process any more, and its owner reads as root
+            # a socket without an inode has no process, and root is shown as its owner
             return int(fields[7]) if fields[9] != "0" else GONE
     return GONE
 
@@ -43,7 +43,7 @@ def users(setting: str) -> frozenset[int]:
     """User ids from a setting such as `www-data, 1001`.
 
     Raises:
-        ValueError: There is no such user on this machine.
+        ValueError: A user does not exist on this machine.
     """
     found = set()
     for text in filter(None, (part.strip() for part in setting.split(","))):
@@ -57,7 +57,7 @@ def users(setting: str) -> frozenset[int]:
 
 
 def _written(address: tuple[str, int | None] | None) -> str | None:
-    """An address as the kernel's table has it, e.g. `0100007F:0BB8`; None for one that is no IPv4 address with a port."""
+    """An address in the form of the kernel's table, e.g. `0100007F:0BB8`; None if it is no IPv4 address with a port."""
     if address is None or address[1] is None:
         return None
     try:

@@ -1,24 +1,24 @@
-"""Text from outside: what no text may hold, what may be shown of a text, and what may be shown of an address.
+"""Text from outside: characters that no text may contain, and the parts of texts and addresses that may be shown.
 
-Providers, servers and files write it. Every such text passes one of these functions where it comes in (a provider's words in
-the dataclasses of `resources.providers.base`); escaping it for a page or a message is left to whoever writes that.
+Every text of a provider, a server or a file passes one of these functions where it comes in (a provider's text in the
+dataclasses of `resources.providers.base`). The code that writes a page or a message escapes it.
 """
 
 import re
 from typing import Any
 
 LONGEST_NAME = 200
-"""Characters of a name that a stranger gives: a model, a status word, a host."""
+"""Most characters of a stranger's name for something: a model, a status, a host."""
 
 UNFIT = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufdd0-\ufdef\ufffe\uffff\ud800-\udfff]"
 )
-"""Characters that no declared or rendered text may hold: controls but tab and line feed, what turns the direction of writing
-around, lone surrogates and code points that are no characters."""
+"""Characters that no declared or rendered text may contain: controls except tab and line feed, marks that reverse the
+direction of writing, lone surrogates, and code points that are no characters."""
 
 _DEEPEST = 64
-# One match takes an address to its end, whatever is in it, so that a hostile megabyte is walked through once. The slashes may be
-# escaped as JSON or as part of another address.
+# One match takes an address to its end, so that a hostile megabyte is read once. Its slashes may be escaped as JSON or as part of
+# another address.
 _ADDRESS = re.compile(r"(?::|%3a)(?:\\{0,2}/|%2f){2}[^\s\"'<>]*", re.IGNORECASE)
 _OPENING = re.compile(r"(?::|%3a)(?:\\{0,2}/|%2f){2}", re.IGNORECASE)
 _SECRET_PART = re.compile(r"[?#]|%3f|%23", re.IGNORECASE)
@@ -29,9 +29,9 @@ _HOST = re.compile(r"[^:\[\]]*+(?::[0-9]{0,5})?\W*|\[[0-9a-f:.]+\](?::[0-9]{0,5}
 
 
 def without_queries(text: str) -> str:
-    """The same text with every address in it cut before its query or fragment, and without its user and password.
+    """The same text with every address cut before its query or fragment, and without user and password.
 
-    The rest of an address that has a password in the place of its port is left out, too: where its host begins is a guess.
+    If the place of the port may be a password, the rest of the address is left out, because its host is not certain.
     """
     return _ADDRESS.sub(_address_only, text) if "//" in text or "\\/" in text or "%" in text else text
 
@@ -54,7 +54,7 @@ def addresses_cut(value: Any, _depth: int = 0) -> Any:
     """A copy of a JSON value in which every address is cut by `without_queries` and every unfit character is replaced.
 
     Raises:
-        ValueError: It is nested more than 64 deep.
+        ValueError: The value is nested more than 64 levels deep.
     """
     if _depth > _DEEPEST:
         raise ValueError("nested too deeply")
@@ -68,16 +68,15 @@ def addresses_cut(value: Any, _depth: int = 0) -> Any:
 
 
 def fit(text: str) -> str:
-    """The text with a replacement character for everything that no text may hold."""
+    """The text with a replacement character for every unfit character."""
     return UNFIT.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def legible(text: str, *, instead: str = " ", lines: bool = False) -> str:
-    """The text without a character that cannot be seen: controls, formats, surrogates, what is unassigned.
+    """The text without invisible characters: controls, formats, surrogates, unassigned code points.
 
     Args:
-        text: Anything.
-        instead: What stands in the place of each.
+        instead: The replacement of each.
         lines: Whether line feeds and tabs stay.
     """
     if text.isprintable():
@@ -87,29 +86,28 @@ def legible(text: str, *, instead: str = " ", lines: bool = False) -> str:
 
 
 def name(text: str, *, longest: int = LONGEST_NAME) -> str:
-    """A stranger's name for something, e.g. a model. What cannot be seen is marked, so that no other name looks the same.
+    """A stranger's name for something, e.g. a model. Invisible characters are marked, so that different names look different.
 
     Args:
-        text: As it came.
-        longest: Characters; of what is cut, the end says how long it was.
+        longest: Most characters; a name that is cut ends with its length.
     """
     clean = legible(text[:longest], instead="\N{REPLACEMENT CHARACTER}")
     return clean if len(text) <= longest else f"{clean}… ({len(text):,} characters)"
 
 
 def shown(text: str | None, *, longest: int = 2_000) -> str:
-    """A stranger's text as it may stand on a page or in a message.
+    """A stranger's text for a page or a message.
 
     Args:
-        text: None is nothing.
-        longest: Characters; what is cut ends in an ellipsis.
+        text: None gives an empty text.
+        longest: Most characters; a text that is cut ends with an ellipsis.
     """
     clean = legible(without_queries(text or ""), lines=True).strip()
     return clean if len(clean) <= longest else clean[: longest - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def clean_fields(thing: object, *, names: tuple[str, ...] = (), sentences: tuple[str, ...] = ()) -> None:
-    """Clean what a stranger wrote into the fields of a frozen dataclass, as its `__post_init__`; None stays None.
+    """Clean strangers' text in the fields of a frozen dataclass, from its `__post_init__`; None stays None.
 
     Args:
         thing: The dataclass.

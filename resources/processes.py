@@ -1,7 +1,7 @@
-"""What every process that dailies starts has in common: it ends when it is told to, and when we end without telling it.
+"""Processes that dailies starts: each ends when it is told to, and also when its parent dies.
 
-Processes are found by a mark in their environment, which whatever they start inherits, and ended through a handle (a pidfd)
-that was opened before the mark was read: an id that another program has meanwhile is never touched. Only Linux shows marks.
+A mark in the environment identifies a process and everything that it starts. A process is ended through a handle (a pidfd) that
+was opened before the mark was read, so a program that has got the same id is never touched. Only Linux shows marks.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ _PROC = Path("/proc")
 def child_setup() -> Callable[[], None]:
     """What a child runs first (`preexec_fn`), between fork and exec.
 
-    A shell that starts us in the background ignores SIGINT; Dagster's processes inherit that and then ignore SIGTERM as
-    well, so the child takes its default back. On Linux the kernel then ends the child with its parent; it watches the
-    thread that forks, so that is asked for only from the main thread, which lasts as long as the process.
+    A shell that starts us in the background ignores SIGINT. Dagster's processes would inherit that and then ignore SIGTERM
+    too, so the child restores the default. On Linux the kernel ends the child with its parent. The kernel watches the
+    thread that forks, so only the main thread asks for it, because it lasts as long as the process.
     """
     on_linux = sys.platform.startswith("linux")
     libc = ctypes.CDLL(None) if on_linux and threading.current_thread() is threading.main_thread() else None
@@ -47,15 +47,15 @@ class Process:
     pid: int
     """Its id."""
     parent: int
-    """The id of the process that started it, or that took it over."""
+    """The id of its parent process."""
     stack: str
-    """The id of the `dailies up` it belongs to."""
+    """The id of its `dailies up`."""
     command: tuple[str, ...]
     """Its arguments."""
 
 
 def of_home(home: Path) -> list[Process]:
-    """The living processes of every stack of a home, but for this one; none where the system does not show marks."""
+    """The living processes of every stack of a home, without this one; none if the system does not show marks."""
     found = []
     for folder in _PROC.glob("[0-9]*"):
         process = _read(int(folder.name), home)
@@ -65,11 +65,11 @@ def of_home(home: Path) -> list[Process]:
 
 
 def end(processes: Iterable[Process], home: Path, *, seconds: float) -> list[Process]:
-    """End processes: politely first, and by force after some seconds; returns those that were there.
+    """End processes, with SIGTERM first and SIGKILL after some seconds; returns those that still lived.
 
     Args:
-        processes: As `of_home` found them; one that is another program by now is left alone.
-        home: Of their stack.
+        processes: From `of_home`; an id that another program has now is left alone.
+        home: The home of their stack.
         seconds: How long they may take.
     """
     with contextlib.ExitStack() as opened:
@@ -81,7 +81,7 @@ def end(processes: Iterable[Process], home: Path, *, seconds: float) -> list[Pro
                 handles[handle] = process
         ended = list(handles.values())
         _signal(handles, signal.SIGTERM)
-        # one that is stopped hears nothing until it goes on
+        # a stopped process handles no signal until it continues
         _signal(handles, signal.SIGCONT)
         for number, patience in ((signal.SIGKILL, seconds), (signal.SIGKILL, 5.0)):
             _wait(handles, patience)
@@ -90,7 +90,7 @@ def end(processes: Iterable[Process], home: Path, *, seconds: float) -> list[Pro
 
 
 def is_living(pid: int) -> bool:
-    """Whether there is a process of this id that has not ended: one that nobody has asked for its end has."""
+    """Whether a process with this id lives; a zombie does not."""
     try:
         return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
     except OSError:
@@ -106,14 +106,14 @@ def is_living(pid: int) -> bool:
 
 
 def started_at(pid: int) -> str | None:
-    """When a process began, as the kernel counts it: with its id a name that no other process ever has. None if unknown."""
+    """When a process began, in the kernel's unit: together with its id it is unique. None if it is unknown."""
     with contextlib.suppress(OSError, IndexError):
         return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[19]
     return None
 
 
 def _read(pid: int, home: Path) -> Process | None:
-    """A process of this home, None where it is none or has ended."""
+    """A process of this home, None if it belongs to none or has ended."""
     try:
         environment = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
         mark = next((entry for entry in environment if entry.startswith(STACK.encode() + b"=")), b"")
@@ -128,9 +128,9 @@ def _read(pid: int, home: Path) -> Process | None:
 
 
 def _has_our_files(pid: int, home: Path) -> bool:
-    """Whether a home's path leads a process to the same folder as us.
+    """Whether a home's path is the same folder for a process as for us.
 
-    The host of a container sees its processes, and their home may have the path of the host's own: it is another one.
+    A container's host sees its processes, and their home may have the same path as the host's own but be another folder.
     """
     if _mounts(str(pid)) == _mounts("self"):
         return True
@@ -168,7 +168,7 @@ def _signal(handles: Iterable[int], number: signal.Signals) -> None:
 
 
 def _wait(handles: dict[int, Process], seconds: float) -> None:
-    """Wait until they have ended, and take those that have out."""
+    """Wait until processes have ended, and remove those from the list."""
     give_up = time.monotonic() + seconds
     while handles:
         over, _, _ = select.select(list(handles), [], [], max(give_up - time.monotonic(), 0))

@@ -1,7 +1,7 @@
-"""Every setting of dailies, read from the environment and from `.env`, checked once and never shown with its secrets.
+"""All settings of dailies, read from the environment and from `.env`, and validated once. Secrets are never shown.
 
-What is not set has a default that works on one machine. The providers' keys and the bucket have none: without them
-nothing can be bought, and `dailies up` brings stand-ins for both.
+Every setting has a default that works on one machine, except the providers' keys and the bucket: nothing can be bought without
+them, and `dailies up` brings stand-ins for both.
 """
 
 import json
@@ -42,136 +42,135 @@ def _none_if_empty(value: Any) -> Any:
 Cap = Annotated[Usd | None, BeforeValidator(_none_if_empty)]
 """An amount of US dollars; 0 buys nothing, empty is no cap."""
 Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_none_if_empty)]
-"""How many; empty is no limit."""
+"""A number; empty is no limit."""
 Truth = Annotated[bool | None, BeforeValidator(_none_if_empty)]
-"""Yes or no; empty says nothing."""
+"""Yes or no; empty is not set."""
 
 _ALARM_URL = re.compile(r"(https://[^\s@]+|http://(127\.0\.0\.1|\[::1\]|localhost)(:[0-9]+)?(/\S*)?)")
 
 ACCOUNTS = ("wavespeed", "aimlapi")
-"""The accounts dailies knows; each has its completion sensor."""
+"""The accounts of dailies; each has its completion sensor."""
 
 
 class Settings(BaseSettings):
     """The settings, by the names of their environment variables.
 
     Attributes:
-        home: Folder of everything local: the ledger, Dagster's storage, the embedded S3, temporary files.
-        data: Folder of the declarations: `series/`, `models/`, `images/`, `characters/`.
         ledger_url: Database of the ledger; a SQLite file in `home` unless set.
-        dagster_url: Where Dagster's webserver answers.
-        allowed_hosts_setting: Hosts by which a proxy before `dailies up` is reached, e.g. `dailies.example.com`.
-        allowed_users_setting: Users of this machine that may use Dagster's port besides one's own, e.g. the proxy's.
-        s3_endpoint: Address of an S3-compatible server; AWS itself when it is not set.
-        s3_bucket: Name of the bucket.
-        s3_region: Its region.
-        s3_addressing: Whether requests name the bucket in the path or in the host's name; `auto` finds it out.
-        wavespeed_api_key: Key of the WaveSpeedAI account.
-        wavespeed_url: Its address.
-        wavespeed_max_in_flight: Jobs it may have at once; Bronze allows 2, Silver 300 (WaveSpeed docs: account-levels).
-        wavespeed_submits_per_minute: Submits a minute; Bronze allows 2, Silver 500.
-        wavespeed_dedicated: Whether nobody but this ledger uses its key; nothing is said of it unless set.
-        wavespeed_settle_seconds: How long after a lost submit a miss in its listing starts to prove something.
-        aimlapi_api_key: Key of the AI/ML API account.
-        aimlapi_url: Its address.
-        aimlapi_max_in_flight: Jobs it may have at once; no number is published.
-        aimlapi_submits_per_minute: Submits a minute; no number is published.
-        aimlapi_dedicated: Whether nobody but this ledger uses its key.
-        aimlapi_settle_seconds: As for WaveSpeed.
-        webhook_url: The https address at which WaveSpeed reaches the receiver of `dailies webhooks`; no callbacks unless
-            set.
-        alarm_url: A webhook's address that alarms are sent to, a secret; none are sent unless it is set.
-        alarm_format: `slack`, `json`, or `auto` to decide by the address.
         allowed_origins: Origins such as `http://127.0.0.1:8788` that clips may be fetched from although they are not on
             the internet; the sandbox is one.
-        timezone: Where a day and a month begin, as the IANA names it.
-        max_usd_per_clip: What one clip may cost, in US dollars as the next, so that a quote in another unit is not bought.
-        max_usd_per_run: What one run may spend, with its retries.
-        max_usd_per_day: What may be spent in a day, over all series and accounts.
-        max_usd_per_month: What may be spent in a month.
-        wavespeed_max_usd_per_day: What may be spent at WaveSpeed in a day.
-        wavespeed_max_usd_per_month: In a month.
-        aimlapi_max_usd_per_day: What may be spent at AI/ML API in a day.
-        aimlapi_max_usd_per_month: In a month.
-        max_download_mb: The largest clip that is fetched, in megabytes; S3 takes 5 GB in one request (S3 docs: PutObject).
-        linger_seconds: How long finished clips of a batch wait for its stragglers before they are fetched.
     """
 
     model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True, frozen=True)
 
     home: Path = Field(default=Path(".dailies"), validation_alias="DAILIES_HOME")
+    """Folder of everything local: the ledger, Dagster's storage, the embedded S3, temporary files."""
     data: Path = Field(default=Path("data"), validation_alias="DAILIES_DATA")
-    # it may hold a password
+    """Folder of the declarations: `series/`, `models/`, `images/`, `characters/`."""
+    # it may contain a password
     ledger_url_setting: str | None = Field(default=None, repr=False, validation_alias="DAILIES_LEDGER_URL")
     dagster_url: str = Field(default="http://127.0.0.1:3000", validation_alias="DAILIES_DAGSTER_URL")
+    """The address of Dagster's webserver."""
     allowed_hosts_setting: Annotated[str, NoDecode] = Field(
         default="", validation_alias="DAILIES_ALLOWED_HOSTS"
     )
+    """Hosts by which a proxy before `dailies up` is reached, e.g. `dailies.example.com`."""
     allowed_users_setting: Annotated[str, NoDecode] = Field(
         default="", validation_alias="DAILIES_ALLOWED_USERS"
     )
+    """Users of this machine that may use Dagster's port besides one's own, e.g. the proxy's."""
 
     s3_endpoint: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(
         default=None, validation_alias="DAILIES_S3_ENDPOINT"
     )
+    """Address of an S3-compatible server; unset is AWS."""
     s3_bucket: str | None = Field(default=None, validation_alias="DAILIES_S3_BUCKET")
+    """Name of the bucket."""
     s3_region: str = Field(default="us-east-1", validation_alias="AWS_REGION")
+    """Its region."""
     s3_addressing: Literal["auto", "path", "virtual"] = Field(
         default="auto", validation_alias="DAILIES_S3_ADDRESSING"
     )
+    """Whether requests name the bucket in the path or in the host's name; `auto` finds it out."""
     s3_access_key_id: str | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
     s3_secret_access_key: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
     s3_session_token: SecretStr | None = Field(default=None, validation_alias="AWS_SESSION_TOKEN")
 
     wavespeed_api_key: SecretStr | None = Field(default=None, validation_alias="WAVESPEED_API_KEY")
+    """Key of the WaveSpeedAI account."""
     wavespeed_url: str = Field(default=WAVESPEED_URL, validation_alias="DAILIES_WAVESPEED_URL")
+    """Its address."""
     wavespeed_max_in_flight: Limit = Field(default=None, validation_alias="DAILIES_WAVESPEED_MAX_IN_FLIGHT")
+    """Jobs it may have at once; Bronze allows 2, Silver 300 (WaveSpeed docs: account-levels)."""
     wavespeed_submits_per_minute: Limit = Field(
         default=None, validation_alias="DAILIES_WAVESPEED_SUBMITS_PER_MINUTE"
     )
+    """Submits a minute; Bronze allows 2, Silver 500."""
     wavespeed_dedicated: Truth = Field(default=None, validation_alias="DAILIES_WAVESPEED_DEDICATED")
+    """Whether only this ledger uses its key; unset is not known."""
     wavespeed_settle_seconds: float | None = Field(
         default=None, gt=0, validation_alias="DAILIES_WAVESPEED_SETTLE_SECONDS"
     )
+    """Seconds after a lost submit before a miss in the listing proves anything."""
     aimlapi_api_key: SecretStr | None = Field(default=None, validation_alias="AIMLAPI_API_KEY")
+    """Key of the AI/ML API account."""
     aimlapi_url: str = Field(default=AIMLAPI_URL, validation_alias="DAILIES_AIMLAPI_URL")
+    """Its address."""
     aimlapi_max_in_flight: Limit = Field(default=None, validation_alias="DAILIES_AIMLAPI_MAX_IN_FLIGHT")
+    """Jobs it may have at once; no number is published."""
     aimlapi_submits_per_minute: Limit = Field(
         default=None, validation_alias="DAILIES_AIMLAPI_SUBMITS_PER_MINUTE"
     )
+    """Submits a minute; no number is published."""
     aimlapi_dedicated: Truth = Field(default=None, validation_alias="DAILIES_AIMLAPI_DEDICATED")
+    """Whether only this ledger uses its key; unset is not known."""
     aimlapi_settle_seconds: float | None = Field(
         default=None, gt=0, validation_alias="DAILIES_AIMLAPI_SETTLE_SECONDS"
     )
+    """As for WaveSpeed."""
 
     webhook_url: str | None = Field(
         default=None,
         pattern=r"^(https://[^\s/?#@]+|http://(127\.0\.0\.1|\[::1\]|localhost)(:[0-9]+)?)(/[^\s?#]*[^\s?#/])?$",
         validation_alias="DAILIES_WEBHOOK_URL",
     )
+    """The https address of the receiver of `dailies webhooks` for WaveSpeed; unset, there are no callbacks."""
     alarm_url: Annotated[SecretStr | None, BeforeValidator(_none_if_empty)] = Field(
         default=None, validation_alias="DAILIES_ALARM_URL"
     )
+    """The webhook address for alarms, a secret; unset, no alarm is sent."""
     alarm_format: Format = Field(default="auto", validation_alias="DAILIES_ALARM_FORMAT")
+    """`slack`, `json`, or `auto` to decide by the address."""
     allowed_origins_setting: Annotated[str, NoDecode] = Field(
         default="", validation_alias="DAILIES_ALLOWED_ORIGINS"
     )
     timezone: str = Field(default="UTC", validation_alias="DAILIES_TIMEZONE")
+    """The time zone in which days and months begin, by its IANA name."""
     max_usd_per_clip: Cap = Field(default=to_usd(MOST_PER_CLIP), validation_alias="DAILIES_MAX_USD_PER_CLIP")
+    """Most US dollars for one clip, so that a quote in another unit is not bought. The next caps are in US dollars too."""
     max_usd_per_run: Cap = Field(default=None, validation_alias="DAILIES_MAX_USD_PER_RUN")
+    """Cap of one run, with its retries."""
     max_usd_per_day: Cap = Field(default=None, validation_alias="DAILIES_MAX_USD_PER_DAY")
+    """Cap per day, over all series and accounts."""
     max_usd_per_month: Cap = Field(default=None, validation_alias="DAILIES_MAX_USD_PER_MONTH")
+    """Cap per month, over all series and accounts."""
     wavespeed_max_usd_per_day: Cap = Field(default=None, validation_alias="DAILIES_WAVESPEED_MAX_USD_PER_DAY")
+    """Cap per day at WaveSpeed."""
     wavespeed_max_usd_per_month: Cap = Field(
         default=None, validation_alias="DAILIES_WAVESPEED_MAX_USD_PER_MONTH"
     )
+    """In a month."""
     aimlapi_max_usd_per_day: Cap = Field(default=None, validation_alias="DAILIES_AIMLAPI_MAX_USD_PER_DAY")
+    """Cap per day at AI/ML API."""
     aimlapi_max_usd_per_month: Cap = Field(default=None, validation_alias="DAILIES_AIMLAPI_MAX_USD_PER_MONTH")
+    """In a month."""
 
     _network: Network = PrivateAttr(default_factory=Network)
 
     max_download_mb: int = Field(default=2048, ge=1, le=5000, validation_alias="DAILIES_MAX_DOWNLOAD_MB")
+    """The largest clip that is fetched, in megabytes; S3 takes 5 GB in one request (S3 docs: PutObject)."""
     linger_seconds: float = Field(default=120, ge=0, validation_alias="DAILIES_LINGER_SECONDS")
+    """How long finished clips of a batch wait for its stragglers before they are fetched."""
 
     @field_validator("alarm_url")
     @classmethod
@@ -222,7 +221,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def budget(self) -> Budget:
-        """What may be spent, besides what each series says of itself."""
+        """The caps besides those of each series."""
         accounts = {
             name: Caps(
                 per_day=_micros(getattr(self, f"{name}_max_usd_per_day")),
@@ -252,7 +251,7 @@ class Settings(BaseSettings):
         """What clips may be fetched from where, and how large.
 
         Raises:
-            ConfigurationError: An origin cannot be right.
+            ConfigurationError: An origin is invalid.
         """
         return DownloadPolicy(
             allowed_origins=self.allowed_origins,
@@ -262,16 +261,16 @@ class Settings(BaseSettings):
 
     @cached_property
     def allowed_hosts(self) -> frozenset[Authority]:
-        """Hosts by which a proxy before Dagster is reached, besides this machine's own names."""
+        """Hosts of a proxy before Dagster, in addition to this machine's own names."""
         return hosts(self.allowed_hosts_setting)
 
     @cached_property
     def allowed_users(self) -> frozenset[int]:
-        """Ids of the users of this machine that may use Dagster's port, besides one's own and root."""
+        """Ids of users of this machine that may use Dagster's port, in addition to oneself and root."""
         return users(self.allowed_users_setting)
 
     def s3(self) -> S3Settings:
-        """Where the bucket is.
+        """The settings of the bucket.
 
         Raises:
             ConfigurationError: No bucket is named, or a setting is invalid.
@@ -299,7 +298,7 @@ class Settings(BaseSettings):
         """The settings of one account, `wavespeed` or `aimlapi`.
 
         Raises:
-            ConfigurationError: The address cannot be right.
+            ConfigurationError: The address is invalid.
         """
         fields = {
             "base_url": getattr(self, f"{name}_url"),
@@ -313,7 +312,7 @@ class Settings(BaseSettings):
             return AccountSettings(name=name, provider=name, network=self.network, **fields)
         except ValidationError as error:
             raise ConfigurationError(
-                f"the settings of the account {name!r} cannot be right: {_in_words(error)}"
+                f"Invalid settings of the account {name!r}: {_in_words(error)}"
             ) from None
 
 
@@ -321,37 +320,36 @@ def load_settings() -> Settings:
     """Read the settings.
 
     Raises:
-        ConfigurationError: A value cannot be right, or a name is none of ours; names the variable and what is allowed.
+        ConfigurationError: A value is invalid or a name is misspelt; the message names the variable and what is allowed.
     """
     given = json.loads(os.environ.get(PINNED) or "{}")
     file = os.environ.get(ENV_FILE, ".env") or None
     if ENV_FILE in os.environ and file is not None and not Path(file).is_file():
-        raise ConfigurationError(f"{ENV_FILE} names {file}, and there is no such file. Nothing was bought.")
+        raise ConfigurationError(
+            f"{ENV_FILE} names {file}, but this file does not exist. Nothing was bought."
+        )
     known = names()
     refuse_misspelt(given, PINNED, known=known)
     refuse_misspelt(os.environ, "the environment", known=known)
     if file is not None:
         refuse_misspelt(names_in(file), file, known=known)
     values = {} if file is None else dotenv_values(file)
-    # a variable of the environment goes before one of the file, in whatever case each is written
+    # a variable of the environment overrides one of the file, in upper or lower case
     set_here = {name.upper() for name in os.environ}
     of_file = {name: value for name, value in values.items() if value and name.upper() not in set_here}
     network = Network.of({**of_file, **os.environ})
     try:
         return Settings(_env_file=file, **given).through(network)
     except ValidationError as error:
-        raise ConfigurationError(
-            f"a setting cannot be right: {_in_words(error)}. See .env.example."
-        ) from None
+        raise ConfigurationError(f"Invalid setting: {_in_words(error)}. See .env.example.") from None
 
 
 def open_ledger(settings: Settings, *, patience: float = PATIENCE_SECONDS) -> Ledger:
-    """The ledger with the settings' caps and time zone: the one way in which commands, resources and jobs open it.
+    """The ledger with the settings' caps and time zone. Commands, resources and jobs open it only through this function.
 
-    A rebuilt ledger once counted its days in UTC, because its command left the budget out.
+    A rebuilt ledger once counted its days in UTC, because its command did not pass the budget.
 
     Args:
-        settings: Where it is.
         patience: How long to wait for a PostgreSQL server that is away, in seconds.
 
     Raises:
@@ -366,7 +364,7 @@ def names() -> frozenset[str]:
 
 
 def pinned(environment: Mapping[str, str | None]) -> str:
-    """The settings among some variables, for `PINNED`; None takes one away."""
+    """The settings among some variables, for `PINNED`; None removes a setting."""
     known = names()
     return json.dumps({name: value for name, value in environment.items() if name in known})
 
@@ -384,7 +382,7 @@ _S3_VARIABLES = {
     "endpoint_url": "DAILIES_S3_ENDPOINT",
     "settings": "DAILIES_S3_ADDRESSING, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY",
 }
-"""The variables behind the fields of `S3Settings`; `settings` where several of them contradict each other."""
+"""The variables of the fields of `S3Settings`; `settings` if several of them contradict each other."""
 
 
 def _in_words(error: ValidationError, variables: Mapping[str, str] | None = None) -> str:

@@ -1,4 +1,4 @@
-"""A secret in every spelling in which somebody may repeat it: as it is, escaped, encoded, or cut off."""
+"""A secret in every spelling in which a text may repeat it: plain, escaped, encoded or cut off."""
 
 import base64
 import functools
@@ -6,23 +6,23 @@ import re
 from collections.abc import Callable
 
 SHORTEST = 8
-"""Characters; a shorter secret is left alone: no provider issues one, and replacing it would damage texts."""
+"""Characters; a shorter secret is not replaced, because no provider issues one and texts would be damaged."""
 
 _SHORTEST_CUT = 16
-"""Characters of a secret whose beginning alone is hidden, too: the first half of it, twelve characters at least."""
+"""Fewest characters of a secret's beginning that is replaced alone: its first half, and at least these."""
 _NAMED = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos", "/": "sol", "+": "plus", "=": "equals"}
 _ESCAPES = re.compile(r"[%\\&]")
 
 
 class Spellings:
-    """Takes some secrets out of texts.
+    """Replaces secrets in texts.
 
-    Hidden are the secret itself, its base64 (also URL-safe, and inside of a longer text), its hexadecimal form, and each of
-    these percent-encoded up to three times, escaped as JSON or as HTML. Takes time in proportion to the text.
+    It replaces the secret itself, its base64 (also URL-safe, and inside of a longer text), its hexadecimal form, and each of
+    these percent-encoded up to three times, escaped as JSON or as HTML. It takes time in proportion to the text.
 
     Args:
-        secrets: Each of at least `SHORTEST` characters; shorter ones are left alone.
-        instead: What stands in their place.
+        secrets: Shorter ones than `SHORTEST` are not replaced.
+        instead: The replacement.
     """
 
     __slots__ = ("_instead", "_literals")
@@ -44,7 +44,7 @@ class Spellings:
 
 
 class _Literal:
-    """One form of a secret, each character of which may be written in two ways, and how much of it gives it away."""
+    """One form of a secret, with two spellings of each character, and the length that already reveals it."""
 
     __slots__ = ("_beginning", "_escaped", "_escaped_rest", "_rest")
 
@@ -84,9 +84,9 @@ class _Literal:
 
 
 def _literals(secret: str) -> list[_Literal]:
-    """The secret, its hexadecimal form, and its base64 at each of the three places in which a longer text may hold it.
+    """The secret, its hexadecimal form, and its base64 at each of the three offsets in a longer text.
 
-    Of base64, what the neighbours change is left out.
+    Characters of base64 that depend on the neighbours are left out.
     """
     data = secret.encode("utf-8", "replace")
     found = [_Literal(secret), _Literal(data.hex(), data.hex().upper())]
@@ -99,13 +99,13 @@ def _literals(secret: str) -> list[_Literal]:
 
 
 def _units(text: str) -> list[str]:
-    """Its characters; a run of backslashes is one, since escaping makes it longer."""
+    """Its characters; a run of backslashes counts as one, because escaping makes it longer."""
     return re.findall(r"\\+|[^\\]", text, re.DOTALL)
 
 
 @functools.cache
 def _spelled(unit: str) -> str:
-    """A pattern for one character in every spelling. No repetition in it can be tried in more than one way."""
+    """A pattern for one character in every spelling. No repetition in it can match in two ways."""
     if unit[0] == "\\":
         escaped = r"%(?:25){0,2}5[cC]|\\{1,4}(?:u00|x)5[cC]|&#0{0,5}92;|&#[xX]0{0,5}5[cC];|&bsol;"
         return rf"(?:(?:{escaped}){{{len(unit)}}}|\\{{{len(unit)},{8 * len(unit)}}}+)"
@@ -119,7 +119,7 @@ def _spelled(unit: str) -> str:
     ways += [rf"&#0{{0,5}}{ord(unit)};", rf"&#[xX]0{{0,5}}{_hex(f'{ord(unit):x}')};"]
     if unit in _NAMED:
         ways.append(f"&{_NAMED[unit]};")
-    # as it is comes last: `%25` begins with the `%` that it stands for
+    # the plain character is last, because `%25` begins with the `%` that it encodes
     return f"(?:{'|'.join([*ways, re.escape(unit)])})"
 
 

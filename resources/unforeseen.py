@@ -1,4 +1,4 @@
-"""Errors that nobody foresaw: kept from ending what has nothing to do with them, and never swallowed."""
+"""Errors that nobody foresaw: each ends only its own clip or part, and is always logged."""
 
 import contextlib
 import logging
@@ -11,25 +11,25 @@ from resources.plain import without_queries
 logger = logging.getLogger("dailies")
 
 _LONGEST = 20_000
-"""Characters of a traceback that are logged; an error may quote what a stranger sent."""
+"""Most characters of a logged traceback; an error may quote a stranger's text."""
 
 
 class UnforeseenError(DailiesError):
-    """An error that nobody foresaw: a bug of dailies, or an answer that nobody has thought of."""
+    """An error that nobody foresaw: a bug of dailies, or an unexpected answer."""
 
 
 @contextlib.contextmanager
 def in_our_words(what: str) -> Iterator[None]:
-    """Within the block an error that nobody foresaw becomes an `UnforeseenError`, and its traceback is logged.
+    """Turn an error that nobody foresaw into an `UnforeseenError`, and log its traceback.
 
-    Each such block does one clip's work, or one part of an account's: an error in it is that clip's or that part's. A
-    chunk of the size `-c`, in the answer for one clip, once ended its batch of 50.
+    Each such block does the work of one clip or of one part of an account, so the error belongs to it alone: a chunk of
+    size `-c` in the answer for one clip once ended its batch of 50.
 
     Args:
-        what: What did not come about, with its clip or account, e.g. `clip-a could not be fetched`.
+        what: What failed, with its clip or account, e.g. `clip-a could not be fetched`.
 
     Raises:
-        UnforeseenError: Instead of whatever is no `DailiesError`. Interruptions go through.
+        UnforeseenError: In place of every error that is no `DailiesError`. Interruptions pass.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The environment variables of dailies by name: which there are, and that a misspelt one is refused instead of ignored."""
+"""The names of dailies' environment variables; a misspelt name is refused instead of ignored."""
 
 import difflib
 from collections import Counter
@@ -13,20 +13,20 @@ from resources.errors import ConfigurationError
 
 PREFIX = "DAILIES_"
 PINNED = "DAILIES_PINNED"
-"""Holds what `dailies up` has decided, as JSON by variable, which goes over everything else.
+"""The decisions of `dailies up`, as JSON by variable; they override everything else.
 
-Dagster's commands put the `.env` of the folder they run in over their environment, so that a person's own keys and bucket
-would stand in the place of the sandbox's.
+Dagster's commands put the `.env` of their folder over their environment, so a person's own keys and bucket would replace the
+sandbox's.
 """
 
 ALIKE = 0.9
-"""How alike another name has to be to be taken for a misspelt one: `DAILES_MAX_USD_PER_DAY` is, `DAILY_MAX_USERS` is not."""
+"""Similarity from which a name counts as misspelt: `DAILES_MAX_USD_PER_DAY` does, `DAILY_MAX_USERS` does not."""
 ENV_FILE = "DAILIES_ENV_FILE"
-"""Names the file of settings to read; `.env` unless set, none where it is empty."""
+"""The file of settings; `.env` unless set, no file if empty."""
 SANDBOX_KEY = "DAILIES_SANDBOX_KEY"
-"""The key that a sandbox accepts: other users of the machine can read arguments, but no environment."""
+"""The key of a sandbox. Other users of the machine can read a process's arguments, but not its environment."""
 STACK = "DAILIES_STACK"
-"""Marks the processes of one `dailies up` and all that they start: its id, a colon, and its home."""
+"""The mark of the processes of one `dailies up` and of their children: its id, a colon, and its home."""
 INTERNAL = frozenset(
     {
         PINNED,
@@ -38,21 +38,21 @@ INTERNAL = frozenset(
         "DAILIES_WRITE_SNAPSHOT",
     }
 )
-"""Variables of ours that are no settings: how processes of a stack speak to each other, and what tests are told."""
+"""Our variables that are no settings: for the processes of a stack, and for tests."""
 
 
 def refuse_misspelt(given: Iterable[str], where: str, *, known: Collection[str]) -> None:
-    """Refuse a variable that means to be a setting of ours and is none: a misspelt cap is no cap.
+    """Refuse a variable that looks like a setting and is none: a misspelt cap is no cap.
 
-    Upper and lower case are the same, as they are where a value is read.
+    Upper and lower case are the same, as when a value is read.
 
     Args:
         given: Names of variables.
-        where: What gave them, for a person.
-        known: The settings there are.
+        where: Their source, for a person.
+        known: The names of all settings.
 
     Raises:
-        ConfigurationError: There is one, or one is there twice.
+        ConfigurationError: A variable is misspelt or given twice.
     """
     spelt = Counter(name.upper() for name in given)
     wrong = [
@@ -60,30 +60,30 @@ def refuse_misspelt(given: Iterable[str], where: str, *, known: Collection[str])
         for name in sorted(spelt)
         if _is_misspelt(name, known)
     ]
-    wrong += [f"{name} is there twice" for name in sorted(known) if spelt[name] > 1]
+    wrong += [f"{name} is given twice" for name in sorted(known) if spelt[name] > 1]
     if wrong:
         raise ConfigurationError(
-            f"{where}: {'; '.join(wrong)}. It is not ignored, since it may be a cap: correct it or take it out. Nothing was "
+            f"{where}: {'; '.join(wrong)}. It is not ignored, because it may be a cap: correct or remove it. Nothing was "
             "bought. See .env.example."
         )
 
 
 def misspelt_keys(given: Collection[str], *, known: Collection[str]) -> list[str]:
-    """Sentences about variables that look like another tool's or provider's one that we read, while that one is not there."""
+    """Warnings about variables that look like a variable we read, while that one is not set."""
     others = [name for name in known if not name.startswith(PREFIX) and name not in given]
     found = {name: difflib.get_close_matches(name.upper(), others, n=1, cutoff=ALIKE) for name in given}
     return [
-        f"{name} is read by nobody here: is it meant to be {near[0]}, which is not set?"
+        f"dailies does not read {name}: should it be {near[0]}, which is not set?"
         for name, near in sorted(found.items())
         if near and name not in known
     ]
 
 
 def names_in(file: str) -> list[str]:
-    """The variables that a file of settings sets; none where there is no such file.
+    """The variables in a file of settings; none if the file does not exist.
 
     Raises:
-        ConfigurationError: It cannot be read, or a line about a setting of ours gives it no value: `NAME: 5`, `NAME` alone.
+        ConfigurationError: The file cannot be read, or a line names a setting without a value: `NAME: 5`, `NAME` alone.
     """
     try:
         lines = list(parse_stream(StringIO(Path(file).read_text(encoding="utf-8"))))
@@ -112,6 +112,6 @@ def _is_misspelt(name: str, known: Collection[str]) -> bool:
 
 
 def _in_full(name: str, known: Collection[str]) -> str:
-    """A name of a cap with the prefix it may lack."""
+    """The name of a cap, with the prefix that may be missing."""
     full = f"{PREFIX}{name}"
     return full if full in known and "MAX_USD" in full else name

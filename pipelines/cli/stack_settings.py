@@ -11,7 +11,7 @@ def running_settings() -> Settings:
     """The settings; where `dailies up` runs with a sandbox, the accounts are at that sandbox, as they are for its runs.
 
     Raises:
-        ConfigurationError: A setting cannot be right, or the sandbox's key cannot be read.
+        ConfigurationError: A setting is invalid, or the sandbox's key cannot be read.
     """
     settings = load_settings()
     running = running_stack(settings.home) or {}
