@@ -10,6 +10,7 @@ from resources.inventory.findings import EVERY_WAY_IS_OPEN, Finding, found
 from resources.network.proxies import PORTS, Exemption, is_loopback
 from resources.network.way_out import Network
 from resources.production.output_hosts import closed_hosts
+from resources.providers.accounts import AccountSettings
 from resources.settings import ACCOUNTS, Settings
 from resources.storage.addresses import locate
 from resources.storage.connections import NETWORK_ERRORS, Deadline, ProxyError, connect
@@ -41,14 +42,7 @@ def ways_out(settings: Settings) -> list[Way]:
     with ThreadPoolExecutor(max_workers=8) as pool:
         trials = [pool.submit(_tried, *client, settings.network) for client in _clients(settings)]
         tried = [trial.result() for trial in trials]
-    for account in map(settings.account, ACCOUNTS):
-        if account.api_key is not None:
-            closed = closed_hosts(account, settings.download_policy)
-            tried += [
-                Way(f"{account.name}'s outputs", host, how_to(f"https://{host}", settings.network), why)
-                for host, why in closed.items()
-            ]
-    return tried
+    return tried + [way for account in _accounts(settings) for way in _closed(account, settings)]
 
 
 def open_ways(ways: list[Way]) -> Finding:
@@ -73,11 +67,20 @@ def how_to(url: str, network: Network) -> str:
     return "this machine" if is_loopback(host) else "direct"
 
 
+def _closed(account: AccountSettings, settings: Settings) -> list[Way]:
+    closed = closed_hosts(account, settings.download_policy)
+    name = f"clips of {account.name}"
+    return [Way(name, host, how_to(f"https://{host}", settings.network), why) for host, why in closed.items()]
+
+
+def _accounts(settings: Settings) -> list[AccountSettings]:
+    return [account for account in map(settings.account, ACCOUNTS) if account.api_key is not None]
+
+
 def _clients(settings: Settings) -> Iterator[tuple[str, str, str]]:
     """Name, address, and host as it is shown, of each client that is set up."""
-    for account in map(settings.account, ACCOUNTS):
-        if account.api_key is not None:
-            yield account.name, account.base_url, _host(account.base_url)
+    for account in _accounts(settings):
+        yield account.name, account.base_url, _host(account.base_url)
     if settings.s3_bucket:
         url = settings.s3_endpoint or f"https://s3.{settings.s3_region}.amazonaws.com"
         yield "bucket", url, _host(url)

@@ -66,13 +66,14 @@ class Proxy:
                 "password as http://user:password@proxy.example.com:8080 (characters such as @ and / percent-encoded). "
                 "Nothing was bought."
             )
+        user, password = unquote(parts.username or ""), unquote(parts.password or "")
+        if not (user + password).isascii():
+            # no standard says how others are encoded (RFC 7617), and boto3 sends none
+            raise ConfigurationError(
+                f"{variable}: the user and password of a proxy can have ASCII characters only. Nothing was bought."
+            )
         return cls(
-            variable,
-            "https" if scheme == "https" else "http",
-            host,
-            port or PORTS[scheme],
-            unquote(parts.username or ""),
-            unquote(parts.password or ""),
+            variable, "https" if scheme == "https" else "http", host, port or PORTS[scheme], user, password
         )
 
     def __str__(self) -> str:

@@ -250,6 +250,8 @@ class ProviderHttp:
         return Answer(response.status_code, response.headers, document, unread)
 
     def _cause(self, error: Exception) -> str:
+        if isinstance(error, httpx.ProxyError):
+            return self.scrub.message(str(error), limit=300)  # words of ours
         said = self.scrub.message(str(error), limit=200)
         name = type(error).__name__.lstrip("_")
         return f"{self.host}: {name}{f' ({said})' if said else ''}"

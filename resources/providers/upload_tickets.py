@@ -73,7 +73,7 @@ def _is_header(name: object, value: object) -> bool:
     )
 
 
-def put(ticket: Ticket, data: bytes, *, base_url: str, network: Network | None = None) -> UploadFailed | None:
+def put(ticket: Ticket, data: bytes, *, base_url: str, network: Network) -> UploadFailed | None:
     """Send a file's bytes to where its ticket says. Blocks: run it in a thread. None when the host has them.
 
     Args:
@@ -83,9 +83,7 @@ def put(ticket: Ticket, data: bytes, *, base_url: str, network: Network | None =
         network: The way out.
     """
     parts = urlsplit(base_url)
-    policy = DownloadPolicy(
-        allowed_origins=frozenset({f"{parts.scheme}://{parts.netloc}"}), network=network or Network()
-    )
+    policy = DownloadPolicy(allowed_origins=frozenset({f"{parts.scheme}://{parts.netloc}"}), network=network)
     try:
         target = locate(ticket.put_url, policy)
     except UnsafeAddressError:

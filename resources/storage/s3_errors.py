@@ -210,7 +210,10 @@ def _meaning_of(response: object, status: int, code: str) -> _Meaning:
     if code in _MEANINGS:
         return _MEANINGS[code]
     if status == 403 and code not in {"AccessDenied", "Forbidden"}:
-        return AccessDeniedError, "{server} refuses it"  # its code says why, which need not be the key
+        # its code says why, which need not be the key
+        is_page = headers.get("content-type", "").startswith("text/html")
+        said = "a web page refuses it, so a proxy or gateway before {server} answered"
+        return AccessDeniedError, said if is_page else "{server} refuses it"
     if status in _REDIRECTS:
         kind, meaning = _REDIRECTED
         place = _host(headers.get("location"))
@@ -275,7 +278,7 @@ def _is_untrusted(error: BaseException) -> bool:
 
 
 def _said(code: str, status: int) -> str:
-    return str(status) if code == str(status) else f"{status} {code}"
+    return str(status) if code in {"", str(status)} else f"{status} {code}"
 
 
 def _answer(error: BaseException | None) -> tuple[str, int]:

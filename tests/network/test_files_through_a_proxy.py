@@ -19,6 +19,7 @@ from resources.storage import addresses
 from resources.storage.addresses import locate
 from resources.storage.download import DownloadError, DownloadPolicy, UnsafeAddressError, download
 from resources.storage.embedded import EmbeddedS3
+from resources.storage.errors import AccessDeniedError
 from resources.storage.objects import ObjectStore
 
 HOST = "cdn.corp.test"
@@ -233,6 +234,12 @@ def test_a_proxy_that_wants_a_login_is_named_and_not_the_buckets_key(
     if scheme == "http":
         company.proxy.places["s3.corp.test"] = s3.port
     bucket(s3, company, address, HTTPS_PROXY=login, HTTP_PROXY=login).check()
+
+
+def test_a_page_of_a_plain_proxy_does_not_blame_the_buckets_key(company: Corporation, s3: EmbeddedS3) -> None:
+    company.proxy.refuses["s3.corp.test"] = 403
+    with pytest.raises(AccessDeniedError, match=r"a proxy or gateway before .* answered \(403\)"):
+        bucket(s3, company, "http://s3.corp.test").check()
 
 
 def test_a_proxy_that_is_away_for_a_moment_is_ridden_out(company: Corporation, s3: EmbeddedS3) -> None:

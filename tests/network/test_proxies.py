@@ -121,6 +121,12 @@ def test_an_address_that_is_none_is_refused_without_repeating_it(value: str) -> 
     assert "s3cret" not in str(caught.value)
 
 
+def test_a_login_that_could_not_be_sent_is_refused_without_repeating_it() -> None:
+    with pytest.raises(ConfigurationError, match="ASCII") as caught:
+        led({"HTTPS_PROXY": "http://user:%C3%B6-s3cret@proxy:1"})
+    assert "s3cret" not in str(caught.value)
+
+
 def test_a_proxys_text_never_shows_its_password() -> None:
     proxies = Proxies.of({"HTTPS_PROXY": "http://user:p%40ss%2Fword@proxy.corp:8080"})
     proxy = proxies.proxy_for("https", "api.example.com", 443)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from raw_server import answering
 
 from resources.errors import DailiesError
+from resources.network.way_out import Network
 from resources.providers.aimlapi import AimlApi
 from resources.providers.base import (
     Accepted,
@@ -145,7 +146,7 @@ def ticket(origin: str, **headers: str) -> Ticket:
 )
 def test_what_an_upload_host_says_besides_its_status_is_never_read(sent: bytes) -> None:
     with answering(sent) as server, measured() as grown:
-        assert put(ticket(server.origin), FILE, base_url=server.origin) is None
+        assert put(ticket(server.origin), FILE, base_url=server.origin, network=Network()) is None
     assert grown[0] < 4_000_000
 
 
@@ -153,7 +154,7 @@ def test_what_an_upload_host_says_besides_its_status_is_never_read(sent: bytes) 
 @given(sent=odd_answers)
 def test_any_bytes_of_an_upload_host_are_an_outcome(sent: bytes) -> None:
     with answering(sent) as server:
-        outcome = put(ticket(server.origin), FILE, base_url=server.origin)
+        outcome = put(ticket(server.origin), FILE, base_url=server.origin, network=Network())
     assert outcome is None or isinstance(outcome, UploadFailed)
 
 
@@ -179,7 +180,7 @@ def test_a_tickets_headers_change_nothing_about_where_how_long_and_from_whom(nam
         sent = ticket(
             server.origin, **{name: HOSTILE[name], "Content-Type": "image/png", "X-Amz-Acl": "private"}
         )
-        assert put(sent, FILE, base_url=server.origin) is None
+        assert put(sent, FILE, base_url=server.origin, network=Network()) is None
         head = server.requests[0].partition(b"\r\n\r\n")[0].decode()
     names = [line.partition(":")[0].lower() for line in head.splitlines()[1:]]
     assert sorted(names) == sorted(set(names)), "none of them twice"
@@ -192,7 +193,9 @@ def test_a_tickets_headers_change_nothing_about_where_how_long_and_from_whom(nam
 
 def test_an_upload_that_is_refused_names_what_of_its_ticket_was_not_sent() -> None:
     with answering(said(b"<Error/>", status="403 Forbidden")) as server:
-        outcome = put(ticket(server.origin, Authorization="Bearer x"), FILE, base_url=server.origin)
+        outcome = put(
+            ticket(server.origin, Authorization="Bearer x"), FILE, base_url=server.origin, network=Network()
+        )
     assert outcome == UploadFailed(
         "the upload's host answered HTTP 403; its ticket's headers Authorization were not sent",
         FailureKind.INVALID,
