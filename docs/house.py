@@ -1,12 +1,14 @@
 """Draws the house: the rooms of `resources` and `pipelines`, and who imports whom, into docs/architecture.md.
 
     python docs/house.py            # draw it anew
-    python docs/house.py --check    # exit 1 if the picture is not what the code says
+    python docs/house.py --check    # exit 1 if the picture is not what the code says, or two classes share a name
 
 The picture is made from the imports, so that it cannot lie. An arrow that follows from two others is left out.
 """
 
+import ast
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import grimp
@@ -61,6 +63,17 @@ def _reached(found: dict[str, set[str]], start: str) -> set[str]:
     return reached
 
 
+def shared_names() -> dict[str, list[str]]:
+    """The names that two or more classes of the house have, with the files of each."""
+    root = PAGE.parent.parent
+    found: dict[str, list[str]] = defaultdict(list)
+    for file in sorted([*root.glob("resources/**/*.py"), *root.glob("pipelines/**/*.py")]):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                found[node.name].append(str(file.relative_to(root)))
+    return {name: files for name, files in found.items() if len(files) > 1}
+
+
 def main() -> None:
     """Draw, or compare."""
     sys.path.insert(0, str(PAGE.parent.parent))
@@ -71,8 +84,13 @@ def main() -> None:
     wanted = f"{before}{BEGIN}\n{drawn}\n{END}{after}"
     if "--check" not in sys.argv:
         PAGE.write_text(wanted, encoding="utf-8")
-    elif wanted != page:
+        return
+    if wanted != page:
         sys.exit("docs/architecture.md does not show the house as it is: run `python docs/house.py`")
+    if shared := shared_names():
+        sys.exit(
+            "\n".join(f"two classes share the name {n}: {', '.join(files)}" for n, files in shared.items())
+        )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import getpass
+from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
@@ -26,26 +27,37 @@ NOT_NEW_SECONDS = 3600.0
 """A job that a person names is not one that its provider may not know yet."""
 
 
-def settle_clip(
-    ledger: Ledger, clip: str, *, adopt: str | None, resubmit: bool, write_off: bool, why: str | None
-) -> list[Attempt]:
-    """Carry out what a person says of one clip, who was told what is not known (`question`).
+@dataclass(frozen=True)
+class Settlement:
+    """How a person settles one clip: exactly one of `adopt`, `resubmit` and `write_off`."""
 
-    Returns:
-        The attempts that changed.
+    clip: str
+    adopt: str | None = None
+    """The id of the clip's job."""
+    resubmit: bool = False
+    """There is no job: buy the clip again."""
+    write_off: bool = False
+    """Give the clip up."""
+    why: str | None = None
+    """The reason for the journal."""
+
+
+def settle_clip(ledger: Ledger, settlement: Settlement) -> list[Attempt]:
+    """Carry out a settlement by a person who has read its `question`; returns the attempts that changed.
 
     Raises:
-        ConfigurationError: Not exactly one of the three ways was chosen.
+        ConfigurationError: The settlement does not choose exactly one way.
         DailiesError: The clip's state does not allow it; nothing was changed.
     """
-    if [adopt is not None, resubmit, write_off].count(True) != 1:
+    clip, adopt, why = settlement.clip, settlement.adopt, settlement.why
+    if [adopt is not None, settlement.resubmit, settlement.write_off].count(True) != 1:
         raise ConfigurationError(
             "choose one: --adopt JOB, --resubmit or --write-off. `dailies resolve` alone only lists."
         )
     who = f"person {getpass.getuser()}"
     if adopt is not None:
         return [settle.adopt_by_hand(ledger, clip, adopt, who=who, why=why or "named by a person")]
-    if resubmit:
+    if settlement.resubmit:
         return settle.buy_again_by_hand(
             ledger, clip, who=who, why=why or "a person says that no job exists", anyway=True
         )
@@ -90,13 +102,15 @@ def look_at_job(settings: Settings, one: Unsettled, job_id: str) -> str:
     return f"{seen.raw_status}{served}"
 
 
-def question(
-    ledger: Ledger, clip: str, found: list[Unsettled], *, adopt: str | None, resubmit: bool, seen: str
-) -> str:
-    """What is not known, and what the person is about to do, as sentences of which the last is a question.
+def question(ledger: Ledger, settlement: Settlement, found: list[Unsettled], *, seen: str) -> str:
+    """What is not known, and what the settlement does, as sentences that end with a question.
 
-    Empty where nothing of the clip is to be settled.
+    Empty if the clip has nothing to settle.
+
+    Args:
+        seen: What the provider says of the job to adopt; empty if it was not asked.
     """
+    clip, adopt, resubmit = settlement.clip, settlement.adopt, settlement.resubmit
     if not found:
         overdue = late_jobs.overdue_of(ledger, clip)
         return "" if overdue is None or resubmit or adopt is not None else _giving_up(overdue)

@@ -26,7 +26,7 @@ QUIET_SECONDS = 900.0
 """An account that is stopped again so soon after it was reopened is not probed at once."""
 
 
-class Connections(Protocol):
+class LedgerAccess(Protocol):
     """The part of a `Ledger` that stops need: `Ledger` itself checks stops, so they cannot import it."""
 
     @property
@@ -145,7 +145,7 @@ def end_stop(connection: sa.Connection, account: str, kind: StopKind, *, now: fl
         _clear(connection, account, now)
 
 
-def stop(ledger: Connections, *, reason: str, account: str = ALL) -> Stop:
+def stop(ledger: LedgerAccess, *, reason: str, account: str = ALL) -> Stop:
     """Stop everything, or one account, because a person says so. When it returns, nothing more is reserved or sent."""
     with ledger.write() as connection:
         stop_account(connection, account, StopKind.PERSON, reason, now=ledger.clock())
@@ -153,7 +153,7 @@ def stop(ledger: Connections, *, reason: str, account: str = ALL) -> Stop:
         return _stop_of(row)
 
 
-def start(ledger: Connections, *, account: str = ALL) -> Stop | None:
+def start(ledger: LedgerAccess, *, account: str = ALL) -> Stop | None:
     """End a stop, whatever its kind; returns it, None when there was none."""
     with ledger.write() as connection:
         row = connection.execute(
@@ -165,7 +165,7 @@ def start(ledger: Connections, *, account: str = ALL) -> Stop | None:
         return _stop_of(row)
 
 
-def stops(ledger: Connections) -> list[Stop]:
+def stops(ledger: LedgerAccess) -> list[Stop]:
     """All stops that hold now."""
     with ledger.read() as connection:
         rows = connection.execute(
@@ -174,18 +174,18 @@ def stops(ledger: Connections) -> list[Stop]:
         return [_stop_of(row) for row in rows]
 
 
-def stop_of(ledger: Connections, account: str) -> Stop | None:
+def stop_of(ledger: LedgerAccess, account: str) -> Stop | None:
     """The stop that holds for an account now, None where none does."""
     with ledger.read() as connection:
         return stop_for(connection, account)
 
 
-def take_alarm(ledger: Connections, account: str) -> Stop | None:
+def take_alarm(ledger: LedgerAccess, account: str) -> Stop | None:
     """Claim the alarm about an account's stop, so that one process raises it, once; None where there is none to raise."""
     return _take(ledger, _UNTOLD, {"alarmed_at": accounts.c.stopped_at}, whose=account)
 
 
-def claim_probe(ledger: Connections, account: str) -> Stop | None:
+def claim_probe(ledger: LedgerAccess, account: str) -> Stop | None:
     """Claim the probe whether an account's stop has cleared, for one process every few minutes; None where none is due."""
     now = ledger.clock()
     return _take(ledger, _MAY_HAVE_ENDED, {"probe_at": now + PROBE_SECONDS}, whose=account, now=now)
@@ -204,7 +204,7 @@ _MAY_HAVE_ENDED = sa.and_(
 
 
 def _take(
-    ledger: Connections, mine: sa.ColumnElement[bool], values: Mapping[str, Any], **known: str | float
+    ledger: LedgerAccess, mine: sa.ColumnElement[bool], values: Mapping[str, Any], **known: str | float
 ) -> Stop | None:
     """Claim something about a stop, once. A read comes first: usually there is no stop, and no reason to take the write lock."""
     with ledger.read() as connection:
@@ -221,7 +221,7 @@ def _is_any(where: sa.ColumnElement[bool]) -> sa.Select[Any]:
     return sa.select(sa.exists().where(where))
 
 
-def reopen(ledger: Connections, stopped: Stop) -> bool:
+def reopen(ledger: LedgerAccess, stopped: Stop) -> bool:
     """End exactly this stop; False when it has ended already or another stop has replaced it."""
     with ledger.write() as connection:
         row = connection.execute(

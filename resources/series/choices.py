@@ -19,7 +19,7 @@ IdOf = Callable[[str], str]
 
 
 @dataclass(frozen=True)
-class Way:
+class SeriesEndpoint:
     """One endpoint for the clips of a series, with its parameters."""
 
     endpoint: Endpoint

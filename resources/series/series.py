@@ -11,7 +11,7 @@ from resources.declared.document import Document, Where
 from resources.declared.problems import Problem, ProblemsError, listed, show
 from resources.orders import Caps, Choice, ClipRequest
 from resources.series import dates
-from resources.series.choices import IdOf, Way
+from resources.series.choices import IdOf, SeriesEndpoint
 from resources.series.declaration import Schedule, SeriesDeclaration, is_date_shaped
 from resources.series.expansion import expand
 from resources.series.includes import Include
@@ -67,9 +67,9 @@ class Series:
         self.declaration = declaration
         self.endpoint = endpoints[0]
         self.ways = [
-            Way(self.endpoint, {}, ()),
+            SeriesEndpoint(self.endpoint, {}, ()),
             *(
-                Way(endpoint, fallback.parameters, ("fallback", index))
+                SeriesEndpoint(endpoint, fallback.parameters, ("fallback", index))
                 for index, (endpoint, fallback) in enumerate(
                     zip(endpoints[1:], declaration.fallback, strict=True)
                 )

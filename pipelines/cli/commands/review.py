@@ -164,7 +164,14 @@ def resolve(
 
     `--write-off` also gives up a job that runs far longer than its model ever should.
     """
-    from pipelines.cli.resolve import look_at_job, question, settle_clip, unsettled_document, unsettled_table
+    from pipelines.cli.resolve import (
+        Settlement,
+        look_at_job,
+        question,
+        settle_clip,
+        unsettled_document,
+        unsettled_table,
+    )
     from pipelines.cli.stack_settings import running_settings
     from resources.ledger.lost.settle import unsettled
     from resources.ledger.outcomes import expire_submissions
@@ -178,12 +185,13 @@ def resolve(
         found = unsettled(ledger, clip=clip)
         if clip is not None and (adopt is not None or resubmit or write_off):
             seen = look_at_job(settings, found[-1], adopt) if found and adopt is not None else ""
-            asked = question(ledger, clip, found, adopt=adopt, resubmit=resubmit, seen=seen)
+            settlement = Settlement(clip, adopt, resubmit, write_off, why)
+            asked = question(ledger, settlement, found, seen=seen)
             if asked and not yes:
                 confirm(asked)
             elif asked:
                 complain(f"{asked} Yes, by --yes.")
-            changed = settle_clip(ledger, clip, adopt=adopt, resubmit=resubmit, write_off=write_off, why=why)
+            changed = settle_clip(ledger, settlement)
             if as_json:
                 print_json([as_document(attempt) for attempt in changed])
             else:
