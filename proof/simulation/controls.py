@@ -19,7 +19,14 @@ from proof.laws import KINDS_OF_VIOLATION
 from proof.simulation import actors
 from proof.simulation.actors import Run, decision_of
 from proof.simulation.database import Database
-from proof.simulation.mutants import buys_what_cannot_be_fetched, one_answer_is_an_end, times_are_believed
+from proof.simulation.faults import ABANDONED_RUN, OUTAGE
+from proof.simulation.mutants import (
+    a_hold_is_final,
+    buys_what_cannot_be_fetched,
+    dead_runs_are_believed,
+    one_answer_is_an_end,
+    times_are_believed,
+)
 from proof.simulation.plans import Plan, drawn
 from proof.simulation.processes import PROCESS
 from proof.simulation.provider import PRICE, SETTLE_SECONDS, Client
@@ -370,6 +377,18 @@ CONTROLS = (
         times_are_believed,
         _with(ahead=2 * 86_400.0, right_after=4.0, clips=2),
         frozenset({"unended"}),
+    ),
+    Control(
+        "a dead run that keeps its clips",
+        dead_runs_are_believed,
+        _with("crash", ABANDONED_RUN, way="wait", at=(("poll: after", 0.0),)),
+        frozenset({"unended"}),
+    ),
+    Control(
+        "a hold that is final though its job is shown",
+        a_hold_is_final,
+        _with("lost answer", OUTAGE, provider="wavespeed", clips=1, dedicated=True),
+        frozenset({"held"}),
     ),
     Control(
         "a job on a shared key told by its price",

@@ -39,7 +39,25 @@ BUCKET = ("bucket down", "bucket's answer lost")
 PEOPLE = ("terminated run", "second run", "second decision", "retry", "another take", "run again at the end")
 PROCESS = ("crash", "pause", "clock off")
 
-KINDS = (*POST, *POLL, *JOB, TAKEN_BACK, *LIST, *BILL, *FETCH, *BUCKET, *PEOPLE, *PROCESS)
+OUTAGE = "list down throughout"
+"""No listing can be read before the faults stop, so that a lost POST is held in the meantime."""
+ABANDONED_RUN = "run not repeated"
+"""Nobody executes a run again that has died, so that its clips are left to the sensor."""
+
+KINDS = (
+    *POST,
+    *POLL,
+    *JOB,
+    TAKEN_BACK,
+    *LIST,
+    OUTAGE,
+    *BILL,
+    *FETCH,
+    *BUCKET,
+    *PEOPLE,
+    ABANDONED_RUN,
+    *PROCESS,
+)
 
 USUAL: dict[str, float] = {
     "failed poll": 0.2,
@@ -52,6 +70,8 @@ USUAL: dict[str, float] = {
     "bucket's answer lost": 0.25,
     "list down": 0.3,
     "bill down": 0.3,
+    OUTAGE: 1.0,
+    ABANDONED_RUN: 1.0,
     "heedless bill": 0.5,
     "bill in cents": 0.3,
     "unreadable row": 0.3,

@@ -15,7 +15,7 @@ from proof.simulation.books import Books, Job
 from proof.simulation.bucket import Objects
 from proof.simulation.database import Database
 from proof.simulation.evidence import Doubts, ambiguity_of, flaw_of
-from proof.simulation.faults import Faults
+from proof.simulation.faults import ABANDONED_RUN, Faults
 from proof.simulation.plans import FAULT_SECONDS, Plan
 from proof.simulation.processes import PROCESS, Points, Process
 from proof.simulation.provider import AIMLAPI, PRICE, WAVESPEED, Account
@@ -186,7 +186,8 @@ class History:
                 terminated=self.faults.strikes("terminated run", chance=0.5),
             )
         run.ended_at = self.clock()
-        if run.kind != "collect" and ended in {"crashed", "terminated", "failed"} and run.tries < 3:
+        died = ended in {"crashed", "terminated", "failed"}
+        if run.kind != "collect" and died and run.tries < 3 and not self.faults.strikes(ABANDONED_RUN):
             again = Run(f"{run.id}+", run.kind, run.keys, run.decision, run.regenerate, tries=run.tries + 1)
             self._later(self._rng.uniform(2, 60), again)
 
@@ -335,15 +336,17 @@ class History:
         )
 
     def _may_still_be_found(self) -> bool:
-        """Whether something is held whose job will name its POST in the list."""
+        """Whether something is held whose job will name its POST in the list, or is shown when the list can be read."""
         held = self.database.rows(
-            "SELECT s.id FROM attempts a JOIN submissions s ON s.attempt_id = a.id WHERE a.state = 'held'"
+            "SELECT s.id, s.lack FROM attempts a JOIN submissions s ON s.attempt_id = a.id WHERE a.state = 'held'"
         )
-        tags = {row["id"] for row in held}
         books = self.account.books
-        return books.rules.echoes_tags and any(
-            job.tag in tags and job.fate.end != "vanished" for job in books.ours
-        )
+        tags = {
+            row["id"]
+            for row in held
+            if books.rules.echoes_tags or (self.plan.dedicated and row["lack"] == "reading")
+        }
+        return any(job.tag in tags and job.fate.end != "vanished" for job in books.ours)
 
     def end(self, loop: VirtualLoop) -> None:
         """Nobody goes on."""

@@ -1,16 +1,20 @@
-"""How some of the negative controls break the product: what is fetched, what ends a job, what a time means."""
+"""How some of the negative controls break the product: what is fetched, what ends a job, a hold or a run, what a time means."""
 
 # ruff: noqa: SLF001 - a control breaks the product from inside
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 from unittest import mock
 
 import sqlalchemy as sa
 
+from pipelines.collections import Collection, plan
+from proof.simulation import actors
 from resources.ledger import decisions, deliveries, polls
 from resources.ledger.decisions import Decision
+from resources.ledger.lost import search_schedule
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts
 from resources.production.delivery import Deliverer, DeliveryError
@@ -51,3 +55,18 @@ def times_are_believed() -> Iterator[None]:
         mock.patch.object(polls, "has_passed", lambda at, now, **_: at <= now),
     ):
         yield
+
+
+def a_hold_is_final() -> AbstractContextManager[object]:
+    """What is held is never searched for again."""
+    return mock.patch.object(search_schedule, "_is_due", return_value=False)
+
+
+def dead_runs_are_believed() -> AbstractContextManager[object]:
+    """A run that died counts as living, as its status in Dagster says, and keeps its clips from all others."""
+
+    def as_started(found: Mapping[str, Sequence[Attempt]], **options: Any) -> list[Collection]:
+        watchers = {a.watched_by for attempts in found.values() for a in attempts if a.watched_by is not None}
+        return plan(found, **(options | {"watched": frozenset(watchers)}))
+
+    return mock.patch.object(actors, "plan", as_started)

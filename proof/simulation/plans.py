@@ -4,7 +4,19 @@ import random
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from proof.simulation.faults import BILL, FETCH, JOB, KINDS, LIST, PEOPLE, POLL, POST, TAKEN_BACK
+from proof.simulation.faults import (
+    ABANDONED_RUN,
+    BILL,
+    FETCH,
+    JOB,
+    KINDS,
+    LIST,
+    OUTAGE,
+    PEOPLE,
+    POLL,
+    POST,
+    TAKEN_BACK,
+)
 
 T = TypeVar("T")
 
@@ -122,7 +134,10 @@ def drawn(seed: int) -> Plan:
         ahead=rng.choice([86_400.0, 2 * 86_400.0]) if rng.random() < 0.1 else 0.0,
         right_after=rng.uniform(1.0, 200.0),
     )
-    return replace(plan, kinds=(*plan.kinds, TAKEN_BACK)) if rng.random() < 0.2 else plan
+    late = [TAKEN_BACK] if rng.random() < 0.2 else []
+    later = random.Random(f"{seed}:later kinds")
+    late += [kind for kind in (OUTAGE, ABANDONED_RUN) if later.random() < 0.1]
+    return replace(plan, kinds=(*plan.kinds, *late))
 
 
 def simpler(plan: Plan) -> list[Plan]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from proof.jobs import End
 from proof.simulation.books import Books, Fate, Job, Rules
-from proof.simulation.faults import CREATES_NOTHING, POST, Faults
+from proof.simulation.faults import CREATES_NOTHING, OUTAGE, POST, Faults
 from proof.simulation.processes import Process
 from resources.errors import UnavailableError
 from resources.money import to_usd
@@ -305,7 +305,7 @@ class Client:
     async def _ask(self, what: str) -> None:
         await self._process.at(f"{what}: before")
         await self._wait()
-        if self._faults.strikes(f"{what} down"):
+        if self._faults.strikes(f"{what} down") or (what == "list" and self._faults.strikes(OUTAGE)):
             raise UnavailableError(f"the {what} could not be read to its end")
         self._answered = True
 

@@ -82,6 +82,7 @@ def house_in(folder: Path, s3: EmbeddedS3, lookers: VideoInspector) -> Iterator[
                 "DAILIES_LINGER_SECONDS": "0",
                 "DAILIES_WAVESPEED_URL": sandbox.url,
                 "WAVESPEED_API_KEY": KEY,
+                "DAILIES_WAVESPEED_DEDICATED": "true",
                 "DAILIES_AIMLAPI_URL": sandbox.url,
                 "AIMLAPI_API_KEY": KEY,
                 "DAILIES_ALLOWED_ORIGINS": sandbox.url,
