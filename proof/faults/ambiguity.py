@@ -76,7 +76,7 @@ def _whose_may_be_its(findings: Findings, attempt: Row, post: Row, account: list
         return "a job without any id appeared in its time" if nameless else None
     if any(job.clip is None for job in near):
         return "a job that nobody ordered here appeared in its time"
-    if not findings.dedicated:
+    if near and not findings.dedicated:
         return "others may use the key"
     since = began - STRANGER_SECONDS
     if any(job.clip is None and job.model == attempt["endpoint"] and job.at >= since for job in account):
