@@ -380,7 +380,7 @@ def _micros(amount: Decimal | None) -> Micros | None:
 _S3_VARIABLES = {
     "bucket": "DAILIES_S3_BUCKET",
     "endpoint_url": "DAILIES_S3_ENDPOINT",
-    "settings": "DAILIES_S3_ADDRESSING, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY",
+    "settings": "DAILIES_S3_*, AWS_*",
 }
 """The variables of the fields of `S3Settings`; `settings` if several of them contradict each other."""
 

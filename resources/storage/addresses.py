@@ -41,30 +41,26 @@ _NOT_PUBLIC = tuple(
 
 @dataclass(frozen=True)
 class Target:
-    """A URL taken apart, and the addresses its name had when it was looked at.
-
-    Attributes:
-        scheme: `https`, or `http` for an allowed origin.
-        host: As it is named in TLS and the Host header; an IPv6 address without brackets.
-        port: TCP port.
-        path: Path and query, for the request line only; never shown.
-        addresses: Numeric addresses, all of them allowed; the connection goes to one of these and nowhere else, or through
-            the proxy, which resolves the name itself.
-        network: The way out.
-        proxy: What leads there, None where the connection goes to the addresses.
-    """
+    """The parts of a URL, and the addresses that its name had when it was resolved."""
 
     scheme: str
+    """`https`, or `http` for an allowed origin."""
     host: str
+    """As in TLS and the Host header; an IPv6 address without brackets."""
     port: int
     path: str
+    """Path and query, for the request line only; never shown."""
     addresses: tuple[str, ...]
+    """Numeric addresses, all of them allowed. The connection goes to one of these and nowhere else, or through the proxy, which
+    resolves the name itself."""
     network: Network = field(default_factory=Network)
+    """The way out."""
     proxy: Proxy | None = None
+    """The proxy on the way, None where the connection goes to the addresses."""
 
     @property
     def peers(self) -> tuple[tuple[str, int], ...]:
-        """What is connected to: the proxy, else each of the addresses."""
+        """Host and port to connect to: of the proxy, or else of each address."""
         if self.proxy is not None:
             return ((self.proxy.host, self.proxy.port),)
         return tuple((address, self.port) for address in self.addresses)
@@ -80,8 +76,8 @@ def locate(url: str, policy: DownloadPolicy) -> Target:
     """Parse and resolve a URL.
 
     Raises:
-        UnsafeAddressError: It must not be fetched.
-        DownloadError: Its name cannot be resolved now.
+        UnsafeAddressError: The URL must not be fetched.
+        DownloadError: The name cannot be resolved now.
     """
     parts = _parsed(url)
     if parts is None:
@@ -122,7 +118,7 @@ def shown(url: str) -> str:
 
 
 def is_public(text: str) -> bool:
-    """Whether a numeric address is one of the internet, also when it is wrapped into an IPv6 address."""
+    """Whether a numeric address is on the internet. An IPv4 address inside an IPv6 address is judged as itself."""
     address = ipaddress.ip_address(text.partition("%")[0])
     if any(address in network for network in _NOT_PUBLIC):
         return False

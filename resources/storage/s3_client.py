@@ -88,8 +88,8 @@ class S3Settings(BaseModel):
         # botocore would use the path without a word
         if self.addressing == "virtual" and not self.can_be_virtual:
             raise ValueError(
-                f"the bucket {self.bucket} cannot be part of the host's name: that takes a server with a name, and a bucket "
-                "with small letters, digits and hyphens only (over http also dots). Use path or auto"
+                f"DAILIES_S3_ADDRESSING=virtual: the bucket {self.bucket} cannot be part of the host's name. That takes a server "
+                "with a name (not an IP address), and a bucket of small letters, digits and hyphens. Use path or auto"
             )
         return self
 
