@@ -1,8 +1,8 @@
-"""Which requests a server on this machine carries out.
+"""The guard decides which requests a server on this machine carries out.
 
-A loopback port is no border: any page that a browser on this machine shows can send requests to it, and a name that
-changes its address (DNS rebinding) makes them look like its own. A bare Dagster webserver bought a clip for one GET that a
-page on another port sent. The rule is pure; `Guarded` puts it before an ASGI application.
+A loopback port is no border. Every web page in a browser on this machine can send requests to it, and a name that changes its
+address (DNS rebinding) makes them look like the server's own. A bare Dagster webserver bought a clip after one GET from a page
+on another port. The rule is pure; `Guarded` puts it before an ASGI application.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 READS = frozenset({"GET", "HEAD"})
 BODY_LIMIT = 16 << 20
-"""Bytes of a body; the largest launch of Dagster's UI is a few hundred kilobytes."""
+"""Most bytes of a body; the largest launch of Dagster's UI has a few hundred kilobytes."""
 BODY_SECONDS = 30.0
 HEADERS = (
     (b"content-security-policy", b"frame-ancestors 'none'"),
@@ -32,20 +32,20 @@ HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 )
-"""Go out with every answer: no other page may show it in a frame, embed it or hold on to its window."""
+"""Headers of every answer: no other page may show it in a frame, embed it or keep a reference to its window."""
 REFUSED = "x-dailies-refused"
-"""A header of refusals, by which our own command knows that nothing was carried out."""
+"""A header of refusals, which tells our own command that nothing was carried out."""
 SERVER: dict[str, Any] = {
-    # h11 bounds a request's headers; httptools takes as many bytes as somebody sends
+    # h11 bounds a request's headers, httptools does not
     "http": "h11",
     "h11_max_incomplete_event_size": 64 << 10,
-    # nobody is believed who says for whom a request is
+    # no header that names another client is believed
     "proxy_headers": False,
     "server_header": False,
     "access_log": False,
     "log_level": "warning",
 }
-"""How uvicorn serves a guarded application."""
+"""uvicorn's options for a guarded application."""
 
 _NAME = r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]"
 _AUTHORITY = re.compile(rf"({_NAME})(?::([1-9][0-9]{{0,4}}))?")
@@ -56,7 +56,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Authority:
-    """A host's name and port; `port` is None where none is written, which is 80 or 443."""
+    """A host's name and port; `port` is None if none is written, which means 80 or 443."""
 
     name: str
     port: int | None
@@ -68,24 +68,24 @@ class Authority:
         return None if found is None else cls(found[1], int(found[2]) if found[2] else None)
 
     def covers(self, other: "Authority") -> bool:
-        """Whether this, as a setting, allows another."""
+        """Whether this setting allows another authority."""
         ports = {None, 80, 443} if self.port is None else {self.port}
         return self.name == other.name and other.port in ports
 
 
 @dataclass(frozen=True)
 class GuardedRequest:
-    """A request, as far as the rule looks at it."""
+    """The part of a request that the rule reads."""
 
     method: str
     path: str
     query: str
     port: int | None
-    """Of the server's own socket; None where there is none, which is 80."""
+    """Port of the server's own socket; None without a socket, which means 80."""
     headers: tuple[tuple[str, str], ...]
     is_websocket: bool = False
     user: int | None = None
-    """Who on this machine sent it, as a user id; None where that cannot be told."""
+    """The id of the user on this machine that sent it; None if it is not known."""
 
     @classmethod
     def of(cls, scope: Scope) -> "GuardedRequest":
@@ -105,19 +105,19 @@ class GuardedRequest:
         return [value for key, value in self.headers if key == name]
 
     def one(self, name: str) -> str | None:
-        """A header's value; several are joined, so that they equal no single one."""
+        """A header's value; several values are joined, so that they equal no single one."""
         values = self.all(name)
         return ", ".join(values) if values else None
 
     @property
     def changes(self) -> bool:
-        """Whether it may change something; what is sent over a WebSocket may be anything."""
+        """Whether it may change something; a WebSocket always may."""
         return self.is_websocket or self.method not in READS
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a request is not carried out; the reason repeats nothing of it."""
+    """Why a request is not carried out; the reason quotes no part of it."""
 
     status: int
     why: str
@@ -128,22 +128,22 @@ class Guard:
     """The rule."""
 
     names: frozenset[Authority] = frozenset()
-    """Further hosts than the loopback ones, by which a proxy is reached."""
+    """Hosts of a proxy, in addition to the loopback ones."""
     methods: frozenset[str] = frozenset({"GET", "HEAD", "POST"})
     websockets: bool = False
     """Whether WebSockets are served at all."""
     query_of_change: re.Pattern[str] = re.compile("")
-    """What may follow `?` in the address of a request that changes something."""
+    """The text that may follow `?` in the address of a request that changes something."""
     operations: frozenset[str] = frozenset()
-    """Last parts of paths whose address carries no operation: nothing may follow `?` in a request that reads."""
+    """Last parts of paths whose address has no operation: nothing may follow `?` in a request that reads."""
 
     users: frozenset[int] | None = None
-    """Whose requests are carried out besides this process's own user's and root's; None does not look."""
+    """Ids of users whose requests are carried out, in addition to this process's user and root; None checks no user."""
     silent: bool = False
-    """Whether a refusal is only "not found", for a server that tells strangers nothing."""
+    """Whether a refusal is only "not found", for a server that gives strangers no information."""
 
     def refusal(self, asked: GuardedRequest) -> Refusal | None:
-        """Why a request is refused, None for one that may be carried out."""
+        """Why a request is refused, None if it may be carried out."""
         refusal = self._refusal(asked)
         return Refusal(404, "not found") if refusal is not None and self.silent else refusal
 
@@ -172,7 +172,7 @@ class Guard:
         return None if _is_from_here(asked) else Refusal(403, "another page's request (Sec-Fetch-Site)")
 
     def _host(self, asked: GuardedRequest) -> Authority | None:
-        """The request's own host, None unless it is exactly one of ours."""
+        """The request's host, None unless it is exactly one of ours."""
         values = asked.all("host")
         host = Authority.parse(values[0]) if len(values) == 1 else None
         if host is None or any(name.covers(host) for name in self.names):
@@ -180,7 +180,7 @@ class Guard:
         return host if host.name in LOOPBACK and (host.port or 80) == (asked.port or 80) else None
 
     def _is_ours(self, origins: list[str], host: Authority, port: int) -> bool:
-        """Whether a page of this server sent it, or no page: programs and reading browsers name no Origin."""
+        """Whether no other server's page sent it: programs, and browsers that read, send no Origin."""
         if not origins:
             return True
         found = _ORIGIN.fullmatch(origins[0].lower()) if len(origins) == 1 else None
@@ -193,7 +193,7 @@ class Guard:
             for name in self.names
         ):
             return True
-        # another name or address of this machine at the same port may be another server's
+        # another name or address of this machine with the same port may be another server
         is_here = found[1] == "http" and origin.name == host.name and (origin.port or 80) == port
         return is_here and host.name in LOOPBACK
 
@@ -214,10 +214,10 @@ class Guard:
 
 
 def hosts(setting: str) -> frozenset[Authority]:
-    """Hosts by which a proxy is reached, from a setting such as `dailies.example.com, studio.example.com:8443`.
+    """Hosts of a proxy, from a setting such as `dailies.example.com, studio.example.com:8443`.
 
     Raises:
-        ValueError: One of them is no host with an optional port; there are no wildcards.
+        ValueError: A part is no host with an optional port; wildcards are not allowed.
     """
     found = set()
     for text in filter(None, (part.strip() for part in setting.split(","))):
@@ -229,9 +229,9 @@ def hosts(setting: str) -> frozenset[Authority]:
 
 
 def _is_from_here(asked: GuardedRequest) -> bool:
-    """Whether the browser says that no other site has caused it; another port of this machine is `same-site` for it.
+    """Whether the browser says that no other site caused it. For a browser, another port of this machine is `same-site`.
 
-    A link that a person follows, as in an alarm, comes from another site and opens a page of its own: that reads.
+    A link that a person follows, e.g. in an alarm, comes from another site; it opens a page of its own and only reads.
     """
     site = asked.one("sec-fetch-site")
     if site is None or site == "same-origin":
@@ -249,8 +249,6 @@ class Guarded:
         """Put a guard before an application.
 
         Args:
-            app: What answers.
-            guard: What may pass.
             seconds: How long a body may take to arrive.
         """
         self._app = app
@@ -285,11 +283,11 @@ class Guarded:
 
 
 async def _whole(receive: Receive) -> Receive:
-    """Take a body whole, so that no more of it is held than the limit; gives what hands it on.
+    """Read a whole body up to the limit; returns an ASGI `receive` that repeats it.
 
     Raises:
-        ConnectionAbortedError: The client left before its end.
-        ValueError: It is too large.
+        ConnectionAbortedError: The client left before the end of the body.
+        ValueError: The body is too large.
     """
     messages: list[Message] = []
     size = 0
@@ -325,10 +323,10 @@ async def _refuse(refusal: Refusal, send: Send) -> None:
         (b"content-type", b"text/plain; charset=utf-8"),
         (b"content-length", str(len(text)).encode()),
         (b"x-content-type-options", b"nosniff"),
-        # the rest of a body that nobody wants is not waited for
+        # the rest of a refused body is not waited for
         (b"connection", b"close"),
         *HEADERS,
-        # a server that tells strangers nothing does not say that it is dailies
+        # a server that gives strangers no information does not say that it is dailies
         *([] if refusal.status == 404 else [(REFUSED.encode(), b"1")]),
     )
     await send({"type": "http.response.start", "status": refusal.status, "headers": list(headers)})
