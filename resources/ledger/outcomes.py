@@ -13,7 +13,7 @@ from resources.ledger.limits import LONGEST_LEASE_SECONDS, calm_down
 from resources.ledger.lost.posts import UNMEASURED_SECONDS
 from resources.ledger.pauses import pause, throttle
 from resources.ledger.records import Attempt, Submission
-from resources.ledger.schema import jobs, submissions
+from resources.ledger.schema import attempts, jobs, submissions
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
 from resources.ledger.stops import StopKind
 from resources.ledger.times import CLOCKS_SECONDS
@@ -250,6 +250,12 @@ def _redate(ledger: Ledger, account: str) -> None:
                     clock_low=low + back,
                     clock_high=high + back,
                 )
+            )
+            # without this an unknown POST fills its slot until the day that the clock showed
+            connection.execute(
+                sa.update(attempts)
+                .where(attempts.c.id == row.attempt_id, attempts.c.overdue_at.is_not(None))
+                .values(overdue_at=attempts.c.overdue_at - back)
             )
 
 

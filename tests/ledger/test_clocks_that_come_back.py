@@ -50,7 +50,7 @@ from resources.ledger.states import AttemptState, SubmissionState
 from resources.ledger.stops import StopKind
 from resources.ledger.times import DatabaseClock
 from resources.orders import Caps
-from resources.providers.base import ClockOffset, FailureKind, JobStatus
+from resources.providers.base import ClockOffset, FailureKind, JobStatus, Unknown
 
 DAYS = [1.0, 2.0, 400.0]
 S = AttemptState
@@ -287,6 +287,23 @@ def test_a_post_without_an_outcome_does_not_wait_for_days(ledger: Ledger, clock:
     assert row.lease_until <= clock.now + 120
     assert row.ended_at <= clock.now + 120
     assert search_schedule.claim(ledger, ACCOUNT, CONTRACT) is not None
+
+
+def test_an_unknown_post_frees_its_slot_when_its_endpoints_time_is_over(
+    ledger: Ledger, clock: Clock, ahead: float
+) -> None:
+    queued(ledger, a_request("first-clip"))
+    queued(ledger, a_request("second-clip", endpoint="another/model"))
+    clock.forward(ahead)
+    terms = PostTerms(Limits(in_flight=1), 30)
+    post = claim_next(ledger, ACCOUNT, terms)
+    assert isinstance(post, Submission)
+    record_outcome(ledger, post, Unknown("the connection broke", 502))
+    comes_back(clock, ahead)
+    outcomes.expire_submissions(ledger, ACCOUNT)
+    assert not isinstance(claim_next(ledger, ACCOUNT, terms), Submission)
+    clock.forward(post.attempt.request.max_seconds + 60)
+    assert isinstance(claim_next(ledger, ACCOUNT, terms), Submission)
 
 
 def test_a_late_answer_still_finds_its_purchase(ledger: Ledger, clock: Clock, ahead: float) -> None:
