@@ -95,7 +95,7 @@ def wrong_verdicts(folder: Path, sources: dict[str, Filter]) -> dict[str, Any]:
 
 
 def duplicates(folder: Path, sources: dict[str, Filter]) -> dict[str, Any]:
-    """Copies that are not told, and different clips that are."""
+    """Count copies that were missed, and different clips that were taken for copies."""
     originals = [Film(name, source) for name, source in sources.items()]
     originals += [
         Film(f"gradient {seed}", ("gradients", f"s=480x270:r=24:n=4:speed=0.06:seed={seed}"))

@@ -30,21 +30,18 @@ DAGSTER = ("code", "webserver", "daemon")
 
 @dataclass(frozen=True)
 class Scale:
-    """How large a round is.
-
-    Attributes:
-        clips: How many.
-        job_seconds: How long a job takes at the provider.
-        spread: How far from that, as a share of it.
-        fail: Share of the jobs that fail.
-        seed: Decides each job's time.
-    """
+    """How large a round is."""
 
     clips: int
+    """How many."""
     job_seconds: float
+    """How long a job takes at the provider."""
     spread: float
+    """How far from that, as a share of it."""
     fail: float
+    """Share of the jobs that fail."""
     seed: int
+    """Decides each job's time."""
 
     @property
     def patience(self) -> float:
@@ -54,30 +51,26 @@ class Scale:
 
 @dataclass
 class Round:
-    """What a round showed. Seconds are counted from the request, CPU per clip that was asked for.
-
-    Attributes:
-        wall_seconds: To the moment the last clip was delivered.
-        ideal_seconds: The longest job.
-        runs: Runs started.
-        requests_per_clip: At the provider and its CDN.
-        cpu_per_clip: Dagster's processes: code server, run workers with checks and posters, daemon, webserver, and
-            the asking itself.
-        peak_mb: Peak memory of the largest run worker, and of the largest child of one.
-        details: What explains the figures.
-        problems: What did not end as it should.
-    """
+    """What a round showed. Seconds are counted from the request, CPU per clip that was asked for."""
 
     wall_seconds: float
+    """To the moment the last clip was delivered."""
     ideal_seconds: float
+    """The longest job."""
     runs: int
+    """Runs started."""
     requests_per_clip: float
+    """At the provider and its CDN."""
     cpu_per_clip: float
+    """Dagster's processes: code server, run workers with checks and posters, daemon, webserver, and the asking itself."""
     sandbox_cpu_per_clip: float
     s3_cpu_per_clip: float
     peak_mb: dict[str, float]
+    """Peak memory of the largest run worker, and of the largest child of one."""
     details: dict[str, Any] = field(default_factory=dict)
+    """What explains the figures."""
     problems: list[str] = field(default_factory=list)
+    """What did not end as it should."""
 
 
 class _MeteredStack(Stack):
@@ -89,7 +82,7 @@ class _MeteredStack(Stack):
 
 
 def run_round(way: str, scale: Scale) -> Round:
-    """Start a stack, ask for the clips, and wait until all have ended and Dagster has been told.
+    """Start a stack, ask for the clips, and wait until all have ended and Dagster knows.
 
     Raises:
         resources.errors.DailiesError: The stack does not start or breaks.
@@ -166,7 +159,7 @@ def _measure(
 
 
 def _wait(stack: Stack, ledger: Ledger, instance: dg.DagsterInstance, scale: Scale) -> list[Attempt]:
-    """Until every clip has ended, Dagster was told of each, and every run is over."""
+    """Wait until every clip has ended, Dagster knows each end, and every run is over."""
     give_up = time.monotonic() + scale.patience
     while True:
         attempts = ledger.overview(series=SERIES)

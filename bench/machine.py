@@ -1,4 +1,4 @@
-"""The environment a round runs in: nothing of the person's own settings, and what to know about the machine."""
+"""The environment of a round, without the person's own settings, and facts about the machine."""
 
 import contextlib
 import datetime as dt

@@ -15,23 +15,20 @@ PR_SET_CHILD_SUBREAPER = 36
 
 @dataclass(frozen=True)
 class Process:
-    """One process as it stood.
-
-    Attributes:
-        pid: Its id.
-        parent: Its parent's id.
-        born: Clock ticks since boot; with the id it names the process for good.
-        alive: Whether it has not ended yet.
-        own: CPU seconds of itself.
-        children: CPU seconds of the children it has waited for, and of theirs.
-    """
+    """One process as it stood."""
 
     pid: int
+    """Its id."""
     parent: int
+    """Its parent's id."""
     born: int
+    """Clock ticks since boot; an id and this number name one process only."""
     alive: bool
+    """Whether it has not ended yet."""
     own: float
+    """CPU seconds of itself."""
     children: float
+    """CPU seconds of the children it has waited for, and of theirs."""
 
     @property
     def seconds(self) -> float:

@@ -29,7 +29,7 @@ TARGETS: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True)
 class Line:
-    """One figure: its name in the JSON, its name for people, and where a round has it."""
+    """One figure: its name in the JSON, its title, and how to read it from a round."""
 
     name: str
     title: str

@@ -1,4 +1,4 @@
-"""What a round produces: a data folder of its own with one series, and the fault script that goes with it."""
+"""The files of a round: a data folder with one series, and its fault script."""
 
 import json
 import shutil
@@ -14,19 +14,16 @@ DOOMED = "a storm breaks the lantern"
 
 @dataclass(frozen=True)
 class Declared:
-    """The files of a round.
-
-    Attributes:
-        data: The data folder.
-        faults: The sandbox's fault script.
-        prompts: The prompt of each clip, by its name in the series.
-        doomed: How many of the clips fail at the provider.
-    """
+    """The files of a round."""
 
     data: Path
+    """The data folder."""
     faults: Path
+    """The sandbox's fault script."""
     prompts: dict[str, str]
+    """The prompt of each clip, by its name in the series."""
     doomed: int
+    """How many of the clips fail at the provider."""
 
 
 def declare(folder: Path, *, clips: int, fail: float) -> Declared:

@@ -1,4 +1,4 @@
-"""A provider's job as its books have it, and as the laws know it. It imports nothing of dailies."""
+"""A provider's job, as its books record it and the laws read it. This module imports nothing of dailies."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ End = Literal["succeeded", "failed", "moderated", "empty", "vanished"]
 
 @dataclass(frozen=True)
 class Job:
-    """A job as the provider's books have it. Times are seconds of true time, money is micro-USD."""
+    """A job in the provider's books. Times are seconds of true time, money is micro-USD."""
 
     id: str
     provider: str

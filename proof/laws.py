@@ -87,7 +87,7 @@ class Evidence:
     billed: bool = False
     """Whether the bill was read to its end."""
     reported: bool = False
-    """Whether Dagster must have been told of every end."""
+    """Whether Dagster must know every end."""
     cap: int | None = None
     """Micro-USD that may be owed at any time, None for no cap."""
     max_seconds: float = math.inf
@@ -292,7 +292,7 @@ class Case:
         return told if self.evidence.billed else told | to_come
 
     def unended(self) -> Iterator[Violation]:
-        """Every clip has come to its end, and Dagster was told."""
+        """Every clip has ended, and Dagster knows."""
         for clip in sorted(self.evidence.clips - {row["subject_key"] for row in self.evidence.attempts}):
             yield Violation("unended", f"{clip} was never asked for")
         for attempt in self.evidence.attempts:
@@ -305,7 +305,7 @@ class Case:
                 and state != "held"
                 and attempt["subject_kind"] != "spare"
             ):
-                yield Violation("unended", f"{subject} is {state} and nobody was told")
+                yield Violation("unended", f"{subject} is {state}, and Dagster does not know")
 
     def held(self) -> Iterator[Violation]:
         """What is held could not be settled: nothing that the provider shows tells whose job it is."""

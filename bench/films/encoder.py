@@ -17,32 +17,28 @@ Filter = tuple[str, str]
 
 @dataclass(frozen=True)
 class Film:
-    """One clip to make.
-
-    Attributes:
-        name: What it is called.
-        source: The filter that makes the picture, with its arguments.
-        filters: What is done to the picture.
-        sound: The filters that make the sound; none for no sound track.
-        heard: From when to when there is sound at all, in seconds, one stretch or several.
-        seconds: How long it lasts.
-        size: Pixels.
-        fps: Frames a second.
-        codec: The encoder.
-        quality: Its constant rate factor.
-        preset: Its speed.
-    """
+    """One clip to make."""
 
     name: str
+    """What it is called."""
     source: Filter
+    """The filter that makes the picture, with its arguments."""
     filters: tuple[Filter, ...] = ()
+    """What is done to the picture."""
     sound: tuple[Filter, ...] = (("sine", "f=330"),)
+    """The filters that make the sound; none for no sound track."""
     heard: tuple[tuple[float, float], ...] = ((0.0, 3600.0),)
+    """From when to when there is sound at all, in seconds, one stretch or several."""
     seconds: float = 5.0
+    """How long it lasts."""
     size: tuple[int, int] = (480, 270)
+    """Pixels."""
     fps: int = 24
+    """Frames a second."""
     codec: str = "libx264"
+    """The encoder."""
     quality: int = 23
+    """Its constant rate factor."""
     options: dict[str, str] = field(default_factory=dict)
 
 

@@ -11,15 +11,12 @@ WIDE = "s=480x270:r=24"
 
 @dataclass(frozen=True)
 class Shot:
-    """A clip and what is to be said of it.
-
-    Attributes:
-        film: How it is made.
-        wrong: The check that must mind it; None for a good clip.
-    """
+    """A clip and what is to be said of it."""
 
     film: Film
+    """How it is made."""
     wrong: str | None = None
+    """The check that must mind it; None for a good clip."""
 
 
 SOURCES: dict[str, Filter] = {

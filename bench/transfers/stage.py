@@ -1,4 +1,4 @@
-"""The servers of the bench: files over HTTPS, a bucket, and slow lines to both."""
+"""The servers of the benchmark: files over HTTPS, a bucket, and slow lines to both."""
 
 import contextlib
 import os
@@ -21,21 +21,18 @@ HEAD = b"\x00\x00\x00\x18ftypisom"
 
 @dataclass(frozen=True)
 class Stage:
-    """Where files come from and go to.
-
-    Attributes:
-        files: Address of the HTTPS server.
-        bucket: Address of the S3 server.
-        s3: The bucket's server.
-        authority: The certificate that signs the HTTPS server's.
-        rclone: The program.
-    """
+    """Where files come from and go to."""
 
     files: str
+    """Address of the HTTPS server."""
     bucket: str
+    """Address of the S3 server."""
     s3: EmbeddedS3
+    """The bucket's server."""
     authority: Path
+    """The certificate that signs the HTTPS server's."""
     rclone: str
+    """The program."""
 
 
 @contextlib.contextmanager

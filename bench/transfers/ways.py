@@ -24,17 +24,14 @@ Files = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Moved:
-    """What it took to move some files.
-
-    Attributes:
-        seconds: By the clock.
-        cpu_seconds: Of the client, servers left out.
-        peak_mb: Of the client's memory, where it was measured.
-    """
+    """What it took to move some files."""
 
     seconds: float
+    """By the clock."""
     cpu_seconds: float
+    """Of the client, servers left out."""
     peak_mb: float | None = None
+    """Of the client's memory, where it was measured."""
 
 
 class Dailies:

@@ -33,7 +33,7 @@ KEY = "sandbox"
 
 
 def waiting(ledger: Ledger) -> list[Attempt]:
-    """The generations that nobody has at the moment."""
+    """The generations that no worker has claimed."""
     query = (
         sa.select(attempts).where(attempts.c.state == AttemptState.SUCCEEDED.value).order_by(attempts.c.seq)
     )

@@ -18,18 +18,18 @@ from proof.jobs import Job
 from proof.laws import Row
 
 ACCEPTANCE_SECONDS = 30.0
-"""How long after a client gave up its job is created at the latest, and more."""
+"""The longest time after a client has given up in which its job may be created, with a margin."""
 CLOCKS_SECONDS = 6.0
 """How well two clocks can be compared by `Date` headers."""
 UNCOMPARED_SECONDS = 126.0
-"""How far apart they may be where the client had no `Date` before its POST."""
+"""How far apart they may be where the client saw no `Date` before its POST."""
 ENOUGH_LAGS = 20
 STRANGER_SECONDS = 900.0
-"""For how long before it a stranger's purchase makes one suspect others."""
+"""How long after a stranger's purchase others may follow."""
 
 
 def why_ambiguous(findings: Findings, attempt: Row) -> str | None:
-    """Why an attempt that was unknown cannot be settled, None when it can."""
+    """Why an unknown attempt cannot be settled, None where it can."""
     posts = [post for post in _lost_posts(findings, attempt) if post["attempt_id"] == attempt["id"]]
     reasons = [reason for post in posts if (reason := _why(findings, attempt, post))]
     return reasons[0] if reasons else None
@@ -45,7 +45,7 @@ def _why(findings: Findings, attempt: Row, post: Row) -> str | None:
 
 
 def _why_not_its(findings: Findings, attempt: Row, post: Row, own: Job, account: list[Job]) -> str | None:
-    """Why a job that is a POST's may be somebody else's."""
+    """Why the job of a POST may belong to another POST or to a stranger."""
     if attempt["provider"] == "aimlapi":
         return None
     if not findings.dedicated:
@@ -133,7 +133,7 @@ def _was_answered(findings: Findings, post: Row) -> bool:
 
 
 class _Deal:
-    """Ways to deal the jobs of a model that nobody was told of to its lost POSTs, each POST one at most."""
+    """Ways to give a model's unanswered jobs to its lost POSTs, each POST one at most."""
 
     def __init__(self, findings: Findings, attempt: Row, account: list[Job]) -> None:
         windows = {p["id"]: window(findings, p) for p in _lost_posts(findings, attempt)}

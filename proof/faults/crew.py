@@ -16,17 +16,14 @@ from proof.children import end, start
 
 @dataclass
 class Hand:
-    """A worker that lives.
-
-    Attributes:
-        pid: Its process id.
-        task: What it was told.
-        since: Real time it was started at.
-    """
+    """A worker that lives."""
 
     pid: int
+    """Its process id."""
     task: dict[str, Any]
+    """Its task."""
     since: float
+    """Real time it was started at."""
 
 
 class Crew:
@@ -72,7 +69,7 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # its workers die with it, by the kernel's word
+        # the kernel ends its workers with it
         if self._process is not None:
             end(self._process, politely=False)
 

@@ -1,4 +1,4 @@
-"""The code location of the whole-stack part: the product's own, with the bench's clock in its ledger, clients and sleep."""
+"""The product's code location with the proof's clock in its ledger, clients and sleep."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ PACE = Pace(float(os.environ["BENCH_ORIGIN"]), float(os.environ["BENCH_FACTOR"])
 
 
 class PacedProduction(Production):
-    """What runs work with, by the bench's clock."""
+    """What runs work with, on the proof's clock."""
 
     @contextlib.contextmanager
     def ledger(self, *, patience: float | None = None) -> Iterator[Ledger]:

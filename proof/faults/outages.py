@@ -1,4 +1,4 @@
-"""What happens to the world around the workers: the bucket's server, the ledger's lock, its disk, its server, the provider."""
+"""Outages around the workers: the bucket's server, the ledger's lock, disk and server, the provider."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ BUSY_SECONDS = 30.0
 
 
 class World:
-    """What can be troubled; each trouble blocks for as long as it lasts, by the bench's clock.
+    """What can fail around the workers. Each outage blocks while it lasts, on the proof's clock.
 
     Args:
         ledger_url: The database.
@@ -144,7 +144,7 @@ class World:
 
 @contextlib.contextmanager
 def small_disk(folder: Path) -> Iterator[Path | None]:
-    """A small filesystem of its own on a folder, None where this user may not mount one."""
+    """Mount a small filesystem on a folder; None where this user may not."""
     mount, umount = shutil.which("mount"), shutil.which("umount")
     made = (
         mount is not None
@@ -172,7 +172,7 @@ def _stopped(pid: int) -> Iterator[None]:
 
 
 class InTurn:
-    """Makes troubles one after the other, each in a thread so that the bench goes on.
+    """Makes outages one after the other, each in a thread so that the storm goes on.
 
     Args:
         kinds: What to make.

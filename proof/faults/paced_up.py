@@ -1,4 +1,4 @@
-"""`dailies up` with the bench's clock in its code location, as a process of its own that may be killed: `python -m proof.faults.paced_up PORT`."""
+"""`dailies up` on the proof's clock, as a process that may be killed: `python -m proof.faults.paced_up PORT`."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ LOOK_SECONDS = 0.5
 
 
 class BenchStack(Stack):
-    """The product's stack with the bench's clock in its code location."""
+    """The product's stack with the proof's clock in its code location."""
 
     def _spawn(self, name: str, command: list[str], *, stdout: int | None = None) -> None:
         ours = ["proof.faults.definitions" if part == "pipelines.definitions" else part for part in command]

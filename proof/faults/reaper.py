@@ -1,4 +1,4 @@
-"""Killing processes: at once, or stopped for longer than a lease and let go on, by id; and finding whose a port is."""
+"""Kills processes by id, or stops them for longer than a lease; and finds the process that has a port."""
 
 import contextlib
 import os
@@ -29,7 +29,7 @@ class Reaper:
         return sum(self.done.values())
 
     def kill(self, pid: int, moment: str) -> bool:
-        """`kill -9`; whether there was somebody."""
+        """Kill a process at once; returns whether it lived."""
         with self._lock, contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
             self._asleep.pop(pid, None)
@@ -38,7 +38,7 @@ class Reaper:
         return False
 
     def put_to_sleep(self, pid: int, moment: str, *, real_seconds: float) -> bool:
-        """SIGSTOP, and SIGCONT after so long; whether there was somebody who was not asleep."""
+        """Stop a process, and let it go on later; returns whether it was awake."""
         with self._lock:
             if pid in self._asleep:
                 return False

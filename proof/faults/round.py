@@ -1,4 +1,4 @@
-"""One round: so many clips through real workers while the world falls apart, then peace, then the judgement."""
+"""One round: clips go through real workers while the world breaks, then the faults stop, then the judge speaks."""
 
 import contextlib
 import json

@@ -53,19 +53,16 @@ PATIENCE_SECONDS = 900.0
 
 @dataclass(frozen=True)
 class StackScale:
-    """How large the part is.
-
-    Attributes:
-        clips: Of each series.
-        kills: How many `kill -9` and SIGSTOP.
-        pace: The clock's seconds to a real one.
-        seed: Decides all that can be decided.
-    """
+    """How large the part is."""
 
     clips: int = 100
+    """Of each series."""
     kills: int = 40
+    """How many `kill -9` and SIGSTOP."""
     pace: float = 5.0
+    """The clock's seconds to a real one."""
     seed: int = 0
+    """Decides all that can be decided."""
 
 
 class Up:
@@ -300,7 +297,7 @@ class _Storm:
             self.reaper.put_to_sleep(pid, moment, real_seconds=self.pace.real(LEASE_SECONDS + 30))
 
     def _settle(self, calm_at: float) -> None:
-        """Wait until everything has ended. Nothing is asked for again: whoever was killed, no clip waits for a person."""
+        """Wait until everything has ended. Nobody asks again: no clip may wait for a person."""
         with open_ledger(self.settings) as ledger, dagster_instance(self.settings) as instance:
             wanted = self.scale.clips * len(SERIES)
             while time.monotonic() - calm_at < PATIENCE_SECONDS:

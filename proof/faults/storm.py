@@ -1,4 +1,4 @@
-"""The storm and the calm after it: workers are started, killed and asked again while the world breaks; then all ends."""
+"""The storm and the calm after it: workers are started, killed and started again while the world breaks; then every clip ends."""
 
 import contextlib
 import random
@@ -19,7 +19,7 @@ from proof.stand_in.providers import Providers
 
 BATCH = 20
 LEASE_SECONDS = 90.0
-"""A POST's hard deadline and the margin after it: whoever sleeps longer has lost what it had claimed."""
+"""A POST's hard deadline and the margin after it. A worker that sleeps longer loses its claims."""
 SKEW_SECONDS = 600.0
 SERVANTS = ("sense", "collect")
 """Modes of workers that are always there, two of each."""
@@ -28,67 +28,61 @@ DONE = ("delivered", "quarantined", "rejected", "absent", "failed", "vanished", 
 
 @dataclass(frozen=True)
 class Scale:
-    """How large a round is, and how hard.
-
-    Attributes:
-        clips: How many, half at each provider; those for after the storm come on top.
-        kills: How many `kill -9` and SIGSTOP.
-        pace: The bench's seconds to a real one.
-        workers: How many run workers at a time; two sensors and two collectors come on top.
-        seed: Decides all that can be decided.
-        mischief: What goes wrong at the provider.
-        troubles: How many troubles around the workers.
-        minutes: Real minutes after which a round is given up.
-        ends_within: The bench's seconds after the end of the faults in which every clip must end.
-        twice: Share of the batches that two runs are told to produce at once.
-        settle: By provider, a time to settle in the bench's seconds that is set instead of its contract's.
-        skewed: Share of the run workers whose clock is ten minutes off.
-    """
+    """How large a round is, and how hard."""
 
     clips: int
+    """How many, half at each provider; those for after the storm come on top."""
     kills: int
+    """How many `kill -9` and SIGSTOP."""
     pace: float = 10.0
+    """The bench's seconds to a real one."""
     workers: int = 4
+    """How many run workers at a time; two sensors and two collectors come on top."""
     seed: int = 0
+    """Decides all that can be decided."""
     mischief: Mischief = field(default_factory=Mischief)
+    """What goes wrong at the provider."""
     troubles: int = 8
+    """How many troubles around the workers."""
     minutes: float = 30.0
+    """Real minutes after which a round is given up."""
     ends_within: float = 2_700.0
+    """The bench's seconds after the end of the faults in which every clip must end."""
     twice: float = 0.15
+    """Share of the batches that two runs produce at once."""
     skewed: float = 0.02
+    """Share of the run workers whose clock is ten minutes off."""
     settle: dict[str, float] = field(default_factory=dict)
+    """By provider, a settle time that replaces its contract's, in the proof's seconds."""
 
     @property
     def dedicated(self) -> bool:
-        """Whether nobody else uses the keys: strangers are about only where processes are killed."""
+        """Whether nobody else uses the keys. Strangers buy only where processes are killed."""
         return not (self.kills and self.mischief.strangers)
 
 
 @dataclass
 class Outcome:
-    """What a round showed.
-
-    Attributes:
-        verdict: The judge's.
-        wall_seconds: Real time from the first worker to the last clip's end.
-        storm_seconds: Real time until the faults stopped.
-        ended_after: The bench's seconds from the end of the faults to the last clip's end.
-        kills: By kind and moment.
-        faults: Exposures at the provider.
-        troubles: Around the workers.
-        exits: How workers ended that were not killed, by exit code.
-        broken: Workers that ended by an error nobody foresaw: their last words.
-    """
+    """What a round showed."""
 
     verdict: Verdict
+    """The judge's."""
     wall_seconds: float
+    """Real time from the first worker to the last clip's end."""
     storm_seconds: float
+    """Real time until the faults stopped."""
     ended_after: float
+    """The bench's seconds from the end of the faults to the last clip's end."""
     kills: dict[str, int]
+    """By kind and moment."""
     faults: dict[str, int]
+    """Exposures at the provider."""
     troubles: dict[str, int]
+    """Around the workers."""
     exits: dict[str, int]
+    """How workers ended that were not killed, by exit code."""
     broken: list[str]
+    """Workers that ended by an unforeseen error."""
 
     @property
     def problems(self) -> list[str]:
@@ -97,7 +91,7 @@ class Outcome:
 
 
 class Storm:
-    """Starts workers, kills them, troubles the world; then lets everything come to its end.
+    """Starts workers, kills them and breaks the world around them; then lets every clip end.
 
     Args:
         scale: How large and how hard.
@@ -271,7 +265,7 @@ class Storm:
         return asked and not at_work and all(state in DONE for state in self._states.values())
 
     def _ended(self, clips: list[str]) -> int:
-        """How many of these clips have come to an end."""
+        """How many of these clips have ended."""
         if time.monotonic() - self._looked > 1:
             self._looked = time.monotonic()
             with contextlib.suppress(sa.exc.DBAPIError):

@@ -56,9 +56,9 @@ from resources.storage.s3_client import S3Settings
 TAG = "X-Client-Request-Id"
 """WaveSpeed takes none; its stand-in notes it for the judge, and no answer depends on it."""
 SUBMIT_SECONDS = 60.0
-"""As `AccountSettings` has it."""
+"""The default of `AccountSettings`."""
 TICK_SECONDS = 10.0
-"""As the completion sensor has it."""
+"""The interval of the completion sensor."""
 COLLECTED_AT_ONCE = 25
 PR_SET_PDEATHSIG = 1
 
@@ -67,29 +67,26 @@ _submission: contextvars.ContextVar[str] = contextvars.ContextVar("submission", 
 
 @dataclass(frozen=True)
 class Place:
-    """Where everything is.
-
-    Attributes:
-        ledger_url: The database.
-        urls: Address of each provider.
-        key: Their key.
-        s3: Fields of `S3Settings`.
-        scratch: For files on their way.
-        clips: The requests, by clip.
-        origin: See `Pace`; and so on.
-        dedicated: Whether nobody else uses the keys.
-    """
+    """Where everything is."""
 
     ledger_url: str
+    """The database."""
     urls: dict[str, str]
+    """Address of each provider."""
     key: str
+    """Their key."""
     s3: dict[str, Any]
+    """Fields of `S3Settings`."""
     scratch: Path
+    """For files on their way."""
     clips: dict[str, ClipRequest]
+    """The requests, by clip."""
     origin: float
+    """See `Pace`; and so on."""
     factor: float
     in_flight: int | None
     dedicated: bool
+    """Whether nobody else uses the keys."""
     settle: dict[str, float]
 
     @classmethod
@@ -102,7 +99,7 @@ class Place:
 
 
 class PacedWaveSpeed(WaveSpeed):
-    """WaveSpeed whose POSTs have their hard deadline in the bench's seconds."""
+    """WaveSpeed with the hard deadline of its POSTs in the proof's seconds."""
 
     factor = 1.0
 
@@ -117,7 +114,7 @@ class PacedWaveSpeed(WaveSpeed):
 
 
 class PacedAimlApi(AimlApi):
-    """AI/ML API whose POSTs have their hard deadline in the bench's seconds."""
+    """AI/ML API with the hard deadline of its POSTs in the proof's seconds."""
 
     factor = 1.0
 
@@ -202,7 +199,7 @@ class Worker:
             await self.follow(engine, decided, Stage.DELIVERED)
 
     async def follow(self, engine: Engine, decided: list[Decided], until: Stage) -> None:
-        """Follow clips, and note in the ledger what would have been told."""
+        """Follow clips, and note in the ledger what Dagster would know."""
 
         def told(report: Report) -> None:
             attempt = report.attempt
@@ -243,7 +240,7 @@ class Worker:
 
 
 def client(name: str, url: str, key: str, pace: Pace) -> Provider:
-    """The product's client of an account, by the bench's clock."""
+    """The product's client of an account, on the proof's clock."""
     kind = PacedWaveSpeed if name == "wavespeed" else PacedAimlApi
     provider = kind(url, key, clock=pace.clock)
     provider.factor = pace.factor
@@ -315,7 +312,7 @@ def _fork(place: Place, task: dict[str, Any], log: Path) -> int:
         # what a run ends with when the world is broken; it is asked for again
         print(f"ended: {error}", file=sys.stderr)
         code = 3
-    except BaseException:  # noqa: BLE001 - the bench must hear of it
+    except BaseException:  # noqa: BLE001 - the storm must hear of it
         traceback.print_exc()
     finally:
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Who is at work in a history: runs that wait, runs that leave, completion sensors, and the runs these ask for.
+"""The actors of a history: runs that wait, runs that leave, completion sensors, and the runs that these start.
 
 Each does what its counterpart in `pipelines` does with the same resources, without Dagster.
 """
@@ -43,25 +43,22 @@ class Surroundings:
 
 @dataclass
 class Run:
-    """One run as Dagster knows it.
-
-    Attributes:
-        id: Its id.
-        kind: `wait`, `leave` or `collect`.
-        keys: Its clips.
-        decision: What its purchases belong to; the batch for a run that collects.
-        regenerate: Whether it wants another take of what is delivered.
-        ended_at: None while it is at work.
-        tries: How often it was re-executed before.
-    """
+    """One run as Dagster knows it."""
 
     id: str
+    """Its id."""
     kind: str
+    """`wait`, `leave` or `collect`."""
     keys: tuple[str, ...]
+    """Its clips."""
     decision: str
+    """What its purchases belong to; the batch for a run that collects."""
     regenerate: bool = False
+    """Whether it wants another take of what is delivered."""
     ended_at: float | None = None
+    """None while it is at work."""
     tries: int = 0
+    """How often it was re-executed before."""
 
 
 class Equipment:
@@ -85,7 +82,7 @@ class Equipment:
         )
 
     def follower(self, run: Run, until: Stage) -> Follower:
-        """Follows a batch for a run, and notes in the ledger what Dagster was told."""
+        """Follow a batch for a run, and note in the ledger what Dagster knows."""
 
         def tell(report: Report) -> None:
             if report.attempt is None:

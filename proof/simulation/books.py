@@ -12,75 +12,66 @@ from proof.jobs import Job as JobRecord
 
 @dataclass(frozen=True)
 class Rules:
-    """What this provider does, for everybody to know.
-
-    Attributes:
-        name: Of the provider.
-        charges_first: A failed job is charged and given back later; otherwise it is never charged.
-        refund_seconds: How much later.
-        lists_running: Its list shows jobs that still run.
-        echoes_tags: Its list shows what the client sent along to name its POST.
-        tells_cost: A finished job's answer says what it did cost.
-        bills_twice_seconds: How long after a job began its charge is on the bill.
-    """
+    """What this provider does, for everybody to know."""
 
     name: str
+    """Of the provider."""
     charges_first: bool
+    """A failed job is charged and given back later; otherwise it is never charged."""
     refund_seconds: float
+    """How much later."""
     lists_running: bool
+    """Its list shows jobs that still run."""
     echoes_tags: bool
+    """Its list shows what the client sent along to name its POST."""
     tells_cost: bool
+    """A finished job's answer says what it did cost."""
     bills_after_seconds: float = 5.0
+    """How long after a job began its charge is on the bill."""
 
 
 @dataclass(frozen=True)
 class Fate:
-    """How a job will go.
-
-    Attributes:
-        end: Its end.
-        seconds: How long it takes.
-        lag: How long it takes to appear in the list.
-        file: What its file is like: `good`, `small`, `broken`.
-        shows: What polls show at its end before they show it: `failed`, `empty` or `gone`; None for its end at once.
-        taken_back_after: For how many seconds.
-    """
+    """How a job will go."""
 
     end: End
+    """Its end."""
     seconds: float
+    """How long it takes."""
     lag: float
+    """How long it takes to appear in the list."""
     file: str = "good"
+    """What its file is like: `good`, `small`, `broken`."""
     shows: str | None = None
+    """What polls show at its end before they show it: `failed`, `empty` or `gone`; None for its end at once."""
     taken_back_after: float = 0.0
+    """For how many seconds."""
 
 
 @dataclass
 class Job:
-    """One job.
-
-    Attributes:
-        id: Its id.
-        clip: What is asked for; None for somebody else's.
-        tag: What the client sent along to name its POST.
-        model: Of the order.
-        price: What it costs.
-        at: When it was created, in true time.
-        fate: How it goes.
-        address: How often its file's address was renewed.
-        expired: Addresses up to this one no longer work.
-        shown_at: When a poll was shown an end that is taken back.
-    """
+    """One job."""
 
     id: str
+    """Its id."""
     clip: str | None
+    """What is asked for; None for somebody else's."""
     tag: str | None
+    """What the client sent along to name its POST."""
     model: str
+    """Of the order."""
     price: int
+    """What it costs."""
     at: float
+    """When it was created, in true time."""
     fate: Fate
+    """How it goes."""
     address: int = 0
+    """How often its file's address was renewed."""
     expired: int = -1
+    """Addresses up to this one no longer work."""
     shown_at: list[float] = field(default_factory=list)
+    """When a poll was shown an end that is taken back."""
 
     @property
     def seen_over(self) -> bool:
@@ -117,17 +108,14 @@ class Entry:
 
 @dataclass
 class Books:
-    """The account.
-
-    Attributes:
-        rules: What the provider does.
-        clock: True time in seconds.
-        jobs: Every job by id, oldest first.
-    """
+    """The account."""
 
     rules: Rules
+    """What the provider does."""
     clock: Callable[[], float]
+    """True time in seconds."""
     jobs: dict[str, Job] = field(default_factory=dict)
+    """Every job by id, oldest first."""
 
     def create(self, *, clip: str | None, tag: str | None, model: str, price: int, fate: Fate) -> Job:
         """A POST was accepted."""
@@ -141,7 +129,7 @@ class Books:
         return [job for job in self.jobs.values() if job.ours]
 
     def word(self, job_id: str) -> str:
-        """What a poll says of a job; `gone` when it is not known."""
+        """The true status of a job; `gone` when the provider does not know it."""
         job = self.jobs.get(job_id)
         if job is None:
             return "gone"
@@ -153,7 +141,7 @@ class Books:
         return {"succeeded": "completed", "failed": "failed", "moderated": "failed"}[job.fate.end]
 
     def shown(self, job_id: str) -> str:
-        """What a poll says of a job: its word, or an end that will be taken back."""
+        """The status that a poll shows: the true one, or an end that will be taken back."""
         job = self.jobs.get(job_id)
         word, now = self.word(job_id), self.clock()
         if job is None or job.fate.shows is None or word != "completed":

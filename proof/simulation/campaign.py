@@ -21,35 +21,32 @@ _NAME = re.compile(r"(?P<provider>[a-z]+)-(?P<way>[a-z]+)-(?P<clips>\d+)(@(?P<cr
 
 @dataclass
 class Tally:
-    """What some histories came to.
-
-    Attributes:
-        histories: How many there were, by layer.
-        clips: How many clips were asked for, by layer.
-        passed: How often each point was passed.
-        crashed: How often a process died at each.
-        paused: How often one slept at each.
-        struck: How often each kind of fault did strike.
-        states: How many purchases ended in each state.
-        outlasted: How many jobs ran on unseen after their purchase was given up, a declared window.
-        jobs: How many jobs our POSTs made.
-        latest_end: The most virtual seconds from the end of the faults to the end of the last clip.
-        violations: What was wrong: the kinds, by the name of the history.
-        kinds: How often each kind of violation occurred.
-    """
+    """What some histories came to."""
 
     histories: Counter[str] = field(default_factory=Counter)
+    """How many there were, by layer."""
     clips: Counter[str] = field(default_factory=Counter)
+    """How many clips were asked for, by layer."""
     passed: Counter[str] = field(default_factory=Counter)
+    """How often each point was passed."""
     crashed: Counter[str] = field(default_factory=Counter)
+    """How often a process died at each."""
     paused: Counter[str] = field(default_factory=Counter)
+    """How often one slept at each."""
     struck: Counter[str] = field(default_factory=Counter)
+    """How often each kind of fault did strike."""
     states: Counter[str] = field(default_factory=Counter)
+    """How many purchases ended in each state."""
     outlasted: int = 0
+    """How many jobs ran on unseen after their purchase was given up, a declared window."""
     jobs: int = 0
+    """How many jobs our POSTs made."""
     latest_end: float = 0.0
+    """The most virtual seconds from the end of the faults to the end of the last clip."""
     violations: dict[str, list[str]] = field(default_factory=dict)
+    """What was wrong: the kinds, by the name of the history."""
     kinds: Counter[str] = field(default_factory=Counter)
+    """How often each kind of violation occurred."""
 
     def add(self, layer: str, name: str, outcome: Outcome) -> None:
         """Count one more history."""
@@ -175,23 +172,20 @@ def _randoms(start: int, stop: int) -> Tally:
 
 @dataclass(frozen=True)
 class Campaign:
-    """What is to be carried out.
-
-    Attributes:
-        histories: How many random ones.
-        seed: Of the first one.
-        clips: Single crashes are enumerated for histories of one to so many clips.
-        pairs: The same for pairs of crashes.
-        jobs: Processes.
-        seconds: When to begin nothing more, None to finish.
-    """
+    """What is to be carried out."""
 
     histories: int
+    """How many random ones."""
     seed: int = 0
+    """Of the first one."""
     clips: int = 3
+    """Single crashes are enumerated for histories of one to so many clips."""
     pairs: int = 3
+    """The same for pairs of crashes."""
     jobs: int = 2
+    """Processes."""
     seconds: float | None = None
+    """When to begin nothing more, None to finish."""
 
     def run(self, told: Callable[[Tally], None] = lambda _tally: None) -> tuple[Tally, bool]:
         """Carry everything out; returns the sum, and whether it is complete."""

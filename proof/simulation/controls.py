@@ -1,4 +1,4 @@
-"""Negative controls: what the product would be with one rule of money broken. Each must be caught.
+"""Negative controls: the product with one rule of money broken. The laws must catch each.
 
 They are patches around the product, never in it. Each comes with the histories in which its mistake can show.
 """
@@ -54,21 +54,18 @@ GAP_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Control:
-    """One broken variant.
-
-    Attributes:
-        name: As the issue names it.
-        patch: Breaks the product while a history is carried out.
-        shows: Makes a drawn history one in which the mistake can show.
-        finds: The kinds of violation that are the mistake's own.
-        prepare: Breaks the database's schema before a history.
-    """
+    """One broken variant."""
 
     name: str
+    """As the issue names it."""
     patch: Callable[[], AbstractContextManager[object]]
+    """Breaks the product while a history is carried out."""
     shows: Callable[[Plan], Plan]
+    """Makes a drawn history one in which the mistake can show."""
     finds: frozenset[str]
+    """The kinds of violation that are the mistake's own."""
     prepare: str | None = None
+    """Breaks the database's schema before a history."""
 
 
 def caught(control: Control, database: Database, *, histories: int) -> Outcome | None:
@@ -184,7 +181,7 @@ _decide = actors.decide
 async def _count_then_reserve(
     engine: Engine, run: Run, requests: list[ClipRequest], *, waits: bool
 ) -> list[Decided]:
-    """The cap is looked at in a transaction of its own, and not again where the money is reserved."""
+    """Check the cap in another transaction than the one that reserves the money."""
     decided: list[Decided] = []
     for request in requests:
         if await engine.ledger.run(_affordable, request, run.decision):

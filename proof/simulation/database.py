@@ -1,4 +1,4 @@
-"""The ledger's database of one history after the other: the product's own, opened and migrated once, emptied each time."""
+"""The ledger's database, opened and migrated once, and emptied for each history."""
 
 import shutil
 import sqlite3

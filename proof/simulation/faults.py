@@ -78,7 +78,7 @@ USUAL: dict[str, float] = {
     "list lag": 0.5,
     "expired address": 0.6,
 }
-"""How likely a kind strikes where it can, in a history that has it."""
+"""How likely a kind strikes at each chance, in a history that has it."""
 OTHERWISE = 0.35
 
 

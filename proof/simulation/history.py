@@ -29,15 +29,15 @@ FALLBACK = "bytedance/seedance-2.0/text-to-video"
 MAX_SECONDS = 120.0
 SENSOR_SECONDS = 10.0
 ENDS_WITHIN_SECONDS = 2400.0
-"""Within so long after the faults have stopped every clip must have come to its end."""
+"""Every clip must have ended this long after the faults have stopped."""
 BOOKED_WITHIN_SECONDS = 5.0
-"""Within so long the id of a job that was heard of is committed."""
+"""The id of a job is committed this long after a process has heard it."""
 HELD_SECONDS = 1700.0
-"""How long after the faults what is held may still be found."""
+"""How long after the faults a held purchase may still find its job."""
 SWEPT_WITHIN_SECONDS = 10_000.0
-"""Within so long after the faults a sweep has booked what ran on unseen after its purchase was given up."""
+"""A sweep books a job that ran on unseen this long after the faults at the latest."""
 ON_ITS_WAY = """reported_run_id IS NULL AND (subject_kind <> 'spare' OR state IN ('submitted', 'overdue', 'succeeded'))"""
-"""Of an attempt in the ledger; spare takes are fetched and reported to nobody."""
+"""Selects attempts that have not ended; spare takes are fetched, and reported to nobody."""
 RULES = {rules.name: rules for rules in (WAVESPEED, AIMLAPI)}
 
 
@@ -258,7 +258,7 @@ class History:
         return self.plan.ahead if self.clock() < START + self.plan.right_after else 0.0
 
     def _turns_up_late(self) -> bool:
-        """Whether a job has its output after all, and its purchase has ended without it."""
+        """Whether a job has an output although its purchase has ended without one."""
         rows = self.database.rows(
             "SELECT job_id FROM attempts WHERE late_at IS NOT NULL AND state IN ('failed', 'vanished', 'lost')"
         )
@@ -279,7 +279,7 @@ class History:
     # The end
 
     def _idle(self) -> bool:
-        """Whether nothing is on its way and nobody at work."""
+        """Whether no purchase is open and no process works."""
         if any(run.ended_at is None for run in self.runs):
             return False
         unreported = self.database.rows(f"SELECT 1 FROM attempts WHERE {ON_ITS_WAY} LIMIT 1")

@@ -1,4 +1,4 @@
-"""How some of the negative controls break the product: what is fetched, what ends a job, a hold or a run, what a time means."""
+"""Mutants: patches that break the product for a negative control."""
 
 # ruff: noqa: SLF001 - a control breaks the product from inside
 

@@ -1,4 +1,4 @@
-"""What is to happen in one history: everything that is drawn, so that a plan is the whole of it and can be replayed."""
+"""The plan of one history: everything that is drawn, so that it can be replayed."""
 
 import random
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from proof.simulation.faults import (
 T = TypeVar("T")
 
 FAULT_SECONDS = 400.0
-"""Faults strike only so long; from then on everything must come to its end."""
+"""How long faults strike; after that every clip must end."""
 CRASHES_WITHIN = 140
 """Points of a history among which the crashes and pauses of a random history are drawn."""
 PROVIDERS = ("wavespeed", "aimlapi")
@@ -30,53 +30,50 @@ WAYS = ("wait", "leave")
 
 @dataclass(frozen=True)
 class Plan:
-    """One history.
-
-    Attributes:
-        seed: Of everything that is drawn while it runs.
-        provider: Whose rules hold.
-        clips: How many are bought.
-        way: Whether the first run waits for its clips or leaves them to the sensor.
-        kinds: The kinds of faults that may strike.
-        crashes: Numbers of the points at which a process dies.
-        pauses: Numbers of the points at which a process sleeps, and for how many seconds.
-        at: Labels of points, and for how many seconds the first process that passes one sleeps there; for none it dies.
-        skew: How far the provider's clock is ahead, in seconds.
-        dedicated: Whether the key is said to be used by nobody else. On any other key there may be strangers, or none.
-        in_flight: Limit of the account, None for none.
-        per_minute: Limit of the account, None for none.
-        cap: How many clips the budget of a day pays for, None for no cap.
-        max_attempts: How often one decision buys a clip whose job failed in passing.
-        machines: How many completion sensors are at work.
-        experienced: Whether the account's list was seen to be prompt before, without which no miss in it proves anything.
-        to_the_bill: Whether it goes on until the bill has confirmed every amount and given back what it gives back.
-        fallback: Whether another model is bought of a clip that is refused or fails.
-        dated: How far the clock that dates the provider's jobs is ahead of that of its answers, in seconds.
-        ahead: How far our own clock is ahead at first, in seconds.
-        right_after: After how many seconds it is right.
-    """
+    """One history."""
 
     seed: str
+    """Of everything that is drawn while it runs."""
     provider: str = "wavespeed"
+    """Whose rules hold."""
     clips: int = 1
+    """How many are bought."""
     way: str = "wait"
+    """Whether the first run waits for its clips or leaves them to the sensor."""
     kinds: tuple[str, ...] = ()
+    """The kinds of faults that may strike."""
     crashes: tuple[int, ...] = ()
+    """Numbers of the points at which a process dies."""
     pauses: tuple[tuple[int, float], ...] = ()
+    """Numbers of the points at which a process sleeps, and for how many seconds."""
     at: tuple[tuple[str, float], ...] = ()
+    """Labels of points, and for how many seconds the first process that passes one sleeps there; for none it dies."""
     skew: float = 0.0
+    """How far the provider's clock is ahead, in seconds."""
     dedicated: bool = True
+    """Whether the key is said to be used by nobody else. On any other key there may be strangers, or none."""
     in_flight: int | None = None
+    """Limit of the account, None for none."""
     per_minute: int | None = None
+    """Limit of the account, None for none."""
     cap: int | None = None
+    """How many clips the budget of a day pays for, None for no cap."""
     max_attempts: int = 1
+    """How often one decision buys a clip whose job failed in passing."""
     machines: int = 1
+    """How many completion sensors are at work."""
     experienced: bool = False
+    """Whether the account's list was seen to be prompt before, without which no miss in it proves anything."""
     to_the_bill: bool = False
+    """Whether it goes on until the bill has confirmed every amount and given back what it gives back."""
     fallback: bool = False
+    """Whether another model is bought of a clip that is refused or fails."""
     dated: float = 0.0
+    """How far the clock that dates the provider's jobs is ahead of that of its answers, in seconds."""
     ahead: float = 0.0
+    """How far our own clock is ahead at first, in seconds."""
     right_after: float = 0.0
+    """After how many seconds it is right."""
 
 
 def quiet(provider: str, way: str, clips: int) -> Plan:
@@ -95,7 +92,7 @@ def drawn(seed: int) -> Plan:
         *rng.sample((*FETCH, "bucket down", "bucket's answer lost"), rng.choice([0, 0, 1, 2])),
         *rng.sample(PEOPLE, rng.choice([0, 1, 1, 2, 3])),
     }
-    # with dice of their own, so that a number still stands for what it stood for before there were these
+    # separate dice, so that a seed still names the history that it named before bills had faults
     bills = random.Random(f"{seed}:bill")
     kinds |= {*bills.sample(BILL, bills.choice([0, 0, 1, 1, 2]))}
     alone = random.Random(f"{seed}:key").random() < 0.7

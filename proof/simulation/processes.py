@@ -1,4 +1,4 @@
-"""Processes that share nothing but the ledger and the bucket, and die or sleep where they are told to.
+"""Processes that share only the ledger and the bucket, and die or sleep at chosen points.
 
 Whatever a process does to the world passes a *point*: a commit that changes something, a request to the provider, to
 the bucket, to where files are fetched; each before it and after it. A process that crashes at a point is dead: whatever
@@ -34,26 +34,23 @@ class Crash(BaseException):
 
 @dataclass
 class Points:
-    """Where processes can die, and where they do.
-
-    Attributes:
-        crashes: Numbers of the points at which a process dies.
-        pauses: Seconds that a process sleeps, by the number of the point.
-        at: The same by label, each for the first process that passes it; none is a death.
-        passed: How often each label was passed.
-        crashed: How often a process died at each label.
-        paused: How often one slept at each label.
-        trace: What happened, in order; None to keep none.
-    """
+    """Where processes can die, and where they do."""
 
     crashes: frozenset[int] = frozenset()
+    """Numbers of the points at which a process dies."""
     pauses: Mapping[int, float] = field(default_factory=dict)
+    """Seconds that a process sleeps, by the number of the point."""
     at: dict[str, float] = field(default_factory=dict)
+    """The same by label, each for the first process that passes it; none is a death."""
     count: int = 0
     passed: Counter[str] = field(default_factory=Counter)
+    """How often each label was passed."""
     crashed: Counter[str] = field(default_factory=Counter)
+    """How often a process died at each label."""
     paused: Counter[str] = field(default_factory=Counter)
+    """How often one slept at each label."""
     trace: list[str] | None = None
+    """What happened, in order; None to keep none."""
     closed: bool = False
 
 

@@ -90,7 +90,7 @@ class Account:
         """Told of every job whose id has reached a process."""
 
     def create(self, clip: str | None, tag: str | None, model: str, *, price: int = PRICE) -> Job:
-        """Take an order; somebody else may place one beside it."""
+        """Take an order. A stranger may place one beside it."""
         faults, rng = self.faults, self.faults.stream("jobs")
         seconds = rng.uniform(3.0, 14.0)
         lag = self.faults.stream("lag").uniform(0, LONGEST_LAG_SECONDS) if faults.strikes("list lag") else 0.2

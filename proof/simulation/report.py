@@ -1,4 +1,4 @@
-"""What the histories showed: as a table for docs/reliability.md, and as JSON."""
+"""What the histories showed, as JSON and as the tables of docs/reliability.md."""
 
 from typing import Any
 

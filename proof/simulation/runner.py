@@ -1,4 +1,4 @@
-"""Carrying out one plan from its start to the judgement."""
+"""Carries out one plan, from its start to the verdict."""
 
 import asyncio
 import contextlib
@@ -32,27 +32,24 @@ LEASE_SECONDS = 40.0
 
 @dataclass
 class Outcome:
-    """What became of a history.
-
-    Attributes:
-        plan: What was carried out.
-        violations: What must never happen and did.
-        points: Where processes passed and died.
-        struck: How often each fault did strike.
-        outlasted: How many jobs ran on unseen after their purchase was given up, a declared window.
-        jobs: How many jobs our POSTs made.
-        ended_after: Virtual seconds from the end of the faults to the end of the last clip.
-        states: How many purchases ended in each state.
-    """
+    """What became of a history."""
 
     plan: Plan
+    """What was carried out."""
     violations: list[Violation]
+    """What must never happen and did."""
     points: Points
+    """Where processes passed and died."""
     struck: Counter[str]
+    """How often each fault did strike."""
     outlasted: int = 0
+    """How many jobs ran on unseen after their purchase was given up, a declared window."""
     jobs: int = 0
+    """How many jobs our POSTs made."""
     ended_after: float = 0.0
+    """Virtual seconds from the end of the faults to the end of the last clip."""
     states: Counter[str] = field(default_factory=Counter)
+    """How many purchases ended in each state."""
 
 
 def carry_out(plan: Plan, database: Database, *, trace: bool = False, schema: str | None = None) -> Outcome:
@@ -104,7 +101,7 @@ def _judged(history: History) -> Outcome:
 
 
 def _unheard(history: History, context: dict[str, Any]) -> None:
-    """An error that nobody waited for; those of the dead are no errors."""
+    """Note an error that no task waited for, unless its process is dead."""
     error = context.get("exception")
     if not isinstance(error, Crash | asyncio.CancelledError | DailiesError | None):
         history.broken.append("".join(traceback.format_exception(error)))

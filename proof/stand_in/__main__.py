@@ -1,7 +1,7 @@
 """One provider's stand-in as a process: `python -m proof.stand_in --provider wavespeed ...`.
 
 It prints its address as a line of JSON, then a line whenever a client is at a moment where it may be killed. `POST /proof/calm`
-stops the faults; `POST /proof/strangers/on` and `off` let somebody else use the same key.
+stops the faults; `POST /proof/strangers/on` and `off` let a stranger use the same key.
 """
 
 import argparse
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CALM_SECONDS = 80.0
 """How long after the faults have stopped a stuck job ends; every other ends sooner."""
 KILL_SECONDS = 0.4
-"""Real seconds between the word that a client is at a chosen moment and what happens to its request."""
+"""Real seconds between the announcement of a chosen moment and the request's fate."""
 STRANGERS_BUY = {
     "wavespeed": ("/api/v3/bytedance/seedance-2.0/text-to-video", "/api/v3/openai/sora-2/text-to-video"),
     "aimlapi": ("/v2/video/generations",),
@@ -37,7 +37,7 @@ STRANGERS_BUY = {
 
 
 class StandIn:
-    """The sandbox with dice, somebody else who uses its key, and a clock that is wrong."""
+    """The sandbox with dice, a stranger who uses its key, and a wrong clock."""
 
     def __init__(self, options: argparse.Namespace, mischief: Mischief) -> None:
         self.provider: str = options.provider
@@ -61,7 +61,7 @@ class StandIn:
         self.app.router.routes.insert(0, Route("/proof/{what:path}", self.order, methods=["POST"]))
 
     async def run(self) -> None:
-        """Serve until told to end."""
+        """Serve until a signal."""
         listener = bind(0)
         url = address(listener)
         server = build_server(self.app, lambda: print(json.dumps({"url": url}), flush=True))
@@ -78,7 +78,7 @@ class StandIn:
             await self.pace.sleep(seconds)
 
     async def order(self, request: Request) -> Response:
-        """What the storm tells its provider."""
+        """Take an order of the storm."""
         match request.path_params["what"]:
             case "calm":
                 self.dice.calm, self.strangers_about = True, False
@@ -91,7 +91,7 @@ class StandIn:
         return JSONResponse({})
 
     async def strangers(self, url: str) -> None:
-        """Somebody else who buys with the same key now and then; some of their requests carry an id."""
+        """Buy with the same key now and then, as a stranger does; some requests carry an id."""
         paths, mean = STRANGERS_BUY[self.provider], self.dice.mischief.strangers
         async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
             for number in range(sys.maxsize):
@@ -107,7 +107,7 @@ class StandIn:
 
 
 def main() -> None:
-    """Run until told to end."""
+    """Serve one provider until a signal."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--provider", choices=list(STRANGERS_BUY), required=True)
     parser.add_argument("--folder", type=Path, required=True, help="for its books and clips")

@@ -25,7 +25,7 @@ class Books:
     jobs: dict[str, Job] = field(default_factory=dict)
     """By id."""
     faults: Counter[str] = field(default_factory=Counter)
-    """How often each fault met somebody."""
+    """How often each fault met a request."""
 
 
 def read(

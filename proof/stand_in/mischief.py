@@ -79,7 +79,7 @@ class Mischief:
     fates: dict[str, float] = field(default_factory=lambda: dict(FATES))
     unknown: dict[str, float] = field(default_factory=lambda: dict(UNKNOWN))
     strangers: float = 25.0
-    """Mean seconds between two jobs of somebody else's while strangers are about."""
+    """Mean seconds between two jobs of a stranger while strangers buy."""
     list_lag: float = 15.0
     """The longest time until a list or a bill shows a job, in seconds."""
     refund_seconds: float = 200.0
@@ -114,13 +114,11 @@ CLIENT_GAVE_UP_SECONDS = 60.0
 PROPAGATION_SECONDS = 20.0
 STUCK_SECONDS = 1800.0
 STRANGER = "a stranger's"
-"""The prompt of everybody else's jobs; no fault meets them."""
+"""The prompt of strangers' jobs; no fault meets them."""
 SIZE = {"do": "wrong_size", "width": 64, "height": 64}
 """Of every clip: decoding large ones would be most of the work of a storm."""
 GARBAGE = '{"code":200,"message":"success","data":{"id'
 PAGE = "<html><body><h1>502 Bad Gateway</h1></body></html>"
-USUAL = {"lag", "size"}
-"""What every job has; no faults."""
 _UNTOLD = {"lost", "cut", "error after", "garbage after", "late"}
 
 
@@ -148,7 +146,7 @@ class Dice(Faults):
         return [_rule(fault, self._effect(fault))] if fault else []
 
     def between(self, what: str, low: float, high: float) -> float:
-        """A number for something, the same for the same seed."""
+        """A number that the seed decides."""
         return self._random(f"between:{what}").uniform(low, high)
 
     def _submit(self, provider: str, about: str, *, ours: bool) -> list[FaultRule]:
