@@ -158,7 +158,7 @@ class Guard:
         if self.users is not None and asked.user not in {None, ROOT, os.geteuid(), *self.users}:
             return Refusal(
                 403,
-                "another user of this machine sent the request: whoever runs dailies lets them in with DAILIES_ALLOWED_USERS",
+                "another user of this machine sent the request; the user who runs dailies can allow it with DAILIES_ALLOWED_USERS",
             )
         host = self._host(asked)
         if host is None:

@@ -36,10 +36,10 @@ def in_our_words(what: str) -> Iterator[None]:
     except DailiesError:
         raise
     except Exception as error:  # noqa: BLE001 - the one place that takes whatever it is
-        told = UnforeseenError(
+        unforeseen = UnforeseenError(
             f"{what}: an error nobody foresaw ({type(error).__name__}). Its traceback is in the log of this process; "
             "please report it"
         )
         trace = without_queries("".join(traceback.format_exception(error))[-_LONGEST:])
-        logger.error("%s\n%s", told, trace)  # noqa: TRY400 - the traceback is shown without what may be a signature
-        raise told from None
+        logger.error("%s\n%s", unforeseen, trace)  # noqa: TRY400 - the traceback is shown without what may be a signature
+        raise unforeseen from None

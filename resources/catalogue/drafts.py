@@ -122,8 +122,8 @@ def _output(model: LiveModel) -> dict[str, Any]:
 
 
 def _price_source(call: str, model: LiveModel, today: date) -> str:
-    told = "" if model.base_price is None else f", which starts it at ${model.base_price}"
-    return f"{call} on {today}{told}"
+    price = "" if model.base_price is None else f", which starts it at ${model.base_price}"
+    return f"{call} on {today}{price}"
 
 
 def _plain(text: str) -> str:

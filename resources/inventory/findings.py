@@ -81,70 +81,70 @@ def found(check: Audit, notes: Iterable[tuple[str, str]]) -> Finding:
 NO_FAILED_CLIPS = Audit(
     "no_failed_clips",
     "uploaded_videos",
-    "Clips whose newest purchase came to nothing or failed a check",
+    "Clips whose newest purchase failed, or whose file failed a check",
     Weight.WARNING,
-    "`dailies status --failed` says why; `dailies retry` buys them again, `dailies accept` keeps what failed a check.",
+    "`dailies status --failed` says why; `dailies retry` buys them again, `dailies accept` keeps a file that failed a check.",
 )
 NOTHING_UNCLEAR = Audit(
     "nothing_unclear",
     "submissions",
-    "Purchases of which it is not known whether they were made",
+    "Purchases whose outcome is unknown",
     Weight.ERROR,
-    "What is unknown is looked for by itself; what is held waits for you: `dailies resolve`. Its money counts as spent.",
+    "Unknown purchases are searched for automatically; held ones wait for you: `dailies resolve`. Their money counts as spent.",
 )
 NOTHING_IS_STOPPED = Audit(
     "nothing_is_stopped",
     "submissions",
-    "Accounts that nothing is sent to",
+    "Accounts that are stopped or paused",
     Weight.ERROR,
     "`dailies status` says why; top up, set the right key, or `dailies start`.",
 )
 EVERY_BILL_IS_BELIEVED = Audit(
     "every_bill_is_believed",
     "submissions",
-    "Purchases and accounts of which a provider says something that is not believed or cannot be read",
+    "Purchases and accounts with a provider's statement that is not believed or cannot be read",
     Weight.ERROR,
-    "`dailies ledger disputed` shows each amount and refund and takes your word; rows that prove nothing are for the provider.",
+    "`dailies ledger disputed` shows each amount and refund, and settles it; ask the provider about rows that prove nothing.",
 )
 NO_JOB_IS_OVERDUE = Audit(
     "no_job_is_overdue",
     "generations",
-    "Jobs that take longer than their model ever should",
+    "Jobs that are overdue",
     Weight.WARNING,
-    "Look at the job at the provider. It is asked for every five minutes, and its money stays reserved; "
-    "`dailies resolve CLIP --write-off` waits no longer, and keeps what it makes later as a spare take.",
+    "Look at the job at the provider. It is polled every five minutes, and its money stays reserved. "
+    "`dailies resolve CLIP --write-off` stops waiting, and keeps a later output as a spare take.",
 )
 NO_REFUND_IS_LATE = Audit(
     "no_refund_is_late",
     "generations",
-    "Failed jobs that were charged and not given back within a day",
+    "Failed jobs whose charge was not refunded within a day",
     Weight.WARNING,
-    "`dailies ledger --check` reads the bill now; ask the provider for it, naming the job (`dailies ledger --csv -`). It counts "
-    "as spent until the bill shows it.",
+    "`dailies ledger --check` reads the bill now. Ask the provider for the refund with the job's id (`dailies ledger --csv -`). "
+    "The charge counts as spent until the bill shows the refund.",
 )
 NO_OUTPUT_NEAR_ITS_END = Audit(
     "no_output_near_its_end",
     "generations",
-    "Finished and paid clips that were not fetched and that the provider will soon delete",
+    "Paid outputs that are not fetched and that the provider will soon delete",
     Weight.ERROR,
-    "Turn on the account's completion sensor and look at its last tick; `dailies doctor` fetches them now.",
+    "Turn on the account's completion sensor and look at its last tick; `dailies doctor` fetches the outputs now.",
     repairs=True,
 )
 EVERY_OBJECT_HAS_ITS_MANIFEST = Audit(
     "every_object_has_its_manifest",
     "uploaded_videos",
-    "Objects of takes that have no manifest",
+    "Objects of takes without a manifest",
     Weight.WARNING,
-    "Left by a delivery that died: the completion sensor ends it where the clip still waits, and `dailies doctor` removes what "
-    "is kept elsewhere too. What belongs to nothing that was bought here is yours to remove.",
+    "A delivery died. The completion sensor finishes it if the clip still waits, and `dailies doctor` removes objects that are "
+    "also kept elsewhere. Remove objects of takes that were not bought here yourself.",
     repairs=True,
 )
 NOTHING_IS_MISSING = Audit(
     "nothing_is_missing",
     "uploaded_videos",
-    "Objects of delivered clips that are not in the bucket as they were stored",
+    "Objects of delivered clips that are gone or have changed",
     Weight.ERROR,
-    "`dailies doctor` makes manifests and posters anew, and fetches a video again while its provider has it. Else restore it "
+    "`dailies doctor` makes manifests and posters again, and fetches a video while its provider has it. Else restore the video "
     "in the bucket, or buy another take with `dailies produce SERIES --clip CLIP --regenerate`.",
     repairs=True,
 )
@@ -153,35 +153,35 @@ EVERY_MANIFEST_IS_KNOWN = Audit(
     "uploaded_videos",
     "Manifests of takes that the ledger does not know",
     Weight.ERROR,
-    "The ledger is older than the bucket: `dailies ledger rebuild` reads them back.",
+    "The ledger is older than the bucket: run `dailies ledger rebuild`.",
 )
 EVERY_END_IS_SHOWN = Audit(
     "every_end_is_shown",
     "uploaded_videos",
-    "Clips that have ended and that Dagster was not told of",
+    "Ended clips that are not reported to Dagster",
     Weight.WARNING,
-    "Turn on the account's completion sensor; `dailies doctor` tells Dagster of what is delivered.",
+    "Turn on the account's completion sensor; `dailies doctor` reports delivered clips.",
     repairs=True,
 )
 
 EVERYTHING_LIVES = Audit(
     "everything_lives",
     "uploaded_videos",
-    "Runs, sensors and processes that should be at work and are not",
+    "Runs, sensors and processes that should run and do not",
     Weight.ERROR,
-    "`dailies up` brings back what has died, within seconds: end it with Ctrl-C and start it again. A sensor is turned on in Dagster, "
-    "under Automation.",
+    "`dailies up` restarts a dead process within seconds; if it does not, end it with Ctrl-C and start it again. Turn on a sensor in "
+    "Dagster, under Automation.",
 )
 """No asset check, because the process that runs asset checks may have died. `dailies doctor` and the alarms use it."""
 
 EVERY_WAY_IS_OPEN = Audit(
     "every_way_is_open",
     "submissions",
-    "Hosts that cannot be reached, or that nothing could be fetched from",
+    "Hosts that cannot be reached, or from which clips cannot be fetched",
     Weight.ERROR,
-    "Set the proxy, the certificates or the origins that are missing: docs/network.md says which.",
+    "Set the missing proxy, certificates or origins: see docs/network.md.",
 )
-"""Not an asset check: it is about the machine that asks. `dailies doctor` looks at it."""
+"""No asset check, because it depends on the machine that runs it. `dailies doctor` uses it."""
 
 CHECKS = (
     NO_FAILED_CLIPS,
