@@ -25,8 +25,7 @@ def examine_bucket(settings: Settings) -> tuple[str, BucketTrial]:
     """
     with open_ledger(settings) as ledger, bucket_of(settings) as bucket:
         store = bucket.store
-        place = f"{store.uri('')} at {store.settings.endpoint_url or 'AWS'}"
-        return place, try_and_keep(ledger, store)
+        return store.place, try_and_keep(ledger, store)
 
 
 def show_bucket(place: str, trial: BucketTrial) -> None:

@@ -255,8 +255,7 @@ def bind_bucket(ledger: Ledger, store: ObjectStore, *, buying: bool = True) -> N
             Nothing was bought.
         resources.errors.UnavailableError: The bucket does not answer.
     """
-    place = _bucket_place(store)
-    kept = _Trials.of(ledger).trials.get(place)
+    kept = _Trials.of(ledger).trials.get(store.place)
     if kept is not None:
         store.learn(kept.ways)
     BucketMark(ledger, store).bind(buying=buying)
@@ -273,7 +272,7 @@ def try_and_keep(ledger: Ledger, store: ObjectStore) -> BucketTrial:
     """
     patience = min(PATIENCE_SECONDS, store.settings.ride_out_seconds)
     trial = try_bucket(ObjectStore(store.settings.model_copy(update={"ride_out_seconds": patience})))
-    _Trials.of(ledger).kept(ledger, _bucket_place(store), None if trial.missing else trial.ways)
+    _Trials.of(ledger).keep(ledger, store.place, None if trial.missing else trial.ways)
     return trial
 
 
@@ -296,21 +295,17 @@ class _Trials(BaseModel):
 
     @classmethod
     def of(cls, ledger: Ledger) -> "_Trials":
-        """As the ledger keeps them; none where they cannot be read."""
+        """The trials that the ledger keeps, none where they cannot be read."""
         try:
             return cls.model_validate_json(ledger.fact(TRIAL_FACT) or "{}")
         except ValidationError:
             return cls()
 
-    def kept(self, ledger: Ledger, place: str, ways: Ways | None) -> None:
-        """Keep what a bucket takes in place of its trial before; None forgets that one."""
+    def keep(self, ledger: Ledger, place: str, ways: Ways | None) -> None:
+        """Replace the trial of a bucket. None forgets it, so that the next purchase tries again."""
         others = {name: kept for name, kept in self.trials.items() if name != place}
         if ways is None and len(others) == len(self.trials):
             return
         found = others if ways is None else {**others, place: _Kept(at=ledger.clock(), ways=ways)}
         newest = sorted(found.items(), key=lambda item: item[1].at)[-_MOST_TRIALS:]
         replace_fact(ledger, TRIAL_FACT, _Trials(trials=dict(newest)).model_dump_json())
-
-
-def _bucket_place(store: ObjectStore) -> str:
-    return f"{store.uri('')} at {store.settings.endpoint_url or 'AWS'}"

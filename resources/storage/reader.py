@@ -75,6 +75,11 @@ class BucketReader:
         """The object's address as people write it: `s3://bucket/key`."""
         return f"s3://{self.bucket}/{key}"
 
+    @property
+    def place(self) -> str:
+        """The bucket and its server, e.g. `s3://clips/ at https://s3.example.com`; boto3's own settings may name the server."""
+        return f"{self.uri('')} at {_server(self._client) or 'AWS'}"
+
     def check(self) -> None:
         """Ask for the first key of the bucket, once. A wrong address, key or bucket shows without writing anything.
 
@@ -351,7 +356,7 @@ class BucketReader:
         try:
             return ride_out(lambda: request(client), on=is_transient, seconds=patience)
         except Exception as error:
-            told = translated(error, f"cannot {verb} {self.uri(key)}", self.settings.endpoint_url, patience)
+            told = translated(error, f"cannot {verb} {self.uri(key)}", _server(client), patience)
             if told is error:
                 raise
             raise told from error
@@ -361,6 +366,11 @@ class BucketReader:
         return client_for(
             self.settings, addressing=self.ways.addressing, signed_bodies=not self.ways.unsigned
         )
+
+
+def _server(client: "S3Client") -> str | None:
+    """Address of the server that a client talks to, None for AWS."""
+    return None if is_aws(client) else client.meta.endpoint_url
 
 
 def etag_of(answer: Any) -> str | None:

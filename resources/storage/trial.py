@@ -71,7 +71,7 @@ class BucketTrial:
         if self.missing:
             first = self.missing[0]
             raise UnfitBucketError(
-                f"{store.uri('')} at {store.settings.endpoint_url or 'AWS'} does not {first.name}, which every delivery "
+                f"{store.place} does not {first.name}, which every delivery "
                 f"needs: {first.note}. Nothing was bought. Give the bucket what is missing, or set another one with "
                 "DAILIES_S3_BUCKET. `dailies doctor --bucket` shows everything that it lacks"
             )
@@ -102,7 +102,7 @@ def try_bucket(store: ObjectStore) -> BucketTrial:
     if not trial.missing:
         store.learn(trial.ways)
         if str(trial.ways):
-            logger.info("%s: clips are stored without %s", store.uri(""), trial.ways)
+            logger.info("%s: clips are stored without %s", store.place, trial.ways)
     return trial
 
 

@@ -92,7 +92,13 @@ def test_a_request_names_the_bucket_where_the_server_expects_it(
 
 def test_a_server_of_boto3s_own_settings_is_asked_in_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://minio.example.com")
-    assert place(settings(bucket="named-elsewhere")) == "https://minio.example.com/named-elsewhere/a/b.mp4"
+    found = settings(bucket="named-elsewhere")
+    assert place(found) == "https://minio.example.com/named-elsewhere/a/b.mp4"
+    assert ObjectStore(found).place == "s3://named-elsewhere/ at https://minio.example.com"
+
+
+def test_the_place_of_a_bucket_at_aws_is_aws() -> None:
+    assert ObjectStore(settings(bucket="my-clips")).place == "s3://my-clips/ at AWS"
 
 
 @pytest.mark.parametrize(
