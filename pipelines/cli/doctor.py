@@ -24,7 +24,7 @@ from resources.errors import DailiesError
 from resources.inventory.findings import Finding, Weight
 from resources.inventory.ledger_audit import near_their_end
 from resources.inventory.repairs import Mended, Mender
-from resources.inventory.ways import Way, open_ways, ways_out
+from resources.inventory.ways_out import Way, open_ways, ways_out
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.production.bucket_mark import bind_bucket
