@@ -13,7 +13,7 @@ import dagster as dg
 from bench.machine import environment, longest_job, read_books, requests_of, sandbox_options
 from bench.processes import ending_all_children
 from bench.series_files import SERIES, Declared, declare
-from bench.usage import NOTES, Meter, settle, wait_for_workers
+from bench.usage import Meter, settle, wait_for_workers
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.launch import clips_of, dagster_instance, declarations_of, launch
 from pipelines.cli.stack import Stack, StackOptions, free_port
@@ -73,14 +73,6 @@ class Round:
     """What did not end as it should."""
 
 
-class _MeteredStack(Stack):
-    """The product's stack, whose workers note what they have used."""
-
-    def _spawn(self, name: str, command: list[str], *, stdout: int | None = None) -> None:
-        ours = ["bench.definitions" if part == "pipelines.definitions" else part for part in command]
-        super()._spawn(name, ours, stdout=stdout)
-
-
 def run_round(way: str, scale: Scale) -> Round:
     """Start a stack, ask for the clips, and wait until all have ended and Dagster knows.
 
@@ -92,9 +84,7 @@ def run_round(way: str, scale: Scale) -> Round:
         folder = Path(place)
         declared = declare(folder, clips=scale.clips, fail=scale.fail)
         home = folder / "home"
-        notes = folder / "usage"
-        values = {"DAILIES_HOME": str(home), "DAILIES_DATA": str(declared.data), NOTES: str(notes)}
-        with environment(values):
+        with environment({"DAILIES_HOME": str(home), "DAILIES_DATA": str(declared.data)}):
             settings = load_settings()
             wanted = StackOptions(
                 port=free_port(),
@@ -108,19 +98,16 @@ def run_round(way: str, scale: Scale) -> Round:
                     faults=declared.faults,
                 ),
             )
-            with _MeteredStack(settings, wanted) as stack:
-                return _measure(stack, settings, declared, way, scale, notes)
+            with Stack(settings, wanted) as stack:
+                return _measure(stack, settings, declared, way, scale)
 
 
-def _measure(
-    stack: Stack, settings: Settings, declared: Declared, way: str, scale: Scale, notes: Path
-) -> Round:
+def _measure(stack: Stack, settings: Settings, declared: Declared, way: str, scale: Scale) -> Round:
     keys = clips_of(declarations_of(settings), SERIES, dt.datetime.now(dt.UTC).date(), ())
     roots = {name: process.pid for name, process in stack.processes.items()}
     # the embedded S3 keeps its process id beside its folder
     roots["s3"] = int((stack.home / "s3" / "server.pid").read_text())
-    meter = Meter(roots, notes)
-    with DagsterApi(stack.dagster_url) as api:
+    with DagsterApi(stack.dagster_url) as api, Meter(roots) as meter:
         idle = settle()
         meter.mark()
         asked_at, asking = time.time(), time.thread_time()
@@ -143,7 +130,7 @@ def _measure(
         cpu_per_clip=round(dagster / scale.clips, 3),
         sandbox_cpu_per_clip=round(seconds["sandbox"] / scale.clips, 3),
         s3_cpu_per_clip=round(seconds["s3"] / scale.clips, 3),
-        peak_mb=meter.peaks(),
+        peak_mb=meter.peaks,
         details={
             "idle_before": idle,
             "workers_ended": ended,

@@ -17,7 +17,7 @@ from bench.flow import Round, Scale, run_line
 from bench.machine import environment, longest_job, read_books, requests_of, sandbox_options
 from bench.processes import ending_all_children
 from bench.series_files import declare
-from bench.usage import NOTES, Meter, settle, wait_for_workers
+from bench.usage import Meter, settle, wait_for_workers
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.stack import HOST, START_SECONDS, free_port
 from resources.errors import DailiesError, UnavailableError
@@ -65,7 +65,10 @@ def run_naive(scale: Scale) -> Round:
         (home / "dagster.yaml").touch()
         with (
             environment(
-                {"DAGSTER_HOME": str(home), "NAIVE_PROMPTS": str(prompts), NOTES: str(folder / "usage")}
+                {
+                    "DAGSTER_HOME": str(home),
+                    "NAIVE_PROMPTS": str(prompts),
+                }
             ),
             _process(
                 [sys.executable, "-m", "resources.sandbox", *options], folder / "sandbox.log"
@@ -93,14 +96,13 @@ def run_naive(scale: Scale) -> Round:
             ):
                 _wait_until_ready(api, dagster, folder / "dagster.log")
                 roots = {"dagster": dagster.pid, "sandbox": sandbox.pid, "s3": s3.pid or 0}
-                meter = Meter(roots, folder / "usage")
-                return _measure(api, meter, url, list(declared.prompts), declared.doomed, scale)
+                return _measure(api, roots, url, list(declared.prompts), declared.doomed, scale)
 
 
 def _measure(
-    api: DagsterApi, meter: Meter, sandbox_url: str, keys: list[str], doomed: int, scale: Scale
+    api: DagsterApi, roots: dict[str, int], sandbox_url: str, keys: list[str], doomed: int, scale: Scale
 ) -> Round:
-    with dg.DagsterInstance.get() as instance:
+    with Meter(roots) as meter, dg.DagsterInstance.get() as instance:
         settle()
         meter.mark()
         asked_at = time.time()
@@ -122,7 +124,7 @@ def _measure(
         cpu_per_clip=round(seconds["dagster"] / scale.clips, 3),
         sandbox_cpu_per_clip=round(seconds["sandbox"] / scale.clips, 3),
         s3_cpu_per_clip=round(seconds["s3"] / scale.clips, 3),
-        peak_mb=meter.peaks(),
+        peak_mb=meter.peaks,
         details={
             "settled_seconds": round(settled, 1),
             "requests": requests,

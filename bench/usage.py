@@ -1,66 +1,62 @@
-"""What trees of processes cost: CPU by the kernel's counters, and memory as each Dagster worker says of itself at its end.
+"""What trees of processes cost: CPU by the kernel's counters, and the peak memory of Dagster's workers.
 
 The kernel adds a process's CPU time to its parent's when the parent waits for it. So the sum over the living processes of a
-tree holds every child that ever lived in it, however short its life.
+tree holds every child that ever lived in it, however short its life. Memory is the kernel's high-water mark (VmHWM), read
+while a worker lives: `getrusage` keeps the peak of the process that forked it, which may be larger.
 """
 
-import atexit
 import contextlib
-import json
 import os
-import resource
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
-from bench.processes import descendants, read_process
+from bench.processes import Process, descendants, read_process
 
-NOTES = "BENCH_USAGE"
-"""Names the file in which workers note their peaks."""
 LOOK_SECONDS = 0.2
 
 
-def note_at_exit() -> None:
-    """Let this process note its peak memory, and that of its largest child, when it ends."""
-    path = Path(os.environ[NOTES])
-
-    def note() -> None:
-        peaks = {
-            "worker": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-            "child": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss,
-        }
-        with path.open("a") as file:
-            file.write(json.dumps({name: kib * 1024 / 1e6 for name, kib in peaks.items()}) + "\n")
-
-    atexit.register(note)
-
-
 class Meter:
-    """Counts what trees of processes use from `mark` on.
+    """Counts what trees of processes use from `mark` on; a context manager, which reads memory from a thread.
 
     Args:
         roots: Process ids by the name they are counted under.
-        notes: The file in which their workers note their peaks.
     """
 
-    def __init__(self, roots: Mapping[str, int], notes: Path) -> None:
+    def __init__(self, roots: Mapping[str, int]) -> None:
+        self.peaks: dict[str, float] = {}
+        """Peak memory by `role_of`, in megabytes (10^6 bytes)."""
         self._roots = dict(roots)
-        self._notes = notes
         self._marked = dict.fromkeys(roots, 0.0)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="meter", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
 
     def mark(self) -> None:
         """Count from now on."""
-        self._notes.unlink(missing_ok=True)
+        self.peaks.clear()
         self._marked = {name: tree_seconds(pid) for name, pid in self._roots.items()}
 
     def seconds(self) -> dict[str, float]:
         """CPU seconds of each tree since the mark."""
         return {name: tree_seconds(pid) - self._marked[name] for name, pid in self._roots.items()}
 
-    def peaks(self) -> dict[str, float]:
-        """Peak memory of the largest worker, and of the largest child of one, in megabytes."""
-        notes = [json.loads(line) for line in self._notes.read_text().splitlines()]
-        return {name: round(max(note[name] for note in notes), 1) for name in ("worker", "child")}
+    def _look(self) -> None:
+        while not self._stop.wait(LOOK_SECONDS):
+            found = descendants(os.getpid())
+            for process in found.values():
+                if (role := role_of(process, found)) is not None:
+                    peak = max(self.peaks.get(role, 0.0), _high_water_mb(process.pid))
+                    self.peaks[role] = round(peak, 1)
 
 
 def tree_seconds(root: int) -> float:
@@ -85,14 +81,33 @@ def wait_for_workers(*, at_most: float = 30.0) -> bool:
     """Wait until every worker has ended, since a run is over before its worker is; whether they have."""
     give_up = time.monotonic() + at_most
     while time.monotonic() < give_up:
-        if not any(_is_worker(pid) for pid in descendants(os.getpid())):
+        found = descendants(os.getpid())
+        if not any(role_of(process, found) for process in found.values()):
             return True
         time.sleep(LOOK_SECONDS)
     return False
 
 
-def _is_worker(pid: int) -> bool:
-    """Whether Dagster has started a process for a run or a step."""
+def role_of(process: Process, others: Mapping[int, Process]) -> str | None:
+    """`worker` of a run, or `child` of one, which decodes clips or carries out a step; None for any other process."""
+    command = _command(process.pid)
+    if b"resources.video.worker" in command:
+        return "child"
+    if b"spawn_main" not in command:
+        return None
+    parent = others.get(process.parent)
+    return "child" if parent is not None and b"spawn_main" in _command(parent.pid) else "worker"
+
+
+def _command(pid: int) -> bytes:
     with contextlib.suppress(OSError):
-        return b"spawn_main" in Path("/proc", str(pid), "cmdline").read_bytes()
-    return False
+        return Path("/proc", str(pid), "cmdline").read_bytes()
+    return b""
+
+
+def _high_water_mb(pid: int) -> float:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc", str(pid), "status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    return 0.0

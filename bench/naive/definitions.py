@@ -12,8 +12,6 @@ import boto3
 import dagster as dg
 import httpx
 
-from bench.usage import note_at_exit
-
 MODEL = "bytedance/seedance-2.0/text-to-video"
 POLL_SECONDS = 5
 PROMPTS: dict[str, str] = json.loads(Path(os.environ["NAIVE_PROMPTS"]).read_text())
@@ -45,4 +43,3 @@ def video(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
 
 
 defs = dg.Definitions(assets=[video])
-note_at_exit()

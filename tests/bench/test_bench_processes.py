@@ -3,7 +3,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -51,10 +50,10 @@ def hear(process: "subprocess.Popen[str]") -> str:
     return process.stdout.readline().strip()
 
 
-def test_short_lived_children_and_theirs_are_counted(tmp_path: Path) -> None:
+def test_short_lived_children_and_theirs_are_counted() -> None:
     before = os.times()
     process = start(BURNS_IN_CHILDREN)
-    meter = Meter({"tree": process.pid}, tmp_path / "usage")
+    meter = Meter({"tree": process.pid})
     meter.mark()
     say(process)
     assert hear(process) == "done"
@@ -70,9 +69,9 @@ def test_short_lived_children_and_theirs_are_counted(tmp_path: Path) -> None:
     assert used <= everything + 0.1
 
 
-def test_what_was_used_before_the_mark_is_left_out(tmp_path: Path) -> None:
+def test_what_was_used_before_the_mark_is_left_out() -> None:
     process = start(BURN + "burn(0.3)\nprint('ready', flush=True)\nsys.stdin.readline()")
-    meter = Meter({"tree": process.pid}, tmp_path / "usage")
+    meter = Meter({"tree": process.pid})
     assert hear(process) == "ready"
     meter.mark()
     assert meter.seconds()["tree"] == pytest.approx(0, abs=0.05)
@@ -93,16 +92,23 @@ def test_a_dead_child_nobody_waited_for_is_still_read() -> None:
     assert read_process(process.pid) is None
 
 
-def test_a_worker_notes_its_peak_and_that_of_its_largest_child(tmp_path: Path) -> None:
-    code = (
-        "import subprocess, sys; from bench.usage import note_at_exit; note_at_exit();"
-        "subprocess.run([sys.executable, '-S', '-c', 'bytearray(60_000_000)'], check=True)"
+def test_the_peak_of_a_video_worker_is_its_own() -> None:
+    holds = "import sys; block = bytearray(60_000_000); print('ready', flush=True); sys.stdin.readline()"
+    process = subprocess.Popen(
+        [sys.executable, "-S", "-c", holds, "resources.video.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    notes = tmp_path / "usage"
-    subprocess.run([sys.executable, "-c", code], env={**os.environ, "BENCH_USAGE": str(notes)}, check=True)
-    peaks = Meter({}, notes).peaks()
-    assert peaks["child"] > 60
-    assert 5 < peaks["worker"] < 500
+    with Meter({}) as meter:
+        assert hear(process) == "ready"
+        give_up = time.monotonic() + 20
+        while meter.peaks.get("child", 0.0) < 60:
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
+    assert meter.peaks["child"] < 120
+    say(process)
+    process.wait(10)
 
 
 @pytest.mark.parametrize(("fail", "expected"), [(0.1, 10), (0.0, 0), (0.25, 25), (0.07, 7)])
