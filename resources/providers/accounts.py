@@ -1,4 +1,4 @@
-"""From settings to the client of one account."""
+"""Builds the client of an account from its settings."""
 
 import time
 from collections.abc import Callable
@@ -23,41 +23,38 @@ KEY_VARIABLES = {"wavespeed": "WAVESPEED_API_KEY", "aimlapi": "AIMLAPI_API_KEY"}
 """The environment variable that holds each provider's key. WaveSpeed's own clients read the same one."""
 
 _OUTPUT_HOSTS = {
-    # contracts of both providers: hosts seen in their documentation; they are looked at, never relied on
+    # hosts of examples in the providers' documentation: checked before buying, never used as an allow-list
     WAVESPEED_URL: ("d2p7pge43lyniu.cloudfront.net", "d11ewybssaphwx.cloudfront.net", "cdn.wavespeed.ai"),
     AIMLAPI_URL: ("cdn.aimlapi.com",),
 }
 
 
 class AccountSettings(BaseModel):
-    """One account at one provider: where it is, its key and its limits. Its repr never shows the key.
-
-    Attributes:
-        name: What the ledger calls the account, e.g. `wavespeed` or `wavespeed-team-b`.
-        provider: Which client speaks to it.
-        base_url: Address without the API's path; https, or http for this machine (the sandbox).
-        api_key: The account's key, None where none is set.
-        max_in_flight: Jobs that may run at once, None for no limit of ours. WaveSpeed's Bronze level allows 2.
-        submits_per_minute: Submits in any sixty seconds, None for no limit of ours. WaveSpeed's Bronze level allows 2.
-        submit_deadline_seconds: Hard total time of one submit in seconds.
-        dedicated: Whether nobody but this ledger uses the key, None where this host does not say; see `resources.ledger.keys`.
-        settle_seconds: How long after that a miss in the provider's listing starts to prove that there is no job; None for
-            what is known of the provider. Nothing is bought again on a miss before.
-        network: The way out.
-    """
+    """One account at one provider: where it is, its key and its limits. Its repr never shows the key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")
+    """The account's name in the ledger, e.g. `wavespeed` or `wavespeed-team-b`."""
     provider: Literal["wavespeed", "aimlapi"]
+    """The client for it."""
     base_url: str
+    """Address without the API's path; https, or http for this machine (the sandbox)."""
     api_key: SecretStr | None = None
+    """The account's key, None if none is set."""
     max_in_flight: int | None = Field(default=None, ge=1)
+    """Jobs that may run at once, None for no limit of ours. WaveSpeed's Bronze level allows 2."""
     submits_per_minute: int | None = Field(default=None, ge=1)
+    """Submits in any sixty seconds, None for no limit of ours. WaveSpeed's Bronze level allows 2."""
     submit_deadline_seconds: float = Field(default=60, gt=0, le=600)
+    """Hard total time of one submit in seconds."""
     dedicated: bool | None = None
+    """Whether nobody but this ledger uses the key, None where this host does not say; see `resources.ledger.keys`."""
     settle_seconds: float | None = Field(default=None, gt=0)
+    """Seconds after the deadline from which a miss in the provider's listing can prove that there is no job; None for the
+    provider's usual value. An earlier miss proves nothing."""
     network: Network = Field(default=Network(), exclude=True, repr=False)
+    """The way out."""
 
     @field_validator("base_url")
     @classmethod
@@ -66,12 +63,12 @@ class AccountSettings(BaseModel):
 
 
 def capabilities_of(provider: str) -> Capabilities:
-    """What a provider offers, also where no key is set."""
+    """What a provider offers, also without a key."""
     return WaveSpeed.capabilities if provider == "wavespeed" else AimlApi.capabilities
 
 
 def output_hosts(settings: AccountSettings) -> tuple[str, ...]:
-    """Hosts that an account's outputs are known to come from; none are known of an address that is not the provider's own."""
+    """Known hosts of an account's outputs; empty if its address is not the provider's public one."""
     return _OUTPUT_HOSTS.get(settings.base_url, ())
 
 

@@ -1,4 +1,4 @@
-"""Where a key may be sent, and what can be a key: checked once, before anything is sent anywhere."""
+"""Checks an account's address and key before anything is sent."""
 
 import ipaddress
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ from resources.plain import without_queries
 def checked_base_url(url: str) -> str:
     """The address without a trailing slash, if a key may be sent to it.
 
-    Plain http is for this machine only (the sandbox): anywhere else the key would cross the network readable.
+    Plain http is for this machine only (the sandbox). Elsewhere everybody on the way could read the key.
 
     Raises:
         ConfigurationError: It is not an http(s) address, carries a user, query or fragment, or is plain http to
@@ -33,8 +33,8 @@ def checked_base_url(url: str) -> str:
         )
     if parts.scheme == "http" and not _is_loopback(host):
         raise ConfigurationError(
-            f"the provider address {shown!r} is plain http, so the API key would cross the network readable by "
-            "anybody on the way; use https (plain http is allowed for this machine only, e.g. http://127.0.0.1:8700)"
+            f"the provider address {shown!r} is plain http, so everybody on the way could read the API key; "
+            "use https (plain http is allowed for this machine only, e.g. http://127.0.0.1:8700)"
         )
     return url.rstrip("/")
 

@@ -84,7 +84,7 @@ class AimlApi:
     capabilities = Capabilities(
         echoes_submission_id=True,
         output_days=None,
-        # the logs come from an analytics pipeline of unstated delay
+        # the logs come from an analytics pipeline; its delay is not documented
         settle_seconds=600,
         propagation_seconds=60,
         # not documented either way (AI/ML API contract, section 2.5)
@@ -138,9 +138,9 @@ class AimlApi:
         return answer if isinstance(answer, NotSent | Unknown) else self._outcome(answer)
 
     async def poll(self, job_id: str, *, age_seconds: float) -> JobState | PollFailed:
-        """See `Provider.poll`. The id goes out as a query parameter, percent-encoded: real ones hold `:` and `/`."""
+        """See `Provider.poll`. The id is a percent-encoded query parameter: real ids have `:` and `/`."""
         if answers.job_id(job_id) is None:
-            return PollFailed("this is not an id AI/ML API can be asked for")
+            return PollFailed("this cannot be an id of AI/ML API")
         answer = await self._http.ask("GET", _GENERATIONS, params={"generation_id": job_id})
         if isinstance(answer, PollFailed):
             return answer
@@ -179,7 +179,7 @@ class AimlApi:
         return await every_job(self._logs(after, before, _candidate), after=after, before=before)
 
     async def charges(self, *, after: datetime, before: datetime) -> Rows[Charge]:
-        """See `Provider.charges`. From the usage logs, whose rows carry what was charged; a failed request costs nothing."""
+        """See `Provider.charges`. The rows of the usage logs have the charges; a failed request costs nothing."""
         rows = await every_charge(self._logs(after, before, _charge), after=after, before=before)
         return Rows((row for row in rows if row.micros), rows.aside)
 
@@ -206,22 +206,22 @@ class AimlApi:
         await self.balance()
 
     async def balance(self) -> int | None:
-        """What the account can spend, in micro-dollars; None where the answer does not say it readably.
+        """What the account can spend, in micro-dollars; None if the answer has no readable amount.
 
         Raises:
             ConfigurationError: The key is refused.
             UnavailableError: AI/ML API does not answer.
         """
-        fields = self._fields(await self._http.ask("GET", "/v2/billing"), "tell its balance")
+        fields = self._fields(await self._http.ask("GET", "/v2/billing"), "show its balance")
         return answers.dollars(fields.get("current_balance"))
 
     async def quote(self, endpoint: str, body: dict[str, Any]) -> int | None:
-        """See `Provider.quote`. Worked out from the pricing of the model's entry, with its unit and its `per`."""
+        """See `Provider.quote`. Calculated from the pricing of the model's entry, with its unit and its `per`."""
         found = [model for model in await self._models(endpoint) if model.is_called(endpoint)]
         return (aimlapi_price(found[0].pricing, body) or None) if len(found) == 1 else None
 
     async def models(self) -> list[LiveModel]:
-        """See `Provider.models`. The list has names and prices and no parameters."""
+        """See `Provider.models`. The list has names and prices, but no parameters."""
         return await self._models(None)
 
     async def _models(self, endpoint: str | None) -> list[LiveModel]:
@@ -235,7 +235,7 @@ class AimlApi:
         return [model for row in rows if (model := aimlapi_model(row)) is not None]
 
     async def upload(self, name: str, content_type: str, data: bytes) -> Uploaded | UploadFailed:  # noqa: ARG002 - the interface
-        """See `Provider.upload`. Its documentation has no uploads for video: small pictures go inside the request."""
+        """See `Provider.upload`. The documentation has no uploads for video; small pictures are part of the request."""
         return UploadFailed("AI/ML API takes no uploads for video", FailureKind.INVALID)
 
     async def aclose(self) -> None:
@@ -272,7 +272,7 @@ class AimlApi:
         failure = None
         if status is JobStatus.SUCCEEDED and not urls:
             status, failure = JobStatus.FAILED, _failure(given, error) if given else FailureKind.NO_OUTPUT
-            error = error or "AI/ML API says that the generation is completed but gives no video"
+            error = error or "AI/ML API says that the generation is completed, but the answer has no video"
         elif status is JobStatus.FAILED:
             failure = _failure(given, error)
         elif status is JobStatus.GONE:
@@ -297,7 +297,7 @@ class AimlApi:
         return PollFailed(self._said(answer), answer.retry_after, kind)
 
     def _fields(self, answer: Answer | PollFailed, task: str) -> dict[str, Any]:
-        """The answer to a question about the account, or the error a person can act on."""
+        """The answer to a question about the account; raises an error that a person can act on."""
         if isinstance(answer, Answer) and answer.ok and answer.fields:
             return answer.fields
         failed = answer if isinstance(answer, PollFailed) else self._no_state(answer)
@@ -313,12 +313,12 @@ class AimlApi:
 
 
 def _generation_id(fields: dict[str, Any]) -> str | None:
-    """The documentation says `id` on one page and `generation_id` on another."""
+    """The id of a generation; one page of the documentation says `id`, another `generation_id`."""
     return answers.job_id(fields.get("id")) or answers.job_id(fields.get("generation_id"))
 
 
 def _is_error(fields: dict[str, Any]) -> bool:
-    """Whether this is an error the API itself wrote: it carries a reason or repeats the status."""
+    """Whether the API itself wrote this error: it has a reason or repeats the status."""
     return bool(answers.reason(fields)) or "statusCode" in fields
 
 
@@ -338,7 +338,7 @@ def _refusal(answer: Answer) -> FailureKind | None:
         no_funds = answers.NO_FUNDS.search(text) or "credit" in text.lower()
         kind = FailureKind.INSUFFICIENT_FUNDS if no_funds else FailureKind.AUTH
     elif answer.status == 429:
-        # a proxy's own 429 may well be JSON too; the API's repeats the status or names the request
+        # a proxy's 429 can be JSON, too; the API's repeats the status or names the request
         kind = FailureKind.THROTTLED if repeated == 429 or fields.get("requestId") else None
     elif answer.status in _REFUSED:
         kind = FailureKind.MODERATION if answers.MODERATED.search(text) else FailureKind.INVALID
@@ -353,7 +353,7 @@ def _failure(given: object, error: str | None) -> FailureKind:
 
 
 def _cost(answer: Answer, *, finished: bool) -> int | None:
-    """The charge in micro-dollars. The header counts only for a finished job and above zero: the charge is booked late."""
+    """The charge in micro-dollars. The header counts only for a finished job and above zero, since charges are booked late."""
     meta = answer.fields.get("meta")
     usage = meta.get("usage") if isinstance(meta, dict) else None
     credits_used = answers.amount(usage.get("credits_used")) if isinstance(usage, dict) else None

@@ -1,4 +1,4 @@
-"""Reading what a provider wrote: made safe to keep, tolerant of what varies, never trusted.
+"""Readers for fields of providers' answers. They tolerate variants, trust nothing, and return only what is safe to store.
 
 Everything in here takes any value at all and never raises for it.
 """
@@ -36,21 +36,21 @@ STATUS_WORDS: Mapping[str, JobStatus] = {
     **dict.fromkeys(("cancelled", "canceled", "aborted"), JobStatus.FAILED),
     **dict.fromkeys(("expired", "deleted"), JobStatus.GONE),
 }
-"""Words seen for a job's state, since gateways pass the upstream's own words through (contract table: status synonyms).
-Each provider's client starts from these and adds its own."""
+"""Known words for a job's state. Gateways pass on the words of the models behind them (contract table: status synonyms).
+Each provider's client adds its own words."""
 
 NO_FUNDS = re.compile(
     r"insufficient(?!\s+(?:permission|privilege|scope|role|access))|not (?:have )?enough credits?"
     r"|\bbalance\b|out of credits?|\bcredits? (?:limit|exhausted)|spend(?:ing)? limit",
     re.IGNORECASE,
 )
-"""How providers word that the account cannot pay, where the code does not say it."""
+"""Providers' texts for an account that cannot pay, for answers whose code does not say it."""
 
 MODERATED = re.compile(
     r"moderat|flagged|content polic|usage polic|policy violation|safety (?:system|filter)|\bnsfw\b|prohibited content",
     re.IGNORECASE,
 )
-"""How providers word that the content is refused, where the code does not say it."""
+"""Providers' texts for refused content, for answers whose code does not say it."""
 
 # from 2001 to 2286; eight digits are a date of ISO 8601
 _EPOCH_MS = re.compile(r"[0-9]{13}", re.ASCII)
@@ -58,11 +58,11 @@ _LONGEST_URL = 8192
 _LONGEST_WAIT = 900.0
 _DEEPEST = 64
 _MOST_DOLLARS = 10**9
-"""A database holds sums of a thousand times as much in micro-dollars."""
+"""The database can hold sums of a thousand such amounts in micro-dollars."""
 
 
 class Scrubber:
-    """Takes one account's key, in every spelling, out of everything a provider may echo."""
+    """Hides one account's key, in every spelling, in everything that a provider may echo."""
 
     __slots__ = ("_spellings",)
 
@@ -78,7 +78,7 @@ class Scrubber:
 
     def message(self, value: object, limit: int = MESSAGE_LIMIT) -> str:
         """One line for a person: no key, no URL query, no control characters, at most `limit` characters."""
-        # cut generously first: a megabyte of message is not worth walking through character by character
+        # cut first: walking through a megabyte of text takes too long
         text = " ".join(plain.legible(without_queries(self.hide(reason(value))[: limit * 20])).split())
         return text if len(text) <= limit else text[: limit - 1] + "…"
 
@@ -115,13 +115,13 @@ def _finite(digits: str) -> float | None:
 
 
 def storable(document: Any) -> dict[str, Any]:
-    """An answer as it may be kept in the ledger or a manifest: signed URLs without their signature, and no unfit characters."""
+    """An answer that can be stored in the ledger or a manifest: signed URLs without their signature, no unfit characters."""
     kept = plain.addresses_cut(document)
     return kept if isinstance(kept, dict) else {"answer": kept}
 
 
 def reason(value: object) -> str:
-    """The human text in an error, whatever its shape: text, `{message}`, `{detail: [{msg}]}`, a list of those."""
+    """The text of an error in any of its known shapes: text, `{message}`, `{detail: [{msg}]}`, or a list of those."""
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
@@ -134,19 +134,19 @@ def reason(value: object) -> str:
 
 
 def text_or_none(value: object) -> str | None:
-    """The value if it is a text that says something, else None."""
+    """The value if it is a text that is not empty, else None."""
     return value if isinstance(value, str) and value.strip() else None
 
 
 def whole_number(value: object) -> int | None:
-    """A code or status as a number, whether it came as a number or as text; None for anything else."""
+    """A code or status as a number, from a number or a text; None for anything else."""
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value.strip()):
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def amount(value: object) -> Decimal | None:
-    """A price or count as an exact decimal; None where it is not a plausible non-negative number."""
+    """A price or count as an exact decimal; None if it is no plausible number, or negative."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,18})?", value):
@@ -156,16 +156,16 @@ def amount(value: object) -> Decimal | None:
 
 
 def dollars(value: object) -> int | None:
-    """An amount in US dollars as micro-dollars, None where it cannot be read."""
+    """An amount in US dollars as micro-dollars, None if it cannot be read."""
     number = amount(value)
     return None if number is None or number > _MOST_DOLLARS else usd(number)
 
 
 def price(value: object) -> int | None:
-    """A price on a bill as micro-dollars, None where it cannot be read.
+    """A price on a bill as micro-dollars, None if it cannot be read.
 
-    Bills show dollars now and showed whole micro-dollars before (WaveSpeed contract: money). A whole number from a thousand
-    on is read as micro-dollars. What is read is only believed beside what was ordered (`resources.ledger.disputes`).
+    Bills show dollars now and showed whole micro-dollars earlier (WaveSpeed contract: money). A whole number from a thousand
+    on is read as micro-dollars. The price is compared with the order before it is believed (`resources.ledger.disputes`).
     """
     number = amount(value)
     if number is not None and number >= 1000 and number == number.to_integral_value():
@@ -179,13 +179,13 @@ def milliseconds(at: datetime) -> str:
 
 
 def seconds(milliseconds: object) -> float | None:
-    """Milliseconds as seconds; None for what is not a positive number (a job that has not worked yet says 0)."""
+    """Milliseconds as seconds; None if the value is not a positive number. A job that has not started yet has 0."""
     number = amount(milliseconds)
     return float(number) / 1000 if number else None
 
 
 def job_id(value: object) -> str | None:
-    """A provider's id if it can be kept and asked for again: printable, no spaces, not only dots, up to 512 characters."""
+    """A provider's id if it can be stored and used in a request: printable, no spaces, not only dots, up to 512 characters."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value) if 0 <= value < 10**30 else None
     if not isinstance(value, str) or not 0 < len(value) <= 512:
@@ -211,7 +211,7 @@ def moment(value: object) -> datetime | None:
 
 
 def wait_seconds(headers: Mapping[str, str]) -> float | None:
-    """`Retry-After` in seconds, at most a quarter of an hour; None where it is none.
+    """`Retry-After` in seconds, at most a quarter of an hour; None if it is missing or unreadable.
 
     A date is compared with the answer's own `Date`, not with our clock.
     """
@@ -226,7 +226,7 @@ def wait_seconds(headers: Mapping[str, str]) -> float | None:
 
 
 def http_date(value: str) -> datetime | None:
-    """An HTTP date as an aware UTC datetime, None where it is none."""
+    """An HTTP date as an aware UTC datetime, None if it is no date."""
     try:
         read = parsedate_to_datetime(value)
         return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
@@ -241,7 +241,7 @@ def media_urls(value: object) -> tuple[str, ...]:
 
 
 def thing_ids(value: object) -> tuple[str, ...]:
-    """The ids of outputs that are things and not media, e.g. the character of `[{"id": "char_…", "name": "Joe"}]`."""
+    """The ids of outputs that are not media, e.g. the character of `[{"id": "char_…", "name": "Joe"}]`."""
     items = value if isinstance(value, list) else [value]
     return tuple(found for item in items if isinstance(item, dict) and (found := job_id(item.get("id"))))
 
@@ -260,12 +260,12 @@ def _media_url(value: object, depth: int = 0) -> str | None:
 
 
 def normal_status(word: object, words: Mapping[str, JobStatus]) -> JobStatus | None:
-    """The normalized state of a provider's word, None where the word is new (which means: still running)."""
+    """The state that a provider's word means, None if the word is new. A job with a new word counts as running."""
     return (
         words.get(word.strip().lower().replace("-", "_").replace(" ", "_")) if isinstance(word, str) else None
     )
 
 
 def failure_in_text(text: str) -> FailureKind:
-    """Why a job failed when only words tell: refused content, else the provider's own trouble."""
+    """Why a job failed, by the text of its error: refused content, else a fault of the provider."""
     return FailureKind.MODERATION if MODERATED.search(text) else FailureKind.PROVIDER

@@ -3,7 +3,7 @@
 The four outcomes exist because providers have no idempotency key: the difference between "surely not sent" and
 "perhaps sent" is the difference between a free retry and a clip paid twice.
 
-What the outcomes carry are a stranger's words: each cleans its names and sentences itself, whichever client made it.
+Their texts come from strangers, so each class cleans its own names and sentences.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from resources.plain import clean_fields
 
 
 class FailureKind(StrEnum):
-    """Why something failed, once and for all; decided where the answer is read, never by matching text later."""
+    """Why something failed. The reader of the answer decides it; nothing matches text later."""
 
     MODERATION = "moderation"
     """The provider refuses the content. Final for this prompt."""
@@ -26,15 +26,15 @@ class FailureKind(StrEnum):
     INSUFFICIENT_FUNDS = "insufficient_funds"
     """The account cannot pay. Final until it is topped up; stops the account."""
     THROTTLED = "throttled"
-    """Refused before anything was created because there was too much; may be sent again later."""
+    """The provider refuses more requests for now, before it created anything. The request may be sent again later."""
     PROVIDER = "provider"
-    """The provider failed in passing; another purchase may succeed."""
+    """The provider had a fault of its own; another purchase may succeed."""
     NO_OUTPUT = "no_output"
-    """The job says completed and delivers nothing."""
+    """The job is completed and has no output."""
     GONE = "gone"
     """The provider no longer knows the job (deleted or expired)."""
     CHECK = "check"
-    """The file that was delivered is not what was asked for."""
+    """The delivered file is not what was ordered."""
 
     @property
     def may_pass(self) -> bool:
@@ -44,17 +44,14 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True)
 class Accepted:
-    """The provider has the job.
-
-    Attributes:
-        job_id: The provider's id, opaque.
-        model: The model the answer names, None where it names none; compared with the one asked for.
-        raw: The answer as received.
-    """
+    """The provider has the job."""
 
     job_id: str
+    """The provider's id, opaque."""
     model: str | None
+    """The model that the answer names, None if it names none. It is compared with the requested model."""
     raw: dict[str, Any]
+    """The answer as received."""
 
     def __post_init__(self) -> None:
         clean_fields(self, names=("model",))
@@ -62,21 +59,18 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Rejected:
-    """The provider definitely did not create a job.
-
-    Attributes:
-        kind: Why.
-        message: One sentence for a person, without secrets.
-        http_status: Status of the answer.
-        retry_after: Seconds the provider asks to wait, where it says so.
-        raw: The answer as received, where it was readable.
-    """
+    """The provider definitely did not create a job."""
 
     kind: FailureKind
+    """Why."""
     message: str
+    """One sentence for a person, without secrets."""
     http_status: int
+    """Status of the answer."""
     retry_after: float | None = None
+    """Seconds the provider asks to wait, where it says so."""
     raw: dict[str, Any] | None = None
+    """The answer as received, where it was readable."""
 
     def __post_init__(self) -> None:
         clean_fields(self, sentences=("message",))
@@ -84,13 +78,10 @@ class Rejected:
 
 @dataclass(frozen=True)
 class NotSent:
-    """Nothing left this machine (connect, pool or proxy error); sending again is safe.
-
-    Attributes:
-        cause: One sentence for a person, without secrets.
-    """
+    """The provider cannot have read the request (connect, pool or proxy error), so sending it again is safe."""
 
     cause: str
+    """One sentence for a person, without secrets."""
 
     def __post_init__(self) -> None:
         clean_fields(self, sentences=("cause",))
@@ -98,15 +89,12 @@ class NotSent:
 
 @dataclass(frozen=True)
 class Unknown:
-    """The request may have been accepted: sent but no readable answer, a 5xx, a 408. Never to be repeated blindly.
-
-    Attributes:
-        cause: One sentence for a person, without secrets.
-        http_status: Status of the answer, where there was one.
-    """
+    """The request may have been accepted: there is no readable answer, a 5xx or a 408. It must not be repeated blindly."""
 
     cause: str
+    """One sentence for a person, without secrets."""
     http_status: int | None = None
+    """Status of the answer, where there was one."""
 
     def __post_init__(self) -> None:
         clean_fields(self, sentences=("cause",))
@@ -116,7 +104,7 @@ SubmitOutcome = Accepted | Rejected | NotSent | Unknown
 
 
 class JobStatus(StrEnum):
-    """A job's state in one vocabulary. Only SUCCEEDED, FAILED and GONE are final; anything unheard-of is RUNNING."""
+    """A job's state in one vocabulary. Only SUCCEEDED, FAILED and GONE are final. A new word of a provider means RUNNING."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -126,37 +114,34 @@ class JobStatus(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether the provider will not change its mind. Providers do go backwards between the others."""
+        """Whether the state is final. Providers do go backwards between the other states."""
         return self in {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.GONE}
 
 
 @dataclass(frozen=True)
 class JobState:
-    """What one poll saw.
-
-    Attributes:
-        status: Normalized.
-        raw_status: The provider's own word, kept because it may be new.
-        outputs: URLs of the finished media, in the provider's order; of what is no media (a character), its id.
-        model: The model the provider says it used, None where it names none.
-        error: The provider's reason, for a person.
-        failure: Why, when the status is FAILED or GONE.
-        cost_micros: The charge in micro-dollars where the answer carries one.
-        inference_seconds: How long the provider says it worked.
-        nsfw: Per output, None where the provider does not say (which is not the same as no).
-        raw: The answer as received.
-    """
+    """The state of a job as one poll shows it."""
 
     status: JobStatus
+    """The state in our vocabulary."""
     raw_status: str
+    """The provider's word for the state, kept because it may be new."""
     outputs: tuple[str, ...] = ()
+    """URLs of the finished media in the provider's order; for a character, its id."""
     model: str | None = None
+    """The model that the provider used, None if the answer names none."""
     error: str | None = None
+    """The provider's reason, for a person."""
     failure: FailureKind | None = None
+    """Why, when the status is FAILED or GONE."""
     cost_micros: int | None = None
+    """The charge in micro-dollars where the answer carries one."""
     inference_seconds: float | None = None
+    """Seconds of work, as the provider says."""
     nsfw: tuple[bool | None, ...] = ()
+    """For each output whether it is NSFW; None if the provider does not say, which is not the same as no."""
     raw: dict[str, Any] = field(default_factory=dict)
+    """The answer as received."""
 
     def __post_init__(self) -> None:
         clean_fields(self, names=("raw_status", "model"), sentences=("error",))
@@ -164,17 +149,14 @@ class JobState:
 
 @dataclass(frozen=True)
 class PollFailed:
-    """A poll that says nothing about the job: network, 429, 5xx, 401. The job goes on.
-
-    Attributes:
-        cause: One sentence for a person, without secrets.
-        retry_after: Seconds the provider asks to wait, where it says so.
-        kind: AUTH when the key is refused, THROTTLED on 429, else PROVIDER.
-    """
+    """A poll that says nothing about the job: a network error, 429, 5xx or 401. The job continues."""
 
     cause: str
+    """One sentence for a person, without secrets."""
     retry_after: float | None = None
+    """Seconds the provider asks to wait, where it says so."""
     kind: FailureKind = FailureKind.PROVIDER
+    """AUTH when the key is refused, THROTTLED on 429, else PROVIDER."""
 
     def __post_init__(self) -> None:
         clean_fields(self, sentences=("cause",))
@@ -182,25 +164,22 @@ class PollFailed:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A job the provider lists that may be the one we lost sight of.
-
-    Attributes:
-        job_id: The provider's id.
-        model: The model it names.
-        created_at: When the provider says it was created (aware, UTC).
-        status: Normalized.
-        submission_id: Our own id where the provider echoes it: proof, not a guess.
-        body: The request where the provider echoes it.
-        charged_micros: What the bill says it cost, in micro-dollars, None where that was not read or shows nothing.
-    """
+    """A listed job that may belong to a POST whose answer was lost."""
 
     job_id: str
+    """The provider's id."""
     model: str | None
+    """The model it names."""
     created_at: datetime
+    """When the provider says it was created (aware, UTC)."""
     status: JobStatus
+    """The state in our vocabulary."""
     submission_id: str | None = None
+    """Our own id where the provider echoes it: proof, not a guess."""
     body: dict[str, Any] | None = None
+    """The request where the provider echoes it."""
     charged_micros: int | None = None
+    """What the bill says it cost, in micro-dollars, None where that was not read or shows nothing."""
 
     def __post_init__(self) -> None:
         clean_fields(self, names=("model", "submission_id"))
@@ -208,25 +187,22 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Charge:
-    """One row of a provider's bill.
-
-    Attributes:
-        job_id: What it is for.
-        micros: The amount in micro-dollars, never negative.
-        kind: `charge` or `refund`.
-        at: When it was booked, seconds since the epoch by the provider's clock.
-        model: The model it names, None where it names none.
-        submission_id: Ours, where the bill echoes it.
-        row_id: The row's own id, None where it has none: two equal charges of a job are two.
-    """
+    """One row of a provider's bill."""
 
     job_id: str
+    """What it is for."""
     micros: int
+    """The amount in micro-dollars, never negative."""
     kind: Literal["charge", "refund"]
+    """`charge` or `refund`."""
     at: float
+    """When it was booked, seconds since the epoch by the provider's clock."""
     model: str | None = None
+    """The model it names, None where it names none."""
     submission_id: str | None = None
+    """Ours, where the bill echoes it."""
     row_id: str | None = field(default=None, compare=False)
+    """The row's own id, None where it has none: two equal charges of a job are two."""
 
     def __post_init__(self) -> None:
         clean_fields(self, names=("model", "submission_id"))
@@ -242,28 +218,22 @@ class ClockOffset:
 
 @dataclass(frozen=True)
 class Uploaded:
-    """A file is at the provider's storage.
-
-    Attributes:
-        url: What a request says instead of the file. It may be read by whoever knows it, so it is shown nowhere.
-    """
+    """A file that was uploaded to the provider's storage."""
 
     url: str = field(repr=False)
+    """The address of the file, for the request. Everybody who knows the address can read the file, so it is shown nowhere."""
 
 
 @dataclass(frozen=True)
 class UploadFailed:
-    """A file could not be handed in. Nothing was bought.
-
-    Attributes:
-        cause: One sentence for a person, without secrets.
-        kind: INVALID when the file is refused, AUTH when the key is, else THROTTLED or PROVIDER, which may pass.
-        retry_after: Seconds the provider asks to wait, where it says so.
-    """
+    """A file could not be uploaded. Nothing was bought."""
 
     cause: str
+    """One sentence for a person, without secrets."""
     kind: FailureKind
+    """INVALID when the file is refused, AUTH when the key is, else THROTTLED or PROVIDER, which may pass."""
     retry_after: float | None = None
+    """Seconds the provider asks to wait, where it says so."""
 
     def __post_init__(self) -> None:
         clean_fields(self, sentences=("cause",))

@@ -1,9 +1,9 @@
-"""The one place that creates HTTP clients for providers and knows what their errors prove.
+"""The HTTP client of a provider's account, and what its errors prove about a purchase.
 
-A purchase is one POST without an idempotency key, so the question after every error is: could the provider have read
-it? httpx names the step that failed, and httpcore's trace says whether the first byte of the request was about to be
-written. Only where both allow it is the outcome `NotSent`; every doubt is `Unknown`, because a wrong `NotSent` is a clip
-paid twice, while a wrong `Unknown` is a clip that waits.
+A purchase is one POST without an idempotency key, so every error raises the question whether the provider can have read
+the request. httpx names the step that failed, and httpcore's trace says whether the first byte of the request was about
+to be written. The outcome is `NotSent` only if both prove it, else `Unknown`: a wrong `NotSent` buys a clip twice, a wrong
+`Unknown` delays one.
 """
 
 import asyncio
@@ -31,13 +31,13 @@ from resources.providers.base import ClockOffset, NotSent, PollFailed, Unknown
 from resources.storage.body import Inflater, UnknownEncodingError, encoding_of
 
 CONNECT_SECONDS = 10.0
-"""Seconds for DNS, TCP and TLS (as the WaveSpeed Python SDK has it)."""
+"""Seconds for DNS, TCP and TLS (as in the WaveSpeed Python SDK)."""
 READ_SECONDS = 30.0
-"""Seconds without a byte after which a GET is given up (as the WaveSpeed Python SDK has it)."""
+"""Seconds without a byte after which a GET fails (as in the WaveSpeed Python SDK)."""
 ASK_SECONDS = 60.0
-"""Seconds a GET may take in all, against answers that drip."""
+"""Seconds for a whole GET, so that an answer of a byte now and then ends."""
 DATE_SECONDS = 2.0
-"""How much later than its `Date` header an answer may have been written."""
+"""Seconds by which an answer may be later than its `Date` header."""
 BODY_LIMIT = 1_000_000
 """Bytes of an answer that are read. Real ones are a few kB, a full page of a listing about 100 kB."""
 
@@ -53,19 +53,16 @@ _NEVER_SENT = (
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: a status line and headers for certain, a document where the body could be read.
-
-    Attributes:
-        status: HTTP status.
-        headers: Names in lower case.
-        document: The parsed JSON with our key hidden, None where there is none or it is not JSON.
-        problem: Why there is no document, for a person.
-    """
+    """An answer with its status and headers, and its document if the body could be read."""
 
     status: int
+    """HTTP status."""
     headers: Mapping[str, str]
+    """Names in lower case."""
     document: Any
+    """The parsed JSON with our key hidden, None where there is none or it is not JSON."""
     problem: str | None = None
+    """Why there is no document, for a person."""
 
     @property
     def ok(self) -> bool:
@@ -84,7 +81,7 @@ class Answer:
 
 
 class ProviderHttp:
-    """The HTTP of one account: one address, one key, and the difference between sent and not sent.
+    """The HTTP client of one account. It tells whether a purchase was sent.
 
     The key goes to this address only: redirects are not followed, the environment's netrc is ignored, and a proxy is a
     tunnel that cannot read it. Belongs to one event loop.
@@ -119,7 +116,7 @@ class ProviderHttp:
         self.network.proxy_to(self.base_url)  # an unusable proxy is refused here, before anything is bought
         self.host = urlsplit(self.base_url).netloc
         self.scrub = Scrubber(checked_key(api_key))
-        # a fresh connection for every purchase: a kept one may be closed by the other side just as we write
+        # a new connection for every purchase: the server may close an idle one while we write to it
         once = httpx.Limits(max_keepalive_connections=0)
         kept = httpx.Limits(max_connections=32, max_keepalive_connections=8, keepalive_expiry=20)
         self._submits = _client(api_key, transport or network_transport(self.network, once))
@@ -142,8 +139,8 @@ class ProviderHttp:
         Args:
             path: Percent-encoded path below the base address.
             content: The JSON, complete.
-            deadline_seconds: Seconds for connecting, sending and reading together. It is looked at once more when the
-                connection stands and before the first byte leaves, so that a process that slept does not buy late.
+            deadline_seconds: Seconds for connecting, sending and reading together. It is checked again before the first
+                byte is sent, so that a process that slept does not buy late.
             params: Query parameters.
             headers: Additional headers.
 
@@ -172,7 +169,7 @@ class ProviderHttp:
         except TimeoutError as timeout:
             error: Exception = timeout
             cause = f"no complete answer from {self.host} within {deadline_seconds:g} s"
-        except Exception as other:  # noqa: BLE001 - whatever the network stack raises, the purchase has an outcome
+        except Exception as other:  # noqa: BLE001 - every error of the network has an outcome
             error, cause = other, self._cause(other)
         if response is not None:
             return Answer(response.status_code, response.headers, None, cause)
@@ -189,7 +186,7 @@ class ProviderHttp:
         content: bytes | None = None,
         limit: int = BODY_LIMIT,
     ) -> Answer | PollFailed:
-        """Ask something that changes nothing. Reuses connections; never repeats, since the engine schedules.
+        """Send a request that changes nothing. It reuses connections and repeats nothing; the engine does.
 
         Args:
             method: `GET`, or `POST` where a provider lists that way.
@@ -213,7 +210,7 @@ class ProviderHttp:
                 return await self._read(response, limit)
         except TimeoutError:
             return PollFailed(f"no complete answer from {self.host} within {ASK_SECONDS:g} s")
-        except Exception as error:  # noqa: BLE001 - a poll that fails says nothing about the job, whatever it raised
+        except Exception as error:  # noqa: BLE001 - no error of a poll says anything about the job
             return PollFailed(self._cause(error))
 
     async def aclose(self) -> None:
@@ -222,7 +219,7 @@ class ProviderHttp:
         await self._asks.aclose()
 
     def _compare_clocks(self, headers: Mapping[str, str], sent_at: float) -> None:
-        """Measure how far the provider's clock is ahead: it wrote `Date` at some moment between sending and now."""
+        """Measure how far the provider's clock is ahead. It wrote `Date` at some moment between the request and now."""
         date = http_date(headers.get("date", ""))
         if date is None:
             return
@@ -231,7 +228,7 @@ class ProviderHttp:
         seen = ClockOffset(said - now, said + DATE_SECONDS - sent_at)
         known = self.offset
         agree = known is not None and known.low <= seen.high and seen.low <= known.high
-        # a slow answer measures badly, but a clock that was set is believed at once
+        # a slow answer measures badly; a clock that was changed is believed at once
         if known is None or not agree or seen.high - seen.low <= known.high - known.low + 1:
             self.offset = seen
 
@@ -258,11 +255,11 @@ class ProviderHttp:
 
 
 async def _body(response: httpx.Response, encoding: str | None, limit: int) -> bytearray:
-    """The body, gzip and deflate undone; a little more than `limit` where it is larger, and never much more."""
+    """The body, decompressed; of a body that is too large, a little more than `limit` bytes."""
     body, wire_bytes = bytearray(), 0
     inflater = None
     if encoding is not None:
-        # httpx would undo a whole piece at once: 64 kB of gzip are 64 MB
+        # httpx would decompress a whole piece at once: 64 kB of gzip can be 64 MB
         inflater = Inflater(encoding)
         del response.headers["content-encoding"]
     async for chunk in response.aiter_bytes():
@@ -279,11 +276,11 @@ async def _body(response: httpx.Response, encoding: str | None, limit: int) -> b
 
 
 class _TooLateError(Exception):
-    """Raised between connecting and sending, when the deadline has passed meanwhile."""
+    """The deadline passed while the client connected; nothing was sent."""
 
 
 class _Watch:
-    """One POST's deadline and the evidence of whether it was sent, from httpcore's trace events."""
+    """The deadline of a POST, and the evidence from httpcore's trace whether it was sent."""
 
     def __init__(self, deadline_seconds: float) -> None:
         self._deadline = deadline_seconds if math.isfinite(deadline_seconds) else 0.0
@@ -292,12 +289,12 @@ class _Watch:
         self._sending = False
 
     def left(self) -> float:
-        """Seconds left by the clock that says less: the monotonic one stands still while a laptop sleeps."""
+        """Seconds left by the clock that says less: the monotonic clock stops while a laptop sleeps."""
         passed = max(time.monotonic() - self._started[0], time.time() - self._started[1])
         return self._deadline - passed
 
     async def saw(self, event: str, _info: Mapping[str, Any]) -> None:
-        """Called by httpcore at every step, before it does the step."""
+        """Record a step; httpcore calls this before it takes the step."""
         if event == "connection.connect_tcp.started":
             self._connecting = True
         elif event.endswith(".send_request_headers.started"):
@@ -306,16 +303,16 @@ class _Watch:
             self._sending = True
 
     def proves_unsent(self, error: Exception) -> bool:
-        """Whether nothing can have reached the provider.
+        """Whether the provider cannot have read anything.
 
-        Either the trace shows that connecting began and sending did not, or the kind of error says it (a pool or
-        proxy error comes before the first event). A trace that saw sending begin overrules every kind of error.
+        The proof is a trace in which connecting began and sending did not, or an error that comes before the first event
+        (a pool's or a proxy's). A trace in which sending began overrules every error.
         """
         return not self._sending and (self._connecting or isinstance(error, _NEVER_SENT))
 
 
 class _WithoutQueries(logging.Filter):
-    """httpx logs every URL at INFO; the query may hold a webhook's token or a job's id."""
+    """Removes queries from the URLs that httpx logs: they may hold a webhook's token or a job's id."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
@@ -326,15 +323,15 @@ class _WithoutQueries(logging.Filter):
 
 
 logging.getLogger("httpx").addFilter(_WithoutQueries())
-# below INFO it writes down whatever headers come back, and a provider may repeat the key in one
+# below INFO it logs the headers of answers, in which a provider may repeat the key
 logging.getLogger("httpcore").setLevel(logging.INFO)
 
 
 def encode(body: Mapping[str, Any]) -> bytes:
-    """A request body as the bytes to send.
+    """The bytes of a request body.
 
     Raises:
-        ValueError: It is not JSON (an object, NaN, a broken character in it); the text says what.
+        ValueError: The body is no JSON (it has an object, NaN or a broken character); the text says why.
     """
     try:
         return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()

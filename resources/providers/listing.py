@@ -1,4 +1,4 @@
-"""Reading a provider's listing or bill to its end, or saying that it could not be read: half a list proves no absence."""
+"""Reads a provider's listing or bill to its end, or fails. A part of a listing cannot prove that a job is absent."""
 
 import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -11,29 +11,26 @@ from resources.providers.base import Candidate, Charge, JobStatus
 from resources.providers.rows import Row, Rows, SetAside
 
 PAGE_SIZE = 100
-"""Rows asked for per page, the largest both providers allow."""
+"""Rows per page, the most that both providers allow."""
 MAX_PAGES = 200
-"""Pages after which a listing is given up: 20,000 jobs in one window is not a window."""
+"""Pages after which reading fails: a window with 20,000 jobs is too long."""
 
 _SLACK = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
 class Page(Generic[Row]):
-    """One page of a listing.
-
-    Attributes:
-        rows: Its rows, newest first, and what of them was set aside.
-        more: Whether the provider says that another page follows, None where it does not say.
-    """
+    """One page of a listing."""
 
     rows: Sequence[Row | SetAside]
+    """Its rows, newest first, and those that were set aside."""
     more: bool | None = None
+    """Whether another page follows, None if the provider does not say."""
 
 
 Read = Callable[[int, int], Awaitable[Page[Row] | None]]
-"""Reads a page, given its number (0, 1, ...) and how many rows came before it; None when the provider refuses it as being
-beyond the end."""
+"""Reads a page by its number (0, 1, ...) and the number of rows before it; None if the provider refuses it as beyond the
+end."""
 
 
 async def every_job(read: Read[Candidate], *, after: datetime, before: datetime) -> Rows[Candidate]:
@@ -116,7 +113,7 @@ async def _every_row(
 
 
 def widened(after: datetime, before: datetime) -> tuple[str, str]:
-    """The window as ISO text, a second wider on both sides: whether the provider's ends are inclusive is not documented."""
+    """The window as ISO text, a second wider on both sides: no documentation says whether the ends belong to it."""
     return _iso(after - _SLACK), _iso(before + _SLACK)
 
 
@@ -125,7 +122,7 @@ def _iso(moment: datetime) -> str:
 
 
 def charged_jobs(bill: Iterable[Charge]) -> list[Candidate]:
-    """The jobs that a bill charges, each once, with what they cost; a bill may show what a listing no longer does."""
+    """The jobs on a bill, each once, with their costs. A bill may show jobs that a listing no longer shows."""
     found: dict[str, Candidate] = {}
     for row in bill:
         if row.kind != "charge":

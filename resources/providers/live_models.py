@@ -9,27 +9,24 @@ from resources import plain
 
 @dataclass(frozen=True)
 class LiveParameter:
-    """One parameter as the provider describes it.
-
-    Attributes:
-        type: `string`, `integer`, `boolean` or `array`; another word where the provider uses one.
-        required: Whether it must be given.
-        default: What the provider takes when nothing is given.
-        allowed: The values it may have, empty where they are not listed.
-        minimum: Smallest number, None where that is not said.
-        maximum: Largest number.
-        max_items: Most items of an array.
-        description: The provider's words.
-    """
+    """One parameter as the provider describes it."""
 
     type: str
+    """`string`, `integer`, `boolean` or `array`; another word where the provider uses one."""
     required: bool = False
+    """Whether it must be given."""
     default: Any = None
+    """What the provider takes when nothing is given."""
     allowed: tuple[Any, ...] = ()
+    """The values it may have, empty where they are not listed."""
     minimum: int | None = None
+    """Smallest number, None where that is not said."""
     maximum: int | None = None
+    """Largest number."""
     max_items: int | None = None
+    """Most items of an array."""
     description: str = ""
+    """The provider's words."""
 
     def __post_init__(self) -> None:
         plain.clean_fields(self, names=("type",), sentences=("description",))
@@ -37,25 +34,22 @@ class LiveParameter:
 
 @dataclass(frozen=True)
 class LiveModel:
-    """One model as the provider lists it.
-
-    Attributes:
-        id: What it is bought as.
-        aliases: Other names it answers to.
-        kind: The provider's word for what it turns into what, empty where it says none.
-        title: Its name for people.
-        base_price: The price it starts at in US dollars, None where that is not said.
-        parameters: By name in the provider's order, None where the list does not describe them.
-        pricing: The provider's own price formula, None where it is not told.
-    """
+    """One model as the provider lists it."""
 
     id: str
+    """What it is bought as."""
     aliases: tuple[str, ...] = ()
+    """Other names it answers to."""
     kind: str = ""
+    """The provider's word for what it turns into what, empty where it says none."""
     title: str = ""
+    """Its name for people."""
     base_price: Decimal | None = None
+    """The price it starts at in US dollars, None where that is not said."""
     parameters: dict[str, LiveParameter] | None = None
+    """By name in the provider's order, None where the list does not describe them."""
     pricing: Any = field(default=None, repr=False)
+    """The provider's own price formula, None where it is not told."""
 
     def __post_init__(self) -> None:
         plain.clean_fields(self, names=("id", "kind", "title"))

@@ -1,4 +1,4 @@
-"""What a provider says it sells: the answer of its list of models, made comparable with an entry of the catalogue."""
+"""Reads providers' lists of models into a form that can be compared with the catalogue."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from resources.providers import answers
 from resources.providers.live_models import LiveModel, LiveParameter
 
 MODELS_LIMIT = 32_000_000
-"""Bytes of a list of models that are read: more than a thousand models, each with the schema of its parameters."""
+"""Bytes of a list of models that are read, enough for a thousand models with the schemas of their parameters."""
 
 _FLAT = {"video", "generation", "request", "run", "call", "item", "unit", "image"}
 _SECONDS = {"second", "seconds", "sec", "s"}
@@ -22,7 +22,7 @@ _TYPES = {
 
 
 def wavespeed_model(row: object) -> LiveModel | None:
-    """A row of WaveSpeed's `GET /api/v3/models`, None where it names no model (WaveSpeed docs: models)."""
+    """A row of WaveSpeed's `GET /api/v3/models`, None if it names no model (WaveSpeed docs: models)."""
     fields = row if isinstance(row, dict) else {}
     name = answers.text_or_none(fields.get("model_id"))
     if name is None:
@@ -38,7 +38,7 @@ def wavespeed_model(row: object) -> LiveModel | None:
 
 
 def aimlapi_model(row: object) -> LiveModel | None:
-    """A row of AI/ML API's `GET /v1/models`, None where it names no model (AI/ML API docs: complete model list)."""
+    """A row of AI/ML API's `GET /v1/models`, None if it names no model (AI/ML API docs: complete model list)."""
     fields = row if isinstance(row, dict) else {}
     name = answers.text_or_none(fields.get("id"))
     if name is None:
@@ -99,7 +99,7 @@ def _number(value: object) -> int | None:
 
 
 def aimlapi_price(pricing: object, body: Mapping[str, Any]) -> int | None:
-    """What a request costs by AI/ML API's pricing of its model, in micro-dollars; None where that is not certain.
+    """The price of a request by AI/ML API's pricing of its model, in micro-dollars; None if it is not certain.
 
     A price is read with its `unit` and its `per`: 0.5 per 5 seconds is a tenth of a dollar a second (AI/ML API docs:
     complete model list).
@@ -108,7 +108,7 @@ def aimlapi_price(pricing: object, body: Mapping[str, Any]) -> int | None:
     variants = fields.get("variants")
     if isinstance(variants, list):
         fitting = [v for v in variants if isinstance(v, dict) and _fits(v.get("when"), body)]
-        # the one that says most is meant; two that say as much leave it open
+        # the most specific rule applies; two equally specific ones leave the price open
         most = max((len(v.get("when") or {}) for v in fitting), default=0)
         units: list[Any] = [v for v in fitting if len(v.get("when") or {}) == most]
     else:

@@ -20,25 +20,22 @@ from resources.providers.rows import Rows
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a provider's contract offers; see the docs page of each for its source.
-
-    Attributes:
-        echoes_submission_id: A listing names our submission id, so that a lost answer can be matched exactly.
-        lists_running: The listing shows jobs that still run; otherwise a miss proves nothing while one may.
-        output_days: Days until a finished output is deleted, None where the provider does not say.
-        settle_seconds: How long after a submit its absence from the listing starts to mean something.
-        propagation_seconds: How long after a submit a 404 on its id still means "not known yet".
-        refunds_failures: A failed job is charged first and refunded later (WaveSpeed); otherwise it is never charged.
-        upload_seconds: How long an uploaded file may be used, None where the provider takes none.
-    """
+    """What a provider's contract offers. The source is in the contract of each provider."""
 
     echoes_submission_id: bool
+    """A listing names our submission id, so that a lost answer can be matched exactly."""
     output_days: float | None
+    """Days until a finished output is deleted, None where the provider does not say."""
     settle_seconds: float
+    """How long after a submit its absence from the listing starts to mean something."""
     propagation_seconds: float = 60
+    """How long after a submit a 404 on its id still means "not known yet"."""
     refunds_failures: bool = False
+    """A failed job is charged first and refunded later (WaveSpeed); otherwise it is never charged."""
     lists_running: bool = True
+    """The listing shows jobs that still run; otherwise a miss proves nothing while one may."""
     upload_seconds: float | None = None
+    """How long an uploaded file may be used, None where the provider takes none."""
 
 
 class Provider(Protocol):
@@ -100,7 +97,7 @@ class Provider(Protocol):
         ...
 
     async def check(self) -> None:
-        """Ask something free that needs the key, so that a wrong key or address is found before money moves.
+        """Ask something free that needs the key, so that a wrong key or address is found before anything is bought.
 
         Raises:
             resources.errors.ConfigurationError: The key is missing or refused.
@@ -109,7 +106,7 @@ class Provider(Protocol):
         ...
 
     async def balance(self) -> int | None:
-        """What the account can spend, in micro-dollars; None where the answer does not say it readably.
+        """What the account can spend, in micro-dollars; None if the answer has no readable amount.
 
         Raises:
             resources.errors.ConfigurationError: The key is missing or refused.
@@ -118,11 +115,11 @@ class Provider(Protocol):
         ...
 
     async def quote(self, endpoint: str, body: dict[str, Any]) -> int | None:
-        """What a request would cost now, in micro-dollars; None where the provider does not say. Free, and buys nothing.
+        """The current price of a request in micro-dollars; None if the provider does not say. Free, and buys nothing.
 
         Args:
             endpoint: The provider's model id.
-            body: The whole request: of half of one the base price would be told (WaveSpeed docs: model price).
+            body: The whole request: a part of it would get the base price (WaveSpeed docs: model price).
 
         Raises:
             resources.errors.ConfigurationError: The key is missing or refused.
@@ -131,7 +128,7 @@ class Provider(Protocol):
         ...
 
     async def models(self) -> list[LiveModel]:
-        """Everything the provider sells now, as it describes it.
+        """All models that the provider sells now, as it describes them.
 
         Raises:
             resources.errors.ConfigurationError: The key is missing or refused.
@@ -140,7 +137,7 @@ class Provider(Protocol):
         ...
 
     async def upload(self, name: str, content_type: str, data: bytes) -> Uploaded | UploadFailed:
-        """Hand in a file that a request refers to. Costs nothing.
+        """Upload a file that a request refers to. Costs nothing.
 
         Args:
             name: What it is called there.

@@ -1,4 +1,4 @@
-"""What was read of a listing, a log or a bill: its rows, and beside them those that were set aside, one by one.
+"""The rows of a listing, a log or a bill, and those of them that were set aside.
 
 A row that cannot be read, or whose own label says something else than was asked for, proves nothing. It spoils no other row.
 """
@@ -16,21 +16,18 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class SetAside:
-    """A row that proves nothing, and what of it can be read.
-
-    Attributes:
-        why: What is wrong with it, for a person.
-        job_id: What it is about.
-        submission_id: The POST of ours it names.
-        at: When it is dated, seconds since the epoch by the provider's clock.
-        digest: Tells it from other rows.
-    """
+    """A row that proves nothing, with the fields that can be read."""
 
     why: str
+    """What is wrong with it, for a person."""
     job_id: str | None = None
+    """What it is about."""
     submission_id: str | None = None
+    """The POST of ours it names."""
     at: float | None = None
+    """When it is dated, seconds since the epoch by the provider's clock."""
     digest: str = field(default="", repr=False)
+    """Tells it from other rows."""
 
     def __str__(self) -> str:
         return self.why if self.job_id is None else f"{self.why} (job {self.job_id})"
@@ -50,17 +47,17 @@ class Rows(list[Row]):
 
 
 def set_aside(rows: Iterable[Any]) -> tuple[SetAside, ...]:
-    """What was set aside where some rows were read."""
+    """The rows that were set aside beside some rows."""
     return rows.aside if isinstance(rows, Rows) else ()
 
 
 def digest(row: object) -> str:
-    """Tells a row from others, whatever it is."""
+    """A digest that identifies a row, whatever its type."""
     return hashlib.sha256(json.dumps(row, sort_keys=True, default=repr).encode()).hexdigest()
 
 
 def in_words(aside: Iterable[SetAside]) -> str:
-    """How many rows were set aside, and the first of them, for a person."""
+    """The number of rows that were set aside and the first of them, for a person."""
     rows = list(aside)
     sample = "; ".join(map(str, rows[:SHOWN])) + ("; ..." if len(rows) > SHOWN else "")
     return f"{len(rows)} {'row proves' if len(rows) == 1 else 'rows prove'} nothing and {'was' if len(rows) == 1 else 'were'} set aside: {sample}"

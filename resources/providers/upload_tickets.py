@@ -1,4 +1,4 @@
-"""Handing a file to a provider's storage host: to the address of its ticket, with the ticket's headers and without our key.
+"""Uploads a file to the address of a provider's ticket, with the ticket's headers and without our key.
 
 The address comes in an answer, so it is treated like every address from outside: it must be on the internet, and the
 connection goes to the address that was checked.
@@ -26,7 +26,7 @@ _SENT = re.compile(
 )
 """The headers of a ticket that are sent: what describes the object, and the storage hosts' own.
 
-Where a request goes, how long it is and who sends it (Host, Content-Length, Authorization, Cookie) is ours alone to say.
+A ticket cannot set Host, Content-Length, Authorization or Cookie.
 """
 _MOST_HEADERS = 50
 _LONGEST_VALUE = 4_096
@@ -35,21 +35,18 @@ _PASSING = {408, 425, 429}
 
 @dataclass(frozen=True)
 class Ticket:
-    """What a provider gives for a file that is to come.
-
-    Attributes:
-        put_url: Where the bytes go. Whoever knows it may write there, so it is shown nowhere.
-        headers: Sent along exactly as they are, since the host compares them with what was signed; see `_SENT` for which.
-        download_url: What a request says instead of the file.
-    """
+    """A provider's permission to upload a file."""
 
     put_url: str = field(repr=False)
+    """The address for the upload. Everybody who knows it can write there, so it is shown nowhere."""
     headers: Mapping[str, str] = field(repr=False)
+    """Sent along exactly as they are, since the host compares them with what was signed; see `_SENT` for which."""
     download_url: str = field(repr=False)
+    """The address of the file, for the request."""
 
     @classmethod
     def read(cls, data: Mapping[str, object]) -> "Ticket | None":
-        """The ticket in an answer, None where there is none that can be used (WaveSpeed contract: uploads)."""
+        """The ticket in an answer, None if there is no usable one (WaveSpeed contract: uploads)."""
         upload = data.get("upload")
         fields = upload if isinstance(upload, dict) else {}
         urls = answers.media_urls([fields.get("url"), data.get("download_url")])
@@ -74,13 +71,10 @@ def _is_header(name: object, value: object) -> bool:
 
 
 def put(ticket: Ticket, data: bytes, *, base_url: str, network: Network) -> UploadFailed | None:
-    """Send a file's bytes to where its ticket says. Blocks: run it in a thread. None when the host has them.
+    """Upload a file to the address of its ticket. Blocks: run it in a thread. Gives None if the host has taken it.
 
     Args:
-        ticket: As the provider gave it.
-        data: The file.
         base_url: The provider's own address, which may be this machine (the sandbox).
-        network: The way out.
     """
     parts = urlsplit(base_url)
     policy = DownloadPolicy(allowed_origins=frozenset({f"{parts.scheme}://{parts.netloc}"}), network=network)
@@ -98,7 +92,7 @@ def put(ticket: Ticket, data: bytes, *, base_url: str, network: Network) -> Uplo
         with Deadline(PUT_SECONDS) as deadline:
             connection = connect(target, connect_seconds=CONNECT_SECONDS, deadline=deadline)
             try:
-                # the body of the answer is never read: it may be endless, or a bomb
+                # the body is never read: it may be endless, or expand without bounds
                 status = send(
                     connection, target, "PUT", headers, data, seconds=PUT_SECONDS, deadline=deadline
                 ).status

@@ -45,7 +45,7 @@ from resources.providers.wavespeed_envelope import TASK_REFUSED, Envelope
 from resources.providers.wavespeed_rows import KINDS, STATUS_WORDS, candidate, charge
 
 PLACEHOLDER = "https://example.com/file"
-"""Stands for a local file where only a price is asked for."""
+"""Replaces a local file in a request for a price."""
 
 _ENDPOINT = re.compile(r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)+")
 _OTHER_CALLS = {
@@ -82,11 +82,11 @@ class WaveSpeed:
     capabilities = Capabilities(
         echoes_submission_id=False,
         output_days=7,
-        # not documented; the listing is read from the live table, so minutes are generous
+        # not documented; the listing shows the live table, so two minutes are generous
         settle_seconds=120,
         propagation_seconds=60,
         refunds_failures=True,
-        # kept for 7 days; WaveSpeed's own agent uses an address again for one (WaveSpeed docs: upload-files)
+        # files are kept for 7 days; WaveSpeed's own agent reuses an address for one day (WaveSpeed docs: upload-files)
         upload_seconds=24 * 3600,
     )
 
@@ -134,7 +134,7 @@ class WaveSpeed:
     async def poll(self, job_id: str, *, age_seconds: float) -> JobState | PollFailed:
         """See `Provider.poll`."""
         if answers.job_id(job_id) is None:
-            return PollFailed("this is not an id WaveSpeed can be asked for")
+            return PollFailed("this cannot be an id of WaveSpeed")
         answer = await self._http.ask("GET", f"/api/v3/predictions/{quote(job_id, safe='')}/result")
         if isinstance(answer, PollFailed):
             return answer
@@ -224,31 +224,31 @@ class WaveSpeed:
         await self.balance()
 
     async def balance(self) -> int | None:
-        """What the account can spend, in micro-dollars; None where the answer does not say it readably.
+        """What the account can spend, in micro-dollars; None if the answer has no readable amount.
 
         Raises:
             ConfigurationError: The key is refused.
             UnavailableError: WaveSpeed does not answer.
         """
         return answers.dollars(
-            self._data(await self._http.ask("GET", "/api/v3/balance"), "tell its balance").get("balance")
+            self._data(await self._http.ask("GET", "/api/v3/balance"), "show its balance").get("balance")
         )
 
     async def quote(self, endpoint: str, body: dict[str, Any]) -> int | None:
-        """See `Provider.quote`. The undiscounted price, so that what is reserved is enough; local files stay here."""
+        """See `Provider.quote`. The price without discount, so that the reservation is large enough. No local file is sent."""
         inputs = FileReference.replaced(body, lambda _: PLACEHOLDER)
         content = encode({"model_id": endpoint, "inputs": inputs})
         answer = await self._http.ask("POST", "/api/v3/model/price", content=content)
         if isinstance(answer, Answer) and Envelope.of(answer).says({400, 404, 422}):
             return None
-        data = self._data(answer, "tell a price")
+        data = self._data(answer, "give a price")
         if data.get("model_id", endpoint) != endpoint or data.get("currency", "USD") != "USD":
             return None
         told = [answers.dollars(data.get(name)) for name in ("price", "discounted_price")]
         return max((price for price in told if price), default=None)
 
     async def models(self) -> list[LiveModel]:
-        """See `Provider.models`. Each with the schema of its parameters, which is the real truth about them."""
+        """See `Provider.models`. Each has the schema of its parameters, which decides what the model accepts."""
         answer = await self._http.ask("GET", "/api/v3/models", limit=MODELS_LIMIT)
         rows = self._answered(answer, "list its models").get("data")
         if isinstance(rows, dict):
@@ -258,7 +258,7 @@ class WaveSpeed:
         return [model for row in rows if (model := wavespeed_model(row)) is not None]
 
     async def upload(self, name: str, content_type: str, data: bytes) -> Uploaded | UploadFailed:
-        """See `Provider.upload`. A ticket first, then the bytes to where it says (WaveSpeed contract: uploads)."""
+        """See `Provider.upload`. Gets a ticket, then uploads to its address (WaveSpeed contract: uploads)."""
         asked = {"filename": name, "size": len(data), "content_type": content_type}
         answer = await self._http.ask("POST", "/api/v3/media/uploads", content=encode(asked))
         envelope = Envelope.of(answer) if isinstance(answer, Answer) else None
@@ -276,13 +276,13 @@ class WaveSpeed:
         return Uploaded(ticket.download_url) if failure is None else failure
 
     async def webhook_secret(self) -> str:
-        """The secret the account's webhooks are signed with (WaveSpeed contract, section 1.7).
+        """The secret that signs the account's webhooks (WaveSpeed contract, section 1.7).
 
         Raises:
             ConfigurationError: The key is refused.
             UnavailableError: WaveSpeed does not answer, or not readably.
         """
-        data = self._data(await self._http.ask("GET", "/api/v3/webhook/secret"), "tell its webhook secret")
+        data = self._data(await self._http.ask("GET", "/api/v3/webhook/secret"), "give its webhook secret")
         secret = answers.text_or_none(data.get("secret"))
         if secret is None:
             raise UnavailableError("WaveSpeed's answer names no webhook secret; its format may have changed")
@@ -312,7 +312,7 @@ class WaveSpeed:
         failure = None
         if status is JobStatus.SUCCEEDED and not urls:
             status, failure = JobStatus.FAILED, FailureKind.NO_OUTPUT
-            error = error or "WaveSpeed says that the task is completed but gives no output"
+            error = error or "WaveSpeed says that the task is completed, but the answer has no output"
         elif status is JobStatus.FAILED:
             failure = TASK_REFUSED.get(envelope.task_code or 0)
             if failure is None:
@@ -345,12 +345,12 @@ class WaveSpeed:
         return PollFailed(self._said(answer), answer.retry_after, kind)
 
     def _data(self, answer: Answer | PollFailed, task: str) -> dict[str, Any]:
-        """The `data` of an answer to a question about the account, or the error a person can act on."""
+        """The `data` of an answer about the account; raises an error that a person can act on."""
         data = self._answered(answer, task).get("data")
         return data if isinstance(data, dict) else {}
 
     def _answered(self, answer: Answer | PollFailed, task: str) -> dict[str, Any]:
-        """The whole of such an answer."""
+        """The whole document of such an answer."""
         failed = answer if isinstance(answer, PollFailed) else self._no_state(answer)
         if isinstance(answer, Answer) and 200 <= Envelope.of(answer).status < 300 and answer.fields:
             return answer.fields
@@ -362,7 +362,7 @@ class WaveSpeed:
         raise UnavailableError(f"WaveSpeed did not {task}: {failed.cause}. Try again later")
 
     def _said(self, answer: Answer) -> str:
-        """One sentence: the codes, apart, and the provider's words."""
+        """One sentence with each code by its name and the provider's words."""
         envelope = Envelope.of(answer)
         codes = [f"HTTP {answer.status}"]
         codes += [f"envelope code {envelope.envelope_code}"] if envelope.envelope_code is not None else []

@@ -1,4 +1,4 @@
-"""How WaveSpeed says what happened: three numbers that are all called `code`, kept apart.
+"""Reads WaveSpeed's answers, which have three numbers that are all called `code`.
 
 They are the HTTP status, the *envelope code* (`code` beside `data`, 200 when the request went well) and the *task code*
 (`data.code`, or a number from 1000 on in the envelope's place). A task that failed comes as HTTP 200 with envelope
@@ -8,8 +8,8 @@ What a submit's answer proves, and why:
 
 | answer | outcome | because |
 |---|---|---|
-| a prediction with an id, whatever the status | Accepted | an id that was seen is a job that may be billed; polling tells |
-| 401, 402 | Rejected AUTH, INSUFFICIENT_FUNDS | nobody to charge, whoever wrote the page |
+| a prediction with an id, whatever the status | Accepted | a job with an id may be billed; a poll tells its state |
+| 401, 402 | Rejected AUTH, INSUFFICIENT_FUNDS | no account was charged, whoever wrote the page |
 | 400, 403, 404, 413, 422 with an error of the API | Rejected | the API says that it refused |
 | the same from a gateway (HTML, cut, empty) | Unknown | a filter may replace an answer after the task was created |
 | 429 with envelope code 429 | Rejected THROTTLED | no source says that a refused rate creates a task |
@@ -48,27 +48,24 @@ TASK_REFUSED = {
 
 @dataclass(frozen=True)
 class Envelope:
-    """An answer with its three codes named apart.
-
-    Attributes:
-        http_status: Of the HTTP answer.
-        envelope_code: `code` beside `data`, where it is a status.
-        task_code: `data.code` or the envelope's, where it is a number from 1000 on.
-        message: The provider's words about an error, not yet safe to show.
-        data: The prediction, empty where there is none.
-        from_api: Whether this is something the API itself wrote, not a gateway.
-    """
+    """An answer with each of its three codes by its own name."""
 
     http_status: int
+    """Of the HTTP answer."""
     envelope_code: int | None
+    """`code` beside `data`, where it is a status."""
     task_code: int | None
+    """`data.code` or the envelope's, where it is a number from 1000 on."""
     message: str
+    """The provider's text about an error, not yet safe to show."""
     data: dict[str, Any]
+    """The prediction, empty where there is none."""
     from_api: bool
+    """Whether the API itself wrote the answer, and not a gateway."""
 
     @classmethod
     def of(cls, answer: Answer) -> "Envelope":
-        """Read an answer, whatever it is."""
+        """Read any answer."""
         fields = answer.fields
         data = fields.get("data")
         data = data if isinstance(data, dict) else {}
@@ -88,14 +85,14 @@ class Envelope:
 
     @property
     def status(self) -> int:
-        """The status the API means: HTTP's, or the envelope's where HTTP says that all is well."""
+        """The status that the API means: HTTP's, or the envelope's if HTTP's is a success."""
         if 200 <= self.http_status < 300 and self.envelope_code not in {None, 0}:
             return self.envelope_code or self.http_status
         return self.http_status
 
     @property
     def job_id(self) -> str | None:
-        """The id of the prediction in it. Outside 2xx an id counts only beside something else a prediction has."""
+        """The id of its prediction. Outside 2xx an id counts only if the answer has another field of a prediction."""
         known = answers.normal_status(self.data.get("status"), answers.STATUS_WORDS) is not None
         likely = 200 <= self.http_status < 300 or known or "urls" in self.data
         return answers.job_id(self.data.get("id")) if likely else None
@@ -105,7 +102,7 @@ class Envelope:
         return self.from_api and self.status in statuses
 
     def refusal(self) -> FailureKind | None:
-        """Why a submit was certainly refused, None where that is not certain (see the module's table)."""
+        """Why a submit was certainly refused, None if that is not certain (see the module's table)."""
         if self.http_status in {401, 402}:
             return _REFUSED[self.http_status]
         fine = 200 <= self.http_status < 300
@@ -118,7 +115,7 @@ class Envelope:
         return self._kind(said[-1]) if said else None
 
     def _kind(self, code: int) -> FailureKind:
-        """The kind of a certain refusal; the words decide only where one code stands for several things."""
+        """The kind of a certain refusal. The text decides only if a code has several meanings."""
         if code in {400, 403} and answers.NO_FUNDS.search(self.message):
             return FailureKind.INSUFFICIENT_FUNDS
         if code == 400 and answers.MODERATED.search(self.message):

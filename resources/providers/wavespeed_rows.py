@@ -1,4 +1,4 @@
-"""A row of WaveSpeed's listing and a row of its bill: what cannot be read proves nothing (WaveSpeed contract, 1.8 and 1.9)."""
+"""Reads a row of WaveSpeed's listing and a row of its bill (WaveSpeed contract, 1.8 and 1.9). An unreadable row proves nothing."""
 
 from typing import Literal
 
@@ -14,7 +14,7 @@ KINDS: dict[str, Literal["charge", "refund"]] = {"deduct": "charge", "refund": "
 
 
 def candidate(row: object) -> Candidate | SetAside:
-    """A row of the listing; set aside where it has no readable id and time."""
+    """A row of the listing; set aside if its id or time cannot be read."""
     fields = row if isinstance(row, dict) else {}
     job_id, created = answers.job_id(fields.get("id")), answers.moment(fields.get("created_at"))
     if job_id is None or created is None:
@@ -32,9 +32,9 @@ def candidate(row: object) -> Candidate | SetAside:
 
 
 def charge(row: object, asked: str) -> Charge | SetAside:
-    """A row of the bill by its own label; set aside where that is not what was asked for, or where it cannot be read.
+    """A row of the bill by its own label; set aside if the label is another than requested, or if the row cannot be read.
 
-    A search that ignored its `billing_type` once made refunds of all that was charged.
+    A search that ignored its `billing_type` once turned all charges into refunds.
 
     Args:
         row: As it came.

@@ -1,4 +1,4 @@
-"""WaveSpeed's webhooks: checking that one is WaveSpeed's and fresh, and reading which job it is about.
+"""Verifies WaveSpeed's webhooks and reads which job each is about.
 
 It looks like Standard Webhooks and is not: the signature is hex with the prefix `v3,`, and the secret is taken as it
 stands, without its `whsec_` and not base64-decoded (WaveSpeed contract, section 1.7; the vector in its documentation does
@@ -26,14 +26,14 @@ class UnverifiedWebhookError(DailiesError):
 
 
 def signature(secret: str, webhook_id: str, timestamp: str, body: bytes) -> str:
-    """What WaveSpeed signs a webhook with, as it stands in `webhook-signature`."""
+    """The signature that WaveSpeed sends in `webhook-signature`."""
     key = secret.removeprefix("whsec_").encode()
     signed = f"{webhook_id}.{timestamp}.".encode() + body
     return _PREFIX + hmac.new(key, signed, hashlib.sha256).hexdigest()
 
 
 def verified_job(headers: Mapping[str, str], body: bytes, *, secret: str, now: float) -> str:
-    """The id of the job a webhook is about, if it is WaveSpeed's and fresh.
+    """The id of the job that a webhook is about, if the webhook is WaveSpeed's and recent.
 
     Args:
         headers: With lower-case names.
@@ -48,9 +48,9 @@ def verified_job(headers: Mapping[str, str], body: bytes, *, secret: str, now: f
     if not webhook_id or not re.fullmatch(r"[0-9]{1,12}", timestamp):
         raise UnverifiedWebhookError("the webhook has no id or no timestamp")
     expected = signature(secret, webhook_id, timestamp, body).encode()
-    # several signatures stand side by side while a secret is being changed
+    # there are several signatures while a secret is being changed
     given = headers.get("webhook-signature", "").encode("utf-8", "replace").split()
-    if not any([hmac.compare_digest(one, expected) for one in given[:5]]):  # noqa: C419 - every one is compared
+    if not any([hmac.compare_digest(one, expected) for one in given[:5]]):  # noqa: C419 - all are compared
         raise UnverifiedWebhookError("the webhook is not signed with the account's secret")
     if abs(now - int(timestamp)) > MAX_AGE_SECONDS:
         raise UnverifiedWebhookError(f"the webhook is older than {MAX_AGE_SECONDS} s, or a clock is wrong")

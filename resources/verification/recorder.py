@@ -56,7 +56,7 @@ class Recorder:
     clock: Callable[[], float] = time.time
     inner: httpx.AsyncBaseTransport | None = None
     exchanges: list[Exchange] = field(default_factory=list)
-    """In the order of their answers."""
+    """The exchanges in the order of their answers."""
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """The transport for a provider's client."""
