@@ -14,7 +14,6 @@ from resources.settings import load_settings, open_ledger
 
 review_app = typer.Typer()
 PANEL = "See and settle"
-Port = Annotated[int, typer.Option(help="Port of Dagster's UI on 127.0.0.1.", min=1, max=65535)]
 
 
 class YesNo(StrEnum):
