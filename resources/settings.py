@@ -4,6 +4,7 @@ Every setting has a default that works on one machine, except the providers' key
 them, and `dailies up` brings stand-ins for both.
 """
 
+import functools
 import json
 import os
 import re
@@ -358,6 +359,7 @@ def open_ledger(settings: Settings, *, patience: float = PATIENCE_SECONDS) -> Le
     return Ledger(settings.ledger_url, budget=settings.budget, patience=patience)
 
 
+@functools.cache
 def names() -> frozenset[str]:
     """The variables that are settings."""
     return frozenset(str(field.validation_alias) for field in Settings.model_fields.values())

@@ -1,6 +1,7 @@
 """The names of dailies' environment variables; a misspelt name is refused instead of ignored."""
 
 import difflib
+import functools
 from collections import Counter
 from collections.abc import Collection, Iterable
 from io import StringIO
@@ -41,7 +42,7 @@ INTERNAL = frozenset(
 """Our variables that are no settings: for the processes of a stack, and for tests."""
 
 
-def refuse_misspelt(given: Iterable[str], where: str, *, known: Collection[str]) -> None:
+def refuse_misspelt(given: Iterable[str], where: str, *, known: frozenset[str]) -> None:
     """Refuse a variable that looks like a setting and is none: a misspelt cap is no cap.
 
     Upper and lower case are the same, as when a value is read.
@@ -100,7 +101,8 @@ def names_in(file: str) -> list[str]:
     return [line.key for line in lines if line.key is not None]
 
 
-def _is_misspelt(name: str, known: Collection[str]) -> bool:
+@functools.lru_cache(maxsize=4096)
+def _is_misspelt(name: str, known: frozenset[str]) -> bool:
     if name in known or name in INTERNAL:
         return False
     ours = [setting for setting in known if setting.startswith(PREFIX)]

@@ -53,6 +53,30 @@ def _scripts_once(config: Config) -> ScriptDirectory:
 ScriptDirectory.from_config = _scripts_once
 
 
+# Every engine has a cache of compiled statements of its own, for a dialect of its own. Hundreds of engines open databases of two
+# kinds here: those of one kind share both, once the first of them has asked its database what it is.
+_make_engine = sa.create_engine
+_kinds: dict[object, tuple[sa.Dialect, Any]] = {}
+
+
+def _engine_of_a_kind(url: Any, **how: Any) -> sa.Engine:
+    engine = _make_engine(url, **how)
+    kind = (engine.dialect.name, engine.driver, *(repr(how.get(name)) for name in ("isolation_level", "future")))
+    if kind in _kinds:
+        engine.dialect, engine._compiled_cache = _kinds[kind]
+        engine.pool._dialect = engine.dialect
+        return engine
+
+    @sa.event.listens_for(engine, "first_connect")
+    def _known(*_: object) -> None:
+        _kinds.setdefault(kind, (engine.dialect, engine._compiled_cache))
+
+    return engine
+
+
+sa.create_engine = _engine_of_a_kind
+
+
 def pytest_collection_finish() -> None:
     """What is imported stays: the garbage collector need not go through it again and again, nor come so often."""
     gc.collect()

@@ -1,6 +1,7 @@
 """A project of its own for every test: a fresh ledger, bucket, sandbox and Dagster, with jobs that end at once."""
 
 import random
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,8 +48,17 @@ def lookers() -> Iterator[VideoInspector]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def dagster_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of Dagster whose tables are made: a copy of it is faster than its migrations."""
+    folder = tmp_path_factory.mktemp("template") / "dagster"
+    folder.mkdir()
+    with dg.DagsterInstance.local_temp(str(folder)):
+        return folder
+
+
 @contextmanager
-def house_in(folder: Path, s3: EmbeddedS3, lookers: VideoInspector) -> Iterator[House]:
+def house_in(folder: Path, s3: EmbeddedS3, lookers: VideoInspector, dagster: Path) -> Iterator[House]:
     with pytest.MonkeyPatch.context() as patch:
         # when to ask for a job is tested with a clock of its own; here it would only take seconds
         patch.setattr(poller, "next_poll_in", _soon)
@@ -64,7 +74,7 @@ def house_in(folder: Path, s3: EmbeddedS3, lookers: VideoInspector) -> Iterator[
         data = folder / "data"
         (data / "series").mkdir(parents=True)
         (data / "models").symlink_to(MODELS)
-        (folder / "dagster").mkdir()
+        shutil.copytree(dagster, folder / "dagster")
         secret = s3.settings.secret_access_key
         assert secret is not None
         bucket = f"test-{uuid.uuid4().hex[:12]}"
@@ -102,17 +112,19 @@ def house_in(folder: Path, s3: EmbeddedS3, lookers: VideoInspector) -> Iterator[
 
 
 @pytest.fixture
-def house(tmp_path: Path, s3: EmbeddedS3, lookers: VideoInspector) -> Iterator[House]:
-    with house_in(tmp_path, s3, lookers) as made:
+def house(
+    tmp_path: Path, s3: EmbeddedS3, lookers: VideoInspector, dagster_template: Path
+) -> Iterator[House]:
+    with house_in(tmp_path, s3, lookers, dagster_template) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def house_to_look_at(
-    tmp_path_factory: pytest.TempPathFactory, s3: EmbeddedS3, lookers: VideoInspector
+    tmp_path_factory: pytest.TempPathFactory, s3: EmbeddedS3, lookers: VideoInspector, dagster_template: Path
 ) -> Iterator[House]:
     """One for all tests of a module, which leave it as it is."""
-    with house_in(tmp_path_factory.mktemp("house"), s3, lookers) as made:
+    with house_in(tmp_path_factory.mktemp("house"), s3, lookers, dagster_template) as made:
         yield made
 
 
