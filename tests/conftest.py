@@ -61,7 +61,11 @@ _kinds: dict[object, tuple[sa.Dialect, Any]] = {}
 
 def _engine_of_a_kind(url: Any, **how: Any) -> sa.Engine:
     engine = _make_engine(url, **how)
-    kind = (engine.dialect.name, engine.driver, *(repr(how.get(name)) for name in ("isolation_level", "future")))
+    kind = (
+        engine.dialect.name,
+        engine.driver,
+        *(repr(how.get(name)) for name in ("isolation_level", "future")),
+    )
     if kind in _kinds:
         engine.dialect, engine._compiled_cache = _kinds[kind]
         engine.pool._dialect = engine.dialect

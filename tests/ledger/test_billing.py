@@ -443,10 +443,10 @@ def test_it_is_read_ever_more_seldom_until_something_new_has_ended(ledger: Ledge
     while clock.now < start + 2 * 86_400:
         if bills.claim(ledger, ACCOUNT) is not None:
             reads.append(clock.now - start)
-        clock.forward(60)
+        clock.forward(READ_SECONDS)
     assert reads[1] == READ_SECONDS
     assert 12 <= len(reads) <= 40
-    assert max(b - a for a, b in itertools.pairwise(reads)) <= 6 * 3600 + 60
+    assert max(b - a for a, b in itertools.pairwise(reads)) <= 6 * 3600 + READ_SECONDS
     queued(ledger, a_request("clip-b"))
     attempt = record_outcome(ledger, claimed(ledger), accepted("job-2"))
     polls.record_end(ledger, attempt, a_state(), CHARGED_FIRST)

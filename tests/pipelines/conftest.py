@@ -112,9 +112,7 @@ def house_in(folder: Path, s3: EmbeddedS3, lookers: VideoInspector, dagster: Pat
 
 
 @pytest.fixture
-def house(
-    tmp_path: Path, s3: EmbeddedS3, lookers: VideoInspector, dagster_template: Path
-) -> Iterator[House]:
+def house(tmp_path: Path, s3: EmbeddedS3, lookers: VideoInspector, dagster_template: Path) -> Iterator[House]:
     with house_in(tmp_path, s3, lookers, dagster_template) as made:
         yield made
 

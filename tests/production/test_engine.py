@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -47,6 +47,14 @@ from resources.providers.base import (
 )
 
 S = AttemptState
+
+
+@pytest.fixture
+def world(ledger_url: str) -> Iterator[World]:
+    """A world on either database."""
+    made = World(ledger_url)
+    yield made
+    made.ledger.close()
 
 
 def enqueue(world: World, *clips: str, decision: str = "monday", **changes: Any) -> list[Attempt]:

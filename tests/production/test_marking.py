@@ -55,12 +55,6 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
 
 
 @pytest.fixture
-def backend() -> str:
-    """What is asked of the database here is asked of both in other tests."""
-    return "sqlite"
-
-
-@pytest.fixture
 def mark(world: World, bucket: Bucket) -> BucketMark:
     made = BucketMark(world.ledger, cast("Any", bucket))
     made.bind(buying=True)
