@@ -31,7 +31,7 @@ class UnfitBucketError(ConfigurationError):
 
 
 class Support(StrEnum):
-    """What became of one feature."""
+    """Whether a bucket has a feature."""
 
     SUPPORTED = "supported"
     WITHOUT = "done without"
@@ -43,7 +43,7 @@ class Feature:
     """One feature of S3 that a delivery uses."""
 
     name: str
-    """In words that follow `does not`, e.g. `store a file`; or the name of a header."""
+    """Words that can follow `does not`, e.g. `store a file`, or the name of a header."""
     support: Support
     note: str = ""
     """How it is done without, or what the server answered."""
@@ -51,22 +51,22 @@ class Feature:
 
 @dataclass
 class BucketTrial:
-    """What a trial has shown."""
+    """The result of a trial."""
 
     features: list[Feature] = field(default_factory=list)
     ways: Ways = field(default_factory=Ways)
-    """How objects are stored there; what the server refused is left out."""
+    """How objects are stored there, without what the server refused."""
 
     @property
     def missing(self) -> list[Feature]:
-        """What a delivery needs and the bucket does not do."""
+        """Features that a delivery needs and the bucket lacks."""
         return [row for row in self.features if row.support is Support.MISSING]
 
     def refuse(self, store: ObjectStore) -> None:
-        """Refuse a bucket that a delivery could not use.
+        """Refuse a bucket that cannot take a delivery.
 
         Raises:
-            UnfitBucketError: Something is missing; the text names the request and what the server answered.
+            UnfitBucketError: A feature is missing; the text names it and the server's answer.
         """
         if self.missing:
             first = self.missing[0]
@@ -78,9 +78,9 @@ class BucketTrial:
 
 
 def try_bucket(store: ObjectStore) -> BucketTrial:
-    """Make every kind of request that a delivery makes, with objects of 3 kB under `trials/`, which are removed again.
+    """Make every kind of request that a delivery makes, with objects of 3 kB under `trials/`, and remove them.
 
-    A bucket that fits is stored to in the ways that the trial has found, by this process from now on.
+    If the bucket fits, this process stores objects in the ways that the trial found from now on.
 
     Raises:
         resources.errors.UnavailableError: The server does not answer.
@@ -120,10 +120,10 @@ class _StoreOnTrial(ObjectStore):
 
 
 def _try(store: ObjectStore, trial: BucketTrial, streamed: str, filed: str, noted: str) -> None:
-    """Try one feature after the other; what hangs on one that is missing is left out."""
+    """Try one feature after the other. Skip those that depend on a missing one."""
     data = secrets.token_bytes(_BYTES)
     with _needed(trial, "list the bucket"):
-        # the first of all: the answer to a HEAD could not say why it refuses
+        # first of all, since the answer to a HEAD has no body that says why it refuses
         next(store.list_objects(TRIALS, page_size=1), None)
     if trial.missing:
         return
@@ -163,7 +163,7 @@ def _try(store: ObjectStore, trial: BucketTrial, streamed: str, filed: str, note
 
 
 def _try_stream(store: ObjectStore, key: str, data: bytes) -> bool:
-    """Whether an object can be sent while it arrives; what has to be left out for it is learned."""
+    """Whether an object can be sent while it arrives. Learns what has to be left out for that."""
     known = store.ways
     for ways in known.lesser():
         if not ways.stream or not (ways.checksum and ways.md5):
@@ -174,7 +174,7 @@ def _try_stream(store: ObjectStore, key: str, data: bytes) -> bool:
         except UnsupportedError as error:
             logger.info("%s", error)
         except DailiesError as error:
-            # a server that hangs up at a stream, or keeps its framing: storing a file tells whether it is down
+            # the server hangs up at a stream, or stores its framing too; storing a file shows whether it is down
             logger.info("%s", error)
             break
         else:
@@ -184,7 +184,7 @@ def _try_stream(store: ObjectStore, key: str, data: bytes) -> bool:
 
 
 def _try_condition(store: ObjectStore, key: str) -> None:
-    """Learn whether If-None-Match protects an object. Some servers ignore it and say nothing."""
+    """Learn whether If-None-Match protects an object. Some servers ignore it without a word."""
     try:
         ignored = store.ignores_conditions(key)
     except UnavailableError:
@@ -218,7 +218,7 @@ def _optional(store: ObjectStore, stored: ObjectInfo, md5: str) -> list[Feature]
 
 
 class _Stream:
-    """Bytes that are sent while they arrive, as a delivery's are."""
+    """Bytes that are sent while they arrive, like those of a delivery."""
 
     def __init__(self, data: bytes, wants_md5: bool) -> None:
         self.sha256 = hashlib.sha256(data).hexdigest()
@@ -237,7 +237,7 @@ def _compare(store: ObjectStore, key: str, data: bytes) -> None:
 
 @contextlib.contextmanager
 def _needed(trial: BucketTrial, feature: str) -> Iterator[None]:
-    """Write down whether the block succeeds; an outage ends the trial instead."""
+    """Note whether the block succeeds. An outage ends the trial instead."""
     try:
         yield
     except UnavailableError:
