@@ -4,6 +4,7 @@ Their names resolve nowhere but in the proxy, so nothing can go around it. A pla
 the doctor take that way.
 """
 
+import datetime as dt
 import json
 import os
 import subprocess
@@ -11,12 +12,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from corporate import Corporation, corporation, without_proxies
 from raw_server import RawServer, answering
 
+from pipelines.cli.dagster_api import DagsterApi
+from pipelines.cli.launch import declarations_of, launch, wait_for
 from pipelines.cli.stack import Stack, StackOptions, free_port
 from resources.sandbox.server import RunningSandbox, running_sandbox
 from resources.sandbox.settings import SandboxSettings
@@ -30,13 +32,7 @@ SECONDS = 300
 KEY = "key-canary-5e2c"
 LOGIN = "robot:proxy-canary-91b7"
 WEBHOOK = "alarm-canary-c0de"
-CLIPS = 3
-SERIES = f"""
-name: bay
-endpoint: bytedance/seedance-2.0/text-to-video
-prompt: A quiet look at the {{{{ clip }}}}.
-clips: [{", ".join(f"{{name: view{number}}}" for number in range(CLIPS))}]
-"""
+CLIPS = 12
 
 
 @dataclass
@@ -69,10 +65,6 @@ class Office:
 @pytest.fixture(scope="module")
 def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     folder = tmp_path_factory.mktemp("office")
-    series = folder / "data" / "series"
-    series.mkdir(parents=True)
-    (folder / "data" / "models").symlink_to(ROOT / "data" / "models")
-    (series / "bay.yaml").write_text(SERIES)
     provider = SandboxSettings(key=KEY, job_seconds=1, public_url="https://provider.corp.test")
     ours = ("DAILIES_", "DAGSTER_", "AWS_", "WAVESPEED_", "AIMLAPI_")
     with (
@@ -91,9 +83,11 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
             **company.environment,
             "DAILIES_ENV_FILE": "",
             "DAILIES_HOME": str(folder / "home"),
-            "DAILIES_DATA": str(folder / "data"),
+            "DAILIES_DATA": str(ROOT / "data"),
             "DAILIES_WAVESPEED_URL": company.serve("provider.corp.test", int(sandbox.url.rpartition(":")[2])),
             "WAVESPEED_API_KEY": KEY,
+            "DAILIES_AIMLAPI_URL": company.serve("another.corp.test", int(sandbox.url.rpartition(":")[2])),
+            "AIMLAPI_API_KEY": KEY,
             "DAILIES_WAVESPEED_DEDICATED": "true",
             "DAILIES_S3_ENDPOINT": company.serve("s3.corp.test", s3.port),
             "DAILIES_S3_BUCKET": s3.bucket,
@@ -114,20 +108,27 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
 
 
 @pytest.fixture(scope="module")
-def produced(office: Office) -> Any:
-    done = office.dailies("produce", "bay", "--wait", "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+def produced(office: Office) -> set[str]:
+    """The demo's clips, asked for as the demo does."""
+    settings = load_settings()
+    date = dt.datetime.now(dt.UTC).date()
+    series = declarations_of(settings).series.values()
+    keys = [clip.key for one in series for clip in one.clips(date if one.dated else None)]
+    with DagsterApi(settings.dagster_url) as api:
+        launched = launch(settings, api, keys, job="produce_clips", command="demo")
+        wait_for(api, settings, launched, quiet=True)
+    return set(keys)
 
 
-def test_the_clips_are_produced_and_nothing_goes_around_the_proxy(office: Office, produced: Any) -> None:
+def test_the_demos_clips_are_produced_and_nothing_goes_around_the_proxy(
+    office: Office, produced: set[str]
+) -> None:
     shown = json.loads(office.dailies("status", "--json").stdout)
-    assert {clip["clip"]: clip["state"] for clip in shown} == {
-        f"bay-view{n}": "delivered" for n in range(CLIPS)
-    }
+    assert {clip["clip"]: clip["state"] for clip in shown} == dict.fromkeys(produced, "delivered")
+    assert len(produced) == CLIPS
     assert len(list((office.s3.folder / office.s3.bucket / "videos").rglob("*.mp4"))) == CLIPS
     hosts = {line.split(" ")[1] for line in office.company.proxy.asked}
-    assert hosts == {"provider.corp.test:443", "s3.corp.test:443"}
+    assert hosts == {"provider.corp.test:443", "another.corp.test:443", "s3.corp.test:443"}
     assert office.company.arrived == office.company.proxy.opened > 0
 
 
@@ -137,7 +138,7 @@ def test_an_alarm_arrives(office: Office) -> None:
     assert len(office.alarms.requests) == 1
 
 
-def test_no_secret_reaches_the_proxy_or_the_home(office: Office, produced: Any) -> None:
+def test_no_secret_reaches_the_proxy_or_the_home(office: Office, produced: set[str]) -> None:
     seen = b"".join(office.company.proxy.heads)
     assert KEY.encode() not in seen
     assert WEBHOOK.encode() not in seen
@@ -146,17 +147,17 @@ def test_no_secret_reaches_the_proxy_or_the_home(office: Office, produced: Any) 
             assert b"canary" not in path.read_bytes(), path
 
 
-def test_a_login_that_the_proxy_refuses_buys_nothing(office: Office, produced: Any) -> None:
+def test_a_login_that_the_proxy_refuses_buys_nothing(office: Office, produced: set[str]) -> None:
     before = office.posts()
     wrong = office.company.proxy.url.replace("://", "://robot:wrong-canary@")
-    done = office.dailies("plan", "bay", HTTPS_PROXY=wrong)
+    done = office.dailies("plan", "city-sunset", HTTPS_PROXY=wrong)
     assert done.returncode != 0 or "proxy" in done.stdout + done.stderr
     assert "canary" not in done.stdout + done.stderr
     assert office.posts() == before
 
 
 def test_a_store_of_certificates_that_is_not_there_is_refused_before_anything(office: Office) -> None:
-    done = office.dailies("produce", "bay", SSL_CERT_FILE="/nowhere/corp.pem")
+    done = office.dailies("produce", "city-sunset", SSL_CERT_FILE="/nowhere/corp.pem")
     assert done.returncode == 2
     assert "SSL_CERT_FILE names /nowhere/corp.pem" in done.stderr
     assert "Nothing was bought" in " ".join(done.stderr.split())
