@@ -27,7 +27,7 @@ from resources.ledger.budget import MOST_PER_CLIP, Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.outage import PATIENCE_SECONDS
 from resources.money import Micros, to_usd, usd
-from resources.network.way_out import Network
+from resources.network.way_out import Network, is_variable
 from resources.orders import Caps
 from resources.peers import users
 from resources.providers.accounts import AIMLAPI_URL, WAVESPEED_URL, AccountSettings
@@ -334,11 +334,7 @@ def load_settings() -> Settings:
     refuse_misspelt(os.environ, "the environment", known=known)
     if file is not None:
         refuse_misspelt(names_in(file), file, known=known)
-    values = {} if file is None else dotenv_values(file)
-    # a variable of the environment overrides one of the file, in upper or lower case
-    set_here = {name.upper() for name in os.environ}
-    of_file = {name: value for name, value in values.items() if value and name.upper() not in set_here}
-    network = Network.of({**of_file, **os.environ})
+    network = Network.of(given, os.environ, {} if file is None else dotenv_values(file))
     try:
         return Settings(_env_file=file, **given).through(network)
     except ValidationError as error:
@@ -368,7 +364,7 @@ def names() -> frozenset[str]:
 def pinned(environment: Mapping[str, str | None]) -> str:
     """The settings among some variables, for `PINNED`; None removes a setting."""
     known = names()
-    return json.dumps({name: value for name, value in environment.items() if name in known})
+    return json.dumps({name: v for name, v in environment.items() if name in known or is_variable(name)})
 
 
 def _listed(setting: str) -> frozenset[str]:

@@ -5,7 +5,14 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from resources.network.proxies import PORTS, Proxies, Proxy
-from resources.network.trust import TrustStore
+from resources.network.trust import ADDING, REPLACING, TrustStore
+
+_VARIABLES = frozenset({"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", *REPLACING, ADDING})
+
+
+def is_variable(name: str) -> bool:
+    """Whether an environment variable decides the way out."""
+    return name.upper() in _VARIABLES
 
 
 @dataclass(frozen=True)
@@ -16,13 +23,20 @@ class Network:
     trust: TrustStore = field(default_factory=TrustStore)
 
     @classmethod
-    def of(cls, environment: Mapping[str, str]) -> "Network":
-        """Read it from an environment.
+    def of(cls, *environments: Mapping[str, str | None]) -> "Network":
+        """Read it from environments. The first that sets a variable, in upper or lower case, decides it.
 
         Raises:
             resources.errors.ConfigurationError: A store of certificates cannot be used.
         """
-        return cls(Proxies.of(environment), TrustStore.of(environment))
+        merged: dict[str, str] = {}
+        for environment in reversed(environments):
+            found = {
+                name: value for name, value in environment.items() if is_variable(name) and value is not None
+            }
+            decided = {name.upper() for name in found}
+            merged = {name: value for name, value in merged.items() if name.upper() not in decided} | found
+        return cls(Proxies.of(merged), TrustStore.of(merged))
 
     def proxy_to(self, url: str) -> Proxy | None:
         """The proxy that leads to an address, None where it is reached without one.

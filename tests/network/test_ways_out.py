@@ -16,7 +16,7 @@ from resources.inventory.ways_out import how_to, open_ways, ways_out
 from resources.network.way_out import Network
 from resources.production.output_hosts import OutOfReachError, check_outputs
 from resources.providers.accounts import WAVESPEED_URL, AccountSettings
-from resources.settings import load_settings
+from resources.settings import load_settings, pinned
 from resources.storage import addresses
 from resources.storage.policy import DownloadPolicy
 
@@ -191,3 +191,8 @@ def test_the_file_of_settings_counts_where_the_environment_says_nothing(
     network = load_settings().network
     assert str(network.proxy_to("https://api.example.com")) == "http://of-environment:3"
     assert str(network.proxy_to("http://api.example.com")) == "http://of-file:2"
+    # Dagster's commands put the file over the environment: what `dailies up` has seen goes before both
+    monkeypatch.setenv("DAILIES_PINNED", pinned({"https_proxy": "http://of-up:4", "OTHER": "x"}))
+    assert str(load_settings().network.proxy_to("https://api.example.com")) == "http://of-up:4"
+    monkeypatch.setenv("DAILIES_PINNED", pinned({"https_proxy": ""}))
+    assert load_settings().network.proxy_to("https://api.example.com") is None
