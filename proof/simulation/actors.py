@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipelines.collections import Collection, PastRun, batches, plan
+from proof.simulation.books import Job
 from proof.simulation.bucket import Fetching, Objects, Store
 from proof.simulation.processes import Process, ProcessLedger
 from proof.simulation.provider import Account as ProviderAccount
@@ -16,7 +17,7 @@ from resources.ledger import bills, decisions, deliveries, late_jobs
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decided, Decision, Ruling
 from resources.ledger.limits import Limits
-from resources.ledger.lost import orphans
+from resources.ledger.lost import closures, orphans
 from resources.ledger.states import AttemptState
 from resources.orders import ClipRequest
 from resources.production.account import Account
@@ -141,6 +142,13 @@ async def collect(process: Process, around: Surroundings, run: Run) -> None:
         await fetch_spares(equipment.engine, equipment.deliverer, run.keys, run_id=run.id)
     finally:
         await equipment.engine.aclose()
+
+
+async def take_callback(process: Process, around: Surroundings, job: Job) -> None:
+    """What the receiver does with a callback that it has verified."""
+    ledger = ProcessLedger(process, budget=around.budget)
+    account = around.account.books.rules.name
+    closures.match_callback(ledger, account, job.tag or "", job.id, model=job.model)
 
 
 async def tick(

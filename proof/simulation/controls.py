@@ -16,6 +16,7 @@ from proof.simulation.faults import ABANDONED_RUN, OUTAGE
 from proof.simulation.plans import Plan, drawn
 from proof.simulation.runner import Outcome, carry_out
 from resources.ledger import disputes, keys
+from resources.ledger.lost import closures
 from resources.ledger.lost.evidence import Post
 from resources.production.submitter import Submitter
 
@@ -150,6 +151,12 @@ CONTROLS = (
         "a hold that is final though its job is shown",
         mutants.a_hold_is_final,
         _with("lost answer", OUTAGE, provider="wavespeed", clips=1, dedicated=True),
+        frozenset({"held"}),
+    ),
+    Control(
+        "a callback that settles nothing",
+        lambda: mock.patch.object(closures, "match_callback", return_value=None),
+        _with("lost answer", provider="wavespeed", dedicated=False, callbacks=True),
         frozenset({"held"}),
     ),
     Control(

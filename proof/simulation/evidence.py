@@ -25,6 +25,8 @@ class Doubts:
     """Whether another clock dates jobs than answers, which a client can tell only by its own jobs."""
     came_back: bool
     """Whether our own clock was ahead for a while, so that its times do not tell which came first."""
+    called_back: frozenset[str] = frozenset()
+    """Jobs whose callback was taken, which names their POST for certain."""
 
 
 def flaw_of(objects: Mapping[str, bytes]) -> Callable[[Job, Row], Violation | None]:
@@ -57,6 +59,8 @@ def ambiguity_of(
         if not own:
             return "it made no job"
         job = own[0]
+        if job.id in doubts.called_back:
+            return None
         # a row that cannot be read may be about another job
         if job.end == "vanished" or doubts.came_back or doubts.unread or (doubts.dated and job.named is None):
             return "the provider's rows or clocks prove nothing"

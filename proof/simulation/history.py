@@ -69,7 +69,10 @@ class History:
         self.broken: list[str] = []
         self.unbooked: list[str] = []
         self.account.heard = self._heard
+        self.account.made = self._call_back
+        self._called_back: set[str] = set()
         self._rng = random.Random(f"{plan.seed}:world")
+        self._callback_rng = random.Random(f"{plan.seed}:callback times")
         self._run_keys: set[str] = set()
         self._planned = 0
         self._children: list[asyncio.Task[None]] = []
@@ -257,6 +260,29 @@ class History:
         """How far our clock is ahead now."""
         return self.plan.ahead if self.clock() < START + self.plan.right_after else 0.0
 
+    def _call_back(self, job: Job) -> None:
+        """Have the provider call back when a job has ended. A receiver that dies meanwhile is not called again."""
+        if not self.plan.callbacks or job.fate.end == "vanished":
+            return
+        self._planned += 1
+
+        async def take() -> None:
+            self._planned -= 1
+            self._stirred.set()
+            ended = await self._act(
+                "webhook", lambda process: actors.take_callback(process, self.around, job)
+            )
+            if ended == "ended":
+                self._called_back.add(job.id)
+
+        seconds = max(0.0, job.ends_at - self.clock()) + self._callback_rng.uniform(0.1, 3.0)
+        # outside the context of the process that sent the POST, whose tasks end with it
+        asyncio.get_running_loop().call_later(
+            seconds,
+            lambda: self._children.append(asyncio.create_task(take())),
+            context=contextvars.Context(),
+        )
+
     def _turns_up_late(self) -> bool:
         """Whether a job has an output although its purchase has ended without one."""
         rows = self.database.rows(
@@ -370,6 +396,7 @@ class History:
             unread="unreadable row" in plan.kinds,
             dated=bool(plan.dated),
             came_back=bool(plan.ahead),
+            called_back=frozenset(self._called_back),
         )
         return Evidence(
             jobs=jobs,

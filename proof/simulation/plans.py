@@ -52,6 +52,8 @@ class Plan:
     """How far the provider's clock is ahead, in seconds."""
     dedicated: bool = True
     """Whether the key is said to be used by nobody else. On any other key there may be strangers, or none."""
+    callbacks: bool = False
+    """Whether the provider calls back for every job that ends, and names its POST."""
     in_flight: int | None = None
     """Limit of the account, None for none."""
     per_minute: int | None = None
@@ -111,6 +113,7 @@ def drawn(seed: int) -> Plan:
         skew = rng.choice([-600.0, 600.0])
     plan = Plan(
         seed=str(seed),
+        callbacks=random.Random(f"{seed}:callbacks").random() < 0.4,
         provider=rng.choice(PROVIDERS),
         clips=rng.choice([1, 1, 2, 3]),
         way=rng.choice(WAYS),
@@ -160,6 +163,8 @@ def simpler(plan: Plan) -> list[Plan]:
         fewer.append(replace(plan, fallback=False))
     if plan.skew:
         fewer.append(replace(plan, skew=0.0))
+    if plan.callbacks:
+        fewer.append(replace(plan, callbacks=False))
     return fewer
 
 

@@ -88,6 +88,8 @@ class Account:
         self.broke_until = 0.0
         self.heard: Callable[[str, Process], None] = lambda _job, _process: None
         """Told of every job whose id has reached a process."""
+        self.made: Callable[[Job], None] = lambda _job: None
+        """Told of every job that a POST of ours has made."""
 
     def create(self, clip: str | None, tag: str | None, model: str, *, price: int = PRICE) -> Job:
         """Take an order. A stranger may place one beside it."""
@@ -114,6 +116,8 @@ class Account:
             price=price,
             fate=Fate(end, seconds, lag, file, shows, taken_back),
         )
+        if clip is not None:
+            self.made(job)
         if clip is not None and faults.strikes("stranger's job"):
             stranger = faults.stream("strangers")
             price = stranger.choice([PRICE, PRICE, PRICE // 2, 3 * PRICE])
