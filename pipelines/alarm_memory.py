@@ -1,4 +1,4 @@
-"""What the alarms' sensor remembers between its ticks: which batches are to be told of, and what was told."""
+"""What the sensor `alarms` remembers between its ticks: pending messages and sent ones."""
 
 import json
 from dataclasses import dataclass, field
@@ -8,20 +8,20 @@ from resources.inventory.findings import Finding
 
 KEPT_SECONDS = 7 * 86_400.0
 MOST = 300
-"""So many batches, runs and messages are remembered; the oldest are forgotten first."""
+"""How many batches, runs and messages are remembered; the oldest are forgotten first."""
 MOST_IDS = 500
 
 
 @dataclass
 class Pending:
-    """A batch, or a finding, of which a message is to be sent.
+    """A batch or a finding whose message is not sent yet.
 
     Attributes:
         first_at: When it was first seen, seconds since the epoch.
-        next_at: When it is looked at next.
-        tries: How often its message did not arrive.
+        next_at: When to look at it next, seconds since the epoch.
+        tries: How many messages did not arrive.
         runs: Ids of the runs that failed.
-        finding: What was found, for a finding; never remembered, since every tick looks anew.
+        finding: The finding; not stored in the cursor, since every tick makes the checks again.
     """
 
     first_at: float
@@ -37,7 +37,7 @@ class Told:
 
     Attributes:
         at: When, seconds since the epoch.
-        ids: The attempts, runs or keys that it told of.
+        ids: The attempts, runs or keys that it named.
     """
 
     at: float
@@ -46,13 +46,13 @@ class Told:
 
 @dataclass
 class State:
-    """All of it.
+    """The whole memory, as the sensor's cursor holds it.
 
     Attributes:
-        since: Runs that were updated later are looked at.
+        since: Runs updated after this are examined, seconds since the epoch.
         pending: By batch.
         told: By batch.
-        runs: When each failed run was taken in, by its id.
+        runs: When each failed run was noted, by run id.
     """
 
     since: float
@@ -62,7 +62,7 @@ class State:
 
     @classmethod
     def read(cls, cursor: str | None, *, now: float) -> "State":
-        """From a cursor; without one, or with one that cannot be read, what failed before now is not told of."""
+        """Read a cursor. Without a readable one, failures before `now` cause no message."""
         try:
             document = json.loads(cursor or "")
             return cls(
@@ -75,7 +75,7 @@ class State:
             return cls(now)
 
     def written(self) -> str:
-        """As a cursor."""
+        """The text of the cursor."""
         return json.dumps(
             {
                 "since": self.since,
@@ -88,7 +88,7 @@ class State:
         )
 
     def forget(self, now: float) -> None:
-        """Drop what is a week old, and the oldest of what is too much."""
+        """Drop entries that are a week old, and the oldest beyond `MOST`."""
         self.runs = _newest(
             {key: at for key, at in self.runs.items() if now - at < KEPT_SECONDS}, lambda at: at
         )

@@ -1,7 +1,7 @@
-"""The run-failure sensor: one message per batch, and one when something waits for a person.
+"""The sensor `alarms`: one message per batch with failures, and one when something waits for a person.
 
-A batch is what somebody decided at once, however many runs carry it. Its message waits until the batch is over, ten
-minutes at most, so that it names all that failed; another one follows only for clips that fail after it was sent.
+A batch is all clips of one decision, in however many runs. Its message waits until the batch is over, ten minutes at
+most, so that it names every failure; a second message follows only for clips that fail after it was sent.
 """
 
 import datetime as dt
@@ -29,9 +29,9 @@ from resources.ledger.times import has_passed
 
 ALARMS_SECONDS = 30
 HOLD_SECONDS = 600.0
-"""So long a message waits for the rest of its batch."""
+"""How long a message waits for the rest of its batch."""
 BUDGET_SECONDS = 30.0
-"""A tick has 60 s and a message takes 20 at most, so no message is begun later than this."""
+"""When a tick starts no more messages: a tick has 60 s, and sending takes up to 20 s."""
 TRIES = 8
 RUNS_A_TICK = 200
 OVERLAP_SECONDS = 60.0
@@ -55,13 +55,13 @@ _ACTIVE = [
     ),
 )
 def alarms(context: dg.SensorEvaluationContext, production: Production) -> dg.SensorResult:
-    """Find what failed, and send what is due."""
+    """Note new failures, and send the messages that are due."""
     now = time.time()
     state = State.read(context.cursor, now=now)
     try:
         settings = production.settings()
         if settings.alarm_url is None:
-            # what failed before an address was set is no news by then
+            # failures from before an address was set would be old news
             return dg.SensorResult(
                 cursor=State(since=now).written(), skip_reason="DAILIES_ALARM_URL is not set"
             )
@@ -86,7 +86,7 @@ def alarms(context: dg.SensorEvaluationContext, production: Production) -> dg.Se
 
 
 def _take_in_runs(instance: dg.DagsterInstance, ledger: Ledger, state: State, now: float) -> None:
-    """Note the batches of runs that have failed since the last tick."""
+    """Note the batches whose runs failed since the last tick."""
     after = dt.datetime.fromtimestamp(state.since - OVERLAP_SECONDS, dt.UTC)
     records = instance.get_run_records(
         dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=after),
@@ -105,7 +105,7 @@ def _take_in_runs(instance: dg.DagsterInstance, ledger: Ledger, state: State, no
 
 
 def _decision(ledger: Ledger, run: dg.DagsterRun) -> str:
-    """What the clips of a run belong to; a run that only collects knows the run that bought them."""
+    """The decision of a run's clips; a collecting run names the batch, and the ledger its decision."""
     collects = run.tags.get(BATCH_TAG)
     if collects is None:
         return decision_of(run)
@@ -115,7 +115,7 @@ def _decision(ledger: Ledger, run: dg.DagsterRun) -> str:
 
 
 def _take_in_findings(findings: Iterable[Finding], state: State, now: float) -> None:
-    """Note what waits for a person and has not been told; what was told and is over is forgotten."""
+    """Note new findings that wait for a person; forget those that are over."""
     for finding in findings:
         key = f"{FINDING}{finding.check.name}"
         told = state.told.get(key)
@@ -136,7 +136,7 @@ class _Teller:
     Args:
         context: The tick, for its log and its instance.
         ledger: The record.
-        sender: Where to.
+        sender: Sends a message to the address in the settings.
         dagster: Address of Dagster's UI.
     """
 
@@ -150,7 +150,7 @@ class _Teller:
         self.sent = 0
 
     def tell(self, state: State, now: float) -> int:
-        """Send what is due; returns how many messages."""
+        """Send the messages that are due; returns how many were sent."""
         give_up = time.monotonic() + BUDGET_SECONDS
         for key, pending in list(state.pending.items()):
             longest = max(HOLD_SECONDS, ALARMS_SECONDS * 2.0**TRIES)
@@ -171,7 +171,7 @@ class _Teller:
     def _compose(
         self, key: str, pending: Pending, state: State, now: float
     ) -> tuple[Alarm | None, list[str] | None]:
-        """The message and what it tells; no message where all is told, and None to tell where it is to wait."""
+        """The message and the ids it names: no message if all was told before, no ids if it has to wait."""
         if key.startswith(FINDING):
             finding = pending.finding
             return (None, []) if finding is None else (self._attention(finding), finding.keys)
@@ -190,19 +190,19 @@ class _Teller:
         return self._clips_failed(key, pending, clips, new, again=told is not None), [a.id for a in failed]
 
     def _send(self, alarm: Alarm, pending: Pending, now: float) -> bool:
-        """Whether nothing more is to be done: it has arrived, or was tried often enough."""
+        """Send a message; True when it arrived or was tried often enough."""
         try:
             self._sender.send(alarm)
         except AlarmNotSentError as error:
             problem = str(error)
         else:
-            self._context.log.info("told: %s", alarm.title)
+            self._context.log.info("sent: %s", alarm.title)
             self.sent += 1
             return True
         pending.tries += 1
         pending.next_at = now + ALARMS_SECONDS * 2.0**pending.tries
         over = pending.tries >= TRIES
-        self._context.log.error("%s: %s%s", alarm.title, problem, "; it is not tried again" if over else "")
+        self._context.log.error("%s: %s%s", alarm.title, problem, "; it is not sent again" if over else "")
         return over
 
     def _clips(self, decision: str) -> list[Attempt]:
@@ -234,7 +234,7 @@ class _Teller:
             kind=Kind.CLIPS_FAILED,
             title=f"{len(new)}{more} of {len(clips)} clips failed: {series}",
             details=[f"{open_ones} clips are still on their way"] if open_ones else [],
-            todo="`dailies retry` buys what failed again; `dailies status --failed` lists it.",
+            todo="`dailies status --failed` lists the failed clips; `dailies retry` buys them again.",
             batch=decision,
             clips=[self._clip(a) for a in new],
             total=len(clips),
@@ -263,7 +263,7 @@ class _Teller:
             kind=Kind.RUN_FAILED,
             title=f"{job} failed",
             details=[self._why(pending.runs[-1])],
-            todo=f"{purchases_of(self._ledger, decision)} The run's page says more.",
+            todo=f"{purchases_of(self._ledger, decision)} See the run's page for details.",
             batch=decision,
             total=len(clips),
             open=sum(a.state.is_open for a in clips),
@@ -272,14 +272,14 @@ class _Teller:
         )
 
     def _why(self, run_id: str) -> str:
-        """What a failed run says about itself."""
+        """The error of a failed run."""
         for entry in self._context.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
             data = entry.dagster_event.step_failure_data if entry.dagster_event else None
             if data is not None and data.user_failure_data is not None:
                 return str(data.user_failure_data.description)
             if data is not None and data.error is not None:
                 return str(data.error.message).strip().splitlines()[-1]
-        return "its worker ended without a word, or it never started"
+        return "its process died without an error, or never started"
 
     def _attention(self, finding: Finding) -> Alarm:
         return Alarm(

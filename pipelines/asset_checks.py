@@ -1,6 +1,6 @@
 """The inventory as asset checks, taken every hour, so that what waits for a person shows beside the assets.
 
-Jobs that produce clips leave them out: a listing of the whole bucket is no part of making one clip.
+Jobs that produce clips leave the checks out, since they list the whole bucket.
 """
 
 from collections.abc import Iterator
@@ -17,10 +17,12 @@ CRON = "17 * * * *"
 
 @dg.multi_asset_check(
     name="take_inventory",
-    description="Takes stock of ledger, bucket and Dagster. Changes nothing and costs nothing.",
+    description="Checks ledger, bucket and Dagster. Changes nothing and costs nothing.",
     specs=[
         dg.AssetCheckSpec(
-            check.name, asset=dg.AssetKey(check.asset), description=f"{check.asks}: none wanted. {check.todo}"
+            check.name,
+            asset=dg.AssetKey(check.asset),
+            description=f"{check.asks}: there should be none. {check.todo}",
         )
         for check in CHECKS
     ],
@@ -38,7 +40,7 @@ def take_inventory(
 
 
 def result_of(finding: Finding) -> dg.AssetCheckResult:
-    """What Dagster shows of a finding. A check that could not be made is no alarm, and no all-clear either."""
+    """A finding as Dagster shows it. A check that could not be made is a warning: neither an alarm nor all-clear."""
     check = finding.check
     unread = finding.unread is not None
     metadata: dict[str, dg.MetadataValue] = {}
@@ -61,7 +63,7 @@ def result_of(finding: Finding) -> dg.AssetCheckResult:
 inventory = dg.define_asset_job(
     "inventory",
     selection=dg.AssetSelection.checks_for_assets(*{dg.AssetKey(check.asset) for check in CHECKS}),
-    description="Takes stock: what waits for a person, what is near its end, and whether ledger and bucket agree.",
+    description="Checks what waits for a person, which outputs expire soon, and whether ledger and bucket agree.",
 )
 
 hourly_inventory = dg.ScheduleDefinition(

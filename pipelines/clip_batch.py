@@ -1,7 +1,7 @@
-"""Carrying a batch of clips through the engine inside a Dagster step, and telling Dagster what each clip reached.
+"""Carrying a batch of clips through the engine inside a Dagster step, and logging each stage in Dagster.
 
-The step's own thread runs one asyncio loop for the whole batch: interrupted, every task of it is cancelled and POSTs on
-the wire get a moment to be answered.
+The step's own thread runs one asyncio loop for the whole batch. An interruption cancels every task, but gives POSTs in flight
+a moment to be answered.
 """
 
 import asyncio
@@ -44,10 +44,10 @@ class Batch:
 
     Attributes:
         context: The step, for its log and its instance.
-        production: What it works with.
-        until: How far the batch is followed.
-        decision: What its purchases belong to.
-        show: Which stages are shown as materializations; the run's selection.
+        production: Opens ledger, bucket and engine.
+        until: The stage to wait for.
+        decision: The decision that its purchases belong to.
+        show: The stages to log as materializations; the run's selection.
     """
 
     context: dg.OpExecutionContext | dg.AssetExecutionContext
@@ -58,28 +58,28 @@ class Batch:
 
     @property
     def run_id(self) -> str:
-        """The run the batch is carried by."""
+        """The id of the run that carries the batch."""
         return self.context.run.run_id
 
 
 def decision_of(run: dg.DagsterRun) -> str:
-    """What the purchases of a run belong to: the command or tick that started it, its backfill, or its first run.
+    """The decision of a run's purchases: the command or tick that started it, its backfill, or its first run.
 
-    Re-executions and Dagster's own retries carry the same tags and root, so they find what was bought before.
+    Re-executions and Dagster's own retries have the same tags and root, so they find the earlier purchases.
     """
     return run.tags.get(DECISION_TAG) or run.tags.get(BACKFILL_TAG) or run.root_run_id or run.run_id
 
 
 def buy(batch: Batch, requests: Mapping[str, ClipRequest], *, regenerate: bool) -> Followed:
-    """Find or buy each clip, and follow the batch as far as it wants.
+    """Find or buy each clip, and follow the batch to the stage it waits for.
 
     Raises:
-        DailiesError: The batch cannot be carried out (no key, no bucket, a provider that does not answer); what was
-            queued by it was withdrawn and nothing of it was sent.
+        DailiesError: The batch cannot be carried out (no key, no bucket, a provider that does not answer). Its queued
+            purchases were withdrawn, and none was sent.
     """
     with batch.production.ledger() as ledger:
         store = batch.production.bound_store(ledger, buying=True)
-        # a fallback may be sold by somebody else
+        # another provider may sell a fallback
         accounts = {account for request in requests.values() for account in request.accounts}
         batch.production.check_outputs(accounts)
 
@@ -103,7 +103,7 @@ def buy(batch: Batch, requests: Mapping[str, ClipRequest], *, regenerate: bool) 
 
 
 def collect(batch: Batch, attempts: Mapping[str, Attempt]) -> Followed:
-    """Follow what was bought before as far as the batch wants; nothing is bought."""
+    """Follow earlier purchases to the stage that the batch waits for; nothing is bought."""
     with batch.production.ledger() as ledger:
         store = batch.production.bound_store(ledger)
         accounts = {account for a in attempts.values() for account in {a.account, *a.request.accounts}}
@@ -146,21 +146,21 @@ def _carry(
     except Exception:
         raise
     except BaseException:
-        # terminated: a person's click, or the machine's end
+        # terminated by a person or by the end of the process
         _leave(batch, ledger, list(clips))
         raise
 
 
 def _leave(batch: Batch, ledger: Ledger, clips: list[str]) -> None:
-    """Withdraw what a terminated run has not sent, and say what goes on without it.
+    """Withdraw what a terminated run has not sent, and log what goes on without it.
 
-    When `dailies up` ends and not a person's click ends the run, the decision to produce stands: the queue is kept, and the run's
-    retry asks for what was not decided yet.
+    If the run ends because `dailies up` ends, and not because a person terminated it, the decision to produce is still valid:
+    the queue is kept, and the run's retry decides about the remaining clips.
     """
     try:
         heartbeats.check(ledger, batch.run_id)
         run = batch.context.instance.get_run_by_id(batch.run_id)
-        # what ends with its stack is a process, and no decision of a person's
+        # a run that ends with its stack was not ended by a person's decision
         if STACK in os.environ and run is not None and run.status is not dg.DagsterRunStatus.CANCELING:
             batch.context.log.warning(
                 "this run was interrupted. Of its clips: %s", handover_of(ledger, [batch.run_id])
@@ -170,17 +170,19 @@ def _leave(batch: Batch, ledger: Ledger, clips: list[str]) -> None:
         withdrawn = queue.withdraw(
             ledger,
             [attempt.id for attempt in newest],
-            why="not sent: its run was terminated. `dailies retry` or Materialize asks for it again.",
+            why="not sent: its run was terminated. `dailies retry` or Materialize requests it again.",
             run_id=batch.run_id,
         )
     except DailiesError as error:
-        batch.context.log.warning("this run was terminated; what it has bought goes on. %s", error)
+        batch.context.log.warning(
+            "this run was terminated; its bought clips are collected all the same. %s", error
+        )
         return
     gone = {attempt.id for attempt in withdrawn}
     going = [a for a in newest if a.id not in gone and a.state.is_open and a.state is not AttemptState.HELD]
     batch.context.log.warning(
         "this run was terminated. %d of its paid jobs (%s) go on at their providers, and the completion sensor fetches "
-        "what they make; %d clips were not sent and are withdrawn",
+        "their clips; %d clips were not sent and are withdrawn",
         len(going),
         show_usd(sum(attempt.cost_micros for attempt in going)),
         len(withdrawn),
@@ -188,15 +190,15 @@ def _leave(batch: Batch, ledger: Ledger, clips: list[str]) -> None:
 
 
 async def _check_accounts(engine: Engine, decided: list[Decided], batch: Batch) -> None:
-    """Ask each account that is about to be bought from something free first.
+    """Make a free request to each account before buying from it.
 
-    A wrong key or a provider that is down is then found once, and not once per clip; one answer that fails is asked for
-    again, since a schedule's whole batch hangs on it.
+    A wrong key or a provider that is down then shows once, and not once for each clip. A failed request is repeated, since a
+    schedule's whole batch depends on it.
     """
     new = [d.attempt for d in decided if d.ruling is Ruling.NEW and d.attempt is not None]
     for name in sorted({attempt.account for attempt in new}):
         try:
-            with in_our_words(f"{name} could not be asked"):
+            with in_our_words(f"{name} could not be checked"):
                 await retry_free_call(engine.accounts[name].provider.check)
         except DailiesError as error:
             ids = [attempt.id for attempt in new]
@@ -207,7 +209,7 @@ async def _check_accounts(engine: Engine, decided: list[Decided], batch: Batch) 
 
 
 class _Told:
-    """Logs what each clip reached, and notes in the ledger what Dagster has been told."""
+    """Logs each report in Dagster, and records in the ledger that Dagster knows of a clip's end."""
 
     def __init__(self, batch: Batch, ledger: Ledger, store: ObjectStore) -> None:
         self._batch = batch
@@ -215,7 +217,7 @@ class _Told:
         self._pictures = Pictures(store)
 
     def tell(self, report: Report) -> None:
-        """Show one report in Dagster, unless the run was given up: then others show it.
+        """Log one report in Dagster, unless the run was given up: then another run logs it.
 
         Raises:
             RunLostError: The run was given up.
@@ -235,7 +237,7 @@ class _Told:
             repeat_unrecorded(deliveries.mark_reported, self._ledger, [report.attempt.id], self._batch.run_id)
 
     def _unshown_before(self, stage: Stage, attempt: Attempt) -> list[Stage]:
-        """Earlier stages that Dagster shows of another purchase, or not at all: a second try, one the sensor sent."""
+        """Earlier stages that Dagster shows for another purchase or not at all, as after a second try or a submit by the sensor."""
         instance, missing = self._batch.context.instance, []
         for earlier in (Stage.SUBMITTED, Stage.GENERATED):
             if earlier < stage:
@@ -251,5 +253,5 @@ class _Told:
     def _is_last_word(self, report: Report, attempt: Attempt) -> bool:
         if report.error is None:
             return report.stage is Stage.DELIVERED and Stage.DELIVERED in self._batch.show
-        # a finished generation that could not be stored is asked for again; whatever is still open, too
+        # a generation that could not be stored is collected again, and so is everything that is still open
         return not attempt.state.is_open

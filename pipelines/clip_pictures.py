@@ -1,4 +1,4 @@
-"""The pictures of a clip as Dagster shows them: poster and strip, and why a clip is kept apart."""
+"""The pictures of a clip in Dagster: poster, strip and contact sheet, and the event of a clip in quarantine."""
 
 import base64
 
@@ -13,14 +13,14 @@ from resources.storage.layout import poster_key, quarantined, strip_key
 from resources.storage.objects import ObjectStore
 
 MAX_PICTURE_BYTES = 64_000
-"""A larger picture is left out of the event log, which keeps every event for ever."""
+"""Larger pictures are left out of the event log, which keeps every event for ever."""
 MAX_SHEET_BYTES = 256_000
-"""The same for a contact sheet, of which a run writes one and not fifty."""
+"""The same limit for a contact sheet; a run writes one of them, and fifty posters."""
 SHOWN = {AttemptState.DELIVERED, AttemptState.QUARANTINED}
 
 
 class Pictures:
-    """Reads the pictures that events show. A bucket that did not answer once is not asked again: each time costs a minute.
+    """Reads pictures for events. After one failure it does not ask the bucket again, since each try takes a minute.
 
     Args:
         store: The bucket.
@@ -31,7 +31,7 @@ class Pictures:
         self._answers = True
 
     def of(self, attempt: Attempt) -> dict[str, dg.MetadataValue]:
-        """Poster and strip of a clip that is in the bucket, as far as they are there and small enough for events."""
+        """Poster and strip of a stored clip, if they exist and are small enough for events."""
         if attempt.state not in SHOWN:
             return {}
         place = quarantined if attempt.state is AttemptState.QUARANTINED else str
@@ -56,7 +56,7 @@ def as_picture(name: str, data: bytes) -> dg.MetadataValue:
 
 
 def quarantine_event(attempt: Attempt, pictures: Pictures) -> dg.AssetObservation:
-    """What is shown of a clip that failed a check. An observation changes no colour: the clip stays red."""
+    """The event of a clip that failed a check. An observation changes no colour: the clip stays red."""
     delivery = attempt.delivery or {}
     checks = delivery.get("checks", {})
     return dg.AssetObservation(
@@ -80,8 +80,8 @@ contact_sheets = dg.AssetSpec(
     CONTACT_SHEETS,
     deps=[UPLOADED_VIDEOS],
     description=(
-        "The posters of a series' clips of one day as one picture, made anew by every run that brings clips home; those that "
-        "failed a check are framed in red. Its history has a sheet for each series and day."
+        "The posters of one series and day as one picture. Every run that delivers clips makes it anew; clips that failed a "
+        "check have a red frame. The history has a sheet for each series and day."
     ),
     group_name="dailies",
     kinds={"s3", "webp"},
@@ -92,7 +92,7 @@ contact_sheets = dg.AssetSpec(
 
 
 def sheet_event(sheet: Sheet) -> dg.AssetMaterialization:
-    """What is shown of a contact sheet."""
+    """The event of a contact sheet."""
     metadata: dict[str, dg.MetadataValue | str | int] = {
         "series": sheet.series,
         "day": sheet.day,

@@ -1,7 +1,7 @@
-"""Which finished clips are collected by which runs: pure planning for the completion sensors.
+"""Which runs collect which finished clips: pure planning for the completion sensors.
 
-Nothing here is remembered between ticks. What is to be collected is what the ledger says Dagster was not told; whether
-a run collects it is what Dagster's runs and their signs of life say.
+Nothing is remembered between ticks. The ledger says which clips Dagster does not know of; Dagster's runs and their signs
+of life say whether a run already collects them.
 """
 
 import hashlib
@@ -15,23 +15,23 @@ from resources.ledger.times import has_passed
 
 BATCH_TAG = "dailies/collects"
 NOT_RETRIED = {"dagster/max_retries": "0"}
-"""Tags of a run that collects: the sensor itself asks for the next one, and two would report the same clips."""
+"""Tags of a collecting run: the sensor requests the next one itself, and a retry would report the same clips twice."""
 RUNS_PER_TICK = 4
 FIRST_PAUSE_SECONDS = 30.0
 LONGEST_PAUSE_SECONDS = 1800.0
 HELD_TOLD = 3
-"""How many runs at most tell Dagster that a clip is held."""
+"""At most so many runs report to Dagster that a clip is held."""
 
 
 @dataclass(frozen=True)
 class PastRun:
-    """One run that collects a stretch of a batch, or did.
+    """A past or present run that collects a stretch of a batch.
 
     Attributes:
         first: The first clip of its range.
-        last: The last one.
-        ended_at: Seconds since the epoch, None while it lives or waits for its turn.
-        clips: The clips it was created for, which count where they are known: a range may have come to cover others.
+        last: The last clip of its range.
+        ended_at: Seconds since the epoch, None while it lives or waits in the queue.
+        clips: The clips it was created for, empty if unknown. If known they count, since its range may now cover others.
     """
 
     first: str
@@ -40,11 +40,11 @@ class PastRun:
     clips: frozenset[str] = frozenset()
 
     def has_tried(self, clip: str, position: Mapping[str, int]) -> bool:
-        """Whether a clip was among its own.
+        """Whether the run was about a clip.
 
         Args:
-            clip: Which.
-            position: Of every key among the partitions.
+            clip: The clip's key.
+            position: The position of every key among the partitions.
         """
         if self.clips:
             return clip in self.clips
@@ -53,12 +53,12 @@ class PastRun:
 
 @dataclass(frozen=True)
 class Collection:
-    """One run to ask for.
+    """One run to request.
 
     Attributes:
-        batch: Whose clips.
+        batch: The batch whose clips it collects.
         keys: A contiguous stretch of clips.
-        run_key: New for every try, since Dagster answers the same key only once, for ever.
+        run_key: New for every try, since Dagster accepts a key only once, for ever.
     """
 
     batch: str
@@ -67,7 +67,7 @@ class Collection:
 
 
 def batches(unreported: Iterable[Attempt]) -> dict[str, list[Attempt]]:
-    """Attempts by the batch they were bought in, those that are over and those on their way."""
+    """Group attempts, ended or not, by the batch they were bought in."""
     found: dict[str, list[Attempt]] = {}
     for attempt in unreported:
         found.setdefault(attempt.batch or attempt.decision, []).append(attempt)
@@ -79,8 +79,8 @@ class WithoutPartition:
     """Ended attempts whose partition was deleted while they were on their way.
 
     Attributes:
-        paid: Money was spent on them, or may have been: their partition is added again, so that they are fetched and shown.
-        unpaid: Nothing came of them, so that there is nothing to fetch or to show.
+        paid: Money was or may have been spent: the partition is added again, so that the clip is fetched and shown.
+        unpaid: Nothing was bought, so there is nothing to fetch or to show.
     """
 
     paid: list[Attempt]
@@ -90,7 +90,7 @@ class WithoutPartition:
 def without_partition(
     found: Mapping[str, Sequence[Attempt]], *, order: Sequence[str], watched: frozenset[str]
 ) -> WithoutPartition:
-    """The ended attempts that no run can be asked for, since their clip is no partition any more."""
+    """The ended attempts whose clip is no longer a partition, so that no run can be requested for them."""
     there = set(order)
     ended = [
         a
@@ -114,13 +114,13 @@ def plan(
     now: float,
     linger: float,
 ) -> list[Collection]:
-    """The runs to ask for now.
+    """The runs to request now.
 
     Args:
-        found: What Dagster was not told, by batch.
+        found: Attempts that Dagster does not know the end of, by batch.
         order: All partitions in Dagster's order.
         past: The runs that collected each batch before.
-        watched: Runs that are at work and will report what they watch.
+        watched: Living runs, which report the clips they watch themselves.
         now: Seconds since the epoch.
         linger: Seconds a finished clip waits for the stragglers of its batch.
     """
@@ -153,13 +153,13 @@ def plan(
 def _tries(
     attempt: Attempt, runs: Sequence[PastRun], position: Mapping[str, int], now: float
 ) -> list[float] | None:
-    """When the runs ended that did not get a clip home since it has ended; None where it needs no more.
+    """When to retry collecting a clip: the ends of the runs that failed to, since the clip ended; None if no more runs are needed.
 
-    A held clip has nothing to be fetched: runs only tell Dagster of it, and a few are enough for that.
+    A held clip has nothing to fetch: runs only report it to Dagster, and a few of them are enough.
     """
     if attempt.clip not in position:
         return []
-    # a clock that was ahead must not make every try seem to be one of before
+    # if the clock was ahead when the clip ended, every try would look as if it came before that
     since = attempt.finished_at if attempt.finished_at is not None and attempt.finished_at <= now else 0.0
     ended = [run.ended_at or 0.0 for run in runs if run.has_tried(attempt.clip, position)]
     tries = [at for at in ended if at >= since]
@@ -167,7 +167,7 @@ def _tries(
 
 
 def _due_at(tries: Sequence[float]) -> float:
-    """When a clip is to be fetched: at once, then later after each try."""
+    """When to collect a clip: at once, then with back-off after each try."""
     if not tries:
         return 0.0
     return max(tries) + min(FIRST_PAUSE_SECONDS * 2.0 ** min(len(tries) - 1, 10), LONGEST_PAUSE_SECONDS)

@@ -1,4 +1,4 @@
-"""The root: everything Dagster loads, put together by one factory that tests call with resources of their own."""
+"""The root: everything that Dagster loads, built by one factory that tests call with their own resources."""
 
 import logging
 
@@ -23,10 +23,10 @@ logger = logging.getLogger("dailies")
 
 
 def build_defs(production: Production | None = None) -> dg.Definitions:
-    """Everything Dagster loads.
+    """Build everything that Dagster loads.
 
     Args:
-        production: What runs work with; tests pass their own.
+        production: The resource of all runs; tests pass their own.
     """
     production = production or Production()
     return dg.Definitions(
@@ -44,7 +44,7 @@ def build_defs(production: Production | None = None) -> dg.Definitions:
 
 
 def _declared(production: Production) -> list[Series]:
-    """The series without mistakes. A mistake must not take down the code location: the others go on."""
+    """The valid series. A mistake in one must not take down the code location for the others."""
     try:
         declarations = production.declarations()
     except DailiesError as error:

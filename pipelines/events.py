@@ -1,6 +1,6 @@
-"""What Dagster is told about each clip: one materialization per asset and clip, with what a person wants to see.
+"""The events of each clip in Dagster: one materialization per asset and clip, with the metadata that people look for.
 
-Events are logged one by one, so that each clip's colour is its own; see `lineage.py` for the tags they need.
+Events are logged one by one, so that each clip has its own colour; `lineage.py` has the tags they need.
 """
 
 from collections.abc import Iterable
@@ -29,13 +29,13 @@ ASSET_OF_STAGE = {
 def stage_event(
     instance: dg.DagsterInstance, stage: Stage, attempt: Attempt, *, pictures: Pictures | None = None
 ) -> dg.AssetMaterialization:
-    """The materialization that says a clip has reached a stage.
+    """The materialization of a clip that has reached a stage.
 
     Args:
-        instance: For the lineage.
-        stage: What was reached.
-        attempt: By which purchase.
-        pictures: Where poster and strip are read from, None to leave them out.
+        instance: Where the events of the inputs are looked up.
+        stage: The stage that was reached.
+        attempt: The purchase that reached it.
+        pictures: Reads poster and strip, None to leave them out.
     """
     asset, version = ASSET_OF_STAGE[stage], data_version(stage, attempt)
     match stage:
@@ -56,7 +56,7 @@ def stage_event(
 
 
 def data_version(stage: Stage, attempt: Attempt) -> str:
-    """What changes exactly when what a stage made of a clip changes: the purchase, the job, the bytes."""
+    """The data version of a stage: it changes exactly when the purchase, the job or the bytes change."""
     match stage:
         case Stage.SUBMITTED:
             return attempt.id
@@ -65,13 +65,13 @@ def data_version(stage: Stage, attempt: Attempt) -> str:
         case Stage.DELIVERED:
             return str((attempt.delivery or {}).get("sha256", attempt.id))
         case Stage.DECIDED:
-            raise ValueError("nothing is shown of a decision")
+            raise ValueError("a decision has no event")
 
 
 def show_again(context: dg.AssetExecutionContext, production: Production, keys: Iterable[str]) -> None:
-    """Log the green clips of a range once more before its run fails.
+    """Log the green clips of a range again before its run fails.
 
-    A failing run turns red every key of its range that it does not log, and what was reached stays reached.
+    A failing run turns red every key of its range that it does not log.
     """
     selected = context.run.asset_selection
     pictures = _pictures_or_none(production)
@@ -84,7 +84,7 @@ def show_again(context: dg.AssetExecutionContext, production: Production, keys: 
                 repeat_unrecorded(ledger.current, wanted),
             )
     except DailiesError as error:
-        context.log.warning("what is green cannot be shown again: %s", error)
+        context.log.warning("the green clips cannot be logged again and turn red: %s", error)
         return
     for clip, attempt in newest.items():
         for stage, asset in ASSET_OF_STAGE.items():
@@ -94,10 +94,10 @@ def show_again(context: dg.AssetExecutionContext, production: Production, keys: 
 
 
 def _green(stage: Stage, newest: Attempt, current: Attempt | None) -> Attempt | None:
-    """By which purchase a clip is green at a stage; None where it is not."""
+    """The purchase that makes a clip green at a stage, None if it is not green."""
     if stage <= _reached(newest):
         return newest
-    # a new take that failed is red although an older one is there; one under way, or never sent, changes nothing yet
+    # a failed new take is red although an older one is delivered; one that is under way or was never sent changes nothing
     undecided = newest.state.is_open or newest.state is AttemptState.WITHDRAWN
     return current if undecided else None
 
@@ -122,7 +122,7 @@ def _pictures_or_none(production: Production) -> Pictures | None:
 
 
 def _asked_for(attempt: Attempt) -> str | None:
-    """What was asked for, where it was bought elsewhere because that failed."""
+    """The endpoint that was asked for, if a fallback was bought instead."""
     asked = attempt.request.asked
     return f"{asked.endpoint} ({asked.provider})" if asked is not None else None
 

@@ -1,7 +1,7 @@
-"""How failures reach a person in Dagster: one `Failure` per batch with a table of clips, and never a bare traceback.
+"""How Dagster shows failures: one `Failure` per batch with a table of clips, and never a bare traceback.
 
-Dagster's own retries are told that repeating the step is no help: what may be tried again is decided in the ledger, per
-clip, and a step that is repeated adopts what it finds there.
+The `Failure` allows no retry of the step, since repeating it does not help: the ledger decides for each clip what may be
+tried again.
 """
 
 import contextlib
@@ -18,22 +18,22 @@ SHOWN = 20
 
 
 def bought_by(production: Production, run: dg.DagsterRun) -> str:
-    """What the decision of a run has bought so far, as the ledger knows it: a re-executed run has bought before it failed."""
+    """What the decision of a run has bought so far, by the ledger; earlier runs of the decision count too."""
     try:
         with production.ledger() as ledger:
             return str(purchases_of(ledger, decision_of(run)))
     except DailiesError:
-        return "What was bought so far is not known, since the ledger cannot be read."
+        return "What was bought so far is not known, because the ledger cannot be read."
 
 
 def clips_failed(reasons: Mapping[str, str], total: int, what: str, *, bought: str = "") -> dg.Failure:
     """The one failure of a batch.
 
     Args:
-        reasons: Why, by clip.
+        reasons: The reason for each failed clip.
         total: How many clips the batch has.
-        what: What they failed to do, e.g. `failed`.
-        bought: What was bought all the same, from `bought_by`; for a batch that failed before it could buy.
+        what: The verb, e.g. `failed`.
+        bought: From `bought_by`, for a batch that failed before it could buy.
     """
     first = "\n".join(f"- {clip}: {reason}" for clip, reason in list(reasons.items())[:SHOWN])
     more = f"\n- and {len(reasons) - SHOWN} more" if len(reasons) > SHOWN else ""
@@ -52,11 +52,11 @@ def clips_failed(reasons: Mapping[str, str], total: int, what: str, *, bought: s
 def explained(
     before_failing: Callable[[], None] = lambda: None, *, bought: Callable[[], str] = lambda: ""
 ) -> Iterator[None]:
-    """Turn an error that is meant for people into a Failure that shows its sentence.
+    """Turn a `DailiesError` into a Failure that shows its text.
 
     Args:
-        before_failing: Called before an error leaves the block, whoever raises it: the last moment to say what is well.
-        bought: Says what was bought by then, for a block that may buy; see `bought_by`.
+        before_failing: Called before any error leaves the block, e.g. to log the green clips.
+        bought: Says what was bought so far, for a block that may buy; see `bought_by`.
     """
     try:
         yield
@@ -64,6 +64,6 @@ def explained(
         before_failing()
         raise dg.Failure(description=f"{error} {bought()}".rstrip(), allow_retries=False) from None
     except Exception:
-        # also an error nobody foresaw must not turn red what is green
+        # an unforeseen error must not turn green clips red either
         before_failing()
         raise

@@ -1,4 +1,4 @@
-"""The sensor that keeps the gallery up to date, without a run: a page is written when what it shows has changed."""
+"""The sensor that keeps the gallery up to date without a run: it writes the pages whose content has changed."""
 
 import json
 from dataclasses import dataclass, field
@@ -15,17 +15,17 @@ from resources.storage.objects import ObjectStore
 
 GALLERY_SECONDS = 30
 PATIENCE_SECONDS = 10.0
-"""For how long a tick rides out a bucket that does not answer; a tick has 60 s, and the next one tries again."""
+"""How long a tick retries a bucket that does not answer; a tick has 60 s, and the next one tries again."""
 
 
 @dataclass(frozen=True)
 class GalleryCursor:
-    """What the gallery shows.
+    """What the written pages show.
 
     Attributes:
-        change: The ledger's newest journal entry then.
-        look: How pages looked.
-        pages: Their digests by key.
+        change: The number of the ledger's newest journal entry at that time.
+        look: The digest of the pages' style and script.
+        pages: Digests of the pages by key.
     """
 
     change: int = -1
@@ -34,7 +34,7 @@ class GalleryCursor:
 
     @classmethod
     def read(cls, cursor: str | None) -> "GalleryCursor":
-        """From a cursor; one that cannot be read means that nothing was written yet."""
+        """Read a cursor; an unreadable one counts as if nothing was written yet."""
         try:
             document = json.loads(cursor or "{}")
             return cls(int(document["change"]), str(document["look"]), dict(document["pages"]))
@@ -42,7 +42,7 @@ class GalleryCursor:
             return cls()
 
     def written(self) -> str:
-        """As a cursor."""
+        """The text of the cursor."""
         return json.dumps({"change": self.change, "look": self.look, "pages": self.pages})
 
 
@@ -58,7 +58,7 @@ class GalleryCursor:
 def gallery_pages(
     context: dg.SensorEvaluationContext, production: Production
 ) -> dg.SensorResult | dg.SkipReason:
-    """Write what has changed."""
+    """Write the pages that have changed."""
     seen = GalleryCursor.read(context.cursor)
     try:
         with production.ledger() as ledger:

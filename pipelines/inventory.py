@@ -1,4 +1,4 @@
-"""The whole inventory: what ledger and bucket say, and whether Dagster was told of it."""
+"""The whole inventory: checks of the ledger, of the bucket, and of what Dagster shows."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,7 +20,7 @@ from resources.ledger.states import AttemptState
 from resources.storage.objects import ObjectStore
 
 DOCTOR = "doctor"
-"""Stands for a run where `dailies doctor` did what a run does."""
+"""Stands in the ledger for a run when `dailies doctor` did the work of one."""
 
 OF_BUCKET = (
     findings.EVERY_OBJECT_HAS_ITS_MANIFEST,
@@ -32,15 +32,15 @@ OF_LEDGER = tuple(check for check in CHECKS if check not in (*OF_BUCKET, *OF_EVE
 
 
 class Inventory:
-    """Takes stock of ledger, bucket and Dagster. What does not answer costs its own checks only.
+    """Checks ledger, bucket and Dagster. A service that does not answer costs only its own checks.
 
     Args:
-        ledger: The record.
-        store: The bucket, or what says why there is none.
+        ledger: The ledger.
+        store: Opens the bucket, or raises the reason why there is none.
         instance: Dagster, None where there is none.
 
     Attributes:
-        stock: Bucket and ledger compared, None until that was done.
+        stock: The comparison of bucket and ledger, None until it was made.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Inventory:
         if self._instance is None:
             raise DailiesError("Dagster was never started here, or DAGSTER_HOME is not set")
         there = set(self._instance.get_dynamic_partitions(clips.name or "clips"))
-        deleted = ", and its partition was deleted: the completion sensor adds it again"
+        deleted = ", and its partition was deleted; the completion sensor adds it again"
         lost = [
             (
                 a.subject_key,
@@ -81,12 +81,12 @@ class Inventory:
         ]
         known = {clip for clip, _ in lost}
         not_green = [a for a in unshown(self._ledger, self._instance) if a.subject_key not in known]
-        lost += [(a.subject_key, "delivered, and not green in Dagster") for a in not_green]
+        lost += [(a.subject_key, "delivered, but not green in Dagster") for a in not_green]
         return [found(findings.EVERY_END_IS_SHOWN, lost)]
 
 
 def unshown(ledger: Ledger, instance: dg.DagsterInstance) -> list[Attempt]:
-    """Delivered clips that a run has reported and that are not green in Dagster: their events are lost."""
+    """Delivered clips that a run reported and that are not green in Dagster: their events were lost."""
     delivered = {
         a.subject_key: a
         for a in ledger.overview()
@@ -98,9 +98,9 @@ def unshown(ledger: Ledger, instance: dg.DagsterInstance) -> list[Attempt]:
 
 
 def show_lost(ledger: Ledger, store: ObjectStore, instance: dg.DagsterInstance) -> list[str]:
-    """Tell Dagster of delivered clips that it was not told of, or has lost; returns the clips.
+    """Log delivered clips whose events Dagster never got or has lost; returns the clips.
 
-    A clip that failed cannot be told of outside of a run: the completion sensor asks for one.
+    A failed clip cannot be logged outside a run: the completion sensor requests one for it.
     """
     unreported = [a for a in untold(ledger) if a.state is AttemptState.DELIVERED]
     newest = ledger.latest([a.subject_key for a in unreported])

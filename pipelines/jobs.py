@@ -1,4 +1,4 @@
-"""The jobs: the runs that people, schedules and sensors ask for, by what they are for."""
+"""The jobs: the runs that people, schedules and sensors request, one for each purpose."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from resources.production.batch import Stage
 
 
 def _assets(*keys: dg.AssetKey) -> dg.AssetSelection:
-    """Assets without the inventory's checks, which list the whole bucket and are made every hour."""
+    """Assets without the inventory's checks, which list the whole bucket and run every hour anyway."""
     return dg.AssetSelection.assets(*keys).without_checks()
 
 
@@ -30,41 +30,39 @@ render_prompts = dg.define_asset_job(
 submit_clips = dg.define_asset_job(
     "submit_clips",
     selection=_assets(PROMPTS, SUBMISSIONS),
-    description="Buy clips and leave: the completion sensor collects them. What schedules run.",
+    description="Buy clips and leave; the completion sensor collects them. Schedules run this job.",
 )
 collect_clips = dg.define_asset_job(
     "collect_clips",
     selection=_assets(GENERATIONS, UPLOADED_VIDEOS),
-    description="Fetch, check and keep clips that were bought before. What the completion sensors run.",
+    description="Fetch, check and store clips that were bought before. The completion sensors run this job.",
 )
 make_characters = dg.define_asset_job(
     "make_characters",
     selection=[CHARACTERS],
-    description="Have characters made, each once. What `dailies characters make` runs.",
+    description="Buy characters, each once. `dailies characters make` runs this job.",
 )
 produce_clips = dg.define_asset_job(
     "produce_clips",
     selection=_assets(PROMPTS, SUBMISSIONS, GENERATIONS, UPLOADED_VIDEOS),
-    description="Buy clips, wait for them and keep them.",
+    description="Buy clips, wait for them and store them.",
 )
 
 
 class ScatteredConfig(dg.Config):
-    """Which clips."""
+    """Which clips to produce."""
 
     keys: list[str] = Field(description="The clips' keys, in any order and with any gaps.")
-    regenerate: bool = Field(
-        default=False, description="Buy another take of what is delivered and unchanged."
-    )
+    regenerate: bool = Field(default=False, description="Buy another take of delivered, unchanged clips.")
 
 
 @dg.op(description="Produce clips from a list of keys, and show each in the four assets.")
 def produce_scattered(
     context: dg.OpExecutionContext, production: Production, config: ScatteredConfig
 ) -> None:
-    """Produce clips that are no contiguous range of partitions, in one run.
+    """Produce clips that are not contiguous among the partitions, in one run.
 
-    Nothing is planned for an op, so a clip that fails here keeps the colour it had.
+    Dagster plans no assets for an op, so a clip that fails here keeps its colour.
     """
     show = frozenset({Stage.SUBMITTED, Stage.GENERATED, Stage.DELIVERED})
     batch = Batch(context, production, Stage.DELIVERED, decision_of(context.run), show)
@@ -90,10 +88,10 @@ def produce_scattered(
 
 
 @dg.job(
-    description="Produce a list of clips, wherever they are among the partitions. What `dailies retry` runs."
+    description="Produce a list of clips, wherever they are among the partitions. `dailies retry` runs this job."
 )
 def produce_scattered_clips() -> None:
-    """One run for scattered clips; Dagster's own way needs one per contiguous stretch."""
+    """One run for scattered clips; a range run would be needed for each contiguous stretch."""
     produce_scattered()
 
 

@@ -1,8 +1,8 @@
 """The tags that make a hand-logged materialization part of Dagster's lineage.
 
-A batch logs one event per clip by itself, since a framework result would mark the whole range. Such an event carries no
-code version and no input provenance unless it is given both, and without them Dagster can tell nobody what is stale.
-The tags' names are constants of a private Dagster module; they are written out here once and a test holds them to it.
+A batch logs one event per clip itself, since a framework result would mark the whole range. Such an event has a code version
+and input versions only if it is given both, and without them Dagster cannot see which clips are stale. The tags' names are
+constants of a private Dagster module; they are repeated here once, and a test compares them with it.
 """
 
 from collections.abc import Mapping
@@ -23,11 +23,11 @@ UPLOADED_VIDEOS = dg.AssetKey("uploaded_videos")
 
 NO_EVENT = "NULL"
 NO_LATER_EVENT = 2**53
-"""Behind every event of an instance, and exact wherever JSON is read."""
+"""A number above that of every event, and exact in every JSON reader."""
 EVENTS_LOOKED_AT = 50
 
 CODE_VERSIONS = {CHARACTERS: "1", PROMPTS: "1", SUBMISSIONS: "1", GENERATIONS: "1", UPLOADED_VIDEOS: "1"}
-"""Raised when the code of an asset changes what it makes."""
+"""Raise one when the code of its asset changes the result."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Shown:
     """One materialization of an asset for a clip.
 
     Attributes:
-        data_version: As its event says, None where it says nothing.
+        data_version: The version in its event, None without one.
         storage_id: Dagster's number of the event.
     """
 
@@ -60,10 +60,10 @@ def version_tags(
 
     Args:
         instance: Where the inputs' events are looked up.
-        asset: Whose event it is.
+        asset: The asset of the event.
         clip: The partition.
-        data_version: Changes exactly when what was made changes.
-        inputs: Data version of each input as it was used, by asset.
+        data_version: Changes exactly when the result changes.
+        inputs: The data version of each input that was used, by asset.
     """
     tags = {DATA_VERSION: data_version, CODE_VERSION: CODE_VERSIONS[asset]}
     for parent, version in inputs.items():
@@ -74,10 +74,10 @@ def version_tags(
 
 
 def cast_tags(instance: dg.DagsterInstance, cast: Mapping[str, str]) -> dict[str, str]:
-    """The tags that say which characters a clip's prompt was made with.
+    """The tags for the characters in a clip's prompt.
 
-    Dagster knows one version and one event an input, and compares the event with every newer one of each partition. A clip
-    without a cast therefore points behind every event there will be.
+    Dagster keeps one version and one event for each input, and compares that event with every newer one of each partition. A
+    clip without a cast therefore points to a number above all events.
 
     Args:
         instance: Where the characters' events are looked up.
@@ -93,9 +93,9 @@ def cast_tags(instance: dg.DagsterInstance, cast: Mapping[str, str]) -> dict[str
 
 
 def _pointer(instance: dg.DagsterInstance, parent: dg.AssetKey, clip: str, version: str) -> str:
-    """The number of the input's event that holds the version that was used.
+    """The number of the input's event with the version that was used.
 
-    Dagster compares that event with the input's newest. Pointing at the newest would call fresh what was made of an
+    Dagster compares that event with the input's newest. A pointer to the newest would make a clip fresh that was made from an
     older one.
     """
     event = latest(instance, parent, clip)
@@ -105,7 +105,7 @@ def _pointer(instance: dg.DagsterInstance, parent: dg.AssetKey, clip: str, versi
         return str(event.storage_id)
     events = _newest(instance, parent, clip, EVENTS_LOOKED_AT)
     used = next((event for event in events if event.data_version == version), None)
-    # the number before an event of another version makes Dagster see that the input has changed
+    # a number just before an event of another version shows Dagster that the input has changed
     return str(events[-1].storage_id - 1 if used is None else used.storage_id)
 
 

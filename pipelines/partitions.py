@@ -1,7 +1,7 @@
 """The partitions: one key per clip, and how keys become runs.
 
-A run covers a contiguous range of keys, in the order Dagster keeps them in, so what belongs together is added together,
-under a lock of the ledger, and the order is read back.
+A run covers a contiguous range of keys in Dagster's order. Therefore the keys of a batch are added together, under a lock of
+the ledger, and the order is read back.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,13 +12,13 @@ from resources.ledger import locks
 from resources.ledger.ledger import Ledger
 
 clips = dg.DynamicPartitionsDefinition(name="clips")
-"""All clips that were ever asked for, in the order they were."""
+"""All clips that were ever requested, in that order."""
 
 characters = dg.DynamicPartitionsDefinition(name="characters")
 """All characters that were ever declared."""
 
 CLIPS_PER_RUN = 50
-"""A worker takes about 165 MB whether it carries 50 clips or 400; fifty keep a lost worker's redone work small."""
+"""A worker takes about 165 MB for 50 clips or for 400; with 50, little work is repeated when a worker dies."""
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
@@ -26,12 +26,12 @@ PARTITION = "dagster/partition"
 
 
 def add_clips(instance: dg.DagsterInstance, ledger: Ledger, keys: Iterable[str]) -> list[str]:
-    """Add keys to the partitions in one go, and return all keys in Dagster's order.
+    """Add keys to the partitions together, and return all keys in Dagster's order.
 
     Args:
         instance: Where Dagster keeps them.
-        ledger: Whose lock keeps two batches from interleaving.
-        keys: The clips' keys; those that exist stay where they are.
+        ledger: Its lock keeps two batches from interleaving.
+        keys: The clips' keys; existing ones keep their place.
 
     Raises:
         resources.errors.UnavailableError: Another process holds the lock, or the ledger does not answer.
@@ -46,7 +46,7 @@ def add_clips(instance: dg.DagsterInstance, ledger: Ledger, keys: Iterable[str])
 
 
 def add_characters(instance: dg.DagsterInstance, names: Iterable[str]) -> None:
-    """Add characters to the partitions; those that exist stay where they are."""
+    """Add characters to the partitions; existing ones keep their place."""
     kept = characters.name or "characters"
     existing = set(instance.get_dynamic_partitions(kept))
     new = [name for name in names if name not in existing]
@@ -55,12 +55,12 @@ def add_characters(instance: dg.DagsterInstance, names: Iterable[str]) -> None:
 
 
 def stretches(order: Sequence[str], keys: Iterable[str], *, longest: int = CLIPS_PER_RUN) -> list[list[str]]:
-    """Cut keys into contiguous stretches of the partitions' order, each at most so long.
+    """Cut keys into contiguous stretches of the partitions' order.
 
     Args:
         order: All keys, as Dagster orders them.
-        keys: The ones wanted; those that are no partition are left out.
-        longest: At most so many keys a stretch.
+        keys: The keys to cut; keys that are no partition are left out.
+        longest: The most keys in a stretch.
     """
     position = {key: index for index, key in enumerate(order)}
     found: list[list[str]] = []
@@ -74,5 +74,5 @@ def stretches(order: Sequence[str], keys: Iterable[str], *, longest: int = CLIPS
 
 
 def range_tags(stretch: Sequence[str]) -> dict[str, str]:
-    """The run tags that make one run cover a contiguous stretch."""
+    """The tags that make a run cover a contiguous stretch."""
     return {RANGE_START: stretch[0], RANGE_END: stretch[-1]}

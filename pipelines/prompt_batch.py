@@ -1,7 +1,6 @@
-"""Rendering clips into prompts: shared by the `prompts` asset and by the run over scattered clips.
+"""Rendering clips into prompts, for the asset `prompts` and for the run over scattered clips.
 
-Every prompt of a batch is rendered and validated before anything is written, and everything is written before anything
-is bought.
+All prompts of a batch are rendered and validated before any is written, and all are written before anything is bought.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,11 +22,11 @@ from resources.storage.objects import ObjectStore
 
 @dataclass
 class Rendered:
-    """What became of a batch of keys.
+    """The result for a batch of keys.
 
     Attributes:
-        requests: The good ones, by clip.
-        problems: Why the others cannot be produced, by clip.
+        requests: The valid requests, by clip.
+        problems: Why the other clips cannot be produced, by clip.
     """
 
     requests: dict[str, ClipRequest] = field(default_factory=dict)
@@ -46,10 +45,10 @@ def render(declarations: Declarations, keys: Iterable[str]) -> Rendered:
 
 
 def write_prompt(store: ObjectStore, request: ClipRequest) -> str:
-    """Keep a prompt in the bucket under its fingerprint; returns its `s3://` address."""
+    """Store a prompt in the bucket under its fingerprint; returns its `s3://` address."""
     key = prompt_key(request.clip, request.fingerprint)
     data = request.model_dump_json(indent=2).encode()
-    # two machines may render the same prompt with another price or owner: same fingerprint, later word wins
+    # two machines may render one prompt with different prices or owners: the fingerprint is the same, the later write stays
     store.put_bytes(key, data, content_type="application/json", overwrite=True)
     return store.uri(key)
 
@@ -57,7 +56,7 @@ def write_prompt(store: ObjectStore, request: ClipRequest) -> str:
 def prompt_event(
     instance: dg.DagsterInstance, request: ClipRequest, address: str | None
 ) -> dg.AssetMaterialization:
-    """The materialization of one clip's prompt, with what a person wants to see of it."""
+    """The materialization of one clip's prompt, with its metadata."""
     metadata: dict[str, dg.MetadataValue] = {
         "prompt": dg.MetadataValue.text(request.prompt),
         "endpoint": dg.MetadataValue.text(request.endpoint),
@@ -86,7 +85,7 @@ def prompt_event(
 def show_prompts_again(
     context: dg.AssetExecutionContext, production: Production, requests: Iterable[ClipRequest]
 ) -> None:
-    """Log the prompts once more that are shown as they are declared, before their run fails for other clips' sake."""
+    """Log unchanged prompts again before their run fails because of other clips, so that they stay green."""
     for request in requests:
         shown = latest_event(context.instance, PROMPTS, request.clip)
         if shown is not None and shown.data_version == request.fingerprint:
@@ -94,7 +93,7 @@ def show_prompts_again(
 
 
 def shown_prompts(instance: dg.DagsterInstance, keys: Iterable[str]) -> dict[str, dg.AssetMaterialization]:
-    """The newest event of each clip's prompt, by clip, to be logged once more; a clip without one is left out."""
+    """The newest event of each clip's prompt, by clip, to be logged again; a clip without one is left out."""
     found = {}
     for key in keys:
         wanted = dg.AssetRecordsFilter(asset_key=PROMPTS, asset_partitions=[key])
@@ -112,7 +111,7 @@ def _address(production: Production, request: ClipRequest) -> str | None:
 
 
 def read_prompts(instance: dg.DagsterInstance, store: ObjectStore, keys: Sequence[str]) -> Rendered:
-    """Read back what `prompts` last made of each clip: what is bought is what Dagster shows."""
+    """Read back the newest prompt of each clip from the bucket: the purchase is the one that Dagster shows."""
     read = Rendered()
     for key in keys:
         event = latest_event(instance, PROMPTS, key)

@@ -1,7 +1,7 @@
-"""Which runs live: what the ledger's signs of life say, never the status that only a run's own process would change.
+"""Which runs live, by the signs of life in the ledger and not by a status that only the run's own process would change.
 
-A run whose process died stays `STARTED` in Dagster for ever: the default launcher looks after nobody. It would keep its place
-among the runs that may be at work, and its clips would wait for it.
+A run whose process died stays `STARTED` in Dagster for ever, since the default launcher does not check. It would keep its
+place among the active runs, and its clips would wait for it.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ from resources.unforeseen import in_our_words
 
 SENSOR_SECONDS = 10
 UNENDED_SECONDS = 120.0
-"""How long a dead run may go on being called started before somebody is told: its sensor ends it at its next tick."""
+"""How long a dead run may stay `STARTED` before an alarm: the sensor `dead_runs` should have ended it at its next tick."""
 AT_WORK = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
-"""What Dagster calls a run whose process should show signs of life. What is queued or starting, its daemon ends in time."""
+"""The states of runs whose process should show signs of life. Dagster's daemon ends queued and starting runs itself."""
 
 
 def living(instance: dg.DagsterInstance, ledger: Ledger, run_ids: Collection[str]) -> frozenset[str]:
-    """Those of some runs that are not over and go on with what they watch."""
+    """Those of the given runs that are not over and still work."""
     if not run_ids:
         return frozenset()
     runs = [r for r in instance.get_runs(dg.RunsFilter(run_ids=list(run_ids))) if not r.is_finished]
@@ -36,13 +36,13 @@ def living(instance: dg.DagsterInstance, ledger: Ledger, run_ids: Collection[str
 
 
 def past_runs(instance: dg.DagsterInstance, ledger: Ledger, batch: str) -> list[PastRun]:
-    """The runs that collect a batch or did; one that died ended when its last sign of life expired."""
+    """The past and present runs that collect a batch; a dead one ended when its last sign of life expired."""
     records = list(instance.get_run_records(dg.RunsFilter(tags={BATCH_TAG: batch})))
     dead = heartbeats.lost(ledger, _at_work(record.dagster_run for record in records))
     past = []
     for record in records:
         run = record.dagster_run
-        # a run that was ended by force has no time of its own
+        # a run that was forced to end has no end time
         ended = record.end_time or record.update_timestamp.timestamp()
         first, last = run.tags.get(RANGE_START, ""), run.tags.get(RANGE_END, "")
         ended_at = ended if run.is_finished else dead.get(run.run_id)
@@ -55,12 +55,12 @@ def _at_work(runs: Iterable[dg.DagsterRun]) -> list[str]:
 
 
 def dead_runs(instance: dg.DagsterInstance, ledger: Ledger, location: str | None) -> list[dg.DagsterRun]:
-    """The runs of a code location that Dagster takes to be at work and that are dead.
+    """The dead runs of a code location that Dagster believes to be active.
 
     Args:
         instance: Dagster.
-        ledger: The record.
-        location: The name of our code location: what others run shows no sign of life here. None for all runs.
+        ledger: Holds the signs of life.
+        location: The name of our code location, since runs of others give no sign of life here; None for all runs.
     """
     ours = [
         run
@@ -73,11 +73,11 @@ def dead_runs(instance: dg.DagsterInstance, ledger: Ledger, location: str | None
 
 
 def end_dead_runs(instance: dg.DagsterInstance, ledger: Ledger, location: str | None) -> list[str]:
-    """End dead runs in Dagster, each with its reason, so that its place is free and its retry begins; returns what was said."""
+    """End dead runs in Dagster with a reason, so that their places are free and their retries begin; returns the reasons."""
     said = []
     for run in dead_runs(instance, ledger, location):
         try:
-            # one that cannot be ended must not keep the places of the others
+            # a run that cannot be ended must not keep the others from being ended
             with in_our_words(f"the run {run.run_id}, whose process has died, could not be ended"):
                 said.append(f"{run.job_name} {run.run_id}: {_end(instance, ledger, run)}")
         except DailiesError as error:
@@ -88,16 +88,16 @@ def end_dead_runs(instance: dg.DagsterInstance, ledger: Ledger, location: str | 
 def _end(instance: dg.DagsterInstance, ledger: Ledger, run: dg.DagsterRun) -> str:
     """End a dead run in Dagster; returns the reason."""
     reason = (
-        "The process of this run has ended without a word: it gives no sign of life any more. Of its clips: "
+        "The process of this run has died: it gives no sign of life any more. Of its clips: "
         f"{handover_of(ledger, [run.run_id])}."
     )
     if run.status is dg.DagsterRunStatus.CANCELING:
         instance.report_run_canceled(run, reason)
         return reason
-    # what cannot be shown as it was is shown again by the run's retry
+    # clips that cannot be kept green are logged again by the run's retry
     with (
         contextlib.suppress(DailiesError),
-        in_our_words(f"{run.run_id}: what was green could not be kept so"),
+        in_our_words(f"{run.run_id}: its green clips could not be kept green"),
     ):
         keep_green(instance, run.run_id)
     instance.report_run_failed(run, reason)
@@ -105,7 +105,7 @@ def _end(instance: dg.DagsterInstance, ledger: Ledger, run: dg.DagsterRun) -> st
 
 
 def not_ended(instance: dg.DagsterInstance, ledger: Ledger, location: str | None) -> list[tuple[str, str]]:
-    """The dead runs that nobody has ended in Dagster though there was time for it, each with what it leaves."""
+    """The dead runs that nobody has ended in Dagster in time, each with a text about its clips."""
     named = []
     runs = {run.run_id: run for run in dead_runs(instance, ledger, location)}
     for run_id, at in heartbeats.lost(ledger, list(runs)).items():
@@ -121,8 +121,8 @@ def not_ended(instance: dg.DagsterInstance, ledger: Ledger, location: str | None
     minimum_interval_seconds=SENSOR_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Ends runs whose process has died, with the reason, so that others may run in their place. Their clips are collected "
-        "and their undecided ones asked for again by themselves. Buys nothing."
+        "Ends runs whose process has died, with the reason, so that other runs can start. Their bought clips are collected, and "
+        "their retries request the rest. Buys nothing."
     ),
 )
 def dead_runs_sensor(context: dg.SensorEvaluationContext, production: Production) -> dg.SkipReason:
@@ -135,4 +135,4 @@ def dead_runs_sensor(context: dg.SensorEvaluationContext, production: Production
         return dg.SkipReason(str(error))
     for line in said:
         context.log.warning("%s", line)
-    return dg.SkipReason("; ".join(said) or "every run that is at work shows signs of life")
+    return dg.SkipReason("; ".join(said) or "every active run shows signs of life")

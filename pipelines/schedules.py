@@ -1,4 +1,4 @@
-"""The schedules: one per series that has one. They spend money, so they are off until somebody turns them on."""
+"""The schedules: one for each series that declares one. They spend money, so they are off until a person turns them on."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def series_schedule(series: Series) -> dg.ScheduleDefinition:
         cron_schedule=declared.cron,
         execution_timezone=declared.timezone,
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description=f"{series.title}: buys the clips of the day. Spends money; off until it is turned on.",
+        description=f"{series.title}: buys the clips of the day. Spends money; off until you turn it on.",
     )
     def tick(
         context: dg.ScheduleEvaluationContext, production: Production
@@ -61,7 +61,7 @@ def _requests(
         with production.ledger() as ledger:
             bought = purchases_of(ledger, decision)
         words = "nothing was bought" if bought.is_nothing else str(bought)
-        raise DailiesError(f"is no longer declared, or broken; {words}. {problems}")
+        raise DailiesError(f"the series is no longer declared, or it is broken; {words}. {problems}")
     keys = [clip.key for clip in series.clips(when.date() if series.dated else None)]
     rendered = render(declarations, keys)
     if rendered.problems:

@@ -1,9 +1,8 @@
 """Which clips a run is about, by name.
 
-Dagster keeps a run's range as two keys and looks up what lies between them whenever it is asked. Keys that were deleted and
-added again, or that another series has added, change the answer while a run waits in the queue, and once more when it is
-re-executed. What a run is about is therefore what was planned for its first run when that was created, and of that only
-the clips of its decision.
+Dagster stores a run's range as two keys and looks up the keys between them each time. Keys that are deleted and added again,
+or added by another series, change the range while a run waits in the queue, and again when it is re-executed. A run is
+therefore about the clips that Dagster planned when it created the first run, and of those only the clips of its decision.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -20,7 +19,7 @@ from resources.ledger.decision_clips import fix_clips, fixed_clips
 from resources.ledger.outage import RIDE_OUT_SECONDS, repeat_unrecorded
 
 NO_RUN = "dailies-planned-by-nobody"
-"""Stands in the log for the run that planned a key when no run of its own ever did; Dagster knows no such run."""
+"""A run id that Dagster does not know: events of it plan a key for no run."""
 SHOWN = 20
 LEFT_ALONE = "left_alone"
 
@@ -33,9 +32,9 @@ class RunScope:
 
     Attributes:
         keys: Its clips, in the partitions' order.
-        strangers: Keys that its range covers by now and that are none of its clips.
-        gone: Clips of it whose partition was deleted.
-        lost_end: An end of its range that is no partition any more, None while Dagster can say what the range is.
+        strangers: Keys in its range that are not its clips.
+        gone: Its clips whose partition was deleted.
+        lost_end: An end of its range whose partition was deleted, None if both exist.
     """
 
     keys: list[str]
@@ -51,17 +50,17 @@ def scope_of(
 
     Args:
         context: The step.
-        production: Whose ledger knows the clips of the run's decision.
+        production: Opens the ledger, which knows the clips of the run's decision.
         of: The partitions.
 
     Raises:
-        ConfigurationError: The run names none.
+        ConfigurationError: The run names no clips.
         UnavailableError: The ledger does not answer.
     """
     run, instance = context.run, context.instance
     if not {RANGE_START, PARTITION} & run.tags.keys():
         raise ConfigurationError(
-            "this run names no clips, so there is nothing to do: choose partitions under Materialize, or run "
+            "this run names no clips, so there is nothing to do. Choose partitions under Materialize, or run "
             "`dailies produce`."
         )
     order = list(instance.get_dynamic_partitions(of.name or ""))
@@ -81,7 +80,7 @@ def scope_of(
 
 
 def scope_of_list(context: dg.OpExecutionContext, production: Production, wanted: Iterable[str]) -> RunScope:
-    """The clips of a run that is given a list of keys: those of them that its decision is about."""
+    """The scope of a run with a list of keys: the keys that belong to its decision."""
     keys = list(dict.fromkeys(wanted))
     with production.ledger() as ledger:
         own = repeat_unrecorded(fix_clips, ledger, decision_of(context.run), keys)
@@ -89,23 +88,23 @@ def scope_of_list(context: dg.OpExecutionContext, production: Production, wanted
 
 
 def leave_alone(context: Step, scope: RunScope) -> None:
-    """Name what the run does not touch, and see that Dagster shows it as it was before the run was created.
+    """Log the keys that the run leaves alone, and make Dagster show them as before the run was created.
 
-    A run that fails turns red every key that was planned for it. Planning the strangers anew for the run that had planned them
-    before takes them out of this one.
+    A failing run turns red every key that was planned for it. A new plan event for the run that had planned a stranger
+    before takes the stranger out of this one.
     """
     if scope.gone:
         context.log.warning(
-            "%d clips of this run are no partitions any more and were left alone: %s. What is paid for of them is fetched by "
-            "the completion sensor",
+            "the partitions of %d clips of this run were deleted, so they are left alone: %s. The completion sensor "
+            "fetches those that are paid for",
             len(scope.gone),
             _listed(scope.gone),
         )
     if not scope.strangers:
         return
     context.log.warning(
-        "this run covers %d keys that its decision did not ask for: %s. They were left alone: it buys, fetches and shows "
-        "nothing of them",
+        "this run covers %d keys that do not belong to its decision: %s. They are left alone: it neither buys, fetches nor "
+        "shows them",
         len(scope.strangers),
         _listed(scope.strangers),
     )
@@ -116,18 +115,18 @@ def leave_alone(context: Step, scope: RunScope) -> None:
 
 
 def keep_green(instance: dg.DagsterInstance, run_id: str) -> None:
-    """See that a run that is about to be ended as failed turns nothing red that was green before it was created.
+    """Keep green what was green before a run was created that is about to be marked as failed.
 
-    The retry of a dead run is created over clips that others have brought home meanwhile. When it died as well, before it had
-    shown them again, all of them turned red.
+    The retry of a dead run covers clips that others delivered meanwhile. When such a retry died too, before it had logged
+    them again, all of them turned red.
     """
     for event in _plans(instance, run_id):
         _show_as_before(instance, event, run_id, unless_red=True)
 
 
 def left_alone_events(context: Step, asset: dg.AssetKey, scope: RunScope) -> None:
-    """Say on the page of each clip that a run has left alone why nothing happened to it."""
-    why = dict.fromkeys(scope.strangers, "it was not asked for by the decision of the run")
+    """Log on the page of each clip that a run left alone why nothing happened to it."""
+    why = dict.fromkeys(scope.strangers, "it does not belong to the run's decision")
     why |= dict.fromkeys(scope.gone, "its partition was deleted")
     for key, reason in why.items():
         context.log_event(
@@ -148,7 +147,7 @@ def _listed(keys: Collection[str]) -> str:
 
 
 def _covered(run: dg.DagsterRun, order: list[str]) -> tuple[list[str], str | None]:
-    """What the run's range covers by now, and the end of it that is no partition any more."""
+    """The keys in the run's range now, or an end of the range whose partition was deleted."""
     start = run.tags.get(PARTITION) or run.tags[RANGE_START]
     end = run.tags.get(PARTITION) or run.tags[RANGE_END]
     for key in (start, end):
@@ -158,7 +157,7 @@ def _covered(run: dg.DagsterRun, order: list[str]) -> tuple[list[str], str | Non
 
 
 def _planned(instance: dg.DagsterInstance, run_id: str) -> dict[dg.AssetKey, list[str]]:
-    """The keys that Dagster wrote down when it created a run, by asset."""
+    """The keys that Dagster planned when it created a run, by asset."""
     keys: dict[dg.AssetKey, list[str]] = {}
     for event in _plans(instance, run_id):
         if event.asset_key is not None and event.partition is not None:
@@ -167,7 +166,7 @@ def _planned(instance: dg.DagsterInstance, run_id: str) -> dict[dg.AssetKey, lis
 
 
 def _plans(instance: dg.DagsterInstance, run_id: str) -> list[dg.DagsterEvent]:
-    """What Dagster wrote down when it created a run: an event for each asset and key."""
+    """The events with which Dagster planned a run: one for each asset and key."""
     entries = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
     return [entry.dagster_event for entry in entries if entry.dagster_event is not None]
 
@@ -177,14 +176,14 @@ def _all_of(planned: Mapping[dg.AssetKey, list[str]]) -> list[str]:
 
 
 def _named(instance: dg.DagsterInstance, run: dg.DagsterRun, covered: list[str]) -> list[str]:
-    """What the first run of a chain of re-executions was created for."""
+    """The keys that the first run of a chain of re-executions was created for."""
     root = run if run.root_run_id is None else instance.get_run_by_id(run.root_run_id)
     if root is None:
-        # it was deleted; what its re-execution was created for is the best there is, within the decision
+        # the first run was deleted, so the plan of its re-execution has to do
         return _all_of(_planned(instance, run.run_id))
     named = _all_of(_planned(instance, root.run_id))
     if any(root.tags.get(tag) != run.tags.get(tag) for tag in (PARTITION, RANGE_START, RANGE_END)):
-        # somebody has given the re-execution another range: it may be about less, never about more
+        # a person changed the range of the re-execution: it may cover less, never more
         return [key for key in named if key in set(covered)]
     return named
 
@@ -192,7 +191,7 @@ def _named(instance: dg.DagsterInstance, run: dg.DagsterRun, covered: list[str])
 def _of_decision(
     instance: dg.DagsterInstance, production: Production, run: dg.DagsterRun, named: list[str], *, buys: bool
 ) -> list[str]:
-    """Those of some keys that the run's decision is about; with `buys`, they are fixed in the ledger now at the latest."""
+    """The keys that belong to the run's decision; with `buys`, they are now fixed in the ledger at the latest."""
     decision = decision_of(run)
     with production.ledger(patience=RIDE_OUT_SECONDS) as ledger:
         known = fixed_clips(ledger, decision)
@@ -203,10 +202,10 @@ def _of_decision(
 
 
 def _first_seen(instance: dg.DagsterInstance, run: dg.DagsterRun, named: list[str]) -> tuple[str, list[str]]:
-    """What a decision is about that the ledger does not know yet, and the name under which that is kept.
+    """The clips of a decision that the ledger does not know yet, and the name under which they are recorded.
 
-    A backfill's own list of keys counts, since it goes on to create runs. Of any other decision that spans several runs (a tag
-    that a person gives to runs, or one whose ledger was lost), each first run is kept by itself.
+    For a backfill, its own list of keys counts, since it goes on creating runs. For any other decision with several runs (a
+    person tagged them, or the ledger was lost), each first run is recorded separately.
     """
     if BACKFILL_TAG in run.tags and DECISION_TAG not in run.tags:
         targets = _backfill_targets(instance, run.tags[BACKFILL_TAG])
@@ -229,15 +228,15 @@ def _backfill_targets(instance: dg.DagsterInstance, backfill_id: str) -> list[st
 def _show_as_before(
     instance: dg.DagsterInstance, plan: dg.DagsterEvent, run_id: str, *, unless_red: bool = False
 ) -> None:
-    """Plan a key anew for the run whose outcome it showed before it was planned for this one, which then does not show its.
+    """Plan a key again for the run whose outcome it showed before, so that it does not show this run's outcome.
 
-    `NO_RUN` stands for that run where no run's outcome counted: the key was never planned, or it was materialized since.
+    If no run's outcome counted (the key was never planned, or was materialized since), the run is `NO_RUN`.
 
     Args:
         instance: Dagster.
-        plan: The event by which the key was planned for this run.
+        plan: The event that planned the key for this run.
         run_id: This run.
-        unless_red: Only where the key was green, or another run is at work on it.
+        unless_red: Do it only if the key was green or another run works on it.
     """
     asset, key = plan.asset_key, plan.partition
     if asset is None or key is None:
@@ -262,18 +261,18 @@ def _show_as_before(
         shown = NO_RUN
     instance.report_dagster_event(plan, shown)
     if shown != NO_RUN and _made(instance, asset, key) > since:
-        # that run has made it in this moment: planned again after that, it would show what becomes of the run
+        # that run has materialized the key just now: the plan event after it would show the run's outcome instead
         instance.report_dagster_event(plan, NO_RUN)
 
 
 def _made(instance: dg.DagsterInstance, asset: dg.AssetKey, key: str) -> int:
-    """The number of the newest materialization, 0 where there is none."""
+    """The number of the newest materialization, 0 without one."""
     made = latest(instance, asset, key)
     return 0 if made is None else made.storage_id
 
 
 def _is_grey_or_red(instance: dg.DagsterInstance, run_id: str, made: int) -> bool:
-    """Whether a key that was planned for a run and not made by it is neither green nor at work."""
+    """Whether a key that a run planned and did not materialize is neither green nor in progress."""
     run = instance.get_run_by_id(run_id)
     if run is not None and not run.is_finished:
         return False

@@ -1,6 +1,6 @@
-"""The sensors: one per account that completes what was bought, and one that takes in what is declared.
+"""The sensors: one per account that completes its purchases, and one that watches the declarations.
 
-A tick has 60 seconds; each does one bounded step and carries on next time.
+A tick has 60 seconds; each does one bounded step, and the next tick continues.
 """
 
 import asyncio
@@ -45,13 +45,13 @@ COMPLETION_SECONDS = 10
 DECLARED_SECONDS = 15
 DECLARED_BUDGET_SECONDS = 30.0
 NO_PARTITION = "no partition"
-"""Stands for a run where a clip came to nothing whose partition was deleted: there is nothing to show."""
+"""Stands in the ledger for a run, for an unpaid clip whose partition was deleted: there is nothing to show."""
 
 
 def completion_sensor(account: str) -> dg.SensorDefinition:
-    """The sensor that completes what was bought at one account.
+    """The sensor that completes the purchases of one account.
 
-    It runs unless it is turned off: it decides nothing, and what was paid for is lost when nobody fetches it.
+    It is on by default: it decides nothing, and paid clips are lost if nobody fetches them.
     """
 
     @dg.sensor(
@@ -60,8 +60,8 @@ def completion_sensor(account: str) -> dg.SensorDefinition:
         minimum_interval_seconds=COMPLETION_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            f"Asks {account} for the jobs that are due, sends what waits for a free place, and asks for one run per "
-            "finished batch that fetches and keeps its clips. It never decides to buy."
+            f"Polls the due jobs of {account}, sends queued clips when a place is free, and requests one run per "
+            "finished batch that fetches and stores its clips. It never decides to buy."
         ),
     )
     def complete(
@@ -72,7 +72,7 @@ def completion_sensor(account: str) -> dg.SensorDefinition:
                 unreported = deliveries.unreported(ledger, account)
                 due = _is_due(ledger, account)
                 if not unreported and not due:
-                    return dg.SkipReason(f"nothing of {account} is on its way")
+                    return dg.SkipReason(f"no clip of {account} is on its way")
                 step = asyncio.run(_step(production, ledger, account))
                 return _ask_for_runs(context, production, ledger, account, step)
         except DailiesError as error:
@@ -82,7 +82,7 @@ def completion_sensor(account: str) -> dg.SensorDefinition:
 
 
 def _is_due(ledger: Ledger, account: str) -> bool:
-    """Whether something of an account is to be asked for although nothing of it is on its way."""
+    """Whether a bill, a sweep or a late job of an account is due although no clip is on its way."""
     return any(part.is_due(ledger, account) for part in (bills, orphans, late_jobs))
 
 
@@ -153,9 +153,9 @@ def _order_with_all_that_is_paid(
     found: Mapping[str, Sequence[Attempt]],
     watched: frozenset[str],
 ) -> tuple[list[str], str]:
-    """All partitions, with those that were deleted while something paid was on its way for them; and what was done.
+    """All partitions, after adding those again that were deleted while a paid clip was on its way; and a text about that.
 
-    A run can only be asked for partitions that exist, so a clip without one would never be fetched.
+    A run can only be requested for partitions that exist, so a clip without one would never be fetched.
     """
     order = list(instance.get_dynamic_partitions(clips.name or "clips"))
     gone = without_partition(found, order=order, watched=watched)
@@ -166,15 +166,15 @@ def _order_with_all_that_is_paid(
     keys = sorted({a.clip for a in gone.paid})
     order = add_clips(instance, ledger, keys)
     return order, (
-        f"the partitions {', '.join(keys)} were deleted while something paid was on its way for them; they were added again, so "
-        "that it is fetched and shown"
+        f"the partitions {', '.join(keys)} were deleted while their paid clips were on their way; they were added again, so "
+        "that the clips are fetched and shown"
     )
 
 
 def _characters_left(
     instance: dg.DagsterInstance, ledger: Ledger, account: str, unreported: list[Attempt]
 ) -> list[Attempt]:
-    """Keep the characters whose run did not live to see them made; a living one does it itself."""
+    """Record finished characters whose run has died; a living run does it itself."""
     watchers = {a.watched_by for a in unreported if a.subject_kind == CHARACTER and a.watched_by is not None}
     if not any(a.subject_kind == CHARACTER for a in unreported):
         return []
@@ -187,18 +187,18 @@ def _characters_left(
     minimum_interval_seconds=DECLARED_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Watches the data folder: adds the clips of new series without dates to the partitions, and renders prompts "
-        "that were changed, so that Dagster shows which clips are stale. Costs nothing."
+        "Watches the data folder: adds the clips of new undated series to the partitions, and renders changed prompts, so that "
+        "Dagster shows which clips are stale. Costs nothing."
     ),
 )
 def declared_clips(
     context: dg.SensorEvaluationContext, production: Production
 ) -> dg.SensorResult | dg.SkipReason:
-    """Take in what is declared."""
+    """Add new clips, and request runs that render changed prompts."""
     try:
         files = _digests(production.settings().data)
         if any(file.startswith("characters/") for file in files):
-            # a character that is made anew changes the prompts it is in
+            # a new version of a character changes the prompts that show it
             files |= {f"character {name}": made.id for name, made in production.characters().items()}
         seen = DataCursor.read(context.cursor)
         if files == seen.files and seen.upto is None:
@@ -218,10 +218,10 @@ def declared_clips(
         dg.RunRequest(run_key=_run_key(files, stretch, looked.changed), tags=range_tags(stretch))
         for stretch in stretches(order, looked.changed)
     ]
-    missing = (
-        "" if looked.upto is None else f"; looked at the clips up to {looked.upto}, the next tick goes on"
+    missing = "" if looked.upto is None else f"; clips up to {looked.upto} are done, the next tick continues"
+    reason = (
+        f"the data folder has changed, but no prompt has ({len(declarations.problems)} problems){missing}"
     )
-    reason = f"the data folder has changed, no prompt has ({len(declarations.problems)} problems){missing}"
     return dg.SensorResult(
         run_requests=requests,
         cursor=DataCursor(files, looked.upto).written(),
@@ -231,11 +231,11 @@ def declared_clips(
 
 @dataclass(frozen=True)
 class DataCursor:
-    """How far the data folder was taken in.
+    """How far the data folder was processed.
 
     Attributes:
         files: Digest by file.
-        upto: The last clip that was looked at, None when all were.
+        upto: The last clip that was compared, None when all were.
     """
 
     files: dict[str, str] = field(default_factory=dict)
@@ -243,7 +243,7 @@ class DataCursor:
 
     @classmethod
     def read(cls, cursor: str | None) -> "DataCursor":
-        """From a cursor; one that cannot be read means that nothing was seen yet."""
+        """Read a cursor; an unreadable one counts as if nothing was seen yet."""
         try:
             document = json.loads(cursor or "{}")
             return cls(dict(document["files"]), document["upto"])
@@ -251,7 +251,7 @@ class DataCursor:
             return cls()
 
     def written(self) -> str:
-        """As a cursor."""
+        """The text of the cursor."""
         return json.dumps({"files": self.files, "upto": self.upto})
 
 
@@ -292,7 +292,7 @@ def _look(
 
 
 def _run_key(files: dict[str, str], stretch: list[str], shown: dict[str, int]) -> str:
-    """New for every change, since Dagster answers the same key only once, for ever: also for one that undoes another."""
+    """A key that is new for every change, also for one that undoes another, since Dagster accepts a key only once, for ever."""
     what = json.dumps([files, [(key, shown[key]) for key in stretch]], sort_keys=True)
     return f"prompts:{stretch[0]}:{hashlib.sha256(what.encode()).hexdigest()[:16]}"
 

@@ -1,8 +1,8 @@
 """Dagster's webserver behind the guard: `python -m pipelines.webserver WORKSPACE PORT`.
 
-Dagster's own carries out mutations that arrive by GET or in an address, and looks at neither Host nor Origin, so that any
-page could buy (tried with 1.13.27). This is the one place that builds it from Dagster's parts, of which three are private:
-`WorkspaceProcessContext` and `WorkspaceFileTarget`, as `dagster_webserver.cli` does, and the cache of the partitions' colours.
+Dagster's own server executes mutations that arrive by GET or in a query, and checks neither Host nor Origin, so that any web
+page could buy (tried with 1.13.27). This module builds the server from Dagster's parts. Three of them are private:
+`WorkspaceProcessContext` and `WorkspaceFileTarget`, which `dagster_webserver.cli` uses too, and the cache of the partitions' colours.
 """
 
 import logging
@@ -23,18 +23,18 @@ from resources.settings import load_settings
 
 HOST = "127.0.0.1"
 STATEMENT_TIMEOUT_MS, POOL_RECYCLE_SECONDS, POOL_OVERFLOW = 15_000, 3600, 20
-"""Of the connections to Dagster's storage: what `dagster-webserver` uses (dagster_webserver.cli)."""
+"""For the connections to Dagster's storage, as `dagster-webserver` sets them (dagster_webserver.cli)."""
 LIVE_DATA_MS = 2000
-"""How often the UI asks for what has changed."""
+"""How often the UI polls for changes."""
 LEAVE_SECONDS = 5
 
 
 def guard_of(names: frozenset[Authority], users: frozenset[int] = frozenset()) -> Guard:
-    """The rule for Dagster: its UI adds the operation's name to the address of its POSTs, and needs a WebSocket.
+    """The guard for Dagster: its UI adds the operation's name to the address of its POSTs, and needs a WebSocket.
 
     Args:
-        names: Hosts by which a proxy is reached.
-        users: Of this machine, who may use it besides us.
+        names: Host names of the proxy.
+        users: Ids of other users of this machine who may connect.
     """
     return Guard(
         names=names,
@@ -46,11 +46,11 @@ def guard_of(names: frozenset[Authority], users: frozenset[int] = frozenset()) -
 
 
 def count_only_what_was_seen() -> None:
-    """Let the colours that Dagster keeps miss no clip that is materialized while they are worked out.
+    """Keep Dagster's cache of colours from missing a clip that is materialized while the cache is computed.
 
-    Dagster reads an asset's last materialization first and its last planned one a moment later, and calls everything up to the
-    later of both counted. A clip that was materialized in between, before the next run was planned, was never counted again: it
-    was delivered, and its column stayed grey or red (seen once on a busy machine; tried with 1.13.27).
+    Dagster reads an asset's last materialization and, a moment later, its last planned one, and marks everything up to the
+    later of both as counted. A clip that was materialized in between was never counted: it was delivered, and its column
+    stayed grey or red (seen once on a busy machine; tried with 1.13.27).
     """
     ask = partition_status_cache.get_last_planned_storage_id
 
@@ -69,8 +69,8 @@ def serve(workspace: Path, port: int) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
-        workspace: The file that says where the code is.
-        port: On 127.0.0.1.
+        workspace: The workspace file with the code location.
+        port: The port on 127.0.0.1.
 
     Raises:
         resources.errors.ConfigurationError: Invalid setting.

@@ -1,4 +1,4 @@
-"""The asset `characters`: what a provider makes of a reference video once, so that clips can show it again and again."""
+"""The asset `characters`: a provider makes each once from a reference video, and clips can then show it."""
 
 import asyncio
 from collections.abc import Iterator
@@ -23,17 +23,17 @@ from resources.orders import ClipRequest
 from resources.retry import retry_free_call
 
 DESCRIPTION = """
-The characters that clips show, each made once by its provider from a reference video (`data/characters/`). Its result is
-the provider's reusable id. A character that was made from the same video is not bought again.
+The characters that clips show. The provider makes each once from a reference video (`data/characters/`) and returns a
+reusable id. A character that exists for the same video is not bought again.
 """
 
 
 class CharactersConfig(dg.Config):
-    """How a run has characters made."""
+    """How a run makes characters."""
 
     regenerate: bool = Field(
         default=False,
-        description="Make characters again that were made from the same video. Costs the price of each, and gives a new id.",
+        description="Make characters again although their video is unchanged. Costs the price of each, and gives new ids.",
     )
 
 
@@ -57,7 +57,7 @@ class CharactersConfig(dg.Config):
 def make_characters(
     context: dg.AssetExecutionContext, production: Production, config: CharactersConfig
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Have the run's characters made."""
+    """Make the run's characters."""
 
     def bought() -> str:
         return bought_by(production, context.run)
@@ -74,7 +74,7 @@ def make_characters(
         context.log_event(character_event(context.instance, name, attempt))
     if making.failed:
         raise clips_failed(making.failed, len(names), "failed")
-    # a result of the framework would turn the whole range green; the events above are all there is
+    # a result of the framework would turn the whole range green, so the step only logs events
     yield from ()
 
 
@@ -99,7 +99,7 @@ def _make(
         with production.ledger() as ledger:
             store = production.bound_store(ledger, buying=True)
             for request in requests:
-                # a ledger that is rebuilt finds here what was on its way
+                # a rebuild of the ledger finds the pending purchase here
                 write_prompt(store, request)
             accounts = {request.provider for request in requests}
             async with production.engine(ledger, accounts) as engine:
@@ -114,7 +114,7 @@ def _make(
 
 
 def character_event(instance: dg.DagsterInstance, name: str, attempt: Attempt) -> dg.AssetMaterialization:
-    """The materialization that says what a character's id is."""
+    """The materialization with a character's id."""
     made = str((attempt.delivery or {})[ID])
     metadata = {
         "id": made,

@@ -1,7 +1,7 @@
-"""The assets `submissions`, `generations` and `uploaded_videos`: one step that buys, waits and keeps.
+"""The assets `submissions`, `generations` and `uploaded_videos`: one step that buys, waits and stores.
 
-They are keys of one multi_asset, because a chain of steps cannot go on for ninety clips when ten have failed. What a run
-selects is what it waits for.
+They are keys of one multi_asset, because a chain of steps cannot continue with ninety clips when ten have failed. A run waits
+for the stages that it selects.
 """
 
 from collections.abc import Iterator
@@ -26,15 +26,15 @@ from resources.production.batch import Followed, Stage
 DESCRIPTIONS = {
     SUBMISSIONS: (
         "The purchase of each clip at its provider. Green means that the provider has the job; the ledger makes sure "
-        "that it has it once. A clip that is delivered and unchanged is not bought again."
+        "that there is only one. A delivered, unchanged clip is not bought again."
     ),
     GENERATIONS: (
-        "The finished job of each clip at its provider: what it cost, how long it took, which model served it. "
-        "Red shows the provider's reason."
+        "The finished job of each clip at its provider: its cost, its time, and the model that served it. "
+        "If it failed, the provider's reason."
     ),
     UPLOADED_VIDEOS: (
-        "The video of each clip, fetched, checked against what was asked for, and kept in the bucket with its poster "
-        "and its manifest."
+        "The video of each clip: fetched, checked against the request, and stored in the bucket with its poster and its "
+        "manifest."
     ),
 }
 KINDS = {SUBMISSIONS: {"python"}, GENERATIONS: {"python"}, UPLOADED_VIDEOS: {"s3", "mp4"}}
@@ -47,7 +47,7 @@ class ProduceConfig(dg.Config):
 
     regenerate: bool = Field(
         default=False,
-        description="Buy another take of clips whose video is delivered and unchanged. Costs the full price of each.",
+        description="Buy another take of delivered, unchanged clips. Costs the full price of each.",
     )
 
 
@@ -75,7 +75,7 @@ def _spec(key: dg.AssetKey) -> dg.AssetSpec:
 def produce(
     context: dg.AssetExecutionContext, production: Production, config: ProduceConfig
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Buy, wait for and keep the run's clips, as far as the run selects."""
+    """Buy, wait for and store the run's clips, up to the last stage that the run selects."""
 
     def bought() -> str:
         return bought_by(production, context.run)
@@ -93,7 +93,7 @@ def produce(
         reasons = _buy(batch, keys, config) if Stage.SUBMITTED in show else _collect(batch, keys)
     if reasons:
         raise clips_failed(reasons, len(keys), "failed")
-    # a result of the framework would turn the whole range green; the events above are all there is
+    # a result of the framework would turn the whole range green, so the step only logs events
     yield from ()
 
 
@@ -109,7 +109,7 @@ def _buy(batch: Batch, keys: list[str], config: ProduceConfig) -> dict[str, str]
 def _collect(batch: Batch, keys: list[str]) -> dict[str, str]:
     with batch.production.ledger() as ledger:
         attempts, current = repeat_unrecorded(ledger.latest, keys), repeat_unrecorded(ledger.current, keys)
-    # another take that was never sent takes nothing away
+    # if another take was never sent, the current one still counts
     unsent = {
         key: attempt
         for key, attempt in attempts.items()
@@ -118,22 +118,22 @@ def _collect(batch: Batch, keys: list[str]) -> dict[str, str]:
     followed = collect(batch, {**attempts, **{key: current[key] for key in unsent}})
     if unsent:
         for key, attempt in unsent.items():
-            batch.context.log.warning("%s: its other take was not sent: %s", key, attempt.reason)
+            batch.context.log.warning("%s: another take was not sent: %s", key, attempt.reason)
         with batch.production.ledger() as ledger:
-            # or the sensor would ask for this run again and again
+            # otherwise the sensor would request this run again and again
             repeat_unrecorded(
                 deliveries.mark_reported, ledger, [attempt.id for attempt in unsent.values()], batch.run_id
             )
-    never = {key: "it was never bought: materialize `submissions` too" for key in keys if key not in attempts}
+    never = {key: "it was never bought; materialize `submissions` too" for key in keys if key not in attempts}
     if never and BATCH_TAG in batch.context.run.tags:
-        # the sensor asks for what the ledger has: others have come to lie in its range before the run was created
+        # the sensor requests only clips of the ledger: these came to lie in the range before the run was created
         leave_alone(batch.context, RunScope([], strangers=tuple(never)))
         never = {}
     return never | say(batch, followed)
 
 
 def say(batch: Batch, followed: Followed) -> dict[str, str]:
-    """Log what was left to the completion sensor; returns why the failed clips failed."""
+    """Log how many clips were left to the completion sensor; returns the reasons of the failed clips."""
     if followed.left:
         batch.context.log.info(
             "%d clips wait for a free place at their provider; the completion sensor sends them",

@@ -1,4 +1,4 @@
-"""The asset `gallery`: static pages in the bucket that show every clip. It has no partitions: it is about all of them."""
+"""The asset `gallery`: static pages in the bucket that show every clip. It has no partitions."""
 
 from typing import Any
 
@@ -16,9 +16,9 @@ from resources.storage.objects import ObjectStore
 GALLERY = dg.AssetKey("gallery")
 
 DESCRIPTION = """
-Static pages in the bucket, one for everything and one for each series: posters that play their clip, state, prompt, model
-asked for and served, cost and checks of every clip, and plots of money, time and failures. A sensor keeps them up to date;
-materialize it to write them all anew. `dailies gallery --open` shows it.
+Static pages in the bucket, one for all clips and one for each series. They show each clip's poster (click to play), state,
+prompt, requested and served model, cost and checks, and plots of money, time and failures. A sensor keeps them up to date;
+materialize this asset to write all of them again. `dailies gallery --open` shows them.
 """
 
 
@@ -54,7 +54,7 @@ def write_pages(
 
 
 def titles_of(production: Production) -> dict[str, str]:
-    """What series are called; a mistake in the data folder costs the titles, not the gallery."""
+    """The titles of the series. A mistake in the data folder costs only the titles."""
     try:
         return {name: series.title for name, series in production.declarations().series.items()}
     except DailiesError:
@@ -62,7 +62,7 @@ def titles_of(production: Production) -> dict[str, str]:
 
 
 def metadata_of(written: Written, store: ObjectStore) -> dict[str, Any]:
-    """What Dagster shows of a gallery."""
+    """The gallery's metadata in Dagster."""
     return {
         "index": store.uri(written.index),
         "clips": written.clips,

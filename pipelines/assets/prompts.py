@@ -23,9 +23,9 @@ from resources.storage.objects import ObjectStore
 
 DESCRIPTION = """
 The request of each clip as it will be sent: the rendered prompt and every parameter, checked against the endpoint's
-rules, with its price. Written to the bucket as `prompts/{clip}/{fingerprint}.json`. Costs nothing.
+rules, with its price. It is written to the bucket as `prompts/{clip}/{fingerprint}.json`. Costs nothing.
 
-A batch with one bad prompt is refused as a whole, so that a mistake shows before the first dollar is spent.
+One bad prompt refuses the whole batch, so that a mistake shows before the first dollar is spent.
 """
 
 
@@ -35,7 +35,7 @@ A batch with one bad prompt is refused as a whole, so that a mistake shows befor
     specs=[
         dg.AssetSpec(
             PROMPTS,
-            # which characters a clip shows, its own event says (see `lineage.cast_tags`)
+            # the event of each clip names its characters (see `lineage.cast_tags`)
             deps=[dg.AssetDep(CHARACTERS, partition_mapping=dg.AllPartitionMapping())],
             description=DESCRIPTION,
             partitions_def=clips,
@@ -69,8 +69,8 @@ def prompts(
     with explained(before_failing, bought=bought), production.at_work(context.run.run_id):
         if scope.lost_end is not None:
             raise ConfigurationError(
-                f"{scope.lost_end}, an end of this run's range, is no partition any more, so Dagster cannot carry this run. "
-                "Ask for its clips again with `dailies produce`."
+                f"the partition {scope.lost_end}, an end of this run's range, was deleted, so Dagster cannot execute this run. "
+                "Request its clips again with `dailies produce`."
             )
         rendered = render(production.declarations(), keys)
         if rendered.problems:
@@ -79,8 +79,8 @@ def prompts(
             store = production.bound_store(ledger)
         addresses = {clip: write_prompt(store, request) for clip, request in rendered.requests.items()}
         events = [*_events_of(context, production, store, scope.strangers)]
-    # A step that only logs events is taken for skipped, and then so is what depends on it. This result stands for the
-    # whole range; the events after it give each clip the version of its own prompt.
+    # Dagster takes a step that only logs events for skipped, and skips what depends on it. This result covers the whole
+    # range; the events after it give each clip the version of its own prompt.
     yield dg.MaterializeResult(asset_key=PROMPTS)
     for event in events:
         context.log_event(event)
@@ -91,9 +91,9 @@ def prompts(
 def _events_of(
     context: dg.AssetExecutionContext, production: Production, store: ObjectStore, strangers: Iterable[str]
 ) -> Iterator[dg.AssetMaterialization]:
-    """What is shown of keys that the result of the whole range is about to cover, though the run is not about them.
+    """Events for keys in the range that are not of this run, since the result of the whole range covers them too.
 
-    The prompt that is shown already, or else the one that is declared, which is free.
+    Each shows the prompt that is already shown, or else the declared one, which is free.
     """
     shown = shown_prompts(context.instance, strangers)
     declared = render(production.declarations(), [key for key in strangers if key not in shown])

@@ -1,7 +1,7 @@
-"""The command `dailies`: starting everything on one machine, asking for clips, looking at them.
+"""The command `dailies`: it starts everything on one machine, requests clips and shows them.
 
-It asks Dagster over GraphQL, as its UI does, and reads the ledger. It asks a provider only for what is free: its listing and
-its bill.
+It talks to Dagster over GraphQL, as the UI does, and reads the ledger. It sends providers only free requests, except for
+`verify-provider`.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command; errors meant for people end it with their sentence and exit code, without a traceback."""
+    """Run the command. A `DailiesError` ends it with its text and exit code, without a traceback."""
     from pipelines.cli.app import app
     from pipelines.cli.terminal import complain
     from resources.errors import DailiesError
@@ -19,7 +19,7 @@ def main() -> None:
 
     os.umask(UMASK)
     if any(UNFIT.search(argument) for argument in sys.argv[1:]):
-        complain("an argument holds a control character, or is not text. Nothing was done.")
+        complain("an argument contains a control character or is not text. Nothing was done.")
         sys.exit(2)
     try:
         _keep_private()
@@ -28,14 +28,14 @@ def main() -> None:
         complain(str(error))
         sys.exit(error.exit_code)
     except SystemExit as ended:
-        # Typer turns Ctrl-C into an exit without a word; a command that has said its own ends without this cause
+        # Typer turns Ctrl-C into a silent exit; a command that has printed its own message ends without this cause
         if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):
-            complain("interrupted; what was bought goes on and is collected by the completion sensor")
+            complain("interrupted; bought clips are collected by the completion sensor")
         raise
 
 
 def _keep_private() -> None:
-    """Take a home that an earlier version made from the other users of the machine; `dailies up` refuses one that cannot be."""
+    """Make a home of an earlier version unreadable for other users; `dailies up` refuses one that cannot be made so."""
     from resources.errors import DailiesError
     from resources.home import make_private
     from resources.settings import load_settings

@@ -1,4 +1,4 @@
-"""`dailies accept`: the clips that failed a check, why, and a person's word that one is good enough."""
+"""`dailies accept`: list the clips that failed a check, and deliver one in spite of it."""
 
 import getpass
 from typing import Any
@@ -17,23 +17,23 @@ from resources.settings import Settings, open_ledger
 
 
 def waiting(settings: Settings, clip: str | None) -> list[Attempt]:
-    """The takes in quarantine, oldest first; of one clip also those that a later take has replaced."""
+    """The takes in quarantine, oldest first; for one clip also those that a later take replaced."""
     with open_ledger(settings) as ledger:
         return in_quarantine(ledger, clip=clip)
 
 
 def chosen(found: list[Attempt], clip: str, take: str | None) -> Attempt:
-    """The take that is meant: the named one, else the clip's newest; one to spare only when it is named, or there is no other.
+    """The named take, or else the clip's newest; a spare take only if it is named or the only one.
 
     Raises:
-        ConfigurationError: There is none in quarantine.
+        ConfigurationError: No such take is in quarantine.
     """
     named = [attempt for attempt in found if take is None or attempt.id.startswith(take)]
     if not named:
         what = f"take {take} of {clip}" if take else clip
         known = f"; its takes there are {', '.join(a.id for a in found)}" if found else ""
         raise ConfigurationError(
-            f"{what} is not in quarantine{known}. `dailies accept` lists what waits for a word"
+            f"{what} is not in quarantine{known}. Nothing was changed. `dailies accept` lists the takes in quarantine."
         )
     return max(named, key=lambda attempt: (not attempt.is_spare, attempt.seq))
 
@@ -42,7 +42,7 @@ def accept_take(settings: Settings, attempt: Attempt, why: str) -> Attempt:
     """Deliver a take that failed a check.
 
     Raises:
-        DailiesError: It cannot be done; what is in quarantine is still there.
+        DailiesError: The take could not be delivered; it is still in quarantine.
     """
     scratch = settings.home.absolute() / "tmp"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def accept_take(settings: Settings, attempt: Attempt, why: str) -> Attempt:
 
 
 def table(found: list[Attempt], *, now: float) -> Table:
-    """One line per take: why it is kept apart, and where its pictures are."""
+    """One line per take: why it is in quarantine, and where its poster is."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("clip", "take", "age", "why", "poster"):
         made.add_column(name, overflow="fold")

@@ -1,6 +1,6 @@
 """The command line: every command, in the order in which `dailies --help` shows them.
 
-Exit codes: 0 all good, 1 some clips failed, 2 something declared or set is wrong, 3 something does not answer.
+Exit codes: 0 success, 1 some clips failed, 2 a declaration or a setting is wrong, 3 a service does not answer.
 """
 
 import typer

@@ -1,4 +1,4 @@
-"""What a command says of the money of the decision it has made, however it ends: read from the ledger, or not known."""
+"""What a command says about the money of its decision, however it ends: read from the ledger, or not known."""
 
 import contextlib
 import signal
@@ -12,24 +12,24 @@ from resources.ledger.purchases import purchases_of
 from resources.settings import Settings, open_ledger
 
 INTERRUPTED = 130
-"""The exit code of a command that Ctrl-C has ended, as shells have it."""
+"""The exit code after Ctrl-C, as in shells."""
 
 
 def bought_so_far(settings: Settings, decision: str) -> str:
-    """What a decision has bought so far, as the ledger knows it, in sentences for a person."""
+    """What a decision has bought so far by the ledger, in sentences for a person."""
     try:
         with open_ledger(settings) as ledger:
             return str(purchases_of(ledger, decision))
     except DailiesError:
         return (
-            "What was bought so far is not known, since the ledger cannot be read. `dailies status` shows it when it answers; "
-            "what was bought goes on."
+            "What was bought so far is not known, because the ledger cannot be read. `dailies status` shows it when the ledger "
+            "answers again; bought clips are still collected."
         )
 
 
 @contextlib.contextmanager
 def ended_with_a_word(settings: Settings, decision: str) -> Iterator[None]:
-    """Let Ctrl-C end the command with what was bought and what goes on, however often it is pressed.
+    """On Ctrl-C, say what was bought and what goes on before the command ends, however often it is pressed.
 
     Raises:
         typer.Exit: Ctrl-C was pressed; with `INTERRUPTED`.
@@ -37,11 +37,11 @@ def ended_with_a_word(settings: Settings, decision: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        # the second of two quick ones must not end the sentence before it is out
+        # a second Ctrl-C must not cut the message off
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             complain(
-                f"interrupted: this command no longer waits, the runs of {decision} in Dagster go on. "
+                f"interrupted: this command stops waiting; the runs of {decision} in Dagster go on. "
                 f"{bought_so_far(settings, decision)}"
             )
         finally:

@@ -1,4 +1,4 @@
-"""The bucket as a command reaches it: the one that is set, or the embedded S3's, which it starts when nobody has."""
+"""The bucket of a command: the configured one, or that of the embedded S3, which the command starts if it does not run."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ from resources.storage.s3_client import S3Settings
 
 @dataclass(frozen=True)
 class Bucket:
-    """Where the clips are.
+    """The bucket with the clips.
 
     Attributes:
-        store: To read and write them.
-        folder: Where they are as plain files on this machine, None when they are elsewhere.
+        store: Reads and writes objects.
+        folder: The folder of this machine with the objects as files, None for a bucket elsewhere.
     """
 
     store: ObjectStore
@@ -30,23 +30,23 @@ class Bucket:
 
 @contextlib.contextmanager
 def bucket_of(settings: Settings) -> Iterator[Bucket]:
-    """The bucket that belongs to these settings, for as long as the block lasts: how every command finds it.
+    """The bucket of these settings, for the duration of the block.
 
     Raises:
-        ConfigurationError: None is set, and nothing was ever kept in the embedded S3 of this folder.
+        ConfigurationError: None is set, and the embedded S3 of this home was never used.
     """
     with bucket_if_any(settings) as bucket:
         if bucket is None:
             raise ConfigurationError(
-                f"no bucket is set, and nothing was kept in {settings.home.absolute() / 's3'} yet: run `dailies demo` or "
-                "`dailies up`, or set DAILIES_S3_BUCKET"
+                f"no bucket is set, and {settings.home.absolute() / 's3'} holds no embedded one yet. Run `dailies demo` or "
+                "`dailies up`, or set DAILIES_S3_BUCKET."
             )
         yield bucket
 
 
 @contextlib.contextmanager
 def bucket_if_any(settings: Settings) -> Iterator[Bucket | None]:
-    """The same; None where no bucket is set and the home has none, as before the first `dailies up`."""
+    """The same; None if no bucket is set and the home has none, as before the first `dailies up`."""
     folder, secret = settings.home.absolute() / "s3", settings.home / "s3-secret"
     running = running_stack(settings.home) or {}
     if running.get("s3_url"):

@@ -1,4 +1,4 @@
-"""`dailies doctor --bucket`: what of S3 the bucket's server supports, tried on small objects."""
+"""`dailies doctor --bucket`: the features of S3 that the bucket's server supports, tried on small objects."""
 
 from typing import Any
 
@@ -15,10 +15,10 @@ STYLES = {Support.SUPPORTED: "green", Support.WITHOUT: "yellow", Support.MISSING
 
 
 def examine_bucket(settings: Settings) -> tuple[str, BucketTrial]:
-    """Try the bucket as the first purchase would, and keep what was found out.
+    """Try the bucket as the first purchase would, and record the result.
 
     Returns:
-        The bucket and its address, for a person; what the trial has shown.
+        The bucket and its address, for a person; the result of the trial.
 
     Raises:
         DailiesError: No bucket is set, it does not answer, or the ledger does not.

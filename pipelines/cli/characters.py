@@ -1,4 +1,4 @@
-"""`dailies characters`: which are declared, which are made, and having them made."""
+"""`dailies characters`: list the declared and the made ones, and make more."""
 
 import uuid
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def list_(as_json: Json = False) -> None:
         print_json(rows)
         return
     if not rows:
-        console.print("no characters are declared; a file in data/characters declares one")
+        console.print("no characters are declared; declare one in data/characters")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("character", "state", "id", "endpoint", "cast by"):
@@ -42,11 +42,11 @@ def list_(as_json: Json = False) -> None:
 def make(
     names: Annotated[list[str], typer.Argument(help="Names of characters.")],
     regenerate: Annotated[
-        bool, typer.Option("--regenerate", help="Make characters again that were made from the same video.")
+        bool, typer.Option("--regenerate", help="Make characters again although their video is unchanged.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Have characters made and wait for them. One that was made from the same video costs nothing."""
+    """Make characters and wait for them. A character that exists for the same video costs nothing."""
     settings = load_settings()
     failed = _make(settings, list(dict.fromkeys(names)), regenerate=regenerate)
     rows = [row for row in _rows(settings) if row["character"] in names]
@@ -89,7 +89,7 @@ def _rows(settings: Settings) -> list[dict[str, Any]]:
 
 
 def _make(settings: Settings, names: Sequence[str], *, regenerate: bool) -> list[str]:
-    """Ask Dagster for one run per character and wait; returns why runs failed."""
+    """Request one run per character and wait; returns the reasons of failed runs."""
     from pipelines.cli.bought import ended_with_a_word
     from pipelines.cli.dagster_api import DagsterApi
     from pipelines.cli.launch import dagster_instance, dagster_url, declarations_of, wait_for_runs

@@ -1,4 +1,4 @@
-"""Asking Dagster over GraphQL, in the words its UI uses."""
+"""A client for Dagster's GraphQL, with the queries that its UI uses."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ query Living($selector: RepositorySelector!) {
 }
 """
 
-# a question that only the process holding the code can answer; what Dagster has in memory says nothing about it
+# only the process that holds the code can answer this query; the others Dagster answers from memory
 _CODE = """
 query Code($job: PipelineSelector!) {
   executionPlanOrError(pipeline: $job, mode: "default") { __typename ... on PythonError { message } }
@@ -100,13 +100,13 @@ mutation Reload($location: String!) {
 
 
 CODE_PATIENCE_SECONDS = 120.0
-"""How long a run that is to be started waits for the code: `dailies up` brings it back within seconds of its end."""
+"""How long to wait for the code location before a run starts: `dailies up` restarts its process within seconds."""
 CODE_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Colours:
-    """Which clips an asset shows in which colour. A red clip that is tried again is both red and materializing."""
+    """The clips of an asset by colour. A red clip that is being retried is both red and materializing."""
 
     green: frozenset[str]
     red: frozenset[str]
@@ -115,12 +115,12 @@ class Colours:
 
 @dataclass(frozen=True)
 class RunState:
-    """How one run stands.
+    """The state of one run.
 
     Attributes:
-        run_id: Which.
-        status: Dagster's word; `UNKNOWN` for a run that it does not have any more.
-        will_retry: Whether Dagster has said that it starts it again by itself.
+        run_id: Its id.
+        status: Dagster's word; `UNKNOWN` for a run that was deleted.
+        will_retry: Whether Dagster has announced a retry.
     """
 
     run_id: str
@@ -129,15 +129,15 @@ class RunState:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more happens in it."""
+        """Whether the run has ended."""
         return self.status in {*FINISHED, "UNKNOWN"}
 
 
 class _Answer(dict[str, Any]):
-    """The fields of an answer. One that lacks what was asked for is not Dagster's: another program may listen at its port."""
+    """A field of an answer. Without the field the answer is not Dagster's: another program may listen at its port."""
 
     def __missing__(self, field: str) -> Any:
-        raise UnavailableError(f"what answers at Dagster's address is not Dagster: it gives no {field}")
+        raise UnavailableError(f"the server at Dagster's address is not Dagster: its answer has no {field}")
 
 
 def _said_by(answer: httpx.Response) -> tuple[_Answer, list[str]]:
@@ -152,7 +152,7 @@ def _said_by(answer: httpx.Response) -> tuple[_Answer, list[str]]:
 
 
 def _lacks_code(result: Mapping[str, Any]) -> bool:
-    """Whether a run was not started because nothing held the code: every job is in it, so one that is unknown says so, too."""
+    """Whether a run was not started because the code location was not loaded; then all jobs are unknown, too."""
     unreachable = "DagsterUserCodeUnreachableError" in str(result.get("message"))
     return result["__typename"] == "PipelineNotFoundError" or unreachable
 
@@ -199,7 +199,7 @@ class DagsterApi:
             )
             if REFUSED in answer.headers:
                 raise ConfigurationError(
-                    f"Dagster at {self.url} refused the request, and did nothing: {answer.text[:300].strip()}"
+                    f"Dagster at {self.url} refused the request and did nothing: {answer.text[:300].strip()}"
                 )
             answer.raise_for_status()
             data, wrong = _said_by(answer)
@@ -207,21 +207,21 @@ class DagsterApi:
             what, is_unsent = cause_of(error, self._proxy)
             if buys and not is_unsent:
                 raise UnavailableError(
-                    f"Dagster's answer at {self.url} was lost ({what}). It may have started the run all the same: look at "
-                    f"{self.url}/runs before you ask again. A clip that is on its way is not bought twice."
+                    f"Dagster's answer at {self.url} was lost ({what}). The run may have started: look at "
+                    f"{self.url}/runs before you try again. A clip that is on its way is not bought twice."
                 ) from None
-            # what earlier runs have bought, only the ledger knows
+            # only the ledger knows what earlier runs have bought
             bought = " Nothing was bought by asking: the request has not left." if buys else ""
             raise UnavailableError(
                 f"Dagster does not answer at {self.url} ({what}).{bought} Start it with "
                 "`dailies up`, or set DAILIES_DAGSTER_URL to where it is."
             ) from None
         if wrong:
-            raise DailiesError(f"Dagster refused the question: {wrong[0]}")
+            raise DailiesError(f"Dagster refused the query: {wrong[0]}")
         return data
 
     def is_ready(self) -> bool:
-        """Whether the code location is loaded and the daemons beat.
+        """Whether the code location is loaded and the daemons have heartbeats.
 
         Raises:
             DailiesError: The code location could not be loaded.
@@ -247,7 +247,7 @@ class DagsterApi:
         return any(n["location"]["name"] == LOCATION for n in nodes) and all(d["healthy"] for d in needed)
 
     def code_is_gone(self) -> bool:
-        """Whether nothing holds the code, as when its process has died; False also where Dagster does not say in time."""
+        """Whether the code location is not loaded, as when its process has died; False if Dagster does not answer in time."""
         job = {
             "repositoryLocationName": LOCATION,
             "repositoryName": REPOSITORY,
@@ -257,11 +257,11 @@ class DagsterApi:
             answer = self.query(_CODE, job=job)["executionPlanOrError"]
         except DailiesError:
             return False
-        # at first it cannot be reached, and once Dagster has noticed it knows none of its jobs
+        # at first the location cannot be reached; when Dagster has noticed that, it knows none of its jobs
         return bool(answer["__typename"] != "ExecutionPlan")
 
     def not_living(self) -> list[tuple[str, str]]:
-        """The sensors that are off, the daemons without a heartbeat, and the code where nothing holds it, each with a sentence.
+        """Sensors that are off, daemons without a heartbeat, and a code location that is not loaded, each with a sentence.
 
         Raises:
             DailiesError: Dagster does not answer.
@@ -288,7 +288,7 @@ class DagsterApi:
         return dead
 
     def load_code_anew(self) -> str | None:
-        """Have the code location loaded by a new process.
+        """Load the code location in a new process.
 
         Returns:
             Why it could not be loaded, None when it was.
@@ -298,7 +298,7 @@ class DagsterApi:
         """
         entry = self.query(_RELOAD, location=LOCATION)["reloadRepositoryLocation"]
         message = (entry.get("locationOrLoadError") or {}).get("message")
-        # a reload also asks the process that has died to end, and then says that it cannot
+        # a reload also tells the dead process to end, and reports that this failed
         if not message or "DagsterUserCodeUnreachableError" in message:
             return None
         return str(message).strip().splitlines()[-1]
@@ -311,7 +311,7 @@ class DagsterApi:
         config: Mapping[str, Any] | None = None,
         assets: Sequence[str] | None = None,
     ) -> str:
-        """Start a run of a job; returns its id. While nothing holds the code, it is waited for, and that is said.
+        """Start a run of a job; returns its id. It waits, with a message, while the code location is not loaded.
 
         Raises:
             DailiesError: Dagster refuses the run.
@@ -341,10 +341,10 @@ class DagsterApi:
             result = self.query(_LAUNCH, buys=True, params=params)["launchPipelineExecution"]
         if result["__typename"] != "LaunchRunSuccess":
             why = result.get("message") or "; ".join(e["message"] for e in result.get("errors", []))
-            # an error inside Dagster may have come after it had made the run
+            # an error inside Dagster may have happened after it had created the run
             made = result["__typename"] == "PythonError"
             bought = (
-                f"Look at {self.url}/runs before you ask again." if made else "Nothing was bought by asking."
+                f"Look at {self.url}/runs before you try again." if made else "This request bought nothing."
             )
             raise DailiesError(f"Dagster did not start the run: {why or result['__typename']}. {bought}")
         return str(result["run"]["runId"])
@@ -354,7 +354,7 @@ class DagsterApi:
         return str(self.query(_RUN, id=run_id)["runOrError"].get("status", "UNKNOWN"))
 
     def newest_run(self, root: str) -> RunState:
-        """How the newest run stands that carries on from a run: itself, Dagster's retry, or a person's re-execution."""
+        """The state of a run's newest re-execution (Dagster's retry or a person's), or of the run itself."""
         answer = self.query(_CHAIN, id=root, text=root)
         runs = [answer["runOrError"], *answer["runsOrError"].get("results", [])]
         run = runs[-1]
@@ -367,7 +367,7 @@ class DagsterApi:
         )
 
     def why_failed(self, run_id: str) -> str:
-        """What a failed run says about itself: its step's own words, or Dagster's."""
+        """The error of a failed run: its step's text, or Dagster's."""
         run = self.query(_FAILURE, id=run_id)["runOrError"]
         said = ""
         for event in (run.get("eventConnection") or {}).get("events", []):
@@ -384,7 +384,7 @@ class DagsterApi:
         return said or "it does not say why"
 
     def colours(self) -> dict[str, Colours]:
-        """What each asset shows, by its name: the same question the UI asks."""
+        """The colours of each asset, by its name, from the query of the UI."""
         shown: dict[str, Colours] = {}
         for node in self.query(_COLOURS)["assetNodes"]:
             statuses = node["assetPartitionStatuses"] or {}
@@ -397,5 +397,5 @@ class DagsterApi:
 
 
 LONGEST_REASON = 20_000
-"""Characters of what a failed run says of itself: a line for each of some clips."""
+"""The longest error of a failed run, in characters: a line for each of some clips."""
 FINISHED = {"SUCCESS", "FAILURE", "CANCELED"}

@@ -1,7 +1,7 @@
-"""The demo: twelve clips of the sample series through the real pipeline, one of them failing the first time.
+"""The demo: twelve clips of the sample series through the real pipeline; one of them fails the first time.
 
-Nothing here is special but the addresses: it starts what `dailies up` starts with the sandbox and the embedded S3, asks
-for runs as a person would, and looks at Dagster and the ledger as a person would.
+Only the addresses are special: it starts what `dailies up` starts with the sandbox and the embedded S3, requests runs, and
+reads Dagster and the ledger as a person would.
 """
 
 import datetime as dt
@@ -35,9 +35,9 @@ def run_demo(settings: Settings, *, port: int, job_seconds: float) -> int:
     """Run the demo; returns the command's exit code.
 
     Args:
-        settings: Of the folder it runs in; providers and bucket are replaced by stand-ins whatever they say.
-        port: Of Dagster's UI.
-        job_seconds: How long the sandbox's jobs take.
+        settings: The settings; stand-ins replace providers and bucket in any case.
+        port: The port of Dagster's UI.
+        job_seconds: How long the sandbox's jobs take, in seconds.
     """
     began = time.monotonic()
     options = ["--job-seconds", str(job_seconds), "--faults", str(FAULTS)]
@@ -53,9 +53,7 @@ def run_demo(settings: Settings, *, port: int, job_seconds: float) -> int:
     if declarations.problems or not declarations.series:
         for problem in declarations.problems:
             complain(str(problem))
-        raise ConfigurationError(
-            "the demo needs the sample series of data/series to be fine; nothing was bought"
-        )
+        raise ConfigurationError("the demo needs valid sample series in data/series; nothing was bought")
     with Stack(settings, wanted) as stack, DagsterApi(stack.dagster_url) as api:
         console.print(
             f"\nDagster is at {stack.dagster_url} - the asset graph: {stack.dagster_url}/asset-groups\n"
@@ -69,7 +67,7 @@ def run_demo(settings: Settings, *, port: int, job_seconds: float) -> int:
 
 
 def _keys(settings: Settings, declarations: Declarations) -> list[str]:
-    """All clips of a day that was not produced yet, so that every demo has something to show."""
+    """The clips of the next day that was not produced yet, so that every demo produces something."""
     with open_ledger(settings) as ledger:
         for days in range(366):
             date = dt.datetime.now(dt.UTC).date() + dt.timedelta(days=days)
@@ -95,12 +93,12 @@ def _first_take(
     console.print(f"\nasked for in one run: {run}")
     newest = wait_for(api, settings, launched, quiet=False).newest
     if never := len(set(keys) - set(newest)):
-        complain(f"{never} clips were never asked for, since the run failed before it bought anything: {run}")
+        complain(f"{never} clips were not bought, because the run failed before that: {run}")
     return newest
 
 
 def _second_take(settings: Settings, api: DagsterApi, newest: dict[str, Attempt]) -> dict[str, Attempt]:
-    """What failed, shown as Dagster shows it, and made again: just that."""
+    """Show what failed, as Dagster does, and make only that again."""
     with open_ledger(settings) as ledger:
         failed = [key for key in failed_clips(ledger, series=None, names=()) if key in newest]
     if not failed:
@@ -113,7 +111,7 @@ def _second_take(settings: Settings, api: DagsterApi, newest: dict[str, Attempt]
             f"{attempt.reason}\nits cost: {show_usd(attempt.cost_micros)}; in Dagster: {shown} on generations"
         )
         console.print(Panel(body, title=f"{key} failed", border_style="red", title_align="left"))
-    console.print(Rule("only what failed is made again", align="left"))
+    console.print(Rule("only the failed clips are made again", align="left"))
     launched: Launched = launch(settings, api, failed, job="produce_clips", command="retry", scattered=True)
     console.print(f"asked for in one run: {api.url}/runs/{launched.runs[0]}")
     again = wait_for(api, settings, launched, quiet=False).newest
@@ -122,7 +120,7 @@ def _second_take(settings: Settings, api: DagsterApi, newest: dict[str, Attempt]
 
 
 def _settled(api: DagsterApi, keys: set[str], *, red: set[str]) -> dict[str, Colours]:
-    """What Dagster shows, once it has caught up with the run that just ended."""
+    """The colours in Dagster after it has caught up with the run that just ended."""
     give_up = time.monotonic() + SETTLE_SECONDS
     while True:
         colours = api.colours()
@@ -158,7 +156,7 @@ def _show_result(
 
 
 def _show_gallery(settings: Settings) -> None:
-    """Say where all clips can be played; a gallery that cannot be written takes nothing from the demo."""
+    """Print where to play the clips. If the gallery cannot be written, the demo still succeeds."""
     try:
         with bucket_of(settings) as bucket:
             file = file_of(bucket, write(settings, bucket))

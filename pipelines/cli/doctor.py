@@ -1,4 +1,4 @@
-"""`dailies doctor`: the inventory for a person, and what of it can be mended."""
+"""`dailies doctor`: the inventory for a person, and the repair of what can be repaired."""
 
 import asyncio
 import contextlib
@@ -38,18 +38,18 @@ STYLES = {Weight.WARNING: "yellow", Weight.ERROR: "red"}
 
 @dataclass
 class Examination:
-    """What a doctor found and did.
+    """What `dailies doctor` found and did.
 
     Attributes:
-        findings: Every check, as it stands at the end.
-        mended: What was tried.
-        objects: How many objects of takes the bucket has, None when it could not be listed.
-        size: Bytes of them.
+        findings: The result of every check, after the repairs.
+        mended: The repairs that were tried.
+        objects: How many objects of takes the bucket has, None if it could not be listed.
+        size: Their size in bytes.
         ways: How every client leaves this machine.
-        certificates: Which authorities are believed, and what says so.
-        ledger: What database the ledger is in and how it is reached.
-        decoder: The layers around the process that reads strangers' videos, of `resources.video.confinement.LAYERS`; why it
-            does not start, where it does not.
+        certificates: The trusted authorities, and the setting that names them.
+        ledger: The ledger's database and how it is reached.
+        decoder: The layers around the process that decodes videos, of `resources.video.confinement.LAYERS`; or why it does not
+            start.
         keys: A sentence on each account's key: who uses it, and how lost answers are settled.
         key_documents: The same for machines.
     """
@@ -72,11 +72,11 @@ class Examination:
 
 
 def examine(settings: Settings, *, mend: bool) -> Examination:
-    """Take the inventory, mend what can be mended, and take it again.
+    """Take the inventory, repair what can be repaired, and take it again.
 
     Args:
-        settings: Where everything is.
-        mend: Whether to mend, or only to look.
+        settings: The settings of this home.
+        mend: Whether to repair, or only to look.
 
     Raises:
         DailiesError: The ledger does not answer.
@@ -117,7 +117,7 @@ def _decoder() -> list[str] | str:
 
 
 def _opened(settings: Settings, ledger: Ledger, opened: contextlib.ExitStack) -> ObjectStore | DailiesError:
-    """The bucket, or why there is none: the rest of the inventory is taken all the same."""
+    """The bucket, or why there is none; the rest of the inventory is still taken."""
     try:
         store = opened.enter_context(bucket_of(settings)).store
         bind_bucket(ledger, store, buying=False)
@@ -134,7 +134,7 @@ def _given(store: ObjectStore | DailiesError) -> ObjectStore:
 
 @contextlib.contextmanager
 def _dagster(settings: Settings) -> Iterator[dg.DagsterInstance | None]:
-    """Dagster's storage, wherever its daemon runs; None where it was never started."""
+    """Dagster's storage; None if Dagster was never started here."""
     state = running_stack(settings.home) or {}
     home = os.environ.get("DAGSTER_HOME") or state.get("dagster_home") or settings.home.absolute() / "dagster"
     if not Path(home).is_dir():
@@ -165,7 +165,7 @@ def _mend(
 
 
 def _as_runs_have_it(settings: Settings, store: ObjectStore) -> Production:
-    """What a run beside this command works with, whose environment may name another sandbox and bucket than ours."""
+    """The resource as the stack's runs have it: our environment may name another sandbox and bucket."""
 
     class Beside(Production):
         def settings(self) -> Settings:
@@ -204,7 +204,7 @@ def _fetch(
 def show(done: Examination) -> None:
     """Print it for a person."""
     for mended in done.mended:
-        mark = ("mended", "green") if mended.done else ("cannot be mended", "red")
+        mark = ("repaired", "green") if mended.done else ("cannot be repaired", "red")
         console.print(Text.assemble(mark, f" {mended.key}: {mended.text}"), soft_wrap=True)
     for finding in done.findings:
         _show_finding(finding)
@@ -215,7 +215,7 @@ def show(done: Examination) -> None:
     for line in done.keys:
         console.print(Text(line), soft_wrap=True)
     console.print(_way_table(done.ways))
-    console.print(Text(f"certificates are believed of {done.certificates}"), soft_wrap=True)
+    console.print(Text(f"trusted certificates: {done.certificates}"), soft_wrap=True)
     left = [finding for finding in done.findings if not finding.is_fine]
     if left:
         complain(f"{counted(len(left), 'check')} of {len(done.findings)} need you")
@@ -235,7 +235,9 @@ def _of_the_decoder(layers: list[str] | str) -> str:
     if isinstance(layers, str):
         return layers
     missing = [layer for layer in LAYERS if layer not in layers]
-    said = f"videos are read in a process of its own, confined by {', '.join(layers) or 'its limits alone'}"
+    said = (
+        f"videos are decoded in a process of its own, confined by {', '.join(layers) or 'its limits alone'}"
+    )
     return said + (f"; this system does not offer {', '.join(missing)} (docs/delivery.md)" if missing else "")
 
 
@@ -285,10 +287,10 @@ def document(done: Examination) -> dict[str, Any]:
 
 
 def try_alarm(settings: Settings) -> None:
-    """Send a message that says that nothing is wrong.
+    """Send a test alarm.
 
     Raises:
-        DailiesError: No address is set, or it did not arrive.
+        DailiesError: No address is set, or the message did not arrive.
     """
     sender_of(settings.alarm_url, settings.alarm_format, settings.network).send(a_test())
-    console.print("the message was taken; look whether it is where it should be")
+    console.print("the message was sent; check that it has arrived")

@@ -1,4 +1,4 @@
-"""`dailies gallery`: the pages written anew, where they are, and a browser that shows them."""
+"""`dailies gallery`: write the pages, print where they are, and show them in a browser."""
 
 import time
 import webbrowser
@@ -20,13 +20,13 @@ LOOK_SECONDS = 1.0
 
 
 def show_gallery(settings: Settings, *, open_it: bool, port: int, as_json: bool) -> None:
-    """Write the pages, say where they are, and show them if that is wanted.
+    """Write the pages, print where they are, and show them on request.
 
     Args:
         settings: Where the ledger and the bucket are.
-        open_it: Whether a browser is to show them; for a bucket that is not on this machine, until Ctrl-C.
-        port: Of 127.0.0.1, for a bucket that is not on this machine; 0 picks a free one.
-        as_json: Whether a program reads this.
+        open_it: Whether to open a browser; for a bucket elsewhere, serve the pages until Ctrl-C.
+        port: The port on 127.0.0.1 for a bucket elsewhere; 0 picks a free one.
+        as_json: Whether to print JSON.
 
     Raises:
         DailiesError: The ledger or the bucket does not answer, or they do not belong together.
@@ -66,7 +66,7 @@ def _titles(settings: Settings) -> dict[str, str]:
 
 
 def file_of(bucket: Bucket, written: Written) -> Path | None:
-    """The first page as a file of this machine, None when the bucket is elsewhere."""
+    """The first page as a file of this machine, None for a bucket elsewhere."""
     return None if bucket.folder is None else bucket.folder / written.index
 
 
@@ -94,9 +94,7 @@ def _open(bucket: Bucket, written: Written, port: int) -> None:
             f"port {port} of 127.0.0.1 cannot be used: {error.strerror}; choose another --port"
         ) from None
     with server:
-        console.print(
-            f"shown at {server.url} until Ctrl-C; the address is for your eyes only", soft_wrap=True
-        )
+        console.print(f"shown at {server.url} until Ctrl-C; do not share the address", soft_wrap=True)
         webbrowser.open(server.url)
         try:
             while True:

@@ -1,4 +1,4 @@
-"""`dailies inspect`: what a delivery would say of a file: its facts, its time line, and every check with its numbers."""
+"""`dailies inspect`: what a delivery would find in a file: its facts, its time line, and every check with its numbers."""
 
 import re
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Inspected:
 
     @property
     def failed(self) -> bool:
-        """Whether a delivery would keep it apart."""
+        """Whether a delivery would keep it in quarantine."""
         return any(check.outcome == "failed" for check in self.checks)
 
 
@@ -65,7 +65,7 @@ def request_for(
 
 
 def inspect_files(paths: Sequence[Path], request: ClipRequest) -> list[Inspected]:
-    """Inspect files one after the other, and hold them against one request."""
+    """Inspect files one after the other, and check them against one request."""
     found = []
     with VideoInspector() as inspector:
         for path in paths:

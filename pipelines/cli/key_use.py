@@ -1,4 +1,4 @@
-"""`dailies key`: who uses each account's key, what follows for lost answers, and a person's word for it."""
+"""`dailies key`: show and set who uses each account's key, and what follows for lost answers."""
 
 import datetime as dt
 import getpass
@@ -21,7 +21,7 @@ def show_keys(settings: Settings) -> None:
 
 
 def say_of_key(settings: Settings, account: str, *, dedicated: bool) -> None:
-    """Take a person's word for a key, and print what follows.
+    """Record what a person says about a key, and print what follows.
 
     Raises:
         ConfigurationError: There is no such account.

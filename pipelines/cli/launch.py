@@ -1,4 +1,4 @@
-"""From a person's word to runs: which clips, which partitions, how many runs, and waiting for them."""
+"""From a command to runs: which clips, which partitions, how many runs, and waiting for them."""
 
 import datetime as dt
 import os
@@ -34,17 +34,17 @@ from resources.settings import Settings, open_ledger
 
 LOOK_SECONDS = 1.0
 SILENCE_SECONDS = 15.0
-"""So long a Dagster that does not answer is waited for: its webserver may be starting again."""
+"""How long to wait for a Dagster that does not answer: its webserver may be restarting."""
 RETRY_SECONDS = 120.0
-"""So long a run is waited for that Dagster has said it starts; its daemon looks every few seconds."""
+"""How long to wait for a retry that Dagster has announced; its daemon looks every few seconds."""
 
 
 @dataclass
 class Launched:
-    """What was asked for.
+    """The runs that a command requested.
 
     Attributes:
-        decision: What its purchases belong to.
+        decision: The decision of their purchases.
         keys: The clips.
         runs: Ids of the runs.
     """
@@ -112,10 +112,10 @@ def _no_such_series(declarations: Declarations, name: str) -> str:
 
 
 def dagster_instance(settings: Settings) -> dg.DagsterInstance:
-    """The instance whose daemon carries the runs.
+    """The Dagster instance whose daemon starts the runs.
 
     Raises:
-        ConfigurationError: There is none to be found.
+        ConfigurationError: None was found.
     """
     state = running_stack(settings.home)
     home = os.environ.get("DAGSTER_HOME") or (state or {}).get("dagster_home")
@@ -145,20 +145,20 @@ def launch(
     scattered: bool = False,
     regenerate: bool = False,
 ) -> Launched:
-    """Ask Dagster for the runs that produce these clips.
+    """Request the runs that produce these clips.
 
     Args:
-        settings: Where things are.
+        settings: The settings of this home.
         api: The running Dagster.
         keys: The clips.
-        job: Which job carries contiguous clips.
-        command: What the person said; part of the decision's name.
+        job: The job for contiguous clips.
+        command: The command's name; part of the decision's name.
         series: For the run's tags.
-        scattered: Whether clips that are no contiguous stretch go as one run over a list of keys.
-        regenerate: Whether delivered, unchanged clips are bought again as another take.
+        scattered: Whether one run over a list of keys produces clips that are not contiguous.
+        regenerate: Whether to buy another take of delivered, unchanged clips.
 
     Raises:
-        DailiesError: A prompt is wrong (nothing is asked for then), or Dagster does not take the run.
+        DailiesError: A prompt is invalid (then nothing is requested), or Dagster does not accept the run.
     """
     problems = render(declarations_of(settings), keys).problems
     if problems:
@@ -169,7 +169,7 @@ def launch(
     with open_ledger(settings) as ledger, dagster_instance(settings) as instance:
         order = add_clips(instance, ledger, keys)
         launched = Launched(f"{command}:{uuid.uuid4().hex[:12]}", list(keys))
-        # before any run exists: one that waits in Dagster's queue must not come to buy others
+        # before any run exists: one that waits in Dagster's queue must not buy clips that are added later
         fix_clips(ledger, launched.decision, keys)
     tags = {DECISION_TAG: launched.decision} | ({SERIES_TAG: series} if series else {})
     found = stretches(order, keys)
@@ -188,15 +188,15 @@ def launch(
                     raise
                 raise type(error)(
                     f"only {len(launched.runs)} of {counted(len(found), 'run')} were started "
-                    f"({', '.join(launched.runs)}); of the next one: {error}\n"
+                    f"({', '.join(launched.runs)}); the next one: {error}\n"
                     f"{bought_so_far(settings, launched.decision)}\n"
-                    "Ask again for the rest: what is on its way is waited for and not bought again."
+                    "Run the command again for the rest: clips on their way are not bought again."
                 ) from None
     return launched
 
 
 def failed_clips(ledger: Ledger, *, series: str | None, names: Iterable[str]) -> list[str]:
-    """Clips whose newest purchase came to nothing, oldest first.
+    """Clips whose newest purchase failed, oldest first.
 
     Raises:
         ConfigurationError: One of `names` is not among them.
@@ -209,20 +209,20 @@ def failed_clips(ledger: Ledger, *, series: str | None, names: Iterable[str]) ->
     for name in wanted:
         if name not in failed:
             state = next((a.state.value for a in overview if a.subject_key == name), None)
-            what = f"is {state}" if state else "was never asked for"
+            what = f"is {state}" if state else "was never bought"
             raise ConfigurationError(
-                f"{name} {what}, so there is nothing to try again; `dailies status` shows all clips"
+                f"{name} {what}, so there is nothing to retry; `dailies status` shows all clips"
             )
     return [key for key in failed if not wanted or key in wanted]
 
 
 @dataclass
 class Waited:
-    """What became of runs that were waited for.
+    """The result of runs that a command waited for.
 
     Attributes:
         newest: The newest attempt of each clip that has one.
-        runs: How each run ended, or the last one that carried it on.
+        runs: How each run, or its last re-execution, ended.
     """
 
     newest: dict[str, Attempt]
@@ -259,21 +259,21 @@ def wait_for(api: DagsterApi, settings: Settings, launched: Launched, *, quiet: 
 def wait_for_runs(
     api: DagsterApi, settings: Settings, decision: str, roots: Sequence[str], *, look: Callable[[], object]
 ) -> list[RunState]:
-    """Wait until runs are over, and whatever carries them on: Dagster's own retry, a person's re-execution.
+    """Wait until runs and their re-executions (Dagster's retry, or a person's) are over.
 
     Args:
         api: The running Dagster.
         settings: Where the ledger is.
-        decision: What the runs' purchases belong to.
-        roots: The runs that were asked for.
+        decision: The decision of the runs' purchases.
+        roots: The requested runs.
         look: Called every second.
 
     Returns:
-        The last run of each.
+        The last run of each chain of re-executions.
 
     Raises:
-        UnavailableError: Dagster or the ledger does not answer for `SILENCE_SECONDS`; says what was bought.
-        typer.Exit: Ctrl-C was pressed; what was bought was said.
+        UnavailableError: Dagster or the ledger does not answer for `SILENCE_SECONDS`; the text says what was bought.
+        typer.Exit: Ctrl-C was pressed, after a message about what was bought.
     """
     end_on_signals()
     with ended_with_a_word(settings, decision):
@@ -285,7 +285,7 @@ def wait_for_runs(
             except UnavailableError as error:
                 if time.monotonic() - answered_at > SILENCE_SECONDS:
                     raise UnavailableError(
-                        f"{error} How the runs of {decision} go on is not known. {bought_so_far(settings, decision)}"
+                        f"{error} The state of the runs of {decision} is not known. {bought_so_far(settings, decision)}"
                     ) from None
                 time.sleep(LOOK_SECONDS)
                 continue
@@ -303,14 +303,14 @@ def _doing(newest: dict[str, Attempt]) -> str:
 
 
 def finish(settings: Settings, api: DagsterApi, launched: Launched, *, wait: bool, as_json: bool) -> None:
-    """Show what was asked for; with `wait`, what came of it, and end with 1 when clips failed."""
+    """Print the requested runs; with `wait`, also their result, and exit with 1 if clips failed."""
     document = {"decision": launched.decision, "runs": launched.runs, "clips": launched.keys}
     if not wait:
         if as_json:
             print_json(document)
         else:
             console.print(
-                f"asked for {counted(len(launched.keys), 'clip')} in {counted(len(launched.runs), 'run')}: {api.url}/runs"
+                f"requested {counted(len(launched.keys), 'clip')} in {counted(len(launched.runs), 'run')}: {api.url}/runs"
             )
         return
     waited = wait_for(api, settings, launched, quiet=as_json)

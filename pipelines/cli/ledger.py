@@ -1,4 +1,4 @@
-"""`dailies ledger ...`: the account, and the ledger as a file: copying it, putting a copy back, rebuilding it."""
+"""`dailies ledger ...`: the account, disputes and orphans; copy the ledger, restore a copy, rebuild it."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from pipelines.cli.terminal import Json, age, as_document, complain, console, pr
 from resources.money import show_usd, to_usd
 from resources.settings import ACCOUNTS, Settings, load_settings, open_ledger
 
-ledger_app = typer.Typer(help="Show the account; copy the ledger, put a copy back, rebuild it.")
+ledger_app = typer.Typer(help="Show the account; copy, restore or rebuild the ledger.")
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def show_account(
     context: typer.Context,
     check: Annotated[
-        bool, typer.Option("--check", help="Ask the providers for their bills first, and compare job by job.")
+        bool, typer.Option("--check", help="Read the providers' bills first, and compare job by job.")
     ] = False,
     days: Annotated[int, typer.Option(help="How far back --check goes, in days.", min=1, max=60)] = 7,
     as_json: Json = False,
@@ -38,7 +38,7 @@ def show_account(
         str | None, typer.Option("--csv", metavar="FILE", help="Write every purchase as CSV; - prints it.")
     ] = None,
 ) -> None:
-    """Show the account by state of money, series, endpoint and day; with --check, what is unaccounted."""
+    """Show the account by state of money, series, endpoint and day; with --check, also what is unaccounted for."""
     if context.invoked_subcommand is not None:
         return
     from pipelines.cli import statement
@@ -69,7 +69,7 @@ def backup(file: Annotated[Path, typer.Argument(help="The copy to write; never a
 
 @ledger_app.command()
 def restore(file: Annotated[Path, typer.Argument(help="A copy that `dailies ledger backup` made.")]) -> None:
-    """Put a copy in the ledger's place; the one that is there is kept beside it. End dailies first."""
+    """Replace the ledger with a copy; the replaced ledger is kept beside it. End `dailies up` first."""
     from pipelines.cli.stack import running_stack
     from resources.errors import UnavailableError
     from resources.ledger.backup import restore as put_back
@@ -80,9 +80,9 @@ def restore(file: Annotated[Path, typer.Argument(help="A copy that `dailies ledg
             "dailies is running with this ledger: end `dailies up` first. Nothing was changed."
         )
     aside = put_back(settings.ledger_url, file)
-    console.print(f"{file} is the ledger now" + (f"; the one before is {aside}" if aside else ""))
+    console.print(f"{file} is the ledger now" + (f"; the old one is kept as {aside}" if aside else ""))
     console.print(
-        "It may not know what was bought since. Next: `dailies ledger rebuild`. Until then nothing is bought."
+        "It may not know later purchases. Run `dailies ledger rebuild` next; until then nothing is bought."
     )
 
 
@@ -110,16 +110,14 @@ def rebuild(
 def disputed(
     which: Annotated[
         str | None,
-        typer.Argument(help="A clip, or the beginning of a purchase's id; without one, all are listed."),
+        typer.Argument(help="A clip, or the start of a purchase's id; without one, all are listed."),
     ] = None,
-    accept: Annotated[
-        bool, typer.Option("--accept", help="It is true: book it as the provider says.")
-    ] = False,
-    why: Annotated[str | None, typer.Option(help="What the journal says of it.")] = None,
+    accept: Annotated[bool, typer.Option("--accept", help="Book the amount as the provider says.")] = False,
+    why: Annotated[str | None, typer.Option(help="The reason, for the journal.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List what providers say of charges and refunds and is not believed, and take your word that it is true."""
+    """List disputed charges and refunds, and accept one as true."""
     from resources.errors import ConfigurationError, DailiesError
     from resources.ledger import disputes
 
@@ -134,11 +132,11 @@ def disputed(
                 raise ConfigurationError("name the clip or purchase to settle. Nothing was changed.")
             if len(found) != 1:
                 raise DailiesError(
-                    f"{len(found)} disputes are about {which}; nothing was changed. `dailies ledger disputed` lists all, each "
-                    "with the id to name."
+                    f"{len(found)} disputes are about {which}; nothing was changed. `dailies ledger disputed` lists all of them "
+                    "with their ids."
                 )
             if not yes:
-                typer.confirm(f"{found[0]}. Take it as true?", abort=True)
+                typer.confirm(f"{found[0]}. Accept it as true?", abort=True)
             word = why or "a person says that it is true"
             settled = disputes.accept(
                 ledger, found[0].attempt.id, who=f"person {getpass.getuser()}", why=word
@@ -171,7 +169,7 @@ def disputed(
 
 @ledger_app.command("orphans")
 def show_orphans(as_json: Json = False) -> None:
-    """List the jobs at the providers that this ledger has not ordered. They are looked for once an hour."""
+    """List jobs at the providers that this ledger did not order. A sweep looks for them every hour."""
     from resources.ledger.lost.orphans import orphans
 
     with open_ledger(load_settings()) as ledger:
@@ -181,7 +179,7 @@ def show_orphans(as_json: Json = False) -> None:
         print_json([dataclasses.asdict(orphan) for orphan in found])
         return
     if not found:
-        console.print("every job that was seen at the providers was ordered here")
+        console.print("all jobs seen at the providers were ordered here")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("account", "job", "seen in", "age"):
@@ -192,7 +190,7 @@ def show_orphans(as_json: Json = False) -> None:
 
 
 def orphans_in_words(found: "Iterable[Orphan]", ledger: "Ledger") -> list[str]:
-    """What a person is told of jobs that nobody ordered, a sentence for each account."""
+    """A sentence for each account about jobs that nobody ordered."""
     from resources.ledger import keys
     from resources.production.orphan_sweep import in_words
 
@@ -220,7 +218,7 @@ async def _rebuild(settings: Settings, *, take_over: bool, quiet: bool) -> "Rebu
         providers = {account.name: build_provider(account) for account in ready}
         if not quiet and len(ready) < len(accounts):
             unread = ", ".join(account.name for account in accounts if account.api_key is None)
-            complain(f"no key is set for {unread}: what was bought there is read from the bucket alone")
+            complain(f"no key is set for {unread}, so purchases there are read from the bucket only")
         try:
             return await rebuild_ledger(
                 ledger,

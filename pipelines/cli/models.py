@@ -1,4 +1,4 @@
-"""`dailies models`: what can be bought, whether the providers still say the same, and a draft of what is new."""
+"""`dailies models`: list the endpoints, compare them with the providers, and draft new ones."""
 
 import asyncio
 import datetime as dt
@@ -22,16 +22,16 @@ from resources.providers.live_models import LiveModel
 from resources.providers.provider import Provider
 from resources.settings import ACCOUNTS, Settings, load_settings
 
-models_app = typer.Typer(help="What can be bought: endpoints, their prices and their ends.")
+models_app = typer.Typer(help="Endpoints: list them, compare them with the providers, draft new ones.")
 
 
 @models_app.callback(invoke_without_command=True)
 def models(
     context: typer.Context,
-    provider: Annotated[str | None, typer.Option(help="Only what this provider sells.")] = None,
+    provider: Annotated[str | None, typer.Option(help="Only endpoints of this provider.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List every endpoint of data/models: price, lengths, state, and the day it was last checked."""
+    """List every endpoint in data/models: price, lengths, state, and the day of its last check."""
     if context.invoked_subcommand is not None:
         return
     _known(provider)
@@ -51,10 +51,10 @@ def models(
 @models_app.command()
 def show(
     endpoint: Annotated[str, typer.Argument(help="Its id, e.g. openai/sora-2/text-to-video.")],
-    provider: Annotated[str | None, typer.Option(help="Who sells it, where two do.")] = None,
+    provider: Annotated[str | None, typer.Option(help="The provider, if two sell it.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show one endpoint: every parameter with its default and what is allowed, and what is doubtful about it."""
+    """Show one endpoint: every parameter with its default and allowed values, and what is uncertain."""
     found = _catalogue(load_settings()).get(endpoint, provider)
     today = dt.datetime.now(dt.UTC).date()
     if as_json:
@@ -66,7 +66,7 @@ def show(
         said = "required" if parameter.required else "" if parameter.sent is None else str(parameter.sent)
         what = parameter.description or ""
         if name not in found.parameters:
-            what = "in the words that are the same everywhere"
+            what = "a common word"
         table.add_row(name, said, Text(parameter.allows), Text(what))
     console.print(table)
     console.print(Text(f"price    {price_in_words(found)} ({found.pricing.source})"))
@@ -83,7 +83,7 @@ def check(
     provider: Annotated[str | None, typer.Option(help="Only this provider.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare the catalogue with what the providers list and quote now. Free; ends with 1 where something drifted."""
+    """Compare the catalogue with the providers' lists and quotes. Free; exits with 1 if something has changed."""
     settings = running_settings()
     catalogue = _catalogue(settings)
     found: list[Drift] = []
@@ -104,10 +104,10 @@ def add(
     provider: Annotated[str, typer.Argument(help="wavespeed or aimlapi.")],
     model: Annotated[str, typer.Argument(help="The provider's model id.")],
     to: Annotated[
-        Path | None, typer.Option(help="The file to write; in data/models if left out, - to print.")
+        Path | None, typer.Option(help="The file to write; by default in data/models; - prints.")
     ] = None,
 ) -> None:
-    """Draft an entry for a new model from what the provider lists. It buys nothing, and no code is needed."""
+    """Draft an entry for a new model from the provider's list. Buys nothing."""
     settings = running_settings()
     (name,) = _with_keys(settings, provider)
     path = to or settings.data / "models" / file_name(name, model)
@@ -123,7 +123,7 @@ def add(
             file.write(text)
     except FileExistsError:
         raise ConfigurationError(
-            f"{path} is there already; remove it first, or choose another with --to"
+            f"{path} exists already; remove it first, or choose another file with --to"
         ) from None
     except OSError as error:
         raise ConfigurationError(f"cannot write {path}: {error.strerror}") from None
@@ -131,18 +131,18 @@ def add(
 
 
 def _refuse_a_second(settings: Settings, provider: str, model: str) -> None:
-    """Refuse a second entry: one of the two would be left out, and it might be the one with the prices."""
+    """Refuse a second entry: only one of the two would be used, perhaps the one without prices."""
     declared = {(endpoint.provider, endpoint.id) for endpoint in Catalogue.load(settings.data / "models")}
     if (provider, model) in declared:
         raise ConfigurationError(
-            f"{model} of {provider} is there already: `dailies models show {model}` shows its entry, `dailies models "
+            f"{model} of {provider} has an entry already: `dailies models show {model}` shows it, `dailies models "
             "check` compares it with the provider, and `--to -` prints a draft"
         )
 
 
 @dataclass
 class _Asked:
-    """What a provider said about everything that was asked."""
+    """The answers of one provider."""
 
     models: list[LiveModel]
     quotes: dict[str, int | None] = field(default_factory=dict)
@@ -168,7 +168,7 @@ async def _drifts(settings: Settings, name: str, endpoints: list[Endpoint]) -> l
     finally:
         await provider.aclose()
     if not asked.models:
-        raise UnavailableError(f"{name} lists no models at all, so nothing can be compared. Try again later")
+        raise UnavailableError(f"{name} lists no models, so nothing can be compared. Try again later.")
     today = dt.datetime.now(dt.UTC).date()
     return [
         drift
@@ -209,7 +209,7 @@ def _with_keys(settings: Settings, wanted: str | None) -> list[str]:
     if not names:
         variables = " or ".join(KEY_VARIABLES[name] for name in ACCOUNTS if wanted in {None, name})
         raise ConfigurationError(
-            f"no account has a key, so no provider can be asked: set {variables}, or use the sandbox's"
+            f"no account has a key, so no provider can be asked. Set {variables}, or use the sandbox's key."
         )
     return names
 
@@ -222,7 +222,7 @@ def _catalogue(settings: Settings) -> Catalogue:
 
 
 def price_in_words(endpoint: Endpoint) -> str:
-    """`$0.10/s`, `$0.30 to $0.70/s`, `unknown`; a bound says that it is one."""
+    """A price such as `$0.10/s`, `$0.30 to $0.70/s`, `at most $0.40` or `unknown, quoted live`."""
     pricing = endpoint.pricing
     rates = sorted(set(pricing.rates.values())) or ([pricing.usd] if pricing.usd is not None else [])
     if not rates:
@@ -243,7 +243,7 @@ def _seconds(endpoint: Endpoint) -> str:
 
 
 def as_document(endpoint: Endpoint, today: dt.date) -> dict[str, Any]:
-    """One endpoint for machines: what its file says, and what follows from it today."""
+    """One endpoint for machines: its file, and what follows from it today."""
     prices = {value: str(rate) for value, rate in endpoint.pricing.rates.items()}
     return {
         **endpoint.model_dump(mode="json", exclude_none=True),
@@ -296,4 +296,4 @@ def _print_drifts(found: list[Drift], checked: int) -> None:
     if serious:
         complain(f"{counted(serious, 'difference')} in {counted(checked, 'endpoint')}; correct data/models")
     else:
-        console.print(f"{counted(checked, 'endpoint')} as the catalogue says")
+        console.print(f"{counted(checked, 'endpoint')} compared; all as in the catalogue")

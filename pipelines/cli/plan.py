@@ -31,7 +31,7 @@ MARKS = {
     Verb.REFUSE: ("!", "red"),
 }
 LISTED = 40
-"""Clips that are listed one by one; of more, those that are alike are told in one line."""
+"""Up to so many clips are listed one by one; of more, those that are alike share a line."""
 REASONS = 20
 
 
@@ -58,7 +58,7 @@ def make(settings: Settings, selection: Selection, *, regenerate: bool = False, 
 
 
 def _with_its_bucket(settings: Settings, ledger: Ledger, plan: Plan) -> Plan:
-    """The plan with what its bucket says of the ledger: one that is older than the bucket, or another's, may not buy."""
+    """The plan with the check of ledger and bucket: a ledger that is older than the bucket, or of another one, may not buy."""
     try:
         with bucket_if_any(settings) as bucket:
             if bucket is not None:
@@ -66,17 +66,17 @@ def _with_its_bucket(settings: Settings, ledger: Ledger, plan: Plan) -> Plan:
     except ConfigurationError as error:
         return replace(plan, may_not_buy=str(error))
     except DailiesError as error:
-        unread = f"whether this ledger may buy is not known, since its bucket cannot be read: {error}"
+        unread = f"whether this ledger may buy is not known, because its bucket cannot be read: {error}"
         return replace(plan, warnings=[*plan.warnings, unread])
     return plan
 
 
 async def _quotes(settings: Settings, requests: Sequence[ClipRequest]) -> dict[str, int]:
-    """What the providers would charge, in micro-dollars by fingerprint; those that say nothing are left out."""
+    """The providers' quotes, in micro-USD by fingerprint; requests without a quote are left out."""
     accounts = [settings.account(name) for name in sorted({request.provider for request in requests})]
     providers = {account.name: build_provider(account) for account in accounts}
     try:
-        # what has a price in the catalogue is asked about too, so that a price that has moved is seen
+        # requests with a catalogue price are quoted too, so that a changed price shows
         answers = await quoted(
             (request.model_copy(update={"price_micros": None}) for request in requests), providers
         )
@@ -132,7 +132,7 @@ def show(plan: Plan, *, everything: bool = False) -> None:
 
 
 def exit_code(plan: Plan) -> int:
-    """0 when everything goes, 1 when clips are refused or held, 2 when series are broken or the ledger may not buy."""
+    """0 if every clip can be produced, 1 if clips are refused or held, 2 if series are broken or the ledger may not buy."""
     if plan.problems or plan.may_not_buy is not None:
         return 2
     return 1 if {Verb.REFUSE, Verb.HOLD} & plan.counts.keys() else 0
@@ -171,7 +171,7 @@ def _show_groups(clips: Sequence[PlannedClip]) -> None:
 
 
 def _show_reasons(clips: Sequence[PlannedClip]) -> None:
-    """Why clips are refused, held or replaced; what many have in common is told once."""
+    """Print why clips are refused, held or replaced; clips with the same reason share a line."""
     groups: dict[tuple[Verb, str], list[str]] = defaultdict(list)
     for clip in clips:
         if clip.reason and clip.verb is not Verb.ADOPT:

@@ -1,4 +1,4 @@
-"""Ports of this machine: whether one is free, and whether somebody answers."""
+"""Ports of this machine: whether one is free, and whether a server answers."""
 
 import contextlib
 import socket
@@ -13,7 +13,7 @@ def check_port_is_free(port: int) -> None:
     """Make sure that nothing listens on a port.
 
     Raises:
-        ConfigurationError: Something does.
+        ConfigurationError: Another program listens there.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -27,7 +27,7 @@ def check_port_is_free(port: int) -> None:
 
 
 def kept_port(file: Path) -> int:
-    """The port that a file names, if nothing listens there now; 0, which picks a free one, otherwise."""
+    """The port that a file names, if it is free; otherwise 0, which picks a free one."""
     with contextlib.suppress(OSError, ValueError, ConfigurationError, OverflowError):
         port = int(file.read_text())
         check_port_is_free(port)
@@ -36,7 +36,7 @@ def kept_port(file: Path) -> int:
 
 
 def free_port() -> int:
-    """A port nobody listens on just now."""
+    """A port that is free now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""`dailies prompt`: a clip's request as it would be sent, with its price; addresses without their query. Nothing is sent."""
+"""`dailies prompt`: a clip's request as it would be sent, with its price, and addresses without their query. Sends nothing."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ def show(request: ClipRequest) -> None:
     table.add_row("endpoint", f"{request.endpoint} ({request.provider})")
     for name, value in parameters.items():
         table.add_row(name, escape(value if isinstance(value, str) else json.dumps(value)))
-    unknown = "unknown; its provider is asked before it is bought"
+    unknown = "unknown; the provider quotes it before the purchase"
     table.add_row("price", unknown if request.price_micros is None else show_usd(request.price_micros))
     for choice in request.fallbacks:
         price = show_usd(choice.price_micros)

@@ -1,4 +1,4 @@
-"""`dailies resolve`: what is unknown or held, with the jobs that may be its and the money at stake, and how it is settled."""
+"""`dailies resolve`: unknown and held purchases with their candidate jobs and their money, and how to settle them."""
 
 import asyncio
 import datetime as dt
@@ -24,7 +24,7 @@ from resources.providers.base import JobState, JobStatus, PollFailed
 from resources.settings import Settings
 
 NOT_NEW_SECONDS = 3600.0
-"""A job that a person names is not one that its provider may not know yet."""
+"""The age that a job named by a person is assumed to have, so that its provider surely knows it."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def settle_clip(ledger: Ledger, settlement: Settlement) -> list[Attempt]:
     clip, adopt, why = settlement.clip, settlement.adopt, settlement.why
     if [adopt is not None, settlement.resubmit, settlement.write_off].count(True) != 1:
         raise ConfigurationError(
-            "choose one: --adopt JOB, --resubmit or --write-off. `dailies resolve` alone only lists."
+            "choose one of --adopt JOB, --resubmit and --write-off. Nothing was changed. `dailies resolve` lists the clips."
         )
     who = f"person {getpass.getuser()}"
     if adopt is not None:
@@ -91,7 +91,7 @@ def look_at_job(settings: Settings, one: Unsettled, job_id: str) -> str:
     seen = asyncio.run(ask())
     if isinstance(seen, PollFailed):
         raise DailiesError(
-            f"{account.name} could not be asked for the job {job_id} ({seen.cause}). Nothing was changed; try it again."
+            f"{account.name} could not be asked for the job {job_id} ({seen.cause}). Nothing was changed; try again."
         )
     if seen.status is JobStatus.GONE:
         raise DailiesError(
@@ -118,22 +118,22 @@ def question(ledger: Ledger, settlement: Settlement, found: list[Unsettled], *, 
     money = show_usd(one.attempt.quoted_micros)
     if adopt is not None:
         known = any(candidate["job"] == adopt for candidate in one.candidates)
-        doubt = "" if known else " (none of the jobs that were found near it)"
+        doubt = "" if known else " (not one of the candidates)"
         says = f", which says {seen}," if seen else ""
         return f"Take the job {adopt}{doubt} of {one.attempt.account}{says} for {clip}?"
     unknown = what_is_not_known(ledger, one)
     if resubmit:
-        return f"{unknown}If its order was taken after all, it is paid twice. Buy {clip} again for {money}?"
-    return f"{unknown}Its {money} stay counted as perhaps spent. Give {clip} up?"
+        return f"{unknown}If a job exists after all, the clip is paid twice. Buy {clip} again for {money}?"
+    return f"{unknown}Its {money} still count as possibly spent. Give {clip} up?"
 
 
 def what_is_not_known(ledger: Ledger, one: Unsettled) -> str:
-    """Why a clip that is unknown is not settled yet, as sentences; nothing for one that is held, whose reason says it."""
+    """Why an unknown clip is not settled yet; empty for a held one, whose reason says it."""
     if one.attempt.state is AttemptState.HELD:
         return ""
     failing = search_schedule.failure_of(ledger, one.attempt.account)
     search = (
-        "its job is still being looked for"
+        "dailies is still looking for it"
         if failing is None
         else f"the listing or bill of {one.attempt.account} cannot be read {shown(str(failing), longest=300)}"
     )
@@ -142,15 +142,15 @@ def what_is_not_known(ledger: Ledger, one: Unsettled) -> str:
 
 def _giving_up(overdue: Attempt) -> str:
     return (
-        f"Whether job {overdue.job_id} at {overdue.account} still ends is not known: its {show_usd(overdue.cost_micros)} stay "
-        f"counted until the bill says more, and what it makes is kept as a spare take. Give {overdue.subject_key} up?"
+        f"Job {overdue.job_id} at {overdue.account} may still end: its {show_usd(overdue.cost_micros)} count until the bill "
+        f"says more, and its clip would be kept as a spare take. Give {overdue.subject_key} up?"
     )
 
 
 def unsettled_table(ledger: Ledger, found: list[Unsettled]) -> Table:
-    """One line per clip, and one below it for each job that may be its."""
+    """One line per clip, and one below it for each candidate job."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("clip", "state", "account", "age", "money", "jobs that may be its, and why"):
+    for name in ("clip", "state", "account", "age", "money", "candidate jobs, and why"):
         table.add_column(name, justify="right" if name in {"age", "money"} else "left", overflow="fold")
     for one in found:
         attempt = one.attempt
@@ -170,7 +170,7 @@ def unsettled_table(ledger: Ledger, found: list[Unsettled]) -> Table:
 
 
 def _in_words(candidate: dict[str, Any], one: Unsettled) -> str:
-    """A job that may be a clip's: its id, model, status, time by the provider's clock, price and command."""
+    """A candidate job: its id, model, status, time by the provider's clock, price and command."""
     at = dt.datetime.fromtimestamp(candidate["created_at"], dt.UTC)
     after = candidate["created_at"] - one.sent_at
     charged = candidate["charged_usd"]
@@ -182,12 +182,12 @@ def _in_words(candidate: dict[str, Any], one: Unsettled) -> str:
 
 
 def _ways(one: Unsettled) -> list[str]:
-    """How a held clip is settled where none of its candidates is its job."""
+    """How to settle a held clip if none of the candidates is its job."""
     if one.attempt.state is not AttemptState.HELD:
         return []
     clip = one.attempt.subject_key
     return [
-        f"no job exists, buy it again: `dailies resolve {clip} --resubmit`; give it up: `dailies resolve {clip} --write-off`"
+        f"if no job exists, buy again: `dailies resolve {clip} --resubmit`; to give up: `dailies resolve {clip} --write-off`"
     ]
 
 

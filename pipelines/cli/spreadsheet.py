@@ -1,4 +1,4 @@
-"""CSV that a spreadsheet opens without carrying anything out.
+"""CSV that a spreadsheet opens without executing formulas.
 
 A job id is a provider's text and a series' name a person's; Excel, LibreOffice and Google Sheets read a cell that begins
 with `=`, `+`, `-` or `@` as a formula, which may fetch an address or start a program.
@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TextIO
 
 Cell = str | Decimal | None
-"""Text, a number or nothing. Only numbers of ours may be a `Decimal`: they are written as they are."""
+"""Text, a number or nothing. Only our own numbers may be a `Decimal`, which is written without a check."""
 
 _BEGIN_FORMULA = set("=+-@\N{MINUS SIGN}")
 _CUT_CELL = set("\t\r\n")
@@ -31,10 +31,10 @@ def write_rows(file: TextIO, columns: Sequence[str], rows: Iterable[Sequence[Cel
 
 
 def as_text(text: str) -> str:
-    """A text as a cell that no spreadsheet takes for a formula: one that could be is preceded by an apostrophe.
+    """A text as a cell that no spreadsheet takes for a formula: an apostrophe precedes a text that could be one.
 
-    What precedes the first visible character is skipped (white space, quotes, invisible characters), and full-width forms count
-    as the characters they stand for, since spreadsheets do both.
+    The check skips what precedes the first visible character (white space, quotes, invisible characters), and treats full-width
+    forms as the characters they stand for, since spreadsheets do both.
     """
     shown = unicodedata.normalize("NFKC", text)
     skipped = list(itertools.takewhile(_is_skipped, shown))
@@ -58,5 +58,5 @@ def _written(cell: Cell) -> str:
 
 
 def _quoted(text: str) -> str:
-    # the csv module leaves a lone CR unquoted beside a line end of LF, and what follows it would be a cell of its own
+    # with line ends of LF, the csv module leaves a lone CR unquoted, and the text after it would become another cell
     return '"{}"'.format(text.replace('"', '""')) if any(sign in text for sign in ',"\r\n') else text

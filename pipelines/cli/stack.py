@@ -1,7 +1,7 @@
-"""Everything dailies needs on one machine: Dagster's webserver and daemon, and stand-ins for what is not set.
+"""Everything dailies needs on one machine: Dagster's webserver and daemon, and stand-ins for missing settings.
 
-Where no provider's key is set the sandbox stands in, where no bucket is set the embedded S3 does. The pipeline sees
-addresses and keys in its environment and cannot tell the difference.
+Without a provider's key the sandbox stands in, without a bucket the embedded S3. The pipeline gets addresses and keys from its
+environment and sees no difference.
 """
 
 import contextlib
@@ -51,7 +51,8 @@ __all__ = [
 ]
 
 START_SECONDS = 120.0
-TEND_SECONDS = 20.0  # how often it is asked whether the code still answers
+TEND_SECONDS = 20.0
+"""How often `dailies up` asks whether the code location still answers."""
 SANDBOX_KEY_FILE = "sandbox-key"
 
 
@@ -60,12 +61,12 @@ class StackOptions:
     """What to start.
 
     Attributes:
-        port: Of Dagster's webserver.
-        sandbox: Whether the sandbox stands in for the providers; None decides by whether a key is set.
-        embedded_s3: Whether the embedded S3 stands in for the bucket; None decides by whether a bucket is set.
+        port: The port of Dagster's webserver.
+        sandbox: Whether the sandbox stands in for the providers; None: if no key is set.
+        embedded_s3: Whether the embedded S3 stands in for the bucket; None: if no bucket is set.
         sandbox_options: Further arguments of the sandbox, e.g. `["--job-seconds", "20"]`.
-        alarms: Whether alarms are sent where the settings say; the demo's clip that fails on purpose alarms nobody.
-        log: Told what is being done.
+        alarms: Whether to send alarms; the demo sends none, since one of its clips fails on purpose.
+        log: Prints progress.
     """
 
     port: int = 3000
@@ -105,7 +106,7 @@ class Stack:
         self._code_was_gone = False
 
     def __enter__(self) -> Self:
-        # inherited by every process, so that no other user of the machine can read what they write
+        # every process inherits it, so that no other user of the machine can read their files
         self._umask = os.umask(UMASK)
         try:
             self._prepare()
@@ -160,7 +161,7 @@ class Stack:
         if self.uses_embedded_s3:
             self._start_s3()
         if self.uses_sandbox and self.uses_embedded_s3:
-            # nothing of the person's own .env may reach a stack that promises to spend nothing
+            # a stack that promises to spend nothing must see nothing of the person's own .env
             self.environment[ENV_FILE] = ""
         away = dict.fromkeys(["AWS_SESSION_TOKEN"] if self.uses_embedded_s3 else [])
         if not self.wanted.alarms:
@@ -200,15 +201,15 @@ class Stack:
         key = self._secret(SANDBOX_KEY_FILE)
         state = self.home / "sandbox"
         place = self.home / "sandbox-port"
-        # finished jobs name addresses at the port it had
+        # finished jobs have addresses with its earlier port
         port = kept_port(place)
         command = [sys.executable, "-m", "resources.sandbox", "--port", str(port), "--state", str(state)]
-        # by the environment, since other users of the machine can read arguments
+        # in the environment, since other users of the machine can read arguments
         self.environment[SANDBOX_KEY] = key
         self._spawn("sandbox", [*command, *self.wanted.sandbox_options], stdout=subprocess.PIPE)
         line = self._first_line("sandbox")
         self.sandbox_url = str(json.loads(line)["url"])
-        # should it die, it comes back where its clients look for it
+        # if it dies, it must come back at the same port
         command[command.index("--port") + 1] = self.sandbox_url.rpartition(":")[2]
         place.write_text(self.sandbox_url.rpartition(":")[2])
         self._commands["sandbox"] = [*command, *self.wanted.sandbox_options]
@@ -245,7 +246,7 @@ class Stack:
         return SecretStr(self._secret("s3-secret"))
 
     def _secret(self, name: str) -> str:
-        """The same key each time, so that a tool or a command pointed at the same server keeps working."""
+        """The same key each time, so that tools and commands that use it keep working."""
         file = self.home / name
         if not file.exists():
             file.touch(mode=0o600)
@@ -293,11 +294,11 @@ class Stack:
                 raise self._why_ended(name)
 
     def tend(self) -> None:
-        """Bring back what dies alone, as when memory is short: a process of ours, or the one that holds the code.
+        """Restart processes that have died, as when memory is short: ours, or the one that holds the code.
 
-        Dagster's code server outlives that process and does not replace it; until then nothing is polled and nothing
-        that was paid for is fetched. It is asked for, too, where nobody sees it end, and replaced when it is gone twice in a
-        row, since a reload starts it anew too.
+        Dagster's code server outlives the process that holds the code and does not replace it; meanwhile nothing is polled and
+        no paid clip is fetched. Dagster is also asked whether the code is gone. The process is replaced when it is gone twice in
+        a row, since a reload replaces it too.
 
         Raises:
             ConfigurationError: The embedded S3 does not come back.
@@ -363,9 +364,9 @@ class Stack:
     # Stopping
 
     def stop(self) -> None:
-        """Let the runs at work hand over, and end every process that was started.
+        """Let active runs hand over, and end every process that was started.
 
-        What is asked for meanwhile (a second Ctrl-C) ends it by force.
+        A second Ctrl-C ends them by force.
         """
         try:
             self._stop()
@@ -386,7 +387,7 @@ class Stack:
                 os.umask(self._umask)
 
     def _stop(self) -> None:
-        # no run begins any more, and those at work still have their providers and their bucket
+        # no new run begins, and active runs still have their providers and their bucket
         for names in (("daemon",), ("webserver", "code", "sandbox")):
             for name in names:
                 process = self.processes.get(name)

@@ -1,4 +1,4 @@
-"""The settings a command has to use beside a running `dailies up`: its sandbox stands in for the providers there too."""
+"""The settings of a command beside a running `dailies up`, whose sandbox then stands in for the providers."""
 
 from pydantic import SecretStr
 
@@ -8,7 +8,7 @@ from resources.settings import Settings, load_settings
 
 
 def running_settings() -> Settings:
-    """The settings; where `dailies up` runs with a sandbox, the accounts are at that sandbox, as they are for its runs.
+    """The settings; if `dailies up` runs with a sandbox, its address and key replace those of the accounts, as in its runs.
 
     Raises:
         ConfigurationError: A setting is invalid, or the sandbox's key cannot be read.

@@ -1,4 +1,4 @@
-"""`dailies ledger`: the account as a person, a program or a spreadsheet reads it, checked against the providers' bills."""
+"""`dailies ledger`: the account for a person, a program or a spreadsheet, compared with the providers' bills."""
 
 import asyncio
 import contextlib
@@ -53,15 +53,15 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class LedgerSummary:
-    """All that is shown.
+    """Everything that `dailies ledger` shows.
 
     Attributes:
-        statement: What the ledger says.
-        stops: What is stopped.
+        statement: The sums of the ledger.
+        stops: Stopped accounts.
         doubtful: Purchases that may have been charged.
-        differences: Where the bills say something else; None when they were not asked.
-        disputed: What providers say of charges and refunds and is not believed.
-        unread: Rows of their lists and bills that proved nothing the last time.
+        differences: Differences from the bills, None if the bills were not read.
+        disputed: Charges and refunds that are not believed.
+        unread: Rows of listings and bills that proved nothing the last time.
     """
 
     statement: Statement
@@ -78,7 +78,7 @@ class LedgerSummary:
 
 
 def report(settings: Settings, *, check: bool, days: int) -> LedgerSummary:
-    """Gather the account; with `check`, after the bills were read and what they confirm was written down."""
+    """Gather the account; with `check`, read the bills and book what they confirm first."""
     with open_ledger(settings) as ledger:
         found = check_bills(ledger, settings, days=days) if check else None
         return LedgerSummary(
@@ -92,7 +92,7 @@ def report(settings: Settings, *, check: bool, days: int) -> LedgerSummary:
 
 
 def check_bills(ledger: Ledger, settings: Settings, *, days: int) -> list[Difference]:
-    """Read the bills of the last days, write down what they confirm, and compare job by job.
+    """Read the bills of the last days, book what they confirm, and compare job by job.
 
     Raises:
         ConfigurationError: No account has a key.
@@ -102,7 +102,7 @@ def check_bills(ledger: Ledger, settings: Settings, *, days: int) -> list[Differ
     ready = [account for account in accounts if account.api_key is not None]
     if not ready:
         raise ConfigurationError(
-            "no account has a key, so there is no bill to compare with: set WAVESPEED_API_KEY or AIMLAPI_API_KEY"
+            "no account has a key, so there is no bill to compare with. Set WAVESPEED_API_KEY or AIMLAPI_API_KEY."
         )
 
     async def check() -> list[Difference]:
@@ -148,16 +148,18 @@ def show(account: LedgerSummary) -> None:
     if doubtful:
         money = show_usd(sum(attempt.cost_micros for attempt in doubtful))
         console.print(
-            f"{counted(len(doubtful), 'purchase')} of {money} in doubt, counted as spent: `dailies resolve` lists them"
+            f"{counted(len(doubtful), 'purchase')} for {money} in doubt, counted as spent; `dailies resolve` lists them"
         )
     for stop in account.stops:
         complain(str(stop))
     for dispute in account.disputed:
-        complain(f"not believed: {dispute}")
+        complain(f"disputed: {dispute}")
     for unread in account.unread:
         complain(f"{unread.account}, {unread.source}: {unread.text}")
     for scope, said, real in statement.miscounted:
-        complain(f"the counter of {' '.join(scope)} says {show_usd(said)} and its purchases {show_usd(real)}")
+        complain(
+            f"the counter of {' '.join(scope)} is {show_usd(said)}, but its purchases sum to {show_usd(real)}"
+        )
     if account.differences is not None:
         show_differences(account.differences)
 

@@ -1,4 +1,4 @@
-"""What `dailies up` watches in its processes: how often one has died lately, and whether the code is still held."""
+"""What `dailies up` watches in its processes: how often one has died lately, and whether the code location is loaded."""
 
 import contextlib
 import os
@@ -13,14 +13,14 @@ from resources.processes import of_home
 STOP_SECONDS = 15.0
 DEATHS = 8
 DEATHS_SECONDS = 120.0
-"""A process that has ended more often within this time is not started again: something is wrong with it."""
+"""A process that has ended more than `DEATHS` times within so many seconds is not started again."""
 
 
 class Deaths:
     """Counts how often each process has ended lately.
 
     Args:
-        monotonic: Seconds of a clock that is never set.
+        monotonic: A clock that is never set, in seconds.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -28,7 +28,7 @@ class Deaths:
         self._of: dict[str, list[float]] = {}
 
     def are_too_many(self, name: str) -> bool:
-        """Note one more death; whether there were too many."""
+        """Count one more death; True if there were too many."""
         now = self._monotonic()
         lately = [at for at in self._of.get(name, ()) if now - at < DEATHS_SECONDS]
         self._of[name] = [*lately, now]
@@ -36,13 +36,13 @@ class Deaths:
 
 
 class CodeWatch:
-    """Notices that the code server has lost the process in which it loads the code.
+    """Notices that the code server has lost the process that holds the code.
 
-    It looks at who started whom, which takes no answer of anybody: a machine that is short of memory kills that process, and the
-    sensors stand still until it is back. Where the system does not show it, nothing is ever noticed.
+    When memory is short, the system kills that process, and the sensors stop until it is back. The watch reads the parents of
+    processes and needs no answer. On a system that does not show them, it never notices anything.
 
     Args:
-        home: Of the stack.
+        home: The stack's home.
     """
 
     def __init__(self, home: Path) -> None:
@@ -51,10 +51,10 @@ class CodeWatch:
         self._was_gone = False
 
     def is_gone(self, code_server: int) -> bool:
-        """Whether it is gone, seen twice in a row: the code server may just be replacing it.
+        """Whether the process is gone, seen twice in a row, since the code server may just be replacing it.
 
         Args:
-            code_server: Its process id.
+            code_server: The process id of the code server.
         """
         held = any(
             process.parent == code_server and "grpc" in process.command for process in of_home(self._home)
@@ -63,14 +63,14 @@ class CodeWatch:
             self._seen, self._was_gone = code_server, False
             return False
         if self._seen != code_server:
-            # it has not loaded the code yet
+            # the code server has not loaded the code yet
             return False
         was_gone, self._was_gone = self._was_gone, not self._was_gone
         return was_gone
 
 
 def end_child(process: "subprocess.Popen[bytes]") -> None:
-    """End a process that we have started, and its group where it does not end in time."""
+    """End a process that we started; kill its group if it does not end in time."""
     if process.poll() is None:
         process.terminate()
     try:

@@ -9,7 +9,7 @@ from resources.settings import ACCOUNTS, Settings, open_ledger
 
 
 def stop_buying(settings: Settings, account: str | None, reason: str) -> None:
-    """Halt all buying, or one account's, and say what that leaves waiting.
+    """Stop all buying, or that of one account, and print how many clips wait.
 
     Raises:
         ConfigurationError: There is no such account.
@@ -20,11 +20,11 @@ def stop_buying(settings: Settings, account: str | None, reason: str) -> None:
         names = ACCOUNTS if account is None else (account,)
         waiting = sum(queue.queue_length(ledger, name) for name in names)
     complain(str(stop))
-    console.print(f"{counted(waiting, 'clip')} in the queue; what is at the providers is still fetched")
+    console.print(f"{counted(waiting, 'clip')} in the queue; jobs at the providers are still fetched")
 
 
 def start_buying(settings: Settings, account: str | None) -> None:
-    """End a stop and the pauses that accounts asked for, and say what is stopped all the same.
+    """End a stop and the pauses of accounts, and print what is still stopped.
 
     Raises:
         ConfigurationError: There is no such account.
@@ -38,7 +38,7 @@ def start_buying(settings: Settings, account: str | None) -> None:
     if ended is None and not lifted:
         console.print("nothing was stopped" if account is None else f"{account} was not stopped")
     elif ended is not None:
-        console.print(f"buying goes on; it was stopped because: {ended.reason}", markup=False)
+        console.print(f"buying resumes; it was stopped because: {ended.reason}", markup=False)
     for stop in left:
         complain(str(stop))
 

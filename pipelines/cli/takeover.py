@@ -1,4 +1,4 @@
-"""One `dailies up` to a home: the lock that dies with it, and what the next one does with what the last one left."""
+"""One `dailies up` per home: the lock that ends with it, and what the next one does with what the last one left."""
 
 import contextlib
 import json
@@ -20,10 +20,10 @@ from resources.settings import Settings, open_ledger
 LOCK_FILE = "stack.lock"
 STATE_FILE = "stack.json"
 LOCK_PATIENCE_SECONDS = 2.0
-"""Somebody may look at the lock just now."""
+"""How long to retry the lock: another command may be probing it."""
 LEFT_SECONDS = 15.0
 HANDOVER_SECONDS = 45.0
-"""How long runs may take to hand over: longer than their POSTs on the wire get."""
+"""How long runs may take to hand over: longer than their POSTs in flight may take."""
 
 
 @contextlib.contextmanager
@@ -31,7 +31,7 @@ def only_stack(home: Path, dagster_url: str) -> Iterator[None]:
     """Hold a home for one `dailies up`. The lock is the kernel's: it ends with the process, however that ends.
 
     Raises:
-        ConfigurationError: Another one holds it; names that.
+        ConfigurationError: Another one holds the home; the text names its process.
     """
     with (home / LOCK_FILE).open("a+") as file:
         try:
@@ -54,30 +54,30 @@ def only_stack(home: Path, dagster_url: str) -> Iterator[None]:
 
 
 def running_stack(home: Path) -> dict[str, Any] | None:
-    """What `dailies up` wrote down about itself, None when it does not run."""
+    """The state file of a running `dailies up`, None if none runs."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         state = json.loads((home / STATE_FILE).read_text())
         began = state.get("started_at")
-        # another program may have the id of one that was killed
+        # another program may have the process id of one that was killed
         if is_living(state["pid"]) and began in {None, started_at(state["pid"])}:
             return dict(state)
     return None
 
 
 def take_over(settings: Settings, home: Path, dagster_home: Path, *, log: Callable[[str], None]) -> None:
-    """End what an earlier stack of this home has left: its processes, and the runs that nobody carries out any more.
+    """End the processes that an earlier stack of this home left, and runs whose process has died.
 
     Args:
         settings: Where the ledger is.
-        home: Held by the caller.
+        home: The home, whose lock the caller holds.
         dagster_home: Where Dagster's storage is.
-        log: Told what was found.
+        log: Prints progress.
     """
     (home / STATE_FILE).unlink(missing_ok=True)
     left = end(of_home(home), home, seconds=LEFT_SECONDS)
     if left:
         named = ", ".join(f"{name_of(process)} ({process.pid})" for process in left)
-        log(f"an earlier dailies of this home had left processes, which are ended: {named}")
+        log(f"ended processes that an earlier dailies of this home had left: {named}")
     if not (dagster_home / "storage").is_dir() and not (dagster_home / "dagster.yaml").is_file():
         return
     try:
@@ -93,11 +93,11 @@ def take_over(settings: Settings, home: Path, dagster_home: Path, *, log: Callab
                 for line in end_dead_runs(instance, ledger, LOCATION):
                     log(f"ended a run whose process has died: {line}")
     except DailiesError as error:
-        log(f"runs that an earlier dailies has left are not ended yet; the sensor dead_runs does it: {error}")
+        log(f"runs of an earlier dailies are not ended yet; the sensor dead_runs will end them: {error}")
 
 
 def take_claims(ledger: Ledger) -> None:
-    """Take the claims of processes of this machine that have ended, without waiting until they expire."""
+    """Take the claims of dead processes of this machine without waiting until they expire."""
     for run_id, owner in heartbeats.owners(ledger).items():
         pid = pid_of(owner)
         if pid is not None and not is_living(pid):
@@ -105,7 +105,7 @@ def take_claims(ledger: Ledger) -> None:
 
 
 def pid_of(owner: str) -> int | None:
-    """The process id in the name of a claim's owner; None where it is on another machine."""
+    """The process id in the name of a claim's owner; None for another machine."""
     machine, _, rest = owner.partition(":")
     pid = rest.partition(":")[0]
     return int(pid) if machine == machine_name() and pid.isdigit() else None
@@ -130,10 +130,10 @@ def name_of(process: Process) -> str:
 
 
 def hand_over(settings: Settings, home: Path, stack: str, *, log: Callable[[str], None]) -> None:
-    """Let the runs of a stack that ends hand their clips over, and say what becomes of them as the ledger knows it.
+    """Let the runs of an ending stack hand their clips over, and print what the ledger says about these.
 
-    Each sends nothing more and waits a moment for the answers to what it has sent. What is queued stays queued, and the next `dailies
-    up` goes on with all of it.
+    Each run sends nothing more and waits a moment for the answers to its POSTs. The queue is kept, and the next `dailies up`
+    continues with it.
     """
     workers = {process.pid: process for process in of_home(home) if process.stack == stack}
     if not workers:
@@ -147,22 +147,20 @@ def hand_over(settings: Settings, home: Path, stack: str, *, log: Callable[[str]
             }
             if not at_work:
                 return
-            log(
-                f"waiting up to {HANDOVER_SECONDS:.0f} s until the runs at work hand over: {', '.join(at_work)}"
-            )
+            log(f"waiting up to {HANDOVER_SECONDS:.0f} s until active runs hand over: {', '.join(at_work)}")
             end(set(at_work.values()), home, seconds=HANDOVER_SECONDS)
             for run_id in at_work:
                 log(f"run {run_id} has handed over. Of its clips: {handover_of(ledger, [run_id])}")
             log(
-                "`dailies up` goes on with all of it by itself; `dailies stop` first, if nothing more is to be sent"
+                "the next `dailies up` continues with these clips; run `dailies stop` first if nothing more may be sent"
             )
             take_claims(ledger)
     except DailiesError as error:
-        log(f"what the runs at work leave is not known: {error}")
+        log(f"what happens to the clips of active runs is not known: {error}")
 
 
 def link_dagster_yaml(dagster_home: Path) -> None:
-    """Let the project's dagster.yaml configure Dagster; a file somebody put there stays."""
+    """Let the project's dagster.yaml configure Dagster, unless a person put another file there."""
     target, link = Path("dagster.yaml").absolute(), dagster_home / "dagster.yaml"
     if not target.exists() or (link.exists() and not link.is_symlink()):
         return

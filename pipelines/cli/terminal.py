@@ -1,4 +1,4 @@
-"""How the command shows things: tables for people, JSON for machines, complaints on standard error."""
+"""How commands print: tables for people, JSON for machines, errors on standard error."""
 
 import json
 import os
@@ -20,12 +20,12 @@ from resources.providers.base import FailureKind
 
 WIDE = 200
 
-Json = Annotated[bool, typer.Option("--json", help="Print the machine's form.")]
-"""An option of every command that shows something."""
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+"""The option `--json` of every command with output."""
 
 
 def _console(*, stderr: bool = False) -> Console:
-    """A console that wraps at a terminal's width, and hardly ever where nobody's eyes are."""
+    """A console that wraps at a terminal's width, and at `WIDE` columns elsewhere."""
     found = Console(stderr=stderr)
     return found if found.is_terminal or "COLUMNS" in os.environ else Console(stderr=stderr, width=WIDE)
 
@@ -46,18 +46,18 @@ COLOURS = {
 
 
 def complain(message: str) -> None:
-    """Say what went wrong, for a person: also what an argument or a file's name holds that no terminal shows."""
+    """Print an error for a person; characters that no terminal shows are replaced."""
     said = legible(message, instead="\N{REPLACEMENT CHARACTER}", lines=True)
     errors.print(Text.assemble(("dailies: ", "bold red"), said), soft_wrap=True)
 
 
 def confirm(question: str) -> None:
-    """Ask a person, and end the command unless they say yes."""
+    """Ask a person, and end the command unless they answer yes."""
     typer.confirm(legible(question, instead="\N{REPLACEMENT CHARACTER}"), abort=True)
 
 
 def print_json(document: object) -> None:
-    """Print the machine's form."""
+    """Print a document as JSON."""
     sys.stdout.write(json.dumps(document, indent=2) + "\n")
 
 
@@ -67,7 +67,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def age(seconds: float) -> str:
-    """A length of time as people say it: `42 s`, `7 min`, `3 h`, `2 d`."""
+    """A duration for people: `42 s`, `7 min`, `3 h`, `2 d`."""
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
@@ -75,7 +75,7 @@ def age(seconds: float) -> str:
 
 
 def where(attempt: Attempt) -> str:
-    """Where a clip is now, or why it is not."""
+    """Where a clip's video is, or why there is none."""
     if attempt.delivery is not None:
         return str(attempt.delivery.get("uri", ""))
     if attempt.confirming or attempt.reason:
@@ -84,7 +84,7 @@ def where(attempt: Attempt) -> str:
 
 
 def _state(attempt: Attempt) -> str:
-    """A clip's state, with what it may come to where that is being confirmed."""
+    """A clip's state, with the end that is being confirmed, if any."""
     if attempt.confirming is None or attempt.end_kind is None:
         return attempt.state.value
     end = {FailureKind.GONE: "gone", FailureKind.NO_OUTPUT: "without output"}.get(attempt.end_kind, "failed")
@@ -92,13 +92,13 @@ def _state(attempt: Attempt) -> str:
 
 
 def _endpoint(attempt: Attempt) -> str:
-    """What a clip is bought from; a fallback is never shown without what was asked for."""
+    """The endpoint of a clip; for a fallback, also the one that was asked for."""
     asked = attempt.request.asked
     return attempt.endpoint if asked is None else f"{attempt.endpoint} (instead of {asked.endpoint})"
 
 
 def status_table(attempts: Iterable[Attempt], *, now: float | None = None) -> Table:
-    """Clip, state, endpoint, age, cost and where it is, one line each."""
+    """A table with one line per clip: state, endpoint, age, cost and place."""
     now = time.time() if now is None else now
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("clip", "state", "endpoint", "age", "cost", "where"):

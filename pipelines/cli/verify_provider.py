@@ -1,4 +1,4 @@
-"""`dailies verify-provider`: buy one cheapest job, after asking, and report what the live service really does."""
+"""`dailies verify-provider`: buy the cheapest job, after asking, and compare the live service with its documentation."""
 
 import asyncio
 import datetime as dt
@@ -37,14 +37,14 @@ COLOURS = {"differs": "red", "not seen": "yellow", "new": "cyan", "as documented
 
 @dataclass(frozen=True)
 class Trial:
-    """What is asked for.
+    """The arguments of the command.
 
     Attributes:
-        account: Which account is looked at.
-        endpoint: Only this endpoint, None for the cheapest.
+        account: The account to verify.
+        endpoint: The endpoint to buy, None for the cheapest.
         allow_retired: Whether a retired endpoint may be bought.
-        wait_seconds: How long the job is waited for.
-        settle_seconds: How long, after its end, the listing and the bill are waited for.
+        wait_seconds: How long to wait for the job.
+        settle_seconds: How long to wait for the listing and the bill after the job's end.
     """
 
     account: str
@@ -56,12 +56,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class TrialReport:
-    """What came of it.
+    """The result of the command.
 
     Attributes:
-        offer: What was bought.
-        watched: What was seen of it.
-        findings: Compared with the contract.
+        offer: The purchase.
+        watched: What the service did.
+        findings: The comparison with the contract.
     """
 
     offer: Offer
@@ -70,20 +70,20 @@ class TrialReport:
 
     @property
     def differs(self) -> bool:
-        """Whether the service is not what its documentation says, or the job came to nothing."""
+        """Whether the service differs from its documentation, or the job failed."""
         return any(f.verdict == "differs" for f in self.findings) or not went_well(self.watched)
 
 
 def verify(
     settings: Settings, wanted: Trial, *, ask: Callable[[str], None], say: Callable[[str], None]
 ) -> TrialReport:
-    """Look at an account by buying one job.
+    """Verify an account by buying one job.
 
     Args:
-        settings: Where everything is.
-        wanted: What is asked for.
-        ask: Raises unless the person agrees to spend this.
-        say: Told what happens.
+        settings: The settings of this home.
+        wanted: The arguments of the command.
+        ask: Asks the person whether to spend the money; raises unless they agree.
+        say: Prints progress.
 
     Raises:
         ConfigurationError: There is no such account, no key, or nothing that may be bought.
@@ -150,15 +150,15 @@ async def _verify(
 
 
 async def _balance(provider: Provider) -> str:
-    """What the account holds, in words; a service that does not tell is looked at all the same."""
+    """The account's balance as text; a service that does not tell it is still verified."""
     try:
         return show_usd(await provider.balance())
     except UnavailableError as error:
-        return f"not told ({error})"
+        return f"unknown ({error})"
 
 
 async def _drift(provider: Provider, offer: Offer, today: dt.date) -> list[Drift]:
-    """What the provider's own list says of the endpoint; a service without one is described by that."""
+    """Differences between the provider's list and the endpoint; none for a service without a list."""
     try:
         return drifts(offer.endpoint, await provider.models(), quote=None, today=today)
     except UnavailableError:
@@ -166,7 +166,7 @@ async def _drift(provider: Provider, offer: Offer, today: dt.date) -> list[Drift
 
 
 def _film(settings: Settings, account: AccountSettings, watched: Watched) -> DeliveredFile | str | None:
-    """Fetch the output and look at it, as a delivery would; a stand-in on this machine may serve it itself."""
+    """Fetch and inspect the output as a delivery would; a stand-in on this machine may serve it itself."""
     from resources.video.inspector import inspect_video
 
     if watched.state is None or not watched.state.outputs:
@@ -188,7 +188,7 @@ def _film(settings: Settings, account: AccountSettings, watched: Watched) -> Del
 
 
 def show(report: TrialReport) -> None:
-    """Print the report for a person: what differs first."""
+    """Print the report for a person, differences first."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("", "what", "documented", "seen"):
         table.add_column(name, overflow="fold")
@@ -205,7 +205,7 @@ def show(report: TrialReport) -> None:
     if different:
         complain(f"{counted(different, 'difference')} from the documented contract")
     else:
-        console.print("as documented, as far as it was looked at")
+        console.print("no difference from the documented contract was seen")
 
 
 def print_document(report: TrialReport) -> None:

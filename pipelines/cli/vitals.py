@@ -1,4 +1,4 @@
-"""What does not live although it should: runs whose process has died, and parts of a running `dailies up`."""
+"""What has died although it should live: runs, and parts of a running `dailies up`."""
 
 import dagster as dg
 
@@ -13,11 +13,11 @@ from resources.settings import Settings
 
 
 def vitals(settings: Settings, ledger: Ledger, instance: dg.DagsterInstance | None) -> Finding | None:
-    """What of runs and of the stack does not live; None where neither Dagster nor a stack is to be asked.
+    """The dead parts of runs and of the stack; None if there is neither Dagster nor a stack.
 
     Args:
-        settings: Where they are.
-        ledger: For the runs' signs of life.
+        settings: The settings of this home.
+        ledger: Holds the runs' signs of life.
         instance: Dagster's storage, None where it was never started.
     """
     stack = running_stack(settings.home)

@@ -34,7 +34,7 @@ def test_a_lost_answer_to_a_launch_is_not_said_to_have_bought_nothing(lost: Any)
         with pytest.raises(UnavailableError) as caught:
             api.launch("submit_clips", tags={})
     assert "Nothing was bought" not in str(caught.value)
-    assert f"look at {URL}/runs before you ask again" in str(caught.value)
+    assert f"look at {URL}/runs before you try again" in str(caught.value)
 
 
 def test_a_launch_that_never_left_has_bought_nothing() -> None:
@@ -144,7 +144,7 @@ def test_when_only_some_runs_were_started_they_are_named_and_the_rest_may_be_ask
         )
     assert "only 1 of 2 runs were started (run-1)" in str(caught.value)
     assert "it fell over" in str(caught.value)
-    assert "Ask again for the rest" in str(caught.value)
+    assert "Run the command again for the rest" in str(caught.value)
 
 
 def test_when_no_run_was_started_dagsters_own_words_are_enough(settings: Settings) -> None:

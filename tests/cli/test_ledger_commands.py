@@ -213,4 +213,4 @@ def test_the_status_shows_jobs_that_nobody_ordered(dedicated: bool) -> None:
 
 
 def test_without_orphans_it_says_so() -> None:
-    assert "was ordered here" in ok("ledger", "orphans")
+    assert "were ordered here" in ok("ledger", "orphans")

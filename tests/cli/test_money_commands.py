@@ -69,7 +69,7 @@ def test_stop_keeps_anything_from_being_bought_until_start() -> None:
     assert "the prompts are wrong" in (refused.reason or "")
     assert "the prompts are wrong" in run("status").output
     started = run("start")
-    assert "buying goes on" in started.output
+    assert "buying resumes" in started.output
     assert wanted("city-two").ruling is Ruling.NEW
     assert "nothing was stopped" in run("start").output
 

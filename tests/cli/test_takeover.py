@@ -177,7 +177,7 @@ def test_a_stack_takes_over_from_the_one_before_it(
     take_over(settings, tmp_path, tmp_path / "dagster", log=said.append)
     assert left.wait(120) == -signal.SIGTERM
     assert not (tmp_path / "stack.json").exists()
-    assert "left processes, which are ended" in said[0]
+    assert "ended processes that an earlier dailies of this home had left" in said[0]
     assert str(left.pid) in said[0]
     with open_ledger(settings) as ledger:
         take_claims(ledger)
@@ -199,9 +199,9 @@ def test_runs_at_work_hand_over_and_it_is_said_what_becomes_of_their_clips(
     hand_over(settings, tmp_path, "mine", log=said.append)
     assert worker.wait(120) == -signal.SIGTERM
     assert server.poll() is None
-    assert "until the runs at work hand over: a-run" in said[0]
+    assert "until active runs hand over: a-run" in said[0]
     assert said[1] == "run a-run has handed over. Of its clips: nothing was bought by it"
-    assert "`dailies up` goes on with all of it" in said[2]
+    assert "the next `dailies up` continues with these clips" in said[2]
 
 
 @pytest.mark.parametrize(("owner", "pid"), [("another:12:x", None), ("nonsense", None), ("", None)])

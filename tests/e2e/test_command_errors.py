@@ -86,7 +86,7 @@ def test_a_dagster_that_does_not_answer_ends_with_3(
         (("produce", "bay", "--clip", "esat"), ("no clip 'esat'", "east, west")),
         (("produce", "bay", "--date", "2026-11-20"), ("has no dates", "--date")),
         (("produce", "bay", "--date", "tomorrow"), ("tomorrow", "%Y-%m-%d")),
-        (("retry", "bay-east"), ("bay-east", "never asked for", "dailies status")),
+        (("retry", "bay-east"), ("bay-east", "never bought", "dailies status")),
         (("produce",), ("Missing argument", "series", "--help")),
         (("prodcue", "bay"), ("prodcue", "produce")),
     ],

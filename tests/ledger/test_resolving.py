@@ -299,7 +299,7 @@ def test_a_person_settles_also_what_is_unknown_and_is_told_what_is_not_known(
     assert done.exit_code == 0
     assert command.state() is state
     if way == "--resubmit":
-        assert "it is paid twice" in done.output
+        assert "the clip is paid twice" in done.output
 
 
 def test_the_command_wants_one_way_only_and_a_clip(command: Any) -> None:

@@ -97,7 +97,7 @@ def test_a_dead_run_is_ended_in_dagster_with_its_clips_and_their_money(house: Ho
         if entry.dagster_event is not None
     ]
     assert any("gives no sign of life" in (text or "") for text in said)
-    assert house.tick(DEAD_RUNS)[1] == "every run that is at work shows signs of life"
+    assert house.tick(DEAD_RUNS)[1] == "every active run shows signs of life"
 
 
 def test_a_run_that_shows_no_first_sign_is_dead_after_its_time_and_one_of_others_never(

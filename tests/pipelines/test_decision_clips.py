@@ -186,7 +186,7 @@ def test_a_clip_that_has_moved_out_of_the_range_is_still_the_runs_and_one_that_i
     assert house.bought() == sorted(map(subject, there))
     for asset in ALL:
         assert ui.bars()[asset].green == set(there), asset
-    assert any(keys[2] in words and "no partitions any more" in words for words in house.said(run.run_id))
+    assert any(keys[2] in words and "partitions of 1 clips" in words for words in house.said(run.run_id))
     assert house.observed("submissions", keys[2])["left_alone"] == "its partition was deleted"
 
 

@@ -1,1 +1,1 @@
-"""The commands of `dailies`, by what people do: each reads what was said, calls what does it, and shows the result."""
+"""The commands of `dailies`, grouped by purpose. Each parses its arguments, calls the module that does the work, and prints the result."""

@@ -1,4 +1,4 @@
-"""Commands that keep it running: up, demo, doctor, webhooks, stop, start, key, verify-provider."""
+"""Commands that run dailies: up, demo, doctor, webhooks, stop, start, key, verify-provider."""
 
 import time
 from pathlib import Path
@@ -23,11 +23,11 @@ def up(
     faults: Annotated[
         Path | None,
         typer.Option(
-            help="What is to go wrong at the sandbox (docs/sandbox.md).", exists=True, dir_okay=False
+            help="A script of faults for the sandbox (docs/sandbox.md).", exists=True, dir_okay=False
         ),
     ] = None,
 ) -> None:
-    """Start everything on this machine, until Ctrl-C. What is not set in .env is stood in for."""
+    """Start everything on this machine, until Ctrl-C. Without keys or a bucket in .env, stand-ins are used."""
     from pipelines.cli.stack import Stack, StackOptions
 
     script = ["--faults", str(faults)] if faults is not None else []
@@ -47,7 +47,7 @@ def up(
         console.print(
             f"bucket     {stack.environment.get('DAILIES_S3_ENDPOINT', 'AWS')} {stack.environment.get('DAILIES_S3_BUCKET') or settings.s3_bucket}"
         )
-        console.print("Schedules are off until you turn them on. Ctrl-C ends everything.\n")
+        console.print("Schedules are off until you turn them on. Ctrl-C stops everything.\n")
         try:
             while True:
                 stack.tend()
@@ -70,14 +70,17 @@ def demo(
 
 @operations_app.command(rich_help_panel=PANEL)
 def doctor(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look; mend nothing.")] = False,
-    alarm: Annotated[bool, typer.Option("--alarm", help="Only try whether alarms arrive.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look; repair nothing.")] = False,
+    alarm: Annotated[bool, typer.Option("--alarm", help="Only send a test alarm.")] = False,
     bucket: Annotated[
-        bool, typer.Option("--bucket", help="Only try what a delivery asks of the bucket, on small objects.")
+        bool,
+        typer.Option(
+            "--bucket", help="Only try the bucket with the requests of a delivery, on small objects."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Take stock of ledger, bucket and Dagster, and mend what can be mended. Buys nothing."""
+    """Check ledger, bucket and Dagster, and repair what can be repaired. Buys nothing."""
     from pipelines.cli.doctor import document, examine, show, try_alarm
     from pipelines.cli.stack_settings import running_settings
 
@@ -106,7 +109,7 @@ def doctor(
 def webhooks(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 8790,
 ) -> None:
-    """Take WaveSpeed's callbacks, until Ctrl-C. Optional: they make lost answers certain and polls prompt."""
+    """Receive WaveSpeed's callbacks, until Ctrl-C. Optional: they settle lost answers and make polls prompt."""
     from resources.webhooks.server import serve
 
     end_on_signals()
@@ -115,10 +118,12 @@ def webhooks(
 
 @operations_app.command(rich_help_panel=PANEL)
 def stop(
-    reason: Annotated[str, typer.Option(help="Why, for whoever finds it stopped.")] = "a person stopped it",
+    reason: Annotated[
+        str, typer.Option(help="The reason, shown to everybody who meets the stop.")
+    ] = "a person stopped it",
     account: Annotated[str | None, typer.Option(help="Only this account, e.g. wavespeed.")] = None,
 ) -> None:
-    """Halt all buying at once. What is at the providers is still asked for and fetched; the queue is kept."""
+    """Stop all buying at once. Jobs at the providers are still polled and fetched; the queue is kept."""
     from pipelines.cli.switch import stop_buying
 
     stop_buying(load_settings(), account, reason)
@@ -128,7 +133,7 @@ def stop(
 def start(
     account: Annotated[str | None, typer.Option(help="Only this account, e.g. wavespeed.")] = None,
 ) -> None:
-    """Let buying go on after `dailies stop`, or after an account's bill was higher than its quote."""
+    """Resume buying after `dailies stop`, or after an account's bill was higher than its quote."""
     from pipelines.cli.switch import start_buying
 
     start_buying(load_settings(), account)
@@ -144,7 +149,7 @@ def key(
         typer.Option("--dedicated/--shared", help="Whether nobody but this ledger uses the account's key."),
     ] = None,
 ) -> None:
-    """Show or say who uses an account's key: on one that others may use, no job is matched to a lost answer."""
+    """Show or set who uses an account's key. If others may use it, no job is matched to a lost answer."""
     from pipelines.cli.key_use import say_of_key, show_keys
     from pipelines.cli.stack_settings import running_settings
 
@@ -159,18 +164,16 @@ def key(
 @operations_app.command(name="verify-provider", rich_help_panel=PANEL)
 def verify_provider(
     account: Annotated[str, typer.Argument(help="wavespeed or aimlapi.")],
-    endpoint: Annotated[str | None, typer.Option(help="Buy this one; the cheapest if left out.")] = None,
-    allow_retired: Annotated[
-        bool, typer.Option("--allow-retired", help="Buy an endpoint that was retired, too.")
-    ] = False,
+    endpoint: Annotated[str | None, typer.Option(help="Buy this endpoint; the cheapest by default.")] = None,
+    allow_retired: Annotated[bool, typer.Option("--allow-retired", help="Allow a retired endpoint.")] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait for the job.", min=1)] = 1200.0,
     settle: Annotated[
-        float, typer.Option(help="Seconds to wait for the listing and the bill, once it has ended.", min=0)
+        float, typer.Option(help="Seconds to wait for the listing and the bill after its end.", min=0)
     ] = 180.0,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Buy one cheapest job, and report how the live service differs from its documentation. Ends with 1 if it does."""
+    """Buy the cheapest job, and report how the live service differs from its documentation. Exits with 1 if it does."""
     from pipelines.cli.stack_settings import running_settings
     from pipelines.cli.verify_provider import Trial, print_document, show, verify
 

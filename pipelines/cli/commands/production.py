@@ -1,4 +1,4 @@
-"""Commands that decide what is bought: check, plan, prompt, produce, retry."""
+"""Commands about what to buy: check, plan, prompt, produce, retry."""
 
 import datetime as dt
 import os
@@ -17,7 +17,7 @@ PANEL = "Produce"
 
 @production_app.command(rich_help_panel=PANEL)
 def check() -> None:
-    """Check everything that is declared in the data folder. Sends nothing."""
+    """Check all declarations in the data folder. Sends nothing."""
     from pipelines.cli.launch import declarations_of
     from resources.catalogue import Catalogue
 
@@ -42,10 +42,10 @@ def check() -> None:
 @production_app.command(rich_help_panel=PANEL)
 def plan(
     series: Annotated[
-        list[str] | None, typer.Argument(help="Names of series; every schedule that comes up if left out.")
+        list[str] | None, typer.Argument(help="Names of series; by default all schedules that are due.")
     ] = None,
     date: Annotated[
-        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The date; today if left out.")
+        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The date; by default today.")
     ] = None,
     until: Annotated[
         dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The last date of a range.")
@@ -54,10 +54,10 @@ def plan(
         list[str] | None, typer.Option(help="Only this clip, by name or key; may be repeated.")
     ] = None,
     regenerate: Annotated[
-        bool, typer.Option("--regenerate", help="As `produce --regenerate` would do it.")
+        bool, typer.Option("--regenerate", help="Plan as `produce --regenerate` would buy.")
     ] = False,
     quote: Annotated[
-        bool, typer.Option("--quote", help="Ask the providers for their prices, which is free.")
+        bool, typer.Option("--quote", help="Ask the providers for their prices (free).")
     ] = False,
     everything: Annotated[bool, typer.Option("--all", help="List every clip, however many.")] = False,
     as_json: Json = False,
@@ -102,7 +102,7 @@ def produce(
     series: Annotated[str, typer.Argument(help="Name of the series.")],
     date: Annotated[
         dt.datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="Date of a dated series; today if left out."),
+        typer.Option(formats=["%Y-%m-%d"], help="Date of a dated series; by default today."),
     ] = None,
     clip: Annotated[
         list[str] | None, typer.Option(help="Only this clip, by name or key; may be repeated.")
@@ -113,7 +113,7 @@ def produce(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Buy the clips of a series. Without --wait the completion sensor collects them."""
+    """Buy the clips of a series. Without --wait, the completion sensor collects them."""
     from pipelines.cli.dagster_api import DagsterApi
     from pipelines.cli.launch import clips_of, dagster_url, declarations_of, finish, launch
 
@@ -130,13 +130,13 @@ def produce(
 @production_app.command(rich_help_panel=PANEL)
 def retry(
     clips: Annotated[
-        list[str] | None, typer.Argument(help="Keys of failed clips; all of them if left out.")
+        list[str] | None, typer.Argument(help="Keys of failed clips; by default all of them.")
     ] = None,
     series: Annotated[str | None, typer.Option(help="Only failed clips of this series.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the clips are delivered.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Buy failed clips again, all or some; scattered ones go in one run. It is a new decision."""
+    """Buy failed clips again, all or some, in one run. It is a new decision."""
     from pipelines.cli.dagster_api import DagsterApi
     from pipelines.cli.launch import dagster_url, failed_clips, finish, launch
 
@@ -147,7 +147,7 @@ def retry(
         if as_json:
             print_json({"decision": None, "runs": [], "clips": []})
         else:
-            console.print("no clip has failed; there is nothing to try again")
+            console.print("no clip has failed, so there is nothing to retry")
         return
     with DagsterApi(dagster_url(settings), settings.network) as api:
         launched = launch(settings, api, keys, job="produce_clips", command="retry", scattered=True)

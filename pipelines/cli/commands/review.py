@@ -1,4 +1,4 @@
-"""Commands that show what there is, and take a person's word: status, gallery, inspect, accept, resolve."""
+"""Commands that show clips, and settle what needs a person: status, gallery, inspect, accept, resolve."""
 
 import time
 from enum import StrEnum
@@ -26,10 +26,10 @@ class YesNo(StrEnum):
 @review_app.command(rich_help_panel=PANEL)
 def status(
     series: Annotated[str | None, typer.Option(help="Only this series.")] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Only clips that came to nothing.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Only failed clips.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show every clip: its state, endpoint, age, cost, and where it is."""
+    """Show every clip: its state, endpoint, age, cost, and place."""
     from pipelines.cli.ledger import orphans_in_words
     from resources.ledger import stops
     from resources.ledger.lost.orphans import orphans
@@ -42,7 +42,7 @@ def status(
         nobodys = orphans_in_words(orphans(ledger), ledger)
         notices = [*stops.stops(ledger), *pauses(ledger)]
     for notice in notices:
-        # on stderr, so that it is seen beside the machine's form too
+        # on standard error, so that it also shows beside JSON
         complain(str(notice))
     if failed:
         attempts = [a for a in attempts if not a.state.is_open and a.state is not AttemptState.DELIVERED]
@@ -64,11 +64,11 @@ def status(
 def gallery(
     open_it: Annotated[bool, typer.Option("--open", help="Show it in a browser.")] = False,
     port: Annotated[
-        int, typer.Option(help="Port on 127.0.0.1 to show a remote bucket at; 0 picks one.", min=0, max=65535)
+        int, typer.Option(help="Port on 127.0.0.1 for a remote bucket; 0 picks one.", min=0, max=65535)
     ] = 0,
     as_json: Json = False,
 ) -> None:
-    """Write the gallery's pages anew and say where they are: every clip, to be played, with its cost and checks."""
+    """Write all pages of the gallery and show where they are: every clip to play, with its cost and checks."""
     from pipelines.cli.gallery import show_gallery
 
     end_on_signals()
@@ -79,7 +79,7 @@ def gallery(
 def inspect(
     files: Annotated[list[Path], typer.Argument(help="MP4s on this machine.", exists=True, dir_okay=False)],
     clip: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Hold them against this clip's request and checks.")
+        str | None, typer.Option(metavar="KEY", help="Use the request and the checks of this clip.")
     ] = None,
     size: Annotated[str | None, typer.Option(help="Pixels, e.g. 1280x720, or a shape, e.g. 16:9.")] = None,
     duration: Annotated[float | None, typer.Option(help="Seconds.", min=0.01)] = None,
@@ -87,7 +87,7 @@ def inspect(
     fps: Annotated[float | None, typer.Option(help="Frames a second.", min=0.01)] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a delivery would say of a file: facts, time line, every check. Ends with 1 when a check fails."""
+    """Show what a delivery would find in a file: facts, time line, every check. Exits with 1 if a check fails."""
     from pipelines.cli.inspection import document, inspect_files, request_for, show
     from pipelines.cli.launch import declarations_of
     from resources.errors import ConfigurationError
@@ -95,7 +95,7 @@ def inspect(
     if clip is not None:
         if any(one is not None for one in (size, duration, audio, fps)):
             raise ConfigurationError(
-                "--clip says what is asked for: leave out --size, --duration, --audio and --fps"
+                "--clip already gives the request: leave out --size, --duration, --audio and --fps"
             )
         declarations = declarations_of(load_settings())
         request = declarations.render(declarations.find(clip))
@@ -113,16 +113,16 @@ def inspect(
 @review_app.command(name="accept", rich_help_panel=PANEL)
 def accept_clip(
     clip: Annotated[
-        str | None, typer.Argument(help="The clip to accept; without one, all that wait are listed.")
+        str | None, typer.Argument(help="The clip to accept; without one, all in quarantine are listed.")
     ] = None,
     take: Annotated[
-        str | None, typer.Option(metavar="ID", help="Which take of the clip; the newest if left out.")
+        str | None, typer.Option(metavar="ID", help="Which take of the clip; by default the newest.")
     ] = None,
-    why: Annotated[str, typer.Option(help="What the manifest and the journal say of it.")] = "",
+    why: Annotated[str, typer.Option(help="The reason, for the manifest and the journal.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the clips that failed a check, and deliver one all the same. Costs nothing."""
+    """Show the clips that failed a check, and deliver one in spite of it. Costs nothing."""
     from pipelines.cli.accept import accept_take, chosen, document, table, waiting
 
     settings = load_settings()
@@ -151,17 +151,15 @@ def resolve(
         str | None, typer.Argument(help="The clip to settle; without one, all are listed.")
     ] = None,
     adopt: Annotated[str | None, typer.Option(metavar="JOB", help="This job is the clip's.")] = None,
-    resubmit: Annotated[
-        bool, typer.Option("--resubmit", help="There is no job: buy the clip again.")
-    ] = False,
+    resubmit: Annotated[bool, typer.Option("--resubmit", help="No job exists: buy the clip again.")] = False,
     write_off: Annotated[bool, typer.Option("--write-off", help="Give the clip up.")] = False,
-    why: Annotated[str | None, typer.Option(help="What the journal says of it.")] = None,
+    why: Annotated[str | None, typer.Option(help="The reason, for the journal.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the clips of which it could not be proved whether they were bought, and settle one.
+    """Show the clips whose purchase could not be proved, and settle one.
 
-    `--write-off` also gives up a job that runs far longer than its model ever should.
+    `--write-off` also gives up a job that runs far longer than its model should.
     """
     from pipelines.cli.resolve import (
         Settlement,
@@ -179,7 +177,7 @@ def resolve(
     settings = running_settings()
     with open_ledger(settings) as ledger:
         for account in ACCOUNTS:
-            # a POST whose sender is dead is unknown also where no sensor is at work to say so
+            # without a running sensor nobody else marks the POSTs of dead processes as unknown
             expire_submissions(ledger, account)
         found = unsettled(ledger, clip=clip)
         if clip is not None and (adopt is not None or resubmit or write_off):
@@ -189,7 +187,7 @@ def resolve(
             if asked and not yes:
                 confirm(asked)
             elif asked:
-                complain(f"{asked} Yes, by --yes.")
+                complain(f"{asked} Yes (--yes).")
             changed = settle_clip(ledger, settlement)
             if as_json:
                 print_json([as_document(attempt) for attempt in changed])
