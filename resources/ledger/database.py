@@ -85,13 +85,13 @@ def open_database(url: str, *, patience: float = 0) -> sa.Engine:
                 time.sleep(outage.PAUSE_SECONDS)
                 continue
             raise UnavailableError(
-                f"the ledger's database {shown} does not answer: {first_line(error, engine)}. Nothing was bought by asking; what it holds is not known until it answers. "
+                f"the ledger's database {shown} does not answer: {first_line(error, engine)}. Nothing was bought; what the ledger holds is not known until it answers. "
                 f"{_advice(str(error))}, then try again."
             ) from None
         except sa.exc.DatabaseError as error:
             engine.dispose()
             raise ConfigurationError(
-                f"the ledger's database {shown} cannot be used: {first_line(error, engine)}. Nothing was bought by asking, and nothing is without it. "
+                f"the ledger's database {shown} cannot be used: {first_line(error, engine)}. Nothing was bought, and nothing is bought without a ledger. "
                 "If it was a ledger, restore it from a backup; otherwise set DAILIES_LEDGER_URL to another place."
             ) from None
         return engine

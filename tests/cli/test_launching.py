@@ -97,7 +97,7 @@ def test_a_run_does_not_wait_for_ever_for_code_that_does_not_come_back(
     gone = {"__typename": "PipelineNotFoundError", "message": "Could not find Pipeline"}
     with respx.mock, DagsterApi(URL) as api:
         respx.post(f"{URL}/graphql").mock(return_value=launched(gone))
-        with pytest.raises(DailiesError, match="Nothing was bought by asking"):
+        with pytest.raises(DailiesError, match="This request bought nothing"):
             api.launch("submit_clips", tags={})
 
 
