@@ -109,7 +109,7 @@ def test_a_model_is_added_without_code(home, sandbox):
     assert catalogue.get(SEEDANCE).resolve("x", {"duration": 4})["resolution"] == "720p"
     again = run("models", "add", "wavespeed", SEEDANCE)
     assert isinstance(again.exception, ConfigurationError)
-    assert "is there already" in str(again.exception)
+    assert "has an entry already" in str(again.exception)
     unknown = run("models", "add", "wavespeed", "bytedance/seedance-2.0/text-to-vide", "--to", "-")
     assert f"did you mean '{SEEDANCE}'" in str(unknown.exception)
     assert jobs(sandbox) == 0
@@ -122,7 +122,7 @@ def test_a_second_entry_for_an_endpoint_is_refused_whatever_the_file_is_called(h
     for words in ((), ("--to", str(folder / "another.yaml"))):
         asked = run("models", "add", "wavespeed", SEEDANCE, *words)
         assert isinstance(asked.exception, ConfigurationError)
-        assert f"{SEEDANCE} of wavespeed is there already" in str(asked.exception)
+        assert f"{SEEDANCE} of wavespeed has an entry already" in str(asked.exception)
     assert sorted(folder.iterdir()) == before
     drafted = run("models", "add", "wavespeed", SEEDANCE, "--to", "-")
     assert drafted.exit_code == 0

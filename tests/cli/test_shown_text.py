@@ -43,7 +43,7 @@ def test_an_argument_that_is_no_text_is_refused(argument: bytes, tmp_path: Path)
         check=False,
     )
     assert ran.returncode == 2
-    assert b"an argument holds a control character" in ran.stderr
+    assert b"an argument contains a control character" in ran.stderr
     assert b"Traceback" not in ran.stderr
 
 

@@ -189,7 +189,7 @@ def test_a_plain_proxys_page_instead_of_dagsters_answer(status: int, is_unsent: 
         ):
             api.query("mutation {}", buys=True)
     assert ("has not left" in str(caught.value)) is is_unsent
-    assert ("may have started the run" in str(caught.value)) is not is_unsent
+    assert ("The run may have started" in str(caught.value)) is not is_unsent
     assert "canary" not in str(caught.value)
     assert b"POST http://dagster.corp.test:3000/graphql" in proxy.requests[0]
 
