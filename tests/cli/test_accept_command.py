@@ -96,7 +96,7 @@ def test_a_take_can_be_named_by_the_beginning_of_its_id(depot: Depot, apart: Att
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("city-day",), "city-day is not in quarantine. `dailies accept` lists"),
+        (("city-day",), "city-day is not in quarantine. Nothing was changed. `dailies accept` lists"),
         (("city-night", "--take", "zzz"), "take zzz of city-night is not in quarantine; its takes there are"),
     ],
 )
