@@ -84,6 +84,22 @@ def decide(ledger: Ledger, account: str, dedicated: bool, *, who: str) -> KeyUse
     return _write(ledger, account, dedicated, by=who, overrule=True)
 
 
+def distrust_earlier_posts(ledger: Ledger) -> None:
+    """Settle every POST that was sent until now as on a shared key, on all accounts.
+
+    A ledger that is rebuilt may have lost other POSTs. Elimination would give a job of theirs to a POST that it knows.
+    """
+    with ledger.write() as connection:
+        names = sa.select(accounts.c.account).order_by(accounts.c.account)
+        for name in connection.execute(names).scalars().all():
+            lock_account(connection, name)
+        connection.execute(
+            sa.update(accounts)
+            .where(accounts.c.key_use == DEDICATED, accounts.c.key_use_since < ledger.clock())
+            .values(key_use_since=ledger.clock())
+        )
+
+
 def disagreement(account: str, known: KeyUse) -> str:
     """What a person is told where this host says that a key is dedicated and the ledger knows it as shared."""
     return (

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from resources.errors import ConfigurationError
-from resources.ledger import locks
+from resources.ledger import keys, locks
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import orphans
 from resources.ledger.recovery import rebuild
@@ -90,6 +90,7 @@ async def rebuild_ledger(
     _check_ownership(ledger, store, mark, take_over=take_over)
     done = Rebuilt()
     with locks.hold(ledger, "rebuild", seconds=LOCK_SECONDS, wait=0):
+        keys.distrust_earlier_posts(ledger)
         tell("reading the manifests in the bucket")
         stored = await _take_in_manifests(ledger, store, done)
         if mark is not None:

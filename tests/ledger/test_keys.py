@@ -56,6 +56,16 @@ def test_a_persons_word_overrules_what_hosts_have_said_until_one_says_shared_aga
     assert not keys.declare(ledger, ACCOUNT, False).dedicated
 
 
+@pytest.mark.parametrize("said", [True, False, None])
+def test_after_a_rebuild_no_earlier_post_is_settled_by_elimination(ledger: Ledger, said: bool | None) -> None:
+    keys.declare(ledger, ACCOUNT, said)
+    before = ledger.clock()
+    keys.distrust_earlier_posts(ledger)
+    use = keys.look_up(ledger, ACCOUNT)
+    assert use.dedicated is (said is True)
+    assert use.dedicated_since >= before
+
+
 @pytest.mark.parametrize("other", ["aimlapi", "somebody"])
 def test_each_account_has_its_own(ledger: Ledger, other: str) -> None:
     keys.declare(ledger, ACCOUNT, True)

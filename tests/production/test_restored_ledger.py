@@ -10,11 +10,15 @@ import sqlalchemy as sa
 from drillkit import Studio, a_request
 
 from resources.errors import ConfigurationError
-from resources.ledger import budget, queue
+from resources.ledger import budget, keys, queue
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.ledger import Ledger
+from resources.ledger.limits import Limits
 from resources.ledger.lost.orphans import orphans
+from resources.ledger.queue import PostTerms
+from resources.ledger.records import Submission
+from resources.ledger.schema import submissions
 from resources.ledger.states import AttemptState, MoneyState
 from resources.production import batch, bucket_mark, poll_times
 from resources.production.batch import Stage
@@ -237,6 +241,43 @@ def test_jobs_that_nobody_knows_are_written_down_and_not_taken_for_anybodys(
         assert stranger in {orphan.job_id for orphan in orphans(ledger)}
         assert studio.rebuild(ledger).orphans == {"wavespeed": []}
         assert [a.subject_key for a in ledger.overview()] == ["clip-a"]
+
+
+@pytest.mark.parametrize("said", ["before the rebuild", "before the copy"])
+def test_a_lost_post_gets_no_job_by_elimination_after_a_rebuild(
+    studio: Studio,
+    sandbox: RunningSandbox,
+    store: ObjectStore,
+    new_ledger_url: Callable[[], str],
+    copied: Callable[[str], str],
+    said: str,
+) -> None:
+    """The job may come from a POST that the ledger has lost, whatever is said of the key."""
+    lost_url = new_ledger_url()
+    with Ledger(lost_url, budget=Budget()) as lost:
+        bind_bucket(lost, store, buying=True)
+        if said == "before the copy":
+            keys.declare(lost, "wavespeed", True)
+        decide(lost, [a_request("clip-a")], Decision("monday"))
+        assert isinstance(queue.claim_next(lost, "wavespeed", PostTerms(Limits(), 30)), Submission)
+        BucketMark(lost, store).advance()
+    answer = httpx.post(
+        f"{sandbox.url}/api/v3/openai/sora-2/text-to-video",
+        json={"prompt": "of a POST after the mark", "size": "1280*720", "duration": 4},
+        headers={"Authorization": "Bearer sandbox"},
+    )
+    assert answer.status_code == 200
+    url = copied(lost_url) if said == "before the copy" else new_ledger_url()
+    with Ledger(url, budget=Budget()) as ledger:
+        keys.declare(ledger, "wavespeed", True)
+        studio.rebuild(ledger, take_over=True)
+        with ledger.write() as connection:
+            # its poster is dead
+            connection.execute(sa.update(submissions).values(lease_until=ledger.clock() - 1))
+        for _ in range(2):
+            studio.step(ledger)
+        attempt = ledger.latest(["clip-a"])["clip-a"]
+        assert (attempt.state, attempt.job_id) == (AttemptState.UNKNOWN, None)
 
 
 def test_a_rebuild_without_the_prompts_still_fetches_what_was_paid_for(
