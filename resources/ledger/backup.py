@@ -10,6 +10,7 @@ from pathlib import Path
 from resources.errors import ConfigurationError, UnavailableError
 from resources.ledger.address import parsed_address, shown_address
 from resources.ledger.database import SCHEMA_REVISION, make_private_file
+from resources.ledger.keys import DEDICATED
 
 COMPANIONS = ("-wal", "-shm")
 """What SQLite keeps beside a database."""
@@ -53,6 +54,8 @@ def back_up(url: str, target: Path) -> int:
 def restore(url: str, copy: Path) -> Path | None:
     """Put a copy in the place of a ledger. Nobody may be using it.
 
+    The copy may lack POSTs, so that no earlier POST gets a job by elimination any more.
+
     Args:
         url: The ledger's address; SQLite.
         copy: The file that `back_up` made.
@@ -72,6 +75,7 @@ def restore(url: str, copy: Path) -> Path | None:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         _copy(copy, unfinished)
+        _distrust_earlier_posts(unfinished)
         _flush(unfinished)
         aside = _put_aside(place)
         unfinished.rename(place)
@@ -124,6 +128,20 @@ def _copy(source: Path, target: Path) -> None:
         reading.backup(writing)
         # the copy is one file, without companions
         writing.execute("PRAGMA journal_mode=DELETE")
+
+
+def _distrust_earlier_posts(place: Path) -> None:
+    """See `keys.distrust_earlier_posts`: the completion sensor searches for lost jobs also before the rebuild."""
+    now = time.time()
+    with closing(sqlite3.connect(place)) as connection:
+        columns = {row[1] for row in connection.execute("PRAGMA table_info(accounts)")}
+        if "key_use" not in columns:
+            return  # the copy is older than the statement, which then begins after its POSTs
+        connection.execute(
+            "UPDATE accounts SET key_use_since = ? WHERE key_use = ? AND key_use_since < ?",
+            (now, DEDICATED, now),
+        )
+        connection.commit()
 
 
 def _put_aside(place: Path) -> Path | None:

@@ -9,6 +9,7 @@ import pytest
 from ledgerkit import a_request, decided, queued
 
 from resources.errors import ConfigurationError, UnavailableError
+from resources.ledger import keys
 from resources.ledger.backup import back_up, restore
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
@@ -45,6 +46,21 @@ def test_a_copy_that_is_put_back_is_the_ledger_as_it_was(ledger_url: str, tmp_pa
     assert aside is not None
     assert clips(f"sqlite:///{aside}") == ["clip-a", "clip-b"]
     assert clips(f"sqlite:///{copy}") == ["clip-a"]
+
+
+def test_no_earlier_post_of_a_copy_that_is_put_back_is_settled_by_elimination(
+    ledger_url: str, tmp_path: Path
+) -> None:
+    copy = tmp_path / "monday.db"
+    with Ledger(ledger_url, budget=Budget()) as ledger:
+        assert keys.declare(ledger, "wavespeed", True).dedicated_since == 0
+        keys.declare(ledger, "aimlapi", False)
+        back_up(ledger_url, copy)
+        before = ledger.clock()
+    restore(ledger_url, copy)
+    with Ledger(ledger_url, budget=Budget()) as ledger:
+        assert before <= keys.look_up(ledger, "wavespeed").dedicated_since <= ledger.clock()
+        assert keys.look_up(ledger, "aimlapi").said == keys.SHARED
 
 
 def test_a_copy_that_is_made_while_others_write_is_whole(ledger_url: str, tmp_path: Path) -> None:
