@@ -20,6 +20,7 @@ from typing import Self, TypeVar
 from resources.errors import DailiesError
 from resources.ledger import deliveries, notes
 from resources.ledger.ledger import Ledger
+from resources.ledger.outage import repeat_unrecorded
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.production.engine import Engine
@@ -205,7 +206,8 @@ class Deliverer:
         delivered = await self._engine.ledger.run(
             deliveries.record_delivered, attempt.id, delivery, run_id=run_id
         )
-        await asyncio.to_thread(show_current, self._engine.ledger.blocking, self._store, delivered)
+        ledger = self._engine.ledger.blocking
+        await asyncio.to_thread(repeat_unrecorded, show_current, ledger, self._store, delivered)
 
     async def _stored_before(self, attempt: Attempt) -> Manifest | None:
         """The manifest of a worker that died between storing it and recording the delivery."""
@@ -266,9 +268,9 @@ class Deliverer:
         ledger, siblings = self._engine.ledger.blocking, []
         look = inspection.looked.look if inspection.looked else None
         if look is not None:
-            seen = notes.note_look(ledger, attempt, look)
+            seen = repeat_unrecorded(notes.note_look, ledger, attempt, look)
             siblings = [Sibling(one.clip, one.look, one.seq < attempt.seq) for one in seen]
-        nsfw = notes.nsfw(ledger, attempt.id)
+        nsfw = repeat_unrecorded(notes.nsfw, ledger, attempt.id)
         looked.checks = judge(
             inspection, attempt.request, served=attempt.served_model, nsfw=nsfw, siblings=siblings
         )

@@ -15,9 +15,10 @@ from hostile import File, serving
 from makers import make_mp4, with_c2pa
 
 from resources.checks import Checks
-from resources.ledger import deliveries
+from resources.ledger import deliveries, notes
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
+from resources.ledger.outage import LedgerAwayError
 from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState as S
 from resources.production.acceptance import accept
@@ -343,6 +344,31 @@ def test_two_that_are_checked_at_the_same_moment_see_each_other(
     depot.server.files["/clip.mp4"] = File(data=films["good"])
     both = depot.deliver(depot.finished("clip-a"), depot.finished("clip-b"))
     assert sum(len((a.delivery or {})["warnings"]) for a in both) == 1
+
+
+def test_a_delivery_goes_on_when_the_ledgers_database_went_away_while_it_asked(
+    depot: Depot, films: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    depot.server.files["/clip.mp4"] = File(data=films["good"])
+    broken: list[str] = []
+
+    def breaks_once(where: Any, name: str) -> None:
+        asks = getattr(where, name)
+
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            if name not in broken:
+                broken.append(name)
+                raise LedgerAwayError("its database went away")
+            return asks(*args, **kwargs)
+
+        monkeypatch.setattr(where, name, ask)
+
+    breaks_once(notes, "note_look")
+    breaks_once(notes, "nsfw")
+    breaks_once(Ledger, "current")
+    (done,) = depot.deliver(depot.finished("clip-a"))
+    assert done.state is S.DELIVERED
+    assert sorted(broken) == ["current", "note_look", "nsfw"]
 
 
 # What dies on the way
