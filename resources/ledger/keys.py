@@ -90,14 +90,15 @@ def distrust_earlier_posts(ledger: Ledger) -> None:
     A ledger that is rebuilt may have lost other POSTs. Elimination would give a job of theirs to a POST that it knows.
     """
     with ledger.write() as connection:
-        names = sa.select(accounts.c.account).order_by(accounts.c.account)
-        for name in connection.execute(names).scalars().all():
+        # not the row that stops all accounts: a claim of a POST takes that one after its account's
+        names = sa.select(accounts.c.account).where(accounts.c.key_use == DEDICATED)
+        for name in connection.execute(names.order_by(accounts.c.account)).scalars().all():
             lock_account(connection, name)
-        connection.execute(
-            sa.update(accounts)
-            .where(accounts.c.key_use == DEDICATED, accounts.c.key_use_since < ledger.clock())
-            .values(key_use_since=ledger.clock())
-        )
+            now = ledger.clock()
+            mine = (accounts.c.account == name, accounts.c.key_use == DEDICATED)
+            connection.execute(
+                sa.update(accounts).where(*mine, accounts.c.key_use_since < now).values(key_use_since=now)
+            )
 
 
 def disagreement(account: str, known: KeyUse) -> str:

@@ -5,7 +5,7 @@ import math
 import pytest
 from ledgerkit import ACCOUNT, a_request
 
-from resources.ledger import keys
+from resources.ledger import database, keys, limits, stops
 from resources.ledger.decisions import Decision, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits
@@ -64,6 +64,21 @@ def test_after_a_rebuild_no_earlier_post_is_settled_by_elimination(ledger: Ledge
     use = keys.look_up(ledger, ACCOUNT)
     assert use.dedicated is (said is True)
     assert use.dedicated_since >= before
+
+
+def test_a_rebuild_does_not_wait_for_the_row_that_stops_everything(
+    ledger: Ledger, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claim locks its account's row and then that one; to lock both the other way round would be a deadlock."""
+    if backend == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 1_000)
+    stops.stop(ledger, reason="a person says so")
+    keys.declare(ledger, ACCOUNT, True)
+    with ledger.write() as connection:
+        limits.lock_account(connection, stops.ALL)
+        keys.distrust_earlier_posts(ledger)
+    assert keys.look_up(ledger, ACCOUNT).since > 0
 
 
 @pytest.mark.parametrize("other", ["aimlapi", "somebody"])
