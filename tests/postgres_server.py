@@ -249,8 +249,8 @@ class Pooler:
             "unix_socket_dir": self._folder,
             "auth_type": "any",
             "pool_mode": self._mode,
-            # fewer than the tests have threads: whoever kept a session would keep others waiting
-            "default_pool_size": 4,
+            # in transaction mode fewer than the tests have processes: one that kept a session would keep others waiting
+            "default_pool_size": 4 if self._mode == "transaction" else 50,
             "max_client_conn": 1000,
             # a database that a test dropped must not be asked for again and again
             "server_login_retry": 0.1,
