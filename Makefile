@@ -15,10 +15,10 @@ up: install      ## everything local, until Ctrl-C
 	$(BIN)/dailies up
 
 test: install-dev ## all tests
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: install-dev ## the tests that start no processes
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow' $(ARGS)
 
 test-pooler: install-dev ## the ledger's tests on PostgreSQL behind a pgbouncer in transaction mode
 	DAILIES_TEST_POOLER=transaction $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder tests/ledger -k 'not sqlite'

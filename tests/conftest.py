@@ -9,7 +9,8 @@ import gc
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,46 @@ def _engine_of_a_kind(url: Any, **how: Any) -> sa.Engine:
 
 
 sa.create_engine = _engine_of_a_kind
+
+
+STARTS_PROCESSES = {"postgres", "rclone_s3", "s3", "lookers", "inspector", "started"}
+"""Fixtures that start a process; who uses one is slow without saying so."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts processes by its fixtures."""
+    for item in items:
+        chosen = getattr(item, "callspec", None)
+        database = chosen.params.get("backend") if chosen else None
+        if database == "postgresql" or STARTS_PROCESSES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
+_test_runs = False
+
+
+def _skip_what_starts_a_process(event: str, _arguments: tuple[object, ...]) -> None:
+    if _test_runs and event in {"subprocess.Popen", "os.fork", "os.posix_spawn"}:
+        pytest.skip("it starts a process, which the fast suite does not: mark it slow")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hold the fast suite to starting no process; who only distributes tests starts the workers."""
+    distributes = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
+    if config.option.markexpr == "not slow" and not distributes:
+        sys.addaudithook(_skip_what_starts_a_process)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Tell the audit hook when a test runs."""
+    global _test_runs  # noqa: PLW0603 - an audit hook is the process's, for ever
+    _test_runs = True
+    try:
+        return (yield)
+    finally:
+        _test_runs = False
 
 
 def pytest_collection_finish() -> None:

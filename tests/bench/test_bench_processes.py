@@ -10,6 +10,8 @@ from bench.processes import read_process
 from bench.series_files import is_doomed
 from bench.usage import Meter
 
+pytestmark = pytest.mark.slow
+
 BURN = """
 import sys, time
 def burn(seconds):

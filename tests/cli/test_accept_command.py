@@ -24,6 +24,8 @@ from resources.storage import remote
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.objects import ObjectStore
 
+pytestmark = pytest.mark.slow
+
 
 def run(*words: str) -> Result:
     return CliRunner().invoke(app, list(words))

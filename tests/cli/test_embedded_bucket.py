@@ -22,6 +22,8 @@ from resources.storage.embedded import EmbeddedS3
 from resources.storage.layout import ledger_key
 from resources.storage.objects import ObjectStore
 
+pytestmark = pytest.mark.slow
+
 SECRET = "a-secret-of-forty-characters-or-so-000000"
 UNSET = (
     "DAILIES_S3_BUCKET",

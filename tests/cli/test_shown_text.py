@@ -9,6 +9,8 @@ import pytest
 from pipelines import cli
 from pipelines.cli import terminal
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_complaint_holds_nothing_that_a_terminal_obeys(capfd: pytest.CaptureFixture[str]) -> None:
     terminal.complain("first\x1b[2J\u202e\udcff line\nsecond")

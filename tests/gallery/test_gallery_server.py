@@ -10,6 +10,8 @@ from resources.gallery.server import GalleryServer
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.objects import ObjectStore
 
+pytestmark = pytest.mark.slow
+
 VIDEO = bytes(range(256)) * 40
 
 

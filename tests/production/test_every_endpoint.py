@@ -37,6 +37,8 @@ from resources.storage.embedded import EmbeddedS3
 from resources.storage.manifest import Manifest
 from resources.storage.objects import ObjectStore
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 
 MODELS = Path(__file__).parents[2] / "data" / "models"

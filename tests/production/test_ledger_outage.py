@@ -15,6 +15,8 @@ from resources.ledger.decisions import Decision, decide
 from resources.ledger.states import AttemptState
 from resources.production.batch import Followed, Stage
 
+pytestmark = pytest.mark.slow
+
 CLIPS = ["clip-a", "clip-b"]
 STEPS = 6
 """Into how many parts the statements of a batch are cut; the database goes away in each."""

@@ -16,6 +16,8 @@ from resources.storage import embedded
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.objects import ObjectStore
 
+pytestmark = pytest.mark.slow
+
 
 def runs(pid: int) -> bool:
     try:

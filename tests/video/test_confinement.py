@@ -15,6 +15,8 @@ from resources.video import confinement, inspector
 from resources.video.confinement import LANDLOCK, LAYERS, NO_NETWORK, NO_NEW_PRIVILEGES, SECCOMP
 from resources.video.inspector import VideoInspector
 
+pytestmark = pytest.mark.slow
+
 CHILD = """
 import ctypes, json, os, resource, socket, sys
 from resources.video import confinement

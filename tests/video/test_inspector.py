@@ -17,6 +17,8 @@ from resources.video import inspector as inspecting
 from resources.video.facts import UnreadableVideoError
 from resources.video.inspector import VideoInspector, inspect_video
 
+pytestmark = pytest.mark.slow
+
 
 def pid_of(inspector: VideoInspector) -> int:
     return inspector._workers.queue[-1]._process.pid
