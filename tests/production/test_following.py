@@ -221,7 +221,12 @@ def test_a_lost_answer_that_is_never_found_is_red_and_not_bought_again_by_a_retr
     assert len(world.provider.posts) == 1
 
 
-def test_a_job_that_never_ends_keeps_no_run_and_is_fetched_when_it_has_ended(world: World) -> None:
+def test_a_job_that_never_ends_keeps_no_run_and_is_fetched_when_it_has_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # hours pass, so the run looks more rarely
+    for name in ("LOOK_SECONDS", "RECONCILE_SECONDS"):
+        monkeypatch.setattr(batch, name, 20.0)
     world.provider.jobs_go["clip-a"] = [Ends(after=20_000)]
     began = world.clock()
     result = carry(world, Stage.DELIVERED, "clip-a", "clip-b")
