@@ -132,13 +132,16 @@ def _plain(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    """A text in quotes; a JSON string is valid YAML."""
-    return json.dumps(_plain(text), ensure_ascii=False)
+    return _quoted(_plain(text))
 
 
 def _flow(fields: dict[str, Any]) -> str:
-    return (
-        "{"
-        + ", ".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items())
-        + "}"
+    return "{" + ", ".join(f"{name}: {_quoted(value)}" for name, value in fields.items()) + "}"
+
+
+def _quoted(value: Any) -> str:
+    """A value as JSON, which is valid YAML once YAML's own line breaks, such as U+0085, are escaped."""
+    return "".join(
+        char if char.isprintable() else f"\\U{ord(char):08x}"
+        for char in json.dumps(value, ensure_ascii=False)
     )

@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from resources.catalogue import Catalogue, Endpoint
@@ -205,6 +205,13 @@ TEXT = st.text(max_size=40)
     default=st.none() | TEXT | st.integers() | st.booleans(),
     allowed=st.lists(TEXT | st.integers(-9, 9), max_size=3),
     description=TEXT,
+)
+@example(
+    title="",
+    name="style",
+    default="\x85",
+    allowed=["\x85", "\u2028", "\u2029 \U0001f600", "\ufeff"],
+    description="",
 )
 def test_whatever_a_provider_lists_a_draft_is_a_good_entry_or_a_refusal(
     tmp_path_factory, title, name, default, allowed, description
