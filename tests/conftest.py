@@ -91,8 +91,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what starts processes by its fixtures."""
     for item in items:
         chosen = getattr(item, "callspec", None)
-        database = chosen.params.get("backend") if chosen else None
-        if database == "postgresql" or STARTS_PROCESSES.intersection(getattr(item, "fixturenames", ())):
+        servers = [chosen.params.get(name) for name in ("backend", "settings")] if chosen else []
+        if (
+            "postgresql" in servers
+            or "rclone" in servers
+            or STARTS_PROCESSES.intersection(getattr(item, "fixturenames", ()))
+        ):
             item.add_marker(pytest.mark.slow)
 
 
