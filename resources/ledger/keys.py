@@ -5,6 +5,7 @@ every other key nothing is guessed. The fact is the ledger's, not one host's env
 of the account, and where two hosts disagree, the key counts as shared until a person says otherwise.
 """
 
+import hashlib
 import math
 import socket
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import lock_account
-from resources.ledger.schema import accounts, submissions
+from resources.ledger.schema import accounts, meta, submissions
 
 DEDICATED, SHARED = "dedicated", "shared"
 
@@ -99,6 +100,41 @@ def distrust_earlier_posts(ledger: Ledger) -> None:
             connection.execute(
                 sa.update(accounts).where(*mine, accounts.c.key_use_since < now).values(key_use_since=now)
             )
+
+
+def see_key(ledger: Ledger, account: str, key: str) -> bool:
+    """Remember the key that an account is used with, by its digest.
+
+    Another key may be one of another account, whose listing shows no job of earlier POSTs: from now on their absence is never
+    proved. What was said of the earlier key does not hold for this one.
+
+    Returns:
+        Whether it is another key than before.
+    """
+    digest, fact = hashlib.sha256(f"dailies {account} {key}".encode()).hexdigest()[:16], _fact(account)
+    kept = ledger.fact(fact) or ledger.remember(fact, f"{digest} 0.0")
+    if kept.split()[0] == digest:
+        return False
+    with ledger.write() as connection:
+        lock_account(connection, account)
+        value = f"{digest} {ledger.clock()!r}"
+        connection.execute(sa.update(meta).where(meta.c.key == fact).values(value=value))
+        connection.execute(
+            sa.update(accounts)
+            .where(accounts.c.account == account, accounts.c.key_use == DEDICATED)
+            .values(key_use=None, key_use_since=None, key_use_by=None)
+        )
+    return True
+
+
+def key_since(connection: sa.Connection, account: str) -> float:
+    """Since when an account is used with its present key, in seconds since the epoch; 0 where no other is known."""
+    kept = connection.execute(sa.select(meta.c.value).where(meta.c.key == _fact(account))).scalar()
+    return 0.0 if kept is None else float(kept.split()[1])
+
+
+def _fact(account: str) -> str:
+    return f"key of {account}"
 
 
 def disagreement(account: str, known: KeyUse) -> str:

@@ -88,6 +88,11 @@ def bind_account(ledger: Ledger, account: AccountSettings) -> None:
             f"this ledger has bought from {name} at {kept}, and {name} is now set to {place}, where it buys nothing. "
             "Give it a ledger of its own with DAILIES_HOME, e.g. DAILIES_HOME=.dailies/live."
         )
+    if account.api_key is not None and keys.see_key(ledger, name, account.api_key.get_secret_value()):
+        _warn_once(
+            f"{name} is used with another key than before. A POST of the earlier key whose answer was lost is held, since the "
+            "listing may not show its job, and what was said of the earlier key (`dailies key`) does not hold for this one"
+        )
     key = keys.declare(ledger, name, account.dedicated)
     if key.disagrees_with(account.dedicated):
         _warn_once(keys.disagreement(name, key))

@@ -65,6 +65,20 @@ def test_a_hosts_setting_counts_from_its_first_use_of_the_account(monkeypatch: p
     assert "wavespeed: this ledger alone uses the key (said by host" in said("key")
 
 
+def test_another_key_is_not_dedicated_until_somebody_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WAVESPEED_API_KEY", "first-key-of-the-account")
+    said("key", "wavespeed", "--dedicated")
+    assert use_the_account()
+    monkeypatch.setenv("WAVESPEED_API_KEY", "second-key-of-the-account")
+    assert not use_the_account()
+    assert "another key than before" in caplog.text
+    assert "key-of-the-account" not in caplog.text
+    said("key", "wavespeed", "--dedicated")
+    assert use_the_account()
+
+
 @pytest.mark.parametrize("first", ["true", "false"])
 def test_where_two_hosts_disagree_the_key_is_shared_and_it_says_so(
     monkeypatch: pytest.MonkeyPatch, first: str, caplog: pytest.LogCaptureFixture

@@ -81,6 +81,29 @@ def test_a_rebuild_does_not_wait_for_the_row_that_stops_everything(
     assert keys.look_up(ledger, ACCOUNT).since > 0
 
 
+def test_another_key_is_not_dedicated_because_the_earlier_one_was(ledger: Ledger) -> None:
+    assert not keys.see_key(ledger, ACCOUNT, "first")
+    keys.declare(ledger, ACCOUNT, True)
+    buy_one(ledger)
+    assert not keys.see_key(ledger, ACCOUNT, "first")
+    assert keys.look_up(ledger, ACCOUNT).dedicated
+    before = ledger.clock()
+    assert keys.see_key(ledger, ACCOUNT, "second")
+    assert keys.declare(ledger, ACCOUNT, None).said is None
+    with ledger.read() as connection:
+        assert keys.key_since(connection, ACCOUNT) >= before
+        assert keys.key_since(connection, "aimlapi") == 0
+    assert keys.declare(ledger, ACCOUNT, True).dedicated_since >= before
+    assert "second" not in (ledger.fact(f"key of {ACCOUNT}") or "")
+
+
+def test_another_key_stays_shared(ledger: Ledger) -> None:
+    keys.see_key(ledger, ACCOUNT, "first")
+    keys.declare(ledger, ACCOUNT, False)
+    keys.see_key(ledger, ACCOUNT, "second")
+    assert keys.declare(ledger, ACCOUNT, True).said == keys.SHARED
+
+
 @pytest.mark.parametrize("other", ["aimlapi", "somebody"])
 def test_each_account_has_its_own(ledger: Ledger, other: str) -> None:
     keys.declare(ledger, ACCOUNT, True)

@@ -18,7 +18,7 @@ from losskit import (
     sensor,
 )
 
-from resources.ledger import outcomes
+from resources.ledger import keys, outcomes
 from resources.ledger.limits import LEASE_MARGIN_SECONDS
 from resources.ledger.lost import closures
 from resources.providers.base import NotSent
@@ -45,6 +45,24 @@ def test_a_post_that_came_to_nothing_is_proved_absent_and_bought_again_in_the_sa
     everything_is_accounted_for(either, "clip-a", "clip-b")
     decisions = {a.decision for a in either.ledger.attempts(booked(either).values()).values()}  # type: ignore[arg-type]
     assert decisions == {"monday"}
+
+
+def test_a_post_of_an_earlier_key_is_held_and_never_bought_again(either: World) -> None:
+    """The job may be at the account of the earlier key, which the listing of this one does not show."""
+    known_lags(either)
+    keys.see_key(either.ledger, "wavespeed", "first")
+    either.provider.answers["clip-a"] = [IN_VAIN]
+    enqueue(either, "clip-a")
+    either.run(either.engine().step("wavespeed"))
+    either.clock.now += 40
+    assert keys.see_key(either.ledger, "wavespeed", "second")
+    keys.declare(either.ledger, "wavespeed", True)
+    enqueue(either, "clip-b")
+    sensor(either, until=ended(either, "clip-a", "clip-b"))
+    assert either.newest("clip-a").state is S.HELD
+    assert "key was changed" in (either.newest("clip-a").reason or "")
+    assert len(either.provider.posts_of("clip-a")) == 1
+    assert either.newest("clip-b").state is S.SUCCEEDED
 
 
 def test_without_known_lags_a_miss_is_held_and_not_bought_again(either: World) -> None:

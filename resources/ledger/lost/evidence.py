@@ -77,6 +77,8 @@ class Post:
     """From when on it is held if nothing is proved."""
     shared: bool
     """Whether others may have used the key when it was sent. Then only the listing itself can give it a job."""
+    other_key: bool = False
+    """Whether it was sent with another key, whose jobs this listing may not show."""
     held: bool = False
     """Whether it is held. A job that names it is still adopted."""
     seen: frozenset[str] = frozenset()
@@ -88,7 +90,7 @@ class Post:
 
     def may_be_given(self, job: Candidate) -> bool:
         """Whether a job that no other POST can have created belongs to this one: not where it may be a stranger's."""
-        return not self.shared or job.body is not None
+        return not (self.shared or self.other_key) or job.body is not None
 
     def fits(self, job: Candidate) -> bool:
         """Whether the job has this POST's model and request."""
@@ -315,7 +317,7 @@ def _doubt(
     reason: str | None = None
     if len(candidates) > 1:
         reason = f"{len(candidates)} jobs may be its, and nothing tells them apart"
-    elif candidates and post.shared:
+    elif candidates and (post.shared or post.other_key):
         reason = "one job may be its, but others may use this key, and nothing names the job as ours"
     elif candidates:
         other = (
@@ -333,9 +335,9 @@ def _missing(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
     """Judge a miss in everything that was read."""
     if not evidence.billed:
         return Judgement(post, Proof.WAIT, why="the bill is still to be read")
-    if vanished := post.seen - evidence.known:
-        why = f"{', '.join(sorted(vanished))} may be its, was listed before and is not shown any more"
-        return Judgement(post, Proof.HOLD, why=why, lack=Lack.OWNER)
+    hidden = _hidden(post, evidence)
+    if hidden is not None:
+        return Judgement(post, Proof.HOLD, why=hidden, lack=Lack.OWNER)
     if known.latest_of_ours <= post.broke_off:
         why = "the listing shows no job of ours that was accepted later, so it may lag behind"
         if evidence.read_from < post.give_up_from:
@@ -344,3 +346,12 @@ def _missing(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
     if evidence.doubt is not None:
         return Judgement(post, Proof.HOLD, why=evidence.doubt, lack=Lack.LAGS)
     return Judgement(post, Proof.ABSENT, why="the whole listing and the bill were read and show no job of it")
+
+
+def _hidden(post: Post, evidence: Evidence) -> str | None:
+    """Why the listing and the bill may not show a job of a POST, None where they would."""
+    if vanished := post.seen - evidence.known:
+        return f"{', '.join(sorted(vanished))} may be its, was listed before and is not shown any more"
+    if post.other_key:
+        return "the account's key was changed since, and the listing may not show jobs of the earlier key"
+    return None

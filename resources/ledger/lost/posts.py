@@ -120,6 +120,7 @@ class Undecided:
             settled_from=settled_from,
             give_up_from=settled_from + settle,
             shared=self.started_at - (self.clock_spread if dedicated_since else 0.0) < dedicated_since,
+            other_key=self.started_at < view.key_since,
             seen=frozenset(candidate["job"] for candidate in self.candidates),
         )
 
@@ -134,6 +135,8 @@ class ListingView:
     dedicated_since: float
     """From when on nobody else uses the key, in seconds since the epoch. The clocks' difference is added, since a stranger's
     last job before that may be dated later than our first POST after it."""
+    key_since: float = 0.0
+    """Since when the account is used with its present key, in seconds since the epoch."""
     misdated_by: float = 0.0
     """The error of the listing's times, in seconds."""
 

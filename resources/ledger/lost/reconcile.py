@@ -174,6 +174,7 @@ def _judge(
         contract,
         reading.offset,
         dedicated_since=keys.use_of(connection, account).dedicated_since,
+        key_since=keys.key_since(connection, account),
         misdated_by=LOOK_BACK_SECONDS if known.misdated else 0.0,
     )
     posts = [
