@@ -72,7 +72,7 @@ class BucketMark:
         with self._turn:
             self._look(buying=buying)
 
-    def refusal(self) -> str | None:
+    def refusal(self) -> DailiesError | None:
         """Why nothing may be bought now, None when it may; reads the mark again after `CHECK_SECONDS`."""
         with self._turn:
             if time.monotonic() - self._checked_at <= CHECK_SECONDS:
@@ -80,7 +80,7 @@ class BucketMark:
             try:
                 self._look(buying=True)
             except DailiesError as error:
-                return str(error)
+                return error
             return None
 
     def examine(self) -> None:
@@ -178,7 +178,7 @@ class MarkKeeper:
         self._advancing: asyncio.Task[None] | None = None
         self._behind = False
 
-    async def refusal(self) -> str | None:
+    async def refusal(self) -> DailiesError | None:
         """Why nothing may be bought now, None when it may."""
         return None if self._mark is None else await asyncio.to_thread(self._mark.refusal)
 

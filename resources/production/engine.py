@@ -60,9 +60,9 @@ class Engine:
         self.accounts = accounts
         self.sleep = sleep
         self.watch = StopWatch(thread)
-        self._reconciler = Reconciler(thread)
         self._bookkeeper = Bookkeeper(thread)
         self._mark = MarkKeeper(mark)
+        self._reconciler = Reconciler(thread, self._mark)
         uploader = Uploader(thread, files, sleep=sleep)
         # jitter, not secrecy
         self._poller = Poller(thread, uploader, rng=rng or random.Random())  # noqa: S311

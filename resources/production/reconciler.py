@@ -4,12 +4,13 @@ import asyncio
 import logging
 from datetime import UTC, datetime
 
-from resources.errors import DailiesError
+from resources.errors import ConfigurationError, DailiesError
 from resources.ledger.lost import reconcile, search_schedule
 from resources.ledger.lost.evidence import LOOK_BACK_SECONDS
 from resources.ledger.lost.posts import UNMEASURED_SECONDS, Contract
 from resources.ledger.lost.readings import Reading, Search
 from resources.ledger.records import Attempt
+from resources.production.bucket_mark import CHECK_SECONDS, MarkKeeper
 from resources.production.ledger_thread import LedgerThread
 from resources.providers.base import Candidate, Charge, ClockOffset
 from resources.providers.provider import Provider
@@ -39,8 +40,9 @@ async def measure_clock(provider: Provider) -> ClockOffset | None:
 class Reconciler:
     """Settles the unknown POSTs of accounts."""
 
-    def __init__(self, ledger: LedgerThread) -> None:
+    def __init__(self, ledger: LedgerThread, mark: MarkKeeper) -> None:
         self._ledger = ledger
+        self._mark = mark
 
     async def reconcile(
         self, provider: Provider, contract: Contract, *, run_id: str | None = None
@@ -53,6 +55,13 @@ class Reconciler:
         name = provider.name
         search = await self._claim(name, contract)
         if search is None:
+            return []
+        refusal = await self._mark.refusal()
+        if isinstance(refusal, ConfigurationError):
+            # the POSTs that this ledger does not know own some of the jobs that it would find
+            await self._ledger.run(
+                search_schedule.release, name, again_in=CHECK_SECONDS, why=f"nothing is settled: {refusal}"
+            )
             return []
         held = await self._ledger.run(reconcile.give_up, name, search, run_id=run_id)
         try:

@@ -99,8 +99,8 @@ class Submitter:
         refusal = await self._mark.refusal()
         if refusal is not None:
             if result is not None:
-                result.refused = refusal
-            return Later(self._ledger.clock() + CHECK_SECONDS, refusal)
+                result.refused = str(refusal)
+            return Later(self._ledger.clock() + CHECK_SECONDS, str(refusal))
         await measure_clock(account.provider)
         while True:
             tasks, later = await self._claim_and_post(account, run_id=run_id, ours=ours, until=until)

@@ -6,9 +6,11 @@ from typing import Any, cast
 
 import pytest
 from fakes import World, a_request
+from losskit import QUICK, S, enqueue
 
 from resources.errors import UnavailableError
 from resources.ledger.decisions import Decision, decide
+from resources.ledger.lost import search_schedule
 from resources.ledger.recovery.mark import Mark, knows, mark_of, newest_seq, renew_id
 from resources.ledger.states import AttemptState
 from resources.production import bucket_mark
@@ -81,7 +83,7 @@ def test_a_bucket_that_does_not_answer_is_a_reason_not_to_buy(
 ) -> None:
     another = BucketMark(world.ledger, cast("Any", bucket))
     bucket.down = True
-    assert another.refusal() == "the bucket does not answer"
+    assert str(another.refusal()) == "the bucket does not answer"
     bucket.down = False
     assert another.refusal() is None
 
@@ -121,7 +123,7 @@ def test_a_renewed_ledger_is_another_one_for_its_bucket(
 ) -> None:
     before = world.ledger.id
     assert renew_id(world.ledger) == world.ledger.id != before
-    assert "belongs to another ledger" in (BucketMark(world.ledger, cast("Any", bucket)).refusal() or "")
+    assert "belongs to another ledger" in str(BucketMark(world.ledger, cast("Any", bucket)).refusal())
 
 
 @pytest.mark.parametrize("at_once", [1, 30])
@@ -183,3 +185,31 @@ def test_an_engine_that_may_not_buy_leaves_its_queue_and_says_why(
     asyncio.run(step())
     assert world.provider.posts == []
     assert world.newest("clip-a").state is AttemptState.QUEUED
+
+
+@pytest.mark.parametrize("is_behind", [True, False])
+def test_an_engine_whose_ledger_is_older_than_its_bucket_settles_no_lost_answer(
+    world: World, mark: BucketMark, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, is_behind: bool
+) -> None:
+    """The job may be one of a POST that the ledger has forgotten."""
+    monkeypatch.setattr(bucket_mark, "CHECK_SECONDS", -1.0)
+    world.provider.answers["clip-a"] = [QUICK]
+    enqueue(world, "clip-a")
+    world.run(world.engine().step("wavespeed"))
+    assert world.newest("clip-a").state is S.UNKNOWN
+    if is_behind:
+        ahead = mark_of(world.ledger).model_copy(update={"seq": 100, "entry": "another:7:1.000000"})
+        bucket.objects["ledger.json"] = ahead.model_dump_json().encode()
+    engine = world.engine()
+    engine._reconciler._mark = MarkKeeper(mark)
+    began_at = world.clock.now
+
+    async def steps() -> None:
+        while world.clock.now < began_at + 600 and world.newest("clip-a").state is S.UNKNOWN:
+            await engine.step("wavespeed")
+            world.clock.now += 10
+
+    asyncio.run(steps())
+    assert world.newest("clip-a").state is (S.UNKNOWN if is_behind else S.SUBMITTED)
+    failure = search_schedule.failure_of(world.ledger, "wavespeed")
+    assert (failure is not None and "dailies ledger rebuild" in failure.why) is is_behind
