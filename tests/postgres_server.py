@@ -258,6 +258,8 @@ class Pooler:
         lines = ["[databases]", f"* = host={host} port={port} {login}", "[pgbouncer]"]
         lines += [f"{name} = {value}" for name, value in settings.items()]
         (self._folder / "pgbouncer.ini").write_text("\n".join(lines))
+        # whatever this process's umask is, the pooler's user reads it
+        (self._folder / "pgbouncer.ini").chmod(0o644)
         with (self._folder / "pooler.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [pgbouncer(), self._folder / "pgbouncer.ini"],
