@@ -231,6 +231,25 @@ def test_jobs_find_their_submits_by_elimination() -> None:
     }
 
 
+def test_a_job_is_its_posts_where_the_jobs_can_be_dealt_out_in_no_other_way() -> None:
+    """Every job has two POSTs that may own it, and yet three are proved: a storm held all five."""
+    posts = [
+        post("first", 100, ended=120),
+        post("second", 115, ended=116),
+        post("third", 130, ended=190),
+        post("fourth", 210, ended=260),
+        post("fifth", 270, ended=271),
+    ]
+    read = evidence(*(job(name, at) for name, at in zip("abcde", [148, 150, 125, 215, 285], strict=True)))
+    assert findings(posts, read) == {
+        "first": (Proof.HOLD, None),
+        "second": (Proof.ADOPT, "c"),
+        "third": (Proof.HOLD, None),
+        "fourth": (Proof.ADOPT, "d"),
+        "fifth": (Proof.ADOPT, "e"),
+    }
+
+
 def test_a_later_job_waits_for_the_earlier_ones_to_appear() -> None:
     posts = [post("first", 100), post("second", 110)]
     lagging = evidence(job("b", 110.5), read_from=112.0)
@@ -308,6 +327,38 @@ def test_whatever_happens_on_a_key_of_our_own_no_job_is_given_to_the_wrong_submi
 
 
 # A listing that names our ids
+
+
+def test_exactly_those_jobs_are_proved_that_every_way_to_deal_them_out_agrees_on() -> None:
+    """Random readings against every assignment of jobs to POSTs, counted out."""
+    proved = impossible = 0
+    for seed in range(1_500):
+        rng = random.Random(seed)
+        posts = [post(f"s{n}", 100 + rng.uniform(0, 90), settled_from=LATE) for n in range(rng.randint(1, 5))]
+        jobs = [job(f"j{n}", 100 + rng.uniform(0, 120)) for n in range(rng.randint(1, 4))]
+        jobs = [one for one in jobs if any(p.may_own(one) for p in posts)]
+        ways = [
+            dict(zip(jobs, owners, strict=True))
+            for owners in itertools.permutations(posts, len(jobs))
+            if all(owner.may_own(one) for one, owner in zip(jobs, owners, strict=True))
+        ]
+        expected = {
+            ways[0][one].submission_id: one.job_id
+            for one in jobs
+            if ways and all(way[one] == ways[0][one] for way in ways)
+        }
+        found = findings(posts, evidence(*jobs, read_from=200.0))
+        given = {name: which for name, (finding, which) in found.items() if finding is Proof.ADOPT}
+        if ways:
+            assert given == expected, seed
+        else:
+            # only the jobs that can be dealt out are proved: the others' group has a stranger's
+            assert given.items() <= {
+                (p.submission_id, one.job_id) for p in posts for one in jobs if p.may_own(one)
+            }, seed
+        proved += len(given)
+        impossible += not ways
+    assert min(proved, impossible) > 100, (proved, impossible)
 
 
 def test_an_echoed_id_is_proof_whatever_else_is_listed() -> None:

@@ -9,7 +9,7 @@ would be among those without an owner in this ledger.
 """
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -240,27 +240,53 @@ def _groups(posts: list[Post], jobs: list[Candidate]) -> list[tuple[list[Post], 
 
 
 def _by_elimination(posts: list[Post], jobs: list[Candidate]) -> dict[str, Candidate]:
-    """Match by elimination: a job that only one POST can have created belongs to it.
+    """Match by elimination: a job belongs to a POST if the jobs cannot be dealt out to the POSTs in any other way.
 
-    A POST that was sent while others may have used the key gets no job and keeps its claim to every job, since the job that fits
-    it may be a stranger's. A job without a POST is a stranger's. Then any job of its group may be, and nothing is proved.
+    A POST creates one job at most. One that was sent while others may have used the key keeps its claim to every job and is given
+    none, since a job that fits it may be a stranger's. A job without a POST is a stranger's. Then any job of its group may be, and
+    nothing is proved.
     """
-    proved: dict[str, Candidate] = {}
-    left = list(jobs)
-    while True:
-        owners = {
-            job.job_id: [p for p in posts if p.submission_id not in proved and p.may_own(job)] for job in left
-        }
-        if any(not free for free in owners.values()):
-            return {}
-        sure = next(
-            (job for job in left if len(owners[job.job_id]) == 1 and owners[job.job_id][0].may_be_given(job)),
-            None,
-        )
-        if sure is None:
-            return proved
-        proved[owners[sure.job_id][0].submission_id] = sure
-        left.remove(sure)
+    claims = {job.job_id: [n for n, post in enumerate(posts) if post.may_own(job)] for job in jobs}
+    roomy = {n for n, post in enumerate(posts) if post.shared or post.other_key}
+    dealt = _deal(claims, roomy)
+    if dealt is None:
+        return {}
+    sure = {
+        job: owner
+        for job, owner in dealt.items()
+        if _deal({**claims, job: [n for n in claims[job] if n != owner]}, roomy) is None
+    }
+    if len(set(sure.values())) < len(sure):
+        return {}
+    return {
+        posts[sure[job.job_id]].submission_id: job
+        for job in jobs
+        if job.job_id in sure and posts[sure[job.job_id]].may_be_given(job)
+    }
+
+
+def _deal(claims: Mapping[str, Sequence[int]], roomy: Collection[int]) -> dict[str, int] | None:
+    """Deal every job to a POST that may own it; None where that is impossible.
+
+    Args:
+        claims: By job: the POSTs that may own it.
+        roomy: POSTs that may be dealt any number of jobs; every other gets one at most.
+    """
+    owner: dict[str, int] = {}
+    holds: dict[int, str] = {}
+
+    def place(job: str, tried: set[int]) -> bool:
+        for post in claims[job]:
+            if post in tried:
+                continue
+            tried.add(post)
+            if post in roomy or post not in holds or place(holds[post], tried):
+                holds[post] = job
+                owner[job] = post
+                return True
+        return False
+
+    return owner if all(place(job, set()) for job in claims) else None
 
 
 def _judge_one(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
