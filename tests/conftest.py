@@ -23,6 +23,7 @@ from alembic.script import ScriptDirectory
 from hypothesis import HealthCheck, settings
 from postgres_server import PostgresServer
 
+from resources.ledger import database
 from resources.ledger.backup import back_up
 from resources.ledger.database import open_database
 
@@ -80,6 +81,35 @@ def _engine_of_a_kind(url: Any, **how: Any) -> sa.Engine:
 
 
 sa.create_engine = _engine_of_a_kind
+
+
+# A new SQLite file gets what the migrations made of the first one: 4 ms of processor instead of 40.
+_migrate = database._migrate
+_migrated: list[str] = []
+
+
+def _migrate_once(connection: sa.Connection) -> None:
+    if connection.dialect.name != "sqlite" or sa.inspect(connection).get_table_names():
+        _migrate(connection)
+        return
+    if _migrated:
+        for statement in _migrated:
+            connection.exec_driver_sql(statement)
+        return
+    _migrate(connection)
+    file = connection.connection.driver_connection
+    assert isinstance(file, sqlite3.Connection)
+    _migrated.extend(line for line in file.iterdump() if line not in {"BEGIN TRANSACTION;", "COMMIT;"})
+
+
+database._migrate = _migrate_once
+
+
+@pytest.fixture
+def migrations(monkeypatch: pytest.MonkeyPatch) -> Callable[[sa.Connection], None]:
+    """Every new database runs the migrations themselves; returns what the other tests have instead."""
+    monkeypatch.setattr(database, "_migrate", _migrate)
+    return _migrate_once
 
 
 STARTS_PROCESSES = {"postgres", "rclone_s3", "s3", "lookers", "inspector", "started"}

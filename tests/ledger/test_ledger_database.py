@@ -1,11 +1,13 @@
 """Opening the ledger's database: what it builds, and what it refuses."""
 
+import contextlib
 import os
 import re
 import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,21 @@ from resources.ledger.lost import search_schedule
 from resources.ledger.lost.posts import Contract
 from resources.ledger.states import OPEN, TRANSITIONS, AttemptState, MoneyState
 
+pytestmark = pytest.mark.usefixtures("migrations")
 SECRET = "hunter2-canary"
+
+
+def test_the_other_tests_ledgers_are_what_the_migrations_make(
+    tmp_path: Path, migrations: Callable[[sa.Connection], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tables(name: str) -> list[str]:
+        open_database(f"sqlite:///{tmp_path / name}").dispose()
+        with contextlib.closing(sqlite3.connect(tmp_path / name)) as file:
+            return list(file.iterdump())
+
+    migrated = tables("migrated.db")
+    monkeypatch.setattr(database, "_migrate", migrations)
+    assert tables("first.db") == tables("second.db") == migrated
 
 
 def test_the_migrations_build_exactly_what_the_schema_says(empty_url: str) -> None:

@@ -1,6 +1,8 @@
 """The submit protocol in the ledger: what may be sent when, and what every answer comes to, however late."""
 
+import shutil
 from itertools import product
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -255,14 +257,14 @@ def test_only_what_surely_was_not_sent_leaves_the_minute_free(
 )
 def test_whatever_happens_no_limit_is_passed_and_the_order_is_kept(
     tmp_path_factory: pytest.TempPathFactory,
+    sqlite_template: Path,
     places: int,
     per_minute: int,
     steps: list[tuple[float, str]],
 ) -> None:
     clock = Clock()
-    with Ledger(
-        f"sqlite:///{tmp_path_factory.mktemp('limits')}/ledger.db", clock=clock, budget=Budget()
-    ) as ledger:
+    file = shutil.copyfile(sqlite_template, tmp_path_factory.mktemp("limits") / "ledger.db")
+    with Ledger(f"sqlite:///{file}", clock=clock, budget=Budget()) as ledger:
         for number in range(40):
             queued(ledger, a_request(f"clip-{number:02}"))
         sent: list[float] = []
