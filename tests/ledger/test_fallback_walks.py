@@ -104,7 +104,7 @@ def check(ledger: Ledger, request: ClipRequest, cap: int) -> None:
         assert all(n <= cap for scope, n in counted.items() if scope.of == budget.SERIES)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     steps=st.lists(st.sampled_from(STEPS), max_size=14),
     tries=st.integers(1, 2),

@@ -326,7 +326,7 @@ def a_clip_has_at_most_one_open_purchase(attempts: Iterable[Attempt]) -> None:
 
 
 Histories.TestCase.settings = settings(
-    max_examples=30,
+    max_examples=12,
     stateful_step_count=50,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

@@ -13,7 +13,7 @@ from resources.ledger.states import AttemptState
 from resources.providers.base import FailureKind, JobState, JobStatus, PollFailed, SubmitOutcome
 
 S = AttemptState
-CLIPS = [f"clip-{number:03}" for number in range(100)]
+CLIPS = [f"clip-{number:03}" for number in range(40)]
 
 
 class Faraway(FakeProvider):
@@ -41,7 +41,7 @@ async def several(world: World, limits: Limits, *, processes: int, every: float)
     await asyncio.gather(*(one(number * every / processes) for number in range(processes)))
 
 
-def test_a_hundred_clips_on_two_places_and_two_submits_a_minute(world: World) -> None:
+def test_forty_clips_on_two_places_and_two_submits_a_minute(world: World) -> None:
     world.provider = Faraway(world.clock)
     limits = Limits(in_flight=2, per_minute=2)
     decide(world.ledger, [a_request(clip) for clip in CLIPS], Decision("monday"))
@@ -52,7 +52,7 @@ def test_a_hundred_clips_on_two_places_and_two_submits_a_minute(world: World) ->
     assert all(later.at - first.at >= 60 for first, later in zip(posts, posts[2:], strict=False))
     assert max(world.provider.flying(post.at) for post in posts) <= 2
     assert {attempt.state for attempt in world.ledger.latest(CLIPS).values()} == {S.SUCCEEDED}
-    least = 100 / 2 * 60
+    least = len(CLIPS) / 2 * 60
     assert world.clock() - started <= 1.5 * least, "limits are used, not only kept"
 
 
@@ -62,7 +62,7 @@ def test_a_large_account_is_not_sent_to_one_at_a_time(world: World) -> None:
     started = world.clock()
     world.run(submit_queue(world.engine(Limits(in_flight=300, per_minute=500))))
     assert len(world.provider.jobs) == len(CLIPS)
-    assert world.clock() - started < 60
+    assert world.clock() - started < 24
 
 
 def test_a_429_slows_the_account_and_the_order_is_kept(world: World) -> None:

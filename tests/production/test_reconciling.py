@@ -48,10 +48,10 @@ def test_a_lost_answer_is_found_when_the_listing_shows_its_job(
 
 
 def test_with_one_answer_in_ten_lost_nothing_is_held_and_nothing_bought_twice(either: World) -> None:
-    clips = [f"clip-{number:03}" for number in range(100)]
+    clips = [f"clip-{number:03}" for number in range(40)]
     for clip in clips[::10]:
         either.provider.answers[clip] = [QUICK]
-    either.provider.answers["clip-055"] = [LOSES_THE_ANSWER]
+    either.provider.answers["clip-025"] = [LOSES_THE_ANSWER]
     verdicts = decide(either.ledger, [a_request(clip) for clip in clips], Decision("monday"))
     result = either.run(either.follower(Stage.DELIVERED).follow(verdicts))
     assert (result.failed, result.left) == ({}, [])

@@ -18,7 +18,7 @@ from proof.simulation.plans import PROVIDERS, WAYS, drawn, quiet
 from proof.simulation.runner import carry_out
 
 ROOT = Path(__file__).parents[2]
-RANDOMS = 40
+RANDOMS = 20
 POINTS_OF_ONE_CLIP = 40
 """Distinct points of a quiet history with one clip: fewer would mean that something is no longer interposed on."""
 
