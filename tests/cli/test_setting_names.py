@@ -134,3 +134,19 @@ def test_a_misspelt_key_of_a_provider_is_named() -> None:
     assert "WAVESPEED_API_KY" in sentence
     assert "should it be WAVESPEED_API_KEY" in sentence
     assert misspelt_keys(["WAVESPEED_API_KY", "WAVESPEED_API_KEY"], known=names()) == []
+
+
+@pytest.mark.parametrize("place", ["environment", "file", "pinned"])
+def test_a_changed_cap_counts_at_the_next_look(
+    monkeypatch: pytest.MonkeyPatch, env_file: Path, place: str
+) -> None:
+    """Settings are kept until something that they are read from has changed."""
+    for cap in (5, 4):
+        match place:
+            case "environment":
+                monkeypatch.setenv("DAILIES_MAX_USD_PER_DAY", str(cap))
+            case "file":
+                env_file.write_text(f"DAILIES_MAX_USD_PER_DAY={cap}\n")
+            case _:
+                monkeypatch.setenv(PINNED, json.dumps({"DAILIES_MAX_USD_PER_DAY": str(cap)}))
+        assert load_settings().budget.everything.per_day == cap * 1_000_000
