@@ -14,6 +14,9 @@ demo: install    ## twelve clips through the whole pipeline, on the sandbox: no 
 up: install      ## everything local, until Ctrl-C
 	$(BIN)/dailies up
 
+# compiling the tests anew takes each worker six seconds of processor; containers often forbid to keep what was compiled
+test test-fast test-pooler: export PYTHONDONTWRITEBYTECODE :=
+
 test: install-dev ## all tests
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
