@@ -15,7 +15,7 @@ from resources.ledger.polls import CLAIM_SECONDS, paused_until, record_end
 from resources.ledger.records import CLIP, SPARE, Attempt
 from resources.ledger.schema import attempts, jobs
 from resources.ledger.states import WITHOUT_OUTPUT, AttemptState, MoneyState
-from resources.ledger.times import is_past
+from resources.ledger.times import CLOCKS_SECONDS, is_past
 from resources.ledger.transaction import Booked
 from resources.providers.base import JobState
 from resources.providers.provider import Capabilities
@@ -23,13 +23,21 @@ from resources.providers.provider import Capabilities
 AT_ONCE = 8
 """How many are polled in one step."""
 LONGEST_PAUSE_SECONDS = 86_400.0
+_SHORTEST_PAUSE_SECONDS = max(LATE_SECONDS, CLAIM_SECONDS)
+
+_NOW = sa.bindparam("now", type_=sa.Double)
+# a pause is at most twice the time since the end, so that a longer one was set by a clock that was ahead
+_TOO_FAR_AHEAD = sa.and_(
+    attempts.c.late_at > _NOW + (_SHORTEST_PAUSE_SECONDS + CLOCKS_SECONDS),
+    attempts.c.late_at > _NOW + 2 * (_NOW - attempts.c.finished_at) + CLOCKS_SECONDS,
+)
 
 _DUE = sa.and_(
     attempts.c.account == sa.bindparam("account"),
     attempts.c.state.in_([state.value for state in WITHOUT_OUTPUT]),
     # a job without `late_at` is never polled again, and is not in the index
     attempts.c.late_at.is_not(None),
-    is_past(attempts.c.late_at, sa.bindparam("now", type_=sa.Double), within=LONGEST_PAUSE_SECONDS),
+    sa.or_(is_past(attempts.c.late_at, _NOW, within=LONGEST_PAUSE_SECONDS), _TOO_FAR_AHEAD),
     attempts.c.job_id.is_not(None),
     attempts.c.subject_kind.in_([CLIP, SPARE]),
     # a refunded job is no longer ours

@@ -183,6 +183,24 @@ def test_a_late_job_is_asked_for(ledger: Ledger, clock: Clock, ahead: float) -> 
     assert [a.id for a in late_jobs.claim_late(ledger, ACCOUNT)] == [attempt.id]
 
 
+def test_a_late_job_is_asked_for_where_the_clock_that_was_ahead_recorded_its_end(
+    ledger: Ledger, clock: Clock, ahead: float
+) -> None:
+    attempt = submitted(ledger)
+    clock.forward(ahead)
+    polls.record_end(ledger, attempt, a_state(JobStatus.FAILED, error="x"), CHARGED_FIRST)
+    comes_back(clock, ahead)
+    assert [a.id for a in late_jobs.claim_late(ledger, ACCOUNT)] == [attempt.id]
+
+
+def test_a_pause_that_a_right_clock_has_set_is_kept(ledger: Ledger, clock: Clock) -> None:
+    attempt = polls.record_end(ledger, submitted(ledger), a_state(JobStatus.FAILED, error="x"), CHARGED_FIRST)
+    for seconds in (61, 125, 500, 2000, 40_000):
+        clock.forward(seconds)
+        late_jobs.ask_later(ledger, attempt)
+        assert not late_jobs.is_due(ledger, ACCOUNT)
+
+
 def test_the_bill_is_read_over_a_window_that_has_the_charge(
     ledger: Ledger, clock: Clock, ahead: float
 ) -> None:
