@@ -156,14 +156,7 @@ class Transaction:
         values: dict[str, Any],
     ) -> Attempt:
         columns = {
-            "subject_kind": request.kind,
-            "subject_key": request.clip,
-            "series": request.series,
-            "fingerprint": request.fingerprint,
-            "provider": request.provider,
-            "account": request.provider,
-            "endpoint": request.endpoint,
-            "request": request.model_dump(mode="json"),
+            **ordered(request),
             "state": state.value,
             "version": 1,
             "money_state": money.value,
@@ -211,3 +204,17 @@ class Transaction:
                 why=why,
             )
         )
+
+
+def ordered(request: ClipRequest) -> dict[str, Any]:
+    """The columns of an attempt that say what was ordered."""
+    return {
+        "subject_kind": request.kind,
+        "subject_key": request.clip,
+        "series": request.series,
+        "fingerprint": request.fingerprint,
+        "provider": request.provider,
+        "account": request.provider,
+        "endpoint": request.endpoint,
+        "request": request.model_dump(mode="json"),
+    }

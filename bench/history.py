@@ -1,0 +1,396 @@
+"""A ledger with years behind it: purchases in plausible states, written into the product's own tables in bulk.
+
+    python -m bench.history --purchases 100000 --ledger sqlite:////tmp/years/ledger.db
+
+One number of purchases makes the same ledger each time. What the transactions of the product would write is written here row by
+row: the journal of each purchase, its POST and job, its counters, its current take and what its decision is about.
+"""
+
+import argparse
+import datetime as dt
+import json
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from resources.ledger import budget, schema
+from resources.ledger.budget import Budget
+from resources.ledger.ledger import Ledger
+from resources.ledger.states import OPEN, AttemptState, MoneyState, SubmissionState
+from resources.ledger.transaction import ordered
+from resources.orders import ClipRequest, Expected
+from resources.providers.base import FailureKind
+
+BATCH = 2_000
+"""Purchases that are written in one transaction."""
+DAY = 86_400.0
+BOUGHT_AT = 6 * 3600.0
+"""Seconds after midnight (UTC) at which the schedules tick."""
+OUTPUT_DAYS = 7
+
+
+@dataclass(frozen=True)
+class SoldSeries:
+    """A series and what its clips are bought from."""
+
+    name: str
+    account: str
+    endpoint: str
+    price_micros: int
+    job_seconds: float
+
+
+SERIES = (
+    SoldSeries("harbor", "wavespeed", "bytedance/seedance-2.0/text-to-video", 300_000, 60),
+    SoldSeries("city", "wavespeed", "openai/sora-2/text-to-video", 400_000, 140),
+    SoldSeries("forest", "wavespeed", "bytedance/seedance-2.0/text-to-video", 300_000, 60),
+    SoldSeries("market", "aimlapi", "kling-video/v2.1/standard/text-to-video", 350_000, 200),
+)
+
+_S, _M = AttemptState, MoneyState
+_TO_JOB = [(_S.QUEUED, _M.RESERVED), (_S.SUBMITTING, _M.RESERVED), (_S.SUBMITTED, _M.RESERVED)]
+_TO_OUTPUT = [*_TO_JOB, (_S.SUCCEEDED, _M.CONFIRMED)]
+_TO_DOUBT = [*_TO_JOB[:2], (_S.UNKNOWN, _M.INDETERMINATE)]
+Path = list[tuple[AttemptState, MoneyState]]
+
+_DELIVERED: Path = [*_TO_OUTPUT, (_S.DELIVERED, _M.CONFIRMED), (_S.DELIVERED, _M.CONFIRMED)]
+ENDED: dict[str, tuple[float, Path]] = {
+    "delivered": (900, _DELIVERED),
+    "reconciled": (5, [*_TO_DOUBT, *_TO_OUTPUT[2:], (_S.DELIVERED, _M.CONFIRMED)]),
+    "failed": (50, [*_TO_JOB, (_S.FAILED, _M.REFUND_EXPECTED), (_S.FAILED, _M.REFUNDED)]),
+    "rejected": (15, [*_TO_JOB[:2], (_S.REJECTED, _M.RELEASED)]),
+    "quarantined": (10, [*_TO_OUTPUT, (_S.QUARANTINED, _M.CONFIRMED), (_S.QUARANTINED, _M.CONFIRMED)]),
+    "withdrawn": (8, [_TO_JOB[0], (_S.WITHDRAWN, _M.RELEASED)]),
+    "absent": (4, [*_TO_DOUBT, (_S.ABSENT, _M.RELEASED)]),
+    "vanished": (3, [*_TO_JOB, (_S.VANISHED, _M.INDETERMINATE)]),
+    "lost": (3, [*_TO_OUTPUT, (_S.LOST, _M.CONFIRMED), (_S.LOST, _M.CONFIRMED)]),
+    "abandoned": (2, [*_TO_JOB, (_S.OVERDUE, _M.RESERVED), (_S.ABANDONED, _M.INDETERMINATE)]),
+}
+"""Of a thousand ended purchases so many, and what their journals say."""
+BOUGHT_AGAIN = {_S.FAILED, _S.REJECTED, _S.ABSENT, _S.WITHDRAWN, _S.VANISHED}
+BOUGHT_PER_CLIP = 1.09
+"""Purchases of a clip on average, since some are bought again after these ends."""
+VIDEO = json.loads("""{
+    "width": 1280, "height": 720, "duration": 5.041667, "fps": 24.0, "video_codec": "h264", "audio_codec": "aac", "has_audio": true,
+    "truncated": false, "faststart": true, "c2pa": false, "trailing_bytes": 0, "speeds": false, "pixel_aspect": 1.0, "rotation": 0,
+    "picture": {"start": 0.0, "end": 5.041667, "gap": null, "missing_seconds": 0.0},
+    "sound": {"start": 0.0, "end": 5.041667, "gap": null, "missing_seconds": 0.0}
+}""")
+CHECKS = json.loads("""[
+    "whole", "size", "duration", "frame_rate", "codecs", "audio", "coverage", "silence", "black", "frozen", "model", "nsfw", "duplicate"
+]""")
+UNDER_WAY: tuple[tuple[int, Path], ...] = (
+    (30, _TO_JOB[:1]),
+    (1, _TO_JOB[:2]),
+    (1, _TO_DOUBT),
+    (2, [*_TO_DOUBT, (_S.HELD, _M.INDETERMINATE)]),
+    (20, _TO_JOB),
+    (1, [*_TO_JOB, (_S.OVERDUE, _M.RESERVED)]),
+    (5, _TO_OUTPUT),
+)
+"""Open purchases by their number; 60 together."""
+SUBMISSION_ENDS = {
+    _S.SUBMITTING: SubmissionState.OPEN,
+    _S.UNKNOWN: SubmissionState.UNKNOWN,
+    _S.HELD: SubmissionState.UNKNOWN,
+    _S.REJECTED: SubmissionState.REJECTED,
+    _S.ABSENT: SubmissionState.ABSENT,
+}
+
+
+@dataclass(frozen=True)
+class History:
+    """What was written."""
+
+    purchases: int
+    clips: list[str]
+    """Keys of all clips, oldest first."""
+    delivered: list[str]
+    """Keys of the clips with a current take."""
+    under_way: list[str]
+    """Keys of the clips with an open purchase."""
+    runs: list[str]
+    """Ids of the runs that bought, oldest first."""
+
+
+@dataclass
+class _Rows:
+    """Rows that are written together, by table."""
+
+    by_table: dict[sa.Table, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def add(self, table: sa.Table, **values: Any) -> None:
+        self.by_table.setdefault(table, []).append(values)
+
+    def write(self, ledger: Ledger) -> None:
+        with ledger.write() as connection:
+            for table in schema.metadata.sorted_tables:
+                if rows := self.by_table.pop(table, []):
+                    connection.execute(sa.insert(table), rows)
+
+
+def write_history(
+    ledger: Ledger, purchases: int, *, now: float, clips_a_day: int = 100, under_way: bool = True
+) -> History:
+    """Write the history of a ledger that is empty.
+
+    Args:
+        purchases: How many attempts to write, those that are under way included.
+        now: Where the history ends, in seconds since the epoch.
+        clips_a_day: How many clips the schedules buy each day; this sets how far the history goes back.
+        under_way: Whether it ends with the 60 open purchases of `UNDER_WAY`, or with nothing open.
+    """
+    writer = _Writer(ledger, now)
+    ended = purchases - (sum(number for number, _ in UNDER_WAY) if under_way else 0)
+    days = round(ended / (clips_a_day * BOUGHT_PER_CLIP)) or 1
+    for ago in range(days, 0, -1):
+        left = ended - writer.written
+        writer.write_day(now - ago * DAY, clips_a_day if ago > 1 else left, left)
+    if under_way:
+        writer.write_under_way()
+    return writer.finish()
+
+
+class _Writer:
+    """Writes purchases one after the other, each with all that belongs to it."""
+
+    def __init__(self, ledger: Ledger, now: float) -> None:
+        self._ledger, self._now = ledger, now
+        self._random = random.Random(2026)
+        self._rows = _Rows()
+        self._clips: dict[str, None] = {}
+        self._current: dict[str, dict[str, Any]] = {}
+        self._under_way: list[str] = []
+        self._runs: list[str] = []
+        self._weights = [weight for weight, _ in ENDED.values()]
+        self._paths = [path for _, path in ENDED.values()]
+        self.written = 0
+
+    def write_day(self, at: float, clips: int, most: int) -> None:
+        """Write the clips of a day, which its schedules have bought; at most so many purchases."""
+        until = self.written + most
+        date, morning = dt.datetime.fromtimestamp(at, dt.UTC).date().isoformat(), at // DAY * DAY + BOUGHT_AT
+        runs = {series.name: self._id(32) for series in SERIES}
+        self._runs += runs.values()
+        for number in range(clips):
+            if self.written >= until:
+                return
+            series = SERIES[number % len(SERIES)]
+            key = f"{series.name}-{date}-{number // len(SERIES):03}"
+            decision, run = f"schedule:{series.name}:{date}T06:00+00:00", runs[series.name]
+            self._rows.add(schema.decision_clips, decision=decision, clip=key)
+            for _ in range(3):
+                if self.written >= until:
+                    return
+                (path,) = self._random.choices(self._paths, self._weights)
+                last = self._purchase(series, key, decision, run, morning + number, path)
+                if last not in BOUGHT_AGAIN:
+                    break
+
+    def write_under_way(self) -> None:
+        """Write the open purchases, which were bought in the last minutes."""
+        run, number = self._id(32), 0
+        self._runs.append(run)
+        for count, path in UNDER_WAY:
+            for _ in range(count):
+                series = SERIES[number % len(SERIES)]
+                key = f"{series.name}-now-{number:03}"
+                self._rows.add(schema.decision_clips, decision=run, clip=key)
+                self._purchase(series, key, run, run, self._now - 45 + number / 10, path)
+                self._under_way.append(key)
+                number += 1
+
+    def finish(self) -> History:
+        """Write what belongs to the whole: current takes, counters, accounts; returns what was written."""
+        for key, attempt in self._current.items():
+            take = {"attempt_id": attempt["id"], "since": attempt["delivered_at"]}
+            self._rows.add(schema.current_takes, subject_kind="clip", subject_key=key, **take)
+        self._rows.write(self._ledger)
+        with self._ledger.read() as connection:
+            counted = budget.recounted(connection)
+        for scope, micros in counted.items():
+            self._rows.add(schema.spending, **scope._asdict(), spent_micros=micros, cap_micros=None)
+        for account in sorted({series.account for series in SERIES}):
+            self._rows.add(schema.accounts, account=account, billed_at=self._now - 60)
+            self._rows.add(schema.listings, account=account, read_at=self._now - 60)
+            swept = {"tried_at": self._now - 60, "swept_to": self._now - 960, "billed_to": self._now - 960}
+            self._rows.add(schema.meta, key=f"sweep {account}", value=json.dumps(swept))
+        self._rows.write(self._ledger)
+        with self._ledger.write() as connection:
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("PRAGMA optimize")
+        return History(self.written, list(self._clips), list(self._current), self._under_way, self._runs)
+
+    def _purchase(
+        self, series: SoldSeries, key: str, decision: str, run: str, at: float, path: Path
+    ) -> AttemptState:
+        """Write one purchase with its journal, POST and job; returns its state."""
+        self.written += 1
+        self._clips[key] = None
+        (state, money), states = path[-1], {state for state, _ in path}
+        took = series.job_seconds * self._random.uniform(0.7, 1.6)
+        job = self._id(32) if {_S.SUBMITTED, _S.OVERDUE} & states else None
+        ended_at = None if state in OPEN - {_S.SUCCEEDED} else at + 2 + took
+        billed = state is path[-2][0] if len(path) > 1 else False
+        attempt = {
+            **ordered(a_request(series, key, self.written)),
+            "id": self._id(32),
+            "decision": decision,
+            "batch": run,
+            "watched_by": None,
+            "reported_run_id": None if state in OPEN else self._id(32),
+            "reported_at": None if state in OPEN else (ended_at or at) + 30,
+            "state": state.value,
+            "version": len(path),
+            "reason_kind": FailureKind.PROVIDER.value if state is _S.FAILED else None,
+            "reason": None if state in {_S.DELIVERED, *OPEN} else f"the provider says that it {state}",
+            "money_state": money.value,
+            "quoted_micros": series.price_micros,
+            "charged_micros": series.price_micros if _S.SUCCEEDED in states or billed else None,
+            "charge_source": "bill" if billed else "answer" if _S.SUCCEEDED in states else None,
+            "counted_on": dt.datetime.fromtimestamp(at, dt.UTC).date().isoformat(),
+            "created_at": at,
+            "submitted_at": None if job is None else at + 2,
+            "finished_at": ended_at,
+            "delivered_at": None,
+            "next_poll_at": self._now + 60 if state in {_S.SUBMITTED, _S.OVERDUE} else None,
+            "polls": 3 if job else 0,
+            "overdue_at": None if state in {_S.QUEUED, _S.WITHDRAWN} else at + 1800,
+            "copy_deadline": None if ended_at is None or job is None else ended_at + OUTPUT_DAYS * DAY,
+            "job_id": job,
+            "served_model": series.endpoint if job else None,
+            "outputs": [f"https://d1q70pf5vjeyhc.cloudfront.net/predictions/{job}/1.mp4"]
+            if _S.SUCCEEDED in states
+            else None,
+            "inference_seconds": took if _S.SUCCEEDED in states else None,
+            "delivery": None,
+            "late_at": self._now + 3600
+            if state in {_S.FAILED, _S.VANISHED, _S.LOST} and self._now - at < OUTPUT_DAYS * DAY
+            else None,
+        }
+        if state in {_S.DELIVERED, _S.QUARANTINED}:
+            attempt |= {"delivery": self._delivery(attempt), "delivered_at": at + took + 12}
+            self._rows.add(
+                schema.notes, attempt_id=attempt["id"], name="look", value=attempt["delivery"]["look"]
+            )
+        if state is _S.DELIVERED:
+            self._current[key] = attempt
+        self._rows.add(schema.attempts, **attempt)
+        self._post(attempt, states, run)
+        self._journal(attempt, path, run)
+        if self.written % BATCH == 0:
+            self._rows.write(self._ledger)
+        return state
+
+    def _post(self, attempt: dict[str, Any], states: set[AttemptState], run: str) -> None:
+        """Write the POST of a purchase, and its job."""
+        if _S.SUBMITTING not in states:
+            return
+        at, job, post = attempt["created_at"] + 1, attempt["job_id"], self._id(32)
+        state = SUBMISSION_ENDS.get(AttemptState(attempt["state"]), SubmissionState.ACCEPTED)
+        self._rows.add(
+            schema.submissions,
+            id=post,
+            attempt_id=attempt["id"],
+            account=attempt["account"],
+            state=state.value,
+            owner=f"worker-{run[:8]}:4711:{run[8:16]}",
+            started_at=at,
+            lease_until=at + 60,
+            ended_at=None if state is SubmissionState.OPEN else at + 1,
+            detail=job or f"the answer was {state}",
+            clock_low=-0.3,
+            clock_high=0.4,
+        )
+        if job is not None:
+            known = {"account": attempt["account"], "job_id": job}
+            self._rows.add(
+                schema.jobs,
+                **known,
+                attempt_id=attempt["id"],
+                submission_id=post,
+                source="answer",
+                seen_at=at + 1,
+            )
+            if self._random.random() < 0.3:
+                self._rows.add(schema.lags, **known, seconds=self._random.uniform(0.5, 4), seen_at=at + 6)
+
+    def _journal(self, attempt: dict[str, Any], path: Path, run: str) -> None:
+        before = None
+        for version, (state, money) in enumerate(path, start=1):
+            self._rows.add(
+                schema.journal,
+                attempt_id=attempt["id"],
+                version=version,
+                from_state=before,
+                to_state=state.value,
+                money_state=money.value,
+                at=attempt["created_at"] + 10 * version,
+                who=f"engine worker-{run[:8]}:4711:{run[8:16]}",
+                run_id=run if version < 3 else None,
+                why=f"{state} of job {attempt['job_id']}",
+            )
+            before = state.value
+
+    def _delivery(self, attempt: dict[str, Any]) -> dict[str, Any]:
+        """The facts of a manifest, as `resources.production.manifests.delivery_of` has them."""
+        folder = f"videos/{attempt['subject_key']}/{attempt['id']}"
+        size = self._random.randint(2_000_000, 9_000_000)
+        return {
+            "key": f"{folder}.mp4",
+            "uri": f"s3://dailies/{folder}.mp4",
+            "manifest_uri": f"s3://dailies/{folder}.json",
+            "poster_uri": f"s3://dailies/{folder}.webp",
+            "strip_uri": f"s3://dailies/{folder}.strip.webp",
+            "size": size,
+            "sha256": self._id(64),
+            "video": {**VIDEO, "size_bytes": size},
+            "look": self._id(16),
+            "checks": dict.fromkeys(CHECKS, "passed"),
+            "accepted": None,
+            "warnings": [],
+        }
+
+    def _id(self, digits: int) -> str:
+        return f"{self._random.getrandbits(4 * digits):0{digits}x}"
+
+
+def a_request(series: SoldSeries, clip: str, number: int) -> ClipRequest:
+    """The order of one clip of a series."""
+    return ClipRequest(
+        clip=clip,
+        series=series.name,
+        provider=series.account,
+        endpoint=series.endpoint,
+        body={
+            "prompt": f"The {series.name} in the first light of the day, seen from a slowly rising crane. Gulls cross the frame "
+            f"from left to right while boat {number} leaves the quay; film grain, natural colours, no text.",
+            "duration": 5,
+            "resolution": "720p",
+            "aspect_ratio": "16:9",
+            "seed": number,
+            "generate_audio": True,
+        },
+        price_micros=series.price_micros,
+        expected=Expected(width=1280, height=720, duration=5.0, audio=True, fps=24.0),
+        usual_seconds=series.job_seconds,
+        owner="team:content",
+        tags={"campaign": series.name},
+    )
+
+
+def main() -> None:
+    """Write a history into a new ledger."""
+    parser = argparse.ArgumentParser(description="Write a history into a new ledger.")
+    parser.add_argument("--purchases", type=int, default=100_000)
+    parser.add_argument("--ledger", required=True, help="sqlite:////path/to/ledger.db or postgresql://...")
+    arguments = parser.parse_args()
+    with Ledger(arguments.ledger, budget=Budget()) as ledger:
+        written = write_history(ledger, arguments.purchases, now=ledger.clock())
+    print(f"{written.purchases} purchases of {len(written.clips)} clips")
+
+
+if __name__ == "__main__":
+    main()
