@@ -28,8 +28,12 @@ def measure(data: bytes) -> dict[str, Any]:
             "codec": video.codec_context.name,
             "comment": container.metadata["comment"],
             "sound": [stream.codec_context.name for stream in container.streams.audio],
+            "profile": video.profile,
         }
-        pictures = [bytes(frame.planes[0])[::997] for frame in container.decode(video=0)]
+        frames = list(container.decode(video=0))
+        found["kinds"] = "".join(" IPB"[frame.pict_type] for frame in frames)
+        found["times"] = [float(frame.time) for frame in frames]
+        pictures = [bytes(frame.planes[0])[::997] for frame in frames]
         found["size"] = (video.width, video.height)
     found["frames"] = len(pictures)
     found["brightness"] = [sum(picture) / len(picture) for picture in pictures]
@@ -51,7 +55,11 @@ def test_a_clip_is_what_was_asked_for_and_moves_and_sounds(
     clip = ClipStore(tmp_path).clip("job", Frame(width=width, height=height, fps=fps, seconds=seconds))
     found = measure(clip.read(0, clip.size))
     assert (found["size"], found["codec"], found["sound"]) == ((width, height), "h264", ["aac"])
-    assert found["frames"] == fps * seconds
+    # as models deliver: B frames, one key frame a second
+    assert found["profile"] == "High"
+    assert found["kinds"].count("I") == seconds
+    assert found["kinds"].count("B") > fps * seconds / 2
+    assert found["times"] == pytest.approx([number / fps for number in range(fps * seconds)], abs=0.001)
     assert found["seconds"] == pytest.approx(seconds, abs=0.1)
     assert min(found["brightness"]) > 24
     assert min(found["motion"]) > 0.5
