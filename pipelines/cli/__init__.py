@@ -22,7 +22,8 @@ def main() -> None:
         complain("an argument contains a control character or is not text. Nothing was done.")
         sys.exit(2)
     try:
-        _keep_private()
+        if not _only_prints(sys.argv[1:]):
+            _keep_private()
         app()
     except DailiesError as error:
         complain(str(error))
@@ -32,6 +33,15 @@ def main() -> None:
         if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):
             complain("interrupted; bought clips are collected by the completion sensor")
         raise
+
+
+def _only_prints(arguments: list[str]) -> bool:
+    """Whether the command reads no settings: help, the version, or words for the shell to complete."""
+    return (
+        not arguments
+        or not {"--help", "--version"}.isdisjoint(arguments)
+        or "_DAILIES_COMPLETE" in os.environ
+    )
 
 
 def _keep_private() -> None:

@@ -7,7 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.bucket import bucket_of
-from pipelines.cli.terminal import age, as_document
+from pipelines.cli.clip_table import as_document
+from pipelines.cli.terminal import age
 from resources.errors import ConfigurationError
 from resources.ledger.deliveries import in_quarantine
 from resources.ledger.records import Attempt

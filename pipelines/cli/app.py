@@ -1,7 +1,11 @@
 """The command line: every command, in the order in which `dailies --help` shows them.
 
+A module that declares commands imports what a command needs when it runs: `--help` does not wait for SQLAlchemy, pydantic or Dagster.
+
 Exit codes: 0 success, 1 some clips failed, 2 a declaration or a setting is wrong, 3 a service does not answer.
 """
+
+from typing import Annotated
 
 import typer
 
@@ -11,14 +15,36 @@ from pipelines.cli.commands.production import production_app
 from pipelines.cli.commands.review import review_app
 from pipelines.cli.ledger import ledger_app
 from pipelines.cli.models import models_app
+from pipelines.cli.panels import PanelledGroup
 
 app = typer.Typer(
     name="dailies",
+    cls=PanelledGroup,
     help="Declarative AI-video production on Dagster: every clip bought once, kept in your own bucket.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    rich_markup_mode=None,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"dailies {version('dailies')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Declarative AI-video production on Dagster: every clip bought once, kept in your own bucket."""
+
+
 for commands in (production_app, review_app, operations_app):
     app.add_typer(commands)
 app.add_typer(models_app, name="models", rich_help_panel="Look up and manage")

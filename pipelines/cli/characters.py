@@ -2,23 +2,30 @@
 
 import uuid
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
+from pipelines.cli.panels import PanelledGroup
 from pipelines.cli.terminal import Json, complain, console, print_json
-from resources.settings import Settings, load_settings, open_ledger
+
+if TYPE_CHECKING:
+    from resources.settings import Settings
 
 characters_app = typer.Typer(
-    help="Characters that clips show, each made once from a reference video.", no_args_is_help=True
+    cls=PanelledGroup,
+    rich_markup_mode=None,
+    help="Characters that clips show, each made once from a reference video.",
+    no_args_is_help=True,
 )
 
 
 @characters_app.command("list")
 def list_(as_json: Json = False) -> None:
     """Show every declared character: whether it is made, its id, and the series that cast it."""
+    from resources.settings import load_settings
+
     rows = _rows(load_settings())
     if as_json:
         print_json(rows)
@@ -26,6 +33,8 @@ def list_(as_json: Json = False) -> None:
     if not rows:
         console.print("no characters are declared; declare one in data/characters")
         return
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("character", "state", "id", "endpoint", "cast by"):
         table.add_column(name, overflow="fold")
@@ -47,6 +56,8 @@ def make(
     as_json: Json = False,
 ) -> None:
     """Make characters and wait for them. A character that exists for the same video costs nothing."""
+    from resources.settings import load_settings
+
     settings = load_settings()
     failed = _make(settings, list(dict.fromkeys(names)), regenerate=regenerate)
     rows = [row for row in _rows(settings) if row["character"] in names]
@@ -61,7 +72,7 @@ def make(
         raise typer.Exit(1)
 
 
-def _rows(settings: Settings) -> list[dict[str, Any]]:
+def _rows(settings: "Settings") -> list[dict[str, Any]]:
     from pipelines.cli.launch import declarations_of
 
     declarations = declarations_of(settings)
@@ -88,7 +99,7 @@ def _rows(settings: Settings) -> list[dict[str, Any]]:
     return rows
 
 
-def _make(settings: Settings, names: Sequence[str], *, regenerate: bool) -> list[str]:
+def _make(settings: "Settings", names: Sequence[str], *, regenerate: bool) -> list[str]:
     """Request one run per character and wait; returns the reasons of failed runs."""
     from pipelines.cli.bought import ended_with_a_word
     from pipelines.cli.dagster_api import DagsterApi
@@ -96,6 +107,7 @@ def _make(settings: Settings, names: Sequence[str], *, regenerate: bool) -> list
     from pipelines.clip_batch import DECISION_TAG
     from pipelines.partitions import PARTITION, add_characters
     from resources.ledger.decision_clips import fix_clips
+    from resources.settings import open_ledger
 
     declared = declarations_of(settings).characters
     for name in names:

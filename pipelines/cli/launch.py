@@ -13,10 +13,11 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipelines.cli.bought import bought_so_far, ended_with_a_word
+from pipelines.cli.clip_table import as_document, status_table
 from pipelines.cli.dagster_api import DagsterApi, RunState
 from pipelines.cli.signals import end_on_signals
 from pipelines.cli.stack import running_stack
-from pipelines.cli.terminal import as_document, complain, console, counted, errors, print_json, status_table
+from pipelines.cli.terminal import complain, console, counted, errors, print_json
 from pipelines.clip_batch import DECISION_TAG
 from pipelines.partitions import add_clips, range_tags, stretches
 from pipelines.prompt_batch import render

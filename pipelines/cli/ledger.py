@@ -1,6 +1,5 @@
 """`dailies ledger ...`: the account, disputes and orphans; copy the ledger, restore a copy, rebuild it."""
 
-import asyncio
 import contextlib
 import dataclasses
 import getpass
@@ -8,15 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.stack_settings import running_settings
-from pipelines.cli.terminal import Json, age, as_document, complain, console, print_json
-from resources.money import show_usd, to_usd
-from resources.settings import ACCOUNTS, Settings, load_settings, open_ledger
+from pipelines.cli.panels import PanelledGroup
+from pipelines.cli.terminal import Json, age, complain, console, print_json
 
-ledger_app = typer.Typer(help="Show the account; copy, restore or rebuild the ledger.")
+ledger_app = typer.Typer(
+    cls=PanelledGroup, rich_markup_mode=None, help="Show the account; copy, restore or rebuild the ledger."
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from resources.ledger.ledger import Ledger
     from resources.ledger.lost.orphans import Orphan
     from resources.production.ledger_rebuild import Rebuilt
+    from resources.settings import Settings
 
 
 @ledger_app.callback(invoke_without_command=True)
@@ -42,6 +41,8 @@ def show_account(
     if context.invoked_subcommand is not None:
         return
     from pipelines.cli import statement
+    from pipelines.cli.stack_settings import running_settings
+    from resources.settings import load_settings, open_ledger
 
     settings = running_settings() if check else load_settings()
     account = statement.report(settings, check=check, days=days)
@@ -62,6 +63,7 @@ def show_account(
 def backup(file: Annotated[Path, typer.Argument(help="The copy to write; never an existing file.")]) -> None:
     """Copy the ledger into a file, also while it is in use."""
     from resources.ledger.backup import back_up
+    from resources.settings import load_settings
 
     size = back_up(load_settings().ledger_url, file)
     console.print(f"the ledger is in {file} ({size:,} bytes)", soft_wrap=True)
@@ -73,6 +75,7 @@ def restore(file: Annotated[Path, typer.Argument(help="A copy that `dailies ledg
     from pipelines.cli.stack import running_stack
     from resources.errors import UnavailableError
     from resources.ledger.backup import restore as put_back
+    from resources.settings import load_settings
 
     settings = load_settings()
     if running_stack(settings.home):
@@ -94,6 +97,9 @@ def rebuild(
     as_json: Json = False,
 ) -> None:
     """Read back what was bought from the bucket, the listings and the bills, so that the ledger may buy again."""
+    import asyncio
+
+    from pipelines.cli.stack_settings import running_settings
     from resources.production.ledger_rebuild import report
 
     done = asyncio.run(_rebuild(running_settings(), take_over=take_over, quiet=as_json))
@@ -118,8 +124,11 @@ def disputed(
     as_json: Json = False,
 ) -> None:
     """List disputed charges and refunds, and accept one as true."""
+    from pipelines.cli.clip_table import as_document
     from resources.errors import ConfigurationError, DailiesError
     from resources.ledger import disputes
+    from resources.money import show_usd, to_usd
+    from resources.settings import load_settings, open_ledger
 
     with open_ledger(load_settings()) as ledger:
         found = [
@@ -170,7 +179,10 @@ def disputed(
 @ledger_app.command("orphans")
 def show_orphans(as_json: Json = False) -> None:
     """List jobs at the providers that this ledger did not order. A sweep looks for them every hour."""
+    from rich.table import Table
+
     from resources.ledger.lost.orphans import orphans
+    from resources.settings import load_settings, open_ledger
 
     with open_ledger(load_settings()) as ledger:
         found = orphans(ledger)
@@ -203,11 +215,12 @@ def orphans_in_words(found: "Iterable[Orphan]", ledger: "Ledger") -> list[str]:
     ]
 
 
-async def _rebuild(settings: Settings, *, take_over: bool, quiet: bool) -> "Rebuilt":
+async def _rebuild(settings: "Settings", *, take_over: bool, quiet: bool) -> "Rebuilt":
     from pipelines.cli.bucket import bucket_of
     from resources.production.account import bind_account
     from resources.production.ledger_rebuild import rebuild_ledger
     from resources.providers.accounts import build_provider
+    from resources.settings import ACCOUNTS, open_ledger
 
     accounts = [settings.account(name) for name in ACCOUNTS]
     ready = [account for account in accounts if account.api_key is not None]

@@ -9,7 +9,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.terminal import COLOURS, age, as_document
+from pipelines.cli.clip_table import COLOURS, as_document
+from pipelines.cli.terminal import age
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger import late_jobs
 from resources.ledger.ledger import Ledger

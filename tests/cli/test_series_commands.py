@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pipelines.cli.app import app
-from pipelines.cli.terminal import as_document, status_table
+from pipelines.cli.clip_table import as_document, status_table
 from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError
 from resources.ledger.decisions import Decision, decide

@@ -113,7 +113,7 @@ def test_every_command_takes_an_earlier_versions_home_from_the_others_and_writes
         place.chmod(was)
     monkeypatch.setenv("DAILIES_HOME", str(home))
     monkeypatch.setenv("DAILIES_ENV_FILE", "")
-    monkeypatch.setattr("sys.argv", ["dailies", "--help"])
+    monkeypatch.setattr("sys.argv", ["dailies", "status"])
     before = os.umask(0o022)
     try:
         with pytest.raises(SystemExit) as ended:

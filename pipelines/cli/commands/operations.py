@@ -9,7 +9,6 @@ from rich.text import Text
 
 from pipelines.cli.signals import end_on_signals
 from pipelines.cli.terminal import Json, console, print_json
-from resources.settings import load_settings
 
 operations_app = typer.Typer()
 PANEL = "Run"
@@ -29,6 +28,7 @@ def up(
 ) -> None:
     """Start everything on this machine, until Ctrl-C. Without keys or a bucket in .env, stand-ins are used."""
     from pipelines.cli.stack import Stack, StackOptions
+    from resources.settings import load_settings
 
     script = ["--faults", str(faults)] if faults is not None else []
     wanted = StackOptions(
@@ -63,6 +63,7 @@ def demo(
 ) -> None:
     """Produce the twelve clips of the sample series on the sandbox: no key, no money."""
     from pipelines.cli.demo import run_demo
+    from resources.settings import load_settings
 
     end_on_signals()
     raise typer.Exit(run_demo(load_settings(), port=port, job_seconds=job_seconds))
@@ -110,6 +111,7 @@ def webhooks(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 8790,
 ) -> None:
     """Receive WaveSpeed's callbacks, until Ctrl-C. Optional: they settle lost answers and make polls prompt."""
+    from resources.settings import load_settings
     from resources.webhooks.server import serve
 
     end_on_signals()
@@ -125,6 +127,7 @@ def stop(
 ) -> None:
     """Stop all buying at once. Jobs at the providers are still polled and fetched; the queue is kept."""
     from pipelines.cli.switch import stop_buying
+    from resources.settings import load_settings
 
     stop_buying(load_settings(), account, reason)
 
@@ -135,6 +138,7 @@ def start(
 ) -> None:
     """Resume buying after `dailies stop`, or after an account's bill was higher than its quote."""
     from pipelines.cli.switch import start_buying
+    from resources.settings import load_settings
 
     start_buying(load_settings(), account)
 

@@ -8,8 +8,6 @@ import typer
 from rich.text import Text
 
 from pipelines.cli.terminal import Json, complain, console, print_json
-from resources.settings import load_settings, names, open_ledger
-from resources.variables import ENV_FILE, misspelt_keys, names_in
 
 production_app = typer.Typer()
 PANEL = "Produce"
@@ -20,6 +18,8 @@ def check() -> None:
     """Check all declarations in the data folder. Sends nothing."""
     from pipelines.cli.launch import declarations_of
     from resources.catalogue import Catalogue
+    from resources.settings import load_settings, names
+    from resources.variables import ENV_FILE, misspelt_keys, names_in
 
     settings = load_settings()
     for sentence in misspelt_keys(
@@ -88,6 +88,7 @@ def prompt(
     """Show a clip's request as it would be sent: the rendered prompt, every parameter, the price. Sends nothing."""
     from pipelines.cli.launch import declarations_of
     from pipelines.cli.prompt import document, show
+    from resources.settings import load_settings
 
     declarations = declarations_of(load_settings())
     request = declarations.render(declarations.find(key))
@@ -116,6 +117,7 @@ def produce(
     """Buy the clips of a series. Without --wait, the completion sensor collects them."""
     from pipelines.cli.dagster_api import DagsterApi
     from pipelines.cli.launch import clips_of, dagster_url, declarations_of, finish, launch
+    from resources.settings import load_settings
 
     settings = load_settings()
     keys = clips_of(declarations_of(settings), series, date.date() if date else None, clip or [])
@@ -139,6 +141,7 @@ def retry(
     """Buy failed clips again, all or some, in one run. It is a new decision."""
     from pipelines.cli.dagster_api import DagsterApi
     from pipelines.cli.launch import dagster_url, failed_clips, finish, launch
+    from resources.settings import load_settings, open_ledger
 
     settings = load_settings()
     with open_ledger(settings) as ledger:

@@ -9,8 +9,7 @@ import typer
 from rich.text import Text
 
 from pipelines.cli.signals import end_on_signals
-from pipelines.cli.terminal import Json, as_document, complain, confirm, console, print_json, status_table
-from resources.settings import load_settings, open_ledger
+from pipelines.cli.terminal import Json, complain, confirm, console, print_json
 
 review_app = typer.Typer()
 PANEL = "See and settle"
@@ -30,12 +29,14 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show every clip: its state, endpoint, age, cost, and place."""
+    from pipelines.cli.clip_table import as_document, status_table
     from pipelines.cli.ledger import orphans_in_words
     from resources.ledger import stops
     from resources.ledger.lost.orphans import orphans
     from resources.ledger.pauses import pauses
     from resources.ledger.states import AttemptState
     from resources.money import show_usd
+    from resources.settings import load_settings, open_ledger
 
     with open_ledger(load_settings()) as ledger:
         attempts = ledger.overview(series=series)
@@ -70,6 +71,7 @@ def gallery(
 ) -> None:
     """Write all pages of the gallery and show where they are: every clip to play, with its cost and checks."""
     from pipelines.cli.gallery import show_gallery
+    from resources.settings import load_settings
 
     end_on_signals()
     show_gallery(load_settings(), open_it=open_it, port=port, as_json=as_json)
@@ -91,6 +93,7 @@ def inspect(
     from pipelines.cli.inspection import document, inspect_files, request_for, show
     from pipelines.cli.launch import declarations_of
     from resources.errors import ConfigurationError
+    from resources.settings import load_settings
 
     if clip is not None:
         if any(one is not None for one in (size, duration, audio, fps)):
@@ -124,6 +127,8 @@ def accept_clip(
 ) -> None:
     """Show the clips that failed a check, and deliver one in spite of it. Costs nothing."""
     from pipelines.cli.accept import accept_take, chosen, document, table, waiting
+    from pipelines.cli.clip_table import as_document, status_table
+    from resources.settings import load_settings
 
     settings = load_settings()
     found = waiting(settings, clip)
@@ -161,6 +166,7 @@ def resolve(
 
     `--write-off` also gives up a job that runs far longer than its model should.
     """
+    from pipelines.cli.clip_table import as_document, status_table
     from pipelines.cli.resolve import (
         Settlement,
         look_at_job,
@@ -172,7 +178,7 @@ def resolve(
     from pipelines.cli.stack_settings import running_settings
     from resources.ledger.lost.settle import unsettled
     from resources.ledger.outcomes import expire_submissions
-    from resources.settings import ACCOUNTS
+    from resources.settings import ACCOUNTS, open_ledger
 
     settings = running_settings()
     with open_ledger(settings) as ledger:

@@ -1,0 +1,95 @@
+"""Clips as a table for people, and as a document for machines."""
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.cli.terminal import age
+from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState
+from resources.money import show_usd, to_usd
+from resources.providers.base import FailureKind
+
+COLOURS = {
+    AttemptState.DELIVERED: "green",
+    AttemptState.SUCCEEDED: "cyan",
+    AttemptState.SUBMITTED: "yellow",
+    AttemptState.SUBMITTING: "yellow",
+    AttemptState.QUEUED: "yellow",
+    AttemptState.OVERDUE: "magenta",
+    AttemptState.UNKNOWN: "magenta",
+    AttemptState.HELD: "magenta",
+}
+
+
+def where(attempt: Attempt) -> str:
+    """Where a clip's video is, or why there is none."""
+    if attempt.delivery is not None:
+        return str(attempt.delivery.get("uri", ""))
+    if attempt.confirming or attempt.reason:
+        return attempt.confirming or attempt.reason or ""
+    return f"job {attempt.job_id}" if attempt.job_id else ""
+
+
+def _state(attempt: Attempt) -> str:
+    """A clip's state, with the end that is being confirmed, if any."""
+    if attempt.confirming is None or attempt.end_kind is None:
+        return attempt.state.value
+    end = {FailureKind.GONE: "gone", FailureKind.NO_OUTPUT: "without output"}.get(attempt.end_kind, "failed")
+    return f"{attempt.state.value} ({end}, being confirmed)"
+
+
+def _endpoint(attempt: Attempt) -> str:
+    """The endpoint of a clip; for a fallback, also the one that was asked for."""
+    asked = attempt.request.asked
+    return attempt.endpoint if asked is None else f"{attempt.endpoint} (instead of {asked.endpoint})"
+
+
+def status_table(attempts: Iterable[Attempt], *, now: float | None = None) -> Table:
+    """A table with one line per clip: state, endpoint, age, cost and place."""
+    now = time.time() if now is None else now
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("clip", "state", "endpoint", "age", "cost", "where"):
+        table.add_column(name, justify="right" if name in {"age", "cost"} else "left", overflow="fold")
+    for attempt in attempts:
+        table.add_row(
+            attempt.subject_key,
+            Text(_state(attempt), style=COLOURS.get(attempt.state, "red")),
+            _endpoint(attempt),
+            age(now - attempt.created_at),
+            show_usd(attempt.cost_micros),
+            Text(where(attempt)),
+        )
+    return table
+
+
+def as_document(attempt: Attempt) -> dict[str, Any]:
+    """One clip for machines: stable names, numbers as numbers, money as exact text in USD."""
+    delivery = attempt.delivery or {}
+    return {
+        "clip": attempt.subject_key,
+        "series": attempt.series,
+        "state": attempt.state.value,
+        "reason": attempt.reason,
+        "being_confirmed": attempt.confirming,
+        "provider": attempt.provider,
+        "endpoint": attempt.endpoint,
+        "asked_for": attempt.request.asked.endpoint if attempt.request.asked else None,
+        "attempt": attempt.id,
+        "decision": attempt.decision,
+        "job": attempt.job_id,
+        "created_at": attempt.created_at,
+        "submitted_at": attempt.submitted_at,
+        "finished_at": attempt.finished_at,
+        "delivered_at": attempt.delivered_at,
+        "seconds_waited": attempt.waited_seconds,
+        "cost_usd": str(to_usd(attempt.cost_micros)),
+        "money": attempt.money_state.value,
+        "uri": delivery.get("uri"),
+        "manifest": delivery.get("manifest_uri"),
+        "size_bytes": delivery.get("size"),
+        "sha256": delivery.get("sha256"),
+    }

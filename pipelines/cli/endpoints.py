@@ -1,0 +1,261 @@
+"""The endpoints of data/models, compared with the lists and quotes of their providers."""
+
+import asyncio
+import datetime as dt
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.cli.terminal import complain, console, counted
+from resources.catalogue import Catalogue, Endpoint
+from resources.catalogue.drafts import draft, file_name
+from resources.catalogue.drift import Drift, drifts, sample_body
+from resources.errors import ConfigurationError, UnavailableError
+from resources.money import to_usd
+from resources.providers.accounts import KEY_VARIABLES, build_provider
+from resources.providers.live_models import LiveModel
+from resources.providers.provider import Provider
+from resources.settings import ACCOUNTS, Settings
+
+
+def compare(settings: Settings, catalogue: Catalogue, wanted: str | None) -> tuple[list[Drift], int]:
+    """What differs between the catalogue and the lists and quotes of one or all providers, and how many were compared.
+
+    Raises:
+        DailiesError: No account has a key, or a provider does not answer.
+    """
+    found: list[Drift] = []
+    checked = 0
+    for name in _with_keys(settings, wanted):
+        mine = [endpoint for endpoint in catalogue if endpoint.provider == name]
+        found += asyncio.run(_drifts(settings, name, mine))
+        checked += len(mine)
+    return found, checked
+
+
+def add_endpoint(settings: Settings, provider: str, model: str, to: Path | None) -> None:
+    """Write a draft of a new endpoint's entry into a file, or print it if the file is `-`.
+
+    Raises:
+        DailiesError: The model is not listed or has an entry, or the file exists or cannot be written.
+    """
+    (name,) = _with_keys(settings, provider)
+    path = to or settings.data / "models" / file_name(name, model)
+    if str(path) != "-" and path.parent.resolve() == (settings.data / "models").resolve():
+        _refuse_a_second(settings, name, model)
+    text = draft(name, asyncio.run(_listed(settings, name, model)), today=dt.datetime.now(dt.UTC).date())
+    if to is not None and str(to) == "-":
+        typer.echo(text, nl=False)
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ConfigurationError(
+            f"{path} exists already; remove it first, or choose another file with --to"
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {path}: {error.strerror}") from None
+    console.print(Text(f"drafted {path}; read the provider's page, set the prices, then `dailies check`"))
+
+
+def show_endpoint(found: Endpoint, today: dt.date) -> None:
+    """Print every parameter of an endpoint, its price, and what is uncertain."""
+    console.print(Text(f"{found.id}  {found.title}, sold by {found.provider}"))
+    shown = _plain_table("parameter", "default", "allowed", "what it does")
+    for name, parameter in {**found.parameters, **found.common_words}.items():
+        said = "required" if parameter.required else "" if parameter.sent is None else str(parameter.sent)
+        what = parameter.description or ""
+        if name not in found.parameters:
+            what = "a common word"
+        shown.add_row(name, said, Text(parameter.allows), Text(what))
+    console.print(shown)
+    console.print(Text(f"price    {price_in_words(found)} ({found.pricing.source})"))
+    if found.usual_seconds is not None:
+        console.print(Text(f"takes    usually {found.usual_seconds} s"))
+    console.print(Text(f"state    {found.lifecycle.warning(today) or 'live'}"))
+    console.print(Text(f"source   {found.source}, checked {found.checked}"))
+    for doubt in found.doubts:
+        console.print(Text(f"doubt    {doubt}"))
+
+
+def _refuse_a_second(settings: Settings, provider: str, model: str) -> None:
+    """Refuse a second entry: only one of the two would be used, perhaps the one without prices."""
+    declared = {(endpoint.provider, endpoint.id) for endpoint in Catalogue.load(settings.data / "models")}
+    if (provider, model) in declared:
+        raise ConfigurationError(
+            f"{model} of {provider} has an entry already: `dailies models show {model}` shows it, `dailies models "
+            "check` compares it with the provider, and `--to -` prints a draft"
+        )
+
+
+@dataclass
+class _Asked:
+    """The answers of one provider."""
+
+    models: list[LiveModel]
+    quotes: dict[str, int | None] = field(default_factory=dict)
+
+
+async def _ask(provider: Provider, endpoints: list[Endpoint]) -> _Asked:
+    asked = _Asked(await provider.models())
+    slots = asyncio.Semaphore(4)
+
+    async def one(endpoint: Endpoint) -> None:
+        async with slots:
+            asked.quotes[endpoint.id] = await provider.quote(endpoint.id, sample_body(endpoint))
+
+    listed = [e for e in endpoints if any(model.is_called(e.id) for model in asked.models)]
+    await asyncio.gather(*map(one, listed))
+    return asked
+
+
+async def _drifts(settings: Settings, name: str, endpoints: list[Endpoint]) -> list[Drift]:
+    provider = build_provider(settings.account(name))
+    try:
+        asked = await _ask(provider, endpoints)
+    finally:
+        await provider.aclose()
+    if not asked.models:
+        raise UnavailableError(f"{name} lists no models, so nothing can be compared. Try again later.")
+    today = dt.datetime.now(dt.UTC).date()
+    return [
+        drift
+        for endpoint in endpoints
+        for drift in drifts(endpoint, asked.models, quote=asked.quotes.get(endpoint.id), today=today)
+    ]
+
+
+async def _listed(settings: Settings, name: str, model: str) -> LiveModel:
+    provider = build_provider(settings.account(name))
+    try:
+        models = await provider.models()
+    finally:
+        await provider.aclose()
+    for found in models:
+        if found.is_called(model):
+            return found
+    from resources.declared.problems import Problem, ProblemsError
+    from resources.declared.problems import show as shown
+
+    ids = [found.id for found in models]
+    problem = Problem(
+        "model", f"is not listed by {name}, which has {counted(len(ids), 'model')}", shown(model)
+    )
+    raise ProblemsError([problem.hinted(model, ids)])
+
+
+def refuse_unknown(provider: str | None) -> None:
+    """Refuse a provider that does not exist.
+
+    Raises:
+        ConfigurationError: With those that do.
+    """
+    if provider is not None and provider not in ACCOUNTS:
+        raise ConfigurationError(f"there is no provider {provider!r}; allowed: {', '.join(ACCOUNTS)}")
+
+
+def _with_keys(settings: Settings, wanted: str | None) -> list[str]:
+    refuse_unknown(wanted)
+    names = [
+        name for name in ACCOUNTS if wanted in {None, name} and settings.account(name).api_key is not None
+    ]
+    if not names:
+        variables = " or ".join(KEY_VARIABLES[name] for name in ACCOUNTS if wanted in {None, name})
+        raise ConfigurationError(
+            f"no account has a key, so no provider can be asked. Set {variables}, or use the sandbox's key."
+        )
+    return names
+
+
+def catalogue_of(settings: Settings) -> Catalogue:
+    """The catalogue of the data folder; its problems are printed."""
+    catalogue = Catalogue.load(settings.data / "models")
+    for problem in catalogue.problems:
+        complain(str(problem))
+    return catalogue
+
+
+def price_in_words(endpoint: Endpoint) -> str:
+    """A price such as `$0.10/s`, `$0.30 to $0.70/s`, `at most $0.40` or `unknown, quoted live`."""
+    pricing = endpoint.pricing
+    rates = sorted(set(pricing.rates.values())) or ([pricing.usd] if pricing.usd is not None else [])
+    if not rates:
+        return "unknown, quoted live"
+    low, high = rates[0], rates[-1]
+    words = f"${low}" if low == high else f"${low} to ${high}"
+    words += "/s" if pricing.per == "second" else ""
+    return f"at most {words}" if pricing.basis == "upper_bound" else words
+
+
+def _seconds(endpoint: Endpoint) -> str:
+    parameter = endpoint.parameters.get(endpoint.output.seconds or "duration")
+    if parameter is None:
+        return ""
+    if parameter.allowed:
+        return " ".join(map(str, parameter.allowed))
+    return f"{parameter.min} to {parameter.max}" if parameter.min is not None else ""
+
+
+def as_document(endpoint: Endpoint, today: dt.date) -> dict[str, Any]:
+    """One endpoint for machines: its file, and what follows from it today."""
+    prices = {value: str(rate) for value, rate in endpoint.pricing.rates.items()}
+    return {
+        **endpoint.model_dump(mode="json", exclude_none=True),
+        "retired": endpoint.lifecycle.retired(today),
+        "warning": endpoint.lifecycle.warning(today),
+        "default_price_usd": None
+        if (price := endpoint.price(sample_body(endpoint))) is None
+        else str(to_usd(price)),
+        "rates_usd": prices,
+        "common_words": sorted(endpoint.common_words),
+    }
+
+
+def table(endpoints: list[Endpoint], today: dt.date) -> Table:
+    """One line per endpoint."""
+    listed = _plain_table("endpoint", "provider", "price", "seconds", "state", "checked")
+    for endpoint in endpoints:
+        warning = endpoint.lifecycle.warning(today)
+        retired = endpoint.lifecycle.retired(today)
+        state = Text(
+            (warning or "live").removeprefix("is ").replace(" by its provider", ""),
+            style="red" if retired else "yellow" if warning else "green",
+        )
+        listed.add_row(
+            endpoint.id,
+            endpoint.provider,
+            price_in_words(endpoint),
+            _seconds(endpoint),
+            state,
+            str(endpoint.checked),
+        )
+    return listed
+
+
+def _plain_table(*columns: str) -> Table:
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        made.add_column(name, overflow="fold")
+    return made
+
+
+def print_drifts(found: list[Drift], checked: int) -> None:
+    """Print what has changed, serious differences first."""
+    serious = sum(drift.matters for drift in found)
+    if found:
+        listed = _plain_table("endpoint", "what", "catalogue", "provider")
+        for drift in sorted(found, key=lambda d: (not d.matters, d.endpoint)):
+            style = "" if drift.matters else "dim"
+            row = (drift.endpoint, drift.field, drift.ours, drift.theirs)
+            listed.add_row(*(Text(word, style=style) for word in row))
+        console.print(listed)
+    if serious:
+        complain(f"{counted(serious, 'difference')} in {counted(checked, 'endpoint')}; correct data/models")
+    else:
+        console.print(f"{counted(checked, 'endpoint')} compared; all as in the catalogue")

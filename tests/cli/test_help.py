@@ -1,0 +1,54 @@
+"""`dailies --help` and `--version`: they load nothing that only a command needs."""
+
+import subprocess
+import sys
+
+import pytest
+
+LOADED = """
+import atexit, sys
+from pipelines.cli import main
+atexit.register(lambda: print(*sys.modules, file=sys.stderr))
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("produce", "--help"), ("ledger", "--help"), ("--version",)]
+)
+def test_help_imports_neither_database_nor_dagster_nor_models(arguments: tuple[str, ...]) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", LOADED, *arguments], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout
+    # Typer itself needs pydantic for the options of a command
+    heavy = {
+        "alembic",
+        "av",
+        "boto3",
+        "dagster",
+        "httpx",
+        "resources.orders",
+        "resources.settings",
+        "sqlalchemy",
+        "yaml",
+    }
+    if arguments == ("--help",):
+        heavy.add("pydantic")
+    assert not heavy & set(ran.stderr.split())
+
+
+def test_help_lists_every_command_whole_in_80_columns() -> None:
+    from pipelines.cli.app import app
+
+    ran = subprocess.run(
+        [sys.executable, "-c", "from pipelines.cli import main; main()", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert max(map(len, ran.stdout.splitlines())) <= 80
+    assert "..." not in ran.stdout.partition("Options:")[2]
+    named = [group.name for group in app.registered_groups if group.name]
+    assert named == ["models", "characters", "ledger"]
+    assert all(f"\n  {name} " in ran.stdout for name in (*named, "produce", "status", "verify-provider"))
