@@ -5,7 +5,7 @@ and input versions only if it is given both, and without them Dagster cannot see
 constants of a private Dagster module; they are repeated here once, and a test compares them with it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -46,6 +46,32 @@ class Shown:
 def latest(instance: dg.DagsterInstance, asset: dg.AssetKey, clip: str) -> Shown | None:
     """The newest materialization of an asset for a clip, None where there is none."""
     return next(iter(_newest(instance, asset, clip, 1)), None)
+
+
+def data_versions(instance: dg.DagsterInstance, asset: dg.AssetKey, clips: Sequence[str]) -> dict[str, str]:
+    """The data version of each clip's newest materialization, in one query; a clip without one is left out.
+
+    Args:
+        instance: Dagster.
+        asset: The asset.
+        clips: At most some thousands, since SQLite limits the variables of a query.
+    """
+    if not clips:
+        return {}
+    found = instance.event_log_storage.get_latest_tags_by_partition(
+        asset, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION], asset_partitions=clips
+    )
+    return {clip: tags[DATA_VERSION] for clip, tags in found.items()}
+
+
+def storage_ids(instance: dg.DagsterInstance, asset: dg.AssetKey, clips: Sequence[str]) -> dict[str, int]:
+    """The number of each clip's newest materialization, in one query; see `data_versions`."""
+    if not clips:
+        return {}
+    found = instance.event_log_storage.get_latest_storage_id_by_partition(
+        asset, dg.DagsterEventType.ASSET_MATERIALIZATION, set(clips)
+    )
+    return dict(found)
 
 
 def version_tags(

@@ -1,31 +1,19 @@
-"""The sensors: one per account that completes its purchases, and one that watches the declarations.
+"""The sensors that complete purchases, one per account, and the list of all sensors that buy nothing by themselves.
 
 A tick has 60 seconds; each does one bounded step, and the next tick continues.
 """
 
 import asyncio
-import hashlib
-import json
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import dagster as dg
 
 from pipelines.assets.characters import character_event
 from pipelines.collections import BATCH_TAG, NOT_RETRIED, batches, plan, without_partition
+from pipelines.declared_clips import declared_clips
 from pipelines.events import stage_event
-from pipelines.jobs import collect_clips, render_prompts
-from pipelines.lineage import PROMPTS, latest
-from pipelines.partitions import (
-    add_characters,
-    add_clips,
-    clips,
-    range_tags,
-    stretches,
-)
-from pipelines.prompt_batch import render
+from pipelines.jobs import collect_clips
+from pipelines.partitions import add_clips, clips, range_tags
 from pipelines.runs import dead_runs_sensor, living, past_runs
 from resources.characters.made import KIND as CHARACTER
 from resources.characters.maker import finish_left
@@ -38,12 +26,9 @@ from resources.ledger.records import Attempt
 from resources.production.account import StepResult
 from resources.production.batch import Stage
 from resources.production.orphan_sweep import in_words
-from resources.series import Declarations
 from resources.settings import ACCOUNTS
 
 COMPLETION_SECONDS = 10
-DECLARED_SECONDS = 15
-DECLARED_BUDGET_SECONDS = 30.0
 NO_PARTITION = "no partition"
 """Stands in the ledger for a run, for an unpaid clip whose partition was deleted: there is nothing to show."""
 
@@ -179,128 +164,6 @@ def _characters_left(
     if not any(a.subject_kind == CHARACTER for a in unreported):
         return []
     return finish_left(ledger, account, watched=living(instance, ledger, watchers), by="sensor")
-
-
-@dg.sensor(
-    name="declared_clips",
-    job=render_prompts,
-    minimum_interval_seconds=DECLARED_SECONDS,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description=(
-        "Watches the data folder: adds the clips of new undated series to the partitions, and renders changed prompts, so that "
-        "Dagster shows which clips are stale. Costs nothing."
-    ),
-)
-def declared_clips(
-    context: dg.SensorEvaluationContext, production: Production
-) -> dg.SensorResult | dg.SkipReason:
-    """Add new clips, and request runs that render changed prompts."""
-    try:
-        files = _digests(production.settings().data)
-        if any(file.startswith("characters/") for file in files):
-            # a new version of a character changes the prompts that show it
-            files |= {f"character {name}": made.id for name, made in production.characters().items()}
-        seen = DataCursor.read(context.cursor)
-        if files == seen.files and seen.upto is None:
-            return dg.SkipReason("nothing in the data folder has changed")
-        declarations = production.declarations()
-        for problem in declarations.problems:
-            context.log.error(str(problem))
-        with production.ledger() as ledger:
-            add_characters(context.instance, declarations.characters.found)
-            undated = [c.key for s in declarations.series.values() if not s.dated for c in s.clips()]
-            order = add_clips(context.instance, ledger, undated)
-    except DailiesError as error:
-        return dg.SkipReason(str(error))
-    upto = seen.upto if files == seen.files else None
-    looked = _look(context.instance, declarations, order, set(undated), after=upto)
-    requests = [
-        dg.RunRequest(run_key=_run_key(files, stretch, looked.changed), tags=range_tags(stretch))
-        for stretch in stretches(order, looked.changed)
-    ]
-    missing = "" if looked.upto is None else f"; clips up to {looked.upto} are done, the next tick continues"
-    reason = (
-        f"the data folder has changed, but no prompt has ({len(declarations.problems)} problems){missing}"
-    )
-    return dg.SensorResult(
-        run_requests=requests,
-        cursor=DataCursor(files, looked.upto).written(),
-        skip_reason=None if requests else dg.SkipReason(reason),
-    )
-
-
-@dataclass(frozen=True)
-class DataCursor:
-    """How far the data folder was processed.
-
-    Attributes:
-        files: Digest by file.
-        upto: The last clip that was compared, None when all were.
-    """
-
-    files: dict[str, str] = field(default_factory=dict)
-    upto: str | None = None
-
-    @classmethod
-    def read(cls, cursor: str | None) -> "DataCursor":
-        """Read a cursor; an unreadable one counts as if nothing was seen yet."""
-        try:
-            document = json.loads(cursor or "{}")
-            return cls(dict(document["files"]), document["upto"])
-        except (ValueError, TypeError, KeyError):
-            return cls()
-
-    def written(self) -> str:
-        """The text of the cursor."""
-        return json.dumps({"files": self.files, "upto": self.upto})
-
-
-@dataclass
-class _EditedClips:
-    """Clips to render anew, each with the storage id of the event that shows it now, and the clip that was looked at last."""
-
-    changed: dict[str, int] = field(default_factory=dict)
-    upto: str | None = None
-
-
-def _look(
-    instance: dg.DagsterInstance,
-    declarations: Declarations,
-    order: list[str],
-    new: set[str],
-    *,
-    after: str | None,
-) -> _EditedClips:
-    """Find the clips whose prompt Dagster does not show: edited ones, and new ones of undated series.
-
-    Stops early when its time is up.
-    """
-    looked = _EditedClips()
-    give_up = time.monotonic() + DECLARED_BUDGET_SECONDS
-    rest = order[order.index(after) + 1 :] if after in order else order
-    for key in rest:
-        for request in render(declarations, [key]).requests.values():
-            shown = latest(instance, PROMPTS, key)
-            if shown is None and key in new:
-                looked.changed[key] = 0
-            elif shown is not None and shown.data_version != request.fingerprint:
-                looked.changed[key] = shown.storage_id
-        if time.monotonic() > give_up and key != rest[-1]:
-            looked.upto = key
-            break
-    return looked
-
-
-def _run_key(files: dict[str, str], stretch: list[str], shown: dict[str, int]) -> str:
-    """A key that is new for every change, also for one that undoes another, since Dagster accepts a key only once, for ever."""
-    what = json.dumps([files, [(key, shown[key]) for key in stretch]], sort_keys=True)
-    return f"prompts:{stretch[0]}:{hashlib.sha256(what.encode()).hexdigest()[:16]}"
-
-
-def _digests(data: Path) -> dict[str, str]:
-    folders = ("series", "prompts", "characters", "models")
-    files = sorted(file for folder in folders for file in data.glob(f"{folder}/*.y*ml"))
-    return {str(file.relative_to(data)): hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files}
 
 
 ALL_SENSORS = [*(completion_sensor(account) for account in ACCOUNTS), declared_clips, dead_runs_sensor]

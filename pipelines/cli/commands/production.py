@@ -155,3 +155,28 @@ def retry(
     with DagsterApi(dagster_url(settings), settings.network) as api:
         launched = launch(settings, api, keys, job="produce_clips", command="retry", scattered=True)
         finish(settings, api, launched, wait=wait, as_json=as_json)
+
+
+@production_app.command(rich_help_panel=PANEL)
+def declare(
+    series: Annotated[list[str] | None, typer.Argument(help="Names of series; by default all.")] = None,
+    past: Annotated[
+        bool, typer.Option("--past", help="Also render clips from before today, which a sensor leaves alone.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Render changed prompts, so that Dagster shows which clips are stale. Buys nothing."""
+    from pipelines.cli.dagster_api import DagsterApi
+    from pipelines.cli.declare import changed_stretches, request_renders
+    from pipelines.cli.launch import dagster_url
+    from pipelines.cli.terminal import counted
+
+    settings = load_settings()
+    found = changed_stretches(settings, series or [], past=past)
+    with DagsterApi(dagster_url(settings), settings.network) as api:
+        runs = request_renders(api, found)
+    keys = [key for stretch in found for key in stretch]
+    if as_json:
+        print_json({"runs": runs, "clips": keys})
+    else:
+        console.print(f"{counted(len(keys), 'prompt')} changed; {counted(len(runs), 'run')} requested")

@@ -1,0 +1,45 @@
+"""`dailies declare`: request the runs that render changed prompts, for the past too if asked."""
+
+from collections.abc import Sequence
+
+from pipelines.cli.dagster_api import DagsterApi
+from pipelines.cli.launch import dagster_instance, declarations_of
+from pipelines.declared_clips import RENDER_TAGS, RENDERED_PER_RUN, clips_to_compare, find_edited_clips
+from pipelines.partitions import clips, range_tags, stretches
+from resources.errors import ConfigurationError
+from resources.settings import Settings
+
+
+def changed_stretches(settings: Settings, names: Sequence[str], *, past: bool) -> list[list[str]]:
+    """The clips whose declared prompt Dagster does not show, in stretches of the partitions' order.
+
+    Args:
+        settings: The settings of this home.
+        names: Only these series; all when empty.
+        past: Whether clips from before today count, too.
+
+    Raises:
+        ConfigurationError: There is no such series, it has mistakes, or Dagster does not run here.
+    """
+    declarations = declarations_of(settings)
+    unknown = [name for name in names if name not in declarations.series]
+    if unknown:
+        broken = "".join(f"\n{problem}" for problem in declarations.problems)
+        raise ConfigurationError(f"no series {', '.join(unknown)} can be rendered.{broken}")
+    series = [one for one in declarations.series.values() if not names or one.name in names]
+    with dagster_instance(settings) as instance:
+        order = instance.get_dynamic_partitions(clips.name or "clips")
+        keys = clips_to_compare(order, series, past=past)
+        changed = find_edited_clips(instance, declarations, keys).changed
+    return stretches(order, changed, longest=RENDERED_PER_RUN)
+
+
+def request_renders(api: DagsterApi, found: Sequence[Sequence[str]]) -> list[str]:
+    """Request one run for each stretch; returns the runs' ids. They wait behind all runs that buy.
+
+    Raises:
+        DailiesError: Dagster does not accept a run.
+    """
+    return [
+        api.launch("render_prompts", tags={**range_tags(keys), **RENDER_TAGS}, config={}) for keys in found
+    ]
