@@ -5,12 +5,14 @@ shows it as it happens.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 from resources.errors import DailiesError
 from resources.ledger import heartbeats, outcomes, polls, queue
+from resources.ledger.changes import ChangedClips
 from resources.ledger.decisions import Decided, Ruling
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -117,6 +119,9 @@ class Follower:
         self._run_id = run_id
         self._reached: dict[str, Stage] = {}
         self._pending: set[str] = set()
+        self._changes = ChangedClips()
+        self._newest: dict[str, Attempt] = {}
+        self._considered_at = -math.inf
         self._ids: dict[str, str] = {}
         self._deliveries: dict[str, asyncio.Task[None]] = {}
         self._asked_at: dict[str, float] = {}
@@ -257,11 +262,20 @@ class Follower:
     async def _look(self) -> None:
         # other runs have taken over the clips of a process that was stopped for long
         await self._engine.ledger.run(heartbeats.check, self._run_id)
-        newest = await self._engine.ledger.run(Ledger.latest, list(self._pending))
-        for clip, attempt in newest.items():
-            self._ids[clip] = attempt.id
+        changed = await self._engine.ledger.run(self._read_changes)
+        self._newest.update(changed)
+        self._ids.update({clip: attempt.id for clip, attempt in changed.items()})
+        now = self._engine.ledger.clock()
+        # patience ends and deliveries are tried again without a change in the ledger
+        if not 0 <= now - self._considered_at < LOOK_SECONDS:
+            self._considered_at = now
+            changed = {clip: self._newest[clip] for clip in self._pending if clip in self._newest}
+        for clip, attempt in changed.items():
             self._consider(clip, attempt)
         await self._show()
+
+    def _read_changes(self, ledger: Ledger) -> dict[str, Attempt]:
+        return self._changes.read(ledger, self._pending)
 
     def _consider(self, clip: str, attempt: Attempt) -> None:
         reached = _REACHED.get(attempt.state, Stage.DECIDED)
@@ -366,6 +380,7 @@ class Follower:
                     await self._deliverer.deliver(attempt, run_id=self._run_id)
             except DailiesError as error:
                 self._undelivered[clip] = str(error)
+                self._considered_at = -math.inf
         self._engine.ledger.changed.set()
 
     async def _reuse(self, attempt: Attempt) -> None:

@@ -1,0 +1,49 @@
+"""What has changed in the ledger since a reader last looked: a batch reads the changed clips, not every clip at every change."""
+
+import math
+from collections.abc import Collection
+
+import sqlalchemy as sa
+
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts, journal
+
+EVERYTHING_SECONDS = 10.0
+"""How often every clip is read anew: PostgreSQL may commit an entry of the journal after a later one was read."""
+MOST_ENTRIES = 500
+"""After more changes than this, every clip is read anew."""
+
+_NEWEST_ENTRY = sa.select(sa.func.max(journal.c.seq))
+_ENTRIES_SINCE = (
+    sa.select(journal.c.seq, attempts.c.subject_key)
+    .join(attempts, attempts.c.id == journal.c.attempt_id)
+    .where(journal.c.seq > sa.bindparam("since"))
+    .order_by(journal.c.seq)
+    .limit(MOST_ENTRIES)
+)
+
+
+class ChangedClips:
+    """Reads the attempts of a batch: all of them at first and every `EVERYTHING_SECONDS`, between that the changed ones."""
+
+    def __init__(self) -> None:
+        self._entry = 0
+        self._read_all_at = -math.inf
+
+    def read(self, ledger: Ledger, clips: Collection[str]) -> dict[str, Attempt]:
+        """The newest attempt of each of these clips that may have changed since the last call, by clip."""
+        now = ledger.clock()
+        if 0 <= now - self._read_all_at < EVERYTHING_SECONDS:
+            with ledger.read() as connection:
+                entries = connection.execute(_ENTRIES_SINCE, {"since": self._entry}).all()
+            if len(entries) < MOST_ENTRIES:
+                if entries:
+                    self._entry = entries[-1].seq
+                changed = {entry.subject_key for entry in entries}.intersection(clips)
+                return ledger.latest(changed) if changed else {}
+        # the journal is read first: a change after it is read once more and never missed
+        with ledger.read() as connection:
+            self._entry = connection.execute(_NEWEST_ENTRY).scalar() or 0
+        self._read_all_at = now
+        return ledger.latest(clips)

@@ -1,0 +1,78 @@
+"""A batch reads what has changed, not every clip at every change."""
+
+from collections.abc import Collection
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from fakes import World, a_request
+
+from resources.ledger.changes import EVERYTHING_SECONDS, ChangedClips
+from resources.ledger.decisions import Decision, decide
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.schema import journal
+from resources.production.batch import Stage
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many clips each look has read."""
+    found: list[int] = []
+    whole = Ledger.latest
+
+    def counted(ledger: Ledger, keys: Collection[str], **how: Any) -> dict[str, Attempt]:
+        found.append(len(keys))
+        return whole(ledger, keys, **how)
+
+    monkeypatch.setattr(Ledger, "latest", counted)
+    return found
+
+
+def entries(world: World) -> int:
+    with world.ledger.read() as connection:
+        return connection.execute(sa.select(sa.func.count()).select_from(journal)).scalar_one()
+
+
+def queue(world: World, *clips: str, decision: str = "monday") -> None:
+    decide(world.ledger, [a_request(clip) for clip in clips], Decision(decision))
+
+
+@pytest.mark.parametrize("count", [25, 100])
+def test_a_batch_reads_as_much_as_has_changed(world: World, reads: list[int], count: int) -> None:
+    clips = [f"clip-{number:03}" for number in range(count)]
+    follower = world.follower(Stage.DELIVERED)
+    began = world.clock()
+    decided = decide(world.ledger, [a_request(clip) for clip in clips], Decision("monday"))
+    result = world.run(follower.follow(decided))
+    assert result.failed == {}
+    rounds = (world.clock() - began) / EVERYTHING_SECONDS + 1
+    # each change of each clip once, and every clip once a round: clips times changes would be 25 times that
+    assert sum(reads) <= entries(world) + rounds * count
+
+
+def test_only_what_changed_is_read(world: World, reads: list[int]) -> None:
+    queue(world, "clip-a", "clip-b", "clip-c")
+    changes = ChangedClips()
+    assert sorted(changes.read(world.ledger, {"clip-a", "clip-b"})) == ["clip-a", "clip-b"]
+    assert changes.read(world.ledger, {"clip-a", "clip-b"}) == {}
+    queue(world, "clip-d")
+    assert changes.read(world.ledger, {"clip-a", "clip-b"}) == {}
+    assert sum(reads) == 2
+
+
+def test_everything_is_read_again_after_a_while(world: World) -> None:
+    """PostgreSQL numbers an entry of the journal before it commits it, so that a reader may pass one by."""
+    queue(world, "clip-a")
+    changes = ChangedClips()
+    changes.read(world.ledger, {"clip-a"})
+    world.clock.now += EVERYTHING_SECONDS
+    assert list(changes.read(world.ledger, {"clip-a"})) == ["clip-a"]
+
+
+def test_a_clock_that_was_set_back_has_everything_read(world: World) -> None:
+    queue(world, "clip-a")
+    changes = ChangedClips()
+    changes.read(world.ledger, {"clip-a"})
+    world.clock.now -= 3600
+    assert list(changes.read(world.ledger, {"clip-a"})) == ["clip-a"]
