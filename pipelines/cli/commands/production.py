@@ -170,6 +170,7 @@ def declare(
     from pipelines.cli.declare import changed_stretches, request_renders
     from pipelines.cli.launch import dagster_url
     from pipelines.cli.terminal import counted
+    from resources.settings import load_settings
 
     settings = load_settings()
     found = changed_stretches(settings, series or [], past=past)
