@@ -164,6 +164,8 @@ class ClipRequest(BaseModel):
     """Caps of its series."""
     checks: Checks = Field(default_factory=Checks)
     """The checks of its series."""
+    review: Literal["none", "person"] = "none"
+    """Whether a person judges the takes of its series: then no new take replaces a circled one."""
     fallbacks: tuple[Choice, ...] = ()
     """Fallbacks in their order, bought after a definite refusal or a failed job."""
     asked: Asked | None = None

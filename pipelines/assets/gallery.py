@@ -11,6 +11,7 @@ from resources.errors import DailiesError
 from resources.gallery.pages import look
 from resources.gallery.writer import Written, write_gallery
 from resources.ledger.ledger import Ledger
+from resources.production.verdict_objects import store_verdicts
 from resources.storage.objects import ObjectStore
 
 GALLERY = dg.AssetKey("gallery")
@@ -44,11 +45,12 @@ def gallery(context: dg.AssetExecutionContext, production: Production) -> dg.Mat
 def write_pages(
     production: Production, ledger: Ledger, store: ObjectStore, known: dict[str, str] | None = None
 ) -> Written:
-    """Write the pages that differ from the known ones.
+    """Write the pages that differ from the known ones, and the verdicts that the bucket does not hold yet.
 
     Raises:
         DailiesError: The ledger or the bucket does not answer.
     """
+    store_verdicts(ledger, store)
     dagster = production.settings().dagster_url
     return write_gallery(ledger, store, dagster=dagster, titles=titles_of(production), known=known)
 

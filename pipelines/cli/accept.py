@@ -1,6 +1,7 @@
 """`dailies accept`: list the clips that failed a check, and deliver one in spite of it."""
 
 import getpass
+import uuid
 from typing import Any
 
 from rich.table import Table
@@ -12,8 +13,10 @@ from pipelines.cli.terminal import age
 from resources.errors import ConfigurationError
 from resources.ledger.deliveries import in_quarantine
 from resources.ledger.records import Attempt
+from resources.ledger.verdicts import LONGEST_NOTE, Verdict, VerdictWay, Word
 from resources.production.acceptance import accept
 from resources.production.bucket_mark import bind_bucket
+from resources.production.verdict_objects import store_verdicts
 from resources.settings import Settings, open_ledger
 
 
@@ -49,7 +52,17 @@ def accept_take(settings: Settings, attempt: Attempt, why: str) -> Attempt:
     scratch.mkdir(parents=True, exist_ok=True)
     with bucket_of(settings) as bucket, open_ledger(settings) as ledger:
         bind_bucket(ledger, bucket.store, buying=False)
-        return accept(ledger, bucket.store, attempt, who=getpass.getuser(), why=why, scratch=scratch)
+        verdict = Verdict(
+            id=uuid.uuid4().hex,
+            take=attempt.id,
+            word=Word.CIRCLED,
+            who=getpass.getuser(),
+            way=VerdictWay.TERMINAL,
+            note=why[:LONGEST_NOTE],
+        )
+        accepted = accept(ledger, bucket.store, attempt, verdict, scratch=scratch)
+        store_verdicts(ledger, bucket.store)
+        return accepted
 
 
 def table(found: list[Attempt], *, now: float) -> Table:

@@ -16,7 +16,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.outage import repeat_unrecorded
 from resources.ledger.records import Attempt
 from resources.ledger.rules import Decided, Ruling, after, is_outdated, ruling_of, unknown_price
-from resources.ledger.schema import attempts, current_takes
+from resources.ledger.schema import attempts, current_takes, take_verdicts
 from resources.ledger.states import OPEN, AttemptState, MoneyState
 from resources.ledger.transaction import StaleAttemptError, Transaction
 from resources.orders import ClipRequest
@@ -234,16 +234,20 @@ class Standing:
     """Its open purchase."""
     current: Attempt | None = None
     """Its current take."""
+    newest: Attempt | None = None
+    """Its newest delivered take, where a verdict has made another one current."""
 
     @property
     def known(self) -> list[Attempt]:
-        """Both, newest first."""
-        return [attempt for attempt in (self.open, self.current) if attempt is not None]
+        """All of them, newest first."""
+        found = {a.id: a for a in (self.open, self.newest, self.current) if a is not None}
+        return sorted(found.values(), key=lambda attempt: -attempt.seq)
 
 
 def standings(ledger: Ledger, keys: Sequence[str], *, kind: str = "clip") -> dict[str, Standing]:
     """What the ledger has of each subject, by the subject's key; subjects without either are left out."""
     opened: dict[str, Attempt] = {}
+    newest: dict[str, Attempt] = {}
     current: dict[str, Attempt] = {}
     states = [state.value for state in OPEN]
     with ledger.read() as connection:
@@ -257,6 +261,19 @@ def standings(ledger: Ledger, keys: Sequence[str], *, kind: str = "clip") -> dic
                 .where(current_takes.c.subject_kind == kind, current_takes.c.subject_key.in_(some))
             )
             current |= {a.subject_key: a for a in map(Attempt.from_row, rows)}
+            judged = sa.select(take_verdicts.c.clip).where(take_verdicts.c.clip.in_(some))
+            rows = connection.execute(
+                sa.select(attempts)
+                .where(
+                    attempts.c.subject_kind == kind,
+                    attempts.c.subject_key.in_(judged),
+                    attempts.c.state == AttemptState.DELIVERED.value,
+                )
+                .order_by(attempts.c.seq)
+            )
+            newest |= {a.subject_key: a for a in map(Attempt.from_row, rows)}
     return {
-        key: Standing(opened.get(key), current.get(key)) for key in keys if key in opened or key in current
+        key: Standing(opened.get(key), current.get(key), newest.get(key))
+        for key in keys
+        if key in opened or key in current
     }

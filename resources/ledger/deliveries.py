@@ -4,17 +4,20 @@ What was paid for is fetched: a failed delivery is tried again as a download, ne
 """
 
 from collections.abc import Collection
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 
 from resources.errors import DailiesError
+from resources.ledger import verdicts
+from resources.ledger.current_takes import make_current
 from resources.ledger.ends import LATE_SECONDS, NOTHING_SEEN, sighting
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import KEPT_SECONDS, SPARE, Attempt
-from resources.ledger.schema import attempts, current_takes
+from resources.ledger.schema import attempts
 from resources.ledger.states import OPEN, AttemptState
 from resources.ledger.times import is_past
+from resources.ledger.verdicts import Verdict
 from resources.providers.base import FailureKind
 
 LEASE_SECONDS = 120
@@ -76,9 +79,9 @@ def release(ledger: Ledger, attempt_id: str, *, token: str, why: str) -> None:
 def record_delivered(
     ledger: Ledger, attempt_id: str, delivery: dict[str, Any], *, run_id: str | None = None
 ) -> Attempt:
-    """Record that the video and its manifest are in the bucket, and make the take current unless a newer one is."""
+    """Record that the video and its manifest are in the bucket, and choose the clip's current take anew."""
     with ledger.transaction(who="engine", run_id=run_id) as tx:
-        attempt = tx.attempt(attempt_id)
+        attempt = tx.attempt_alone(attempt_id)
         if attempt.state is not AttemptState.SUCCEEDED:
             return attempt
         now = tx.now()
@@ -95,44 +98,6 @@ def record_delivered(
         )
         make_current(tx.connection, attempt, since=now)
         return attempt
-
-
-def make_current(
-    connection: sa.Connection,
-    attempt: Attempt,
-    *,
-    since: float,
-    later_by: Literal["seq", "delivered_at"] = "seq",
-) -> None:
-    """Make a delivered take its clip's current one, unless a later one is. A spare take never becomes current.
-
-    Args:
-        connection: The transaction that delivers the take.
-        since: Seconds since the epoch.
-        later_by: What orders two takes: `seq`, the order of their decisions, or `delivered_at` where that order is lost.
-    """
-    if attempt.is_spare:
-        return
-    mine = (
-        current_takes.c.subject_kind == attempt.subject_kind,
-        current_takes.c.subject_key == attempt.subject_key,
-    )
-    shown = connection.execute(
-        sa.select(attempts.c[later_by])
-        .join(current_takes, current_takes.c.attempt_id == attempts.c.id)
-        .where(*mine)
-    ).first()
-    if shown is None:
-        connection.execute(
-            sa.insert(current_takes).values(
-                subject_kind=attempt.subject_kind,
-                subject_key=attempt.subject_key,
-                attempt_id=attempt.id,
-                since=since,
-            )
-        )
-    elif (shown[0] or 0) <= (getattr(attempt, later_by) or 0):
-        connection.execute(sa.update(current_takes).where(*mine).values(attempt_id=attempt.id, since=since))
 
 
 def record_quarantined(
@@ -155,30 +120,26 @@ def record_quarantined(
         )
 
 
-def record_accepted(
-    ledger: Ledger, attempt_id: str, delivery: dict[str, Any], *, who: str, why: str
-) -> Attempt:
+def record_accepted(ledger: Ledger, attempt_id: str, delivery: dict[str, Any], verdict: Verdict) -> Attempt:
     """Record that a person accepts a take that failed a check, and that the bucket holds it as a video.
 
-    The take is reported to Dagster again, where it is its clip's newest.
+    The take is circled, unless nobody asked for it. It is reported to Dagster again where it is its clip's newest.
 
     Args:
-        attempt_id: The take.
         delivery: What is stored, as in `record_delivered`.
-        why: The person's reason.
+        verdict: What the person says; its note is the reason.
 
     Raises:
         DailiesError: The take is not in quarantine.
     """
-    with ledger.transaction(who=who, run_id=None) as tx:
-        attempt = tx.attempt(attempt_id)
+    with ledger.transaction(who=f"person {verdict.who}"[:40], run_id=None) as tx:
+        attempt = tx.attempt_alone(attempt_id)
         if attempt.state is AttemptState.DELIVERED:
             return attempt
         if attempt.state is not AttemptState.QUARANTINED:
             raise DailiesError(
                 f"{attempt.clip} is {attempt.state}: only a take in quarantine can be accepted"
             )
-        now = tx.now()
         newest = tx.connection.execute(
             sa.select(sa.func.max(attempts.c.seq)).where(
                 attempts.c.subject_kind == attempt.subject_kind,
@@ -189,15 +150,16 @@ def record_accepted(
         attempt = tx.transition(
             attempt,
             AttemptState.DELIVERED,
-            why=why,
-            delivered_at=now,
+            why=f"accepted by {verdict.who}" + (f": {verdict.note}" if verdict.note else ""),
+            delivered_at=tx.now(),
             delivery=delivery,
             reason=None,
             reason_kind=None,
             **unreported_again,
         )
-        make_current(tx.connection, attempt, since=now)
-        return attempt
+        if not attempt.is_spare:
+            verdicts.record(tx, attempt, verdict)
+        return tx.attempt(attempt_id)
 
 
 def in_quarantine(ledger: Ledger, *, clip: str | None = None) -> list[Attempt]:

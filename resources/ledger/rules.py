@@ -68,8 +68,11 @@ def ruling_of(
     delivered = next((a for a in ours if a.state is AttemptState.DELIVERED), None)
     if delivered is not None:
         return Decided(request, Ruling.REUSED, delivered)
-    take = next((a for a in known if a.id == current), None)
-    if take is not None and take.fingerprint == request.fingerprint and not regenerate:
+    # a verdict can make an older take current; it must not have a delivered request bought again
+    newest = next((a for a in known if a.state is AttemptState.DELIVERED), None)
+    takes = (a for a in known if a.id == current or a is newest)
+    take = next((a for a in takes if a.fingerprint == request.fingerprint), None)
+    if take is not None and not regenerate:
         return Decided(request, Ruling.REUSED, take)
     return _tried_before(request, ours)
 

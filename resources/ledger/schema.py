@@ -251,6 +251,50 @@ current_takes = sa.Table(
 )
 """The current take of each subject."""
 
+verdicts = sa.Table(
+    "verdicts",
+    metadata,
+    sa.Column("seq", Serial, primary_key=True, autoincrement=True),
+    sa.Column("id", Id, nullable=False, unique=True),
+    sa.Column("clip", sa.String(128), nullable=False),
+    sa.Column("attempt_id", Id, sa.ForeignKey("attempts.id"), nullable=False),
+    sa.Column("word", sa.String(16), nullable=False),
+    sa.Column("reasons", sa.JSON, nullable=False),
+    sa.Column("note", Words, nullable=False),
+    sa.Column("second", sa.Double),
+    sa.Column("who", Words, nullable=False),
+    sa.Column("way", sa.String(16), nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)
+"""Append-only: every verdict of a person on a take; see `verdicts.py`. Updates and deletes are refused by trigger."""
+sa.Index("verdicts_by_clip", verdicts.c.clip, verdicts.c.seq)
+
+take_verdicts = sa.Table(
+    "take_verdicts",
+    metadata,
+    sa.Column("attempt_id", Id, sa.ForeignKey("attempts.id"), primary_key=True),
+    sa.Column("clip", sa.String(128), nullable=False),
+    sa.Column("verdict_id", Id, nullable=False),
+    sa.Column("word", sa.String(16), nullable=False),
+    sa.Column("at", sa.Double, nullable=False),
+)
+"""The verdict that stands on each take: circled or rejected. It follows from `verdicts`."""
+sa.Index(
+    "one_circled_take_per_clip",
+    take_verdicts.c.clip,
+    unique=True,
+    sqlite_where=take_verdicts.c.word == "circled",
+    postgresql_where=take_verdicts.c.word == "circled",
+)
+sa.Index("take_verdicts_by_clip", take_verdicts.c.clip)
+
+unstored_verdicts = sa.Table(
+    "unstored_verdicts",
+    metadata,
+    sa.Column("verdict_id", Id, primary_key=True),
+)
+"""The verdicts that the bucket does not hold yet."""
+
 locks = sa.Table(
     "locks",
     metadata,

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from resources.errors import DailiesError
 from resources.ledger import budget, stops
 from resources.ledger.budget import Budget
-from resources.ledger.records import Attempt
+from resources.ledger.database import lock_subject
+from resources.ledger.records import Attempt, clip_of
 from resources.ledger.schema import attempts, journal
 from resources.ledger.states import TRANSITIONS, AttemptState, MoneyState
 from resources.money import show_usd
@@ -64,6 +65,17 @@ class Transaction:
                 f"the ledger knows no attempt {attempt_id!r}; `dailies status --json` lists them"
             )
         return Attempt.from_row(row)
+
+    def attempt_alone(self, attempt_id: str) -> Attempt:
+        """The same, after the lock of its subject: for changes that read the subject's other attempts.
+
+        Raises:
+            DailiesError: There is none.
+        """
+        if self.connection.dialect.name == "postgresql":
+            key = sa.select(attempts.c.subject_key).where(attempts.c.id == attempt_id)
+            lock_subject(self.connection, clip_of(self.connection.execute(key).scalar() or ""))
+        return self.attempt(attempt_id)
 
     def transition(
         self,
@@ -118,6 +130,14 @@ class Transaction:
         if served_model is not None:
             values["served_model"] = served_model
         return self._change(attempt, attempt.state, money, why, values)
+
+    def note(self, attempt: Attempt, why: str) -> Attempt:
+        """Write into the journal what a person says of an attempt; its state and its money stay.
+
+        Raises:
+            StaleAttemptError: The row has another version.
+        """
+        return self._change(attempt, attempt.state, attempt.money_state, why, {})
 
     def add_queued(self, request: ClipRequest, *, why: str, **values: Any) -> Attempt:
         """Queue a purchase whose price `budget.reserve` has counted in this transaction.

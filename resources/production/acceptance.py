@@ -7,6 +7,8 @@ from resources.errors import DailiesError
 from resources.ledger import deliveries
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState
+from resources.ledger.verdicts import Judged, Verdict, judge
 from resources.production.manifests import delivery_of, show_current
 from resources.storage.errors import ObjectConflictError
 from resources.storage.layout import manifest_key, poster_key, quarantined, strip_key, video_key
@@ -15,16 +17,40 @@ from resources.storage.objects import ObjectStore
 from resources.storage.scratch import scratch_folder
 
 
+def circle(
+    ledger: Ledger,
+    store: ObjectStore,
+    attempt: Attempt,
+    verdict: Verdict,
+    *,
+    scratch: Path,
+    seen: int | None = None,
+) -> Judged:
+    """Circle a take. One in quarantine is accepted with it.
+
+    Args:
+        verdict: `Word.CIRCLED` on this take.
+        scratch: Folder for the file in transfer.
+        seen: See `resources.ledger.verdicts.judge`.
+
+    Raises:
+        DailiesError: The take cannot be circled or accepted, or the bucket does not answer. Nothing was changed.
+    """
+    if attempt.state is AttemptState.QUARANTINED and not attempt.is_spare:
+        accept(ledger, store, attempt, verdict, scratch=scratch)
+    return judge(ledger, verdict, seen=seen)
+
+
 def accept(
-    ledger: Ledger, store: ObjectStore, attempt: Attempt, *, who: str, why: str, scratch: Path
+    ledger: Ledger, store: ObjectStore, attempt: Attempt, verdict: Verdict, *, scratch: Path
 ) -> Attempt:
-    """Deliver a take that failed a check. Nothing is bought, and the objects in quarantine stay there.
+    """Deliver and circle a take that failed a check. Nothing is bought, and the objects in quarantine stay there.
 
     Safe to repeat: a second call finds what an interrupted one has stored.
 
     Args:
         attempt: A take in quarantine.
-        why: The person's reason; may be empty.
+        verdict: What the person says; its note is the reason.
         scratch: Folder for the file in transfer.
 
     Returns:
@@ -35,11 +61,9 @@ def accept(
     """
     manifest = _manifest(store, manifest_key(attempt.clip, attempt.id))
     if manifest is None:
-        manifest = _move(ledger, store, attempt, Acceptance(by=who, at=_now(ledger), why=why), scratch)
-    said = f"accepted by {who}" + (f": {why}" if why else "")
-    accepted = deliveries.record_accepted(
-        ledger, attempt.id, delivery_of(manifest, store), who=f"person {who}", why=said
-    )
+        acceptance = Acceptance(by=verdict.who, at=_now(ledger), why=verdict.note)
+        manifest = _move(ledger, store, attempt, acceptance, scratch)
+    accepted = deliveries.record_accepted(ledger, attempt.id, delivery_of(manifest, store), verdict)
     show_current(ledger, store, accepted)
     return accepted
 

@@ -24,6 +24,7 @@ from resources.ledger.states import MoneyState
 from resources.orders import ClipRequest, Expected
 from resources.production.bucket_mark import BUCKET_FACT, BucketMark, place_of, read_mark
 from resources.production.manifests import delivery_of
+from resources.production.verdict_objects import take_in_verdicts
 from resources.providers.listing import charged_jobs
 from resources.providers.provider import Provider
 from resources.providers.rows import SetAside, in_words, set_aside
@@ -46,6 +47,8 @@ class Rebuilt:
     """Manifests in the bucket."""
     adopted: int = 0
     """Takes that the ledger did not have."""
+    verdicts: int = 0
+    """Verdicts of people that the ledger did not have."""
     led_on: int = 0
     """Takes and jobs that the ledger had in an earlier state."""
     back: int = 0
@@ -93,6 +96,8 @@ async def rebuild_ledger(
         keys.distrust_earlier_posts(ledger)
         tell("reading the manifests in the bucket")
         stored = await _take_in_manifests(ledger, store, done)
+        done.verdicts, problems = await asyncio.to_thread(take_in_verdicts, ledger, store)
+        done.problems += problems
         if mark is not None:
             await _take_back(ledger, store, [o for o in mark.on_their_way if o.attempt not in stored], done)
         done.withdrawn = [a.subject_key for a in rebuild.withdraw_queued(ledger)]
@@ -308,6 +313,8 @@ def report(done: Rebuilt) -> list[str]:
         f"{done.manifests} takes are in the bucket: {done.adopted} were not in the ledger",
         f"{done.led_on} purchases were further than the ledger knew, {done.back} are on their way again",
     ]
+    if done.verdicts:
+        lines.append(f"{done.verdicts} verdicts of people on takes are back")
     if done.withdrawn:
         lines.append(
             f"{len(done.withdrawn)} clips were queued and are not any more, since they may have been bought meanwhile: "

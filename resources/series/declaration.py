@@ -233,6 +233,8 @@ class SeriesDeclaration(Declared):
     """The most that may be spent on it."""
     checks: Checks = Field(default_factory=Checks)
     """Checks that every clip must pass before it counts as delivered."""
+    review: Literal["none", "person"] = "none"
+    """Whether a person judges its takes: then no new take replaces a circled one."""
     allow_retired: bool = False
     """Buy although the provider has retired the endpoint."""
     dated: bool | None = None

@@ -223,6 +223,7 @@ class Series:
             max_attempts=self.declaration.max_attempts,
             caps=self.declaration.budget.caps() if self.declaration.budget else Caps(),
             checks=self.declaration.checks,
+            review=self.declaration.review,
             owner=self.owner,
             tags=self.tags,
             cast={name: id_of(name) for name in entry.cast},

@@ -9,6 +9,7 @@
 | `videos/{clip}/{attempt}.json` | its manifest, written last: with it the clip is delivered | no |
 | `videos/{clip}/current.json` | which attempt is the current one; the ledger decides, this shows it | yes |
 | `quarantine/{clip}/{attempt}.mp4`, `.webp`, ... | a take that failed a check, kept apart | no |
+| `verdicts/{clip}/{verdict}.json` | what a person said of a take of the clip | no |
 | `sheets/{series}/{day}.webp` | the posters of a series' clips of one day, on one picture | yes |
 | `gallery/index.html`, `gallery/series/{series}.html` | pages that show every clip | yes |
 | `trials/...` | objects of a trial of the bucket, removed at once | yes |
@@ -21,6 +22,7 @@ PROMPTS = "prompts/"
 VIDEOS = "videos/"
 QUARANTINE = "quarantine/"
 SHEETS = "sheets/"
+VERDICTS = "verdicts/"
 TRIALS = "trials/"
 
 _CLIP = re.compile(r"[a-z0-9][a-z0-9-]{2,79}", re.ASCII)
@@ -52,6 +54,11 @@ def strip_key(clip: str, attempt: str) -> str:
 def manifest_key(clip: str, attempt: str) -> str:
     """Of its manifest."""
     return f"{_take(clip, attempt)}.json"
+
+
+def verdict_key(clip: str, verdict: str) -> str:
+    """Of a person's verdict on a take of a clip."""
+    return f"{VERDICTS}{_checked(_CLIP, 'clip', clip)}/{_checked(_NAME, 'verdict', verdict)}.json"
 
 
 def sheet_key(series: str, day: str) -> str:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 sys.path.append(str(Path(__file__).parents[1] / "ledger"))
 
 from ledgerkit import NEVER_CHARGED, Clock, a_request, a_state, put_into, submitted, succeeded
+from verdictkit import a_verdict
 
 from resources.gallery.cards import Card, Group, read_cards
 from resources.gallery.figures import Figures, UnitCost, read_figures
@@ -114,7 +115,7 @@ def test_who_accepted_a_take_is_shown_beside_what_had_failed(ledger: Ledger) -> 
     failed = {"model": "failed"}
     deliveries.record_quarantined(ledger, attempt.id, delivery(attempt, checks=failed), why="another model")
     kept = delivery(attempt, checks=failed, accepted="by mira: <b>fine</b> at https://a.test/x?token=secret")
-    deliveries.record_accepted(ledger, attempt.id, kept, who="person mira", why="accepted by mira")
+    deliveries.record_accepted(ledger, attempt.id, kept, a_verdict(attempt))
     shown = card(ledger)
     assert (shown.group, shown.accepted) == (Group.DELIVERED, "by mira: <b>fine</b> at https://a.test/x")
     assert [(c.name, c.outcome) for c in shown.checks] == [("model", "failed")]

@@ -17,10 +17,10 @@ from ledgerkit import (
 
 from resources.errors import DailiesError, UnavailableError
 from resources.ledger import locks, polls
+from resources.ledger.current_takes import make_current
 from resources.ledger.deliveries import (
     LEASE_SECONDS,
     claim,
-    make_current,
     mark_reported,
     record_delivered,
     record_lost,

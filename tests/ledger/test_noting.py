@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from ledgerkit import NEVER_CHARGED, Clock, a_request, a_state, read, submitted, succeeded
+from verdictkit import a_verdict
 
 from resources.ledger import deliveries, polls
 from resources.ledger.ledger import Ledger
@@ -89,17 +90,17 @@ def test_a_word_turns_a_take_in_quarantine_into_the_current_one(ledger: Ledger) 
     apart = deliveries.record_quarantined(ledger, succeeded(ledger).id, STORED, why="black")
     deliveries.mark_reported(ledger, [apart.id], "run-1")
     assert [a.id for a in deliveries.in_quarantine(ledger)] == [apart.id]
-    accepted = deliveries.record_accepted(ledger, apart.id, STORED, who="person mira", why="a night")
+    accepted = deliveries.record_accepted(ledger, apart.id, STORED, a_verdict(apart, note="a night"))
     assert accepted.state == "delivered"
     assert accepted.reported_run_id is None, "Dagster is told anew"
     assert ledger.current([apart.subject_key])[apart.subject_key].id == apart.id
     assert deliveries.in_quarantine(ledger) == []
     entry = ledger.history(apart.id)[-1]
-    assert (entry["why"], str(entry["who"]).startswith("person mira")) == ("a night", True)
+    assert (entry["why"], str(entry["who"]).startswith("person mira")) == ("circled by mira: a night", True)
 
 
 def test_nothing_else_can_be_accepted(ledger: Ledger) -> None:
     waiting = succeeded(ledger)
     with pytest.raises(Exception, match="only a take in quarantine can be accepted"):
-        deliveries.record_accepted(ledger, waiting.id, STORED, who="person mira", why="")
+        deliveries.record_accepted(ledger, waiting.id, STORED, a_verdict(waiting))
     assert read(ledger, waiting) == waiting

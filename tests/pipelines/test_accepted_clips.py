@@ -4,6 +4,7 @@ from pathlib import Path
 
 from dagster_ui import DagsterUi
 from pipelinekit import House, nothing_bought
+from verdictkit import a_verdict
 
 from resources.production.acceptance import accept
 from resources.settings import open_ledger
@@ -27,7 +28,8 @@ def test_an_accepted_clip_turns_green_and_nothing_is_bought(
     apart = house.attempts(keys)["city-tram"]
     with nothing_bought(house):
         with open_ledger(house.production.settings()) as ledger:
-            accept(ledger, house.production.store(), apart, who="mira", why="a study", scratch=tmp_path)
+            said = a_verdict(apart, note="a study")
+            accept(ledger, house.production.store(), apart, said, scratch=tmp_path)
         told = house.collected("wavespeed_completion")
 
     assert told.green, told.failure

@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 from dagster_ui import DagsterUi
 from pipelinekit import House, nothing_bought
+from verdictkit import a_verdict
 
 from pipelines.cli import main
 from resources.inventory.findings import CHECKS
@@ -217,7 +218,8 @@ def test_the_word_of_who_accepted_a_clip_is_in_the_manifest_that_is_written_anew
     assert attempt.state.value == "quarantined"
     scratch = house.production.settings().home
     with house.production.ledger() as ledger:
-        accept(ledger, house.production.store(), attempt, who="anna", why="meant so", scratch=scratch)
+        said = a_verdict(attempt, who="anna", note="meant so")
+        accept(ledger, house.production.store(), attempt, said, scratch=scratch)
     house.age(120)
     key = f"videos/bay-dawn/{attempt.id}.json"
     before = Manifest.from_json_bytes(house.get(key), where=key)

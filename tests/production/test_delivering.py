@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from deliverykit import AS_MADE, Depot
 from hostile import File, serving
 from makers import make_mp4, with_c2pa
+from verdictkit import a_verdict
 
 from resources.checks import Checks
 from resources.ledger import deliveries, notes
@@ -488,7 +489,9 @@ def test_a_clip_in_quarantine_is_accepted_and_dagster_is_told_anew(
     (apart,) = depot.deliver(depot.finished("clip-a"))
     deliveries.mark_reported(depot.ledger, [apart.id], "run-1")
     assert [a.id for a in deliveries.in_quarantine(depot.ledger)] == [apart.id]
-    accepted = accept(depot.ledger, depot.store, apart, who="mira", why="a night", scratch=depot.scratch)
+    accepted = accept(
+        depot.ledger, depot.store, apart, a_verdict(apart, note="a night"), scratch=depot.scratch
+    )
     assert (accepted.state, accepted.reason, accepted.reported_run_id) == (S.DELIVERED, None, None)
     assert depot.ledger.current(["clip-a"])["clip-a"].id == apart.id
     manifest = depot.manifest(accepted)
@@ -499,9 +502,10 @@ def test_a_clip_in_quarantine_is_accepted_and_dagster_is_told_anew(
     assert (apart.delivery or {})["accepted"] is None
     assert depot.store.get_bytes(video_key("clip-a", apart.id)) == films["black"]
     assert sorted(depot.audit().values()) == ["quarantine", "videos"]
-    assert "accepted by mira: a night" in str(depot.ledger.history(apart.id)[-1]["why"])
+    whys = [str(entry["why"]) for entry in depot.ledger.history(apart.id)]
+    assert whys[-2:] == ["accepted by mira: a night", "circled by mira: a night"]
     assert deliveries.in_quarantine(depot.ledger) == []
-    again = accept(depot.ledger, depot.store, apart, who="mira", why="", scratch=depot.scratch)
+    again = accept(depot.ledger, depot.store, apart, a_verdict(apart), scratch=depot.scratch)
     assert again.version == accepted.version, "a second word changes nothing"
 
 
@@ -512,11 +516,11 @@ def test_what_is_damaged_in_quarantine_is_not_accepted(depot: Depot, films: dict
         quarantined(video_key("clip-a", apart.id)), b"other", content_type="video/mp4", overwrite=True
     )
     with pytest.raises(Exception, match="no longer what was stored"):
-        accept(depot.ledger, depot.store, apart, who="mira", why="", scratch=depot.scratch)
+        accept(depot.ledger, depot.store, apart, a_verdict(apart), scratch=depot.scratch)
     assert depot.read(apart).state is S.QUARANTINED
 
 
-def test_an_older_take_that_is_accepted_does_not_replace_a_newer_one(
+def test_an_older_take_that_is_accepted_is_circled_and_so_replaces_a_newer_one(
     depot: Depot, films: dict[str, bytes]
 ) -> None:
     depot.server.files["/clip.mp4"] = File(data=films["black"])
@@ -525,8 +529,9 @@ def test_an_older_take_that_is_accepted_does_not_replace_a_newer_one(
     (new,) = depot.deliver(depot.finished("clip-a", decision="tuesday"))
     assert deliveries.in_quarantine(depot.ledger) == []
     assert [a.id for a in deliveries.in_quarantine(depot.ledger, clip="clip-a")] == [old.id]
-    accept(depot.ledger, depot.store, old, who="mira", why="", scratch=depot.scratch)
-    assert depot.ledger.current(["clip-a"])["clip-a"].id == new.id
+    accept(depot.ledger, depot.store, old, a_verdict(old), scratch=depot.scratch)
+    assert depot.ledger.current(["clip-a"])["clip-a"].id == old.id
+    assert new.state is S.DELIVERED
 
 
 def test_the_decoder_is_given_two_clips_at_once_and_no_more_processes_than_that(

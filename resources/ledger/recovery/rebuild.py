@@ -11,8 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from resources.ledger.current_takes import make_current
 from resources.ledger.database import insert_ignoring, lock_subject
-from resources.ledger.deliveries import make_current
 from resources.ledger.jobs import NamedJob, book_job
 from resources.ledger.ledger import Ledger
 from resources.ledger.queue import withdraw

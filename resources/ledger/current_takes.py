@@ -1,0 +1,107 @@
+"""The current take of a clip: the circled one, else the newest that was not rejected.
+
+In a series without review, a take that is delivered after the circle replaces the circled one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import sqlalchemy as sa
+
+from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts, current_takes, take_verdicts
+from resources.ledger.states import AttemptState
+
+CIRCLED, REJECTED = "circled", "rejected"
+Order = Literal["seq", "delivered_at"]
+"""What orders two takes: the order of their decisions, or the times of their deliveries where that order is lost."""
+
+
+@dataclass(frozen=True)
+class DeliveredTake:
+    """A delivered take of a clip, as far as the choice needs it."""
+
+    id: str
+    delivered_at: float
+    """Seconds since the epoch."""
+    waits_for_review: bool
+    """Whether its series asks for review, so that it does not replace a circled take."""
+    verdict: str | None
+    """`circled` or `rejected`; None where no verdict stands."""
+    judged_at: float
+    """When that verdict was given, seconds since the epoch."""
+
+
+def choose(takes: Sequence[DeliveredTake]) -> str | None:
+    """The take that is current, None without one.
+
+    Args:
+        takes: The delivered takes of one clip, oldest first.
+    """
+    circled = next((place for place, take in enumerate(takes) if take.verdict == CIRCLED), None)
+    if circled is None:
+        kept = [take for take in takes if take.verdict != REJECTED] or list(takes)
+        return kept[-1].id if kept else None
+    judged_at = takes[circled].judged_at
+    later = [
+        take
+        for take in takes[circled + 1 :]
+        if take.verdict != REJECTED and not take.waits_for_review and take.delivered_at > judged_at
+    ]
+    return (later or [takes[circled]])[-1].id
+
+
+def make_current(
+    connection: sa.Connection, attempt: Attempt, *, since: float, later_by: Order = "seq"
+) -> None:
+    """Choose the current take of a delivered take's clip anew. A spare take never becomes current.
+
+    Args:
+        connection: A transaction that has the lock of the take's subject.
+        since: Seconds since the epoch.
+    """
+    if attempt.is_spare:
+        return
+    mine = (
+        current_takes.c.subject_kind == attempt.subject_kind,
+        current_takes.c.subject_key == attempt.subject_key,
+    )
+    chosen = choose(_delivered(connection, attempt, later_by))
+    shown = connection.execute(sa.select(current_takes.c.attempt_id).where(*mine)).scalar()
+    if chosen is None or chosen == shown:
+        return
+    if shown is None:
+        made = sa.insert(current_takes).values(
+            subject_kind=attempt.subject_kind,
+            subject_key=attempt.subject_key,
+            attempt_id=chosen,
+            since=since,
+        )
+        connection.execute(made)
+    else:
+        connection.execute(sa.update(current_takes).where(*mine).values(attempt_id=chosen, since=since))
+
+
+def _delivered(connection: sa.Connection, attempt: Attempt, later_by: Order) -> list[DeliveredTake]:
+    order = sa.func.coalesce(attempts.c[later_by], 0)
+    query = (
+        sa.select(
+            attempts.c.id,
+            attempts.c.delivered_at,
+            attempts.c.request["review"].as_string(),
+            take_verdicts.c.word,
+            take_verdicts.c.at,
+        )
+        .outerjoin(take_verdicts, take_verdicts.c.attempt_id == attempts.c.id)
+        .where(
+            attempts.c.subject_kind == attempt.subject_kind,
+            attempts.c.subject_key == attempt.subject_key,
+            attempts.c.state == AttemptState.DELIVERED.value,
+        )
+        .order_by(order, attempts.c.seq)
+    )
+    return [
+        DeliveredTake(take, delivered_at or 0.0, review == "person", word, at or 0.0)
+        for take, delivered_at, review, word, at in connection.execute(query)
+    ]

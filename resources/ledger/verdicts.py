@@ -1,0 +1,327 @@
+"""Verdicts: what people say of takes. They are only added, never changed, and none of them buys anything.
+
+A clip has at most one circled take: the unique index `one_circled_take_per_clip` holds that. Which verdict stands on which
+take follows from the clip's verdicts in their order.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from resources.errors import DailiesError
+from resources.ledger.current_takes import make_current
+from resources.ledger.database import chunks, lock_subject
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import CLIP, SPARE, Attempt
+from resources.ledger.schema import take_verdicts, unstored_verdicts, verdicts
+from resources.ledger.states import AttemptState
+from resources.ledger.transaction import Transaction
+
+MOST_REASONS = 8
+LONGEST_REASON = 40
+LONGEST_NOTE = 2_000
+LONGEST_WHO = 200
+"""Characters."""
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{7,63}", re.ASCII)
+
+
+class Word(StrEnum):
+    """What a person says of a take."""
+
+    CIRCLED = "circled"
+    """It is the chosen take of its clip; it replaces an earlier circled one."""
+    REJECTED = "rejected"
+    """It is not good, for these reasons."""
+    NOTED = "noted"
+    """A remark; what stood before still stands."""
+    TAKEN_BACK = "taken_back"
+    """What was said of the take stands no more."""
+
+
+class VerdictWay(StrEnum):
+    """Where a verdict was given."""
+
+    TERMINAL = "terminal"
+    ROOM = "room"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A person's word on one take.
+
+    Raises:
+        DailiesError: The id cannot be part of a key, or a text is too long.
+    """
+
+    id: str
+    """Made by whoever asks, so that a request that is sent twice is one verdict. Part of a key in the bucket."""
+    take: str
+    """Id of the take's attempt."""
+    word: Word
+    who: str
+    """The person."""
+    way: VerdictWay
+    reasons: tuple[str, ...] = ()
+    """Names of reasons, from the team's list."""
+    note: str = ""
+    second: float | None = None
+    """The moment in the video that the note is about, in seconds from its start."""
+
+    def __post_init__(self) -> None:
+        too_long = len(self.note) > LONGEST_NOTE or len(self.who) > LONGEST_WHO
+        too_many = len(self.reasons) > MOST_REASONS or any(len(r) > LONGEST_REASON for r in self.reasons)
+        if not _ID.fullmatch(self.id):
+            raise DailiesError("a verdict's id has 8 to 64 letters, digits, - and _")
+        if not self.who or too_long or too_many:
+            raise DailiesError(
+                f"a verdict has a person's name of up to {LONGEST_WHO} characters, up to {MOST_REASONS} reasons of "
+                f"{LONGEST_REASON} characters each, and a note of up to {LONGEST_NOTE}"
+            )
+        if self.second is not None and not 0 <= self.second < 86_400:
+            raise DailiesError("the moment of a note lies in its video")
+
+
+@dataclass(frozen=True)
+class RecordedVerdict:
+    """A verdict in the ledger."""
+
+    verdict: Verdict
+    clip: str
+    seq: int
+    """Its place in the order of all verdicts."""
+    at: float
+    """When it was given, seconds since the epoch."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came of a verdict."""
+
+    recorded: RecordedVerdict
+    replaced: RecordedVerdict | None = None
+    """The circle of another take that it has replaced."""
+    others: tuple[RecordedVerdict, ...] = ()
+    """What other people have said of the clip since the person last looked."""
+
+
+def judge(ledger: Ledger, verdict: Verdict, *, seen: int | None = None) -> Judged:
+    """Record a verdict on a delivered take, and choose its clip's current take anew.
+
+    Args:
+        seen: Number of the newest verdict that the person had seen; None where that is not known.
+
+    Raises:
+        DailiesError: There is no such take, it cannot be judged so, or the id belongs to another verdict. Nothing was changed.
+    """
+    with ledger.transaction(who=f"person {verdict.who}"[:40], run_id=None) as tx:
+        attempt = tx.attempt_alone(verdict.take)
+        return record(tx, attempt, verdict, seen=seen)
+
+
+def record(tx: Transaction, attempt: Attempt, verdict: Verdict, *, seen: int | None = None) -> Judged:
+    """The same, in a transaction that has the lock of the clip."""
+    given = _of_clip(tx.connection, attempt.clip)
+    recorded = next((one for one in given if one.verdict.id == verdict.id), None)
+    if recorded is not None and recorded.verdict != verdict:
+        raise DailiesError(f"the id {verdict.id} belongs to another verdict; nothing was changed")
+    earlier = [one for one in given if recorded is None or one.seq < recorded.seq]
+    if recorded is None:
+        _check(attempt, verdict)
+        # a clock that was set back must not change the order
+        at = max([tx.now(), *(one.at for one in earlier)])
+        recorded = _add(tx.connection, attempt.clip, verdict, at)
+        tx.connection.execute(sa.insert(unstored_verdicts).values(verdict_id=verdict.id))
+        _restand(tx.connection, attempt, [*earlier, recorded])
+        tx.note(attempt, in_words(verdict))
+    replaced = None
+    if _circles(recorded):
+        circles = (one for one in standing(earlier).values() if _circles(one))
+        replaced = next((one for one in circles if one.verdict.take != verdict.take), None)
+    unseen = [one for one in earlier if seen is not None and one.seq > seen]
+    return Judged(recorded, replaced, tuple(one for one in unseen if one.verdict.who != verdict.who))
+
+
+def in_words(verdict: Verdict) -> str:
+    """A verdict in one line, for the journal."""
+    why = ", ".join(verdict.reasons)
+    said = f"{verdict.word.replace('_', ' ')} by {verdict.who}" + (f" ({why})" if why else "")
+    moment = "" if verdict.second is None else f"{verdict.second:.1f} s: "
+    return said + (f": {moment}{verdict.note}" if verdict.note else "")
+
+
+def standing(given: Iterable[RecordedVerdict]) -> dict[str, RecordedVerdict]:
+    """The verdict that stands on each take of one clip, by the attempt's id.
+
+    Args:
+        given: All verdicts on the clip's takes, in their order.
+    """
+    stands: dict[str, RecordedVerdict] = {}
+    for one in given:
+        match one.verdict.word:
+            case Word.CIRCLED:
+                stands = {take: other for take, other in stands.items() if not _circles(other)}
+                stands[one.verdict.take] = one
+            case Word.REJECTED:
+                stands[one.verdict.take] = one
+            case Word.TAKEN_BACK:
+                stands.pop(one.verdict.take, None)
+            case Word.NOTED:
+                pass
+    return stands
+
+
+def verdicts_of(ledger: Ledger, clips: Collection[str]) -> dict[str, list[RecordedVerdict]]:
+    """All verdicts on the takes of these clips, by clip, in their order; clips without any are left out."""
+    found: dict[str, list[RecordedVerdict]] = {}
+    with ledger.read() as connection:
+        for some in chunks(list(clips)):
+            query = sa.select(verdicts).where(verdicts.c.clip.in_(some)).order_by(*_ORDER)
+            for one in map(_read, connection.execute(query)):
+                found.setdefault(one.clip, []).append(one)
+    return found
+
+
+def given_after(ledger: Ledger, seq: int, *, most: int = 500) -> list[RecordedVerdict]:
+    """The verdicts after the one with this number, oldest first."""
+    query = sa.select(verdicts).where(verdicts.c.seq > seq).order_by(verdicts.c.seq).limit(most)
+    with ledger.read() as connection:
+        return [_read(row) for row in connection.execute(query)]
+
+
+def newest(ledger: Ledger) -> int:
+    """Number of the newest verdict, 0 without one."""
+    with ledger.read() as connection:
+        return int(connection.execute(sa.select(sa.func.max(verdicts.c.seq))).scalar() or 0)
+
+
+# The bucket's copies
+
+
+def unstored(ledger: Ledger) -> list[RecordedVerdict]:
+    """The verdicts that the bucket does not hold yet, oldest first."""
+    query = (
+        sa.select(verdicts)
+        .join(unstored_verdicts, unstored_verdicts.c.verdict_id == verdicts.c.id)
+        .order_by(verdicts.c.seq)
+    )
+    with ledger.read() as connection:
+        return [_read(row) for row in connection.execute(query)]
+
+
+def mark_stored(ledger: Ledger, verdict_id: str) -> None:
+    """Record that the bucket holds a verdict."""
+    with ledger.write() as connection:
+        connection.execute(sa.delete(unstored_verdicts).where(unstored_verdicts.c.verdict_id == verdict_id))
+
+
+def known_ids(ledger: Ledger) -> set[str]:
+    """The ids of all verdicts in the ledger."""
+    with ledger.read() as connection:
+        return set(connection.execute(sa.select(verdicts.c.id)).scalars())
+
+
+def take_in(ledger: Ledger, verdict: Verdict, *, clip: str, at: float) -> bool:
+    """Record a verdict that was found in the bucket; False where the ledger does not know its take.
+
+    Args:
+        at: When it was given, seconds since the epoch.
+    """
+    with ledger.transaction(who="rebuild", run_id=None) as tx:
+        lock_subject(tx.connection, clip)
+        earlier = _of_clip(tx.connection, clip)
+        if any(one.verdict.id == verdict.id for one in earlier):
+            return True
+        try:
+            attempt = tx.attempt(verdict.take)
+        except DailiesError:
+            return False
+        _add(tx.connection, clip, verdict, at)
+        _restand(tx.connection, attempt, _of_clip(tx.connection, clip), later_by="delivered_at")
+        tx.note(attempt, f"found in the bucket: {in_words(verdict)}")
+        return True
+
+
+_ORDER = (verdicts.c.at, verdicts.c.seq)
+
+
+def _of_clip(connection: sa.Connection, clip: str) -> list[RecordedVerdict]:
+    query = sa.select(verdicts).where(verdicts.c.clip == clip).order_by(*_ORDER)
+    return [_read(row) for row in connection.execute(query)]
+
+
+def _check(attempt: Attempt, verdict: Verdict) -> None:
+    """Refuse a verdict that cannot be given."""
+    if attempt.subject_kind not in {CLIP, SPARE}:
+        raise DailiesError(f"{attempt.subject_key} is no take of a clip; nothing was changed")
+    if attempt.state not in {AttemptState.DELIVERED, AttemptState.QUARANTINED}:
+        raise DailiesError(
+            f"this take of {attempt.clip} is {attempt.state}: only a take with a video is judged"
+        )
+    if verdict.word is not Word.CIRCLED:
+        return
+    if attempt.is_spare:
+        raise DailiesError(
+            f"nobody asked for this take of {attempt.clip}: a spare take never becomes its clip's current one"
+        )
+    if attempt.state is AttemptState.QUARANTINED:
+        raise DailiesError(f"this take of {attempt.clip} is in quarantine; it is circled when it is accepted")
+
+
+def _add(connection: sa.Connection, clip: str, verdict: Verdict, at: float) -> RecordedVerdict:
+    values = {
+        "id": verdict.id,
+        "clip": clip,
+        "attempt_id": verdict.take,
+        "word": verdict.word.value,
+        "reasons": list(verdict.reasons),
+        "note": verdict.note,
+        "second": verdict.second,
+        "who": verdict.who,
+        "way": verdict.way.value,
+        "at": at,
+    }
+    row = connection.execute(sa.insert(verdicts).values(values).returning(verdicts.c.seq))
+    return RecordedVerdict(verdict, clip, int(row.scalar_one()), at)
+
+
+def _restand(
+    connection: sa.Connection,
+    attempt: Attempt,
+    given: Sequence[RecordedVerdict],
+    *,
+    later_by: Any = "seq",
+) -> None:
+    """Write which verdicts stand, and which take is current. A remark changes neither."""
+    if given[-1].verdict.word is Word.NOTED and later_by == "seq":
+        return
+    clip = attempt.clip
+    connection.execute(sa.delete(take_verdicts).where(take_verdicts.c.clip == clip))
+    for take, one in standing(given).items():
+        connection.execute(
+            sa.insert(take_verdicts).values(
+                attempt_id=take, clip=clip, verdict_id=one.verdict.id, word=one.verdict.word.value, at=one.at
+            )
+        )
+    make_current(connection, attempt, since=given[-1].at, later_by=later_by)
+
+
+def _circles(one: RecordedVerdict) -> bool:
+    return one.verdict.word is Word.CIRCLED
+
+
+def _read(row: sa.Row[Any]) -> RecordedVerdict:
+    verdict = Verdict(
+        id=row.id,
+        take=row.attempt_id,
+        word=Word(row.word),
+        who=row.who,
+        way=VerdictWay(row.way),
+        reasons=tuple(row.reasons),
+        note=row.note,
+        second=row.second,
+    )
+    return RecordedVerdict(verdict, row.clip, row.seq, row.at)

@@ -1,0 +1,137 @@
+"""Verdicts in the bucket: one object each, so that a lost ledger gets them back."""
+
+import logging
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from resources.errors import DailiesError
+from resources.ledger import verdicts
+from resources.ledger.ledger import Ledger
+from resources.ledger.verdicts import RecordedVerdict, Verdict, VerdictWay, Word
+from resources.production.manifests import show_current
+from resources.storage.layout import VERDICTS, verdict_key
+from resources.storage.objects import ObjectStore
+
+logger = logging.getLogger("dailies")
+
+
+class StoredVerdict(BaseModel):
+    """A verdict as the bucket holds it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    version: Literal[1] = 1
+    id: str
+    clip: str
+    take: str
+    """Id of the take's attempt."""
+    word: Word
+    reasons: tuple[str, ...] = ()
+    note: str = ""
+    second: float | None = None
+    """The moment in the video that the note is about, in seconds."""
+    who: str
+    way: VerdictWay
+    at: datetime
+    number: int
+    """Its place in the order of the ledger that recorded it."""
+
+    @classmethod
+    def of(cls, one: RecordedVerdict) -> "StoredVerdict":
+        """The object of a verdict in the ledger."""
+        verdict = one.verdict
+        return cls(
+            id=verdict.id,
+            clip=one.clip,
+            take=verdict.take,
+            word=verdict.word,
+            reasons=verdict.reasons,
+            note=verdict.note,
+            second=verdict.second,
+            who=verdict.who,
+            way=verdict.way,
+            at=datetime.fromtimestamp(one.at, UTC),
+            number=one.seq,
+        )
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the person said.
+
+        Raises:
+            DailiesError: The object holds what no verdict can be.
+        """
+        return Verdict(
+            id=self.id,
+            take=self.take,
+            word=self.word,
+            who=self.who,
+            way=self.way,
+            reasons=self.reasons,
+            note=self.note,
+            second=self.second,
+        )
+
+
+def store_verdicts(ledger: Ledger, store: ObjectStore) -> int:
+    """Store every verdict that the bucket does not hold yet, and show the current takes of their clips.
+
+    The ledger decides and keeps a list of what is not stored. So a failure here is only logged, and the next call makes up for it.
+
+    Returns:
+        How many verdicts are still to be stored.
+    """
+    left = verdicts.unstored(ledger)
+    stored: dict[str, str] = {}
+    try:
+        for one in left:
+            data = StoredVerdict.of(one).model_dump_json(indent=2).encode()
+            key = verdict_key(one.clip, one.verdict.id)
+            store.put_bytes(key, data, content_type="application/json")
+            verdicts.mark_stored(ledger, one.verdict.id)
+            stored[one.clip] = one.verdict.take
+    except DailiesError as error:
+        logger.warning(
+            "%d verdicts are in the ledger and not in the bucket yet: %s", len(left) - len(stored), error
+        )
+    for attempt in ledger.current(list(stored)).values():
+        show_current(ledger, store, attempt)
+    return len(verdicts.unstored(ledger)) if len(stored) < len(left) else 0
+
+
+def take_in_verdicts(ledger: Ledger, store: ObjectStore) -> tuple[int, list[str]]:
+    """Record the verdicts in the bucket that a ledger does not know.
+
+    Returns:
+        How many were recorded, and what could not be read, in sentences.
+    """
+    known, problems = verdicts.known_ids(ledger), []
+    found: list[StoredVerdict] = []
+    for key in store.list_keys(VERDICTS):
+        if key.rpartition("/")[2].removesuffix(".json") in known:
+            continue
+        try:
+            found.append(StoredVerdict.model_validate_json(store.get_bytes(key) or b""))
+        except ValidationError as error:
+            problems.append(f"{store.uri(key)} is no verdict: {error.errors()[0]['msg']}")
+    taken = 0
+    for one in _in_order(found):
+        try:
+            is_known = verdicts.take_in(ledger, one.verdict, clip=one.clip, at=one.at.timestamp())
+        except DailiesError as error:
+            problems.append(f"{store.uri(verdict_key(one.clip, one.id))}: {error}")
+            continue
+        if is_known:
+            taken += 1
+        else:
+            problems.append(
+                f"{one.clip}: a verdict of {one.who} is about a take that the bucket does not have"
+            )
+    return taken, problems
+
+
+def _in_order(found: Iterable[StoredVerdict]) -> list[StoredVerdict]:
+    return sorted(found, key=lambda one: (one.at, one.number))

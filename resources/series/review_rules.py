@@ -1,0 +1,106 @@
+"""How a team reviews takes: the reasons to reject one, and who may do what in the room. From `data/review.yaml`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from resources.declared.document import read_document
+from resources.declared.problems import nearest
+from resources.declared.validation import Declared, declare, refused
+from resources.errors import ConfigurationError
+
+FILE = "review.yaml"
+EVERYBODY = "*"
+
+
+class Right(StrEnum):
+    """What a person may do in the room; each right includes the ones before it."""
+
+    LOOK = "look"
+    JUDGE = "judge"
+    BUY = "buy"
+
+    def includes(self, other: "Right") -> bool:
+        """Whether a person with this right may also do what needs the other."""
+        order = list(Right)
+        return order.index(self) >= order.index(other)
+
+
+class Reason(Declared):
+    """A reason to reject a take."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+    """Its name in the ledger and in figures; a name that was used once keeps its meaning."""
+    letter: Annotated[str, Field(pattern=r"^[a-z]$")]
+    """The key that chooses it in the room."""
+    title: Annotated[str, Field(min_length=1, max_length=60)]
+    """What people read."""
+
+
+DEFAULT_REASONS = tuple(
+    Reason(name=name, letter=letter, title=title)
+    for name, letter, title in (
+        ("hands", "h", "Hands or bodies"),
+        ("face", "f", "Face or identity"),
+        ("motion", "m", "Motion or physics"),
+        ("prompt", "p", "Not what was asked"),
+        ("text", "t", "Garbled text"),
+        ("look", "l", "Look or light"),
+        ("camera", "c", "Camera"),
+        ("sound", "s", "Sound"),
+        ("artifacts", "a", "Flicker or artifacts"),
+        ("dull", "d", "Nothing wrong, not good enough"),
+    )
+)
+
+
+class ReviewRules(Declared):
+    """The file `data/review.yaml`."""
+
+    reasons: Annotated[list[Reason], Field(min_length=1, max_length=20)] = Field(
+        default_factory=lambda: list(DEFAULT_REASONS)
+    )
+    """The reasons to reject a take, in the order in which they are shown."""
+    people: Annotated[dict[str, str], Field(max_length=500)] = Field(default_factory=dict)
+    """Who may `look`, `judge` or `buy` in the room, by the name that the proxy sends; `*` is everybody else."""
+
+    @model_validator(mode="after")
+    def _are_told_apart(self) -> "ReviewRules":
+        for what in ("name", "letter"):
+            values = [getattr(reason, what) for reason in self.reasons]
+            if len(set(values)) < len(values):
+                raise refused(f"two reasons have the same {what}", found=False)
+        if wrong := sorted(set(self.people.values()) - set(Right)):
+            raise refused(allowed="look, judge or buy", message=f"there is no right {wrong[0]!r}")
+        return self
+
+    def right_of(self, person: str) -> Right:
+        """What a person may do who came through a proxy."""
+        return Right(self.people.get(person, self.people.get(EVERYBODY, Right.LOOK)))
+
+    def check_reasons(self, names: list[str]) -> tuple[str, ...]:
+        """The same reasons, each once.
+
+        Raises:
+            ConfigurationError: One is not in the list.
+        """
+        known = [reason.name for reason in self.reasons]
+        for name in names:
+            if name not in known:
+                hint = nearest(name, known)
+                raise ConfigurationError(
+                    f"there is no reason {name!r}; there are: {', '.join(known)}. {hint}".rstrip()
+                )
+        return tuple(dict.fromkeys(names))
+
+
+def load_review_rules(data_dir: Path) -> ReviewRules:
+    """Read `data_dir/review.yaml`; without the file, the defaults.
+
+    Raises:
+        resources.declared.problems.ProblemsError: The file has mistakes; each names its line.
+    """
+    file = data_dir / FILE
+    return declare(ReviewRules, read_document(file, inside=data_dir)) if file.exists() else ReviewRules()
