@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationE
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from resources.alarms import Format
-from resources.declared.validation import Usd
+from resources.declared.validation import Usd, allowed_by
 from resources.errors import ConfigurationError
 from resources.guard import Authority, hosts
 from resources.ledger.budget import MOST_PER_CLIP, Budget
@@ -47,6 +47,10 @@ Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_none_if_e
 Truth = Annotated[bool | None, BeforeValidator(_none_if_empty)]
 """Yes or no; empty is not set."""
 
+_DAGSTER_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
+_WEBHOOK_URL = re.compile(
+    r"(https://[^\s/?#@]+|http://(127\.0\.0\.1|\[::1\]|localhost)(:[0-9]+)?)(/[^\s?#]*[^\s?#/])?"
+)
 _ALARM_URL = re.compile(r"(https://[^\s@]+|http://(127\.0\.0\.1|\[::1\]|localhost)(:[0-9]+)?(/\S*)?)")
 
 ACCOUNTS = ("wavespeed", "aimlapi")
@@ -130,11 +134,7 @@ class Settings(BaseSettings):
     )
     """As for WaveSpeed."""
 
-    webhook_url: str | None = Field(
-        default=None,
-        pattern=r"^(https://[^\s/?#@]+|http://(127\.0\.0\.1|\[::1\]|localhost)(:[0-9]+)?)(/[^\s?#]*[^\s?#/])?$",
-        validation_alias="DAILIES_WEBHOOK_URL",
-    )
+    webhook_url: str | None = Field(default=None, validation_alias="DAILIES_WEBHOOK_URL")
     """The https address of the receiver of `dailies webhooks` for WaveSpeed; unset, there are no callbacks."""
     alarm_url: Annotated[SecretStr | None, BeforeValidator(_none_if_empty)] = Field(
         default=None, validation_alias="DAILIES_ALARM_URL"
@@ -178,6 +178,23 @@ class Settings(BaseSettings):
     def _sent_in_secret(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not _ALARM_URL.fullmatch(value.get_secret_value()):
             raise ValueError("not an https address (http only on this machine)")
+        return value
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _reached_from_outside(cls, value: str | None) -> str | None:
+        if value is not None and not _WEBHOOK_URL.fullmatch(value):
+            raise ValueError(
+                "not an address like https://dailies.example.com/hooks (http only on this machine), without ? and # and without a "
+                "slash at its end"
+            )
+        return value
+
+    @field_validator("dagster_url")
+    @classmethod
+    def _of_a_webserver(cls, value: str) -> str:
+        if not _DAGSTER_URL.fullmatch(value):
+            raise ValueError("not an address like http://127.0.0.1:3000 or https://dagster.example.com")
         return value
 
     @field_validator("allowed_hosts_setting")
@@ -410,7 +427,8 @@ def _in_words(error: ValidationError, variables: Mapping[str, str] | None = None
     said = []
     for problem in error.errors(include_input=False):
         field = ".".join(map(str, problem["loc"])) or "settings"
-        message = problem["msg"].removeprefix("Value error, ")
-        allowed = "allowed: " if problem["type"] == "refused" else ""
+        words = allowed_by(problem)
+        message = problem["msg"].removeprefix("Value error, ") if words is None else words
+        allowed = "allowed: " if problem["type"] == "refused" or words is not None else ""
         said.append(f"{(variables or {}).get(field, field)}: {allowed}{message}")
     return "; ".join(said)

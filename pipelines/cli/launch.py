@@ -125,7 +125,8 @@ def dagster_instance(settings: Settings) -> dg.DagsterInstance:
             "Dagster does not run here. Nothing was bought. Start everything with `dailies up`, or set DAGSTER_HOME and "
             "DAILIES_DAGSTER_URL to where it runs."
         )
-    os.environ["DAGSTER_HOME"] = str(home)
+    # Dagster refuses a relative path
+    os.environ["DAGSTER_HOME"] = str(Path(home).absolute())
     return dg.DagsterInstance.get()
 
 

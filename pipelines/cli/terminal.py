@@ -33,6 +33,12 @@ def complain(message: str) -> None:
     errors.print(Text.assemble(("dailies: ", "bold red"), said), soft_wrap=True)
 
 
+def note(message: str) -> None:
+    """Tell a person something that is no error, on standard error."""
+    said = legible(message, instead="\N{REPLACEMENT CHARACTER}", lines=True)
+    errors.print(Text.assemble(("note: ", "bold yellow"), said), soft_wrap=True)
+
+
 def confirm(question: str) -> None:
     """Ask a person, and end the command unless they answer yes."""
     typer.confirm(legible(question, instead="\N{REPLACEMENT CHARACTER}"), abort=True)

@@ -15,6 +15,7 @@ from typing import Any, Self
 import yaml
 
 from resources.declared.problems import Problem, ProblemsError, show
+from resources.declared.yaml_mistakes import BRACES, QUOTE, mistake_of
 from resources.plain import UNFIT
 
 MAX_BYTES = 256 * 1024
@@ -139,11 +140,8 @@ def parse_document(text: str, file: Path) -> Document:
     try:
         document.value = _Reader(document, loader).document()
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be understood"
-        # at the end of the file the parser names a line that does not exist
-        line = min(mark.line + 1, max(1, len(text.splitlines()))) if mark is not None else None
-        raise ProblemsError([Problem("", f"is not valid YAML: {reason}", file=file, line=line)]) from None
+        line, message = mistake_of(text, error)
+        raise ProblemsError([Problem("", message, file=file, line=line)]) from None
     finally:
         loader.dispose()
     return document
@@ -169,11 +167,13 @@ class _Reader:
 
     def _value(self, event: Any, where: Where) -> Any:
         if isinstance(event, yaml.AliasEvent):
-            raise self._refused(where, event, "an alias (*) is not allowed; write the value out")
+            raise self._refused(where, event, f"an alias (*) is not allowed: write the value out, or {QUOTE}")
         if event.anchor is not None:
-            raise self._refused(where, event, "an anchor (&) is not allowed; write the value out")
+            raise self._refused(
+                where, event, f"an anchor (&) is not allowed: write the value out, or {QUOTE}"
+            )
         if event.tag is not None:
-            raise self._refused(where, event, "a tag (!) is not allowed")
+            raise self._refused(where, event, f"a tag (!) is not allowed; if it is text, {QUOTE}")
         if len(where) > MAX_DEPTH:
             raise self._refused(where[:4], event, f"is nested deeper than {MAX_DEPTH} levels")
         self._document.lines[where] = event.start_mark.line + 1
@@ -187,7 +187,8 @@ class _Reader:
         values: dict[str, Any] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent) or event.anchor is not None or event.tag is not None:
-                raise self._refused(where, event, "a key must be plain text")
+                braces = isinstance(event, yaml.MappingStartEvent) and event.flow_style
+                raise self._refused(where, event, BRACES if braces else "a key must be plain text")
             key = self._text(event, where)
             if key in values:
                 line = self._document.lines[*where, key]

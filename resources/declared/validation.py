@@ -3,8 +3,9 @@
 import re
 import types
 import typing
+from dataclasses import replace
 from decimal import Decimal
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -17,6 +18,9 @@ class Declared(BaseModel):
     """Base of everything declared in YAML: no unknown keys, no silent conversion; docstrings become the JSON Schema."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    advice: ClassVar[str] = ""
+    """Where words belong that people write here by mistake."""
 
 
 MAX_PROBLEMS = 50
@@ -36,7 +40,26 @@ _ALLOWED = {
     "model_type": "a mapping of names to values",
     "date_type": "a date as YYYY-MM-DD",
     "float_type": "a number",
+    "bool_parsing": "true or false",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_parsing": "a number",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "at most {le:g}",
+    "literal_error": "{expected}",
+    "too_short": "at least {min_length} of them",
+    "too_long": "at most {max_length} of them",
+    "string_too_long": "at most {max_length} characters",
+    "string_too_short": "at least {min_length} character(s)",
 }
+
+
+def allowed_by(detail: ErrorDetails) -> str | None:
+    """What one of pydantic's errors says to be allowed, in our words; None if there are none for it."""
+    words = _ALLOWED.get(detail["type"])
+    return None if words is None else words.format(**detail.get("ctx", {}))
 
 
 def declare(model: type[Model], document: Document) -> Model:
@@ -70,8 +93,12 @@ def _problem(model: type[Declared], document: Document, detail: ErrorDetails) ->
     where: Where = tuple(part for part in detail["loc"] if part not in MARKS)
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        known = sorted(_fields(model, where[:-1]))
-        return document.problem(where, message="is not known here").suggesting(where[-1], known)
+        here = _model_at(model, where[:-1])
+        problem = document.problem(where, message="is not known here")
+        problem = problem.suggesting(where[-1], sorted(here.model_fields if here else ()))
+        advice = here.advice if here is not None and issubclass(here, Declared) else ""
+        end = "" if problem.message.endswith("?") else "."
+        return replace(problem, message=f"{problem.message}{end} {advice}") if advice else problem
     if kind == "missing":
         return document.problem(where, message="is missing")
     if kind == "refused":
@@ -83,22 +110,22 @@ def _problem(model: type[Declared], document: Document, detail: ErrorDetails) ->
         allowed = str(context["expected"]).replace(" or ", ", ")
         problem = document.problem(where, found=show(detail["input"]), allowed=allowed)
         return problem.hinted(detail["input"], allowed.split("'")[1::2])
-    if kind in _ALLOWED:
-        return document.problem(where, found=show(detail["input"]), allowed=_ALLOWED[kind])
+    if (words := allowed_by(detail)) is not None:
+        return document.problem(where, found=show(detail["input"]), allowed=words)
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return document.problem(where, found=show(detail["input"]), message=message)
 
 
-def _fields(model: Any, where: Where) -> set[str]:
-    """The keys that a model allows at a place."""
+def _model_at(model: Any, where: Where) -> type[BaseModel] | None:
+    """The model of a place, None if the place has none."""
     for part in where:
         if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
             model = _inner(model.model_fields[str(part)].annotation)
         elif typing.get_origin(model) in {list, dict}:
             model = _inner(typing.get_args(model)[-1])
         else:
-            return set()
-    return set(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else set()
+            return None
+    return model if isinstance(model, type) and issubclass(model, BaseModel) else None
 
 
 def _inner(annotation: Any) -> Any:

@@ -91,7 +91,7 @@ def _tried_before(request: ClipRequest, ours: list[Attempt]) -> Decided:
         Ruling.REFUSED,
         last,
         f"{last.reason or last.state} (this decision has already tried {len(spent)} of {request.max_attempts}; "
-        f"`dailies retry --clip {request.clip}` or Materialize is a new decision)",
+        f"`dailies retry {request.clip}` or Materialize is a new decision)",
     )
 
 

@@ -4,7 +4,7 @@ import functools
 import re
 import zoneinfo
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
@@ -167,8 +167,13 @@ class FallbackDeclaration(Declared):
     """Parameters that override the clip's, by the endpoint's own names or by the common ones."""
 
 
+PLACES = "Words of the endpoint stand under `parameters`, words of the prompt under `variables`."
+
+
 class ClipDeclaration(Declared):
     """One clip of a series."""
+
+    advice: ClassVar[str] = PLACES
 
     name: Name = Field(examples=["hero"])
     """Its name, the end of its key."""
@@ -184,6 +189,8 @@ class ClipDeclaration(Declared):
 
 class SeriesDeclaration(Declared):
     """A series: which clips, with which model and settings, and when."""
+
+    advice: ClassVar[str] = PLACES
 
     name: Name = Field(examples=["city-sunset"])
     """Its name, the start of its clips' keys; unique among all series."""

@@ -108,6 +108,8 @@ def load_series(
     Args:
         made: Returns the characters that exist at their providers; called only when a clip needs one.
     """
+    if (missing := _missing_folder(data_dir)) is not None:
+        return Declarations(problems=[missing])
     includes = Includes.load(data_dir)
     characters = Characters.load(data_dir, catalogue)
     problems = [*characters.problems, *(p for found in includes.problems.values() for p in found)]
@@ -126,6 +128,17 @@ def load_series(
         if not series.dated:
             keys |= {clip.key: series for clip in series.clips()}
     return declarations
+
+
+def _missing_folder(data_dir: Path) -> Problem | None:
+    """The problem if there is nothing to read from: a missing folder is not an empty one."""
+    if not data_dir.is_dir():
+        message = "is not a folder; set DAILIES_DATA to the folder of the declarations"
+    elif not (data_dir / "series").is_dir():
+        message = "has no folder `series` with the series' files; create it, or correct DAILIES_DATA"
+    else:
+        return None
+    return Problem("", message, file=data_dir)
 
 
 def _load(document: Document, catalogue: Catalogue, includes: Includes) -> Series:

@@ -83,6 +83,9 @@ def _shared_prompt(
 def _said(prompt: Prompt | None, document: Document, where: Where) -> Prompt:
     if prompt is not None:
         return prompt
+    if ("prompt",) in document.lines:
+        message = "is empty; a text that begins with # goes into quotes"
+        raise ProblemsError([document.problem(("prompt",), message=message)])
     name = f" for the clip in line {document.line(where)}" if document.line(where) > 1 else ""
     raise ProblemsError([document.problem(("prompt",), message=f"is missing{name}")])
 

@@ -193,3 +193,83 @@ def test_status_and_retry_of_nothing_are_fine(dailies: Dailies) -> None:
     assert json.loads(dailies("status", "--json").out) == []
     assert json.loads(dailies("retry", "--json").out)["runs"] == []
     assert dailies("check").code == 0
+
+
+def test_a_missing_data_folder_is_not_an_empty_one(dailies: Dailies, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAILIES_DATA", "nowhere")
+    for arguments in (("check",), ("plan",), ("plan", "bay"), ("produce", "bay"), ("prompt", "bay-east")):
+        said = dailies(*arguments)
+        assert said.code == 2
+        assert "nowhere: is not a folder" in said.err
+        assert "DAILIES_DATA" in said.err
+
+
+def test_check_names_files_that_are_not_read_and_settings_that_cannot_work(
+    dailies: Dailies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data" / "series"
+    (folder / "bay.yaml").rename(folder / "harbor.yml")
+    (folder / "old.YAML").touch()
+    said = dailies("check")
+    assert said.code == 0
+    assert "harbor.yml declares the series bay: name the file bay.yaml" in said.err
+    assert "old.YAML is not read" in said.err
+    monkeypatch.setenv("DAILIES_S3_BUCKET", "clips")
+    monkeypatch.setenv("DAILIES_S3_ENDPOINT", "s3.example.com")
+    said = dailies("check")
+    assert said.code == 2
+    assert "DAILIES_S3_ENDPOINT" in said.err
+    assert "https://s3.example.com" in said.err
+
+
+def test_the_name_of_a_series_lists_its_clips(dailies: Dailies) -> None:
+    said = dailies("prompt", "bay")
+    assert said.code == 0
+    assert said.out.splitlines()[1:] == ["bay-east", "bay-west"]
+
+
+def test_status_says_that_nothing_has_failed(dailies: Dailies) -> None:
+    assert dailies("status", "--failed").out == "no clip has failed\n"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("DAILIES_LINGER_SECONDS", "-1", "allowed: at least 0."),
+        ("DAILIES_WAVESPEED_DEDICATED", "maybe", "allowed: true or false"),
+        ("DAILIES_WAVESPEED_MAX_IN_FLIGHT", "two", "allowed: a whole number"),
+        ("DAILIES_S3_ADDRESSING", "both", "allowed: 'auto', 'path' or 'virtual'"),
+        ("DAILIES_WEBHOOK_URL", "http://x.example", "not an address like https://"),
+        ("DAILIES_DAGSTER_URL", "localhost:3000", "not an address like http://127.0.0.1:3000"),
+    ],
+)
+def test_a_setting_is_told_in_our_words(
+    dailies: Dailies, monkeypatch: pytest.MonkeyPatch, setting: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(setting, value)
+    said = dailies("status")
+    assert said.code == 2
+    assert f"{setting}: {words}" in said.err
+    for crumb in ("Input should", "String should", "pydantic"):
+        assert crumb not in said.err
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("endpiont: x", ("'cast', 'name', 'parameters', 'prompt', 'variables'", "`parameters`")),
+        ("duration: 5", ("`parameters`",)),
+        ("promt: x", ("did you mean 'prompt'?",)),
+    ],
+)
+def test_a_word_that_a_clip_does_not_have_is_told_with_those_it_has(
+    dailies: Dailies, tmp_path: Path, word: str, words: tuple[str, ...]
+) -> None:
+    file = tmp_path / "data" / "series" / "bay.yaml"
+    file.write_text(
+        f"name: bay\nendpoint: bytedance/seedance-2.0/text-to-video\nprompt: x\nclips: [{{name: east, {word}}}]\n"
+    )
+    said = dailies("check")
+    assert said.code == 2
+    assert f"bay.yaml:4: clips[0].{word.partition(':')[0]}" in said.err
+    assert all(part in said.err for part in words), said.err

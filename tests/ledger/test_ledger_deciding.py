@@ -185,7 +185,7 @@ def test_what_failed_is_refused_in_the_same_decision_and_bought_in_a_new_one(
     assert ruling.attempt.id == attempt.id
     assert ruling.reason is not None
     assert "tried 1 of 1" in ruling.reason
-    assert "dailies retry --clip city-sunset" in ruling.reason
+    assert "dailies retry city-sunset" in ruling.reason
     assert decided(ledger, decision="tuesday").ruling is Ruling.NEW
 
 

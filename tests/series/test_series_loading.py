@@ -120,7 +120,7 @@ def test_a_series_renders_into_requests(tmp_path):
         ("{city: Oslo, mood: calm}", "{city: Oslo, mood: [a]}", "city.yaml:10: variables.mood: found a list, allowed: text, a number, true or false"),
         ("{city: Oslo, mood: calm}", "{city: Oslo, mood: calm, Big: x}", "city.yaml:10: variables.Big: found 'Big', allowed: lower-case"),
         ("team:video", "team:video\nmatrix: {mood: [a]}", "city.yaml:1: give either `clips` or `matrix`"),
-        ("team:video", "team:video\nmax_attempts: 9", "city.yaml:19: max_attempts: found 9 - should be less than or equal to 5"),
+        ("team:video", "team:video\nmax_attempts: 9", "city.yaml:19: max_attempts: found 9, allowed: at most 5"),
         ("name: city\n", "name: " + "a" * 48 + "\n", None),
         ("name: wide", "name: " + "w" * 48, None),
     ],

@@ -139,7 +139,7 @@ def test_a_mistake_names_the_field_of_the_prompt(tmp_path, change, says):
     ("text", "says"),
     [
         ("prompt: {subject: ''}\nclips: [{name: a}]\n", "0.yaml:5: prompt: renders to nothing"),
-        ("prompt: ''\nclips: [{name: a}]\n", "0.yaml:5: prompt: found '' - "),
+        ("prompt: ''\nclips: [{name: a}]\n", "0.yaml:5: prompt: found '', allowed: at least 1 character"),
         ("prompt: []\nclips: [{name: a}]\n", "0.yaml:5: prompt: found a list"),
         ("prompt: {}\nclips: [{name: a}]\n", "0.yaml:5: prompt: renders to nothing"),
         ("clips: [{name: a}]\n", "0.yaml:1: prompt: is missing for the clip in line 5"),

@@ -1,13 +1,11 @@
 """Commands about what to buy: check, plan, prompt, produce, retry."""
 
 import datetime as dt
-import os
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
-from pipelines.cli.terminal import Json, complain, console, print_json
+from pipelines.cli.terminal import Json, complain, console, counted, note, print_json
 
 production_app = typer.Typer()
 PANEL = "Produce"
@@ -15,27 +13,17 @@ PANEL = "Produce"
 
 @production_app.command(rich_help_panel=PANEL)
 def check() -> None:
-    """Check all declarations in the data folder. Sends nothing."""
-    from pipelines.cli.launch import declarations_of
-    from resources.catalogue import Catalogue
-    from resources.settings import load_settings, names
-    from resources.variables import ENV_FILE, misspelt_keys, names_in
+    """Check all declarations in the data folder, and the settings. Sends nothing."""
+    from pipelines.cli.check import examine
+    from resources.settings import load_settings
 
-    settings = load_settings()
-    for sentence in misspelt_keys(
-        [*os.environ, *names_in(os.environ.get(ENV_FILE, ".env") or os.devnull)], known=names()
-    ):
-        complain(sentence)
-    problems = [*Catalogue.load(settings.data / "models").problems, *declarations_of(settings).problems]
-    for problem in problems:
-        complain(str(problem))
-    declared = declarations_of(settings).series
-    today = dt.datetime.now(dt.UTC).date()
-    for series in declared.values():
-        warning = series.endpoint.lifecycle.warning(today)
-        if warning is not None and not series.declaration.allow_retired:
-            complain(f"{series.name}: {series.endpoint.id} {warning}")
-    console.print(Text(f"{len(declared)} series are fine, {len(problems)} problems"))
+    declarations, problems, notes = examine(load_settings())
+    for text in problems:
+        complain(text)
+    for text in notes:
+        note(text)
+    fine = len(declarations.series)
+    console.print(f"{fine} series {'is' if fine == 1 else 'are'} fine, {counted(len(problems), 'problem')}")
     raise typer.Exit(2 if problems else 0)
 
 
@@ -82,15 +70,28 @@ def plan(
 
 @production_app.command(rich_help_panel=PANEL)
 def prompt(
-    key: Annotated[str, typer.Argument(help="The clip's key, e.g. city-sunset-2026-11-20-hero.")],
+    key: Annotated[
+        str,
+        typer.Argument(
+            help="The clip's key, e.g. city-sunset-2026-11-20-hero; a series' name lists its clips."
+        ),
+    ],
     as_json: Json = False,
 ) -> None:
     """Show a clip's request as it would be sent: the rendered prompt, every parameter, the price. Sends nothing."""
-    from pipelines.cli.launch import declarations_of
+    from pipelines.cli.launch import clips_of, declarations_of
     from pipelines.cli.prompt import document, show
     from resources.settings import load_settings
 
     declarations = declarations_of(load_settings())
+    if key in declarations.series:
+        keys = clips_of(declarations, key, None, [])
+        if as_json:
+            print_json(keys)
+        else:
+            console.print(f"{key} is a series; `dailies prompt` shows one of its clips:")
+            console.print("\n".join(keys), soft_wrap=True)
+        return
     request = declarations.render(declarations.find(key))
     if as_json:
         print_json(document(request))

@@ -50,6 +50,9 @@ def status(
     if as_json:
         print_json([as_document(attempt) for attempt in attempts])
         return
+    if failed and not attempts:
+        console.print("no clip has failed")
+        return
     if not attempts:
         console.print("no clips yet; `dailies produce SERIES` asks for some")
         return

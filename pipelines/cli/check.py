@@ -1,0 +1,76 @@
+"""`dailies check`: everything that can be known to be wrong without sending anything."""
+
+import datetime as dt
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipelines.cli.launch import declarations_of
+from resources.catalogue import Catalogue
+from resources.declared.document import yaml_files
+from resources.errors import ConfigurationError
+from resources.series import Declarations
+from resources.settings import ACCOUNTS, Settings, names
+from resources.variables import ENV_FILE, misspelt_keys, names_in
+
+
+def examine(settings: Settings) -> tuple[Declarations, list[str], list[str]]:
+    """Read all declarations and settings.
+
+    Returns:
+        The declarations; the problems, which keep something from being produced; and the notes, which do not.
+    """
+    declarations = declarations_of(settings)
+    catalogue = Catalogue.load(settings.data / "models").problems
+    problems = [*map(str, catalogue), *map(str, declarations.problems), *_unusable(settings)]
+    return (
+        declarations,
+        problems,
+        [*_misspelt(), *_unread(settings.data / "series", declarations), *_ageing(declarations)],
+    )
+
+
+def _unusable(settings: Settings) -> Iterator[str]:
+    """Settings that are refused only when they are used."""
+    if settings.s3_bucket or settings.s3_endpoint:
+        try:
+            settings.s3()
+        except ConfigurationError as error:
+            yield str(error)
+    for name in ACCOUNTS:
+        try:
+            settings.account(name)
+        except ConfigurationError as error:
+            yield f"account {name}: {error}"
+
+
+def _misspelt() -> list[str]:
+    file = os.environ.get(ENV_FILE, ".env") or os.devnull
+    return misspelt_keys([*os.environ, *names_in(file)], known=names())
+
+
+def _unread(folder: Path, declarations: Declarations) -> Iterator[str]:
+    """Files that are not read, and those that are hard to find by the name of their series."""
+    if not folder.is_dir():
+        return
+    read = set(yaml_files(folder))
+    for file in sorted(folder.iterdir()):
+        if file in read or file.name.startswith("."):
+            continue
+        what = "a folder" if file.is_dir() else "no file of the kind NAME.yaml"
+        yield f"{file} is not read, because it is {what}"
+    for series in declarations.series.values():
+        file = series.document.file
+        if file.stem != series.name:
+            yield f"{file} declares the series {series.name}: name the file {series.name}.yaml, so that it is found"
+        elif file.suffix != ".yaml":
+            yield f"{file} is read, but the other files are called NAME.yaml: rename it, so that no second one is made"
+
+
+def _ageing(declarations: Declarations) -> Iterator[str]:
+    """Endpoints that are retired, or will be soon."""
+    today = dt.datetime.now(dt.UTC).date()
+    for series in declarations.series.values():
+        warning = series.endpoint.lifecycle.warning(today)
+        if warning is not None and not series.declaration.allow_retired:
+            yield f"{series.name}: {series.endpoint.id} {warning}"

@@ -1,0 +1,59 @@
+"""What is wrong with a text that is not YAML, in words that name the cure. The parser's own words name its grammar."""
+
+import re
+
+import yaml
+
+QUOTE = "put the text in quotes"
+BRACES = "put a text with {{ }} in quotes"
+_CLOSED_QUOTE = re.compile(r""":\s+(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*')\s*[^\s#,\]}]""")
+_NO_SPACE = re.compile(r"\s*(?:- )?[A-Za-z_]+:[^\s/]")
+
+_BY_REASON = {
+    "could not find expected ':'": "a name without a colon: write `name: value`",
+    "sequence entries": "a list (-) begins on a line of its own, or stands in [ ]",
+    "escape": "a backslash has a meaning between double quotes: use single quotes",
+    "mapping values": f"a colon and a space stand inside a text: {QUOTE}",
+    "node content": "a value is missing, or a [ or { is not closed",
+    "expected": "its indentation does not fit the lines above it",
+}
+"""Advice by a part of the parser's words; the first that fits counts."""
+
+
+def mistake_of(text: str, error: yaml.YAMLError) -> tuple[int | None, str]:
+    """The line (from 1) of a syntax error, and a sentence about it.
+
+    Args:
+        text: The whole file.
+        error: The parser's.
+    """
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    reason = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "it is not understood")
+    if mark is None:
+        return None, f"is not valid YAML: {reason}"
+    lines = text.splitlines() or [""]
+    # at the end of the file the parser names a line that does not exist
+    at = min(mark.line, len(lines) - 1)
+    opened = min(getattr(getattr(error, "context_mark", None), "line", at), at)
+    line, start = lines[at], lines[at][mark.column : mark.column + 1]
+    if "mapping values" in reason and at and _NO_SPACE.match(lines[at - 1]):
+        return at, "a space is missing after the colon"
+    if "end of stream" in reason:
+        return opened + 1, "a quote that is opened here is never closed"
+    if "',' or" in reason and "{{" not in line:
+        return opened + 1, f"the {'[' if ']' in reason else '{'} is not closed, or a comma is missing"
+    return at + 1, _in_line(line, start, reason)
+
+
+def _in_line(line: str, start: str, reason: str) -> str:
+    """What is wrong with a line, by itself and by the parser's words about it."""
+    if start == "\t" or "\t" in line[: len(line) - len(line.lstrip())] or "tab" in reason:
+        return "a tab is not allowed before a word: indent with spaces"
+    if "{{" in line:
+        return BRACES
+    if _CLOSED_QUOTE.search(line):
+        return "something follows a closing quote: put the whole text in quotes, and write a single quote inside single quotes twice"
+    if "cannot start any token" in reason or "alphabetic or numeric" in reason:
+        return f"a text may not begin with {line.strip().rpartition(': ')[2][:1] or start}: {QUOTE}"
+    advice = next((said for part, said in _BY_REASON.items() if part in reason), None)
+    return advice or f"is not valid YAML: {reason}; a text with : # {{ [ or quotes in it goes into quotes"

@@ -1,0 +1,45 @@
+"""What a person reads about a file that is not YAML: the line, and the cure."""
+
+from pathlib import Path
+
+import pytest
+
+from resources.declared.document import parse_document
+from resources.declared.problems import ProblemsError
+
+MISTAKES = {
+    "name: bay\nschedule:\n\tcron: 0 6 * * *\n": (3, "a tab", "spaces"),
+    "clips:\n  - name: east\n\tvariables: {a: b}\n": (3, "a tab", "spaces"),
+    "prompt: A ferry: at dawn\n": (1, "colon", "quotes"),
+    "prompt: {{ place }} at dawn\n": (1, "{{", "quotes"),
+    "variables:\n  a: {{ b }}\n": (2, "{{", "quotes"),
+    "clips: [{name: east, variables: {a: The {{ b }}}}]\n": (1, "{{", "quotes"),
+    "prompt: %calm sea\n": (1, "begin with %", "quotes"),
+    "prompt: *calm* sea\n": (1, "begin with *", "quotes"),
+    "schedule:\n  cron: */5 * * * *\n": (2, "begin with *", "quotes"),
+    "prompt: &calm sea\n": (1, "(&)", "quotes"),
+    "prompt: !calm sea\n": (1, "(!)", "quotes"),
+    "prompt: @calm sea\n": (1, "begin with @", "quotes"),
+    'a: b\nprompt: "A ferry\nclips: []\n': (2, "quote", "never closed"),
+    "prompt: 'It's calm'\n": (1, "closing quote", "twice"),
+    'prompt: "A ferry" at dawn\n': (1, "closing quote", "whole text"),
+    'prompt: "a \\qay"\n': (1, "backslash", "single quotes"),
+    "clips:\n  - name: east\n   variables: {a: b}\n": (3, "indentation"),
+    "name:bay\nendpoint: x\n": (1, "a space is missing after the colon"),
+    "a: b\nclips: [{name: east}, {name: west}\nb: c\n": (2, "[ is not closed"),
+    "a: b\nc: {name: east\nb: c\n": (2, "{ is not closed"),
+    "clips: - name: east\n": (1, "a list (-)"),
+    "a: b\nprompt\nc: d\n": (3, "without a colon"),
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_a_file_that_is_not_yaml_is_told_with_its_line_and_the_cure(text: str) -> None:
+    line, *words = MISTAKES[text]
+    with pytest.raises(ProblemsError) as refused:
+        parse_document(text, Path("bay.yaml"))
+    said = str(refused.value)
+    assert said.startswith(f"bay.yaml:{line}: ")
+    assert all(str(word) in said for word in words), said
+    for jargon in ("token", "mapping values", "indicator", "stream"):
+        assert jargon not in said
