@@ -13,6 +13,7 @@ from pipelines.cli.characters import characters_app
 from pipelines.cli.commands.operations import operations_app
 from pipelines.cli.commands.production import production_app
 from pipelines.cli.commands.review import review_app
+from pipelines.cli.commands.takes import takes_app
 from pipelines.cli.ledger import ledger_app
 from pipelines.cli.models import models_app
 from pipelines.cli.panels import PanelledGroup
@@ -45,7 +46,7 @@ def options(
     """Declarative AI-video production on Dagster: every clip bought once, kept in your own bucket."""
 
 
-for commands in (production_app, review_app, operations_app):
+for commands in (production_app, takes_app, review_app, operations_app):
     app.add_typer(commands)
 app.add_typer(models_app, name="models", rich_help_panel="Look up and manage")
 app.add_typer(characters_app, name="characters", rich_help_panel="Look up and manage")

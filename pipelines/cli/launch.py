@@ -146,6 +146,7 @@ def launch(
     series: str | None = None,
     scattered: bool = False,
     regenerate: bool = False,
+    decision: str | None = None,
 ) -> Launched:
     """Request the runs that produce these clips.
 
@@ -158,6 +159,7 @@ def launch(
         series: For the run's tags.
         scattered: Whether one run over a list of keys produces clips that are not contiguous.
         regenerate: Whether to buy another take of delivered, unchanged clips.
+        decision: The decision's name, where a request that is sent twice must be one decision; None makes a new one.
 
     Raises:
         DailiesError: A prompt is invalid (then nothing is requested), or Dagster does not accept the run.
@@ -170,7 +172,7 @@ def launch(
         )
     with open_ledger(settings) as ledger, dagster_instance(settings) as instance:
         order = add_clips(instance, ledger, keys)
-        launched = Launched(f"{command}:{uuid.uuid4().hex[:12]}", list(keys))
+        launched = Launched(decision or f"{command}:{uuid.uuid4().hex[:12]}", list(keys))
         # before any run exists: one that waits in Dagster's queue must not buy clips that are added later
         fix_clips(ledger, launched.decision, keys)
     tags = {DECISION_TAG: launched.decision} | ({SERIES_TAG: series} if series else {})

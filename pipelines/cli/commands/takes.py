@@ -1,0 +1,116 @@
+"""Commands about the takes of a clip: takes, circle, reject, take-back, retake."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.terminal import Json, complain, confirm, console, print_json
+
+takes_app = typer.Typer()
+PANEL = "Judge takes"
+Clip = Annotated[str, typer.Argument(help="The clip's key.")]
+Named = Annotated[
+    str | None, typer.Argument(help="The take's number or the beginning of its id; by default the only one.")
+]
+Note = Annotated[str, typer.Option(help="What you want to say about it.")]
+
+
+@takes_app.command(rich_help_panel=PANEL)
+def takes(clip: Clip, as_json: Json = False) -> None:
+    """Show the takes of a clip: verdict, model, age, cost. `*` is the current one."""
+    from pipelines.cli.takes import document, read_takes, table
+    from resources.settings import load_settings
+
+    found = read_takes(load_settings(), clip)
+    if as_json:
+        print_json(document(found))
+        return
+    if found.takes:
+        console.print(table(found, now=time.time()))
+    if found.open is not None:
+        console.print(f"a take is on its way: {found.open.state}")
+    elif not found.takes:
+        console.print(f"{clip} has no take yet")
+
+
+@takes_app.command(name="circle", rich_help_panel=PANEL)
+def circle_take(clip: Clip, take: Named = None, note: Note = "", as_json: Json = False) -> None:
+    """Choose a take: it becomes the clip's current one. A take that failed a check is accepted with it. Costs nothing."""
+    from resources.ledger.verdicts import Word
+
+    _give(clip, take, Word.CIRCLED, [], note, as_json=as_json)
+
+
+@takes_app.command(rich_help_panel=PANEL)
+def reject(
+    clip: Clip,
+    take: Named = None,
+    reason: Annotated[
+        list[str] | None, typer.Option(help="Why, from data/review.yaml, e.g. hands; may be repeated.")
+    ] = None,
+    note: Note = "",
+    as_json: Json = False,
+) -> None:
+    """Say that a take is not good, and why. Buys nothing."""
+    from resources.ledger.verdicts import Word
+
+    _give(clip, take, Word.REJECTED, reason or [], note, as_json=as_json)
+
+
+@takes_app.command(name="take-back", rich_help_panel=PANEL)
+def take_back(clip: Clip, take: Named = None, note: Note = "", as_json: Json = False) -> None:
+    """Take back the verdict on a take."""
+    from resources.ledger.verdicts import Word
+
+    _give(clip, take, Word.TAKEN_BACK, [], note, as_json=as_json)
+
+
+@takes_app.command(rich_help_panel=PANEL)
+def retake(
+    clip: Clip,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Buy one more take of a clip, after showing its price and the caps."""
+    from pipelines.cli.retakes import buy_retake, offer_retake
+    from pipelines.cli.stack_settings import running_settings
+    from resources.money import show_usd, to_usd
+
+    settings = running_settings()
+    offer = offer_retake(settings, clip)
+    if offer.refusal is None:
+        for cap in offer.caps:
+            complain(
+                f"{cap.name}: {show_usd(cap.spent)} spent, {show_usd(cap.with_it)} with it, of {show_usd(cap.cap)}"
+            )
+        question = f"Buy one more take of {clip} from {offer.endpoint} for {offer.price}?"
+        if yes:
+            complain(f"{question} Yes (--yes).")
+        else:
+            confirm(question)
+    launched = buy_retake(settings, offer)
+    if as_json:
+        print_json(
+            {
+                "clip": clip,
+                "decision": launched.decision,
+                "runs": launched.runs,
+                "price_usd": str(to_usd(offer.floor)),
+                "at_most_usd": str(to_usd(offer.ceiling)),
+            }
+        )
+    else:
+        console.print(f"one more take of {clip} is requested; `dailies takes {clip}` shows it")
+
+
+def _give(clip: str, take: str | None, word: str, reasons: list[str], note: str, *, as_json: bool) -> None:
+    from pipelines.cli.takes import document, give_verdict, outcome, verdict_document
+    from resources.ledger.verdicts import Word
+    from resources.settings import load_settings
+
+    found, judged = give_verdict(load_settings(), clip, take, Word(word), reasons=reasons, note=note)
+    if as_json:
+        print_json({"verdict": verdict_document(judged.recorded), **document(found)})
+    else:
+        console.print(outcome(found, judged))

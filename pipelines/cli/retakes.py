@@ -1,0 +1,113 @@
+"""A retake: one more take of a clip, offered with its price and its caps, and bought when a person agrees."""
+
+import datetime as dt
+from dataclasses import dataclass
+
+from pipelines.cli.dagster_api import DagsterApi
+from pipelines.cli.launch import Launched, dagster_url, declarations_of, launch
+from resources.errors import ConfigurationError
+from resources.money import show_usd
+from resources.planning import DueClip, Plan, PlannedClip, Planning, Verb
+from resources.settings import Settings, open_ledger
+
+
+@dataclass(frozen=True)
+class CapShown:
+    """A cap that a retake counts in; money in micro-dollars."""
+
+    name: str
+    spent: int
+    """What counts as spent now."""
+    with_it: int
+    """The most that would count as spent with the retake."""
+    cap: int
+
+
+@dataclass(frozen=True)
+class RetakeOffer:
+    """What a retake would cost. Nothing is reserved."""
+
+    clip: str
+    floor: int
+    """The cost if the first purchase succeeds, in micro-dollars."""
+    ceiling: int
+    """The most it can cost, with every try and fallback of the series, in micro-dollars."""
+    endpoint: str
+    caps: tuple[CapShown, ...]
+    refusal: str | None
+    """Why nothing would be bought, None if it would."""
+
+    @property
+    def price(self) -> str:
+        """The price for a person."""
+        if self.ceiling == self.floor:
+            return show_usd(self.floor)
+        return f"{show_usd(self.floor)}, with every try and fallback up to {show_usd(self.ceiling)}"
+
+
+def offer_retake(settings: Settings, clip: str) -> RetakeOffer:
+    """What one more take of a clip would cost, by the rules that would buy it.
+
+    Raises:
+        DailiesError: No series declares the clip, its prompt is wrong, or the ledger does not answer.
+    """
+    declarations = declarations_of(settings)
+    found = declarations.find(clip)
+    today = dt.datetime.now(dt.UTC).date()
+    with open_ledger(settings) as ledger:
+        planning = Planning(declarations, ledger, regenerate=True)
+        plan = planning.plan([DueClip(found, today, f"plan:retake:{clip}")])
+    (planned,) = plan.clips
+    return RetakeOffer(
+        clip,
+        planned.floor or planned.ceiling,
+        planned.ceiling,
+        planned.request.endpoint if planned.request else "",
+        _caps(plan),
+        _refusal(planned),
+    )
+
+
+def buy_retake(settings: Settings, offer: RetakeOffer, *, decision: str | None = None) -> Launched:
+    """Request the run that buys one more take; the completion sensor collects it.
+
+    Args:
+        decision: See `launch`.
+
+    Raises:
+        DailiesError: Nothing would be bought, or Dagster does not accept the run.
+    """
+    if offer.refusal is not None:
+        raise ConfigurationError(offer.refusal)
+    with DagsterApi(dagster_url(settings), settings.network) as api:
+        return launch(
+            settings,
+            api,
+            [offer.clip],
+            job="submit_clips",
+            command="retake",
+            regenerate=True,
+            decision=decision,
+        )
+
+
+def _caps(plan: Plan) -> tuple[CapShown, ...]:
+    return tuple(
+        CapShown(
+            " ".join(filter(None, (line.scope.of, line.scope.name, line.scope.period))),
+            line.spent,
+            line.ceiling,
+            line.cap,
+        )
+        for line in plan.caps
+    )
+
+
+def _refusal(planned: PlannedClip) -> str | None:
+    match planned.verb:
+        case Verb.BUY:
+            return None
+        case Verb.ADOPT:
+            return f"a take of {planned.clip} is on its way already; nothing was bought"
+        case _:
+            return planned.reason or f"nothing would be bought of {planned.clip}"

@@ -1,0 +1,161 @@
+"""`dailies takes`, `circle`, `reject`, `take-back`: the takes of a clip, and a person's verdict on one."""
+
+import getpass
+import uuid
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.cli.bucket import bucket_of
+from pipelines.cli.clip_table import as_document
+from pipelines.cli.terminal import age, complain
+from resources.errors import ConfigurationError
+from resources.ledger.takes import ClipTakes, Take, takes_of
+from resources.ledger.verdicts import Judged, RecordedVerdict, Verdict, VerdictWay, Word, judge
+from resources.money import show_usd
+from resources.production.acceptance import circle
+from resources.production.bucket_mark import bind_bucket
+from resources.production.verdict_objects import store_verdicts
+from resources.series.review_rules import load_review_rules
+from resources.settings import Settings, open_ledger
+
+
+def read_takes(settings: Settings, clip: str) -> ClipTakes:
+    """The takes of a clip.
+
+    Raises:
+        ConfigurationError: It was never bought.
+    """
+    with open_ledger(settings) as ledger:
+        found = takes_of(ledger, [clip]).get(clip)
+    if found is None:
+        raise ConfigurationError(
+            f"{clip} was never bought, so it has no takes; `dailies status` shows all clips"
+        )
+    return found
+
+
+def give_verdict(
+    settings: Settings, clip: str, named: str | None, word: Word, *, reasons: list[str], note: str
+) -> tuple[ClipTakes, Judged]:
+    """Record a verdict of the user who runs the command, and store it in the bucket.
+
+    Args:
+        named: A take by its number or the beginning of its id; None for the only one.
+        reasons: Names from `data/review.yaml`.
+
+    Returns:
+        The clip's takes afterwards, and what came of the verdict.
+
+    Raises:
+        DailiesError: There is no such take or reason, the take cannot be judged so, or the ledger or the bucket does not answer.
+    """
+    given = load_review_rules(settings.data).check_reasons(reasons)
+    scratch = settings.home.absolute() / "tmp"
+    with bucket_of(settings) as bucket, open_ledger(settings) as ledger:
+        bind_bucket(ledger, bucket.store, buying=False)
+        found = takes_of(ledger, [clip]).get(clip) or ClipTakes(clip, (), None, 0)
+        take = found.find(named)
+        verdict = Verdict(
+            id=uuid.uuid4().hex,
+            take=take.attempt.id,
+            word=word,
+            who=getpass.getuser(),
+            way=VerdictWay.TERMINAL,
+            reasons=given,
+            note=note,
+        )
+        if word is Word.CIRCLED:
+            scratch.mkdir(parents=True, exist_ok=True)
+            judged = circle(ledger, bucket.store, take.attempt, verdict, scratch=scratch)
+        else:
+            judged = judge(ledger, verdict)
+        if left := store_verdicts(ledger, bucket.store):
+            complain(f"{left} verdicts are in the ledger and not in the bucket yet; the next one stores them")
+        return takes_of(ledger, [clip])[clip], judged
+
+
+def outcome(found: ClipTakes, judged: Judged) -> str:
+    """What came of a verdict, in a sentence."""
+    number = {take.attempt.id: take.number for take in found.takes}
+    said = judged.recorded.verdict
+    sentence = f"take {number[said.take]} of {found.clip}: {said.word.replace('_', ' ')}"
+    if judged.replaced is not None:
+        before = judged.replaced.verdict
+        sentence += f", instead of take {number.get(before.take, '?')}, which {before.who} had circled"
+    shown = next((take.number for take in found.takes if take.is_current), None)
+    return f"{sentence}. Current: take {shown}" if shown else sentence
+
+
+def table(found: ClipTakes, *, now: float) -> Table:
+    """One line per take."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("take", "id", "verdict", "who", "state", "model", "age", "cost", "note"):
+        made.add_column(name, justify="right" if name in {"take", "age", "cost"} else "left", overflow="fold")
+    for take in found.takes:
+        attempt, said = take.attempt, take.verdict.verdict if take.verdict else None
+        made.add_row(
+            f"{take.number}{'*' if take.is_current else ''}",
+            attempt.id[:8],
+            Text(_verdict(take), style="green" if take.is_circled else "red" if take.is_rejected else "dim"),
+            Text(said.who if said else ""),
+            "spare" if attempt.is_spare else attempt.state.value,
+            Text(attempt.served_model or attempt.endpoint),
+            age(now - (attempt.finished_at or attempt.created_at)),
+            show_usd(attempt.cost_micros),
+            Text(_notes(take) or attempt.reason or ""),
+        )
+    return made
+
+
+def document(found: ClipTakes) -> dict[str, Any]:
+    """The same for machines."""
+    return {
+        "clip": found.clip,
+        "takes": [
+            {
+                **as_document(take.attempt),
+                "clip": found.clip,
+                "take": take.number,
+                "is_current": take.is_current,
+                "is_spare": take.attempt.is_spare,
+                "verdict": None if take.verdict is None else verdict_document(take.verdict),
+                "notes": [verdict_document(one) for one in take.notes],
+                "checks": (take.attempt.delivery or {}).get("checks", {}),
+            }
+            for take in found.takes
+        ],
+        "on_its_way": None if found.open is None else as_document(found.open),
+    }
+
+
+def verdict_document(one: RecordedVerdict) -> dict[str, Any]:
+    """A verdict for machines."""
+    verdict = one.verdict
+    return {
+        "id": verdict.id,
+        "take": verdict.take,
+        "word": verdict.word.value,
+        "reasons": list(verdict.reasons),
+        "note": verdict.note,
+        "second": verdict.second,
+        "who": verdict.who,
+        "way": verdict.way.value,
+        "at": one.at,
+    }
+
+
+def _verdict(take: Take) -> str:
+    if take.verdict is None:
+        return "-"
+    said = take.verdict.verdict
+    return said.word.value + (f": {', '.join(said.reasons)}" if said.reasons else "")
+
+
+def _notes(take: Take) -> str:
+    given = [*([take.verdict] if take.verdict else []), *take.notes]
+    moments = [
+        ("" if v.verdict.second is None else f"{v.verdict.second:.1f} s: ", v.verdict.note) for v in given
+    ]
+    return "; ".join(f"{moment}{note}" for moment, note in moments if note)

@@ -1,0 +1,143 @@
+"""`dailies takes`, `circle`, `reject`, `take-back` and `retake`, as a person types them."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from deliverykit import Depot
+from hostile import File, serving
+from makers import make_mp4
+from projects import a_project
+from typer.testing import CliRunner, Result
+
+from pipelines.cli import retakes
+from pipelines.cli.app import app
+from pipelines.cli.launch import Launched
+from resources.errors import ConfigurationError, DailiesError
+from resources.ledger.budget import Budget
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.states import AttemptState
+from resources.money import show_usd, usd
+from resources.production.bucket_mark import bind_bucket
+from resources.settings import load_settings
+from resources.storage import remote
+from resources.storage.embedded import EmbeddedS3
+from resources.storage.layout import VERDICTS
+from resources.storage.objects import ObjectStore
+
+CLIP = "bay-dawn"
+
+
+def run(*words: str, answer: str | None = None) -> Result:
+    return CliRunner().invoke(app, list(words), input=answer)
+
+
+@pytest.fixture
+def depot(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Depot]:
+    a_project(tmp_path, monkeypatch, ["dawn", "noon"])
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copyfile(sqlite_template, home / "ledger.db")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    with EmbeddedS3(tmp_path / "s3") as s3, serving() as server:
+        secret = s3.settings.secret_access_key
+        assert secret is not None
+        variables = {
+            "DAILIES_S3_ENDPOINT": s3.endpoint_url,
+            "DAILIES_S3_BUCKET": s3.bucket,
+            "AWS_ACCESS_KEY_ID": s3.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": secret.get_secret_value(),
+        }
+        monkeypatch.delenv("DAILIES_LEDGER_URL", raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        server.files["/clip.mp4"] = File(data=make_mp4(tmp_path / "film.mp4").read_bytes())
+        store = ObjectStore(s3.settings)
+        with Ledger(f"sqlite:///{home}/ledger.db", budget=Budget()) as ledger:
+            bind_bucket(ledger, store, buying=True)
+            yield Depot(ledger, store, server, scratch)
+    remote._connections.close()
+
+
+def a_take(depot: Depot, decision: str) -> Attempt:
+    (made,) = depot.deliver(depot.finished(CLIP, decision=decision, series="bay"))
+    return made
+
+
+@pytest.mark.slow
+def test_takes_are_judged_in_the_terminal(depot: Depot, tmp_path: Path) -> None:
+    first, second = a_take(depot, "monday"), a_take(depot, "tuesday")
+    shown = run("takes", CLIP)
+    assert shown.exit_code == 0, shown.output
+    assert all(part in shown.output for part in (first.id[:8], f"2*  {second.id[:8]}"))
+    with pytest.raises(DailiesError, match="more than one take"):
+        raise run("circle", CLIP).exception or AssertionError
+    circled = run("circle", CLIP, "1", "--note", "the light")
+    assert circled.exit_code == 0, circled.output
+    assert "take 1 of bay-dawn: circled. Current: take 1" in circled.output
+    moved = run("circle", CLIP, second.id[:6])
+    assert "take 2 of bay-dawn: circled, instead of take 1, which" in moved.output
+    with pytest.raises(ConfigurationError, match="there is no reason 'hand'"):
+        raise run("reject", CLIP, "2", "--reason", "hand").exception or AssertionError
+    rejected = json.loads(run("reject", CLIP, "2", "--reason", "hands", "--note", "six", "--json").output)
+    assert rejected["verdict"]["reasons"] == ["hands"]
+    assert [take["is_current"] for take in rejected["takes"]] == [True, False]
+    assert "Current: take 2" in run("take-back", CLIP, "2").output
+    listed = json.loads(run("takes", CLIP, "--json").output)
+    assert [take["verdict"] for take in listed["takes"]] == [None, None]
+    assert len(list(depot.store.list_keys(VERDICTS))) == 4
+    assert json.loads(depot.store.get_bytes(f"videos/{CLIP}/current.json") or b"")["attempt"] == second.id
+
+    black = make_mp4(tmp_path / "black.mp4", black_seconds=9).read_bytes()
+    depot.server.files["/clip.mp4"] = File(data=black)
+    apart = a_take(depot, "wednesday")
+    assert apart.state is AttemptState.QUARANTINED
+    assert "take 3 of bay-dawn: circled" in run("circle", CLIP, "3").output
+    assert depot.read(apart).state is AttemptState.DELIVERED
+
+
+def test_a_clip_that_was_never_bought_has_no_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_project(tmp_path, monkeypatch, ["dawn"])
+    with pytest.raises(ConfigurationError, match="was never bought"):
+        raise run("takes", CLIP).exception or AssertionError
+
+
+@pytest.fixture
+def bought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The clips that were asked for; Dagster is not here."""
+    a_project(tmp_path, monkeypatch, ["dawn"])
+    asked: list[str] = []
+
+    def launch(_settings: object, _api: object, keys: list[str], **how: object) -> Launched:
+        assert (how["regenerate"], how["job"]) == (True, "submit_clips")
+        asked.extend(keys)
+        return Launched("retake:1", list(keys), ["run-1"])
+
+    monkeypatch.setattr(retakes, "launch", launch)
+    return asked
+
+
+def test_a_retake_shows_its_price_and_asks(bought: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAILIES_MAX_USD_PER_DAY", "20")
+    refused = run("retake", CLIP, answer="n\n")
+    assert (refused.exit_code, bought) == (1, [])
+    price = retakes.offer_retake(load_settings(), CLIP).price
+    assert (
+        f"Buy one more take of {CLIP} from bytedance/seedance-2.0/text-to-video for {price}?"
+        in refused.output
+    )
+    assert "$0.00 spent" in refused.output
+    assert "$20.00" in refused.output
+    done = json.loads(run("retake", CLIP, "--yes", "--json").stdout)
+    assert (bought, done["decision"], price) == ([CLIP], "retake:1", show_usd(usd(done["price_usd"])))
+
+
+def test_a_retake_beyond_a_cap_is_refused(bought: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAILIES_MAX_USD_PER_DAY", "0.01")
+    with pytest.raises(ConfigurationError, match="cap"):
+        raise run("retake", CLIP, "--yes").exception or AssertionError
+    assert bought == []
