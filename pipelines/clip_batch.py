@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from pipelines.clip_pictures import Pictures, quarantine_event, sheet_event
+from pipelines.clip_pictures import quarantine_event, sheet_event
 from pipelines.events import ASSET_OF_STAGE, data_version, stage_event
 from pipelines.lineage import latest
 from resources.dagster_resources import Production
@@ -126,7 +126,7 @@ def _carry(
     clips: Collection[str],
     work: Callable[[Engine, Follower], Awaitable[Followed]],
 ) -> Followed:
-    told = _Told(batch, ledger, store)
+    told = _Told(batch, ledger)
 
     async def run() -> Followed:
         async with batch.production.engine(ledger, accounts) as engine:
@@ -211,10 +211,9 @@ async def _check_accounts(engine: Engine, decided: list[Decided], batch: Batch) 
 class _Told:
     """Logs each report in Dagster, and records in the ledger that Dagster knows of a clip's end."""
 
-    def __init__(self, batch: Batch, ledger: Ledger, store: ObjectStore) -> None:
+    def __init__(self, batch: Batch, ledger: Ledger) -> None:
         self._batch = batch
         self._ledger = ledger
-        self._pictures = Pictures(store)
 
     def tell(self, report: Report) -> None:
         """Log one report in Dagster, unless the run was given up: then another run logs it.
@@ -227,12 +226,10 @@ class _Told:
         if report.error is not None:
             context.log.error("%s: %s", report.clip, report.error)
             if report.attempt is not None and self._is_kept_apart(report, report.attempt):
-                context.log_event(quarantine_event(report.attempt, self._pictures))
+                context.log_event(quarantine_event(report.attempt))
         elif report.attempt is not None and report.stage in self._batch.show:
             for stage in (*self._unshown_before(report.stage, report.attempt), report.stage):
-                context.log_event(
-                    stage_event(context.instance, stage, report.attempt, pictures=self._pictures)
-                )
+                context.log_event(stage_event(context.instance, stage, report.attempt))
         if report.attempt is not None and self._is_last_word(report, report.attempt):
             repeat_unrecorded(deliveries.mark_reported, self._ledger, [report.attempt.id], self._batch.run_id)
 

@@ -1,61 +1,33 @@
 """The pictures of a clip in Dagster: poster, strip and contact sheet, and the event of a clip in quarantine."""
 
-import base64
-
 import dagster as dg
 
 from pipelines.lineage import UPLOADED_VIDEOS
-from resources.errors import DailiesError
+from pipelines.picture_server import PICTURES
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.production.series_sheets import Sheet
-from resources.storage.layout import poster_key, quarantined, strip_key
-from resources.storage.objects import ObjectStore
+from resources.storage.layout import poster_key, quarantined, sheet_key, strip_key
 
-MAX_PICTURE_BYTES = 64_000
-"""Larger pictures are left out of the event log, which keeps every event for ever."""
-MAX_SHEET_BYTES = 256_000
-"""The same limit for a contact sheet; a run writes one of them, and fifty posters."""
 SHOWN = {AttemptState.DELIVERED, AttemptState.QUARANTINED}
 
 
-class Pictures:
-    """Reads pictures for events. After one failure it does not ask the bucket again, since each try takes a minute.
-
-    Args:
-        store: The bucket.
-    """
-
-    def __init__(self, store: ObjectStore) -> None:
-        self._store = store
-        self._answers = True
-
-    def of(self, attempt: Attempt) -> dict[str, dg.MetadataValue]:
-        """Poster and strip of a stored clip, if they exist and are small enough for events."""
-        if attempt.state not in SHOWN:
-            return {}
-        place = quarantined if attempt.state is AttemptState.QUARANTINED else str
-        keys = {"poster": poster_key(attempt.clip, attempt.id), "strip": strip_key(attempt.clip, attempt.id)}
-        found = {name: self._read(place(key)) for name, key in keys.items()}
-        return {name: as_picture(name, data) for name, data in found.items() if data is not None}
-
-    def _read(self, key: str) -> bytes | None:
-        if not self._answers:
-            return None
-        try:
-            data = self._store.get_bytes(key)
-        except DailiesError:
-            self._answers = False
-            return None
-        return None if data is None or len(data) > MAX_PICTURE_BYTES else data
+def pictures_of(attempt: Attempt) -> dict[str, dg.MetadataValue]:
+    """Poster and strip of a stored clip, by the address at which Dagster's webserver shows them."""
+    if attempt.state not in SHOWN:
+        return {}
+    place = quarantined if attempt.state is AttemptState.QUARANTINED else str
+    keys = {"poster": poster_key(attempt.clip, attempt.id), "strip": strip_key(attempt.clip, attempt.id)}
+    stored = attempt.delivery or {}
+    return {name: as_picture(name, place(key)) for name, key in keys.items() if stored.get(f"{name}_uri")}
 
 
-def as_picture(name: str, data: bytes) -> dg.MetadataValue:
-    """A WebP picture as metadata. Dagster sanitizes Markdown but shows images, data URIs too (dagster-io/dagster#13443)."""
-    return dg.MetadataValue.md(f"![{name}](data:image/webp;base64,{base64.b64encode(data).decode()})")
+def as_picture(name: str, key: str) -> dg.MetadataValue:
+    """An object of the bucket as a picture on Dagster's page; see `picture_server`."""
+    return dg.MetadataValue.md(f"![{name}]({PICTURES}{key})")
 
 
-def quarantine_event(attempt: Attempt, pictures: Pictures) -> dg.AssetObservation:
+def quarantine_event(attempt: Attempt) -> dg.AssetObservation:
     """The event of a clip that failed a check. An observation changes no colour: the clip stays red."""
     delivery = attempt.delivery or {}
     checks = delivery.get("checks", {})
@@ -64,7 +36,7 @@ def quarantine_event(attempt: Attempt, pictures: Pictures) -> dg.AssetObservatio
         partition=attempt.clip,
         description=f"kept in quarantine: {attempt.reason}",
         metadata={
-            **pictures.of(attempt),
+            **pictures_of(attempt),
             "why": dg.MetadataValue.text(attempt.reason or ""),
             "failed_checks": ", ".join(name for name, outcome in checks.items() if outcome == "failed"),
             "s3": str(delivery.get("uri", "")),
@@ -97,10 +69,9 @@ def sheet_event(sheet: Sheet) -> dg.AssetMaterialization:
         "series": sheet.series,
         "day": sheet.day,
         "s3": sheet.uri,
+        "sheet": as_picture("sheet", sheet_key(sheet.series, sheet.day)),
         "clips": dg.MetadataValue.text(", ".join(sheet.clips)),
         "failed": dg.MetadataValue.text(", ".join(sheet.failed) or "none"),
         "without_picture": dg.MetadataValue.text(", ".join(sheet.missing) or "none"),
     }
-    if len(sheet.picture) <= MAX_SHEET_BYTES:
-        metadata["sheet"] = as_picture("sheet", sheet.picture)
     return dg.AssetMaterialization(CONTACT_SHEETS, metadata=metadata)

@@ -1,6 +1,7 @@
 """The events of each clip in Dagster: one materialization per asset and clip, with the metadata that people look for.
 
-Events are logged one by one, so that each clip has its own colour; `lineage.py` has the tags they need.
+Events are logged one by one, so that each clip has its own colour; `lineage.py` has the tags they need. Dagster keeps each event
+twice and for months, so a clip's prompt is in the event of `prompts` only, and pictures are addresses.
 """
 
 from collections.abc import Iterable
@@ -8,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from pipelines.clip_pictures import Pictures
+from pipelines.clip_pictures import pictures_of
 from pipelines.lineage import GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS, version_tags
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
@@ -26,16 +27,13 @@ ASSET_OF_STAGE = {
 }
 
 
-def stage_event(
-    instance: dg.DagsterInstance, stage: Stage, attempt: Attempt, *, pictures: Pictures | None = None
-) -> dg.AssetMaterialization:
+def stage_event(instance: dg.DagsterInstance, stage: Stage, attempt: Attempt) -> dg.AssetMaterialization:
     """The materialization of a clip that has reached a stage.
 
     Args:
         instance: Where the events of the inputs are looked up.
         stage: The stage that was reached.
         attempt: The purchase that reached it.
-        pictures: Reads poster and strip, None to leave them out.
     """
     asset, version = ASSET_OF_STAGE[stage], data_version(stage, attempt)
     match stage:
@@ -46,7 +44,7 @@ def stage_event(
             metadata = _of_generation(attempt)
         case _:
             inputs = {GENERATIONS: data_version(Stage.GENERATED, attempt)}
-            metadata = _of_video(attempt, attempt.delivery or {}, pictures)
+            metadata = _of_video(attempt, attempt.delivery or {})
     return dg.AssetMaterialization(
         asset_key=asset,
         partition=attempt.subject_key,
@@ -74,7 +72,6 @@ def show_again(context: dg.AssetExecutionContext, production: Production, keys: 
     A failing run turns red every key of its range that it does not log.
     """
     selected = context.run.asset_selection
-    pictures = _pictures_or_none(production)
     wanted = list(keys)
     try:
         with production.ledger(patience=RIDE_OUT_SECONDS) as ledger:
@@ -90,7 +87,7 @@ def show_again(context: dg.AssetExecutionContext, production: Production, keys: 
         for stage, asset in ASSET_OF_STAGE.items():
             shown = _green(stage, attempt, current.get(clip))
             if shown is not None and (not selected or asset in selected):
-                context.log_event(stage_event(context.instance, stage, shown, pictures=pictures))
+                context.log_event(stage_event(context.instance, stage, shown))
 
 
 def _green(stage: Stage, newest: Attempt, current: Attempt | None) -> Attempt | None:
@@ -114,13 +111,6 @@ def _reached(attempt: Attempt) -> Stage:
             return Stage.DECIDED
 
 
-def _pictures_or_none(production: Production) -> Pictures | None:
-    try:
-        return Pictures(production.store())
-    except DailiesError:
-        return None
-
-
 def _asked_for(attempt: Attempt) -> str | None:
     """The endpoint that was asked for, if a fallback was bought instead."""
     asked = attempt.request.asked
@@ -130,7 +120,6 @@ def _asked_for(attempt: Attempt) -> str | None:
 def _of_submission(attempt: Attempt) -> dict[str, Any]:
     return {
         "asked_for": _asked_for(attempt),
-        "prompt": dg.MetadataValue.text(attempt.request.prompt),
         "endpoint": attempt.endpoint,
         "provider": attempt.provider,
         "job_id": attempt.job_id,
@@ -145,7 +134,6 @@ def _of_submission(attempt: Attempt) -> dict[str, Any]:
 
 def _of_generation(attempt: Attempt) -> dict[str, Any]:
     return {
-        "prompt": dg.MetadataValue.text(attempt.request.prompt),
         "asked_for": _asked_for(attempt),
         "endpoint": attempt.endpoint,
         "model_served": attempt.served_model,
@@ -159,12 +147,11 @@ def _of_generation(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def _of_video(attempt: Attempt, delivery: dict[str, Any], pictures: Pictures | None) -> dict[str, Any]:
+def _of_video(attempt: Attempt, delivery: dict[str, Any]) -> dict[str, Any]:
     facts = delivery.get("video", {})
     width, height = facts.get("width"), facts.get("height")
     return {
-        **({} if pictures is None else pictures.of(attempt)),
-        "prompt": dg.MetadataValue.text(attempt.request.prompt),
+        **pictures_of(attempt),
         "asked_for": _asked_for(attempt),
         "endpoint": attempt.endpoint,
         "model_served": attempt.served_model,
@@ -177,8 +164,6 @@ def _of_video(attempt: Attempt, delivery: dict[str, Any], pictures: Pictures | N
         "sha256": delivery.get("sha256"),
         "duration_seconds": facts.get("duration"),
         "resolution": f"{width}x{height}" if width and height else None,
-        "width": width,
-        "height": height,
         "frames_per_second": facts.get("fps"),
         "video_codec": facts.get("video_codec"),
         "audio_codec": facts.get("audio_codec"),

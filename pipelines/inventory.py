@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 import dagster as dg
 
-from pipelines.clip_pictures import Pictures
 from pipelines.events import ASSET_OF_STAGE, stage_event
 from pipelines.lineage import UPLOADED_VIDEOS
 from pipelines.partitions import add_clips, clips
@@ -97,7 +96,7 @@ def unshown(ledger: Ledger, instance: dg.DagsterInstance) -> list[Attempt]:
     return [attempt for clip, attempt in delivered.items() if clip not in shown]
 
 
-def show_lost(ledger: Ledger, store: ObjectStore, instance: dg.DagsterInstance) -> list[str]:
+def show_lost(ledger: Ledger, instance: dg.DagsterInstance) -> list[str]:
     """Log delivered clips whose events Dagster never got or has lost; returns the clips.
 
     A failed clip cannot be logged outside a run: the completion sensor requests one for it.
@@ -108,10 +107,9 @@ def show_lost(ledger: Ledger, store: ObjectStore, instance: dg.DagsterInstance) 
     lost = {a.subject_key: a for a in (*unshown(ledger, instance), *unreported)}
     if lost:
         add_clips(instance, ledger, lost)
-    pictures = Pictures(store)
     for attempt in lost.values():
         for stage in ASSET_OF_STAGE:
-            instance.report_runless_asset_event(stage_event(instance, stage, attempt, pictures=pictures))
+            instance.report_runless_asset_event(stage_event(instance, stage, attempt))
     deliveries.mark_reported(ledger, [a.id for a in unreported], DOCTOR)
     return list(lost)
 

@@ -61,8 +61,9 @@ def prompt_event(
         "prompt": dg.MetadataValue.text(request.prompt),
         "endpoint": dg.MetadataValue.text(request.endpoint),
         "provider": dg.MetadataValue.text(request.provider),
-        "request": dg.MetadataValue.json(shown_body(request.body)),
-        "fingerprint": dg.MetadataValue.text(request.fingerprint),
+        "request": dg.MetadataValue.json(
+            {name: value for name, value in shown_body(request.body).items() if value != request.prompt}
+        ),
     }
     if request.cast:
         metadata["cast"] = dg.MetadataValue.json(dict(request.cast))

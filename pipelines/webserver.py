@@ -18,8 +18,10 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.version import __version__
 
+from pipelines.picture_server import PictureServer
 from resources.guard import SERVER, Authority, Guard, Guarded
 from resources.settings import load_settings
+from resources.storage.objects import ObjectStore
 
 HOST = "127.0.0.1"
 STATEMENT_TIMEOUT_MS, POOL_RECYCLE_SECONDS, POOL_OVERFLOW = 15_000, 3600, 20
@@ -27,6 +29,8 @@ STATEMENT_TIMEOUT_MS, POOL_RECYCLE_SECONDS, POOL_OVERFLOW = 15_000, 3600, 20
 LIVE_DATA_MS = 2000
 """How often the UI polls for changes."""
 LEAVE_SECONDS = 5
+PICTURE_SECONDS = 5.0
+"""How long a picture is waited for."""
 
 
 def guard_of(names: frozenset[Authority], users: frozenset[int] = frozenset()) -> Guard:
@@ -65,6 +69,12 @@ def count_only_what_was_seen() -> None:
     partition_status_cache.get_last_planned_storage_id = last_planned
 
 
+def _store() -> ObjectStore:
+    settings = load_settings().s3()
+    patience = min(PICTURE_SECONDS, settings.ride_out_seconds)
+    return ObjectStore(settings.model_copy(update={"ride_out_seconds": patience}))
+
+
 def serve(workspace: Path, port: int) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -85,7 +95,7 @@ def serve(workspace: Path, port: int) -> None:
         target = WorkspaceFileTarget([str(workspace)])
         with WorkspaceProcessContext(instance, target, version=__version__) as context:
             app = create_app_from_workspace_process_context(context, live_data_poll_rate=LIVE_DATA_MS)
-            guarded: Any = Guarded(app, guard)
+            guarded: Any = Guarded(PictureServer(app, _store), guard)
             uvicorn.run(guarded, host=HOST, port=port, timeout_graceful_shutdown=LEAVE_SECONDS, **SERVER)
 
 

@@ -160,7 +160,7 @@ def _mend(
     if waiting := near_their_end(ledger):
         done += _fetch(_as_runs_have_it(settings, store), ledger, store, waiting)
     if instance is not None:
-        done += [Mended(clip, True, "shown in Dagster") for clip in show_lost(ledger, store, instance)]
+        done += [Mended(clip, True, "shown in Dagster") for clip in show_lost(ledger, instance)]
     return done
 
 

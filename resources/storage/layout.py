@@ -28,6 +28,11 @@ TRIALS = "trials/"
 _CLIP = re.compile(r"[a-z0-9][a-z0-9-]{2,79}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}", re.ASCII)
 _MANIFEST = re.compile(rf"{VIDEOS}(?P<clip>[^/]+)/(?P<attempt>[^/]+)\.json")
+_PICTURE = re.compile(
+    rf"(?:{VIDEOS}|{QUARANTINE}){_CLIP.pattern}/{_NAME.pattern}(?:\.strip)?\.webp"
+    rf"|{SHEETS}{_NAME.pattern}/{_NAME.pattern}\.webp",
+    re.ASCII,
+)
 _CURRENT = "current"
 
 
@@ -64,6 +69,11 @@ def verdict_key(clip: str, verdict: str) -> str:
 def sheet_key(series: str, day: str) -> str:
     """Of the contact sheet of a series and a day."""
     return f"{SHEETS}{_checked(_NAME, 'series', series)}/{_checked(_NAME, 'day', day)}.webp"
+
+
+def picture_key(text: str) -> str | None:
+    """The text itself if it is the key of a poster, a strip or a contact sheet; None for every other object's."""
+    return text if _PICTURE.fullmatch(text) else None
 
 
 def quarantined(key: str) -> str:
