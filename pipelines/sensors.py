@@ -26,7 +26,7 @@ from resources.ledger.records import Attempt
 from resources.production.account import StepResult
 from resources.production.batch import Stage
 from resources.production.orphan_sweep import in_words
-from resources.settings import ACCOUNTS
+from resources.providers.registry import provider_names
 
 COMPLETION_SECONDS = 10
 NO_PARTITION = "no partition"
@@ -166,4 +166,8 @@ def _characters_left(
     return finish_left(ledger, account, watched=living(instance, ledger, watchers), by="sensor")
 
 
-ALL_SENSORS = [*(completion_sensor(account) for account in ACCOUNTS), declared_clips, dead_runs_sensor]
+ALL_SENSORS = [
+    *(completion_sensor(account) for account in provider_names()),
+    declared_clips,
+    dead_runs_sensor,
+]

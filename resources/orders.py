@@ -100,7 +100,7 @@ class Choice(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     provider: str
-    """`wavespeed` or `aimlapi`."""
+    """Name of a registered provider, e.g. `wavespeed`."""
     endpoint: str
     """The provider's model id."""
     body: dict[str, Any]
@@ -143,7 +143,7 @@ class ClipRequest(BaseModel):
     series: str
     """Name of the series that declares it."""
     provider: str
-    """`wavespeed` or `aimlapi`."""
+    """Name of a registered provider, e.g. `wavespeed`."""
     endpoint: str
     """The provider's model id, e.g. `openai/sora-2/text-to-video`."""
     body: dict[str, Any]

@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from dotenv import dotenv_values
 from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from resources.alarms import Format
-from resources.declared.validation import Usd, allowed_by
+from resources.declared.validation import allowed_by
 from resources.errors import ConfigurationError
 from resources.guard import Authority, hosts
 from resources.ledger.budget import MOST_PER_CLIP, Budget
@@ -30,31 +30,25 @@ from resources.money import Micros, to_usd, usd
 from resources.network.way_out import Network, is_variable
 from resources.orders import Caps
 from resources.peers import users
-from resources.providers.accounts import AIMLAPI_URL, WAVESPEED_URL, AccountSettings
+from resources.providers.account_variables import (
+    AccountVariables,
+    Cap,
+    known_variables,
+    none_if_empty,
+    sandbox_variables,
+    variables_of,
+)
+from resources.providers.accounts import AccountSettings
+from resources.providers.registry import registered, spec_of
 from resources.storage.policy import DownloadPolicy
 from resources.storage.s3_client import S3Settings
-from resources.variables import ENV_FILE, PINNED, names_in, refuse_misspelt
-
-
-def _none_if_empty(value: Any) -> Any:
-    return None if value == "" else value
-
-
-Cap = Annotated[Usd | None, BeforeValidator(_none_if_empty)]
-"""An amount of US dollars; 0 buys nothing, empty is no cap."""
-Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_none_if_empty)]
-"""A number; empty is no limit."""
-Truth = Annotated[bool | None, BeforeValidator(_none_if_empty)]
-"""Yes or no; empty is not set."""
+from resources.variables import ENV_FILE, PINNED, merged, names_in, refuse_misspelt
 
 _DAGSTER_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _WEBHOOK_URL = re.compile(
     r"(https://[^\s/?#@]+|http://(127\.0\.0\.1|\[::1\]|localhost)(:[0-9]+)?)(/[^\s?#]*[^\s?#/])?"
 )
 _ALARM_URL = re.compile(r"(https://[^\s@]+|http://(127\.0\.0\.1|\[::1\]|localhost)(:[0-9]+)?(/\S*)?)")
-
-ACCOUNTS = ("wavespeed", "aimlapi")
-"""The accounts of dailies; each has its completion sensor."""
 
 
 class Settings(BaseSettings):
@@ -85,7 +79,7 @@ class Settings(BaseSettings):
     )
     """Users of this machine that may use Dagster's port besides one's own, e.g. the proxy's."""
 
-    s3_endpoint: Annotated[str | None, BeforeValidator(_none_if_empty)] = Field(
+    s3_endpoint: Annotated[str | None, BeforeValidator(none_if_empty)] = Field(
         default=None, validation_alias="DAILIES_S3_ENDPOINT"
     )
     """Address of an S3-compatible server; unset is AWS."""
@@ -101,42 +95,9 @@ class Settings(BaseSettings):
     s3_secret_access_key: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
     s3_session_token: SecretStr | None = Field(default=None, validation_alias="AWS_SESSION_TOKEN")
 
-    wavespeed_api_key: SecretStr | None = Field(default=None, validation_alias="WAVESPEED_API_KEY")
-    """Key of the WaveSpeedAI account."""
-    wavespeed_url: str = Field(default=WAVESPEED_URL, validation_alias="DAILIES_WAVESPEED_URL")
-    """Its address."""
-    wavespeed_max_in_flight: Limit = Field(default=None, validation_alias="DAILIES_WAVESPEED_MAX_IN_FLIGHT")
-    """Jobs it may have at once; Bronze allows 2, Silver 300 (WaveSpeed docs: account-levels)."""
-    wavespeed_submits_per_minute: Limit = Field(
-        default=None, validation_alias="DAILIES_WAVESPEED_SUBMITS_PER_MINUTE"
-    )
-    """Submits a minute; Bronze allows 2, Silver 500."""
-    wavespeed_dedicated: Truth = Field(default=None, validation_alias="DAILIES_WAVESPEED_DEDICATED")
-    """Whether only this ledger uses its key; unset is not known."""
-    wavespeed_settle_seconds: float | None = Field(
-        default=None, gt=0, validation_alias="DAILIES_WAVESPEED_SETTLE_SECONDS"
-    )
-    """Seconds after a lost submit before a miss in the listing proves anything."""
-    aimlapi_api_key: SecretStr | None = Field(default=None, validation_alias="AIMLAPI_API_KEY")
-    """Key of the AI/ML API account."""
-    aimlapi_url: str = Field(default=AIMLAPI_URL, validation_alias="DAILIES_AIMLAPI_URL")
-    """Its address."""
-    aimlapi_max_in_flight: Limit = Field(default=None, validation_alias="DAILIES_AIMLAPI_MAX_IN_FLIGHT")
-    """Jobs it may have at once; no number is published."""
-    aimlapi_submits_per_minute: Limit = Field(
-        default=None, validation_alias="DAILIES_AIMLAPI_SUBMITS_PER_MINUTE"
-    )
-    """Submits a minute; no number is published."""
-    aimlapi_dedicated: Truth = Field(default=None, validation_alias="DAILIES_AIMLAPI_DEDICATED")
-    """Whether only this ledger uses its key; unset is not known."""
-    aimlapi_settle_seconds: float | None = Field(
-        default=None, gt=0, validation_alias="DAILIES_AIMLAPI_SETTLE_SECONDS"
-    )
-    """As for WaveSpeed."""
-
     webhook_url: str | None = Field(default=None, validation_alias="DAILIES_WEBHOOK_URL")
-    """The https address of the receiver of `dailies webhooks` for WaveSpeed; unset, there are no callbacks."""
-    alarm_url: Annotated[SecretStr | None, BeforeValidator(_none_if_empty)] = Field(
+    """The https address of the receiver of `dailies webhooks`; unset, there are no callbacks."""
+    alarm_url: Annotated[SecretStr | None, BeforeValidator(none_if_empty)] = Field(
         default=None, validation_alias="DAILIES_ALARM_URL"
     )
     """The webhook address for alarms, a secret; unset, no alarm is sent."""
@@ -155,18 +116,8 @@ class Settings(BaseSettings):
     """Cap per day, over all series and accounts."""
     max_usd_per_month: Cap = Field(default=None, validation_alias="DAILIES_MAX_USD_PER_MONTH")
     """Cap per month, over all series and accounts."""
-    wavespeed_max_usd_per_day: Cap = Field(default=None, validation_alias="DAILIES_WAVESPEED_MAX_USD_PER_DAY")
-    """Cap per day at WaveSpeed."""
-    wavespeed_max_usd_per_month: Cap = Field(
-        default=None, validation_alias="DAILIES_WAVESPEED_MAX_USD_PER_MONTH"
-    )
-    """In a month."""
-    aimlapi_max_usd_per_day: Cap = Field(default=None, validation_alias="DAILIES_AIMLAPI_MAX_USD_PER_DAY")
-    """Cap per day at AI/ML API."""
-    aimlapi_max_usd_per_month: Cap = Field(default=None, validation_alias="DAILIES_AIMLAPI_MAX_USD_PER_MONTH")
-    """In a month."""
-
     _network: Network = PrivateAttr(default_factory=Network)
+    _variables: Mapping[str, str] = PrivateAttr(default_factory=lambda: merged(os.environ))
 
     max_download_mb: int = Field(default=2048, ge=1, le=5000, validation_alias="DAILIES_MAX_DOWNLOAD_MB")
     """The largest clip that is fetched, in megabytes; S3 takes 5 GB in one request (S3 docs: PutObject)."""
@@ -227,10 +178,31 @@ class Settings(BaseSettings):
             raise ValueError("not a time zone of the IANA database, such as Europe/Berlin") from None
         return value
 
-    def through(self, network: Network) -> "Settings":
-        """These settings, with a way out."""
+    def through(self, network: Network, variables: Mapping[str, str]) -> "Settings":
+        """These settings, with a way out and with the variables of the accounts, by name in upper case."""
         self._network = network
+        self._variables = variables
         return self
+
+    def at_sandbox(self, url: str, key: str) -> "Settings":
+        """These settings with a sandbox in the place of every provider."""
+        changed = self.model_copy(update={"allowed_origins_setting": url})
+        return changed.through(self.network, {**self._variables, **sandbox_variables(url, key)})
+
+    @property
+    def account_names(self) -> tuple[str, ...]:
+        """All accounts, whether they have a key or not; each has its completion sensor."""
+        return tuple(registered())
+
+    @property
+    def accounts_with_key(self) -> list[AccountSettings]:
+        """The accounts that can be used."""
+        return [account for account in map(self.account, self.account_names) if account.api_key is not None]
+
+    def key_variables(self, provider: str | None = None) -> str:
+        """The variables of the accounts' keys, of all accounts or of one provider's, for a sentence."""
+        found = [self.account(name) for name in self.account_names]
+        return " or ".join(one.key_variable for one in found if provider in {None, one.provider})
 
     @property
     def network(self) -> Network:
@@ -240,13 +212,7 @@ class Settings(BaseSettings):
     @cached_property
     def budget(self) -> Budget:
         """The caps besides those of each series."""
-        accounts = {
-            name: Caps(
-                per_day=_micros(getattr(self, f"{name}_max_usd_per_day")),
-                per_month=_micros(getattr(self, f"{name}_max_usd_per_month")),
-            )
-            for name in ACCOUNTS
-        }
+        accounts = {name: self._given(name).caps for name in self.account_names}
         everything = Caps(
             per_run=_micros(self.max_usd_per_run),
             per_day=_micros(self.max_usd_per_day),
@@ -313,25 +279,52 @@ class Settings(BaseSettings):
             raise ConfigurationError(f"Invalid S3 settings: {_in_words(error, _S3_VARIABLES)}") from None
 
     def account(self, name: str) -> AccountSettings:
-        """The settings of one account, `wavespeed` or `aimlapi`.
+        """The settings of one account.
 
         Raises:
-            ConfigurationError: The address is invalid.
+            ConfigurationError: There is no such account, or its address is invalid.
         """
-        fields = {
-            "base_url": getattr(self, f"{name}_url"),
-            "api_key": getattr(self, f"{name}_api_key"),
-            "max_in_flight": getattr(self, f"{name}_max_in_flight"),
-            "submits_per_minute": getattr(self, f"{name}_submits_per_minute"),
-            "dedicated": getattr(self, f"{name}_dedicated"),
-            "settle_seconds": getattr(self, f"{name}_settle_seconds"),
-        }
+        if name not in self.account_names:
+            raise ConfigurationError(
+                f"there is no account {name!r}; allowed: {', '.join(self.account_names)}"
+            )
+        given = self._given(name)
         try:
-            return AccountSettings(name=name, provider=name, network=self.network, **fields)
+            return AccountSettings(
+                name=name,
+                provider=name,
+                key_variable=spec_of(name).key_variable,
+                dedicated_by=spec_of(name).variable("dedicated"),
+                base_url=given.url,
+                api_key=given.api_key,
+                max_in_flight=given.max_in_flight,
+                submits_per_minute=given.submits_per_minute,
+                dedicated=given.dedicated,
+                settle_seconds=given.settle_seconds,
+                network=self.network,
+            )
         except ValidationError as error:
             raise ConfigurationError(
                 f"Invalid settings of the account {name!r}: {_in_words(error)}"
             ) from None
+
+    def _given(self, name: str) -> AccountVariables:
+        spec = spec_of(name)
+        try:
+            return AccountVariables.read(spec, self._variables)
+        except ValidationError as error:
+            raise ConfigurationError(
+                f"Invalid setting: {_in_words(error, variables_of(spec))}. See .env.example."
+            ) from None
+
+    def check_accounts(self) -> None:
+        """Check the variables of all accounts.
+
+        Raises:
+            ConfigurationError: A value is invalid.
+        """
+        for name in self.account_names:
+            self._given(name)
 
 
 def load_settings() -> Settings:
@@ -368,7 +361,12 @@ def _settings(
     network: Network,
 ) -> Settings:
     """The settings that these variables make. A step reads them some thirty times; pydantic takes 2 ms each time."""
-    return Settings(_env_file=file, **json.loads(pinned_json)).through(network)
+    pinned_ones = json.loads(pinned_json)
+    in_file = {} if file is None else dotenv_values(file)
+    variables = merged(pinned_ones, os.environ, in_file)
+    settings = Settings(_env_file=file, **pinned_ones).through(network, variables)
+    settings.check_accounts()
+    return settings
 
 
 def _bytes_of(file: str | None) -> bytes:
@@ -397,7 +395,8 @@ def open_ledger(settings: Settings, *, patience: float = PATIENCE_SECONDS) -> Le
 @functools.cache
 def names() -> frozenset[str]:
     """The variables that are settings."""
-    return frozenset(str(field.validation_alias) for field in Settings.model_fields.values())
+    ours = frozenset(str(field.validation_alias) for field in Settings.model_fields.values())
+    return ours | known_variables()
 
 
 def pinned(environment: Mapping[str, str | None]) -> str:

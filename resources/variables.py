@@ -3,7 +3,7 @@
 import difflib
 import functools
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from io import StringIO
 from pathlib import Path
 
@@ -67,6 +67,15 @@ def refuse_misspelt(given: Iterable[str], where: str, *, known: frozenset[str]) 
             f"{where}: {'; '.join(wrong)}. It is not ignored, because it may be a cap: correct or remove it. Nothing was "
             "bought. See .env.example."
         )
+
+
+def merged(*environments: Mapping[str, str | None]) -> dict[str, str]:
+    """Variables by name in upper case. The first environment that names one decides it; None there removes it."""
+    found: dict[str, str | None] = {}
+    for environment in environments:
+        named = {name.upper(): value for name, value in environment.items()}
+        found = {**named, **found}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def misspelt_keys(given: Collection[str], *, known: Collection[str]) -> list[str]:

@@ -10,7 +10,7 @@ from resources.catalogue import Catalogue
 from resources.declared.document import yaml_files
 from resources.errors import ConfigurationError
 from resources.series import Declarations
-from resources.settings import ACCOUNTS, Settings, names
+from resources.settings import Settings, names
 from resources.variables import ENV_FILE, misspelt_keys, names_in
 
 
@@ -37,7 +37,7 @@ def _unusable(settings: Settings) -> Iterator[str]:
             settings.s3()
         except ConfigurationError as error:
             yield str(error)
-    for name in ACCOUNTS:
+    for name in settings.account_names:
         try:
             settings.account(name)
         except ConfigurationError as error:

@@ -28,7 +28,7 @@ from resources.inventory.ways_out import Way, open_ways, ways_out
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.production.bucket_mark import bind_bucket
-from resources.settings import ACCOUNTS, Settings, open_ledger
+from resources.settings import Settings, open_ledger
 from resources.storage.objects import ObjectStore
 from resources.video.confinement import LAYERS
 from resources.video.inspector import VideoInspector
@@ -92,7 +92,7 @@ def examine(settings: Settings, *, mend: bool) -> Examination:
             inventory.take(),
             ledger=ledger.whereabouts(),
             decoder=_decoder(),
-            keys=[key_use.sentence(settings, ledger, name) for name in ACCOUNTS],
+            keys=[key_use.sentence(settings, ledger, name) for name in settings.account_names],
             key_documents=key_use.documents(settings, ledger),
         )
         if mend and not isinstance(store, DailiesError):

@@ -16,10 +16,11 @@ from resources.catalogue.drafts import draft, file_name
 from resources.catalogue.drift import Drift, drifts, sample_body
 from resources.errors import ConfigurationError, UnavailableError
 from resources.money import to_usd
-from resources.providers.accounts import KEY_VARIABLES, build_provider
+from resources.providers.accounts import build_provider
 from resources.providers.live_models import LiveModel
 from resources.providers.provider import Provider
-from resources.settings import ACCOUNTS, Settings
+from resources.providers.registry import spec_of
+from resources.settings import Settings
 
 
 def compare(settings: Settings, catalogue: Catalogue, wanted: str | None) -> tuple[list[Drift], int]:
@@ -156,19 +157,16 @@ def refuse_unknown(provider: str | None) -> None:
     Raises:
         ConfigurationError: With those that do.
     """
-    if provider is not None and provider not in ACCOUNTS:
-        raise ConfigurationError(f"there is no provider {provider!r}; allowed: {', '.join(ACCOUNTS)}")
+    if provider is not None:
+        spec_of(provider)
 
 
 def _with_keys(settings: Settings, wanted: str | None) -> list[str]:
     refuse_unknown(wanted)
-    names = [
-        name for name in ACCOUNTS if wanted in {None, name} and settings.account(name).api_key is not None
-    ]
+    names = [account.name for account in settings.accounts_with_key if wanted in {None, account.provider}]
     if not names:
-        variables = " or ".join(KEY_VARIABLES[name] for name in ACCOUNTS if wanted in {None, name})
         raise ConfigurationError(
-            f"no account has a key, so no provider can be asked. Set {variables}, or use the sandbox's key."
+            f"no account has a key, so no provider can be asked. Set {settings.key_variables(wanted)}, or use the sandbox's key."
         )
     return names
 

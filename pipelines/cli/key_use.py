@@ -5,18 +5,16 @@ import getpass
 from typing import Any
 
 from pipelines.cli.terminal import complain, console
-from resources.errors import ConfigurationError
 from resources.ledger import keys
 from resources.ledger.keys import KeyUse
 from resources.ledger.ledger import Ledger
-from resources.providers.accounts import capabilities_of
-from resources.settings import ACCOUNTS, Settings, open_ledger
+from resources.settings import Settings, open_ledger
 
 
 def show_keys(settings: Settings) -> None:
     """Print what the ledger knows of each account's key."""
     with open_ledger(settings) as ledger:
-        for name in ACCOUNTS:
+        for name in settings.account_names:
             console.print(sentence(settings, ledger, name), markup=False, soft_wrap=True)
 
 
@@ -26,14 +24,13 @@ def say_of_key(settings: Settings, account: str, *, dedicated: bool) -> None:
     Raises:
         ConfigurationError: There is no such account.
     """
-    if account not in ACCOUNTS:
-        raise ConfigurationError(f"there is no account {account!r}; allowed: {', '.join(ACCOUNTS)}")
+    given = settings.account(account).dedicated
     with open_ledger(settings) as ledger:
         keys.decide(ledger, account, dedicated, who=getpass.getuser())
         console.print(sentence(settings, ledger, account), markup=False, soft_wrap=True)
-        if dedicated and settings.account(account).dedicated is False:
+        if dedicated and given is False:
             complain(
-                f"DAILIES_{account.upper()}_DEDICATED is false here, so the next use of {account} makes its key shared again"
+                f"{settings.account(account).dedicated_by} is false here, so the next use of {account} makes its key shared again"
             )
 
 
@@ -62,7 +59,7 @@ def documents(settings: Settings, ledger: Ledger) -> list[dict[str, Any]]:
             "by": use.by,
             "hosts_disagree": use.disagrees_with(settings.account(name).dedicated),
         }
-        for name in ACCOUNTS
+        for name in settings.account_names
         for use in (keys.look_up(ledger, name),)
     ]
 
@@ -75,7 +72,7 @@ def _source(use: KeyUse) -> str:
 
 
 def _consequence(settings: Settings, account: str, use: KeyUse) -> str:
-    if capabilities_of(account).echoes_submission_id:
+    if settings.account(account).capabilities.echoes_submission_id:
         return "Its listing names each POST, so a lost answer is settled by that name."
     if use.dedicated:
         return "A lost answer is settled by elimination, and a job that was not ordered here is an alarm."

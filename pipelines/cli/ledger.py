@@ -220,9 +220,9 @@ async def _rebuild(settings: "Settings", *, take_over: bool, quiet: bool) -> "Re
     from resources.production.account import bind_account
     from resources.production.ledger_rebuild import rebuild_ledger
     from resources.providers.accounts import build_provider
-    from resources.settings import ACCOUNTS, open_ledger
+    from resources.settings import open_ledger
 
-    accounts = [settings.account(name) for name in ACCOUNTS]
+    accounts = [settings.account(name) for name in settings.account_names]
     ready = [account for account in accounts if account.api_key is not None]
     with contextlib.ExitStack() as stack:
         ledger = stack.enter_context(open_ledger(settings))

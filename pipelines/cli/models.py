@@ -81,7 +81,7 @@ def check(
 
 @models_app.command()
 def add(
-    provider: Annotated[str, typer.Argument(help="wavespeed or aimlapi.")],
+    provider: Annotated[str, typer.Argument(help="A provider; `dailies models` names all.")],
     model: Annotated[str, typer.Argument(help="The provider's model id.")],
     to: Annotated[
         Path | None, typer.Option(help="The file to write; by default in data/models; - prints.")

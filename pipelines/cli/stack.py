@@ -35,6 +35,7 @@ from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.home import SOCKETS, UMASK, make_private, socket_folder
 from resources.keeper import release_keeper, start_keeper
 from resources.processes import child_setup, started_at
+from resources.providers.account_variables import sandbox_variables
 from resources.settings import Settings, pinned
 from resources.storage.embedded import EmbeddedS3
 from resources.variables import ENV_FILE, PINNED, SANDBOX_KEY, STACK
@@ -84,8 +85,7 @@ class Stack:
         self.settings = settings
         self.wanted = wanted
         self.home = settings.home.absolute()
-        no_key = settings.wavespeed_api_key is None and settings.aimlapi_api_key is None
-        self.uses_sandbox = no_key if wanted.sandbox is None else wanted.sandbox
+        self.uses_sandbox = not settings.accounts_with_key if wanted.sandbox is None else wanted.sandbox
         self.uses_embedded_s3 = not settings.s3_bucket if wanted.embedded_s3 is None else wanted.embedded_s3
         self.dagster_url = f"http://{HOST}:{wanted.port}"
         self.sandbox_url: str | None = None
@@ -214,14 +214,8 @@ class Stack:
         place.write_text(self.sandbox_url.rpartition(":")[2])
         self._commands["sandbox"] = [*command, *self.wanted.sandbox_options]
         self.environment |= {
-            "DAILIES_WAVESPEED_URL": self.sandbox_url,
-            "WAVESPEED_API_KEY": key,
-            "DAILIES_AIMLAPI_URL": self.sandbox_url,
-            "AIMLAPI_API_KEY": key,
+            **sandbox_variables(self.sandbox_url, key),
             "DAILIES_ALLOWED_ORIGINS": self.sandbox_url,
-            # nobody else buys at a sandbox whose key this home has made
-            "DAILIES_WAVESPEED_DEDICATED": "true",
-            "DAILIES_AIMLAPI_DEDICATED": "true",
         }
 
     def _start_s3(self) -> None:

@@ -1,7 +1,5 @@
 """The settings of a command beside a running `dailies up`, whose sandbox then stands in for the providers."""
 
-from pydantic import SecretStr
-
 from pipelines.cli.stack import SANDBOX_KEY_FILE, running_stack
 from resources.errors import ConfigurationError
 from resources.settings import Settings, load_settings
@@ -20,16 +18,7 @@ def running_settings() -> Settings:
         return settings
     file = settings.home / SANDBOX_KEY_FILE
     try:
-        key = SecretStr(file.read_text().strip())
+        key = file.read_text().strip()
     except OSError as error:
         raise ConfigurationError(f"cannot read the sandbox's key {file}: {error.strerror}") from None
-    at_sandbox = {
-        "wavespeed_url": url,
-        "wavespeed_api_key": key,
-        "aimlapi_url": url,
-        "aimlapi_api_key": key,
-        "allowed_origins_setting": url,
-        "wavespeed_dedicated": True,
-        "aimlapi_dedicated": True,
-    }
-    return settings.model_copy(update=at_sandbox)
+    return settings.at_sandbox(url, key)

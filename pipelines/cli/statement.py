@@ -29,7 +29,7 @@ from resources.production.bookkeeper import Bookkeeper
 from resources.production.ledger_thread import LedgerThread
 from resources.providers.accounts import build_provider
 from resources.retry import retry_free_call
-from resources.settings import ACCOUNTS, Settings, open_ledger
+from resources.settings import Settings, open_ledger
 
 COLUMNS = (
     "attempt",
@@ -98,11 +98,10 @@ def check_bills(ledger: Ledger, settings: Settings, *, days: int) -> list[Differ
         ConfigurationError: No account has a key.
         resources.errors.UnavailableError: A bill could not be read to its end.
     """
-    accounts = [settings.account(name) for name in ACCOUNTS]
-    ready = [account for account in accounts if account.api_key is not None]
+    ready = settings.accounts_with_key
     if not ready:
         raise ConfigurationError(
-            "no account has a key, so there is no bill to compare with. Set WAVESPEED_API_KEY or AIMLAPI_API_KEY."
+            f"no account has a key, so there is no bill to compare with. Set {settings.key_variables()}."
         )
 
     async def check() -> list[Difference]:

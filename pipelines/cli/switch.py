@@ -3,9 +3,8 @@
 import getpass
 
 from pipelines.cli.terminal import complain, console, counted
-from resources.errors import ConfigurationError
 from resources.ledger import pauses, queue, stops
-from resources.settings import ACCOUNTS, Settings, open_ledger
+from resources.settings import Settings, open_ledger
 
 
 def stop_buying(settings: Settings, account: str | None, reason: str) -> None:
@@ -14,10 +13,10 @@ def stop_buying(settings: Settings, account: str | None, reason: str) -> None:
     Raises:
         ConfigurationError: There is no such account.
     """
-    name = _known(account)
+    name = _known(settings, account)
     with open_ledger(settings) as ledger:
         stop = stops.stop(ledger, reason=reason, account=name)
-        names = ACCOUNTS if account is None else (account,)
+        names = settings.account_names if account is None else (account,)
         waiting = sum(queue.queue_length(ledger, name) for name in names)
     complain(str(stop))
     console.print(f"{counted(waiting, 'clip')} in the queue; jobs at the providers are still fetched")
@@ -30,8 +29,8 @@ def start_buying(settings: Settings, account: str | None) -> None:
         ConfigurationError: There is no such account.
     """
     with open_ledger(settings) as ledger:
-        ended = stops.start(ledger, account=_known(account))
-        lifted = pauses.lift(ledger, account=_known(account), who=getpass.getuser())
+        ended = stops.start(ledger, account=_known(settings, account))
+        lifted = pauses.lift(ledger, account=_known(settings, account), who=getpass.getuser())
         left = stops.stops(ledger)
     for one in lifted:
         console.print(f"the pause of {one.account} is lifted: {one.why}", markup=False)
@@ -43,9 +42,7 @@ def start_buying(settings: Settings, account: str | None) -> None:
         complain(str(stop))
 
 
-def _known(account: str | None) -> str:
+def _known(settings: Settings, account: str | None) -> str:
     if account is None:
         return stops.ALL
-    if account not in ACCOUNTS:
-        raise ConfigurationError(f"there is no account {account!r}; allowed: {', '.join(ACCOUNTS)}")
-    return account
+    return settings.account(account).name

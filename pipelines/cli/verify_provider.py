@@ -16,7 +16,7 @@ from pipelines.cli.bucket import bucket_if_any
 from pipelines.cli.terminal import complain, console, counted, print_json
 from resources.catalogue import Catalogue
 from resources.catalogue.drift import Drift, drifts
-from resources.errors import ConfigurationError, DailiesError, UnavailableError
+from resources.errors import DailiesError, UnavailableError
 from resources.ledger.limits import Limits
 from resources.ledger.states import AttemptState
 from resources.money import show_usd, to_usd
@@ -24,10 +24,11 @@ from resources.production.account import Account, bind_account
 from resources.production.bucket_mark import BucketMark, bind_bucket
 from resources.providers.accounts import AccountSettings, build_provider
 from resources.providers.provider import Provider
-from resources.settings import ACCOUNTS, Settings, open_ledger
+from resources.providers.registry import spec_of
+from resources.settings import Settings, open_ledger
 from resources.storage.download import download
 from resources.verification.choice import Offer, cheapest
-from resources.verification.contract import Observation
+from resources.verification.comparison import Observation
 from resources.verification.observations import DeliveredFile, findings, went_well
 from resources.verification.probe import Probe, Watched, close
 from resources.verification.recorder import Recorder
@@ -89,11 +90,9 @@ def verify(
         ConfigurationError: There is no such account, no key, or nothing that may be bought.
         resources.errors.UnavailableError: The provider does not answer at all.
     """
-    if wanted.account not in ACCOUNTS:
-        raise ConfigurationError(f"there is no account {wanted.account!r}; allowed: {', '.join(ACCOUNTS)}")
     account = settings.account(wanted.account)
     key = account.api_key.get_secret_value() if account.api_key else ""
-    recorder = Recorder(account.provider, key, network=account.network)
+    recorder = Recorder(spec_of(account.provider).documented, key, network=account.network)
     catalogue = Catalogue.load(settings.data / "models")
     for problem in catalogue.problems:
         complain(str(problem))

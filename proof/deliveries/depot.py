@@ -22,7 +22,7 @@ from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Attempt, Submission
 from resources.orders import ClipRequest, Expected
 from resources.providers.base import JobState
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.wavespeed.client import WaveSpeed
 from resources.sandbox import FaultRule, SandboxSettings, running_sandbox
 from resources.storage.embedded import EmbeddedS3
 

@@ -23,7 +23,7 @@ from resources.ledger.states import AttemptState
 from resources.production.account import Account
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.wavespeed.client import WaveSpeed
 from resources.storage.objects import ObjectStore
 from resources.storage.policy import DownloadPolicy
 from resources.storage.s3_client import S3Settings

@@ -45,10 +45,10 @@ from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.production.spare_fetch import fetch_spares
 from resources.providers.accounts import AccountSettings
-from resources.providers.aimlapi import AimlApi
+from resources.providers.aimlapi.client import AimlApi
 from resources.providers.base import SubmitOutcome
 from resources.providers.provider import Provider
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.wavespeed.client import WaveSpeed
 from resources.storage.download import DownloadPolicy
 from resources.storage.objects import ObjectStore
 from resources.storage.s3_client import S3Settings

@@ -32,8 +32,8 @@ from resources.production.account import Account
 from resources.production.delivery import Deliverer, DeliveryError
 from resources.production.engine import Engine
 from resources.production.submitter import Submitter
-from resources.providers import wavespeed_rows
 from resources.providers.base import Accepted, Candidate, FailureKind, Rejected, SubmitOutcome, Unknown
+from resources.providers.wavespeed import rows as wavespeed_rows
 
 GAP_SECONDS = 2.0
 """Between a look and the write that relies on it, where a variant has two transactions."""

@@ -16,7 +16,6 @@ from proof.simulation.faults import CREATES_NOTHING, OUTAGE, POST, Faults
 from proof.simulation.processes import Process
 from resources.errors import UnavailableError
 from resources.money import to_usd
-from resources.providers import wavespeed_rows
 from resources.providers.base import (
     Accepted,
     Candidate,
@@ -33,6 +32,7 @@ from resources.providers.base import (
 )
 from resources.providers.provider import Capabilities
 from resources.providers.rows import Rows, SetAside
+from resources.providers.wavespeed import rows as wavespeed_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,11 +9,12 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from resources.catalogue.frames import Output
 from resources.catalogue.parameters import Parameter
 from resources.declared.problems import Problem, listed, show
+from resources.providers.spec import ProviderSpec
 
 COMMON = ("duration", "resolution", "aspect_ratio", "image", "characters", "seed")
 """The common parameters."""
@@ -86,19 +87,18 @@ class EndpointFacts(Protocol):
 
 
 class Codec:
-    """The conventions of one provider. A new model that keeps them needs no code.
+    """Writes a series' parameters by the conventions of one provider. A new model that keeps them needs no code.
 
-    Attributes:
-        frame: The parameter for a whole frame, if an endpoint has it.
-        separator: The text between width and height in that parameter.
-        uploads: Whether the provider takes files and gives an address for them.
+    Args:
+        provider: The registered provider.
     """
 
-    words: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """The provider's other names of a common parameter."""
-    frame = "size"
-    separator = "x"
-    uploads = False
+    def __init__(self, provider: ProviderSpec) -> None:
+        self.words = provider.conventions.words
+        self.frame = provider.conventions.frame
+        self.separator = provider.conventions.separator
+        self.uploads = provider.capabilities.upload_seconds is not None
+        """Whether the provider takes files and gives an address for them."""
 
     def translate(self, endpoint: EndpointFacts, given: Mapping[str, Any]) -> Translation:
         """Translate a series' parameters into an endpoint's own; `Endpoint.resolve` checks the values."""
@@ -203,24 +203,6 @@ class Codec:
             why = f"cannot be given to {endpoint.id}, which makes video from text alone"
         known = [known for known in (*endpoint.parameters, *self.common_words(endpoint)) if known != "prompt"]
         return Problem(f"parameters.{name}", why, show(value), f"the parameters {listed(known)}")
-
-
-class WaveSpeedCodec(Codec):
-    """WaveSpeed writes frames as `1280*720` and calls a start image `image` (WaveSpeed docs: model pages)."""
-
-    words: ClassVar = {"image": ("images", "start_image")}
-    separator = "*"
-    uploads = True
-
-
-class AimlApiCodec(Codec):
-    """AI/ML API calls a start image `image_url` and has no uploads for video (AI/ML API docs: video models)."""
-
-    words: ClassVar = {"image": ("image_url",)}
-
-
-CODECS: Mapping[str, Codec] = {"wavespeed": WaveSpeedCodec(), "aimlapi": AimlApiCodec()}
-"""By provider."""
 
 
 def nearest_shape(shapes: Iterable[Shape], resolution: object, ratio: object) -> Shape:

@@ -12,6 +12,7 @@ from resources.declared.problems import ProblemsError
 from resources.declared.validation import declare
 from resources.errors import ConfigurationError
 from resources.providers.live_models import LiveModel, LiveParameter
+from resources.providers.registry import spec_of
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,59}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,119}")
@@ -25,7 +26,7 @@ def draft(provider: str, model: LiveModel, *, today: date) -> str:
     """The text of an entry for `data/models/`. Its price is unknown, so the provider must quote it before a purchase.
 
     Args:
-        provider: `wavespeed` or `aimlapi`.
+        provider: The name of a registered provider.
         today: The day on which the list was read.
 
     Raises:
@@ -34,7 +35,7 @@ def draft(provider: str, model: LiveModel, *, today: date) -> str:
     if not _ID.fullmatch(model.id):
         raise ConfigurationError(f"{model.id[:120]!r} cannot be the id of an entry")
     kind = _kind(model)
-    call = "GET /api/v3/models" if provider == "wavespeed" else "GET /v1/models"
+    call = spec_of(provider).models_call
     doubts = ["Drafted from the provider's list; read its page, and set the prices, before relying on it."]
     if model.parameters is None:
         doubts.append("The list does not describe parameters: write them from the provider's page.")

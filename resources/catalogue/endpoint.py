@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from resources.catalogue.attached_media import attach, frame_problems
-from resources.catalogue.codecs import CODECS, COMMON, Codec
+from resources.catalogue.codecs import COMMON, Codec
 from resources.catalogue.files import DataFolder, LocalFile
 from resources.catalogue.frames import Output
 from resources.catalogue.parameters import Parameter
@@ -17,9 +17,9 @@ from resources.declared.problems import Problem, ProblemsError, listed
 from resources.declared.validation import Declared, Usd, refused
 from resources.money import Micros, usd
 from resources.orders import Expected
+from resources.providers.registry import ProviderName, spec_of
 
 PROMPT = "prompt"
-PROVIDERS = ("wavespeed", "aimlapi")
 LARGEST_RATE_USD = 1000
 """A larger price is most likely a typing mistake."""
 SUNSET_WARNING_DAYS = 30
@@ -132,7 +132,7 @@ class Lifecycle(Declared):
 class Endpoint(Declared):
     """A provider's model: an entry of `data/models/`. A new model of a known provider needs an entry and no code."""
 
-    provider: Literal["wavespeed", "aimlapi"]
+    provider: ProviderName
     """Who sells it."""
     id: Annotated[str, Field(min_length=1, max_length=120)]
     """The provider's model id."""
@@ -187,7 +187,7 @@ class Endpoint(Declared):
     @property
     def codec(self) -> Codec:
         """The conventions of its provider."""
-        return CODECS[self.provider]
+        return Codec(spec_of(self.provider))
 
     @property
     def common_words(self) -> dict[str, Parameter]:

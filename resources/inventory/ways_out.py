@@ -11,7 +11,7 @@ from resources.network.proxies import PORTS, Exemption, is_loopback
 from resources.network.way_out import Network
 from resources.production.output_hosts import closed_hosts
 from resources.providers.accounts import AccountSettings
-from resources.settings import ACCOUNTS, Settings
+from resources.settings import Settings
 from resources.storage.addresses import locate
 from resources.storage.connections import NETWORK_ERRORS, Deadline, ProxyError, connect
 from resources.storage.policy import DownloadPolicy
@@ -42,7 +42,7 @@ def ways_out(settings: Settings) -> list[Way]:
     with ThreadPoolExecutor(max_workers=8) as pool:
         trials = [pool.submit(_tried, *client, settings.network) for client in _clients(settings)]
         tried = [trial.result() for trial in trials]
-    return tried + [way for account in _accounts(settings) for way in _closed(account, settings)]
+    return tried + [way for account in settings.accounts_with_key for way in _closed(account, settings)]
 
 
 def open_ways(ways: list[Way]) -> Finding:
@@ -73,13 +73,9 @@ def _closed(account: AccountSettings, settings: Settings) -> list[Way]:
     return [Way(name, host, how_to(f"https://{host}", settings.network), why) for host, why in closed.items()]
 
 
-def _accounts(settings: Settings) -> list[AccountSettings]:
-    return [account for account in map(settings.account, ACCOUNTS) if account.api_key is not None]
-
-
 def _clients(settings: Settings) -> Iterator[tuple[str, str, str]]:
     """Name, address, and host as it is shown, of each client that is set up."""
-    for account in _accounts(settings):
+    for account in settings.accounts_with_key:
         yield account.name, account.base_url, _host(account.base_url)
     if settings.s3_bucket:
         url = settings.s3_endpoint or f"https://s3.{settings.s3_region}.amazonaws.com"

@@ -11,6 +11,7 @@ from resources.errors import DailiesError
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
+from resources.providers.registry import title_of
 from resources.storage.layout import current_key, manifest_key, quarantined
 from resources.storage.manifest import Cost, Disclosure, Manifest, StoredObject, Times, utc
 from resources.storage.objects import ObjectStore
@@ -18,8 +19,6 @@ from resources.video.facts import Inspection
 from resources.video.judge import Check
 
 logger = logging.getLogger("dailies")
-
-NAMES = {"wavespeed": "WaveSpeedAI", "aimlapi": "AI/ML API"}
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def describe(
         spare=attempt.is_spare,
         checks=list(files.checks),
         disclosure=Disclosure(
-            ai_system_used=f"{NAMES.get(attempt.provider, attempt.provider)} {model}",
+            ai_system_used=f"{title_of(attempt.provider)} {model}",
             c2pa=facts is not None and facts.c2pa,
         ),
     )

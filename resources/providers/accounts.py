@@ -2,31 +2,19 @@
 
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING
 
-import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from resources.errors import ConfigurationError
 from resources.network.way_out import Network
 from resources.providers.address import checked_base_url
-from resources.providers.aimlapi import AimlApi
 from resources.providers.provider import Capabilities, Provider
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.registry import ProviderName, spec_of
+from resources.providers.spec import Connection
 
-WAVESPEED_URL = "https://api.wavespeed.ai"
-"""WaveSpeedAI's public address (source: the provider's model pages)."""
-AIMLAPI_URL = "https://api.aimlapi.com"
-"""AI/ML API's public address (source: the provider's documentation)."""
-
-KEY_VARIABLES = {"wavespeed": "WAVESPEED_API_KEY", "aimlapi": "AIMLAPI_API_KEY"}
-"""The environment variable that holds each provider's key. WaveSpeed's own clients read the same one."""
-
-_OUTPUT_HOSTS = {
-    # hosts of examples in the providers' documentation: checked before buying, never used as an allow-list
-    WAVESPEED_URL: ("d2p7pge43lyniu.cloudfront.net", "d11ewybssaphwx.cloudfront.net", "cdn.wavespeed.ai"),
-    AIMLAPI_URL: ("cdn.aimlapi.com",),
-}
+if TYPE_CHECKING:
+    import httpx
 
 
 class AccountSettings(BaseModel):
@@ -36,10 +24,12 @@ class AccountSettings(BaseModel):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")
     """The account's name in the ledger, e.g. `wavespeed` or `wavespeed-team-b`."""
-    provider: Literal["wavespeed", "aimlapi"]
+    provider: ProviderName
     """The client for it."""
     base_url: str
     """Address without the API's path; https, or http for this machine (the sandbox)."""
+    key_variable: str = ""
+    """The environment variable of its key, for messages; empty for the provider's own."""
     api_key: SecretStr | None = None
     """The account's key, None if none is set."""
     max_in_flight: int | None = Field(default=None, ge=1)
@@ -50,11 +40,18 @@ class AccountSettings(BaseModel):
     """Hard total time of one submit in seconds."""
     dedicated: bool | None = None
     """Whether nobody but this ledger uses the key, None where this host does not say; see `resources.ledger.keys`."""
+    dedicated_by: str = ""
+    """Where `dedicated` is set, for messages: a variable, or a field of a file."""
     settle_seconds: float | None = Field(default=None, gt=0)
     """Seconds after the deadline from which a miss in the provider's listing can prove that there is no job; None for the
     provider's usual value. An earlier miss proves nothing."""
     network: Network = Field(default=Network(), exclude=True, repr=False)
     """The way out."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What its provider offers, also without a key."""
+        return spec_of(self.provider).capabilities
 
     @field_validator("base_url")
     @classmethod
@@ -62,20 +59,16 @@ class AccountSettings(BaseModel):
         return checked_base_url(value)
 
 
-def capabilities_of(provider: str) -> Capabilities:
-    """What a provider offers, also without a key."""
-    return WaveSpeed.capabilities if provider == "wavespeed" else AimlApi.capabilities
-
-
 def output_hosts(settings: AccountSettings) -> tuple[str, ...]:
     """Known hosts of an account's outputs; empty if its address is not the provider's public one."""
-    return _OUTPUT_HOSTS.get(settings.base_url, ())
+    spec = spec_of(settings.provider)
+    return spec.output_hosts if settings.base_url == spec.url else ()
 
 
 def build_provider(
     settings: AccountSettings,
     *,
-    transport: httpx.AsyncBaseTransport | None = None,
+    transport: "httpx.AsyncBaseTransport | None" = None,
     clock: Callable[[], float] = time.time,
     webhook_url: Callable[[str], str] | None = None,
 ) -> Provider:
@@ -90,23 +83,18 @@ def build_provider(
     Raises:
         ConfigurationError: There is no key, or it cannot be one. The text names the variable and how to run without.
     """
+    spec = spec_of(settings.provider)
+    variable = settings.key_variable or spec.key_variable
     key = settings.api_key.get_secret_value() if settings.api_key else ""
-    variable = KEY_VARIABLES[settings.provider]
     if not key:
         raise ConfigurationError(
             f"no API key for the account {settings.name!r}: set {variable} in the environment or in .env. To try "
             "everything without a key and without spending, use the sandbox: `dailies up` or `make demo`"
         )
+    connection = Connection(
+        settings.name, settings.base_url, key, settings.network, clock, transport, webhook_url
+    )
     try:
-        if settings.provider == "wavespeed":
-            return WaveSpeed(
-                settings.base_url,
-                key,
-                webhook_url=webhook_url,
-                network=settings.network,
-                transport=transport,
-                clock=clock,
-            )
-        return AimlApi(settings.base_url, key, network=settings.network, transport=transport, clock=clock)
+        return spec.build(connection)
     except ConfigurationError as error:
         raise ConfigurationError(f"the account {settings.name!r} ({variable}): {error}") from None

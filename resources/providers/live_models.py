@@ -1,10 +1,13 @@
-"""A model that can be bought now, as its provider lists it. `resources.providers.models` reads the lists."""
+"""A model that can be bought now, as its provider lists it."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from resources import plain
+
+MODELS_LIMIT = 32_000_000
+"""Bytes of a list of models that are read, enough for a thousand models with the schemas of their parameters."""
 
 
 @dataclass(frozen=True)

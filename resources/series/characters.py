@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from resources.declared.document import Document, read_document, yaml_files
 from resources.declared.problems import Problem, ProblemsError, show
 from resources.declared.validation import Declared, declare
 from resources.orders import ClipRequest, Expected
+from resources.providers.registry import ProviderName
 from resources.series.declaration import Name, Owner
 from resources.series.retirement import retired
 
@@ -39,7 +40,7 @@ class CharacterDeclaration(Declared):
     """A reference video of two to four seconds: an address, or a file below the data folder."""
     endpoint: str = "openai/sora-2/characters"
     """The endpoint that makes it, as in data/models."""
-    provider: Literal["wavespeed", "aimlapi"] | None = None
+    provider: ProviderName | None = None
     """Who sells the endpoint; needed only if two providers do."""
     allow_retired: bool = False
     """Make it with an endpoint that its provider has retired."""

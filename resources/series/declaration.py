@@ -13,6 +13,7 @@ from resources.declared.problems import nearest
 from resources.declared.validation import Declared, Plain, Usd, refused
 from resources.money import usd
 from resources.orders import Caps
+from resources.providers.registry import ProviderName
 from resources.series.cron import cron_mistake
 from resources.series.dates import DateRule
 from resources.series.prompts import PromptDeclaration
@@ -161,7 +162,7 @@ class FallbackDeclaration(Declared):
 
     endpoint: str
     """The provider's model id, as in data/models."""
-    provider: Literal["wavespeed", "aimlapi"] | None = None
+    provider: ProviderName | None = None
     """Who sells it; needed only if two providers sell the same id."""
     parameters: Parameters = Field(default_factory=dict)
     """Parameters that override the clip's, by the endpoint's own names or by the common ones."""
@@ -200,7 +201,7 @@ class SeriesDeclaration(Declared):
     """What it is for."""
     endpoint: str
     """The provider's model id, as in data/models."""
-    provider: Literal["wavespeed", "aimlapi"] | None = None
+    provider: ProviderName | None = None
     """Who sells it; needed only if two providers sell the same id."""
     parameters: Parameters = Field(default_factory=dict)
     """The endpoint's parameters, by its own names or by the common ones. The defaults of the provider's page fill the rest."""

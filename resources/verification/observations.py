@@ -9,19 +9,10 @@ from resources.ledger.states import AttemptState
 from resources.money import show_usd
 from resources.providers.base import ClockOffset, JobStatus
 from resources.verification.choice import Offer
-from resources.verification.contract import FIELDS, STATUSES, Observation, Verdict, compare
+from resources.verification.comparison import Observation, Verdict, compare
 from resources.verification.probe import Watched
 from resources.verification.recorder import Recorder
 
-DOCUMENTED_HEADERS = {
-    "wavespeed": set[str](),
-    "aimlapi": {
-        "x-inference-id",
-        "x-client-request-id",
-        "x-aimlapi-usd-spent",
-        "x-aimlapi-credits-used",
-    },
-}
 _SECONDS_OFF = 0.35
 """Seconds by which a clip may differ from the ordered duration: a frame or two at each end."""
 _CLOCK_SECONDS = 5.0
@@ -81,10 +72,10 @@ def findings(
 
 
 def _answers(recorder: Recorder) -> Iterator[Observation]:
-    for call in FIELDS[recorder.provider]:
+    for call in recorder.wire.fields:
         exchanges = recorder.of(call)
         answered = [e for e in exchanges if 200 <= e.status < 300 and e.document is not None]
-        differences = [f for e in answered for f in compare(recorder.provider, call, e.document)]
+        differences = [f for e in answered for f in compare(recorder.wire, call, e.document)]
         yield from differences
         for failed in exchanges:
             if not 200 <= failed.status < 300:
@@ -102,7 +93,7 @@ def _answers(recorder: Recorder) -> Iterator[Observation]:
 
 
 def _headers(recorder: Recorder) -> Iterator[Observation]:
-    known = DOCUMENTED_HEADERS[recorder.provider]
+    known = recorder.wire.headers
     names = {name for e in recorder.exchanges for name in e.headers if name.startswith("x-")} - known
     names |= {name for e in recorder.exchanges for name in e.headers if name == "retry-after"}
     for name in sorted(names):
@@ -116,7 +107,7 @@ def _job(offer: Offer, recorder: Recorder, watched: Watched) -> Iterator[Observa
         reason = "nothing was bought" if attempt is None else attempt.reason or f"it is {attempt.state}"
         yield Observation("the submit", "a job", reason, "differs")
         return
-    documented = STATUSES[recorder.provider]
+    documented = recorder.wire.statuses
     for word, after in watched.words:
         verdict: Verdict = "as documented" if word.strip().lower() in documented else "differs"
         yield Observation(f"state {word!r}", ", ".join(sorted(documented)), f"after {after:.1f} s", verdict)

@@ -14,6 +14,7 @@ import httpx
 from resources.network.transports import transport as network_transport
 from resources.network.way_out import Network
 from resources.providers.answers import Scrubber, storable
+from resources.providers.spec import DocumentedWire
 from resources.storage.body import Inflater, UnknownEncodingError, encoding_of
 
 LARGEST = 32_000_000
@@ -50,7 +51,8 @@ class Exchange:
 class Recorder:
     """A transport that records. It opens a new connection for every request, like a purchase."""
 
-    provider: str
+    wire: DocumentedWire
+    """What each request is, by the provider's documentation."""
     api_key: str = field(repr=False)
     network: Network = field(default_factory=Network)
     clock: Callable[[], float] = time.time
@@ -70,7 +72,7 @@ class Recorder:
     def call_of(self, request: httpx.Request) -> str:
         """The kind of a request."""
         key = f"{request.method} {request.url.path}"
-        for pattern, call in CALLS[self.provider]:
+        for pattern, call in self.wire.calls:
             if re.fullmatch(pattern, key):
                 return call
         return "other"
@@ -139,24 +141,3 @@ def _plain(response: httpx.Response, body: bytes) -> bytes:
         return Inflater(encoding).undo(body, LARGEST) if encoding else body
     except (UnknownEncodingError, zlib.error):
         return body
-
-
-CALLS = {
-    "wavespeed": (
-        (r"GET /api/v3/predictions/[^/]+(/result)?", "result"),
-        (r"POST /api/v3/predictions", "list"),
-        (r"GET /api/v3/balance", "balance"),
-        (r"POST /api/v3/model/price", "price"),
-        (r"POST /api/v3/billings/search", "bill"),
-        (r"GET /api/v3/models", "models"),
-        (r"POST /api/v3/(?!media/|webhook/).+", "submit"),
-    ),
-    "aimlapi": (
-        (r"POST /v2/video/generations", "submit"),
-        (r"GET /v2/video/generations", "result"),
-        (r"GET /v2/logs", "list"),
-        (r"GET /v2/billing", "balance"),
-        (r"GET /v1/models", "models"),
-    ),
-}
-"""The kind of each request, by provider."""

@@ -9,7 +9,7 @@ import asyncio
 import hmac
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
@@ -21,8 +21,8 @@ from resources.errors import DailiesError
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import closures
 from resources.providers.base import JobState, JobStatus
+from resources.providers.callbacks import BODY_LIMIT, CallbackReader, UnverifiedWebhookError
 from resources.providers.provider import Provider
-from resources.providers.webhooks import BODY_LIMIT, UnverifiedWebhookError, verified_job
 from resources.webhooks.tokens import token, webhook_key
 
 logger = logging.getLogger("dailies")
@@ -41,8 +41,8 @@ class Caller:
 
     provider: Provider
     """It confirms a job before the callback is believed."""
-    secret: Callable[[], Awaitable[str]]
-    """Returns the secret that signs its webhooks."""
+    callbacks: CallbackReader
+    """Verifies them."""
 
 
 class Receiver:
@@ -56,7 +56,6 @@ class Receiver:
         self._ledger = ledger
         self._callers = callers
         self._key = webhook_key(ledger)
-        self._secrets: dict[str, str] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
 
     def app(self) -> Starlette:
@@ -82,14 +81,14 @@ class Receiver:
         if body is None:
             return PlainTextResponse("too large", 413)
         try:
-            secret = await self._secret(account)
-            job_id = verified_job(request.headers, body, secret=secret, now=self._ledger.clock())
+            reader = self._callers[account].callbacks
+            callback = await reader.read(request.headers, body, now=self._ledger.clock())
         except UnverifiedWebhookError as error:
             logger.warning("a webhook for submission %s was refused: %s", submission, error)
             return PlainTextResponse(str(error), 401)
         except DailiesError as error:
             return PlainTextResponse(f"cannot be checked now: {error}", 503)
-        confirmed = await self._take_once(account, submission, job_id, request.headers["webhook-id"])
+        confirmed = await self._take_once(account, submission, callback.job_id, callback.id)
         return PlainTextResponse("thank you" if confirmed else "not confirmed", 200 if confirmed else 503)
 
     async def _take_once(self, account: str, submission: str, job_id: str, webhook_id: str) -> bool:
@@ -116,11 +115,6 @@ class Receiver:
             logger.warning("the webhook for job %s could not be confirmed: %s", job_id, error)
             return False
         return True
-
-    async def _secret(self, account: str) -> str:
-        if account not in self._secrets:
-            self._secrets[account] = await self._callers[account].secret()
-        return self._secrets[account]
 
 
 async def _body(request: Request) -> bytes | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from resources.errors import ConfigurationError
 from resources.providers.accounts import build_provider
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.registry import registered, spec_of
 from resources.settings import Settings, open_ledger
 from resources.webhooks.receiver import Caller, Receiver
 
@@ -30,15 +30,22 @@ MOST_CONNECTIONS = 200
 
 
 def callers(settings: Settings) -> dict[str, Caller]:
-    """The accounts whose provider sends webhooks; AI/ML API has none for video.
+    """The accounts with a key whose provider sends webhooks.
 
     Raises:
-        ConfigurationError: The key or the address cannot be used.
+        ConfigurationError: There is none, or a key or an address cannot be used.
     """
-    provider = build_provider(settings.account("wavespeed"), clock=time.time)
-    if not isinstance(provider, WaveSpeed):
-        raise ConfigurationError("webhooks need a WaveSpeed account")
-    return {provider.name: Caller(provider, provider.webhook_secret)}
+    found = {}
+    able = {spec.name: spec.callbacks for spec in registered().values() if spec.callbacks is not None}
+    for account in map(settings.account, settings.account_names):
+        read = able.get(account.provider)
+        if read is not None and account.api_key is not None:
+            client = build_provider(account, clock=time.time)
+            found[account.name] = Caller(client, read(client))
+    if not found:
+        variables = ", ".join(spec_of(name).key_variable for name in able)
+        raise ConfigurationError(f"no account whose provider sends webhooks has a key: set {variables}")
+    return found
 
 
 def serve(settings: Settings, *, port: int = PORT) -> None:

@@ -17,7 +17,7 @@ from resources.catalogue.endpoint import Lifecycle
 from resources.errors import ConfigurationError
 from resources.money import show_usd
 from resources.providers.live_models import LiveModel, LiveParameter
-from resources.providers.models import wavespeed_model
+from resources.providers.wavespeed.models import wavespeed_model
 from resources.sandbox.endpoints import load_endpoints
 from resources.sandbox.wavespeed import _model
 

@@ -11,9 +11,9 @@ import pytest
 from page_facts import PAGES, allowed_values, needed
 
 from resources.catalogue import Catalogue
-from resources.providers.aimlapi import AimlApi
+from resources.providers.aimlapi.client import AimlApi
 from resources.providers.base import Accepted, FailureKind, Rejected
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.wavespeed.client import WaveSpeed
 from resources.sandbox import SandboxSettings, create_app
 
 CATALOGUE = Catalogue.load(Path(__file__).parents[2] / "data" / "models")

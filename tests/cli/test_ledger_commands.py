@@ -24,7 +24,7 @@ from resources.ledger.records import Submission
 from resources.orders import ClipRequest, Expected
 from resources.production.bucket_mark import BucketMark, bind_bucket
 from resources.providers.base import Accepted, Candidate, JobState, JobStatus
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.wavespeed.client import WaveSpeed
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 from resources.settings import load_settings, open_ledger
 from resources.storage.embedded import EmbeddedS3

@@ -48,7 +48,7 @@ def test_a_running_sandbox_stands_in_for_every_account(home: Path) -> None:
 
 def test_a_stack_at_the_providers_changes_nothing(home: Path) -> None:
     write(home, sandbox_url=None)
-    assert running_settings().wavespeed_url.startswith("https://")
+    assert running_settings().account("wavespeed").base_url.startswith("https://")
 
 
 def test_a_key_that_cannot_be_read_is_a_sentence_and_never_the_persons_key_at_a_strangers_address(
@@ -86,8 +86,9 @@ def test_the_env_file_that_dagsters_commands_put_over_everything_changes_nothing
     with _inject_local_env_file(logging.getLogger()):
         assert os.environ["WAVESPEED_API_KEY"] == "a-persons-own-key", "Dagster does no such thing any more"
         settings = load_settings()
-    assert settings.wavespeed_api_key is not None
-    assert settings.wavespeed_api_key.get_secret_value() == "sandbox"
+    key = settings.account("wavespeed").api_key
+    assert key is not None
+    assert key.get_secret_value() == "sandbox"
     assert settings.s3_bucket == "dailies"
     assert settings.s3_session_token is None
     assert settings.max_usd_per_day == 5, "what is set goes before what is in the file, as everywhere"

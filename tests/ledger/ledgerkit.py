@@ -77,7 +77,7 @@ def processes() -> ForkServerContext:
     """Real processes, each of its own making: forked from one that has imported what they need and done nothing."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["pytest", "resources.production.batch", "resources.providers.wavespeed", "resources.sandbox"]
+        ["pytest", "resources.production.batch", "resources.providers.wavespeed.client", "resources.sandbox"]
     )
     return context
 

@@ -25,7 +25,7 @@ from resources.orders import Caps, ClipRequest
 from resources.production.account import Account
 from resources.production.batch import Follower, Stage
 from resources.production.engine import Engine
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.wavespeed.client import WaveSpeed
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 
 PROCESSES = 8

@@ -15,7 +15,7 @@ from raw_server import answering
 from resources.alarms import Sender, a_test
 from resources.network.way_out import Network
 from resources.providers.base import Accepted
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.wavespeed.client import WaveSpeed
 from resources.settings import load_settings
 from resources.storage import addresses
 from resources.storage.addresses import locate

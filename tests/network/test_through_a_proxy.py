@@ -15,7 +15,7 @@ from resources.alarms import AlarmNotSentError, Sender, a_test
 from resources.errors import ConfigurationError, UnavailableError
 from resources.network.way_out import Network
 from resources.providers.base import Accepted, JobState, NotSent, PollFailed, SubmitOutcome, Unknown
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.wavespeed.client import WaveSpeed
 
 HOST = "provider.corp.test"
 LOGIN = "robot:p%40ss-canary"

@@ -15,7 +15,8 @@ from resources.errors import ConfigurationError
 from resources.inventory.ways_out import how_to, open_ways, ways_out
 from resources.network.way_out import Network
 from resources.production.output_hosts import OutOfReachError, check_outputs
-from resources.providers.accounts import WAVESPEED_URL, AccountSettings
+from resources.providers.accounts import AccountSettings
+from resources.providers.registry import spec_of
 from resources.settings import load_settings, pinned
 from resources.storage import addresses
 from resources.storage.policy import DownloadPolicy
@@ -23,7 +24,7 @@ from resources.storage.policy import DownloadPolicy
 PROXY = Network.of({"HTTPS_PROXY": "http://robot:canary@proxy.corp:8080", "NO_PROXY": ".corp.test"})
 
 
-def account(base_url: str = WAVESPEED_URL) -> AccountSettings:
+def account(base_url: str = spec_of("wavespeed").url) -> AccountSettings:
     return AccountSettings(name="wavespeed", provider="wavespeed", base_url=base_url)
 
 

@@ -18,9 +18,9 @@ from resources.production.bucket_mark import BucketMark, bind_bucket
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.production.ledger_rebuild import Rebuilt, rebuild_ledger
-from resources.providers.aimlapi import AimlApi
+from resources.providers.aimlapi.client import AimlApi
 from resources.providers.provider import Provider
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.wavespeed.client import WaveSpeed
 from resources.storage.download import DownloadPolicy
 from resources.storage.layout import prompt_key
 from resources.storage.objects import ObjectStore

@@ -20,8 +20,8 @@ from resources.ledger.stops import StopKind
 from resources.money import usd
 from resources.production.account import Account
 from resources.production.engine import Engine
-from resources.providers.aimlapi import AimlApi
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.aimlapi.client import AimlApi
+from resources.providers.wavespeed.client import WaveSpeed
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 from resources.settings import Settings
 
@@ -164,17 +164,15 @@ def test_out_of_credit_at_the_sandbox_stops_and_reopens_by_itself(shop: Shop) ->
     assert len(shop.books()["jobs"]) == len(CLIPS)
 
 
-def test_the_check_finds_nothing_unaccounted_and_names_a_stranger(shop: Shop, tmp_path: Path) -> None:
+def test_the_check_finds_nothing_unaccounted_and_names_a_stranger(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shop.buy("1.00")
     shop.steps(0, 10)
     keys = {"wavespeed": "WAVESPEED_API_KEY", "aimlapi": "AIMLAPI_API_KEY"}
-    settings = Settings(
-        **{
-            "DAILIES_LEDGER_URL": shop.url,
-            keys[shop.name]: "sandbox",
-            f"DAILIES_{shop.name.upper()}_URL": shop.sandbox.url,
-        }
-    )
+    monkeypatch.setenv(keys[shop.name], "sandbox")
+    monkeypatch.setenv(f"DAILIES_{shop.name.upper()}_URL", shop.sandbox.url)
+    settings = Settings(DAILIES_LEDGER_URL=shop.url)
     account = shown.report(settings, check=True, days=1)
     assert account.differences == []
     assert not account.is_wrong

@@ -28,8 +28,8 @@ from resources.production.batch import Follower, Stage
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.production.quotes import quoted
-from resources.providers.aimlapi import AimlApi
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.aimlapi.client import AimlApi
+from resources.providers.wavespeed.client import WaveSpeed
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 from resources.series import load_series
 from resources.storage.download import DownloadPolicy

@@ -25,8 +25,8 @@ from resources.ledger.states import AttemptState, MoneyState
 from resources.orders import ClipRequest, Expected
 from resources.production.account import Account
 from resources.production.engine import Engine
-from resources.providers.aimlapi import AimlApi
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.aimlapi.client import AimlApi
+from resources.providers.wavespeed.client import WaveSpeed
 from resources.sandbox import SandboxSettings, create_app, running_sandbox
 from resources.sandbox.faults import FaultScript
 

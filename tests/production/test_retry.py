@@ -17,7 +17,7 @@ from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.production import ledger_rebuild
 from resources.providers.base import Candidate, JobStatus
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.wavespeed.client import WaveSpeed
 from resources.retry import retry_free_call, ride_out
 
 HOUSE = Path(retry.__file__).parent.parent
@@ -144,7 +144,7 @@ def test_one_place_repeats_calls() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["production/submitter.py", "providers/wavespeed.py", "providers/aimlapi.py"]
+    "module", ["production/submitter.py", "providers/wavespeed/client.py", "providers/aimlapi/client.py"]
 )
 @pytest.mark.parametrize(
     "line", ["from resources.retry import retry_free_call", "from resources import retry"]

@@ -5,9 +5,12 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from resources.errors import ConfigurationError
-from resources.providers.accounts import AIMLAPI_URL, WAVESPEED_URL, AccountSettings, build_provider
-from resources.providers.aimlapi import AimlApi
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.accounts import AccountSettings, build_provider
+from resources.providers.aimlapi.client import AimlApi
+from resources.providers.registry import spec_of
+from resources.providers.wavespeed.client import WaveSpeed
+
+WAVESPEED_URL, AIMLAPI_URL = (spec_of(name).url for name in ("wavespeed", "aimlapi"))
 
 
 def wavespeed(url: str = WAVESPEED_URL, key: str | None = "key-of-wavespeed") -> AccountSettings:
@@ -113,4 +116,4 @@ def test_settings_are_strict_and_frozen() -> None:
         with pytest.raises(ValidationError):
             AccountSettings(name="a", provider="wavespeed", base_url=WAVESPEED_URL, **wrong)  # type: ignore[arg-type]
     with pytest.raises(ValidationError):
-        AccountSettings(name="a", provider="fal", base_url=WAVESPEED_URL)  # type: ignore[arg-type]
+        AccountSettings(name="a", provider="nobody", base_url=WAVESPEED_URL)

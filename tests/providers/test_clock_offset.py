@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from resources.providers.base import ClockOffset
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.wavespeed.client import WaveSpeed
 
 NOW = 1_800_000_000.0
 

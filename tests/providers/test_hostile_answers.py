@@ -14,7 +14,7 @@ from raw_server import answering
 
 from resources.errors import DailiesError
 from resources.network.way_out import Network
-from resources.providers.aimlapi import AimlApi
+from resources.providers.aimlapi.client import AimlApi
 from resources.providers.base import (
     Accepted,
     FailureKind,
@@ -27,7 +27,7 @@ from resources.providers.base import (
     UploadFailed,
 )
 from resources.providers.upload_tickets import Ticket, put
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.wavespeed.client import WaveSpeed
 
 KEY = "key-of-the-account"
 FILE = b"some bytes of a picture"

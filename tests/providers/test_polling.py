@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-from resources.providers.aimlapi import AimlApi
+from resources.providers.aimlapi.client import AimlApi
 from resources.providers.base import FailureKind, JobState, JobStatus, PollFailed
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.wavespeed.client import WaveSpeed
 
 VIDEO = "https://d111.example.net/a1b2c3/1.mp4"
 AIML_ID = "video_abc:openai/sora-2-pro-t2v"

@@ -9,9 +9,9 @@ from hostile_server import HostileServer, Peer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resources.providers.aimlapi import AimlApi
+from resources.providers.aimlapi.client import AimlApi
 from resources.providers.base import Accepted, JobState, JobStatus, NotSent, PollFailed, Rejected, Unknown
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.wavespeed.client import WaveSpeed
 
 ENDPOINT = "openai/sora-2/text-to-video"
 REFUSING = {400, 401, 402, 403, 404, 413, 422, 429}

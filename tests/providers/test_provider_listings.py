@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from resources.errors import ConfigurationError, UnavailableError
-from resources.providers.aimlapi import AimlApi
+from resources.providers.aimlapi.client import AimlApi
 from resources.providers.base import Candidate, Charge, JobStatus
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.wavespeed.client import WaveSpeed
 
 START = datetime(2026, 1, 2, 3, 0, tzinfo=UTC)
 END = START + timedelta(minutes=10)

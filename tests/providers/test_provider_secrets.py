@@ -11,8 +11,8 @@ from hostile_server import Peer
 
 from resources.errors import ConfigurationError, DailiesError
 from resources.providers.accounts import AccountSettings, build_provider
-from resources.providers.aimlapi import AimlApi
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.aimlapi.client import AimlApi
+from resources.providers.wavespeed.client import WaveSpeed
 from resources.settings import Settings
 
 KEY = "canary-7f3a91c0de5e+11ab/42"

@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from resources.errors import ConfigurationError
-from resources.providers.aimlapi import AimlApi
+from resources.providers.aimlapi.client import AimlApi
 from resources.providers.base import Accepted, Candidate, FailureKind, JobState, JobStatus, Rejected, Unknown
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.wavespeed.client import WaveSpeed
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 
 ENDPOINTS = {"wavespeed": "openai/sora-2/text-to-video", "aimlapi": "openai/sora-2-t2v"}

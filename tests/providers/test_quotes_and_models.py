@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from resources.errors import ConfigurationError, UnavailableError
 from resources.orders import FileReference
-from resources.providers.aimlapi import AimlApi
+from resources.providers.aimlapi.client import AimlApi
+from resources.providers.aimlapi.models import aimlapi_model, aimlapi_price
 from resources.providers.base import FailureKind, Uploaded, UploadFailed
 from resources.providers.live_models import LiveParameter
-from resources.providers.models import aimlapi_model, aimlapi_price, wavespeed_model
 from resources.providers.upload_tickets import Ticket
-from resources.providers.wavespeed import PLACEHOLDER, WaveSpeed
+from resources.providers.wavespeed.client import PLACEHOLDER, WaveSpeed
+from resources.providers.wavespeed.models import wavespeed_model
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 
 SEEDANCE, AIML_SEEDANCE = "bytedance/seedance-2.0/text-to-video", "bytedance/seedance-2-0"

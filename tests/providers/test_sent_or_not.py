@@ -15,9 +15,9 @@ from hostile_server import HostileServer, Peer
 
 from resources.network.way_out import Network
 from resources.providers import http
-from resources.providers.aimlapi import AimlApi
+from resources.providers.aimlapi.client import AimlApi
 from resources.providers.base import Accepted, FailureKind, JobState, NotSent, PollFailed, Rejected, Unknown
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.wavespeed.client import WaveSpeed
 
 ENDPOINT = "openai/sora-2/text-to-video"
 BODY = {"prompt": "a lighthouse in a storm", "duration": 4}

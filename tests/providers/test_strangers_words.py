@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from resources.errors import UnavailableError
-from resources.providers.aimlapi import AimlApi
+from resources.providers.aimlapi.client import AimlApi
 from resources.providers.base import (
     Accepted,
     Candidate,
@@ -24,7 +24,7 @@ from resources.providers.base import (
     UploadFailed,
 )
 from resources.providers.live_models import LiveModel, LiveParameter
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.wavespeed.client import WaveSpeed
 from resources.storage.s3_errors import translated
 
 HOSTILE = "\x1b[2J\x9b31m\u202e\u2066\u200b\ud800\x00\x07<!channel>" + "x" * 50_000

@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-from resources.providers.aimlapi import AimlApi
+from resources.providers.aimlapi.client import AimlApi
 from resources.providers.base import Accepted, FailureKind, NotSent, Rejected, SubmitOutcome, Unknown
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.wavespeed.client import WaveSpeed
 
 WS_ENDPOINT = "openai/sora-2/text-to-video"
 AIML_ENDPOINT = "openai/sora-2-pro-t2v"

@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from resources.errors import UnavailableError
-from resources.providers.wavespeed import WaveSpeed
-from resources.providers.webhooks import UnverifiedWebhookError, signature, verified_job
+from resources.providers.callbacks import UnverifiedWebhookError
+from resources.providers.wavespeed.client import WaveSpeed
+from resources.providers.wavespeed.signatures import signature, verified_job
 
 SECRET = "whsec_Zm9vYmFyYmF6cXV1eA=="
 NOW = 1_800_000_000

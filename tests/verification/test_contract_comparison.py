@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError, UnavailableError
 from resources.providers.base import Charge, JobState, JobStatus
+from resources.providers.registry import registered, spec_of
 from resources.verification.choice import Offer, cheapest
-from resources.verification.contract import FIELDS, Observation, compare
+from resources.verification.comparison import Observation, compare
 from resources.verification.observations import findings
 from resources.verification.probe import Watched
 from resources.verification.recorder import Recorder
@@ -39,7 +40,7 @@ def answer(**changes: Any) -> dict[str, Any]:
 
 
 def said(document: Any, call: str = "result") -> set[tuple[str, str, str]]:
-    return {(f.about, f.seen, f.verdict) for f in compare("wavespeed", call, document)}
+    return {(f.about, f.seen, f.verdict) for f in compare(spec_of("wavespeed").documented, call, document)}
 
 
 @pytest.mark.parametrize(
@@ -88,9 +89,9 @@ def test_every_item_of_a_list_counts_and_an_empty_list_says_nothing() -> None:
     )
 )
 def test_no_answer_makes_the_comparison_stumble(document: Any) -> None:
-    for provider, calls in FIELDS.items():
-        for call in calls:
-            for finding in compare(provider, call, document):
+    for spec in registered().values():
+        for call in spec.documented.fields:
+            for finding in compare(spec.documented, call, document):
                 assert finding.verdict in {"differs", "new"}
 
 
@@ -147,7 +148,9 @@ async def test_an_exchange_is_kept_without_key_and_signatures() -> None:
         }
         return httpx.Response(200, json=body, headers={"X-Echo": request.headers["authorization"]})
 
-    recorder = Recorder("wavespeed", "the-key-of-an-account", inner=httpx.MockTransport(service))
+    recorder = Recorder(
+        spec_of("wavespeed").documented, "the-key-of-an-account", inner=httpx.MockTransport(service)
+    )
     async with httpx.AsyncClient(transport=recorder.transport()) as client:
         headers = {"Authorization": "Bearer the-key-of-an-account"}
         url = "https://api.example.com/api/v3/a/b?webhook=https%3A%2F%2Fme%2Fhook%3Ftoken%3Dt0ken"
@@ -203,7 +206,7 @@ async def test_another_model_on_the_bill_differs(model: str | None, verdicts: li
 
 def bill_of(offer: Offer, charge: Charge, status: JobStatus = JobStatus.SUCCEEDED) -> list[Observation]:
     watched = Watched(state=JobState(status, status.value), charge=charge, billed_after=1.0)
-    recorder = Recorder(offer.endpoint.provider, "a-key")
+    recorder = Recorder(spec_of(offer.endpoint.provider).documented, "a-key")
     found = findings(offer, recorder, watched, drift=[], film=None, clock=None)
     return sorted(
         (f for f in found if "bill" in f.about or "quote" in f.about), key=lambda f: f.about != "the quote"

@@ -32,8 +32,9 @@ from resources.orders import ClipRequest, Expected
 from resources.production.account import Account
 from resources.production.engine import Engine
 from resources.providers.base import Accepted, FailureKind, JobState, JobStatus, PollFailed, Unknown
-from resources.providers.wavespeed import WaveSpeed
-from resources.providers.webhooks import BODY_LIMIT, signature
+from resources.providers.callbacks import BODY_LIMIT
+from resources.providers.wavespeed.client import WaveSpeed
+from resources.providers.wavespeed.signatures import SignedCallbacks, signature
 from resources.sandbox import SandboxSettings, running_sandbox
 from resources.sandbox.faults import FaultScript
 from resources.webhooks import receiver
@@ -83,7 +84,9 @@ class Desk:
         self.now = NOW
         self.ledger = Ledger(f"sqlite:///{folder}/ledger.db", clock=lambda: self.now, budget=Budget())
         self.provider: Any = Asked()
-        receiver = Receiver(self.ledger, {"wavespeed": Caller(self.provider, self.provider.secret)})
+        receiver = Receiver(
+            self.ledger, {"wavespeed": Caller(self.provider, SignedCallbacks(self.provider.secret))}
+        )
         self.transport = httpx.ASGITransport(receiver.app())
         decide(self.ledger, [a_request()], Decision("monday"))
         claimed = claim_next(self.ledger, "wavespeed", PostTerms(Limits(), 30))
@@ -357,7 +360,7 @@ async def test_with_a_sandbox_that_hides_the_job_only_the_callback_finds_it(tmp_
         rules = [{"name": str(n), "when": when, "then": then} for n, then in enumerate(effects)]
         sandbox.app.state.workshop.faults.rules.extend(FaultScript.model_validate({"faults": rules}).faults)
         asks = WaveSpeed(sandbox.url, "sandbox")
-        app = Receiver(ledger, {"wavespeed": Caller(asks, asks.webhook_secret)}).app()
+        app = Receiver(ledger, {"wavespeed": Caller(asks, SignedCallbacks(asks.webhook_secret))}).app()
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()

@@ -110,7 +110,7 @@ def doctor(
 def webhooks(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 8790,
 ) -> None:
-    """Receive WaveSpeed's callbacks, until Ctrl-C. Optional: they settle lost answers and make polls prompt."""
+    """Receive the providers' callbacks, until Ctrl-C. Optional: they settle lost answers and make polls prompt."""
     from resources.settings import load_settings
     from resources.webhooks.server import serve
 
@@ -123,7 +123,7 @@ def stop(
     reason: Annotated[
         str, typer.Option(help="The reason, shown to everybody who meets the stop.")
     ] = "a person stopped it",
-    account: Annotated[str | None, typer.Option(help="Only this account, e.g. wavespeed.")] = None,
+    account: Annotated[str | None, typer.Option(help="Only this account; `dailies key` names all.")] = None,
 ) -> None:
     """Stop all buying at once. Jobs at the providers are still polled and fetched; the queue is kept."""
     from pipelines.cli.switch import stop_buying
@@ -134,7 +134,7 @@ def stop(
 
 @operations_app.command(rich_help_panel=PANEL)
 def start(
-    account: Annotated[str | None, typer.Option(help="Only this account, e.g. wavespeed.")] = None,
+    account: Annotated[str | None, typer.Option(help="Only this account; `dailies key` names all.")] = None,
 ) -> None:
     """Resume buying after `dailies stop`, or after an account's bill was higher than its quote."""
     from pipelines.cli.switch import start_buying
@@ -145,9 +145,7 @@ def start(
 
 @operations_app.command(rich_help_panel=PANEL)
 def key(
-    account: Annotated[
-        str | None, typer.Argument(help="wavespeed or aimlapi; without one, all are shown.")
-    ] = None,
+    account: Annotated[str | None, typer.Argument(help="An account; without one, all are shown.")] = None,
     dedicated: Annotated[
         bool | None,
         typer.Option("--dedicated/--shared", help="Whether nobody but this ledger uses the account's key."),
@@ -167,7 +165,7 @@ def key(
 
 @operations_app.command(name="verify-provider", rich_help_panel=PANEL)
 def verify_provider(
-    account: Annotated[str, typer.Argument(help="wavespeed or aimlapi.")],
+    account: Annotated[str, typer.Argument(help="An account; `dailies key` names all.")],
     endpoint: Annotated[str | None, typer.Option(help="Buy this endpoint; the cheapest by default.")] = None,
     allow_retired: Annotated[bool, typer.Option("--allow-retired", help="Allow a retired endpoint.")] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait for the job.", min=1)] = 1200.0,

@@ -181,11 +181,11 @@ def resolve(
     from pipelines.cli.stack_settings import running_settings
     from resources.ledger.lost.settle import unsettled
     from resources.ledger.outcomes import expire_submissions
-    from resources.settings import ACCOUNTS, open_ledger
+    from resources.settings import open_ledger
 
     settings = running_settings()
     with open_ledger(settings) as ledger:
-        for account in ACCOUNTS:
+        for account in settings.account_names:
             # without a running sensor nobody else marks the POSTs of dead processes as unknown
             expire_submissions(ledger, account)
         found = unsettled(ledger, clip=clip)

@@ -8,21 +8,34 @@ not verify). What a webhook says is a hint: a GET confirms it before anything is
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
-from resources.errors import DailiesError
 from resources.providers import answers
+from resources.providers.callbacks import UnverifiedWebhookError, VerifiedCallback
 
 MAX_AGE_SECONDS = 300
 """How old a webhook may be, by its own timestamp."""
-BODY_LIMIT = 1_000_000
-"""Bytes; a webhook carries the request and the addresses of its outputs."""
 
 _PREFIX = "v3,"
 
 
-class UnverifiedWebhookError(DailiesError):
-    """A webhook is not WaveSpeed's, too old, or unreadable. Nothing of it was believed."""
+class SignedCallbacks:
+    """Verifies one account's webhooks; implements `resources.providers.callbacks.CallbackReader`.
+
+    Args:
+        secret: Asks for the secret that signs them. It is asked for once.
+    """
+
+    def __init__(self, secret: Callable[[], Awaitable[str]]) -> None:
+        self._ask = secret
+        self._secret: str | None = None
+
+    async def read(self, headers: Mapping[str, str], body: bytes, *, now: float) -> VerifiedCallback:
+        """See `CallbackReader.read`."""
+        if self._secret is None:
+            self._secret = await self._ask()
+        job_id = verified_job(headers, body, secret=self._secret, now=now)
+        return VerifiedCallback(headers["webhook-id"], job_id)
 
 
 def signature(secret: str, webhook_id: str, timestamp: str, body: bytes) -> str:

@@ -30,6 +30,8 @@ from resources.errors import ConfigurationError, UnavailableError
 from resources.money import usd
 from resources.network.way_out import Network
 from resources.providers import answers
+from resources.providers.aimlapi.contract import CAPABILITIES
+from resources.providers.aimlapi.models import aimlapi_model, aimlapi_price
 from resources.providers.base import (
     Accepted,
     Candidate,
@@ -48,9 +50,7 @@ from resources.providers.base import (
 )
 from resources.providers.http import Answer, ProviderHttp, encode
 from resources.providers.listing import PAGE_SIZE, Page, Read, every_charge, every_job, widened
-from resources.providers.live_models import LiveModel
-from resources.providers.models import MODELS_LIMIT, aimlapi_model, aimlapi_price
-from resources.providers.provider import Capabilities
+from resources.providers.live_models import MODELS_LIMIT, LiveModel
 from resources.providers.rows import Row, Rows, SetAside, digest
 
 CREDITS_PER_USD = 2_000_000
@@ -75,21 +75,13 @@ class AimlApi:
         network: The way out.
         transport: Replaces the network in tests.
         clock: Seconds since the epoch; what AI/ML API's clock is compared with.
+        account: Its name in the ledger.
 
     Raises:
         ConfigurationError: The address or the key cannot be used.
     """
 
-    name = "aimlapi"
-    capabilities = Capabilities(
-        echoes_submission_id=True,
-        output_days=None,
-        # the logs come from an analytics pipeline; its delay is not documented
-        settle_seconds=600,
-        propagation_seconds=60,
-        # not documented either way (AI/ML API contract, section 2.5)
-        lists_running=False,
-    )
+    capabilities = CAPABILITIES
 
     def __init__(
         self,
@@ -99,7 +91,9 @@ class AimlApi:
         network: Network | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
+        account: str = "aimlapi",
     ) -> None:
+        self.name = account
         self._http = ProviderHttp(base_url, api_key, network=network, transport=transport, clock=clock)
 
     def __repr__(self) -> str:

@@ -36,13 +36,13 @@ from resources.providers.base import (
 )
 from resources.providers.http import Answer, ProviderHttp, encode
 from resources.providers.listing import PAGE_SIZE, Page, every_charge, every_job, widened
-from resources.providers.live_models import LiveModel
-from resources.providers.models import MODELS_LIMIT, wavespeed_model
-from resources.providers.provider import Capabilities
+from resources.providers.live_models import MODELS_LIMIT, LiveModel
 from resources.providers.rows import Rows
 from resources.providers.upload_tickets import Ticket, put
-from resources.providers.wavespeed_envelope import TASK_REFUSED, Envelope
-from resources.providers.wavespeed_rows import KINDS, STATUS_WORDS, candidate, charge
+from resources.providers.wavespeed.contract import CAPABILITIES
+from resources.providers.wavespeed.envelope import TASK_REFUSED, Envelope
+from resources.providers.wavespeed.models import wavespeed_model
+from resources.providers.wavespeed.rows import KINDS, STATUS_WORDS, candidate, charge
 
 PLACEHOLDER = "https://example.com/file"
 """Replaces a local file in a request for a price."""
@@ -73,22 +73,13 @@ class WaveSpeed:
         network: The way out.
         transport: Replaces the network in tests.
         clock: Seconds since the epoch; what WaveSpeed's clock is compared with.
+        account: Its name in the ledger.
 
     Raises:
         ConfigurationError: The address or the key cannot be used.
     """
 
-    name = "wavespeed"
-    capabilities = Capabilities(
-        echoes_submission_id=False,
-        output_days=7,
-        # not documented; the listing shows the live table, so two minutes are generous
-        settle_seconds=120,
-        propagation_seconds=60,
-        refunds_failures=True,
-        # files are kept for 7 days; WaveSpeed's own agent reuses an address for one day (WaveSpeed docs: upload-files)
-        upload_seconds=24 * 3600,
-    )
+    capabilities = CAPABILITIES
 
     def __init__(
         self,
@@ -99,7 +90,9 @@ class WaveSpeed:
         network: Network | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
+        account: str = "wavespeed",
     ) -> None:
+        self.name = account
         self._http = ProviderHttp(base_url, api_key, network=network, transport=transport, clock=clock)
         self._webhook_url = webhook_url
 

@@ -1,0 +1,34 @@
+"""AI/ML API (https://aimlapi.com): its client, its contract, and how its answers are read. Nothing outside names it."""
+
+from resources.providers.aimlapi.contract import CAPABILITIES, DOCUMENTED
+from resources.providers.provider import Provider
+from resources.providers.spec import Connection, Conventions, ProviderSpec
+
+
+def _client(connection: Connection) -> Provider:
+    from resources.providers.aimlapi.client import AimlApi
+
+    return AimlApi(
+        connection.base_url,
+        connection.api_key,
+        network=connection.network,
+        transport=connection.transport,
+        clock=connection.clock,
+        account=connection.account,
+    )
+
+
+PROVIDER = ProviderSpec(
+    name="aimlapi",
+    title="AI/ML API",
+    # the provider's documentation
+    url="https://api.aimlapi.com",
+    key_variable="AIMLAPI_API_KEY",
+    build=_client,
+    capabilities=CAPABILITIES,
+    documented=DOCUMENTED,
+    # it calls a start image `image_url`, and has no uploads for video (AI/ML API docs: video models)
+    conventions=Conventions(words={"image": ("image_url",)}),
+    models_call="GET /v1/models",
+    output_hosts=("cdn.aimlapi.com",),
+)

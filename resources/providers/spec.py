@@ -1,0 +1,109 @@
+"""Everything that the rest of the house knows of a provider: the `ProviderSpec` that its package exports as `PROVIDER`.
+
+What is needed to read declarations and to show tables is data here. The client is imported only where one is built, since it
+brings the HTTP library.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from resources.providers.callbacks import CallbackReader
+from resources.providers.provider import Capabilities, Provider
+
+if TYPE_CHECKING:
+    import httpx
+
+    from resources.network.way_out import Network
+
+_NAME = re.compile(r"[a-z][a-z0-9]{1,31}")
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{2,63}")
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How a client reaches one account."""
+
+    account: str
+    """Name of the account in the ledger."""
+    base_url: str
+    """Address without the API's path."""
+    api_key: str = field(repr=False)
+    """The account's key."""
+    network: "Network"
+    """The way out."""
+    clock: Callable[[], float]
+    """Seconds since the epoch; what the provider's clock is compared with."""
+    transport: "httpx.AsyncBaseTransport | None" = None
+    """Replaces the network in tests and for `verify-provider`."""
+    webhook_url: Callable[[str], str] | None = None
+    """Builds the address that is called back for a submission id, None for no callbacks."""
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """How a provider's models write what a series may say in common words."""
+
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The provider's other names of a common parameter."""
+    frame: str = "size"
+    """The parameter for a whole frame, if an endpoint has it."""
+    separator: str = "x"
+    """The text between width and height in that parameter."""
+
+
+@dataclass(frozen=True)
+class DocumentedWire:
+    """The provider's wire as its pages document it. `verify-provider` compares a real purchase with it.
+
+    Kinds of calls are `submit`, `result`, `list`, `bill`, `balance`, `price` and `models`.
+    """
+
+    calls: tuple[tuple[str, str], ...]
+    """A regular expression of method and path (`GET /v2/logs`) and the kind of the call; the first that matches counts."""
+    fields: Mapping[str, Mapping[str, str]]
+    """The fields of an answer by kind of call, and the type of each (see `resources.providers.wire_fields`): `?` at the end marks a
+    field that may be absent or null, `[]` every item of a list."""
+    statuses: frozenset[str]
+    """The words for a job's state, in lower case."""
+    headers: frozenset[str] = frozenset()
+    """Headers of answers that begin with `x-`, in lower case."""
+
+
+@dataclass(frozen=True)
+class ProviderSpec:
+    """One provider. `resources.providers.registry` lists them."""
+
+    name: str
+    """Its name in declarations, variables and the ledger: `wavespeed`. Lower-case letters and digits."""
+    title: str
+    """Its name for people, and in manifests."""
+    url: str
+    """Its public address without the API's path."""
+    key_variable: str
+    """The environment variable of its key, the one that its own clients read."""
+    build: Callable[[Connection], Provider]
+    """Makes the client of an account. It imports the client's module when it is called."""
+    capabilities: Capabilities
+    """What its contract offers."""
+    documented: DocumentedWire
+    """Its wire by its documentation."""
+    conventions: Conventions = field(default_factory=Conventions)
+    """How its models write common parameters."""
+    models_call: str = "its list of models"
+    """The call that lists its models, named in drafts of entries."""
+    output_hosts: tuple[str, ...] = ()
+    """Hosts of outputs in its documentation: looked at before anything is bought, never used as an allow-list."""
+    callbacks: Callable[[Provider], CallbackReader] | None = None
+    """Reads its callbacks with an account's client, None where it sends none."""
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name) or not _VARIABLE.fullmatch(self.key_variable):
+            raise ValueError(
+                f"{self.name!r} and {self.key_variable!r} cannot name a provider and the variable of its key"
+            )
+
+    def variable(self, setting: str) -> str:
+        """The environment variable of a setting of its own account, e.g. `DAILIES_WAVESPEED_MAX_IN_FLIGHT`."""
+        return f"DAILIES_{self.name.upper()}_{setting.upper()}"
