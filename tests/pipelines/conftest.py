@@ -15,13 +15,23 @@ from pydantic import SecretStr
 
 from resources.inventory import repairs
 from resources.ledger import deliveries, ends, polls
-from resources.production import batch, delivery, poller
+from resources.production import batch, bucket_mark, delivery, poller
 from resources.production.delivery import INSPECTORS
 from resources.sandbox import SandboxSettings, running_sandbox
 from resources.storage import s3_client
 from resources.storage.embedded import EmbeddedS3
+from resources.storage.objects import ObjectStore
+from resources.storage.trial import BucketTrial, try_bucket
 from resources.video.inspector import VideoInspector
 
+QUIET_DAGSTER = {
+    "telemetry": {"enabled": False},
+    # the local one starts four processes for each step
+    "compute_logs": {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    },
+}
 UNSET = (
     "DAGSTER_HOME",
     "AWS_SESSION_TOKEN",
@@ -41,6 +51,18 @@ def _soon(*, elapsed: float, polls: int, usual: float | None, overdue: bool, rng
     return 0.05
 
 
+_trials: dict[str | None, BucketTrial] = {}
+
+
+def _tried_once(store: ObjectStore) -> BucketTrial:
+    """The trial of a bucket. The houses' buckets are on one server, so what the first trial finds is true of all."""
+    server = store.settings.endpoint_url
+    if server not in _trials:
+        _trials[server] = try_bucket(store)
+    store.learn(_trials[server].ways)
+    return _trials[server]
+
+
 @pytest.fixture(scope="session")
 def lookers() -> Iterator[VideoInspector]:
     """The processes that look at clips, for all houses: to start them takes longer than most runs."""
@@ -53,7 +75,7 @@ def dagster_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of Dagster whose tables are made: a copy of it is faster than its migrations."""
     folder = tmp_path_factory.mktemp("template") / "dagster"
     folder.mkdir()
-    with dg.DagsterInstance.local_temp(str(folder)):
+    with dg.DagsterInstance.local_temp(str(folder), QUIET_DAGSTER):
         return folder
 
 
@@ -71,6 +93,7 @@ def house_in(folder: Path, s3: EmbeddedS3, lookers: VideoInspector, dagster: Pat
         patch.setattr(batch, "LOOK_SECONDS", 0.1)
         for module in (delivery, repairs):
             patch.setattr(module, "VideoInspector", lambda **_: Lent(lookers))
+        patch.setattr(bucket_mark, "try_bucket", _tried_once)
         data = folder / "data"
         (data / "series").mkdir(parents=True)
         (data / "models").symlink_to(MODELS)
@@ -81,7 +104,7 @@ def house_in(folder: Path, s3: EmbeddedS3, lookers: VideoInspector, dagster: Pat
         sandbox_settings = SandboxSettings(job_seconds=0, key=SecretStr(KEY))
         with (
             running_sandbox(sandbox_settings) as sandbox,
-            dg.DagsterInstance.local_temp(str(folder / "dagster")) as instance,
+            dg.DagsterInstance.local_temp(str(folder / "dagster"), QUIET_DAGSTER) as instance,
         ):
             for name in UNSET:
                 patch.delenv(name, raising=False)

@@ -84,7 +84,7 @@ class House:
     run_keys: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.http = httpx.Client(base_url=self.sandbox.url, trust_env=False)
+        self.http = httpx.Client(base_url=self.sandbox.url, trust_env=False, verify=False)
         self.cursors: dict[str, str] = {}
         self._loaded: tuple[tuple[bytes, ...], dg.Definitions] | None = None
 
