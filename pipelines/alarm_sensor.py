@@ -20,6 +20,7 @@ from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.inventory.findings import EVERYTHING_LIVES, Finding, found
 from resources.inventory.ledger_audit import urgent
+from resources.ledger.decision_clips import fixed_clips
 from resources.ledger.ledger import Ledger
 from resources.ledger.purchases import purchases_of
 from resources.ledger.records import Attempt
@@ -258,14 +259,19 @@ class _Teller:
     def _run_failed(self, decision: str, pending: Pending, clips: list[Attempt]) -> Alarm:
         run = self._context.instance.get_run_by_id(pending.runs[-1])
         job = run.job_name if run is not None else "a run"
+        wanted = fixed_clips(self._ledger, decision)
         return Alarm(
             id=f"{decision}:{pending.runs[-1]}",
             kind=Kind.RUN_FAILED,
-            title=f"{job} failed",
-            details=[self._why(pending.runs[-1])],
+            title=f"{job} failed"
+            + (f" and bought none of its clips ({len(wanted)})" if wanted and not clips else ""),
+            details=[
+                *([f"clips: {', '.join(sorted(wanted)[:10])}"] if wanted else []),
+                self._why(pending.runs[-1]),
+            ],
             todo=f"{purchases_of(self._ledger, decision)} See the run's page for details.",
             batch=decision,
-            total=len(clips),
+            total=len(wanted) or len(clips),
             open=sum(a.state.is_open for a in clips),
             spent_micros=sum(a.cost_micros for a in clips),
             runs=self._urls(pending.runs),

@@ -100,7 +100,7 @@ def _first_take(
 def _second_take(settings: Settings, api: DagsterApi, newest: dict[str, Attempt]) -> dict[str, Attempt]:
     """Show what failed, as Dagster does, and make only that again."""
     with open_ledger(settings) as ledger:
-        failed = [key for key in failed_clips(ledger, series=None, names=()) if key in newest]
+        failed = [key for key in failed_clips(ledger) if key in newest]
     if not failed:
         return {}
     colours = _settled(api, set(newest), red=set(failed))

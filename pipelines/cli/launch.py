@@ -2,9 +2,10 @@
 
 import datetime as dt
 import os
+import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from resources.ledger.decision_clips import fix_clips
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
+from resources.planning import chosen_attempts, has_failed
+from resources.planning.selectors import RESERVED
 from resources.series import Declarations, load_series
 from resources.series.characters import Made
 from resources.settings import Settings, open_ledger
@@ -112,12 +115,29 @@ def _no_such_series(declarations: Declarations, name: str) -> str:
     return "\n".join([text, *broken])
 
 
+def check_dagster(settings: Settings, api: DagsterApi) -> None:
+    """Refuse to go on where no run could be requested.
+
+    Raises:
+        ConfigurationError: There is no Dagster here.
+        UnavailableError: It does not answer. Nothing was bought.
+    """
+    _dagster_home(settings)
+    api.query("query Answers { version }", buys=True)
+
+
 def dagster_instance(settings: Settings) -> dg.DagsterInstance:
     """The Dagster instance whose daemon starts the runs.
 
     Raises:
         ConfigurationError: None was found.
     """
+    # Dagster refuses a relative path
+    os.environ["DAGSTER_HOME"] = str(_dagster_home(settings).absolute())
+    return dg.DagsterInstance.get()
+
+
+def _dagster_home(settings: Settings) -> Path:
     state = running_stack(settings.home)
     home = os.environ.get("DAGSTER_HOME") or (state or {}).get("dagster_home")
     if not home or not Path(home).is_dir():
@@ -125,9 +145,7 @@ def dagster_instance(settings: Settings) -> dg.DagsterInstance:
             "Dagster does not run here. Nothing was bought. Start everything with `dailies up`, or set DAGSTER_HOME and "
             "DAILIES_DAGSTER_URL to where it runs."
         )
-    # Dagster refuses a relative path
-    os.environ["DAGSTER_HOME"] = str(Path(home).absolute())
-    return dg.DagsterInstance.get()
+    return Path(home)
 
 
 def dagster_url(settings: Settings) -> str:
@@ -199,25 +217,25 @@ def launch(
     return launched
 
 
-def failed_clips(ledger: Ledger, *, series: str | None, names: Iterable[str]) -> list[str]:
-    """Clips whose newest purchase failed, oldest first.
+def failed_clips(ledger: Ledger, words: Sequence[str] = (), *, series: str | None = None) -> list[str]:
+    """Clips whose newest purchase failed, oldest first; only those that the words choose, if there are any.
 
     Raises:
-        ConfigurationError: One of `names` is not among them.
+        ConfigurationError: A word is wrong, or names a clip that did not fail.
     """
     overview = ledger.overview(series=series)
-    failed = [
-        a.subject_key for a in overview if not a.state.is_open and a.state is not AttemptState.DELIVERED
-    ]
-    wanted = list(names)
-    for name in wanted:
-        if name not in failed:
-            state = next((a.state.value for a in overview if a.subject_key == name), None)
-            what = f"is {state}" if state else "was never bought"
-            raise ConfigurationError(
-                f"{name} {what}, so there is nothing to retry; `dailies status` shows all clips"
-            )
-    return [key for key in failed if not wanted or key in wanted]
+    today = dt.datetime.now(dt.UTC).date()
+    failed = chosen_attempts((a for a in overview if has_failed(a)), words, today=today)
+    known = {attempt.series for attempt in overview} | {attempt.subject_key for attempt in failed}
+    for word in words:
+        if word in known or not re.fullmatch("[a-z0-9-]+", word) or word in RESERVED:
+            continue
+        state = next((a.state.value for a in overview if a.subject_key == word), None)
+        what = f"is {state}" if state else "was never bought"
+        raise ConfigurationError(
+            f"{word} {what}, so there is nothing to retry; `dailies status` shows all clips"
+        )
+    return [attempt.subject_key for attempt in failed]
 
 
 @dataclass
@@ -306,16 +324,35 @@ def _doing(newest: dict[str, Attempt]) -> str:
     return ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states))) or "producing"
 
 
-def finish(settings: Settings, api: DagsterApi, launched: Launched, *, wait: bool, as_json: bool) -> None:
-    """Print the requested runs; with `wait`, also their result, and exit with 1 if clips failed."""
-    document = {"decision": launched.decision, "runs": launched.runs, "clips": launched.keys}
+def finish(
+    settings: Settings,
+    api: DagsterApi,
+    launched: Launched,
+    *,
+    wait: bool,
+    as_json: bool,
+    refused: Mapping[str, str] | None = None,
+) -> None:
+    """Print the requested runs; with `wait`, also their result. Exit with 1 if clips failed or were refused."""
+    urls = [f"{api.url}/runs/{run}" for run in launched.runs]
+    document = {
+        "decision": launched.decision,
+        "runs": launched.runs,
+        "urls": urls,
+        "clips": launched.keys,
+        "refused": dict(refused or {}),
+    }
+    if not as_json:
+        left_out = f", {len(refused)} refused" if refused else ""
+        console.print(
+            f"requested {counted(len(launched.keys), 'clip')}{left_out}, in {counted(len(urls), 'run')}:"
+        )
+        console.print("\n".join(urls), soft_wrap=True)
     if not wait:
         if as_json:
             print_json(document)
-        else:
-            console.print(
-                f"requested {counted(len(launched.keys), 'clip')} in {counted(len(launched.runs), 'run')}: {api.url}/runs"
-            )
+        if refused:
+            raise typer.Exit(1)
         return
     waited = wait_for(api, settings, launched, quiet=as_json)
     newest, broken = waited.newest, waited.broken
@@ -335,5 +372,5 @@ def finish(settings: Settings, api: DagsterApi, launched: Launched, *, wait: boo
             complain(f"{api.why_failed(run)}\n(run {api.url}/runs/{run})")
         if any(not a.state.is_ended or a.state is AttemptState.SUCCEEDED for a in newest.values()):
             complain(bought_so_far(settings, launched.decision))
-    if broken or len(delivered) < len(launched.keys):
+    if broken or refused or len(delivered) < len(launched.keys):
         raise typer.Exit(1)

@@ -4,23 +4,26 @@ import asyncio
 import datetime as dt
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.bucket import bucket_if_any
+from pipelines.cli.chosen import chosen_clips
+from pipelines.cli.edits import show_edits
 from pipelines.cli.launch import declarations_of
 from pipelines.cli.terminal import complain, console, counted
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger.ledger import Ledger
 from resources.money import show_usd, to_usd
 from resources.orders import ClipRequest, shown_body
-from resources.planning import Plan, PlannedClip, Planning, Selection, Verb, due_clips
+from resources.planning import DueClip, Edit, Plan, PlannedClip, Planning, Selection, Verb, due_clips, edits
 from resources.production.bucket_mark import BucketMark
 from resources.production.quotes import quoted
 from resources.providers.accounts import build_provider
+from resources.series import Clip, Declarations
 from resources.settings import Settings, open_ledger
 
 MARKS = {
@@ -35,10 +38,23 @@ LISTED = 40
 REASONS = 20
 
 
-def make(settings: Settings, selection: Selection, *, regenerate: bool = False, quote: bool = False) -> Plan:
+def make(
+    settings: Settings,
+    words: Sequence[str],
+    *,
+    since: dt.datetime | None = None,
+    until: dt.datetime | None = None,
+    names: Sequence[str] = (),
+    regenerate: bool = False,
+    quote: bool = False,
+) -> tuple[Plan, list[Edit]]:
     """Make a plan of what is declared.
 
     Args:
+        words: What a person chooses; nothing for every schedule that is due.
+        since: The date, or the first of a range; None for today.
+        until: The last date of a range.
+        names: Only these clips, by name or key.
         regenerate: As `dailies produce --regenerate` would.
         quote: Whether to ask the providers what they would charge, which is free.
 
@@ -47,14 +63,39 @@ def make(settings: Settings, selection: Selection, *, regenerate: bool = False, 
     """
     declarations = declarations_of(settings)
     now = dt.datetime.now(dt.UTC)
-    found = due_clips(declarations, selection, now=now)
+    if not words:
+        found = due_clips(declarations, Selection((), _day(since), _day(until), names), now=now)
+    else:
+        clips = chosen_clips(settings, declarations, words, since=since, until=until, names=names)
+        found = [_due(clip, clip.date or now.date()) for clip in clips]
+    return plan_of(settings, declarations, found, regenerate=regenerate, quote=quote)
+
+
+def _day(when: dt.datetime | None) -> dt.date | None:
+    return when.date() if when else None
+
+
+def _due(clip: Clip, day: dt.date) -> DueClip:
+    return DueClip(clip, day, f"plan:{clip.series}:{day.isoformat()}")
+
+
+def plan_of(
+    settings: Settings,
+    declarations: Declarations,
+    clips: Sequence[DueClip],
+    *,
+    regenerate: bool = False,
+    quote: bool = False,
+) -> tuple[Plan, list[Edit]]:
+    """The plan of these clips, and what has changed in those of them that were asked for before; see `make`."""
     with open_ledger(settings) as ledger:
         quotes = None
         if quote:
-            requests = Planning(declarations, ledger).requests(found)
+            requests = Planning(declarations, ledger).requests(clips)
             quotes = asyncio.run(_quotes(settings, list(requests.values())))
-        made = Planning(declarations, ledger, regenerate=regenerate, quotes=quotes).plan(found)
-        return _with_its_bucket(settings, ledger, made)
+        made = Planning(declarations, ledger, regenerate=regenerate, quotes=quotes).plan(clips)
+        changed = edits(ledger, made) if len(made.clips) <= LISTED else []
+        return _with_its_bucket(settings, ledger, made), changed
 
 
 def _with_its_bucket(settings: Settings, ledger: Ledger, plan: Plan) -> Plan:
@@ -86,7 +127,7 @@ async def _quotes(settings: Settings, requests: Sequence[ClipRequest]) -> dict[s
     return {a.fingerprint: a.price_micros for a in answers if a.price_micros is not None}
 
 
-def show(plan: Plan, *, everything: bool = False) -> None:
+def show(plan: Plan, changed: Sequence[Edit] = (), *, everything: bool = False) -> None:
     """Print a plan for a person."""
     for problem in plan.problems:
         complain(problem)
@@ -95,11 +136,19 @@ def show(plan: Plan, *, everything: bool = False) -> None:
     if not plan.clips:
         console.print("nothing is due; name a series, or a range with --date and --until")
         return
+    show_decisions(plan, changed, everything=everything)
+    buys = "`dailies produce` buys" if plan.may_not_buy is None else "and nothing would be, as said above"
+    console.print(f"nothing was bought or reserved; {buys}")
+
+
+def show_decisions(plan: Plan, changed: Sequence[Edit] = (), *, everything: bool = False) -> None:
+    """Print what would become of each clip, why, the caps, and the cost."""
     if everything or len(plan.clips) <= LISTED:
         _show_clips(plan.clips)
     else:
         _show_groups(plan.clips)
     _show_reasons(plan.clips)
+    show_edits(changed)
     for stop in plan.stops:
         complain(str(stop))
     for warning in plan.warnings:
@@ -125,10 +174,6 @@ def show(plan: Plan, *, everything: bool = False) -> None:
             f"{show_usd(plan.ceiling)}{unsure}"
         )
     )
-    buys = (
-        "`dailies produce SERIES` buys" if plan.may_not_buy is None else "and nothing would be, as said above"
-    )
-    console.print(f"nothing was bought or reserved; {buys}")
 
 
 def exit_code(plan: Plan) -> int:
@@ -208,10 +253,11 @@ def _prices(clips: Sequence[PlannedClip]) -> tuple[str, str]:
     return (show_usd(floor) if floor else "?"), show_usd(ceiling)
 
 
-def document(plan: Plan) -> dict[str, Any]:
+def document(plan: Plan, changed: Sequence[Edit] = ()) -> dict[str, Any]:
     """A plan for a program: money as exact text in USD."""
     return {
         "clips": [_clip(clip) for clip in plan.clips],
+        "edits": [asdict(edit) for edit in changed],
         "counts": {verb.value: number for verb, number in plan.counts.items()},
         "floor_usd": _usd(plan.floor),
         "ceiling_usd": _usd(plan.ceiling),

@@ -15,6 +15,13 @@ WIDE = 200
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 """The option `--json` of every command with output."""
+CLIPS = (
+    "Series, clips, patterns (harbor-*), series:, tag:, owner:, endpoint:, state:failed, changed, today, 2026-11-01..07. "
+    "Words add up; commas narrow (tag:coast,yesterday)."
+)
+"""The help of the words that choose clips."""
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts.")]
+"""The option `--yes` of every command that asks before it buys."""
 
 
 def _console(*, stderr: bool = False) -> Console:

@@ -1,6 +1,23 @@
 """Plans: what a decision would buy, reuse, adopt, hold or refuse, and its cost. A plan changes nothing."""
 
+from resources.planning.choice import Chooser, chosen_attempts, has_failed
 from resources.planning.due import DueClip, Selection, due_clips
+from resources.planning.edits import Edit, edits
 from resources.planning.plan import Plan, PlannedClip, Planning, Verb
+from resources.planning.selectors import Days
 
-__all__ = ["DueClip", "Plan", "PlannedClip", "Planning", "Selection", "Verb", "due_clips"]
+__all__ = [
+    "Chooser",
+    "Days",
+    "DueClip",
+    "Edit",
+    "Plan",
+    "PlannedClip",
+    "Planning",
+    "Selection",
+    "Verb",
+    "chosen_attempts",
+    "due_clips",
+    "edits",
+    "has_failed",
+]

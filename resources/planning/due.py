@@ -100,12 +100,24 @@ def _days(series: Series, selection: Selection, now: dt.datetime) -> list[dt.dat
     """The days on which a series would be bought."""
     zone = ZoneInfo(series.schedule.timezone) if series.schedule else dt.UTC
     first = selection.since or now.astimezone(zone).date()
-    last = selection.until or first
-    days = [first + dt.timedelta(days=n) for n in range((last - first).days + 1)]
-    cron = series.schedule.cron if series.schedule else None
-    if cron is None:
-        days = days if selection.series else []
-    elif not selection.series or selection.until is not None:
-        days = [day for day in days if runs_on(cron, day)]
+    if series.schedule is None and not selection.series:
+        return []
+    days = schedule_days(
+        series, first, selection.until or first, strict=not selection.series or selection.until is not None
+    )
     # an undated series has one clip, however often its schedule is due
     return days if series.dated else days[:1]
+
+
+def schedule_days(
+    series: Series, first: dt.date, last: dt.date, *, strict: bool | None = None
+) -> list[dt.date]:
+    """The days of a range on which a series has clips: those of its schedule, or all if it has none.
+
+    Args:
+        strict: Whether the schedule also counts for a single day; None where it does not.
+    """
+    days = [first + dt.timedelta(days=n) for n in range((last - first).days + 1)]
+    if series.schedule is None or not (len(days) > 1 if strict is None else strict):
+        return days
+    return [day for day in days if runs_on(series.schedule.cron, day)]

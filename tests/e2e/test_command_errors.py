@@ -87,7 +87,11 @@ def test_a_dagster_that_does_not_answer_ends_with_3(
         (("produce", "bay", "--date", "2026-11-20"), ("has no dates", "--date")),
         (("produce", "bay", "--date", "tomorrow"), ("tomorrow", "%Y-%m-%d")),
         (("retry", "bay-east"), ("bay-east", "never bought", "dailies status")),
-        (("produce",), ("Missing argument", "series", "--help")),
+        (("produce",), ("Missing argument", "CLIPS", "--help")),
+        (("produce", "tga:x"), ("tga:", "series:, tag:, owner:")),
+        (("plan", "bay,2026-11-31"), ("2026-11-31 does not exist",)),
+        (("status", "state:faild"), ("state:faild", "did you mean 'failed'?")),
+        (("retry", "owner:"), ("owner:", "no value")),
         (("prodcue", "bay"), ("prodcue", "produce")),
     ],
 )

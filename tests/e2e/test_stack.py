@@ -176,10 +176,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.fixture(scope="module")
 def first(running: Running) -> dict[str, Any]:
     """What three commands said: one series is left to the sensor, two are waited for at the same time."""
-    left = running.document("produce", "bay")
+    left = running.document("produce", "bay", "--yes")
     with ThreadPoolExecutor() as pool:
-        city = pool.submit(running.document, "produce", "city", "--wait")
-        weather = pool.submit(running.document, "produce", "weather", "--wait", exit_code=1)
+        city = pool.submit(running.document, "produce", "city", "--wait", "--yes")
+        weather = pool.submit(running.document, "produce", "weather", "--wait", "--yes", exit_code=1)
         return {"bay": left, "city": city.result(), "weather": weather.result()}
 
 
@@ -198,8 +198,8 @@ def collected(running: Running, first: dict[str, Any]) -> None:
 def second(running: Running, first: dict[str, Any], collected: None) -> dict[str, Any]:
     """What two more said, again at the same time: a retry of what failed, and what is green asked for again."""
     with ThreadPoolExecutor() as pool:
-        retried = pool.submit(running.document, "retry", "--series", "bay", "--wait")
-        green = pool.submit(running.document, "produce", "city", "--clip", "hero", "--wait")
+        retried = pool.submit(running.document, "retry", "--series", "bay", "--wait", "--yes")
+        green = pool.submit(running.document, "produce", "city", "--clip", "hero", "--wait", "--yes")
         return {"retried": retried.result(), "green": green.result()}
 
 

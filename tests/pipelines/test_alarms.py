@@ -142,7 +142,8 @@ def test_a_run_that_bought_nothing_is_told_with_its_words(house: House, hook: Re
     house.tick("alarms")
     (message,) = hook.messages
     assert message["kind"] == "run_failed"
-    assert message["title"] == "produce_clips failed"
+    assert message["title"] == "produce_clips failed and bought none of its clips (1)"
+    assert "clips: bay-dawn" in message["text"]
     assert "Nothing was bought" in message["todo"]
 
 

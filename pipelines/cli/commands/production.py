@@ -5,10 +5,13 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.terminal import Json, complain, console, counted, note, print_json
+from pipelines.cli.terminal import CLIPS, Json, Yes, complain, console, counted, note, print_json
 
 production_app = typer.Typer()
 PANEL = "Produce"
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out clips that are invalid instead of stopping the batch.")
+]
 
 
 @production_app.command(rich_help_panel=PANEL)
@@ -29,8 +32,9 @@ def check() -> None:
 
 @production_app.command(rich_help_panel=PANEL)
 def plan(
-    series: Annotated[
-        list[str] | None, typer.Argument(help="Names of series; by default all schedules that are due.")
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CLIPS]...", help=f"{CLIPS} By default every schedule that is due."),
     ] = None,
     date: Annotated[
         dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The date; by default today.")
@@ -53,18 +57,20 @@ def plan(
     """Show what would be bought, reused, adopted, held or refused, and what it would cost. Buys nothing."""
     from pipelines.cli.plan import document, exit_code, make, show
     from pipelines.cli.stack_settings import running_settings
-    from resources.planning import Selection
 
-    made = make(
+    made, changed = make(
         running_settings(),
-        Selection(series or [], date.date() if date else None, until.date() if until else None, clip or []),
+        words or [],
+        since=date,
+        until=until,
+        names=clip or [],
         regenerate=regenerate,
         quote=quote,
     )
     if as_json:
-        print_json(document(made))
+        print_json(document(made, changed))
     else:
-        show(made, everything=everything)
+        show(made, changed, everything=everything)
     raise typer.Exit(exit_code(made))
 
 
@@ -101,7 +107,7 @@ def prompt(
 
 @production_app.command(rich_help_panel=PANEL)
 def produce(
-    series: Annotated[str, typer.Argument(help="Name of the series.")],
+    words: Annotated[list[str], typer.Argument(metavar="CLIPS...", help=CLIPS)],
     date: Annotated[
         dt.datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="Date of a dated series; by default today."),
@@ -113,40 +119,83 @@ def produce(
     regenerate: Annotated[
         bool, typer.Option("--regenerate", help="Buy another take of delivered, unchanged clips.")
     ] = False,
+    skip_bad: SkipBad = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Buy the clips of a series. Without --wait, the completion sensor collects them."""
+    """Show what would be bought and for how much, ask, and buy it. Without --wait, the completion sensor collects the clips."""
+    from pipelines.cli.approval import approve
+    from pipelines.cli.chosen import chosen_clips
     from pipelines.cli.dagster_api import DagsterApi
-    from pipelines.cli.launch import clips_of, dagster_url, declarations_of, finish, launch
+    from pipelines.cli.launch import check_dagster, dagster_url, declarations_of, finish, launch
+    from resources.errors import ConfigurationError
     from resources.settings import load_settings
 
     settings = load_settings()
-    keys = clips_of(declarations_of(settings), series, date.date() if date else None, clip or [])
+    declarations = declarations_of(settings)
+    clips = chosen_clips(settings, declarations, words, since=date, names=clip or [])
+    undated = next((one.series for one in clips if one.date is None), None)
+    if date is not None and undated is not None:
+        raise ConfigurationError(f"the series {undated} has no dates: leave out --date")
+    if not clips:
+        complain(
+            f"{' '.join(words)} chooses no clip, so nothing was bought; `dailies plan` takes the same words"
+        )
+        return
+    keys = [one.key for one in clips]
+    all_series = {one.series for one in clips}
     job = "produce_clips" if wait else "submit_clips"
     with DagsterApi(dagster_url(settings), settings.network) as api:
-        launched = launch(
-            settings, api, keys, job=job, command="produce", series=series, regenerate=regenerate
+        check_dagster(settings, api)
+        found = approve(
+            declarations,
+            keys,
+            command="produce",
+            yes=yes,
+            regenerate=regenerate,
+            quiet=as_json,
+            skip_bad=skip_bad,
         )
-        finish(settings, api, launched, wait=wait, as_json=as_json)
+        launched = launch(
+            settings,
+            api,
+            found.keys,
+            job=job,
+            command="produce",
+            series=all_series.pop() if len(all_series) == 1 else None,
+            regenerate=regenerate,
+        )
+        finish(settings, api, launched, wait=wait, as_json=as_json, refused=found.refused)
 
 
 @production_app.command(rich_help_panel=PANEL)
 def retry(
-    clips: Annotated[
-        list[str] | None, typer.Argument(help="Keys of failed clips; by default all of them.")
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CLIPS]...", help=f"{CLIPS} By default every failed clip."),
     ] = None,
     series: Annotated[str | None, typer.Option(help="Only failed clips of this series.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the clips are delivered.")] = False,
+    skip_bad: SkipBad = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Buy failed clips again, all or some, in one run. It is a new decision."""
+    """Show what buying failed clips again would cost, ask, and buy them in one run. It is a new decision."""
+    from pipelines.cli.approval import approve
     from pipelines.cli.dagster_api import DagsterApi
-    from pipelines.cli.launch import dagster_url, failed_clips, finish, launch
+    from pipelines.cli.launch import (
+        check_dagster,
+        dagster_url,
+        declarations_of,
+        failed_clips,
+        finish,
+        launch,
+    )
     from resources.settings import load_settings, open_ledger
 
     settings = load_settings()
     with open_ledger(settings) as ledger:
-        keys = failed_clips(ledger, series=series, names=clips or [])
+        keys = failed_clips(ledger, words or [], series=series)
     if not keys:
         if as_json:
             print_json({"decision": None, "runs": [], "clips": []})
@@ -154,8 +203,12 @@ def retry(
             console.print("no clip has failed, so there is nothing to retry")
         return
     with DagsterApi(dagster_url(settings), settings.network) as api:
-        launched = launch(settings, api, keys, job="produce_clips", command="retry", scattered=True)
-        finish(settings, api, launched, wait=wait, as_json=as_json)
+        check_dagster(settings, api)
+        found = approve(
+            declarations_of(settings), keys, command="retry", yes=yes, quiet=as_json, skip_bad=skip_bad
+        )
+        launched = launch(settings, api, found.keys, job="produce_clips", command="retry", scattered=True)
+        finish(settings, api, launched, wait=wait, as_json=as_json, refused=found.refused)
 
 
 @production_app.command(rich_help_panel=PANEL)

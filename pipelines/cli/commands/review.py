@@ -1,5 +1,6 @@
 """Commands that show clips, and settle what needs a person: status, gallery, inspect, accept, resolve."""
 
+import datetime as dt
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +10,7 @@ import typer
 from rich.text import Text
 
 from pipelines.cli.signals import end_on_signals
-from pipelines.cli.terminal import Json, complain, confirm, console, print_json
+from pipelines.cli.terminal import CLIPS, Json, complain, confirm, console, print_json
 
 review_app = typer.Typer()
 PANEL = "See and settle"
@@ -24,24 +25,32 @@ class YesNo(StrEnum):
 
 @review_app.command(rich_help_panel=PANEL)
 def status(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[CLIPS]...", help=f"{CLIPS} By default every clip.")
+    ] = None,
     series: Annotated[str | None, typer.Option(help="Only this series.")] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Only failed clips.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show every clip: its state, endpoint, age, cost, and place."""
     from pipelines.cli.clip_table import as_document, status_table
+    from pipelines.cli.failed_runs import barren_runs
     from pipelines.cli.ledger import orphans_in_words
     from resources.ledger import stops
     from resources.ledger.lost.orphans import orphans
     from resources.ledger.pauses import pauses
     from resources.ledger.states import AttemptState
     from resources.money import show_usd
+    from resources.planning import chosen_attempts
     from resources.settings import load_settings, open_ledger
 
-    with open_ledger(load_settings()) as ledger:
-        attempts = ledger.overview(series=series)
+    settings = load_settings()
+    with open_ledger(settings) as ledger:
+        attempts = chosen_attempts(
+            ledger.overview(series=series), words or [], today=dt.datetime.now(dt.UTC).date()
+        )
         nobodys = orphans_in_words(orphans(ledger), ledger)
-        notices = [*stops.stops(ledger), *pauses(ledger)]
+        notices = [*stops.stops(ledger), *pauses(ledger), *barren_runs(settings, ledger)]
     for notice in notices:
         # on standard error, so that it also shows beside JSON
         complain(str(notice))
@@ -52,6 +61,9 @@ def status(
         return
     if failed and not attempts:
         console.print("no clip has failed")
+        return
+    if words and not attempts:
+        console.print(f"{' '.join(words)} chooses no clip that was bought", markup=False)
         return
     if not attempts:
         console.print("no clips yet; `dailies produce SERIES` asks for some")

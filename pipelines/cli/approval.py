@@ -1,0 +1,108 @@
+"""A person's yes before a command buys: the plan with its price, a question, and what is refused at once."""
+
+import datetime as dt
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import typer
+
+from pipelines.cli.plan import plan_of, show_decisions
+from pipelines.cli.stack_settings import running_settings
+from pipelines.cli.terminal import complain, counted
+from pipelines.prompt_batch import render
+from resources.errors import ConfigurationError
+from resources.money import show_usd
+from resources.planning import DueClip, Plan, Verb
+from resources.series import Declarations
+
+
+@dataclass(frozen=True)
+class Approved:
+    """The clips that a command may ask for."""
+
+    keys: list[str]
+    """Those that may be bought, or that need no purchase."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Why the others are left out, by clip."""
+
+
+def approve(
+    declarations: Declarations,
+    keys: Sequence[str],
+    *,
+    command: str,
+    yes: bool,
+    regenerate: bool = False,
+    quiet: bool = False,
+    skip_bad: bool = False,
+) -> Approved:
+    """Show what a command would do with each clip, and ask whether to do it.
+
+    What costs nothing is not asked about. The plan reserves nothing: another process may buy between the answer and the run, and
+    the caps hold in the run.
+
+    Args:
+        command: Its name, for the plan's caps.
+        yes: Whether the person has answered already, with `--yes`.
+        quiet: Whether to print no table, as with `--json`.
+        skip_bad: Whether clips that cannot be rendered are left out instead of stopping the batch.
+
+    Raises:
+        ConfigurationError: A clip cannot be rendered, or this ledger may not buy. Nothing was requested.
+        typer.Exit: Nothing may be bought now (1), the answer is no (1), or there is nobody to ask (2).
+    """
+    problems = render(declarations, keys).problems
+    if problems and (not skip_bad or len(problems) == len(keys)):
+        listed = "\n".join(f"{clip}: {why}" for clip, why in problems.items())
+        hint = "" if len(problems) == len(keys) else "\n--skip-bad lets the others go."
+        raise ConfigurationError(
+            f"{len(problems)} of {counted(len(keys), 'clip')} cannot be produced; nothing was bought.\n{listed}{hint}"
+        )
+    for clip, why in problems.items():
+        complain(f"{clip} is left out: {why}")
+    settings = running_settings()
+    today = dt.datetime.now(dt.UTC).date()
+    clips = [DueClip(declarations.find(key), today, f"plan:{command}") for key in keys if key not in problems]
+    unpriced = any(declarations.render(one.clip).price_micros is None for one in clips)
+    plan, changed = plan_of(settings, declarations, clips, regenerate=regenerate, quote=unpriced)
+    if not quiet:
+        show_decisions(plan, changed)
+    if plan.may_not_buy is not None and Verb.BUY in plan.counts:
+        raise ConfigurationError(f"nothing was bought: {plan.may_not_buy}")
+    refused = {one.clip: one.reason or "" for one in plan.clips if one.verb is Verb.REFUSE}
+    if refused and quiet:
+        for clip, why in refused.items():
+            complain(f"{clip}: {why}")
+    if len(refused) == len(clips):
+        complain("nothing was bought, because every clip is refused; the reasons stand above")
+        raise typer.Exit(1)
+    _ask(plan, yes=yes)
+    refused |= problems
+    return Approved([key for key in keys if key not in refused], refused)
+
+
+def _ask(plan: Plan, *, yes: bool) -> None:
+    """End the command unless the person agrees to what the plan buys.
+
+    A clip that is on its way may fail before the run looks at it, and is bought then. So only clips that are delivered already
+    need no answer.
+    """
+    if yes or not {Verb.BUY, Verb.ADOPT, Verb.HOLD} & plan.counts.keys():
+        return
+    floor, ceiling = show_usd(plan.floor), show_usd(plan.ceiling)
+    price = ceiling if floor == ceiling else f"{floor} to {ceiling}"
+    number = plan.counts.get(Verb.BUY, 0)
+    what = (
+        f"buy {counted(number, 'clip')} for {price}"
+        if number
+        else "ask again for clips that are on their way"
+    )
+    if not sys.stdin.isatty():
+        complain(
+            f"nothing was bought: this would {what}, and without a terminal nobody can be asked. Add --yes."
+        )
+        raise typer.Exit(2)
+    if not typer.confirm(f"{what.capitalize()}?", err=True):
+        complain("nothing was bought")
+        raise typer.Exit(1)

@@ -1,0 +1,47 @@
+"""The clips that the words of a command choose."""
+
+import datetime as dt
+from collections.abc import Sequence
+
+from resources.declared.problems import nearest
+from resources.errors import ConfigurationError
+from resources.planning import Chooser, Days
+from resources.series import Clip, Declarations
+from resources.settings import Settings, open_ledger
+
+
+def chosen_clips(
+    settings: Settings,
+    declarations: Declarations,
+    words: Sequence[str],
+    *,
+    since: dt.datetime | None = None,
+    until: dt.datetime | None = None,
+    names: Sequence[str] = (),
+) -> list[Clip]:
+    """The declared clips of some words.
+
+    Args:
+        since: The date of words without one, or the first of several; by default today.
+        until: The last date.
+        names: Only these clips, by name or key; all when empty.
+
+    Raises:
+        ConfigurationError: A word or a name is wrong; the text says what is allowed.
+    """
+    days = None
+    if since is not None or until is not None:
+        given = [when.date() for when in (since, until) if when is not None]
+        days = Days(given[0], given[-1])
+        if days.last < days.first:
+            raise ConfigurationError(f"the range ends on {days.last}, before it begins on {days.first}")
+    with open_ledger(settings) as ledger:
+        found = Chooser(declarations, ledger, now=dt.datetime.now(dt.UTC), days=days).clips(words)
+    known = dict.fromkeys(name for clip in found for name in (clip.name, clip.key))
+    for name in names:
+        if name not in known:
+            there = ", ".join(dict.fromkeys(clip.name for clip in found)) or "none"
+            raise ConfigurationError(
+                f"{' '.join(words)} has no clip {name!r}; it has: {there}. {nearest(name, known)}".rstrip()
+            )
+    return [clip for clip in found if not names or clip.name in names or clip.key in names]

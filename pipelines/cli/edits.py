@@ -1,0 +1,36 @@
+"""How edited clips are shown: each changed word beside the word it replaces."""
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from pipelines.cli.terminal import console
+from resources.declared.problems import show
+from resources.planning.edits import Change, Edit, word_changes
+
+SHOWN = 5
+MARKS = {"gone": ("[-", "-]", "red"), "new": ("{+", "+}", "green"), "same": ("", "", "")}
+
+
+def show_edits(changed: Sequence[Edit]) -> None:
+    """Print what differs from the newest purchase of each clip; of many clips the first ones."""
+    for edit in changed[:SHOWN]:
+        console.print(Text(f"{edit.clip} was asked for before; what has changed since:"))
+        for change in edit.changes:
+            console.print(_line(change))
+    if len(changed) > SHOWN:
+        console.print(f"... and {len(changed) - SHOWN} more edited clips; --json names all")
+    if changed:
+        console.print()
+
+
+def _line(change: Change) -> Text:
+    line = Text(f"  {change.name}: ")
+    if not (isinstance(change.before, str) and isinstance(change.after, str)):
+        return line.append_text(Text(f"{show(change.before)} -> {show(change.after)}"))
+    if change.before.split() == change.after.split():
+        return line.append("only its white space")
+    for index, (kind, words) in enumerate(word_changes(change.before, change.after)):
+        opening, closing, colour = MARKS[kind]
+        line.append(f"{' ' if index else ''}{opening}{words}{closing}", style=colour)
+    return line

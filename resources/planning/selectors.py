@@ -1,0 +1,168 @@
+"""What a person writes to choose clips, as in dbt: words are added to each other, commas inside a word narrow it.
+
+`harbor-* tag:coast,yesterday` is every clip of the series that begin with `harbor-`, and yesterday's clips of the series with the tag
+`coast`. This module only reads the words; `resources.planning.choice` finds the clips.
+"""
+
+import datetime as dt
+import fnmatch
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from resources.declared.problems import nearest
+from resources.errors import ConfigurationError
+from resources.ledger.states import AttemptState
+
+MAX_DAYS = 1000
+"""Most days of a range."""
+
+
+class TermKind(StrEnum):
+    """What a term looks at. The value is the prefix; `name`, `date` and `changed` have none."""
+
+    NAME = "name"
+    SERIES = "series"
+    TAG = "tag"
+    OWNER = "owner"
+    STATE = "state"
+    ENDPOINT = "endpoint"
+    DATE = "date"
+    CHANGED = "changed"
+
+
+PREFIXES = (TermKind.SERIES, TermKind.TAG, TermKind.OWNER, TermKind.STATE, TermKind.ENDPOINT)
+DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
+STATES = ("failed", "open", "new", *(state.value for state in AttemptState if state.value != "failed"))
+"""What `state:` may name: `failed` is every end without a delivery, `new` was never bought."""
+ALLOWED = (
+    "a series, a clip or a pattern such as harbor-*, "
+    + ", ".join(f"{kind}:" for kind in PREFIXES)
+    + ", changed, today, yesterday, tomorrow, 2026-11-20, 2026-11-01..07"
+)
+RESERVED = frozenset({*DAYS, TermKind.CHANGED.value})
+"""Words without a prefix that are no names."""
+_NAME = re.compile(r"[a-z0-9*?\[\]!-]+")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}")
+_SHORT_END = re.compile(r"(?:([0-9]{1,2})-)?([0-9]{1,2})")
+
+
+@dataclass(frozen=True)
+class Days:
+    """A date, or a range of dates."""
+
+    first: dt.date
+    last: dt.date
+
+    @property
+    def is_range(self) -> bool:
+        """Whether it may have several days; a schedule then says on which of them there are clips."""
+        return self.first != self.last
+
+    def both(self, other: "Days") -> "Days | None":
+        """The days that are in both, None if there is none."""
+        first, last = max(self.first, other.first), min(self.last, other.last)
+        return Days(first, last) if first <= last else None
+
+
+@dataclass(frozen=True)
+class Term:
+    """One part of a word."""
+
+    kind: TermKind
+    text: str
+    """The part as it was written, without the prefix."""
+    days: Days | None = None
+    """For a date."""
+
+    def fits(self, value: str | None) -> bool:
+        """Whether a value is the one that is named, or matches the pattern."""
+        return value is not None and fnmatch.fnmatchcase(value, self.text)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.text}" if self.kind in PREFIXES else self.text
+
+
+Selector = tuple[Term, ...]
+"""One word: what fits all of its terms."""
+
+
+def parse(words: Iterable[str], *, today: dt.date) -> list[Selector]:
+    """Read the words of a command.
+
+    Args:
+        today: What `today` means.
+
+    Raises:
+        ConfigurationError: A part is none that exists; the text names it and what is allowed.
+    """
+    return [tuple(_term(part, word, today) for part in word.split(",")) for word in words]
+
+
+def _term(part: str, word: str, today: dt.date) -> Term:
+    if not part:
+        raise _refused(word, "a comma has nothing on one of its sides")
+    prefix, colon, value = part.partition(":")
+    if colon:
+        return _prefixed(prefix, value, word)
+    if part == TermKind.CHANGED:
+        return Term(TermKind.CHANGED, part)
+    if part in DAYS or ".." in part or _DATE.fullmatch(part):
+        return Term(TermKind.DATE, part, _days(part, word, today))
+    if not _NAME.fullmatch(part):
+        raise _refused(part, f"allowed: {ALLOWED}")
+    return Term(TermKind.NAME, part)
+
+
+def _prefixed(prefix: str, value: str, word: str) -> Term:
+    if prefix not in PREFIXES:
+        hint = nearest(prefix, PREFIXES)
+        raise _refused(
+            f"{prefix}:",
+            f"is not known; allowed: {', '.join(f'{kind}:' for kind in PREFIXES)}. {hint}".rstrip(),
+        )
+    if not value:
+        raise _refused(word, f"{prefix}: has no value after it")
+    kind = TermKind(prefix)
+    if kind is TermKind.STATE and value not in STATES:
+        raise _refused(
+            f"{prefix}:{value}",
+            f"is no state; allowed: {', '.join(STATES)}. {nearest(value, STATES)}".rstrip(),
+        )
+    return Term(kind, value)
+
+
+def _days(part: str, word: str, today: dt.date) -> Days:
+    begin, dots, end = part.partition("..")
+    first = _date(begin, word, today)
+    if not dots:
+        return Days(first, first)
+    short = _SHORT_END.fullmatch(end)
+    if short is not None:
+        # 2026-11-01..07 and 2026-11-01..12-03
+        end = f"{first.year:04}-{int(short[1] or first.month):02}-{int(short[2]):02}"
+    last = _date(end, word, today)
+    if last < first:
+        raise _refused(part, "ends before it begins")
+    if (last - first).days >= MAX_DAYS:
+        raise _refused(part, f"is longer than {MAX_DAYS:,} days")
+    return Days(first, last)
+
+
+def _date(text: str, word: str, today: dt.date) -> dt.date:
+    if text in DAYS:
+        return today + dt.timedelta(days=DAYS[text])
+    if not _DATE.fullmatch(text):
+        raise _refused(
+            word,
+            f"{text or 'nothing'!r} is no date; allowed: today, yesterday, tomorrow, 2026-11-20, 2026-11-01..07",
+        )
+    try:
+        return dt.date(*map(int, text.split("-")))
+    except ValueError:
+        raise _refused(word, f"the date {text} does not exist") from None
+
+
+def _refused(part: str, why: str) -> ConfigurationError:
+    return ConfigurationError(f"cannot choose clips by {part!r}: {why}")

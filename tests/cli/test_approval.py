@@ -1,0 +1,149 @@
+"""Nothing is bought without a yes: the plan, the question, and what is refused at once."""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from projects import a_project
+
+from pipelines.cli import launch as launching
+from pipelines.cli import main
+from pipelines.cli import plan as planning
+from pipelines.cli.launch import Launched, declarations_of
+from resources.ledger.decisions import Decision, decide
+from resources.planning import Plan
+from resources.settings import load_settings, open_ledger
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The clips that a command requested from Dagster, which is left out here."""
+    requested: list[list[str]] = []
+
+    def launch(_settings: object, _api: object, keys: list[str], **_how: object) -> Launched:
+        requested.append(list(keys))
+        return Launched("produce:1", list(keys), ["run-1"])
+
+    monkeypatch.setattr(launching, "check_dagster", lambda *_: None)
+    monkeypatch.setattr(launching, "launch", launch)
+    return requested
+
+
+@pytest.fixture
+def dailies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], asked: object
+) -> Run:
+    a_project(tmp_path, monkeypatch, ["east", "west"])
+    for name in ("DAILIES_LEDGER_URL", "DAILIES_S3_BUCKET"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: str, answer: str | None = None) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dailies", *arguments])
+        monkeypatch.setattr("sys.stdin", Terminal(answer))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run
+
+
+class Terminal:
+    """Standard input: a person's answer, or no terminal."""
+
+    def __init__(self, answer: str | None) -> None:
+        self.answer = answer
+
+    def isatty(self) -> bool:
+        return self.answer is not None
+
+    def readline(self, *_: Any) -> str:
+        return f"{self.answer}\n"
+
+
+def test_without_a_terminal_and_without_yes_nothing_is_bought(dailies: Run, asked: list[list[str]]) -> None:
+    code, out, err = dailies("produce", "bay")
+    assert code == 2
+    assert "2 to buy" in out
+    assert "bay-west" in out
+    assert "nothing was bought" in err
+    assert "Add --yes" in err
+    assert dailies("produce", "bay", "--json")[0] == 2
+    assert asked == []
+
+
+def test_the_answer_of_a_script_is_yes(dailies: Run, asked: list[list[str]]) -> None:
+    code, out, _ = dailies("produce", "bay", "--yes")
+    assert code == 0
+    assert asked == [["bay-east", "bay-west"]]
+    assert "http://127.0.0.1:3000/runs/run-1" in out
+
+
+@pytest.mark.parametrize(("answer", "code", "bought"), [("n", 1, False), ("", 1, False), ("y", 0, True)])
+def test_a_person_is_asked_with_the_price(
+    dailies: Run, asked: list[list[str]], answer: str, code: int, bought: bool
+) -> None:
+    ended, _, err = dailies("produce", "bay", answer=answer)
+    assert ended == code
+    assert "Buy 2 clips for $" in err
+    assert bool(asked) is bought
+    assert ("nothing was bought" in err) is not bought
+
+
+def test_what_a_stop_would_refuse_later_is_refused_at_once(dailies: Run, asked: list[list[str]]) -> None:
+    assert dailies("stop", "--reason", "lunch")[0] == 0
+    code, out, err = dailies("produce", "bay", "--yes")
+    assert code == 1
+    assert "lunch" in out + err
+    assert "nothing was bought" in err
+    assert asked == []
+    assert dailies("start")[0] == 0
+    assert dailies("produce", "bay", "--yes")[0] == 0
+
+
+def test_what_a_cap_would_refuse_later_is_left_out_and_named(
+    dailies: Run, asked: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAILIES_MAX_USD_PER_DAY", "1.30")
+    code, out, err = dailies("produce", "bay", "--yes")
+    assert code == 1
+    assert asked == [["bay-east"]]
+    assert "bay-west" in out
+    assert "1 refused" in out
+    monkeypatch.setenv("DAILIES_MAX_USD_PER_DAY", "1.00")
+    code, out, err = dailies("produce", "bay", "--yes")
+    assert code == 1
+    assert "every clip is refused" in err
+    assert len(asked) == 1
+
+
+def test_a_ledger_that_may_not_buy_ends_the_command(
+    dailies: Run, asked: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def older(_settings: object, _ledger: object, plan: Plan) -> Plan:
+        return dataclasses.replace(plan, may_not_buy="the bucket knows more than this ledger")
+
+    monkeypatch.setattr(planning, "_with_its_bucket", older)
+    code, _, err = dailies("produce", "bay", "--yes")
+    assert code == 2
+    assert "nothing was bought: the bucket knows more" in err
+    assert asked == []
+
+
+def test_an_edited_prompt_is_shown_word_by_word(dailies: Run, tmp_path: Path) -> None:
+    settings = load_settings()
+    declarations = declarations_of(settings)
+    request = declarations.render(declarations.find("bay-east"))
+    with open_ledger(settings) as ledger:
+        decide(ledger, [request], Decision("earlier"))
+    file = tmp_path / "data" / "series" / "bay.yaml"
+    file.write_text(file.read_text().replace("A quiet view", "A stormy view") + "parameters: {duration: 8}\n")
+    _, out, _ = dailies("produce", "bay")
+    assert "prompt: A [-quiet-] {+stormy+} view of east." in out
+    assert "duration: 5 -> 8" in out
+    assert "bay-west was asked for" not in out
