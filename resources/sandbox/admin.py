@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 from resources.guard import Guard, Guarded
 from resources.sandbox.books import Job
 from resources.sandbox.faults import FaultScript
+from resources.sandbox.front_registry import fronts
 from resources.sandbox.settings import Pace
 from resources.sandbox.workshop import Workshop
 
@@ -43,10 +44,10 @@ class Admin:
             "accounts": {
                 name: {
                     "balance_micros": workshop.balance_micros(name),
-                    "charged_micros": sum(job["charged_micros"] for job in jobs if job["provider"] == name),
-                    "refunded_micros": sum(job["refunded_micros"] for job in jobs if job["provider"] == name),
+                    "charged_micros": sum(job["charged_micros"] for job in jobs if job["account"] == name),
+                    "refunded_micros": sum(job["refunded_micros"] for job in jobs if job["account"] == name),
                 }
-                for name in ("wavespeed", "aimlapi")
+                for name in sorted({*fronts(), *(job["account"] for job in jobs)})
             },
             "jobs": jobs,
         }

@@ -1,4 +1,4 @@
-"""The ASGI application: both providers, the CDN and the admin under one address."""
+"""The ASGI application: all providers, the CDN and the admin under one address."""
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,11 +10,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from resources.sandbox.admin import Admin
-from resources.sandbox.aimlapi import AimlApiFront
 from resources.sandbox.cdn import Cdn
 from resources.sandbox.faults import Faults
+from resources.sandbox.front_registry import fronts
 from resources.sandbox.settings import SandboxSettings
-from resources.sandbox.wavespeed import WaveSpeedFront
 from resources.sandbox.webhooks import Courier
 from resources.sandbox.workshop import Workshop
 
@@ -28,8 +27,7 @@ def create_app(
 ) -> Starlette:
     """Build a sandbox.
 
-    Both providers have the same base URL, the address of the app: WaveSpeed answers under `/api/v3`, AI/ML API under `/v1` and
-    `/v2`. The lifespan closes `app.state.workshop`. Without a lifespan (an in-process transport) the caller must call
+    All providers have the same base URL, the address of the app, and paths of their own. The lifespan closes `app.state.workshop`. Without a lifespan (an in-process transport) the caller must call
     `app.state.workshop.close()`.
 
     Args:
@@ -56,8 +54,7 @@ def create_app(
             Route("/", _welcome),
             *Admin(workshop).routes(),
             *Cdn(workshop).routes(),
-            *AimlApiFront(workshop).routes(),
-            *WaveSpeedFront(workshop, courier.wake).routes(),
+            *(route for front in fronts().values() for route in front.front(workshop, courier.wake).routes()),
         ],
         lifespan=lifespan,
     )
@@ -69,8 +66,7 @@ async def _welcome(request: Request) -> Response:  # noqa: ARG001 - Starlette's 
     return JSONResponse(
         {
             "service": "dailies sandbox",
-            "wavespeed": "/api/v3",
-            "aimlapi": "/v2",
+            **{front.name: front.path for front in fronts().values()},
             "admin": ["/admin/books", "/admin/faults", "/admin/settings"],
         }
     )

@@ -65,7 +65,9 @@ class Job:
     id: str
     """The provider's id."""
     provider: str
-    """`wavespeed` or `aimlapi`."""
+    """Name of the provider."""
+    account: str
+    """The account that ordered it: the provider's name, and for a second key `<provider>.<name>`."""
     endpoint: str
     """The model id that was asked for."""
     model: str
@@ -81,7 +83,7 @@ class Job:
     base_url: str
     """The address that received the request; a webhook names outputs under it."""
     webhook: str | None
-    """The address to which WaveSpeed reports the end, None for no report."""
+    """The address to which the provider reports the end, None for no report."""
     received_at: float
     """When it was accepted. All times are seconds since the epoch."""
     starts_at: float
@@ -132,7 +134,7 @@ class Visit:
     at: float
     """Seconds since the epoch."""
     provider: str
-    """`wavespeed`, `aimlapi` or `cdn`."""
+    """Name of the provider, or `cdn`."""
     operation: str
     """The operation of the request."""
     method: str
@@ -155,13 +157,14 @@ class Visit:
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, provider TEXT NOT NULL, endpoint TEXT NOT NULL, model TEXT NOT NULL,
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, provider TEXT NOT NULL, account TEXT NOT NULL,
+    endpoint TEXT NOT NULL, model TEXT NOT NULL,
     media TEXT NOT NULL UNIQUE, body TEXT NOT NULL, params TEXT NOT NULL, submission_id TEXT, base_url TEXT NOT NULL, webhook TEXT,
     received_at REAL NOT NULL, starts_at REAL NOT NULL, ends_at REAL NOT NULL, price_micros INTEGER NOT NULL,
     fate TEXT NOT NULL, fails INTEGER NOT NULL, polls INTEGER NOT NULL DEFAULT 0, fetches INTEGER NOT NULL DEFAULT 0,
     deleted INTEGER NOT NULL DEFAULT 0, reported INTEGER NOT NULL DEFAULT 0);
-CREATE INDEX IF NOT EXISTS jobs_by_end ON jobs (provider, ends_at);
-CREATE INDEX IF NOT EXISTS jobs_by_time ON jobs (provider, received_at);
+CREATE INDEX IF NOT EXISTS jobs_by_end ON jobs (account, ends_at);
+CREATE INDEX IF NOT EXISTS jobs_by_time ON jobs (account, received_at);
 CREATE TABLE IF NOT EXISTS visits (
     at REAL NOT NULL, provider TEXT NOT NULL, operation TEXT NOT NULL, method TEXT NOT NULL, path TEXT NOT NULL,
     status INTEGER, job_id TEXT, endpoint TEXT, submission_id TEXT, body TEXT, faults TEXT NOT NULL);
@@ -188,11 +191,22 @@ class Books:
         # sandboxes on one file would give out the same slots and the same money
         try:
             self._db.executescript(
-                "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;" + _SCHEMA
+                "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"
             )
+            self._add_accounts()
+            self._db.executescript(_SCHEMA)
         except sqlite3.Error:
             self._db.close()
             raise
+
+    def _add_accounts(self) -> None:
+        """Add the accounts to the jobs of a sandbox that is older than them."""
+        columns = [row["name"] for row in self._db.execute("PRAGMA table_info(jobs)")]
+        if columns and "account" not in columns:
+            self._db.executescript(
+                "ALTER TABLE jobs ADD COLUMN account TEXT NOT NULL DEFAULT ''; UPDATE jobs SET account = provider;"
+                "DROP INDEX jobs_by_end; DROP INDEX jobs_by_time;"
+            )
 
     def close(self) -> None:
         """Close the database."""
@@ -210,9 +224,9 @@ class Books:
         """The number of the next job."""
         return int(self._db.execute("SELECT coalesce(max(number), 0) + 1 FROM jobs").fetchone()[0])
 
-    def job(self, provider: str, job_id: str) -> Job | None:
-        """A job by its provider's id; None if there is none or it was deleted."""
-        return self._one("provider = ? AND id = ? AND NOT deleted", provider, job_id)
+    def job(self, account: str, job_id: str) -> Job | None:
+        """A job of an account by its id; None if there is none or it was deleted."""
+        return self._one("account = ? AND id = ? AND NOT deleted", account, job_id)
 
     def job_of_media(self, media: str) -> Job | None:
         """The job that a file belongs to."""
@@ -220,15 +234,15 @@ class Books:
 
     def jobs(
         self,
-        provider: str | None = None,
+        account: str | None = None,
         *,
         after: float = -math.inf,
         before: float = math.inf,
         deleted: bool = False,
     ) -> list[Job]:
         """Jobs accepted in a window of time, both ends included, newest first; with `deleted` also deleted ones."""
-        where = "(? IS NULL OR provider = ?) AND received_at >= ? AND received_at <= ? AND (? OR NOT deleted)"
-        return self._many(f"{where} ORDER BY number DESC", provider, provider, after, before, deleted)
+        where = "(? IS NULL OR account = ?) AND received_at >= ? AND received_at <= ? AND (? OR NOT deleted)"
+        return self._many(f"{where} ORDER BY number DESC", account, account, after, before, deleted)
 
     def unreported(self) -> list[Job]:
         """Jobs whose webhook is not called yet, the next to end first."""
@@ -242,12 +256,12 @@ class Books:
         """Add one to a job's `polls` or `fetches`."""
         self._db.execute(f"UPDATE jobs SET {column} = {column} + 1 WHERE number = ?", (job.number,))  # noqa: S608 - own names
 
-    def delete(self, provider: str, ids: Iterable[str]) -> int:
+    def delete(self, account: str, ids: Iterable[str]) -> int:
         """Hide jobs from the API; returns their number."""
         return sum(
             self._db.execute(
-                "UPDATE jobs SET deleted = 1 WHERE provider = ? AND id = ? AND NOT deleted",
-                (provider, job_id),
+                "UPDATE jobs SET deleted = 1 WHERE account = ? AND id = ? AND NOT deleted",
+                (account, job_id),
             ).rowcount
             for job_id in ids
         )
@@ -256,31 +270,31 @@ class Books:
         """Let every job that would end later end at this moment."""
         self._db.execute("UPDATE jobs SET ends_at = ? WHERE ends_at > ?", (moment, moment))
 
-    def accepted_since(self, provider: str, moment: float) -> int:
-        """The number of jobs that a provider accepted after a moment."""
-        query = "SELECT count(*) FROM jobs WHERE provider = ? AND received_at > ?"
-        return int(self._db.execute(query, (provider, moment)).fetchone()[0])
+    def accepted_since(self, account: str, moment: float) -> int:
+        """The number of jobs that an account ordered after a moment."""
+        query = "SELECT count(*) FROM jobs WHERE account = ? AND received_at > ?"
+        return int(self._db.execute(query, (account, moment)).fetchone()[0])
 
-    def free_at(self, provider: str, slots: int | None, now: float) -> float:
+    def free_at(self, account: str, slots: int | None, now: float) -> float:
         """When the next job gets a slot: now, or when the job that many places before it ends."""
         if slots is None:
             return now
         # jobs take the slot that is free first, so the last `slots` ends are the times at which slots become free
-        query = "SELECT ends_at FROM jobs WHERE provider = ? AND ends_at > ? ORDER BY ends_at DESC LIMIT 1 OFFSET ?"
-        row = self._db.execute(query, (provider, now, slots - 1)).fetchone()
+        query = "SELECT ends_at FROM jobs WHERE account = ? AND ends_at > ? ORDER BY ends_at DESC LIMIT 1 OFFSET ?"
+        row = self._db.execute(query, (account, now, slots - 1)).fetchone()
         return float(row[0]) if row else now
 
-    def ordered_micros(self, provider: str) -> int:
-        """Prices of all jobs that a provider has accepted."""
-        return self._sum("provider = ?", provider)
+    def ordered_micros(self, account: str) -> int:
+        """Prices of all jobs that an account has ordered."""
+        return self._sum("account = ?", account)
 
-    def completed_micros(self, provider: str, now: float) -> int:
+    def completed_micros(self, account: str, now: float) -> int:
         """Prices of the jobs that have succeeded."""
-        return self._sum("provider = ? AND ends_at <= ? AND NOT fails", provider, now)
+        return self._sum("account = ? AND ends_at <= ? AND NOT fails", account, now)
 
-    def failed_micros(self, provider: str, moment: float) -> int:
+    def failed_micros(self, account: str, moment: float) -> int:
         """Prices of the jobs that had failed by a moment."""
-        return self._sum("provider = ? AND ends_at <= ? AND fails", provider, moment)
+        return self._sum("account = ? AND ends_at <= ? AND fails", account, moment)
 
     def note(self, visit: Visit) -> None:
         """Store a request."""

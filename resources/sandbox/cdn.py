@@ -1,7 +1,6 @@
 """The public host of finished clips: no key, strong ETags, single ranges."""
 
 import asyncio
-import math
 import re
 from collections.abc import AsyncIterator
 from email.utils import formatdate
@@ -60,9 +59,8 @@ class Cdn(Front):
         return _send(call, clip, headers)
 
     def _there(self, job: Job, now: float) -> bool:
-        keeps = self.workshop.settings.retention_seconds if job.provider == "wavespeed" else math.inf
         made = job.phase(now) is Phase.DONE and not job.fate.empty and endpoint_of(job).output == "video"
-        return made and now - job.received_at <= keeps
+        return made and self.workshop.keeps(job)
 
 
 def _send(call: WireCall, clip: Footage, headers: dict[str, str]) -> Response:

@@ -1,6 +1,5 @@
 """The path of every request: check the key, find the faults, answer, and store the request in the books."""
 
-import hmac
 import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -50,6 +49,8 @@ class WireCall:
     raw: bytes = b""
     model: str = ""
     """The model id in the request."""
+    account: str = ""
+    """The account of the request's key, empty for a wrong key or a request that needs none."""
     job: Job | None = None
     """The job of the request."""
     rules: list[FaultRule] = field(default_factory=list)
@@ -77,6 +78,8 @@ class Front(ABC):
     """The common part of one provider's routes."""
 
     name: str
+    scheme = "Bearer"
+    """The word before the key in the header `Authorization`."""
 
     def __init__(self, workshop: Workshop) -> None:
         self.workshop = workshop
@@ -107,9 +110,10 @@ class Front(ABC):
         self, request: Request, operation: Operation, handler: Handler, *, key: bool
     ) -> Response:
         call = await self._read(request)
+        call.account = self._account(request) or ""
         self.identify(call)
         at = call.now
-        if key and not self._has_key(request):
+        if key and not call.account:
             response = self.wrong_key(call)
         else:
             prompt = (call.job.body if call.job else call.body).get("prompt")
@@ -154,9 +158,9 @@ class Front(ABC):
         call.body = body if isinstance(body, dict) else {}
         return call
 
-    def _has_key(self, request: Request) -> bool:
-        expected = f"Bearer {self.workshop.settings.key.get_secret_value()}"
-        return hmac.compare_digest(request.headers.get("authorization", "").encode(), expected.encode())
+    def _account(self, request: Request) -> str | None:
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        return self.workshop.account(self.name, key) if scheme == self.scheme else None
 
     async def _answer(self, call: WireCall, handler: Handler) -> Response:
         await _pause(call, before=True)

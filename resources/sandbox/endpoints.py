@@ -2,13 +2,13 @@
 
 from decimal import Decimal
 from functools import cache
-from importlib.resources import files
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from resources.money import Micros, usd
+from resources.sandbox.front_registry import fronts
 from resources.sandbox.pictures import Measured, scaled
 
 
@@ -214,6 +214,5 @@ class SandboxEndpoint(BaseModel):
 @cache
 def load_endpoints() -> dict[str, dict[str, SandboxEndpoint]]:
     """Every endpoint, by provider and model id."""
-    text = files("resources.sandbox").joinpath("endpoints.yaml").read_text(encoding="utf-8")
-    table = yaml.safe_load(text)
+    table = {name: yaml.safe_load(front.endpoints) for name, front in fronts().items()}
     return TypeAdapter(dict[str, dict[str, SandboxEndpoint]]).validate_python(table)

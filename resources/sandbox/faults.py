@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from resources.errors import ConfigurationError
+from resources.sandbox.front_registry import fronts
 
 Operation = Literal[
     "submit", "poll", "list", "cdn", "balance", "price", "billing", "models", "delete", "upload", "secret"
@@ -247,13 +248,19 @@ _ONLY_AT: dict[type[_Effect], Operation] = {
 }
 
 
+def _a_front(name: str) -> str:
+    if name not in fronts():
+        raise ValueError(f"there is no provider {name!r} at the sandbox; allowed: {', '.join(fronts())}")
+    return name
+
+
 class When(BaseModel):
     """The requests that a rule selects: every given condition must hold."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    provider: Literal["wavespeed", "aimlapi"] | None = None
-    """`wavespeed` or `aimlapi`, None for both."""
+    provider: Annotated[str, AfterValidator(_a_front)] | None = None
+    """Name of a provider, None for all."""
     endpoint: str | None = None
     """The model id asked for."""
     operation: Operation | None = None

@@ -1,22 +1,18 @@
-"""WaveSpeed's webhooks: one POST per finished job, signed, tried again when it is not accepted.
+"""The providers' callbacks: one POST per finished job, signed, tried again when it is not accepted.
 
 One task sleeps until the next job with a webhook ends; there is no task per job. Only addresses of this machine are called, so
 that a sandbox never talks to the outside.
 """
 
 import asyncio
-import hashlib
-import hmac
-import json
 import math
-import secrets
 from contextlib import suppress
 from urllib.parse import urlsplit
 
 import httpx
 
 from resources.sandbox.books import Job
-from resources.sandbox.wavespeed import prediction, webhook_secret
+from resources.sandbox.front_registry import fronts
 from resources.sandbox.workshop import Workshop
 
 _TRIES = 4  # the first and three more
@@ -54,30 +50,13 @@ class Courier:
                 self._workshop.books.mark_reported(job)
 
     async def _deliver(self, client: httpx.AsyncClient, job: Job) -> None:
-        if urlsplit(job.webhook or "").hostname not in {"127.0.0.1", "localhost", "::1"}:
+        make = fronts()[job.provider].report
+        if make is None or urlsplit(job.webhook or "").hostname not in {"127.0.0.1", "localhost", "::1"}:
             return
         for attempt in range(_TRIES):
-            body = self._payload(job)
+            report = make(job, self._workshop.clock(), self._workshop.key(job.account))
             with suppress(httpx.HTTPError):
-                answer = await client.post(str(job.webhook), content=body, headers=self._signed(body))
+                answer = await client.post(str(job.webhook), content=report.body, headers=report.headers)
                 if answer.is_success:
                     return
             await asyncio.sleep(_PAUSE * 2**attempt)
-
-    def _payload(self, job: Job) -> bytes:
-        data = prediction(job, job.base_url, job.phase(self._workshop.clock()))
-        data |= {"input": job.body, "executionTime": data["timings"]["inference"]}
-        return json.dumps(data).encode()
-
-    def _signed(self, body: bytes) -> dict[str, str]:
-        name = f"msg_{secrets.token_hex(12)}"
-        at = str(int(self._workshop.clock()))
-        # the key is the text after the prefix, and not base64 (WaveSpeed docs: verify-webhooks)
-        key = webhook_secret(self._workshop.settings.key.get_secret_value()).removeprefix("whsec_")
-        signature = hmac.new(key.encode(), f"{name}.{at}.".encode() + body, hashlib.sha256).hexdigest()
-        return {
-            "Content-Type": "application/json",
-            "webhook-id": name,
-            "webhook-timestamp": at,
-            "webhook-signature": f"v3,{signature}",
-        }

@@ -1,6 +1,8 @@
-"""The workshop accepts, times and charges jobs for the fronts of both providers."""
+"""The workshop accepts, times and charges jobs for the fronts of all providers."""
 
 import asyncio
+import hmac
+import re
 import secrets
 import sqlite3
 import tempfile
@@ -30,6 +32,7 @@ from resources.sandbox.faults import (
     WrongSize,
     load_faults,
 )
+from resources.sandbox.front_registry import fronts
 from resources.sandbox.media import ClipStore, Footage
 from resources.sandbox.settings import Pace, SandboxSettings
 
@@ -134,7 +137,7 @@ class Workshop:
     def accept(
         self,
         *,
-        provider: str,
+        account: str,
         model: str,
         job_id: str,
         body: dict[str, Any],
@@ -148,7 +151,7 @@ class Workshop:
         """Accept a job: decide its times and faults, and store it."""
         now = self.clock()
         number = self.books.next_number()
-        starts_at = self.books.free_at(provider, self.pace.slots, now)
+        starts_at = self.books.free_at(account, self.pace.slots, now)
         seconds = self.pace.job_seconds * (
             1 + self.pace.spread * Random(f"{self.settings.seed}:{number}").uniform(-1, 1)
         )
@@ -164,7 +167,8 @@ class Workshop:
         job = Job(
             number=number,
             id=job_id,
-            provider=provider,
+            provider=account.partition(".")[0],
+            account=account,
             endpoint=model,
             model=served,
             media=secrets.token_hex(16),
@@ -187,34 +191,55 @@ class Workshop:
         frame = job.frame(endpoint_of(job).frame(job.params))
         return await asyncio.get_running_loop().run_in_executor(self._maker, self._clips.clip, job.id, frame)
 
-    def balance_micros(self, provider: str) -> int:
-        """The balance of an account: WaveSpeed deducts at once and refunds failures, AI/ML API charges completed jobs."""
+    def account(self, provider: str, key: str) -> str | None:
+        """The account of a key, None for a wrong key. `<key>.<name>` is the key of another account at the same provider."""
+        ours = self.settings.key.get_secret_value()
+        mine, name = key[: len(ours)], key[len(ours) :]
+        if not hmac.compare_digest(mine.encode("utf-8", "replace"), ours.encode()):
+            return None
+        return provider + name if re.fullmatch(r"(\.[a-z0-9-]{1,40})?", name) else None
+
+    def key(self, account: str) -> str:
+        """The key of an account."""
+        _, dot, name = account.partition(".")
+        return self.settings.key.get_secret_value() + dot + name
+
+    def balance_micros(self, account: str) -> int:
+        """The balance of an account. Some providers deduct at once and refund failures, others charge completed jobs."""
         start = usd(self.pace.balance_usd)
         now = self.clock()
-        if provider == "wavespeed":
-            refunded = self.books.failed_micros(provider, now - self.pace.refund_seconds)
-            return start - self.books.ordered_micros(provider) + refunded
-        return start - self.books.completed_micros(provider, now)
+        if _charges_at_once(account):
+            refunded = self.books.failed_micros(account, now - self.pace.refund_seconds)
+            return start - self.books.ordered_micros(account) + refunded
+        return start - self.books.completed_micros(account, now)
 
-    def available_micros(self, provider: str) -> int:
-        """The money that an account can still order for; AI/ML API reserves the price of running jobs."""
-        if provider == "wavespeed":
-            return self.balance_micros(provider)
-        held = self.books.ordered_micros(provider) - self.books.failed_micros(provider, self.clock())
+    def available_micros(self, account: str) -> int:
+        """The money that an account can still order for; who charges completed jobs reserves the price of running ones."""
+        if _charges_at_once(account):
+            return self.balance_micros(account)
+        held = self.books.ordered_micros(account) - self.books.failed_micros(account, self.clock())
         return usd(self.pace.balance_usd) - held
 
     def charged_micros(self, job: Job) -> int:
         """The charge of a job so far, without its refund."""
-        if job.provider == "wavespeed":
+        if _charges_at_once(job.account):
             return job.price_micros
         return job.price_micros if job.ends_at <= self.clock() and job.fate.error is None else 0
 
     def refunded_micros(self, job: Job) -> int:
         """The refund of a job so far."""
-        failed = job.provider == "wavespeed" and job.fate.error is not None
+        failed = _charges_at_once(job.account) and job.fate.error is not None
         return job.price_micros if failed and job.ends_at + self.pace.refund_seconds <= self.clock() else 0
 
-    def too_many(self, provider: str) -> bool:
+    def keeps(self, job: Job) -> bool:
+        """Whether the provider still keeps a job and its output."""
+        return self.clock() - job.received_at <= fronts()[job.provider].keeps_seconds(self.settings)
+
+    def too_many(self, account: str) -> bool:
         """Whether the last minute's jobs leave no room for another."""
         limit = self.pace.submits_per_minute
-        return limit is not None and self.books.accepted_since(provider, self.clock() - 60) >= limit
+        return limit is not None and self.books.accepted_since(account, self.clock() - 60) >= limit
+
+
+def _charges_at_once(account: str) -> bool:
+    return fronts()[account.partition(".")[0]].charges_at_once

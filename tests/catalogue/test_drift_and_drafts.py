@@ -19,7 +19,7 @@ from resources.money import show_usd
 from resources.providers.live_models import LiveModel, LiveParameter
 from resources.providers.wavespeed.models import wavespeed_model
 from resources.sandbox.endpoints import load_endpoints
-from resources.sandbox.wavespeed import _model
+from resources.sandbox.fronts.wavespeed.front import _model
 
 CATALOGUE = Catalogue.load(Path(__file__).parents[2] / "data" / "models")
 SORA, SEEDANCE = "openai/sora-2/text-to-video", "bytedance/seedance-2.0/text-to-video"

@@ -15,6 +15,7 @@ from resources.providers import registry
 from resources.providers.account_variables import known_variables, sandbox_variables, variables_of
 from resources.providers.registry import OURS, provider_names, registered, spec_of, title_of
 from resources.providers.spec import ProviderSpec
+from resources.sandbox.front_registry import fronts
 
 HOUSE = Path(__file__).parents[2]
 NAMING = "|".join(
@@ -47,7 +48,8 @@ def named(path: Path) -> list[int]:
 
 
 def outside() -> list[Path]:
-    own = (*(f"resources/providers/{name}" for name in provider_names()), "resources/sandbox/")
+    rooms = ("resources/providers", "resources/sandbox/fronts")
+    own = tuple(f"{room}/{name}/" for name in provider_names() for room in rooms)
     files = [file for room in ("resources", "pipelines") for file in sorted((HOUSE / room).rglob("*.py"))]
     paths = [(file, str(file.relative_to(HOUSE))) for file in files]
     return [file for file, path in paths if not path.startswith(own) and path not in MAY_NAME]
@@ -151,3 +153,7 @@ def test_a_provider_that_is_not_installed_any_more_keeps_its_name_in_manifests()
 def test_names_that_make_no_variables_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="cannot name a provider"):
         ProviderSpec(**{**vars(ACME), **wrong})
+
+
+def test_the_sandbox_stands_in_for_every_provider() -> None:
+    assert set(fronts()) == set(provider_names())

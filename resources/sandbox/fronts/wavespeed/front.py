@@ -1,6 +1,8 @@
 """WaveSpeed's REST API v3 as its pages describe it: envelopes, errors, predictions, the bill and the price endpoint."""
 
 import hashlib
+import hmac
+import json
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +15,9 @@ from resources.sandbox.books import Job, Phase
 from resources.sandbox.desk import Front, WireCall, moment, timestamp
 from resources.sandbox.endpoints import InvalidParameter, SandboxEndpoint, load_endpoints
 from resources.sandbox.faults import Backward, OddRows, StatusWord
+from resources.sandbox.front_registry import CallbackReport
+from resources.sandbox.fronts.wavespeed.uploads import Uploads
 from resources.sandbox.pictures import Measured, measure
-from resources.sandbox.uploads import Uploads
 from resources.sandbox.workshop import Workshop, endpoint_of
 
 _WORDS = {
@@ -78,10 +81,10 @@ class WaveSpeedFront(Front):
         """Read the model from the path of a submit, and the job from the path of a poll."""
         call.model = call.request.path_params.get("model", "")
         if job_id := call.request.path_params.get("id"):
-            call.job = self._remembered(job_id)
+            call.job = self._remembered(call.account, job_id)
 
-    def _remembered(self, job_id: str) -> Job | None:
-        job = self.workshop.books.job(self.name, job_id)
+    def _remembered(self, account: str, job_id: str) -> Job | None:
+        job = self.workshop.books.job(account, job_id)
         oldest = self.workshop.clock() - self.workshop.settings.retention_seconds
         return job if job and job.received_at >= oldest else None
 
@@ -94,14 +97,14 @@ class WaveSpeedFront(Front):
         webhook = call.request.query_params.get("webhook")
         if webhook and call.body.get("enable_base64_output"):
             return JSONResponse({"error": "webhook callback does not support base64 output"}, status_code=400)
-        if self.workshop.too_many(self.name):
+        if self.workshop.too_many(call.account):
             return self.throttled(call)
-        params = self._checked(endpoint, call.body, call.base_url)
+        params = self._checked(endpoint, call)
         price = endpoint.cost(params)
-        if price > self.workshop.available_micros(self.name):
+        if price > self.workshop.available_micros(call.account):
             raise _Refused(400, "The account does not have enough credits", 1407)
         call.job = self.workshop.accept(
-            provider=self.name,
+            account=call.account,
             model=call.model,
             job_id=secrets.token_hex(16),
             body=call.body,
@@ -120,14 +123,14 @@ class WaveSpeedFront(Front):
             data |= {"status": "processing", "code": 5004, "error": "Sync mode timed out"}
         return success(data)
 
-    def _checked(self, endpoint: SandboxEndpoint, body: dict[str, Any], base_url: str) -> dict[str, Any]:
+    def _checked(self, endpoint: SandboxEndpoint, call: WireCall) -> dict[str, Any]:
         try:
-            params = endpoint.read(body)
-            params = endpoint.look_at(params, self._files(endpoint, params, base_url))
+            params = endpoint.read(call.body)
+            params = endpoint.look_at(params, self._files(endpoint, params, call.base_url))
         except InvalidParameter as problem:
             raise _Refused(400, str(problem), 1400 if problem.missing else 1401) from None
         for character in params.get("characters", []):
-            source = self._remembered(character.removeprefix("char_"))
+            source = self._remembered(call.account, character.removeprefix("char_"))
             if source is None or source.phase(self.workshop.clock()) is not Phase.DONE:
                 raise _Refused(400, f"character {character} does not exist in this account", 1401)
         return params
@@ -174,7 +177,7 @@ class WaveSpeedFront(Front):
         jobs = [
             job
             for job in self.workshop.books.jobs(
-                self.name,
+                call.account,
                 after=max(_time(wanted, "created_after", oldest), oldest),
                 before=_time(wanted, "created_before", call.now),
             )
@@ -195,10 +198,10 @@ class WaveSpeedFront(Front):
         ids = call.body.get("ids")
         if not isinstance(ids, list) or not all(isinstance(job_id, str) for job_id in ids):
             raise _Refused(400, "parameter ids is required", 1400)
-        return success({"deleted_count": self.workshop.books.delete(self.name, ids)})
+        return success({"deleted_count": self.workshop.books.delete(call.account, ids)})
 
-    async def _balance(self, call: WireCall) -> Response:  # noqa: ARG002 - the handlers' interface
-        return success({"balance": float(to_usd(self.workshop.balance_micros(self.name)))})
+    async def _balance(self, call: WireCall) -> Response:
+        return success({"balance": float(to_usd(self.workshop.balance_micros(call.account)))})
 
     async def _price(self, call: WireCall) -> Response:
         model, inputs = call.body.get("model_id"), call.body.get("inputs")
@@ -222,7 +225,7 @@ class WaveSpeedFront(Front):
         after, before = _time(wanted, "start_time", 0), _time(wanted, "end_time", call.now)
         ids = [str(name) for name in wanted.get("prediction_uuids") or []]
         rows = []
-        for job in self.workshop.books.jobs(self.name, deleted=True):
+        for job in self.workshop.books.jobs(call.account, deleted=True):
             if (ids and job.id not in ids) or wanted.get("model_uuid") not in (None, "", job.model):
                 continue
             rows.append((job.received_at, "deduct", job))
@@ -246,8 +249,8 @@ class WaveSpeedFront(Front):
     async def _models(self, call: WireCall) -> Response:  # noqa: ARG002 - the handlers' interface
         return success([_model(model, endpoint) for model, endpoint in load_endpoints()[self.name].items()])
 
-    async def _secret(self, call: WireCall) -> Response:  # noqa: ARG002 - the handlers' interface
-        return success({"secret": webhook_secret(self.workshop.settings.key.get_secret_value())})
+    async def _secret(self, call: WireCall) -> Response:
+        return success({"secret": webhook_secret(self.workshop.key(call.account))})
 
 
 def success(data: object) -> JSONResponse:
@@ -294,6 +297,24 @@ def _odd(item: dict[str, Any]) -> list[dict[str, Any]]:
         {**item, "uuid": f"o{item['uuid'][1:]}", "billing_type": opposite},
         {**item, "uuid": f"u{item['uuid'][1:]}", "price": f"${item['price']}"},
     ]
+
+
+def report(job: Job, now: float, key: str) -> CallbackReport:
+    """The webhook about an ended job, signed for an account's key (WaveSpeed docs: verify-webhooks)."""
+    data = prediction(job, job.base_url, job.phase(now))
+    data |= {"input": job.body, "executionTime": data["timings"]["inference"]}
+    body = json.dumps(data).encode()
+    name, at = f"msg_{secrets.token_hex(12)}", str(int(now))
+    # the key is the text after the prefix, and not base64
+    secret = webhook_secret(key).removeprefix("whsec_")
+    signature = hmac.new(secret.encode(), f"{name}.{at}.".encode() + body, hashlib.sha256).hexdigest()
+    headers = {
+        "Content-Type": "application/json",
+        "webhook-id": name,
+        "webhook-timestamp": at,
+        "webhook-signature": f"v3,{signature}",
+    }
+    return CallbackReport(body, headers)
 
 
 def webhook_secret(key: str) -> str:

@@ -55,7 +55,7 @@ class AimlApiFront(Front):
         """Read the model from the body of a submit, and the job from the query of a poll."""
         call.model = str(call.body.get("model", ""))
         if job_id := call.request.query_params.get("generation_id"):
-            call.job = self.workshop.books.job(self.name, job_id)
+            call.job = self.workshop.books.job(call.account, job_id)
 
     async def _submit(self, call: WireCall) -> Response:
         endpoint = None if call.broken else load_endpoints()[self.name].get(call.model)
@@ -71,14 +71,14 @@ class AimlApiFront(Front):
             params = endpoint.look_at(params, _pictures(endpoint, params))
         except InvalidParameter as problem:
             return failure(call, 400, f"Body validation error: {problem.parameter}: {problem}")
-        if self.workshop.too_many(self.name):
+        if self.workshop.too_many(call.account):
             return self.throttled(call)
         price = endpoint.cost(params)
-        if price > self.workshop.available_micros(self.name):
+        if price > self.workshop.available_micros(call.account):
             return failure(call, 403, "You've run out of credits. Please top up your balance to continue.")
         sent = call.request.headers.get("x-client-request-id", "")
         call.job = self.workshop.accept(
-            provider=self.name,
+            account=call.account,
             model=call.model,
             job_id=_new_id(call.model),
             body=_without_pictures(call.body),
@@ -138,7 +138,7 @@ class AimlApiFront(Front):
             return failure(call, 400, "Query validation error: status must be succeeded or failed")
         rows = [
             row
-            for job in self.workshop.books.jobs(self.name, after=after, before=before)
+            for job in self.workshop.books.jobs(call.account, after=after, before=before)
             if job.listed(call.now)
             and (row := self._log_row(job, call.now))
             # the log also accepts the model's bare name
@@ -168,8 +168,8 @@ class AimlApiFront(Front):
             "client_request_id": job.submission_id,
         }
 
-    async def _balance(self, call: WireCall) -> Response:  # noqa: ARG002 - the handlers' interface
-        balance = float(to_usd(self.workshop.balance_micros(self.name)))
+    async def _balance(self, call: WireCall) -> Response:
+        balance = float(to_usd(self.workshop.balance_micros(call.account)))
         return JSONResponse({"current_balance": balance, "currency": "USD"})
 
     async def _models(self, call: WireCall) -> Response:
