@@ -170,6 +170,12 @@ def clips_to_compare(order: Sequence[str], series: Collection[Series], *, past: 
     return found
 
 
+def date_of(key: str) -> str | None:
+    """The date in a clip's key, `YYYY-MM-DD`; None if the clip has none."""
+    found = _DATE_IN_KEY.search(key)
+    return None if found is None else found[1]
+
+
 def find_edited_clips(
     instance: dg.DagsterInstance,
     declarations: Declarations,
@@ -196,7 +202,7 @@ def find_edited_clips(
         for key in some:
             for request in render(declarations, [key]).requests.values():
                 # a dated clip without a prompt was added by a run that renders it
-                known = key in shown or _DATE_IN_KEY.search(key) is None
+                known = key in shown or date_of(key) is None
                 if known and shown.get(key) != request.fingerprint:
                     changed.append(key)
             if time.thread_time() > give_up and key != rest[-1]:

@@ -13,6 +13,7 @@ from pipelines.assets.prompts import prompts
 from pipelines.clip_pictures import contact_sheets
 from pipelines.gallery_sensor import gallery_pages
 from pipelines.jobs import ALL_JOBS
+from pipelines.retention import daily_retention, retention
 from pipelines.schedules import series_schedule
 from pipelines.sensors import ALL_SENSORS
 from resources.dagster_resources import Production
@@ -32,9 +33,10 @@ def build_defs(production: Production | None = None) -> dg.Definitions:
     return dg.Definitions(
         assets=[make_characters, prompts, produce, contact_sheets, gallery],
         asset_checks=[take_inventory],
-        jobs=[*ALL_JOBS, inventory],
+        jobs=[*ALL_JOBS, inventory, retention],
         schedules=[
             hourly_inventory,
+            daily_retention,
             *(series_schedule(series) for series in _declared(production) if series.schedule),
         ],
         sensors=[*ALL_SENSORS, gallery_pages, alarms],

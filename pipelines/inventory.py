@@ -1,12 +1,13 @@
 """The whole inventory: checks of the ledger, of the bucket, and of what Dagster shows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import dagster as dg
 
 from pipelines.events import ASSET_OF_STAGE, stage_event
-from pipelines.lineage import UPLOADED_VIDEOS
+from pipelines.lineage import PROMPTS, UPLOADED_VIDEOS, latest
 from pipelines.partitions import add_clips, clips
+from pipelines.prompt_batch import prompt_event
 from resources.errors import DailiesError
 from resources.inventory import findings
 from resources.inventory.bucket_audit import Stock, take_stock
@@ -16,6 +17,7 @@ from resources.ledger import deliveries
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
+from resources.settings import MIN_KEPT_DAYS
 from resources.storage.objects import ObjectStore
 
 DOCTOR = "doctor"
@@ -85,11 +87,18 @@ class Inventory:
 
 
 def unshown(ledger: Ledger, instance: dg.DagsterInstance) -> list[Attempt]:
-    """Delivered clips that a run reported and that are not green in Dagster: their events were lost."""
+    """Delivered clips that a run reported and that are not green in Dagster: their events were lost.
+
+    A clip that was delivered more than `MIN_KEPT_DAYS` ago and has no partition was removed by the retention.
+    """
+    there = set(instance.get_dynamic_partitions(clips.name or "clips"))
+    expected_since = ledger.clock() - MIN_KEPT_DAYS * 86_400
     delivered = {
         a.subject_key: a
         for a in ledger.overview()
-        if a.state is AttemptState.DELIVERED and a.reported_run_id is not None
+        if a.state is AttemptState.DELIVERED
+        and a.reported_run_id is not None
+        and (a.subject_key in there or (a.delivered_at or 0.0) > expected_since)
     }
     status = instance.get_status_by_partition(UPLOADED_VIDEOS, list(delivered), clips) if delivered else {}
     shown = {clip for clip, word in (status or {}).items() if word is not None and word.value != "FAILED"}
@@ -105,13 +114,20 @@ def show_lost(ledger: Ledger, instance: dg.DagsterInstance) -> list[str]:
     newest = ledger.latest([a.subject_key for a in unreported])
     unreported = [a for a in unreported if newest[a.subject_key].id == a.id]
     lost = {a.subject_key: a for a in (*unshown(ledger, instance), *unreported)}
-    if lost:
-        add_clips(instance, ledger, lost)
-    for attempt in lost.values():
-        for stage in ASSET_OF_STAGE:
-            instance.report_runless_asset_event(stage_event(instance, stage, attempt))
+    show_delivered(instance, ledger, lost.values())
     deliveries.mark_reported(ledger, [a.id for a in unreported], DOCTOR)
     return list(lost)
+
+
+def show_delivered(instance: dg.DagsterInstance, ledger: Ledger, takes: Collection[Attempt]) -> None:
+    """Log takes in the assets without a run, and add their clips' partitions where they are gone."""
+    if takes:
+        add_clips(instance, ledger, [take.clip for take in takes])
+    for take in takes:
+        if latest(instance, PROMPTS, take.clip) is None:
+            instance.report_runless_asset_event(prompt_event(instance, take.request, None))
+        for stage in ASSET_OF_STAGE:
+            instance.report_runless_asset_event(stage_event(instance, stage, take))
 
 
 def _tried(checks: Sequence[Audit], look: Callable[[], list[Finding]]) -> list[Finding]:

@@ -99,6 +99,23 @@ def version_tags(
     return tags
 
 
+def carried_tags(instance: dg.DagsterInstance, clip: str, tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags of an event that is logged again, with pointers to the events that its inputs have now.
+
+    Args:
+        instance: Where the inputs' events are looked up.
+        clip: The partition.
+        tags: The tags of the event.
+    """
+    carried = {name: value for name, value in tags.items() if name.startswith("dagster/")}
+    for parent in (PROMPTS, SUBMISSIONS, GENERATIONS):
+        name = parent.to_user_string()
+        version = carried.get(f"{INPUT_DATA_VERSION}/{name}")
+        if version is not None:
+            carried[f"{INPUT_EVENT_POINTER}/{name}"] = _pointer(instance, parent, clip, version)
+    return carried
+
+
 def cast_tags(instance: dg.DagsterInstance, cast: Mapping[str, str]) -> dict[str, str]:
     """The tags for the characters in a clip's prompt.
 

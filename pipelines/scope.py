@@ -65,7 +65,7 @@ def scope_of(
         )
     order = list(instance.get_dynamic_partitions(of.name or ""))
     covered, lost_end = _covered(run, order)
-    planned = _planned(instance, run.run_id)
+    planned = planned_keys(instance, run.run_id)
     now = dict.fromkeys([*covered, *_all_of(planned)])
     named = _named(instance, run, covered) or list(now)
     buys = not planned or bool({SUBMISSIONS, CHARACTERS} & planned.keys())
@@ -138,7 +138,7 @@ def left_alone_events(context: Step, asset: dg.AssetKey, scope: RunScope) -> Non
 
 def planned_clips(instance: dg.DagsterInstance, run_id: str) -> frozenset[str]:
     """The keys that a run was created for."""
-    return frozenset(_all_of(_planned(instance, run_id)))
+    return frozenset(_all_of(planned_keys(instance, run_id)))
 
 
 def _listed(keys: Collection[str]) -> str:
@@ -156,7 +156,7 @@ def _covered(run: dg.DagsterRun, order: list[str]) -> tuple[list[str], str | Non
     return order[order.index(start) : order.index(end) + 1], None
 
 
-def _planned(instance: dg.DagsterInstance, run_id: str) -> dict[dg.AssetKey, list[str]]:
+def planned_keys(instance: dg.DagsterInstance, run_id: str) -> dict[dg.AssetKey, list[str]]:
     """The keys that Dagster planned when it created a run, by asset."""
     keys: dict[dg.AssetKey, list[str]] = {}
     for event in _plans(instance, run_id):
@@ -180,8 +180,8 @@ def _named(instance: dg.DagsterInstance, run: dg.DagsterRun, covered: list[str])
     root = run if run.root_run_id is None else instance.get_run_by_id(run.root_run_id)
     if root is None:
         # the first run was deleted, so the plan of its re-execution has to do
-        return _all_of(_planned(instance, run.run_id))
-    named = _all_of(_planned(instance, root.run_id))
+        return _all_of(planned_keys(instance, run.run_id))
+    named = _all_of(planned_keys(instance, root.run_id))
     if any(root.tags.get(tag) != run.tags.get(tag) for tag in (PARTITION, RANGE_START, RANGE_END)):
         # a person changed the range of the re-execution: it may cover less, never more
         return [key for key in named if key in set(covered)]

@@ -44,6 +44,11 @@ from resources.storage.policy import DownloadPolicy
 from resources.storage.s3_client import S3Settings
 from resources.variables import ENV_FILE, PINNED, merged, names_in, refuse_misspelt
 
+MIN_KEPT_DAYS = 30
+"""The shortest retention: for so long the inventory expects each delivered clip to be green in Dagster."""
+KeptDays = Annotated[Annotated[int, Field(ge=MIN_KEPT_DAYS)] | None, BeforeValidator(none_if_empty)]
+"""How long Dagster keeps something; empty is for ever."""
+
 _DAGSTER_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?")
 _WEBHOOK_URL = re.compile(
     r"(https://[^\s/?#@]+|http://(127\.0\.0\.1|\[::1\]|localhost)(:[0-9]+)?)(/[^\s?#]*[^\s?#/])?"
@@ -78,6 +83,11 @@ class Settings(BaseSettings):
         default="", validation_alias="DAILIES_ALLOWED_USERS"
     )
     """Users of this machine that may use Dagster's port besides one's own, e.g. the proxy's."""
+
+    keep_runs_days: KeptDays = Field(default=90, validation_alias="DAILIES_KEEP_RUNS_DAYS")
+    """Days after which Dagster forgets the runs of delivered clips; empty keeps them."""
+    keep_partitions_days: KeptDays = Field(default=180, validation_alias="DAILIES_KEEP_PARTITIONS_DAYS")
+    """Days after which Dagster forgets the partitions of delivered clips, never before their runs; empty keeps them."""
 
     s3_endpoint: Annotated[str | None, BeforeValidator(none_if_empty)] = Field(
         default=None, validation_alias="DAILIES_S3_ENDPOINT"

@@ -17,6 +17,7 @@ from pipelines.cli.commands.takes import takes_app
 from pipelines.cli.ledger import ledger_app
 from pipelines.cli.models import models_app
 from pipelines.cli.panels import PanelledGroup
+from pipelines.cli.partitions import partitions_app
 
 app = typer.Typer(
     name="dailies",
@@ -51,3 +52,4 @@ for commands in (production_app, takes_app, review_app, operations_app):
 app.add_typer(models_app, name="models", rich_help_panel="Look up and manage")
 app.add_typer(characters_app, name="characters", rich_help_panel="Look up and manage")
 app.add_typer(ledger_app, name="ledger", rich_help_panel="Look up and manage")
+app.add_typer(partitions_app, name="partitions", rich_help_panel="Look up and manage")

@@ -135,11 +135,13 @@ def test_nothing_that_decides_to_buy_runs_before_somebody_turns_it_on(definition
     repository = definitions.get_repository_def()
     assert repository.schedule_defs
     buying = {"submit_clips", "produce_clips", "produce_scattered_clips"}
+    free = {"hourly_inventory", "daily_retention"}
     for schedule in repository.schedule_defs:
-        if schedule.name != "hourly_inventory":
+        if schedule.name not in free:
             assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED, schedule.name
-    (taking,) = [s for s in repository.schedule_defs if s.name == "hourly_inventory"]
-    assert taking.job_name not in buying
+    taking = [schedule for schedule in repository.schedule_defs if schedule.name in free]
+    assert len(taking) == 2
+    assert not {schedule.job_name for schedule in taking} & buying
     for sensor in repository.sensor_defs:
         assert _job_of(sensor) not in buying, sensor.name
 
@@ -156,7 +158,7 @@ def test_a_broken_series_does_not_take_the_definitions_down(
     monkeypatch.setenv("DAILIES_DATA", str(tmp_path))
     loaded = build_defs().get_repository_def()
     names = {schedule.name for schedule in loaded.schedule_defs}
-    assert names == {"harbor_weather_schedule", "hourly_inventory"}
+    assert names == {"daily_retention", "harbor_weather_schedule", "hourly_inventory"}
     assert "broken.yaml" in caplog.text
     assert "endpont" in caplog.text
 
@@ -170,7 +172,10 @@ def test_a_wrong_setting_leaves_the_assets_to_be_seen(
     loaded = build_defs()
     dg.Definitions.validate_loadable(loaded)
     assert len(list(loaded.resolve_all_asset_specs())) == 7
-    assert [s.name for s in loaded.get_repository_def().schedule_defs] == ["hourly_inventory"]
+    assert [s.name for s in loaded.get_repository_def().schedule_defs] == [
+        "daily_retention",
+        "hourly_inventory",
+    ]
 
 
 def test_tags_have_the_names_dagster_reads() -> None:

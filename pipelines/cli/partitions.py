@@ -1,0 +1,58 @@
+"""`dailies partitions`: show clips again in Dagster that its retention has removed."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.cli.panels import PanelledGroup
+from pipelines.cli.terminal import Json, console, print_json
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from resources.ledger.ledger import Ledger
+
+partitions_app = typer.Typer(
+    cls=PanelledGroup,
+    rich_markup_mode=None,
+    help="Clips that Dagster shows. Ledger and bucket keep all of them.",
+    no_args_is_help=True,
+)
+
+
+@partitions_app.command()
+def restore(
+    clips: Annotated[list[str], typer.Argument(help="Keys of delivered clips.")], as_json: Json = False
+) -> None:
+    """Show delivered clips again in Dagster after their partitions were removed. Buys nothing."""
+    from pipelines.cli.launch import dagster_instance
+    from pipelines.cli.terminal import counted
+    from resources.settings import load_settings, open_ledger
+
+    settings = load_settings()
+    with open_ledger(settings) as ledger, dagster_instance(settings) as instance:
+        restored = restore_clips(instance, ledger, clips)
+    if as_json:
+        print_json({"clips": restored})
+    else:
+        console.print(f"{counted(len(restored), 'clip')} shown again in Dagster")
+
+
+def restore_clips(instance: "dg.DagsterInstance", ledger: "Ledger", keys: Sequence[str]) -> list[str]:
+    """Add the partitions of delivered clips, and log each clip's current take in all four assets.
+
+    Raises:
+        ConfigurationError: A clip has no delivered take.
+    """
+    from pipelines.inventory import show_delivered
+    from resources.errors import ConfigurationError
+
+    current = ledger.current(keys)
+    unknown = [key for key in keys if key not in current]
+    if unknown:
+        raise ConfigurationError(
+            f"{', '.join(unknown)}: no take is delivered, so there is nothing to show; `dailies status` shows all clips"
+        )
+    show_delivered(instance, ledger, current.values())
+    return list(current)

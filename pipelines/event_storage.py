@@ -1,0 +1,64 @@
+"""What Dagster's public API cannot remove from its storage; the tables and files here are private to Dagster.
+
+`delete_run` leaves the SQLite file of the run, its captured output and its asset checks, and the open-source storage cannot
+remove the events of one partition (`wipe_asset_partitions` raises NotImplementedError). A test holds this against Dagster.
+"""
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import dagster as dg
+import sqlalchemy as sa
+
+RUNLESS = ""
+"""The run id of events that no run has logged."""
+AT_ONCE = 500
+"""Keys in one statement."""
+
+_EVENTS = sa.table("event_logs", *map(sa.column, ("id", "run_id", "asset_key", "partition")))
+_TAGS = sa.table("asset_event_tags", sa.column("event_id"))
+_CHECKS = sa.table("asset_check_executions", sa.column("run_id"))
+
+
+def forget_run(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Remove a run with everything that is stored of it. Removing it again does nothing.
+
+    Its events go first: a run that is still listed is found and removed the next time.
+    """
+    storage = instance.event_log_storage
+    storage.delete_events(run_id)
+    with storage.index_connection() as connection:  # type: ignore[attr-defined]
+        connection.execute(sa.delete(_CHECKS).where(_CHECKS.c.run_id == run_id))
+    instance.compute_log_manager.delete_logs(prefix=[run_id])
+    instance.delete_run(run_id)
+    if (shard := _file_of(instance, run_id)) is not None:
+        for name in (shard, f"{shard}-wal", f"{shard}-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                Path(name).unlink()
+
+
+def forget_partitions(
+    instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey], keys: Sequence[str]
+) -> None:
+    """Remove the events of partitions of assets; runs keep their logs."""
+    storage = instance.event_log_storage
+    names = [asset.to_string() for asset in assets]
+    # SQLite has the events without a run in a file of their own, too
+    connections = [storage.index_connection]  # type: ignore[attr-defined]
+    if _file_of(instance, RUNLESS) is not None:
+        connections.append(lambda: storage.run_connection(RUNLESS))  # type: ignore[attr-defined]
+    for connect in connections:
+        for start in range(0, len(keys), AT_ONCE):
+            some = keys[start : start + AT_ONCE]
+            which = sa.and_(_EVENTS.c.asset_key.in_(names), _EVENTS.c.partition.in_(some))
+            with connect() as connection:
+                ids = sa.select(_EVENTS.c.id).where(which)
+                connection.execute(sa.delete(_TAGS).where(_TAGS.c.event_id.in_(ids)))
+                connection.execute(sa.delete(_EVENTS).where(which))
+
+
+def _file_of(instance: dg.DagsterInstance, run_id: str) -> str | None:
+    """The SQLite file of a run's events; None if the storage has one database for all."""
+    path_of = getattr(instance.event_log_storage, "path_for_shard", None)
+    return None if path_of is None else str(path_of(run_id))

@@ -1,0 +1,225 @@
+"""What Dagster forgets after months, and what it must never forget: whatever somebody still waits for."""
+
+import sqlite3
+from collections.abc import Callable
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+from dagster_ui import DagsterUi
+from pipelinekit import House, nothing_bought
+
+from pipelines.cli.partitions import restore_clips
+from pipelines.event_storage import forget_partitions, forget_run
+from pipelines.inventory import unshown
+from pipelines.lineage import PROMPTS
+from pipelines.retention import DAY, Removed, remove_old
+from resources.errors import ConfigurationError
+from resources.ledger.schema import attempts
+
+ASSETS = ("prompts", "submissions", "generations", "uploaded_videos")
+DATE = "2024-02-29"
+
+
+def shards(house: House) -> set[str]:
+    """The runs that have a file."""
+    files = (house.data.parent / "dagster").rglob("history/runs/*.db*")
+    return {file.name.split(".db")[0] for file in files} - {"index", ""}
+
+
+def events(house: House) -> list[tuple[str, str, str, str]]:
+    """Asset, partition, type and run of each event in the index."""
+    (file,) = (house.data.parent / "dagster").rglob("history/runs/index.db")
+    with sqlite3.connect(file) as connection:
+        query = "SELECT asset_key, partition, dagster_event_type, run_id FROM event_logs WHERE partition IS NOT NULL"
+        return list(connection.execute(query))
+
+
+def tidied(
+    house: House, days: float, *, runs_days: int | None = 90, partitions_days: int | None = 180
+) -> Removed:
+    """What the retention does so many days later; Dagster's own times are of today, so that its limits are moved."""
+    with house.production.ledger() as ledger:
+        later = ledger.clock() + days * DAY
+        ledger.clock = lambda: later
+        return remove_old(
+            house.instance,
+            ledger,
+            runs_days=runs_days,
+            partitions_days=partitions_days,
+            location=None,
+            declared={
+                clip.key
+                for s in house.production.declarations().series.values()
+                if not s.dated
+                for clip in s.clips()
+            },
+        )
+
+
+def produced(house: House, names: list[str] = ["north", "south"], **changes: object) -> list[str]:  # noqa: B006
+    house.declare("daily", names, dated=True, **changes)
+    keys = [f"daily-{DATE}-{name}" for name in names]
+    house.add(keys)
+    house.produce(keys)
+    return keys
+
+
+def test_a_delivered_clip_stays_green_without_its_run_and_goes_with_its_partition(
+    house: House, ui: DagsterUi
+) -> None:
+    keys = produced(house)
+    before, fresh = shards(house), ui.stale(keys)
+    assert len(before) == 1
+
+    removed = tidied(house, 89)
+    assert (removed.runs, removed.partitions, shards(house)) == (0, 0, before)
+
+    with nothing_bought(house):
+        removed = tidied(house, 91)
+    assert (removed.runs, removed.partitions, removed.kept_runs) == (1, 0, 0)
+    assert shards(house) == set()
+    assert house.instance.get_runs() == []
+    bars = ui.bars()
+    assert all(bars[asset].green == set(keys) for asset in ASSETS)
+    assert ui.stale(keys) == fresh, "the versions are carried over"
+    assert house.shown("uploaded_videos", keys[0])["s3"].startswith("s3://")
+    assert tidied(house, 92).runs == 0
+
+    with nothing_bought(house):
+        removed = tidied(house, 181)
+    assert removed.partitions == 2
+    assert house.instance.get_dynamic_partitions("clips") == []
+    assert events(house) == []
+    with house.production.ledger() as ledger:
+        later = ledger.clock() + 181 * DAY
+        ledger.clock = lambda: later
+        assert unshown(ledger, house.instance) == [], "the inventory does not miss them"
+        assert set(ledger.latest(keys)) == set(keys)
+
+    with nothing_bought(house), house.production.ledger() as ledger:
+        assert restore_clips(house.instance, ledger, keys[:1]) == keys[:1]
+        with pytest.raises(ConfigurationError, match="no take is delivered"):
+            restore_clips(house.instance, ledger, ["daily-2024-03-01-north"])
+    bars = ui.bars()
+    assert all(bars[asset].green == {keys[0]} for asset in ASSETS)
+    assert house.shown("uploaded_videos", keys[0])["duration_seconds"] > 0
+    assert tidied(house, 85).partitions == 0, "a restored clip is shown for a season"
+
+
+def change(house: House, key: str, **values: object) -> None:
+    with house.production.ledger() as ledger, ledger.write() as connection:
+        connection.execute(sa.update(attempts).where(attempts.c.subject_key == key).values(**values))
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        lambda house, key: change(house, key, state="held", money_state="indeterminate"),
+        lambda house, key: change(
+            house, key, state="submitted", money_state="reserved", reported_run_id=None
+        ),
+        lambda house, key: change(house, key, state="failed", money_state="refunded"),
+        lambda house, key: change(house, key, state="quarantined"),
+        lambda house, key: change(house, key, state="lost"),
+        lambda house, key: change(house, key, money_state="refund_expected"),
+        lambda house, key: change(house, key, reported_run_id=None),
+        lambda house, key: change(house, key, delivered_at=sa.literal(2e10)),
+        lambda house, key: change(
+            house, key, subject_kind="spare", subject_key=f"{key}~1", state="succeeded"
+        ),
+    ],
+    ids=["held", "in flight", "failed", "quarantined", "lost", "a refund", "not told", "new", "a spare take"],
+)
+def test_what_somebody_waits_for_keeps_its_run_and_its_partition(
+    house: House, trouble: Callable[[House, str], None]
+) -> None:
+    keys = produced(house)
+    trouble(house, keys[1])
+    removed = tidied(house, 1000)
+    assert (removed.runs, removed.kept_runs, list(removed.waiting)) == (0, 1, [keys[1]])
+    assert len(shards(house)) == 1
+    assert keys[1] in house.instance.get_dynamic_partitions("clips")
+    assert keys[1] in str(removed)
+    # the other clip of the run is settled
+    assert removed.partitions == 1
+
+
+def test_a_run_that_works_and_its_clips_are_left_alone(house: House) -> None:
+    keys = produced(house)
+    run = house.a_run_that(
+        "produce_clips",
+        dg.DagsterRunStatus.STARTED,
+        {"dagster/partition": keys[0]},
+    )
+    removed = tidied(house, 1000)
+    assert house.instance.get_run_by_id(run) is not None
+    assert house.instance.get_dynamic_partitions("clips") == [keys[0]]
+    assert removed.partitions == 1
+
+
+def test_what_is_declared_without_a_date_keeps_its_partition(house: House, ui: DagsterUi) -> None:
+    keys = house.declare("bay", ["east"])
+    house.tick("declared_clips")
+    assert house.produce(keys).green
+    removed = tidied(house, 1000)
+    assert (removed.runs, removed.partitions) == (2, 0)
+    assert ui.bars()["uploaded_videos"].green == set(keys)
+
+    (house.data / "series" / "bay.yaml").unlink()
+    assert tidied(house, 2000).partitions == 1
+
+
+def test_a_run_that_rendered_a_clip_nobody_bought_goes_and_its_prompt_stays_green(
+    house: House, ui: DagsterUi
+) -> None:
+    keys = house.declare("bay", ["east"])
+    house.tick("declared_clips")
+    assert tidied(house, 91).runs == 1
+    assert ui.bars()["prompts"].green == set(keys)
+    assert house.tick("declared_clips")[0] == []
+
+
+def test_the_inventory_keeps_a_week_and_its_newest_run(house: House) -> None:
+    for _ in range(3):
+        assert house.run("inventory").green
+    removed = tidied(house, 6)
+    assert removed.inventories == 0
+    removed = tidied(house, 8)
+    assert (removed.inventories, removed.runs) == (2, 0)
+    assert len(house.instance.get_runs()) == 1
+
+
+def test_nothing_is_removed_where_the_settings_are_empty(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    produced(house)
+    removed = tidied(house, 1000, runs_days=None, partitions_days=None)
+    assert (removed.runs, removed.partitions) == (0, 0)
+    removed = tidied(house, 1000, partitions_days=None)
+    assert (removed.runs, removed.partitions) == (1, 0)
+    monkeypatch.setenv("DAILIES_KEEP_RUNS_DAYS", "")
+    assert house.production.settings().keep_runs_days is None
+
+
+def test_the_daily_run_says_what_it_did(house: House) -> None:
+    produced(house)
+    ran = house.run("retention")
+    assert ran.green
+    assert any(line.startswith("removed 0 runs of delivered clips") for line in house.said(ran.run.run_id))
+
+
+def test_dagster_leaves_what_we_remove_ourselves(house: House) -> None:
+    """If this fails after an upgrade, Dagster has learned it or has moved its tables; then `event_storage` changes."""
+    keys = produced(house)
+    with pytest.raises(NotImplementedError):
+        house.instance.event_log_storage.wipe_asset_partitions(PROMPTS, keys)
+    (run,) = house.instance.get_runs()
+    house.instance.delete_run(run.run_id)
+    assert shards(house) == {run.run_id}
+    forget_run(house.instance, run.run_id)
+    assert shards(house) == set()
+    house.instance.report_runless_asset_event(dg.AssetMaterialization(PROMPTS, partition=keys[0]))
+    house.instance.report_runless_asset_event(dg.AssetMaterialization(PROMPTS, partition=keys[1]))
+    forget_partitions(house.instance, [PROMPTS], keys[:1])
+    assert [(asset, key) for asset, key, _, _ in events(house)] == [('["prompts"]', keys[1])]
