@@ -29,7 +29,7 @@ from resources.storage.layout import QUARANTINE, VIDEOS
 from resources.storage.manifest import Manifest
 from resources.storage.objects import ObjectStore
 
-CAPABILITIES = Capabilities(echoes_submission_id=True, output_days=7, settle_seconds=60)
+CAPABILITIES = Capabilities(echoes_submission_id=True, output_seconds=7 * 86_400, settle_seconds=60)
 AS_MADE = Expected(width=320, height=180, duration=2, audio=True)
 """What `makers.make_mp4` makes when it is told nothing."""
 

@@ -107,6 +107,9 @@ def check_bills(ledger: Ledger, settings: Settings, *, days: int) -> list[Differ
     async def check() -> list[Difference]:
         found: list[Difference] = []
         for account in ready:
+            if not account.capabilities.bills_jobs:
+                complain(f"{account.name} has no bill that names jobs: what is shown for it is our estimate")
+                continue
             bind_account(ledger, account)
             provider = build_provider(account)
             try:

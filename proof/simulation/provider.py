@@ -135,7 +135,7 @@ class Client:
         self.name = rules.name
         self.capabilities = Capabilities(
             echoes_submission_id=rules.echoes_tags,
-            output_days=7,
+            output_seconds=7 * 86_400,
             settle_seconds=SETTLE_SECONDS,
             propagation_seconds=30,
             refunds_failures=rules.charges_first,

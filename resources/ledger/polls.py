@@ -190,8 +190,8 @@ def record_end(
             "served_model": state.model or attempt.served_model,
             "inference_seconds": state.inference_seconds,
             "copy_deadline": None
-            if capabilities.output_days is None
-            else now + capabilities.output_days * 86_400,
+            if capabilities.output_seconds is None
+            else now + capabilities.output_seconds,
             **NOTHING_SEEN,
         }
         if state.status is JobStatus.SUCCEEDED:

@@ -31,7 +31,7 @@ class Bookkeeper:
             The attempts whose money the bill has changed or confirmed.
         """
         window = await self._ledger.run(bills.claim, provider.name)
-        if window is None:
+        if window is None or not provider.capabilities.bills_jobs:
             return []
         try:
             with in_our_words("reading it"):

@@ -21,6 +21,7 @@ from resources.production.ledger_thread import LedgerThread
 from resources.production.orphan_sweep import sweep
 from resources.production.poller import POLLS_AT_ONCE, Poller
 from resources.production.reconciler import Reconciler
+from resources.production.repeater import Repeater
 from resources.production.stop_watch import StopWatch
 from resources.production.submitter import Submitter
 from resources.production.uploader import Uploader
@@ -63,6 +64,7 @@ class Engine:
         self._bookkeeper = Bookkeeper(thread)
         self._mark = MarkKeeper(mark)
         self._reconciler = Reconciler(thread, self._mark)
+        self._repeater = Repeater(thread, self._mark)
         uploader = Uploader(thread, files, sleep=sleep)
         # jitter, not secrecy
         self._poller = Poller(thread, uploader, rng=rng or random.Random())  # noqa: S311
@@ -126,7 +128,10 @@ class Engine:
             result: Collects what was settled.
         """
         account = self.accounts[name]
-        settled = await self._reconciler.reconcile(account.provider, account.contract, run_id=run_id)
+        repeated = await self._repeater.repeat(account, run_id=run_id)
+        settled = repeated + await self._reconciler.reconcile(
+            account.provider, account.contract, run_id=run_id
+        )
         if result is not None:
             result.reconciled.extend(settled)
             result.submitted.extend(a for a in settled if a.state is AttemptState.SUBMITTED)

@@ -280,18 +280,22 @@ def _count(done: Rebuilt, clip: str, taken: Taken) -> None:
 async def _book_jobs(ledger: Ledger, provider: Provider) -> tuple[list[str], list[SetAside]]:
     """Record every listed or billed job that the ledger does not know; returns their ids, and the rows that were set aside."""
     now = datetime.fromtimestamp(ledger.clock(), UTC)
-    days = provider.capabilities.output_days or LISTED_DAYS
+    offers = provider.capabilities
+    days = LISTED_DAYS if offers.output_seconds is None else max(offers.output_seconds / 86_400, 1.0)
     found: list[str] = []
     aside: list[SetAside] = []
     before = now + timedelta(hours=1)
     while before > now - timedelta(days=days):
         after = before - timedelta(days=1)
         # dozens of reads while a person waits: one that fails must not restart all of them
-        listed = await retry_free_call(functools.partial(provider.list_jobs, after=after, before=before))
-        found += orphans.book(ledger, provider.name, listed)
-        billed = await retry_free_call(functools.partial(provider.charges, after=after, before=before))
-        aside += [*set_aside(listed), *set_aside(billed)]
-        found += orphans.book(ledger, provider.name, charged_jobs(billed), source=orphans.BILL)
+        if offers.lists_jobs:
+            listed = await retry_free_call(functools.partial(provider.list_jobs, after=after, before=before))
+            found += orphans.book(ledger, provider.name, listed)
+            aside += set_aside(listed)
+        if offers.bills_jobs:
+            billed = await retry_free_call(functools.partial(provider.charges, after=after, before=before))
+            aside += set_aside(billed)
+            found += orphans.book(ledger, provider.name, charged_jobs(billed), source=orphans.BILL)
         before = after
     return found, aside
 

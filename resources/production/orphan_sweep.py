@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from resources.errors import DailiesError
 from resources.ledger import disputes, keys
@@ -12,8 +12,11 @@ from resources.ledger.lost import orphans
 from resources.production.ledger_thread import LedgerThread
 from resources.providers.listing import charged_jobs
 from resources.providers.provider import Provider
-from resources.providers.rows import set_aside
+from resources.providers.rows import Rows, set_aside
 from resources.unforeseen import in_our_words
+
+if TYPE_CHECKING:
+    from resources.providers.base import Candidate, Charge
 
 logger = logging.getLogger("dailies")
 
@@ -37,14 +40,20 @@ async def sweep(ledger: LedgerThread, provider: Provider) -> list[str]:
     after, billed_after, before = (
         datetime.fromtimestamp(at, UTC) for at in (claimed.after, claimed.billed_after, claimed.before)
     )
-    listed = await _read_in_time(provider.list_jobs(after=after, before=before), "listing", provider.name)
-    if listed is None:
-        return []
+    offers = provider.capabilities
+    listed: Rows[Candidate] = Rows([])
+    if offers.lists_jobs:
+        read = await _read_in_time(provider.list_jobs(after=after, before=before), "listing", provider.name)
+        if read is None:
+            return []
+        listed = read
     await ledger.run(disputes.note_unread, provider.name, orphans.LISTING, set_aside(listed))
     key = await ledger.run(keys.look_up, provider.name)
     models = None if key.dedicated else await ledger.run(orphans.models_of, provider.name)
     found = await ledger.run(orphans.book, provider.name, listed, models=models)
-    bill = await _read_in_time(provider.charges(after=billed_after, before=before), "bill", provider.name)
+    bill: Rows[Charge] | None = Rows([])
+    if offers.bills_jobs:
+        bill = await _read_in_time(provider.charges(after=billed_after, before=before), "bill", provider.name)
     if bill is not None:
         seen = {job.job_id for job in listed}
         # the bill still shows a job that was deleted, or that was never listed

@@ -53,6 +53,11 @@ class Reconciler:
             The attempts that changed: adopted, absent, queued anew, held.
         """
         name = provider.name
+        if not provider.capabilities.lists_jobs:
+            kept = provider.capabilities.idempotency_seconds or 0.0
+            return self._said(
+                name, await self._ledger.run(reconcile.hold_unlisted, name, kept, run_id=run_id)
+            )
         search = await self._claim(name, contract)
         if search is None:
             return []
@@ -128,6 +133,8 @@ class Reconciler:
         """The bill where it is needed, or why it could not be read."""
         if not search.bill:
             return None, None
+        if not provider.capabilities.bills_jobs:
+            return None, "it has no bill that names jobs"
         try:
             async with asyncio.timeout(BILL_SECONDS):
                 return await provider.charges(after=after, before=before), None

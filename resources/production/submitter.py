@@ -148,7 +148,7 @@ class Submitter:
                 PostTerms(
                     account.limits,
                     account.submit_deadline_seconds,
-                    traceable=account.provider.capabilities.echoes_submission_id,
+                    traceable=account.provider.capabilities.is_traceable,
                     clock_offset=account.provider.clock_offset,
                 ),
                 run_id=run_id,

@@ -24,18 +24,30 @@ class Capabilities:
 
     echoes_submission_id: bool
     """A listing names our submission id, so that a lost answer can be matched exactly."""
-    output_days: float | None
-    """Days until a finished output is deleted, None where the provider does not say."""
+    output_seconds: float | None
+    """Seconds until a finished output is deleted, None where the provider does not say. An alarm comes at half of that, at the latest."""
     settle_seconds: float
     """How long after a submit its absence from the listing starts to mean something."""
     propagation_seconds: float = 60
     """How long after a submit a 404 on its id still means "not known yet"."""
     refunds_failures: bool = False
     """A failed job is charged first and refunded later (WaveSpeed); otherwise it is never charged."""
+    lists_jobs: bool = True
+    """It has a listing of jobs. Without one, a lost answer is held at once: only a callback or a person can name its job."""
     lists_running: bool = True
     """The listing shows jobs that still run; otherwise a miss proves nothing while one may."""
+    bills_jobs: bool = True
+    """It has a bill that names jobs. Without one, what a job costs is our estimate, and nothing confirms it."""
+    idempotency_seconds: float | None = None
+    """How long the provider remembers a submission's id as the key of its POST, None where it takes no such key. Within that time the
+    same POST creates no second job, so a lost answer is asked for by sending it again."""
     upload_seconds: float | None = None
     """How long an uploaded file may be used, None where the provider takes none."""
+
+    @property
+    def is_traceable(self) -> bool:
+        """Whether the job of each POST can be named without guessing, so that POSTs need not wait for one another."""
+        return self.echoes_submission_id or self.idempotency_seconds is not None
 
 
 class Provider(Protocol):
@@ -57,7 +69,8 @@ class Provider(Protocol):
         Args:
             endpoint: The provider's model id.
             body: The request as it is to be sent.
-            submission_id: Our id of this POST, sent along where the provider has a place for it.
+            submission_id: Our id of this POST, sent along where the provider has a place for it; the idempotency key, where there is
+                one. The same id and body may come again within `capabilities.idempotency_seconds`.
             deadline_seconds: Total seconds for connecting, sending and reading; after it the outcome is `Unknown`
                 unless it is certain that nothing was sent.
 

@@ -34,10 +34,10 @@ ACCOUNT = "wavespeed"
 DEADLINE = 30.0
 NO_LIMITS = Limits()
 
-NEVER_CHARGED = Capabilities(echoes_submission_id=True, output_days=None, settle_seconds=60)
+NEVER_CHARGED = Capabilities(echoes_submission_id=True, output_seconds=None, settle_seconds=60)
 CHARGED_FIRST = Capabilities(
     echoes_submission_id=False,
-    output_days=7,
+    output_seconds=7 * 86_400,
     settle_seconds=60,
     refunds_failures=True,
 )

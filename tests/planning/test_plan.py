@@ -33,7 +33,7 @@ CATALOGUE = Catalogue.load(Path(__file__).parents[2] / "data" / "models")
 DAY = dt.date(2026, 11, 20)
 NOON = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
 NAMES = "abcdef"
-CAPABILITIES = Capabilities(echoes_submission_id=True, output_days=None, settle_seconds=60)
+CAPABILITIES = Capabilities(echoes_submission_id=True, output_seconds=None, settle_seconds=60)
 CITY = """\
 name: city
 endpoint: openai/sora-2/text-to-video

@@ -77,7 +77,7 @@ def run(clock: Clock, work: Coroutine[Any, Any, T], *, at_most: float = 100_000.
 # A provider
 
 PRICE = 400_000
-CAPABILITIES = Capabilities(echoes_submission_id=True, output_days=7, settle_seconds=60)
+CAPABILITIES = Capabilities(echoes_submission_id=True, output_seconds=7 * 86_400, settle_seconds=60)
 
 
 @dataclass(frozen=True)

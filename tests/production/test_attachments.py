@@ -38,7 +38,7 @@ class Studio:
         seconds = 3600.0 if takes_files else None
         self.capabilities = Capabilities(
             echoes_submission_id=True,
-            output_days=7,
+            output_seconds=7 * 86_400,
             settle_seconds=60,
             upload_seconds=seconds,
         )

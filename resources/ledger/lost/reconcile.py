@@ -107,6 +107,32 @@ def give_up(ledger: Ledger, account: str, search: Search, *, run_id: str | None 
     return held
 
 
+def hold_unlisted(
+    ledger: Ledger, account: str, key_seconds: float, *, run_id: str | None = None
+) -> list[Attempt]:
+    """Hold the unknown attempts of an account whose provider lists no jobs: no search can settle them.
+
+    Args:
+        key_seconds: How long the provider remembers an idempotency key: so long a repetition may still bring the answer.
+    """
+    with ledger.read() as connection:
+        now = ledger.clock()
+        lost = [
+            one
+            for one in find_undecided(connection, account)
+            if one.attempt.state is AttemptState.UNKNOWN and not 0 <= now - one.started_at < key_seconds
+        ]
+    why = f"{account} lists no jobs, so only a callback or a person can name its job"
+    held = []
+    for one in lost:
+        with ledger.transaction(who=WHO, run_id=run_id) as tx:
+            lock_subject(tx.connection, one.attempt.subject_key)
+            attempt = tx.attempt(one.attempt.id)
+            if attempt.version == one.attempt.version:
+                held.append(hold(tx, attempt, why, one.candidates))
+    return held
+
+
 def _redated(reading: Reading, told: Dating) -> Reading:
     """The reading with all times by one clock, as far as jobs of ours show the difference."""
     if told.ahead is None:

@@ -6,7 +6,7 @@ from resources.providers.wire_fields import FLAG, LIST, NUMBER, OBJECT, TEXT
 
 CAPABILITIES = Capabilities(
     echoes_submission_id=True,
-    output_days=None,
+    output_seconds=None,
     # the logs come from an analytics pipeline; its delay is not documented
     settle_seconds=600,
     propagation_seconds=60,

@@ -6,7 +6,7 @@ from resources.providers.wire_fields import LIST, NUMBER, OBJECT, TEXT
 
 CAPABILITIES = Capabilities(
     echoes_submission_id=False,
-    output_days=7,
+    output_seconds=7 * 86_400,
     # not documented; the listing shows the live table, so two minutes are generous
     settle_seconds=120,
     propagation_seconds=60,

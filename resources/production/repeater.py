@@ -1,0 +1,104 @@
+"""Sends a POST again whose answer was lost, where the provider takes an idempotency key.
+
+The key is the submission's id: the same POST creates no second job, so the answer to a repetition names the first one's. Nothing else
+is read from a repetition. A refusal, or a request that was not sent, says nothing about the first POST.
+"""
+
+import logging
+from dataclasses import dataclass, field
+
+from resources.ledger import outcomes, stops
+from resources.ledger.ledger import Ledger
+from resources.ledger.lost.posts import Undecided, find_undecided
+from resources.ledger.records import Attempt, Submission
+from resources.ledger.states import AttemptState
+from resources.orders import FileReference
+from resources.production.account import Account
+from resources.production.bucket_mark import MarkKeeper
+from resources.production.ledger_thread import LedgerThread
+from resources.providers.base import Accepted
+from resources.unforeseen import UnforeseenError, in_our_words
+
+logger = logging.getLogger("dailies")
+
+FIRST_PAUSE_SECONDS = 5.0
+"""Seconds between the first two repetitions; each later pause is twice as long."""
+LONGEST_PAUSE_SECONDS = 300.0
+
+
+@dataclass
+class Repeater:
+    """Repeats the unknown POSTs of accounts whose provider has an idempotency key."""
+
+    ledger: LedgerThread
+    mark: MarkKeeper
+    _due: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """When a submission is repeated next (seconds since the epoch), and the pause after that."""
+
+    async def repeat(self, account: Account, *, run_id: str | None = None) -> list[Attempt]:
+        """Send each unknown POST again that is due and still within the key's terms.
+
+        Returns:
+            The attempts that are submitted now.
+        """
+        seconds = account.provider.capabilities.idempotency_seconds
+        if seconds is None:
+            return []
+        lost = await self.ledger.run(_repeatable, account.name, seconds - account.submit_deadline_seconds)
+        self._due = {
+            one.submission_id: self._due[one.submission_id] for one in lost if one.submission_id in self._due
+        }
+        now = self.ledger.clock()
+        found: list[Attempt] = []
+        for one in lost:
+            at, pause = self._due.get(one.submission_id, (now, FIRST_PAUSE_SECONDS))
+            if now < at:
+                continue
+            if await self.mark.refusal() is not None:
+                return found
+            self._due[one.submission_id] = now + pause, min(2 * pause, LONGEST_PAUSE_SECONDS)
+            after = await self._send(account, one, run_id)
+            if after is not None and after.state is AttemptState.SUBMITTED:
+                found.append(after)
+        return found
+
+    async def _send(self, account: Account, one: Undecided, run_id: str | None) -> Attempt | None:
+        request = one.attempt.request
+        deadline = self.ledger.clock() + account.submit_deadline_seconds
+        try:
+            with in_our_words(f"{one.attempt.subject_key} was being sent again"):
+                outcome = await account.provider.submit(
+                    request.endpoint,
+                    request.body,
+                    submission_id=one.submission_id,
+                    deadline_seconds=account.submit_deadline_seconds,
+                )
+        except UnforeseenError:
+            return None
+        if not isinstance(outcome, Accepted):
+            logger.info(
+                "%s: %s was sent again, without an answer that names its job",
+                account.name,
+                one.attempt.subject_key,
+            )
+            return None
+        submission = Submission(one.submission_id, one.attempt, deadline)
+        return await self.ledger.run(outcomes.record_outcome, submission, outcome, run_id=run_id)
+
+
+def _repeatable(ledger: Ledger, account: str, seconds: float) -> list[Undecided]:
+    """The unknown POSTs of an account that are younger than some seconds; none while the account is stopped.
+
+    A request with a local file is left out: its file may have another address by now, and the key belongs to one body.
+    """
+    if stops.stop_of(ledger, account) is not None:
+        return []
+    with ledger.read() as connection:
+        now = ledger.clock()
+        return [
+            one
+            for one in find_undecided(connection, account)
+            if one.attempt.state is AttemptState.UNKNOWN
+            and 0 <= now - one.started_at < seconds
+            and not FileReference.of(one.attempt.request.body)
+        ]
