@@ -9,7 +9,7 @@ from rich.text import Text
 
 from pipelines.cli.bucket import bucket_of
 from pipelines.cli.clip_table import as_document
-from pipelines.cli.terminal import age
+from pipelines.cli.terminal import age, table_of
 from resources.errors import ConfigurationError
 from resources.ledger.deliveries import in_quarantine
 from resources.ledger.records import Attempt
@@ -65,19 +65,24 @@ def accept_take(settings: Settings, attempt: Attempt, why: str) -> Attempt:
         return accepted
 
 
-def table(found: list[Attempt], *, now: float) -> Table:
-    """One line per take: why it is in quarantine, and where its poster is."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("clip", "take", "age", "why", "poster"):
-        made.add_column(name, overflow="fold")
+def table(found: list[Attempt], *, now: float, long: bool = False) -> Table:
+    """One line per take, with why it is in quarantine; with `long`, where its poster is."""
+    made = table_of(
+        "clip",
+        "take",
+        "age",
+        "why",
+        *(("poster",) if long else ()),
+        right={"age"},
+        wraps=() if long else {"why"},
+    )
     for attempt in found:
-        delivery = attempt.delivery or {}
         made.add_row(
             attempt.clip,
             attempt.id[:8],
             age(now - (attempt.finished_at or now)),
             Text(attempt.reason or "", style="red"),
-            Text(str(delivery.get("poster_uri") or "")),
+            *((Text(str((attempt.delivery or {}).get("poster_uri") or "")),) if long else ()),
         )
     return made
 

@@ -25,7 +25,6 @@ app = typer.Typer(
     help="Declarative AI-video production on Dagster: every clip bought once, kept in your own bucket.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode=None,
 )
 

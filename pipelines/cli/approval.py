@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import typer
 
-from pipelines.cli.plan import plan_of, show_decisions
+from pipelines.cli.plan import plan_of
+from pipelines.cli.plan_table import show_decisions
 from pipelines.cli.stack_settings import running_settings
 from pipelines.cli.terminal import complain, counted
 from pipelines.prompt_batch import render

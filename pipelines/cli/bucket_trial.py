@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.bucket import bucket_of
-from pipelines.cli.terminal import complain, console, counted
+from pipelines.cli.terminal import complain, console, counted, print_table, table_of
 from resources.production.bucket_mark import try_and_keep
 from resources.settings import Settings, open_ledger
 from resources.storage.trial import BucketTrial, Support
@@ -31,13 +30,10 @@ def examine_bucket(settings: Settings) -> tuple[str, BucketTrial]:
 def show_bucket(place: str, trial: BucketTrial) -> None:
     """Print it for a person."""
     console.print(Text(place), soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("feature", overflow="fold", max_width=32)
-    table.add_column("result", no_wrap=True)
-    table.add_column("how, or why", overflow="fold")
+    table = table_of("feature", "result", "how, or why", wraps={"feature", "how, or why"})
     for row in trial.features:
         table.add_row(row.name, Text(row.support.value, style=STYLES[row.support]), Text(row.note))
-    console.print(table)
+    print_table(table)
     if trial.missing:
         complain(f"{counted(len(trial.missing), 'feature')} missing; nothing is bought. See docs/storage.md")
 

@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from pipelines.cli.panels import PanelledGroup
-from pipelines.cli.terminal import Json, complain, console, print_json
+from pipelines.cli.terminal import Json, complain, console, print_json, print_table, table_of
 
 if TYPE_CHECKING:
     from resources.settings import Settings
@@ -33,18 +33,14 @@ def list_(as_json: Json = False) -> None:
     if not rows:
         console.print("no characters are declared; declare one in data/characters")
         return
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("character", "state", "id", "endpoint", "cast by"):
-        table.add_column(name, overflow="fold")
+    table = table_of("character", "state", "id", "endpoint", "cast by", wraps={"state", "cast by"})
     for row in rows:
         colour = "green" if row["state"] == "made" else "yellow"
         cast_by = ", ".join(row["cast_by"])
         table.add_row(
             row["character"], Text(row["state"], style=colour), row["id"] or "", row["endpoint"], cast_by
         )
-    console.print(table)
+    print_table(table)
 
 
 @characters_app.command()

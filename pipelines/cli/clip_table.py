@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.terminal import age
+from pipelines.cli.terminal import age, console, print_table, table_of
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.money import show_usd, to_usd
@@ -48,21 +48,40 @@ def _endpoint(attempt: Attempt) -> str:
     return attempt.endpoint if asked is None else f"{attempt.endpoint} (instead of {asked.endpoint})"
 
 
-def status_table(attempts: Iterable[Attempt], *, now: float | None = None) -> Table:
-    """A table with one line per clip: state, endpoint, age, cost and place."""
+def show_clips(attempts: Iterable[Attempt], *, long: bool = False, now: float | None = None) -> None:
+    """Print one line per clip, and below why clips failed.
+
+    Args:
+        long: Whether to show endpoints and addresses too.
+    """
+    shown = list(attempts)
+    print_table(status_table(shown, long=long, now=now))
+    if not long:
+        for attempt in shown:
+            if attempt.delivery is None and (attempt.confirming or attempt.reason):
+                why = Text.assemble(
+                    (attempt.subject_key, COLOURS.get(attempt.state, "red")), ": ", where(attempt)
+                )
+                console.print(why, soft_wrap=True)
+
+
+def status_table(attempts: Iterable[Attempt], *, long: bool = False, now: float | None = None) -> Table:
+    """A table with one line per clip: state, age and cost; with `long`, also endpoint and place."""
     now = time.time() if now is None else now
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("clip", "state", "endpoint", "age", "cost", "where"):
-        table.add_column(name, justify="right" if name in {"age", "cost"} else "left", overflow="fold")
+    columns = (
+        ("clip", "state", "endpoint", "age", "cost", "where") if long else ("clip", "state", "age", "cost")
+    )
+    table = table_of(*columns, right={"age", "cost"})
     for attempt in attempts:
-        table.add_row(
-            attempt.subject_key,
-            Text(_state(attempt), style=COLOURS.get(attempt.state, "red")),
-            _endpoint(attempt),
-            age(now - attempt.created_at),
-            show_usd(attempt.cost_micros),
-            Text(where(attempt)),
-        )
+        cells: dict[str, Text | str] = {
+            "clip": Text(attempt.subject_key),
+            "state": Text(_state(attempt), style=COLOURS.get(attempt.state, "red")),
+            "endpoint": Text(_endpoint(attempt)),
+            "age": age(now - attempt.created_at),
+            "cost": show_usd(attempt.cost_micros),
+            "where": Text(where(attempt)),
+        }
+        table.add_row(*(cells[name] for name in columns))
     return table
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from rich.panel import Panel
 from rich.rule import Rule
-from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.bucket import bucket_of
+from pipelines.cli.clip_table import COLOURS
 from pipelines.cli.dagster_api import Colours, DagsterApi
 from pipelines.cli.gallery import file_of, write
 from pipelines.cli.launch import Launched, declarations_of, failed_clips, launch, wait_for
 from pipelines.cli.stack import Stack, StackOptions
-from pipelines.cli.terminal import age, complain, console
+from pipelines.cli.terminal import age, complain, console, print_table, table_of
 from pipelines.lineage import GENERATIONS, UPLOADED_VIDEOS
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger.records import Attempt
@@ -133,20 +133,19 @@ def _settled(api: DagsterApi, keys: set[str], *, red: set[str]) -> dict[str, Col
 def _show_result(
     settings: Settings, stack: Stack, api: DagsterApi, newest: dict[str, Attempt], seconds: float
 ) -> None:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("clip", "endpoint", "cost", "waited", "file"):
-        table.add_column(name, justify="right" if name in {"cost", "waited"} else "left", overflow="fold")
+    table = table_of("clip", "state", "cost", "waited", right={"cost", "waited"})
     for key, attempt in newest.items():
-        delivery = attempt.delivery or {}
-        path = stack.home / "s3" / "dailies" / str(delivery.get("key", ""))
-        shown = _relative(path) if delivery else Text(attempt.reason or attempt.state.value, style="red")
+        state = Text(attempt.state.value, style=COLOURS.get(attempt.state, "red"))
         waited = age(attempt.waited_seconds) if attempt.waited_seconds is not None else ""
-        table.add_row(key, attempt.endpoint, show_usd(attempt.cost_micros), waited, shown)
+        table.add_row(key, state, show_usd(attempt.cost_micros), waited)
     colours = api.colours()[UPLOADED_VIDEOS.to_user_string()]
     green = len(colours.green & set(newest))
     total = sum(attempt.cost_micros for attempt in newest.values())
     console.print(Rule("done", align="left"))
-    console.print(table)
+    print_table(table)
+    console.print(
+        f"\nThe files are in {_relative(stack.home / 's3' / 'dailies' / 'videos')}.", soft_wrap=True
+    )
     console.print(
         f"\n{green} of {len(newest)} clips are green in Dagster. On a real account this would have cost "
         f"{show_usd(total)}; the sandbox charged nothing. It took {seconds:.0f} s.\n"

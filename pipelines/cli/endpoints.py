@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.terminal import complain, console, counted
+from pipelines.cli.terminal import complain, console, counted, print_table, table_of
 from resources.catalogue import Catalogue, Endpoint
 from resources.catalogue.drafts import draft, file_name
 from resources.catalogue.drift import Drift, drifts, sample_body
@@ -68,14 +67,14 @@ def add_endpoint(settings: Settings, provider: str, model: str, to: Path | None)
 def show_endpoint(found: Endpoint, today: dt.date) -> None:
     """Print every parameter of an endpoint, its price, and what is uncertain."""
     console.print(Text(f"{found.id}  {found.title}, sold by {found.provider}"))
-    shown = _plain_table("parameter", "default", "allowed", "what it does")
+    shown = table_of("parameter", "default", "allowed", "what it does", wraps={"allowed", "what it does"})
     for name, parameter in {**found.parameters, **found.common_words}.items():
         said = "required" if parameter.required else "" if parameter.sent is None else str(parameter.sent)
         what = parameter.description or ""
         if name not in found.parameters:
             what = "a common word"
         shown.add_row(name, said, Text(parameter.allows), Text(what))
-    console.print(shown)
+    print_table(shown)
     console.print(Text(f"price    {price_in_words(found)} ({found.pricing.source})"))
     if found.usual_seconds is not None:
         console.print(Text(f"takes    usually {found.usual_seconds} s"))
@@ -215,44 +214,33 @@ def as_document(endpoint: Endpoint, today: dt.date) -> dict[str, Any]:
     }
 
 
-def table(endpoints: list[Endpoint], today: dt.date) -> Table:
-    """One line per endpoint."""
-    listed = _plain_table("endpoint", "provider", "price", "seconds", "state", "checked")
+def print_endpoints(endpoints: list[Endpoint], today: dt.date, *, long: bool) -> None:
+    """Print one line per endpoint; with `long`, also the day of its last check and what replaces a retired one."""
+    columns = ("endpoint", "provider", "price", "seconds", "state", *(("checked",) if long else ()))
+    listed = table_of(*columns, wraps=() if long else {"price", "seconds"})
     for endpoint in endpoints:
         warning = endpoint.lifecycle.warning(today)
         retired = endpoint.lifecycle.retired(today)
+        said = (warning or "live").removeprefix("is ").replace(" by its provider", "")
         state = Text(
-            (warning or "live").removeprefix("is ").replace(" by its provider", ""),
+            said if long else "retired" if retired else said.partition(";")[0],
             style="red" if retired else "yellow" if warning else "green",
         )
-        listed.add_row(
-            endpoint.id,
-            endpoint.provider,
-            price_in_words(endpoint),
-            _seconds(endpoint),
-            state,
-            str(endpoint.checked),
-        )
-    return listed
-
-
-def _plain_table(*columns: str) -> Table:
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
-        made.add_column(name, overflow="fold")
-    return made
+        cells = (endpoint.id, endpoint.provider, price_in_words(endpoint), _seconds(endpoint), state)
+        listed.add_row(*cells, *((str(endpoint.checked),) if long else ()))
+    print_table(listed)
 
 
 def print_drifts(found: list[Drift], checked: int) -> None:
     """Print what has changed, serious differences first."""
     serious = sum(drift.matters for drift in found)
     if found:
-        listed = _plain_table("endpoint", "what", "catalogue", "provider")
+        listed = table_of("endpoint", "what", "catalogue", "provider", wraps={"catalogue", "provider"})
         for drift in sorted(found, key=lambda d: (not d.matters, d.endpoint)):
             style = "" if drift.matters else "dim"
             row = (drift.endpoint, drift.field, drift.ours, drift.theirs)
             listed.add_row(*(Text(word, style=style) for word in row))
-        console.print(listed)
+        print_table(listed)
     if serious:
         complain(f"{counted(serious, 'difference')} in {counted(checked, 'endpoint')}; correct data/models")
     else:

@@ -5,7 +5,7 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,11 +14,11 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipelines.cli.bought import bought_so_far, ended_with_a_word
-from pipelines.cli.clip_table import as_document, status_table
+from pipelines.cli.clip_table import as_document, show_clips
 from pipelines.cli.dagster_api import DagsterApi, RunState
 from pipelines.cli.signals import end_on_signals
 from pipelines.cli.stack import running_stack
-from pipelines.cli.terminal import complain, console, counted, errors, print_json
+from pipelines.cli.terminal import age, complain, console, counted, errors, print_json
 from pipelines.clip_batch import DECISION_TAG
 from pipelines.partitions import add_clips, range_tags, stretches
 from pipelines.prompt_batch import render
@@ -30,6 +30,7 @@ from resources.ledger.decision_clips import fix_clips
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
+from resources.money import show_usd
 from resources.planning import chosen_attempts, has_failed
 from resources.planning.selectors import RESERVED
 from resources.series import Declarations, load_series
@@ -262,17 +263,25 @@ def wait_for(api: DagsterApi, settings: Settings, launched: Launched, *, quiet: 
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[money]}"),
         TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
         console=errors,
         disable=quiet or not errors.is_terminal,
     )
     with progress, open_ledger(settings) as ledger:
-        task = progress.add_task("producing", total=len(launched.keys))
+        task = progress.add_task("producing", total=len(launched.keys), money="", left="")
 
         def look() -> None:
             newest = ledger.latest(launched.keys)
             ended = [a for a in newest.values() if a.state is not AttemptState.SUCCEEDED and a.state.is_ended]
-            progress.update(task, completed=len(ended), description=_doing(newest))
+            progress.update(
+                task,
+                completed=len(ended),
+                description=_doing(newest),
+                money=show_usd(sum(attempt.cost_micros for attempt in newest.values())),
+                left=time_left(newest.values(), now=ledger.clock()),
+            )
 
         runs = wait_for_runs(api, settings, launched.decision, launched.runs, look=look)
         return Waited(ledger.latest(launched.keys), runs)
@@ -317,6 +326,22 @@ def wait_for_runs(
             elif not any(run.will_retry for run in runs) or answered_at - over_since > RETRY_SECONDS:
                 return runs
             time.sleep(LOOK_SECONDS)
+
+
+def time_left(newest: Iterable[Attempt], *, now: float) -> str:
+    """About how long it takes until the last clip is delivered, by the usual time of its endpoint; empty if that is not known.
+
+    Args:
+        now: By the ledger's clock, seconds since the epoch.
+    """
+    going = [a for a in newest if a.state.is_open]
+    usual = [a.request.usual_seconds for a in going]
+    if not going or None in usual:
+        return ""
+    left = max(
+        (seconds or 0) - (now - (a.submitted_at or now)) for a, seconds in zip(going, usual, strict=True)
+    )
+    return f"about {age(left)} left" if left > 0 else "any moment"
 
 
 def _doing(newest: dict[str, Attempt]) -> str:
@@ -367,7 +392,7 @@ def finish(
         )
     else:
         if newest:
-            console.print(status_table(newest.values()))
+            show_clips(newest.values())
         for run in broken:
             complain(f"{api.why_failed(run)}\n(run {api.url}/runs/{run})")
         if any(not a.state.is_ended or a.state is AttemptState.SUCCEEDED for a in newest.values()):

@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from pipelines.cli.panels import PanelledGroup
-from pipelines.cli.terminal import Json, age, complain, console, print_json
+from pipelines.cli.terminal import Json, age, complain, console, print_json, print_table, table_of
 
 ledger_app = typer.Typer(
     cls=PanelledGroup, rich_markup_mode=None, help="Show the account; copy, restore or rebuild the ledger."
@@ -179,8 +179,6 @@ def disputed(
 @ledger_app.command("orphans")
 def show_orphans(as_json: Json = False) -> None:
     """List jobs at the providers that this ledger did not order. A sweep looks for them every hour."""
-    from rich.table import Table
-
     from resources.ledger.lost.orphans import orphans
     from resources.settings import load_settings, open_ledger
 
@@ -193,12 +191,10 @@ def show_orphans(as_json: Json = False) -> None:
     if not found:
         console.print("all jobs seen at the providers were ordered here")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("account", "job", "seen in", "age"):
-        table.add_column(column)
+    table = table_of("account", "job", "seen in", "age", right={"age"})
     for orphan in found:
         table.add_row(orphan.account, Text(orphan.job_id), orphan.source, age(now - orphan.seen_at))
-    console.print(table)
+    print_table(table)
 
 
 def orphans_in_words(found: "Iterable[Orphan]", ledger: "Ledger") -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.cli.panels import PanelledGroup
-from pipelines.cli.terminal import Json, console, print_json
+from pipelines.cli.terminal import Json, Long, print_json
 
 models_app = typer.Typer(
     cls=PanelledGroup,
@@ -20,12 +20,13 @@ models_app = typer.Typer(
 def models(
     context: typer.Context,
     provider: Annotated[str | None, typer.Option(help="Only endpoints of this provider.")] = None,
+    long: Long = False,
     as_json: Json = False,
 ) -> None:
-    """List every endpoint in data/models: price, lengths, state, and the day of its last check."""
+    """List every endpoint in data/models: price, lengths and state; with --long, the day of its last check too."""
     if context.invoked_subcommand is not None:
         return
-    from pipelines.cli.endpoints import as_document, catalogue_of, refuse_unknown, table
+    from pipelines.cli.endpoints import as_document, catalogue_of, print_endpoints, refuse_unknown
     from resources.settings import load_settings
 
     refuse_unknown(provider)
@@ -38,7 +39,7 @@ def models(
     if as_json:
         print_json([as_document(endpoint, today) for endpoint in shown])
     else:
-        console.print(table(shown, today))
+        print_endpoints(shown, today, long=long)
     raise typer.Exit(2 if catalogue.problems else 0)
 
 

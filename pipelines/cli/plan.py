@@ -2,22 +2,16 @@
 
 import asyncio
 import datetime as dt
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from pipelines.cli.bucket import bucket_if_any
 from pipelines.cli.chosen import chosen_clips
-from pipelines.cli.edits import show_edits
 from pipelines.cli.launch import declarations_of
-from pipelines.cli.terminal import complain, console, counted
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger.ledger import Ledger
-from resources.money import show_usd, to_usd
+from resources.money import to_usd
 from resources.orders import ClipRequest, shown_body
 from resources.planning import DueClip, Edit, Plan, PlannedClip, Planning, Selection, Verb, due_clips, edits
 from resources.production.bucket_mark import BucketMark
@@ -26,16 +20,8 @@ from resources.providers.accounts import build_provider
 from resources.series import Clip, Declarations
 from resources.settings import Settings, open_ledger
 
-MARKS = {
-    Verb.BUY: ("+", "green"),
-    Verb.REUSE: ("=", "cyan"),
-    Verb.ADOPT: ("~", "yellow"),
-    Verb.HOLD: ("?", "magenta"),
-    Verb.REFUSE: ("!", "red"),
-}
 LISTED = 40
-"""Up to so many clips are listed one by one; of more, those that are alike share a line."""
-REASONS = 20
+"""Up to so many clips are compared with their newest purchases."""
 
 
 def make(
@@ -127,130 +113,11 @@ async def _quotes(settings: Settings, requests: Sequence[ClipRequest]) -> dict[s
     return {a.fingerprint: a.price_micros for a in answers if a.price_micros is not None}
 
 
-def show(plan: Plan, changed: Sequence[Edit] = (), *, everything: bool = False) -> None:
-    """Print a plan for a person."""
-    for problem in plan.problems:
-        complain(problem)
-    if plan.may_not_buy is not None:
-        complain(f"nothing of this plan would be bought now: {plan.may_not_buy}")
-    if not plan.clips:
-        console.print("nothing is due; name a series, or a range with --date and --until")
-        return
-    show_decisions(plan, changed, everything=everything)
-    buys = "`dailies produce` buys" if plan.may_not_buy is None else "and nothing would be, as said above"
-    console.print(f"nothing was bought or reserved; {buys}")
-
-
-def show_decisions(plan: Plan, changed: Sequence[Edit] = (), *, everything: bool = False) -> None:
-    """Print what would become of each clip, why, the caps, and the cost."""
-    if everything or len(plan.clips) <= LISTED:
-        _show_clips(plan.clips)
-    else:
-        _show_groups(plan.clips)
-    _show_reasons(plan.clips)
-    show_edits(changed)
-    for stop in plan.stops:
-        complain(str(stop))
-    for warning in plan.warnings:
-        console.print(Text(f"note: {warning}", style="yellow"))
-    if plan.caps:
-        table = _table("cap", "spent", "with this plan", "at most", "of")
-        for line in plan.caps:
-            words = (line.scope.of, line.scope.name, line.scope.period, line.scope.key.removeprefix("plan:"))
-            style = "yellow" if line.ceiling > line.cap else ""
-            amounts = (line.spent, line.floor, line.ceiling, line.cap)
-            table.add_row(
-                Text(" ".join(filter(None, words)), style=style), *(show_usd(amount) for amount in amounts)
-            )
-        console.print(table)
-        console.print()
-    told = ", ".join(f"{number} to {verb.value}" for verb, number in plan.counts.items())
-    console.print(Text(f"{counted(len(plan.clips), 'clip')}: {told}"))
-    bounds = sum(clip.verb is Verb.BUY and not clip.floor for clip in plan.clips)
-    unsure = f"; of {counted(bounds, 'clip')} only an upper bound is known" if bounds else ""
-    console.print(
-        Text(
-            f"cost: at least {show_usd(plan.floor)}, if every first purchase succeeds, and at most "
-            f"{show_usd(plan.ceiling)}{unsure}"
-        )
-    )
-
-
 def exit_code(plan: Plan) -> int:
     """0 if every clip can be produced, 1 if clips are refused or held, 2 if series are broken or the ledger may not buy."""
     if plan.problems or plan.may_not_buy is not None:
         return 2
     return 1 if {Verb.REFUSE, Verb.HOLD} & plan.counts.keys() else 0
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
-        right = name in {"price", "at most", "clips", "spent", "with this plan", "of"}
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
-    return table
-
-
-def _mark(verb: Verb) -> Text:
-    mark, colour = MARKS[verb]
-    return Text(f"{mark} {verb.value}", style=colour)
-
-
-def _show_clips(clips: Sequence[PlannedClip]) -> None:
-    table = _table("", "clip", "endpoint", "parameters", "price", "at most")
-    for clip in clips:
-        table.add_row(_mark(clip.verb), clip.clip, _endpoint(clip), Text(_parameters(clip)), *_prices([clip]))
-    console.print(table)
-    console.print()
-
-
-def _show_groups(clips: Sequence[PlannedClip]) -> None:
-    groups: dict[tuple[str, ...], list[PlannedClip]] = defaultdict(list)
-    for clip in clips:
-        groups[clip.verb.value, clip.series, _endpoint(clip), _parameters(clip)].append(clip)
-    table = _table("", "clips", "series", "endpoint", "parameters", "price", "at most")
-    for (verb, series, endpoint, parameters), alike in groups.items():
-        table.add_row(_mark(Verb(verb)), str(len(alike)), series, endpoint, Text(parameters), *_prices(alike))
-    console.print(table)
-    console.print()
-
-
-def _show_reasons(clips: Sequence[PlannedClip]) -> None:
-    """Print why clips are refused, held or replaced; clips with the same reason share a line."""
-    groups: dict[tuple[Verb, str], list[str]] = defaultdict(list)
-    for clip in clips:
-        if clip.reason and clip.verb is not Verb.ADOPT:
-            groups[clip.verb, clip.reason].append(clip.clip)
-    for (verb, reason), keys in list(groups.items())[:REASONS]:
-        more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-        console.print(Text.assemble(_mark(verb), f" {keys[0]}{more}: {reason}"))
-    if len(groups) > REASONS:
-        console.print(f"... and {len(groups) - REASONS} more reasons; --json names all")
-    if groups:
-        console.print()
-
-
-def _endpoint(clip: PlannedClip) -> str:
-    return clip.request.endpoint if clip.request else ""
-
-
-def _parameters(clip: PlannedClip) -> str:
-    if clip.request is None:
-        return ""
-    shown = {name: value for name, value in shown_body(clip.request.body).items() if name != "prompt"}
-    return ", ".join(f"{name} {_short(value)}" for name, value in shown.items())
-
-
-def _short(value: Any) -> str:
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _prices(clips: Sequence[PlannedClip]) -> tuple[str, str]:
-    if clips[0].verb is not Verb.BUY:
-        return "", ""
-    floor, ceiling = sum(clip.floor for clip in clips), sum(clip.ceiling for clip in clips)
-    return (show_usd(floor) if floor else "?"), show_usd(ceiling)
 
 
 def document(plan: Plan, changed: Sequence[Edit] = ()) -> dict[str, Any]:

@@ -6,11 +6,10 @@ import getpass
 from dataclasses import dataclass
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.clip_table import COLOURS, as_document
-from pipelines.cli.terminal import age
+from pipelines.cli.terminal import age, console
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger import late_jobs
 from resources.ledger.ledger import Ledger
@@ -148,26 +147,18 @@ def _giving_up(overdue: Attempt) -> str:
     )
 
 
-def unsettled_table(ledger: Ledger, found: list[Unsettled]) -> Table:
-    """One line per clip, and one below it for each candidate job."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("clip", "state", "account", "age", "money", "candidate jobs, and why"):
-        table.add_column(name, justify="right" if name in {"age", "money"} else "left", overflow="fold")
+def print_unsettled(ledger: Ledger, found: list[Unsettled]) -> None:
+    """Print one line per clip, and below it what is not known, each candidate job, and the ways to settle it."""
     for one in found:
         attempt = one.attempt
-        table.add_row(
-            attempt.subject_key,
-            Text(attempt.state.value, style=COLOURS.get(attempt.state, "red")),
-            attempt.account,
-            age(ledger.clock() - one.sent_at),
-            show_usd(attempt.quoted_micros),
-            Text(f"{what_is_not_known(ledger, one)}{attempt.reason or ''}"),
-        )
+        state = Text(attempt.state.value, style=COLOURS.get(attempt.state, "red"))
+        facts = f"  {attempt.account}, {age(ledger.clock() - one.sent_at)}, {show_usd(attempt.quoted_micros)}"
+        console.print(Text.assemble((attempt.subject_key, "bold"), "  ", state, facts), soft_wrap=True)
+        console.print(Text(f"  {what_is_not_known(ledger, one)}{attempt.reason or ''}"), soft_wrap=True)
         for candidate in one.candidates:
-            table.add_row("", "", "", "", "", Text(_in_words(candidate, one), style="cyan"))
+            console.print(Text(f"  {_in_words(candidate, one)}", style="cyan"), soft_wrap=True)
         for line in _ways(one):
-            table.add_row("", "", "", "", "", Text(line))
-    return table
+            console.print(Text(f"  {line}"), soft_wrap=True)
 
 
 def _in_words(candidate: dict[str, Any], one: Unsettled) -> str:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.spreadsheet import Cell, write_rows
-from pipelines.cli.terminal import complain, console, counted
+from pipelines.cli.terminal import complain, console, counted, print_table, table_of
 from resources.errors import ConfigurationError
 from resources.ledger import disputes, statement, stops
 from resources.ledger.bills import MARGIN_SECONDS, Window
@@ -146,7 +146,7 @@ def show(account: LedgerSummary) -> None:
                 show_usd(cap.spent_micros),
                 show_usd(cap.cap_micros),
             )
-        console.print(table)
+        print_table(table)
     if doubtful:
         money = show_usd(sum(attempt.cost_micros for attempt in doubtful))
         console.print(
@@ -182,18 +182,15 @@ def show_differences(found: list[Difference]) -> None:
             show_usd(row.bill_micros),
             row.why,
         )
-    console.print(table)
+    print_table(table)
     complain(
         f"unaccounted: {counted(len(found), 'job')}, {show_usd(net)} more on the bills than in the ledger"
     )
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
-        right = name in {"clips", "counted", "billed", "spent", "of", "ledger", "bill"}
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
-    return table
+    right = {"clips", "counted", "billed", "spent", "of", "ledger", "bill"}
+    return table_of(*columns, right=right, wraps={"why"})
 
 
 def _print_lines(title: str, lines: Iterable[Line], *, total: Line | None = None) -> None:
@@ -202,7 +199,7 @@ def _print_lines(title: str, lines: Iterable[Line], *, total: Line | None = None
         table.add_row(
             Text(line.name), str(line.attempts), show_usd(line.micros), show_usd(line.billed_micros)
         )
-    console.print(table)
+    print_table(table)
     console.print()
 
 

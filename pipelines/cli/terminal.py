@@ -3,7 +3,9 @@
 import json
 import os
 import sys
-from typing import Annotated
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -11,7 +13,11 @@ from rich.text import Text
 
 from resources.plain import legible
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 WIDE = 200
+MOST_COLUMNS = 10_000
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 """The option `--json` of every command with output."""
@@ -20,6 +26,8 @@ CLIPS = (
     "Words add up; commas narrow (tag:coast,yesterday)."
 )
 """The help of the words that choose clips."""
+Long = Annotated[bool, typer.Option("--long", help="Show every column, also where it needs a wide terminal.")]
+"""The option `--long` of every command whose table is wider than 80 columns."""
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts.")]
 """The option `--yes` of every command that asks before it buys."""
 
@@ -32,6 +40,46 @@ def _console(*, stderr: bool = False) -> Console:
 
 console = _console()
 errors = _console(stderr=True)
+
+
+def complete_clips(incomplete: str) -> list[str]:
+    """The names of series that begin like a word, for the shell; by their files, since reading those takes too long."""
+    folder = Path(os.environ.get("DAILIES_DATA", "data")) / "series"
+    return sorted(file.stem for file in folder.glob("*.y*ml") if file.stem.startswith(incomplete))
+
+
+def table_of(*columns: str, right: Collection[str] = (), wraps: Collection[str] = ()) -> "Table":
+    """A table without lines, whose cells stay whole.
+
+    Args:
+        columns: The headers.
+        right: The columns with numbers.
+        wraps: The columns with sentences, which break between words.
+    """
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        made.add_column(
+            name, justify="right" if name in right else "left", no_wrap=name not in wraps, overflow="fold"
+        )
+    return made
+
+
+def print_table(made: "Table") -> None:
+    """Print a table. Where a key needs more than the terminal's width, the line is longer: half a key cannot be copied."""
+    from rich.measure import Measurement
+
+    width, options = console.width, console.options.update(width=MOST_COLUMNS)
+    needed = -2
+    for column in made.columns:
+        sizes = [Measurement.get(console, options, cell) for cell in (column.header, *column.cells)]
+        needed += 2 + max(size.maximum if column.no_wrap else size.minimum for size in sizes)
+    console.width = max(width, needed)
+    try:
+        console.print(made)
+    finally:
+        console.width = width
 
 
 def complain(message: str) -> None:

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.bucket import bucket_if_any
-from pipelines.cli.terminal import complain, console, counted, print_json
+from pipelines.cli.terminal import complain, console, counted, print_json, print_table, table_of
 from resources.catalogue import Catalogue
 from resources.catalogue.drift import Drift, drifts
 from resources.errors import DailiesError, UnavailableError
@@ -188,13 +187,11 @@ def _film(settings: Settings, account: AccountSettings, watched: Watched) -> Del
 
 def show(report: TrialReport) -> None:
     """Print the report for a person, differences first."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("", "what", "documented", "seen"):
-        table.add_column(name, overflow="fold")
+    table = table_of("", "what", "documented", "seen", wraps={"what", "documented", "seen"})
     for finding in report.findings:
         verdict = Text(finding.verdict, style=COLOURS[finding.verdict])
         table.add_row(verdict, Text(finding.about), Text(finding.documented), Text(finding.seen))
-    console.print(table)
+    print_table(table)
     different = sum(finding.verdict == "differs" for finding in report.findings)
     attempt = report.watched.attempt
     if attempt is not None:

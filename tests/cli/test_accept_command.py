@@ -68,7 +68,7 @@ def apart(depot: Depot, tmp_path: Path) -> Attempt:
 
 
 def test_what_waits_is_listed_with_its_reason_and_its_picture(depot: Depot, apart: Attempt) -> None:
-    shown = run("accept")
+    shown = run("accept", "--long")
     assert shown.exit_code == 0
     for part in ("city-night", apart.id[:8], "the picture is black", "quarantine/city-night/"):
         assert part in shown.output

@@ -50,5 +50,5 @@ def test_help_lists_every_command_whole_in_80_columns() -> None:
     assert max(map(len, ran.stdout.splitlines())) <= 80
     assert "..." not in ran.stdout.partition("Options:")[2]
     named = [group.name for group in app.registered_groups if group.name]
-    assert named == ["models", "characters", "ledger"]
+    assert {"models", "characters", "ledger"} <= set(named)
     assert all(f"\n  {name} " in ran.stdout for name in (*named, "produce", "status", "verify-provider"))

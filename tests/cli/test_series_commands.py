@@ -152,6 +152,6 @@ def test_a_fallback_is_never_shown_without_what_was_asked_for(home: Path):
         request.endpoint,
     )
     console = Console(width=250, record=True, file=io.StringIO())
-    console.print(status_table([newest], now=newest.created_at))
+    console.print(status_table([newest], long=True, now=newest.created_at))
     shown = " ".join(console.export_text().split())
     assert "bytedance/seedance-2.0/text-to-video (instead of openai/sora-2/text-to-video)" in shown

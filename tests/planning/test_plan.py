@@ -328,7 +328,8 @@ def test_ten_thousand_clips_are_planned_with_a_few_looks_into_the_ledger(tmp_pat
 
 
 def test_ten_thousand_clips_are_shown_in_a_few_lines_and_written_whole(tmp_path, ledger, capsys):
-    from pipelines.cli.plan import document, show
+    from pipelines.cli.plan import document
+    from pipelines.cli.plan_table import show
 
     clips = "".join(f"  - {{name: clip-{n}}}\n" for n in range(1000))
     head = CITY.split("matrix:", maxsplit=1)[0]

@@ -1,4 +1,4 @@
-"""Commands that run dailies: up, demo, doctor, webhooks, stop, start, key, verify-provider."""
+"""Commands that run dailies: up, demo, doctor, logs, webhooks, stop, start, key, verify-provider."""
 
 import time
 from pathlib import Path
@@ -104,6 +104,28 @@ def doctor(
     else:
         show(done)
     raise typer.Exit(0 if done.is_fine else 1)
+
+
+@operations_app.command(rich_help_panel=PANEL)
+def logs(
+    name: Annotated[
+        str, typer.Argument(help="A process of `dailies up`: daemon, web, code, sandbox; or run.")
+    ],
+    run_id: Annotated[str | None, typer.Argument(metavar="ID", help="For `run`: its id.")] = None,
+    lines: Annotated[int, typer.Option(help="How many lines, from the end.", min=1)] = 50,
+) -> None:
+    """Show the last lines of a process's log, or the last messages of a run in Dagster."""
+    from pipelines.cli.logs import show_log, show_run
+    from resources.settings import load_settings
+
+    if name != "run":
+        show_log(load_settings(), name, lines)
+    elif run_id is None:
+        raise typer.BadParameter(
+            "name the run: `dailies logs run ID`; `dailies produce` prints the address that ends with it"
+        )
+    else:
+        show_run(load_settings(), run_id, lines)
 
 
 @operations_app.command(rich_help_panel=PANEL)

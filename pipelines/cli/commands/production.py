@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.terminal import CLIPS, Json, Yes, complain, console, counted, note, print_json
+from pipelines.cli.terminal import (
+    CLIPS,
+    Json,
+    Long,
+    Yes,
+    complain,
+    complete_clips,
+    console,
+    counted,
+    note,
+    print_json,
+)
 
 production_app = typer.Typer()
 PANEL = "Produce"
@@ -34,7 +45,11 @@ def check() -> None:
 def plan(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[CLIPS]...", help=f"{CLIPS} By default every schedule that is due."),
+        typer.Argument(
+            metavar="[CLIPS]...",
+            autocompletion=complete_clips,
+            help=f"{CLIPS} By default every schedule that is due.",
+        ),
     ] = None,
     date: Annotated[
         dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The date; by default today.")
@@ -52,10 +67,12 @@ def plan(
         bool, typer.Option("--quote", help="Ask the providers for their prices (free).")
     ] = False,
     everything: Annotated[bool, typer.Option("--all", help="List every clip, however many.")] = False,
+    long: Long = False,
     as_json: Json = False,
 ) -> None:
     """Show what would be bought, reused, adopted, held or refused, and what it would cost. Buys nothing."""
-    from pipelines.cli.plan import document, exit_code, make, show
+    from pipelines.cli.plan import document, exit_code, make
+    from pipelines.cli.plan_table import show
     from pipelines.cli.stack_settings import running_settings
 
     made, changed = make(
@@ -70,7 +87,7 @@ def plan(
     if as_json:
         print_json(document(made, changed))
     else:
-        show(made, changed, everything=everything)
+        show(made, changed, everything=everything, long=long)
     raise typer.Exit(exit_code(made))
 
 
@@ -107,7 +124,9 @@ def prompt(
 
 @production_app.command(rich_help_panel=PANEL)
 def produce(
-    words: Annotated[list[str], typer.Argument(metavar="CLIPS...", help=CLIPS)],
+    words: Annotated[
+        list[str], typer.Argument(metavar="CLIPS...", autocompletion=complete_clips, help=CLIPS)
+    ],
     date: Annotated[
         dt.datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="Date of a dated series; by default today."),
@@ -172,7 +191,9 @@ def produce(
 def retry(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[CLIPS]...", help=f"{CLIPS} By default every failed clip."),
+        typer.Argument(
+            metavar="[CLIPS]...", autocompletion=complete_clips, help=f"{CLIPS} By default every failed clip."
+        ),
     ] = None,
     series: Annotated[str | None, typer.Option(help="Only failed clips of this series.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the clips are delivered.")] = False,

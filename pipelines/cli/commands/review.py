@@ -10,7 +10,17 @@ import typer
 from rich.text import Text
 
 from pipelines.cli.signals import end_on_signals
-from pipelines.cli.terminal import CLIPS, Json, complain, confirm, console, print_json
+from pipelines.cli.terminal import (
+    CLIPS,
+    Json,
+    Long,
+    complain,
+    complete_clips,
+    confirm,
+    console,
+    print_json,
+    print_table,
+)
 
 review_app = typer.Typer()
 PANEL = "See and settle"
@@ -26,14 +36,18 @@ class YesNo(StrEnum):
 @review_app.command(rich_help_panel=PANEL)
 def status(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[CLIPS]...", help=f"{CLIPS} By default every clip.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[CLIPS]...", autocompletion=complete_clips, help=f"{CLIPS} By default every clip."
+        ),
     ] = None,
     series: Annotated[str | None, typer.Option(help="Only this series.")] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Only failed clips.")] = False,
+    long: Long = False,
     as_json: Json = False,
 ) -> None:
-    """Show every clip: its state, endpoint, age, cost, and place."""
-    from pipelines.cli.clip_table import as_document, status_table
+    """Show every clip: its state, age and cost; with --long, its endpoint and place too."""
+    from pipelines.cli.clip_table import as_document, show_clips
     from pipelines.cli.failed_runs import barren_runs
     from pipelines.cli.ledger import orphans_in_words
     from resources.ledger import stops
@@ -68,7 +82,7 @@ def status(
     if not attempts:
         console.print("no clips yet; `dailies produce SERIES` asks for some")
         return
-    console.print(status_table(attempts))
+    show_clips(attempts, long=long)
     delivered = sum(a.state is AttemptState.DELIVERED for a in attempts)
     total = sum(a.cost_micros for a in attempts)
     console.print(f"\n{delivered} of {len(attempts)} delivered, {show_usd(total)} in their newest takes")
@@ -138,11 +152,12 @@ def accept_clip(
     ] = None,
     why: Annotated[str, typer.Option(help="The reason, for the manifest and the journal.")] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    long: Long = False,
     as_json: Json = False,
 ) -> None:
     """Show the clips that failed a check, and deliver one in spite of it. Costs nothing."""
     from pipelines.cli.accept import accept_take, chosen, document, table, waiting
-    from pipelines.cli.clip_table import as_document, status_table
+    from pipelines.cli.clip_table import as_document, show_clips
     from resources.settings import load_settings
 
     settings = load_settings()
@@ -151,7 +166,7 @@ def accept_clip(
         if as_json:
             print_json(document(found))
         elif found:
-            console.print(table(found, now=time.time()))
+            print_table(table(found, now=time.time(), long=long))
         else:
             console.print("nothing is in quarantine")
         return
@@ -162,7 +177,7 @@ def accept_clip(
     if as_json:
         print_json(as_document(accepted))
     else:
-        console.print(status_table([accepted]))
+        show_clips([accepted])
 
 
 @review_app.command(rich_help_panel=PANEL)
@@ -181,14 +196,14 @@ def resolve(
 
     `--write-off` also gives up a job that runs far longer than its model should.
     """
-    from pipelines.cli.clip_table import as_document, status_table
+    from pipelines.cli.clip_table import as_document, show_clips
     from pipelines.cli.resolve import (
         Settlement,
         look_at_job,
+        print_unsettled,
         question,
         settle_clip,
         unsettled_document,
-        unsettled_table,
     )
     from pipelines.cli.stack_settings import running_settings
     from resources.ledger.lost.settle import unsettled
@@ -213,13 +228,13 @@ def resolve(
             if as_json:
                 print_json([as_document(attempt) for attempt in changed])
             else:
-                console.print(status_table(changed))
+                show_clips(changed)
             return
         if adopt is not None or resubmit or write_off:
             raise typer.BadParameter("name the clip to settle")
         if as_json:
             print_json(unsettled_document(found, now=ledger.clock()))
         elif found:
-            console.print(unsettled_table(ledger, found))
+            print_unsettled(ledger, found)
         else:
             console.print("nothing is unknown or held")

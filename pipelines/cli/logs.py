@@ -1,0 +1,83 @@
+"""`dailies logs`: what the processes of `dailies up` have written, and what a run has said in Dagster."""
+
+import datetime as dt
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from pipelines.cli.dagster_api import DagsterApi
+from pipelines.cli.takeover import running_stack
+from pipelines.cli.terminal import console
+from resources.errors import ConfigurationError
+from resources.plain import legible, shown
+from resources.settings import Settings
+
+NAMES = {"web": "webserver"}
+"""What people call a process, where it is not its own name."""
+LONGEST_LINE = 4_000
+_RUN = """
+query Log($id: ID!, $after: String) {
+  runOrError(runId: $id) {
+    ... on Run {
+      status
+      eventConnection(limit: 1000, afterCursor: $after) {
+        cursor hasMore
+        events { ... on MessageEvent { message timestamp level } }
+      }
+    }
+  }
+}
+"""
+
+
+def show_log(settings: Settings, name: str, lines: int) -> None:
+    """Print the end of a process's log.
+
+    Raises:
+        ConfigurationError: No such process has run here; the text names those that have.
+    """
+    folder = settings.home / "logs"
+    known = sorted(file.stem for file in folder.glob("*.log")) if folder.is_dir() else []
+    file = folder / f"{NAMES.get(name, name)}.log"
+    if file.stem not in known:
+        there = ", ".join(known) or "none yet; `dailies up` starts them"
+        raise ConfigurationError(f"there is no log of {name!r} in {folder}; there are: {there}, and `run ID`")
+    for line in _tail(file, lines):
+        console.print(Text(legible(line[:LONGEST_LINE])), soft_wrap=True)
+
+
+def _tail(file: Path, lines: int) -> list[str]:
+    try:
+        with file.open(encoding="utf-8", errors="replace") as log:
+            return [line.rstrip("\n") for line in deque(log, maxlen=lines)]
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {file}: {error.strerror}") from None
+
+
+def show_run(settings: Settings, run_id: str, lines: int) -> None:
+    """Print the last messages of a run.
+
+    Raises:
+        ConfigurationError: Dagster knows no such run.
+        UnavailableError: Dagster does not answer.
+    """
+    stack = running_stack(settings.home)
+    url = str(stack["dagster_url"]) if stack else settings.dagster_url
+    events: deque[dict[str, Any]] = deque(maxlen=lines)
+    status, after, more = "", None, True
+    with DagsterApi(url, settings.network) as api:
+        while more:
+            run = api.query(_RUN, id=run_id, after=after)["runOrError"]
+            if "eventConnection" not in run:
+                raise ConfigurationError(f"Dagster knows no run {run_id!r}; {url}/runs lists them")
+            found = run["eventConnection"]
+            events.extend(event for event in found["events"] if event.get("message"))
+            status, after, more = run["status"], found["cursor"], found["hasMore"]
+    for event in events:
+        at = dt.datetime.fromtimestamp(float(event["timestamp"]) / 1000, dt.UTC)
+        style = {"ERROR": "red", "CRITICAL": "red", "WARNING": "yellow"}.get(event["level"], "")
+        said = shown(event["message"], longest=LONGEST_LINE)
+        console.print(Text(f"{at:%Y-%m-%d %H:%M:%S} {event['level']:<8} {said}", style=style), soft_wrap=True)
+    console.print(f"the run is {status}: {url}/runs/{run_id}", soft_wrap=True)

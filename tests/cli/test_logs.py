@@ -1,0 +1,106 @@
+"""`dailies logs`, completion, and how long a wait will take."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import httpx
+import pytest
+import respx
+from projects import a_project
+
+from pipelines.cli.launch import time_left
+from pipelines.cli.logs import show_log, show_run
+from resources.errors import ConfigurationError
+from resources.settings import load_settings
+
+URL = "http://127.0.0.1:3000"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    a_project(tmp_path, monkeypatch, ["east"])
+    monkeypatch.setenv("DAILIES_DAGSTER_URL", URL)
+    (tmp_path / "home" / "logs").mkdir(parents=True)
+    return tmp_path / "home"
+
+
+def test_the_end_of_a_log_is_shown_by_the_name_that_people_use(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "logs" / "webserver.log").write_text("".join(f"line {n}\n" for n in range(99)) + "a\x1b[31mred\n")
+    show_log(load_settings(), "web", 2)
+    assert capsys.readouterr().out == "line 98\na [31mred\n"
+
+
+def test_a_log_that_is_not_there_is_told_with_those_that_are(home: Path) -> None:
+    (home / "logs" / "daemon.log").touch()
+    for name in ("demon", "../../etc/passwd"):
+        with pytest.raises(ConfigurationError, match="there are: daemon, and `run ID`"):
+            show_log(load_settings(), name, 2)
+
+
+def test_the_messages_of_a_run_are_read_page_by_page(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def page(message: str, more: bool) -> httpx.Response:
+        event = {"message": message, "timestamp": "1763640000000", "level": "INFO"}
+        found = {"cursor": "1", "hasMore": more, "events": [event, {}]}
+        return httpx.Response(
+            200, json={"data": {"runOrError": {"status": "FAILURE", "eventConnection": found}}}
+        )
+
+    with respx.mock as mock:
+        mock.post(f"{URL}/graphql").mock(side_effect=[page("first", True), page("second", False)])
+        show_run(load_settings(), "run-1", 1)
+    assert capsys.readouterr().out.splitlines() == [
+        "2025-11-20 12:00:00 INFO     second",
+        f"the run is FAILURE: {URL}/runs/run-1",
+    ]
+
+
+def test_a_run_that_does_not_exist_is_told(home: Path) -> None:
+    with respx.mock as mock:
+        mock.post(f"{URL}/graphql").mock(return_value=httpx.Response(200, json={"data": {"runOrError": {}}}))
+        with pytest.raises(ConfigurationError, match="knows no run 'run-1'"):
+            show_run(load_settings(), "run-1", 1)
+
+
+def attempt(usual: float | None, submitted_at: float | None, *, is_open: bool = True) -> Any:
+    request = SimpleNamespace(usual_seconds=usual)
+    return SimpleNamespace(state=SimpleNamespace(is_open=is_open), request=request, submitted_at=submitted_at)
+
+
+@pytest.mark.parametrize(
+    ("going", "said"),
+    [
+        ([], ""),
+        ([attempt(60, 1000, is_open=False)], ""),
+        ([attempt(60, 1000), attempt(60, 980)], "about 60 s left"),
+        ([attempt(600, None)], "about 10 min left"),
+        ([attempt(60, 900)], "any moment"),
+        ([attempt(60, 1000), attempt(None, 1000)], ""),
+    ],
+)
+def test_the_time_that_is_left_follows_from_what_an_endpoint_usually_takes(
+    going: list[Any], said: str
+) -> None:
+    assert time_left(cast("Any", going), now=1000.0) == said
+
+
+def test_the_shell_completes_the_names_of_series(home: Path) -> None:
+    environment = {
+        **os.environ,
+        "_DAILIES_COMPLETE": "complete_bash",
+        "COMP_WORDS": "dailies produce b",
+        "COMP_CWORD": "2",
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.argv[0] = 'dailies'; from pipelines.cli import main; main()"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stdout.split() == ["bay"]
