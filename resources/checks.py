@@ -66,3 +66,9 @@ class Checks(Declared):
     """Whether it looks like an earlier clip of the series. Series of loops or with fixed seeds may need `off`."""
     duplicate_bits: Annotated[int, Field(ge=0, le=20)] = 6
     """Bits of 64 in the perceptual hashes that may differ between clips that look the same."""
+
+    @property
+    def shortest_stretch_seconds(self) -> float:
+        """The shortest black or still stretch of a long clip that a check minds."""
+        stretches = ((self.black, self.black_seconds), (self.frozen, self.frozen_seconds))
+        return min((most for level, most in stretches if level != "off"), default=self.black_seconds)

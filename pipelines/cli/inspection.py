@@ -70,7 +70,8 @@ def inspect_files(paths: Sequence[Path], request: ClipRequest) -> list[Inspected
     with VideoInspector() as inspector:
         for path in paths:
             try:
-                inspection = inspector.inspect(path)
+                shortest = request.checks.shortest_stretch_seconds
+                inspection = inspector.inspect(path, shortest_seconds=shortest)
             except UnreadableVideoError as error:
                 found.append(Inspected(path, None, unreadable(str(error))))
             else:

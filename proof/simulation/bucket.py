@@ -165,7 +165,7 @@ class Inspector:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def inspect(self, path: Path) -> Inspection:
+    def inspect(self, path: Path, *, shortest_seconds: float) -> Inspection:  # noqa: ARG002 - as the product's
         """What a file is like."""
         data = path.read_bytes()
         if data.endswith(b"broken"):

@@ -23,6 +23,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.outage import repeat_unrecorded
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
+from resources.orders import ClipRequest
 from resources.production.engine import Engine
 from resources.production.manifests import TakeFiles, delivery_of, describe, show_current
 from resources.production.output import DeliveryError, Fetcher, NoLongerThereError
@@ -261,7 +262,7 @@ class Deliverer:
     def _look(self, attempt: Attempt, path: Path, looked: _Looked) -> None:
         """Inspect a whole file and compare it with the order; called in the thread that transfers the file."""
         try:
-            looked.inspection = inspection = self._inspect(path)
+            looked.inspection = inspection = self._inspect(path, attempt.request)
         except UnreadableVideoError as error:
             looked.inspection, looked.checks = None, unreadable(str(error))
             return
@@ -275,8 +276,9 @@ class Deliverer:
             inspection, attempt.request, served=attempt.served_model, nsfw=nsfw, siblings=siblings
         )
 
-    def _inspect(self, path: Path) -> Inspection:
-        return self._ready_inspector().inspect(path)
+    def _inspect(self, path: Path, request: ClipRequest) -> Inspection:
+        shortest = request.checks.shortest_stretch_seconds
+        return self._ready_inspector().inspect(path, shortest_seconds=shortest)
 
     def _ready_inspector(self) -> VideoInspector:
         with self._making_inspector:

@@ -104,7 +104,7 @@ class ClipStore:
 
 @lru_cache(maxsize=16)
 def _picture_second(width: int, height: int, fps: int, palette: int, flaw: Flaw | None = None) -> bytes:
-    """An MP4 with one second of a moving gradient: it starts with its only key frame and ends as it begins."""
+    """An MP4 with one second of a moving gradient: it starts with a key frame, has another in its middle, and ends as it begins."""
     import av
     from av.filter import Graph
 
@@ -134,8 +134,9 @@ def _picture_second(width: int, height: int, fps: int, palette: int, flaw: Flaw 
         stream.options = {
             "preset": "ultrafast",
             "crf": "18",
-            "g": str(fps),
-            "keyint_min": str(fps),
+            # where the movement turns: copies of one key frame in a row would look like a picture that stands still
+            "g": str(-(-fps // 2)),
+            "keyint_min": str(-(-fps // 2)),
             "threads": "1",
             # what models deliver: decoding it costs twice what a baseline clip costs
             "profile": "high",

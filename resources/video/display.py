@@ -1,10 +1,11 @@
 """How a player shows a picture: with the aspect ratio of its pixels and the rotation of the file.
 
-It works on PyAV's frames and does not import PyAV.
+It works on PyAV's frames. Only the guarded worker calls what imports PyAV.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 MOST_STRETCHED = 20
@@ -39,9 +40,9 @@ class Display:
         width = max(2, min(width, shown_width) // 2 * 2)
         height = max(2, round(shown_height * width / shown_width / 2) * 2)
         if not self.quarters:
-            return frame.reformat(width=width, height=height, format="yuv420p")
+            return _scaled(frame, width, height, "yuv420p")
         across, down = (height, width) if self.quarters % 2 else (width, height)
-        small = frame.reformat(width=across, height=down, format="yuv420p")
+        small = _scaled(frame, across, down, "yuv420p")
         turned = type(frame)(width, height, "yuv420p")
         for plane, source in zip(turned.planes, small.planes, strict=True):
             rows = self._turned(_rows(source, source.width, source.height))
@@ -51,7 +52,7 @@ class Display:
     def blocks(self, frame: Any, width: int, height: int, format: str = "gray") -> bytes:  # noqa: A002 - PyAV's name
         """The first plane of the displayed frame, scaled down; each pixel is the average of its area."""
         across, down = (height, width) if self.quarters % 2 else (width, height)
-        small = frame.reformat(width=across, height=down, format=format, interpolation="AREA")
+        small = _scaled(frame, across, down, format, "AREA")
         each = 3 if format == "rgb24" else 1
         rows = _rows(small.planes[0], across * each, down)
         if not self.quarters:
@@ -63,6 +64,19 @@ class Display:
         for _ in range(self.quarters):
             rows = list(zip(*rows[::-1], strict=True))
         return rows
+
+
+def _scaled(frame: Any, width: int, height: int, format: str, how: str = "BILINEAR") -> Any:  # noqa: A002 - PyAV's name
+    kept = _scaler(width, height, format)
+    return kept.reformat(frame, width=width, height=height, format=format, interpolation=how, threads=1)
+
+
+@lru_cache(maxsize=16)
+def _scaler(_width: int, _height: int, _format: str) -> Any:
+    """A scaler is kept, because preparing one for each frame costs four times as much as scaling to 64 by 36 pixels."""
+    from av.video.reformatter import VideoReformatter
+
+    return VideoReformatter()
 
 
 def _rows(plane: Any, width: int, height: int) -> list[bytes]:

@@ -58,12 +58,14 @@ class VideoInspector:
         for _ in range(workers):
             self._workers.put(_Worker())
 
-    def inspect(self, path: Path, *, poster_width: int = 480) -> Inspection:
+    def inspect(self, path: Path, *, poster_width: int = 480, shortest_seconds: float = 0.0) -> Inspection:
         """Inspect a file. Blocks: run it in a thread.
 
         Args:
             path: A local MP4.
             poster_width: Pixels; a smaller picture is not enlarged.
+            shortest_seconds: The shortest black or still stretch that counts: shorter ones need not be found, which is
+                cheaper where key frames are close.
 
         Raises:
             UnreadableVideoError: The file is damaged or hostile.
@@ -71,7 +73,8 @@ class VideoInspector:
         """
         try:
             with path.open("rb") as file:
-                answer = self._ask({"poster_width": poster_width}, path.name, file)
+                wanted = {"poster_width": poster_width, "shortest_seconds": shortest_seconds}
+                answer = self._ask(wanted, path.name, file)
         except OSError as error:
             raise UnreadableVideoError(f"{path.name}: it cannot be read: {error.strerror}") from None
         return _understood(answer, path.name)

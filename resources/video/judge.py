@@ -10,6 +10,7 @@ from resources.checks import Checks
 from resources.orders import ClipRequest, Expected
 from resources.video.facts import Inspection, Looked, Stretch, VideoFacts
 from resources.video.perceptual_hash import same
+from resources.video.stretches import MOST
 
 Outcome = Literal["passed", "warned", "failed", "skipped"]
 
@@ -17,8 +18,6 @@ FPS_TOLERANCE = 0.5
 """Frames per second by which the frame rate may differ: 23.976 passes as 24."""
 SHAPE_TOLERANCE = 0.05
 """Share by which the ratio of a frame may differ from 16:9 and the like, because encoders need multiples of 16 pixels."""
-MOST = 0.9
-"""Share of a short clip: a clip shorter than the allowed stretch fails if one black or still stretch is that long."""
 MOST_SILENT = 0.75
 """The same share for silence: a clip of 5 s with one second of sound once passed every check."""
 MOST_MISSING = 0.5

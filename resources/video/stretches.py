@@ -29,6 +29,8 @@ SILENT_LEVEL = 32
 FRAMES = 6
 """Frames of the strip and of the hash, spread evenly over the clip."""
 
+MOST = 0.9
+"""Share of a short clip: a clip shorter than the allowed stretch fails if one black or still stretch is that long."""
 SHORTEST_SECONDS = 0.25
 """A shorter stretch is not reported."""
 DARK = 16
@@ -103,11 +105,25 @@ class Picture:
             self._reference = None
         elif self._reference is None or not is_still(self._reference[1], small):
             self._reference = at, small
-        if self._light <= DARK and (light := sum(small) / len(small)) > self._light:
+        if self.is_dark and (light := sum(small) / len(small)) > self._light:
             self.poster, self._light = frame, light
-        self._last = frame
-        while len(self.tiles) < FRAMES and at >= self._targets[len(self.tiles)]:
-            self._keep(frame)
+        self._show(frame, at)
+
+    def moves(self, at: float, frame: Any = None) -> None:
+        """The picture moves from `at` on, when `frame` is shown; it is not compared with other frames."""
+        self._until(at)
+        self._black_now, self._reference = False, None
+        if frame is not None:
+            self._show(frame, at)
+
+    @property
+    def is_dark(self) -> bool:
+        """Whether there is no frame for the poster yet but dark ones."""
+        return self._light <= DARK
+
+    def wants(self, before: float) -> bool:
+        """Whether a frame that is shown before so many seconds is missing for the poster, the strip or the hash."""
+        return self.is_dark or (len(self.tiles) < FRAMES and self._targets[len(self.tiles)] < before)
 
     def nothing(self, at: float) -> None:
         """No frame is shown from `at` on; that counts as black."""
@@ -143,6 +159,11 @@ class Picture:
                 self._still.span(self._reference[0], at)
         self.looked = max(self.looked, at)
 
+    def _show(self, frame: Any, at: float) -> None:
+        self._last = frame
+        while len(self.tiles) < FRAMES and at >= self._targets[len(self.tiles)]:
+            self._keep(frame)
+
     def _keep(self, frame: Any) -> None:
         self.tiles.append(self.display.scaled(frame, self._tile_width))
         self._marks.append((shape_of(frame, self.display), colour_of(frame, self.display)))
@@ -164,7 +185,8 @@ class Sound:
         heard = False
         for plane in frame.planes:
             samples = array("h", bytes(plane)[: 2 * frame.samples])
-            heard = heard or max(samples, default=0) > SILENT_LEVEL or min(samples, default=0) < -SILENT_LEVEL
+            # a few samples are enough for most sounds
+            heard = heard or _is_heard(samples[::31]) or _is_heard(samples)
         self.play(at, at + frame.samples / frame.sample_rate, audible=heard)
 
     def play(self, at: float, until: float, *, audible: bool) -> None:
@@ -184,14 +206,18 @@ class Sound:
         return self._silent.plain()
 
 
+def _is_heard(samples: "array[int]") -> bool:
+    return max(samples, default=0) > SILENT_LEVEL or min(samples, default=0) < -SILENT_LEVEL
+
+
 def is_black(small: bytes) -> bool:
     """Whether a frame is black."""
     return max(small) <= LIT_LEVEL and sum(v <= BLACK_LEVEL for v in small) >= BLACK_SHARE * len(small)
 
 
-def is_still(one: bytes, other: bytes) -> bool:
-    """Whether two frames show the same picture."""
-    return one == other or max(map(abs, map(sub, one, other))) <= STILL_LEVEL
+def is_still(one: bytes, other: bytes, level: int = STILL_LEVEL) -> bool:
+    """Whether no block of two frames differs by more than `level`."""
+    return one == other or max(map(abs, map(sub, one, other))) <= level
 
 
 def shape_of(frame: Any, display: Display) -> bytes:

@@ -65,6 +65,8 @@ class Timeline:
     """Seconds to subtract from a packet's own time for its time in the presentation."""
     missing: bool
     """The index names bytes after the end of the file."""
+    keys: tuple[float, ...] = ()
+    """Seconds of the picture's key frames."""
 
     @property
     def duration(self) -> float:
@@ -89,12 +91,19 @@ def read(container: Any, picture: Any, sound: Any, *, size_bytes: int, movie: Mo
     spans = {picture.index: _Spans()}
     if sound is not None:
         spans[sound.index] = _Spans()
+    keys = array("d")
+    bases = {one.index: one.time_base for one in (picture, sound) if one is not None}
     for count, packet in enumerate(container.demux([stream for stream in (picture, sound) if stream])):
         if count >= MAX_PACKETS:
             raise TimelineError("it has too many frames")
         if packet.pts is not None and packet.size and not packet.is_discard:
-            base = packet.time_base
-            spans[packet.stream_index].add(float(packet.pts * base), float((packet.duration or 0) * base))
+            base = bases[packet.stream_index]
+            start, seconds = (
+                n * base.numerator / base.denominator for n in (packet.pts, packet.duration or 0)
+            )
+            spans[packet.stream_index].add(start, seconds)
+            if packet.is_keyframe and packet.stream_index == picture.index:
+                keys.append(start)
     starts = [min(one.starts) for one in spans.values() if one.starts]
     origin = min(starts, default=0.0) if movie.fragmented else 0.0
     shown = spans[picture.index].shown(origin)
@@ -102,7 +111,7 @@ def read(container: Any, picture: Any, sound: Any, *, size_bytes: int, movie: Mo
     missing = _is_missing(container.streams, size_bytes)
     if shown is None:
         raise TimelineError("its end is missing" if missing else "it lists no frames")
-    found = Timeline(shown, heard, origin, missing)
+    found = Timeline(shown, heard, origin, missing, tuple(sorted(max(0.0, at - origin) for at in keys)))
     if not found.duration < LONGEST_SECONDS:
         raise TimelineError("its index contradicts itself")
     return replace(

@@ -4,11 +4,12 @@ Only the guarded worker loads it.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from resources.video.boxes import Movie
 from resources.video.display import Display
+from resources.video.key_frames import Parts, drained
 from resources.video.stretches import Picture, Sound
 from resources.video.timeline import LONGEST_SOUND_SECONDS, Timeline, edits_of
 from resources.video.tracks import DECODERS
@@ -25,15 +26,21 @@ class Viewer:
         heard: Stretches of the sound.
     """
 
-    def __init__(self, picture: Any, sound: Any, movie: Movie, line: Timeline) -> None:
+    def __init__(
+        self, picture: Any, sound: Any, movie: Movie, line: Timeline, parts: Parts | None = None
+    ) -> None:
         """Prepare to watch a clip.
 
         Args:
             picture: The stream that is shown.
             sound: The stream that is heard, or None.
+            parts: The parts in which frames may be left out; None to decode all.
         """
         self.seen, self.heard = Picture(line.duration, TILE_WIDTH), Sound()
         self._picture, self._sound, self._line = picture, sound, line
+        self._parts, self._part = parts, -1
+        self._decoding = parts is None
+        self._from = 0.0
         self._cuts, self._pauses = edits_of(movie, picture), edits_of(movie, sound).empty
         self._still: tuple[float, float] | None = None
         context = None if sound is None else sound.codec_context
@@ -74,15 +81,45 @@ class Viewer:
         return broken
 
     def _look(self, packet: Any) -> None:
-        for frame in packet.decode():
-            if self.seen.poster is None:
-                self.seen.display = Display.of(self._picture.sample_aspect_ratio, frame.rotation)
-            at = self._at(frame, self.seen.looked)
-            still, self._still = self._still, _within(self._cuts.still, at)
-            if _within(self._cuts.empty, at) is not None:
-                self.seen.nothing(at)
-            elif self._still is None or self._still != still:
-                self.seen.see(frame, at)
+        if self._parts is None or not packet.size:
+            frames = packet.decode() if self._decoding else []
+        else:
+            frames = self._needed(self._parts, packet)
+        for frame in frames:
+            self._show(frame)
+
+    def _needed(self, parts: Parts, packet: Any) -> Iterator[Any]:
+        """The frames that come out of the decoder with a packet, which is left out where no frame of its part is needed."""
+        if packet.is_keyframe and not packet.is_discard:
+            self._part += 1
+            if not self._decoding:
+                self._from = parts.starts[self._part]
+            is_needed = parts.whole[self._part] or self.seen.wants(parts.ends[self._part])
+        else:
+            is_needed = self._decoding and (
+                parts.whole[self._part] or self.seen.wants(parts.ends[self._part])
+            )
+        if is_needed:
+            self._decoding = True
+            yield from packet.decode()
+        elif self._decoding:
+            self._decoding = False
+            yield from drained(self._picture)
+            self.seen.moves(max(self.seen.looked, parts.starts[self._part]))
+
+    def _show(self, frame: Any) -> None:
+        if self.seen.poster is None:
+            self.seen.display = Display.of(self._picture.sample_aspect_ratio, frame.rotation)
+        at = self._at(frame, self.seen.looked)
+        still, self._still = self._still, _within(self._cuts.still, at)
+        if at < self._from - 0.001:
+            return  # it refers to frames that were left out
+        if _within(self._cuts.empty, at) is not None:
+            self.seen.nothing(at)
+        elif self._parts is not None and not self._parts.whole[self._parts.at(at)] and not self.seen.is_dark:
+            self.seen.moves(at, frame)
+        elif self._still is None or self._still != still:
+            self.seen.see(frame, at)
 
     def _listen(self, packet: Any) -> None:
         if self._is_decoded:
@@ -111,7 +148,9 @@ class Viewer:
         """The time of a frame or a packet, in seconds."""
         if timed.pts is None:
             return otherwise
-        return max(0.0, float(timed.pts * timed.time_base) - self._line.origin)
+        base = timed.time_base
+        seconds: float = timed.pts * base.numerator / base.denominator
+        return max(0.0, seconds - self._line.origin)
 
 
 def _within(stretches: Iterable[tuple[float, float]], at: float) -> tuple[float, float] | None:

@@ -3,11 +3,12 @@
 It has no secrets in its environment, limits its own memory and processor time, gives up every right that it does not need
 (`resources.video.confinement`), and speaks one JSON object per line. Requests come through the socket that is its standard
 input, with their open file: the worker opens none itself. It says `{"ready": true, "confined": [...]}`, and then answers
-each `{"file": true, "poster_width": ..., "cpu_seconds": ...}`, `{"file": true, "measure": true, ...}` for the duration of
+each `{"file": true, "poster_width": ..., "shortest_seconds": ..., "cpu_seconds": ...}`, `{"file": true, "measure": true, ...}` for the duration of
 its picture, or `{"posters": [...], "failed": [...], "cpu_seconds": ...}` for a contact sheet.
 """
 
 import base64
+import contextlib
 import json
 import os
 import resource
@@ -23,6 +24,7 @@ import av.subtitles.stream  # PyAV loads it with the first file, when nothing ca
 
 from resources.video.boxes import BoxError, Movie, walk
 from resources.video.confinement import confine
+from resources.video.key_frames import Parts, are_close, can_be_left_out, parts_of
 from resources.video.sheets import compose, size_of
 from resources.video.timeline import Timeline, TimelineError, edits_of, read
 from resources.video.tracks import DECODERS, MAX_PIXELS, UnreadableError, codec_of, played
@@ -41,11 +43,14 @@ _OPENING = {
 }
 
 
-def inspect(file: BinaryIO, poster_width: int, look_seconds: float) -> dict[str, Any]:
+def inspect(
+    file: BinaryIO, poster_width: int, shortest_seconds: float, look_seconds: float
+) -> dict[str, Any]:
     """The facts of one file, its stretches, a poster and a strip of frames, as plain values.
 
     Args:
         poster_width: Pixels.
+        shortest_seconds: The shortest black or still stretch that counts; 0 to see all.
         look_seconds: Processor limit for watching; the rest of the clip is not watched.
 
     Raises:
@@ -57,9 +62,10 @@ def inspect(file: BinaryIO, poster_width: int, look_seconds: float) -> dict[str,
         line = _timeline(file, movie, container, picture, sound)
         facts = _facts(file, movie, picture, sound, line)
     seen: dict[str, Any] = {}
+    parts = _parts(file, movie, line, shortest_seconds)
     try:
         with _opened_movie(file) as container:
-            seen = _look(container, movie, line, facts, poster_width, look_seconds)
+            seen = _look(container, movie, line, facts, parts, poster_width, look_seconds)
     except (av.error.FFmpegError, UnreadableError, ValueError) as error:
         if not facts["truncated"]:
             why = error if isinstance(error, UnreadableError) else type(error).__name__
@@ -118,8 +124,25 @@ def _facts(file: BinaryIO, movie: Movie, picture: Any, sound: Any, line: Timelin
     }
 
 
+def _parts(file: BinaryIO, movie: Movie, line: Timeline, shortest_seconds: float) -> Parts | None:
+    """The parts of the clip by its key frames; None if all of it must be decoded."""
+    if not are_close(line, shortest_seconds):
+        return None
+    with contextlib.suppress(av.error.FFmpegError, ValueError), _opened_movie(file) as container:
+        picture, _ = played(container)
+        if can_be_left_out(movie, picture):
+            return parts_of(container, picture, line)
+    return None
+
+
 def _look(
-    container: Any, movie: Movie, line: Timeline, facts: dict[str, Any], width: int, look_seconds: float
+    container: Any,
+    movie: Movie,
+    line: Timeline,
+    facts: dict[str, Any],
+    parts: Parts | None,
+    width: int,
+    look_seconds: float,
 ) -> dict[str, Any]:
     """Decode the clip; returns its stretches, and adds the displayed size to `facts`."""
     picture, sound = played(container)
@@ -128,7 +151,7 @@ def _look(
             stream.codec_context.thread_count, stream.codec_context.options = 1, _GUARD
     # frames that no other frame refers to are skipped: half the work, and still several frames per second
     picture.codec_context.skip_frame = "NONREF"
-    viewer = Viewer(picture, sound, movie, line)
+    viewer = Viewer(picture, sound, movie, line, parts)
     broken = viewer.watch(container, look_seconds)
     seen, display = viewer.seen, viewer.seen.display
     if seen.poster is None:
@@ -219,7 +242,8 @@ def answer(request: dict[str, Any], file: BinaryIO | None = None) -> dict[str, A
         if "measure" in request:
             found = measure(source)
         else:
-            found = inspect(source, request["poster_width"], request["cpu_seconds"] / 2)
+            wanted = request["poster_width"], request["shortest_seconds"], request["cpu_seconds"] / 2
+            found = inspect(source, *wanted)
     except (BoxError, TimelineError, UnreadableError) as error:
         found = {"error": str(error)}
     except MemoryError:

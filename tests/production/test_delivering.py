@@ -22,6 +22,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.outage import LedgerAwayError
 from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState as S
+from resources.orders import ClipRequest
 from resources.production.acceptance import accept
 from resources.production.delivery import Deliverer, DeliveryError
 from resources.production.series_sheets import write_sheet
@@ -438,7 +439,7 @@ def test_a_slow_delivery_keeps_its_claim(
     def claimed_until() -> float:
         return depot.read(attempt).delivery_until or 0
 
-    def slowly(deliverer: Deliverer, path: Path) -> Any:
+    def slowly(deliverer: Deliverer, path: Path, request: ClipRequest) -> Any:
         nonlocal now
         for _ in range(4):
             now += 0.9 * lease
@@ -446,7 +447,7 @@ def test_a_slow_delivery_keeps_its_claim(
             while claimed_until() < now + lease and time.monotonic() < give_up:
                 time.sleep(0.01)
             taken.append(deliveries.claim(depot.ledger, attempt.id, token="another") is not None)
-        return inspect(deliverer, path)
+        return inspect(deliverer, path, request)
 
     monkeypatch.setattr(Deliverer, "_inspect", slowly)
     (done,) = depot.deliver(attempt)

@@ -20,6 +20,7 @@ from resources.ledger.queue import PostTerms
 from resources.ledger.records import Submission
 from resources.ledger.schema import submissions
 from resources.ledger.states import AttemptState, MoneyState
+from resources.orders import ClipRequest
 from resources.production import batch, bucket_mark, poll_times
 from resources.production.batch import Stage
 from resources.production.bucket_mark import BucketMark, LedgerBehindError, bind_bucket, read_mark
@@ -71,9 +72,9 @@ def looks() -> list[Inspection]:
 def _look_once(monkeypatch: pytest.MonkeyPatch, looks: list[Inspection]) -> None:
     look = Deliverer._inspect
 
-    def inspect(deliverer: Deliverer, path: Path) -> Inspection:
+    def inspect(deliverer: Deliverer, path: Path, request: ClipRequest) -> Inspection:
         if not looks:
-            looks.append(look(deliverer, path))
+            looks.append(look(deliverer, path, request))
         return looks[0]
 
     monkeypatch.setattr(Deliverer, "_inspect", inspect)

@@ -55,9 +55,9 @@ def test_a_clip_is_what_was_asked_for_and_moves_and_sounds(
     clip = ClipStore(tmp_path).clip("job", Frame(width=width, height=height, fps=fps, seconds=seconds))
     found = measure(clip.read(0, clip.size))
     assert (found["size"], found["codec"], found["sound"]) == ((width, height), "h264", ["aac"])
-    # as models deliver: B frames, one key frame a second
+    # as models deliver: B frames between key frames
     assert found["profile"] == "High"
-    assert found["kinds"].count("I") == seconds
+    assert found["kinds"].count("I") == 2 * seconds
     assert found["kinds"].count("B") > fps * seconds / 2
     assert found["times"] == pytest.approx([number / fps for number in range(fps * seconds)], abs=0.001)
     assert found["seconds"] == pytest.approx(seconds, abs=0.1)
