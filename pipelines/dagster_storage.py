@@ -1,0 +1,199 @@
+"""Dagster's SQLite storage with connections that stay open; `dagster.yaml` names it.
+
+Dagster makes an engine and a connection for every call, so that every statement is compiled and every file opened anew, and
+SQLite checkpoints a run's file after each of its events. What is stored, and where, is Dagster's business: each file is first
+opened by Dagster's own class, which creates or checks its tables.
+"""
+
+import contextlib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any, Self
+
+import sqlalchemy as sa
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
+from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
+from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
+from dagster._core.storage.sqlite_storage import (
+    DagsterSqliteStorage,
+    _event_logs_directory,
+    _runs_directory,
+    _schedule_directory,
+)
+from dagster._serdes import ConfigurableClassData
+
+BUSY_SECONDS = 30
+"""How long a write waits for those of other processes; Dagster's own figure for its event log."""
+MOST_FILES = 8
+"""Files of runs that stay open in a process; a run worker needs one, and the webserver reads many."""
+
+Opened = Callable[[], AbstractContextManager[sa.Connection]]
+
+
+class KeptConnections:
+    """Engines by their file: the most recently used ones. Threads may share it.
+
+    A file that was replaced or removed is opened anew, and a forked process opens its own.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid, self._lock = os.getpid(), threading.Lock()
+        self._engines: OrderedDict[str, tuple[sa.Engine, tuple[int, int]]] = OrderedDict()
+
+    @contextlib.contextmanager
+    def begin(self, path: str, opened: Opened) -> Iterator[sa.Connection]:
+        """A connection in a transaction.
+
+        Args:
+            path: The SQLite file.
+            opened: Dagster's own way to open it, for the first time.
+        """
+        engine = self._kept(path)
+        if engine is None:
+            with opened():
+                pass
+            engine = self._keep(path)
+        with engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close every connection; the next call opens its file again."""
+        with self._lock:
+            engines = list(self._engines.values())
+            self._engines.clear()
+        for engine, _ in engines:
+            engine.dispose()
+
+    def _kept(self, path: str) -> sa.Engine | None:
+        if self._pid != os.getpid():
+            # SQLite forbids even closing what the parent has opened
+            _INHERITED.append(self._engines)
+            self._reset()
+        with self._lock:
+            engine, file = self._engines.get(path, (None, None))
+            if engine is None:
+                return None
+            if file == _identity(path):
+                self._engines.move_to_end(path)
+                return engine
+            del self._engines[path]
+        engine.dispose()
+        return None
+
+    def _keep(self, path: str) -> sa.Engine:
+        url = sa.URL.create("sqlite", database=path)
+        # threads that meet get a connection of their own, which is closed afterwards
+        engine = sa.create_engine(
+            url,
+            pool_size=1,
+            max_overflow=-1,
+            connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+        )
+        with self._lock:
+            file = _identity(path)
+            if file is not None:
+                self._engines[path] = engine, file
+            left = [self._engines.popitem(last=False)[1] for _ in range(len(self._engines) - self._most)]
+        for old, _ in left:
+            old.dispose()
+        return engine
+
+
+_INHERITED: list[Any] = []
+"""Engines of the parent process, kept so that no garbage collection closes them."""
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a thousand times a run
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+class KeptEventLog(SqliteEventLogStorage):
+    """Dagster's event log: a file for each run, and an index of all."""
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self._index, self._runs = KeptConnections(1), KeptConnections(MOST_FILES)
+        super().__init__(base_dir, inst_data)
+
+    def run_connection(self, run_id: str | None = None) -> Any:
+        """A connection to the file of a run."""
+        if run_id == INDEX_SHARD_NAME:
+            return self.index_connection()
+        return self._runs.begin(
+            self.path_for_shard(str(run_id)), lambda: super(KeptEventLog, self).run_connection(run_id)
+        )
+
+    def index_connection(self) -> AbstractContextManager[sa.Connection]:
+        """A connection to the index."""
+        return self._index.begin(self.path_for_shard(INDEX_SHARD_NAME), super().index_connection)
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        super().dispose()
+        self._index.close()
+        self._runs.close()
+
+
+class KeptRuns(SqliteRunStorage):
+    """Dagster's table of runs."""
+
+    def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self._kept, self._path = KeptConnections(1), str(sa.make_url(conn_string).database)
+        super().__init__(conn_string, inst_data)
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        """A connection."""
+        with self._kept.begin(self._path, super().connect) as connection:
+            yield connection
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        super().dispose()
+        self._kept.close()
+
+
+class KeptSchedules(SqliteScheduleStorage):
+    """Dagster's table of schedules, sensors and their ticks."""
+
+    def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self._kept, self._path = KeptConnections(1), str(sa.make_url(conn_string).database)
+        super().__init__(conn_string, inst_data)
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        """A connection."""
+        with self._kept.begin(self._path, super().connect) as connection:
+            yield connection
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        super().dispose()
+        self._kept.close()
+
+
+class KeptSqliteStorage(DagsterSqliteStorage):
+    """Dagster's SQLite storage in the same files, over kept connections."""
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        # Dagster's own __init__ would open and check every file a second time: 50 ms of a processor for each process
+        super(DagsterSqliteStorage, self).__init__()  # type: ignore[no-untyped-call]
+        self.base_dir, self._inst_data = base_dir, inst_data
+        self._run_storage = KeptRuns.from_local(_runs_directory(base_dir))
+        self._event_log_storage = KeptEventLog(_event_logs_directory(base_dir))
+        self._schedule_storage = KeptSchedules.from_local(_schedule_directory(base_dir))
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
+        """The storage that `dagster.yaml` describes."""
+        return cls.from_local(inst_data=inst_data, **config_value)
