@@ -306,9 +306,9 @@ def test_the_real_worker_is_stopped_by_its_own_limits(clip: Path, tmp_path: Path
 
     code = (
         "import resources.video.worker as w; w.MEMORY_BYTES = 700 << 20; w._guard()\n"
-        "w.inspect = lambda path, width, seconds: bytearray(1 << 30)\n"
+        "w.inspect = lambda *_: bytearray(1 << 30)\n"
         "print(w.answer({'path': 'x', 'poster_width': 1, 'shortest_seconds': 0, 'cpu_seconds': 5})['error'], flush=True)\n"
-        "w.inspect = lambda path, width, seconds: exec('while True: pass')\n"
+        "w.inspect = lambda *_: exec('while True: pass')\n"
         "w.answer({'path': 'x', 'poster_width': 1, 'shortest_seconds': 0, 'cpu_seconds': 0})\n"
     )
     done = subprocess.run(
