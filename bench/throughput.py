@@ -2,8 +2,9 @@
 
 N clips whose jobs take 20 seconds go through the real daemon, run workers, sandbox and embedded S3, in both ways (submit
 and leave, with the completion sensor; one run that waits), each round in a stack of its own that is at rest when the
-clips are asked for. Beside it, the pipeline most people write first (`bench/naive`). Prints JSON, or with `--markdown`
-the table of docs/performance.md. How CPU and memory are counted: `bench/usage.py`.
+clips are asked for. Between them a plain script (`bench/plain.py`) does the same without Dagster and ledger: the yardstick of
+this machine and this hour. Prints JSON, or with `--markdown` the table of docs/performance.md. How CPU and memory are
+counted: `bench/usage.py`.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from typing import Any
 
 from bench.flow import JOBS, Round, Scale, run_round
 from bench.machine import machine
-from bench.naive_flow import run_naive
+from bench.plain_flow import run_plain
 from bench.processes import adopt_orphans
 from bench.report import TARGETS, markdown, summary
 
@@ -40,7 +41,6 @@ def main() -> int:
     document: dict[str, Any] = {
         "command": _command(),
         "clips": options.clips,
-        "naive_clips": options.naive,
         "rounds": options.rounds,
         "job_seconds": options.job_seconds,
         "spread": options.spread,
@@ -49,13 +49,12 @@ def main() -> int:
         "ways": {},
     }
     scale = Scale(options.clips, options.job_seconds, options.spread, options.fail, seed=0)
-    for way in options.ways:
-        rounds = [_told(way, dataclasses.replace(scale, seed=seed)) for seed in range(options.rounds)]
-        document["ways"][way] = summary(rounds, TARGETS[way])
-    if options.naive:
-        document["ways"]["naive"] = summary(
-            [_told("naive", dataclasses.replace(scale, clips=options.naive))], {}
-        )
+    rounds: dict[str, list[Round]] = {way: [] for way in (*options.ways, "plain")}
+    for seed in range(options.rounds):
+        for way, done in rounds.items():
+            done.append(_told(way, dataclasses.replace(scale, seed=seed)))
+    for way, done in rounds.items():
+        document["ways"][way] = summary(done, rounds["plain"], TARGETS.get(way, {}))
     text = json.dumps(document, indent=2)
     if options.json:
         options.json.write_text(text + "\n")
@@ -72,7 +71,7 @@ def _told(way: str, scale: Scale) -> Round:
     """One round, with a line about it on standard error."""
     began = time.monotonic()
     print(f"{way}: {scale.clips} clips, seed {scale.seed} ...", file=sys.stderr, flush=True)
-    one = run_naive(scale) if way == "naive" else run_round(way, scale)
+    one = run_plain(scale) if way == "plain" else run_round(way, scale)
     print(
         f"{way}: wall {one.wall_seconds:.1f} s (ideal {one.ideal_seconds:.1f}), {one.runs} runs, {one.cpu_per_clip:.2f} CPU-s and "
         f"{one.requests_per_clip:.1f} requests a clip, peak MB {one.peak_mb}; the round took {time.monotonic() - began:.0f} s",
@@ -96,9 +95,6 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--rounds", type=_whole, default=3, metavar="N", help="rounds of each way (default 3)"
-    )
-    parser.add_argument(
-        "--naive", type=int, default=20, metavar="N", help="clips of the naive pipeline; 0 skips it"
     )
     parser.add_argument("--job-seconds", type=float, default=20.0, metavar="S", help="of a job (default 20)")
     parser.add_argument(

@@ -89,10 +89,12 @@ def wait_for_workers(*, at_most: float = 30.0) -> bool:
 
 
 def role_of(process: Process, others: Mapping[int, Process]) -> str | None:
-    """`worker` of a run, or `child` of one, which decodes clips or carries out a step; None for any other process."""
+    """`worker` of a run or the plain script, or `child` of one, which decodes clips; None for any other process."""
     command = _command(process.pid)
     if b"resources.video.worker" in command:
         return "child"
+    if b"bench.plain" in command:
+        return "worker"
     if b"spawn_main" not in command:
         return None
     parent = others.get(process.parent)

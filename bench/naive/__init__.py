@@ -1,1 +1,0 @@
-"""The pipeline most people write first, as a measure: it imports nothing of dailies."""

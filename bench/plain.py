@@ -1,0 +1,104 @@
+"""The yardstick: a plain script for the same clips, `python -m bench.plain`, with its order as JSON on standard input.
+
+One process, a thread for each clip: it buys, polls, fetches, checks and stores through dailies' own modules, without Dagster
+and without a ledger. If it dies, what it has bought is lost.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+
+from resources.network.way_out import Network
+from resources.orders import ClipRequest
+from resources.production.delivery import INSPECTORS
+from resources.storage.objects import ObjectStore
+from resources.storage.policy import DownloadPolicy
+from resources.storage.s3_client import S3Settings
+from resources.storage.transfer import transfer
+from resources.video.inspector import VideoInspector
+from resources.video.judge import judge
+
+POLL_SECONDS = 5
+
+
+class Script:
+    """Produces clips.
+
+    Args:
+        provider: Its address.
+        folder: For the files.
+    """
+
+    def __init__(self, provider: str, store: ObjectStore, inspector: VideoInspector, folder: Path) -> None:
+        self._client = httpx.Client(
+            base_url=f"{provider}/api/v3/", headers={"Authorization": "Bearer sandbox"}, timeout=60
+        )
+        self._policy = DownloadPolicy(allowed_origins=frozenset({provider}), network=Network.of(os.environ))
+        self._store, self._inspector, self._folder = store, inspector, folder
+
+    def produce(self, request: ClipRequest) -> float | None:
+        """Buy one clip, wait for it, check it and store it; returns when, or None if its job failed."""
+        answer = self._client.post(request.endpoint, json=request.body).raise_for_status()
+        job = answer.json()["data"]["id"]
+        while True:
+            time.sleep(POLL_SECONDS)
+            seen = self._client.get(f"predictions/{job}/result").raise_for_status().json()["data"]
+            if seen["status"] == "failed":
+                return None
+            if seen["status"] == "completed":
+                break
+        self._keep(request, seen["outputs"][0])
+        return time.time()
+
+    def _keep(self, request: ClipRequest, url: str) -> None:
+        name = f"videos/{request.clip}"
+        said: dict[str, Any] = {"prompt": request.prompt}
+        pictures: dict[str, bytes | None] = {}
+
+        def decide(path: Path) -> str:
+            found = self._inspector.inspect(path, shortest_seconds=request.checks.shortest_stretch_seconds)
+            pictures.update({"poster": found.poster_webp, "strip": found.strip_webp})
+            said["checks"] = [check.model_dump() for check in judge(found, request)]
+            return f"{name}.mp4"
+
+        path = self._folder / f"{request.clip}.mp4"
+        done = transfer(url, path, self._store, key=f"{name}.mp4", decide=decide, policy=self._policy)
+        path.unlink()
+        for which, data in pictures.items():
+            self._store.put_bytes(f"{name}.{which}.webp", data or b"", content_type="image/webp")
+        text = json.dumps(said | {"sha256": done.sha256})
+        self._store.put_bytes(f"{name}.json", text.encode(), content_type="application/json")
+
+
+def main() -> None:
+    """Produce what is asked for; prints when each clip was stored."""
+    order = json.load(sys.stdin)
+    requests = [ClipRequest.model_validate(one) for one in order["requests"]]
+    secret = SecretStr(order["secret"])
+    store = ObjectStore(
+        S3Settings(
+            bucket=order["bucket"],
+            endpoint_url=order["endpoint"],
+            access_key_id=order["key_id"],
+            secret_access_key=secret,
+        )
+    )
+    with (
+        tempfile.TemporaryDirectory(prefix="dailies-plain-") as folder,
+        VideoInspector(workers=INSPECTORS) as inspector,
+        ThreadPoolExecutor(len(requests)) as pool,
+    ):
+        script = Script(order["provider"], store, inspector, Path(folder))
+        print(json.dumps(list(pool.map(script.produce, requests))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

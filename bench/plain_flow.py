@@ -1,0 +1,135 @@
+"""One round of the plain script, on a sandbox and an S3 server of its own."""
+
+import contextlib
+import datetime as dt
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.flow import Round, Scale
+from bench.machine import environment, longest_job, read_books, requests_of, sandbox_options
+from bench.processes import ending_all_children
+from bench.series_files import SERIES, Declared, declare
+from bench.usage import Meter, settle, tree_seconds
+from pipelines.cli.launch import clips_of, declarations_of
+from pipelines.prompt_batch import render
+from resources.errors import UnavailableError
+from resources.settings import load_settings
+from resources.storage.embedded import EmbeddedS3
+
+STOP_SECONDS = 20
+
+
+def run_plain(scale: Scale) -> Round:
+    """Let the script produce the clips, and wait for its end.
+
+    Raises:
+        resources.errors.DailiesError: Something does not start.
+    """
+    with tempfile.TemporaryDirectory(prefix="plain-bench-") as place, ending_all_children():
+        folder = Path(place)
+        declared = declare(folder, clips=scale.clips, fail=scale.fail)
+        options = sandbox_options(
+            job_seconds=scale.job_seconds,
+            spread=scale.spread,
+            seed=scale.seed,
+            clips=scale.clips,
+            faults=declared.faults,
+        )
+        variables = {"DAILIES_HOME": str(folder / "home"), "DAILIES_DATA": str(declared.data)}
+        with (
+            environment(variables),
+            _process("resources.sandbox", options, folder / "sandbox.log") as sandbox,
+            EmbeddedS3(folder / "s3", bucket="plain") as s3,
+        ):
+            url = _line_of(sandbox, folder / "sandbox.log")["url"]
+            roots = {"sandbox": sandbox.pid, "s3": s3.pid or 0}
+            with Meter(roots) as meter:
+                settle()
+                meter.mark()
+                return _measure(meter, declared, s3, url, scale, folder)
+
+
+def _measure(meter: Meter, declared: Declared, s3: EmbeddedS3, url: str, scale: Scale, folder: Path) -> Round:
+    order = json.dumps(_order(s3, url))
+    asked_at = time.time()
+    with _process("bench.plain", [], folder / "plain.log") as script:
+        if script.stdin is not None:
+            script.stdin.write(order.encode())
+            script.stdin.close()
+        ends = _line_of(script, folder / "plain.log")
+        # its own account, and that of its children, can be read until it is waited for
+        os.waitid(os.P_PID, script.pid, os.WEXITED | os.WNOWAIT)
+        used = tree_seconds(script.pid)
+    delivered = [end for end in ends if end is not None]
+    seconds, books = meter.seconds(), read_books(url)
+    requests = requests_of(books)
+    expected = scale.clips - declared.doomed
+    return Round(
+        wall_seconds=round(max(delivered, default=asked_at) - asked_at, 1),
+        ideal_seconds=round(longest_job(books), 1),
+        runs=0,
+        requests_per_clip=round(sum(requests.values()) / scale.clips, 2),
+        cpu_per_clip=round(used / scale.clips, 3),
+        sandbox_cpu_per_clip=round(seconds["sandbox"] / scale.clips, 3),
+        s3_cpu_per_clip=round(seconds["s3"] / scale.clips, 3),
+        peak_mb=meter.peaks,
+        details={"requests": requests},
+        problems=[] if len(delivered) == expected else [f"{len(delivered)} clips instead of {expected}"],
+    )
+
+
+def _order(s3: EmbeddedS3, url: str) -> dict[str, Any]:
+    """What the script gets: the requests that dailies renders, and where provider and bucket are."""
+    declarations = declarations_of(load_settings())
+    keys = clips_of(declarations, SERIES, dt.datetime.now(dt.UTC).date(), ())
+    settings = s3.settings
+    return {
+        "requests": [
+            request.model_dump(mode="json") for request in render(declarations, keys).requests.values()
+        ],
+        "provider": url,
+        "endpoint": s3.endpoint_url,
+        "bucket": s3.bucket,
+        "key_id": settings.access_key_id,
+        "secret": settings.secret_access_key.get_secret_value() if settings.secret_access_key else "",
+    }
+
+
+def _line_of(process: "subprocess.Popen[bytes]", log: Path) -> Any:
+    """The first line that a process prints, which is JSON."""
+    line = process.stdout.readline() if process.stdout else b""
+    if not line:
+        raise UnavailableError(f"{process.args!r} has ended: {log.read_text(errors='replace')[-500:]}")
+    return json.loads(line)
+
+
+@contextlib.contextmanager
+def _process(module: str, options: Sequence[str], log: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    """A process of one of our modules for the block, ended by its id. What it prints after its first line is not read."""
+    with log.open("ab") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
