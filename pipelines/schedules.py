@@ -28,7 +28,7 @@ def series_schedule(series: Series) -> dg.ScheduleDefinition:
     zone = ZoneInfo(declared.timezone)
 
     @dg.schedule(
-        name=f"{name.replace('-', '_')}_schedule",
+        name=series.schedule_name,
         job=submit_clips,
         cron_schedule=declared.cron,
         execution_timezone=declared.timezone,

@@ -99,11 +99,26 @@ def _ask(plan: Plan, *, yes: bool) -> None:
         if number
         else "ask again for clips that are on their way"
     )
+    agree(what)
+
+
+def agree(what: str, *, yes: bool = False) -> None:
+    """Ask a person whether to do something that costs money.
+
+    Args:
+        what: As it follows `this would`.
+        yes: Whether the person has answered already.
+
+    Raises:
+        typer.Exit: The answer is no (1), or there is nobody to ask (2).
+    """
+    if yes:
+        return
     if not sys.stdin.isatty():
         complain(
             f"nothing was bought: this would {what}, and without a terminal nobody can be asked. Add --yes."
         )
         raise typer.Exit(2)
-    if not typer.confirm(f"{what.capitalize()}?", err=True):
+    if not typer.confirm(f"{what[0].upper()}{what[1:]}?", err=True):
         complain("nothing was bought")
         raise typer.Exit(1)

@@ -22,6 +22,7 @@ from pydantic import SecretStr
 
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.ports import HOST, answers, check_port_is_free, free_port, kept_port
+from pipelines.cli.schedule_watch import ScheduleWatch
 from pipelines.cli.supervision import CodeWatch, Deaths, end_child
 from pipelines.cli.takeover import (
     STATE_FILE,
@@ -90,6 +91,7 @@ class Stack:
         self.dagster_url = f"http://{HOST}:{wanted.port}"
         self.sandbox_url: str | None = None
         self.environment = dict(os.environ)
+        self._schedules = ScheduleWatch(settings.data / "series")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._s3: EmbeddedS3 | None = None
         self.id = secrets.token_hex(8)
@@ -313,6 +315,8 @@ class Stack:
             was_gone, self._code_was_gone = self._code_was_gone, api.code_is_gone()
             if was_gone and self._code_was_gone:
                 self._load_code_anew()
+        if changed := self._schedules.changed():
+            self._load_code_anew(f"the schedules of {', '.join(changed)} have changed; loading them")
         self._tended_at = time.monotonic()
 
     def _revive(self) -> None:
@@ -327,12 +331,14 @@ class Stack:
             self._spawn(name, self._commands[name])
             self._write_state()
 
-    def _load_code_anew(self) -> None:
+    def _load_code_anew(
+        self, why: str = "the process that holds the code has ended; starting it again"
+    ) -> None:
         self._code_was_gone = False
-        self.wanted.log("the process that holds the code has ended; starting it again")
+        self.wanted.log(why)
         with DagsterApi(self.dagster_url) as api, contextlib.suppress(DailiesError):
-            if (why := api.load_code_anew()) is not None:
-                self.wanted.log(f"Dagster could not load the definitions: {why}")
+            if (failure := api.load_code_anew()) is not None:
+                self.wanted.log(f"Dagster could not load the definitions: {failure}")
 
     def _why_ended(self, name: str) -> DailiesError:
         lines = [line for line in self._log_of(name).read_text(errors="replace").splitlines() if line.strip()]

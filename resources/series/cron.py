@@ -2,6 +2,7 @@
 
 import datetime as dt
 import functools
+import itertools
 import re
 
 from resources.declared.problems import show
@@ -66,6 +67,36 @@ def runs_on(cron: str, date: dt.date) -> bool:
         return False
     by_day, by_weekday = date.day in days, date.isoweekday() % 7 in weekdays
     return by_day or by_weekday if either else by_day and by_weekday
+
+
+MOST_DAYS = 9 * 366
+"""The longest wait for a tick: the 29th of February around a year such as 2100."""
+
+
+def next_tick(cron: str, after: dt.datetime) -> dt.datetime | None:
+    """The first tick of a cron expression without mistakes after a moment, in the moment's time zone.
+
+    A wall time that the clocks skip has no tick here; Dagster ticks at the next one that exists.
+
+    Args:
+        after: With a time zone.
+    """
+    texts = cron.split()
+    minutes, hours = (
+        sorted(set().union(*(_numbers(part, name, low, high) or set() for part in text.split(","))))
+        for text, (name, low, high) in zip(texts[:2], _FIELDS[:2], strict=True)
+    )
+    for days in range(MOST_DAYS):
+        date = after.date() + dt.timedelta(days=days)
+        if not runs_on(cron, date):
+            continue
+        for hour, minute in itertools.product(hours, minutes):
+            tick = dt.datetime(date.year, date.month, date.day, hour, minute, tzinfo=after.tzinfo)
+            # arithmetic within a time zone ignores that its clocks change
+            exact = tick.astimezone(dt.UTC)
+            if exact > after.astimezone(dt.UTC) and exact.astimezone(after.tzinfo) == tick:
+                return tick
+    return None
 
 
 def _numbers(part: str, name: str, low: int, high: int) -> set[int] | None:

@@ -110,6 +110,11 @@ class Series:
         return self.declaration.schedule
 
     @property
+    def schedule_name(self) -> str:
+        """The name of its schedule where names may have no hyphens."""
+        return f"{self.name.replace('-', '_')}_schedule"
+
+    @property
     def owner(self) -> str | None:
         """Who is responsible for it, as Dagster writes owners."""
         return self.declaration.owner

@@ -130,3 +130,14 @@ def test_another_program_at_dagsters_port_ends_nothing(stack: Stack, body: str) 
             stack.tend()
         with DagsterApi(stack.dagster_url) as api, pytest.raises(DailiesError):
             api.run_status("x")
+
+
+def test_an_edited_schedule_is_loaded_once_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack_module, "TEND_SECONDS", 0.0)
+    (tmp_path / "series").mkdir()
+    stack = Stack(Settings(DAILIES_HOME=tmp_path, DAILIES_DATA=tmp_path), StackOptions(port=3999))
+    told: list[str] = []
+    stack.wanted.log = told.append
+    (tmp_path / "series" / "bay.yaml").write_text("name: bay\nschedule: {cron: 0 6 * * *}\n")
+    assert tended(stack, Webserver(*[THERE] * 3), 3) == 1
+    assert told[0] == "the schedules of bay have changed; loading them"

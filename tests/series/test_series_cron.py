@@ -1,6 +1,7 @@
 """Cron expressions: what passes here, Dagster accepts; what makes no sense is refused with the reason."""
 
 import datetime as dt
+import zoneinfo
 
 import dagster
 import pytest
@@ -8,7 +9,7 @@ from dagster._utils.schedules import cron_string_iterator
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from resources.series.cron import cron_mistake, runs_on
+from resources.series.cron import cron_mistake, next_tick, runs_on
 
 
 @dagster.job
@@ -107,3 +108,19 @@ def test_the_days_of_a_cron_expression_are_dagsters(parts, day):
     for days in range(min((coming - day).days, 40)):
         assert not runs_on(cron, day + dt.timedelta(days=days))
     assert runs_on(cron, coming)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(
+        ["30 5 * * *", "*/20 6,18 * * 1-5", "0 0 1 * *", "15 12 29 2 *", "0 23 * 3,10 SUN", "5 4 * * 7"]
+    ),
+    st.sampled_from(["UTC", "Europe/Oslo", "America/New_York", "Pacific/Kiritimati"]),
+    st.integers(1_767_225_600, 1_830_000_000),
+)
+def test_the_next_tick_is_dagsters(cron: str, zone: str, moment: int) -> None:
+    after = dt.datetime.fromtimestamp(moment, zoneinfo.ZoneInfo(zone))
+    tick = next_tick(cron, after)
+    assert tick is not None
+    ticks = cron_string_iterator(after.timestamp() + 1, cron, zone)
+    assert tick.timestamp() == next(ticks).timestamp()

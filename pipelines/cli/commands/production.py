@@ -1,6 +1,7 @@
-"""Commands about what to buy: check, plan, prompt, produce, retry."""
+"""Commands about what to buy: check, plan, prompt, produce, retry, schedules."""
 
 import datetime as dt
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -20,6 +21,15 @@ from pipelines.cli.terminal import (
 
 production_app = typer.Typer()
 PANEL = "Produce"
+
+
+class OnOff(StrEnum):
+    """Whether a schedule is in force."""
+
+    ON = "on"
+    OFF = "off"
+
+
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out clips that are invalid instead of stopping the batch.")
 ]
@@ -230,6 +240,44 @@ def retry(
         )
         launched = launch(settings, api, found.keys, job="produce_clips", command="retry", scattered=True)
         finish(settings, api, launched, wait=wait, as_json=as_json, refused=found.refused)
+
+
+@production_app.command(rich_help_panel=PANEL)
+def schedules(
+    switch_to: Annotated[
+        OnOff | None, typer.Argument(metavar="[on|off]", help="Turn the schedule of a series on or off.")
+    ] = None,
+    series: Annotated[
+        str | None, typer.Argument(metavar="[SERIES]", help="Which.", autocompletion=complete_clips)
+    ] = None,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """List the schedules with their next ticks and prices, or turn one on or off."""
+    from pipelines.cli.approval import agree
+    from pipelines.cli.launch import declarations_of
+    from pipelines.cli.timetable import document, price, row_of, show_timetable, switch, timetable
+    from resources.settings import load_settings
+
+    settings = load_settings()
+    rows = timetable(settings, declarations_of(settings), now=dt.datetime.now(dt.UTC))
+    if switch_to is not None:
+        if series is None:
+            raise typer.BadParameter(f"name the series: `dailies schedules {switch_to.value} SERIES`")
+        row = row_of(rows, series)
+        if switch_to is OnOff.ON:
+            agree(
+                f"buy at every tick of {series}, next {row.at}, {counted(row.clips, 'clip')} for {price(row)}",
+                yes=yes,
+            )
+        switch(settings, row, on=switch_to is OnOff.ON)
+        rows = timetable(settings, declarations_of(settings), now=dt.datetime.now(dt.UTC))
+    if as_json:
+        print_json(document(rows))
+    elif rows:
+        show_timetable(rows)
+    else:
+        console.print("no series has a schedule")
 
 
 @production_app.command(rich_help_panel=PANEL)

@@ -1,0 +1,61 @@
+"""Notices that the schedules of series were edited, since Dagster reads them only when it loads the definitions."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from resources.declared.document import read_document, yaml_files
+from resources.declared.problems import ProblemsError
+
+Schedule = tuple[str, Any]
+"""The name of a series, and what its file says under `schedule`."""
+
+
+@dataclass
+class ScheduleWatch:
+    """Compares what the series' files say with what they said before."""
+
+    folder: Path
+    """`data/series`."""
+    _stamps: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    _declared: dict[Path, Schedule] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.changed()
+
+    def changed(self) -> list[str]:
+        """The series whose schedule has changed since the last call.
+
+        A file that is broken keeps its schedule until it can be read again: an edit is seldom finished with the first save.
+        """
+        before = dict(self._declared)
+        stamps = {file: _stamp(file) for file in yaml_files(self.folder)}
+        for file in self._declared.keys() - stamps.keys():
+            del self._declared[file]
+        for file, stamp in stamps.items():
+            if self._stamps.get(file) != stamp and (found := _schedule(file)) is not None:
+                self._declared[file] = found
+        self._stamps = stamps
+        old, new = (
+            {name: schedule for name, schedule in found.values() if schedule is not None}
+            for found in (before, self._declared)
+        )
+        return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    try:
+        found = file.stat()
+    except OSError:
+        return (0, 0)
+    return found.st_mtime_ns, found.st_size
+
+
+def _schedule(file: Path) -> Schedule | None:
+    try:
+        content = read_document(file).value
+    except ProblemsError:
+        return None
+    if not isinstance(content, dict) or not isinstance(content.get("name"), str):
+        return None
+    return content["name"], content.get("schedule")
