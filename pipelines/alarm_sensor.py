@@ -46,6 +46,11 @@ _ACTIVE = [
 ]
 
 
+def has_work(production: Production, _cursor: str | None) -> bool:
+    """Whether messages can be sent at all."""
+    return production.settings().alarm_url is not None
+
+
 @dg.sensor(
     name="alarms",
     minimum_interval_seconds=ALARMS_SECONDS,

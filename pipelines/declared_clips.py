@@ -12,7 +12,6 @@ import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -53,10 +52,7 @@ def declared_clips(
 ) -> dg.SensorResult | dg.SkipReason:
     """Add new clips, and request runs that render changed prompts."""
     try:
-        files = _digests(production.settings().data)
-        if any(file.startswith("characters/") for file in files):
-            # a new version of a character changes the prompts that show it
-            files |= {f"character {name}": made.id for name, made in production.characters().items()}
+        files = _digests(production)
         seen = DataCursor.read(context.cursor)
         if files == seen.files and seen.upto is None:
             return dg.SkipReason("nothing in the data folder has changed")
@@ -100,6 +96,12 @@ def declared_clips(
         cursor=cursor.written(),
         skip_reason=None if requests else dg.SkipReason(reason),
     )
+
+
+def has_work(production: Production, cursor: str | None) -> bool:
+    """Whether the data folder has changed since the last tick, or a comparison is not finished."""
+    seen = DataCursor.read(cursor)
+    return seen.upto is not None or _digests(production) != seen.files
 
 
 @dataclass(frozen=True)
@@ -238,7 +240,14 @@ def _run_key(files: dict[str, str], stretch: list[str], shown: dict[str, int]) -
     return f"prompts:{stretch[0]}:{hashlib.sha256(what.encode()).hexdigest()[:16]}"
 
 
-def _digests(data: Path) -> dict[str, str]:
+def _digests(production: Production) -> dict[str, str]:
+    data = production.settings().data
     folders = ("series", "prompts", "characters", "models")
     files = sorted(file for folder in folders for file in data.glob(f"{folder}/*.y*ml"))
-    return {str(file.relative_to(data)): hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files}
+    digests = {
+        str(file.relative_to(data)): hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files
+    }
+    if any(file.startswith("characters/") for file in digests):
+        # a new version of a character changes the prompts that show it
+        digests |= {f"character {name}": made.id for name, made in production.characters().items()}
+    return digests

@@ -46,6 +46,14 @@ class GalleryCursor:
         return json.dumps({"change": self.change, "look": self.look, "pages": self.pages})
 
 
+def has_work(production: Production, cursor: str | None) -> bool:
+    """Whether anything has changed in the ledger, or in the look of the pages, since they were written."""
+    seen = GalleryCursor.read(cursor)
+    with production.ledger() as ledger:
+        change = newest_change(ledger)
+    return change != 0 and (change, look()) != (seen.change, seen.look)
+
+
 @dg.sensor(
     name="gallery_pages",
     target=[GALLERY],

@@ -54,6 +54,11 @@ def _at_work(runs: Iterable[dg.DagsterRun]) -> list[str]:
     return [run.run_id for run in runs if run.status in AT_WORK]
 
 
+def has_work(instance: dg.DagsterInstance) -> bool:
+    """Whether any run should show signs of life."""
+    return bool(instance.get_run_ids(dg.RunsFilter(statuses=list(AT_WORK)), limit=1))
+
+
 def dead_runs(instance: dg.DagsterInstance, ledger: Ledger, location: str | None) -> list[dg.DagsterRun]:
     """The dead runs of a code location that Dagster believes to be active.
 

@@ -33,6 +33,21 @@ NO_PARTITION = "no partition"
 """Stands in the ledger for a run, for an unpaid clip whose partition was deleted: there is nothing to show."""
 
 
+def completion_name(account: str) -> str:
+    """The name of an account's completion sensor."""
+    return f"{account}_completion"
+
+
+def has_work(production: Production, account: str) -> bool:
+    """Whether a purchase of an account is on its way or not yet reported, or a bill, a sweep or a late job is due.
+
+    Raises:
+        DailiesError: The ledger does not answer.
+    """
+    with production.ledger() as ledger:
+        return deliveries.has_unreported(ledger, account) or _is_due(ledger, account)
+
+
 def completion_sensor(account: str) -> dg.SensorDefinition:
     """The sensor that completes the purchases of one account.
 
@@ -40,7 +55,7 @@ def completion_sensor(account: str) -> dg.SensorDefinition:
     """
 
     @dg.sensor(
-        name=f"{account}_completion",
+        name=completion_name(account),
         job=collect_clips,
         minimum_interval_seconds=COMPLETION_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -54,9 +69,7 @@ def completion_sensor(account: str) -> dg.SensorDefinition:
     ) -> dg.SensorResult | dg.SkipReason:
         try:
             with production.ledger() as ledger:
-                unreported = deliveries.unreported(ledger, account)
-                due = _is_due(ledger, account)
-                if not unreported and not due:
+                if not deliveries.has_unreported(ledger, account) and not _is_due(ledger, account):
                     return dg.SkipReason(f"no clip of {account} is on its way")
                 step = asyncio.run(_step(production, ledger, account))
                 return _ask_for_runs(context, production, ledger, account, step)

@@ -1,8 +1,8 @@
 """Dagster's webserver behind the guard: `python -m pipelines.webserver WORKSPACE PORT`.
 
 Dagster's own server executes mutations that arrive by GET or in a query, and checks neither Host nor Origin, so that any web
-page could buy (tried with 1.13.27). This module builds the server from Dagster's parts. Three of them are private:
-`WorkspaceProcessContext` and `WorkspaceFileTarget`, which `dagster_webserver.cli` uses too, and the cache of the partitions' colours.
+page could buy (tried with 1.13.27). This module builds the server from Dagster's parts. Four of them are private:
+`WorkspaceProcessContext` and `WorkspaceFileTarget`, which `dagster_webserver.cli` uses too, the cache of the partitions' colours, and `code_watch`.
 """
 
 import logging
@@ -18,6 +18,7 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.version import __version__
 
+from pipelines.code_watch import watch_calmly
 from pipelines.picture_server import PictureServer
 from resources.guard import SERVER, Authority, Guard, Guarded
 from resources.settings import load_settings
@@ -89,6 +90,7 @@ def serve(workspace: Path, port: int) -> None:
 
     settings = load_settings()
     count_only_what_was_seen()
+    watch_calmly()
     guard = guard_of(settings.allowed_hosts, settings.allowed_users)
     with DagsterInstance.get() as instance:
         instance.optimize_for_webserver(STATEMENT_TIMEOUT_MS, POOL_RECYCLE_SECONDS, POOL_OVERFLOW)

@@ -150,6 +150,8 @@ class Stack:
             "DAILIES_DAGSTER_URL": self.dagster_url,
             "DAGSTER_HOME": str(dagster_home),
             STACK: f"{self.id}:{self.home}",
+            # how often Dagster looks for runs to retry, 5 unless set; the loss of a worker takes minutes to be believed
+            "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "15",
             "PYTHONUNBUFFERED": "1",
             # where the code server puts the sockets of the processes that hold the code
             "TMPDIR": str(self._sockets),
@@ -193,7 +195,7 @@ class Stack:
             "webserver",
             [*python, "pipelines.webserver", str(workspace), str(self.wanted.port)],
         )
-        self._spawn("daemon", [*python, "dagster._daemon", "run", "-w", str(workspace)])
+        self._spawn("daemon", [*python, "pipelines.daemon", str(workspace)])
         with DagsterApi(self.dagster_url) as api:
             self._wait("webserver", lambda: answers((HOST, self.wanted.port)) and api.is_ready())
         self._write_state()

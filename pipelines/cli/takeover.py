@@ -119,7 +119,7 @@ def name_of(process: Process) -> str:
         ("api grpc", "process that holds the code"),
         ("spawn_main", "run worker"),
         ("pipelines.webserver", "webserver"),
-        ("dagster._daemon", "daemon"),
+        ("pipelines.daemon", "daemon"),
         ("resources.sandbox", "sandbox"),
         ("serve s3", "embedded S3"),
         ("resources.keeper", "keeper"),

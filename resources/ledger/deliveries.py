@@ -276,6 +276,13 @@ def unreported(ledger: Ledger, account: str) -> list[Attempt]:
         return [Attempt.from_row(row) for row in connection.execute(_UNREPORTED, {"account": account})]
 
 
+def has_unreported(ledger: Ledger, account: str) -> bool:
+    """Whether `unreported` has any."""
+    with ledger.read() as connection:
+        query = _UNREPORTED.with_only_columns(attempts.c.id).order_by(None).limit(1)
+        return connection.execute(query, {"account": account}).first() is not None
+
+
 _FINISHED_SPARES = (
     sa.select(attempts)
     .where(attempts.c.subject_kind == SPARE, attempts.c.state == AttemptState.SUCCEEDED.value)

@@ -12,6 +12,8 @@ from pipelines.cli.terminal import Json, console, print_json
 
 operations_app = typer.Typer()
 PANEL = "Run"
+LOOK_SECONDS = 3.0
+"""How often `dailies up` looks after its processes: a look reads those of the whole machine, 15 ms of CPU."""
 Port = Annotated[int, typer.Option(help="Port of Dagster's UI on 127.0.0.1.", min=1, max=65535)]
 
 
@@ -51,7 +53,7 @@ def up(
         try:
             while True:
                 stack.tend()
-                time.sleep(1)
+                time.sleep(LOOK_SECONDS)
         except KeyboardInterrupt:
             console.print("ending")
 

@@ -1,0 +1,79 @@
+"""Dagster's daemon, which asks before a tick whether there is work: `python -m pipelines.daemon WORKSPACE`.
+
+A tick costs about 0.15 s of CPU in two processes, also one that finds nothing to do. Therefore a sensor of ours ticks at its own
+interval only while it has work; otherwise every five minutes. The daemon asks each sensor's question at the sensor's own
+interval (5 ms), so that no clip waits longer. One function of Dagster is replaced, which is private: `is_under_min_interval`.
+"""
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+from dagster._daemon import sensor as sensor_daemon
+from dagster._daemon.cli import main
+
+from pipelines import alarm_sensor, code_watch, declared_clips, gallery_sensor, runs, sensors
+from resources.dagster_resources import Production
+from resources.providers.registry import provider_names
+
+IDLE_SECONDS = 300.0
+"""How often a sensor without work ticks all the same."""
+
+Question = Callable[[Production, str | None], bool]
+"""Whether a sensor has work, from the resource and its cursor."""
+
+logger = logging.getLogger("dailies")
+
+
+def questions(instance: dg.DagsterInstance) -> dict[str, Question]:
+    """The question of each sensor, by its name. A sensor without one ticks as Dagster ticks it."""
+    return {
+        **{sensors.completion_name(account): _of_account(account) for account in provider_names()},
+        "declared_clips": declared_clips.has_work,
+        "gallery_pages": gallery_sensor.has_work,
+        "alarms": alarm_sensor.has_work,
+        "dead_runs": lambda _production, _cursor: runs.has_work(instance),
+    }
+
+
+def _of_account(account: str) -> Question:
+    return lambda production, _cursor: sensors.has_work(production, account)
+
+
+def stretch_idle_intervals(production: Production, asked: dict[str, Question]) -> None:
+    """Let sensors without work tick every `IDLE_SECONDS`.
+
+    Args:
+        production: What the questions are asked of.
+        asked: The questions, by the sensor's name.
+    """
+    is_under = sensor_daemon.is_under_min_interval
+
+    def is_under_or_idle(state: Any, remote_sensor: Any, *args: Any, **options: Any) -> bool:
+        if is_under(state, remote_sensor, *args, **options):
+            return True
+        question, elapsed = asked.get(remote_sensor.name), sensor_daemon.get_elapsed(state)
+        if question is None or elapsed is None or elapsed >= IDLE_SECONDS:
+            return False
+        try:
+            return not question(production, getattr(state.instigator_data, "cursor", None))
+        except Exception as error:  # noqa: BLE001 - the tick meets the same error, and shows it
+            logger.warning("whether %s has work could not be found out: %s", remote_sensor.name, error)
+            return False
+
+    sensor_daemon.is_under_min_interval = is_under_or_idle
+
+
+def run(workspace: str) -> None:
+    """Run Dagster's daemon until it is ended."""
+    code_watch.watch_calmly()
+    with dg.DagsterInstance.get() as instance:
+        stretch_idle_intervals(Production(), questions(instance))
+        sys.argv = ["dagster-daemon", "run", "-w", workspace]
+        main()
+
+
+if __name__ == "__main__":
+    run(sys.argv[1])

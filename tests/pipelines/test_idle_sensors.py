@@ -1,0 +1,121 @@
+"""A sensor without work ticks every five minutes; one with work at its own interval, so that no clip waits longer."""
+
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.scheduler.instigation import SensorInstigatorData
+from dagster._daemon import sensor as sensor_daemon
+from dagster._grpc import server_watcher
+from pipelinekit import House, nothing_bought
+
+from pipelines import code_watch, daemon
+from pipelines.definitions import build_defs
+from pipelines.sensors import COMPLETION_SECONDS, completion_name
+from resources.errors import UnavailableError
+
+IsUnder = Callable[..., bool]
+
+
+@pytest.fixture
+def is_under(house: House, monkeypatch: pytest.MonkeyPatch) -> IsUnder:
+    """Whether the daemon leaves a sensor alone, after it ticked so many seconds ago."""
+    monkeypatch.setattr(sensor_daemon, "is_under_min_interval", sensor_daemon.is_under_min_interval)
+    daemon.stretch_idle_intervals(house.production, daemon.questions(house.instance))
+
+    def ask(name: str, seconds: float) -> bool:
+        data = SensorInstigatorData(
+            last_tick_start_timestamp=time.time() - seconds, cursor=house.cursors.get(name)
+        )
+        state: Any = SimpleNamespace(instigator_data=data)
+        remote: Any = SimpleNamespace(name=name, min_interval_seconds=COMPLETION_SECONDS)
+        return sensor_daemon.is_under_min_interval(state, remote)
+
+    return ask
+
+
+def test_each_sensor_has_its_question(house: House) -> None:
+    sensors = build_defs(house.production).get_repository_def().sensor_defs
+    assert {sensor.name for sensor in sensors} == set(daemon.questions(house.instance))
+
+
+def test_dagster_asks_our_function(house: House) -> None:
+    """Dagster looks the function up in its module each time; if it is renamed or moved, ticks are only more frequent."""
+    names = sensor_daemon.execute_sensor_iteration.__code__.co_names
+    assert "is_under_min_interval" in names
+    assert "is_under_min_interval" in sensor_daemon._process_tick_generator.__code__.co_names
+
+
+def test_a_clip_on_its_way_is_looked_at_in_the_usual_interval_and_nothing_every_five_minutes(
+    house: House, is_under: IsUnder
+) -> None:
+    name = completion_name("wavespeed")
+    assert [is_under(name, seconds) for seconds in (5, 60, 299, 301)] == [True, True, True, False]
+
+    keys = house.declare("bay", ["east"])
+    house.add(keys)
+    house.settings(job_seconds=3600)
+    assert house.run("submit_clips", keys).green
+    assert [is_under(name, seconds) for seconds in (5, 11)] == [True, False]
+    assert is_under(completion_name("aimlapi"), 11)
+
+
+def test_a_clip_that_is_fetched_and_shown_is_no_work(house: House, is_under: IsUnder) -> None:
+    keys = house.declare("bay", ["east"])
+    house.add(keys)
+    name = completion_name("wavespeed")
+    assert house.produce(keys).green
+    # a bill and a sweep may be due; one step makes them
+    house.tick(name)
+    with nothing_bought(house):
+        assert is_under(name, 11)
+
+
+def test_an_edit_a_change_and_a_run_wake_their_sensors(house: House, is_under: IsUnder) -> None:
+    keys = house.declare("bay", ["east"])
+    assert not is_under("declared_clips", 11)
+    house.tick("declared_clips")
+    assert is_under("declared_clips", 11)
+    house.edit("bay", "quiet", "loud")
+    assert not is_under("declared_clips", 11)
+    house.tick("declared_clips")
+
+    assert is_under("gallery_pages", 11)
+    assert house.produce(keys).green
+    assert not is_under("gallery_pages", 11)
+    house.tick("gallery_pages")
+    assert is_under("gallery_pages", 11)
+
+    assert is_under("dead_runs", 11)
+    house.a_run_that("produce_clips", dg.DagsterRunStatus.STARTED)
+    assert not is_under("dead_runs", 11)
+
+
+def test_alarms_are_looked_for_where_they_can_be_sent(
+    house: House, is_under: IsUnder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert is_under("alarms", 31)
+    monkeypatch.setenv("DAILIES_ALARM_URL", "https://hooks.example.com/x")
+    assert not is_under("alarms", 31)
+
+
+def test_a_question_without_an_answer_and_a_sensor_without_a_question_tick(
+    house: House, is_under: IsUnder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not is_under("somebody_elses", 11)
+
+    def away(*_: object) -> bool:
+        raise UnavailableError("the ledger does not answer")
+
+    monkeypatch.setattr(daemon.sensors, "has_work", away)
+    assert not is_under(completion_name("wavespeed"), 11)
+
+
+def test_dagster_reads_how_often_to_watch_the_code_when_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_watcher, "WATCH_INTERVAL", server_watcher.WATCH_INTERVAL)
+    code_watch.watch_calmly()
+    assert server_watcher.WATCH_INTERVAL == code_watch.WATCH_SECONDS
+    assert "WATCH_INTERVAL" in server_watcher.watch_grpc_server_thread.__code__.co_names
