@@ -26,6 +26,8 @@ ENV_FILE = "DAILIES_ENV_FILE"
 """The file of settings; `.env` unless set, no file if empty."""
 SANDBOX_KEY = "DAILIES_SANDBOX_KEY"
 """The key of a sandbox. Other users of the machine can read a process's arguments, but not its environment."""
+SANDBOX_POST_SECONDS = "DAILIES_SANDBOX_POST_SECONDS"
+"""How long a sandbox takes to answer a submit, unless its command says it. Tests set 0."""
 STACK = "DAILIES_STACK"
 """The mark of the processes of one `dailies up` and of their children: its id, a colon, and its home."""
 INTERNAL = frozenset(
@@ -33,6 +35,7 @@ INTERNAL = frozenset(
         PINNED,
         ENV_FILE,
         SANDBOX_KEY,
+        SANDBOX_POST_SECONDS,
         STACK,
         "DAILIES_TEST_POSTGRES_URL",
         "DAILIES_TEST_POOLER",

@@ -21,6 +21,13 @@ SIBLINGS = 2000
 """How many takes of a series a new one is compared with: the newest ones."""
 
 
+_CHANGE = (
+    sa.update(notes)
+    .where(notes.c.attempt_id == sa.bindparam("note_of"), notes.c.name == sa.bindparam("note_name"))
+    .values(value=sa.bindparam("note_value"))
+)
+
+
 def note_nsfw(connection: sa.Connection, attempt_id: str, flags: Sequence[bool | None]) -> None:
     """Record the provider's NSFW flags of a job: one flagged output flags the whole job.
 
@@ -80,10 +87,7 @@ def note_look(ledger: Ledger, attempt: Attempt, look: str) -> list[SiblingLook]:
 
 
 def _note(connection: sa.Connection, attempt_id: str, name: str, value: str) -> None:
-    changed = connection.execute(
-        sa.update(notes).where(notes.c.attempt_id == attempt_id, notes.c.name == name).values(value=value)
-    )
-    if changed.rowcount == 0:
-        connection.execute(
-            insert_ignoring(connection, notes).values(attempt_id=attempt_id, name=name, value=value)
-        )
+    known = {"note_of": attempt_id, "note_name": name, "note_value": value}
+    if connection.execute(_CHANGE, known).rowcount == 0:
+        insert = insert_ignoring(connection, notes)
+        connection.execute(insert, {"attempt_id": attempt_id, "name": name, "value": value})

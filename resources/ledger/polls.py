@@ -49,6 +49,18 @@ _DUE = (
     .with_for_update(skip_locked=True)
 )
 _DUE_OF_THESE = _DUE.where(_THESE)
+_CLAIM = sa.update(attempts).where(_THESE).values(next_poll_at=sa.bindparam("claimed_until"))
+_RESCHEDULE = (
+    sa.update(attempts)
+    .where(
+        attempts.c.id == sa.bindparam("attempt_id"),
+        attempts.c.next_poll_at == sa.bindparam("claim"),
+        # no IN, which SQLAlchemy does not run for many rows at once
+        sa.or_(*(attempts.c.state == state.value for state in sorted(AT_PROVIDER))),
+    )
+    .values(next_poll_at=sa.bindparam("at"))
+)
+_RESCHEDULE_RUNNING = _RESCHEDULE.values(polls=attempts.c.polls + 1, **NOTHING_SEEN)
 _NEXT = sa.select(sa.func.min(attempts.c.next_poll_at)).where(_POLLED)
 _NEXT_OF_THESE = _NEXT.where(_THESE)
 _LATE = sa.select(attempts).where(
@@ -79,9 +91,7 @@ def claim_due(
         due = [Attempt.from_row(row) for row in rows]
         until = now + CLAIM_SECONDS
         if due:
-            connection.execute(
-                sa.update(attempts).where(attempts.c.id.in_([a.id for a in due])).values(next_poll_at=until)
-            )
+            connection.execute(_CLAIM, {"ids": [a.id for a in due], "claimed_until": until})
         return [replace(attempt, next_poll_at=until) for attempt in due]
 
 
@@ -105,22 +115,15 @@ def reschedule(ledger: Ledger, times: Iterable[tuple[Attempt, float]], *, polled
         times: Attempts as they were claimed or submitted, each with the seconds since the epoch to poll it at.
         polled: Whether to count a poll that saw the job running, which clears an end that was in doubt.
     """
-    running = {"polls": attempts.c.polls + 1, **NOTHING_SEEN}
     with ledger.write() as connection:
+        latest = ledger.clock() + LONGEST_POLL_PAUSE_SECONDS
         # one order of rows for every writer, so that no two writers wait for each other
-        for attempt, at in sorted(times, key=lambda entry: entry[0].id):
-            connection.execute(
-                sa.update(attempts)
-                .where(
-                    attempts.c.id == attempt.id,
-                    attempts.c.next_poll_at == attempt.next_poll_at,
-                    attempts.c.state.in_([s.value for s in AT_PROVIDER]),
-                )
-                .values(
-                    next_poll_at=min(at, ledger.clock() + LONGEST_POLL_PAUSE_SECONDS),
-                    **(running if polled else {}),
-                )
-            )
+        rows = [
+            {"attempt_id": attempt.id, "claim": attempt.next_poll_at, "at": min(at, latest)}
+            for attempt, at in sorted(times, key=lambda entry: entry[0].id)
+        ]
+        if rows:
+            connection.execute(_RESCHEDULE_RUNNING if polled else _RESCHEDULE, rows)
 
 
 def see_end(

@@ -7,7 +7,7 @@ trace has one beginning of sending, that of the request itself: a proxy's CONNEC
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import httpcore
@@ -26,6 +26,12 @@ _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: |\r|$)")
 def transport(network: Network, limits: httpx.Limits) -> httpx.AsyncHTTPTransport:
     """The transport of a client that buys or asks: HTTP/1.1, nothing is ever repeated, nothing read from the environment."""
     return _Transport(network, limits)
+
+
+def asking_transport(network: Network, connections: int, *, idle_seconds: float) -> httpx.AsyncBaseTransport:
+    """The transport of a client that asks often: as `transport`, and its connections are used again."""
+    once = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=idle_seconds)
+    return _Lanes(lambda: _Transport(network, once), connections)
 
 
 def client(network: Network, url: str, *, timeout_seconds: float) -> httpx.Client:
@@ -77,6 +83,70 @@ class _Transport(httpx.AsyncHTTPTransport):
         if request.url.scheme == "http" and self._network.proxy_to(str(request.url)) is not None:
             raise httpx.UnsupportedProtocol("plain http would show the request to the proxy; use https")
         return await super().handle_async_request(request)
+
+
+class _Lanes(httpx.AsyncBaseTransport):
+    """Connections, each in a pool of its own.
+
+    httpcore looks through all connections of a pool several times in each request, and closes idle ones as soon as the pool has
+    more than may be idle, busy ones included: of sixteen polls at once half began with a new TLS handshake.
+
+    Args:
+        make: Makes a transport of one connection.
+        most: How many connections there may be.
+    """
+
+    def __init__(self, make: Callable[[], httpx.AsyncBaseTransport], most: int) -> None:
+        self._make = make
+        self._free = asyncio.Semaphore(most)
+        self._all: list[httpx.AsyncBaseTransport] = []
+        self._idle: list[httpx.AsyncBaseTransport] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request on the connection that was used last, which is the likeliest to be open."""
+        await self._free.acquire()
+        lane = self._idle.pop() if self._idle else self._make()
+        if lane not in self._all:
+            self._all.append(lane)
+        try:
+            response = await lane.handle_async_request(request)
+        except BaseException:
+            self._give_back(lane)
+            raise
+        response.stream = _LaneStream(response.stream, lambda: self._give_back(lane))
+        return response
+
+    def _give_back(self, lane: httpx.AsyncBaseTransport) -> None:
+        self._idle.append(lane)
+        self._free.release()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for lane in self._all:
+            await lane.aclose()
+
+
+class _LaneStream(httpx.AsyncByteStream):
+    """The body of an answer, whose end gives its connection back."""
+
+    def __init__(self, body: httpx.SyncByteStream | httpx.AsyncByteStream, ended: Callable[[], None]) -> None:
+        if not isinstance(body, httpx.AsyncByteStream):
+            raise TypeError("an asynchronous transport gives asynchronous bodies")
+        self._body = body
+        self._ended: Callable[[], None] | None = ended
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._body:
+            yield piece
+
+    async def aclose(self) -> None:
+        """Close the body, once."""
+        ended, self._ended = self._ended, None
+        try:
+            await self._body.aclose()
+        finally:
+            if ended is not None:
+                ended()
 
 
 class _Tunnels(httpcore.AsyncNetworkBackend):

@@ -28,7 +28,10 @@ from resources.production.uploader import Uploader
 from resources.unforeseen import UnforeseenError, in_our_words
 
 QUEUE_HOURS = 24.0
-POLLS_PER_STEP = 500
+POLLS_SECONDS = 10.0
+"""For how long polls begin before the rest of a step has its turn."""
+POLL_AGAIN_SECONDS = 1.0
+"""How often jobs that became due are polled while the queue is sent."""
 STEP_SECONDS = 35.0
 """When a step begins nothing new: Dagster ends a sensor's tick after 60 s, and POSTs in flight are lost then."""
 LOST_PATIENCE_SECONDS = 10.0
@@ -89,7 +92,7 @@ class Engine:
         result: StepResult | None = None,
         until: float = math.inf,
     ) -> int:
-        """Poll every due job once, `POLLS_PER_STEP` at most; returns how many were polled.
+        """Poll the jobs that are due, for `POLLS_SECONDS` at most; returns how many were polled.
 
         Args:
             name: The account.
@@ -98,9 +101,9 @@ class Engine:
             until: When to begin no more polls, seconds since the epoch.
         """
         polled = 0
-        while polled < POLLS_PER_STEP and self.ledger.clock() < until:
-            at_once = min(POLLS_AT_ONCE, POLLS_PER_STEP - polled)
-            due = await self.ledger.run(polls.claim_due, name, limit=at_once, only=only)
+        until = min(until, self.ledger.clock() + POLLS_SECONDS)
+        while self.ledger.clock() < until:
+            due = await self.ledger.run(polls.claim_due, name, limit=POLLS_AT_ONCE, only=only)
             if not due:
                 break
             ended = await self._poller.poll(self.accounts[name].provider, due, run_id=run_id)
@@ -159,7 +162,7 @@ class Engine:
         await self.watch.alarm(name)
         await self._part(name, "recording orphans", self._sweep(name, result))
         if submit:
-            await self._part(name, "sending the queue", self._submit_all(name, result, until))
+            await self._part(name, "sending the queue", self._submit_and_poll(name, result, until))
         result.queued = await self.ledger.run(queue.queue_length, name)
         result.stop = await self.ledger.run(stops.stop_of, name)
         return result
@@ -192,6 +195,25 @@ class Engine:
     async def _sweep(self, name: str, result: StepResult) -> None:
         found = await sweep(self.ledger, self.accounts[name].provider)
         result.orphans.extend(found)
+
+    async def _submit_and_poll(self, name: str, result: StepResult, until: float) -> None:
+        """Send the queue, and poll meanwhile: a queue of slow POSTs takes the whole step, and ends free places for it."""
+        sending = asyncio.create_task(self._submit_all(name, result, until))
+        try:
+            while not await self._ends_within(sending, POLL_AGAIN_SECONDS):
+                await self._part(name, "polling jobs", self.poll_due(name, result=result, until=until))
+        finally:
+            sending.cancel()
+            await asyncio.wait({sending})
+        sending.result()
+
+    async def _ends_within(self, work: "asyncio.Task[None]", seconds: float) -> bool:
+        nap = asyncio.ensure_future(self.sleep(seconds))
+        try:
+            await asyncio.wait({work, nap}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            nap.cancel()
+        return work.done()
 
     async def _submit_all(self, name: str, result: StepResult, until: float) -> None:
         """Send the queue, and search for answers that are lost meanwhile, since the rest of the queue waits for them."""

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from resources.network.transports import asking_transport
 from resources.network.transports import transport as network_transport
 from resources.network.way_out import Network
 from resources.plain import without_queries
@@ -36,6 +37,10 @@ READ_SECONDS = 30.0
 """Seconds without a byte after which a GET fails (as in the WaveSpeed Python SDK)."""
 ASK_SECONDS = 60.0
 """Seconds for a whole GET, so that an answer of a byte now and then ends."""
+CONNECTIONS = 48
+"""Connections of an account for everything but purchases: 32 polls at once, and the listing, the bill and prices beside them."""
+IDLE_SECONDS = 20.0
+"""How long an idle one is used again."""
 DATE_SECONDS = 2.0
 """Seconds by which an answer may be later than its `Date` header."""
 BODY_LIMIT = 1_000_000
@@ -118,9 +123,9 @@ class ProviderHttp:
         self.scrub = Scrubber(checked_key(api_key))
         # a new connection for every purchase: the server may close an idle one while we write to it
         once = httpx.Limits(max_keepalive_connections=0)
-        kept = httpx.Limits(max_connections=32, max_keepalive_connections=8, keepalive_expiry=20)
         self._submits = _client(api_key, transport or network_transport(self.network, once))
-        self._asks = _client(api_key, transport or network_transport(self.network, kept))
+        asking = asking_transport(self.network, CONNECTIONS, idle_seconds=IDLE_SECONDS)
+        self._asks = _client(api_key, transport or asking)
 
     def __repr__(self) -> str:
         return f"ProviderHttp({self.base_url!r})"

@@ -17,7 +17,7 @@ from resources.errors import DailiesError
 from resources.sandbox.app import create_app
 from resources.sandbox.server import address, bind, build_server
 from resources.sandbox.settings import SandboxSettings
-from resources.variables import SANDBOX_KEY
+from resources.variables import SANDBOX_KEY, SANDBOX_POST_SECONDS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,6 +58,12 @@ def _parser() -> argparse.ArgumentParser:
         "--state", dest="state_path", type=Path, metavar="DIR", help="keep jobs and clips here"
     )
     parser.add_argument("--job-seconds", type=float, help="how long a job works (default 8)")
+    parser.add_argument(
+        "--post-seconds",
+        type=float,
+        default=os.environ.get(SANDBOX_POST_SECONDS, "0.3"),
+        help="how long an answer to a submit takes (default 0.3)",
+    )
     parser.add_argument("--spread", type=float, help="how far from that, as a share of it (default 0.3)")
     parser.add_argument("--slots", type=int, help="jobs each provider works on at once (default: no limit)")
     parser.add_argument(

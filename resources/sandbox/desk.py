@@ -1,5 +1,10 @@
 """The path of every request: check the key, find the faults, answer, and store the request in the books."""
 
+<<<<<<< HEAD
+=======
+import asyncio
+import hmac
+>>>>>>> 4ea5463 (A poll costs half the processor, and a step polls while it sends)
 import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -120,7 +125,8 @@ class Front(ABC):
             model = call.job.endpoint if call.job else call.model
             provider = call.job.provider if call.job else self.name
             call.rules = self.workshop.strike(Subject(provider, operation, model, str(prompt or "")))
-            response = await self._answer(call, handler)
+            taking = self.workshop.settings.post_seconds / 2 if operation == "submit" else 0.0
+            response = await self._answer(call, handler, taking)
         self.workshop.books.note(
             Visit(
                 at=at,
@@ -162,13 +168,23 @@ class Front(ABC):
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         return self.workshop.account(self.name, key) if scheme == self.scheme else None
 
-    async def _answer(self, call: WireCall, handler: Handler) -> Response:
+    async def _answer(self, call: WireCall, handler: Handler, taking: float) -> Response:
+        """Answer a request; `taking` is how many seconds pass before and after it is carried out."""
         await _pause(call, before=True)
         response = self._refusal(call)
         if response is None:
-            response = await handler(call)
+            response = await self._carry_out(call, handler, taking)
             await _pause(call, before=False)
             response = _mishap(call, response)
+        return response
+
+    @staticmethod
+    async def _carry_out(call: WireCall, handler: Handler, taking: float) -> Response:
+        if not taking:
+            return await handler(call)
+        await asyncio.sleep(taking)
+        response = await handler(call)
+        await asyncio.sleep(taking)
         return response
 
     def _refusal(self, call: WireCall) -> Response | None:

@@ -13,6 +13,8 @@ class Pace(BaseModel):
 
     job_seconds: float = Field(default=8, ge=0)
     """Seconds from a job's slot to its end."""
+    post_seconds: float = Field(default=0, ge=0)
+    """Seconds from a submit to its answer. The job exists from half of them on."""
     spread: float = Field(default=0.3, ge=0, lt=1)
     """Spread of a job's time around `job_seconds`, as a share: 0.3 means 70 % to 130 %."""
     slots: int | None = Field(default=None, ge=1)

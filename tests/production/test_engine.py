@@ -24,17 +24,16 @@ from fakes import (
 )
 
 from resources.errors import UnavailableError
-from resources.ledger import outcomes, queue
+from resources.ledger import outcomes, queue, stops
 from resources.ledger.decisions import Decision, decide
 from resources.ledger.limits import LEASE_MARGIN_SECONDS, Later, Limits
 from resources.ledger.queue import PostTerms
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState, MoneyState
-from resources.production import engine as engine_module
 from resources.production import submitter
-from resources.production.engine import Engine
+from resources.production.engine import POLLS_SECONDS, Engine
 from resources.production.poller import PARALLEL_REQUESTS, POLLS_AT_ONCE
-from resources.production.submitter import POSTS_GRACE_SECONDS
+from resources.production.submitter import PARALLEL_POSTS, POSTS_GRACE_SECONDS
 from resources.providers.base import (
     Accepted,
     FailureKind,
@@ -103,7 +102,7 @@ def test_no_more_posts_are_on_the_wire_than_the_engine_allows(world: World) -> N
     world.run(submit_queue(world.engine()))
     starts = [post.at for post in world.provider.posts]
     assert len(starts) == 50
-    assert max(sum(t <= at < t + 10 for t in starts) for at in starts) == PARALLEL_REQUESTS
+    assert max(sum(t <= at < t + 10 for t in starts) for at in starts) == PARALLEL_POSTS
 
 
 def test_a_batch_beyond_the_accounts_limits_is_sent_within_them_and_in_order(world: World) -> None:
@@ -375,13 +374,51 @@ def test_many_jobs_are_asked_for_a_few_at_a_time_and_each_once(world: World) -> 
     assert {world.newest(clip).state for clip in clips(60)} == {S.SUCCEEDED}
 
 
-def test_a_step_asks_for_no_more_than_its_share(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "POLLS_PER_STEP", POLLS_AT_ONCE + 3)
-    enqueue(world, *clips(40))
+def test_polls_give_way_to_the_rest_of_a_step_after_a_while(world: World) -> None:
+    """A job that is due again at once must not keep the queue waiting."""
+    enqueue(world, *clips(POLLS_AT_ONCE + 10))
+    world.provider.poll_seconds = POLLS_SECONDS + 1
     engine = world.engine()
     world.run(submit_queue(engine))
     world.clock.now += 100
-    assert world.run(engine.poll_due("wavespeed")) == POLLS_AT_ONCE + 3
+    assert world.run(engine.poll_due("wavespeed")) == POLLS_AT_ONCE
+
+
+def test_jobs_are_polled_while_a_long_queue_is_sent(world: World) -> None:
+    """A step polled only before its POSTs: with POSTs of a second, jobs were over for up to 72 s before anybody looked."""
+    enqueue(world, "clip-000")
+    world.provider.jobs_go["clip-000"] = [Ends(after=10)]
+    engine = world.engine()
+    world.run(submit_queue(engine))
+    for clip in clips(40)[1:]:
+        world.provider.answers[clip] = [Answer(after=9)]
+    enqueue(world, *clips(40)[1:])
+    began = world.clock()
+    result = world.run(engine.step("wavespeed"))
+    assert len(result.submitted) == 39
+    assert world.clock() - began > 20
+    done = world.newest("clip-000")
+    assert done.state is S.SUCCEEDED
+    assert (done.finished_at or 0) - began < 20
+
+
+def test_a_stop_is_seen_before_every_post_while_jobs_are_polled(world: World) -> None:
+    for clip in clips(40):
+        world.provider.answers[clip] = [Answer(after=9)]
+    enqueue(world, *clips(40))
+    engine = world.engine()
+
+    async def stopped_after(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        stops.stop(world.ledger, reason="too dear")
+
+    async def both() -> None:
+        await asyncio.gather(engine.step("wavespeed"), stopped_after(9))
+
+    began = world.clock()
+    world.run(both())
+    assert 0 < len(world.provider.posts) < 40
+    assert max(post.at for post in world.provider.posts) <= began + 9
 
 
 def test_a_slow_poll_is_nobody_elses_while_it_lasts(world: World) -> None:

@@ -1,9 +1,11 @@
 """WaveSpeed's side, as its pages say and as its own client expects."""
 
+import asyncio
 import hashlib
 import hmac
 import io
 import json
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -486,3 +488,14 @@ def test_no_webhook_leaves_this_machine(
         httpx.post(url, params={"webhook": target}, json={"prompt": "x"}, headers=KEY).raise_for_status()
     assert hook.taken.wait(60)
     assert set(called) == {hook.url}
+
+
+async def test_an_answer_to_a_submit_takes_as_long_as_is_set(make: Callable[..., Bench]) -> None:
+    bench = make(post_seconds=0.2)
+    began = time.monotonic()
+    submit = asyncio.create_task(bench.bought())
+    while not bench.app.state.workshop.books.jobs():  # noqa: ASYNC110 - the books tell nobody
+        await asyncio.sleep(0.01)
+    assert not submit.done(), "a job exists before its submit is answered"
+    await bench.poll(await submit)
+    assert time.monotonic() - began >= 0.2
