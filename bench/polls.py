@@ -27,7 +27,7 @@ from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState, MoneyState
 from resources.production.account import Account
 from resources.production.engine import Engine
-from resources.providers.wavespeed import WaveSpeed
+from resources.providers.wavespeed.client import WaveSpeed
 
 BOUGHT = SERIES[1]
 

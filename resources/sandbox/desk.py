@@ -1,10 +1,6 @@
 """The path of every request: check the key, find the faults, answer, and store the request in the books."""
 
-<<<<<<< HEAD
-=======
 import asyncio
-import hmac
->>>>>>> 4ea5463 (A poll costs half the processor, and a step polls while it sends)
 import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
