@@ -107,10 +107,11 @@ def test_no_more_posts_are_on_the_wire_than_the_engine_allows(world: World) -> N
 
 def test_a_batch_beyond_the_accounts_limits_is_sent_within_them_and_in_order(world: World) -> None:
     limits = Limits(in_flight=2, per_minute=2)
-    enqueue(world, *clips(8))
-    world.run(steps(world, world.engine(limits), every=1.0, until=ended(world, *clips(8))))
+    enqueue(world, *clips(6))
     posts = world.provider.posts
-    assert [post.clip for post in posts] == clips(8)
+    # when exactly the next may go is the next test's
+    world.run(steps(world, world.engine(limits), every=2.5, until=lambda: len(posts) == 6))
+    assert [post.clip for post in posts] == clips(6)
     assert max(world.provider.flying(post.at) for post in posts) == 2
     assert all(beyond.at - first.at >= 60 for first, beyond in zip(posts, posts[2:], strict=False))
 
@@ -188,9 +189,9 @@ def test_a_lost_answer_that_is_never_found_is_held_and_never_sent_again(world: W
     engine = world.engine()
 
     async def for_a_day() -> None:
-        for _ in range(96):
+        for _ in range(48):
             await engine.step("wavespeed")
-            await asyncio.sleep(900)
+            await asyncio.sleep(1800)
 
     world.run(for_a_day())
     attempt = world.newest("clip-a")
@@ -441,7 +442,7 @@ def test_a_slow_poll_is_nobody_elses_while_it_lasts(world: World) -> None:
 def test_a_poll_without_an_answer_is_tried_again_ever_later(world: World) -> None:
     enqueue(world, "clip-a")
     world.provider.polls["clip-a"] = [PollFailed("502 Bad Gateway")] * 5
-    world.run(steps(world, world.engine(), every=0.5, until=ended(world, "clip-a")))
+    world.run(steps(world, world.engine(), every=2.0, until=ended(world, "clip-a")))
     assert world.newest("clip-a").state is S.SUCCEEDED
     (job,) = world.provider.jobs.values()
     first_five = [b - a for a, b in zip(job.polled_at, job.polled_at[1:5], strict=False)]
@@ -452,7 +453,7 @@ def test_a_poll_without_an_answer_is_tried_again_ever_later(world: World) -> Non
 def test_the_providers_wish_to_be_left_alone_is_obeyed(world: World) -> None:
     enqueue(world, "clip-a")
     world.provider.polls["clip-a"] = [PollFailed("429", retry_after=100, kind=FailureKind.THROTTLED)]
-    world.run(steps(world, world.engine(), every=1.0, until=ended(world, "clip-a")))
+    world.run(steps(world, world.engine(), every=2.0, until=ended(world, "clip-a")))
     (job,) = world.provider.jobs.values()
     assert job.polled_at[1] - job.polled_at[0] >= 100
 
@@ -460,7 +461,7 @@ def test_the_providers_wish_to_be_left_alone_is_obeyed(world: World) -> None:
 def test_a_provider_that_is_down_for_long_is_asked_again_when_it_is_back(world: World) -> None:
     enqueue(world, "clip-a")
     world.provider.polls["clip-a"] = [PollFailed("503")] * 100
-    world.run(steps(world, world.engine(), every=60.0, until=ended(world, "clip-a")))
+    world.run(steps(world, world.engine(), every=300.0, until=ended(world, "clip-a")))
     assert world.newest("clip-a").state is S.SUCCEEDED
 
 
@@ -523,7 +524,7 @@ def test_once_it_is_known_how_long_it_takes_a_job_is_asked_for_once_or_twice(wor
     for number in range(4):
         enqueue(world, f"clip-{number}")
         world.provider.jobs_go[f"clip-{number}"] = [Ends(after=100)]
-        world.run(steps(world, engine, every=1.0, until=ended(world, f"clip-{number}")))
+        world.run(steps(world, engine, every=2.5, until=ended(world, f"clip-{number}")))
     first, *_, last = world.provider.jobs.values()
     assert len(first.polled_at) >= 6
     assert len(last.polled_at) <= 2
