@@ -103,7 +103,7 @@ class Rig:
                 await engine.step(self.name)
                 if also is not None:
                     await also()
-                await asyncio.sleep(10)
+                await asyncio.sleep(30)
             await engine.aclose()
 
         run(self.clock, ticks(), at_most=86_400)
