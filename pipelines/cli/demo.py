@@ -17,6 +17,7 @@ from pipelines.cli.clip_table import COLOURS
 from pipelines.cli.dagster_api import Colours, DagsterApi
 from pipelines.cli.gallery import file_of, write
 from pipelines.cli.launch import Launched, declarations_of, failed_clips, launch, wait_for
+from pipelines.cli.ports import usual_port
 from pipelines.cli.stack import Stack, StackOptions
 from pipelines.cli.terminal import age, complain, console, print_table, table_of
 from pipelines.lineage import GENERATIONS, UPLOADED_VIDEOS
@@ -29,17 +30,22 @@ from resources.settings import Settings, open_ledger
 
 FAULTS = Path(__file__).parents[2] / "resources" / "sandbox" / "demo_faults.yaml"
 SETTLE_SECONDS = 20.0
+PORT = 3000
 
 
-def run_demo(settings: Settings, *, port: int, job_seconds: float) -> int:
+def run_demo(settings: Settings, *, port: int | None, job_seconds: float) -> int:
     """Run the demo; returns the command's exit code.
 
     Args:
         settings: The settings; stand-ins replace providers and bucket in any case.
-        port: The port of Dagster's UI.
+        port: The port of Dagster's UI; None for the usual one, or a free one where something else listens there.
         job_seconds: How long the sandbox's jobs take, in seconds.
     """
     began = time.monotonic()
+    if port is None:
+        port = usual_port(PORT)
+        if port != PORT:
+            console.print(f"something else listens on port {PORT}, so this demo's Dagster is on port {port}")
     options = ["--job-seconds", str(job_seconds), "--faults", str(FAULTS)]
     wanted = StackOptions(
         port=port,

@@ -1,6 +1,7 @@
 """`dailies logs`: what the processes of `dailies up` have written, and what a run has said in Dagster."""
 
 import datetime as dt
+import re
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from resources.settings import Settings
 NAMES = {"web": "webserver"}
 """What people call a process, where it is not its own name."""
 LONGEST_LINE = 4_000
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _RUN = """
 query Log($id: ID!, $after: String) {
   runOrError(runId: $id) {
@@ -45,7 +47,7 @@ def show_log(settings: Settings, name: str, lines: int) -> None:
         there = ", ".join(known) or "none yet; `dailies up` starts them"
         raise ConfigurationError(f"there is no log of {name!r} in {folder}; there are: {there}, and `run ID`")
     for line in _tail(file, lines):
-        console.print(Text(legible(line[:LONGEST_LINE])), soft_wrap=True)
+        console.print(Text(legible(_COLOUR.sub("", line[:LONGEST_LINE]))), soft_wrap=True)
 
 
 def _tail(file: Path, lines: int) -> list[str]:

@@ -26,6 +26,15 @@ def check_port_is_free(port: int) -> None:
             ) from None
 
 
+def usual_port(usual: int) -> int:
+    """The usual port, or a free one if something else listens there."""
+    try:
+        check_port_is_free(usual)
+    except ConfigurationError:
+        return free_port()
+    return usual
+
+
 def kept_port(file: Path) -> int:
     """The port that a file names, if it is free; otherwise 0, which picks a free one."""
     with contextlib.suppress(OSError, ValueError, ConfigurationError, OverflowError):

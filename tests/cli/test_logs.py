@@ -33,7 +33,7 @@ def test_the_end_of_a_log_is_shown_by_the_name_that_people_use(
 ) -> None:
     (home / "logs" / "webserver.log").write_text("".join(f"line {n}\n" for n in range(99)) + "a\x1b[31mred\n")
     show_log(load_settings(), "web", 2)
-    assert capsys.readouterr().out == "line 98\na [31mred\n"
+    assert capsys.readouterr().out == "line 98\nared\n"
 
 
 def test_a_log_that_is_not_there_is_told_with_those_that_are(home: Path) -> None:

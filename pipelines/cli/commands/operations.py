@@ -60,7 +60,12 @@ def up(
 
 @operations_app.command(rich_help_panel=PANEL)
 def demo(
-    port: Port = 3000,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            help="Port of Dagster's UI on 127.0.0.1; by default 3000, or a free one.", min=1, max=65535
+        ),
+    ] = None,
     job_seconds: Annotated[float, typer.Option(help="How long the sandbox's jobs take.", min=0)] = 8.0,
 ) -> None:
     """Produce the twelve clips of the sample series on the sandbox: no key, no money."""
