@@ -1,6 +1,7 @@
-"""Take the docs' pictures from a running Dagster: `.venv/bin/python docs/screenshots.py URL CLIP GALLERY`.
+"""Take the docs' pictures from a running Dagster: `.venv/bin/python docs/screenshots.py URL CLIP GALLERY ROOM`.
 
-Needs Debian's chromium; after `dailies demo`, `dailies up` shows the same clips, and GALLERY is the file that the demo names.
+Needs Debian's chromium; after `dailies demo`, `dailies up` shows the same clips, and GALLERY is the file that the demo names,
+ROOM the room's address with `?clip=` and a clip of several takes (`dailies retake`).
 Materialize the checks (the job `inventory`) before.
 """
 
@@ -58,9 +59,20 @@ def gallery(page: Page, file: Path) -> None:
     page.screenshot(path=IMAGES / "gallery.png")
 
 
+def room(page: Page, url: str) -> None:
+    """The room with a clip whose takes play; the address names the clip."""
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.emulate_media(color_scheme="dark")
+    page.goto(url)
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.take video')].every(v => v.readyState >= 2 && v.currentTime > 1)"
+    )
+    page.screenshot(path=IMAGES / "room.png")
+
+
 def main() -> None:
     """Take them all."""
-    url, key, file = sys.argv[1].rstrip("/"), sys.argv[2], Path(sys.argv[3])
+    url, key, file, room_url = sys.argv[1].rstrip("/"), sys.argv[2], Path(sys.argv[3]), sys.argv[4]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1500, "height": 700})
@@ -68,6 +80,7 @@ def main() -> None:
         clip(page, url, key)
         checks(page, url)
         gallery(page, file)
+        room(page, room_url)
         browser.close()
 
 

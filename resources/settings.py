@@ -89,6 +89,11 @@ class Settings(BaseSettings):
     keep_partitions_days: KeptDays = Field(default=180, validation_alias="DAILIES_KEEP_PARTITIONS_DAYS")
     """Days after which Dagster forgets the partitions of delivered clips, never before their runs; empty keeps them."""
 
+    room_user_header: Annotated[
+        Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] | None, BeforeValidator(none_if_empty)
+    ] = Field(default=None, validation_alias="DAILIES_ROOM_USER_HEADER")
+    """The header in which the proxy before the room names its user, e.g. `X-Forwarded-User`; unset, there is no proxy."""
+
     s3_endpoint: Annotated[str | None, BeforeValidator(none_if_empty)] = Field(
         default=None, validation_alias="DAILIES_S3_ENDPOINT"
     )

@@ -35,6 +35,17 @@ def usual_port(usual: int) -> int:
     return usual
 
 
+ROOM_PORT = 3030
+
+
+def room_port(home: Path) -> int:
+    """The port of the room: the one of last time, `ROOM_PORT`, or any that is free."""
+    file = home / "room-port"
+    port = kept_port(file) or usual_port(ROOM_PORT)
+    file.write_text(str(port))
+    return port
+
+
 def kept_port(file: Path) -> int:
     """The port that a file names, if it is free; otherwise 0, which picks a free one."""
     with contextlib.suppress(OSError, ValueError, ConfigurationError, OverflowError):

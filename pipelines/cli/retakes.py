@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.launch import Launched, dagster_url, declarations_of, launch
+from pipelines.cli.plan import plan_of
 from resources.errors import ConfigurationError
 from resources.money import show_usd
-from resources.planning import DueClip, Plan, PlannedClip, Planning, Verb
-from resources.settings import Settings, open_ledger
+from resources.planning import DueClip, Plan, PlannedClip, Verb
+from resources.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ def offer_retake(settings: Settings, clip: str) -> RetakeOffer:
     declarations = declarations_of(settings)
     found = declarations.find(clip)
     today = dt.datetime.now(dt.UTC).date()
-    with open_ledger(settings) as ledger:
-        planning = Planning(declarations, ledger, regenerate=True)
-        plan = planning.plan([DueClip(found, today, f"plan:retake:{clip}")])
+    due = [DueClip(found, today, f"plan:retake:{clip}")]
+    unpriced = declarations.render(found).price_micros is None
+    plan, _ = plan_of(settings, declarations, due, regenerate=True, quote=unpriced)
     (planned,) = plan.clips
     return RetakeOffer(
         clip,
@@ -64,7 +65,7 @@ def offer_retake(settings: Settings, clip: str) -> RetakeOffer:
         planned.ceiling,
         planned.request.endpoint if planned.request else "",
         _caps(plan),
-        _refusal(planned),
+        plan.may_not_buy or _refusal(planned),
     )
 
 

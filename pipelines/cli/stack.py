@@ -21,7 +21,7 @@ from typing import Self
 from pydantic import SecretStr
 
 from pipelines.cli.dagster_api import DagsterApi
-from pipelines.cli.ports import HOST, answers, check_port_is_free, free_port, kept_port
+from pipelines.cli.ports import HOST, answers, check_port_is_free, free_port, kept_port, room_port
 from pipelines.cli.schedule_watch import ScheduleWatch
 from pipelines.cli.supervision import CodeWatch, Deaths, end_child
 from pipelines.cli.takeover import (
@@ -89,6 +89,7 @@ class Stack:
         self.uses_sandbox = not settings.accounts_with_key if wanted.sandbox is None else wanted.sandbox
         self.uses_embedded_s3 = not settings.s3_bucket if wanted.embedded_s3 is None else wanted.embedded_s3
         self.dagster_url = f"http://{HOST}:{wanted.port}"
+        self.room_port = 0
         self.sandbox_url: str | None = None
         self.environment = dict(os.environ)
         self._schedules = ScheduleWatch(settings.data / "series")
@@ -106,6 +107,11 @@ class Stack:
         self._wrote_state = False
         self._tended_at = time.monotonic()
         self._code_was_gone = False
+
+    @property
+    def room_url(self) -> str:
+        """Where takes are judged."""
+        return f"http://{HOST}:{self.room_port}/"
 
     def __enter__(self) -> Self:
         # every process inherits it, so that no other user of the machine can read their files
@@ -143,6 +149,7 @@ class Stack:
                 f"there is no data folder {self.settings.data}. Run dailies from the folder of the project, or set DAILIES_DATA."
             )
         check_port_is_free(self.wanted.port)
+        self.room_port = room_port(self.home)
         link_dagster_yaml(dagster_home)
         self.environment |= {
             "DAILIES_HOME": str(self.home),
@@ -173,19 +180,8 @@ class Stack:
         self.environment[PINNED] = pinned({**self.environment, **away})
         self.wanted.log("starting Dagster")
         python = [sys.executable, "-m"]
-        self._spawn(
-            "code",
-            [
-                *python,
-                "dagster",
-                "code-server",
-                "start",
-                "-m",
-                "pipelines.definitions",
-                "--socket",
-                str(code_socket),
-            ],
-        )
+        serve_code = "dagster code-server start -m pipelines.definitions --socket"
+        self._spawn("code", [*python, *serve_code.split(), str(code_socket)])
         workspace = self.home / "workspace.yaml"
         workspace.write_text(
             f"load_from:\n  - grpc_server: {{socket: {json.dumps(str(code_socket))}, location_name: dailies}}\n"
@@ -195,6 +191,8 @@ class Stack:
             "webserver",
             [*python, "pipelines.webserver", str(workspace), str(self.wanted.port)],
         )
+        # nobody waits for it: Dagster works without the room
+        self._spawn("room", [*python, "pipelines.cli.room", str(self.room_port)])
         self._spawn("daemon", [*python, "pipelines.daemon", str(workspace)])
         with DagsterApi(self.dagster_url) as api:
             self._wait("webserver", lambda: answers((HOST, self.wanted.port)) and api.is_ready())
@@ -357,6 +355,7 @@ class Stack:
             "dagster_url": self.dagster_url,
             "dagster_home": self.environment["DAGSTER_HOME"],
             "sandbox_url": self.sandbox_url,
+            "room_url": self.room_url,
             "s3_url": None if self._s3 is None else self._s3.endpoint_url,
             "processes": {name: process.pid for name, process in self.processes.items()},
         }
@@ -390,7 +389,7 @@ class Stack:
 
     def _stop(self) -> None:
         # no new run begins, and active runs still have their providers and their bucket
-        for names in (("daemon",), ("webserver", "code", "sandbox")):
+        for names in (("daemon",), ("webserver", "room", "code", "sandbox")):
             for name in names:
                 process = self.processes.get(name)
                 if process is not None and process.poll() is None:

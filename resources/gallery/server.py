@@ -84,21 +84,27 @@ def app_for(store: ObjectStore, token: str) -> Any:
     async def answer(request: Request) -> Response:
         given, key = str(request.path_params["token"]), str(request.path_params["key"])
         known = hmac.compare_digest(given.encode(), token.encode())
-        if not known or not _is_shown(key):
+        if not known or not is_shown(key):
             return PlainTextResponse("not found", 404)
-        return await run_in_threadpool(_fetch, store, key, request.headers.get("range"))
+        return await run_in_threadpool(fetch_object, store, key, request.headers.get("range"))
 
     shown: Any = Starlette(routes=[Route("/{token}/{key:path}", answer, methods=["GET"])])
     return Guarded(shown, Guard(methods=READS, silent=True))
 
 
-def _is_shown(key: str) -> bool:
+def is_shown(key: str) -> bool:
+    """Whether a key is one of a page, a video or a picture."""
     suffix = PurePosixPath(key).suffix
     return ".." not in key and any(key.startswith(place) and suffix in of for place, of in _PLACES.items())
 
 
-def _fetch(store: ObjectStore, key: str, wanted: str | None) -> Response:
-    """One object or a range of it, straight from the bucket."""
+def fetch_object(store: ObjectStore, key: str, wanted: str | None, *, cached: str = "no-store") -> Response:
+    """One object or a range of it, straight from the bucket.
+
+    Args:
+        wanted: The request's `Range`.
+        cached: The answer's `Cache-Control`.
+    """
     from botocore.exceptions import BotoCoreError, ClientError
 
     where: Any = {"Range": wanted} if wanted else {}
@@ -109,7 +115,7 @@ def _fetch(store: ObjectStore, key: str, wanted: str | None) -> Response:
         return PlainTextResponse("not found", status if status in {404, 416} else 502)
     except BotoCoreError:
         return PlainTextResponse("the bucket does not answer", 502)
-    headers = {**_HEADERS, "Content-Length": str(found["ContentLength"])}
+    headers = {**_HEADERS, "Cache-Control": cached, "Content-Length": str(found["ContentLength"])}
     if "ContentRange" in found:
         headers["Content-Range"] = found["ContentRange"]
     status = 206 if "ContentRange" in found else 200

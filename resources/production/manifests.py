@@ -20,6 +20,8 @@ from resources.video.judge import Check
 
 logger = logging.getLogger("dailies")
 
+TRIES = 5
+
 
 @dataclass(frozen=True)
 class TakeFiles:
@@ -105,19 +107,30 @@ def delivery_of(manifest: Manifest, store: ObjectStore) -> dict[str, Any]:
     }
 
 
-def show_current(ledger: Ledger, store: ObjectStore, attempt: Attempt) -> None:
+def show_current(ledger: Ledger, store: ObjectStore, attempt: Attempt) -> bool:
     """Write into the bucket which take is current. The ledger decides that, so a failure here is only logged.
 
     Args:
         attempt: A take of the clip; nothing is written for a take that is not delivered, or for a spare one.
+
+    Returns:
+        Whether the bucket shows what the ledger says.
     """
     if attempt.state is not AttemptState.DELIVERED or attempt.is_spare:
-        return
+        return True
     shown = ledger.current([attempt.clip]).get(attempt.clip, attempt)
-    document = {"clip": shown.clip, "attempt": shown.id, **(shown.delivery or {})}
-    data = json.dumps(document, indent=2, sort_keys=True).encode()
-    try:
-        store.put_bytes(current_key(shown.clip), data, content_type="application/json", overwrite=True)
-    except DailiesError as error:
-        key = current_key(shown.clip)
-        logger.warning("%s is delivered, but %s was not updated: %s", shown.clip, key, error)
+    for _ in range(TRIES):
+        document = {"clip": shown.clip, "attempt": shown.id, **(shown.delivery or {})}
+        data = json.dumps(document, indent=2, sort_keys=True).encode()
+        try:
+            store.put_bytes(current_key(shown.clip), data, content_type="application/json", overwrite=True)
+        except DailiesError as error:
+            key = current_key(shown.clip)
+            logger.warning("%s is delivered, but %s was not updated: %s", shown.clip, key, error)
+            return False
+        # another process may have made another take current and shown it before this write
+        now = ledger.current([attempt.clip]).get(attempt.clip, shown)
+        if now.id == shown.id:
+            return True
+        shown = now
+    return False

@@ -85,21 +85,26 @@ def store_verdicts(ledger: Ledger, store: ObjectStore) -> int:
         How many verdicts are still to be stored.
     """
     left = verdicts.unstored(ledger)
-    stored: dict[str, str] = {}
+    by_clip: dict[str, list[RecordedVerdict]] = {}
+    for one in left:
+        by_clip.setdefault(one.clip, []).append(one)
+    stored = 0
     try:
-        for one in left:
-            data = StoredVerdict.of(one).model_dump_json(indent=2).encode()
-            key = verdict_key(one.clip, one.verdict.id)
-            store.put_bytes(key, data, content_type="application/json")
-            verdicts.mark_stored(ledger, one.verdict.id)
-            stored[one.clip] = one.verdict.take
+        for clip, given in by_clip.items():
+            for one in given:
+                data = StoredVerdict.of(one).model_dump_json(indent=2).encode()
+                store.put_bytes(verdict_key(clip, one.verdict.id), data, content_type="application/json")
+            current = ledger.current([clip]).get(clip)
+            # last of all: what dies before this is done again
+            if current is None or show_current(ledger, store, current):
+                for one in given:
+                    verdicts.mark_stored(ledger, one.verdict.id)
+                stored += len(given)
     except DailiesError as error:
         logger.warning(
-            "%d verdicts are in the ledger and not in the bucket yet: %s", len(left) - len(stored), error
+            "%d verdicts are in the ledger and not in the bucket yet: %s", len(left) - stored, error
         )
-    for attempt in ledger.current(list(stored)).values():
-        show_current(ledger, store, attempt)
-    return len(verdicts.unstored(ledger)) if len(stored) < len(left) else 0
+    return len(left) - stored
 
 
 def take_in_verdicts(ledger: Ledger, store: ObjectStore) -> tuple[int, list[str]]:

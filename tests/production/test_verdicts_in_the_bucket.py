@@ -98,6 +98,29 @@ def test_a_bucket_that_is_away_costs_no_verdict(depot: Depot, monkeypatch: pytes
     assert len(list(depot.store.list_keys(VERDICTS))) == 1
 
 
+def test_a_verdict_is_stored_anew_until_the_bucket_shows_its_take(
+    depot: Depot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A room that was killed between both had left the wrong take in `current.json`."""
+    (first,) = depot.deliver(depot.finished(CLIP))
+    (second,) = depot.deliver(depot.finished(CLIP, decision="tuesday"))
+    judge(depot.ledger, a_verdict(first))
+    put = ObjectStore.put_bytes
+    with monkeypatch.context() as killed:
+
+        def dies(store: ObjectStore, key: str, *values: object, **more: object) -> object:
+            if key.endswith("/current.json"):
+                raise KeyboardInterrupt
+            return put(store, key, *values, **more)  # type: ignore[arg-type]
+
+        killed.setattr(ObjectStore, "put_bytes", dies)
+        with pytest.raises(KeyboardInterrupt):
+            store_verdicts(depot.ledger, depot.store)
+    assert shown(depot) == second.id
+    assert store_verdicts(depot.ledger, depot.store) == 0
+    assert shown(depot) == first.id
+
+
 def test_circling_a_take_in_quarantine_accepts_it(depot: Depot, tmp_path: Path) -> None:
     black = make_mp4(tmp_path / "black.mp4", black_seconds=9).read_bytes()
     depot.server.files["/clip.mp4"] = File(data=black)

@@ -43,6 +43,7 @@ def up(
     with Stack(settings, wanted) as stack:
         console.print()
         console.print(f"Dagster    {stack.dagster_url}")
+        console.print(f"the room   {stack.room_url}")
         console.print(
             f"providers  {stack.sandbox_url + ' (sandbox: costs nothing)' if stack.sandbox_url else 'as set in .env'}"
         )

@@ -104,6 +104,23 @@ def retake(
         console.print(f"one more take of {clip} is requested; `dailies takes {clip}` shows it")
 
 
+@takes_app.command(rich_help_panel=PANEL)
+def room(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 picks one.", min=0, max=65535)] = 0,
+    open_it: Annotated[bool, typer.Option("--open", help="Show it in a browser.")] = False,
+) -> None:
+    """Judge takes in a browser, until Ctrl-C. `dailies up` serves the room too."""
+    from pipelines.cli.room import show_room
+    from pipelines.cli.stack_settings import running_settings
+
+    show_room(
+        running_settings(),
+        port=port,
+        open_it=open_it,
+        say=lambda url: console.print(f"the room is open at {url} until Ctrl-C", soft_wrap=True),
+    )
+
+
 def _give(clip: str, take: str | None, word: str, reasons: list[str], note: str, *, as_json: bool) -> None:
     from pipelines.cli.takes import document, give_verdict, outcome, verdict_document
     from resources.ledger.verdicts import Word

@@ -1,0 +1,165 @@
+"""`dailies room`: serve the page on which takes are judged, alone or as a process of `dailies up`: `python -m pipelines.cli.room PORT`."""
+
+import contextlib
+import logging
+import signal
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from pipelines.cli.bucket import bucket_of
+from resources.catalogue import Catalogue
+from resources.errors import ConfigurationError, DailiesError
+from resources.guard import Guard
+from resources.ledger.decision_clips import fixed_clips
+from resources.money import show_usd
+from resources.production.bucket_mark import bind_bucket
+from resources.room.answers import RoomHouse
+from resources.room.server import RoomServer
+from resources.series import load_series
+from resources.series.review_rules import load_review_rules
+from resources.settings import Settings, load_settings, open_ledger
+
+logger = logging.getLogger("dailies")
+
+AGAIN_SECONDS = 10.0
+LOOK_SECONDS = 5.0
+"""How long titles of series are kept before the data folder is read again."""
+
+
+class RetakeShop:
+    """Sells retakes through Dagster."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._one_at_a_time = threading.Lock()
+
+    def offer(self, clip: str) -> dict[str, Any]:
+        """See `resources.room.answers.Shop`."""
+        # it brings Dagster, which only a person who buys needs
+        from pipelines.cli.retakes import offer_retake
+
+        offer = offer_retake(self._settings, clip)
+        return {
+            "price": offer.price,
+            "at_most_micros": offer.ceiling,
+            "endpoint": offer.endpoint,
+            "refusal": offer.refusal,
+            "caps": [
+                {
+                    "name": cap.name,
+                    "spent": show_usd(cap.spent),
+                    "with_it": show_usd(cap.with_it),
+                    "cap": show_usd(cap.cap),
+                }
+                for cap in offer.caps
+            ],
+        }
+
+    def buy(self, clip: str, *, request: str, at_most_micros: int) -> str:
+        """See `resources.room.answers.Shop`."""
+        from pipelines.cli.retakes import buy_retake, offer_retake
+
+        decision = f"retake:{request}"
+        with self._one_at_a_time:
+            with open_ledger(self._settings) as ledger:
+                if fixed_clips(ledger, decision):
+                    # the first answer was lost on its way
+                    return decision
+            offer = offer_retake(self._settings, clip)
+            if offer.refusal is None and offer.ceiling > at_most_micros:
+                raise ConfigurationError(
+                    f"the price has changed to {offer.price} since it was shown; nothing was bought. Ask again."
+                )
+            return buy_retake(self._settings, offer, decision=decision).decision
+
+
+@contextlib.contextmanager
+def open_room(settings: Settings, *, port: int) -> Iterator[RoomServer]:
+    """Serve the room for the duration of the block.
+
+    Args:
+        port: On 127.0.0.1; 0 picks a free one.
+
+    Raises:
+        DailiesError: The ledger or the bucket does not answer, they do not belong together, or the port is taken.
+    """
+    scratch = settings.home.absolute() / "tmp"
+    scratch.mkdir(parents=True, exist_ok=True)
+    with bucket_of(settings) as bucket, open_ledger(settings) as ledger:
+        bind_bucket(ledger, bucket.store, buying=False)
+        house = RoomHouse(
+            ledger,
+            bucket.store,
+            rules=lambda: load_review_rules(settings.data),
+            titles=_titles(settings, ledger.clock),
+            shop=RetakeShop(settings),
+            scratch=scratch,
+        )
+        guard = Guard(names=settings.allowed_hosts, users=settings.allowed_users)
+        try:
+            server = RoomServer(house, user_header=settings.room_user_header, guard=guard, port=port)
+        except OSError as error:
+            raise ConfigurationError(
+                f"port {port} of 127.0.0.1 cannot be used: {error.strerror}; choose another --port"
+            ) from None
+        with server:
+            yield server
+
+
+def _titles(settings: Settings, clock: Callable[[], float]) -> Callable[[], Mapping[str, str]]:
+    """The titles of the series, read anew every few seconds; a mistake in the data folder costs only the titles."""
+    kept: dict[str, str] = {}
+    read_at = -LOOK_SECONDS
+
+    def titles() -> Mapping[str, str]:
+        nonlocal kept, read_at
+        if clock() - read_at >= LOOK_SECONDS:
+            read_at = clock()
+            with contextlib.suppress(DailiesError):
+                declared = load_series(settings.data, Catalogue.load(settings.data / "models"))
+                kept = {name: series.title for name, series in declared.series.items()}
+        return kept
+
+    return titles
+
+
+def show_room(settings: Settings, *, port: int, open_it: bool, say: Callable[[str], None]) -> None:
+    """Serve the room until a signal ends it.
+
+    Raises:
+        DailiesError: See `open_room`.
+    """
+    ended = _ended()
+    with open_room(settings, port=port) as server:
+        say(server.url)
+        if open_it:
+            webbrowser.open(server.url)
+        ended.wait()
+
+
+def keep_room(settings: Settings, *, port: int) -> None:
+    """The same as a process of `dailies up`: it waits for what does not answer, since Dagster goes on without the room."""
+    ended = _ended()
+    while not ended.is_set():
+        try:
+            with open_room(settings, port=port):
+                ended.wait()
+        except DailiesError as error:
+            logger.warning("the room is closed: %s", error)
+            ended.wait(AGAIN_SECONDS)
+
+
+def _ended() -> threading.Event:
+    """Set when a signal asks this process to end."""
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    return ended
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    keep_room(load_settings(), port=int(sys.argv[1]))

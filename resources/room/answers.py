@@ -1,0 +1,197 @@
+"""What the room answers to the page: clips, changes, verdicts, and retakes through the shop."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from resources.errors import DailiesError
+from resources.ledger.ledger import Ledger
+from resources.ledger.takes import takes_of
+from resources.ledger.verdicts import Verdict, VerdictWay, Word, judge
+from resources.plain import fit
+from resources.production.acceptance import circle
+from resources.room.documents import clip_document, judged_document
+from resources.room.keeper import VerdictKeeper
+from resources.room.people import Doorkeeper, Person
+from resources.room.selection import ClipFilter, Show, changed_clips, newest_entry, select_clips
+from resources.series.review_rules import ReviewRules, Right
+from resources.storage.objects import ObjectStore
+
+logger = logging.getLogger("dailies")
+
+
+class Shop(Protocol):
+    """What buys retakes."""
+
+    def offer(self, clip: str) -> dict[str, Any]:
+        """The price of one more take, its caps, and why it is refused, if it is. Money in micro-dollars.
+
+        Raises:
+            DailiesError: It cannot be made out.
+        """
+
+    def buy(self, clip: str, *, request: str, at_most_micros: int) -> str:
+        """Buy one more take; returns the decision. A request that is sent twice buys once.
+
+        Raises:
+            DailiesError: Nothing was bought.
+        """
+
+
+@dataclass(frozen=True)
+class RoomHouse:
+    """What the room works with."""
+
+    ledger: Ledger
+    store: ObjectStore
+    rules: Callable[[], ReviewRules]
+    """The team's rules, as they are now."""
+    titles: Callable[[], Mapping[str, str]]
+    """Titles of series, by name."""
+    shop: Shop | None
+    """None where nothing can be bought from here."""
+    scratch: Path
+    """Folder for files in transfer."""
+
+
+class AskedVerdict(BaseModel):
+    """A verdict as the page sends it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    id: str
+    clip: str = Field(max_length=128)
+    take: str = Field(max_length=64)
+    word: str
+    reasons: list[str] = Field(default_factory=list, max_length=8)
+    note: str = Field(default="", max_length=2_000)
+    second: float | None = None
+    seen: int | None = None
+
+
+class AskedRetake(BaseModel):
+    """A retake as the page sends it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{7,63}$")
+    clip: str = Field(max_length=128)
+    at_most_micros: int = Field(ge=0)
+    """The price that the person saw."""
+
+
+class NotAllowedError(DailiesError):
+    """A request that this person may not make."""
+
+
+class Room:
+    """Answers the page's requests. Its methods run in threads."""
+
+    def __init__(self, house: RoomHouse, doorkeeper: Doorkeeper, keeper: VerdictKeeper) -> None:
+        self._house = house
+        self._doorkeeper = doorkeeper
+        self._keeper = keeper
+
+    # What the page asks
+
+    def clips(self, person: Person, query: Mapping[str, str]) -> dict[str, Any]:
+        """The clips that fit, newest first, and what the page needs to know besides."""
+        ledger, rules = self._house.ledger, self._house.rules()
+        entry = newest_entry(ledger)
+        chosen = select_clips(ledger, self._filter(person, query))
+        return {
+            "entry": entry,
+            "clips": self._documents(chosen),
+            "series": sorted(self._house.titles().items()),
+            "me": {"name": person.name, "right": person.right.value},
+            "reasons": [reason.model_dump() for reason in rules.reasons],
+            "sells": self._house.shop is not None,
+        }
+
+    def changes(self, _person: Person, query: Mapping[str, str]) -> dict[str, Any]:
+        """The clips that changed after an entry of the journal."""
+        after = query.get("after", "0")
+        entry, changed = changed_clips(self._house.ledger, int(after) if after.isdecimal() else 0)
+        return {"entry": entry, "clips": self._documents(changed), "unstored": self._keeper.left}
+
+    def judge(self, person: Person, asked: AskedVerdict) -> dict[str, Any]:
+        """Record a verdict."""
+        self._require(person, Right.JUDGE)
+        ledger = self._house.ledger
+        if asked.word not in set(Word):
+            raise NotAllowedError(f"there is no verdict {asked.word[:40]!r}")
+        verdict = Verdict(
+            id=asked.id,
+            take=asked.take,
+            word=Word(asked.word),
+            who=person.name,
+            way=VerdictWay.ROOM,
+            reasons=self._house.rules().check_reasons(asked.reasons),
+            note=fit(asked.note),
+            second=asked.second,
+        )
+        attempt = ledger.attempts([asked.take]).get(asked.take)
+        if attempt is not None and verdict.word is Word.CIRCLED:
+            house = self._house
+            judged = circle(ledger, house.store, attempt, verdict, scratch=house.scratch, seen=asked.seen)
+        else:
+            judged = judge(ledger, verdict, seen=asked.seen)
+        self._keeper.wake()
+        (document,) = self._documents([judged.recorded.clip])
+        return {"clip": document, **judged_document(judged)}
+
+    def offer(self, person: Person, query: Mapping[str, str]) -> dict[str, Any]:
+        """What a retake would cost."""
+        return self._shop(person).offer(query.get("clip", "")[:128])
+
+    def retake(self, person: Person, asked: AskedRetake) -> dict[str, Any]:
+        """Buy one more take."""
+        decision = self._shop(person).buy(asked.clip, request=asked.id, at_most_micros=asked.at_most_micros)
+        logger.info("%s asked for a retake of %s: %s", person.name, asked.clip, decision)
+        return {"decision": decision}
+
+    def person_of(self, headers: Mapping[str, str]) -> Person:
+        """Who asks.
+
+        Args:
+            headers: Of the request; names are found in any case.
+
+        Raises:
+            NotAllowedError: The proxy named nobody.
+        """
+        person = self._doorkeeper.person_of(headers)
+        if person is None:
+            raise NotAllowedError("the proxy before the room named no user; use the room through it")
+        return person
+
+    def _require(self, person: Person, right: Right) -> None:
+        if not person.right.includes(right):
+            raise NotAllowedError(
+                f"{person.name} may {person.right.value} here, and this needs {right.value} (data/review.yaml)"
+            )
+
+    def _shop(self, person: Person) -> Shop:
+        self._require(person, Right.BUY)
+        if self._house.shop is None:
+            raise NotAllowedError("nothing can be bought from here: this room runs without Dagster")
+        return self._house.shop
+
+    def _filter(self, person: Person, query: Mapping[str, str]) -> ClipFilter:
+        show = query.get("show", Show.WAITING.value)
+        ledger, day = self._house.ledger, query.get("day")
+        return ClipFilter(
+            show=Show(show) if show in set(Show) else Show.WAITING,
+            series=query.get("series") or None,
+            day=ledger.budget.day(ledger.clock()) if day == "today" else day or None,
+            text=query.get("q", "").strip()[:100],
+            judged_by=person.name if query.get("mine") else None,
+        )
+
+    def _documents(self, clips: list[str]) -> list[dict[str, Any]]:
+        found = takes_of(self._house.ledger, clips)
+        titles = self._house.titles()
+        return [clip_document(found[clip], titles) for clip in clips if clip in found]

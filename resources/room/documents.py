@@ -1,0 +1,174 @@
+"""Clips and takes as the page gets them: plain values, no secret, and what strangers wrote cleaned but not escaped."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from resources.ledger.records import Attempt
+from resources.ledger.takes import ClipTakes, Take
+from resources.ledger.verdicts import Judged, RecordedVerdict
+from resources.money import show_usd
+from resources.orders import shown_body
+from resources.plain import shown
+from resources.storage.layout import QUARANTINE, poster_key, quarantined, video_key
+
+_WORDS = re.compile(r"\s+|\S+\s*")
+_MOST_WORDS = 2_000
+"""Longer prompts are shown whole, since the comparison would take seconds."""
+_HIDDEN = frozenset({"prompt"})
+
+
+def clip_document(found: ClipTakes, titles: Mapping[str, str]) -> dict[str, Any]:
+    """One clip with its takes, for the page.
+
+    Args:
+        titles: Titles of series, by name.
+    """
+    first = found.takes[0].attempt if found.takes else None
+    series = found.series
+    return {
+        "clip": found.clip,
+        "name": found.clip.removeprefix(f"{series}-"),
+        "series": series,
+        "title": titles.get(series, series),
+        "day": found.takes[-1].attempt.counted_on if found.takes else "",
+        "bought_at": first.created_at if first else None,
+        "cost": show_usd(sum(take.attempt.cost_micros for take in found.takes)),
+        "takes": [
+            _take(take, found.takes[place - 1] if place else None) for place, take in enumerate(found.takes)
+        ],
+        "on_its_way": None if found.open is None else found.open.state.value,
+        "seen": found.seen,
+    }
+
+
+def judged_document(judged: Judged) -> dict[str, Any]:
+    """What came of a verdict, for the page."""
+    return {
+        "verdict": verdict_document(judged.recorded),
+        "replaced": None if judged.replaced is None else verdict_document(judged.replaced),
+        "others": [verdict_document(one) for one in judged.others],
+    }
+
+
+def verdict_document(one: RecordedVerdict) -> dict[str, Any]:
+    """A verdict for the page."""
+    verdict = one.verdict
+    return {
+        "id": verdict.id,
+        "clip": one.clip,
+        "take": verdict.take,
+        "word": verdict.word.value,
+        "reasons": list(verdict.reasons),
+        "note": shown(verdict.note),
+        "second": verdict.second,
+        "who": shown(verdict.who, longest=200),
+        "at": one.at,
+    }
+
+
+def _take(take: Take, before: Take | None) -> dict[str, Any]:
+    attempt, delivery = take.attempt, take.attempt.delivery or {}
+    video = str(delivery.get("key") or video_key(attempt.clip, attempt.id))
+    poster = poster_key(attempt.clip, attempt.id)
+    facts = delivery.get("video") or {}
+    return {
+        "id": attempt.id,
+        "number": take.number,
+        "is_current": take.is_current,
+        "is_spare": attempt.is_spare,
+        "in_quarantine": video.startswith(QUARANTINE),
+        "reason": shown(attempt.reason, longest=600),
+        "accepted": shown(delivery.get("accepted"), longest=300),
+        "verdict": None if take.verdict is None else verdict_document(take.verdict),
+        "notes": [verdict_document(one) for one in take.notes],
+        "video": f"media/{video}",
+        "poster": f"media/{quarantined(poster) if video.startswith(QUARANTINE) else poster}"
+        if delivery.get("poster_uri")
+        else None,
+        "shape": _shape(facts),
+        "facts": _facts(facts),
+        "checks": _checks(attempt, delivery),
+        "asked": attempt.request.asked.endpoint if attempt.request.asked else attempt.endpoint,
+        "bought": attempt.endpoint,
+        "served": shown(attempt.served_model, longest=128) or None,
+        "provider": attempt.provider,
+        "cost": show_usd(attempt.cost_micros),
+        "at": attempt.finished_at or attempt.created_at,
+        "waited": attempt.waited_seconds,
+        "prompt": _changes(before.attempt.request.prompt if before else None, attempt.request.prompt),
+        "parameters": _parameters(attempt, before.attempt if before else None),
+    }
+
+
+def _changes(before: str | None, now: str) -> list[list[str]]:
+    """The prompt in parts, each with `same`, `new` or `gone`, against the take before."""
+    after = shown(now, longest=20_000)
+    if before is None:
+        return [["same", after]]
+    old, new = _WORDS.findall(shown(before, longest=20_000)), _WORDS.findall(after)
+    if max(len(old), len(new)) > _MOST_WORDS:
+        return [["same", after]]
+    parts: list[list[str]] = []
+    for what, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if what == "equal":
+            parts.append(["same", "".join(new[c:d])])
+            continue
+        parts += [
+            [kind, text] for kind, text in (("gone", "".join(old[a:b])), ("new", "".join(new[c:d]))) if text
+        ]
+    return parts
+
+
+def _parameters(attempt: Attempt, before: Attempt | None) -> list[dict[str, Any]]:
+    body, old = _plain(attempt), {} if before is None else _plain(before)
+    return [
+        {"name": name, "value": value, "before": old.get(name) if before and old.get(name) != value else None}
+        for name, value in body.items()
+    ]
+
+
+def _plain(attempt: Attempt) -> dict[str, str]:
+    body = shown_body(attempt.request.body)
+    return {
+        shown(name, longest=60): shown(str(value), longest=200)
+        for name, value in body.items()
+        if name not in _HIDDEN and value not in (None, "", [])
+    }
+
+
+def _shape(facts: Mapping[str, Any]) -> float:
+    width, height = facts.get("width"), facts.get("height")
+    return round(width / height, 4) if width and height else 1.7778
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    words = []
+    if facts.get("width") and facts.get("height"):
+        words.append(f"{facts['width']}\N{MULTIPLICATION SIGN}{facts['height']}")
+    if facts.get("duration"):
+        words.append(f"{facts['duration']:.1f} s")
+    if facts:
+        words.append("sound" if facts.get("has_audio") else "no sound")
+    return ", ".join(words)
+
+
+def _checks(attempt: Attempt, delivery: Mapping[str, Any]) -> list[dict[str, str]]:
+    said: Mapping[str, Any] = {
+        "failed": attempt.reason,
+        "warned": "; ".join(map(str, _texts(delivery.get("warnings")))),
+    }
+    return [
+        {
+            "name": shown(str(name), longest=60),
+            "outcome": str(outcome),
+            "detail": shown(said.get(str(outcome)), longest=300),
+        }
+        for name, outcome in (delivery.get("checks") or {}).items()
+        if outcome != "skipped"
+    ]
+
+
+def _texts(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else ()

@@ -1,0 +1,85 @@
+// Verdicts on their way to the server. They are kept in the browser until the server has them, in their order; each has an id
+// made here, so that one that is sent twice is one verdict.
+
+const KEPT = "dailies-room-verdict:";
+const LONGEST_PAUSE_MS = 15_000;
+
+export class Outbox {
+  #items;
+  #sending = false;
+  #pause = 500;
+  #timer = 0;
+
+  /** @param {{taken: Function, refused: Function, changed: Function}} tell what becomes of the verdicts */
+  constructor(tell) {
+    this.tell = tell;
+    // each under a key of its own, so that two tabs do not overwrite each other's
+    const keys = Object.keys(localStorage).filter((key) => key.startsWith(KEPT)).sort();
+    this.#items = keys.map((key) => ({ ...JSON.parse(localStorage.getItem(key)), kept: key }));
+    addEventListener("online", () => this.send());
+  }
+
+  /** The verdicts that the server does not have yet. */
+  get items() {
+    return [...this.#items];
+  }
+
+  add(verdict) {
+    const kept = `${KEPT}${String(Date.now()).padStart(15, "0")}:${verdict.id}`;
+    localStorage.setItem(kept, JSON.stringify(verdict));
+    this.#items.push({ ...verdict, kept });
+    this.tell.changed(this.#items.length);
+    this.send();
+  }
+
+  async send() {
+    if (this.#sending) return;
+    clearTimeout(this.#timer);
+    this.#sending = true;
+    while (this.#items.length) {
+      const { kept, ...verdict } = this.#items[0];
+      const { status, answer } = await post("api/verdicts", verdict);
+      if (status === 0 || status >= 500 || status === 408) {
+        this.#timer = setTimeout(() => this.send(), this.#pause);
+        this.#pause = Math.min(LONGEST_PAUSE_MS, this.#pause * 2);
+        break;
+      }
+      this.#pause = 500;
+      this.#items.shift();
+      localStorage.removeItem(kept);
+      if (status === 200) this.tell.taken(verdict, answer);
+      else this.tell.refused(verdict, answer?.problem ?? `the server answered ${status}`);
+    }
+    this.#sending = false;
+    this.tell.changed(this.#items.length);
+  }
+}
+
+/** The status and the JSON of an answer; status 0 where the network gave none. */
+export async function post(path, body) {
+  return read(fetch(path, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+    signal: AbortSignal.timeout(60_000),
+  }));
+}
+
+export async function get(path) {
+  return read(fetch(path, { signal: AbortSignal.timeout(30_000) }));
+}
+
+async function read(asked) {
+  try {
+    const found = await asked;
+    const isJson = found.headers.get("content-type")?.startsWith("application/json");
+    return { status: found.status, answer: isJson ? await found.json() : null };
+  } catch {
+    return { status: 0, answer: null };
+  }
+}
+
+export function newId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}

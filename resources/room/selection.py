@@ -1,0 +1,97 @@
+"""Which clips the room shows, newest first."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import CLIP
+from resources.ledger.schema import attempts, journal, take_verdicts, verdicts
+from resources.ledger.states import AttemptState
+
+MOST = 300
+"""Most clips on one page."""
+MOST_CHANGED = 100
+_WITH_VIDEO = [AttemptState.DELIVERED.value, AttemptState.QUARANTINED.value]
+
+
+class Show(StrEnum):
+    """Clips by what was said of their takes."""
+
+    WAITING = "waiting"
+    """Nothing is circled, and a take has no verdict."""
+    CIRCLED = "circled"
+    REJECTED = "rejected"
+    """Every take is rejected."""
+    ALL = "all"
+
+
+@dataclass(frozen=True)
+class ClipFilter:
+    """What a person wants to see."""
+
+    show: Show = Show.WAITING
+    series: str | None = None
+    day: str | None = None
+    """YYYY-MM-DD: the day that its newest take counts for."""
+    text: str = ""
+    """A part of the clip's key."""
+    judged_by: str | None = None
+    """Only clips of which this person has said something."""
+
+
+def select_clips(ledger: Ledger, wanted: ClipFilter, *, most: int = MOST) -> list[str]:
+    """The keys of clips with a video, whose newest take is the newest first."""
+    word = take_verdicts.c.word
+    circled = sa.func.sum(sa.case((word == "circled", 1), else_=0))
+    unjudged = sa.func.sum(sa.case((word.is_(None), 1), else_=0))
+    query = (
+        sa.select(attempts.c.subject_key)
+        .outerjoin(take_verdicts, take_verdicts.c.attempt_id == attempts.c.id)
+        .where(attempts.c.subject_kind == CLIP, attempts.c.state.in_(_WITH_VIDEO))
+        .group_by(attempts.c.subject_key)
+        .order_by(sa.func.max(attempts.c.seq).desc())
+        .limit(most)
+    )
+    if wanted.series is not None:
+        query = query.where(attempts.c.series == wanted.series)
+    if wanted.text:
+        query = query.where(attempts.c.subject_key.contains(wanted.text.lower(), autoescape=True))
+    if wanted.day is not None:
+        query = query.having(sa.func.max(attempts.c.counted_on) == wanted.day)
+    if wanted.judged_by is not None:
+        mine = sa.select(verdicts.c.clip).where(verdicts.c.who == wanted.judged_by)
+        query = query.where(attempts.c.subject_key.in_(mine))
+    match wanted.show:
+        case Show.WAITING:
+            query = query.having(sa.and_(circled == 0, unjudged > 0))
+        case Show.CIRCLED:
+            query = query.having(circled > 0)
+        case Show.REJECTED:
+            query = query.having(sa.and_(circled == 0, unjudged == 0))
+        case Show.ALL:
+            pass
+    with ledger.read() as connection:
+        return list(connection.execute(query).scalars())
+
+
+def newest_entry(ledger: Ledger) -> int:
+    """Number of the newest entry of the journal."""
+    with ledger.read() as connection:
+        return int(connection.execute(sa.select(sa.func.max(journal.c.seq))).scalar() or 0)
+
+
+def changed_clips(ledger: Ledger, after: int) -> tuple[int, list[str]]:
+    """The newest entry of the journal, and the clips that changed after an entry; at most `MOST_CHANGED`, the newest."""
+    query = (
+        sa.select(attempts.c.subject_key, sa.func.max(journal.c.seq))
+        .join(journal, journal.c.attempt_id == attempts.c.id)
+        .where(journal.c.seq > after, attempts.c.subject_kind == CLIP)
+        .group_by(attempts.c.subject_key)
+        .order_by(sa.func.max(journal.c.seq).desc())
+        .limit(MOST_CHANGED)
+    )
+    with ledger.read() as connection:
+        newest = int(connection.execute(sa.select(sa.func.max(journal.c.seq))).scalar() or 0)
+        return newest, list(connection.execute(query).scalars()) if newest > after else []

@@ -1,0 +1,191 @@
+"""The room's server: pages and answers for people who judge takes, on 127.0.0.1 and behind the guard.
+
+Bytes pass through this process; no signed address and no key reaches a page.
+"""
+
+import functools
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from resources.errors import DailiesError, UnavailableError
+from resources.gallery.server import fetch_object, is_shown
+from resources.guard import SERVER, Guard, Guarded
+from resources.room.answers import AskedRetake, AskedVerdict, NotAllowedError, Room, RoomHouse
+from resources.room.keeper import VerdictKeeper
+from resources.room.people import Doorkeeper, Person
+from resources.storage.layout import QUARANTINE, VIDEOS
+from resources.storage.objects import ObjectStore
+
+Asked = TypeVar("Asked", bound=BaseModel)
+Answer = Callable[[Request], Awaitable[Response]]
+
+HOST = "127.0.0.1"
+_PAGE = Path(__file__).parent / "page"
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": _POLICY,
+}
+_KEPT = "private, max-age=86400, immutable"
+"""Videos and posters never change under their key."""
+
+
+def app_for(room: Room, store: ObjectStore, guard: Guard) -> Any:
+    """The application behind its guard."""
+    routes = [
+        Route("/", _page(room)),
+        Route("/static/{name}", _static),
+        Route("/media/{key:path}", _media(room, store)),
+        Route("/api/clips", _reading(room, room.clips)),
+        Route("/api/changes", _reading(room, room.changes)),
+        Route("/api/offer", _reading(room, room.offer)),
+        Route("/api/verdicts", _changing(room, AskedVerdict, room.judge), methods=["POST"]),
+        Route("/api/retakes", _changing(room, AskedRetake, room.retake), methods=["POST"]),
+    ]
+    shown: Any = Starlette(routes=routes)
+    return Guarded(shown, guard)
+
+
+class RoomServer:
+    """Serves the room on 127.0.0.1 while its context is open.
+
+    Args:
+        user_header: See `Doorkeeper`.
+        guard: Which requests are carried out.
+        port: 0 for any free one.
+    """
+
+    def __init__(
+        self, house: RoomHouse, *, user_header: str | None = None, guard: Guard | None = None, port: int = 0
+    ) -> None:
+        self._house = house
+        self._keeper = VerdictKeeper(house.ledger, house.store)
+        self._room = Room(house, Doorkeeper(user_header, house.rules), self._keeper)
+        self._guard = guard or Guard(users=frozenset())
+        self._socket = socket.create_server((HOST, port))
+        self.port = int(self._socket.getsockname()[1])
+        self._server: Any = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """Address of the page."""
+        return f"http://{HOST}:{self.port}/"
+
+    def __enter__(self) -> Self:
+        import uvicorn
+
+        app = app_for(self._room, self._house.store, self._guard)
+        self._server = uvicorn.Server(
+            uvicorn.Config(app, lifespan="off", timeout_graceful_shutdown=3, **SERVER)
+        )
+        self._keeper.start()
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(10)
+        self._keeper.stop()
+        self._socket.close()
+
+
+def _page(room: Room) -> Answer:
+    async def answer(request: Request) -> Response:
+        try:
+            await run_in_threadpool(room.person_of, request.headers)
+        except DailiesError as error:
+            return PlainTextResponse(str(error), 403, headers=_HEADERS)
+        return _file("room.html")
+
+    return answer
+
+
+async def _static(request: Request) -> Response:
+    return _file(str(request.path_params["name"]))
+
+
+def _media(room: Room, store: ObjectStore) -> Answer:
+    async def answer(request: Request) -> Response:
+        key = str(request.path_params["key"])
+        if not is_shown(key) or not key.startswith((VIDEOS, QUARANTINE)):
+            return PlainTextResponse("not found", 404, headers=_HEADERS)
+        try:
+            await run_in_threadpool(room.person_of, request.headers)
+        except DailiesError as error:
+            return _problem(403, str(error))
+        fetch = functools.partial(fetch_object, store, key, request.headers.get("range"), cached=_KEPT)
+        return await run_in_threadpool(fetch)
+
+    return answer
+
+
+def _reading(room: Room, work: Callable[[Person, Mapping[str, str]], dict[str, Any]]) -> Answer:
+    async def answer(request: Request) -> Response:
+        return await run_in_threadpool(
+            _answered, lambda: work(room.person_of(request.headers), request.query_params)
+        )
+
+    return answer
+
+
+def _changing(room: Room, model: type[Asked], work: Callable[[Person, Asked], dict[str, Any]]) -> Answer:
+    async def answer(request: Request) -> Response:
+        try:
+            asked = model.model_validate_json(await request.body())
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            return _problem(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        return await run_in_threadpool(_answered, lambda: work(room.person_of(request.headers), asked))
+
+    return answer
+
+
+def _answered(work: Callable[[], dict[str, Any]]) -> Response:
+    try:
+        return JSONResponse(work(), headers=_HEADERS)
+    except NotAllowedError as error:
+        return _problem(403, str(error))
+    except UnavailableError as error:
+        return _problem(503, str(error))
+    except DailiesError as error:
+        return _problem(400, str(error))
+
+
+def _problem(status: int, why: str) -> Response:
+    return JSONResponse({"problem": why}, status, headers=_HEADERS)
+
+
+def _file(name: str) -> Response:
+    data = _sources().get(name)
+    if data is None:
+        return PlainTextResponse("not found", 404, headers=_HEADERS)
+    return Response(data, media_type=_TYPES[Path(name).suffix], headers=_HEADERS)
+
+
+@functools.cache
+def _sources() -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in _PAGE.iterdir() if file.suffix in _TYPES}

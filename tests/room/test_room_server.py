@@ -1,0 +1,149 @@
+"""What the room's server answers: clips, verdicts and retakes, to whom it may, and nothing else of the bucket."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from roomkit import FakeShop, Studio
+
+from resources.ledger.takes import takes_of
+from resources.ledger.verdicts import unstored, verdicts_of
+from resources.room.server import RoomServer
+from resources.series.review_rules import ReviewRules
+from resources.storage.layout import VERDICTS
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def client(server: RoomServer) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as found:
+        yield found
+
+
+def said(take: str, word: str = "circled", **more: Any) -> dict[str, Any]:
+    return {"id": uuid.uuid4().hex, "clip": "bay", "take": take, "word": word, **more}
+
+
+def test_a_verdict_from_the_page_is_in_the_ledger_and_in_the_bucket(
+    client: httpx.Client, studio: Studio
+) -> None:
+    first, second = studio.take("bay-kelp", film=0), studio.take("bay-kelp", film=1, prompt="kelp at night")
+    (clip,) = client.get("api/clips?q=kelp").json()["clips"]
+    assert [take["number"] for take in clip["takes"]] == [1, 2]
+    assert [take["is_current"] for take in clip["takes"]] == [False, True]
+    assert ["new", "kelp at night"] in clip["takes"][1]["prompt"]
+    asked = said(first.id, note="the light\u0000", seen=clip["seen"])
+    answer = client.post("api/verdicts", json=asked)
+    assert answer.status_code == 200, answer.text
+    assert client.post("api/verdicts", json=asked).json()["verdict"] == answer.json()["verdict"], "sent twice"
+    (given,) = verdicts_of(studio.ledger, ["bay-kelp"])["bay-kelp"]
+    assert (given.verdict.take, given.verdict.way) == (first.id, "room")
+    assert [take["is_current"] for take in answer.json()["clip"]["takes"]] == [True, False]
+    assert client.get("api/clips?q=kelp").json()["clips"] == []
+    assert len(client.get("api/clips?q=kelp&show=circled&mine=1").json()["clips"]) == 1
+    assert client.get("api/clips?q=kelp&show=all&day=2001-01-01").json()["clips"] == []
+    rejected = client.post("api/verdicts", json=said(second.id, "rejected", reasons=["hands"]))
+    assert rejected.json()["clip"]["takes"][1]["verdict"]["reasons"] == ["hands"]
+
+
+def test_verdicts_reach_the_bucket_when_the_room_closes(studio: Studio, place: Path) -> None:
+    take = studio.take("bay-eel")
+    with RoomServer(studio.house(place)) as room, httpx.Client(base_url=room.url, trust_env=False) as client:
+        assert client.post("api/verdicts", json=said(take.id)).status_code == 200
+    assert not [one for one in unstored(studio.ledger) if one.clip == "bay-eel"]
+    assert len(list(studio.store.list_keys(f"{VERDICTS}bay-eel/"))) == 1
+
+
+def test_what_changed_is_told_since_an_entry(client: httpx.Client, studio: Studio) -> None:
+    take = studio.take("bay-tern")
+    entry = client.get("api/clips").json()["entry"]
+    assert client.get(f"api/changes?after={entry}").json()["clips"] == []
+    client.post("api/verdicts", json=said(take.id, "noted", note="a gull", second=0.5))
+    told = client.get(f"api/changes?after={entry}").json()
+    assert [clip["clip"] for clip in told["clips"]] == ["bay-tern"]
+    assert told["clips"][0]["takes"][0]["notes"][0]["second"] == 0.5
+    assert told["entry"] > entry
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"word": "loved"}, "no verdict"),
+        ({"reasons": ["ugly"]}, "no reason"),
+        ({"id": "../../x"}, "id"),
+        ({"take": "nobody"}, "no attempt"),
+        ({"note": "x" * 3000}, "note"),
+        ({"cost": 1}, "cost"),
+    ],
+)
+def test_what_is_no_verdict_is_refused(
+    client: httpx.Client, studio: Studio, wrong: dict[str, Any], says: str
+) -> None:
+    take = studio.take("bay-crab")
+    answer = client.post("api/verdicts", json=said(take.id) | wrong)
+    assert answer.status_code in {400, 403}
+    assert says in answer.json()["problem"]
+    assert "bay-crab" not in verdicts_of(studio.ledger, ["bay-crab"])
+
+
+def test_media_are_the_videos_and_nothing_else(client: httpx.Client, studio: Studio) -> None:
+    take = studio.take("bay-reef")
+    found = client.get(f"media/videos/bay-reef/{take.id}.mp4", headers={"Range": "bytes=0-9"})
+    assert (found.status_code, len(found.content)) == (206, 10)
+    assert "immutable" in found.headers["cache-control"]
+    for key in (
+        "ledger.json",
+        f"videos/bay-reef/{take.id}.json",
+        "gallery/index.html",
+        "../ledger.db",
+        "verdicts/x/y.json",
+    ):
+        assert client.get(f"media/{key}").status_code == 404
+
+
+def test_another_page_can_neither_look_nor_judge(client: httpx.Client, studio: Studio) -> None:
+    take = studio.take("bay-seal")
+    foreign = {"Origin": "http://127.0.0.1:9"}
+    assert client.post("api/verdicts", json=said(take.id), headers=foreign).status_code == 403
+    assert client.get("api/clips", headers={"Host": "evil.example"}).status_code == 403
+    form = client.post("api/verdicts", content=b"{}", headers={"content-type": "text/plain"})
+    assert form.status_code == 403
+    page = client.get("/")
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+
+
+def test_a_proxy_names_people_and_each_may_do_what_the_team_says(
+    studio: Studio, place: Path, shop: FakeShop
+) -> None:
+    rules = ReviewRules(people={"mara": "buy", "tom": "judge"})
+    take = studio.take("bay-ray")
+    house = studio.house(place, shop=shop, rules=rules)
+    with (
+        RoomServer(house, user_header="X-Forwarded-User") as room,
+        httpx.Client(base_url=room.url, trust_env=False) as client,
+    ):
+
+        def ask(who: str) -> dict[str, str]:
+            return {"X-Forwarded-User": who}
+
+        for path in ("", "api/clips", f"media/videos/bay-ray/{take.id}.mp4"):
+            assert client.get(path).status_code == 403, "nobody is named"
+        assert client.post("api/verdicts", json=said(take.id)).status_code == 403
+        assert client.get("api/clips", headers=ask("eve")).json()["me"] == {"name": "eve", "right": "look"}
+        refused = client.post("api/verdicts", json=said(take.id), headers=ask("eve"))
+        assert "eve may look here" in refused.json()["problem"]
+        assert client.post("api/verdicts", json=said(take.id), headers=ask("tom")).status_code == 200
+        assert client.get("api/offer?clip=bay-ray", headers=ask("tom")).status_code == 403
+        bought = {"id": uuid.uuid4().hex, "clip": "bay-ray", "at_most_micros": 400_000}
+        assert client.post("api/retakes", json=bought, headers=ask("tom")).status_code == 403
+        before = dict(shop.bought)
+        assert client.post("api/retakes", json=bought, headers=ask("mara")).status_code == 200
+        assert shop.bought == {**before, bought["id"]: "bay-ray"}
+    assert takes_of(studio.ledger, ["bay-ray"])["bay-ray"].takes[0].is_circled
+    (given,) = verdicts_of(studio.ledger, ["bay-ray"])["bay-ray"]
+    assert given.verdict.who == "tom"

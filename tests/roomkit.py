@@ -1,0 +1,121 @@
+"""A room with clips to judge: a ledger and a bucket with takes that were put there without a provider."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from makers import make_mp4
+
+from resources.ledger import polls
+from resources.ledger.decisions import Decision, decide
+from resources.ledger.deliveries import record_delivered
+from resources.ledger.ledger import Ledger
+from resources.ledger.limits import Limits
+from resources.ledger.outcomes import record_outcome
+from resources.ledger.queue import PostTerms, claim_next
+from resources.ledger.records import Attempt, Submission
+from resources.orders import ClipRequest, Expected
+from resources.providers.base import Accepted, JobState, JobStatus
+from resources.providers.provider import Capabilities
+from resources.room.answers import RoomHouse, Shop
+from resources.series.review_rules import ReviewRules
+from resources.storage.objects import ObjectStore
+
+TERMS = Capabilities(echoes_submission_id=True, output_days=None, settle_seconds=60)
+PIXEL = bytes.fromhex("52494646240000005745425056503820180000003001009d012a0100010001401c25a4000370fe0a0000")
+_numbers = itertools.count()
+
+
+def films(folder: Path, *, seconds: Sequence[float] = (1.0, 1.5, 1.0)) -> list[bytes]:
+    """Short films that differ."""
+    return [
+        make_mp4(folder / f"film-{n}.mp4", seconds=length, bars=3 + 2 * n).read_bytes()
+        for n, length in enumerate(seconds)
+    ]
+
+
+@dataclass
+class Studio:
+    """Clips in a ledger and a bucket."""
+
+    ledger: Ledger
+    store: ObjectStore
+    films: Sequence[bytes]
+    posters: Sequence[bytes] = field(default_factory=list)
+
+    def take(
+        self, clip: str, *, prompt: str = "", film: int = 0, series: str = "bay", **facts: Any
+    ) -> Attempt:
+        """One more delivered take of a clip."""
+        number = next(_numbers)
+        request = ClipRequest(
+            clip=clip,
+            series=series,
+            provider="wavespeed",
+            endpoint="bytedance/seedance-2.0/text-to-video",
+            body={"prompt": prompt or f"a quiet view of {clip}", "duration": 5, "seed": 100 + number},
+            price_micros=400_000,
+            expected=Expected(),
+        )
+        decide(self.ledger, [request], Decision(f"take-{number}", regenerate=True))
+        submission = claim_next(self.ledger, "wavespeed", PostTerms(Limits(), 30))
+        assert isinstance(submission, Submission), submission
+        job = f"room-job-{number}"
+        attempt = record_outcome(self.ledger, submission, Accepted(job, None, {"id": job}))
+        seen = JobState(JobStatus.SUCCEEDED, "completed", outputs=("https://cdn.example/clip.mp4",))
+        attempt = polls.record_end(self.ledger, attempt, seen, TERMS)
+        stem = f"videos/{clip}/{attempt.id}"
+        data = self.films[film % len(self.films)]
+        self.store.put_bytes(f"{stem}.mp4", data, content_type="video/mp4")
+        delivery = {
+            "key": f"{stem}.mp4",
+            "uri": self.store.uri(f"{stem}.mp4"),
+            "manifest_uri": self.store.uri(f"{stem}.json"),
+            "size": len(data),
+            "video": {"width": 320, "height": 180, "duration": 1.0, "has_audio": True},
+            "checks": {"whole": "passed", "size": "passed", "black": "passed"},
+            **facts,
+        }
+        if self.posters:
+            poster = self.posters[film % len(self.posters)]
+            self.store.put_bytes(f"{stem}.webp", poster, content_type="image/webp")
+            delivery["poster_uri"] = self.store.uri(f"{stem}.webp")
+        return record_delivered(self.ledger, attempt.id, delivery)
+
+    def house(
+        self, scratch: Path, *, shop: Shop | None = None, rules: ReviewRules | None = None
+    ) -> RoomHouse:
+        """What a server of the room needs."""
+        titles: Mapping[str, str] = {"bay": "The bay"}
+        return RoomHouse(
+            self.ledger,
+            self.store,
+            rules=lambda: rules or ReviewRules(),
+            titles=lambda: titles,
+            shop=shop,
+            scratch=scratch,
+        )
+
+
+class FakeShop:
+    """Sells retakes and remembers them."""
+
+    def __init__(self) -> None:
+        self.bought: dict[str, str] = {}
+
+    def offer(self, clip: str) -> dict[str, Any]:
+        cap = {"name": "everything day", "spent": "$3.20", "with_it": "$3.60", "cap": "$20.00"}
+        return {
+            "price": "$0.40",
+            "at_most_micros": 400_000,
+            "endpoint": "bytedance/seedance-2.0/text-to-video",
+            "refusal": None,
+            "caps": [cap],
+        }
+
+    def buy(self, clip: str, *, request: str, at_most_micros: int) -> str:
+        assert at_most_micros == 400_000
+        self.bought[request] = clip
+        return f"retake:{request}"
