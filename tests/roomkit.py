@@ -23,7 +23,7 @@ from resources.room.answers import RoomHouse, Shop
 from resources.series.review_rules import ReviewRules
 from resources.storage.objects import ObjectStore
 
-TERMS = Capabilities(echoes_submission_id=True, output_days=None, settle_seconds=60)
+TERMS = Capabilities(echoes_submission_id=True, output_seconds=None, settle_seconds=60)
 PIXEL = bytes.fromhex("52494646240000005745425056503820180000003001009d012a0100010001401c25a4000370fe0a0000")
 _numbers = itertools.count()
 

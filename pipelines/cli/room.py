@@ -14,6 +14,7 @@ from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError, DailiesError
 from resources.guard import Guard
 from resources.ledger.decision_clips import fixed_clips
+from resources.ledger.purchases import purchases_of
 from resources.money import show_usd
 from resources.production.bucket_mark import bind_bucket
 from resources.room.answers import RoomHouse
@@ -65,8 +66,8 @@ class RetakeShop:
         decision = f"retake:{request}"
         with self._one_at_a_time:
             with open_ledger(self._settings) as ledger:
-                if fixed_clips(ledger, decision):
-                    # the first answer was lost on its way
+                if fixed_clips(ledger, decision) and not purchases_of(ledger, decision).is_nothing:
+                    # the first answer was lost on its way; without a purchase the run is asked for again, as the same decision
                     return decision
             offer = offer_retake(self._settings, clip)
             if offer.refusal is None and offer.ceiling > at_most_micros:
