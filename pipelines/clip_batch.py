@@ -13,7 +13,7 @@ import dagster as dg
 
 from pipelines.clip_pictures import quarantine_event, sheet_event
 from pipelines.events import ASSET_OF_STAGE, data_version, stage_event
-from pipelines.lineage import latest
+from pipelines.lineage import ShownEvents
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger import decisions, deliveries, heartbeats, queue
@@ -126,7 +126,7 @@ def _carry(
     clips: Collection[str],
     work: Callable[[Engine, Follower], Awaitable[Followed]],
 ) -> Followed:
-    told = _Told(batch, ledger)
+    told = _Told(batch, ledger, clips)
 
     async def run() -> Followed:
         async with batch.production.engine(ledger, accounts) as engine:
@@ -211,9 +211,10 @@ async def _check_accounts(engine: Engine, decided: list[Decided], batch: Batch) 
 class _Told:
     """Logs each report in Dagster, and records in the ledger that Dagster knows of a clip's end."""
 
-    def __init__(self, batch: Batch, ledger: Ledger) -> None:
+    def __init__(self, batch: Batch, ledger: Ledger, clips: Collection[str]) -> None:
         self._batch = batch
         self._ledger = ledger
+        self._shown = ShownEvents(batch.context.instance, clips)
 
     def tell(self, report: Report) -> None:
         """Log one report in Dagster, unless the run was given up: then another run logs it.
@@ -229,16 +230,17 @@ class _Told:
                 context.log_event(quarantine_event(report.attempt))
         elif report.attempt is not None and report.stage in self._batch.show:
             for stage in (*self._unshown_before(report.stage, report.attempt), report.stage):
-                context.log_event(stage_event(context.instance, stage, report.attempt))
+                context.log_event(stage_event(self._shown, stage, report.attempt))
+                self._shown.logged(ASSET_OF_STAGE[stage], report.clip)
         if report.attempt is not None and self._is_last_word(report, report.attempt):
             repeat_unrecorded(deliveries.mark_reported, self._ledger, [report.attempt.id], self._batch.run_id)
 
     def _unshown_before(self, stage: Stage, attempt: Attempt) -> list[Stage]:
         """Earlier stages that Dagster shows for another purchase or not at all, as after a second try or a submit by the sensor."""
-        instance, missing = self._batch.context.instance, []
+        missing = []
         for earlier in (Stage.SUBMITTED, Stage.GENERATED):
             if earlier < stage:
-                shown = latest(instance, ASSET_OF_STAGE[earlier], attempt.subject_key)
+                shown = self._shown.latest(ASSET_OF_STAGE[earlier], attempt.subject_key)
                 if shown is None or shown.data_version != data_version(earlier, attempt):
                     missing.append(earlier)
         return missing

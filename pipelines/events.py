@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from pipelines.clip_pictures import pictures_of
-from pipelines.lineage import GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS, version_tags
+from pipelines.lineage import GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS, ShownEvents, version_tags
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger import heartbeats
@@ -27,11 +27,11 @@ ASSET_OF_STAGE = {
 }
 
 
-def stage_event(instance: dg.DagsterInstance, stage: Stage, attempt: Attempt) -> dg.AssetMaterialization:
+def stage_event(shown: ShownEvents, stage: Stage, attempt: Attempt) -> dg.AssetMaterialization:
     """The materialization of a clip that has reached a stage.
 
     Args:
-        instance: Where the events of the inputs are looked up.
+        shown: Where the events of the inputs are looked up.
         stage: The stage that was reached.
         attempt: The purchase that reached it.
     """
@@ -49,7 +49,7 @@ def stage_event(instance: dg.DagsterInstance, stage: Stage, attempt: Attempt) ->
         asset_key=asset,
         partition=attempt.subject_key,
         metadata={name: value for name, value in metadata.items() if value is not None},
-        tags=version_tags(instance, asset, attempt.subject_key, data_version=version, inputs=inputs),
+        tags=version_tags(shown, asset, attempt.subject_key, data_version=version, inputs=inputs),
     )
 
 
@@ -83,11 +83,13 @@ def show_again(context: dg.AssetExecutionContext, production: Production, keys: 
     except DailiesError as error:
         context.log.warning("the green clips cannot be logged again and turn red: %s", error)
         return
+    shown = ShownEvents(context.instance, newest)
     for clip, attempt in newest.items():
         for stage, asset in ASSET_OF_STAGE.items():
-            shown = _green(stage, attempt, current.get(clip))
-            if shown is not None and (not selected or asset in selected):
-                context.log_event(stage_event(context.instance, stage, shown))
+            green = _green(stage, attempt, current.get(clip))
+            if green is not None and (not selected or asset in selected):
+                context.log_event(stage_event(shown, stage, green))
+                shown.logged(asset, clip)
 
 
 def _green(stage: Stage, newest: Attempt, current: Attempt | None) -> Attempt | None:

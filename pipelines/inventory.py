@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 import dagster as dg
 
 from pipelines.events import ASSET_OF_STAGE, stage_event
-from pipelines.lineage import PROMPTS, UPLOADED_VIDEOS, latest
+from pipelines.lineage import PROMPTS, UPLOADED_VIDEOS, ShownEvents, latest
 from pipelines.partitions import add_clips, clips
 from pipelines.prompt_batch import prompt_event
 from resources.errors import DailiesError
@@ -127,7 +127,7 @@ def show_delivered(instance: dg.DagsterInstance, ledger: Ledger, takes: Collecti
         if latest(instance, PROMPTS, take.clip) is None:
             instance.report_runless_asset_event(prompt_event(instance, take.request, None))
         for stage in ASSET_OF_STAGE:
-            instance.report_runless_asset_event(stage_event(instance, stage, take))
+            instance.report_runless_asset_event(stage_event(ShownEvents(instance), stage, take))
 
 
 def _tried(checks: Sequence[Audit], look: Callable[[], list[Finding]]) -> list[Finding]:

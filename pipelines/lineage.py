@@ -5,7 +5,7 @@ and input versions only if it is given both, and without them Dagster cannot see
 constants of a private Dagster module; they are repeated here once, and a test compares them with it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -74,8 +74,49 @@ def storage_ids(instance: dg.DagsterInstance, asset: dg.AssetKey, clips: Sequenc
     return dict(found)
 
 
+class ShownEvents:
+    """The newest materialization of each clip of a batch, read for all of them in one go. For one thread.
+
+    A run that waits asked seven times a clip, which was a tenth of its processor time.
+
+    Args:
+        instance: Dagster.
+        clips: The batch; other clips are looked up one by one.
+    """
+
+    def __init__(self, instance: dg.DagsterInstance, clips: Iterable[str] = ()) -> None:
+        self.instance = instance
+        self._clips = list(clips)
+        self._known: dict[dg.AssetKey, dict[str, Shown | None]] = {}
+
+    def latest(self, asset: dg.AssetKey, clip: str) -> Shown | None:
+        """The newest materialization of an asset for a clip, None where there is none."""
+        known = self._known.setdefault(asset, {})
+        if clip not in known:
+            known |= self._read(
+                asset, [clip, *(one for one in self._clips if one != clip and one not in known)]
+            )
+        return known[clip]
+
+    def logged(self, asset: dg.AssetKey, clip: str) -> None:
+        """Note that the batch has logged another materialization, which is read when it is asked for."""
+        self._known.get(asset, {}).pop(clip, None)
+
+    def _read(self, asset: dg.AssetKey, clips: Sequence[str]) -> dict[str, Shown | None]:
+        if len(clips) == 1:
+            return {clip: latest(self.instance, asset, clip) for clip in clips}
+        numbers = storage_ids(self.instance, asset, clips)
+        versions = data_versions(self.instance, asset, clips)
+        found = {one: Shown(versions.get(one), numbers[one]) if one in numbers else None for one in clips}
+        # number and version are of one event unless another was logged between the queries
+        later = storage_ids(self.instance, asset, clips)
+        return found | {
+            one: latest(self.instance, asset, one) for one in clips if later.get(one) != numbers.get(one)
+        }
+
+
 def version_tags(
-    instance: dg.DagsterInstance,
+    shown: ShownEvents,
     asset: dg.AssetKey,
     clip: str,
     *,
@@ -85,7 +126,7 @@ def version_tags(
     """The tags of one clip's event.
 
     Args:
-        instance: Where the inputs' events are looked up.
+        shown: Where the inputs' events are looked up.
         asset: The asset of the event.
         clip: The partition.
         data_version: Changes exactly when the result changes.
@@ -95,7 +136,7 @@ def version_tags(
     for parent, version in inputs.items():
         name = parent.to_user_string()
         tags[f"{INPUT_DATA_VERSION}/{name}"] = version
-        tags[f"{INPUT_EVENT_POINTER}/{name}"] = _pointer(instance, parent, clip, version)
+        tags[f"{INPUT_EVENT_POINTER}/{name}"] = _pointer(shown, parent, clip, version)
     return tags
 
 
@@ -112,7 +153,7 @@ def carried_tags(instance: dg.DagsterInstance, clip: str, tags: Mapping[str, str
         name = parent.to_user_string()
         version = carried.get(f"{INPUT_DATA_VERSION}/{name}")
         if version is not None:
-            carried[f"{INPUT_EVENT_POINTER}/{name}"] = _pointer(instance, parent, clip, version)
+            carried[f"{INPUT_EVENT_POINTER}/{name}"] = _pointer(ShownEvents(instance), parent, clip, version)
     return carried
 
 
@@ -135,18 +176,18 @@ def cast_tags(instance: dg.DagsterInstance, cast: Mapping[str, str]) -> dict[str
     }
 
 
-def _pointer(instance: dg.DagsterInstance, parent: dg.AssetKey, clip: str, version: str) -> str:
+def _pointer(shown: ShownEvents, parent: dg.AssetKey, clip: str, version: str) -> str:
     """The number of the input's event with the version that was used.
 
     Dagster compares that event with the input's newest. A pointer to the newest would make a clip fresh that was made from an
     older one.
     """
-    event = latest(instance, parent, clip)
+    event = shown.latest(parent, clip)
     if event is None:
         return NO_EVENT
     if event.data_version == version:
         return str(event.storage_id)
-    events = _newest(instance, parent, clip, EVENTS_LOOKED_AT)
+    events = _newest(shown.instance, parent, clip, EVENTS_LOOKED_AT)
     used = next((event for event in events if event.data_version == version), None)
     # a number just before an event of another version shows Dagster that the input has changed
     return str(events[-1].storage_id - 1 if used is None else used.storage_id)

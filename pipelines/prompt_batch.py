@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 import dagster as dg
 from pydantic import ValidationError
 
-from pipelines.lineage import DATA_VERSION, PROMPTS, cast_tags, version_tags
-from pipelines.lineage import latest as latest_event
+from pipelines.lineage import DATA_VERSION, PROMPTS, ShownEvents, cast_tags, data_versions, version_tags
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.money import to_usd
@@ -78,7 +77,9 @@ def prompt_event(
         asset_key=PROMPTS,
         partition=request.clip,
         metadata=metadata,
-        tags=version_tags(instance, PROMPTS, request.clip, data_version=request.fingerprint, inputs={})
+        tags=version_tags(
+            ShownEvents(instance), PROMPTS, request.clip, data_version=request.fingerprint, inputs={}
+        )
         | cast_tags(instance, request.cast),
     )
 
@@ -87,9 +88,10 @@ def show_prompts_again(
     context: dg.AssetExecutionContext, production: Production, requests: Iterable[ClipRequest]
 ) -> None:
     """Log unchanged prompts again before their run fails because of other clips, so that they stay green."""
-    for request in requests:
-        shown = latest_event(context.instance, PROMPTS, request.clip)
-        if shown is not None and shown.data_version == request.fingerprint:
+    wanted = list(requests)
+    shown = data_versions(context.instance, PROMPTS, [request.clip for request in wanted])
+    for request in wanted:
+        if shown.get(request.clip) == request.fingerprint:
             context.log_event(prompt_event(context.instance, request, _address(production, request)))
 
 
@@ -114,20 +116,19 @@ def _address(production: Production, request: ClipRequest) -> str | None:
 def read_prompts(instance: dg.DagsterInstance, store: ObjectStore, keys: Sequence[str]) -> Rendered:
     """Read back the newest prompt of each clip from the bucket: the purchase is the one that Dagster shows."""
     read = Rendered()
+    shown = data_versions(instance, PROMPTS, keys)
     for key in keys:
-        event = latest_event(instance, PROMPTS, key)
-        data = None
-        if event is not None and event.data_version is not None:
-            data = store.get_bytes(prompt_key(key, event.data_version))
-        if data is None or event is None:
+        fingerprint = shown.get(key)
+        data = None if fingerprint is None else store.get_bytes(prompt_key(key, fingerprint))
+        if data is None:
             read.problems[key] = (
                 "its prompt was not rendered yet: materialize `prompts` too, or run `dailies produce`"
             )
             continue
         request = _understood(data)
-        if request is None or request.clip != key or request.fingerprint != event.data_version:
+        if request is None or request.clip != key or request.fingerprint != fingerprint:
             read.problems[key] = (
-                f"the prompt in the bucket is not the one Dagster shows ({DATA_VERSION} {event.data_version}): "
+                f"the prompt in the bucket is not the one Dagster shows ({DATA_VERSION} {fingerprint}): "
                 "materialize `prompts` again"
             )
             continue

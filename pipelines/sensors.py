@@ -13,6 +13,7 @@ from pipelines.collections import BATCH_TAG, NOT_RETRIED, batches, plan, without
 from pipelines.declared_clips import declared_clips
 from pipelines.events import stage_event
 from pipelines.jobs import collect_clips
+from pipelines.lineage import ShownEvents
 from pipelines.partitions import add_clips, clips, range_tags
 from pipelines.runs import dead_runs_sensor, living, past_runs
 from resources.characters.made import KIND as CHARACTER
@@ -130,13 +131,14 @@ def _ask_for_runs(
     if step.stop is not None:
         message = f"{message}; STOPPED: {step.stop}"
     context.log.info(message)
+    shown = ShownEvents(instance, [attempt.subject_key for attempt in step.submitted])
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(run_key=c.run_key, tags={**range_tags(c.keys), BATCH_TAG: c.batch, **NOT_RETRIED})
             for c in collections
         ],
         asset_events=[
-            stage_event(instance, Stage.SUBMITTED, attempt)
+            stage_event(shown, Stage.SUBMITTED, attempt)
             for attempt in step.submitted
             if attempt.subject_kind != CHARACTER
         ]

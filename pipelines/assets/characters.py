@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pipelines.clip_batch import decision_of
 from pipelines.failures import bought_by, clips_failed, explained
-from pipelines.lineage import CHARACTERS, CODE_VERSIONS, version_tags
+from pipelines.lineage import CHARACTERS, CODE_VERSIONS, ShownEvents, version_tags
 from pipelines.partitions import CLIPS_PER_RUN, characters
 from pipelines.prompt_batch import write_prompt
 from pipelines.scope import leave_alone, scope_of
@@ -129,5 +129,5 @@ def character_event(instance: dg.DagsterInstance, name: str, attempt: Attempt) -
         asset_key=CHARACTERS,
         partition=name,
         metadata={key: value for key, value in metadata.items() if value is not None},
-        tags=version_tags(instance, CHARACTERS, name, data_version=made, inputs={}),
+        tags=version_tags(ShownEvents(instance), CHARACTERS, name, data_version=made, inputs={}),
     )
