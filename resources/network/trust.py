@@ -55,7 +55,10 @@ class Source:
             source = cls(variable, place, place.stat().st_mtime_ns)
         except OSError as error:
             raise _unusable(cls(variable, place), f"cannot be read ({error.strerror})") from None
-        _parsed(source)
+        if not source.certificates:
+            raise _unusable(source, "holds no certificate (PEM, BEGIN CERTIFICATE)")
+        if not _are_understood(source.place, source.changed_ns):
+            raise _unusable(source, "holds a certificate that cannot be read")
         return source
 
     @property
@@ -140,15 +143,17 @@ def _context(store: TrustStore) -> ssl.SSLContext:
 
 
 @functools.cache
-def _parsed(source: Source) -> None:
-    """Make sure that a source has certificates, and that OpenSSL reads them."""
-    found = source.certificates
-    if not found:
-        raise _unusable(source, "holds no certificate (PEM, BEGIN CERTIFICATE)")
+def _are_understood(place: Path, changed_ns: int) -> bool:
+    """Whether OpenSSL reads the certificates of a file or folder.
+
+    Most often several variables name one file, and OpenSSL needs up to 0.2 s for it in each process.
+    """
+    found = Source("", place, changed_ns).certificates
     try:
         ssl.create_default_context(cadata=b"\n".join(found).decode("ascii", "replace"))
     except ssl.SSLError:
-        raise _unusable(source, "holds a certificate that cannot be read") from None
+        return False
+    return True
 
 
 @functools.cache
