@@ -9,8 +9,9 @@ import sqlalchemy as sa
 
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
-from resources.ledger.schema import attempts
+from resources.ledger.schema import attempts, take_verdicts
 from resources.ledger.states import AttemptState
+from resources.ledger.takes import Take, takes_of
 from resources.plain import shown
 from resources.storage.layout import QUARANTINE, poster_key, quarantined, video_key
 
@@ -54,6 +55,22 @@ class ShownCheck:
 
 
 @dataclass(frozen=True)
+class ShownTake:
+    """One of several takes of a clip, or one that a person has judged."""
+
+    number: int
+    """Its place among the clip's takes, from 1."""
+    video: str
+    """Key of its video."""
+    word: str = ""
+    """`circled` or `rejected`; empty where no verdict stands."""
+    said: str = ""
+    """Who said so, and why."""
+    is_current: bool = False
+    """Whether it is the clip's current take."""
+
+
+@dataclass(frozen=True)
 class Card:
     """One clip for a page. Strangers' text is cleaned but not escaped."""
 
@@ -76,7 +93,7 @@ class Card:
     served: str | None
     """The model that the provider says it used, None if it does not say."""
     cost_micros: int
-    """Cost of the newest take, in micro-dollars."""
+    """Cost of the take that is shown, in micro-dollars."""
     spent_micros: int
     """Cost of all takes, in micro-dollars."""
     takes: int
@@ -99,6 +116,8 @@ class Card:
     """Seconds from the submit to the end of the job."""
     is_older_take: bool = False
     """Whether the video is an older take, because the newest is not delivered."""
+    versions: list[ShownTake] = field(default_factory=list)
+    """The clip's takes, where there are several or a person has judged one."""
     asset: str = "uploaded_videos"
     """The Dagster asset for its link."""
 
@@ -122,11 +141,39 @@ def read_cards(ledger: Ledger, *, series: str | None = None, newest: int = NEWES
     counted = _counted(ledger, series, newest)
     found = ledger.latest([row.subject_key for row in counted])
     current = ledger.current(list(found))
+    versions = _versions(ledger, counted)
     return [
-        _card(found[row.subject_key], current.get(row.subject_key), takes=row.takes, spent=row.spent)
+        _card(
+            found[row.subject_key],
+            current.get(row.subject_key),
+            versions.get(row.subject_key, []),
+            takes=row.takes,
+            spent=row.spent,
+        )
         for row in counted
         if row.subject_key in found
     ]
+
+
+def _versions(ledger: Ledger, counted: list["_Row"]) -> dict[str, list[ShownTake]]:
+    """The takes of clips that have several or were judged, by clip."""
+    with ledger.read() as connection:
+        judged = set(connection.execute(sa.select(take_verdicts.c.clip)).scalars())
+    wanted = [row.subject_key for row in counted if row.takes > 1 or row.subject_key in judged]
+    return {clip: [_version(take) for take in one.takes] for clip, one in takes_of(ledger, wanted).items()}
+
+
+def _version(take: Take) -> ShownTake:
+    video, _, _ = _keys(take.attempt, take.attempt.delivery or {})
+    said = take.verdict.verdict if take.verdict is not None else None
+    why = [] if said is None else [f"by {said.who}", ", ".join(said.reasons), said.note]
+    return ShownTake(
+        take.number,
+        video,
+        "" if said is None else said.word.value,
+        shown("; ".join(filter(None, why)), longest=300),
+        take.is_current,
+    )
 
 
 @dataclass(frozen=True)
@@ -154,7 +201,12 @@ def _counted(ledger: Ledger, series: str | None, newest: int) -> list[_Row]:
         return [_Row(str(row[0]), int(row[1]), int(row[2])) for row in connection.execute(query)]
 
 
-def _card(newest: Attempt, current: Attempt | None, *, takes: int, spent: int) -> Card:
+def _card(
+    newest: Attempt, current: Attempt | None, versions: list[ShownTake], *, takes: int, spent: int
+) -> Card:
+    if newest.state is AttemptState.DELIVERED and current is not None:
+        # a person may have circled an earlier take
+        newest = current
     group = Group.of(newest.state)
     kept = newest if newest.delivery is not None else current
     delivery = (kept.delivery if kept is not None else None) or {}
@@ -182,6 +234,7 @@ def _card(newest: Attempt, current: Attempt | None, *, takes: int, spent: int) -
         accepted=shown(delivery.get("accepted"), longest=300),
         waited_seconds=newest.waited_seconds,
         is_older_take=kept is not None and kept is not newest,
+        versions=versions if len(versions) > 1 or any(one.word for one in versions) else [],
         asset=_asset(newest.state),
     )
 

@@ -23,6 +23,7 @@ from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
+from resources.ledger.verdicts import Word, judge
 from resources.orders import Asked
 from resources.providers.base import JobStatus
 
@@ -121,6 +122,29 @@ def test_who_accepted_a_take_is_shown_beside_what_had_failed(ledger: Ledger) -> 
     assert [(c.name, c.outcome) for c in shown.checks] == [("model", "failed")]
     page = GalleryPage([shown], NOTHING, "http://dagster").html()
     assert b"<dt>accepted</dt><dd>by mira: &lt;b&gt;fine&lt;/b&gt;" in page
+
+
+def test_a_circled_take_is_the_one_that_is_shown_and_the_others_are_links(ledger: Ledger) -> None:
+    first = delivered(ledger, prompt="a first light")
+    again = submitted(ledger, a_request(prompt="a second light"), job_id="job-2", decision="tuesday")
+    polls.record_end(ledger, again, a_state(), NEVER_CHARGED)
+    second = deliveries.record_delivered(ledger, again.id, delivery(again))
+    assert card(ledger).video == f"videos/city-sunset/{second.id}.mp4"
+    judge(ledger, a_verdict(first, note="<b>warm</b>"))
+    judge(ledger, a_verdict(second, Word.REJECTED, reasons=("hands", "text")))
+    shown = card(ledger)
+    assert (shown.video, shown.prompt) == (f"videos/city-sunset/{first.id}.mp4", "a first light")
+    assert not shown.is_older_take
+    assert [(take.number, take.word, take.said, take.is_current) for take in shown.versions] == [
+        (1, "circled", "by mira; <b>warm</b>", True),
+        (2, "rejected", "by mira; hands, text", False),
+    ]
+    page = GalleryPage([shown], NOTHING, "http://dagster").html().decode()
+    assert (
+        f'href="../videos/city-sunset/{second.id}.mp4" title="by mira; hands, text">take 2: rejected</a>'
+        in page
+    )
+    assert "by mira; &lt;b&gt;warm&lt;/b&gt;" in page
 
 
 def test_a_newer_take_that_failed_leaves_the_older_one_to_be_played(ledger: Ledger) -> None:
