@@ -16,7 +16,6 @@ from dagster._daemon.cli import main
 
 from pipelines import alarm_sensor, code_watch, declared_clips, gallery_sensor, runs, sensors
 from resources.dagster_resources import Production
-from resources.providers.registry import provider_names
 
 IDLE_SECONDS = 300.0
 """How often a sensor without work ticks all the same."""
@@ -27,10 +26,13 @@ Question = Callable[[Production, str | None], bool]
 logger = logging.getLogger("dailies")
 
 
-def questions(instance: dg.DagsterInstance) -> dict[str, Question]:
+def questions(instance: dg.DagsterInstance, production: Production) -> dict[str, Question]:
     """The question of each sensor, by its name. A sensor without one ticks as Dagster ticks it."""
     return {
-        **{sensors.completion_name(account): _of_account(account) for account in provider_names()},
+        **{
+            sensors.completion_name(account): _of_account(account)
+            for account in sensors.account_names(production)
+        },
         "declared_clips": declared_clips.has_work,
         "gallery_pages": gallery_sensor.has_work,
         "alarms": alarm_sensor.has_work,
@@ -70,7 +72,8 @@ def run(workspace: str) -> None:
     """Run Dagster's daemon until it is ended."""
     code_watch.watch_calmly()
     with dg.DagsterInstance.get() as instance:
-        stretch_idle_intervals(Production(), questions(instance))
+        production = Production()
+        stretch_idle_intervals(production, questions(instance, production))
         sys.argv = ["dagster-daemon", "run", "-w", workspace]
         main()
 

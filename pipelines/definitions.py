@@ -15,7 +15,7 @@ from pipelines.gallery_sensor import gallery_pages
 from pipelines.jobs import ALL_JOBS
 from pipelines.retention import daily_retention, retention
 from pipelines.schedules import series_schedule
-from pipelines.sensors import ALL_SENSORS
+from pipelines.sensors import ALL_SENSORS, account_names, completion_sensor
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.series import Series
@@ -39,7 +39,7 @@ def build_defs(production: Production | None = None) -> dg.Definitions:
             daily_retention,
             *(series_schedule(series) for series in _declared(production) if series.schedule),
         ],
-        sensors=[*ALL_SENSORS, gallery_pages, alarms],
+        sensors=[*map(completion_sensor, account_names(production)), *ALL_SENSORS, gallery_pages, alarms],
         resources={"production": production},
         executor=dg.in_process_executor,
     )

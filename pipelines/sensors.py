@@ -4,6 +4,7 @@ A tick has 60 seconds; each does one bounded step, and the next tick continues.
 """
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 
 import dagster as dg
@@ -29,14 +30,16 @@ from resources.production.batch import Stage
 from resources.production.orphan_sweep import in_words
 from resources.providers.registry import provider_names
 
+logger = logging.getLogger("dailies")
+
 COMPLETION_SECONDS = 10
 NO_PARTITION = "no partition"
 """Stands in the ledger for a run, for an unpaid clip whose partition was deleted: there is nothing to show."""
 
 
 def completion_name(account: str) -> str:
-    """The name of an account's completion sensor."""
-    return f"{account}_completion"
+    """The name of an account's completion sensor; Dagster's names have no hyphens."""
+    return f"{account.replace('-', '_')}_completion"
 
 
 def has_work(production: Production, account: str) -> bool:
@@ -181,8 +184,17 @@ def _characters_left(
     return finish_left(ledger, account, watched=living(instance, ledger, watchers), by="sensor")
 
 
-ALL_SENSORS = [
-    *(completion_sensor(account) for account in provider_names()),
-    declared_clips,
-    dead_runs_sensor,
-]
+def account_names(production: Production) -> tuple[str, ...]:
+    """The accounts that have a completion sensor. A file that declares one is read when the code location loads, like a schedule."""
+    try:
+        return production.settings().account_names
+    except DailiesError as error:
+        logger.warning(
+            "only the providers' own accounts are completed, because the settings could not be read: %s",
+            error,
+        )
+        return provider_names()
+
+
+ALL_SENSORS = [declared_clips, dead_runs_sensor]
+"""The sensors that belong to no account."""

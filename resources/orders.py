@@ -101,6 +101,8 @@ class Choice(BaseModel):
 
     provider: str
     """Name of a registered provider, e.g. `wavespeed`."""
+    account: str | None = None
+    """Name of the account, None for the provider's own."""
     endpoint: str
     """The provider's model id."""
     body: dict[str, Any]
@@ -116,6 +118,11 @@ class Choice(BaseModel):
     sunset_at: date | None = None
     """The day (UTC) from which it is not bought any more. None if none was announced, or if it has passed and the
     series allows retired endpoints."""
+
+    @property
+    def account_name(self) -> str:
+        """Name of the account that it is bought from, in the ledger."""
+        return self.account or self.provider
 
 
 class Asked(BaseModel):
@@ -144,6 +151,8 @@ class ClipRequest(BaseModel):
     """Name of the series that declares it."""
     provider: str
     """Name of a registered provider, e.g. `wavespeed`."""
+    account: str | None = None
+    """Name of the account, None for the provider's own. It does not change the clip, so the fingerprint is without it."""
     endpoint: str
     """The provider's model id, e.g. `openai/sora-2/text-to-video`."""
     body: dict[str, Any]
@@ -220,12 +229,18 @@ class ClipRequest(BaseModel):
 
     def is_same_choice(self, other: "ClipRequest") -> bool:
         """Whether both requests buy the same."""
-        return (self.provider, self.endpoint, self.body) == (other.provider, other.endpoint, other.body)
+        mine = (self.account_name, self.endpoint, self.body)
+        return mine == (other.account_name, other.endpoint, other.body)
+
+    @property
+    def account_name(self) -> str:
+        """Name of the account that it is bought from, in the ledger."""
+        return self.account or self.provider
 
     @property
     def accounts(self) -> set[str]:
         """Every account that it may be bought from."""
-        return {self.provider, *(choice.provider for choice in self.fallbacks)}
+        return {self.account_name, *(choice.account_name for choice in self.fallbacks)}
 
 
 def shown_body(body: dict[str, Any]) -> dict[str, Any]:

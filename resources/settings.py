@@ -9,7 +9,7 @@ import json
 import os
 import re
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,7 @@ from resources.money import Micros, to_usd, usd
 from resources.network.way_out import Network, is_variable
 from resources.orders import Caps
 from resources.peers import users
+from resources.providers.account_files import DeclaredAccounts, load_accounts
 from resources.providers.account_variables import (
     AccountVariables,
     Cap,
@@ -39,7 +40,7 @@ from resources.providers.account_variables import (
     variables_of,
 )
 from resources.providers.accounts import AccountSettings
-from resources.providers.registry import registered, spec_of
+from resources.providers.registry import provider_names, spec_of
 from resources.storage.policy import DownloadPolicy
 from resources.storage.s3_client import S3Settings
 from resources.variables import ENV_FILE, PINNED, merged, names_in, refuse_misspelt
@@ -202,12 +203,22 @@ class Settings(BaseSettings):
     def at_sandbox(self, url: str, key: str) -> "Settings":
         """These settings with a sandbox in the place of every provider."""
         changed = self.model_copy(update={"allowed_origins_setting": url})
-        return changed.through(self.network, {**self._variables, **sandbox_variables(url, key)})
+        return changed.through(self.network, {**self._variables, **self.sandbox_variables(url, key)})
+
+    def sandbox_variables(self, url: str, key: str) -> dict[str, str]:
+        """The variables that put a sandbox in the place of every provider; each declared account gets a key of its own."""
+        declared = self.declared_accounts.found.values()
+        return sandbox_variables(url, key) | {one.key: f"{key}.{one.name}" for one in declared}
 
     @property
     def account_names(self) -> tuple[str, ...]:
         """All accounts, whether they have a key or not; each has its completion sensor."""
-        return tuple(registered())
+        return (*provider_names(), *self.declared_accounts.found)
+
+    @property
+    def declared_accounts(self) -> DeclaredAccounts:
+        """The accounts of the data folder's files as they are now."""
+        return load_accounts(self.data)
 
     @property
     def accounts_with_key(self) -> list[AccountSettings]:
@@ -224,9 +235,9 @@ class Settings(BaseSettings):
         """The way out of every client: proxies, and the certificates that are believed."""
         return self._network
 
-    @cached_property
+    @property
     def budget(self) -> Budget:
-        """The caps besides those of each series."""
+        """The caps besides those of each series, with those of the accounts as they are declared now."""
         accounts = {name: self._given(name).caps for name in self.account_names}
         everything = Caps(
             per_run=_micros(self.max_usd_per_run),
@@ -303,13 +314,16 @@ class Settings(BaseSettings):
             raise ConfigurationError(
                 f"there is no account {name!r}; allowed: {', '.join(self.account_names)}"
             )
-        given = self._given(name)
+        given, declared = self._given(name), self.declared_accounts.found.get(name)
+        spec = spec_of(name if declared is None else declared.provider)
         try:
             return AccountSettings(
                 name=name,
-                provider=name,
-                key_variable=spec_of(name).key_variable,
-                dedicated_by=spec_of(name).variable("dedicated"),
+                provider=spec.name,
+                key_variable=spec.key_variable if declared is None else declared.key,
+                dedicated_by=spec.variable("dedicated")
+                if declared is None
+                else f"dedicated of data/accounts: {name}",
                 base_url=given.url,
                 api_key=given.api_key,
                 max_in_flight=given.max_in_flight,
@@ -324,8 +338,11 @@ class Settings(BaseSettings):
             ) from None
 
     def _given(self, name: str) -> AccountVariables:
-        spec = spec_of(name)
+        declared = self.declared_accounts.found.get(name)
+        spec = spec_of(name if declared is None else declared.provider)
         try:
+            if declared is not None:
+                return declared.settings(self._variables)
             return AccountVariables.read(spec, self._variables)
         except ValidationError as error:
             raise ConfigurationError(
@@ -336,10 +353,20 @@ class Settings(BaseSettings):
         """Check the variables of all accounts.
 
         Raises:
-            ConfigurationError: A value is invalid.
+            ConfigurationError: A value is invalid, or two accounts of a provider have the same key: each would take the other's jobs for
+                strangers'.
         """
+        owners: dict[tuple[str, str], str] = {}
         for name in self.account_names:
-            self._given(name)
+            key = self._given(name).api_key
+            if key is None or not key.get_secret_value():
+                continue
+            provider = self.declared_accounts.provider_of(name) or name
+            first = owners.setdefault((provider, key.get_secret_value()), name)
+            if first != name:
+                raise ConfigurationError(
+                    f"the accounts {first!r} and {name!r} have the same key. Nothing was bought."
+                )
 
 
 def load_settings() -> Settings:
@@ -362,9 +389,13 @@ def load_settings() -> Settings:
         refuse_misspelt(names_in(file), file, known=known)
     network = Network.of(given, os.environ, {} if file is None else dotenv_values(file))
     try:
-        return _settings(tuple(os.environ.items()), file, _bytes_of(file), pinned_json, network)
+        settings = _settings(tuple(os.environ.items()), file, _bytes_of(file), pinned_json, network)
     except ValidationError as error:
         raise ConfigurationError(f"Invalid setting: {_in_words(error)}. See .env.example.") from None
+    if settings.declared_accounts.found:
+        # a file may have changed although no variable has
+        settings.check_accounts()
+    return settings
 
 
 @functools.lru_cache(maxsize=1)
@@ -414,9 +445,13 @@ def names() -> frozenset[str]:
     return ours | known_variables()
 
 
-def pinned(environment: Mapping[str, str | None]) -> str:
-    """The settings among some variables, for `PINNED`; None removes a setting."""
-    known = names()
+def pinned(environment: Mapping[str, str | None], keys: Collection[str] = ()) -> str:
+    """The settings among some variables, for `PINNED`; None removes a setting.
+
+    Args:
+        keys: Further variables that are settings: the keys of declared accounts.
+    """
+    known = names() | frozenset(keys)
     return json.dumps({name: v for name, v in environment.items() if name in known or is_variable(name)})
 
 

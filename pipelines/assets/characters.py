@@ -101,7 +101,7 @@ def _make(
             for request in requests:
                 # a rebuild of the ledger finds the pending purchase here
                 write_prompt(store, request)
-            accounts = {request.provider for request in requests}
+            accounts = {request.account_name for request in requests}
             async with production.engine(ledger, accounts) as engine:
                 for name in sorted(accounts):
                     await retry_free_call(engine.accounts[name].provider.check)

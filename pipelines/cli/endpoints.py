@@ -30,9 +30,9 @@ def compare(settings: Settings, catalogue: Catalogue, wanted: str | None) -> tup
     """
     found: list[Drift] = []
     checked = 0
-    for name in _with_keys(settings, wanted):
+    for name, account in _with_keys(settings, wanted).items():
         mine = [endpoint for endpoint in catalogue if endpoint.provider == name]
-        found += asyncio.run(_drifts(settings, name, mine))
+        found += asyncio.run(_drifts(settings, account, mine))
         checked += len(mine)
     return found, checked
 
@@ -43,11 +43,11 @@ def add_endpoint(settings: Settings, provider: str, model: str, to: Path | None)
     Raises:
         DailiesError: The model is not listed or has an entry, or the file exists or cannot be written.
     """
-    (name,) = _with_keys(settings, provider)
+    ((name, account),) = _with_keys(settings, provider).items()
     path = to or settings.data / "models" / file_name(name, model)
     if str(path) != "-" and path.parent.resolve() == (settings.data / "models").resolve():
         _refuse_a_second(settings, name, model)
-    text = draft(name, asyncio.run(_listed(settings, name, model)), today=dt.datetime.now(dt.UTC).date())
+    text = draft(name, asyncio.run(_listed(settings, account, model)), today=dt.datetime.now(dt.UTC).date())
     if to is not None and str(to) == "-":
         typer.echo(text, nl=False)
         return
@@ -160,14 +160,19 @@ def refuse_unknown(provider: str | None) -> None:
         spec_of(provider)
 
 
-def _with_keys(settings: Settings, wanted: str | None) -> list[str]:
+def _with_keys(settings: Settings, wanted: str | None) -> dict[str, str]:
+    """An account with a key for each provider that has one."""
     refuse_unknown(wanted)
-    names = [account.name for account in settings.accounts_with_key if wanted in {None, account.provider}]
-    if not names:
+    # any account of a provider can be asked for its list
+    found: dict[str, str] = {}
+    for one in settings.accounts_with_key:
+        if wanted in {None, one.provider}:
+            found.setdefault(one.provider, one.name)
+    if not found:
         raise ConfigurationError(
             f"no account has a key, so no provider can be asked. Set {settings.key_variables(wanted)}, or use the sandbox's key."
         )
-    return names
+    return found
 
 
 def catalogue_of(settings: Settings) -> Catalogue:

@@ -100,7 +100,7 @@ def _with_its_bucket(settings: Settings, ledger: Ledger, plan: Plan) -> Plan:
 
 async def _quotes(settings: Settings, requests: Sequence[ClipRequest]) -> dict[str, int]:
     """The providers' quotes, in micro-USD by fingerprint; requests without a quote are left out."""
-    accounts = [settings.account(name) for name in sorted({request.provider for request in requests})]
+    accounts = [settings.account(name) for name in sorted({request.account_name for request in requests})]
     providers = {account.name: build_provider(account) for account in accounts}
     try:
         # requests with a catalogue price are quoted too, so that a changed price shows

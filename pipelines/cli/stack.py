@@ -36,7 +36,6 @@ from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.home import SOCKETS, UMASK, make_private, socket_folder
 from resources.keeper import release_keeper, start_keeper
 from resources.processes import child_setup, started_at
-from resources.providers.account_variables import sandbox_variables
 from resources.settings import Settings, pinned
 from resources.storage.embedded import EmbeddedS3
 from resources.variables import ENV_FILE, PINNED, SANDBOX_KEY, STACK
@@ -177,7 +176,10 @@ class Stack:
         away = dict.fromkeys(["AWS_SESSION_TOKEN"] if self.uses_embedded_s3 else [])
         if not self.wanted.alarms:
             away["DAILIES_ALARM_URL"] = None
-        self.environment[PINNED] = pinned({**self.environment, **away})
+        self.environment[PINNED] = pinned(
+            {**self.environment, **away},
+            [account.key for account in self.settings.declared_accounts.found.values()],
+        )
         self.wanted.log("starting Dagster")
         python = [sys.executable, "-m"]
         serve_code = "dagster code-server start -m pipelines.definitions --socket"
@@ -216,7 +218,7 @@ class Stack:
         place.write_text(self.sandbox_url.rpartition(":")[2])
         self._commands["sandbox"] = [*command, *self.wanted.sandbox_options]
         self.environment |= {
-            **sandbox_variables(self.sandbox_url, key),
+            **self.settings.sandbox_variables(self.sandbox_url, key),
             "DAILIES_ALLOWED_ORIGINS": self.sandbox_url,
         }
 

@@ -112,7 +112,12 @@ async def _verify(
         say(f"{account.name} at {account.base_url}, balance {await _balance(provider)}")
         today = dt.datetime.now(dt.UTC).date()
         offer = await cheapest(
-            catalogue, provider, endpoint=wanted.endpoint, allow_retired=wanted.allow_retired, today=today
+            catalogue,
+            provider,
+            seller=account.provider,
+            endpoint=wanted.endpoint,
+            allow_retired=wanted.allow_retired,
+            today=today,
         )
         drift = await _drift(provider, offer, today)
         shown = ", ".join(f"{name} {value}" for name, value in offer.body.items() if name != "prompt")

@@ -85,7 +85,7 @@ class Maker:
             else:
                 waiting.add(name)
         try:
-            await self._wait(waiting, {request.provider for request in requests}, making)
+            await self._wait(waiting, {request.account_name for request in requests}, making)
         finally:
             await engine.submitter.finish(interrupted=bool(waiting))
         return making

@@ -187,14 +187,14 @@ def _queue(tx: Transaction, request: ClipRequest, decision: Decision) -> Attempt
         return unknown_price(request)
     if (retired := request.retired_at(tx.now())) is not None:
         return f"{retired}. Nothing was bought."
-    stop = stops.stop_for(tx.connection, request.provider)
+    stop = stops.stop_for(tx.connection, request.account_name)
     # a stop that clears by itself leaves the clip queued
     if stop is not None and not stop.kind.reopens:
         return f"{stop} Nothing was bought."
     day = tx.budget.day(tx.now())
     refusal = budget.reserve(
         tx.connection,
-        budget.scopes(account=request.provider, series=request.series, decision=decision.id, day=day),
+        budget.scopes(account=request.account_name, series=request.series, decision=decision.id, day=day),
         price,
         budget=tx.budget,
         series=request.caps,

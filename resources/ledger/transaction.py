@@ -234,7 +234,7 @@ def ordered(request: ClipRequest) -> dict[str, Any]:
         "series": request.series,
         "fingerprint": request.fingerprint,
         "provider": request.provider,
-        "account": request.provider,
+        "account": request.account_name,
         "endpoint": request.endpoint,
         "request": request.model_dump(mode="json"),
     }

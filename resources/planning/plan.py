@@ -220,7 +220,7 @@ class Planning:
         price = quote if request.price_micros is None else request.price_micros
         if price is None:
             return say(Verb.REFUSE, None, rules.unknown_price(request, asked=self._asked))
-        stop = next((s for s in self._stops if s.account in {ALL, request.provider}), None)
+        stop = next((s for s in self._stops if s.account in {ALL, request.account_name}), None)
         if stop is not None and not stop.kind.reopens:
             return say(Verb.REFUSE, None, f"{stop} Nothing was bought.")
         # the worst case: every try of an endpoint fails before the next fallback is bought

@@ -64,10 +64,10 @@ class Purse:
     def _of(self, order: Order) -> dict[Scope, int | None]:
         """The capped scopes an order counts in."""
         request = order.request
-        key = (request.provider, request.series, order.decision, order.day)
+        key = (request.account_name, request.series, order.decision, order.day)
         if key not in self._scopes:
             every = budget.scopes(
-                account=request.provider, series=request.series, decision=order.decision, day=order.day
+                account=request.account_name, series=request.series, decision=order.decision, day=order.day
             )
             caps = {scope: self._budget.cap(scope, request.caps) for scope in every}
             self._scopes[key] = {scope: cap for scope, cap in caps.items() if cap is not None}

@@ -43,7 +43,7 @@ async def quoted(requests: Iterable[ClipRequest], providers: Mapping[str, Provid
     for request in given:
         ways: list[ClipRequest | Choice] = [request, *request.fallbacks]
         for wanted in ways:
-            provider = providers.get(wanted.provider)
+            provider = providers.get(wanted.account_name)
             if wanted.price_micros is None and provider is not None and _alike(wanted) not in asked:
                 asked[_alike(wanted)] = asyncio.create_task(ask(provider, wanted))
     if not asked:

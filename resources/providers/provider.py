@@ -54,7 +54,9 @@ class Provider(Protocol):
     """A client of one account at one provider. Implementations are in this package, one module each."""
 
     name: str
+    """The account's name in the ledger: `wavespeed`, `wavespeed-team-b`."""
     capabilities: Capabilities
+    """What the provider's contract offers."""
 
     @property
     def clock_offset(self) -> ClockOffset | None:

@@ -16,6 +16,7 @@ from resources.declared.document import Document, read_document, yaml_files
 from resources.declared.problems import Problem, ProblemsError, show
 from resources.declared.validation import Declared, declare
 from resources.orders import ClipRequest, Expected
+from resources.providers.account_files import DeclaredAccounts, load_accounts
 from resources.providers.registry import ProviderName
 from resources.series.declaration import Name, Owner
 from resources.series.retirement import retired
@@ -42,6 +43,8 @@ class CharacterDeclaration(Declared):
     """The endpoint that makes it, as in data/models."""
     provider: ProviderName | None = None
     """Who sells the endpoint; needed only if two providers do."""
+    account: str | None = None
+    """The account that makes it, as in data/accounts; left out, the provider's own. Only clips of the same account can show it."""
     allow_retired: bool = False
     """Make it with an endpoint that its provider has retired."""
     owner: Owner | None = Field(default=None, examples=["team:video"])
@@ -89,10 +92,12 @@ class Characters:
     @classmethod
     def load(cls, data_dir: Path, catalogue: Catalogue) -> "Characters":
         """Read every file of `data_dir/characters`. Nothing is sent."""
-        characters = cls()
+        characters, accounts = cls(), load_accounts(data_dir)
         for file in yaml_files(data_dir / FOLDER):
             try:
-                character = _load(read_document(file, inside=data_dir), catalogue, DataFolder(data_dir))
+                character = _load(
+                    read_document(file, inside=data_dir), catalogue, DataFolder(data_dir), accounts
+                )
             except ProblemsError as error:
                 characters.problems += error.problems
                 continue
@@ -139,10 +144,13 @@ def id_of(name: str, characters: Characters, made: Mapping[str, Made]) -> str:
     return known.id
 
 
-def _load(document: Document, catalogue: Catalogue, files: DataFolder) -> Character:
+def _load(
+    document: Document, catalogue: Catalogue, files: DataFolder, accounts: DeclaredAccounts
+) -> Character:
     declaration = declare(CharacterDeclaration, document)
     try:
         endpoint = catalogue.get(declaration.endpoint, declaration.provider)
+        accounts.check(declaration.account, endpoint.provider)
     except ProblemsError as error:
         raise ProblemsError(
             problem.at(document.file, document.line((problem.field,))) for problem in error.problems
@@ -179,6 +187,7 @@ def _request(
         clip=declaration.name,
         series=SERIES,
         provider=endpoint.provider,
+        account=declaration.account,
         endpoint=endpoint.id,
         body=body,
         price_micros=endpoint.price(body),

@@ -24,6 +24,8 @@ class SeriesEndpoint:
 
     endpoint: Endpoint
     """What they are bought from."""
+    account: str | None
+    """The account, None for the provider's own."""
     parameters: Mapping[str, Any]
     """They override the clip's."""
     where: Where
@@ -57,6 +59,7 @@ class SeriesEndpoint:
             ) from None
         return Choice(
             provider=endpoint.provider,
+            account=self.account,
             endpoint=endpoint.id,
             body=body,
             price_micros=endpoint.price(body),

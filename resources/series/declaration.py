@@ -164,6 +164,8 @@ class FallbackDeclaration(Declared):
     """The provider's model id, as in data/models."""
     provider: ProviderName | None = None
     """Who sells it; needed only if two providers sell the same id."""
+    account: str | None = None
+    """The account that it is bought from, as in data/accounts; left out, the provider's own."""
     parameters: Parameters = Field(default_factory=dict)
     """Parameters that override the clip's, by the endpoint's own names or by the common ones."""
 
@@ -203,6 +205,8 @@ class SeriesDeclaration(Declared):
     """The provider's model id, as in data/models."""
     provider: ProviderName | None = None
     """Who sells it; needed only if two providers sell the same id."""
+    account: str | None = None
+    """The account that it is bought from, as in data/accounts; left out, the provider's own."""
     parameters: Parameters = Field(default_factory=dict)
     """The endpoint's parameters, by its own names or by the common ones. The defaults of the provider's page fill the rest."""
     include: Annotated[list[Name], Field(max_length=10)] = Field(

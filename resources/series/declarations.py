@@ -13,8 +13,9 @@ from resources.declared.document import Document, Where, read_document, yaml_fil
 from resources.declared.problems import Problem, ProblemsError, show
 from resources.declared.validation import declare
 from resources.orders import ClipRequest
+from resources.providers.account_files import DeclaredAccounts, load_accounts
 from resources.series.characters import Characters, Made, id_of
-from resources.series.declaration import SeriesDeclaration
+from resources.series.declaration import FallbackDeclaration, SeriesDeclaration
 from resources.series.includes import Includes
 from resources.series.retirement import retired
 from resources.series.series import Clip, Series
@@ -111,13 +112,17 @@ def load_series(
     if (missing := _missing_folder(data_dir)) is not None:
         return Declarations(problems=[missing])
     includes = Includes.load(data_dir)
-    characters = Characters.load(data_dir, catalogue)
-    problems = [*characters.problems, *(p for found in includes.problems.values() for p in found)]
+    characters, accounts = Characters.load(data_dir, catalogue), load_accounts(data_dir)
+    problems = [
+        *accounts.problems,
+        *characters.problems,
+        *(p for found in includes.problems.values() for p in found),
+    ]
     declarations = Declarations(problems=problems, characters=characters, made=functools.cache(made))
     keys: dict[str, Series] = {}
     for file in yaml_files(data_dir / "series"):
         try:
-            series = _load(read_document(file, inside=data_dir), catalogue, includes)
+            series = _load(read_document(file, inside=data_dir), catalogue, includes, accounts)
             _check_unique(series, declarations, keys)
             _check_cast(series, characters)
             _check_clips(series)
@@ -141,12 +146,12 @@ def _missing_folder(data_dir: Path) -> Problem | None:
     return Problem("", message, file=data_dir)
 
 
-def _load(document: Document, catalogue: Catalogue, includes: Includes) -> Series:
+def _load(document: Document, catalogue: Catalogue, includes: Includes, accounts: DeclaredAccounts) -> Series:
     declaration = declare(SeriesDeclaration, document)
-    endpoints = [_endpoint(document, (), declaration.endpoint, declaration.provider, catalogue)]
+    endpoints = [_endpoint(document, (), declaration, catalogue, accounts)]
     for index, fallback in enumerate(declaration.fallback):
         where: Where = ("fallback", index)
-        endpoints.append(_endpoint(document, where, fallback.endpoint, fallback.provider, catalogue))
+        endpoints.append(_endpoint(document, where, fallback, catalogue, accounts))
     taken_in = [includes.get(name, document, index) for index, name in enumerate(declaration.include)]
     series = Series(declaration, endpoints, document, taken_in)
     if (problem := _retired(series)) is not None:
@@ -155,11 +160,16 @@ def _load(document: Document, catalogue: Catalogue, includes: Includes) -> Serie
 
 
 def _endpoint(
-    document: Document, where: Where, name: str, provider: str | None, catalogue: Catalogue
+    document: Document,
+    where: Where,
+    named: SeriesDeclaration | FallbackDeclaration,
+    catalogue: Catalogue,
+    accounts: DeclaredAccounts,
 ) -> Endpoint:
-    """The endpoint that a series names; it must make videos."""
+    """The endpoint that a series or a fallback names; it must make videos, and the account must be its provider's."""
     try:
-        endpoint = catalogue.get(name, provider)
+        endpoint = catalogue.get(named.endpoint, named.provider)
+        accounts.check(named.account, endpoint.provider)
     except ProblemsError as error:
         places = [document.problem((*where, problem.field)) for problem in error.problems]
         raise ProblemsError(
@@ -187,6 +197,10 @@ def _check_cast(series: Series, characters: Characters) -> None:
         for way in series.ways:
             if way.endpoint.provider != character.endpoint.provider:
                 message = f"is made by {character.endpoint.provider}, and {way.endpoint.id} is sold by {way.endpoint.provider}"
+                raise ProblemsError([series.document.problem(where, found=show(name), message=message)])
+            maker, buyer = character.request.account_name, way.account or way.endpoint.provider
+            if maker != buyer:
+                message = f"is made by the account {maker}, and clips are bought from {buyer}"
                 raise ProblemsError([series.document.problem(where, found=show(name), message=message)])
 
 

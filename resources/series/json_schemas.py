@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from resources.catalogue import Catalogue, Endpoint, Parameter
+from resources.providers.account_files import AccountDeclaration
 from resources.series.characters import CharacterDeclaration
 from resources.series.declaration import SeriesDeclaration
 from resources.series.includes import IncludeDeclaration
@@ -41,6 +42,11 @@ def include_json_schema() -> dict[str, Any]:
 def character_json_schema() -> dict[str, Any]:
     """The JSON Schema of a character."""
     return {"$schema": DIALECT, **CharacterDeclaration.model_json_schema()}
+
+
+def account_json_schema() -> dict[str, Any]:
+    """The JSON Schema of an account."""
+    return {"$schema": DIALECT, **AccountDeclaration.model_json_schema()}
 
 
 def _strict(schema: Any) -> Any:
@@ -109,6 +115,7 @@ def main() -> None:
         "model.schema.json": model_json_schema(),
         "include.schema.json": include_json_schema(),
         "character.schema.json": character_json_schema(),
+        "account.schema.json": account_json_schema(),
     }
     (DATA / "schemas").mkdir(exist_ok=True)
     for name, schema in schemas.items():

@@ -67,9 +67,9 @@ class Series:
         self.declaration = declaration
         self.endpoint = endpoints[0]
         self.ways = [
-            SeriesEndpoint(self.endpoint, {}, ()),
+            SeriesEndpoint(self.endpoint, declaration.account, {}, ()),
             *(
-                SeriesEndpoint(endpoint, fallback.parameters, ("fallback", index))
+                SeriesEndpoint(endpoint, fallback.account, fallback.parameters, ("fallback", index))
                 for index, (endpoint, fallback) in enumerate(
                     zip(endpoints[1:], declaration.fallback, strict=True)
                 )
@@ -236,9 +236,9 @@ class Series:
 
     def _check_fallbacks(self, first: Choice, others: Sequence[Choice]) -> None:
         """Refuse a fallback that repeats an earlier request."""
-        before = [(first.provider, first.endpoint, first.body)]
+        before = [(first.account_name, first.endpoint, first.body)]
         for index, choice in enumerate(others):
-            bought = (choice.provider, choice.endpoint, choice.body)
+            bought = (choice.account_name, choice.endpoint, choice.body)
             if bought in before:
                 message = "repeats a request that has just failed; to try the same request again, set `max_attempts`"
                 where = ("fallback", index, "endpoint")

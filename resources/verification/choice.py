@@ -31,13 +31,14 @@ class Offer:
         """The highest expected cost in micro-dollars, which is reserved."""
         return max((price for price in (self.listed_micros, self.quoted_micros) if price), default=None)
 
-    def request(self, key: str) -> ClipRequest:
-        """The request; `key` is the probe's subject in the ledger."""
+    def request(self, key: str, account: str | None = None) -> ClipRequest:
+        """The request to an account; `key` is the probe's subject in the ledger."""
         return ClipRequest(
             kind="probe",
             clip=key,
             series="verify-provider",
             provider=self.endpoint.provider,
+            account=account,
             endpoint=self.endpoint.id,
             body=self.body,
             price_micros=self.micros,
@@ -51,6 +52,7 @@ async def cheapest(
     catalogue: Catalogue,
     provider: Provider,
     *,
+    seller: str,
     endpoint: str | None = None,
     allow_retired: bool = False,
     today: dt.date,
@@ -58,6 +60,8 @@ async def cheapest(
     """The cheapest clip that an account can make from text alone, with the provider's own quote.
 
     Args:
+        provider: The client of the account.
+        seller: The name of its provider.
         endpoint: Only this endpoint.
         allow_retired: Whether a retired endpoint may be bought.
         today: For the lifecycle.
@@ -67,11 +71,11 @@ async def cheapest(
         ConfigurationError: No clip can be bought, or none with a known price.
         resources.errors.UnavailableError: The provider does not answer.
     """
-    candidates = [catalogue.get(endpoint, provider.name)] if endpoint else list(catalogue)
+    candidates = [catalogue.get(endpoint, seller)] if endpoint else list(catalogue)
     offers = [
         offer
         for candidate in candidates
-        if candidate.provider == provider.name
+        if candidate.provider == seller
         and candidate.makes_video
         and (allow_retired or not candidate.lifecycle.retired(today))
         for offer in _offers(candidate)
@@ -80,7 +84,7 @@ async def cheapest(
         warning = candidates[0].lifecycle.warning(today) if endpoint else None
         if warning is not None:
             raise ConfigurationError(f"{endpoint} {warning}, or add --allow-retired. Nothing was bought.")
-        which = endpoint or f"what {provider.name} sells in data/models"
+        which = endpoint or f"what {seller} sells in data/models"
         raise ConfigurationError(
             f"{which} makes no clip from text alone that is not retired; name another with --endpoint, or add "
             "--allow-retired. Nothing was bought."
@@ -93,7 +97,7 @@ async def cheapest(
     priced = [offer for offer in quoted if offer.quoted_micros]
     if not priced:
         raise ConfigurationError(
-            f"no page names a price for what {provider.name} sells and it quotes none, so nothing was bought; "
+            f"no page names a price for what {seller} sells and it quotes none, so nothing was bought; "
             "set the price in data/models, or name another endpoint with --endpoint"
         )
     return min(priced, key=lambda offer: (offer.quoted_micros or 0, offer.endpoint.id))

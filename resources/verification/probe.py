@@ -116,7 +116,7 @@ class Probe:
             )
         key = f"verify-{name}-{datetime.fromtimestamp(self._ledger.clock(), UTC):%Y%m%d-%H%M%S}"
         (decided,) = await engine.ledger.run(
-            decide, [offer.request(key)], Decision(key, batch=key, watched_by=key)
+            decide, [offer.request(key, self._account.name)], Decision(key, batch=key, watched_by=key)
         )
         if decided.ruling is not Ruling.NEW or decided.attempt is None:
             raise ConfigurationError(f"{decided.reason or 'it may not be bought now'} Nothing was bought.")

@@ -24,7 +24,7 @@ IsUnder = Callable[..., bool]
 def is_under(house: House, monkeypatch: pytest.MonkeyPatch) -> IsUnder:
     """Whether the daemon leaves a sensor alone, after it ticked so many seconds ago."""
     monkeypatch.setattr(sensor_daemon, "is_under_min_interval", sensor_daemon.is_under_min_interval)
-    daemon.stretch_idle_intervals(house.production, daemon.questions(house.instance))
+    daemon.stretch_idle_intervals(house.production, daemon.questions(house.instance, house.production))
 
     def ask(name: str, seconds: float) -> bool:
         data = SensorInstigatorData(
@@ -39,7 +39,7 @@ def is_under(house: House, monkeypatch: pytest.MonkeyPatch) -> IsUnder:
 
 def test_each_sensor_has_its_question(house: House) -> None:
     sensors = build_defs(house.production).get_repository_def().sensor_defs
-    assert {sensor.name for sensor in sensors} == set(daemon.questions(house.instance))
+    assert {sensor.name for sensor in sensors} == set(daemon.questions(house.instance, house.production))
 
 
 def test_dagster_asks_our_function(house: House) -> None:

@@ -109,7 +109,7 @@ def test_fallbacks_do_not_change_what_the_clip_is(tmp_path):
         ('resolution: 720p, aspect_ratio: "9:16"', 'size: "720*1280"', "city.yaml:4: parameters.size: allowed: "),
         ("allow_retired: true", "max_attempts: 1", "city.yaml:2: endpoint: found 'openai/sora-2/text-to-video' - is retired"),
         ("endpoint: openai/sora-2-t2v\n    provider: aimlapi", "endpoint: openai/sora-2/characters", "city.yaml:12: fallback[1].endpoint: found 'openai/sora-2/characters'"),
-        ("    parameters: {duration: 8}\n", "    prompt: x\n", "city.yaml:14: fallback[1].prompt: allowed: 'endpoint', 'parameters', 'provider' - is not known here"),
+        ("    parameters: {duration: 8}\n", "    prompt: x\n", "city.yaml:14: fallback[1].prompt: allowed: 'account', 'endpoint', 'parameters', 'provider' - is not known here"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_fallback_names_its_place(tmp_path, wrong, right, says):

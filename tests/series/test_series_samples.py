@@ -11,6 +11,7 @@ from resources.catalogue import Catalogue
 from resources.declared.document import read_document
 from resources.series import load_series
 from resources.series.json_schemas import (
+    account_json_schema,
     character_json_schema,
     include_json_schema,
     model_json_schema,
@@ -29,6 +30,7 @@ SCHEMAS = {
     "model": model_json_schema(),
     "include": include_json_schema(),
     "character": character_json_schema(),
+    "account": account_json_schema(),
 }
 SCHEMA_OF_FOLDER = {"series": "series", "models": "model", "prompts": "include", "characters": "character"}
 

@@ -108,7 +108,7 @@ class Quotes:
 
 
 async def offered(name: str, quote: Any, **how: Any) -> Any:
-    return await cheapest(CATALOGUE, Quotes(name, quote), today=TODAY, **how)  # type: ignore[arg-type]
+    return await cheapest(CATALOGUE, Quotes(name, quote), seller=name, today=TODAY, **how)  # type: ignore[arg-type]
 
 
 async def test_the_cheapest_clip_from_text_alone_is_chosen() -> None:

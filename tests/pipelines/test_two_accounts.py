@@ -1,0 +1,133 @@
+"""A second account of a provider: its own key, limits, caps, listing and bill, through the whole pipeline."""
+
+import json
+from pathlib import Path
+
+import pytest
+from pipelinekit import KEY, House
+
+from resources.errors import ConfigurationError
+from resources.ledger.states import AttemptState, MoneyState
+
+TEAM, OURS = "wavespeed-team-b", "wavespeed"
+SENSOR = "wavespeed_team_b_completion"
+AT_SANDBOX = f"{OURS}.{TEAM}"
+FILE = """\
+name: wavespeed-team-b
+provider: wavespeed
+key: WAVESPEED_TEAM_B_KEY
+dedicated: true
+max_in_flight: 2
+max_usd_per_day: 3
+"""
+
+
+@pytest.fixture
+def team(house: House, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = house.data / "accounts"
+    folder.mkdir()
+    file = folder / "team-b.yaml"
+    file.write_text(FILE)
+    monkeypatch.setenv("WAVESPEED_TEAM_B_KEY", f"{KEY}.{TEAM}")
+    return file
+
+
+def bought_by(house: House) -> dict[str, list[str]]:
+    """The prompts that each account of the sandbox was sent."""
+    found: dict[str, list[str]] = {}
+    for job in house.books()["jobs"]:
+        found.setdefault(job["account"], []).append(job["body"]["prompt"])
+    return {account: sorted(prompts) for account, prompts in found.items()}
+
+
+def test_a_series_of_a_second_account_is_bought_billed_and_delivered_there(house: House, team: Path) -> None:
+    theirs = house.declare("bay", ["east", "west"], account=TEAM)
+    ours = house.declare("city", ["hill"])
+    house.add([*theirs, *ours])
+    assert house.run("submit_clips", theirs).green
+    assert house.run("submit_clips", ours).green
+    assert house.collected(SENSOR).green
+    assert house.collected("wavespeed_completion").green
+
+    assert bought_by(house) == {
+        AT_SANDBOX: ["A quiet view of the east.", "A quiet view of the west."],
+        OURS: ["A quiet view of the hill."],
+    }
+    attempts = house.attempts([*theirs, *ours])
+    assert {key: one.account for key, one in attempts.items()} == {
+        **dict.fromkeys(theirs, TEAM),
+        ours[0]: OURS,
+    }
+    assert {one.provider for one in attempts.values()} == {OURS}
+    assert {one.state for one in attempts.values()} == {AttemptState.DELIVERED}
+    accounts = house.books()["accounts"]
+    assert accounts[AT_SANDBOX]["charged_micros"] == sum(attempts[key].cost_micros for key in theirs)
+    manifest = json.loads(house.get(f"videos/bay-east/{attempts['bay-east'].id}.json"))
+    assert (manifest["provider"], manifest["account"]) == (OURS, TEAM)
+
+
+def test_a_lost_answer_is_found_in_the_listing_of_its_own_account(house: House, team: Path) -> None:
+    keys = house.declare("bay", ["east"], account=TEAM)
+    ours = house.declare("city", ["hill"])
+    house.add([*keys, *ours])
+    house.fault({"do": "lose_answer"}, operation="submit", prompt_contains="east", times=1)
+    assert house.run("submit_clips", ours).green
+    assert house.run("submit_clips", keys).green
+    house.until(
+        lambda: house.tick(SENSOR) and house.states(keys)["bay-east"] not in {"unknown", "submitting"}
+    )
+    (job,) = [job for job in house.books()["jobs"] if job["account"] == AT_SANDBOX]
+    assert house.attempts(keys)["bay-east"].job_id == job["id"]
+
+
+def test_the_caps_of_an_account_hold_for_it_alone(house: House, team: Path) -> None:
+    keys = house.declare("bay", [f"view{number}" for number in range(4)], account=TEAM)
+    ours = house.declare("city", ["hill"])
+    house.add([*keys, *ours])
+    ran = house.run("submit_clips", keys)
+    assert len(ran.failed_clips) == 1, "a clip costs 0.96 dollars, and three of them fit into 3 dollars"
+    (reason,) = ran.failed_clips.values()
+    assert TEAM in reason
+    assert house.run("submit_clips", ours).green
+    assert len(bought_by(house)[AT_SANDBOX]) <= 3
+
+
+def test_another_account_may_be_the_fallback(house: House, team: Path) -> None:
+    fallback = [{"endpoint": "bytedance/seedance-2.0/text-to-video", "account": TEAM}]
+    keys = house.declare("bay", ["east"], fallback=fallback)
+    house.add(keys)
+    house.fault({"do": "reject", "status": 400, "body": {"code": 400, "message": "no"}}, times=1)
+    assert house.produce(keys).green
+    attempt = house.attempts(keys)["bay-east"]
+    assert (attempt.account, attempt.money_state) == (TEAM, MoneyState.CONFIRMED)
+    assert set(bought_by(house)) == {AT_SANDBOX}
+
+
+def test_two_accounts_with_one_key_are_refused(
+    house: House, team: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAVESPEED_TEAM_B_KEY", KEY)
+    with pytest.raises(ConfigurationError, match="'wavespeed' and 'wavespeed-team-b' have the same key"):
+        house.production.settings()
+
+
+@pytest.mark.parametrize(
+    ("account", "said"),
+    [
+        ("wavespeed-team-c", "is not declared in data/accounts.*'wavespeed-team-b'|wavespeed-team-b"),
+        ("aimlapi", "is an account at aimlapi, not at wavespeed"),
+    ],
+)
+def test_a_series_names_an_account_of_its_provider(house: House, team: Path, account: str, said: str) -> None:
+    house.declare("bay", ["east"], account=account)
+    (problem,) = house.production.declarations().problems
+    assert problem.field == "account"
+    assert problem.line is not None
+    assert said.split(".*", maxsplit=1)[0] in str(problem)
+
+
+def test_without_its_file_an_account_is_not_known(house: House, team: Path) -> None:
+    assert house.production.settings().account(TEAM).max_in_flight == 2
+    team.unlink()
+    with pytest.raises(ConfigurationError, match=f"there is no account '{TEAM}'"):
+        house.production.settings().account(TEAM)
