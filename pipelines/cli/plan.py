@@ -14,6 +14,7 @@ from resources.ledger.ledger import Ledger
 from resources.money import to_usd
 from resources.orders import ClipRequest, shown_body
 from resources.planning import DueClip, Edit, Plan, PlannedClip, Planning, Selection, Verb, due_clips, edits
+from resources.planning.renames import renamed
 from resources.production.bucket_mark import BucketMark
 from resources.production.quotes import quoted
 from resources.providers.accounts import build_provider
@@ -80,7 +81,10 @@ def plan_of(
             requests = Planning(declarations, ledger).requests(clips)
             quotes = asyncio.run(_quotes(settings, list(requests.values())))
         made = Planning(declarations, ledger, regenerate=regenerate, quotes=quotes).plan(clips)
-        changed = edits(ledger, made) if len(made.clips) <= LISTED else []
+        changed = []
+        if len(made.clips) <= LISTED:
+            changed = edits(ledger, made)
+            made = replace(made, warnings=[*made.warnings, *renamed(ledger, made, declarations)])
         return _with_its_bucket(settings, ledger, made), changed
 
 

@@ -179,7 +179,7 @@ class Chooser:
             or term.text in self._declarations.series
         ):
             return False
-        if not any(term.text.startswith(f"{name}-") for name in self._declarations.series):
+        if not any(term.text.startswith(f"{one.key_prefix}-") for one in self._declarations.series.values()):
             raise self._nothing_called(term)
         return True
 

@@ -197,6 +197,8 @@ class SeriesDeclaration(Declared):
 
     name: Name = Field(examples=["city-sunset"])
     """Its name, the start of its clips' keys; unique among all series."""
+    keys: Name | None = None
+    """The start of its clips' keys where that is not its name: `dailies rename` sets it, so that a renamed series keeps its clips."""
     title: Annotated[str, Field(max_length=100)] | None = None
     """Its name for people."""
     description: Annotated[str, Field(max_length=2000)] | None = None

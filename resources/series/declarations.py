@@ -51,11 +51,11 @@ class Declarations:
             ProblemsError: No declared clip has this key; the message names the nearest key, or the series that exist.
         """
         for series in self.series.values():
-            name = key.removeprefix(f"{series.name}-")
+            name = key.removeprefix(f"{series.key_prefix}-")
             if not series.dated and name != key and name in series:
                 return series.clip(name)
         match = _DATED_KEY.fullmatch(key)
-        series_of_key = self.series.get(match[1]) if match else None
+        series_of_key = self._with_prefix(match[1]) if match else None
         if match is None or series_of_key is None or not series_of_key.dated:
             raise ProblemsError([self._not_found(key)])
         try:
@@ -77,10 +77,16 @@ class Declarations:
             raise ProblemsError([problem])
         return series.render(clip, id_of=lambda name: id_of(name, self.characters, self.made()))
 
+    def _with_prefix(self, prefix: str) -> Series | None:
+        named = self.series.get(prefix)
+        if named is not None and named.key_prefix == prefix:
+            return named
+        return next((series for series in self.series.values() if series.key_prefix == prefix), None)
+
     def _not_found(self, key: str) -> Problem:
         message = "no series declares this clip"
         match = _DATED_KEY.fullmatch(key)
-        named = self.series.get(match[1]) if match else None
+        named = self._with_prefix(match[1]) if match else None
         if named is not None:
             return Problem(
                 "clip", f"the series {named.name} is not dated: its keys contain no date", show(key)
@@ -92,7 +98,9 @@ class Declarations:
             message += f"; {len(self.problems)} problems keep other series out, first: {first}"
         # only clips of a series whose name the key begins with: to compare with all clips would take seconds
         own = [
-            s for s in self.series.values() if match is None and not s.dated and key.startswith(f"{s.name}-")
+            s
+            for s in self.series.values()
+            if match is None and not s.dated and key.startswith(f"{s.key_prefix}-")
         ]
         choices = [*(clip.key for series in own for clip in series.clips()), *self.series]
         return Problem("clip", message, show(key)).suggesting(match[1] if match else key, choices)
@@ -205,11 +213,16 @@ def _check_cast(series: Series, characters: Characters) -> None:
 
 
 def _check_unique(series: Series, declarations: Declarations, keys: dict[str, Series]) -> None:
-    """Refuse a name or a key of an earlier file. Dated keys are unique when names are, because names contain no date."""
+    """Refuse a name or a key of an earlier file. Dated keys are unique when their beginnings are, since those contain no date."""
     other = declarations.series.get(series.name)
     if other is not None:
         message = f"is already the name of the series in {other.document.file.name}"
         raise ProblemsError([series.document.problem(("name",), found=show(series.name), message=message)])
+    twin = next((one for one in declarations.series.values() if one.key_prefix == series.key_prefix), None)
+    if twin is not None:
+        where = ("keys",) if series.declaration.keys else ("name",)
+        message = f"is already the start of the keys of the series {twin.name}; choose another name"
+        raise ProblemsError([series.document.problem(where, found=show(series.key_prefix), message=message)])
     if series.dated:
         return
     for clip in series.clips():

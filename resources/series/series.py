@@ -91,8 +91,13 @@ class Series:
 
     @property
     def name(self) -> str:
-        """Its name, the start of its clips' keys."""
+        """Its name."""
         return self.declaration.name
+
+    @property
+    def key_prefix(self) -> str:
+        """The start of its clips' keys."""
+        return self.declaration.keys or self.declaration.name
 
     @property
     def title(self) -> str:
@@ -167,7 +172,7 @@ class Series:
         return Clip(self._key(name, date.isoformat()), self.name, name, date)
 
     def _key(self, name: str, date: str | None) -> str:
-        return f"{self.name}-{date}-{name}" if date else f"{self.name}-{name}"
+        return f"{self.key_prefix}-{date}-{name}" if date else f"{self.key_prefix}-{name}"
 
     def variables(self, clip: Clip) -> dict[str, Any]:
         """The variables of a clip's templates. Its own override those of its date, the series' and the includes', in this order."""

@@ -281,6 +281,18 @@ def schedules(
 
 
 @production_app.command(rich_help_panel=PANEL)
+def rename(
+    old: Annotated[str, typer.Argument(help="The series' name.", autocompletion=complete_clips)],
+    new: Annotated[str, typer.Argument(help="Its new name.")],
+) -> None:
+    """Rename a series and its file. Its clips keep their keys, so nothing is bought again."""
+    from pipelines.cli.rename import rename as give_name
+    from resources.settings import load_settings
+
+    give_name(load_settings(), old, new)
+
+
+@production_app.command(rich_help_panel=PANEL)
 def declare(
     series: Annotated[list[str] | None, typer.Argument(help="Names of series; by default all.")] = None,
     past: Annotated[

@@ -1,0 +1,117 @@
+"""A renamed series keeps its clips: nothing is bought again."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from projects import a_project
+
+from pipelines.cli import main
+from pipelines.cli.launch import declarations_of
+from resources.ledger.decisions import Decision, decide
+from resources.ledger.schema import attempts
+from resources.settings import load_settings, open_ledger
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def dailies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    a_project(tmp_path, monkeypatch, ["east", "west"])
+    for name in ("DAILIES_LEDGER_URL", "DAILIES_S3_BUCKET"):
+        monkeypatch.delenv(name, raising=False)
+    file = tmp_path / "data" / "series" / "bay.yaml"
+    text = file.read_text().replace("name: bay\n", "")
+    file.write_text(f"# the bay\nname: bay\n{text}dated: true\n")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dailies", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run
+
+
+def verbs(run: Run, name: str) -> list[tuple[str, str]]:
+    made = json.loads(run("plan", name, "--date", "2026-11-20", "--json")[1])
+    return [(clip["clip"], clip["verb"]) for clip in made["clips"]]
+
+
+def test_a_renamed_series_buys_nothing_again(dailies: Run, tmp_path: Path) -> None:
+    declarations = declarations_of(load_settings())
+    with open_ledger(load_settings()) as ledger:
+        decide(ledger, [declarations.render(declarations.find("bay-2026-11-20-east"))], Decision("first"))
+    before = verbs(dailies, "bay")
+    assert before == [("bay-2026-11-20-east", "adopt"), ("bay-2026-11-20-west", "buy")]
+    code, out, _ = dailies("rename", "bay", "coast")
+    assert code == 0
+    assert "nothing is bought again" in out
+    text = (tmp_path / "data" / "series" / "coast.yaml").read_text()
+    assert text.startswith("# the bay\nname: coast\nkeys: bay\n")
+    assert not (tmp_path / "data" / "series" / "bay.yaml").exists()
+    assert verbs(dailies, "coast") == before
+    assert dailies("prompt", "bay-2026-11-20-east")[0] == 0
+
+
+def test_renaming_without_the_command_would_buy_again(dailies: Run, tmp_path: Path) -> None:
+    """The negative control."""
+    file = tmp_path / "data" / "series" / "bay.yaml"
+    declarations = declarations_of(load_settings())
+    with open_ledger(load_settings()) as ledger:
+        (decided,) = decide(
+            ledger, [declarations.render(declarations.find("bay-2026-11-20-east"))], Decision("first")
+        )
+        assert decided.attempt is not None
+        with ledger.write() as connection:
+            connection.execute(sa.update(attempts).values(state="delivered"))
+    file.write_text(file.read_text().replace("name: bay\n", "name: coast\n"))
+    assert [verb for _, verb in verbs(dailies, "coast")] == ["buy", "buy"]
+    (warning,) = json.loads(dailies("plan", "coast", "--date", "2026-11-20", "--json")[1])["warnings"]
+    assert "1 of the clips of coast were delivered as clips of bay" in warning
+    assert "`keys: bay`" in warning
+
+
+def test_a_series_that_is_renamed_twice_keeps_its_first_keys(dailies: Run, tmp_path: Path) -> None:
+    assert dailies("rename", "bay", "coast")[0] == 0
+    assert dailies("rename", "coast", "shore")[0] == 0
+    assert (tmp_path / "data" / "series" / "shore.yaml").read_text().count("keys: bay\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("bya", "coast", ("no series 'bya'", "did you mean 'bay'?")),
+        ("bay", "bay", ("is the name of another series",)),
+        ("bay", "The Coast", ("is no name", "lower-case letters")),
+        ("bay", "2026-11-20", ("looks like a date", "Nothing was changed")),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused_and_nothing_changes(
+    dailies: Run, tmp_path: Path, old: str, new: str, words: tuple[str, ...]
+) -> None:
+    file = tmp_path / "data" / "series" / "bay.yaml"
+    before = file.read_text()
+    code, _, err = dailies("rename", old, new)
+    assert code == 2
+    assert all(word in err for word in words), err
+    assert file.read_text() == before
+
+
+def test_two_series_never_share_the_start_of_their_keys(dailies: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "series"
+    text = (folder / "bay.yaml").read_text()
+    (folder / "coast.yaml").write_text(text.replace("name: bay\n", "name: coast\nkeys: bay\n"))
+    code, _, err = dailies("check")
+    assert code == 2
+    assert "coast.yaml:3: keys: found 'bay' - is already the start of the keys of the series bay" in err
+
+
+def test_a_prompt_that_says_the_name_is_told(dailies: Run, tmp_path: Path) -> None:
+    file = tmp_path / "data" / "series" / "bay.yaml"
+    file.write_text(file.read_text().replace("A quiet view", "The {{ series }}, a quiet view"))
+    assert "the prompts of 2 clips say the name of the series" in dailies("rename", "bay", "coast")[2]
