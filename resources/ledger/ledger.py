@@ -18,7 +18,7 @@ from resources.ledger import outage
 from resources.ledger.budget import Budget
 from resources.ledger.database import chunks, insert_ignoring, open_database, whereabouts
 from resources.ledger.records import Attempt
-from resources.ledger.schema import attempts, current_takes, jobs, journal, meta
+from resources.ledger.schema import attempts, current_takes, jobs, journal, meta, submissions
 from resources.ledger.times import DatabaseClock
 from resources.ledger.transaction import Transaction
 
@@ -182,6 +182,15 @@ class Ledger:
             query = query.where(attempts.c.series == series)
         with self.read() as connection:
             return [Attempt.from_row(row) for row in connection.execute(query)]
+
+    def endpoint_of(self, account: str, submission_id: str) -> str | None:
+        """The endpoint that a POST ordered, None where there is no such POST of the account."""
+        with self.read() as connection:
+            return connection.execute(
+                sa.select(attempts.c.endpoint)
+                .join(submissions, submissions.c.attempt_id == attempts.c.id)
+                .where(submissions.c.id == submission_id, submissions.c.account == account)
+            ).scalar()
 
     def submission_of(self, account: str, job_id: str) -> str | None:
         """The id of the POST that created a job, None where the ledger does not know it."""

@@ -27,12 +27,16 @@ class VerifiedCallback:
 class CallbackReader(Protocol):
     """Verifies the callbacks of one account."""
 
-    async def read(self, headers: Mapping[str, str], body: bytes, *, now: float) -> VerifiedCallback:
+    async def read(
+        self, headers: Mapping[str, str], body: bytes, *, endpoint: str | None, now: float
+    ) -> VerifiedCallback:
         """The callback, if the provider signed it and it is recent.
 
         Args:
             headers: With lower-case names.
             body: As received, before any parsing.
+            endpoint: What the POST ordered whose address was called, None where the ledger does not know the POST. A provider whose
+                callbacks name only a part of the job's id completes it from this.
             now: Seconds since the epoch.
 
         Raises:

@@ -93,10 +93,11 @@ class ProviderHttp:
 
     Args:
         base_url: Address without the API's path, e.g. `https://api.wavespeed.ai`; see `checked_base_url`.
-        api_key: Sent as a bearer token.
+        api_key: Sent in the header `Authorization`.
         network: The way out.
         transport: Replaces the network in tests.
         clock: Seconds since the epoch; what the provider's clock is compared with.
+        scheme: The word before the key.
 
     Attributes:
         offset: How far the provider's clock is ahead of ours, None before its first answer.
@@ -113,6 +114,7 @@ class ProviderHttp:
         network: Network | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
+        scheme: str = "Bearer",
     ) -> None:
         self.offset: ClockOffset | None = None
         self._clock = clock
@@ -123,9 +125,9 @@ class ProviderHttp:
         self.scrub = Scrubber(checked_key(api_key))
         # a new connection for every purchase: the server may close an idle one while we write to it
         once = httpx.Limits(max_keepalive_connections=0)
-        self._submits = _client(api_key, transport or network_transport(self.network, once))
+        self._submits = _client(f"{scheme} {api_key}", transport or network_transport(self.network, once))
         asking = asking_transport(self.network, CONNECTIONS, idle_seconds=IDLE_SECONDS)
-        self._asks = _client(api_key, transport or asking)
+        self._asks = _client(f"{scheme} {api_key}", transport or asking)
 
     def __repr__(self) -> str:
         return f"ProviderHttp({self.base_url!r})"
@@ -349,7 +351,7 @@ def _user_agent() -> str:
     return f"dailies/{importlib.metadata.version('dailies')}"
 
 
-def _client(api_key: str, transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
+def _client(authorization: str, transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
     return httpx.AsyncClient(
         transport=transport,
         trust_env=False,
@@ -357,7 +359,7 @@ def _client(api_key: str, transport: httpx.AsyncBaseTransport) -> httpx.AsyncCli
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         timeout=httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS),
         headers={
-            "Authorization": f"Bearer {api_key}",
+            "Authorization": authorization,
             "Accept": "application/json",
             "Accept-Encoding": "identity",
             "User-Agent": _user_agent(),

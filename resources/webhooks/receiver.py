@@ -82,7 +82,8 @@ class Receiver:
             return PlainTextResponse("too large", 413)
         try:
             reader = self._callers[account].callbacks
-            callback = await reader.read(request.headers, body, now=self._ledger.clock())
+            ordered = await asyncio.to_thread(self._ledger.endpoint_of, account, submission)
+            callback = await reader.read(request.headers, body, endpoint=ordered, now=self._ledger.clock())
         except UnverifiedWebhookError as error:
             logger.warning("a webhook for submission %s was refused: %s", submission, error)
             return PlainTextResponse(str(error), 401)

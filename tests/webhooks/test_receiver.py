@@ -32,7 +32,7 @@ from resources.orders import ClipRequest, Expected
 from resources.production.account import Account
 from resources.production.engine import Engine
 from resources.providers.base import Accepted, FailureKind, JobState, JobStatus, PollFailed, Unknown
-from resources.providers.callbacks import BODY_LIMIT
+from resources.providers.callbacks import BODY_LIMIT, VerifiedCallback
 from resources.providers.wavespeed.client import WaveSpeed
 from resources.providers.wavespeed.signatures import SignedCallbacks, signature
 from resources.sandbox import SandboxSettings, running_sandbox
@@ -143,6 +143,28 @@ async def test_a_callback_settles_a_lost_answer(desk: Desk) -> None:
     assert (attempt.state, attempt.money_state) == (S.SUBMITTED, MoneyState.RESERVED)
     assert (attempt.job_id, attempt.next_poll_at, attempt.served_model) == ("job-1", NOW, "sora")
     assert desk.owners() == {"job-1": attempt.id}
+
+
+async def test_a_callback_that_names_a_part_of_the_job_is_completed_by_what_its_post_ordered(
+    desk: Desk,
+) -> None:
+    class Partly:
+        """As fal's: the callback names a request, and the job is its path, which begins with the model's owner and app."""
+
+        async def read(
+            self, headers: Any, body: bytes, *, endpoint: str | None, now: float
+        ) -> VerifiedCallback:
+            assert endpoint is not None
+            return VerifiedCallback(
+                "once", f"{endpoint.rpartition('/')[0]}/requests/{json.loads(body)['id']}"
+            )
+
+    reads = Receiver(desk.ledger, {"wavespeed": Caller(desk.provider, Partly())})
+    desk.transport = httpx.ASGITransport(reads.app())
+    desk.answered(Unknown("read timed out"))
+    assert await desk.call() == 200
+    assert desk.attempt.job_id == "openai/sora-2/requests/job-1"
+    assert desk.provider.asked == ["openai/sora-2/requests/job-1"]
 
 
 async def test_a_proxy_may_pass_its_own_path_on_or_take_it_off(desk: Desk) -> None:

@@ -30,7 +30,14 @@ class SignedCallbacks:
         self._ask = secret
         self._secret: str | None = None
 
-    async def read(self, headers: Mapping[str, str], body: bytes, *, now: float) -> VerifiedCallback:
+    async def read(
+        self,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        endpoint: str | None,  # noqa: ARG002 - its callbacks name the whole id
+        now: float,
+    ) -> VerifiedCallback:
         """See `CallbackReader.read`."""
         if self._secret is None:
             self._secret = await self._ask()

@@ -1,0 +1,21 @@
+"""The word before the key: most providers want `Bearer`, fal wants `Key`."""
+
+import httpx
+import pytest
+
+from resources.providers.http import ProviderHttp
+
+
+@pytest.mark.parametrize(("given", "sent"), [({}, "Bearer a-key"), ({"scheme": "Key"}, "Key a-key")])
+async def test_the_key_goes_out_after_its_word(given: dict[str, str], sent: str) -> None:
+    seen: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["authorization"])
+        return httpx.Response(200, json={})
+
+    client = ProviderHttp("https://x.test", "a-key", transport=httpx.MockTransport(answer), **given)
+    await client.ask("GET", "/a")
+    await client.submit("/b", b"{}", deadline_seconds=5)
+    await client.aclose()
+    assert seen == [sent, sent]
