@@ -1,6 +1,8 @@
-"""Commands about the takes of a clip: takes, circle, reject, take-back, retake."""
+"""Commands about takes: takes, circle, reject, take-back, retake, yield, room."""
 
+import datetime as dt
 import time
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -102,6 +104,46 @@ def retake(
         )
     else:
         console.print(f"one more take of {clip} is requested; `dailies takes {clip}` shows it")
+
+
+class By(StrEnum):
+    """What the lines of `dailies yield` are about."""
+
+    SERIES = "series"
+    MODEL = "model"
+    DAY = "day"
+
+
+@takes_app.command(name="yield", rich_help_panel=PANEL)
+def show_yield(
+    by: Annotated[By, typer.Option(help="One line for each of these.")] = By.SERIES,
+    series: Annotated[str | None, typer.Option(help="Only this series.")] = None,
+    since: Annotated[
+        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only what was bought since this day.")
+    ] = None,
+    as_csv: Annotated[
+        str | None, typer.Option("--csv", metavar="FILE", help="Write CSV; - prints it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what purchases were worth: circled and rejected takes, and dollars for each select."""
+    from pipelines.cli.yields import document, table, write_csv
+    from resources.ledger.yields import YieldBy, read_yield
+    from resources.settings import load_settings, open_ledger
+
+    chosen = YieldBy(by.value)
+    with open_ledger(load_settings()) as ledger:
+        lines = read_yield(ledger, chosen, series=series, since=since.date().isoformat() if since else None)
+    if as_csv is not None:
+        written = write_csv(lines, as_csv)
+        if as_csv != "-":
+            console.print(f"{written} lines are in {as_csv}")
+    elif as_json:
+        print_json(document(lines, chosen))
+    elif lines:
+        console.print(table(lines, chosen))
+    else:
+        console.print("nothing was bought yet")
 
 
 @takes_app.command(rich_help_panel=PANEL)

@@ -1,0 +1,123 @@
+"""`dailies yield`: what purchases were worth, by series, model or day."""
+
+import sys
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.cli.spreadsheet import Cell, write_rows
+from pipelines.cli.terminal import age
+from resources.errors import ConfigurationError
+from resources.ledger.yields import YieldBy, YieldLine, total_of
+from resources.money import show_usd, to_usd
+
+COLUMNS = (
+    "name",
+    "bought",
+    "takes",
+    "circled",
+    "rejected",
+    "not_judged",
+    "spent_usd",
+    "takes_a_select",
+    "usd_a_select",
+    "seconds_to_judge",
+    "reasons",
+)
+
+
+def table(lines: Sequence[YieldLine], by: YieldBy) -> Table:
+    """One line each, and their sum."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    heads = (
+        by.value,
+        "bought",
+        "takes",
+        "circled",
+        "rejected",
+        "spent",
+        "a select",
+        "judged in",
+        "why rejected",
+    )
+    for name in heads:
+        made.add_column(
+            name, justify="left" if name in {by.value, "why rejected"} else "right", overflow="fold"
+        )
+    for line in [*lines, *([total_of(lines)] if len(lines) > 1 else [])]:
+        each, seconds = line.each_micros, line.seconds_to_judge
+        made.add_row(
+            Text(line.name),
+            str(line.bought),
+            str(line.takes),
+            str(line.circled),
+            str(line.rejected),
+            show_usd(line.spent_micros),
+            "-" if each is None else show_usd(each),
+            "-" if seconds is None else age(seconds),
+            Text(_why(line)),
+        )
+    return made
+
+
+def document(lines: Sequence[YieldLine], by: YieldBy) -> dict[str, Any]:
+    """The same for machines; money as exact text in USD."""
+    return {"by": by.value, "lines": [_line(line) for line in lines], "total": _line(total_of(lines))}
+
+
+def write_csv(lines: Sequence[YieldLine], place: str) -> int:
+    """Write the lines as CSV; returns how many there were.
+
+    Args:
+        place: A file, or `-` for standard output.
+
+    Raises:
+        ConfigurationError: The file cannot be written.
+    """
+    rows = [_cells(line) for line in lines]
+    if place == "-":
+        return write_rows(sys.stdout, COLUMNS, rows)
+    try:
+        with Path(place).open("w", encoding="utf-8", newline="") as file:
+            return write_rows(file, COLUMNS, rows)
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {place}: {error.strerror}") from None
+
+
+def _line(line: YieldLine) -> dict[str, Any]:
+    each = line.each_micros
+    return {
+        "name": line.name,
+        "bought": line.bought,
+        "takes": line.takes,
+        "circled": line.circled,
+        "rejected": line.rejected,
+        "not_judged": line.unjudged,
+        "spent_usd": str(to_usd(line.spent_micros)),
+        "takes_a_select": line.takes_each,
+        "usd_a_select": None if each is None else str(to_usd(each)),
+        "seconds_to_judge": line.seconds_to_judge,
+        "reasons": dict(line.reasons.most_common()),
+    }
+
+
+def _cells(line: YieldLine) -> list[Cell]:
+    numbers = _line(line)
+    return [
+        _why(line)
+        if name == "reasons"
+        else value
+        if name == "name"
+        else None
+        if value is None
+        else Decimal(str(value))
+        for name, value in numbers.items()
+    ]
+
+
+def _why(line: YieldLine) -> str:
+    return ", ".join(f"{reason} {number}" for reason, number in line.reasons.most_common())

@@ -1,0 +1,155 @@
+"""What purchases were worth: how many takes were circled or rejected, and what one circled take cost with all others."""
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import CLIP, SPARE
+from resources.ledger.schema import attempts, take_verdicts, verdicts
+from resources.ledger.states import AttemptState, MoneyState
+from resources.ledger.verdicts import Word
+
+_FREE = [MoneyState.RELEASED.value, MoneyState.REFUNDED.value]
+_WITH_VIDEO = [AttemptState.DELIVERED.value, AttemptState.QUARANTINED.value]
+
+
+class YieldBy(StrEnum):
+    """What the lines of a report are about."""
+
+    SERIES = "series"
+    MODEL = "model"
+    """The endpoint that was bought."""
+    DAY = "day"
+    """The day that a purchase counts for."""
+
+
+@dataclass
+class YieldLine:
+    """The purchases of one series, model or day, and what became of them."""
+
+    name: str
+    bought: int = 0
+    """Purchases that cost something."""
+    spent_micros: int = 0
+    """What counts as spent for them, in micro-USD."""
+    takes: int = 0
+    """Those with a video, also in quarantine."""
+    circled: int = 0
+    """Takes that are circled, which is also the number of clips with one."""
+    rejected: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    """How often each reason stands; a take may have several."""
+    seconds_to_judge: float | None = None
+    """The median time from a delivery to the first verdict, None without a verdict."""
+
+    @property
+    def unjudged(self) -> int:
+        """Takes without a verdict."""
+        return self.takes - self.circled - self.rejected
+
+    @property
+    def takes_each(self) -> float | None:
+        """Takes for one circled take, None without one."""
+        return self.takes / self.circled if self.circled else None
+
+    @property
+    def each_micros(self) -> int | None:
+        """What one circled take cost with everything that was bought on the way, in micro-USD; None without one."""
+        return round(self.spent_micros / self.circled) if self.circled else None
+
+
+def read_yield(
+    ledger: Ledger, by: YieldBy, *, series: str | None = None, since: str | None = None
+) -> list[YieldLine]:
+    """The lines of a report, the largest spend first; days in their order.
+
+    Args:
+        series: Only purchases of this series.
+        since: Only purchases that count for this day (YYYY-MM-DD) or a later one.
+    """
+    column = {
+        YieldBy.SERIES: attempts.c.series,
+        YieldBy.MODEL: attempts.c.endpoint,
+        YieldBy.DAY: attempts.c.counted_on,
+    }[by]
+    mine: list[sa.ColumnElement[bool]] = [attempts.c.subject_kind.in_([CLIP, SPARE])]
+    if series is not None:
+        mine.append(attempts.c.series == series)
+    if since is not None:
+        mine.append(attempts.c.counted_on >= since)
+    with ledger.read() as connection:
+        lines = {line.name: line for line in _counted(connection, column, mine)}
+        for name, reasons in connection.execute(_reasons(column, mine)):
+            lines[str(name)].reasons.update(reasons)
+        waits: dict[str, list[float]] = {}
+        for name, delivered_at, judged_at in connection.execute(_first_verdicts(column, mine)):
+            waits.setdefault(str(name), []).append(max(0.0, judged_at - delivered_at))
+    for name, seconds in waits.items():
+        lines[name].seconds_to_judge = statistics.median(seconds)
+    found = sorted(lines.values(), key=lambda line: (-line.spent_micros, line.name))
+    return sorted(found, key=lambda line: line.name) if by is YieldBy.DAY else found
+
+
+def total_of(lines: Sequence[YieldLine]) -> YieldLine:
+    """The sum of all lines, without the time to judge."""
+    return YieldLine(
+        "all",
+        sum(line.bought for line in lines),
+        sum(line.spent_micros for line in lines),
+        sum(line.takes for line in lines),
+        sum(line.circled for line in lines),
+        sum(line.rejected for line in lines),
+        sum((line.reasons for line in lines), Counter()),
+    )
+
+
+def _counted(
+    connection: sa.Connection, column: sa.Column[Any], mine: list[sa.ColumnElement[bool]]
+) -> list[YieldLine]:
+    def number(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+        return sa.func.sum(sa.case((condition, 1), else_=0))
+
+    is_free = attempts.c.money_state.in_(_FREE)
+    cost = sa.case((is_free, 0), else_=sa.func.coalesce(attempts.c.charged_micros, attempts.c.quoted_micros))
+    query = (
+        sa.select(
+            column,
+            number(sa.not_(is_free)),
+            sa.func.sum(cost),
+            number(attempts.c.state.in_(_WITH_VIDEO)),
+            number(take_verdicts.c.word == Word.CIRCLED.value),
+            number(take_verdicts.c.word == Word.REJECTED.value),
+        )
+        .outerjoin(take_verdicts, take_verdicts.c.attempt_id == attempts.c.id)
+        .where(*mine)
+        .group_by(column)
+    )
+    return [
+        YieldLine(str(name), int(bought), int(spent), int(takes), int(circled), int(rejected))
+        for name, bought, spent, takes, circled, rejected in connection.execute(query)
+    ]
+
+
+def _reasons(column: sa.Column[Any], mine: list[sa.ColumnElement[bool]]) -> sa.Select[Any]:
+    return (
+        sa.select(column, verdicts.c.reasons)
+        .join(take_verdicts, take_verdicts.c.attempt_id == attempts.c.id)
+        .join(verdicts, verdicts.c.id == take_verdicts.c.verdict_id)
+        .where(*mine, take_verdicts.c.word == Word.REJECTED.value)
+    )
+
+
+def _first_verdicts(column: sa.Column[Any], mine: list[sa.ColumnElement[bool]]) -> sa.Select[Any]:
+    delivered_at = sa.func.coalesce(attempts.c.delivered_at, attempts.c.finished_at, attempts.c.created_at)
+    return (
+        sa.select(column, delivered_at, sa.func.min(verdicts.c.at))
+        .join(verdicts, verdicts.c.attempt_id == attempts.c.id)
+        .where(*mine, verdicts.c.word.in_([Word.CIRCLED.value, Word.REJECTED.value]))
+        .group_by(attempts.c.id, column, delivered_at)
+    )
