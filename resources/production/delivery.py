@@ -85,6 +85,7 @@ class Deliverer:
         self._inspector: VideoInspector | None = None
         self._making_inspector = threading.Lock()
         self._brought: set[tuple[str, str]] = set()
+        self._posters: dict[str, bytes] = {}
 
     def __enter__(self) -> Self:
         sweep(self._scratch)
@@ -161,6 +162,7 @@ class Deliverer:
                 self._ready_inspector(),
                 series=series,
                 day=day,
+                posters=self._posters,
             )
             try:
                 with in_our_words("it could not be drawn"):
@@ -170,6 +172,7 @@ class Deliverer:
             else:
                 sheets += [sheet] if sheet is not None else []
         self._brought.clear()
+        self._posters.clear()
         return sheets
 
     @contextlib.asynccontextmanager
@@ -243,6 +246,8 @@ class Deliverer:
         poster = await self._put_picture(
             place(poster_key(attempt.clip, attempt.id)), inspection.poster_webp if inspection else None
         )
+        if poster is not None and inspection is not None and inspection.poster_webp is not None:
+            self._posters[poster.key] = inspection.poster_webp
         strip = await self._put_picture(
             place(strip_key(attempt.clip, attempt.id)), inspection.strip_webp if inspection else None
         )

@@ -1,6 +1,7 @@
 """Contact sheets: the posters of a series' clips of one day, as one picture in the bucket."""
 
 import hashlib
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -37,7 +38,13 @@ class Sheet:
 
 
 def write_sheet(
-    ledger: Ledger, store: ObjectStore, inspector: VideoInspector, *, series: str, day: str
+    ledger: Ledger,
+    store: ObjectStore,
+    inspector: VideoInspector,
+    *,
+    series: str,
+    day: str,
+    posters: Mapping[str, bytes],
 ) -> Sheet | None:
     """Write the sheet of a series and a day from the posters in the bucket.
 
@@ -47,6 +54,7 @@ def write_sheet(
         inspector: Composes it.
         series: Whose clips.
         day: As in `Attempt.counted_on`.
+        posters: Those at hand, by their keys in the bucket; the others are read there.
 
     Returns:
         The sheet; None where no clip has a poster yet.
@@ -60,8 +68,8 @@ def write_sheet(
         bought = [attempt for attempt in ledger.overview(series=series) if attempt.counted_on == day]
         there = [a for a in bought if a.state in {AttemptState.DELIVERED, AttemptState.QUARANTINED}]
         with ThreadPoolExecutor(READERS) as pool:
-            posters = list(pool.map(lambda attempt: _poster(store, attempt), there[:MOST]))
-        shown = [(a, poster) for a, poster in zip(there, posters, strict=False) if poster is not None]
+            found = list(pool.map(lambda attempt: _poster(store, attempt, posters), there[:MOST]))
+        shown = [(a, poster) for a, poster in zip(there, found, strict=False) if poster is not None]
         if not shown:
             return None
         failed = [a.state is AttemptState.QUARANTINED for a, _ in shown]
@@ -80,6 +88,7 @@ def write_sheet(
     )
 
 
-def _poster(store: ObjectStore, attempt: Attempt) -> bytes | None:
+def _poster(store: ObjectStore, attempt: Attempt, posters: Mapping[str, bytes]) -> bytes | None:
     key = poster_key(attempt.clip, attempt.id)
-    return store.get_bytes(quarantined(key) if attempt.state is AttemptState.QUARANTINED else key)
+    key = quarantined(key) if attempt.state is AttemptState.QUARANTINED else key
+    return posters.get(key) or store.get_bytes(key)

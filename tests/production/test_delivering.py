@@ -554,6 +554,24 @@ def test_the_decoder_is_given_two_clips_at_once_and_no_more_processes_than_that(
 # Contact sheets
 
 
+def test_a_sheet_is_drawn_from_the_posters_at_hand(
+    depot: Depot, films: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    get_bytes = depot.store.get_bytes
+
+    def noted(key: str, **limits: Any) -> bytes | None:
+        read.append(key)
+        return get_bytes(key, **limits)
+
+    monkeypatch.setattr(depot.store, "get_bytes", noted)
+    depot.server.files["/clip.mp4"] = File(data=films["good"])
+    finished = [depot.finished(f"clip-{n}", expected=AS_MADE) for n in "ab"]
+    (sheet,) = depot.deliver_and_write_sheets(*finished)
+    assert sheet.clips == ("clip-a", "clip-b")
+    assert not [key for key in read if key.endswith(".webp")]
+
+
 def test_a_series_and_day_has_a_sheet_with_what_failed_framed_in_red(
     depot: Depot, films: dict[str, bytes]
 ) -> None:
@@ -568,8 +586,10 @@ def test_a_series_and_day_has_a_sheet_with_what_failed_framed_in_red(
             inspector,
             series="city",
             day=depot.ledger.overview()[0].counted_on,
+            posters={},
         )
-        assert write_sheet(depot.ledger, depot.store, inspector, series="city", day="2001-01-01") is None
+        args = depot.ledger, depot.store, inspector
+        assert write_sheet(*args, series="city", day="2001-01-01", posters={}) is None
     assert sheet is not None
     assert (sheet.clips, sheet.failed, sheet.missing) == (("clip-a", "clip-c"), ("clip-c",), ())
     key = sheet.uri.removeprefix(f"s3://{depot.store.bucket}/")
