@@ -44,6 +44,7 @@ def test_a_quiet_history_buys_and_delivers_every_clip_once(
     assert outcome.jobs == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("provider", "way"), [("wavespeed", "leave"), ("aimlapi", "wait")])
 def test_every_single_crash_is_survived(database: Database, provider: str, way: str) -> None:
     base = quiet(provider, way, 1)
@@ -55,6 +56,7 @@ def test_every_single_crash_is_survived(database: Database, provider: str, way: 
     assert len(tally.crashed) >= POINTS_OF_ONE_CLIP
 
 
+@pytest.mark.slow
 def test_pairs_of_crashes_are_survived(database: Database) -> None:
     tally = Tally()
     for provider, way, first in (("wavespeed", "leave", 5), ("aimlapi", "wait", 7)):
@@ -63,6 +65,7 @@ def test_pairs_of_crashes_are_survived(database: Database) -> None:
     assert tally.histories[PAIR] > 15
 
 
+@pytest.mark.slow
 def test_random_histories_end_with_equal_books(database: Database) -> None:
     tally = Tally()
     for seed in range(RANDOMS):
@@ -73,6 +76,7 @@ def test_random_histories_end_with_equal_books(database: Database) -> None:
     assert len(tally.struck) > 25, "most kinds of faults were met"
 
 
+@pytest.mark.slow
 def test_a_history_is_the_same_every_time_in_whatever_process(database: Database) -> None:
     seed = 8
     here = carry_out(drawn(seed), database, trace=True).points.trace
@@ -100,6 +104,7 @@ def test_a_history_is_found_again_by_its_name() -> None:
         plan_of("wavespeed-swim-1")
 
 
+@pytest.mark.slow
 def test_a_failing_history_is_reduced_to_what_it_needs_to_fail(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,8 @@ from proof.simulation.controls import CONTROLS, SPLIT, Control, caught
 from proof.simulation.database import Database
 from proof.simulation.runner import carry_out
 
+pytestmark = pytest.mark.slow
+
 WITHIN_HISTORIES = 40
 
 
