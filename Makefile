@@ -7,7 +7,7 @@ N      ?= 100
 # (the fast suite: 320 s of processor in 223 s).
 WORKERS ?= 3
 
-.PHONY: help demo up test test-fast test-pooler check format lock install install-dev clean-demo bench-simulation bench-faults bench-deliveries bench-checks
+.PHONY: help demo up test test-fast test-pooler check format lock install install-dev clean-demo bench-simulation bench-faults bench-deliveries bench-checks bench-years
 help:            ## these lines
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -55,6 +55,9 @@ bench-faults: install-dev ## real processes under faults, e.g. ARGS='--database 
 
 bench-deliveries: install-dev ## workers killed while they deliver
 	$(BIN)/python -m proof.deliveries --clips $(N) $(ARGS)
+
+bench-years: install-dev ## what three years of clips do to ticks, pages and files (about ten minutes)
+	$(BIN)/python -m bench.years --markdown $(ARGS)
 
 bench-%: install-dev ## a benchmark of bench/, e.g. make bench-throughput N=100
 	$(BIN)/python -m bench.$* --clips $(N) $(ARGS)
