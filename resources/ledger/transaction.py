@@ -22,6 +22,12 @@ from resources.orders import ClipRequest
 
 _ATTEMPT = sa.select(attempts).where(attempts.c.id == sa.bindparam("attempt_id")).with_for_update()
 
+_CHANGE = sa.update(attempts).where(
+    attempts.c.id == sa.bindparam("attempt_id"), attempts.c.version == sa.bindparam("version_read")
+)
+_ENTER = sa.insert(journal)
+"""Made once: their columns are the names of the parameters."""
+
 
 class StaleAttemptError(DailiesError):
     """Another process changed the attempt after it was read. Nothing was written; the writer must read it again."""
@@ -190,11 +196,14 @@ class Transaction:
     def _change(
         self, before: Attempt, to: AttemptState, money: MoneyState, why: str | None, values: dict[str, Any]
     ) -> Attempt:
-        changed = self.connection.execute(
-            sa.update(attempts)
-            .where(attempts.c.id == before.id, attempts.c.version == before.version)
-            .values(state=to.value, version=before.version + 1, money_state=money.value, **values)
-        )
+        columns = {
+            "state": to.value,
+            "version": before.version + 1,
+            "money_state": money.value,
+            **values,
+        }
+        which = {"attempt_id": before.id, "version_read": before.version}
+        changed = self.connection.execute(_CHANGE, {**which, **columns})
         if changed.rowcount != 1:
             raise StaleAttemptError(f"attempt {before.id} of {before.subject_key} changed since it was read")
         after = self.attempt(before.id)
@@ -211,19 +220,18 @@ class Transaction:
         return after
 
     def _journalize(self, before: Attempt | None, after: Attempt, why: str | None) -> None:
-        self.connection.execute(
-            sa.insert(journal).values(
-                attempt_id=after.id,
-                version=after.version,
-                from_state=None if before is None else before.state.value,
-                to_state=after.state.value,
-                money_state=after.money_state.value,
-                at=self.now(),
-                who=self.who,
-                run_id=self.run_id,
-                why=why,
-            )
-        )
+        entry = {
+            "attempt_id": after.id,
+            "version": after.version,
+            "from_state": None if before is None else before.state.value,
+            "to_state": after.state.value,
+            "money_state": after.money_state.value,
+            "at": self.now(),
+            "who": self.who,
+            "run_id": self.run_id,
+            "why": why,
+        }
+        self.connection.execute(_ENTER, entry)
 
 
 def ordered(request: ClipRequest) -> dict[str, Any]:
