@@ -15,7 +15,8 @@ from bench.processes import ending_all_children
 from bench.series_files import SERIES, Declared, declare
 from bench.usage import Meter, settle, wait_for_workers
 from pipelines.cli.dagster_api import DagsterApi
-from pipelines.cli.launch import clips_of, dagster_instance, declarations_of, launch
+from pipelines.cli.declared import clips_of, declarations_of
+from pipelines.cli.launch import dagster_instance, launch
 from pipelines.cli.stack import Stack, StackOptions, free_port
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt

@@ -17,7 +17,7 @@ from bench.machine import environment, longest_job, read_books, requests_of, san
 from bench.processes import ending_all_children
 from bench.series_files import SERIES, Declared, declare
 from bench.usage import Meter, settle, tree_seconds
-from pipelines.cli.launch import clips_of, declarations_of
+from pipelines.cli.declared import clips_of, declarations_of
 from pipelines.prompt_batch import render
 from resources.errors import UnavailableError
 from resources.settings import load_settings

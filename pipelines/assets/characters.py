@@ -12,9 +12,8 @@ from pipelines.lineage import CHARACTERS, CODE_VERSIONS, ShownEvents, version_ta
 from pipelines.partitions import CLIPS_PER_RUN, characters
 from pipelines.prompt_batch import write_prompt
 from pipelines.scope import leave_alone, scope_of
-from resources.characters import Maker
 from resources.characters.made import ID
-from resources.characters.maker import Making
+from resources.characters.maker import Maker, Making
 from resources.dagster_resources import Production
 from resources.declared.problems import ProblemsError
 from resources.ledger.records import Attempt

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from pipelines.cli.stack import running_stack
+from pipelines.cli.takeover import running_stack
 from resources.errors import ConfigurationError
 from resources.settings import Settings
 from resources.storage.embedded import EmbeddedS3

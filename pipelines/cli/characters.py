@@ -69,7 +69,7 @@ def make(
 
 
 def _rows(settings: "Settings") -> list[dict[str, Any]]:
-    from pipelines.cli.launch import declarations_of
+    from pipelines.cli.declared import declarations_of
 
     declarations = declarations_of(settings)
     made = declarations.made() if declarations.characters.found else {}
@@ -99,7 +99,8 @@ def _make(settings: "Settings", names: Sequence[str], *, regenerate: bool) -> li
     """Request one run per character and wait; returns the reasons of failed runs."""
     from pipelines.cli.bought import ended_with_a_word
     from pipelines.cli.dagster_api import DagsterApi
-    from pipelines.cli.launch import dagster_instance, dagster_url, declarations_of, wait_for_runs
+    from pipelines.cli.declared import declarations_of
+    from pipelines.cli.launch import dagster_instance, dagster_url, wait_for_runs
     from pipelines.clip_batch import DECISION_TAG
     from pipelines.partitions import PARTITION, add_characters
     from resources.ledger.decision_clips import fix_clips

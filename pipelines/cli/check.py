@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipelines.cli.launch import declarations_of
+from pipelines.cli.declared import declarations_of
 from resources.catalogue import Catalogue
 from resources.declared.document import yaml_files
 from resources.errors import ConfigurationError

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from pipelines.cli.dagster_api import DagsterApi
-from pipelines.cli.launch import dagster_instance, declarations_of
+from pipelines.cli.declared import declarations_of
+from pipelines.cli.launch import dagster_instance
 from pipelines.declared_clips import RENDER_TAGS, RENDERED_PER_RUN, clips_to_compare, find_edited_clips
 from pipelines.partitions import clips, range_tags, stretches
 from resources.errors import ConfigurationError

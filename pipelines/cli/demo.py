@@ -15,8 +15,9 @@ from rich.text import Text
 from pipelines.cli.bucket import bucket_of
 from pipelines.cli.clip_table import COLOURS
 from pipelines.cli.dagster_api import Colours, DagsterApi
+from pipelines.cli.declared import declarations_of
 from pipelines.cli.gallery import file_of, write
-from pipelines.cli.launch import Launched, declarations_of, failed_clips, launch, wait_for
+from pipelines.cli.launch import Launched, failed_clips, launch, wait_for
 from pipelines.cli.ports import usual_port
 from pipelines.cli.stack import Stack, StackOptions
 from pipelines.cli.terminal import age, complain, console, print_table, table_of

@@ -8,7 +8,8 @@ from typing import Any
 from rich.text import Text
 
 from pipelines.cli.bucket import Bucket, bucket_of
-from pipelines.cli.launch import dagster_url, declarations_of
+from pipelines.cli.declared import declarations_of
+from pipelines.cli.launch import dagster_url
 from pipelines.cli.terminal import complain, console, counted, print_json
 from resources.errors import DailiesError
 from resources.gallery.server import GalleryServer

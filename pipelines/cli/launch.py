@@ -16,15 +16,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipelines.cli.bought import bought_so_far, ended_with_a_word
 from pipelines.cli.clip_table import as_document, show_clips
 from pipelines.cli.dagster_api import DagsterApi, RunState
+from pipelines.cli.declared import declarations_of
 from pipelines.cli.signals import end_on_signals
-from pipelines.cli.stack import running_stack
+from pipelines.cli.takeover import running_stack
 from pipelines.cli.terminal import age, complain, console, counted, errors, print_json
 from pipelines.clip_batch import DECISION_TAG
 from pipelines.partitions import add_clips, range_tags, stretches
 from pipelines.prompt_batch import render
 from pipelines.schedules import SERIES_TAG
-from resources.catalogue import Catalogue
-from resources.characters.made import made_in
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.ledger.decision_clips import fix_clips
 from resources.ledger.ledger import Ledger
@@ -33,8 +32,6 @@ from resources.ledger.states import AttemptState
 from resources.money import show_usd
 from resources.planning import chosen_attempts, has_failed
 from resources.planning.selectors import RESERVED
-from resources.series import Declarations, load_series
-from resources.series.characters import Made
 from resources.settings import Settings, open_ledger
 
 LOOK_SECONDS = 1.0
@@ -57,63 +54,6 @@ class Launched:
     decision: str
     keys: list[str]
     runs: list[str] = field(default_factory=list)
-
-
-def declarations_of(settings: Settings) -> Declarations:
-    """The series of the data folder."""
-
-    def made() -> dict[str, Made]:
-        with open_ledger(settings) as ledger:
-            return made_in(ledger)
-
-    return load_series(settings.data, Catalogue.load(settings.data / "models"), made=made)
-
-
-def clips_of(
-    declarations: Declarations, series_name: str, date: dt.date | None, names: Sequence[str]
-) -> list[str]:
-    """The keys of a series' clips.
-
-    Args:
-        declarations: What is declared.
-        series_name: Which series.
-        date: For a dated series; None means today in the schedule's timezone, or UTC.
-        names: Only these clips, by name or key; all when empty.
-
-    Raises:
-        ConfigurationError: No such series or clip, or the series is broken.
-    """
-    series = declarations.series.get(series_name)
-    if series is None:
-        raise ConfigurationError(_no_such_series(declarations, series_name))
-    if series.dated and date is None:
-        from zoneinfo import ZoneInfo
-
-        zone = ZoneInfo(series.schedule.timezone) if series.schedule else dt.UTC
-        date = dt.datetime.now(zone).date()
-    if not series.dated and date is not None:
-        raise ConfigurationError(f"the series {series_name} has no dates: leave out --date")
-    clips = series.clips(date)
-    if not names:
-        return [clip.key for clip in clips]
-    by_name = {clip.name: clip.key for clip in clips} | {clip.key: clip.key for clip in clips}
-    unknown = [name for name in names if name not in by_name]
-    if unknown:
-        known = ", ".join(clip.name for clip in clips)
-        raise ConfigurationError(
-            f"the series {series_name} has no clip {', '.join(map(repr, unknown))}; it has: {known}"
-        )
-    return list(dict.fromkeys(by_name[name] for name in names))
-
-
-def _no_such_series(declarations: Declarations, name: str) -> str:
-    from resources.declared.problems import nearest
-
-    broken = [str(problem) for problem in declarations.problems]
-    hint = nearest(name, declarations.series)
-    known = ", ".join(sorted(declarations.series)) or "none"
-    text = f"there is no series {name!r}; there are: {known}. {hint}".rstrip()
-    return "\n".join([text, *broken])
 
 
 def check_dagster(settings: Settings, api: DagsterApi) -> None:

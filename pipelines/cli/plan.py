@@ -1,23 +1,18 @@
 """`dailies plan`: what would be bought, reused, adopted, held or refused, and what it would cost. Nothing is bought."""
 
-import asyncio
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from pipelines.cli.bucket import bucket_if_any
 from pipelines.cli.chosen import chosen_clips
-from pipelines.cli.launch import declarations_of
+from pipelines.cli.declared import declarations_of
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger.ledger import Ledger
 from resources.money import to_usd
 from resources.orders import ClipRequest, shown_body
 from resources.planning import DueClip, Edit, Plan, PlannedClip, Planning, Selection, Verb, due_clips, edits
 from resources.planning.renames import renamed
-from resources.production.bucket_mark import BucketMark
-from resources.production.quotes import quoted
-from resources.providers.accounts import build_provider
 from resources.series import Clip, Declarations
 from resources.settings import Settings, open_ledger
 
@@ -78,6 +73,8 @@ def plan_of(
     with open_ledger(settings) as ledger:
         quotes = None
         if quote:
+            import asyncio
+
             requests = Planning(declarations, ledger).requests(clips)
             quotes = asyncio.run(_quotes(settings, list(requests.values())))
         made = Planning(declarations, ledger, regenerate=regenerate, quotes=quotes).plan(clips)
@@ -90,9 +87,13 @@ def plan_of(
 
 def _with_its_bucket(settings: Settings, ledger: Ledger, plan: Plan) -> Plan:
     """The plan with the check of ledger and bucket: a ledger that is older than the bucket, or of another one, may not buy."""
+    from pipelines.cli.bucket import bucket_if_any
+
     try:
         with bucket_if_any(settings) as bucket:
             if bucket is not None:
+                from resources.production.bucket_mark import BucketMark
+
                 BucketMark(ledger, bucket.store).examine()
     except ConfigurationError as error:
         return replace(plan, may_not_buy=str(error))
@@ -104,6 +105,9 @@ def _with_its_bucket(settings: Settings, ledger: Ledger, plan: Plan) -> Plan:
 
 async def _quotes(settings: Settings, requests: Sequence[ClipRequest]) -> dict[str, int]:
     """The providers' quotes, in micro-USD by fingerprint; requests without a quote are left out."""
+    from resources.production.quotes import quoted
+    from resources.providers.accounts import build_provider
+
     accounts = [settings.account(name) for name in sorted({request.account_name for request in requests})]
     providers = {account.name: build_provider(account) for account in accounts}
     try:

@@ -7,7 +7,7 @@ import datetime as dt
 import re
 from pathlib import Path
 
-from pipelines.cli.launch import declarations_of
+from pipelines.cli.declared import declarations_of
 from pipelines.cli.terminal import console, counted, note
 from resources.declared.problems import nearest
 from resources.errors import ConfigurationError, DailiesError

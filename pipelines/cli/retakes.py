@@ -4,7 +4,8 @@ import datetime as dt
 from dataclasses import dataclass
 
 from pipelines.cli.dagster_api import DagsterApi
-from pipelines.cli.launch import Launched, dagster_url, declarations_of, launch
+from pipelines.cli.declared import declarations_of
+from pipelines.cli.launch import Launched, dagster_url, launch
 from pipelines.cli.plan import plan_of
 from resources.errors import ConfigurationError
 from resources.money import show_usd

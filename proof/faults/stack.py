@@ -16,7 +16,8 @@ from typing import Self
 
 from bench.machine import environment
 from pipelines.cli.dagster_api import FINISHED, DagsterApi
-from pipelines.cli.launch import clips_of, dagster_instance, declarations_of, launch
+from pipelines.cli.declared import clips_of, declarations_of
+from pipelines.cli.launch import dagster_instance, launch
 from pipelines.cli.ports import free_port
 from pipelines.cli.takeover import name_of, running_stack
 from proof.clock import Pace

@@ -12,7 +12,8 @@ from projects import a_project
 from pipelines.cli import launch as launching
 from pipelines.cli import main
 from pipelines.cli import plan as planning
-from pipelines.cli.launch import Launched, declarations_of
+from pipelines.cli.declared import declarations_of
+from pipelines.cli.launch import Launched
 from resources.ledger.decisions import Decision, decide
 from resources.planning import Plan
 from resources.settings import load_settings, open_ledger

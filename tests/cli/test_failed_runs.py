@@ -10,8 +10,8 @@ import respx
 from projects import a_project
 
 from pipelines.cli import failed_runs
+from pipelines.cli.declared import declarations_of
 from pipelines.cli.failed_runs import barren_runs
-from pipelines.cli.launch import declarations_of
 from pipelines.clip_batch import BACKFILL_TAG, DECISION_TAG
 from resources.ledger.decision_clips import fix_clips
 from resources.ledger.decisions import Decision, decide

@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from projects import a_project
 
 LOADED = """
 import atexit, sys
@@ -52,3 +54,16 @@ def test_help_lists_every_command_whole_in_80_columns() -> None:
     named = [group.name for group in app.registered_groups if group.name]
     assert {"models", "characters", "ledger"} <= set(named)
     assert all(f"\n  {name} " in ran.stdout for name in (*named, "produce", "status", "verify-provider"))
+
+
+def test_a_command_that_only_looks_waits_for_neither_dagster_nor_the_bucket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_project(tmp_path, monkeypatch, ["east"])
+    monkeypatch.delenv("DAILIES_LEDGER_URL", raising=False)
+    monkeypatch.delenv("DAILIES_S3_BUCKET", raising=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", LOADED, "plan", "bay"], capture_output=True, text=True, check=True
+    )
+    assert "1 to buy" in ran.stdout
+    assert not {"boto3", "dagster", "resources.production.engine"} & set(ran.stderr.split())

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from projects import a_project
 
 from pipelines.cli import main
-from pipelines.cli.launch import declarations_of
+from pipelines.cli.declared import declarations_of
 from resources.ledger.decisions import Decision, decide
 from resources.ledger.schema import attempts
 from resources.settings import load_settings, open_ledger

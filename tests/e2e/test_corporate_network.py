@@ -18,7 +18,8 @@ from corporate import Corporation, corporation, without_proxies
 from raw_server import RawServer, answering
 
 from pipelines.cli.dagster_api import DagsterApi
-from pipelines.cli.launch import declarations_of, launch, wait_for
+from pipelines.cli.declared import declarations_of
+from pipelines.cli.launch import launch, wait_for
 from pipelines.cli.stack import Stack, StackOptions, free_port
 from resources.sandbox.server import RunningSandbox, running_sandbox
 from resources.sandbox.settings import SandboxSettings

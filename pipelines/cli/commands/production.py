@@ -112,7 +112,7 @@ def prompt(
     as_json: Json = False,
 ) -> None:
     """Show a clip's request as it would be sent: the rendered prompt, every parameter, the price. Sends nothing."""
-    from pipelines.cli.launch import clips_of, declarations_of
+    from pipelines.cli.declared import clips_of, declarations_of
     from pipelines.cli.prompt import document, show
     from resources.settings import load_settings
 
@@ -156,7 +156,8 @@ def produce(
     from pipelines.cli.approval import approve
     from pipelines.cli.chosen import chosen_clips
     from pipelines.cli.dagster_api import DagsterApi
-    from pipelines.cli.launch import check_dagster, dagster_url, declarations_of, finish, launch
+    from pipelines.cli.declared import declarations_of
+    from pipelines.cli.launch import check_dagster, dagster_url, finish, launch
     from resources.errors import ConfigurationError
     from resources.settings import load_settings
 
@@ -214,14 +215,8 @@ def retry(
     """Show what buying failed clips again would cost, ask, and buy them in one run. It is a new decision."""
     from pipelines.cli.approval import approve
     from pipelines.cli.dagster_api import DagsterApi
-    from pipelines.cli.launch import (
-        check_dagster,
-        dagster_url,
-        declarations_of,
-        failed_clips,
-        finish,
-        launch,
-    )
+    from pipelines.cli.declared import declarations_of
+    from pipelines.cli.launch import check_dagster, dagster_url, failed_clips, finish, launch
     from resources.settings import load_settings, open_ledger
 
     settings = load_settings()
@@ -255,7 +250,7 @@ def schedules(
 ) -> None:
     """List the schedules with their next ticks and prices, or turn one on or off."""
     from pipelines.cli.approval import agree
-    from pipelines.cli.launch import declarations_of
+    from pipelines.cli.declared import declarations_of
     from pipelines.cli.timetable import document, price, row_of, show_timetable, switch, timetable
     from resources.settings import load_settings
 

@@ -119,8 +119,8 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Show what a delivery would find in a file: facts, time line, every check. Exits with 1 if a check fails."""
+    from pipelines.cli.declared import declarations_of
     from pipelines.cli.inspection import document, inspect_files, request_for, show
-    from pipelines.cli.launch import declarations_of
     from resources.errors import ConfigurationError
     from resources.settings import load_settings
 

@@ -1,0 +1,68 @@
+"""What the data folder declares, for every command. Nothing here may import Dagster: that takes longer than most commands."""
+
+import datetime as dt
+from collections.abc import Sequence
+
+from resources.catalogue import Catalogue
+from resources.characters.made import made_in
+from resources.errors import ConfigurationError
+from resources.series import Declarations, load_series
+from resources.series.characters import Made
+from resources.settings import Settings, open_ledger
+
+
+def declarations_of(settings: Settings) -> Declarations:
+    """The series of the data folder."""
+
+    def made() -> dict[str, Made]:
+        with open_ledger(settings) as ledger:
+            return made_in(ledger)
+
+    return load_series(settings.data, Catalogue.load(settings.data / "models"), made=made)
+
+
+def clips_of(
+    declarations: Declarations, series_name: str, date: dt.date | None, names: Sequence[str]
+) -> list[str]:
+    """The keys of a series' clips.
+
+    Args:
+        declarations: What is declared.
+        series_name: Which series.
+        date: For a dated series; None means today in the schedule's timezone, or UTC.
+        names: Only these clips, by name or key; all when empty.
+
+    Raises:
+        ConfigurationError: No such series or clip, or the series is broken.
+    """
+    series = declarations.series.get(series_name)
+    if series is None:
+        raise ConfigurationError(_no_such_series(declarations, series_name))
+    if series.dated and date is None:
+        from zoneinfo import ZoneInfo
+
+        zone = ZoneInfo(series.schedule.timezone) if series.schedule else dt.UTC
+        date = dt.datetime.now(zone).date()
+    if not series.dated and date is not None:
+        raise ConfigurationError(f"the series {series_name} has no dates: leave out --date")
+    clips = series.clips(date)
+    if not names:
+        return [clip.key for clip in clips]
+    by_name = {clip.name: clip.key for clip in clips} | {clip.key: clip.key for clip in clips}
+    unknown = [name for name in names if name not in by_name]
+    if unknown:
+        known = ", ".join(clip.name for clip in clips)
+        raise ConfigurationError(
+            f"the series {series_name} has no clip {', '.join(map(repr, unknown))}; it has: {known}"
+        )
+    return list(dict.fromkeys(by_name[name] for name in names))
+
+
+def _no_such_series(declarations: Declarations, name: str) -> str:
+    from resources.declared.problems import nearest
+
+    broken = [str(problem) for problem in declarations.problems]
+    hint = nearest(name, declarations.series)
+    known = ", ".join(sorted(declarations.series)) or "none"
+    text = f"there is no series {name!r}; there are: {known}. {hint}".rstrip()
+    return "\n".join([text, *broken])
