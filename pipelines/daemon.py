@@ -7,6 +7,7 @@ interval (5 ms), so that no clip waits longer. One function of Dagster is replac
 
 import logging
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,9 +17,13 @@ from dagster._daemon.cli import main
 
 from pipelines import alarm_sensor, code_watch, declared_clips, gallery_sensor, runs, sensors
 from resources.dagster_resources import Production
+from resources.gallery.writer import newest_change
 
 IDLE_SECONDS = 300.0
 """How often a sensor without work ticks all the same."""
+
+ASK_AGAIN_SECONDS = 60.0
+"""How often an account of an unchanged ledger is asked for bills and sweeps; they are due every hour or so."""
 
 Question = Callable[[Production, str | None], bool]
 """Whether a sensor has work, from the resource and its cursor."""
@@ -30,7 +35,7 @@ def questions(instance: dg.DagsterInstance, production: Production) -> dict[str,
     """The question of each sensor, by its name. A sensor without one ticks as Dagster ticks it."""
     return {
         **{
-            sensors.completion_name(account): _of_account(account)
+            sensors.completion_name(account): AccountQuestion(account)
             for account in sensors.account_names(production)
         },
         "declared_clips": declared_clips.has_work,
@@ -40,8 +45,41 @@ def questions(instance: dg.DagsterInstance, production: Production) -> dict[str,
     }
 
 
-def _of_account(account: str) -> Question:
-    return lambda production, _cursor: sensors.has_work(production, account)
+class AccountQuestion:
+    """Whether an account has work.
+
+    The ledger's queries are asked after a change of the ledger, and otherwise every minute, for the bills and sweeps that time makes
+    due. A purchase is a change, so it is seen at once.
+    """
+
+    def __init__(self, account: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Ask for one account.
+
+        Args:
+            account: Its name.
+            monotonic: A clock that is never set, in seconds.
+        """
+        self._account = account
+        self._monotonic = monotonic
+        self._idle: tuple[int, float] | None = None
+
+    def __call__(self, production: Production, _cursor: str | None) -> bool:
+        """Whether there is work now.
+
+        Raises:
+            DailiesError: The ledger does not answer.
+        """
+        with production.ledger() as ledger:
+            change = newest_change(ledger)
+            if self._idle is not None and self._idle[0] == change:
+                since = self._monotonic() - self._idle[1]
+                if since < ASK_AGAIN_SECONDS:
+                    return False
+            self._idle = None
+            if sensors.has_work(ledger, self._account):
+                return True
+        self._idle = change, self._monotonic()
+        return False
 
 
 def stretch_idle_intervals(production: Production, asked: dict[str, Question]) -> None:

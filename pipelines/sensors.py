@@ -42,14 +42,13 @@ def completion_name(account: str) -> str:
     return f"{account.replace('-', '_')}_completion"
 
 
-def has_work(production: Production, account: str) -> bool:
+def has_work(ledger: Ledger, account: str) -> bool:
     """Whether a purchase of an account is on its way or not yet reported, or a bill, a sweep or a late job is due.
 
     Raises:
         DailiesError: The ledger does not answer.
     """
-    with production.ledger() as ledger:
-        return deliveries.has_unreported(ledger, account) or _is_due(ledger, account)
+    return deliveries.has_unreported(ledger, account) or _is_due(ledger, account)
 
 
 def completion_sensor(account: str) -> dg.SensorDefinition:
@@ -73,7 +72,7 @@ def completion_sensor(account: str) -> dg.SensorDefinition:
     ) -> dg.SensorResult | dg.SkipReason:
         try:
             with production.ledger() as ledger:
-                if not deliveries.has_unreported(ledger, account) and not _is_due(ledger, account):
+                if not has_work(ledger, account):
                     return dg.SkipReason(f"no clip of {account} is on its way")
                 step = asyncio.run(_step(production, ledger, account))
                 return _ask_for_runs(context, production, ledger, account, step)

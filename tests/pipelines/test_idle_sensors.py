@@ -74,6 +74,27 @@ def test_a_clip_that_is_fetched_and_shown_is_no_work(house: House, is_under: IsU
         assert is_under(name, 11)
 
 
+def test_an_unchanged_ledger_is_asked_every_minute(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    now = [0.0]
+    question = daemon.AccountQuestion("wavespeed", lambda: now[0])
+    monkeypatch.setattr(daemon.sensors, "has_work", lambda _ledger, account: bool(asked.append(account)))
+    for now[0] in (0, 10, 59, 61, 70):
+        assert not question(house.production, None)
+    assert asked == ["wavespeed"] * 2
+
+    keys = house.declare("bay", ["east"])
+    house.add(keys)
+    house.settings(job_seconds=3600)
+    assert house.run("submit_clips", keys).green
+    assert not question(house.production, None)
+    assert len(asked) == 3, "a purchase is a change"
+    # an answer that there is work is never remembered
+    monkeypatch.setattr(daemon.sensors, "has_work", lambda _ledger, account: not asked.append(account))
+    now[0] = 200
+    assert [question(house.production, None) for _ in range(3)] == [True] * 3
+
+
 def test_an_edit_a_change_and_a_run_wake_their_sensors(house: House, is_under: IsUnder) -> None:
     keys = house.declare("bay", ["east"])
     assert not is_under("declared_clips", 11)
