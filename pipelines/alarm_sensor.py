@@ -19,7 +19,7 @@ from resources.alarms import Alarm, AlarmNotSentError, FailedClip, Kind, Sender
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.inventory.findings import EVERYTHING_LIVES, Finding, found
-from resources.inventory.ledger_audit import urgent
+from resources.inventory.ledger_audit import undeclared, urgent
 from resources.ledger.decision_clips import fixed_clips
 from resources.ledger.ledger import Ledger
 from resources.ledger.purchases import purchases_of
@@ -75,7 +75,8 @@ def alarms(context: dg.SensorEvaluationContext, production: Production) -> dg.Se
             _take_in_runs(context.instance, ledger, state, now)
             origin = context.code_location_origin
             dead = not_ended(context.instance, ledger, origin.location_name if origin else None)
-            _take_in_findings([*urgent(ledger), found(EVERYTHING_LIVES, dead)], state, now)
+            absent = undeclared(ledger, settings.account_names)
+            _take_in_findings([*urgent(ledger), absent, found(EVERYTHING_LIVES, dead)], state, now)
             teller = _Teller(
                 context,
                 ledger,

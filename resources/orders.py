@@ -237,6 +237,10 @@ class ClipRequest(BaseModel):
         """Name of the account that it is bought from, in the ledger."""
         return self.account or self.provider
 
+    def at_account(self, name: str) -> "ClipRequest":
+        """The same request to an account, by its name in the ledger."""
+        return self.model_copy(update={"account": None if name == self.provider else name})
+
     @property
     def accounts(self) -> set[str]:
         """Every account that it may be bought from."""

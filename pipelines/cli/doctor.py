@@ -22,7 +22,7 @@ from resources.alarms import a_test, sender_of
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.inventory.findings import Finding, Weight
-from resources.inventory.ledger_audit import near_their_end
+from resources.inventory.ledger_audit import near_their_end, undeclared
 from resources.inventory.repairs import Mended, Mender
 from resources.inventory.ways_out import Way, open_ways, ways_out
 from resources.ledger.ledger import Ledger
@@ -101,6 +101,7 @@ def examine(settings: Settings, *, mend: bool) -> Examination:
                 done.findings = inventory.take()
         done.ways, done.certificates = ways_out(settings), str(settings.network.trust)
         done.findings.append(open_ways(done.ways))
+        done.findings.append(undeclared(ledger, settings.account_names))
         if (living := vitals(settings, ledger, instance)) is not None:
             done.findings.append(living)
         if inventory.stock is not None:

@@ -183,6 +183,15 @@ EVERY_WAY_IS_OPEN = Audit(
 )
 """No asset check, because it depends on the machine that runs it. `dailies doctor` uses it."""
 
+EVERY_ACCOUNT_IS_DECLARED = Audit(
+    "every_account_is_declared",
+    "generations",
+    "Accounts with purchases on their way that no file declares any more",
+    Weight.ERROR,
+    "Nothing of them is polled or fetched: put the account's file in data/accounts back and reload the code location, until they have ended.",
+)
+"""No asset check, because it compares with a folder of the machine that runs it. `dailies doctor` and the alarms use it."""
+
 CHECKS = (
     NO_FAILED_CLIPS,
     NOTHING_UNCLEAR,

@@ -1,5 +1,7 @@
 """The audit of the ledger: what has failed, is unclear, stopped or late, or is not reported to Dagster."""
 
+from collections.abc import Collection
+
 import sqlalchemy as sa
 
 from resources.inventory import findings
@@ -8,7 +10,7 @@ from resources.ledger import disputes, stops
 from resources.ledger.ledger import Ledger
 from resources.ledger.pauses import WORTH_TELLING_SECONDS, pauses
 from resources.ledger.records import Attempt
-from resources.ledger.schema import attempts
+from resources.ledger.schema import OPEN_STATES_SQL, attempts
 from resources.ledger.states import AttemptState, MoneyState
 from resources.ledger.stops import StopKind
 from resources.money import show_usd
@@ -114,6 +116,25 @@ def failed_clips(newest: list[Attempt]) -> Finding:
     return found(
         findings.NO_FAILED_CLIPS,
         ((a.subject_key, f"{a.state.value}: {shown(a.reason, longest=200)}") for a in came_to_nothing),
+    )
+
+
+def undeclared(ledger: Ledger, declared: Collection[str]) -> Finding:
+    """Accounts with open purchases that are not declared: their jobs may be paid for, and nobody fetches them."""
+    on_their_way = (
+        sa.select(attempts.c.account, sa.func.count())
+        .where(sa.text(OPEN_STATES_SQL), attempts.c.account.not_in(list(declared)))
+        .group_by(attempts.c.account)
+        .order_by(attempts.c.account)
+    )
+    with ledger.read() as connection:
+        rows = connection.execute(on_their_way).all()
+    return found(
+        findings.EVERY_ACCOUNT_IS_DECLARED,
+        (
+            (account, f"{count} {'purchase' if count == 1 else 'purchases'} on the way")
+            for account, count in rows
+        ),
     )
 
 

@@ -177,7 +177,7 @@ def _read_take(store: ObjectStore, key: str, done: Rebuilt) -> ManifestTake | No
     asked = _prompt(store, manifest.clip, manifest.fingerprint)
     bought = asked.as_bought(manifest.provider, manifest.endpoint) if asked is not None else None
     # two ways to the same endpoint may differ in the account
-    request = (bought or _request_of(manifest)).model_copy(update={"account": manifest.account})
+    request = (bought or _request_of(manifest)).at_account(manifest.account)
     return _take(manifest, request, store)
 
 
@@ -244,9 +244,7 @@ async def _take_back(ledger: Ledger, store: ObjectStore, items: list[OnItsWay], 
                 "with what was asked for"
             )
         bought = prompt.as_bought(item.provider, item.endpoint) if prompt is not None else None
-        taken = rebuild.take_back(
-            ledger, item, (bought or _request_of_item(item)).model_copy(update={"account": item.account})
-        )
+        taken = rebuild.take_back(ledger, item, (bought or _request_of_item(item)).at_account(item.account))
         if taken is Taken.ADOPTED:
             done.back += 1
         else:

@@ -19,10 +19,18 @@ from ledgerkit import (
 )
 
 from resources.inventory.findings import Finding
-from resources.inventory.ledger_audit import UNTOLD_SECONDS, check_ledger, is_near_its_end, untold
+from resources.inventory.ledger_audit import (
+    UNTOLD_SECONDS,
+    check_ledger,
+    is_near_its_end,
+    undeclared,
+    untold,
+)
 from resources.ledger import deliveries, polls, stops
 from resources.ledger.budget import Budget
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.ledger import Ledger
+from resources.ledger.queue import withdraw
 from resources.ledger.states import AttemptState
 
 DAY = 86_400.0
@@ -125,3 +133,14 @@ def test_the_sample_is_short_and_the_number_exact(ledger: Ledger) -> None:
     assert all(len(line) < 300 for line in found.sample)
     assert "23" in str(found)
     assert "dailies retry" in str(found)
+
+
+def test_a_purchase_of_an_account_that_no_file_declares_any_more_is_named(ledger: Ledger) -> None:
+    assert undeclared(ledger, ["wavespeed"]).is_fine
+    decide(ledger, [a_request("clip-a", account="team-b"), a_request("clip-b")], Decision("monday"))
+    missing = undeclared(ledger, ["wavespeed"])
+    assert missing.sample == ["team-b: 1 purchase on the way"]
+    assert "data/accounts" in str(missing)
+    assert undeclared(ledger, ["wavespeed", "team-b"]).is_fine
+    withdraw(ledger, [ledger.latest(["clip-a"])["clip-a"].id], why="no")
+    assert undeclared(ledger, ["wavespeed"]).is_fine
