@@ -43,9 +43,9 @@ class SoldSeries:
 
 
 SERIES = (
-    SoldSeries("harbor", "wavespeed", "bytedance/seedance-2.0/text-to-video", 300_000, 60),
+    SoldSeries("harbor", "wavespeed", "bytedance/seedance-2.0/text-to-video", 400_000, 60),
     SoldSeries("city", "wavespeed", "openai/sora-2/text-to-video", 400_000, 140),
-    SoldSeries("forest", "wavespeed", "bytedance/seedance-2.0/text-to-video", 300_000, 60),
+    SoldSeries("forest", "wavespeed", "bytedance/seedance-2.0/text-to-video", 400_000, 60),
     SoldSeries("market", "aimlapi", "kling-video/v2.1/standard/text-to-video", 350_000, 200),
 )
 
@@ -166,6 +166,7 @@ class _Writer:
         self._runs: list[str] = []
         self._weights = [weight for weight, _ in ENDED.values()]
         self._paths = [path for _, path in ENDED.values()]
+        self._first = now
         self.written = 0
 
     def write_day(self, at: float, clips: int, most: int) -> None:
@@ -215,12 +216,14 @@ class _Writer:
         for account in sorted({series.account for series in SERIES}):
             self._rows.add(schema.accounts, account=account, billed_at=self._now - 60)
             self._rows.add(schema.listings, account=account, read_at=self._now - 60)
-            swept = {"tried_at": self._now - 60, "swept_to": self._now - 960, "billed_to": self._now - 960}
+            to = self._now - 960
+            swept = {"tried_at": self._now - 60, "swept_to": to, "billed_to": to, "earliest": self._first}
             self._rows.add(schema.meta, key=f"sweep {account}", value=json.dumps(swept))
         self._rows.write(self._ledger)
         with self._ledger.write() as connection:
-            if connection.dialect.name == "sqlite":
-                connection.exec_driver_sql("PRAGMA optimize")
+            if connection.dialect.name == "postgresql":
+                # what its daemon does within minutes; nobody does it for a SQLite file
+                connection.exec_driver_sql("ANALYZE")
         return History(self.written, list(self._clips), list(self._current), self._under_way, self._runs)
 
     def _purchase(
@@ -228,6 +231,7 @@ class _Writer:
     ) -> AttemptState:
         """Write one purchase with its journal, POST and job; returns its state."""
         self.written += 1
+        self._first = min(self._first, at)
         self._clips[key] = None
         (state, money), states = path[-1], {state for state, _ in path}
         took = series.job_seconds * self._random.uniform(0.7, 1.6)

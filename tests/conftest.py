@@ -20,12 +20,17 @@ import sqlalchemy as sa
 import stamina
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from explained import HISTORY
 from hypothesis import HealthCheck, settings
 from postgres_server import PostgresServer
 
+from bench.history import write_history
+from proof.clock import Clock
 from resources.ledger import database
 from resources.ledger.backup import back_up
+from resources.ledger.budget import Budget
 from resources.ledger.database import open_database
+from resources.ledger.ledger import Ledger
 
 # how long an example takes says something about the machine, and nothing about the code
 settings.register_profile(
@@ -266,6 +271,36 @@ def new_ledger_url(
 def ledger_url(new_ledger_url: Callable[[], str]) -> str:
     """The address of a ledger without a single attempt."""
     return new_ledger_url()
+
+
+@pytest.fixture(scope="session")
+def sqlite_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with `explained.HISTORY` purchases, up to the tests' clock."""
+    path = tmp_path_factory.mktemp("history") / "ledger.db"
+    with Ledger(f"sqlite:///{path}", budget=Budget(), clock=Clock()) as ledger:
+        write_history(ledger, HISTORY, now=ledger.clock())
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_history(postgres: PostgresServer) -> str:
+    """The same in PostgreSQL, for copies only."""
+    url = postgres.empty_database()
+    with Ledger(url, budget=Budget(), clock=Clock()) as ledger:
+        write_history(ledger, HISTORY, now=ledger.clock())
+    return url
+
+
+@pytest.fixture
+def history_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a ledger with a history, whose every write stays in this test."""
+    if backend == "sqlite":
+        yield f"sqlite:///{shutil.copyfile(request.getfixturevalue('sqlite_history'), tmp_path / 'history.db')}"
+        return
+    postgres = request.getfixturevalue("postgres")
+    url = postgres.copy(request.getfixturevalue("postgres_history"))
+    yield url
+    postgres.drop(url)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from resources.ledger import disputes, stops
 from resources.ledger.ledger import Ledger
 from resources.ledger.pauses import WORTH_TELLING_SECONDS, pauses
 from resources.ledger.records import Attempt
-from resources.ledger.schema import OPEN_STATES_SQL, attempts
+from resources.ledger.schema import NOT_DELIVERED, OPEN_STATES_SQL, UNBILLED, attempts
 from resources.ledger.states import AttemptState, MoneyState
 from resources.ledger.stops import StopKind
 from resources.money import show_usd
@@ -178,7 +178,7 @@ def untold(ledger: Ledger) -> list[Attempt]:
 def _in_states(ledger: Ledger, states: set[AttemptState]) -> list[Attempt]:
     query = (
         sa.select(attempts)
-        .where(attempts.c.state.in_(sorted(state.value for state in states)))
+        .where(attempts.c.state.in_(sorted(state.value for state in states)), NOT_DELIVERED)
         .order_by(attempts.c.seq)
     )
     with ledger.read() as connection:
@@ -190,6 +190,7 @@ def _late_refunds(ledger: Ledger) -> list[Attempt]:
         sa.select(attempts)
         .where(
             attempts.c.money_state == MoneyState.REFUND_EXPECTED.value,
+            UNBILLED,
             attempts.c.finished_at < ledger.clock() - LAST_DAY,
         )
         .order_by(attempts.c.seq)

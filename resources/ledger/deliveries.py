@@ -14,7 +14,7 @@ from resources.ledger.current_takes import make_current
 from resources.ledger.ends import LATE_SECONDS, NOTHING_SEEN, sighting
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import KEPT_SECONDS, SPARE, Attempt
-from resources.ledger.schema import attempts
+from resources.ledger.schema import IS_NEWEST, NOT_DELIVERED, attempts
 from resources.ledger.states import OPEN, AttemptState
 from resources.ledger.times import is_past
 from resources.ledger.verdicts import Verdict
@@ -168,15 +168,12 @@ def in_quarantine(ledger: Ledger, *, clip: str | None = None) -> list[Attempt]:
     Args:
         clip: All takes of this clip, also replaced and spare ones; None for the newest takes of all clips.
     """
-    query = sa.select(attempts).where(attempts.c.state == AttemptState.QUARANTINED.value)
+    query = sa.select(attempts).where(attempts.c.state == AttemptState.QUARANTINED.value, NOT_DELIVERED)
     if clip is not None:
         of_the_clip = sa.or_(attempts.c.subject_key == clip, attempts.c.subject_key.startswith(f"{clip}~"))
         query = query.where(of_the_clip)
     else:
-        newest = sa.select(sa.func.max(attempts.c.seq)).group_by(
-            attempts.c.subject_kind, attempts.c.subject_key
-        )
-        query = query.where(attempts.c.seq.in_(newest))
+        query = query.where(IS_NEWEST)
     with ledger.read() as connection:
         return [Attempt.from_row(row) for row in connection.execute(query.order_by(attempts.c.seq))]
 
@@ -285,7 +282,7 @@ def has_unreported(ledger: Ledger, account: str) -> bool:
 
 _FINISHED_SPARES = (
     sa.select(attempts)
-    .where(attempts.c.subject_kind == SPARE, attempts.c.state == AttemptState.SUCCEEDED.value)
+    .where(attempts.c.subject_kind == SPARE, attempts.c.state == AttemptState.SUCCEEDED.value, NOT_DELIVERED)
     .order_by(attempts.c.seq)
 )
 

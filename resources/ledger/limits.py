@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from resources.ledger.database import insert_ignoring
-from resources.ledger.schema import accounts, attempts, submissions
+from resources.ledger.schema import NOT_DELIVERED, accounts, attempts, submissions
 from resources.ledger.states import IN_FLIGHT, AttemptState, SubmissionState
 from resources.ledger.stops import Stop
 
@@ -40,8 +40,55 @@ FRESH_SECONDS = 5.0
 POSTING_SECONDS = 20.0
 """How long a POST keeps others of its endpoint waiting while an outcome is unknown, since its poster may be dead."""
 
-_OTHER = attempts.alias("other")
-"""Made once, because an alias makes every column of its table."""
+_UNDECIDED_POSTS = (
+    sa.select(
+        attempts.c.endpoint,
+        attempts.c.state,
+        submissions.c.state.label("post"),
+        submissions.c.started_at,
+        submissions.c.ended_at,
+        submissions.c.lease_until,
+    )
+    .outerjoin(submissions, submissions.c.attempt_id == attempts.c.id)
+    .where(
+        attempts.c.account == sa.bindparam("account"),
+        attempts.c.state.in_([AttemptState.SUBMITTING.value, AttemptState.UNKNOWN.value]),
+        NOT_DELIVERED,
+    )
+)
+_POSTING = sa.select(
+    sa.exists().where(
+        submissions.c.account == sa.bindparam("account"),
+        submissions.c.state == SubmissionState.OPEN.value,
+        submissions.c.lease_until > sa.bindparam("now"),
+    )
+)
+_FLYING = (
+    sa.select(sa.func.count())
+    .select_from(attempts)
+    .where(
+        attempts.c.account == sa.bindparam("account"),
+        attempts.c.state.in_([state.value for state in IN_FLIGHT]),
+        NOT_DELIVERED,
+        sa.or_(attempts.c.overdue_at.is_(None), attempts.c.overdue_at > sa.bindparam("now")),
+    )
+)
+_DEADLINE = submissions.c.lease_until - LEASE_MARGIN_SECONDS
+_ARRIVED = sa.case((submissions.c.ended_at < _DEADLINE, submissions.c.ended_at), else_=_DEADLINE)
+"""The latest time at which a POST has reached the provider, which counts its minute from there: its answer or deadline."""
+_RECENT = (
+    sa.select(_ARRIVED)
+    .where(
+        submissions.c.account == sa.bindparam("account"),
+        # an earlier POST has no deadline within the window; without this line the query reads years of history
+        submissions.c.started_at > sa.bindparam("earliest"),
+        sa.bindparam("since") < _ARRIVED,
+        sa.bindparam("until") >= _ARRIVED,
+        submissions.c.state != SubmissionState.NOT_SENT.value,
+    )
+    .order_by(_ARRIVED.desc())
+    .limit(sa.bindparam("limit"))
+)
 
 
 @dataclass(frozen=True)
@@ -95,33 +142,19 @@ def lock_account(connection: sa.Connection, account: str) -> float:
 def over_limit(connection: sa.Connection, account: str, limits: Limits, now: float) -> Later | None:
     """Why nothing may be sent to an account now, None when it may. The account must be locked."""
     if limits.in_flight is not None:
-        flying = connection.execute(
-            sa.select(sa.func.count()).where(
-                attempts.c.account == account,
-                attempts.c.state.in_([s.value for s in IN_FLIGHT]),
-                sa.or_(attempts.c.overdue_at.is_(None), attempts.c.overdue_at > now),
-            )
-        ).scalar_one()
+        flying = connection.execute(_FLYING, {"account": account, "now": now}).scalar_one()
         if flying >= limits.in_flight:
             return Later(now + 1, f"all {limits.in_flight} places of {account} are taken")
     if limits.in_order and posting(connection, account, now):
         return Later(now + 0.2, f"a submit to {account} is on its way", posting=True)
     if limits.per_minute is not None:
-        arrived = _arrived_at_the_latest()
-        recent = connection.execute(
-            sa.select(arrived)
-            .where(
-                submissions.c.account == account,
-                # an earlier POST has no deadline within the window; without this line the query reads years of history
-                submissions.c.started_at > now - WINDOW_SECONDS - LONGEST_LEASE_SECONDS,
-                arrived > now - WINDOW_SECONDS,
-                arrived <= now + LONGEST_LEASE_SECONDS,
-                submissions.c.state != SubmissionState.NOT_SENT.value,
-            )
-            .order_by(arrived.desc())
-            .limit(limits.per_minute)
-        ).scalars()
-        arrivals = list(recent)
+        window = {
+            "earliest": now - WINDOW_SECONDS - LONGEST_LEASE_SECONDS,
+            "since": now - WINDOW_SECONDS,
+            "until": now + LONGEST_LEASE_SECONDS,
+        }
+        known = {"account": account, "limit": limits.per_minute, **window}
+        arrivals = list(connection.execute(_RECENT, known).scalars())
         if len(arrivals) >= limits.per_minute:
             return Later(
                 # a POST in flight is answered long before its deadline
@@ -129,12 +162,6 @@ def over_limit(connection: sa.Connection, account: str, limits: Limits, now: flo
                 f"{limits.per_minute} submits a minute to {account} are used up",
             )
     return None
-
-
-def _arrived_at_the_latest() -> sa.ColumnElement[float]:
-    """The latest time at which a POST has reached the provider, which counts its minute from there: its answer or deadline."""
-    deadline = submissions.c.lease_until - LEASE_MARGIN_SECONDS
-    return sa.case((submissions.c.ended_at < deadline, submissions.c.ended_at), else_=deadline)
 
 
 def calm_down(connection: sa.Connection, account: str) -> None:
@@ -147,73 +174,40 @@ def calm_down(connection: sa.Connection, account: str) -> None:
 # The spacing of POSTs
 
 
-def spacing_times(now: float) -> dict[str, float]:
-    """The parameters of `must_wait` at a time in seconds since the epoch."""
-    return {
-        "posting_since": now - POSTING_SECONDS,
-        "fresh_since": now - FRESH_SECONDS,
-        "accepted_since": now - ACCEPTANCE_SECONDS - OFFSET_SECONDS,
-    }
-
-
-def must_wait(*, traceable: bool) -> sa.ColumnElement[bool]:
-    """Whether a row of `attempts` must wait for other POSTs of its endpoint, given `spacing_times`.
+def blocked_endpoints(
+    connection: sa.Connection, account: str, now: float, *, traceable: bool
+) -> frozenset[str]:
+    """The endpoints of an account to which nothing may be sent now, because of their other POSTs. The account must be locked.
 
     Args:
+        now: Seconds since the epoch.
         traceable: Whether the provider's listing names our submission ids.
     """
-    slow = sa.and_(_other_is(AttemptState.UNKNOWN), _posting("posting_since"))
-    if traceable:
-        return slow
-    return sa.or_(slow, _posting("fresh_since"), _may_create_a_job())
+    posts = connection.execute(_UNDECIDED_POSTS, {"account": account}).all()
+    unknown = {post.endpoint for post in posts if post.state == AttemptState.UNKNOWN.value}
+    in_flight = [
+        post
+        for post in posts
+        if (post.state, post.post) == (AttemptState.SUBMITTING.value, SubmissionState.OPEN.value)
+    ]
+    blocked = {
+        post.endpoint
+        for post in in_flight
+        if post.endpoint in unknown and post.started_at > now - POSTING_SECONDS
+    }
+    if not traceable:
+        accepted_since = now - ACCEPTANCE_SECONDS - OFFSET_SECONDS
+        blocked |= {post.endpoint for post in in_flight if post.started_at > now - FRESH_SECONDS}
+        # its job may still be created
+        blocked |= {
+            post.endpoint
+            for post in posts
+            if (post.state, post.post) == (AttemptState.UNKNOWN.value, SubmissionState.UNKNOWN.value)
+            and min(post.ended_at or 0.0, post.lease_until) > accepted_since
+        }
+    return frozenset(blocked)
 
 
 def posting(connection: sa.Connection, account: str, now: float) -> bool:
     """Whether a POST of an account is in flight."""
-    query = sa.exists().where(
-        submissions.c.account == account,
-        submissions.c.state == SubmissionState.OPEN.value,
-        submissions.c.lease_until > now,
-    )
-    return bool(connection.execute(sa.select(query)).scalar())
-
-
-def _other_is(state: AttemptState) -> sa.ColumnElement[bool]:
-    return sa.exists().where(
-        _OTHER.c.account == attempts.c.account,
-        _OTHER.c.endpoint == attempts.c.endpoint,
-        _OTHER.c.state == state.value,
-    )
-
-
-def _posting(since: str) -> sa.ColumnElement[bool]:
-    began = submissions.c.started_at > sa.bindparam(since)
-    return _submission(SubmissionState.OPEN, AttemptState.SUBMITTING, began)
-
-
-def _may_create_a_job() -> sa.ColumnElement[bool]:
-    since: sa.BindParameter[float] = sa.bindparam("accepted_since", type_=sa.Double)
-    return _submission(
-        SubmissionState.UNKNOWN,
-        AttemptState.UNKNOWN,
-        submissions.c.ended_at > since,
-        submissions.c.lease_until > since,
-    )
-
-
-def _submission(
-    state: SubmissionState, attempt_state: AttemptState, *where: sa.ColumnElement[bool]
-) -> sa.ColumnElement[bool]:
-    return (
-        sa.select(submissions.c.id)
-        .join(_OTHER, _OTHER.c.id == submissions.c.attempt_id)
-        .where(
-            submissions.c.account == attempts.c.account,
-            submissions.c.state == state.value,
-            _OTHER.c.endpoint == attempts.c.endpoint,
-            _OTHER.c.state == attempt_state.value,
-            *where,
-        )
-        .correlate(attempts)
-        .exists()
-    )
+    return bool(connection.execute(_POSTING, {"account": account, "now": now}).scalar())

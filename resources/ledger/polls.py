@@ -18,9 +18,9 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.limits import LONGEST_PAUSE_SECONDS
 from resources.ledger.notes import note_nsfw
 from resources.ledger.records import Attempt
-from resources.ledger.schema import accounts, attempts, jobs, submissions
+from resources.ledger.schema import NOT_DELIVERED, accounts, attempts, jobs, submissions
 from resources.ledger.states import AT_PROVIDER, AttemptState, MoneyState
-from resources.ledger.times import has_passed, is_past
+from resources.ledger.times import has_passed, is_misdated
 from resources.providers.base import JobState, JobStatus
 from resources.providers.provider import Capabilities
 
@@ -39,16 +39,21 @@ _PAUSED_UNTIL = sa.select(accounts.c.polls_not_before).where(accounts.c.account 
 _POLLED = sa.and_(
     attempts.c.account == sa.bindparam("account"),
     attempts.c.state.in_([state.value for state in AT_PROVIDER]),
+    # a job without `next_poll_at` is not polled, and is not in the index
+    attempts.c.next_poll_at.is_not(None),
 )
 _THESE = attempts.c.id.in_(sa.bindparam("ids", expanding=True))
-_DUE = (
+_TO_POLL = (
     sa.select(attempts)
-    .where(_POLLED, is_past(attempts.c.next_poll_at, _NOW, within=LONGEST_POLL_PAUSE_SECONDS))
+    .where(_POLLED)
     .order_by(attempts.c.next_poll_at)
     .limit(sa.bindparam("limit"))
     .with_for_update(skip_locked=True)
 )
-_DUE_OF_THESE = _DUE.where(_THESE)
+_DUE = _TO_POLL.where(attempts.c.next_poll_at <= _NOW)
+_MISDATED = _TO_POLL.where(is_misdated(attempts.c.next_poll_at, _NOW, within=LONGEST_POLL_PAUSE_SECONDS))
+"""With `_DUE` the same as `is_past`, but as two ranges of an index: of 10,000 jobs at a provider few are due."""
+_DUE_OF_THESE, _MISDATED_OF_THESE = _DUE.where(_THESE), _MISDATED.where(_THESE)
 _CLAIM = sa.update(attempts).where(_THESE).values(next_poll_at=sa.bindparam("claimed_until"))
 _RESCHEDULE = (
     sa.update(attempts)
@@ -66,6 +71,7 @@ _NEXT_OF_THESE = _NEXT.where(_THESE)
 _LATE = sa.select(attempts).where(
     attempts.c.account == sa.bindparam("account"),
     attempts.c.state == AttemptState.SUBMITTED.value,
+    NOT_DELIVERED,
     attempts.c.overdue_at < sa.bindparam("now"),
 )
 
@@ -86,9 +92,12 @@ def claim_due(
         now = ledger.clock()
         if paused_until(connection, account, now) > now:
             return []
-        known = {"account": account, "now": now, "limit": limit}
-        rows = connection.execute(*_among(only, _DUE, _DUE_OF_THESE, known))
-        due = [Attempt.from_row(row) for row in rows]
+        due: list[Attempt] = []
+        for of_all, of_these in ((_DUE, _DUE_OF_THESE), (_MISDATED, _MISDATED_OF_THESE)):
+            known = {"account": account, "now": now, "limit": limit - len(due)}
+            if known["limit"]:
+                rows = connection.execute(*_among(only, of_all, of_these, known))
+                due += [Attempt.from_row(row) for row in rows]
         until = now + CLAIM_SECONDS
         if due:
             connection.execute(_CLAIM, {"ids": [a.id for a in due], "claimed_until": until})

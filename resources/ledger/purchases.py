@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from resources.ledger.ledger import Ledger
-from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, decision_clips, jobs, submissions
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
 from resources.money import show_usd
@@ -15,13 +14,41 @@ _TO_BE_SENT = {AttemptState.QUEUED, AttemptState.SUBMITTING}
 _UNCLEAR = {AttemptState.UNKNOWN, AttemptState.HELD}
 
 _FREE = [MoneyState.RELEASED.value, MoneyState.REFUNDED.value]
+_MINE = attempts.c.decision == sa.bindparam("decision")
+_BOUGHT = (
+    sa.select(
+        attempts.c.subject_key,
+        attempts.c.state,
+        attempts.c.money_state,
+        sa.func.coalesce(attempts.c.charged_micros, attempts.c.quoted_micros).label("cost"),
+    )
+    .where(_MINE)
+    .order_by(attempts.c.seq)
+)
+_POSTS = (
+    sa.select(sa.func.count())
+    .select_from(attempts)
+    .join(submissions, submissions.c.attempt_id == attempts.c.id)
+    .where(_MINE, submissions.c.state != SubmissionState.NOT_SENT.value)
+)
+_JOBS = (
+    sa.select(sa.func.count())
+    .select_from(attempts)
+    .join(jobs, jobs.c.attempt_id == attempts.c.id)
+    .where(_MINE)
+)
 _ELSEWHERE = (
-    sa.select(sa.func.count(sa.distinct(attempts.c.subject_key)))
-    .join(decision_clips, decision_clips.c.clip == attempts.c.subject_key)
+    sa.select(sa.func.count())
+    .select_from(decision_clips)
     .where(
         decision_clips.c.decision == sa.bindparam("decision"),
-        attempts.c.decision != sa.bindparam("decision"),
-        attempts.c.money_state.not_in(_FREE),
+        sa.exists().where(
+            # every kind that has clips fixed: the index begins with the kind
+            attempts.c.subject_kind.in_(["clip", "character", "probe"]),
+            attempts.c.subject_key == decision_clips.c.clip,
+            attempts.c.decision != sa.bindparam("decision"),
+            attempts.c.money_state.not_in(_FREE),
+        ),
     )
 )
 
@@ -97,31 +124,18 @@ def purchases_of(ledger: Ledger, decision: str) -> Purchases:
     Raises:
         resources.errors.UnavailableError: The ledger cannot be read.
     """
-    mine = sa.select(attempts.c.id).where(attempts.c.decision == decision)
+    known = {"decision": decision}
     with ledger.read() as connection:
-        rows = connection.execute(
-            sa.select(attempts).where(attempts.c.decision == decision).order_by(attempts.c.seq)
-        )
-        found = [Attempt.from_row(row) for row in rows]
-        posts = connection.execute(
-            sa.select(sa.func.count())
-            .select_from(submissions)
-            .where(
-                submissions.c.attempt_id.in_(mine),
-                submissions.c.state != SubmissionState.NOT_SENT.value,
-            )
-        ).scalar_one()
-        made = connection.execute(
-            sa.select(sa.func.count()).select_from(jobs).where(jobs.c.attempt_id.in_(mine))
-        ).scalar_one()
-        elsewhere = connection.execute(_ELSEWHERE, {"decision": decision}).scalar_one()
-    newest = {attempt.subject_key: attempt.state for attempt in found}
-    counting = [a for a in found if a.money_state not in {MoneyState.RELEASED, MoneyState.REFUNDED}]
+        found = connection.execute(_BOUGHT, known).all()
+        posts = connection.execute(_POSTS, known).scalar_one()
+        made = connection.execute(_JOBS, known).scalar_one()
+        elsewhere = connection.execute(_ELSEWHERE, known).scalar_one()
+    newest = {bought.subject_key: AttemptState(bought.state) for bought in found}
     return Purchases(
         decision,
         posts=posts,
         jobs=made,
-        counted_micros=sum(attempt.cost_micros for attempt in counting),
+        counted_micros=sum(bought.cost for bought in found if bought.money_state not in _FREE),
         at_providers=sum(state in _AT_PROVIDERS for state in newest.values()),
         queued=sum(state in _TO_BE_SENT for state in newest.values()),
         unclear=sum(state in _UNCLEAR for state in newest.values()),

@@ -3,10 +3,8 @@
 A POST is sent only after `claim_next` has committed its submission; `outcomes.py` records its outcome.
 """
 
-import functools
 import uuid
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -17,14 +15,13 @@ from resources.ledger.limits import (
     LONGEST_PAUSE_SECONDS,
     Later,
     Limits,
+    blocked_endpoints,
     lock_account,
-    must_wait,
     over_limit,
     posting,
-    spacing_times,
 )
 from resources.ledger.records import Attempt, Submission
-from resources.ledger.schema import attempts, submissions
+from resources.ledger.schema import NOT_DELIVERED, attempts, submissions
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
 from resources.ledger.times import has_passed
 from resources.providers.base import ClockOffset, FailureKind
@@ -33,9 +30,19 @@ STOPPED_SECONDS = 30
 
 
 _QUEUED = sa.and_(
-    attempts.c.account == sa.bindparam("account"), attempts.c.state == AttemptState.QUEUED.value
+    attempts.c.account == sa.bindparam("account"),
+    attempts.c.state == AttemptState.QUEUED.value,
+    NOT_DELIVERED,
 )
-_QUEUE_LENGTH = sa.select(sa.func.count()).where(_QUEUED)
+_NEXT = (
+    sa.select(attempts)
+    .where(_QUEUED, attempts.c.endpoint.not_in(sa.bindparam("blocked", expanding=True)))
+    .order_by(attempts.c.seq)
+    .limit(1)
+    .with_for_update()
+)
+_NEXT_PRICE = sa.select(attempts.c.quoted_micros).where(_QUEUED).order_by(attempts.c.seq).limit(1)
+_QUEUE_LENGTH = sa.select(sa.func.count()).select_from(attempts).where(_QUEUED)
 _QUEUED_BEFORE = sa.select(attempts.c.id).where(_QUEUED, attempts.c.created_at < sa.bindparam("before"))
 
 
@@ -48,7 +55,7 @@ class PostTerms:
     deadline_seconds: float
     """The hard deadline of a POST; its lease ends a margin after it."""
     traceable: bool = True
-    """Whether the provider's listing names our submission ids; see `limits.must_wait`."""
+    """Whether the provider's listing names our submission ids; see `limits.blocked_endpoints`."""
     clock_offset: ClockOffset | None = None
     """How far the provider's clock is ahead now, so that its listing can be searched for this POST later."""
 
@@ -70,9 +77,8 @@ def claim_next(
         heartbeats.require(tx.connection, run_id)
         not_before = lock_account(tx.connection, account)
         now = tx.now()  # a time that was read before the wait for the lock would date the submit back
-        queued = tx.connection.execute(
-            _next_in_queue(traceable=terms.traceable), {"account": account, **spacing_times(now)}
-        ).first()
+        blocked = blocked_endpoints(tx.connection, account, now, traceable=terms.traceable)
+        queued = tx.connection.execute(_NEXT, {"account": account, "blocked": sorted(blocked)}).first()
         if queued is None:
             return _why_nothing(tx.connection, account, now)
         stop = stops.stop_for(tx.connection, account)
@@ -109,23 +115,8 @@ def claim_next(
         return Submission(submission_id, attempt, now + terms.deadline_seconds)
 
 
-@functools.cache
-def _next_in_queue(*, traceable: bool) -> sa.Select[Any]:
-    """The oldest queued attempt that may be sent, locked."""
-    return (
-        sa.select(attempts)
-        .where(
-            _QUEUED,
-            ~must_wait(traceable=traceable),
-        )
-        .order_by(attempts.c.seq)
-        .limit(1)
-        .with_for_update()
-    )
-
-
 def _why_nothing(connection: sa.Connection, account: str, now: float) -> Later | None:
-    if not connection.execute(_QUEUE_LENGTH, {"account": account}).scalar_one():
+    if connection.execute(_NEXT_PRICE, {"account": account}).first() is None:
         return None
     if posting(connection, account, now):
         return Later(now + 0.2, "another submit to this endpoint is on its way", posting=True)
@@ -177,12 +168,7 @@ def withdraw_stale(ledger: Ledger, account: str, *, older_than_seconds: float) -
 def next_price(ledger: Ledger, account: str) -> int | None:
     """The quote of the next attempt in the queue in micro-USD, None when the queue is empty."""
     with ledger.read() as connection:
-        return connection.execute(
-            sa.select(attempts.c.quoted_micros)
-            .where(attempts.c.account == account, attempts.c.state == AttemptState.QUEUED.value)
-            .order_by(attempts.c.seq)
-            .limit(1)
-        ).scalar()
+        return connection.execute(_NEXT_PRICE, {"account": account}).scalar()
 
 
 def queue_length(ledger: Ledger, account: str) -> int:

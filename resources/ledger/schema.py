@@ -4,6 +4,8 @@ Times are seconds since the epoch (UTC) in a double, money is micro-dollars in a
 the same way in SQLite and PostgreSQL.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from resources.ledger.states import OPEN
@@ -34,6 +36,14 @@ Id = sa.String(64)
 Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 OPEN_STATES_SQL = "state IN ({})".format(", ".join(f"'{state.value}'" for state in sorted(OPEN)))
+NOT_DELIVERED = sa.text("attempts.state <> 'delivered'")
+"""Whether an attempt is not delivered, which few are. The condition of a partial index, which SQLite uses only for a query that
+repeats it word for word."""
+UNBILLED = sa.text(
+    "attempts.money_state IN ('confirmed', 'indeterminate', 'refund_expected') AND "
+    "(attempts.money_state = 'refund_expected' OR attempts.charge_source IS NULL OR attempts.charge_source <> 'bill')"
+)
+"""Whether a bill may still change what an attempt cost; the condition of a partial index, too."""
 
 meta = sa.Table(
     "meta",
@@ -133,27 +143,39 @@ attempts = sa.Table(
     sa.CheckConstraint("quoted_micros >= 0", name="quoted_not_negative"),
     sa.CheckConstraint("version >= 1", name="version_positive"),
 )
-sa.Index(
-    "one_open_attempt_per_subject",
-    attempts.c.subject_kind,
-    attempts.c.subject_key,
-    unique=True,
-    sqlite_where=sa.text(OPEN_STATES_SQL),
-    postgresql_where=sa.text(OPEN_STATES_SQL),
+
+
+def _partial_index(name: str, where: str, *columns: sa.Column[Any], unique: bool = False) -> None:
+    """Make an index of some rows of a table: of those that are worked on, which do not become more with the years."""
+    condition = sa.text(where.replace("attempts.", ""))
+    sa.Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+
+
+_of = attempts.c
+_partial_index(
+    "one_open_attempt_per_subject", OPEN_STATES_SQL, _of.subject_kind, _of.subject_key, unique=True
 )
-sa.Index("attempts_by_subject", attempts.c.subject_kind, attempts.c.subject_key, attempts.c.seq)
-sa.Index("attempts_by_state", attempts.c.account, attempts.c.state, attempts.c.next_poll_at)
-sa.Index("attempts_by_batch", attempts.c.batch)
-sa.Index("attempts_by_money", attempts.c.account, attempts.c.money_state, attempts.c.charge_source)
-sa.Index("attempts_by_submit", attempts.c.account, attempts.c.submitted_at)
-sa.Index("attempts_by_endpoint", attempts.c.account, attempts.c.endpoint, attempts.c.seq)
-sa.Index(
-    "attempts_asked_for_late",
-    attempts.c.account,
-    attempts.c.late_at,
-    sqlite_where=attempts.c.late_at.is_not(None),
-    postgresql_where=attempts.c.late_at.is_not(None),
+_partial_index("attempts_not_delivered", NOT_DELIVERED.text, _of.state, _of.account, _of.seq, _of.overdue_at)
+_partial_index("attempts_to_poll", "next_poll_at IS NOT NULL", _of.account, _of.next_poll_at)
+_partial_index("attempts_asked_for_late", "late_at IS NOT NULL", _of.account, _of.late_at)
+_partial_index("attempts_unreported", "reported_run_id IS NULL", _of.reported_run_id, _of.account, _of.seq)
+_partial_index("attempts_unbilled", UNBILLED.text, _of.money_state, _of.account, _of.submitted_at)
+_partial_index("attempts_watched", "watched_by IS NOT NULL", _of.watched_by)
+sa.Index("attempts_by_subject", _of.subject_kind, _of.subject_key, _of.seq)
+sa.Index("attempts_by_batch", _of.batch)
+sa.Index("attempts_by_decision", _of.decision)
+sa.Index("attempts_by_job", _of.account, _of.job_id)
+sa.Index("attempts_by_submit", _of.account, _of.submitted_at)
+sa.Index("attempts_by_endpoint", _of.account, _of.endpoint, _of.seq)
+sa.Index("attempts_by_model", _of.account, _of.endpoint, _of.served_model)
+
+_newer = attempts.alias("newer")
+IS_NEWEST = ~sa.exists().where(
+    _newer.c.subject_kind == attempts.c.subject_kind,
+    _newer.c.subject_key == attempts.c.subject_key,
+    _newer.c.seq > attempts.c.seq,
 )
+"""Whether an attempt is the newest of its subject."""
 
 submissions = sa.Table(
     "submissions",
@@ -191,6 +213,7 @@ jobs = sa.Table(
     sa.Column("seen_at", sa.Double, nullable=False),
 )
 """Every job id ever seen for an account, from whatever answer; written whatever the attempt's state is by then."""
+sa.Index("jobs_by_attempt", jobs.c.attempt_id)
 
 listings = sa.Table(
     "listings",
@@ -215,6 +238,8 @@ lags = sa.Table(
     sa.Column("seen_at", sa.Double, nullable=False),
 )
 """How long after its submit a job was first seen in its account's listing, where that could be measured."""
+sa.Index("lags_by_seconds", lags.c.account, lags.c.seconds)
+sa.Index("lags_by_sight", lags.c.account, lags.c.seen_at)
 
 journal = sa.Table(
     "journal",

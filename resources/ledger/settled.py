@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from resources.ledger.database import chunks
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import CLIP, SPARE, clip_of
-from resources.ledger.schema import attempts
+from resources.ledger.schema import NOT_DELIVERED, attempts
 from resources.ledger.states import OPEN, AttemptState, MoneyState
 
 _A = attempts.c
@@ -18,7 +18,7 @@ _OF_CLIPS = (
     .order_by(_A.seq)
 )
 _OPEN_SPARES = sa.select(_A.subject_key).where(
-    _A.subject_kind == SPARE, _A.state.in_([state.value for state in OPEN])
+    _A.subject_kind == SPARE, _A.state.in_([state.value for state in OPEN]), NOT_DELIVERED
 )
 _OPEN = {state.value for state in OPEN}
 _UNSETTLED_MONEY = {MoneyState.RESERVED.value, MoneyState.REFUND_EXPECTED.value}

@@ -34,7 +34,14 @@ def is_past(
         now: Seconds since the epoch, or a parameter for them.
         within: The longest interval that the writer of `at` sets, in seconds.
     """
-    return sa.or_(at <= now, at > now + (within + CLOCKS_SECONDS))
+    return sa.or_(at <= now, is_misdated(at, now, within=within))
+
+
+def is_misdated(
+    at: sa.ColumnElement[float], now: float | sa.BindParameter[float], *, within: float
+) -> sa.ColumnElement[bool]:
+    """Whether a time in the database lies further ahead than its writer ever sets one; arguments as of `is_past`."""
+    return at > now + (within + CLOCKS_SECONDS)
 
 
 def has_passed(at: float, now: float, *, within: float) -> bool:

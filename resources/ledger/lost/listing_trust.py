@@ -27,8 +27,12 @@ MEASURED_FOR_SECONDS = 900.0
 LOOKED_BACK_SECONDS = 900.0
 """A reading covers at least this much time before it. A new job that is older says nothing about the lag."""
 
-_SEEN = sa.select(sa.func.count(lags.c.seconds), sa.func.max(lags.c.seconds)).where(
-    lags.c.account == sa.bindparam("account"), lags.c.seconds >= 0
+_MEASURED = sa.and_(lags.c.account == sa.bindparam("account"), lags.c.seconds >= 0)
+_LARGEST = sa.select(lags.c.seconds).where(_MEASURED).order_by(lags.c.seconds.desc()).limit(ENOUGH)
+_SEEN_SINCE = (
+    sa.select(lags.c.seconds)
+    .where(lags.c.account == sa.bindparam("account"), lags.c.seen_at >= sa.bindparam("since"))
+    .order_by(lags.c.seen_at.desc())
 )
 _UNMEASURED_SINCE = sa.select(sa.func.min(attempts.c.submitted_at)).where(
     attempts.c.account == sa.bindparam("account"),
@@ -43,7 +47,7 @@ class Lags:
     """What is known of an account's lag after a reading."""
 
     known: int
-    """How many lags were ever measured."""
+    """How many lags are known, counted as far as is `ENOUGH`."""
     largest: float
     """The largest of them in seconds, or the age of a job of ours that is still not listed."""
     new: Mapping[str, float | None]
@@ -70,10 +74,10 @@ class Lags:
 def are_known(connection: sa.Connection, account: str, settle_seconds: float, *, since: float) -> bool:
     """Whether the lags of an account let a miss prove absence, with one measured since a given time."""
     count, largest = _seen(connection, account)
-    last = connection.execute(
-        sa.select(sa.func.max(lags.c.seen_at)).where(lags.c.account == account, lags.c.seconds >= 0)
-    ).scalar()
-    return last is not None and last >= since and Lags(count, largest, {}).doubt(settle_seconds) is None
+    if Lags(count, largest, {}).doubt(settle_seconds) is not None:
+        return False
+    seen = connection.execute(_SEEN_SINCE, {"account": account, "since": since}).scalars()
+    return any(seconds is not None and seconds >= 0 for seconds in seen)
 
 
 def unmeasured_since(connection: sa.Connection, account: str, now: float) -> float | None:
@@ -160,5 +164,6 @@ def _measured(connection: sa.Connection, account: str, job_ids: Collection[str])
 
 
 def _seen(connection: sa.Connection, account: str) -> tuple[int, float]:
-    count, largest = connection.execute(_SEEN, {"account": account}).one()
-    return int(count), float(largest or 0.0)
+    """How many lags are known, counted as far as is enough, and the largest of all."""
+    largest = connection.execute(_LARGEST, {"account": account}).scalars().all()
+    return len(largest), float(largest[0]) if largest else 0.0

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from resources.ledger import served_models
 from resources.ledger.database import chunks, insert_ignoring
 from resources.ledger.jobs import NamedJob
 from resources.ledger.ledger import Ledger
@@ -77,23 +78,37 @@ def _due(ledger: Ledger, account: str) -> tuple[Sweep | None, str | None, dict[s
     now = ledger.clock()
     with ledger.read() as connection:
         kept = connection.execute(_KEPT, {"key": _fact(account)}).scalar()
-        first = connection.execute(_FIRST, {"account": account}).scalar()
-        first_there = connection.execute(_FIRST_THERE, {"account": account}).scalar()
-    state: dict[str, Any] = json.loads(kept) if kept is not None else {"tried_at": 0.0, "swept_to": None}
-    if first is None or 0 <= now - state["tried_at"] < SWEEP_SECONDS:
+        state: dict[str, Any] = json.loads(kept) if kept is not None else {"tried_at": 0.0, "swept_to": None}
+        if 0 <= now - state["tried_at"] < SWEEP_SECONDS:
+            return None, kept, state
+        # ignore times that a clock which was ahead has written
+        state = {name: at if at is None or at <= now else None for name, at in state.items()}
+        if state["swept_to"] is None or state.get("earliest") is None:
+            state["earliest"] = _first_order(connection, account, now)
+    earliest = state["earliest"]
+    if earliest is None:
         return None, kept, state
-    # ignore times that a clock which was ahead has written
-    state = {name: at if at is None or at <= now else None for name, at in state.items()}
-    first = first if first <= now else now - FIRST_SWEEP_SECONDS
-    if now - SETTLED_SECONDS <= first:
-        return None, kept, state
-    earliest = first if first_there is None else min(first, first_there)
     swept_to, billed_to = state["swept_to"], state.get("billed_to")
     after = now - FIRST_SWEEP_SECONDS if swept_to is None else swept_to - SHOWN_WITHIN_SECONDS
     oldest = now - FIRST_SWEEP_SECONDS
     # a bill that can never be read must not widen its window for ever
     billed_after = oldest if billed_to is None else max(oldest, billed_to - SHOWN_WITHIN_SECONDS)
     return Sweep(max(earliest, after), max(earliest, billed_after), now - SETTLED_SECONDS), kept, state
+
+
+def _first_order(connection: sa.Connection, account: str, now: float) -> float | None:
+    """When the first order of an account was made, by the earlier of our clock and the provider's; None where it is too young.
+
+    It is asked until the first sweep has ended, since it reads all orders; then the sweep's state keeps it.
+    """
+    first = connection.execute(_FIRST, {"account": account}).scalar()
+    if first is None:
+        return None
+    first = float(first) if first <= now else now - FIRST_SWEEP_SECONDS
+    if now - SETTLED_SECONDS <= first:
+        return None
+    first_there = connection.execute(_FIRST_THERE, {"account": account}).scalar()
+    return first if first_there is None else min(first, float(first_there))
 
 
 def finish_sweep(ledger: Ledger, account: str, sweep: Sweep, *, billed: bool = True) -> None:
@@ -182,6 +197,8 @@ def _unknown(connection: sa.Connection, account: str, listed: Sequence[Candidate
 def _ours(connection: sa.Connection, account: str, listed: Sequence[Candidate]) -> set[str]:
     """The POSTs of this ledger that the jobs name."""
     named = [job.submission_id for job in listed if job.submission_id is not None]
+    if not named:
+        return set()
     query = sa.select(submissions.c.id).where(submissions.c.account == account, submissions.c.id.in_(named))
     return set(connection.execute(query).scalars())
 
@@ -189,12 +206,9 @@ def _ours(connection: sa.Connection, account: str, listed: Sequence[Candidate]) 
 def models_of(ledger: Ledger, account: str) -> set[str]:
     """The models that were ordered at an account or served instead."""
     with ledger.read() as connection:
-        rows = connection.execute(
-            sa.select(attempts.c.endpoint, attempts.c.served_model)
-            .where(attempts.c.account == account)
-            .distinct()
-        ).all()
-    return {name for row in rows for name in row if name is not None}
+        endpoints = served_models.endpoints_of(connection, account)
+        served = (served_models.models_of(connection, account, endpoint) for endpoint in endpoints)
+        return set(endpoints.union(*served))
 
 
 def orphans(ledger: Ledger) -> list[Orphan]:

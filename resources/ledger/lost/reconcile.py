@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from resources.ledger import keys
+from resources.ledger import keys, served_models
 from resources.ledger.database import chunks, lock_subject
 from resources.ledger.jobs import NamedJob
 from resources.ledger.ledger import Ledger
@@ -23,7 +23,7 @@ from resources.ledger.lost.posts import Contract, ListingView, Undecided, find_u
 from resources.ledger.lost.readings import Reading, Search
 from resources.ledger.lost.search_schedule import failure_of, last_read_at, pause, reschedule
 from resources.ledger.records import Attempt
-from resources.ledger.schema import attempts, jobs, submissions
+from resources.ledger.schema import jobs, submissions
 from resources.ledger.states import AttemptState
 from resources.money import to_usd
 from resources.providers.base import Candidate
@@ -194,7 +194,10 @@ def _judge(
     undecided = known.undecided
     if not undecided:
         return []
-    models = _models(connection, account, {u.attempt.endpoint for u in undecided})
+    models = {
+        endpoint: served_models.models_of(connection, account, endpoint)
+        for endpoint in {u.attempt.endpoint for u in undecided}
+    }
     by_id = {u.submission_id: u for u in undecided}
     view = ListingView(
         contract,
@@ -223,21 +226,6 @@ def _judge(
         doubt=known.lags.doubt(min(contract.settle(u.attempt.request) for u in undecided)),
     )
     return [(by_id[found.post.submission_id], found) for found in judge(posts, evidence)]
-
-
-def _models(connection: sa.Connection, account: str, endpoints: Collection[str]) -> dict[str, frozenset[str]]:
-    """By endpoint: the models that served its jobs so far."""
-    query = (
-        sa.select(attempts.c.endpoint, attempts.c.served_model)
-        .where(
-            attempts.c.account == account,
-            attempts.c.endpoint.in_(list(endpoints)),
-            attempts.c.served_model.is_not(None),
-        )
-        .distinct()
-    )
-    served = [(row.endpoint, row.served_model) for row in connection.execute(query)]
-    return {name: frozenset(model for endpoint, model in served if endpoint == name) for name in endpoints}
 
 
 # The end of an attempt's doubt

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from resources.ledger.database import insert_ignoring
 from resources.ledger.ledger import Ledger
-from resources.ledger.schema import attempts, journal, meta, submissions
+from resources.ledger.schema import NOT_DELIVERED, attempts, journal, meta, submissions
 from resources.ledger.states import AttemptState, SubmissionState
 
 ON_THEIR_WAY = (
@@ -24,6 +24,11 @@ ON_THEIR_WAY = (
     AttemptState.SUCCEEDED,
 )
 """States of purchases that are or may be paid for, and are not in the bucket."""
+
+
+_NEWEST_ENTRY = sa.select(journal).where(
+    journal.c.seq == sa.select(sa.func.max(journal.c.seq)).scalar_subquery()
+)
 
 
 class OnItsWay(BaseModel):
@@ -73,7 +78,7 @@ def mark_of(ledger: Ledger) -> Mark:
     """The ledger's mark as it is now."""
     with ledger.read() as connection:
         name = connection.execute(sa.select(meta.c.value).where(meta.c.key == "ledger_id")).scalar_one()
-        newest = connection.execute(sa.select(journal).order_by(journal.c.seq.desc()).limit(1)).first()
+        newest = connection.execute(_NEWEST_ENTRY).first()
         if newest is None:
             return Mark(ledger=name)
         return Mark(
@@ -134,6 +139,7 @@ def _on_their_way(connection: sa.Connection) -> list[OnItsWay]:
         .join(submissions, submissions.c.attempt_id == attempts.c.id)
         .where(
             attempts.c.state.in_([state.value for state in ON_THEIR_WAY]),
+            NOT_DELIVERED,
             submissions.c.state.not_in(came_to_nothing),
         )
         .order_by(attempts.c.seq)

@@ -1,0 +1,39 @@
+"""The endpoints that were ordered at an account, and the models that served them: few names in a long history.
+
+Each is found by a search of an index for the next one, since a DISTINCT would read every purchase.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from resources.ledger.schema import attempts
+
+_ACCOUNT = attempts.c.account == sa.bindparam("account")
+_NEXT_ENDPOINT = sa.select(sa.func.min(attempts.c.endpoint)).where(
+    _ACCOUNT, attempts.c.endpoint > sa.bindparam("after")
+)
+_NEXT_MODEL = sa.select(sa.func.min(attempts.c.served_model)).where(
+    _ACCOUNT,
+    attempts.c.endpoint == sa.bindparam("endpoint"),
+    attempts.c.served_model > sa.bindparam("after"),
+)
+
+
+def endpoints_of(connection: sa.Connection, account: str) -> frozenset[str]:
+    """The endpoints that were ordered at an account."""
+    return _each(connection, _NEXT_ENDPOINT, account=account)
+
+
+def models_of(connection: sa.Connection, account: str, endpoint: str) -> frozenset[str]:
+    """The models that served the jobs of an endpoint so far."""
+    return _each(connection, _NEXT_MODEL, account=account, endpoint=endpoint)
+
+
+def _each(connection: sa.Connection, query: sa.Select[Any], **known: str) -> frozenset[str]:
+    found: list[str] = []
+    while (
+        name := connection.execute(query, {**known, "after": found[-1] if found else ""}).scalar()
+    ) is not None:
+        found.append(name)
+    return frozenset(found)
