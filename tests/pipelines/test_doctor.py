@@ -273,4 +273,4 @@ def test_a_person_reads_what_was_found_and_what_to_do(
     assert "bay-dawn: failed: Task failed: [red]boo[/red]" in said.out
     assert "dailies retry" in said.out
     # the ways out are no asset check
-    assert f"1 check of {len(CHECKS) + 1} need you" in said.err
+    assert f"1 check of {len(CHECKS) + 2} need you" in said.err
