@@ -5,12 +5,11 @@ history where its plan scans such a table, or where it touches more than `MOST_R
 """
 
 import contextlib
+import inspect
 import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from traceback import extract_stack
 from typing import Any
 
 import sqlalchemy as sa
@@ -78,14 +77,14 @@ def explaining() -> Iterator[Explained]:
 
 def _place() -> str:
     """The function outside of SQLAlchemy and the ledger's own door that sends a statement."""
-    for frame in reversed(extract_stack()):
-        path = Path(frame.filename)
-        if (
-            {"resources", "pipelines"} & set(path.parts)
-            and path.name != "outage.py"
-            and frame.name != "_select"
-        ):
-            return f"{path.name}: {frame.name}"
+    # frames alone: `traceback` reads the source of each
+    frame = inspect.currentframe()
+    while frame is not None:
+        file, name = frame.f_code.co_filename, frame.f_code.co_name
+        ours = "/resources/" in file or "/pipelines/" in file
+        if ours and not file.endswith("/outage.py") and name != "_select":
+            return f"{file.rsplit('/', 1)[-1]}: {name}"
+        frame = frame.f_back
     return "a test"
 
 
