@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.datastructures import Headers
 
 from resources.errors import DailiesError
 from resources.ledger.ledger import Ledger
@@ -154,18 +155,17 @@ class Room:
         logger.info("%s asked for a retake of %s: %s", person.name, asked.clip, decision)
         return {"decision": decision}
 
-    def person_of(self, headers: Mapping[str, str]) -> Person:
+    def person_of(self, headers: Headers) -> Person:
         """Who asks.
-
-        Args:
-            headers: Of the request; names are found in any case.
 
         Raises:
             NotAllowedError: The proxy named nobody.
         """
         person = self._doorkeeper.person_of(headers)
         if person is None:
-            raise NotAllowedError("the proxy before the room named no user; use the room through it")
+            raise NotAllowedError(
+                "the proxy before the room named no user, or more than one; use the room through it"
+            )
         return person
 
     def _require(self, person: Person, right: Right) -> None:

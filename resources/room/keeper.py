@@ -7,6 +7,7 @@ from resources.errors import DailiesError
 from resources.ledger.ledger import Ledger
 from resources.production.verdict_objects import store_verdicts
 from resources.storage.objects import ObjectStore
+from resources.unforeseen import in_our_words
 
 logger = logging.getLogger("dailies")
 
@@ -46,7 +47,8 @@ class VerdictKeeper:
             self._woken.wait(AGAIN_SECONDS if self.left else None)
             self._woken.clear()
             try:
-                self.left = store_verdicts(self._ledger, self._store)
+                with in_our_words("verdicts could not be copied"):
+                    self.left = store_verdicts(self._ledger, self._store)
             except DailiesError as error:
                 self.left = max(self.left, 1)
                 logger.warning("verdicts could not be copied into the bucket: %s", error)

@@ -134,6 +134,8 @@ def test_a_proxy_names_people_and_each_may_do_what_the_team_says(
         for path in ("", "api/clips", f"media/videos/bay-ray/{take.id}.mp4"):
             assert client.get(path).status_code == 403, "nobody is named"
         assert client.post("api/verdicts", json=said(take.id)).status_code == 403
+        both = [("X-Forwarded-User", "mara"), ("X-Forwarded-User", "eve")]
+        assert client.get("api/clips", headers=both).status_code == 403, "the first may be the browser's own"
         assert client.get("api/clips", headers=ask("eve")).json()["me"] == {"name": "eve", "right": "look"}
         refused = client.post("api/verdicts", json=said(take.id), headers=ask("eve"))
         assert "eve may look here" in refused.json()["problem"]

@@ -1,0 +1,30 @@
+"""The thread that copies verdicts goes on after an error that nobody foresaw."""
+
+import threading
+from typing import Any
+
+import pytest
+
+from resources.room import keeper
+from resources.room.keeper import VerdictKeeper
+
+
+def test_an_error_that_nobody_foresaw_does_not_end_the_copying(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = [threading.Event(), threading.Event()]
+    left = iter(calls)
+
+    def store_verdicts(*_: object) -> int:
+        call = next(left)
+        call.set()
+        if call is calls[0]:
+            raise RuntimeError("a bug")
+        return 0
+
+    monkeypatch.setattr(keeper, "store_verdicts", store_verdicts)
+    nothing: Any = None
+    copies = VerdictKeeper(nothing, nothing)
+    copies.start()
+    assert calls[0].wait(60)
+    copies.wake()
+    assert calls[1].wait(60), "verdicts of this evening would be in the ledger alone"
+    copies.stop()
