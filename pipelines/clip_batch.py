@@ -99,7 +99,7 @@ def buy(batch: Batch, requests: Mapping[str, ClipRequest], *, regenerate: bool) 
             await _check_accounts(engine, decided, batch)
             return await follower.follow(decided)
 
-        return _carry(batch, ledger, store, accounts, requests, work)
+        return _carry(batch, ledger, store, accounts, requests, work, buying=True)
 
 
 def collect(batch: Batch, attempts: Mapping[str, Attempt]) -> Followed:
@@ -115,7 +115,7 @@ def collect(batch: Batch, attempts: Mapping[str, Attempt]) -> Followed:
             ]
             return await follower.follow(decided)
 
-        return _carry(batch, ledger, store, accounts, attempts, work)
+        return _carry(batch, ledger, store, accounts, attempts, work, buying=False)
 
 
 def _carry(
@@ -125,11 +125,13 @@ def _carry(
     accounts: set[str],
     clips: Collection[str],
     work: Callable[[Engine, Follower], Awaitable[Followed]],
+    *,
+    buying: bool,
 ) -> Followed:
     told = _Told(batch, ledger, clips)
 
     async def run() -> Followed:
-        async with batch.production.engine(ledger, accounts) as engine:
+        async with batch.production.engine(ledger, accounts, buying=buying) as engine:
             with batch.production.deliverer(engine, store) as deliverer:
                 follower = Follower(
                     engine, deliverer, until=batch.until, report=told.tell, run_id=batch.run_id

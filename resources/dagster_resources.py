@@ -6,6 +6,7 @@ Secrets stay in the environment and are read when a client is built, so that no 
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -13,6 +14,7 @@ from pydantic import Field, PrivateAttr
 
 from resources.catalogue import Catalogue, DataFolder
 from resources.characters.made import made_in
+from resources.errors import ConfigurationError
 from resources.ledger.limits import Limits
 from resources.ledger.outage import PATIENCE_SECONDS, RIDE_OUT_SECONDS, repeat_unrecorded
 from resources.production.account import Account, bind_account
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from resources.ledger.ledger import Ledger
     from resources.series import Declarations
     from resources.series.characters import Made
+
+logger = logging.getLogger("dailies")
 
 
 class Production(dg.ConfigurableResource[None]):
@@ -114,8 +118,14 @@ class Production(dg.ConfigurableResource[None]):
         check_outputs(map(settings.account, sorted(accounts)), settings.download_policy)
 
     @contextlib.asynccontextmanager
-    async def engine(self, ledger: Ledger, accounts: Iterable[str]) -> AsyncIterator[Engine]:
+    async def engine(
+        self, ledger: Ledger, accounts: Iterable[str], *, buying: bool = True
+    ) -> AsyncIterator[Engine]:
         """An engine for some accounts, closed at the end.
+
+        Args:
+            buying: Whether every account is needed. Where nothing is bought, an account that cannot be used is left out: the key of
+                a fallback may be gone by the time its clip is fetched.
 
         Raises:
             resources.errors.ConfigurationError: An account has no usable key or address.
@@ -123,17 +133,12 @@ class Production(dg.ConfigurableResource[None]):
         settings = self.settings()
         ready = {}
         for name in accounts:
-            account = settings.account(name)
-            repeat_unrecorded(bind_account, ledger, account)
-            webhook_url = None
-            if settings.webhook_url is not None:
-                webhook_url = addresses(ledger, name, settings.webhook_url)
-            ready[name] = Account(
-                build_provider(account, clock=ledger.clock, webhook_url=webhook_url),
-                Limits(account.max_in_flight, account.submits_per_minute),
-                account.submit_deadline_seconds,
-                account.settle_seconds,
-            )
+            try:
+                ready[name] = self._account(settings, ledger, name)
+            except ConfigurationError as error:
+                if buying:
+                    raise
+                logger.warning("%s is left out, since nothing is bought here: %s", name, error)
         files = DataFolder(settings.data)
         engine = Engine(ledger, ready, mark=BucketMark(ledger, self.store()), files=files)
         try:
@@ -144,6 +149,20 @@ class Production(dg.ConfigurableResource[None]):
                     yield engine
         finally:
             await engine.aclose()
+
+    @staticmethod
+    def _account(settings: Settings, ledger: Ledger, name: str) -> Account:
+        account = settings.account(name)
+        repeat_unrecorded(bind_account, ledger, account)
+        webhook_url = None
+        if settings.webhook_url is not None:
+            webhook_url = addresses(ledger, name, settings.webhook_url)
+        return Account(
+            build_provider(account, clock=ledger.clock, webhook_url=webhook_url),
+            Limits(account.max_in_flight, account.submits_per_minute),
+            account.submit_deadline_seconds,
+            account.settle_seconds,
+        )
 
     @contextlib.contextmanager
     def deliverer(self, engine: Engine, store: ObjectStore) -> Iterator[Deliverer]:

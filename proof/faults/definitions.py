@@ -27,7 +27,13 @@ class PacedProduction(Production):
             yield ledger
 
     @contextlib.asynccontextmanager
-    async def engine(self, ledger: Ledger, accounts: Iterable[str]) -> AsyncIterator[Engine]:
+    async def engine(
+        self,
+        ledger: Ledger,
+        accounts: Iterable[str],
+        *,
+        buying: bool = True,  # noqa: ARG002 - here every account can be used
+    ) -> AsyncIterator[Engine]:
         """An engine for some accounts, closed at the end."""
         settings = self.settings()
         ready = {}

@@ -279,17 +279,20 @@ class Follower:
 
     def _consider(self, clip: str, attempt: Attempt) -> None:
         reached = _REACHED.get(attempt.state, Stage.DECIDED)
-        if attempt.state is AttemptState.QUEUED and attempt.reason is None:
+        usable = attempt.account in self._engine.accounts
+        if attempt.state is AttemptState.QUEUED and attempt.reason is None and usable:
             return
         self._tell_up_to(clip, attempt, min(reached, self._until))
         if attempt.state in _GIVEN_UP:
             self._fail(clip, self._failed_stage(attempt), attempt, attempt.reason or f"ended {attempt.state}")
-        elif attempt.state is AttemptState.UNKNOWN:
+        elif attempt.state is AttemptState.UNKNOWN and usable:
             self._wait_for_the_unknown(clip, attempt)
         elif reached >= self._until:
             self._pending.discard(clip)
         elif attempt.state is AttemptState.SUCCEEDED and self._until is Stage.DELIVERED:
             self._deliver(clip, attempt)
+        elif not usable:
+            self._fail(clip, self._failed_stage(attempt), attempt, f"{attempt.account} cannot be used here")
         elif attempt.state is AttemptState.OVERDUE and self._waited_long_enough(clip, attempt):
             late = f"{attempt.reason}. This run waits no longer; the completion sensor fetches it when it has ended"
             self._fail(clip, Stage.GENERATED, attempt, late)
@@ -351,12 +354,9 @@ class Follower:
             report = self._untold.pop(0)
             try:
                 with in_our_words(f"{report.clip} could not be shown"):
-                    await self._engine.ledger.run(self._report_one, report)
+                    await self._engine.ledger.run(lambda _ledger, one: self._report(one), report)
             except UnforeseenError as error:
                 self._result.failed.setdefault(report.clip, str(error))
-
-    def _report_one(self, _ledger: Ledger, report: Report) -> None:
-        self._report(report)
 
     # Delivering
 

@@ -125,9 +125,13 @@ class Fetcher:
     async def _fresh_url(self, attempt: Attempt, error: DownloadError) -> str:
         """Ask the provider once for the output's present address."""
         engine = self._engine
-        provider = engine.accounts[attempt.account].provider
+        account = engine.accounts.get(attempt.account)
+        if account is None:
+            raise DeliveryError(
+                f"{error}; a fresh address needs the account {attempt.account}, which cannot be used here"
+            )
         age = attempt.age(engine.ledger.clock())
-        seen = await provider.poll(attempt.job_id or "", age_seconds=age)
+        seen = await account.provider.poll(attempt.job_id or "", age_seconds=age)
         if isinstance(seen, PollFailed):
             raise DeliveryError(f"{error}; a fresh address could not be fetched: {seen.cause}")
         if seen.status is JobStatus.GONE:

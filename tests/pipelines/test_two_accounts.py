@@ -131,3 +131,15 @@ def test_without_its_file_an_account_is_not_known(house: House, team: Path) -> N
     team.unlink()
     with pytest.raises(ConfigurationError, match=f"there is no account '{TEAM}'"):
         house.production.settings().account(TEAM)
+
+
+def test_a_paid_clip_is_fetched_although_the_account_of_its_fallback_is_gone(
+    house: House, team: Path
+) -> None:
+    fallback = [{"endpoint": "bytedance/seedance-2.0/text-to-video", "account": TEAM}]
+    keys = house.declare("bay", ["east"], fallback=fallback)
+    house.add(keys)
+    assert house.run("submit_clips", keys).green
+    team.unlink()
+    assert house.collected("wavespeed_completion").green
+    assert house.states(keys) == {"bay-east": "delivered"}

@@ -82,6 +82,13 @@ def test_a_run_that_only_submits_leaves_what_finds_no_place_to_the_sensor(world:
     assert {world.newest(clip).state for clip in clips(5)[2:]} == {S.QUEUED}
 
 
+def test_a_clip_of_an_account_that_cannot_be_used_here_fails_alone(world: World) -> None:
+    decided = [*wanted(world, "clip-a"), *wanted(world, "clip-b", account="wavespeed-team-b")]
+    result = world.run(world.follower(Stage.DELIVERED).follow(decided))
+    assert result.failed == {"clip-b": "wavespeed-team-b cannot be used here"}
+    assert (world.told("clip-a"), world.newest("clip-b").state) == (NAMES, S.QUEUED)
+
+
 def test_a_run_that_only_submits_waits_a_moment_for_a_throttled_account(world: World) -> None:
     world.provider.answers["clip-a"] = [rejects(FailureKind.THROTTLED, retry_after=5)]
     result = carry(world, Stage.SUBMITTED, "clip-a")
