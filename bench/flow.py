@@ -112,7 +112,15 @@ def _measure(stack: Stack, settings: Settings, declared: Declared, way: str, sca
         idle = settle()
         meter.mark()
         asked_at, asking = time.time(), time.thread_time()
-        launched = launch(settings, api, keys, job=JOBS[way], command="bench", series=SERIES)
+        launched = launch(
+            settings,
+            api,
+            keys,
+            shown=declarations_of(settings),
+            job=JOBS[way],
+            command="bench",
+            series=SERIES,
+        )
         asking = time.thread_time() - asking
         with open_ledger(settings) as ledger, dagster_instance(settings) as instance:
             attempts = _wait(stack, ledger, instance, scale)

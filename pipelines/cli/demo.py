@@ -95,7 +95,7 @@ def _first_take(
     console.print(Rule(f"{len(keys)} clips of {len(declarations.series)} series", align="left"))
     for series in declarations.series.values():
         console.print(Text(f"  {series.name}: {series.title} ({series.endpoint.id})"))
-    launched = launch(settings, api, keys, job="produce_clips", command="demo")
+    launched = launch(settings, api, keys, shown=declarations, job="produce_clips", command="demo")
     run = f"{api.url}/runs/{launched.runs[0]}"
     console.print(f"\nasked for in one run: {run}")
     newest = wait_for(api, settings, launched, quiet=False).newest
@@ -119,7 +119,15 @@ def _second_take(settings: Settings, api: DagsterApi, newest: dict[str, Attempt]
         )
         console.print(Panel(body, title=f"{key} failed", border_style="red", title_align="left"))
     console.print(Rule("only the failed clips are made again", align="left"))
-    launched: Launched = launch(settings, api, failed, job="produce_clips", command="retry", scattered=True)
+    launched: Launched = launch(
+        settings,
+        api,
+        failed,
+        shown=declarations_of(settings),
+        job="produce_clips",
+        command="retry",
+        scattered=True,
+    )
     console.print(f"asked for in one run: {api.url}/runs/{launched.runs[0]}")
     again = wait_for(api, settings, launched, quiet=False).newest
     _settled(api, set(newest), red=set())

@@ -32,6 +32,7 @@ from resources.ledger.states import AttemptState
 from resources.money import show_usd
 from resources.planning import chosen_attempts, has_failed
 from resources.planning.selectors import RESERVED
+from resources.series import Declarations
 from resources.settings import Settings, open_ledger
 
 LOOK_SECONDS = 1.0
@@ -100,6 +101,7 @@ def launch(
     api: DagsterApi,
     keys: Sequence[str],
     *,
+    shown: Declarations,
     job: str,
     command: str,
     series: str | None = None,
@@ -113,6 +115,7 @@ def launch(
         settings: The settings of this home.
         api: The running Dagster.
         keys: The clips.
+        shown: What was declared when a person saw the plan. An edit since then is refused, so that nobody pays for what they have not seen.
         job: The job for contiguous clips.
         command: The command's name; part of the decision's name.
         series: For the run's tags.
@@ -121,13 +124,19 @@ def launch(
         decision: The decision's name, where a request that is sent twice must be one decision; None makes a new one.
 
     Raises:
-        DailiesError: A prompt is invalid (then nothing is requested), or Dagster does not accept the run.
+        DailiesError: A prompt is invalid or was edited meanwhile (then nothing is requested), or Dagster does not accept the run.
     """
-    problems = render(declarations_of(settings), keys).problems
-    if problems:
+    rendered = render(declarations_of(settings), keys)
+    if problems := rendered.problems:
         listed = "\n".join(f"{clip}: {why}" for clip, why in problems.items())
         raise ConfigurationError(
             f"{len(problems)} of {len(keys)} clips cannot be produced; nothing was bought.\n{listed}"
+        )
+    before = render(shown, keys).requests
+    if edited := [key for key, request in rendered.requests.items() if request != before.get(key)]:
+        named = ", ".join(edited[:3]) + (f" and {len(edited) - 3} more" if len(edited) > 3 else "")
+        raise ConfigurationError(
+            f"the data folder was edited since the plan was made: {named}. Nothing was bought; run the command again to see it anew."
         )
     with open_ledger(settings) as ledger, dagster_instance(settings) as instance:
         order = add_clips(instance, ledger, keys)

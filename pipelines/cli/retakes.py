@@ -10,6 +10,7 @@ from pipelines.cli.plan import plan_of
 from resources.errors import ConfigurationError
 from resources.money import show_usd
 from resources.planning import DueClip, Plan, PlannedClip, Verb
+from resources.series import Declarations
 from resources.settings import Settings
 
 
@@ -38,6 +39,8 @@ class RetakeOffer:
     caps: tuple[CapShown, ...]
     refusal: str | None
     """Why nothing would be bought, None if it would."""
+    declarations: Declarations
+    """What was declared when the offer was made."""
 
     @property
     def price(self) -> str:
@@ -67,6 +70,7 @@ def offer_retake(settings: Settings, clip: str) -> RetakeOffer:
         planned.request.endpoint if planned.request else "",
         _caps(plan),
         plan.may_not_buy or _refusal(planned),
+        declarations,
     )
 
 
@@ -86,6 +90,7 @@ def buy_retake(settings: Settings, offer: RetakeOffer, *, decision: str | None =
             settings,
             api,
             [offer.clip],
+            shown=offer.declarations,
             job="submit_clips",
             command="retake",
             regenerate=True,

@@ -250,7 +250,7 @@ class _Storm:
         declarations = declarations_of(self.settings)
         for name, job in SERIES.items():
             keys = clips_of(declarations, name, None, ())
-            launch(self.settings, api, keys, job=job, command="bench", series=name)
+            launch(self.settings, api, keys, shown=declarations, job=job, command="bench", series=name)
 
     def _tend(self) -> None:
         self.reaper.wake()

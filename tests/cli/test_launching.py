@@ -10,6 +10,7 @@ from projects import a_project
 
 from pipelines.cli import dagster_api
 from pipelines.cli.dagster_api import DagsterApi
+from pipelines.cli.declared import declarations_of
 from pipelines.cli.launch import launch
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.guard import REFUSED
@@ -134,13 +135,25 @@ def test_when_only_some_runs_were_started_they_are_named_and_the_rest_may_be_ask
 ) -> None:
     api = TakesOne()
     every = ["bay-east", "bay-north", "bay-west"]
-    launched = launch(settings, cast("DagsterApi", api), every, job="submit_clips", command="test")
+    launched = launch(
+        settings,
+        cast("DagsterApi", api),
+        every,
+        shown=declarations_of(settings),
+        job="submit_clips",
+        command="test",
+    )
     with open_ledger(settings) as ledger:
         assert fixed_clips(ledger, launched.decision) == set(every), "fixed before its run waits in the queue"
     api.asked = 0
     with pytest.raises(UnavailableError) as caught:
         launch(
-            settings, cast("DagsterApi", api), ["bay-east", "bay-west"], job="submit_clips", command="test"
+            settings,
+            cast("DagsterApi", api),
+            ["bay-east", "bay-west"],
+            shown=declarations_of(settings),
+            job="submit_clips",
+            command="test",
         )
     assert "only 1 of 2 runs were started (run-1)" in str(caught.value)
     assert "it fell over" in str(caught.value)
@@ -151,4 +164,35 @@ def test_when_no_run_was_started_dagsters_own_words_are_enough(settings: Setting
     api = TakesOne()
     api.asked = 1
     with pytest.raises(DailiesError, match=r"^it fell over$"):
-        launch(settings, cast("DagsterApi", api), ["bay-east"], job="submit_clips", command="test")
+        launch(
+            settings,
+            cast("DagsterApi", api),
+            ["bay-east"],
+            shown=declarations_of(settings),
+            job="submit_clips",
+            command="test",
+        )
+
+
+@pytest.mark.parametrize(
+    ("edit", "refused"),
+    [
+        ("parameters: {duration: 12}\n", True),
+        ("max_attempts: 3\n", True),
+        ("# a remark\n", False),
+    ],
+)
+def test_what_was_edited_since_the_plan_was_shown_is_not_bought(
+    settings: Settings, edit: str, refused: bool
+) -> None:
+    seen, api, outcome = declarations_of(settings), TakesOne(), "run-1"
+    file = settings.data / "series" / "bay.yaml"
+    file.write_text(file.read_text() + edit)
+    try:
+        launch(
+            settings, cast("DagsterApi", api), ["bay-east"], shown=seen, job="submit_clips", command="test"
+        )
+    except ConfigurationError as error:
+        outcome = str(error)
+    assert outcome.startswith("the data folder was edited since the plan was made: bay-east") is refused
+    assert api.asked == (0 if refused else 1)

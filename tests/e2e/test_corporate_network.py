@@ -116,7 +116,9 @@ def produced(office: Office) -> set[str]:
     series = declarations_of(settings).series.values()
     keys = [clip.key for one in series for clip in one.clips(date if one.dated else None)]
     with DagsterApi(settings.dagster_url) as api:
-        launched = launch(settings, api, keys, job="produce_clips", command="demo")
+        launched = launch(
+            settings, api, keys, shown=declarations_of(settings), job="produce_clips", command="demo"
+        )
         wait_for(api, settings, launched, quiet=True)
     return set(keys)
 

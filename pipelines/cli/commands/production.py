@@ -190,6 +190,7 @@ def produce(
             settings,
             api,
             found.keys,
+            shown=declarations,
             job=job,
             command="produce",
             series=all_series.pop() if len(all_series) == 1 else None,
@@ -230,10 +231,17 @@ def retry(
         return
     with DagsterApi(dagster_url(settings), settings.network) as api:
         check_dagster(settings, api)
-        found = approve(
-            declarations_of(settings), keys, command="retry", yes=yes, quiet=as_json, skip_bad=skip_bad
+        declarations = declarations_of(settings)
+        found = approve(declarations, keys, command="retry", yes=yes, quiet=as_json, skip_bad=skip_bad)
+        launched = launch(
+            settings,
+            api,
+            found.keys,
+            shown=declarations,
+            job="produce_clips",
+            command="retry",
+            scattered=True,
         )
-        launched = launch(settings, api, found.keys, job="produce_clips", command="retry", scattered=True)
         finish(settings, api, launched, wait=wait, as_json=as_json, refused=found.refused)
 
 
