@@ -5,8 +5,11 @@ SQLite checkpoints a run's file after each of its events. What is stored, and wh
 opened by Dagster's own class, which creates or checks its tables.
 """
 
+import atexit
 import contextlib
 import os
+import shutil
+import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -14,6 +17,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Self
 
 import sqlalchemy as sa
+from dagster._config.config_schema import UserConfigSchema
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
 from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
 from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
@@ -24,6 +28,8 @@ from dagster._core.storage.sqlite_storage import (
     _schedule_directory,
 )
 from dagster._serdes import ConfigurableClassData
+
+from resources.variables import TEMPORARY_STORAGE
 
 BUSY_SECONDS = 30
 """How long a write waits for those of other processes; Dagster's own figure for its event log."""
@@ -194,6 +200,21 @@ class KeptSqliteStorage(DagsterSqliteStorage):
         self._schedule_storage = KeptSchedules.from_local(_schedule_directory(base_dir))
 
     @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """No options: the files lie in DAGSTER_HOME, where Dagster's own storage has them."""
+        return {}
+
+    @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
         """The storage that `dagster.yaml` describes."""
-        return cls.from_local(inst_data=inst_data, **config_value)
+        folder = os.environ.get("DAGSTER_HOME") or _temporary_folder()
+        return cls.from_local(folder, inst_data=inst_data, **config_value)
+
+
+def _temporary_folder() -> str:
+    """A folder for an instance without DAGSTER_HOME, e.g. of `dg check defs`; this process's children use the same one."""
+    known = os.environ.get(TEMPORARY_STORAGE)
+    if known is None:
+        known = os.environ[TEMPORARY_STORAGE] = tempfile.mkdtemp(prefix="dailies-dagster-")
+        atexit.register(shutil.rmtree, known, ignore_errors=True)
+    return known

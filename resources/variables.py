@@ -30,6 +30,8 @@ SANDBOX_POST_SECONDS = "DAILIES_SANDBOX_POST_SECONDS"
 """How long a sandbox takes to answer a submit, unless its command says it. Tests set 0."""
 STACK = "DAILIES_STACK"
 """The mark of the processes of one `dailies up` and of their children: its id, a colon, and its home."""
+TEMPORARY_STORAGE = "DAILIES_TEMPORARY_STORAGE"
+"""The folder of Dagster's files where DAGSTER_HOME is not set, shared by a process and its children."""
 INTERNAL = frozenset(
     {
         PINNED,
@@ -37,6 +39,7 @@ INTERNAL = frozenset(
         SANDBOX_KEY,
         SANDBOX_POST_SECONDS,
         STACK,
+        TEMPORARY_STORAGE,
         "DAILIES_TEST_POSTGRES_URL",
         "DAILIES_TEST_POOLER",
         "DAILIES_WRITE_SNAPSHOT",

@@ -20,6 +20,7 @@ from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import Sqlit
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 
 from pipelines.dagster_storage import MOST_FILES, KeptConnections, KeptEventLog, KeptSqliteStorage
+from resources.variables import TEMPORARY_STORAGE
 
 OURS = yaml.safe_load((Path(__file__).parents[2] / "dagster.yaml").read_text())["storage"]
 CLIP = dg.AssetKey("clip")
@@ -180,3 +181,14 @@ READ = {
 def test_dagster_s_own_code_is_the_code_that_was_read(method: Any) -> None:
     """If this fails after an upgrade: compare with pipelines/dagster_storage.py, and note the new digest here."""
     assert hashlib.sha256(inspect.getsource(method).encode()).hexdigest()[:12] == READ[method]
+
+
+def test_without_a_home_the_files_lie_in_one_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `dg check defs` of a fresh clone, whose children read the same files."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.setenv(TEMPORARY_STORAGE, "")
+    monkeypatch.delenv(TEMPORARY_STORAGE)
+    made = [KeptSqliteStorage.from_config_value(None, {}) for _ in range(2)]
+    assert {one.base_dir for one in made} == {os.environ[TEMPORARY_STORAGE]}
+    for one in made:
+        one.dispose()
