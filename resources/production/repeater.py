@@ -7,7 +7,7 @@ is read from a repetition. A refusal, or a request that was not sent, says nothi
 import logging
 from dataclasses import dataclass, field
 
-from resources.ledger import outcomes, stops
+from resources.ledger import keys, outcomes, stops
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost.posts import Undecided, find_undecided
 from resources.ledger.records import Attempt, Submission
@@ -89,16 +89,18 @@ class Repeater:
 def _repeatable(ledger: Ledger, account: str, seconds: float) -> list[Undecided]:
     """The unknown POSTs of an account that are younger than some seconds; none while the account is stopped.
 
-    A request with a local file is left out: its file may have another address by now, and the key belongs to one body.
+    A request with a local file is left out: its file may have another address by now, and the idempotency key belongs to one body. So is a
+    POST that was sent with another API key: to another account it would be a new order.
     """
     if stops.stop_of(ledger, account) is not None:
         return []
     with ledger.read() as connection:
-        now = ledger.clock()
+        now, same_account_since = ledger.clock(), keys.key_since(connection, account)
         return [
             one
             for one in find_undecided(connection, account)
             if one.attempt.state is AttemptState.UNKNOWN
             and 0 <= now - one.started_at < seconds
+            and one.started_at >= same_account_since
             and not FileReference.of(one.attempt.request.body)
         ]

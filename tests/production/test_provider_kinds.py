@@ -18,7 +18,7 @@ from fakes import (
     run,
 )
 
-from resources.ledger import bills, stops
+from resources.ledger import bills, keys, stops
 from resources.ledger.decisions import Decision, decide
 from resources.ledger.lost import closures
 from resources.ledger.states import AttemptState, MoneyState
@@ -121,6 +121,17 @@ def test_a_key_is_not_used_beyond_its_terms(world: World) -> None:
     first = provider.posts[0].at
     assert max(post.at for post in provider.posts) - first < 86_400
     assert attempt(world).state is S.HELD
+
+
+@pytest.mark.parametrize(("key", "repeated"), [("ours", True), ("another account's", False)])
+def test_a_post_of_another_key_is_not_repeated(world: World, key: str, repeated: bool) -> None:
+    keys.see_key(world.ledger, "wavespeed", "ours")
+    provider = of_kind(world, KEYED, *[NEVER_SENT] * 100)
+    steps(world, 1, seconds=1)
+    sent = len(provider.posts)
+    keys.see_key(world.ledger, "wavespeed", key)
+    steps(world, 10)
+    assert (len(provider.posts) > sent) is repeated, "to another account it is a new order"
 
 
 def test_nothing_is_repeated_while_a_person_has_stopped_the_account(world: World) -> None:
