@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from browserkit import Browser
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from projects import a_project
 from roomkit import FakeShop, Studio, films
 from verdictkit import a_verdict
@@ -211,6 +211,74 @@ def test_what_is_said_without_a_network_is_sent_later(
         page.context.set_offline(False)
     all_sent(page)
     assert clip_of(studio, "away-rock").takes[0].is_circled
+
+
+def test_a_page_of_the_proxy_is_no_answer_of_the_room(
+    tab: Browser, server: RoomServer, studio: Studio, shop: FakeShop
+) -> None:
+    studio.take("gate-crab", series="gate")
+    page = tab.page
+    tab.open(f"{server.url}?series=gate")
+    title(page, "crab")
+    pages = iter([(200, "<html>Log in</html>"), (401, "<html>Log in</html>"), (403, "who are you?")])
+
+    def proxy(route: Route) -> None:
+        status, text = next(pages, (0, ""))
+        if status:
+            route.fulfill(status=status, body=text, content_type="text/html")
+        else:
+            route.continue_()
+
+    page.route("**/api/verdicts", proxy)
+    page.keyboard.press("Enter")
+    all_sent(page)
+    assert [one.verdict.word for one in verdicts_of(studio.ledger, ["gate-crab"])["gate-crab"]] == [
+        Word.CIRCLED
+    ]
+
+    before, pages = dict(shop.bought), iter([(504, "<html>"), (200, "<html>Log in</html>")])
+    page.route("**/api/retakes", proxy)
+    page.goto(f"{server.url}?series=gate&show=all")
+    title(page, "crab")
+    page.keyboard.press("r")
+    for _ in range(2):
+        expect(page.locator("#retake-buy")).to_be_enabled(timeout=PATIENCE_MS)
+        page.locator("#retake-buy").click()
+        expect(page.locator("#retake-price")).to_contain_text("bought once", timeout=PATIENCE_MS)
+    page.locator("#retake-buy").click()
+    expect(page.locator("#retake-dialog")).to_be_hidden(timeout=PATIENCE_MS)
+    assert sorted(shop.bought.values()) == sorted([*before.values(), "gate-crab"])
+    page.unroute_all()
+
+
+def test_a_price_that_comes_late_buys_no_other_clip(
+    tab: Browser, server: RoomServer, studio: Studio, shop: FakeShop
+) -> None:
+    for name in ("urchin-a", "urchin-b"):
+        studio.take(f"late-{name}", series="late")
+    page = tab.page
+    tab.open(f"{server.url}?series=late")
+    title(page, "urchin-b")
+    late: list[Route] = []
+
+    def hold(route: Route) -> None:
+        late.append(route)
+
+    page.route("**/api/offer?clip=late-urchin-b", hold)
+    page.keyboard.press("r")
+    until(lambda: page.evaluate("() => 1") and late)
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowRight")
+    title(page, "urchin-a")
+    page.keyboard.press("r")
+    expect(page.locator("#retake-title")).to_have_text("One more take of urchin-a", timeout=PATIENCE_MS)
+    expect(page.locator("#retake-buy")).to_be_enabled(timeout=PATIENCE_MS)
+    with page.expect_response("**/api/offer?clip=late-urchin-b"):
+        late[0].continue_()
+    page.locator("#retake-buy").click()
+    expect(page.locator("#retake-dialog")).to_be_hidden(timeout=PATIENCE_MS)
+    assert [clip for clip in shop.bought.values() if "urchin" in clip] == ["late-urchin-a"]
+    page.unroute_all()
 
 
 def test_filters_are_in_the_address(tab: Browser, server: RoomServer, studio: Studio) -> None:

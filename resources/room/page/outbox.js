@@ -39,7 +39,9 @@ export class Outbox {
     while (this.#items.length) {
       const { kept, ...verdict } = this.#items[0];
       const { status, answer } = await post("api/verdicts", verdict);
-      if (status === 0 || status >= 500 || status === 408) {
+      const answered = status === 200 ? answer?.verdict : answer?.problem;
+      // a proxy's page (its login, its own errors) is no word of the room on the verdict
+      if (status === 0 || status >= 500 || status === 408 || !answered) {
         this.#timer = setTimeout(() => this.send(), this.#pause);
         this.#pause = Math.min(LONGEST_PAUSE_MS, this.#pause * 2);
         break;
@@ -48,7 +50,7 @@ export class Outbox {
       this.#items.shift();
       localStorage.removeItem(kept);
       if (status === 200) this.tell.taken(verdict, answer);
-      else this.tell.refused(verdict, answer?.problem ?? `the server answered ${status}`);
+      else this.tell.refused(verdict, answer.problem);
     }
     this.#sending = false;
     this.tell.changed(this.#items.length);

@@ -306,16 +306,20 @@ function sendNote() {
 }
 
 let offered = null;
+let questions = 0;
 async function askRetake() {
   if (!clip() || $("retake").hidden) return;
   const key = clip().clip;
+  const mine = ++questions;
   offered = null;
   $("retake-title").textContent = `One more take of ${clip().name}`;
   $("retake-price").textContent = "Looking up the price …";
   $("retake-caps").hidden = $("retake-buy").disabled = true;
   $("retake-dialog").showModal();
   const { status, answer } = await get(`api/offer?clip=${encodeURIComponent(key)}`);
-  if (status !== 200 || answer.refusal) {
+  // the price of a clip that was asked about before may come after that of this one
+  if (mine !== questions) return;
+  if (status !== 200 || !answer || answer.refusal) {
     $("retake-price").textContent = answer?.refusal ?? answer?.problem ?? "The server does not answer; nothing was bought.";
     return;
   }
@@ -334,13 +338,15 @@ async function buyRetake() {
   $("retake-buy").disabled = true;
   $("retake-price").textContent = "Buying …";
   const { status, answer } = await post("api/retakes", offered);
-  if (status === 0) {
-    $("retake-price").textContent = "No answer came. Buying again asks for the same take, which is bought once.";
+  const answered = status === 200 ? answer?.decision : status < 500 && answer?.problem;
+  // whether it was bought is not known: a proxy may have given up before the room
+  if (!answered) {
+    $("retake-price").textContent = `${answer?.problem ?? "No answer came."} Buying again asks for the same take, which is bought once.`;
     $("retake-buy").disabled = false;
     return;
   }
   $("retake-dialog").close();
-  say(status === 200 ? "One more take is on its way" : answer?.problem ?? "Nothing was bought", status === 200 ? "" : "warn");
+  say(status === 200 ? "One more take is on its way" : answer.problem, status === 200 ? "" : "warn");
 }
 
 // Keys
