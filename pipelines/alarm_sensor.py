@@ -15,6 +15,7 @@ from pipelines.alarm_memory import Pending, State, Told
 from pipelines.clip_batch import BACKFILL_TAG, DECISION_TAG, decision_of
 from pipelines.collections import BATCH_TAG
 from pipelines.runs import not_ended
+from pipelines.sensors import completion_name
 from resources.alarms import Alarm, AlarmNotSentError, FailedClip, Kind, Sender
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
@@ -75,7 +76,7 @@ def alarms(context: dg.SensorEvaluationContext, production: Production) -> dg.Se
             _take_in_runs(context.instance, ledger, state, now)
             origin = context.code_location_origin
             dead = not_ended(context.instance, ledger, origin.location_name if origin else None)
-            absent = undeclared(ledger, settings.account_names)
+            absent = undeclared(ledger, completed_accounts(context, settings.account_names))
             _take_in_findings([*urgent(ledger), absent, found(EVERYTHING_LIVES, dead)], state, now)
             teller = _Teller(
                 context,
@@ -90,6 +91,12 @@ def alarms(context: dg.SensorEvaluationContext, production: Production) -> dg.Se
     return dg.SensorResult(
         cursor=state.written(), skip_reason=f"messages sent: {sent}, waiting: {len(state.pending)}"
     )
+
+
+def completed_accounts(context: dg.SensorEvaluationContext, accounts: Iterable[str]) -> list[str]:
+    """Those of the accounts whose completion sensor is loaded: an account's file is read when the code location loads."""
+    loaded = context.repository_def
+    return [name for name in accounts if loaded is None or loaded.has_sensor_def(completion_name(name))]
 
 
 def _take_in_runs(instance: dg.DagsterInstance, ledger: Ledger, state: State, now: float) -> None:

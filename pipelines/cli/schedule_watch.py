@@ -1,4 +1,4 @@
-"""Notices that the schedules of series were edited, since Dagster reads them only when it loads the definitions."""
+"""Notices that schedules or accounts were edited, since Dagster makes their schedules and sensors only when it loads the definitions."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,8 @@ class ScheduleWatch:
 
     folder: Path
     """`data/series`."""
+    accounts: Path
+    """`data/accounts`."""
     _stamps: dict[Path, tuple[int, int]] = field(default_factory=dict)
     _declared: dict[Path, Schedule] = field(default_factory=dict)
 
@@ -24,16 +26,18 @@ class ScheduleWatch:
         self.changed()
 
     def changed(self) -> list[str]:
-        """The series whose schedule has changed since the last call.
+        """The series whose schedule has changed since the last call, and `account NAME` for each account that came or went.
 
         A file that is broken keeps its schedule until it can be read again: an edit is seldom finished with the first save.
         """
         before = dict(self._declared)
-        stamps = {file: _stamp(file) for file in yaml_files(self.folder)}
+        stamps = {
+            file: _stamp(file) for folder in (self.folder, self.accounts) for file in yaml_files(folder)
+        }
         for file in self._declared.keys() - stamps.keys():
             del self._declared[file]
         for file, stamp in stamps.items():
-            if self._stamps.get(file) != stamp and (found := _schedule(file)) is not None:
+            if self._stamps.get(file) != stamp and (found := self._read(file)) is not None:
                 self._declared[file] = found
         self._stamps = stamps
         old, new = (
@@ -41,6 +45,11 @@ class ScheduleWatch:
             for found in (before, self._declared)
         )
         return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+
+    def _read(self, file: Path) -> Schedule | None:
+        found = _schedule(file)
+        # an account's sensor depends on its name alone
+        return (f"account {found[0]}", True) if found and file.parent == self.accounts else found
 
 
 def _stamp(file: Path) -> tuple[int, int]:

@@ -91,7 +91,7 @@ class Stack:
         self.room_port = 0
         self.sandbox_url: str | None = None
         self.environment = dict(os.environ)
-        self._schedules = ScheduleWatch(settings.data / "series")
+        self._schedules = ScheduleWatch(settings.data / "series", settings.data / "accounts")
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._s3: EmbeddedS3 | None = None
         self.id = secrets.token_hex(8)
@@ -318,7 +318,7 @@ class Stack:
             if was_gone and self._code_was_gone:
                 self._load_code_anew()
         if changed := self._schedules.changed():
-            self._load_code_anew(f"the schedules of {', '.join(changed)} have changed; loading them")
+            self._load_code_anew(f"schedules and accounts have changed ({', '.join(changed)}); loading them")
         self._tended_at = time.monotonic()
 
     def _revive(self) -> None:

@@ -186,9 +186,9 @@ EVERY_WAY_IS_OPEN = Audit(
 EVERY_ACCOUNT_IS_DECLARED = Audit(
     "every_account_is_declared",
     "generations",
-    "Accounts with purchases on their way that no file declares any more",
+    "Accounts with purchases on their way that no file declares, or whose completion sensor is not loaded",
     Weight.ERROR,
-    "Nothing of them is polled or fetched: put the account's file in data/accounts back and reload the code location, until they have ended.",
+    "Nothing of them is polled or fetched: put the account's file back in data/accounts, and reload the code location.",
 )
 """No asset check, because it compares with a folder of the machine that runs it. `dailies doctor` and the alarms use it."""
 

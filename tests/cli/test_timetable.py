@@ -120,7 +120,8 @@ def test_without_dagster_the_ticks_are_listed_all_the_same(dailies: Run) -> None
 def test_an_edited_schedule_is_noticed_once(tmp_path: Path) -> None:
     file = tmp_path / "bay.yaml"
     file.write_text("name: bay\nprompt: x\n")
-    watch = ScheduleWatch(tmp_path)
+    accounts = tmp_path / "accounts"
+    watch = ScheduleWatch(tmp_path, accounts)
     assert watch.changed() == []
     file.write_text("name: bay\nprompt: another\n")
     assert watch.changed() == []
@@ -135,3 +136,9 @@ def test_an_edited_schedule_is_noticed_once(tmp_path: Path) -> None:
     assert watch.changed() == []
     (tmp_path / "harbor.yaml").unlink()
     assert watch.changed() == ["bay"]
+    accounts.mkdir()
+    team = accounts / "b.yaml"
+    team.write_text("name: team-b\nprovider: wavespeed\nkey: TEAM_B_KEY\n")
+    assert watch.changed() == ["account team-b"], "without its sensor nobody fetches what it buys"
+    team.write_text("name: team-b\nprovider: wavespeed\nkey: TEAM_B_KEY\nmax_in_flight: 2\n")
+    assert watch.changed() == []

@@ -3,10 +3,13 @@
 import json
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from pipelinekit import KEY, House
 
+from pipelines.alarm_sensor import completed_accounts
 from resources.errors import ConfigurationError
+from resources.inventory.ledger_audit import undeclared
 from resources.ledger.states import AttemptState, MoneyState
 
 TEAM, OURS = "wavespeed-team-b", "wavespeed"
@@ -143,3 +146,23 @@ def test_a_paid_clip_is_fetched_although_the_account_of_its_fallback_is_gone(
     team.unlink()
     assert house.collected("wavespeed_completion").green
     assert house.states(keys) == {"bay-east": "delivered"}
+
+
+def test_an_account_whose_sensor_is_not_loaded_yet_is_named_while_its_jobs_run(
+    house: House, team: Path
+) -> None:
+    team.unlink()
+    loaded = house.definitions()
+    team.write_text(FILE)
+    keys = house.declare("bay", ["east"], account=TEAM)
+    house.add(keys)
+    assert house.run("submit_clips", keys).green
+
+    def named(definitions: dg.Definitions) -> list[str]:
+        context = dg.build_sensor_context(house.instance, definitions=definitions, sensor_name="alarms")
+        with house.production.ledger() as ledger:
+            accounts = completed_accounts(context, house.production.settings().account_names)
+            return undeclared(ledger, accounts).keys
+
+    assert named(loaded) == [TEAM]
+    assert named(house.definitions()) == []
