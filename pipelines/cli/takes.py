@@ -55,7 +55,7 @@ def give_verdict(
     scratch = settings.home.absolute() / "tmp"
     with bucket_of(settings) as bucket, open_ledger(settings) as ledger:
         bind_bucket(ledger, bucket.store, buying=False)
-        found = takes_of(ledger, [clip]).get(clip) or ClipTakes(clip, (), None, 0)
+        found = takes_of(ledger, [clip]).get(clip) or ClipTakes(clip, (), None, 0, 0)
         take = found.find(named)
         verdict = Verdict(
             id=uuid.uuid4().hex,

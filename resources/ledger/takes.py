@@ -52,6 +52,8 @@ class ClipTakes:
     """A purchase on its way."""
     seen: int
     """Number of the newest verdict on its takes, 0 without one."""
+    spent: int
+    """What all its purchases count as spent, failed ones and those on their way too; micro-USD."""
 
     @property
     def series(self) -> str:
@@ -121,4 +123,5 @@ def _clip(clip: str, bought: list[Attempt], current: set[str], given: list[Recor
         for number, attempt in enumerate((a for a in bought if a.state in _WITH_VIDEO), 1)
     ]
     on_its_way = next((a for a in bought if a.state.is_open and not a.is_spare), None)
-    return ClipTakes(clip, tuple(takes), on_its_way, max((one.seq for one in given), default=0))
+    seen = max((one.seq for one in given), default=0)
+    return ClipTakes(clip, tuple(takes), on_its_way, seen, sum(one.cost_micros for one in bought))

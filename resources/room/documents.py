@@ -34,7 +34,7 @@ def clip_document(found: ClipTakes, titles: Mapping[str, str]) -> dict[str, Any]
         "title": titles.get(series, series),
         "day": found.takes[-1].attempt.counted_on if found.takes else "",
         "bought_at": first.created_at if first else None,
-        "cost": show_usd(sum(take.attempt.cost_micros for take in found.takes)),
+        "cost": show_usd(found.spent),
         "takes": [
             _take(take, found.takes[place - 1] if place else None) for place, take in enumerate(found.takes)
         ],

@@ -9,6 +9,8 @@ import httpx
 import pytest
 from roomkit import FakeShop, Studio
 
+from resources.ledger import queue
+from resources.ledger.decisions import Decision, decide
 from resources.ledger.takes import takes_of
 from resources.ledger.verdicts import unstored, verdicts_of
 from resources.room.server import RoomServer
@@ -88,6 +90,21 @@ def test_what_is_no_verdict_is_refused(
     assert answer.status_code in {400, 403}
     assert says in answer.json()["problem"]
     assert "bay-crab" not in verdicts_of(studio.ledger, ["bay-crab"])
+
+
+def test_what_a_clip_costs_counts_every_purchase(client: httpx.Client, studio: Studio) -> None:
+    take = studio.take("bay-toll")
+    again = take.request.model_copy(update={"body": {"prompt": "another view of the toll"}})
+    (bought,) = decide(studio.ledger, [again], Decision("toll-again"))
+    assert bought.attempt is not None
+
+    def cost() -> str:
+        (clip,) = client.get("api/clips?q=toll").json()["clips"]
+        return str(clip["cost"])
+
+    assert cost() == "$0.80", "it has one video, and two purchases count as spent"
+    queue.withdraw(studio.ledger, [bought.attempt.id], why="enough")
+    assert cost() == "$0.40"
 
 
 def test_media_are_the_videos_and_nothing_else(client: httpx.Client, studio: Studio) -> None:
