@@ -16,7 +16,7 @@ from bench.series_files import SERIES, Declared, declare
 from bench.usage import Meter, settle, wait_for_workers
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.declared import clips_of, declarations_of
-from pipelines.cli.launch import dagster_instance, launch
+from pipelines.cli.launch import approve_as_declared, dagster_instance, launch
 from pipelines.cli.stack import Stack, StackOptions, free_port
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -113,13 +113,7 @@ def _measure(stack: Stack, settings: Settings, declared: Declared, way: str, sca
         meter.mark()
         asked_at, asking = time.time(), time.thread_time()
         launched = launch(
-            settings,
-            api,
-            keys,
-            shown=declarations_of(settings),
-            job=JOBS[way],
-            command="bench",
-            series=SERIES,
+            settings, api, approve_as_declared(settings, keys), job=JOBS[way], command="bench", series=SERIES
         )
         asking = time.thread_time() - asking
         with open_ledger(settings) as ledger, dagster_instance(settings) as instance:

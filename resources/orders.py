@@ -124,6 +124,11 @@ class Choice(BaseModel):
         """Name of the account that it is bought from, in the ledger."""
         return self.account or self.provider
 
+    @property
+    def fingerprint(self) -> str:
+        """See `ClipRequest.fingerprint`."""
+        return fingerprint(self.provider, self.endpoint, self.body)
+
 
 class Asked(BaseModel):
     """The original order of a fallback."""
@@ -200,6 +205,25 @@ class ClipRequest(BaseModel):
         if self.asked is not None:
             return self.asked.fingerprint
         return fingerprint(self.provider, self.endpoint, self.body)
+
+    @property
+    def order_fingerprint(self) -> str:
+        """The fingerprint of everything that a decision may buy for the clip: the request, with its fallbacks if it has any."""
+        if not self.fallbacks:
+            return self.fingerprint
+        ways = [self.fingerprint, *(choice.fingerprint for choice in self.fallbacks)]
+        return hashlib.sha256(" ".join(ways).encode()).hexdigest()
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether the price of the request and of every fallback is known."""
+        return None not in [self.price_micros, *(choice.price_micros for choice in self.fallbacks)]
+
+    @property
+    def ceiling_micros(self) -> int:
+        """The highest cost for one decision: every try fails before the next fallback is bought. An unknown price is not bought."""
+        prices = [self.price_micros, *(choice.price_micros for choice in self.fallbacks)]
+        return self.max_attempts * sum(price or 0 for price in prices)
 
     def retired_at(self, now: float) -> str | None:
         """Why it is not bought at a moment (seconds since the epoch): the endpoint is retired by then. None if it is not."""

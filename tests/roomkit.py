@@ -9,6 +9,7 @@ from typing import Any
 from makers import make_mp4
 
 from resources.ledger import polls
+from resources.ledger.approvals import Approval
 from resources.ledger.decisions import Decision, decide
 from resources.ledger.deliveries import record_delivered
 from resources.ledger.ledger import Ledger
@@ -109,13 +110,14 @@ class FakeShop:
         cap = {"name": "everything day", "spent": "$3.20", "with_it": "$3.60", "cap": "$20.00"}
         return {
             "price": "$0.40",
+            "order_fingerprint": "0f" * 32,
             "at_most_micros": 400_000,
             "endpoint": "bytedance/seedance-2.0/text-to-video",
             "refusal": None,
             "caps": [cap],
         }
 
-    def buy(self, clip: str, *, request: str, at_most_micros: int) -> str:
-        assert at_most_micros == 400_000
-        self.bought[request] = clip
+    def buy(self, approval: Approval, *, request: str) -> str:
+        assert (approval.order_fingerprint, approval.at_most_micros) == ("0f" * 32, 400_000)
+        self.bought[request] = approval.clip
         return f"retake:{request}"

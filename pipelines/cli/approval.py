@@ -13,6 +13,7 @@ from pipelines.cli.stack_settings import running_settings
 from pipelines.cli.terminal import complain, counted
 from pipelines.prompt_batch import render
 from resources.errors import ConfigurationError
+from resources.ledger.approvals import Approval
 from resources.money import show_usd
 from resources.planning import DueClip, Plan, Verb
 from resources.series import Declarations
@@ -22,8 +23,8 @@ from resources.series import Declarations
 class Approved:
     """The clips that a command may ask for."""
 
-    keys: list[str]
-    """Those that may be bought, or that need no purchase."""
+    approvals: list[Approval]
+    """Those that may be bought, or that need no purchase; the run buys nothing else."""
     refused: dict[str, str] = field(default_factory=dict)
     """Why the others are left out, by clip."""
 
@@ -41,7 +42,7 @@ def approve(
     """Show what a command would do with each clip, and ask whether to do it.
 
     What costs nothing is not asked about. The plan reserves nothing: another process may buy between the answer and the run, and
-    the caps hold in the run.
+    the caps hold in the run. `--yes` approves the plan as it is made here.
 
     Args:
         command: Its name, for the plan's caps.
@@ -65,7 +66,7 @@ def approve(
     settings = running_settings()
     today = dt.datetime.now(dt.UTC).date()
     clips = [DueClip(declarations.find(key), today, f"plan:{command}") for key in keys if key not in problems]
-    unpriced = any(declarations.render(one.clip).price_micros is None for one in clips)
+    unpriced = any(not declarations.render(one.clip).is_priced for one in clips)
     plan, changed = plan_of(settings, declarations, clips, regenerate=regenerate, quote=unpriced)
     if not quiet:
         show_decisions(plan, changed)
@@ -80,26 +81,22 @@ def approve(
         raise typer.Exit(1)
     _ask(plan, yes=yes)
     refused |= problems
-    return Approved([key for key in keys if key not in refused], refused)
+    approvals = [
+        Approval.of(one.request, one.ceiling)
+        for one in plan.clips
+        if one.verb is not Verb.REFUSE and one.request is not None
+    ]
+    return Approved(approvals, refused)
 
 
 def _ask(plan: Plan, *, yes: bool) -> None:
-    """End the command unless the person agrees to what the plan buys.
-
-    A clip that is on its way may fail before the run looks at it, and is bought then. So only clips that are delivered already
-    need no answer.
-    """
-    if yes or not {Verb.BUY, Verb.ADOPT, Verb.HOLD} & plan.counts.keys():
+    """End the command unless the person agrees to what the plan buys; the run may buy nothing else."""
+    number = plan.counts.get(Verb.BUY, 0)
+    if yes or not number:
         return
     floor, ceiling = show_usd(plan.floor), show_usd(plan.ceiling)
     price = ceiling if floor == ceiling else f"{floor} to {ceiling}"
-    number = plan.counts.get(Verb.BUY, 0)
-    what = (
-        f"buy {counted(number, 'clip')} for {price}"
-        if number
-        else "ask again for clips that are on their way"
-    )
-    agree(what)
+    agree(f"buy {counted(number, 'clip')} for {price}")
 
 
 def agree(what: str, *, yes: bool = False) -> None:

@@ -17,7 +17,7 @@ from pipelines.cli.clip_table import COLOURS
 from pipelines.cli.dagster_api import Colours, DagsterApi
 from pipelines.cli.declared import declarations_of
 from pipelines.cli.gallery import file_of, write
-from pipelines.cli.launch import Launched, failed_clips, launch, wait_for
+from pipelines.cli.launch import Launched, approve_as_declared, failed_clips, launch, wait_for
 from pipelines.cli.ports import usual_port
 from pipelines.cli.stack import Stack, StackOptions
 from pipelines.cli.terminal import age, complain, console, print_table, table_of
@@ -95,7 +95,7 @@ def _first_take(
     console.print(Rule(f"{len(keys)} clips of {len(declarations.series)} series", align="left"))
     for series in declarations.series.values():
         console.print(Text(f"  {series.name}: {series.title} ({series.endpoint.id})"))
-    launched = launch(settings, api, keys, shown=declarations, job="produce_clips", command="demo")
+    launched = launch(settings, api, approve_as_declared(settings, keys), job="produce_clips", command="demo")
     run = f"{api.url}/runs/{launched.runs[0]}"
     console.print(f"\nasked for in one run: {run}")
     newest = wait_for(api, settings, launched, quiet=False).newest
@@ -122,8 +122,7 @@ def _second_take(settings: Settings, api: DagsterApi, newest: dict[str, Attempt]
     launched: Launched = launch(
         settings,
         api,
-        failed,
-        shown=declarations_of(settings),
+        approve_as_declared(settings, failed),
         job="produce_clips",
         command="retry",
         scattered=True,

@@ -25,17 +25,17 @@ from pipelines.partitions import add_clips, range_tags, stretches
 from pipelines.prompt_batch import render
 from pipelines.schedules import SERIES_TAG
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
-from resources.ledger.decision_clips import fix_clips
+from resources.ledger.approvals import Approval, approve_clips
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.money import show_usd
 from resources.planning import chosen_attempts, has_failed
 from resources.planning.selectors import RESERVED
-from resources.series import Declarations
 from resources.settings import Settings, open_ledger
 
 LOOK_SECONDS = 1.0
+EDITS_NAMED = 3
 SILENCE_SECONDS = 15.0
 """How long to wait for a Dagster that does not answer: its webserver may be restarting."""
 RETRY_SECONDS = 120.0
@@ -99,9 +99,8 @@ def dagster_url(settings: Settings) -> str:
 def launch(
     settings: Settings,
     api: DagsterApi,
-    keys: Sequence[str],
+    approvals: Sequence[Approval],
     *,
-    shown: Declarations,
     job: str,
     command: str,
     series: str | None = None,
@@ -114,8 +113,7 @@ def launch(
     Args:
         settings: The settings of this home.
         api: The running Dagster.
-        keys: The clips.
-        shown: What was declared when a person saw the plan. An edit since then is refused, so that nobody pays for what they have not seen.
+        approvals: The clips, with what was approved of each. The runs buy nothing else.
         job: The job for contiguous clips.
         command: The command's name; part of the decision's name.
         series: For the run's tags.
@@ -124,25 +122,16 @@ def launch(
         decision: The decision's name, where a request that is sent twice must be one decision; None makes a new one.
 
     Raises:
-        DailiesError: A prompt is invalid or was edited meanwhile (then nothing is requested), or Dagster does not accept the run.
+        DailiesError: A clip that is to be bought was edited since its plan was shown (then nothing is requested), or Dagster does
+            not accept the run.
     """
-    rendered = render(declarations_of(settings), keys)
-    if problems := rendered.problems:
-        listed = "\n".join(f"{clip}: {why}" for clip, why in problems.items())
-        raise ConfigurationError(
-            f"{len(problems)} of {len(keys)} clips cannot be produced; nothing was bought.\n{listed}"
-        )
-    before = render(shown, keys).requests
-    if edited := [key for key, request in rendered.requests.items() if request != before.get(key)]:
-        named = ", ".join(edited[:3]) + (f" and {len(edited) - 3} more" if len(edited) > 3 else "")
-        raise ConfigurationError(
-            f"the data folder was edited since the plan was made: {named}. Nothing was bought; run the command again to see it anew."
-        )
+    keys = [approval.clip for approval in approvals]
+    _check_unedited(settings, [approval for approval in approvals if approval.at_most_micros])
     with open_ledger(settings) as ledger, dagster_instance(settings) as instance:
         order = add_clips(instance, ledger, keys)
         launched = Launched(decision or f"{command}:{uuid.uuid4().hex[:12]}", list(keys))
         # before any run exists: one that waits in Dagster's queue must not buy clips that are added later
-        fix_clips(ledger, launched.decision, keys)
+        approve_clips(ledger, launched.decision, approvals)
     tags = {DECISION_TAG: launched.decision} | ({SERIES_TAG: series} if series else {})
     found = stretches(order, keys)
     if scattered and len(found) > 1:
@@ -165,6 +154,37 @@ def launch(
                     "Run the command again for the rest: clips on their way are not bought again."
                 ) from None
     return launched
+
+
+def _check_unedited(settings: Settings, approvals: Sequence[Approval]) -> None:
+    """Refuse at once what the run would refuse clip by clip; see `resources.ledger.approvals`.
+
+    Raises:
+        ConfigurationError: A clip may not be bought as it is declared now.
+    """
+    now = {a.clip: a for a in approve_as_declared(settings, [approval.clip for approval in approvals])}
+    if edited := [f"{a.clip}: {why}" for a in approvals if (why := a.difference(now[a.clip])) is not None]:
+        more = f"\nand {len(edited) - EDITS_NAMED} more" if len(edited) > EDITS_NAMED else ""
+        named = "\n".join(edited[:EDITS_NAMED])
+        raise ConfigurationError(
+            "the data folder was edited since the plan was made. Nothing was bought; run the command again to see it "
+            f"anew.\n{named}{more}"
+        )
+
+
+def approve_as_declared(settings: Settings, keys: Sequence[str]) -> list[Approval]:
+    """Approve clips at their catalogue prices without a question: for the demo and for what measures.
+
+    Raises:
+        ConfigurationError: A clip cannot be produced.
+    """
+    rendered = render(declarations_of(settings), keys)
+    if rendered.problems:
+        listed = "\n".join(f"{clip}: {why}" for clip, why in rendered.problems.items())
+        raise ConfigurationError(
+            f"{len(rendered.problems)} of {len(keys)} clips cannot be produced; nothing was bought.\n{listed}"
+        )
+    return [Approval.of(request) for request in rendered.requests.values()]
 
 
 def failed_clips(ledger: Ledger, words: Sequence[str] = (), *, series: str | None = None) -> list[str]:

@@ -104,7 +104,7 @@ def _with_its_bucket(settings: Settings, ledger: Ledger, plan: Plan) -> Plan:
 
 
 async def _quotes(settings: Settings, requests: Sequence[ClipRequest]) -> dict[str, int]:
-    """The providers' quotes, in micro-USD by fingerprint; requests without a quote are left out."""
+    """The providers' quotes, in micro-USD by fingerprint of requests and fallbacks; those without a quote are left out."""
     from resources.production.quotes import quoted
     from resources.providers.accounts import build_provider
 
@@ -118,7 +118,11 @@ async def _quotes(settings: Settings, requests: Sequence[ClipRequest]) -> dict[s
     finally:
         for provider in providers.values():
             await provider.aclose()
-    return {a.fingerprint: a.price_micros for a in answers if a.price_micros is not None}
+    quotes: dict[str, int | None] = {}
+    for answer in answers:
+        quotes |= {choice.fingerprint: choice.price_micros for choice in answer.fallbacks}
+        quotes[answer.fingerprint] = answer.price_micros
+    return {order: price for order, price in quotes.items() if price is not None}
 
 
 def exit_code(plan: Plan) -> int:

@@ -8,9 +8,9 @@ from pipelines.cli.declared import declarations_of
 from pipelines.cli.launch import Launched, dagster_url, launch
 from pipelines.cli.plan import plan_of
 from resources.errors import ConfigurationError
+from resources.ledger.approvals import Approval
 from resources.money import show_usd
 from resources.planning import DueClip, Plan, PlannedClip, Verb
-from resources.series import Declarations
 from resources.settings import Settings
 
 
@@ -37,10 +37,10 @@ class RetakeOffer:
     """The most it can cost, with every try and fallback of the series, in micro-dollars."""
     endpoint: str
     caps: tuple[CapShown, ...]
+    approval: Approval
+    """What a person approves who agrees."""
     refusal: str | None
     """Why nothing would be bought, None if it would."""
-    declarations: Declarations
-    """What was declared when the offer was made."""
 
     @property
     def price(self) -> str:
@@ -60,8 +60,8 @@ def offer_retake(settings: Settings, clip: str) -> RetakeOffer:
     found = declarations.find(clip)
     today = dt.datetime.now(dt.UTC).date()
     due = [DueClip(found, today, f"plan:retake:{clip}")]
-    unpriced = declarations.render(found).price_micros is None
-    plan, _ = plan_of(settings, declarations, due, regenerate=True, quote=unpriced)
+    request = declarations.render(found)
+    plan, _ = plan_of(settings, declarations, due, regenerate=True, quote=not request.is_priced)
     (planned,) = plan.clips
     return RetakeOffer(
         clip,
@@ -69,8 +69,8 @@ def offer_retake(settings: Settings, clip: str) -> RetakeOffer:
         planned.ceiling,
         planned.request.endpoint if planned.request else "",
         _caps(plan),
+        Approval.of(request, planned.ceiling),
         plan.may_not_buy or _refusal(planned),
-        declarations,
     )
 
 
@@ -89,8 +89,7 @@ def buy_retake(settings: Settings, offer: RetakeOffer, *, decision: str | None =
         return launch(
             settings,
             api,
-            [offer.clip],
-            shown=offer.declarations,
+            [offer.approval],
             job="submit_clips",
             command="retake",
             regenerate=True,

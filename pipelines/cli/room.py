@@ -7,12 +7,14 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pipelines.cli.bucket import bucket_of
 from resources.catalogue import Catalogue
 from resources.errors import ConfigurationError, DailiesError
 from resources.guard import Guard
+from resources.ledger.approvals import Approval
 from resources.ledger.decision_clips import fixed_clips
 from resources.ledger.purchases import purchases_of
 from resources.money import show_usd
@@ -45,7 +47,8 @@ class RetakeShop:
         offer = offer_retake(self._settings, clip)
         return {
             "price": offer.price,
-            "at_most_micros": offer.ceiling,
+            "order_fingerprint": offer.approval.order_fingerprint,
+            "at_most_micros": offer.approval.at_most_micros,
             "endpoint": offer.endpoint,
             "refusal": offer.refusal,
             "caps": [
@@ -59,7 +62,7 @@ class RetakeShop:
             ],
         }
 
-    def buy(self, clip: str, *, request: str, at_most_micros: int) -> str:
+    def buy(self, approval: Approval, *, request: str) -> str:
         """See `resources.room.answers.Shop`."""
         from pipelines.cli.retakes import buy_retake, offer_retake
 
@@ -69,12 +72,12 @@ class RetakeShop:
                 if fixed_clips(ledger, decision) and not purchases_of(ledger, decision).is_nothing:
                     # the first answer was lost on its way; without a purchase the run is asked for again, as the same decision
                     return decision
-            offer = offer_retake(self._settings, clip)
-            if offer.refusal is None and offer.ceiling > at_most_micros:
-                raise ConfigurationError(
-                    f"the price has changed to {offer.price} since it was shown; nothing was bought. Ask again."
-                )
-            return buy_retake(self._settings, offer, decision=decision).decision
+            offer = offer_retake(self._settings, approval.clip)
+            difference = approval.difference(offer.approval)
+            if offer.refusal is None and difference is not None:
+                raise ConfigurationError(f"{difference}. Nothing was bought. Ask again.")
+            # the run compares once more, with what was shown
+            return buy_retake(self._settings, replace(offer, approval=approval), decision=decision).decision
 
 
 @contextlib.contextmanager

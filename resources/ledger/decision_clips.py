@@ -5,7 +5,8 @@ a new one lies between them, the same range means other clips. The re-execution 
 series in that way. Whatever a range, a tag or a page means later, a decision buys only the clips that are written here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -27,16 +28,18 @@ def fix_clips(ledger: Ledger, decision: str, clips: Iterable[str]) -> frozenset[
     Raises:
         UnavailableError: The ledger cannot be written.
     """
-    wanted = sorted(set(clips))
+    return fix_rows(ledger, decision, [{"clip": clip} for clip in sorted(set(clips))])
+
+
+def fix_rows(ledger: Ledger, decision: str, rows: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """The same with what else is recorded of each clip, as columns of `decision_clips`."""
     with ledger.write() as connection:
         lock_subject(connection, decision)
         known = frozenset(connection.execute(_CLIPS, {"decision": decision}).scalars())
-        if known or not wanted:
+        if known or not rows:
             return known
-        connection.execute(
-            sa.insert(decision_clips), [{"decision": decision, "clip": clip} for clip in wanted]
-        )
-    return frozenset(wanted)
+        connection.execute(sa.insert(decision_clips), [{"decision": decision, **row} for row in rows])
+    return frozenset(row["clip"] for row in rows)
 
 
 def fixed_clips(ledger: Ledger, decision: str) -> frozenset[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from resources.ledger import budget, decision_clips, heartbeats, stops
+from resources.ledger import approvals, budget, decision_clips, heartbeats, stops
 from resources.ledger.database import chunks, lock_subject
 from resources.ledger.ledger import Ledger
 from resources.ledger.outage import repeat_unrecorded
@@ -113,6 +113,19 @@ def _find(tx: Transaction, request: ClipRequest, decision: Decision) -> Decided:
     rows = tx.connection.execute(_OF_SUBJECT, {"kind": request.kind, "key": request.clip})
     known = [Attempt.from_row(row) for row in rows]
     outdated = next((a for a in known if is_outdated(request, a)), None)
+    current = _current_take(tx.connection, request)
+    settled = ruling_of(
+        request,
+        [attempt for attempt in known if attempt is not outdated],
+        current,
+        decision=decision.id,
+        regenerate=decision.regenerate,
+    )
+    if settled.ruling is Ruling.NEW:
+        unapproved = approvals.refusal(tx.connection, decision.id, request, regenerate=decision.regenerate)
+        if unapproved is not None:
+            said = _of_money(tx.connection, request, decision.id, unapproved)
+            return Decided(request, Ruling.REFUSED, None, said)
     if outdated is not None:
         tx.transition(
             outdated,
@@ -121,9 +134,7 @@ def _find(tx: Transaction, request: ClipRequest, decision: Decision) -> Decided:
             why="its request was changed before anything was sent",
             reported_run_id=SUPERSEDED,
         )
-        known.remove(outdated)
-    current = _current_take(tx.connection, request)
-    return ruling_of(request, known, current, decision=decision.id, regenerate=decision.regenerate)
+    return settled
 
 
 def try_again(tx: Transaction, failed: Attempt) -> Attempt | None:

@@ -263,8 +263,11 @@ decision_clips = sa.Table(
     metadata,
     sa.Column("decision", sa.String(128), primary_key=True),
     sa.Column("clip", sa.String(128), primary_key=True),
+    sa.Column("order_fingerprint", sa.String(64)),
+    sa.Column("at_most_micros", sa.BigInteger),
 )
-"""Which clips (or characters) each decision is about; see `decision_clips.py`."""
+"""Which clips (or characters) each decision is about (see `decision_clips.py`), and what a person has approved of each
+(see `approvals.py`); NULL where nobody was asked."""
 
 current_takes = sa.Table(
     "current_takes",

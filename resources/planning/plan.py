@@ -223,10 +223,7 @@ class Planning:
         stop = next((s for s in self._stops if s.account in {ALL, request.account_name}), None)
         if stop is not None and not stop.kind.reopens:
             return say(Verb.REFUSE, None, f"{stop} Nothing was bought.")
-        # the worst case: every try of an endpoint fails before the next fallback is bought
-        ceiling = request.max_attempts * (
-            max(price, quote or 0) + sum(choice.price_micros or 0 for choice in request.fallbacks)
-        )
+        ceiling = self._priced(request, max(price, quote or 0)).ceiling_micros
         refusal = purse.reserve(order, price, ceiling)
         if refusal is not None:
             return say(Verb.REFUSE, None, refusal)
@@ -240,6 +237,16 @@ class Planning:
         if quote is not None and quote != price and not bound:
             reasons.append(f"its provider quotes {show_usd(quote)} now, the catalogue says {show_usd(price)}")
         return say(Verb.BUY, outdated, "; ".join(reasons) or None, floor=floor, ceiling=ceiling)
+
+    def _priced(self, request: ClipRequest, price: int) -> ClipRequest:
+        """The request with this price in micro-dollars, and with the quotes of fallbacks that the catalogue has no price of."""
+        fallbacks = tuple(
+            choice
+            if choice.price_micros is not None
+            else choice.model_copy(update={"price_micros": self._quotes.get(choice.fingerprint)})
+            for choice in request.fallbacks
+        )
+        return request.model_copy(update={"price_micros": price, "fallbacks": fallbacks})
 
     def _is_bound(self, request: ClipRequest) -> bool:
         """Whether the catalogue knows only an upper bound of the price."""

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import Headers
 
 from resources.errors import DailiesError
+from resources.ledger.approvals import Approval
 from resources.ledger.ledger import Ledger
 from resources.ledger.takes import takes_of
 from resources.ledger.verdicts import Verdict, VerdictWay, Word, judge
@@ -35,8 +36,8 @@ class Shop(Protocol):
             DailiesError: It cannot be made out.
         """
 
-    def buy(self, clip: str, *, request: str, at_most_micros: int) -> str:
-        """Buy one more take; returns the decision. A request that is sent twice buys once.
+    def buy(self, approval: Approval, *, request: str) -> str:
+        """Buy one more take, if what is declared is still what was shown; returns the decision. A request that is sent twice buys once.
 
         Raises:
             DailiesError: Nothing was bought.
@@ -81,6 +82,8 @@ class AskedRetake(BaseModel):
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{7,63}$")
     clip: str = Field(max_length=128)
+    order_fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """The order that the person saw."""
     at_most_micros: int = Field(ge=0)
     """The price that the person saw."""
 
@@ -151,7 +154,8 @@ class Room:
 
     def retake(self, person: Person, asked: AskedRetake) -> dict[str, Any]:
         """Buy one more take."""
-        decision = self._shop(person).buy(asked.clip, request=asked.id, at_most_micros=asked.at_most_micros)
+        approval = Approval(asked.clip, asked.order_fingerprint, asked.at_most_micros)
+        decision = self._shop(person).buy(approval, request=asked.id)
         logger.info("%s asked for a retake of %s: %s", person.name, asked.clip, decision)
         return {"decision": decision}
 

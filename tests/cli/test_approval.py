@@ -14,6 +14,7 @@ from pipelines.cli import main
 from pipelines.cli import plan as planning
 from pipelines.cli.declared import declarations_of
 from pipelines.cli.launch import Launched
+from resources.ledger.approvals import Approval
 from resources.ledger.decisions import Decision, decide
 from resources.planning import Plan
 from resources.settings import load_settings, open_ledger
@@ -22,13 +23,21 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+def approved() -> list[list[Approval]]:
+    """What was approved of them."""
+    return []
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, approved: list[list[Approval]]) -> list[list[str]]:
     """The clips that a command requested from Dagster, which is left out here."""
     requested: list[list[str]] = []
 
-    def launch(_settings: object, _api: object, keys: list[str], **_how: object) -> Launched:
-        requested.append(list(keys))
-        return Launched("produce:1", list(keys), ["run-1"])
+    def launch(_settings: object, _api: object, approvals: list[Approval], **_how: object) -> Launched:
+        keys = [approval.clip for approval in approvals]
+        requested.append(keys)
+        approved.append(approvals)
+        return Launched("produce:1", keys, ["run-1"])
 
     monkeypatch.setattr(launching, "check_dagster", lambda *_: None)
     monkeypatch.setattr(launching, "launch", launch)
@@ -83,6 +92,28 @@ def test_the_answer_of_a_script_is_yes(dailies: Run, asked: list[list[str]]) -> 
     assert code == 0
     assert asked == [["bay-east", "bay-west"]]
     assert "http://127.0.0.1:3000/runs/run-1" in out
+
+
+def test_yes_approves_what_the_command_has_rendered(dailies: Run, approved: list[list[Approval]]) -> None:
+    settings = load_settings()
+    declarations = declarations_of(settings)
+    requests = [declarations.render(declarations.find(key)) for key in ("bay-east", "bay-west")]
+    with open_ledger(settings) as ledger:
+        decide(ledger, requests[:1], Decision("earlier"))
+    assert dailies("produce", "bay", "--yes")[0] == 0
+    assert approved == [[Approval.of(requests[0], 0), Approval.of(requests[1])]], "the first is on its way"
+    assert approved[0][1].at_most_micros == 1_200_000
+
+
+def test_what_is_on_its_way_already_costs_nothing_and_is_not_asked_about(
+    dailies: Run, asked: list[list[str]]
+) -> None:
+    settings = load_settings()
+    declarations = declarations_of(settings)
+    with open_ledger(settings) as ledger:
+        decide(ledger, [declarations.render(declarations.find("bay-east"))], Decision("earlier"))
+    assert dailies("produce", "bay-east")[0] == 0
+    assert asked == [["bay-east"]]
 
 
 @pytest.mark.parametrize(("answer", "code", "bought"), [("n", 1, False), ("", 1, False), ("y", 0, True)])

@@ -11,10 +11,11 @@ from projects import a_project
 from pipelines.cli import dagster_api
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.declared import declarations_of
-from pipelines.cli.launch import launch
+from pipelines.cli.launch import approve_as_declared, launch
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.guard import REFUSED
 from resources.ledger.decision_clips import fixed_clips
+from resources.ledger.decisions import Decision, Ruling, decide
 from resources.settings import Settings, load_settings, open_ledger
 
 URL = "http://127.0.0.1:3000"
@@ -138,8 +139,7 @@ def test_when_only_some_runs_were_started_they_are_named_and_the_rest_may_be_ask
     launched = launch(
         settings,
         cast("DagsterApi", api),
-        every,
-        shown=declarations_of(settings),
+        approve_as_declared(settings, every),
         job="submit_clips",
         command="test",
     )
@@ -150,14 +150,30 @@ def test_when_only_some_runs_were_started_they_are_named_and_the_rest_may_be_ask
         launch(
             settings,
             cast("DagsterApi", api),
-            ["bay-east", "bay-west"],
-            shown=declarations_of(settings),
+            approve_as_declared(settings, ["bay-east", "bay-west"]),
             job="submit_clips",
             command="test",
         )
     assert "only 1 of 2 runs were started (run-1)" in str(caught.value)
     assert "it fell over" in str(caught.value)
     assert "Run the command again for the rest" in str(caught.value)
+
+
+def test_what_was_approved_is_recorded_before_the_run_exists(settings: Settings) -> None:
+    keys = ["bay-east", "bay-west"]
+    approved = approve_as_declared(settings, keys)
+    launched = launch(
+        settings, cast("DagsterApi", TakesOne()), approved[:1], job="submit_clips", command="test"
+    )
+    file = settings.data / "series" / "bay.yaml"
+    edited = file.read_text().replace("A quiet view", "A stormy view")
+    declared = declarations_of(settings)
+    with open_ledger(settings) as ledger:
+        file.write_text(edited)
+        rendered = declarations_of(settings)
+        requests = [found.render(found.find("bay-east")) for found in (rendered, declared)]
+        rulings = [decide(ledger, [request], Decision(launched.decision))[0].ruling for request in requests]
+    assert rulings == [Ruling.REFUSED, Ruling.NEW]
 
 
 def test_when_no_run_was_started_dagsters_own_words_are_enough(settings: Settings) -> None:
@@ -167,8 +183,7 @@ def test_when_no_run_was_started_dagsters_own_words_are_enough(settings: Setting
         launch(
             settings,
             cast("DagsterApi", api),
-            ["bay-east"],
-            shown=declarations_of(settings),
+            approve_as_declared(settings, ["bay-east"]),
             job="submit_clips",
             command="test",
         )
@@ -180,19 +195,19 @@ def test_when_no_run_was_started_dagsters_own_words_are_enough(settings: Setting
         ("parameters: {duration: 12}\n", True),
         ("max_attempts: 3\n", True),
         ("# a remark\n", False),
+        ("tags: {for: spring}\n", False),
     ],
 )
-def test_what_was_edited_since_the_plan_was_shown_is_not_bought(
+def test_what_was_edited_since_the_plan_was_shown_is_not_requested(
     settings: Settings, edit: str, refused: bool
 ) -> None:
-    seen, api, outcome = declarations_of(settings), TakesOne(), "run-1"
+    seen, api, outcome = approve_as_declared(settings, ["bay-east"]), TakesOne(), "run-1"
     file = settings.data / "series" / "bay.yaml"
     file.write_text(file.read_text() + edit)
     try:
-        launch(
-            settings, cast("DagsterApi", api), ["bay-east"], shown=seen, job="submit_clips", command="test"
-        )
+        launch(settings, cast("DagsterApi", api), seen, job="submit_clips", command="test")
     except ConfigurationError as error:
         outcome = str(error)
-    assert outcome.startswith("the data folder was edited since the plan was made: bay-east") is refused
+    assert outcome.startswith("the data folder was edited since the plan was made") is refused
+    assert ("bay-east: its " in outcome) is refused
     assert api.asked == (0 if refused else 1)

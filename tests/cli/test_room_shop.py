@@ -7,13 +7,13 @@ import pytest
 from projects import a_project
 
 from pipelines.cli import retakes
+from pipelines.cli.declared import declarations_of
 from pipelines.cli.launch import Launched
 from pipelines.cli.room import RetakeShop, guard_of
 from resources.errors import ConfigurationError, UnavailableError
 from resources.guard import GuardedRequest
-from resources.ledger.decision_clips import fix_clips
+from resources.ledger.approvals import Approval, approve_clips
 from resources.ledger.decisions import Decision, decide
-from resources.orders import ClipRequest, Expected
 from resources.settings import load_settings, open_ledger
 
 CLIP = "bay-dawn"
@@ -26,25 +26,18 @@ def bought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
 
     def launch(
-        _settings: object, _api: object, keys: list[str], *, decision: str, **_how: object
+        _settings: object, _api: object, approvals: list[Approval], *, decision: str, **_how: object
     ) -> Launched:
         with open_ledger(load_settings()) as ledger:
-            fix_clips(ledger, decision, keys)
+            approve_clips(ledger, decision, approvals)
             if not asked:
                 asked.append("Dagster is away")
                 raise UnavailableError("Dagster is away")
-            request = ClipRequest(
-                clip=CLIP,
-                series="bay",
-                provider="wavespeed",
-                endpoint="bytedance/seedance-2.0/text-to-video",
-                body={"prompt": "x"},
-                price_micros=400_000,
-                expected=Expected(),
-            )
+            declarations = declarations_of(load_settings())
+            request = declarations.render(declarations.find(CLIP))
             decide(ledger, [request], Decision(decision, regenerate=True))
         asked.append(decision)
-        return Launched(decision, list(keys), ["run-1"])
+        return Launched(decision, [CLIP], ["run-1"])
 
     monkeypatch.setattr(retakes, "launch", launch)
     return asked
@@ -52,14 +45,21 @@ def bought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_request_that_is_sent_again_is_the_same_decision(bought: list[str]) -> None:
     shop = RetakeShop(load_settings())
-    price = shop.offer(CLIP)["at_most_micros"]
-    with pytest.raises(ConfigurationError, match="the price has changed to"):
-        shop.buy(CLIP, request="one-request", at_most_micros=price - 1)
+    offer = shop.offer(CLIP)
+    shown = Approval(CLIP, offer["order_fingerprint"], offer["at_most_micros"])
+    for other in (
+        replace(shown, at_most_micros=shown.at_most_micros - 1),
+        replace(shown, order_fingerprint="0" * 64),
+    ):
+        with pytest.raises(
+            ConfigurationError, match=r"its (price|request) changed after the approval.*Ask again"
+        ):
+            shop.buy(other, request="one-request")
     assert bought == []
     with pytest.raises(UnavailableError):
-        shop.buy(CLIP, request="one-request", at_most_micros=price)
-    decision = shop.buy(CLIP, request="one-request", at_most_micros=price)
-    assert shop.buy(CLIP, request="one-request", at_most_micros=price) == decision == "retake:one-request"
+        shop.buy(shown, request="one-request")
+    decision = shop.buy(shown, request="one-request")
+    assert shop.buy(shown, request="one-request") == decision == "retake:one-request"
     assert bought == ["Dagster is away", decision], "asked again while nothing was bought, and never after"
 
 

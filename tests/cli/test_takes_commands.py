@@ -16,6 +16,7 @@ from pipelines.cli import retakes
 from pipelines.cli.app import app
 from pipelines.cli.launch import Launched
 from resources.errors import ConfigurationError, DailiesError
+from resources.ledger.approvals import Approval
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -112,10 +113,11 @@ def bought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     a_project(tmp_path, monkeypatch, ["dawn"])
     asked: list[str] = []
 
-    def launch(_settings: object, _api: object, keys: list[str], **how: object) -> Launched:
+    def launch(_settings: object, _api: object, approvals: list[Approval], **how: object) -> Launched:
+        keys = [approval.clip for approval in approvals]
         assert (how["regenerate"], how["job"]) == (True, "submit_clips")
         asked.extend(keys)
-        return Launched("retake:1", list(keys), ["run-1"])
+        return Launched("retake:1", keys, ["run-1"])
 
     monkeypatch.setattr(retakes, "launch", launch)
     return asked

@@ -19,7 +19,7 @@ from raw_server import RawServer, answering
 
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.declared import declarations_of
-from pipelines.cli.launch import launch, wait_for
+from pipelines.cli.launch import approve_as_declared, launch, wait_for
 from pipelines.cli.stack import Stack, StackOptions, free_port
 from resources.sandbox.server import RunningSandbox, running_sandbox
 from resources.sandbox.settings import SandboxSettings
@@ -117,7 +117,7 @@ def produced(office: Office) -> set[str]:
     keys = [clip.key for one in series for clip in one.clips(date if one.dated else None)]
     with DagsterApi(settings.dagster_url) as api:
         launched = launch(
-            settings, api, keys, shown=declarations_of(settings), job="produce_clips", command="demo"
+            settings, api, approve_as_declared(settings, keys), job="produce_clips", command="demo"
         )
         wait_for(api, settings, launched, quiet=True)
     return set(keys)

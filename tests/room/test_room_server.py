@@ -158,7 +158,12 @@ def test_a_proxy_names_people_and_each_may_do_what_the_team_says(
         assert "eve may look here" in refused.json()["problem"]
         assert client.post("api/verdicts", json=said(take.id), headers=ask("tom")).status_code == 200
         assert client.get("api/offer?clip=bay-ray", headers=ask("tom")).status_code == 403
-        bought = {"id": uuid.uuid4().hex, "clip": "bay-ray", "at_most_micros": 400_000}
+        bought = {
+            "id": uuid.uuid4().hex,
+            "clip": "bay-ray",
+            "order_fingerprint": "0f" * 32,
+            "at_most_micros": 400_000,
+        }
         assert client.post("api/retakes", json=bought, headers=ask("tom")).status_code == 403
         before = dict(shop.bought)
         assert client.post("api/retakes", json=bought, headers=ask("mara")).status_code == 200

@@ -189,8 +189,7 @@ def produce(
         launched = launch(
             settings,
             api,
-            found.keys,
-            shown=declarations,
+            found.approvals,
             job=job,
             command="produce",
             series=all_series.pop() if len(all_series) == 1 else None,
@@ -236,8 +235,7 @@ def retry(
         launched = launch(
             settings,
             api,
-            found.keys,
-            shown=declarations,
+            found.approvals,
             job="produce_clips",
             command="retry",
             scattered=True,

@@ -324,7 +324,8 @@ async function askRetake() {
     return;
   }
   // made once for this question, so that a second click is the same retake
-  offered = { id: newId(), clip: key, at_most_micros: answer.at_most_micros };
+  const { order_fingerprint, at_most_micros } = answer;
+  offered = { id: newId(), clip: key, order_fingerprint, at_most_micros };
   $("retake-price").textContent = `${answer.endpoint} for ${answer.price}`;
   $("retake-buy").querySelector("span").textContent = `Buy for ${answer.price.split(",")[0]}`;
   $("retake-caps").hidden = answer.caps.length === 0;

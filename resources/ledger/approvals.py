@@ -1,0 +1,80 @@
+"""What a person has approved of a decision: the order of each clip, and the most that it may cost.
+
+A command shows the plan and asks. Between the answer and the run, somebody may edit a series or the catalogue, and the run's
+host may have another data folder. The decision buys only what is recorded here. Schedules, sensors and Dagster's own pages
+record no approval; they buy what is declared.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+import sqlalchemy as sa
+
+from resources.ledger.decision_clips import fix_rows
+from resources.ledger.ledger import Ledger
+from resources.ledger.schema import decision_clips
+from resources.money import show_usd
+from resources.orders import ClipRequest
+
+SHOWN_DIGITS = 12
+
+_APPROVED = sa.select(decision_clips.c.order_fingerprint, decision_clips.c.at_most_micros).where(
+    decision_clips.c.decision == sa.bindparam("decision"), decision_clips.c.clip == sa.bindparam("clip")
+)
+
+
+@dataclass(frozen=True)
+class Approval:
+    """What may be bought for one clip."""
+
+    clip: str
+    """Its key."""
+    order_fingerprint: str
+    """See `ClipRequest.order_fingerprint`."""
+    at_most_micros: int
+    """The highest cost in micro-dollars, with every try and fallback; 0 where the plan bought nothing."""
+
+    @classmethod
+    def of(cls, request: ClipRequest, at_most_micros: int | None = None) -> "Approval":
+        """The approval of a request, by default at its own highest cost."""
+        most = request.ceiling_micros if at_most_micros is None else at_most_micros
+        return cls(request.clip, request.order_fingerprint, most)
+
+    def __str__(self) -> str:
+        if not self.at_most_micros:
+            return "no purchase"
+        return f"request {self.order_fingerprint[:SHOWN_DIGITS]} for at most {show_usd(self.at_most_micros)}"
+
+    def difference(self, now: "Approval") -> str | None:
+        """Why what is declared now may not be bought under this approval; None if it may. A lower price may."""
+        changed = []
+        if now.order_fingerprint != self.order_fingerprint:
+            changed.append("request")
+        if now.at_most_micros > self.at_most_micros:
+            changed.append("price")
+        if not changed:
+            return None
+        return f"its {' and '.join(changed)} changed after the approval: approved was {self}, declared now is {now}"
+
+
+def approve_clips(ledger: Ledger, decision: str, approvals: Iterable[Approval]) -> None:
+    """Fix the clips of a decision with what is approved of each, unless they are fixed already.
+
+    Raises:
+        UnavailableError: The ledger cannot be written.
+    """
+    fix_rows(ledger, decision, [asdict(approval) for approval in approvals])
+
+
+def refusal(
+    connection: sa.Connection, decision: str, request: ClipRequest, *, regenerate: bool
+) -> str | None:
+    """Why a decision may not buy a request; None if it was approved, or if nobody was asked."""
+    row = connection.execute(_APPROVED, {"decision": decision, "clip": request.clip}).first()
+    if row is None or row.order_fingerprint is None:
+        return None
+    difference = Approval(request.clip, *row).difference(Approval.of(request))
+    if difference is None:
+        return None
+    command = "retake" if regenerate else "produce"
+    return f"{difference}. Nothing was bought. `dailies {command} {request.clip}` shows the price and asks again."

@@ -1,0 +1,127 @@
+"""What a person approved is what a run may buy, whatever was edited between the answer and the run."""
+
+import shutil
+from collections.abc import Callable, Sequence
+
+import pytest
+from pipelinekit import MODELS, House, again, nothing_bought, subject
+
+from pipelines.clip_batch import DECISION_TAG
+from resources.ledger import approvals
+from resources.ledger.approvals import Approval, approve_clips
+
+DECISION = "produce:1"
+MODEL = "wavespeed-seedance-2.0-text-to-video.yaml"
+
+
+def edit_prompt(house: House) -> None:
+    house.edit("harbor", "quiet", "stormy")
+
+
+def undo_prompt(house: House) -> None:
+    house.edit("harbor", "stormy", "quiet")
+
+
+def edit_parameters(house: House) -> None:
+    house.edit("harbor", "duration: 4", "duration: 5")
+
+
+def undo_parameters(house: House) -> None:
+    house.edit("harbor", "duration: 5", "duration: 4")
+
+
+def set_price(house: House, before: str, now: str) -> None:
+    models = house.data / "models"
+    if models.is_symlink():
+        models.unlink()
+        shutil.copytree(MODELS, models)
+    text = (models / MODEL).read_text()
+    assert before in text
+    (models / MODEL).write_text(text.replace(before, now))
+
+
+def raise_price(house: House) -> None:
+    set_price(house, 'rates: {720p: "0.24"}', 'rates: {720p: "0.25"}')
+
+
+def undo_price(house: House) -> None:
+    set_price(house, 'rates: {720p: "0.25"}', 'rates: {720p: "0.24"}')
+
+
+EDITS = pytest.mark.parametrize(
+    ("edit", "undo", "says"),
+    [
+        pytest.param(edit_prompt, undo_prompt, "its request changed", id="prompt"),
+        pytest.param(edit_parameters, undo_parameters, "its request and price changed", id="parameters"),
+        pytest.param(raise_price, undo_price, "its price changed", id="catalogue"),
+    ],
+)
+
+
+def declare(house: House) -> tuple[list[str], list[str]]:
+    """Two series in one batch: the one that is edited, and the rest. Returns their clips."""
+    edited = house.declare("harbor", ["inner", "outer"], parameters={"duration": 4})
+    other = {"endpoint": "openai/sora-2/text-to-video", "allow_retired": True, "parameters": {"duration": 4}}
+    rest = house.declare("loop", ["gold"], **other)
+    house.add([*edited, *rest])
+    return edited, rest
+
+
+def approve(house: House, keys: Sequence[str]) -> None:
+    """What a command records when a person agrees."""
+    declarations = house.production.declarations()
+    requests = [declarations.render(declarations.find(key)) for key in keys]
+    with house.production.ledger() as ledger:
+        approve_clips(ledger, DECISION, map(Approval.of, requests))
+
+
+@EDITS
+def test_what_was_edited_after_the_answer_is_not_bought_and_the_rest_is(
+    house: House, edit: Callable[[House], None], undo: Callable[[House], None], says: str
+) -> None:
+    edited, rest = declare(house)
+    approve(house, [*edited, *rest])
+    edit(house)
+
+    ran = house.produce([*edited, *rest], tags={DECISION_TAG: DECISION})
+
+    assert set(ran.failed_clips) == set(edited)
+    for clip, reason in ran.failed_clips.items():
+        assert says in reason
+        assert "approved was request " in reason
+        assert "declared now is request " in reason
+        assert f"Nothing was bought. `dailies produce {clip}` shows the price and asks again." in reason
+    assert house.bought() == [subject(key) for key in rest]
+    with nothing_bought(house):
+        repeated = again(house, ran.run)
+    assert set(repeated.failed_clips) == set(edited)
+
+    undo(house)
+    assert again(house, repeated.run).green, "a re-execution keeps the approval"
+    assert house.bought() == sorted(map(subject, [*edited, *rest]))
+
+
+@EDITS
+def test_without_the_comparison_it_is_bought_as_edited(
+    house: House,
+    monkeypatch: pytest.MonkeyPatch,
+    edit: Callable[[House], None],
+    undo: Callable[[House], None],
+    says: str,
+) -> None:
+    """The negative control of the test above."""
+    edited, rest = declare(house)
+    approve(house, [*edited, *rest])
+    edit(house)
+    monkeypatch.setattr(approvals, "refusal", lambda *_, **__: None)
+    assert house.produce([*edited, *rest], tags={DECISION_TAG: DECISION}).green
+    assert len(house.bought()) == 3
+
+
+def test_a_run_that_nobody_was_asked_about_buys_what_is_declared(house: House) -> None:
+    edited, rest = declare(house)
+    approve(house, [*edited, *rest])
+    edit_prompt(house)
+    assert house.produce([*edited, *rest]).green
+    assert house.produce([*edited, *rest], tags={DECISION_TAG: "series/harbor:tick"}).green
+    assert len(house.bought()) == 3
