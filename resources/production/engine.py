@@ -10,6 +10,7 @@ import random
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
 from resources.catalogue.files import DataFolder
+from resources.errors import DailiesError
 from resources.ledger import outcomes, polls, queue, stops
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -202,6 +203,10 @@ class Engine:
         try:
             while not await self._ends_within(sending, POLL_AGAIN_SECONDS):
                 await self._part(name, "polling jobs", self.poll_due(name, result=result, until=until))
+        except DailiesError:
+            # a poll that the ledger did not take must not cut off a POST, whose answer would be lost
+            await asyncio.wait({sending})
+            raise
         finally:
             sending.cancel()
             await asyncio.wait({sending})

@@ -403,6 +403,32 @@ def test_jobs_are_polled_while_a_long_queue_is_sent(world: World) -> None:
     assert (done.finished_at or 0) - began < 20
 
 
+def test_a_poll_that_the_ledger_does_not_take_cuts_off_no_post(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = world.engine()
+    world.provider.answers["clip-a"] = [Answer(after=20)]
+    decide(world.ledger, [a_request("clip-a")], Decision("monday"))
+    poll_due = engine.poll_due
+
+    async def locked(name: str, **how: Any) -> int:
+        if world.provider.posts:
+            raise UnavailableError("the ledger is locked")
+        return await poll_due(name, **how)
+
+    monkeypatch.setattr(engine, "poll_due", locked)
+
+    async def step() -> None:
+        try:
+            with pytest.raises(UnavailableError):
+                await engine.step("wavespeed")
+        finally:
+            await engine.aclose()
+
+    world.run(step())
+    assert world.newest("clip-a").state is S.SUBMITTED
+
+
 def test_a_stop_is_seen_before_every_post_while_jobs_are_polled(world: World) -> None:
     for clip in clips(40):
         world.provider.answers[clip] = [Answer(after=9)]
