@@ -35,6 +35,8 @@ from resources.unforeseen import in_our_words
 from resources.variables import STACK
 
 DECISION_TAG = "dailies/decision"
+APPROVED_TAG = "dailies/approved"
+"""On runs whose decision a person approved: then a ledger that does not know the approval may not buy."""
 BACKFILL_TAG = "dagster/backfill"
 
 

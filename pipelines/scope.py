@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from pipelines.clip_batch import BACKFILL_TAG, DECISION_TAG, decision_of
+from pipelines.clip_batch import APPROVED_TAG, BACKFILL_TAG, DECISION_TAG, decision_of
 from pipelines.lineage import CHARACTERS, EVENTS_LOOKED_AT, SUBMISSIONS, latest
 from pipelines.partitions import PARTITION, RANGE_END, RANGE_START, clips
 from resources.dagster_resources import Production
@@ -83,6 +83,8 @@ def scope_of_list(context: dg.OpExecutionContext, production: Production, wanted
     """The scope of a run with a list of keys: the keys that belong to its decision."""
     keys = list(dict.fromkeys(wanted))
     with production.ledger() as ledger:
+        if not repeat_unrecorded(fixed_clips, ledger, decision_of(context.run)):
+            _refuse_unknown_approval(context.run)
         own = repeat_unrecorded(fix_clips, ledger, decision_of(context.run), keys)
     return RunScope([key for key in keys if key in own], tuple(key for key in keys if key not in own))
 
@@ -196,9 +198,23 @@ def _of_decision(
     with production.ledger(patience=RIDE_OUT_SECONDS) as ledger:
         known = fixed_clips(ledger, decision)
         if not known and buys:
+            _refuse_unknown_approval(run)
             decision, first_seen = _first_seen(instance, run, named)
             known = fix_clips(ledger, decision, first_seen)
     return [key for key in named if not known or key in known]
+
+
+def _refuse_unknown_approval(run: dg.DagsterRun) -> None:
+    """Refuse to buy what a person approved in a ledger that was lost since, or that is another one.
+
+    Raises:
+        ConfigurationError: The run carries an approval.
+    """
+    if APPROVED_TAG in run.tags:
+        raise ConfigurationError(
+            f"this ledger does not know what was approved for {decision_of(run)}, so nothing was bought: it was rebuilt since, or "
+            "it is not the ledger of the command. Ask again with `dailies produce`; what is paid for is fetched all the same."
+        )
 
 
 def _first_seen(instance: dg.DagsterInstance, run: dg.DagsterRun, named: list[str]) -> tuple[str, list[str]]:

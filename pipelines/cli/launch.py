@@ -20,7 +20,7 @@ from pipelines.cli.declared import declarations_of
 from pipelines.cli.signals import end_on_signals
 from pipelines.cli.takeover import running_stack
 from pipelines.cli.terminal import age, complain, console, counted, errors, print_json
-from pipelines.clip_batch import DECISION_TAG
+from pipelines.clip_batch import APPROVED_TAG, DECISION_TAG
 from pipelines.partitions import add_clips, range_tags, stretches
 from pipelines.prompt_batch import render
 from pipelines.schedules import SERIES_TAG
@@ -132,7 +132,7 @@ def launch(
         launched = Launched(decision or f"{command}:{uuid.uuid4().hex[:12]}", list(keys))
         # before any run exists: one that waits in Dagster's queue must not buy clips that are added later
         approve_clips(ledger, launched.decision, approvals)
-    tags = {DECISION_TAG: launched.decision} | ({SERIES_TAG: series} if series else {})
+    tags = {DECISION_TAG: launched.decision, APPROVED_TAG: "true"} | ({SERIES_TAG: series} if series else {})
     found = stretches(order, keys)
     if scattered and len(found) > 1:
         config = {"ops": {"produce_scattered": {"config": {"keys": list(keys), "regenerate": regenerate}}}}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from pipelinekit import MODELS, House, again, nothing_bought, subject
 
-from pipelines.clip_batch import DECISION_TAG
+from pipelines.clip_batch import APPROVED_TAG, DECISION_TAG
 from resources.ledger import approvals
 from resources.ledger.approvals import Approval, approve_clips
 
@@ -125,3 +125,17 @@ def test_a_run_that_nobody_was_asked_about_buys_what_is_declared(house: House) -
     assert house.produce([*edited, *rest]).green
     assert house.produce([*edited, *rest], tags={DECISION_TAG: "series/harbor:tick"}).green
     assert len(house.bought()) == 3
+
+
+def test_a_ledger_that_has_lost_the_approval_does_not_buy(house: House) -> None:
+    edited, rest = declare(house)
+    keys = [*edited, *rest]
+    tags = {DECISION_TAG: DECISION, APPROVED_TAG: "true"}
+    config = {"ops": {"produce_scattered": {"config": {"keys": keys}}}}
+    with nothing_bought(house):
+        whole = house.produce(keys, tags=tags)
+        scattered = house.run("produce_scattered_clips", tags=tags, config=config)
+    for ran in (whole, scattered):
+        assert "does not know what was approved for produce:1" in (ran.failure or "")
+    approve(house, keys)
+    assert house.produce(keys, tags=tags).green
