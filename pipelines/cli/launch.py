@@ -27,10 +27,11 @@ from pipelines.schedules import SERIES_TAG
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.ledger.approvals import Approval, approve_clips
 from resources.ledger.ledger import Ledger
+from resources.ledger.newest import has_bought
 from resources.ledger.records import Attempt
-from resources.ledger.states import AttemptState
+from resources.ledger.states import UNDELIVERED, AttemptState
 from resources.money import show_usd
-from resources.planning import chosen_attempts, has_failed
+from resources.planning import chosen_purchases
 from resources.planning.selectors import RESERVED
 from resources.settings import Settings, open_ledger
 
@@ -193,19 +194,21 @@ def failed_clips(ledger: Ledger, words: Sequence[str] = (), *, series: str | Non
     Raises:
         ConfigurationError: A word is wrong, or names a clip that did not fail.
     """
-    overview = ledger.overview(series=series)
     today = dt.datetime.now(dt.UTC).date()
-    failed = chosen_attempts((a for a in overview if has_failed(a)), words, today=today)
-    known = {attempt.series for attempt in overview} | {attempt.subject_key for attempt in failed}
+    failed = chosen_purchases(ledger, words, today=today, states=UNDELIVERED, series=series)
+    known = {one.subject_key for one in failed} | {one.series for one in failed}
     for word in words:
         if word in known or not re.fullmatch("[a-z0-9-]+", word) or word in RESERVED:
             continue
-        state = next((a.state.value for a in overview if a.subject_key == word), None)
-        what = f"is {state}" if state else "was never bought"
+        if has_bought(ledger, word) and series in {None, word}:
+            continue
+        clip = ledger.latest([word]).get(word)
+        bought = clip is not None and series in {None, clip.series}
+        what = f"is {clip.state.value}" if clip is not None and bought else "was never bought"
         raise ConfigurationError(
             f"{word} {what}, so there is nothing to retry; `dailies status` shows all clips"
         )
-    return [attempt.subject_key for attempt in failed]
+    return [one.subject_key for one in failed]
 
 
 @dataclass

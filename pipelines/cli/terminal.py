@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Collection
+import textwrap
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,6 +103,15 @@ def confirm(question: str) -> None:
 def print_json(document: object) -> None:
     """Print a document as JSON."""
     sys.stdout.write(json.dumps(document, indent=2) + "\n")
+
+
+def print_json_list(documents: Iterable[object]) -> None:
+    """Print documents as one JSON list, each as soon as it is there."""
+    before = "[\n"
+    for document in documents:
+        sys.stdout.write(before + textwrap.indent(json.dumps(document, indent=2), "  "))
+        before = ",\n"
+    sys.stdout.write("[]\n" if before == "[\n" else "\n]\n")
 
 
 def counted(number: int, noun: str) -> str:

@@ -8,10 +8,11 @@ from resources.inventory import findings
 from resources.inventory.findings import Finding, found
 from resources.ledger import disputes, stops
 from resources.ledger.ledger import Ledger
+from resources.ledger.newest import newest, pages
 from resources.ledger.pauses import WORTH_TELLING_SECONDS, pauses
 from resources.ledger.records import Attempt
 from resources.ledger.schema import NOT_DELIVERED, OPEN_STATES_SQL, UNBILLED, attempts
-from resources.ledger.states import AttemptState, MoneyState
+from resources.ledger.states import UNDELIVERED, AttemptState, MoneyState
 from resources.ledger.stops import StopKind
 from resources.money import show_usd
 from resources.plain import shown
@@ -30,12 +31,11 @@ def check_ledger(ledger: Ledger) -> list[Finding]:
     Raises:
         resources.errors.UnavailableError: The ledger does not answer.
     """
-    newest = ledger.overview()
     open_ones = _in_states(ledger, {AttemptState.SUCCEEDED, AttemptState.OVERDUE})
     unclear = _in_states(ledger, {AttemptState.UNKNOWN, AttemptState.HELD})
     now = ledger.clock()
     return [
-        failed_clips(newest),
+        failed_clips(ledger),
         found(findings.NOTHING_UNCLEAR, ((a.subject_key, _in_doubt(a)) for a in unclear)),
         found(findings.NOTHING_IS_STOPPED, _not_sent_to(ledger)),
         unbelieved(ledger),
@@ -106,16 +106,16 @@ def unbelieved(ledger: Ledger) -> Finding:
     return found(findings.EVERY_BILL_IS_BELIEVED, [*disputed, *unread])
 
 
-def failed_clips(newest: list[Attempt]) -> Finding:
+def failed_clips(ledger: Ledger) -> Finding:
     """Clips whose newest purchase failed. A purchase that was withdrawn before it was sent does not count."""
-    came_to_nothing = [
-        a
-        for a in newest
-        if not a.state.is_open and a.state not in {AttemptState.DELIVERED, AttemptState.WITHDRAWN}
-    ]
+    failed = [one.id for one in newest(ledger, UNDELIVERED - {AttemptState.WITHDRAWN})]
     return found(
         findings.NO_FAILED_CLIPS,
-        ((a.subject_key, f"{a.state.value}: {shown(a.reason, longest=200)}") for a in came_to_nothing),
+        (
+            (a.subject_key, f"{a.state.value}: {shown(a.reason, longest=200)}")
+            for page in pages(ledger, failed)
+            for a in page
+        ),
     )
 
 

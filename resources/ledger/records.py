@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -40,7 +41,8 @@ class Attempt:
     provider: str
     account: str
     endpoint: str
-    request: ClipRequest
+    stored_request: dict[str, Any]
+    """See `request`."""
     decision: str
     """Id of the decision it belongs to: a root run, a schedule's tick, a command."""
     batch: str | None
@@ -97,12 +99,17 @@ class Attempt:
     def from_row(cls, row: sa.Row[Any]) -> "Attempt":
         """Read a row of the `attempts` table."""
         values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public way to a mapping, named like a private one
-        values["request"] = ClipRequest.model_validate(values["request"])
+        values["stored_request"] = values.pop("request")
         values["state"] = AttemptState(values["state"])
         values["money_state"] = MoneyState(values["money_state"])
         values["reason_kind"] = FailureKind(values["reason_kind"]) if values["reason_kind"] else None
         values["end_kind"] = FailureKind(values["end_kind"]) if values["end_kind"] else None
         return cls(**values)
+
+    @cached_property
+    def request(self) -> ClipRequest:
+        """What was ordered. It is parsed at the first look, since most readers of an attempt never look."""
+        return ClipRequest.model_validate(self.stored_request)
 
     @property
     def clip(self) -> str:

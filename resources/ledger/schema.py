@@ -162,6 +162,7 @@ _partial_index("attempts_unreported", "reported_run_id IS NULL", _of.reported_ru
 _partial_index("attempts_unbilled", UNBILLED.text, _of.money_state, _of.account, _of.submitted_at)
 _partial_index("attempts_watched", "watched_by IS NOT NULL", _of.watched_by)
 sa.Index("attempts_by_subject", _of.subject_kind, _of.subject_key, _of.seq)
+sa.Index("attempts_by_series", _of.series, _of.counted_on, _of.subject_kind, _of.subject_key)
 sa.Index("attempts_by_batch", _of.batch)
 sa.Index("attempts_by_decision", _of.decision)
 sa.Index("attempts_by_job", _of.account, _of.job_id)

@@ -67,6 +67,9 @@ OPEN = frozenset(
 )
 """States in which a subject's one open attempt can be."""
 
+UNDELIVERED = frozenset(AttemptState) - OPEN - {_S.DELIVERED}
+"""States of a purchase that has ended without a delivery."""
+
 IN_FLIGHT = frozenset({_S.SUBMITTING, _S.UNKNOWN, _S.HELD, _S.SUBMITTED, _S.OVERDUE})
 """States that may fill a slot at the provider."""
 

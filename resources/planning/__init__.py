@@ -1,6 +1,6 @@
 """Plans: what a decision would buy, reuse, adopt, hold or refuse, and its cost. A plan changes nothing."""
 
-from resources.planning.choice import Chooser, chosen_attempts, has_failed
+from resources.planning.choice import Chooser, chosen_purchases
 from resources.planning.due import DueClip, Selection, due_clips
 from resources.planning.edits import Edit, edits
 from resources.planning.plan import Plan, PlannedClip, Planning, Verb
@@ -16,8 +16,7 @@ __all__ = [
     "Planning",
     "Selection",
     "Verb",
-    "chosen_attempts",
+    "chosen_purchases",
     "due_clips",
     "edits",
-    "has_failed",
 ]

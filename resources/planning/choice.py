@@ -2,26 +2,25 @@
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
 
 from resources.declared.problems import nearest
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger.ledger import Ledger
-from resources.ledger.records import Attempt
-from resources.ledger.states import AttemptState
+from resources.ledger.newest import Newest, newest
+from resources.ledger.records import CLIP, Attempt
+from resources.ledger.schema import NOT_DELIVERED, attempts
+from resources.ledger.states import OPEN, UNDELIVERED, AttemptState
 from resources.planning.due import MAX_CLIPS, schedule_days
 from resources.planning.selectors import Days, Selector, Term, TermKind, parse
 from resources.series import Clip, Declarations, Series
 
 _DATED_KEY = re.compile(r".+-([0-9]{4}-[0-9]{2}-[0-9]{2})-.+")
 _OF_SERIES = {TermKind.SERIES, TermKind.TAG, TermKind.OWNER, TermKind.ENDPOINT}
-
-
-def has_failed(attempt: Attempt) -> bool:
-    """Whether a purchase has ended without a delivery."""
-    return not attempt.state.is_open and attempt.state is not AttemptState.DELIVERED
 
 
 @dataclass(frozen=True)
@@ -34,10 +33,10 @@ class ClipTraits:
     tags: Mapping[str, str] = field(default_factory=dict)
     owner: str | None = None
     endpoint: str = ""
-    attempt: Attempt | None = None
-    """Its newest purchase, None if it was never bought."""
-    fingerprint: str | None = None
-    """That of its request as it is declared now, None where it is not known."""
+    state: AttemptState | None = None
+    """Of its newest purchase, None if it was never bought."""
+    changed: bool = False
+    """Whether it is declared otherwise now than it was bought."""
 
     def fits(self, term: Term) -> bool:
         """Whether a term fits this clip."""
@@ -51,20 +50,14 @@ def _has_tag(tags: Mapping[str, str], term: Term) -> bool:
     return any(term.fits(text) for text in (*tags, *tags.values()))
 
 
-def _is_in_state(attempt: Attempt | None, state: str) -> bool:
-    if attempt is None:
-        return state == "new"
-    if state == "failed":
-        return has_failed(attempt)
-    return attempt.state.is_open if state == "open" else attempt.state.value == state
+def _named(state: str) -> frozenset[AttemptState]:
+    """The states of a purchase that a term names."""
+    groups = {"failed": UNDELIVERED, "open": OPEN, "new": frozenset[AttemptState]()}
+    return groups[state] if state in groups else frozenset({AttemptState(state)})
 
 
 def _is_on(date: dt.date | None, days: Days | None) -> bool:
     return date is not None and days is not None and days.first <= date <= days.last
-
-
-def _has_changed(attempt: Attempt | None, fingerprint: str | None) -> bool:
-    return attempt is not None and fingerprint is not None and attempt.request.fingerprint != fingerprint
 
 
 _FITS: dict[TermKind, Callable[[ClipTraits, Term], bool]] = {
@@ -74,36 +67,87 @@ _FITS: dict[TermKind, Callable[[ClipTraits, Term], bool]] = {
     TermKind.OWNER: lambda clip, term: term.fits(clip.owner),
     TermKind.ENDPOINT: lambda clip, term: term.fits(clip.endpoint),
     TermKind.DATE: lambda clip, term: _is_on(clip.date, term.days),
-    TermKind.STATE: lambda clip, term: _is_in_state(clip.attempt, term.text),
-    TermKind.CHANGED: lambda clip, _: _has_changed(clip.attempt, clip.fingerprint),
+    TermKind.STATE: lambda clip, term: (
+        term.text == "new" if clip.state is None else clip.state in _named(term.text)
+    ),
+    TermKind.CHANGED: lambda clip, _: clip.changed,
 }
 
 
-def chosen_attempts(found: Iterable[Attempt], words: Sequence[str], *, today: dt.date) -> list[Attempt]:
-    """Those of some purchases whose clips the words choose; all of them without words.
+def chosen_purchases(
+    ledger: Ledger,
+    words: Sequence[str],
+    *,
+    today: dt.date,
+    states: Collection[AttemptState] = frozenset(AttemptState),
+    series: str | None = None,
+) -> list[Newest]:
+    """The newest purchases of the clips that the words choose, oldest first; without words, of every clip.
+
+    Args:
+        ledger: What was bought.
+        words: What a person wrote.
+        today: What `today` means.
+        states: Only purchases in these states.
+        series: Only clips of this series.
 
     Raises:
         ConfigurationError: A word is wrong, or asks for what only the declarations know.
     """
     selectors = parse(words, today=today)
-    if any(term.kind is TermKind.CHANGED for selector in selectors for term in selector):
+    kinds = {term.kind for selector in selectors for term in selector}
+    if TermKind.CHANGED in kinds:
         raise ConfigurationError("cannot choose clips by 'changed' here; `dailies plan changed` lists them")
+    found = newest(
+        ledger,
+        states,
+        series=series,
+        where=_bounds(selectors),
+        labels=bool(kinds & {TermKind.TAG, TermKind.OWNER}),
+    )
     if not selectors:
-        return list(found)
-    return [a for a in found if any(all(_seen(a).fits(term) for term in one) for one in selectors)]
+        return found
+    return [one for one in found if any(all(_seen(one).fits(term) for term in terms) for terms in selectors)]
 
 
-def _seen(attempt: Attempt) -> ClipTraits:
-    request = attempt.request
-    date = _DATED_KEY.fullmatch(attempt.subject_key)
+def _bounds(selectors: Sequence[Selector]) -> sa.ColumnElement[bool] | None:
+    """What the database can check of some words, so that it need not read every purchase; None where that is nothing."""
+    words = []
+    for selector in selectors:
+        terms = [condition for term in selector if (condition := _condition(term)) is not None]
+        if not terms:
+            return None
+        words.append(sa.and_(*terms))
+    return sa.or_(*words) if words else None
+
+
+def _condition(term: Term) -> sa.ColumnElement[bool] | None:
+    if term.kind is TermKind.STATE:
+        named = _named(term.text)
+        among = attempts.c.state.in_(sorted(state.value for state in named))
+        return among if AttemptState.DELIVERED in named else sa.and_(NOT_DELIVERED, among)
+    if set("*?[") & set(term.text):
+        return None
+    if term.kind is TermKind.SERIES:
+        return attempts.c.series == term.text
+    if term.kind is TermKind.NAME:
+        return sa.or_(
+            sa.and_(attempts.c.subject_kind == CLIP, attempts.c.subject_key == term.text),
+            attempts.c.series == term.text,
+        )
+    return None
+
+
+def _seen(one: Newest) -> ClipTraits:
+    date = _DATED_KEY.fullmatch(one.subject_key)
     return ClipTraits(
-        attempt.subject_key,
-        attempt.series,
+        one.subject_key,
+        one.series,
         _date(date[1]) if date else None,
-        request.tags,
-        request.owner,
-        attempt.endpoint,
-        attempt,
+        one.tags,
+        one.owner,
+        one.endpoint,
+        one.state,
     )
 
 
@@ -156,7 +200,7 @@ class Chooser:
             return self._fitting([self._declarations.find(named.text)], selector)
         states = [term for term in selector if term.kind is TermKind.STATE and term.text != "new"]
         if states and not any(term.kind is TermKind.DATE for term in selector):
-            return self._fitting(self._bought(), selector)
+            return self._fitting(self._bought(states), selector)
         self._check_names(selector)
         clips: list[Clip] = []
         for series in self._declarations.series.values():
@@ -224,24 +268,25 @@ class Chooser:
             return []
         return [clip for day in schedule_days(series, days.first, days.last) for clip in series.clips(day)]
 
-    def _bought(self) -> list[Clip]:
-        """Every declared clip that was ever bought."""
+    def _bought(self, terms: Sequence[Term]) -> list[Clip]:
+        """Every declared clip whose newest purchase is in a state that all terms name."""
+        states = frozenset.intersection(*(_named(term.text) for term in terms))
         found = []
-        for attempt in self._ledger.overview():
+        for one in newest(self._ledger, states):
             try:
-                found.append(self._declarations.find(attempt.subject_key))
+                found.append(self._declarations.find(one.subject_key))
             except DailiesError:
                 continue
         return found
 
     def _fitting(self, clips: Sequence[Clip], selector: Selector) -> list[Clip]:
         asks = {term.kind for term in selector}
-        newest = (
-            self._ledger.latest([c.key for c in clips]) if asks & {TermKind.STATE, TermKind.CHANGED} else {}
-        )
+        asked = asks & {TermKind.STATE, TermKind.CHANGED}
+        bought = self._ledger.latest([c.key for c in clips]) if asked else {}
         kept = []
         for clip in clips:
             series = _of_series(self._declarations.series[clip.series])
+            attempt = bought.get(clip.key)
             traits = ClipTraits(
                 clip.key,
                 clip.series,
@@ -249,18 +294,18 @@ class Chooser:
                 series.tags,
                 series.owner,
                 series.endpoint,
-                newest.get(clip.key),
-                self._fingerprint(clip) if TermKind.CHANGED in asks and clip.key in newest else None,
+                None if attempt is None else attempt.state,
+                TermKind.CHANGED in asks and attempt is not None and self._has_changed(clip, attempt),
             )
             if all(traits.fits(term) for term in selector):
                 kept.append(clip)
         return kept
 
-    def _fingerprint(self, clip: Clip) -> str | None:
+    def _has_changed(self, clip: Clip, attempt: Attempt) -> bool:
         try:
-            return self._declarations.render(clip).fingerprint
+            return self._declarations.render(clip).fingerprint != attempt.request.fingerprint
         except DailiesError:
-            return None
+            return False
 
 
 def _of_series(series: Series) -> ClipTraits:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from resources.ledger import locks
 from resources.ledger.ledger import Ledger
+from resources.ledger.newest import newest
 from resources.ledger.records import Attempt
+from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState
 from resources.storage.layout import poster_key, quarantined, sheet_key
 from resources.storage.objects import ObjectStore
@@ -65,7 +67,8 @@ def write_sheet(
     # the last process to get the lock sees the deliveries of all before it
     name = hashlib.sha256(f"{series} {day}".encode()).hexdigest()[:32]
     with locks.hold(ledger, f"sheet:{name}"):
-        bought = [attempt for attempt in ledger.overview(series=series) if attempt.counted_on == day]
+        of_day = newest(ledger, series=series, where=attempts.c.counted_on == day)
+        bought = list(ledger.attempts(one.id for one in of_day).values())
         there = [a for a in bought if a.state in {AttemptState.DELIVERED, AttemptState.QUARANTINED}]
         with ThreadPoolExecutor(READERS) as pool:
             found = list(pool.map(lambda attempt: _poster(store, attempt, posters), there[:MOST]))

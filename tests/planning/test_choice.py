@@ -15,7 +15,7 @@ from resources.ledger import queue
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decision, decide
 from resources.ledger.ledger import Ledger
-from resources.planning import Chooser, Days, chosen_attempts
+from resources.planning import Chooser, Days, chosen_purchases
 from resources.series import Declarations, load_series
 
 CATALOGUE = Catalogue.load(Path(__file__).parents[2] / "data" / "models")
@@ -146,10 +146,8 @@ def test_what_nothing_fits_is_named_with_what_there_is(
 
 
 def test_the_same_words_choose_among_what_was_bought(declarations: Declarations, ledger: Ledger) -> None:
-    bought = ledger.overview()
-
     def chosen(*words: str) -> set[str]:
-        return {a.subject_key for a in chosen_attempts(bought, words, today=NOW.date())}
+        return {a.subject_key for a in chosen_purchases(ledger, words, today=NOW.date())}
 
     assert chosen() == {"loop-a", "loop-b", "harbor-2026-11-10-b"}
     assert chosen("state:failed,loop*", "2026-11-09..11") == {"loop-a", "harbor-2026-11-10-b"}

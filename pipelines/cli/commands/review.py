@@ -1,6 +1,5 @@
 """Commands that show clips, and settle what needs a person: status, gallery, inspect, accept, resolve."""
 
-import datetime as dt
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -43,51 +42,41 @@ def status(
     ] = None,
     series: Annotated[str | None, typer.Option(help="Only this series.")] = None,
     failed: Annotated[bool, typer.Option("--failed", help="Only failed clips.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Show every clip.")] = False,
     long: Long = False,
     as_json: Json = False,
 ) -> None:
-    """Show every clip: its state, age and cost; with --long, its endpoint and place too."""
-    from pipelines.cli.clip_table import as_document, show_clips
+    """Show clips with state, age and cost: what is open, what failed, and the newest 50 of the delivered.
+
+    With --long, endpoint and place too. CLIPS and --all leave nothing out.
+    """
     from pipelines.cli.failed_runs import barren_runs
     from pipelines.cli.ledger import orphans_in_words
+    from pipelines.cli.status import clips_shown, print_status, print_status_json
     from resources.ledger import stops
     from resources.ledger.lost.orphans import orphans
     from resources.ledger.pauses import pauses
-    from resources.ledger.states import AttemptState
-    from resources.money import show_usd
-    from resources.planning import chosen_attempts
     from resources.settings import load_settings, open_ledger
 
     settings = load_settings()
     with open_ledger(settings) as ledger:
-        attempts = chosen_attempts(
-            ledger.overview(series=series), words or [], today=dt.datetime.now(dt.UTC).date()
-        )
+        shown = clips_shown(ledger, words or [], series=series, failed=failed, every=every)
         nobodys = orphans_in_words(orphans(ledger), ledger)
-        notices = [*stops.stops(ledger), *pauses(ledger), *barren_runs(settings, ledger)]
-    for notice in notices:
-        # on standard error, so that it also shows beside JSON
-        complain(str(notice))
-    if failed:
-        attempts = [a for a in attempts if not a.state.is_open and a.state is not AttemptState.DELIVERED]
-    if as_json:
-        print_json([as_document(attempt) for attempt in attempts])
-        return
-    if failed and not attempts:
-        console.print("no clip has failed")
-        return
-    if words and not attempts:
-        console.print(f"{' '.join(words)} chooses no clip that was bought", markup=False)
-        return
-    if not attempts:
-        console.print("no clips yet; `dailies produce SERIES` asks for some")
-        return
-    show_clips(attempts, long=long)
-    delivered = sum(a.state is AttemptState.DELIVERED for a in attempts)
-    total = sum(a.cost_micros for a in attempts)
-    console.print(f"\n{delivered} of {len(attempts)} delivered, {show_usd(total)} in their newest takes")
-    for line in nobodys:
-        console.print(Text(f"{line}: `dailies ledger orphans`"))
+        for notice in (*stops.stops(ledger), *pauses(ledger), *barren_runs(settings, ledger)):
+            # on standard error, so that it also shows beside JSON
+            complain(str(notice))
+        if as_json:
+            print_status_json(ledger, shown)
+        elif shown.ids:
+            print_status(ledger, shown, long=long)
+            for line in nobodys:
+                console.print(Text(f"{line}: `dailies ledger orphans`"))
+        elif failed:
+            console.print("no clip has failed")
+        elif words:
+            console.print(f"{' '.join(words)} chooses no clip that was bought", markup=False)
+        else:
+            console.print("no clips yet; `dailies produce SERIES` asks for some")
 
 
 @review_app.command(rich_help_panel=PANEL)

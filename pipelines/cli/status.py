@@ -1,0 +1,85 @@
+"""`dailies status`: which clips it shows, and how many there are."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipelines.cli.clip_table import as_document, show_clips
+from pipelines.cli.terminal import console, note, print_json_list
+from resources.ledger.ledger import Ledger
+from resources.ledger.newest import clips_bought, newest, pages
+from resources.ledger.states import OPEN, UNDELIVERED, AttemptState
+from resources.money import show_usd
+from resources.planning import chosen_purchases
+
+NEWEST = 50
+"""How many delivered clips are shown where nobody chose any."""
+
+
+@dataclass(frozen=True)
+class ShownClips:
+    """The clips of a status."""
+
+    ids: list[str]
+    """Their newest attempts, in the order of their purchases."""
+    left_out: int = 0
+    """How many delivered clips are not among them."""
+
+    @property
+    def why(self) -> str:
+        """What is shown and what is not, in a sentence; empty where everything is."""
+        if not self.left_out:
+            return ""
+        return f"of {self.left_out + NEWEST:,} delivered clips the newest {NEWEST} are shown; --all shows every clip"
+
+
+def clips_shown(
+    ledger: Ledger, words: Sequence[str], *, series: str | None, failed: bool, every: bool
+) -> ShownClips:
+    """What is open, what failed and the newest delivered clips; with words or `every`, all that they choose.
+
+    Args:
+        ledger: What was bought.
+        words: What a person wrote to choose clips.
+        series: Only clips of this series.
+        failed: Only failed clips.
+        every: Whether to show every delivered clip.
+
+    Raises:
+        ConfigurationError: A word is wrong.
+    """
+    if failed or words or every:
+        states = UNDELIVERED if failed else frozenset(AttemptState)
+        today = dt.datetime.now(dt.UTC).date()
+        return ShownClips(
+            [one.id for one in chosen_purchases(ledger, words, today=today, states=states, series=series)]
+        )
+    rest = newest(ledger, OPEN | UNDELIVERED, series=series)
+    delivered = newest(ledger, {AttemptState.DELIVERED}, series=series, last=NEWEST)
+    # the two answers are of two moments, between which a clip may be delivered
+    rest_ids = [one.id for one in rest]
+    ids = [*rest_ids, *(one.id for one in delivered if one.id not in set(rest_ids))]
+    left_out = clips_bought(ledger, series=series) - len(ids) if len(delivered) == NEWEST else 0
+    return ShownClips([attempt.id for attempt in ledger.attempts(ids).values()], max(0, left_out))
+
+
+def print_status(ledger: Ledger, shown: ShownClips, *, long: bool) -> None:
+    """Print the clips, a page of them at a time, and what they cost."""
+    delivered = cost = 0
+    for page in pages(ledger, shown.ids):
+        show_clips(page, long=long)
+        delivered += sum(a.state is AttemptState.DELIVERED for a in page)
+        cost += sum(a.cost_micros for a in page)
+    total = len(shown.ids) + shown.left_out
+    of = "the newest takes shown" if shown.left_out else "their newest takes"
+    console.print(f"\n{delivered + shown.left_out} of {total} delivered, {show_usd(cost)} in {of}")
+    if shown.why:
+        console.print(shown.why)
+
+
+def print_status_json(ledger: Ledger, shown: ShownClips) -> None:
+    """Print the clips as one JSON list."""
+    if shown.why:
+        # on standard error, beside the document
+        note(shown.why)
+    print_json_list(as_document(attempt) for page in pages(ledger, shown.ids) for attempt in page)

@@ -1,0 +1,120 @@
+"""The newest purchase of each subject, by state, series and age: what people and the inventory ask for."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.schema import IS_NEWEST, NOT_DELIVERED, attempts
+from resources.ledger.states import AttemptState
+
+PAGE = 500
+"""Attempts that are in memory at once."""
+_EVERY_STATE = frozenset(AttemptState)
+_kind, _series = attempts.c.subject_kind.concat(""), attempts.c.series.concat("")
+"""In a form that no index has: SQLite would prefer the indexes of subjects and series, with all of the history, to the one of what
+is not delivered."""
+
+
+@dataclass(frozen=True)
+class Newest:
+    """The newest purchase of a subject, as far as clips are chosen by it."""
+
+    id: str
+    subject_key: str
+    series: str
+    endpoint: str
+    state: AttemptState
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Of its request; empty where nobody asked for them."""
+    owner: str | None = None
+    """Of its request; None where nobody asked for it."""
+
+
+def newest(
+    ledger: Ledger,
+    states: Collection[AttemptState] = _EVERY_STATE,
+    *,
+    series: str | None = None,
+    where: sa.ColumnElement[bool] | None = None,
+    labels: bool = False,
+    last: int | None = None,
+    kind: str = "clip",
+) -> list[Newest]:
+    """The newest purchases that are in some states, oldest first.
+
+    Without delivered ones, only purchases without a delivery are read, which are few.
+
+    Args:
+        where: Another condition, on columns of `attempts`.
+        labels: Whether tags and owner are asked for.
+        last: How many at most: the ones that were asked for last.
+    """
+    columns: list[sa.ColumnElement[Any]] = [
+        attempts.c.id,
+        attempts.c.subject_key,
+        attempts.c.series,
+        attempts.c.endpoint,
+        attempts.c.state,
+    ]
+    if labels:
+        columns += [attempts.c.request["tags"], attempts.c.request["owner"].as_string()]
+    query = sa.select(*columns).where(_kind == kind, IS_NEWEST)
+    if AttemptState.DELIVERED not in states:
+        query = query.where(NOT_DELIVERED)
+    if set(states) != _EVERY_STATE:
+        query = query.where(attempts.c.state.in_(sorted(state.value for state in states)))
+    if series is not None:
+        query = query.where((attempts.c.series if AttemptState.DELIVERED in states else _series) == series)
+    if where is not None:
+        query = query.where(where)
+    order: list[sa.ColumnElement[Any]] = [attempts.c.seq]
+    if last is not None:
+        # an index of a series is in the order of days; within a day, of no order
+        order = [attempts.c.seq] if series is None else [attempts.c.counted_on, attempts.c.seq]
+        query = query.limit(last)
+    query = query.order_by(*(column.desc() if last is not None else column for column in order))
+    with ledger.read() as connection:
+        found = [_read(row) for row in connection.execute(query)]
+    return found[::-1] if last is not None else found
+
+
+def _read(row: Sequence[Any]) -> Newest:
+    key, subject, series, endpoint, state = row[:5]
+    tags, owner = row[5:] or (None, None)
+    return Newest(
+        str(key),
+        str(subject),
+        str(series),
+        str(endpoint),
+        AttemptState(state),
+        tags if isinstance(tags, dict) else {},
+        None if owner is None else str(owner),
+    )
+
+
+def clips_bought(ledger: Ledger, *, series: str | None = None) -> int:
+    """How many clips were ever asked for; reads an index."""
+    keys = sa.select(attempts.c.subject_key).distinct()
+    if series is None:
+        keys = keys.where(attempts.c.subject_kind == "clip")
+    else:
+        keys = keys.where(attempts.c.series == series, _kind == "clip")
+    with ledger.read() as connection:
+        return connection.execute(sa.select(sa.func.count()).select_from(keys.subquery())).scalar_one()
+
+
+def has_bought(ledger: Ledger, series: str) -> bool:
+    """Whether a clip of a series was ever asked for."""
+    one = sa.select(attempts.c.seq).where(attempts.c.series == series).limit(1)
+    with ledger.read() as connection:
+        return connection.execute(one).scalar() is not None
+
+
+def pages(ledger: Ledger, ids: Sequence[str]) -> Iterator[list[Attempt]]:
+    """The attempts with these ids, in the order of their purchases, `PAGE` at a time."""
+    for start in range(0, len(ids), PAGE):
+        yield list(ledger.attempts(ids[start : start + PAGE]).values())
