@@ -346,6 +346,7 @@ def test_no_other_user_of_the_machine_can_read_the_home_or_reach_the_code(
         running.stack.dagster_url,
         running.stack.sandbox_url,
         running.stack.environment["DAILIES_S3_ENDPOINT"],
+        running.stack.room_url.rstrip("/"),
     ]
     assert listening() == {int(str(url).rpartition(":")[2]) for url in known}
 
