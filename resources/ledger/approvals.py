@@ -76,5 +76,5 @@ def refusal(
     difference = Approval(request.clip, *row).difference(Approval.of(request))
     if difference is None:
         return None
-    command = "retake" if regenerate else "produce"
-    return f"{difference}. Nothing was bought. `dailies {command} {request.clip}` shows the price and asks again."
+    again = f"`dailies retake {request.clip}`" if regenerate else f"`dailies produce {request.clip}`"
+    return f"{difference}. Nothing was bought. {again} shows the price and asks again."

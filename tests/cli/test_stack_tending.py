@@ -140,4 +140,4 @@ def test_an_edited_schedule_is_loaded_once_and_said(tmp_path: Path, monkeypatch:
     stack.wanted.log = told.append
     (tmp_path / "series" / "bay.yaml").write_text("name: bay\nschedule: {cron: 0 6 * * *}\n")
     assert tended(stack, Webserver(*[THERE] * 3), 3) == 1
-    assert told[0] == "the schedules of bay have changed; loading them"
+    assert told[0] == "schedules and accounts have changed (bay); loading them"

@@ -45,7 +45,7 @@ def attempt(clip: str, state: AttemptState, *, finished: float = 0, watched_by: 
         "id": clip,
         "subject_kind": "clip",
         "subject_key": clip,
-        "request": request,
+        "stored_request": request.model_dump(mode="json"),
         "decision": "d",
         "batch": "b",
         "watched_by": watched_by,
