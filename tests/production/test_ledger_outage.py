@@ -124,4 +124,4 @@ def test_without_patience_the_run_fails(
         "resources.production.ledger_thread.repeat_unrecorded", lambda function, *a, **k: function(*a, **k)
     )
     with pytest.raises(UnavailableError, match="went away"):
-        carried(url, server, at=60)
+        carried(url, server, at=50)

@@ -4,7 +4,7 @@ import pytest
 from fakes import World
 from losskit import QUICK, S, ended, enqueue, known_lags, sensor
 
-from resources.ledger import limits, queue
+from resources.ledger import limits
 from resources.ledger.records import Attempt
 
 CLIPS = ("clip-a", "clip-b", "clip-c")
@@ -36,9 +36,7 @@ def test_posts_that_are_lost_together_are_held_and_never_exchanged(
     all_lost: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a killed process or an outage would leave if they were sent side by side."""
-    monkeypatch.setattr(
-        queue, "spacing_times", lambda now: limits.spacing_times(now) | {"fresh_since": now + 1}
-    )
+    monkeypatch.setattr(limits, "FRESH_SECONDS", -1.0)
     found = settled(all_lost)
     assert len(all_lost.provider.posts) == len(all_lost.provider.jobs) == len(CLIPS)
     assert (
