@@ -269,16 +269,10 @@ def one_answer_is_an_end() -> AbstractContextManager[object]:
 @contextlib.contextmanager
 def times_are_believed() -> Iterator[None]:
     """A due time, a pause or a lease counts however far ahead it lies."""
-    limited: sa.BindParameter[int] = sa.bindparam("limit")
-    due = (
-        sa.select(attempts)
-        .where(polls._POLLED, attempts.c.next_poll_at <= sa.bindparam("now"))
-        .order_by(attempts.c.next_poll_at)
-        .limit(limited)
-    )
+    nothing = polls._MISDATED.where(sa.false())
     with (
-        mock.patch.object(polls, "_DUE", due),
-        mock.patch.object(polls, "_DUE_OF_THESE", due.where(polls._THESE)),
+        mock.patch.object(polls, "_MISDATED", nothing),
+        mock.patch.object(polls, "_MISDATED_OF_THESE", nothing),
         mock.patch.object(polls, "has_passed", lambda at, now, **_: at <= now),
     ):
         yield
