@@ -150,42 +150,31 @@ class KeptEventLog(SqliteEventLogStorage):
         self._runs.close()
 
 
-class KeptRuns(SqliteRunStorage):
+class _OneFile:
+    """For a storage of Dagster's that has one file: `connect` over a kept connection."""
+
+    def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self._kept, self._path = KeptConnections(1), str(sa.make_url(conn_string).database)
+        super().__init__(conn_string, inst_data)  # type: ignore[call-arg]
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        """A connection."""
+        with self._kept.begin(self._path, super().connect) as connection:  # type: ignore[misc]
+            yield connection
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        super().dispose()  # type: ignore[misc]
+        self._kept.close()
+
+
+class KeptRuns(_OneFile, SqliteRunStorage):
     """Dagster's table of runs."""
 
-    def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
-        self._kept, self._path = KeptConnections(1), str(sa.make_url(conn_string).database)
-        super().__init__(conn_string, inst_data)
 
-    @contextlib.contextmanager
-    def connect(self) -> Iterator[sa.Connection]:
-        """A connection."""
-        with self._kept.begin(self._path, super().connect) as connection:
-            yield connection
-
-    def dispose(self) -> None:
-        """Close every connection."""
-        super().dispose()
-        self._kept.close()
-
-
-class KeptSchedules(SqliteScheduleStorage):
+class KeptSchedules(_OneFile, SqliteScheduleStorage):
     """Dagster's table of schedules, sensors and their ticks."""
-
-    def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
-        self._kept, self._path = KeptConnections(1), str(sa.make_url(conn_string).database)
-        super().__init__(conn_string, inst_data)
-
-    @contextlib.contextmanager
-    def connect(self) -> Iterator[sa.Connection]:
-        """A connection."""
-        with self._kept.begin(self._path, super().connect) as connection:
-            yield connection
-
-    def dispose(self) -> None:
-        """Close every connection."""
-        super().dispose()
-        self._kept.close()
 
 
 class KeptSqliteStorage(DagsterSqliteStorage):

@@ -1,7 +1,7 @@
 """WaveSpeedAI's REST API v3.
 
 Source of the facts: the provider's own documentation and published clients (WaveSpeed contract, sections 1.1 to 1.12).
-What its answers prove is decided in `wavespeed_envelope`; here are the calls.
+What its answers prove is decided in `envelope.py`; here are the calls.
 """
 
 import asyncio
