@@ -6,8 +6,6 @@ without the token of the address, or by another host name, gets no information.
 
 import hmac
 import secrets
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import PurePosixPath
@@ -20,12 +18,12 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from resources.gallery.pages import FOLDER, INDEX
-from resources.guard import READS, SERVER, Guard, Guarded
+from resources.guard import READS, Guard, Guarded
+from resources.server_thread import HOST, ServerThread
 from resources.storage.layout import QUARANTINE, SHEETS, VIDEOS
 from resources.storage.objects import ObjectStore
 from resources.storage.s3_client import client_for
 
-HOST = "127.0.0.1"
 _TYPES = {".html": "text/html; charset=utf-8", ".mp4": "video/mp4", ".webp": "image/webp"}
 _PLACES = {FOLDER: {".html"}, VIDEOS: {".mp4", ".webp"}, QUARANTINE: {".mp4", ".webp"}, SHEETS: {".webp"}}
 _HEADERS = {
@@ -47,10 +45,8 @@ class GalleryServer:
     def __init__(self, store: ObjectStore, *, port: int = 0) -> None:
         self._store = store
         self._token = secrets.token_urlsafe(16)
-        self._socket = socket.create_server((HOST, port))
-        self.port = int(self._socket.getsockname()[1])
-        self._server: Any = None
-        self._thread: threading.Thread | None = None
+        self._server = ServerThread(port)
+        self.port = self._server.port
 
     @property
     def url(self) -> str:
@@ -58,20 +54,11 @@ class GalleryServer:
         return f"http://{HOST}:{self.port}/{self._token}/{INDEX}"
 
     def __enter__(self) -> Self:
-        import uvicorn
-
-        # the address carries the token: no access log
-        config = uvicorn.Config(app_for(self._store, self._token), lifespan="off", **SERVER)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
-        self._thread.start()
+        self._server.start(app_for(self._store, self._token))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
-        if self._thread is not None:
-            self._thread.join(5)
-        self._socket.close()
+        self._server.stop()
 
 
 def app_for(store: ObjectStore, token: str) -> Any:

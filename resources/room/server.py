@@ -4,8 +4,6 @@ Bytes pass through this process; no signed address and no key reaches a page.
 """
 
 import functools
-import socket
-import threading
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -19,17 +17,17 @@ from starlette.routing import Route
 
 from resources.errors import DailiesError, UnavailableError
 from resources.gallery.server import fetch_object, is_shown
-from resources.guard import SERVER, Guard, Guarded
+from resources.guard import Guard, Guarded
 from resources.room.answers import AskedRetake, AskedVerdict, NotAllowedError, Room, RoomHouse
 from resources.room.keeper import VerdictKeeper
 from resources.room.people import Doorkeeper, Person
+from resources.server_thread import HOST, ServerThread
 from resources.storage.layout import QUARANTINE, VIDEOS
 from resources.storage.objects import ObjectStore
 
 Asked = TypeVar("Asked", bound=BaseModel)
 Answer = Callable[[Request], Awaitable[Response]]
 
-HOST = "127.0.0.1"
 _PAGE = Path(__file__).parent / "page"
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -83,10 +81,8 @@ class RoomServer:
         self._keeper = VerdictKeeper(house.ledger, house.store)
         self._room = Room(house, Doorkeeper(user_header, house.rules), self._keeper)
         self._guard = guard or Guard(users=frozenset())
-        self._socket = socket.create_server((HOST, port))
-        self.port = int(self._socket.getsockname()[1])
-        self._server: Any = None
-        self._thread: threading.Thread | None = None
+        self._server = ServerThread(port)
+        self.port = self._server.port
 
     @property
     def url(self) -> str:
@@ -94,23 +90,13 @@ class RoomServer:
         return f"http://{HOST}:{self.port}/"
 
     def __enter__(self) -> Self:
-        import uvicorn
-
-        app = app_for(self._room, self._house.store, self._guard)
-        self._server = uvicorn.Server(
-            uvicorn.Config(app, lifespan="off", timeout_graceful_shutdown=3, **SERVER)
-        )
         self._keeper.start()
-        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
-        self._thread.start()
+        self._server.start(app_for(self._room, self._house.store, self._guard))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
-        if self._thread is not None:
-            self._thread.join(10)
+        self._server.stop()
         self._keeper.stop()
-        self._socket.close()
 
 
 def _page(room: Room) -> Answer:

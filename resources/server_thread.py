@@ -1,0 +1,43 @@
+"""A server of our own on 127.0.0.1, in a thread beside the command that shows its address."""
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from resources.guard import SERVER
+
+HOST = "127.0.0.1"
+LEAVE_SECONDS = 3
+"""How long answers may go on after the end: a browser holds a video open."""
+_JOIN_SECONDS = 10
+
+
+class ServerThread:
+    """Serves a guarded application.
+
+    Args:
+        port: 0 for any free one. It is taken at once.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        self._socket = socket.create_server((HOST, port))
+        self.port = int(self._socket.getsockname()[1])
+        self._server: Any = None
+        self._thread: threading.Thread | None = None
+
+    def start(self, app: Callable[..., Any]) -> None:
+        """Begin to serve."""
+        import uvicorn
+
+        config = uvicorn.Config(app, lifespan="off", timeout_graceful_shutdown=LEAVE_SECONDS, **SERVER)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and give the port back."""
+        if self._thread is not None:
+            self._server.should_exit = True
+            self._thread.join(_JOIN_SECONDS)
+        self._socket.close()
