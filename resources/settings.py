@@ -24,6 +24,7 @@ from resources.declared.validation import allowed_by
 from resources.errors import ConfigurationError
 from resources.guard import Authority, hosts
 from resources.ledger.budget import MOST_PER_CLIP, Budget
+from resources.ledger.disputes import BAND
 from resources.ledger.ledger import Ledger
 from resources.ledger.outage import PATIENCE_SECONDS
 from resources.money import Micros, to_usd, usd
@@ -126,6 +127,10 @@ class Settings(BaseSettings):
     """The time zone in which days and months begin, by its IANA name."""
     max_usd_per_clip: Cap = Field(default=to_usd(MOST_PER_CLIP), validation_alias="DAILIES_MAX_USD_PER_CLIP")
     """Most US dollars for one clip, so that a quote in another unit is not bought. The next caps are in US dollars too."""
+    max_request_factor: float = Field(default=1, ge=1, le=BAND, validation_alias="DAILIES_MAX_REQUEST_FACTOR")
+    """How many times its quote one request may be charged before its account is stopped."""
+    max_hour_factor: float = Field(default=2, ge=1, le=1000, validation_alias="DAILIES_MAX_HOUR_FACTOR")
+    """How many times what was ordered an account may be charged within an hour before it is stopped."""
     max_usd_per_run: Cap = Field(default=None, validation_alias="DAILIES_MAX_USD_PER_RUN")
     """Cap of one run, with its retries."""
     max_usd_per_day: Cap = Field(default=None, validation_alias="DAILIES_MAX_USD_PER_DAY")
@@ -244,7 +249,14 @@ class Settings(BaseSettings):
             per_day=_micros(self.max_usd_per_day),
             per_month=_micros(self.max_usd_per_month),
         )
-        return Budget(self.timezone, everything, accounts, _micros(self.max_usd_per_clip))
+        return Budget(
+            self.timezone,
+            everything,
+            accounts,
+            _micros(self.max_usd_per_clip),
+            request_factor=self.max_request_factor,
+            hour_factor=self.max_hour_factor,
+        )
 
     @cached_property
     def ledger_url(self) -> str:

@@ -163,7 +163,7 @@ def record(
 ) -> list[Confirmed]:
     """Record what a bill states about the account's ended jobs: the money, and the model where it names another one.
 
-    A charge above the quote stops the account. A statement that is not believed is disputed instead (see `disputes.py`).
+    A charge above the quote stops the account (see `sentinel.py`). A statement that is not believed is disputed instead (see `disputes.py`).
 
     Args:
         bill: By the core of the job's id. Jobs that it does not name stay as they are.
@@ -180,7 +180,13 @@ def record(
             attempt = tx.attempt(attempt_id)
             billed = bill.get(core(attempt.job_id or ""))
             # its job may have become a spare take meanwhile, which has a row of its own
-            if billed is None or attempt.state in UNSETTLED:
+            if billed is None:
+                continue
+            if attempt.state in UNSETTLED:
+                if billed.charged > attempt.quoted_micros * disputes.BAND:
+                    # the account must not buy on until the job ends
+                    stated = StatedAmount(billed.charged, billed.refunded, BILL)
+                    disputes.raise_dispute(tx, attempt, DisputeKind.AMOUNT, stated)
                 continue
             trusted = _trusted(tx, attempt, billed)
             if trusted is None:

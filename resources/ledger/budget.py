@@ -58,6 +58,10 @@ class Budget:
     """By account."""
     per_clip: int | None = MOST_PER_CLIP
     """The most that one clip may cost, in micro-dollars; None is no cap."""
+    request_factor: float = 1.0
+    """How many times its quote one request may be charged before its account is stopped."""
+    hour_factor: float = 2.0
+    """How many times what was ordered an account may be charged within an hour before it is stopped."""
 
     def day(self, now: float) -> str:
         """The day of a moment, as YYYY-MM-DD."""

@@ -1,4 +1,4 @@
-"""Stops of buying: of everything by a person, or of an account that cannot pay, refuses its key or bills too much.
+"""Stops of buying: of everything by a person, or of an account that cannot pay, refuses its key or charges too much.
 
 The transaction that reserves money and the one that claims a POST both check for stops. Jobs at the provider are still polled
 and fetched, and queued attempts stay queued.
@@ -53,7 +53,7 @@ class StopKind(StrEnum):
     PERSON = "person"
     """`dailies stop`. Until `dailies start`."""
     OVERCHARGED = "overcharged"
-    """A bill was higher than the quote. Until `dailies start`."""
+    """More was charged than was ordered, for one request or within an hour. Until `dailies start`."""
     UNBELIEVABLE = "unbelievable"
     """A bill or an answer states an amount that cannot be the price. Until that is settled, or `dailies start`."""
     INSUFFICIENT_FUNDS = "insufficient_funds"
@@ -94,7 +94,8 @@ class Stop:
         again = {
             StopKind.PERSON: f"`{self.command}` starts it again",
             StopKind.OVERCHARGED: (
-                f"compare `dailies ledger --check` with the provider's bill, correct the price in data/models, then `{self.command}`"
+                "compare `dailies ledger --check` with the provider's bill; correct the price in data/models, or make a new key if others "
+                f"use this one; then `{self.command}`"
             ),
             StopKind.UNBELIEVABLE: (
                 f"it starts again by itself when a later bill is right; look at the provider's own bill, then `{self.command}`"

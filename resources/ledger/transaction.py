@@ -209,7 +209,8 @@ class Transaction:
         after = self.attempt(before.id)
         self._journalize(before, after, why)
         budget.follow(self.connection, before, after)
-        if after.overcharged_micros > before.overcharged_micros:
+        most = after.quoted_micros * self.budget.request_factor
+        if after.overcharged_micros > before.overcharged_micros and (after.charged_micros or 0) > most:
             reason = (
                 f"{after.provider} charged {show_usd(after.charged_micros)} for job {after.job_id} of {after.subject_key}, "
                 f"{show_usd(after.overcharged_micros)} more than {after.endpoint} was to cost"

@@ -1,21 +1,29 @@
 """The bookkeeper: it reads a provider's bill when amounts are unconfirmed, and reports what the bill changes."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from resources.errors import DailiesError
-from resources.ledger import bills, disputes
+from resources.ledger import bills, disputes, sentinel
 from resources.ledger.bills import Billed, Confirmed, Window
 from resources.ledger.lost import orphans
 from resources.ledger.states import MoneyState
 from resources.money import show_usd
 from resources.production.ledger_thread import LedgerThread
+from resources.providers.base import Charge
 from resources.providers.provider import Provider
 from resources.providers.rows import in_words, set_aside
 from resources.unforeseen import in_our_words
 
 logger = logging.getLogger("dailies")
+
+
+async def watch_hours(ledger: LedgerThread, provider: Provider, charges: Sequence[Charge]) -> None:
+    """Stop the account if its bill has an hour that is too dear."""
+    offset = provider.clock_offset
+    ahead = 0.0 if offset is None else offset.high
+    await ledger.run(sentinel.watch_hours, provider.name, charges, ahead_seconds=ahead)
 
 
 class Bookkeeper:
@@ -54,6 +62,7 @@ class Bookkeeper:
         if aside:
             logger.warning("%s: on its bill, %s", provider.name, in_words(aside))
         await self._ledger.run(disputes.note_unread, provider.name, orphans.BILL, aside)
+        await watch_hours(self._ledger, provider, charges)
         return bills.by_job(charges)
 
     async def book(self, provider: Provider, window: Window, bill: Mapping[str, Billed]) -> list[Confirmed]:

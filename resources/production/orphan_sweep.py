@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from resources.errors import DailiesError
 from resources.ledger import disputes, keys
 from resources.ledger.lost import orphans
+from resources.production.bookkeeper import watch_hours
 from resources.production.ledger_thread import LedgerThread
 from resources.providers.listing import charged_jobs
 from resources.providers.provider import Provider
@@ -55,6 +56,7 @@ async def sweep(ledger: LedgerThread, provider: Provider) -> list[str]:
     if offers.bills_jobs:
         bill = await _read_in_time(provider.charges(after=billed_after, before=before), "bill", provider.name)
     if bill is not None:
+        await watch_hours(ledger, provider, bill)
         seen = {job.job_id for job in listed}
         # the bill still shows a job that was deleted, or that was never listed
         unlisted = [job for job in charged_jobs(bill) if job.job_id not in seen]

@@ -166,7 +166,7 @@ def stop(
 def start(
     account: Annotated[str | None, typer.Option(help="Only this account; `dailies key` names all.")] = None,
 ) -> None:
-    """Resume buying after `dailies stop`, or after an account's bill was higher than its quote."""
+    """Resume buying after `dailies stop`, or after an account was charged more than was ordered."""
     from pipelines.cli.switch import start_buying
     from resources.settings import load_settings
 
