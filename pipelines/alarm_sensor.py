@@ -1,4 +1,4 @@
-"""The sensor `alarms`: one message per batch with failures, and one when something waits for a person.
+"""The sensor `alarms`: one message per batch with failures, and one when something waits for a person, such as takes for a verdict.
 
 A batch is all clips of one decision, in however many runs. Its message waits until the batch is over, ten minutes at
 most, so that it names every failure; a second message follows only for clips that fail after it was sent.
@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from pipelines.alarm_memory import Pending, State, Told
 from pipelines.clip_batch import BACKFILL_TAG, DECISION_TAG, decision_of
 from pipelines.collections import BATCH_TAG
+from pipelines.review_reminder import REVIEW, reminder, take_in_waiting, to_tell
 from pipelines.runs import not_ended
 from pipelines.sensors import completion_name
 from resources.alarms import Alarm, AlarmNotSentError, FailedClip, Kind, Sender
@@ -28,6 +29,7 @@ from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState
 from resources.ledger.times import has_passed
+from resources.ledger.waiting_clips import waiting
 
 ALARMS_SECONDS = 30
 HOLD_SECONDS = 600.0
@@ -78,11 +80,13 @@ def alarms(context: dg.SensorEvaluationContext, production: Production) -> dg.Se
             dead = not_ended(context.instance, ledger, origin.location_name if origin else None)
             absent = undeclared(ledger, completed_accounts(context, settings.account_names))
             _take_in_findings([*urgent(ledger), absent, found(EVERYTHING_LIVES, dead)], state, now)
+            take_in_waiting(waiting(ledger), state, now)
             teller = _Teller(
                 context,
                 ledger,
                 Sender(settings.alarm_url, settings.alarm_format, settings.network),
                 settings.dagster_url,
+                settings.room_url,
             )
             sent = teller.tell(state, now)
     except DailiesError as error:
@@ -152,15 +156,17 @@ class _Teller:
         ledger: The record.
         sender: Sends a message to the address in the settings.
         dagster: Address of Dagster's UI.
+        room: Address of the room.
     """
 
     def __init__(
-        self, context: dg.SensorEvaluationContext, ledger: Ledger, sender: Sender, dagster: str
+        self, context: dg.SensorEvaluationContext, ledger: Ledger, sender: Sender, dagster: str, room: str
     ) -> None:
         self._context = context
         self._ledger = ledger
         self._sender = sender
         self._dagster = dagster.rstrip("/")
+        self._room = room
         self.sent = 0
 
     def tell(self, state: State, now: float) -> int:
@@ -189,6 +195,8 @@ class _Teller:
         if key.startswith(FINDING):
             finding = pending.finding
             return (None, []) if finding is None else (self._attention(finding), finding.keys)
+        if key == REVIEW:
+            return self._waiting(pending, state, now)
         clips = self._clips(key)
         if 0 <= now - pending.first_at < HOLD_SECONDS and (
             any(a.state.is_open for a in clips) or self._has_active_runs(key)
@@ -202,6 +210,17 @@ class _Teller:
         if not failed:
             return self._run_failed(key, pending, clips), pending.runs
         return self._clips_failed(key, pending, clips, new, again=told is not None), [a.id for a in failed]
+
+    def _waiting(self, pending: Pending, state: State, now: float) -> tuple[Alarm | None, list[str] | None]:
+        clips = to_tell(waiting(self._ledger), state, now)
+        batches = sorted({clip.decision for clip in clips})
+        if not clips:
+            return None, []
+        if 0 <= now - pending.first_at < HOLD_SECONDS and any(
+            attempt.state.is_open for batch in batches for attempt in self._clips(batch)
+        ):
+            return None, None
+        return reminder(clips, room=self._room, budget=self._ledger.budget, now=now), batches
 
     def _send(self, alarm: Alarm, pending: Pending, now: float) -> bool:
         """Send a message; True when it arrived or was tried often enough."""

@@ -9,7 +9,7 @@ import dagster as dg
 
 from pipelines.inventory import Inventory
 from resources.dagster_resources import Production
-from resources.inventory.findings import CHECKS, SAMPLE, Finding, Weight
+from resources.inventory.findings import CHECKS, SAMPLE, WAITS_FOR_REVIEW, Finding, Weight
 
 SEVERITIES = {Weight.WARNING: dg.AssetCheckSeverity.WARN, Weight.ERROR: dg.AssetCheckSeverity.ERROR}
 CRON = "17 * * * *"
@@ -36,10 +36,10 @@ def take_inventory(
     wanted = [check for check in CHECKS if check.name in selected]
     with production.at_work(context.run.run_id), production.ledger() as ledger:
         for finding in Inventory(ledger, production.store, context.instance).take(wanted):
-            yield result_of(finding)
+            yield result_of(finding, room=production.settings().room_url)
 
 
-def result_of(finding: Finding) -> dg.AssetCheckResult:
+def result_of(finding: Finding, *, room: str) -> dg.AssetCheckResult:
     """A finding as Dagster shows it. A check that could not be made is a warning: neither an alarm nor all-clear."""
     check = finding.check
     unread = finding.unread is not None
@@ -49,6 +49,13 @@ def result_of(finding: Finding) -> dg.AssetCheckResult:
     if finding.keys:
         more = f" and {finding.number - SAMPLE} more" if finding.number > SAMPLE else ""
         metadata["sample"] = dg.MetadataValue.text(", ".join(finding.keys[:SAMPLE]) + more)
+        for name, value in finding.facts.items():
+            is_time = name.endswith("_at")
+            metadata[name] = (
+                dg.MetadataValue.timestamp(value) if is_time else dg.MetadataValue.float(float(value))
+            )
+        if check is WAITS_FOR_REVIEW:
+            metadata["room"] = dg.MetadataValue.url(room)
         metadata["details"] = dg.MetadataValue.json(finding.sample)
     return dg.AssetCheckResult(
         passed=finding.is_fine,

@@ -10,6 +10,7 @@ from pipelines.assets.characters import make_characters
 from pipelines.assets.clips import produce
 from pipelines.assets.gallery import gallery
 from pipelines.assets.prompts import prompts
+from pipelines.assets.selects import choose
 from pipelines.clip_pictures import contact_sheets
 from pipelines.gallery_sensor import gallery_pages
 from pipelines.jobs import ALL_JOBS
@@ -31,7 +32,7 @@ def build_defs(production: Production | None = None) -> dg.Definitions:
     """
     production = production or Production()
     return dg.Definitions(
-        assets=[make_characters, prompts, produce, contact_sheets, gallery],
+        assets=[make_characters, prompts, produce, choose, contact_sheets, gallery],
         asset_checks=[take_inventory],
         jobs=[*ALL_JOBS, inventory, retention],
         schedules=[

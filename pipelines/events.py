@@ -78,7 +78,7 @@ def show_again(context: dg.AssetExecutionContext, production: Production, keys: 
             repeat_unrecorded(heartbeats.check, ledger, context.run.run_id)
             newest, current = (
                 repeat_unrecorded(ledger.latest, wanted),
-                repeat_unrecorded(ledger.current, wanted),
+                repeat_unrecorded(ledger.shown, wanted),
             )
     except DailiesError as error:
         context.log.warning("the green clips cannot be logged again and turn red: %s", error)

@@ -1,4 +1,7 @@
-"""The sensor that keeps the gallery up to date without a run: it writes the pages whose content has changed."""
+"""The sensor that shows what has changed without a run: the selects after verdicts, and the pages of the gallery.
+
+Before that, it lets the series' review policies decide about clips that nobody judged in time.
+"""
 
 import json
 from dataclasses import dataclass, field
@@ -6,10 +9,15 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from pipelines.assets.gallery import GALLERY, metadata_of, write_pages
+from pipelines.assets.selects import show_selects
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.gallery.pages import look
 from resources.gallery.writer import newest_change
+from resources.ledger import waiting_clips
+from resources.ledger.review_policy import decide_due
+from resources.ledger.selects import unshown
+from resources.ledger.verdicts import in_words
 from resources.production.bucket_mark import bind_bucket
 from resources.storage.objects import ObjectStore
 
@@ -47,10 +55,12 @@ class GalleryCursor:
 
 
 def has_work(production: Production, cursor: str | None) -> bool:
-    """Whether anything has changed in the ledger, or in the look of the pages, since they were written."""
+    """Whether anything has changed in the ledger or in the look of the pages since they were written, or a review is over."""
     seen = GalleryCursor.read(cursor)
     with production.ledger() as ledger:
         change = newest_change(ledger)
+        if waiting_clips.due(ledger, most=1) or unshown(ledger, most=1):
+            return True
     return change != 0 and (change, look()) != (seen.change, seen.look)
 
 
@@ -60,16 +70,21 @@ def has_work(production: Production, cursor: str | None) -> bool:
     minimum_interval_seconds=GALLERY_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
-        "Writes the pages of the gallery whose clips have changed. It starts no run and costs nothing."
+        "Writes the pages of the gallery whose clips have changed, shows circled takes in `selects`, and decides reviews whose "
+        "time is over, as their series say. It starts no run and costs nothing."
     ),
 )
 def gallery_pages(
     context: dg.SensorEvaluationContext, production: Production
 ) -> dg.SensorResult | dg.SkipReason:
-    """Write the pages that have changed."""
+    """Decide what is due, and show what has changed."""
     seen = GalleryCursor.read(context.cursor)
     try:
         with production.ledger() as ledger:
+            for one in decide_due(ledger):
+                context.log.info("%s: %s", one.clip, in_words(one.verdict))
+            for clip in show_selects(context.instance, ledger):
+                context.log.info("%s: its select has changed", clip)
             change = newest_change(ledger)
             if change == 0 or (change, look()) == (seen.change, seen.look):
                 return dg.SkipReason("the gallery shows everything")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import dagster as dg
 
+from pipelines.assets.selects import report_selects
 from pipelines.events import ASSET_OF_STAGE, stage_event
 from pipelines.lineage import PROMPTS, UPLOADED_VIDEOS, ShownEvents, latest
 from pipelines.partitions import add_clips, clips
@@ -128,6 +129,7 @@ def show_delivered(instance: dg.DagsterInstance, ledger: Ledger, takes: Collecti
             instance.report_runless_asset_event(prompt_event(instance, take.request, None))
         for stage in ASSET_OF_STAGE:
             instance.report_runless_asset_event(stage_event(ShownEvents(instance), stage, take))
+    report_selects(instance, ledger, [take.clip for take in takes])
 
 
 def _tried(checks: Sequence[Audit], look: Callable[[], list[Finding]]) -> list[Finding]:

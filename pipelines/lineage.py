@@ -20,13 +20,14 @@ PROMPTS = dg.AssetKey("prompts")
 SUBMISSIONS = dg.AssetKey("submissions")
 GENERATIONS = dg.AssetKey("generations")
 UPLOADED_VIDEOS = dg.AssetKey("uploaded_videos")
+SELECTS = dg.AssetKey("selects")
 
 NO_EVENT = "NULL"
 NO_LATER_EVENT = 2**53
 """A number above that of every event, and exact in every JSON reader."""
 EVENTS_LOOKED_AT = 50
 
-CODE_VERSIONS = {CHARACTERS: "1", PROMPTS: "1", SUBMISSIONS: "1", GENERATIONS: "1", UPLOADED_VIDEOS: "1"}
+CODE_VERSIONS = dict.fromkeys((CHARACTERS, PROMPTS, SUBMISSIONS, GENERATIONS, UPLOADED_VIDEOS, SELECTS), "1")
 """Raise one when the code of its asset changes the result."""
 
 
@@ -149,7 +150,7 @@ def carried_tags(instance: dg.DagsterInstance, clip: str, tags: Mapping[str, str
         tags: The tags of the event.
     """
     carried = {name: value for name, value in tags.items() if name.startswith("dagster/")}
-    for parent in (PROMPTS, SUBMISSIONS, GENERATIONS):
+    for parent in (PROMPTS, SUBMISSIONS, GENERATIONS, UPLOADED_VIDEOS):
         name = parent.to_user_string()
         version = carried.get(f"{INPUT_DATA_VERSION}/{name}")
         if version is not None:
@@ -174,6 +175,17 @@ def cast_tags(instance: dg.DagsterInstance, cast: Mapping[str, str]) -> dict[str
         f"{INPUT_DATA_VERSION}/{name}": ",".join(sorted(cast.values())) or "nobody",
         f"{INPUT_EVENT_POINTER}/{name}": str(pointer),
     }
+
+
+def input_pointer(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, clip: str, parent: dg.AssetKey
+) -> str | None:
+    """The number of the input's event that an asset's newest materialization names, None where it names none."""
+    wanted = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[clip])
+    for record in instance.fetch_materializations(wanted, limit=1).records:
+        made = record.asset_materialization
+        return ((made and made.tags) or {}).get(f"{INPUT_EVENT_POINTER}/{parent.to_user_string()}")
+    return None
 
 
 def _pointer(shown: ShownEvents, parent: dg.AssetKey, clip: str, version: str) -> str:

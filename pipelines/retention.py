@@ -15,7 +15,7 @@ import dagster as dg
 from pipelines.declared_clips import date_of
 from pipelines.event_storage import forget_partitions, forget_run
 from pipelines.failures import explained
-from pipelines.lineage import GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS, carried_tags
+from pipelines.lineage import GENERATIONS, PROMPTS, SELECTS, SUBMISSIONS, UPLOADED_VIDEOS, carried_tags
 from pipelines.partitions import PARTITION, clips
 from pipelines.scope import planned_keys
 from resources.dagster_resources import Production
@@ -39,7 +39,7 @@ RUNS_A_DAY = 3_000
 """Most runs that one day removes; a storage of years is cleared in some days."""
 KEYS_A_PAGE = 500
 PARTITIONS_A_DAY = 10_000
-STAGES = (PROMPTS, SUBMISSIONS, GENERATIONS, UPLOADED_VIDEOS)
+STAGES = (PROMPTS, SUBMISSIONS, GENERATIONS, UPLOADED_VIDEOS, SELECTS)
 """The clips' assets, each after its input, so that a carried event can point to the carried event of its input."""
 CRON = "43 4 * * *"
 
@@ -168,14 +168,22 @@ def carry_over(instance: dg.DagsterInstance, run_id: str, keys: Collection[str])
 
     The clip stays green, and keeps the versions by which Dagster knows whether it is stale. The rest is in the ledger.
     """
+    carried: set[str] = set()
     for asset in STAGES:
         for key in keys:
             wanted = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[key])
             for record in instance.fetch_materializations(wanted, limit=1).records:
                 shown = record.asset_materialization
-                if shown is None or record.run_id != run_id:
+                # a select has no run, and points to an event that goes
+                is_select = asset == SELECTS and key in carried
+                if shown is None or (record.run_id != run_id and not is_select):
                     continue
-                kept = {name: shown.metadata[name] for name in ("poster", "s3") if name in shown.metadata}
+                carried.add(key)
+                kept = {
+                    name: value
+                    for name, value in shown.metadata.items()
+                    if asset == SELECTS or name in ("poster", "s3")
+                }
                 instance.report_runless_asset_event(
                     dg.AssetMaterialization(
                         asset,

@@ -56,6 +56,8 @@ class Kind(StrEnum):
     """A run has failed, but no clip."""
     ATTENTION = "attention"
     """Money or a paid clip waits for a person."""
+    REVIEW = "review"
+    """Takes wait for a person's verdict."""
     TEST = "test"
     """A person tests whether alarms arrive."""
 

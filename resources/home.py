@@ -15,6 +15,9 @@ from resources.errors import ConfigurationError
 UMASK = 0o077
 """The umask of every process of dailies."""
 SOCKETS = "run"
+ROOM_PORT = 3030
+ROOM_PORT_FILE = "room-port"
+"""Below the home: the port of the room of `dailies up`."""
 SOCKET_FOLDER_BYTES = 91
 """A socket's path has 103 bytes on macOS and 107 on Linux (sys/un.h); Dagster names one `tmp` and eight letters."""
 _PLAIN = re.compile(r"[A-Za-z0-9_./@+-]+")
@@ -103,3 +106,10 @@ def socket_folder(home: Path) -> tuple[Path, bool]:
 def _takes_sockets(folder: Path) -> bool:
     path = str(folder)
     return len(os.fsencode(path)) <= SOCKET_FOLDER_BYTES and bool(_PLAIN.fullmatch(path))
+
+
+def room_address(home: Path) -> str:
+    """The address of the room that `dailies up` serves, at the port of last time."""
+    with contextlib.suppress(OSError, ValueError):
+        return f"http://127.0.0.1:{int((home / ROOM_PORT_FILE).read_text())}/"
+    return f"http://127.0.0.1:{ROOM_PORT}/"

@@ -8,9 +8,10 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from resources.checks import Checks
 from resources.plain import addresses_cut
@@ -92,6 +93,41 @@ class Caps(BaseModel):
     """Per month."""
     total: int | None = Field(default=None, ge=0)
     """In total."""
+
+
+class Otherwise(StrEnum):
+    """What becomes of a clip's takes if nobody judges them in time."""
+
+    HOLD = "hold"
+    """No take is chosen; the clip goes on waiting for a person."""
+    NEWEST = "newest"
+    """The newest take is circled."""
+    BEST_CHECKS = "best_checks"
+    """The take with the fewest failed and warned checks is circled; of several, the newest."""
+
+
+class Review(BaseModel):
+    """Who judges the takes of a series, and what happens if nobody does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    by: Literal["none", "person"] = "none"
+    """`person`: no take is current before it is circled."""
+    within_seconds: int | None = Field(default=None, gt=0)
+    """How long a person has; None for as long as it takes."""
+    otherwise: Otherwise = Otherwise.HOLD
+    """What follows after that time."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_a_word(cls, value: Any) -> Any:
+        # ledgers of 0.2 hold only `none` or `person`
+        return {"by": value} if isinstance(value, str) else value
+
+    @property
+    def asks(self) -> bool:
+        """Whether a person judges the takes."""
+        return self.by == "person"
 
 
 class Choice(BaseModel):
@@ -178,8 +214,8 @@ class ClipRequest(BaseModel):
     """Caps of its series."""
     checks: Checks = Field(default_factory=Checks)
     """The checks of its series."""
-    review: Literal["none", "person"] = "none"
-    """Whether a person judges the takes of its series: then no new take replaces a circled one."""
+    review: Review = Field(default_factory=Review)
+    """Who judges the takes of its series."""
     fallbacks: tuple[Choice, ...] = ()
     """Fallbacks in their order, bought after a definite refusal or a failed job."""
     asked: Asked | None = None

@@ -23,6 +23,7 @@ from resources.alarms import Format
 from resources.declared.validation import allowed_by
 from resources.errors import ConfigurationError
 from resources.guard import Authority, hosts
+from resources.home import room_address
 from resources.ledger.budget import MOST_PER_CLIP, Budget
 from resources.ledger.disputes import BAND
 from resources.ledger.ledger import Ledger
@@ -75,6 +76,7 @@ class Settings(BaseSettings):
     """Folder of the declarations: `series/`, `models/`, `images/`, `characters/`."""
     # it may contain a password
     ledger_url_setting: str | None = Field(default=None, repr=False, validation_alias="DAILIES_LEDGER_URL")
+    room_url_setting: str | None = Field(default=None, validation_alias="DAILIES_ROOM_URL")
     dagster_url: str = Field(default="http://127.0.0.1:3000", validation_alias="DAILIES_DAGSTER_URL")
     """The address of Dagster's webserver."""
     allowed_hosts_setting: Annotated[str, NoDecode] = Field(
@@ -162,10 +164,10 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("dagster_url")
+    @field_validator("dagster_url", "room_url_setting")
     @classmethod
-    def _of_a_webserver(cls, value: str) -> str:
-        if not _DAGSTER_URL.fullmatch(value):
+    def _of_a_webserver(cls, value: str | None) -> str | None:
+        if value is not None and not _DAGSTER_URL.fullmatch(value):
             raise ValueError("not an address like http://127.0.0.1:3000 or https://dagster.example.com")
         return value
 
@@ -257,6 +259,11 @@ class Settings(BaseSettings):
             request_factor=self.max_request_factor,
             hour_factor=self.max_hour_factor,
         )
+
+    @property
+    def room_url(self) -> str:
+        """The address of the room."""
+        return self.room_url_setting or room_address(self.home)
 
     @cached_property
     def ledger_url(self) -> str:

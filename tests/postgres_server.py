@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from resources.ledger.database import open_database
-from resources.ledger.schema import metadata
+from resources.ledger.review_tables import waiting_clips
 from resources.processes import child_setup
 
 PATIENCE_SECONDS = 180
@@ -116,7 +116,7 @@ class PostgresServer:
                 # the journal refuses deletes by a trigger, which does not fire for a replica
                 connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
                 connection.execute(sa.text("SET LOCAL lock_timeout = '2s'"))
-                for table in metadata.sorted_tables:
+                for table in waiting_clips.metadata.sorted_tables:
                     connection.execute(sa.delete(table))
                 for sequence in sa.inspect(connection).get_sequence_names():
                     connection.execute(sa.text(f'ALTER SEQUENCE "{sequence}" RESTART'))

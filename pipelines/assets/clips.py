@@ -108,7 +108,7 @@ def _buy(batch: Batch, keys: list[str], config: ProduceConfig) -> dict[str, str]
 
 def _collect(batch: Batch, keys: list[str]) -> dict[str, str]:
     with batch.production.ledger() as ledger:
-        attempts, current = repeat_unrecorded(ledger.latest, keys), repeat_unrecorded(ledger.current, keys)
+        attempts, current = repeat_unrecorded(ledger.latest, keys), repeat_unrecorded(ledger.shown, keys)
     # if another take was never sent, the current one still counts
     unsent = {
         key: attempt

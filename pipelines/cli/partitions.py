@@ -48,7 +48,7 @@ def restore_clips(instance: "dg.DagsterInstance", ledger: "Ledger", keys: Sequen
     from pipelines.inventory import show_delivered
     from resources.errors import ConfigurationError
 
-    current = ledger.current(keys)
+    current = ledger.shown(keys)
     unknown = [key for key in keys if key not in current]
     if unknown:
         raise ConfigurationError(

@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 from resources.errors import ConfigurationError
+from resources.home import ROOM_PORT, ROOM_PORT_FILE
 
 HOST = "127.0.0.1"
 
@@ -35,12 +36,9 @@ def usual_port(usual: int) -> int:
     return usual
 
 
-ROOM_PORT = 3030
-
-
 def room_port(home: Path) -> int:
     """The port of the room: the one of last time, `ROOM_PORT`, or any that is free."""
-    file = home / "room-port"
+    file = home / ROOM_PORT_FILE
     port = kept_port(file) or usual_port(ROOM_PORT)
     file.write_text(str(port))
     return port

@@ -130,7 +130,7 @@ async def collect(process: Process, around: Surroundings, run: Run) -> None:
     equipment = Equipment(process, around)
     try:
         equipment.mark.bind(buying=False)
-        found, current = equipment.ledger.latest(run.keys), equipment.ledger.current(run.keys)
+        found, current = equipment.ledger.latest(run.keys), equipment.ledger.shown(run.keys)
         unsent = {key: a for key, a in found.items() if a.state is AttemptState.WITHDRAWN and key in current}
         attempts = [current[key] if key in unsent else a for key, a in found.items()]
         decided = [

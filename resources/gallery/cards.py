@@ -140,7 +140,7 @@ def read_cards(ledger: Ledger, *, series: str | None = None, newest: int = NEWES
     """
     counted = _counted(ledger, series, newest)
     found = ledger.latest([row.subject_key for row in counted])
-    current = ledger.current(list(found))
+    current = ledger.shown(list(found))
     versions = _versions(ledger, counted)
     return [
         _card(

@@ -45,6 +45,8 @@ class Finding:
     """All keys that were found: clips, accounts or objects."""
     notes: dict[str, str] = field(default_factory=dict)
     """One sentence for some of them, by key."""
+    facts: dict[str, float] = field(default_factory=dict)
+    """Figures besides the number, by name, e.g. `cost_usd`; `..._at` are seconds since the epoch."""
     unread: str | None = None
     """Why the audit was not possible, None if it was."""
 
@@ -84,6 +86,13 @@ NO_FAILED_CLIPS = Audit(
     "Clips whose newest purchase failed, or whose file failed a check",
     Weight.WARNING,
     "`dailies status --failed` says why; `dailies retry` buys them again, `dailies accept` keeps a file that failed a check.",
+)
+WAITS_FOR_REVIEW = Audit(
+    "waits_for_review",
+    "uploaded_videos",
+    "Clips that wait for a person's verdict, because their series asks for one",
+    Weight.WARNING,
+    "Judge them in the room (`dailies room`), or with `dailies takes CLIP` and `dailies circle`.",
 )
 NOTHING_UNCLEAR = Audit(
     "nothing_unclear",
@@ -194,6 +203,7 @@ EVERY_ACCOUNT_IS_DECLARED = Audit(
 
 CHECKS = (
     NO_FAILED_CLIPS,
+    WAITS_FOR_REVIEW,
     NOTHING_UNCLEAR,
     NOTHING_IS_STOPPED,
     EVERY_BILL_IS_BELIEVED,

@@ -1,6 +1,7 @@
 """The audit of the ledger: what has failed, is unclear, stopped or late, or is not reported to Dagster."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import sqlalchemy as sa
 
@@ -14,7 +15,8 @@ from resources.ledger.records import Attempt
 from resources.ledger.schema import NOT_DELIVERED, OPEN_STATES_SQL, UNBILLED, attempts
 from resources.ledger.states import UNDELIVERED, AttemptState, MoneyState
 from resources.ledger.stops import StopKind
-from resources.money import show_usd
+from resources.ledger.waiting_clips import WaitingClip, waiting
+from resources.money import show_usd, to_usd
 from resources.plain import shown
 
 LAST_DAY = 86_400.0
@@ -36,6 +38,7 @@ def check_ledger(ledger: Ledger) -> list[Finding]:
     now = ledger.clock()
     return [
         failed_clips(ledger),
+        waits_for_review(ledger),
         found(findings.NOTHING_UNCLEAR, ((a.subject_key, _in_doubt(a)) for a in unclear)),
         found(findings.NOTHING_IS_STOPPED, _not_sent_to(ledger)),
         unbelieved(ledger),
@@ -116,6 +119,30 @@ def failed_clips(ledger: Ledger) -> Finding:
             for page in pages(ledger, failed)
             for a in page
         ),
+    )
+
+
+def waits_for_review(ledger: Ledger) -> Finding:
+    """Clips that wait for a person's verdict, those first whose policy decides first."""
+    clips = waiting(ledger)
+    ends = [clip.decide_at for clip in clips if clip.decide_at is not None]
+    finding = found(findings.WAITS_FOR_REVIEW, ((clip.clip, _of_review(ledger, clip)) for clip in clips))
+    facts = {
+        "cost_usd": float(to_usd(sum(clip.spent_micros for clip in clips))),
+        "held": sum(clip.held_at is not None for clip in clips),
+        **({"first_end_at": min(ends)} if ends else {}),
+    }
+    return replace(finding, facts=facts)
+
+
+def _of_review(ledger: Ledger, clip: WaitingClip) -> str:
+    if clip.held_at is not None:
+        return f"held since {ledger.budget.day(clip.held_at)}, when nobody had come"
+    since = f"waits since {ledger.budget.day(clip.since)}"
+    return (
+        since
+        if clip.decide_at is None
+        else f"{since}; the policy decides on {ledger.budget.day(clip.decide_at)}"
     )
 
 

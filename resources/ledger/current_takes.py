@@ -1,6 +1,7 @@
 """The current take of a clip: the circled one, else the newest that was not rejected.
 
-In a series without review, a take that is delivered after the circle replaces the circled one.
+In a series with review, a take is current only while it is circled, and the clip waits for a person before. In a series without
+review, a take that is delivered after the circle replaces the circled one.
 """
 
 from collections.abc import Sequence
@@ -9,9 +10,11 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from resources.ledger.records import Attempt
+from resources.ledger import waiting_clips
+from resources.ledger.records import CLIP, Attempt
 from resources.ledger.schema import attempts, current_takes, take_verdicts
 from resources.ledger.states import AttemptState
+from resources.orders import Review
 
 CIRCLED, REJECTED = "circled", "rejected"
 Order = Literal["seq", "delivered_at"]
@@ -25,8 +28,8 @@ class DeliveredTake:
     id: str
     delivered_at: float
     """Seconds since the epoch."""
-    waits_for_review: bool
-    """Whether its series asks for review, so that it does not replace a circled take."""
+    review: Review
+    """Who judges it, as its order says."""
     verdict: str | None
     """`circled` or `rejected`; None where no verdict stands."""
     judged_at: float
@@ -41,21 +44,31 @@ def choose(takes: Sequence[DeliveredTake]) -> str | None:
     """
     circled = next((place for place, take in enumerate(takes) if take.verdict == CIRCLED), None)
     if circled is None:
-        kept = [take for take in takes if take.verdict != REJECTED] or list(takes)
+        free = [take for take in takes if not take.review.asks]
+        kept = [take for take in free if take.verdict != REJECTED] or free
         return kept[-1].id if kept else None
     judged_at = takes[circled].judged_at
     later = [
         take
         for take in takes[circled + 1 :]
-        if take.verdict != REJECTED and not take.waits_for_review and take.delivered_at > judged_at
+        if take.verdict != REJECTED and not take.review.asks and take.delivered_at > judged_at
     ]
     return (later or [takes[circled]])[-1].id
+
+
+def waiting(takes: Sequence[DeliveredTake]) -> list[DeliveredTake]:
+    """The takes that wait for a person: none of the clip is circled, and nobody has judged them. Arguments as of `choose`."""
+    if any(take.verdict == CIRCLED for take in takes):
+        return []
+    return [take for take in takes if take.review.asks and take.verdict is None]
 
 
 def make_current(
     connection: sa.Connection, attempt: Attempt, *, since: float, later_by: Order = "seq"
 ) -> None:
-    """Choose the current take of a delivered take's clip anew. A spare take never becomes current.
+    """Choose the current take of a delivered take's clip anew, and note whether the clip waits for a person.
+
+    A spare take never becomes current.
 
     Args:
         connection: A transaction that has the lock of the take's subject.
@@ -67,11 +80,23 @@ def make_current(
         current_takes.c.subject_kind == attempt.subject_kind,
         current_takes.c.subject_key == attempt.subject_key,
     )
-    chosen = choose(_delivered(connection, attempt, later_by))
+    takes = delivered_takes(connection, attempt, later_by)
+    if attempt.subject_kind == CLIP:
+        newest = next(reversed(waiting(takes)), None)
+        waiting_clips.note(
+            connection,
+            attempt.clip,
+            None
+            if newest is None
+            else waiting_clips.WaitingTake(newest.id, newest.delivered_at, newest.review.within_seconds),
+        )
+    chosen = choose(takes)
     shown = connection.execute(sa.select(current_takes.c.attempt_id).where(*mine)).scalar()
-    if chosen is None or chosen == shown:
+    if chosen == shown:
         return
-    if shown is None:
+    if chosen is None:
+        connection.execute(sa.delete(current_takes).where(*mine))
+    elif shown is None:
         made = sa.insert(current_takes).values(
             subject_kind=attempt.subject_kind,
             subject_key=attempt.subject_key,
@@ -83,13 +108,16 @@ def make_current(
         connection.execute(sa.update(current_takes).where(*mine).values(attempt_id=chosen, since=since))
 
 
-def _delivered(connection: sa.Connection, attempt: Attempt, later_by: Order) -> list[DeliveredTake]:
+def delivered_takes(
+    connection: sa.Connection, attempt: Attempt, later_by: Order = "seq"
+) -> list[DeliveredTake]:
+    """The delivered takes of an attempt's subject, oldest first."""
     order = sa.func.coalesce(attempts.c[later_by], 0)
     query = (
         sa.select(
             attempts.c.id,
             attempts.c.delivered_at,
-            attempts.c.request["review"].as_string(),
+            attempts.c.request["review"],
             take_verdicts.c.word,
             take_verdicts.c.at,
         )
@@ -102,6 +130,6 @@ def _delivered(connection: sa.Connection, attempt: Attempt, later_by: Order) -> 
         .order_by(order, attempts.c.seq)
     )
     return [
-        DeliveredTake(take, delivered_at or 0.0, review == "person", word, at or 0.0)
+        DeliveredTake(take, delivered_at or 0.0, Review.model_validate(review or {}), word, at or 0.0)
         for take, delivered_at, review, word, at in connection.execute(query)
     ]

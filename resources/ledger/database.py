@@ -27,7 +27,7 @@ from resources.ledger.outage import TRANSACTION_ID, first_line, is_away
 
 T = TypeVar("T")
 
-SCHEMA_REVISION = "0015"
+SCHEMA_REVISION = "0016"
 """The newest migration this program knows."""
 
 BUSY_TIMEOUT_MS = 30_000

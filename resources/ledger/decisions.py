@@ -15,6 +15,7 @@ from resources.ledger.database import chunks, lock_subject
 from resources.ledger.ledger import Ledger
 from resources.ledger.outage import repeat_unrecorded
 from resources.ledger.records import Attempt
+from resources.ledger.review_tables import waiting_clips
 from resources.ledger.rules import Decided, Ruling, after, is_outdated, ruling_of, unknown_price
 from resources.ledger.schema import attempts, current_takes, take_verdicts
 from resources.ledger.states import OPEN, AttemptState, MoneyState
@@ -246,7 +247,7 @@ class Standing:
     current: Attempt | None = None
     """Its current take."""
     newest: Attempt | None = None
-    """Its newest delivered take, where a verdict has made another one current."""
+    """Its newest delivered take, where a verdict has made another one current, or none is current yet."""
 
     @property
     def known(self) -> list[Attempt]:
@@ -272,7 +273,10 @@ def standings(ledger: Ledger, keys: Sequence[str], *, kind: str = "clip") -> dic
                 .where(current_takes.c.subject_kind == kind, current_takes.c.subject_key.in_(some))
             )
             current |= {a.subject_key: a for a in map(Attempt.from_row, rows)}
-            judged = sa.select(take_verdicts.c.clip).where(take_verdicts.c.clip.in_(some))
+            judged = sa.union(
+                sa.select(take_verdicts.c.clip).where(take_verdicts.c.clip.in_(some)),
+                sa.select(waiting_clips.c.clip).where(waiting_clips.c.clip.in_(some)),
+            )
             rows = connection.execute(
                 sa.select(attempts)
                 .where(
@@ -286,5 +290,5 @@ def standings(ledger: Ledger, keys: Sequence[str], *, kind: str = "clip") -> dic
     return {
         key: Standing(opened.get(key), current.get(key), newest.get(key))
         for key in keys
-        if key in opened or key in current
+        if key in opened or key in current or key in newest
     }

@@ -19,6 +19,7 @@ from resources.ledger.budget import Budget
 from resources.ledger.database import chunks, insert_ignoring, open_database, whereabouts
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, current_takes, jobs, journal, meta, submissions
+from resources.ledger.states import AttemptState
 from resources.ledger.times import DatabaseClock
 from resources.ledger.transaction import Transaction
 
@@ -168,6 +169,14 @@ class Ledger:
             for some in chunks(wanted):
                 rows = connection.execute(_CURRENT, {"keys": some, "kind": kind})
                 found.update({a.subject_key: a for a in map(Attempt.from_row, rows)})
+        return found
+
+    def shown(self, keys: Collection[str]) -> dict[str, Attempt]:
+        """The current take of each clip, or its newest delivered one where none is chosen yet."""
+        found = self.current(keys)
+        for attempt in self._select(_OF_SUBJECTS, [key for key in keys if key not in found], kind="clip"):
+            if attempt.state is AttemptState.DELIVERED:
+                found[attempt.subject_key] = attempt
         return found
 
     def overview(self, *, series: str | None = None, kind: str = "clip") -> list[Attempt]:

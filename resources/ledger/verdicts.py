@@ -17,9 +17,11 @@ from resources.ledger.current_takes import make_current
 from resources.ledger.database import chunks, lock_subject
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import CLIP, SPARE, Attempt
+from resources.ledger.review_tables import unshown_verdicts
 from resources.ledger.schema import take_verdicts, unstored_verdicts, verdicts
 from resources.ledger.states import AttemptState
 from resources.ledger.transaction import Transaction
+from resources.ledger.waiting_clips import POLICY_WAY
 
 MOST_REASONS = 8
 LONGEST_REASON = 40
@@ -47,11 +49,13 @@ class VerdictWay(StrEnum):
 
     TERMINAL = "terminal"
     ROOM = "room"
+    POLICY = POLICY_WAY
+    """By nobody: the series' policy has decided; see `review_policy.py`."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A person's word on one take.
+    """A word on one take, of a person or of the series' policy.
 
     Raises:
         DailiesError: The id cannot be part of a key, or a text is too long.
@@ -63,7 +67,7 @@ class Verdict:
     """Id of the take's attempt."""
     word: Word
     who: str
-    """The person."""
+    """The person, or the policy's name."""
     way: VerdictWay
     reasons: tuple[str, ...] = ()
     """Names of reasons, from the team's list."""
@@ -285,6 +289,8 @@ def _add(connection: sa.Connection, clip: str, verdict: Verdict, at: float) -> R
         "at": at,
     }
     row = connection.execute(sa.insert(verdicts).values(values).returning(verdicts.c.seq))
+    if verdict.word is not Word.NOTED:
+        connection.execute(sa.insert(unshown_verdicts).values(verdict_id=verdict.id))
     return RecordedVerdict(verdict, clip, int(row.scalar_one()), at)
 
 
@@ -295,17 +301,21 @@ def _restand(
     *,
     later_by: Any = "seq",
 ) -> None:
-    """Write which verdicts stand, and which take is current. A remark changes neither."""
-    if given[-1].verdict.word is Word.NOTED and later_by == "seq":
-        return
+    """Write which verdicts stand, which take is current, and whether the clip waits for a person."""
     clip = attempt.clip
-    connection.execute(sa.delete(take_verdicts).where(take_verdicts.c.clip == clip))
-    for take, one in standing(given).items():
-        connection.execute(
-            sa.insert(take_verdicts).values(
-                attempt_id=take, clip=clip, verdict_id=one.verdict.id, word=one.verdict.word.value, at=one.at
+    # a remark changes no verdict that stands
+    if given[-1].verdict.word is not Word.NOTED or later_by != "seq":
+        connection.execute(sa.delete(take_verdicts).where(take_verdicts.c.clip == clip))
+        for take, one in standing(given).items():
+            connection.execute(
+                sa.insert(take_verdicts).values(
+                    attempt_id=take,
+                    clip=clip,
+                    verdict_id=one.verdict.id,
+                    word=one.verdict.word.value,
+                    at=one.at,
+                )
             )
-        )
     make_current(connection, attempt, since=given[-1].at, later_by=later_by)
 
 

@@ -13,7 +13,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.records import CLIP, SPARE
 from resources.ledger.schema import attempts, take_verdicts, verdicts
 from resources.ledger.states import AttemptState, MoneyState
-from resources.ledger.verdicts import Word
+from resources.ledger.verdicts import VerdictWay, Word
 
 _FREE = [MoneyState.RELEASED.value, MoneyState.REFUNDED.value]
 _WITH_VIDEO = [AttemptState.DELIVERED.value, AttemptState.QUARANTINED.value]
@@ -46,7 +46,7 @@ class YieldLine:
     reasons: Counter[str] = field(default_factory=Counter)
     """How often each reason stands; a take may have several."""
     seconds_to_judge: float | None = None
-    """The median time from a delivery to the first verdict, None without a verdict."""
+    """The median time from a delivery to a person's first verdict, None without one."""
 
     @property
     def unjudged(self) -> int:
@@ -150,6 +150,10 @@ def _first_verdicts(column: sa.Column[Any], mine: list[sa.ColumnElement[bool]]) 
     return (
         sa.select(column, delivered_at, sa.func.min(verdicts.c.at))
         .join(verdicts, verdicts.c.attempt_id == attempts.c.id)
-        .where(*mine, verdicts.c.word.in_([Word.CIRCLED.value, Word.REJECTED.value]))
+        .where(
+            *mine,
+            verdicts.c.word.in_([Word.CIRCLED.value, Word.REJECTED.value]),
+            verdicts.c.way != VerdictWay.POLICY.value,
+        )
         .group_by(attempts.c.id, column, delivered_at)
     )

@@ -118,19 +118,24 @@ def show_current(ledger: Ledger, store: ObjectStore, attempt: Attempt) -> bool:
     """
     if attempt.state is not AttemptState.DELIVERED or attempt.is_spare:
         return True
-    shown = ledger.current([attempt.clip]).get(attempt.clip, attempt)
+    shown = ledger.current([attempt.clip]).get(attempt.clip)
     for _ in range(TRIES):
-        document = {"clip": shown.clip, "attempt": shown.id, **(shown.delivery or {})}
-        data = json.dumps(document, indent=2, sort_keys=True).encode()
-        try:
-            store.put_bytes(current_key(shown.clip), data, content_type="application/json", overwrite=True)
-        except DailiesError as error:
-            key = current_key(shown.clip)
-            logger.warning("%s is delivered, but %s was not updated: %s", shown.clip, key, error)
-            return False
+        key = current_key(attempt.clip)
+        if shown is None:
+            # a series with review: nobody has chosen a take, or the choice was taken back
+            if store.head(key) is not None and not store.discard(key):
+                return False
+        else:
+            document = {"clip": shown.clip, "attempt": shown.id, **(shown.delivery or {})}
+            data = json.dumps(document, indent=2, sort_keys=True).encode()
+            try:
+                store.put_bytes(key, data, content_type="application/json", overwrite=True)
+            except DailiesError as error:
+                logger.warning("%s is delivered, but %s was not updated: %s", attempt.clip, key, error)
+                return False
         # another process may have made another take current and shown it before this write
-        now = ledger.current([attempt.clip]).get(attempt.clip, shown)
-        if now.id == shown.id:
+        now = ledger.current([attempt.clip]).get(attempt.clip)
+        if (now and now.id) == (shown and shown.id):
             return True
         shown = now
     return False

@@ -94,9 +94,9 @@ def store_verdicts(ledger: Ledger, store: ObjectStore) -> int:
             for one in given:
                 data = StoredVerdict.of(one).model_dump_json(indent=2).encode()
                 store.put_bytes(verdict_key(clip, one.verdict.id), data, content_type="application/json")
-            current = ledger.current([clip]).get(clip)
+            delivered = ledger.shown([clip]).get(clip)
             # last of all: what dies before this is done again
-            if current is None or show_current(ledger, store, current):
+            if delivered is None or show_current(ledger, store, delivered):
                 for one in given:
                     verdicts.mark_stored(ledger, one.verdict.id)
                 stored += len(given)

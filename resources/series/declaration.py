@@ -6,13 +6,13 @@ import zoneinfo
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
 from resources.checks import Checks
 from resources.declared.problems import nearest
 from resources.declared.validation import Declared, Plain, Usd, refused
 from resources.money import usd
-from resources.orders import Caps
+from resources.orders import Caps, Otherwise, Review
 from resources.providers.registry import ProviderName
 from resources.series.cron import cron_mistake
 from resources.series.dates import DateRule
@@ -147,6 +147,51 @@ class BudgetDeclaration(Declared):
         return Caps(**{name: usd(amount) for name, amount in self if amount is not None})
 
 
+def _duration(value: str) -> str:
+    if not re.fullmatch(r"[1-9]\d{0,2}[hd]", value, re.ASCII):
+        raise refused(allowed="a number of hours or days, e.g. 12h or 2d")
+    return value
+
+
+class ReviewDeclaration(Declared):
+    """Who judges the takes of the series, and what happens if nobody does."""
+
+    by: Literal["none", "person"]
+    """`person`: no take is current before a person circles it, and no newer take replaces a circled one."""
+    within: Annotated[str, AfterValidator(_duration), _text(r"[1-9]\d{0,2}[hd]", 4)] | None = Field(
+        default=None, examples=["12h", "2d"]
+    )
+    """How long people have after a clip's newest take; left out, as long as it takes."""
+    otherwise: Literal["hold", "newest", "best_checks"] = "hold"
+    """What happens then: `hold` goes on waiting, `newest` circles the newest take, `best_checks` the one with the fewest failed
+    and warned checks."""
+
+    @model_validator(mode="after")
+    def _within_is_of_people(self) -> "ReviewDeclaration":
+        if self.within is not None and self.by != "person":
+            raise refused("`within` is for `by: person`", found=False)
+        if self.otherwise != "hold" and self.within is None:
+            raise refused("`otherwise` needs `within`", found=False)
+        return self
+
+
+# tags as of a prompt that is text or fields
+ReviewAsked = Annotated[
+    Annotated[Literal["none", "person"], Tag("[text]")] | Annotated[ReviewDeclaration, Tag("[fields]")],
+    Discriminator(lambda value: "[fields]" if isinstance(value, (dict, ReviewDeclaration)) else "[text]"),
+]
+
+
+def review_of(declared: Literal["none", "person"] | ReviewDeclaration) -> Review:
+    """A declared review as an order has it."""
+    if not isinstance(declared, ReviewDeclaration):
+        return Review(by=declared)
+    seconds = None
+    if declared.within is not None:
+        seconds = int(declared.within[:-1]) * (86_400 if declared.within[-1] == "d" else 3_600)
+    return Review(by=declared.by, within_seconds=seconds, otherwise=Otherwise(declared.otherwise))
+
+
 def _nobody_twice(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
         raise refused("names a character twice", found=False)
@@ -247,8 +292,8 @@ class SeriesDeclaration(Declared):
     """The most that may be spent on it."""
     checks: Checks = Field(default_factory=Checks)
     """Checks that every clip must pass before it counts as delivered."""
-    review: Literal["none", "person"] = "none"
-    """Whether a person judges its takes: then no new take replaces a circled one."""
+    review: ReviewAsked = "none"
+    """Who judges its takes: `none`, `person`, or a mapping of `by`, `within` and `otherwise`."""
     allow_retired: bool = False
     """Buy although the provider has retired the endpoint."""
     dated: bool | None = None

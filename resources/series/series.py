@@ -12,7 +12,7 @@ from resources.declared.problems import Problem, ProblemsError, listed, show
 from resources.orders import Caps, Choice, ClipRequest
 from resources.series import dates
 from resources.series.choices import IdOf, SeriesEndpoint
-from resources.series.declaration import Schedule, SeriesDeclaration, is_date_shaped
+from resources.series.declaration import Schedule, SeriesDeclaration, is_date_shaped, review_of
 from resources.series.expansion import expand
 from resources.series.includes import Include
 
@@ -233,7 +233,7 @@ class Series:
             max_attempts=self.declaration.max_attempts,
             caps=self.declaration.budget.caps() if self.declaration.budget else Caps(),
             checks=self.declaration.checks,
-            review=self.declaration.review,
+            review=review_of(self.declaration.review),
             owner=self.owner,
             tags=self.tags,
             cast={name: id_of(name) for name in entry.cast},

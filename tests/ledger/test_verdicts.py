@@ -39,6 +39,7 @@ from resources.ledger.verdicts import (
     unstored,
     verdicts_of,
 )
+from resources.orders import Review
 
 CLIP = "city-sunset"
 STORED = {"uri": "s3://bucket/videos/city-sunset/1.mp4", "size": 10}
@@ -228,7 +229,7 @@ def test_what_the_bucket_does_not_hold_is_known(ledger: Ledger) -> None:
 
 
 def a_take(name: str, verdict: str | None = None, *, at: float = 0, review: bool = False) -> DeliveredTake:
-    return DeliveredTake(name, at, review, verdict, judged_at=50)
+    return DeliveredTake(name, at, Review(by="person" if review else "none"), verdict, judged_at=50)
 
 
 @pytest.mark.parametrize(
@@ -243,6 +244,10 @@ def a_take(name: str, verdict: str | None = None, *, at: float = 0, review: bool
         ([a_take("a", "circled"), a_take("b", at=60, review=True)], "a"),
         ([a_take("a", "circled"), a_take("b", "rejected", at=60)], "a"),
         ([a_take("a", at=60), a_take("b", "circled")], "b"),
+        ([a_take("a", review=True)], None),
+        ([a_take("a"), a_take("b", review=True)], "a"),
+        ([a_take("a", "rejected"), a_take("b", "rejected", review=True)], "a"),
+        ([a_take("a", review=True), a_take("b", "circled", review=True)], "b"),
     ],
 )
 def test_the_current_take_is_chosen_by_one_rule(takes: list[DeliveredTake], chosen: str | None) -> None:

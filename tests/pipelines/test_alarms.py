@@ -226,3 +226,15 @@ def test_a_held_purchase_is_told_with_the_command_that_settles_it(house: House, 
     assert message["kind"] == "attention"
     assert "bay-noon" in message["text"]
     assert "dailies resolve" in message["todo"]
+
+
+def test_a_batch_that_waits_for_a_verdict_is_told_once(house: House, hook: Receiver) -> None:
+    keys = house.add(house.declare("bay", ["dawn", "noon"], review={"by": "person", "within": "2d"}))
+    assert house.produce(keys).green
+    for _ in range(2):
+        house.tick("alarms")
+    (message,) = hook.messages
+    assert message["kind"] == "review"
+    assert message["title"].startswith("2 clips wait for a verdict, $")
+    assert "; the first end on " in message["title"]
+    assert "Judge them in the room: http://127.0.0.1:" in message["todo"]

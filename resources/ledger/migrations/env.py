@@ -2,8 +2,8 @@
 
 from alembic import context
 
-from resources.ledger.schema import metadata
+from resources.ledger.review_tables import waiting_clips
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
+context.configure(connection=context.config.attributes["connection"], target_metadata=waiting_clips.metadata)
 with context.begin_transaction():
     context.run_migrations()

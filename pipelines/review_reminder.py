@@ -1,0 +1,67 @@
+"""The message that clips wait for a verdict: one for each batch, and at most one a day while they wait on."""
+
+import datetime as dt
+from collections.abc import Collection
+
+from pipelines.alarm_memory import Pending, State
+from resources.alarms import Alarm, Kind
+from resources.ledger.budget import Budget
+from resources.ledger.waiting_clips import WaitingClip
+from resources.money import MICROS_PER_USD
+
+REVIEW = "review"
+"""The key of this message in the memory of the sensor `alarms`."""
+REPEAT_SECONDS = 86_400.0
+
+
+def take_in_waiting(clips: Collection[WaitingClip], state: State, now: float) -> None:
+    """Note that a message is due: of batches that nobody was told of, or of all once a day is over."""
+    told = state.told.get(REVIEW)
+    if not clips:
+        state.told.pop(REVIEW, None)
+        state.pending.pop(REVIEW, None)
+    elif told is None or not _batches(clips) <= set(told.ids) or now - told.at >= REPEAT_SECONDS:
+        state.pending.setdefault(REVIEW, Pending(now, now))
+
+
+def to_tell(clips: Collection[WaitingClip], state: State, now: float) -> list[WaitingClip]:
+    """The clips of the message: those of new batches, or all where the last message is a day old."""
+    told = state.told.get(REVIEW)
+    if told is None or now - told.at >= REPEAT_SECONDS:
+        return list(clips)
+    return [clip for clip in clips if clip.decision not in told.ids]
+
+
+def reminder(clips: Collection[WaitingClip], *, room: str, budget: Budget, now: float) -> Alarm:
+    """The message about clips that wait.
+
+    Args:
+        room: The room's address.
+        budget: Its time zone names the day on which the first policy decides.
+    """
+    cents = sum(clip.spent_micros for clip in clips) / MICROS_PER_USD
+    ends = min((clip.decide_at for clip in clips if clip.decide_at is not None), default=None)
+    number = f"{len(clips)} clips wait" if len(clips) != 1 else "1 clip waits"
+    by_series = {
+        name: sum(clip.series == name for clip in clips) for name in sorted({c.series for c in clips})
+    }
+    return Alarm(
+        id=f"{REVIEW}:{max(clip.take for clip in clips)}:{budget.day(now)}",
+        kind=Kind.REVIEW,
+        title=f"{number} for a verdict, ${cents:.2f}"
+        + ("" if ends is None else f"; the first end {_when(ends, budget, now)}"),
+        details=[", ".join(f"{name}: {count}" for name, count in by_series.items())],
+        todo=f"Judge them in the room: {room} (or with `dailies takes CLIP`).",
+    )
+
+
+def _batches(clips: Collection[WaitingClip]) -> set[str]:
+    return {clip.decision for clip in clips}
+
+
+def _when(at: float, budget: Budget, now: float) -> str:
+    """A day as people say it: `today`, `on Friday`, or its date if it is a week away."""
+    day, today = (dt.date.fromisoformat(budget.day(moment)) for moment in (at, now))
+    if day <= today:
+        return "today"
+    return f"on {day:%A}" if (day - today).days < 7 else f"on {day}"

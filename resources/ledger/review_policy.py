@@ -1,0 +1,83 @@
+"""The policy of a series for takes that nobody judges in time. It decides as a verdict of its own, once after each delivery."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from resources.ledger import waiting_clips
+from resources.ledger.current_takes import DeliveredTake, delivered_takes, waiting
+from resources.ledger.database import lock_subject
+from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
+from resources.ledger.review_tables import waiting_clips as table
+from resources.ledger.schema import verdicts
+from resources.ledger.transaction import Transaction
+from resources.ledger.verdicts import RecordedVerdict, Verdict, VerdictWay, Word, record
+from resources.orders import Otherwise
+
+WHO = "review policy"
+
+
+def decide_due(ledger: Ledger) -> list[RecordedVerdict]:
+    """Decide the clips whose time for a person is over, one transaction each; safe in several processes at once.
+
+    Raises:
+        UnavailableError: The ledger does not answer. What was decided before is kept.
+    """
+    decided = (_decide(ledger, clip) for clip in waiting_clips.due(ledger))
+    return [one for one in decided if one is not None]
+
+
+def _decide(ledger: Ledger, clip: str) -> RecordedVerdict | None:
+    """Decide one clip; None where a person or another process came first."""
+    with ledger.transaction(who=WHO, run_id=None) as tx:
+        lock_subject(tx.connection, clip)
+        due = sa.select(table.c.attempt_id).where(table.c.clip == clip, table.c.decide_at <= tx.now())
+        newest = tx.connection.execute(due).scalar()
+        if newest is None:
+            return None
+        attempt = tx.attempt(newest)
+        takes = waiting(delivered_takes(tx.connection, attempt))
+        policy = attempt.request.review
+        chosen = _choose(tx, policy.otherwise, _not_taken_back(tx.connection, clip, takes))
+        hours = (policy.within_seconds or 0) / 3_600
+        verdict = Verdict(
+            # one for each newest take, so that a ledger which was rebuilt knows it
+            id=f"policy-{newest}",
+            take=(chosen or attempt).id,
+            word=Word.CIRCLED if chosen is not None else Word.NOTED,
+            who=WHO,
+            way=VerdictWay.POLICY,
+            note=f"nobody judged it within {hours:g} hours; otherwise: {policy.otherwise}",
+        )
+        return record(tx, chosen or attempt, verdict).recorded
+
+
+def _choose(tx: Transaction, otherwise: Otherwise, takes: Sequence[DeliveredTake]) -> Attempt | None:
+    found = [tx.attempt(take.id) for take in takes]
+    match otherwise:
+        case Otherwise.NEWEST if found:
+            return found[-1]
+        case Otherwise.BEST_CHECKS if found:
+            return min(reversed(found), key=_faults)
+        case _:
+            return None
+
+
+def _faults(take: Attempt) -> tuple[int, int]:
+    """How many checks failed and warned."""
+    outcomes = list(((take.delivery or {}).get("checks") or {}).values())
+    return outcomes.count("failed"), outcomes.count("warned")
+
+
+def _not_taken_back(
+    connection: sa.Connection, clip: str, takes: Sequence[DeliveredTake]
+) -> list[DeliveredTake]:
+    """The takes without those that the policy has circled before: a person took them back."""
+    query = sa.select(verdicts.c.attempt_id).where(
+        verdicts.c.clip == clip,
+        verdicts.c.way == waiting_clips.POLICY_WAY,
+        verdicts.c.word == Word.CIRCLED.value,
+    )
+    circled = set(connection.execute(query).scalars())
+    return [take for take in takes if take.id not in circled]

@@ -1,0 +1,55 @@
+"""Selects: clips with a circled take. Which of them Dagster does not show yet is a list in the ledger."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from resources.ledger.ledger import Ledger
+from resources.ledger.review_tables import unshown_verdicts
+from resources.ledger.schema import verdicts
+from resources.ledger.takes import Take, takes_of
+from resources.ledger.verdicts import RecordedVerdict
+
+
+@dataclass(frozen=True)
+class Select:
+    """A clip with a circled take."""
+
+    take: Take
+    circle: RecordedVerdict
+    spent_micros: int
+    """What all purchases of the clip count as spent, in micro-USD."""
+
+
+def selects_of(ledger: Ledger, clips: Collection[str]) -> dict[str, Select]:
+    """The selects among these clips, by clip."""
+    return {
+        clip: Select(take, take.verdict, found.spent)
+        for clip, found in takes_of(ledger, clips).items()
+        for take in found.takes
+        if take.is_circled and take.verdict is not None
+    }
+
+
+def unshown(ledger: Ledger, *, most: int = 500) -> dict[str, list[str]]:
+    """The verdicts after which Dagster was not told of their clips: their ids, by clip, oldest first."""
+    query = (
+        sa.select(verdicts.c.clip, verdicts.c.id)
+        .join(unshown_verdicts, unshown_verdicts.c.verdict_id == verdicts.c.id)
+        .order_by(verdicts.c.seq)
+        .limit(most)
+    )
+    found: dict[str, list[str]] = {}
+    with ledger.read() as connection:
+        for clip, verdict in connection.execute(query):
+            found.setdefault(clip, []).append(verdict)
+    return found
+
+
+def mark_shown(ledger: Ledger, verdict_ids: Collection[str]) -> None:
+    """Record that Dagster shows what follows from these verdicts."""
+    with ledger.write() as connection:
+        connection.execute(
+            sa.delete(unshown_verdicts).where(unshown_verdicts.c.verdict_id.in_(list(verdict_ids)))
+        )

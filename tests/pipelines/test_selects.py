@@ -1,0 +1,143 @@
+"""Circled takes become selects in Dagster without a run, once; they go when the circle is taken back, and others build on them."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster_ui import DagsterUi
+from pipelinekit import House
+from verdictkit import a_verdict
+
+from pipelines.assets import selects as module
+from pipelines.lineage import SELECTS
+from resources.ledger.selects import mark_shown, unshown
+from resources.ledger.verdicts import Word, judge
+
+ROOM = Path(__file__).parents[2] / "docs" / "room.md"
+
+
+def delivered(house: House, clips: list[str], **changes: Any) -> list[str]:
+    keys = house.declare("bay", clips, review="person", **changes)
+    house.add(keys)
+    assert house.produce(keys).green
+    return keys
+
+
+def say(house: House, key: str, word: Word = Word.CIRCLED, **how: Any) -> None:
+    attempt = house.attempts([key])[key]
+    with house.production.ledger() as ledger:
+        judge(ledger, a_verdict(attempt, word, **how))
+
+
+def events(house: House, key: str | None = None) -> int:
+    wanted = dg.AssetRecordsFilter(SELECTS, asset_partitions=[key] if key else None)
+    return len(house.instance.fetch_materializations(wanted, limit=50).records)
+
+
+def told(house: House) -> list[str]:
+    with house.production.ledger() as ledger:
+        return [one for given in unshown(ledger).values() for one in given]
+
+
+def test_a_circled_take_is_a_select_without_a_run_and_is_taken_away_with_its_circle(
+    house: House, ui: DagsterUi
+) -> None:
+    east, west = delivered(house, ["east", "west"])
+    house.tick("gallery_pages")
+    assert events(house) == 0
+    say(house, east, note="the light")
+    ran, _ = house.tick("gallery_pages")
+    assert not ran
+    shown, attempt = house.shown("selects", east), house.attempts([east])[east]
+    assert (shown["take"], shown["circled_by"], shown["why"]) == (1, "mira", "the light")
+    assert (shown["attempt"], shown["s3"]) == (attempt.id, (attempt.delivery or {})["uri"])
+    assert shown["cost_usd"] == shown["clip_cost_usd"] == attempt.cost_micros / 1e6
+    assert (ui.bars()["selects"].green, told(house)) == ({east}, [])
+    assert not any(ui.stale([east, west]).values())
+    assert house.bucket_file(f"videos/{east}/current.json").exists()
+
+    say(house, east, Word.TAKEN_BACK)
+    house.tick("gallery_pages")
+    assert (events(house), ui.bars()["selects"].green, told(house)) == (0, set(), [])
+    assert not house.bucket_file(f"videos/{east}/current.json").exists(), "nothing is current"
+
+    say(house, east)
+    house.tick("gallery_pages")
+    assert ui.bars()["selects"].green == {east}
+
+
+def test_a_select_is_stale_when_its_clip_is(house: House, ui: DagsterUi) -> None:
+    east, west = delivered(house, ["east", "west"])
+    say(house, east)
+    say(house, west)
+    house.tick("gallery_pages")
+    house.edit("bay", "the east", "the far east")
+    assert house.run("render_prompts", [east, west]).green
+    assert ui.stale([east, west])["selects"] == {east: ["has a new data version"]}
+    assert house.produce([east, west]).green
+    assert set(ui.stale([east, west])["selects"]) == {east}, "a newer take waits for a word"
+    say(house, east)
+    house.tick("gallery_pages")
+    assert not ui.stale([east, west])["selects"]
+
+
+def test_what_was_told_is_told_again_only_if_it_has_changed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (east,) = delivered(house, ["east"])
+    say(house, east)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "mark_shown", _dies)
+        with pytest.raises(RuntimeError):
+            house.tick("gallery_pages")
+    assert (events(house), len(told(house))) == (1, 1), "it was told, and this was not recorded"
+    house.tick("gallery_pages")
+    assert (events(house), told(house)) == (1, [])
+    say(house, east, who="tom")
+    house.tick("gallery_pages")
+    assert (events(house), told(house)) == (1, []), "the same take"
+
+
+def _dies(*_arguments: object) -> None:
+    raise RuntimeError("the process was killed")
+
+
+def test_without_the_list_a_circle_is_never_shown(house: House) -> None:
+    """The negative control."""
+    (east,) = delivered(house, ["east"])
+    say(house, east)
+    with house.production.ledger() as ledger:
+        mark_shown(ledger, told(house))
+    house.tick("gallery_pages")
+    assert events(house) == 0
+
+
+def test_a_policy_decides_in_the_sensor(house: House) -> None:
+    (east,) = delivered(house, ["east"])
+    house.declare("bay", ["east"], review={"by": "person", "within": "12h", "otherwise": "newest"})
+    assert house.produce([east], config={"ops": {"produce": {"config": {"regenerate": True}}}}).green
+    house.tick("gallery_pages")
+    assert events(house) == 0
+    with house.production.ledger() as ledger:
+        later = ledger.clock() + 12 * 3_600
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("resources.ledger.ledger.time.time", lambda: later)
+        house.tick("gallery_pages")
+        house.tick("gallery_pages")
+    assert house.shown("selects", east)["circled_by"] == "review policy"
+    assert house.shown("selects", east)["take"] == 2
+
+
+def test_a_newsletter_of_somebody_else_is_made_of_selects(house: House) -> None:
+    (source,) = re.findall(r"```python\n(.*?)```", ROOM.read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(source, names)
+    _, west = delivered(house, ["east", "west"])
+    say(house, west)
+    house.tick("gallery_pages")
+    made = dg.materialize([names["newsletter"]], instance=house.instance)
+    assert made.success
+    (event,) = made.asset_materializations_for_node("newsletter")
+    assert event.metadata["videos"].value == [house.shown("selects", west)["s3"]]
