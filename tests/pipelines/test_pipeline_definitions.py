@@ -171,7 +171,7 @@ def test_a_wrong_setting_leaves_the_assets_to_be_seen(
     monkeypatch.setenv(*setting)
     loaded = build_defs()
     dg.Definitions.validate_loadable(loaded)
-    assert len(list(loaded.resolve_all_asset_specs())) == 7
+    assert len(list(loaded.resolve_all_asset_specs())) == 8
     assert [s.name for s in loaded.get_repository_def().schedule_defs] == [
         "daily_retention",
         "hourly_inventory",
