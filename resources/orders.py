@@ -154,6 +154,8 @@ class Choice(BaseModel):
     sunset_at: date | None = None
     """The day (UTC) from which it is not bought any more. None if none was announced, or if it has passed and the
     series allows retired endpoints."""
+    cast: dict[str, str] = Field(default_factory=dict)
+    """The characters that it shows: the provider's id of each, by its name."""
 
     @property
     def account_name(self) -> str:
@@ -244,10 +246,10 @@ class ClipRequest(BaseModel):
 
     @property
     def order_fingerprint(self) -> str:
-        """The fingerprint of everything that a decision may buy for the clip: the request, with its fallbacks if it has any."""
-        if not self.fallbacks:
+        """The fingerprint of everything that a decision may buy for the clip: the request with its account, and its fallbacks."""
+        ways = [_order(self), *map(_order, self.fallbacks)]
+        if ways == [self.fingerprint]:
             return self.fingerprint
-        ways = [self.fingerprint, *(choice.fingerprint for choice in self.fallbacks)]
         return hashlib.sha256(" ".join(ways).encode()).hexdigest()
 
     @property
@@ -305,6 +307,11 @@ class ClipRequest(BaseModel):
     def accounts(self) -> set[str]:
         """Every account that it may be bought from."""
         return {self.account_name, *(choice.account_name for choice in self.fallbacks)}
+
+
+def _order(one: ClipRequest | Choice) -> str:
+    # the provider's own account adds nothing, so that approvals from before accounts were part of an order still hold
+    return one.fingerprint if one.account_name == one.provider else f"{one.fingerprint}@{one.account_name}"
 
 
 def shown_body(body: dict[str, Any]) -> dict[str, Any]:

@@ -71,6 +71,8 @@ def _ageing(declarations: Declarations) -> Iterator[str]:
     """Endpoints that are retired, or will be soon."""
     today = dt.datetime.now(dt.UTC).date()
     for series in declarations.series.values():
-        warning = series.endpoint.lifecycle.warning(today)
-        if warning is not None and not series.declaration.allow_retired:
-            yield f"{series.name}: {series.endpoint.id} {warning}"
+        if series.declaration.allow_retired:
+            continue
+        for endpoint in {way.endpoint.id: way.endpoint for way in series.endpoints}.values():
+            if (warning := endpoint.lifecycle.warning(today)) is not None:
+                yield f"{series.name}: {endpoint.id} {warning}"

@@ -94,7 +94,7 @@ def _first_take(
 ) -> dict[str, Attempt]:
     console.print(Rule(f"{len(keys)} clips of {len(declarations.series)} series", align="left"))
     for series in declarations.series.values():
-        console.print(Text(f"  {series.name}: {series.title} ({series.endpoint.id})"))
+        console.print(Text(f"  {series.name}: {series.title} ({', '.join(series.endpoints.bought)})"))
     launched = launch(settings, api, approve_as_declared(settings, keys), job="produce_clips", command="demo")
     run = f"{api.url}/runs/{launched.runs[0]}"
     console.print(f"\nasked for in one run: {run}")

@@ -49,12 +49,12 @@ class Approval:
         """Why what is declared now may not be bought under this approval; None if it may. A lower price may."""
         changed = []
         if now.order_fingerprint != self.order_fingerprint:
-            changed.append("request")
+            changed.append("request or account")
         if now.at_most_micros > self.at_most_micros:
             changed.append("price")
         if not changed:
             return None
-        return f"its {' and '.join(changed)} changed after the approval: approved was {self}, declared now is {now}"
+        return f"its {', and its '.join(changed)} changed after the approval: approved was {self}, declared now is {now}"
 
 
 def approve_clips(ledger: Ledger, decision: str, approvals: Iterable[Approval]) -> None:

@@ -32,7 +32,8 @@ class ClipTraits:
     date: dt.date | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     owner: str | None = None
-    endpoint: str = ""
+    endpoints: Collection[str] = ()
+    """What it is bought from, without fallbacks."""
     state: AttemptState | None = None
     """Of its newest purchase, None if it was never bought."""
     changed: bool = False
@@ -65,7 +66,7 @@ _FITS: dict[TermKind, Callable[[ClipTraits, Term], bool]] = {
     TermKind.SERIES: lambda clip, term: term.fits(clip.series),
     TermKind.TAG: lambda clip, term: _has_tag(clip.tags, term),
     TermKind.OWNER: lambda clip, term: term.fits(clip.owner),
-    TermKind.ENDPOINT: lambda clip, term: term.fits(clip.endpoint),
+    TermKind.ENDPOINT: lambda clip, term: any(map(term.fits, clip.endpoints)),
     TermKind.DATE: lambda clip, term: _is_on(clip.date, term.days),
     TermKind.STATE: lambda clip, term: (
         term.text == "new" if clip.state is None else clip.state in _named(term.text)
@@ -146,7 +147,7 @@ def _seen(one: Newest) -> ClipTraits:
         _date(date[1]) if date else None,
         one.tags,
         one.owner,
-        one.endpoint,
+        {one.endpoint},
         one.state,
     )
 
@@ -245,7 +246,7 @@ class Chooser:
                 TermKind.SERIES: {one.series for one in of_series},
                 TermKind.TAG: {f"{name}={value}" for one in of_series for name, value in one.tags.items()},
                 TermKind.OWNER: {one.owner for one in of_series if one.owner},
-                TermKind.ENDPOINT: {one.endpoint for one in of_series},
+                TermKind.ENDPOINT: {name for one in of_series for name in one.endpoints},
             }[term.kind]
             there = ", ".join(sorted(known)) or "none"
             raise ConfigurationError(
@@ -293,7 +294,7 @@ class Chooser:
                 clip.date,
                 series.tags,
                 series.owner,
-                series.endpoint,
+                {self._declarations.series[clip.series].endpoints.of(clip.name)[0].endpoint.id},
                 None if attempt is None else attempt.state,
                 TermKind.CHANGED in asks and attempt is not None and self._has_changed(clip, attempt),
             )
@@ -309,4 +310,4 @@ class Chooser:
 
 
 def _of_series(series: Series) -> ClipTraits:
-    return ClipTraits("", series.name, None, series.tags, series.owner, series.endpoint.id)
+    return ClipTraits("", series.name, None, series.tags, series.owner, series.endpoints.bought)

@@ -159,10 +159,14 @@ class Planning:
         """Warnings about paused accounts, and about endpoints of these clips that are retired or will be."""
         today = dt.date.fromisoformat(self._today)
         found: dict[str, None] = {}
-        for name in dict.fromkeys(one.clip.series for one in clips):
-            for way in self._declarations.series[name].ways:
-                if (warning := way.endpoint.lifecycle.warning(today)) is not None:
-                    found[f"{way.endpoint.id} ({name}) {warning}"] = None
+        used = {
+            (one.clip.series, way.endpoint.id): way.endpoint.lifecycle
+            for one in clips
+            for way in self._declarations.series[one.clip.series].endpoints.of(one.clip.name)
+        }
+        for (series, endpoint), lifecycle in used.items():
+            if (warning := lifecycle.warning(today)) is not None:
+                found[f"{endpoint} ({series}) {warning}"] = None
         return [*map(str, self._pauses), *found]
 
     def requests(self, clips: Sequence[DueClip]) -> dict[str, ClipRequest]:
@@ -251,7 +255,11 @@ class Planning:
     def _is_bound(self, request: ClipRequest) -> bool:
         """Whether the catalogue knows only an upper bound of the price."""
         series = self._declarations.series.get(request.series)
-        return series is not None and series.endpoint.pricing.basis == "upper_bound"
+        return series is not None and any(
+            way.endpoint.pricing.basis == "upper_bound"
+            for way in series.endpoints
+            if (way.endpoint.provider, way.endpoint.id) == (request.provider, request.endpoint)
+        )
 
 
 @dataclass(frozen=True)

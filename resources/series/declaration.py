@@ -213,8 +213,11 @@ class FallbackDeclaration(Declared):
     """The account that it is bought from, as in data/accounts; left out, the provider's own."""
     parameters: Parameters = Field(default_factory=dict)
     """Parameters that override the clip's, by the endpoint's own names or by the common ones."""
+    cast: Literal["none"] | None = None
+    """`none` buys the clip without its characters; left out, this endpoint must know them too."""
 
 
+Fallbacks = Annotated[list[FallbackDeclaration], Field(max_length=5)]
 PLACES = "Words of the endpoint stand under `parameters`, words of the prompt under `variables`."
 
 
@@ -225,6 +228,14 @@ class ClipDeclaration(Declared):
 
     name: Name = Field(examples=["hero"])
     """Its name, the end of its key."""
+    endpoint: str | None = None
+    """The model id that it is bought from, instead of the series'."""
+    provider: ProviderName | None = None
+    """Who sells the endpoint; needed only if two providers sell the same id."""
+    account: str | None = None
+    """The account that it is bought from; left out, the series' account if the endpoint is sold by the series' provider."""
+    fallback: Fallbacks | None = None
+    """Its own fallbacks, instead of the series'; an empty list is none."""
     variables: Variables = Field(default_factory=dict)
     """Its own variables; they override the series'."""
     parameters: Parameters = Field(default_factory=dict)
@@ -260,7 +271,7 @@ class SeriesDeclaration(Declared):
         default_factory=list, examples=[["house-style"]]
     )
     """Files of data/prompts whose variables and prompt fields it includes; a later file overrides an earlier one."""
-    fallback: Annotated[list[FallbackDeclaration], Field(max_length=5)] = Field(default_factory=list)
+    fallback: Fallbacks = Field(default_factory=list)
     """Endpoints that are tried in order when the provider definitely refuses a clip or its job fails; within the same
     decision and caps, and never while an outcome is unknown."""
     cast: Cast = Field(default_factory=list, examples=[["mara"]])

@@ -4,18 +4,19 @@ import datetime as dt
 import functools
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from resources.catalogue import Catalogue, Endpoint
-from resources.declared.document import Document, Where, read_document, yaml_files
+from resources.catalogue import Catalogue
+from resources.declared.document import Document, read_document, yaml_files
 from resources.declared.problems import Problem, ProblemsError, show
 from resources.declared.validation import declare
 from resources.orders import ClipRequest
 from resources.providers.account_files import DeclaredAccounts, load_accounts
 from resources.series.characters import Characters, Made, id_of
-from resources.series.declaration import FallbackDeclaration, SeriesDeclaration
+from resources.series.choices import Choices, SeriesEndpoint
+from resources.series.declaration import SeriesDeclaration
 from resources.series.includes import Includes
 from resources.series.retirement import retired
 from resources.series.series import Clip, Series
@@ -73,7 +74,7 @@ class Declarations:
         series = self.series.get(clip.series)
         if series is None:
             raise ProblemsError([self._not_found(clip.key)])
-        if (problem := _retired(series)) is not None:
+        if (problem := _retired(series, series.endpoints.of(clip.name))) is not None:
             raise ProblemsError([problem])
         return series.render(clip, id_of=lambda name: id_of(name, self.characters, self.made()))
 
@@ -156,45 +157,17 @@ def _missing_folder(data_dir: Path) -> Problem | None:
 
 def _load(document: Document, catalogue: Catalogue, includes: Includes, accounts: DeclaredAccounts) -> Series:
     declaration = declare(SeriesDeclaration, document)
-    endpoints = [_endpoint(document, (), declaration, catalogue, accounts)]
-    for index, fallback in enumerate(declaration.fallback):
-        where: Where = ("fallback", index)
-        endpoints.append(_endpoint(document, where, fallback, catalogue, accounts))
+    endpoints = Choices.read(declaration, document, catalogue, accounts)
     taken_in = [includes.get(name, document, index) for index, name in enumerate(declaration.include)]
     series = Series(declaration, endpoints, document, taken_in)
-    if (problem := _retired(series)) is not None:
+    if (problem := _retired(series, series.endpoints)) is not None:
         raise ProblemsError([problem])
     return series
 
 
-def _endpoint(
-    document: Document,
-    where: Where,
-    named: SeriesDeclaration | FallbackDeclaration,
-    catalogue: Catalogue,
-    accounts: DeclaredAccounts,
-) -> Endpoint:
-    """The endpoint that a series or a fallback names; it must make videos, and the account must be its provider's."""
-    try:
-        endpoint = catalogue.get(named.endpoint, named.provider)
-        accounts.check(named.account, endpoint.provider)
-    except ProblemsError as error:
-        places = [document.problem((*where, problem.field)) for problem in error.problems]
-        raise ProblemsError(
-            problem.at(document.file, place.line, place.field)
-            for problem, place in zip(error.problems, places, strict=True)
-        ) from None
-    if not endpoint.makes_video:
-        message = f"turns {endpoint.kind.replace('-to-', ' into ')} and makes no clips"
-        raise ProblemsError(
-            [document.problem((*where, "endpoint"), found=show(endpoint.id), message=message)]
-        )
-    return endpoint
-
-
 def _check_cast(series: Series, characters: Characters) -> None:
     """Refuse a character that is not declared, or that the provider of a clip does not have."""
-    for name, where in series.cast.items():
+    for name, where, way in series.castings():
         try:
             character = characters.get(name)
         except ProblemsError as error:
@@ -202,14 +175,17 @@ def _check_cast(series: Series, characters: Characters) -> None:
             raise ProblemsError(
                 p.at(series.document.file, place.line, place.field) for p in error.problems
             ) from None
-        for way in series.ways:
-            if way.endpoint.provider != character.endpoint.provider:
-                message = f"is made by {character.endpoint.provider}, and {way.endpoint.id} is sold by {way.endpoint.provider}"
-                raise ProblemsError([series.document.problem(where, found=show(name), message=message)])
-            maker, buyer = character.request.account_name, way.account or way.endpoint.provider
-            if maker != buyer:
-                message = f"is made by the account {maker}, and clips are bought from {buyer}"
-                raise ProblemsError([series.document.problem(where, found=show(name), message=message)])
+        without = (
+            "; `cast: none` in that fallback buys the clip without characters" if way.is_fallback else ""
+        )
+        maker, buyer = character.request.account_name, way.account_name
+        if way.endpoint.provider != character.endpoint.provider:
+            message = f"is made by {character.endpoint.provider}, and {way.endpoint.id} is sold by {way.endpoint.provider}{without}"
+        elif maker != buyer:
+            message = f"is made by the account {maker}, and clips are bought from {buyer}{without}"
+        else:
+            continue
+        raise ProblemsError([series.document.problem(where, found=show(name), message=message)])
 
 
 def _check_unique(series: Series, declarations: Declarations, keys: dict[str, Series]) -> None:
@@ -259,12 +235,12 @@ def _check_clips(series: Series) -> None:
         )
 
 
-def _retired(series: Series) -> Problem | None:
-    """The problem if an endpoint of the series is retired and the series does not allow it."""
+def _retired(series: Series, ways: Iterable[SeriesEndpoint]) -> Problem | None:
+    """The problem if one of these endpoints is retired and the series does not allow it."""
     if series.declaration.allow_retired:
         return None
     today = dt.datetime.now(dt.UTC).date()
-    for way in series.ways:
+    for way in ways:
         if (message := retired(way.endpoint, today)) is not None:
             where = (*way.where, "endpoint")
             return series.document.problem(where, found=show(way.endpoint.id), message=message)

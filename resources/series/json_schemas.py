@@ -20,10 +20,10 @@ def series_json_schema(catalogue: Catalogue) -> dict[str, Any]:
     schema = SeriesDeclaration.model_json_schema()
     endpoints = sorted((e for e in catalogue if e.makes_video), key=lambda e: (e.id, e.provider))
     ids = sorted({endpoint.id for endpoint in endpoints})
-    fallback = schema["$defs"]["FallbackDeclaration"]
+    fallback, clip = schema["$defs"]["FallbackDeclaration"], schema["$defs"]["ClipDeclaration"]
     schema["$defs"] |= {_name(endpoint): _parameters_of(endpoint) for endpoint in endpoints}
-    for one in (schema, fallback):
-        one["properties"]["endpoint"]["enum"] = ids
+    for one in (schema, fallback, clip):
+        one["properties"]["endpoint"]["enum"] = [*ids, None] if one is clip else ids
         one["allOf"] = [_chosen(endpoint, clips=one is schema) for endpoint in endpoints]
     schema["oneOf"] = [{"required": ["clips"]}, {"required": ["matrix"]}]
     return {"$schema": DIALECT, **_strict(schema)}
@@ -83,7 +83,9 @@ def _chosen(endpoint: Endpoint, *, clips: bool) -> dict[str, Any]:
     }
     then: dict[str, Any] = {"parameters": parameters}
     if clips:
-        then["clips"] = {"items": {"type": "object", "properties": {"parameters": parameters}}}
+        elsewhere = [{"required": [name]} for name in ("endpoint", "provider")]
+        own = {"properties": {"parameters": parameters}}
+        then["clips"] = {"items": {"type": "object", "if": {"not": {"anyOf": elsewhere}}, "then": own}}
     return {"if": {"properties": chosen, "required": ["endpoint"]}, "then": {"properties": then}}
 
 

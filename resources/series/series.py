@@ -2,18 +2,18 @@
 
 import datetime as dt
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from resources.catalogue import DataFolder, Endpoint
+from resources.catalogue import DataFolder
 from resources.declared.document import Document, Where
 from resources.declared.problems import Problem, ProblemsError, listed, show
 from resources.orders import Caps, Choice, ClipRequest
 from resources.series import dates
-from resources.series.choices import IdOf, SeriesEndpoint
+from resources.series.choices import Choices, IdOf, SeriesEndpoint
 from resources.series.declaration import Schedule, SeriesDeclaration, is_date_shaped, review_of
-from resources.series.expansion import expand
+from resources.series.expansion import Entry, expand
 from resources.series.includes import Include
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9-]{2,79}")
@@ -42,22 +42,20 @@ class Series:
 
     Attributes:
         declaration: What the file says.
-        endpoint: What its clips are bought from.
-        ways: That, and its fallbacks in their order.
+        endpoints: What its clips are bought from, and their fallbacks.
         document: The file with its lines.
     """
 
     def __init__(
         self,
         declaration: SeriesDeclaration,
-        endpoints: Sequence[Endpoint],
+        endpoints: Choices,
         document: Document,
         includes: Sequence[Include] = (),
     ) -> None:
         """Expand the declaration and compile its prompts.
 
         Args:
-            endpoints: The series' own, then those of its fallbacks in their order.
             document: The series' file.
             includes: In the order in which the series names them.
 
@@ -65,16 +63,7 @@ class Series:
             ProblemsError: It cannot be expanded, or a prompt is wrong.
         """
         self.declaration = declaration
-        self.endpoint = endpoints[0]
-        self.ways = [
-            SeriesEndpoint(self.endpoint, declaration.account, {}, ()),
-            *(
-                SeriesEndpoint(endpoint, fallback.account, fallback.parameters, ("fallback", index))
-                for index, (endpoint, fallback) in enumerate(
-                    zip(endpoints[1:], declaration.fallback, strict=True)
-                )
-            ),
-        ]
+        self.endpoints = endpoints
         self.document = document
         self._files = DataFolder(document.file.parent.parent)
         self._entries = expand(declaration, document, includes)
@@ -198,15 +187,23 @@ class Series:
         return found + [self.clip(name, date) for date in special for name in names]
 
     @property
-    def cast(self) -> dict[str, Where]:
-        """Every character that a clip shows, with the first place that names it."""
-        found: dict[str, Where] = {}
-        for entry in self._entries.values():
+    def cast(self) -> set[str]:
+        """Every character that a clip shows."""
+        return {name for entry in self._entries.values() for name in entry.cast}
+
+    def castings(self) -> Iterator[tuple[str, Where, SeriesEndpoint]]:
+        """Each character with the first place that names it, once for each endpoint that must know it."""
+        seen: set[tuple[str, Where]] = set()
+        for clip, entry in self._entries.items():
+            if not entry.cast:
+                continue
             own: Where = (*entry.where, "cast")
-            where = own if own in self.document.lines else ("cast",)
+            place = own if own in self.document.lines else ("cast",)
             for index, name in enumerate(entry.cast):
-                found.setdefault(name, (*where, index))
-        return found
+                for way in self.endpoints.of(clip):
+                    if way.shows_cast and (name, way.where) not in seen:
+                        seen.add((name, way.where))
+                        yield name, (*place, index), way
 
     def render(self, clip: Clip, *, id_of: IdOf) -> ClipRequest:
         """The clip's request and those of its fallbacks, rendered and checked.
@@ -222,9 +219,9 @@ class Series:
         prompt = entry.prompt.render(self.variables(clip), clip.name)
         first, *others = (
             way.choose(prompt, entry, id_of=id_of, document=self.document, files=self._files)
-            for way in self.ways
+            for way in self.endpoints.of(clip.name)
         )
-        self._check_fallbacks(first, others)
+        self._check_fallbacks(entry, first, others)
         return ClipRequest(
             clip=clip.key,
             series=self.name,
@@ -236,17 +233,20 @@ class Series:
             review=review_of(self.declaration.review),
             owner=self.owner,
             tags=self.tags,
-            cast={name: id_of(name) for name in entry.cast},
         )
 
-    def _check_fallbacks(self, first: Choice, others: Sequence[Choice]) -> None:
+    def _check_fallbacks(self, entry: Entry, first: Choice, others: Sequence[Choice]) -> None:
         """Refuse a fallback that repeats an earlier request."""
         before = [(first.account_name, first.endpoint, first.body)]
         for index, choice in enumerate(others):
             bought = (choice.account_name, choice.endpoint, choice.body)
             if bought in before:
                 message = "repeats a request that has just failed; to try the same request again, set `max_attempts`"
-                where = ("fallback", index, "endpoint")
+                where: Where = (*entry.where, "fallback", index, "endpoint")
+                if where not in self.document.lines:
+                    where = ("fallback", index, "endpoint")
+                    if (*entry.where, "endpoint") in self.document.lines:
+                        message = f"is what the clip in line {self.document.line(entry.where)} is bought from itself; give that clip its own `fallback`, or `fallback: []`"
                 raise ProblemsError(
                     [self.document.problem(where, found=show(choice.endpoint), message=message)]
                 )

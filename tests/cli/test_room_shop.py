@@ -52,7 +52,7 @@ def test_a_request_that_is_sent_again_is_the_same_decision(bought: list[str]) ->
         replace(shown, order_fingerprint="0" * 64),
     ):
         with pytest.raises(
-            ConfigurationError, match=r"its (price|request) changed after the approval.*Ask again"
+            ConfigurationError, match=r"its (price|request or account) changed after the approval.*Ask again"
         ):
             shop.buy(other, request="one-request")
     assert bought == []

@@ -29,12 +29,19 @@ def approve(ledger: Ledger, request: ClipRequest, at_most_micros: int | None = N
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"prompt": "a city at noon"}, "its request changed"),
+        ({"prompt": "a city at noon"}, "its request or account changed"),
+        ({"account": "wavespeed-two"}, "its request or account changed"),
         ({"price_micros": 400_001}, "its price changed"),
         ({"max_attempts": 2}, "its price changed"),
-        ({"fallbacks": (FALLBACK,)}, "its request and price changed"),
-        ({"fallbacks": (FALLBACK.model_copy(update={"price_micros": None}),)}, "its request changed"),
-        ({"endpoint": "openai/sora-2-pro/text-to-video", "price_micros": 100_000}, "its request changed"),
+        ({"fallbacks": (FALLBACK,)}, "its request or account, and its price changed"),
+        (
+            {"fallbacks": (FALLBACK.model_copy(update={"price_micros": None}),)},
+            "its request or account changed",
+        ),
+        (
+            {"endpoint": "openai/sora-2-pro/text-to-video", "price_micros": 100_000},
+            "its request or account changed",
+        ),
     ],
 )
 def test_another_order_or_a_higher_price_is_refused(
@@ -51,11 +58,18 @@ def test_another_order_or_a_higher_price_is_refused(
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"price_micros": 300_000}, {"account": "wavespeed-two"}, {"owner": "team:film"}]
+    "changes", [{}, {"price_micros": 300_000}, {"account": "wavespeed"}, {"owner": "team:film"}]
 )
 def test_the_same_order_at_no_higher_price_is_bought(ledger: Ledger, changes: dict[str, Any]) -> None:
     approve(ledger, a_request())
     assert decided(ledger, a_request(**changes), decision=DECISION).ruling is Ruling.NEW
+
+
+def test_the_account_of_a_fallback_is_approved_too(ledger: Ledger) -> None:
+    elsewhere = FALLBACK.model_copy(update={"account": "wavespeed-two"})
+    approve(ledger, a_request(fallbacks=(FALLBACK,)))
+    assert decided(ledger, a_request(fallbacks=(elsewhere,)), decision=DECISION).ruling is Ruling.REFUSED
+    assert decided(ledger, a_request(fallbacks=(FALLBACK,)), decision=DECISION).ruling is Ruling.NEW
 
 
 def test_a_clip_that_the_plan_did_not_buy_is_not_bought(ledger: Ledger) -> None:

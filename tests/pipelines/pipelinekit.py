@@ -90,14 +90,28 @@ class House:
 
     # What people write
 
-    def declare(self, series: str, clips: Collection[str], **changes: Any) -> list[str]:
-        """Write a series whose prompts name their clip; returns the keys in the order of the file."""
+    def declare(
+        self,
+        series: str,
+        clips: Collection[str],
+        *,
+        own: Mapping[str, dict[str, Any]] | None = None,
+        **changes: Any,
+    ) -> list[str]:
+        """Write a series whose prompts name their clip; returns the keys in the order of the file.
+
+        Args:
+            own: What clips say for themselves, by their names.
+        """
         document: dict[str, Any] = {
             "name": series,
             "endpoint": "bytedance/seedance-2.0/text-to-video",
             "parameters": {"duration": 4, "aspect_ratio": "1:1"},
             "prompt": "A quiet view of {{ subject }}.",
-            "clips": [{"name": clip, "variables": {"subject": f"the {clip}"}} for clip in clips],
+            "clips": [
+                {"name": clip, "variables": {"subject": f"the {clip}"}, **(own or {}).get(clip, {})}
+                for clip in clips
+            ],
             **changes,
         }
         (self.data / "series" / f"{series}.yaml").write_text(yaml.safe_dump(document))

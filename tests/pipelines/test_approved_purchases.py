@@ -51,8 +51,10 @@ def undo_price(house: House) -> None:
 EDITS = pytest.mark.parametrize(
     ("edit", "undo", "says"),
     [
-        pytest.param(edit_prompt, undo_prompt, "its request changed", id="prompt"),
-        pytest.param(edit_parameters, undo_parameters, "its request and price changed", id="parameters"),
+        pytest.param(edit_prompt, undo_prompt, "its request or account changed", id="prompt"),
+        pytest.param(
+            edit_parameters, undo_parameters, "its request or account, and its price changed", id="parameters"
+        ),
         pytest.param(raise_price, undo_price, "its price changed", id="catalogue"),
     ],
 )

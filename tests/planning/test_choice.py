@@ -26,6 +26,13 @@ SERIES = {
     "harbor-night": "endpoint: bytedance/seedance-2.0/text-to-video\nschedule: {cron: 0 6 * * FRI}\ntags: {region: coast}\n",
     "loop": "endpoint: bytedance/seedance-2.0/text-to-video\nowner: me@example.com\n",
 }
+MIXED = """\
+name: mixed
+endpoint: bytedance/seedance-2.0/text-to-video
+allow_retired: true
+prompt: The {{ clip }}.
+clips: [{name: one}, {name: other, endpoint: openai/sora-2/text-to-video}]
+"""
 WORDS = (
     "harbor",
     "harbor*",
@@ -50,6 +57,7 @@ WORDS = (
 def declarations(tmp_path_factory: pytest.TempPathFactory) -> Declarations:
     folder = tmp_path_factory.mktemp("data")
     (folder / "series").mkdir()
+    (folder / "series" / "mixed.yaml").write_text(MIXED)
     for name, more in SERIES.items():
         (folder / "series" / f"{name}.yaml").write_text(f"name: {name}\n{more}{HEAD}")
     found = load_series(folder, CATALOGUE)
@@ -96,6 +104,8 @@ def keys(declarations: Declarations, ledger: Ledger, *words: str, days: Days | N
         (["loop,state:new"], []),
         (["loop,today"], []),
         (["harbor,today,yesterday"], []),
+        (["endpoint:openai/*"], ["mixed-other"]),
+        (["mixed,endpoint:bytedance/*"], ["mixed-one"]),
     ],
 )
 def test_words_choose(
@@ -129,7 +139,7 @@ def test_spaces_add_and_commas_narrow(declarations: Declarations, ledger: Ledger
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("habor", ("no series 'habor'", "harbor, harbor-night, loop", "did you mean 'harbor'?")),
+        ("habor", ("no series 'habor'", "harbor, harbor-night, loop, mixed", "did you mean 'harbor'?")),
         ("loop-c", ("loop-c", "did you mean 'loop-")),
         ("series:lop", ("no series fits 'series:lop'", "loop")),
         ("tag:costa", ("no series fits 'tag:costa'", "region=coast")),

@@ -109,7 +109,7 @@ def test_fallbacks_do_not_change_what_the_clip_is(tmp_path):
         ('resolution: 720p, aspect_ratio: "9:16"', 'size: "720*1280"', "city.yaml:4: parameters.size: allowed: "),
         ("allow_retired: true", "max_attempts: 1", "city.yaml:2: endpoint: found 'openai/sora-2/text-to-video' - is retired"),
         ("endpoint: openai/sora-2-t2v\n    provider: aimlapi", "endpoint: openai/sora-2/characters", "city.yaml:12: fallback[1].endpoint: found 'openai/sora-2/characters'"),
-        ("    parameters: {duration: 8}\n", "    prompt: x\n", "city.yaml:14: fallback[1].prompt: allowed: 'account', 'endpoint', 'parameters', 'provider' - is not known here"),
+        ("    parameters: {duration: 8}\n", "    prompt: x\n", "city.yaml:14: fallback[1].prompt: allowed: 'account', 'cast', 'endpoint', 'parameters', 'provider' - is not known here"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_fallback_names_its_place(tmp_path, wrong, right, says):
@@ -216,6 +216,26 @@ def test_a_mistake_in_a_cast_names_its_place(tmp_path, wrong, right, says):
     assert wrong in CAST
     declarations = load(tmp_path, CAST.replace(wrong, right, 1))
     assert [found for found in problems(declarations) if says in found], problems(declarations)
+
+
+def test_a_fallback_without_characters_buys_the_clip_without_its_cast(tmp_path):
+    text = CAST + "fallback: [{endpoint: bytedance/seedance-2.0/text-to-video, cast: none}]\n"
+    declarations = load(tmp_path, text)
+    assert problems(declarations) == []
+    both = declarations.render(declarations.find("city-both"))
+    assert both.cast == {"mara": "char_mara", "joe": "char_joe"}
+    bought = both.fall_back()
+    assert bought is not None
+    assert ("characters" in bought.body, bought.cast) == (False, {})
+    found = problems(load(tmp_path, text.replace(", cast: none", "")))
+    assert any("city.yaml:5: cast: " in one and "in the fallback to bytedance" in one for one in found), found
+
+
+def test_a_fallback_of_another_provider_is_told_how_to_do_without_characters(tmp_path):
+    text = CAST + "fallback: [{endpoint: openai/sora-2-t2v, provider: aimlapi}]\n"
+    (found,) = problems(load(tmp_path, text))
+    assert "sold by aimlapi; `cast: none` in that fallback buys the clip without characters" in found
+    assert problems(load(tmp_path, text.replace("aimlapi}", "aimlapi, cast: none}"))) == []
 
 
 # Characters

@@ -59,7 +59,7 @@ def test_the_sample_character_can_be_made(declarations):
 
 
 def test_the_samples_show_one_series_on_each_endpoint(declarations):
-    assert sorted(series.endpoint.id for series in declarations.series.values()) == [
+    assert sorted(series.endpoints.of_series[0].endpoint.id for series in declarations.series.values()) == [
         "bytedance/seedance-2.0/text-to-video",
         "openai/sora-2-pro-t2v",
         "openai/sora-2-pro/text-to-video",
