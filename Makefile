@@ -7,7 +7,7 @@ N      ?= 100
 # (the fast suite: 320 s of processor in 223 s).
 WORKERS ?= 3
 
-.PHONY: help demo up test test-fast test-pooler check format lock install install-dev clean-demo bench-simulation bench-faults bench-deliveries bench-checks bench-years
+.PHONY: help demo up docs test test-fast test-pooler check format lock install install-dev clean-demo bench-simulation bench-faults bench-deliveries bench-checks bench-years
 help:            ## these lines
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
@@ -29,13 +29,19 @@ test-fast: install-dev ## the tests that start no processes and carry out few hi
 test-pooler: install-dev ## the ledger's tests on PostgreSQL behind a pgbouncer in transaction mode
 	DAILIES_TEST_POOLER=transaction $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests/ledger -k 'not sqlite'
 
-check: install-dev ## format, lint, types, import rules, definitions
+check: install-dev ## format, lint, types, import rules, definitions, links of the site
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python docs/house.py --check
 	$(BIN)/dg check defs
+
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+docs: install-dev ## the site of docs/, into site/; ARGS=serve shows it at 127.0.0.1:8000
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(or $(ARGS),build)
+	@echo "site/index.html"
 
 format: install-dev ## let ruff format and mend what it can
 	$(BIN)/ruff format .

@@ -76,7 +76,9 @@ class Settings(BaseSettings):
     """Folder of the declarations: `series/`, `models/`, `images/`, `characters/`."""
     # it may contain a password
     ledger_url_setting: str | None = Field(default=None, repr=False, validation_alias="DAILIES_LEDGER_URL")
+    """The ledger's database, e.g. `postgresql://user:password@host/dailies`; unset, a SQLite file in the home."""
     room_url_setting: str | None = Field(default=None, validation_alias="DAILIES_ROOM_URL")
+    """The address at which people open the room, for alarms and Dagster's pages; unset, that of `dailies up`."""
     dagster_url: str = Field(default="http://127.0.0.1:3000", validation_alias="DAILIES_DAGSTER_URL")
     """The address of Dagster's webserver."""
     allowed_hosts_setting: Annotated[str, NoDecode] = Field(
@@ -111,8 +113,11 @@ class Settings(BaseSettings):
     )
     """Whether requests name the bucket in the path or in the host's name; `auto` finds it out."""
     s3_access_key_id: str | None = Field(default=None, validation_alias="AWS_ACCESS_KEY_ID")
+    """The bucket's key; unset, boto3's own chain is used (profile, instance role)."""
     s3_secret_access_key: SecretStr | None = Field(default=None, validation_alias="AWS_SECRET_ACCESS_KEY")
+    """Its secret."""
     s3_session_token: SecretStr | None = Field(default=None, validation_alias="AWS_SESSION_TOKEN")
+    """The token of a key that is lent for some hours."""
 
     webhook_url: str | None = Field(default=None, validation_alias="DAILIES_WEBHOOK_URL")
     """The https address of the receiver of `dailies webhooks`; unset, there are no callbacks."""
@@ -125,6 +130,7 @@ class Settings(BaseSettings):
     allowed_origins_setting: Annotated[str, NoDecode] = Field(
         default="", validation_alias="DAILIES_ALLOWED_ORIGINS"
     )
+    """Origins that clips may be fetched from although they are not on the internet, e.g. `http://127.0.0.1:8788`."""
     timezone: str = Field(default="UTC", validation_alias="DAILIES_TIMEZONE")
     """The time zone in which days and months begin, by its IANA name."""
     max_usd_per_clip: Cap = Field(default=to_usd(MOST_PER_CLIP), validation_alias="DAILIES_MAX_USD_PER_CLIP")

@@ -11,7 +11,8 @@ from pipelines.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 ADVICE = re.compile(
-    r"`(?:\.venv/bin/)?dailies ((?:[^`\n{}]|\{[a-z_.]+\})+)`|^ {4}\.venv/bin/dailies ([^#\n]+)", re.MULTILINE
+    r"`(?:\.venv/bin/)?dailies ((?:[^`\n{}]|\{[a-z_.]+\})+)`|^ {4,8}\.venv/bin/dailies ([^#\n]+)",
+    re.MULTILINE,
 )
 
 
