@@ -39,3 +39,11 @@ def show_usd(amount: int | None) -> str:
     dollars = to_usd(amount)
     cents = dollars.quantize(Decimal("0.01"))
     return f"${cents if cents == dollars else dollars.normalize()}"
+
+
+def show_cents(amount: int | None) -> str:
+    """The amount rounded to cents, where a person only looks: `$1.20`, `under $0.01`, `unknown` for None."""
+    if amount is None:
+        return "unknown"
+    cents = to_usd(amount).quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)
+    return f"${cents}" if cents or not amount else "under $0.01"

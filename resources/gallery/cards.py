@@ -1,5 +1,6 @@
 """The card of one clip in the gallery, read from the ledger."""
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -17,6 +18,9 @@ from resources.storage.layout import QUARANTINE, poster_key, quarantined, video_
 
 NEWEST = 2_000
 """Most clips on one page; a browser needs about a second for them."""
+
+
+_DATE = re.compile(r"^\d{4}-\d{2}-\d{2}-?", re.ASCII)
 
 
 class Group(StrEnum):
@@ -120,6 +124,20 @@ class Card:
     """The clip's takes, where there are several or a person has judged one."""
     asset: str = "uploaded_videos"
     """The Dagster asset for its link."""
+
+    @property
+    def name(self) -> str:
+        """What its key says beside series and date."""
+        name = _DATE.sub("", self.clip.removeprefix(f"{self.series}-"))
+        return name.replace("-", " ") or self.clip
+
+    @property
+    def word(self) -> str:
+        """`circled`, `rejected` where every take is, or empty."""
+        words = [take.word for take in self.versions]
+        if "circled" in words:
+            return "circled"
+        return "rejected" if words and all(word == "rejected" for word in words) else ""
 
     @property
     def is_substituted(self) -> bool:

@@ -2,13 +2,14 @@
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import attempts
 from resources.ledger.states import OPEN, AttemptState
+from resources.ledger.yields import YieldBy, YieldLine, read_yield
 
 DAYS = 31
 """Most days in a plot; days without spend are left out."""
@@ -70,6 +71,8 @@ class Figures:
     """The number of clips by the state of their newest purchase."""
     micros: int
     """The whole spend, in micro-dollars."""
+    worth: list[YieldLine] = field(default_factory=list)
+    """What circled takes cost, by series, or by endpoint if there is only one series; only lines with a verdict."""
 
     @property
     def total(self) -> int:
@@ -82,6 +85,7 @@ def read_figures(ledger: Ledger, *, series: str | None = None) -> Figures:
     mine = [attempts.c.subject_kind == "clip"]
     if series is not None:
         mine.append(attempts.c.series == series)
+    lines = read_yield(ledger, YieldBy.SERIES if series is None else YieldBy.MODEL, series=series)
     with ledger.read() as connection:
         return Figures(
             spend=_spend(connection, mine),
@@ -92,6 +96,7 @@ def read_figures(ledger: Ledger, *, series: str | None = None) -> Figures:
             failures=_failures(connection, mine),
             clips=_clips(connection, mine),
             micros=int(connection.execute(sa.select(sa.func.sum(_SPENT)).where(*mine)).scalar() or 0),
+            worth=[line for line in lines if line.circled or line.rejected],
         )
 
 

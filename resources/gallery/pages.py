@@ -7,7 +7,8 @@ not run even without the escaping.
 import base64
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -19,7 +20,7 @@ from markupsafe import Markup
 from resources.gallery.cards import Card, Group
 from resources.gallery.figures import Figures
 from resources.ledger.states import AttemptState
-from resources.money import show_usd
+from resources.money import show_cents
 
 FOLDER = "gallery/"
 INDEX = f"{FOLDER}index.html"
@@ -53,13 +54,25 @@ class GalleryPage:
         """Its key in the bucket."""
         return page_key(self.series)
 
+    def _title(self, series: str) -> str:
+        return (self.titles or {}).get(series, series)
+
+    def _by_series_and_day(self) -> list[tuple[str, str, list[Card]]]:
+        """Title, day and cards of each series and day: series by their titles, the newest day first, clips as they were bought."""
+        found: dict[tuple[str, str], list[Card]] = {}
+        for card in reversed(self.cards):
+            found.setdefault((card.series, card.day), []).append(card)
+        days = sorted(found, key=lambda of: of[1], reverse=True)
+        ordered = sorted(days, key=lambda of: (self._title(of[0]).casefold(), of[0]))
+        return [(self._title(series), day, found[series, day]) for series, day in ordered]
+
     def html(self) -> bytes:
         """The page as HTML. Equal content gives equal bytes."""
         up = "../" if self.series is None else "../../"
         css, script = _text("gallery.css"), _text("gallery.js")
         names = sorted({card.series for card in self.cards}) if self.series is None else []
         links = {name: page_key(name).removeprefix(FOLDER) for name in names if has_page(name)}
-        heading = "Gallery" if self.series is None else (self.titles or {}).get(self.series, self.series)
+        heading = "Gallery" if self.series is None else self._title(self.series)
         days = [card.day for card in self.cards]
         text = (
             _environment()
@@ -72,15 +85,16 @@ class GalleryPage:
                 series=self.series,
                 title="dailies" if self.series is None else f"{heading} - dailies",
                 heading=heading,
-                pages=[((self.titles or {}).get(name, name), href) for name, href in links.items()],
+                pages=[(self._title(name), href) for name, href in links.items()],
+                named=self._title,
                 links=links,
                 sheets=[(PurePosixPath(key).stem, key) for key in reversed(self.sheets[-_SHEETS:])],
                 groups=_groups(self.figures),
                 figures=self.figures,
                 spend=_spend(self.figures),
-                plots=_plots(self.figures, by="endpoint" if self.series else "series"),
+                plots=_plots(self.figures, self._title if self.series is None else str),
                 choices={
-                    "series": names,
+                    "series": [(name, self._title(name)) for name in names],
                     "state": [
                         group.value for group in Group if any(card.group is group for card in self.cards)
                     ],
@@ -88,6 +102,7 @@ class GalleryPage:
                     "first": min(days, default=""),
                     "last": max(days, default=""),
                 },
+                groups_of_cards=self._by_series_and_day(),
                 cards=self.cards,
                 dagster=self.dagster,
             )
@@ -146,7 +161,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters["usd"] = show_usd
+    found.filters["usd"] = show_cents
     found.filters["slug"] = lambda text: re.sub(r"[^a-z0-9]+", "-", str(text).lower())
     found.filters["seconds"] = _seconds
     return found
@@ -206,30 +221,36 @@ def _spend(figures: Figures) -> dict[str, Any]:
     }
 
 
-def _plots(figures: Figures, *, by: str) -> list[dict[str, Any]]:
+def _plots(figures: Figures, named: Callable[[str], str]) -> list[dict[str, Any]]:
+    """The plots in plain words.
+
+    Args:
+        named: The title of a series, or the name of a model as it is.
+    """
     costs = [c for c in figures.unit_costs if c.micros or c.delivered]
     dearest = max((c.each_micros or 0 for c in costs), default=0)
     slowest = max((t.ninetieth for t in figures.times), default=0.0)
     most = max((count for _, count in figures.failures), default=0)
     return [
         {
-            "title": f"Cost of a delivered clip by {by}, with what failed on the way",
+            "title": "What one finished clip costs, with everything that failed on the way",
             "colour": "money",
             "nothing": "nothing was bought yet",
             "bars": [
                 _bar(
-                    c.name,
+                    named(c.name),
                     c.each_micros or 0,
                     dearest,
-                    f"{show_usd(c.each_micros)} \N{MULTIPLICATION SIGN} {c.delivered}",
+                    f"{show_cents(c.each_micros)} each, {c.delivered} made",
                 )
                 if c.each_micros is not None
-                else _bar(c.name, 0, 0, f"none delivered, {show_usd(c.micros)} spent")
+                else _bar(named(c.name), 0, 0, f"none made, {show_cents(c.micros)} spent")
                 for c in costs
             ],
         },
+        *_worth(figures, named),
         {
-            "title": "Time by endpoint: median, and nine of ten",
+            "title": "How long a model takes",
             "colour": "time",
             "nothing": "no job has ended yet",
             "bars": [
@@ -237,17 +258,50 @@ def _plots(figures: Figures, *, by: str) -> list[dict[str, Any]]:
                     t.name,
                     t.median,
                     slowest,
-                    f"{_seconds(t.median)}, {_seconds(t.ninetieth)}",
+                    f"usually {_seconds(t.median)}; nine of ten in {_seconds(t.ninetieth)}",
                     t.ninetieth,
                 )
                 for t in figures.times
             ],
         },
         {
-            "title": "Purchases that came to nothing, by reason",
+            "title": "Why purchases made no clip",
             "colour": "fault",
-            "nothing": "none",
+            "nothing": "every purchase made one",
             "bars": [_bar(why, count, most, str(count)) for why, count in figures.failures],
+        },
+    ]
+
+
+def _worth(figures: Figures, named: Callable[[str], str]) -> list[dict[str, Any]]:
+    """What one chosen take costs, and why others were rejected; nothing before the first verdict."""
+    if not figures.worth:
+        return []
+    dearest = max((line.each_micros or 0 for line in figures.worth), default=0)
+    reasons = sum((line.reasons for line in figures.worth), Counter())
+    most = max(reasons.values(), default=0)
+    return [
+        {
+            "title": "What one chosen take costs, with everything that was bought on the way",
+            "colour": "money",
+            "nothing": "",
+            "bars": [
+                _bar(
+                    named(line.name),
+                    line.each_micros or 0,
+                    dearest,
+                    f"{show_cents(line.each_micros)} each, {line.circled} chosen"
+                    if line.circled
+                    else f"none chosen, {show_cents(line.spent_micros)} spent",
+                )
+                for line in figures.worth
+            ],
+        },
+        {
+            "title": "Why takes were rejected",
+            "colour": "fault",
+            "nothing": "none was rejected",
+            "bars": [_bar(why, count, most, str(count)) for why, count in reasons.most_common()],
         },
     ]
 

@@ -306,7 +306,7 @@ def test_the_daemons_sensor_keeps_a_gallery_that_plays(running: Running, second:
             poster.scroll_into_view_if_needed()
         tab.page.wait_for_function("() => [...document.images].every(image => image.naturalWidth > 0)")
         assert tab.page.locator("article img").count() == len(delivered)
-        tab.page.get_by_label("Play city-hero").click()
+        tab.page.get_by_label("Play city, hero").click()
         tab.page.wait_for_function("() => document.querySelector('video').readyState >= 3")
         assert tab.complaints == []
 

@@ -13,11 +13,16 @@
     let shown = 0;
     for (const card of cards) {
       const fits = (!wanted.series || card.series === wanted.series) && (!wanted.state || card.state === wanted.state) &&
-        (!wanted.model || card.model === wanted.model) && (!wanted.from || card.day >= wanted.from) &&
+        (!wanted.word || card.word === wanted.word) && (!wanted.model || card.model === wanted.model) && (!wanted.from || card.day >= wanted.from) &&
         (!wanted.to || card.day <= wanted.to) && words.every((word) => card.text.includes(word));
       if (!fits) stop(card.element);
       card.element.hidden = !fits;
       shown += fits;
+    }
+    for (const heading of document.querySelectorAll("h2.day")) {
+      let next = heading.nextElementSibling;
+      while (next && next.matches("article") && next.hidden) next = next.nextElementSibling;
+      heading.hidden = !(next && next.matches("article"));
     }
     const chosen = Object.entries(wanted).filter(([, value]) => value);
     count.textContent = chosen.length ? `${shown} of ${cards.length} clips fit` : whole;
@@ -58,8 +63,9 @@
     const at = seen.findIndex((card) => card.element.contains(from));
     const columns = getComputedStyle(document.getElementById("clips")).gridTemplateColumns.split(" ").length;
     const by = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[key];
-    const next = seen[Math.min(seen.length - 1, Math.max(0, at + by))];
-    if (at >= 0 && next) (next.element.querySelector("video") || next.element.querySelector(".play")).focus();
+    // on a fresh page the first key goes to the first clip
+    const next = seen[at < 0 ? 0 : Math.min(seen.length - 1, Math.max(0, at + by))];
+    if (next) (next.element.querySelector("video") || next.element.querySelector(".play")).focus();
   }
 
   document.addEventListener("click", (event) => {
@@ -77,7 +83,8 @@
       const card = event.target.closest("article");
       if (card) stop(card)?.focus();
       else if (typing) event.target.blur();
-    } else if (event.key.startsWith("Arrow") && event.target.closest(".play")) {
+    } else if (event.target.closest(".play") ? event.key.startsWith("Arrow")
+      : event.target === document.body && /^Arrow(Left|Right)$/.test(event.key)) {
       event.preventDefault();
       step(event.target, event.key);
     }
