@@ -26,6 +26,7 @@ from postgres_server import PostgresServer
 
 from bench.history import write_history
 from proof.clock import Clock
+from resources.file_lock import lock_file
 from resources.ledger import database
 from resources.ledger.backup import back_up
 from resources.ledger.budget import Budget
@@ -275,19 +276,27 @@ def ledger_url(new_ledger_url: Callable[[], str]) -> str:
 
 @pytest.fixture(scope="session")
 def sqlite_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with `explained.HISTORY` purchases, up to the tests' clock."""
-    path = tmp_path_factory.mktemp("history") / "ledger.db"
-    with Ledger(f"sqlite:///{path}", budget=Budget(), clock=Clock()) as ledger:
-        write_history(ledger, HISTORY, now=ledger.clock())
+    """A file with `explained.HISTORY` purchases, up to the tests' clock; one for all workers, as it takes ten seconds."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    path = folder / "history.db"
+    with (folder / "history.lock").open("a+") as lock:
+        lock_file(lock, patience_seconds=1800)
+        if not path.exists():
+            partial = folder / "partial-history.db"
+            with Ledger(f"sqlite:///{partial}", budget=Budget(), clock=Clock()) as ledger:
+                write_history(ledger, HISTORY, now=ledger.clock())
+            partial.rename(path)
     return path
 
 
 @pytest.fixture(scope="session")
-def postgres_history(postgres: PostgresServer) -> str:
+def postgres_history(postgres: PostgresServer, sqlite_history: Path) -> str:
     """The same in PostgreSQL, for copies only."""
     url = postgres.empty_database()
-    with Ledger(url, budget=Budget(), clock=Clock()) as ledger:
-        write_history(ledger, HISTORY, now=ledger.clock())
+    open_database(url).dispose()
+    postgres.fill(url, sqlite_history)
     return url
 
 

@@ -12,9 +12,11 @@ import os
 import pwd
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -126,6 +128,25 @@ class PostgresServer:
             self._idle.append(url)
         engine.dispose()
 
+    def fill(self, url: str, file: Path) -> None:
+        """Copy all rows of a SQLite ledger into a ledger without rows: three times as fast as to insert them."""
+        engine = sa.create_engine(make_url(url).set(drivername="postgresql+psycopg2"), poolclass=sa.NullPool)
+        with contextlib.closing(sqlite3.connect(file)) as source, engine.begin() as connection:
+            connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
+            cursor = connection.connection.cursor()
+            for table in waiting_clips.metadata.sorted_tables:
+                names = ", ".join(f'"{column.name}"' for column in table.columns)
+                rows = source.execute(f'SELECT {names} FROM "{table.name}"')
+                connection.execute(sa.delete(table))
+                cursor.copy_expert(f'COPY "{table.name}" ({names}) FROM STDIN', _Lines(rows))
+                for name in [column.name for column in table.columns if isinstance(column.type, sa.Integer)]:
+                    counts = f"pg_get_serial_sequence('{table.name}', '{name}')"
+                    last = f'SELECT max("{name}") FROM "{table.name}"'
+                    cursor.execute(f"SELECT setval({counts}, ({last})) WHERE {counts} IS NOT NULL")
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("ANALYZE")
+        engine.dispose()
+
     def drop(self, url: str) -> None:
         """Remove a database and whoever is still connected to it."""
         self._execute(f'DROP DATABASE IF EXISTS "{make_url(url).database}" WITH (FORCE)')
@@ -210,6 +231,22 @@ class PostgresServer:
         if self._folder is not None:
             self._lock.close()
             shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class _Lines:
+    """Rows as the file that COPY reads."""
+
+    def __init__(self, rows: Iterator[tuple[Any, ...]]) -> None:
+        self._rows = rows
+
+    def read(self, _size: int) -> str:
+        return "".join("\t".join(map(_copied, row)) + "\n" for row in itertools.islice(self._rows, 200))
+
+
+def _copied(value: Any) -> str:
+    if isinstance(value, str):
+        return value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+    return "\\N" if value is None else str(value)
 
 
 class Pooler:
