@@ -9,11 +9,12 @@ is subtracted from the same counters.
 """
 
 import datetime as dt
+import functools
 import zoneinfo
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -126,7 +127,8 @@ def reserve(
         return too_dear
     lock_money(connection)
     caps = {scope: budget.cap(scope, series) for scope in wanted}
-    refusal = exceeded(caps, spent(connection, wanted), amount, budget.timezone)
+    capped = [scope for scope, cap in caps.items() if cap is not None]
+    refusal = exceeded(caps, spent(connection, capped), amount, budget.timezone)
     if refusal is None:
         _add(connection, caps, amount, holding=True)
     return refusal
@@ -178,11 +180,17 @@ def spent(connection: sa.Connection, wanted: Sequence[Scope]) -> dict[Scope, int
     """
     found: dict[Scope, int] = {}
     for some in chunks(wanted):
-        rows = connection.execute(sa.select(spending).where(sa.or_(*map(_counts_for, some)))).all()
+        columns = zip(*some, strict=True)
+        known = {
+            f"{name}_{i}": value
+            for name, values in zip(Scope._fields, columns, strict=True)
+            for i, value in enumerate(values)
+        }
+        rows = connection.execute(_counters(tuple(_is_dated(scope) for scope in some)), known)
         found |= {Scope(row.of, row.name, row.period, row.key): int(row.spent_micros) for row in rows}
 
     def counts(scope: Scope) -> int:
-        if scope.period not in {DAY, MONTH}:
+        if not _is_dated(scope):
             return found.get(scope, 0)
         return sum(
             micros for other, micros in found.items() if other[:3] == scope[:3] and other.key >= scope.key
@@ -191,15 +199,49 @@ def spent(connection: sa.Connection, wanted: Sequence[Scope]) -> dict[Scope, int
     return {scope: counts(scope) for scope in wanted}
 
 
-def _counts_for(scope: Scope) -> sa.ColumnElement[bool]:
-    """Whether a counter counts for a scope. Column by column, because SQLite reads the whole table for a list of tuples."""
-    dated = scope.period in {DAY, MONTH}
-    return sa.and_(
-        spending.c.of == scope.of,
-        spending.c.name == scope.name,
-        spending.c.period == scope.period,
-        spending.c.key >= scope.key if dated else spending.c.key == scope.key,
+def _is_dated(scope: Scope) -> bool:
+    return scope.period in {DAY, MONTH}
+
+
+@functools.lru_cache(maxsize=64)
+def _counters(dated: tuple[bool, ...]) -> sa.Select[Any]:
+    """The counters that count for so many scopes. Made once for each shape: a purchase has one or two of them.
+
+    Column by column, because SQLite reads the whole table for a list of tuples.
+    """
+    return sa.select(spending).where(
+        sa.or_(
+            *(
+                sa.and_(
+                    spending.c.of == sa.bindparam(f"of_{i}"),
+                    spending.c.name == sa.bindparam(f"name_{i}"),
+                    spending.c.period == sa.bindparam(f"period_{i}"),
+                    spending.c.key >= sa.bindparam(f"key_{i}")
+                    if later_counts
+                    else spending.c.key == sa.bindparam(f"key_{i}"),
+                )
+                for i, later_counts in enumerate(dated)
+            )
+        )
     )
+
+
+def _adding(insert: sqlite.Insert | postgresql.Insert, *, holding: bool) -> sa.Insert:
+    """Adds to counters, and makes those that are missing; `holding` sets their caps, else a cap that is passed gives way."""
+    total = spending.c.spent_micros + insert.excluded.spent_micros
+    gives_way = sa.case((spending.c.cap_micros < total, total), else_=spending.c.cap_micros)
+    cap = insert.excluded.cap_micros if holding else gives_way
+    return insert.on_conflict_do_update(
+        index_elements=list(spending.primary_key), set_={"spent_micros": total, "cap_micros": cap}
+    )
+
+
+_ADD = {
+    (name, holding): _adding(dialect.insert(spending), holding=holding)
+    for name, dialect in (("sqlite", sqlite), ("postgresql", postgresql))
+    for holding in (False, True)
+}
+"""By the database and `holding`. A list of rows in the statement itself would be compiled at every purchase."""
 
 
 def _add(connection: sa.Connection, caps: Mapping[Scope, int | None], amount: int, *, holding: bool) -> None:
@@ -207,18 +249,7 @@ def _add(connection: sa.Connection, caps: Mapping[Scope, int | None], amount: in
         {**scope._asdict(), "spent_micros": amount, "cap_micros": cap}
         for scope, cap in sorted(caps.items(), key=lambda entry: entry[0])
     ]
-    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(spending).values(rows)
-    total = spending.c.spent_micros + insert.excluded.spent_micros
-    cap = (
-        insert.excluded.cap_micros
-        if holding
-        else sa.case((spending.c.cap_micros < total, total), else_=spending.c.cap_micros)
-    )
-    connection.execute(
-        insert.on_conflict_do_update(
-            index_elements=list(spending.primary_key), set_={"spent_micros": total, "cap_micros": cap}
-        )
-    )
+    connection.execute(_ADD[connection.dialect.name, holding], rows)
 
 
 def _refusal(scope: Scope, cap: int, spent: int, amount: int, timezone: str) -> str:
