@@ -28,6 +28,8 @@ PAUSE_SECONDS = 1.0
 
 TRANSACTION_ID = "transaction id"
 """Key of `Connection.info` under which `database.py` keeps the id of the transaction that is open."""
+READING = "reading"
+"""Key of `Connection.info` under which a transaction that is about to begin is told to take no lock; `database.py` removes it."""
 
 SLEPT_TOO_LONG = "25P03"
 _GONE = {
@@ -112,6 +114,14 @@ def transaction(
         ) from error
 
 
+def reading(engine: sa.Engine) -> sa.Connection:
+    """A connection in a transaction that takes no lock on SQLite; to close it ends the transaction."""
+    connection = engine.connect()
+    connection.info[READING] = True
+    connection.begin()
+    return connection
+
+
 def _begin(
     engine: sa.Engine, *, writing: bool, patience: float, begun: Callable[[sa.Connection], None]
 ) -> sa.Connection:
@@ -121,7 +131,8 @@ def _begin(
     while True:
         connection: sa.Connection | None = None
         try:
-            connection = engine.connect().execution_options(reading=not writing)
+            connection = engine.connect()
+            connection.info[READING] = not writing
             connection.begin()
             begun(connection)
         except BaseException as error:
@@ -169,7 +180,7 @@ def _was_committed(engine: sa.Engine, transaction_id: int, *, patience: float) -
     give_up = time.monotonic() + patience
     while True:
         try:
-            with engine.connect().execution_options(reading=True) as connection:
+            with reading(engine) as connection:
                 status = connection.execute(_STATUS, {"id": transaction_id}).scalar()
             if status in {"committed", "aborted"}:
                 return bool(status == "committed")

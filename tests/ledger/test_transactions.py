@@ -15,6 +15,7 @@ from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import Limits, lock_account
 from resources.ledger.lost.closures import close_absent
+from resources.ledger.outage import READING
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Submission
@@ -42,8 +43,12 @@ def after_a_wait(ledger: Ledger, other: Ledger, clock: Clock, act: Callable[[], 
 
     @sa.event.listens_for(other._engine, "before_cursor_execute")
     def _look(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        locks = "not_before" in statement and "FOR UPDATE" in statement
-        if locks or statement == "BEGIN IMMEDIATE":
+        if "not_before" in statement and "FOR UPDATE" in statement:
+            waits.set()
+
+    @sa.event.listens_for(other._engine, "begin")
+    def _begins(connection: sa.Connection) -> None:
+        if connection.dialect.name == "sqlite" and not connection.info[READING]:
             waits.set()
 
     with ThreadPoolExecutor(1) as pool:
