@@ -1,4 +1,4 @@
-"""Dagster's webserver behind the guard: `python -m pipelines.webserver WORKSPACE PORT`.
+"""Dagster's webserver behind the guard: `python -m pipelines.webserver WORKSPACE PORT [HOST]`.
 
 Dagster's own server executes mutations that arrive by GET or in a query, and checks neither Host nor Origin, so that any web
 page could buy (tried with 1.13.27). This module builds the server from Dagster's parts. Four of them are private:
@@ -21,7 +21,9 @@ from dagster_webserver.version import __version__
 from pipelines.code_watch import watch_calmly
 from pipelines.picture_server import PictureServer
 from resources.guard import SERVER, Authority, Guard, Guarded
-from resources.settings import load_settings
+from resources.health import WithMetrics, WithProbes
+from resources.ledger.ledger import Ledger
+from resources.settings import load_settings, open_ledger
 from resources.storage.objects import ObjectStore
 
 HOST = "127.0.0.1"
@@ -30,6 +32,8 @@ STATEMENT_TIMEOUT_MS, POOL_RECYCLE_SECONDS, POOL_OVERFLOW = 15_000, 3600, 20
 LIVE_DATA_MS = 2000
 """How often the UI polls for changes."""
 LEAVE_SECONDS = 5
+PROBE_SECONDS = 2.0
+"""How long a probe or a scrape waits for a database that is away."""
 PICTURE_SECONDS = 5.0
 """How long a picture is waited for."""
 
@@ -76,12 +80,18 @@ def _store() -> ObjectStore:
     return ObjectStore(settings.model_copy(update={"ride_out_seconds": patience}))
 
 
-def serve(workspace: Path, port: int) -> None:
+def _open_ledger() -> Ledger:
+    return open_ledger(load_settings(), patience=PROBE_SECONDS)
+
+
+def serve(workspace: Path, port: int, host: str = HOST) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         workspace: The workspace file with the code location.
-        port: The port on 127.0.0.1.
+        port: The port.
+        host: The address to listen at. Wherever it is, the guard carries out only requests whose Host is this machine's own or stands
+            in `DAILIES_ALLOWED_HOSTS`.
 
     Raises:
         resources.errors.ConfigurationError: Invalid setting.
@@ -97,10 +107,11 @@ def serve(workspace: Path, port: int) -> None:
         target = WorkspaceFileTarget([str(workspace)])
         with WorkspaceProcessContext(instance, target, version=__version__) as context:
             app = create_app_from_workspace_process_context(context, live_data_poll_rate=LIVE_DATA_MS)
-            guarded: Any = Guarded(PictureServer(app, _store), guard)
-            uvicorn.run(guarded, host=HOST, port=port, timeout_graceful_shutdown=LEAVE_SECONDS, **SERVER)
+            guarded = Guarded(WithMetrics(PictureServer(app, _store), _open_ledger), guard)
+            served: Any = WithProbes(guarded, _open_ledger)
+            uvicorn.run(served, host=host, port=port, timeout_graceful_shutdown=LEAVE_SECONDS, **SERVER)
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    serve(Path(sys.argv[1]), int(sys.argv[2]))
+    serve(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:4])

@@ -23,6 +23,7 @@ from resources.ledger.lost.closures import match_callback
 from resources.ledger.records import Attempt
 from resources.ledger.recovery.mark import knows, mark_of, newest_seq
 from resources.ledger.schema import attempts
+from resources.metrics import exposition
 from resources.orders import ClipRequest
 from resources.production.batch import Stage
 from resources.providers.base import FailureKind, JobStatus
@@ -91,6 +92,7 @@ def live(world: World, old: list[ClipRequest]) -> None:
     assert knows(ledger, mark)
     assert newest_seq(ledger) == mark.seq
     deliveries.spares_to_fetch(ledger, ["clip-good"])
+    exposition(ledger)
 
 
 def delivered(world: World, number: int) -> list[ClipRequest]:

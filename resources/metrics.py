@@ -1,0 +1,196 @@
+"""Metrics for Prometheus, read from the ledger when somebody asks: the same numbers on whichever machine is asked.
+
+Every query is bounded by what is open or unsettled; none reads the history.
+"""
+
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any
+
+import sqlalchemy as sa
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.registry import Collector
+
+from resources.ledger.budget import ACCOUNT, DAY, EVERYTHING, MONTH, SERIES, TOTAL
+from resources.ledger.ledger import Ledger
+from resources.ledger.schema import (
+    NOT_DELIVERED,
+    UNBILLED,
+    accounts,
+    attempts,
+    disputes,
+    heartbeats,
+    spending,
+)
+from resources.ledger.states import OPEN, AttemptState, MoneyState
+from resources.money import to_usd
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_IN_DOUBT = sorted([MoneyState.INDETERMINATE.value, MoneyState.REFUND_EXPECTED.value])
+_OPEN = sorted(state.value for state in OPEN)
+
+_PURCHASES = (
+    sa.select(attempts.c.account, attempts.c.state, sa.func.count())
+    .where(NOT_DELIVERED, attempts.c.state.in_(_OPEN))
+    .group_by(attempts.c.account, attempts.c.state)
+)
+# in a form that no index has: SQLite would prefer an index of accounts, with all of the history
+_account = attempts.c.account.concat("")
+_MONEY = sa.select(
+    _account,
+    attempts.c.money_state,
+    sa.func.sum(sa.func.coalesce(attempts.c.charged_micros, attempts.c.quoted_micros)),
+).group_by(_account, attempts.c.money_state)
+_RESERVED = _MONEY.where(
+    NOT_DELIVERED, attempts.c.state.in_(_OPEN), attempts.c.money_state == MoneyState.RESERVED.value
+)
+_DOUBTED = _MONEY.where(UNBILLED, attempts.c.money_state.in_(_IN_DOUBT))
+_WAITING = (
+    sa.select(attempts.c.account, sa.func.min(attempts.c.finished_at), sa.func.min(attempts.c.copy_deadline))
+    .where(NOT_DELIVERED, attempts.c.state == AttemptState.SUCCEEDED.value)
+    .group_by(attempts.c.account)
+)
+_NEXT_NAME = sa.select(sa.func.min(spending.c.name)).where(
+    spending.c.of == sa.bindparam("of"), spending.c.name > sa.bindparam("last")
+)
+_SPENT = sa.select(spending).where(
+    spending.c.of == sa.bindparam("of"),
+    spending.c.name == sa.bindparam("name"),
+    sa.or_(
+        sa.and_(spending.c.period == DAY, spending.c.key == sa.bindparam("day")),
+        sa.and_(spending.c.period == MONTH, spending.c.key == sa.bindparam("month")),
+        sa.and_(spending.c.period == TOTAL, spending.c.key == ""),
+    ),
+)
+_ACCOUNTS = sa.select(accounts.c.account, accounts.c.stopped_kind, accounts.c.not_before).order_by(
+    accounts.c.account
+)
+_RUNS = (
+    sa.select(sa.func.count())
+    .select_from(heartbeats)
+    .where(heartbeats.c.lost_at.is_(None), heartbeats.c.until >= sa.bindparam("now"))
+)
+_DISPUTED = (
+    sa.select(disputes.c.account, sa.func.count())
+    .where(disputes.c.accepted_at.is_(None))
+    .group_by(disputes.c.account)
+)
+
+
+class LedgerCollector(Collector):
+    """Reads one ledger at each scrape.
+
+    Args:
+        ledger: Open while the collector is used.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def collect(self) -> Iterator[GaugeMetricFamily | InfoMetricFamily]:
+        """The metrics of one moment."""
+        now = self._ledger.clock()
+        day = self._ledger.budget.day(now)
+        with self._ledger.read() as connection:
+            purchases, reserved, doubted, waiting, by_account, disputed = (
+                connection.execute(query).all()
+                for query in (_PURCHASES, _RESERVED, _DOUBTED, _WAITING, _ACCOUNTS, _DISPUTED)
+            )
+            spent = [
+                row
+                for of in (EVERYTHING, SERIES, ACCOUNT)
+                for name in _names(connection, of)
+                for row in connection.execute(_SPENT, {"of": of, "name": name, "day": day, "month": day[:7]})
+            ]
+            runs = connection.execute(_RUNS, {"now": now}).scalar_one()
+        yield InfoMetricFamily("dailies", "The version that answers.", {"version": version("dailies")})
+        yield _gauge(
+            "dailies_purchases",
+            "Purchases that may still become a clip, by state.",
+            ("account", "state"),
+            purchases,
+        )
+        yield _gauge(
+            "dailies_money_in_question_usd",
+            "US dollars that count as spent and are not settled, by the state of the money.",
+            ("account", "state"),
+            ((account, state, to_usd(int(micros))) for account, state, micros in (*reserved, *doubted)),
+        )
+        periods = ("of", "name", "period")
+        yield _gauge(
+            "dailies_spent_usd",
+            "US dollars that count as spent: today, this month and in total; by everything, series and account.",
+            periods,
+            ((row.of, row.name, row.period, to_usd(int(row.spent_micros))) for row in spent),
+        )
+        yield _gauge(
+            "dailies_cap_usd",
+            "The cap in US dollars, as the last purchase below it has set it.",
+            periods,
+            (
+                (row.of, row.name, row.period, to_usd(int(row.cap_micros)))
+                for row in spent
+                if row.cap_micros is not None
+            ),
+        )
+        yield _gauge(
+            "dailies_oldest_finished_seconds",
+            "How long the oldest finished job has been waiting to be fetched.",
+            ("account",),
+            ((account, max(0.0, now - at)) for account, at, _ in waiting if at is not None),
+        )
+        yield _gauge(
+            "dailies_output_ends_seconds",
+            "Seconds until a provider may delete the output of a paid job that is not fetched yet; the soonest.",
+            ("account",),
+            ((account, deadline - now) for account, _, deadline in waiting if deadline is not None),
+        )
+        yield _gauge(
+            "dailies_account_stopped",
+            "1 where nothing is bought until somebody or something starts the account again; * is all accounts.",
+            ("account", "kind"),
+            ((row.account, row.stopped_kind, 1) for row in by_account if row.stopped_kind is not None),
+        )
+        yield _gauge(
+            "dailies_account_paused_seconds",
+            "Seconds for which nothing is sent to the account, since its provider asked for a pause.",
+            ("account",),
+            ((row.account, row.not_before - now) for row in by_account if row.not_before > now),
+        )
+        yield _gauge(
+            "dailies_disputed_amounts",
+            "Amounts of bills that are not believed and wait for a person.",
+            ("account",),
+            disputed,
+        )
+        yield _gauge("dailies_runs", "Runs that give a sign of life.", (), [(runs,)])
+
+
+def _names(connection: sa.Connection, of: str) -> Iterator[str]:
+    """What has a counter, one look into the index for each name: there is a counter of every day beside it."""
+    name: str | None = ""
+    if of == EVERYTHING:
+        yield ""
+        return
+    while (name := connection.execute(_NEXT_NAME, {"of": of, "last": name}).scalar_one()) is not None:
+        yield name
+
+
+def _gauge(name: str, what: str, labels: tuple[str, ...], rows: Any) -> GaugeMetricFamily:
+    """A gauge of rows whose last value is the number."""
+    gauge = GaugeMetricFamily(name, what, labels=labels)
+    for *label, value in rows:
+        gauge.add_metric([str(one) for one in label], float(value))
+    return gauge
+
+
+def exposition(ledger: Ledger) -> bytes:
+    """The metrics in Prometheus' text format.
+
+    Raises:
+        DailiesError: The ledger does not answer.
+    """
+    registry = CollectorRegistry()
+    registry.register(LedgerCollector(ledger))
+    return generate_latest(registry)
