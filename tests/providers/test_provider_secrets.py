@@ -1,6 +1,5 @@
-"""A planted key is in no outcome, exception, repr or log, whatever the provider echoes."""
+"""A planted key is in no exception, repr or log. What a provider echoes in an answer is tried by the conformance kit."""
 
-import json
 import logging
 import traceback
 from typing import Any
@@ -19,71 +18,12 @@ KEY = "canary-7f3a91c0de5e+11ab/42"
 ENDPOINT = "openai/sora-2/text-to-video"
 TOKEN = "hooktoken-55e1"
 
-ECHOES: list[Any] = [
-    {"code": 401, "message": f"Invalid API key {KEY}", "statusCode": 401},
-    {"code": 400, "message": f"bad {KEY}", "data": {KEY: [KEY, {"x": KEY}]}},
-    {"message": f"https://x.test/?key={KEY}&t=1", "error": {"message": KEY}},
-    {
-        "code": 200,
-        "data": {"id": "job-1", "status": "completed", "outputs": [], "error": KEY},
-        "status": KEY,
-        "id": "j",
-    },
-    {
-        "id": "job-1",
-        "status": f"status {KEY}",
-        "video": {"url": "https://x.test/v.mp4"},
-        "error": KEY,
-        "model": KEY,
-    },
-    {"message": "canary-7f3a91c0de5e%2B11ab%2F42", "statusCode": 400},
-    "\ud800" + KEY,
-]
-
-
-def escaped(document: Any) -> bytes:
-    """JSON in which every character of the key is written as \\uXXXX, so that no plain search finds it."""
-    plain = json.dumps(document)
-    return plain.replace(KEY, "".join(f"\\u{ord(char):04x}" for char in KEY)).encode()
-
 
 def shown(thing: object) -> str:
     text = f"{thing!r} {thing}"
     if isinstance(thing, BaseException):
         text += "".join(traceback.format_exception(thing)) + repr(thing.__context__) + repr(thing.__cause__)
     return text
-
-
-@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 429, 500])
-@pytest.mark.parametrize("echo", ECHOES, ids=range(len(ECHOES)))
-@pytest.mark.parametrize(
-    "write", [lambda document: json.dumps(document).encode(), escaped], ids=["plain", "escaped"]
-)
-async def test_an_echoed_key_is_hidden(
-    status: int, echo: Any, write: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    transport = httpx.MockTransport(lambda request: httpx.Response(status, content=write(echo)))
-    everything = []
-    for client in (
-        WaveSpeed("https://ws.test", KEY, transport=transport),
-        AimlApi("https://aiml.test", KEY, transport=transport),
-    ):
-        everything += [client, vars(client)]
-        everything.append(
-            await client.submit(ENDPOINT, {"prompt": "x"}, submission_id="s", deadline_seconds=60)
-        )
-        for age in (1, 1000):
-            everything.append(await client.poll("job-1", age_seconds=age))
-        everything.append(await client.upload("a.png", "image/png", b"x"))
-        for question in (client.check(), client.models(), client.quote(ENDPOINT, {"prompt": "x"})):
-            try:
-                everything.append(await question)
-            except DailiesError as error:
-                everything.append(error)
-    text = " ".join(shown(thing) for thing in everything) + caplog.text
-    assert KEY not in text
-    assert "7f3a91c0de5e" not in text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,92 @@
+"""`dailies providers`: try a provider's client against its front at the sandbox."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from pipelines.cli.panels import PanelledGroup
+from pipelines.cli.terminal import Json, console, counted, print_json, print_table, table_of
+
+if TYPE_CHECKING:
+    from resources.conformance.kit import Finding
+    from resources.providers.spec import ProviderSpec
+
+providers_app = typer.Typer(
+    cls=PanelledGroup,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Providers: try a client against its stand-in.",
+)
+COLOURS = {"passed": "green", "failed": "red", "not offered": "dim", "not run": "yellow"}
+
+
+@providers_app.callback()
+def providers() -> None:
+    """Providers: try a client against its stand-in."""
+
+
+@providers_app.command("test")
+def try_provider(
+    module: Annotated[
+        str, typer.Argument(help="A registered provider, or package:PROVIDER.", metavar="MODULE")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Run the conformance kit on a provider's client: about a minute, no key, no network, nothing bought.
+
+    Its front at the sandbox must be installed, by the entry-point group `dailies.sandbox`. The exit code is 1 when a check fails.
+    """
+    from resources.conformance.kit import Result, examine
+    from resources.conformance.kit import as_json as document
+
+    findings = asyncio.run(examine(load_spec(module)))
+    if as_json:
+        print_json(document(findings))
+    else:
+        show(findings)
+    raise typer.Exit(any(finding.result is Result.FAILED for finding in findings))
+
+
+def load_spec(module: str) -> "ProviderSpec":
+    """The provider of a name in the registry, or of `package:PROVIDER`; the working folder is looked in, too.
+
+    Raises:
+        ConfigurationError: It cannot be loaded, or is no ProviderSpec.
+    """
+    from importlib.metadata import EntryPoint
+
+    from resources.errors import ConfigurationError
+    from resources.providers.registry import GROUP, spec_of
+    from resources.providers.spec import ProviderSpec
+
+    if ":" not in module:
+        return spec_of(module)
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = EntryPoint(module, module, GROUP).load()
+    except Exception as error:  # a stranger's package may raise anything when it is imported
+        raise ConfigurationError(f"{module} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not isinstance(found, ProviderSpec):
+        raise ConfigurationError(f"{module} is no ProviderSpec; it exports PROVIDER = ProviderSpec(...)")
+    return found
+
+
+def show(findings: "list[Finding]") -> None:
+    """Print the findings: a table, and of each failed check what the client did and what the contract asks."""
+    table = table_of("about", "check", "result")
+    for finding in findings:
+        table.add_row(finding.about, finding.check, Text(finding.result, style=COLOURS[finding.result]))
+    print_table(table)
+    failed = [finding for finding in findings if finding.result == "failed"]
+    for finding in failed:
+        console.print()
+        console.print(Text(f"{finding.about} {finding.check}", style="red bold"))
+        console.print(Text(f"  it did: {finding.did}"))
+        console.print(Text(f"  the contract asks: {finding.asks}"))
+    console.print()
+    passed = sum(finding.result == "passed" for finding in findings)
+    console.print(f"{counted(passed, 'check')} passed, {len(failed)} failed")

@@ -1,0 +1,54 @@
+"""The list of checks; the modules beside this one add theirs when they are imported."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from resources.conformance.stand import Stand
+from resources.providers.provider import Capabilities
+from resources.providers.spec import ProviderSpec
+
+Work = Callable[[Stand], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check."""
+
+    name: str
+    about: str
+    asks: str
+    """What the contract asks, a sentence."""
+    work: Work
+    offered: Callable[[ProviderSpec], bool]
+    how: dict[str, Any]
+    """Arguments of its `Stand`."""
+
+
+CHECKS: list[Check] = []
+"""All checks, in the order in which they run."""
+
+
+def check(
+    about: str,
+    name: str,
+    asks: str,
+    *,
+    needs: Callable[[Capabilities], bool] = lambda _capabilities: True,
+    offered: Callable[[ProviderSpec], bool] | None = None,
+    **how: Any,
+) -> Callable[[Work], Work]:
+    """Add a check.
+
+    Args:
+        asks: What the contract asks, a sentence.
+        needs: What its provider must offer.
+        offered: The same, where the capabilities do not say it.
+        how: Arguments of its `Stand`.
+    """
+
+    def add(work: Work) -> Work:
+        CHECKS.append(Check(name, about, asks, work, offered or (lambda spec: needs(spec.capabilities)), how))
+        return work
+
+    return add

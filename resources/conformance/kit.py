@@ -1,0 +1,112 @@
+"""Runs the checks, and says of each what the client did and what the contract asks."""
+
+import asyncio
+import logging
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from resources.conformance import answers, extras, histories, polls, posts, rows
+from resources.conformance.checks import CHECKS, Check
+from resources.conformance.stand import BrokenPromiseError, standing
+from resources.providers.spec import ProviderSpec
+
+CHECK_SECONDS = 300.0
+"""How long one check may take."""
+
+
+MODULES = (posts, polls, rows, extras, answers, histories)
+"""They add the checks."""
+ORDER = (
+    "posts",
+    "polls",
+    "listings",
+    "bills",
+    "account",
+    "clocks",
+    "callbacks",
+    "uploads",
+    "answers",
+    "histories",
+)
+"""What checks are about, in the order in which they run."""
+
+
+class Result(StrEnum):
+    """What came of a check."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_OFFERED = "not offered"
+    """The provider does not offer what is checked."""
+    NOT_RUN = "not run"
+    """An earlier check failed that this one builds on."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check has found."""
+
+    check: str
+    """Its name."""
+    about: str
+    """What it is about: `posts`, `polls`, ..."""
+    result: Result
+    did: str
+    """What the client did, empty where it passed."""
+    asks: str
+    """What the contract asks."""
+
+
+async def examine(spec: ProviderSpec, *, about: Collection[str] = ORDER) -> list[Finding]:
+    """Run the checks on a provider, those about histories only if no other has failed.
+
+    Args:
+        about: Only the checks about these subjects.
+
+    Raises:
+        ConfigurationError: The sandbox has no front for it.
+    """
+    findings: list[Finding] = []
+    quiet = logging.getLogger("dailies"), logging.getLogger("resources.providers")
+    levels = [logger.level for logger in quiet]
+    for logger in quiet:
+        # mishaps are what is tried: their warnings are no news
+        logger.setLevel(logging.CRITICAL)
+    try:
+        chosen = [one for one in CHECKS if one.about in about]
+        for one in sorted(chosen, key=lambda one: ORDER.index(one.about)):
+            failed = any(finding.result is Result.FAILED for finding in findings)
+            if not one.offered(spec):
+                findings.append(_finding(one, Result.NOT_OFFERED))
+            elif one.about == histories.ABOUT and failed:
+                findings.append(_finding(one, Result.NOT_RUN))
+            else:
+                findings.append(await _tried(one, spec))
+    finally:
+        for logger, level in zip(quiet, levels, strict=True):
+            logger.setLevel(level)
+    return findings
+
+
+async def _tried(one: Check, spec: ProviderSpec) -> Finding:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS), standing(spec, **one.how) as stand:
+            await one.work(stand)
+    except BrokenPromiseError as broken:
+        return _finding(one, Result.FAILED, str(broken))
+    except TimeoutError:
+        return _finding(one, Result.FAILED, f"it was not done within {CHECK_SECONDS:g} s")
+    except Exception as error:  # noqa: BLE001 - a stranger's client may raise anything, which is a finding
+        return _finding(one, Result.FAILED, f"it raised {type(error).__name__}: {error}")
+    return _finding(one, Result.PASSED)
+
+
+def _finding(one: Check, result: Result, did: str = "") -> Finding:
+    return Finding(one.name, one.about, result, did, one.asks)
+
+
+def as_json(findings: list[Finding]) -> list[dict[str, Any]]:
+    """The findings for programs."""
+    return [asdict(finding) for finding in findings]

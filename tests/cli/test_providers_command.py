@@ -1,0 +1,75 @@
+"""`dailies providers test`: the conformance kit as a command."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipelines.cli import providers
+from pipelines.cli.app import app
+from resources.conformance import kit
+from resources.conformance.kit import Finding, Result
+from resources.errors import ConfigurationError
+from resources.providers.provider import LostAnswer
+from resources.providers.registry import provider_names, registered, spec_of
+
+ASKS = "One call sends the paid POST once."
+FINDINGS = [
+    Finding("accepted", "posts", Result.PASSED, "", "A POST names its job."),
+    Finding("once", "posts", Result.FAILED, "it was accepted: it sent the paid POST 2 times", ASKS),
+    Finding("plain", "histories", Result.NOT_RUN, "", "Clips are bought once."),
+]
+PROVIDER = spec_of(provider_names()[0])
+NO_SPEC = "a text"
+
+
+@pytest.fixture
+def examined(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def examine(_spec: object) -> list[Finding]:
+        return FINDINGS
+
+    monkeypatch.setattr(kit, "examine", examine)
+
+
+@pytest.mark.usefixtures("examined")
+def test_a_failed_check_says_what_was_done_and_what_is_asked() -> None:
+    result = CliRunner().invoke(app, ["providers", "test", provider_names()[0]], env={"COLUMNS": "80"})
+    assert result.exit_code == 1, result.output
+    assert "it did: it was accepted: it sent the paid POST 2 times" in result.output
+    assert f"the contract asks: {ASKS}" in result.output
+    assert "1 check passed, 1 failed" in result.output
+    assert max(len(line) for line in result.output.splitlines()) <= 80
+
+
+@pytest.mark.usefixtures("examined")
+def test_programs_read_the_findings() -> None:
+    result = CliRunner().invoke(app, ["providers", "test", f"{__name__}:PROVIDER", "--json"])
+    assert result.exit_code == 1, result.output
+    found = json.loads(result.output)
+    assert [(one["check"], one["result"]) for one in found] == [
+        ("accepted", "passed"),
+        ("once", "failed"),
+        ("plain", "not run"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("no_such_package:PROVIDER", "cannot be loaded: ModuleNotFoundError"),
+        (f"{__name__}:NO_SPEC", "is no ProviderSpec"),
+        ("nobody", "there is no provider 'nobody'"),
+    ],
+)
+def test_what_is_no_provider_is_named(module: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        providers.load_spec(module)
+
+
+def test_what_a_lost_answer_comes_to_is_defined_in_the_docs() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "providers.md").read_text(encoding="utf-8")
+    for word in LostAnswer:
+        assert f"| {word} |" in page
+    for spec in registered().values():
+        assert spec.capabilities.lost_answer in LostAnswer
