@@ -35,6 +35,7 @@ check: install-dev ## format, lint, types, import rules, definitions, links of t
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python docs/house.py --check
+	$(BIN)/python docs/providers.py --check
 	$(BIN)/dg check defs
 
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

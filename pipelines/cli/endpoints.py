@@ -79,6 +79,8 @@ def show_endpoint(found: Endpoint, today: dt.date) -> None:
     if found.usual_seconds is not None:
         console.print(Text(f"takes    usually {found.usual_seconds} s"))
     console.print(Text(f"state    {found.lifecycle.warning(today) or 'live'}"))
+    lost = spec_of(found.provider).capabilities.lost_answer
+    console.print(Text(f"lost     a POST without an answer is {lost} (docs/providers.md)"))
     console.print(Text(f"source   {found.source}, checked {found.checked}"))
     for doubt in found.doubts:
         console.print(Text(f"doubt    {doubt}"))
@@ -184,11 +186,11 @@ def catalogue_of(settings: Settings) -> Catalogue:
 
 
 def price_in_words(endpoint: Endpoint) -> str:
-    """A price such as `$0.10/s`, `$0.30 to $0.70/s`, `at most $0.40` or `unknown, quoted live`."""
+    """A price such as `$0.10/s`, `$0.30 to $0.70/s`, `at most $0.40` or `quoted live`."""
     pricing = endpoint.pricing
     rates = sorted(set(pricing.rates.values())) or ([pricing.usd] if pricing.usd is not None else [])
     if not rates:
-        return "unknown, quoted live"
+        return "quoted live"
     low, high = rates[0], rates[-1]
     words = f"${low}" if low == high else f"${low} to ${high}"
     words += "/s" if pricing.per == "second" else ""
@@ -210,6 +212,7 @@ def as_document(endpoint: Endpoint, today: dt.date) -> dict[str, Any]:
     return {
         **endpoint.model_dump(mode="json", exclude_none=True),
         "retired": endpoint.lifecycle.retired(today),
+        "lost_answer": spec_of(endpoint.provider).capabilities.lost_answer,
         "warning": endpoint.lifecycle.warning(today),
         "default_price_usd": None
         if (price := endpoint.price(sample_body(endpoint))) is None
@@ -220,8 +223,15 @@ def as_document(endpoint: Endpoint, today: dt.date) -> dict[str, Any]:
 
 
 def print_endpoints(endpoints: list[Endpoint], today: dt.date, *, long: bool) -> None:
-    """Print one line per endpoint; with `long`, also the day of its last check and what replaces a retired one."""
-    columns = ("endpoint", "provider", "price", "seconds", "state", *(("checked",) if long else ()))
+    """Print a table for each provider, a line per endpoint; with `long`, also the day of its last check and what replaces a retired one."""
+    for provider in dict.fromkeys(endpoint.provider for endpoint in endpoints):
+        console.print(Text(provider, style="bold"))
+        _print_endpoints_of([one for one in endpoints if one.provider == provider], today, long=long)
+        console.print()
+
+
+def _print_endpoints_of(endpoints: list[Endpoint], today: dt.date, *, long: bool) -> None:
+    columns = ("endpoint", "lost", "price", "seconds", "state", *(("checked",) if long else ()))
     listed = table_of(*columns, wraps=() if long else {"price", "seconds"})
     for endpoint in endpoints:
         warning = endpoint.lifecycle.warning(today)
@@ -231,7 +241,8 @@ def print_endpoints(endpoints: list[Endpoint], today: dt.date, *, long: bool) ->
             said if long else "retired" if retired else said.partition(";")[0],
             style="red" if retired else "yellow" if warning else "green",
         )
-        cells = (endpoint.id, endpoint.provider, price_in_words(endpoint), _seconds(endpoint), state)
+        lost = spec_of(endpoint.provider).capabilities.lost_answer
+        cells = (endpoint.id, lost, price_in_words(endpoint), _seconds(endpoint), state)
         listed.add_row(*cells, *((str(endpoint.checked),) if long else ()))
     print_table(listed)
 

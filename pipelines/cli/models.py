@@ -23,7 +23,7 @@ def models(
     long: Long = False,
     as_json: Json = False,
 ) -> None:
-    """List every endpoint in data/models: price, lengths and state; with --long, the day of its last check too."""
+    """List every endpoint in data/models: what a lost answer comes to, price, lengths, state; with --long, the day of its last check too."""
     if context.invoked_subcommand is not None:
         return
     from pipelines.cli.endpoints import as_document, catalogue_of, print_endpoints, refuse_unknown
@@ -34,7 +34,7 @@ def models(
     today = dt.datetime.now(dt.UTC).date()
     shown = sorted(
         (e for e in catalogue if provider in {None, e.provider}),
-        key=lambda e: (e.lifecycle.retired(today), e.provider, e.id),
+        key=lambda e: (e.provider, e.lifecycle.retired(today), e.id),
     )
     if as_json:
         print_json([as_document(endpoint, today) for endpoint in shown])

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Protocol
 
 from resources.providers.base import (
@@ -16,6 +17,19 @@ from resources.providers.base import (
 )
 from resources.providers.live_models import LiveModel
 from resources.providers.rows import Rows
+
+
+class LostAnswer(StrEnum):
+    """What comes of a POST whose answer was lost."""
+
+    KEYED = "keyed"
+    """The same POST is sent again with its idempotency key, and names the job."""
+    NAMED = "named"
+    """The listing shows our submission's id beside the job."""
+    MATCHED = "matched"
+    """Evidence decides on a key of our own; on a shared key the input or a callback names the job, or the clip is held."""
+    HELD = "held"
+    """Only a callback or a person can name the job."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,15 @@ class Capabilities:
     same POST creates no second job, so a lost answer is asked for by sending it again."""
     upload_seconds: float | None = None
     """How long an uploaded file may be used, None where the provider takes none."""
+
+    @property
+    def lost_answer(self) -> LostAnswer:
+        """What comes of a POST whose answer was lost."""
+        if self.idempotency_seconds is not None:
+            return LostAnswer.KEYED
+        if not self.lists_jobs:
+            return LostAnswer.HELD
+        return LostAnswer.NAMED if self.echoes_submission_id else LostAnswer.MATCHED
 
     @property
     def is_traceable(self) -> bool:

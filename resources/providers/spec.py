@@ -72,6 +72,21 @@ class DocumentedWire:
 
 
 @dataclass(frozen=True)
+class ContractNotes:
+    """Facts of a contract that no code asks for; docs/providers.md shows them beside the capabilities."""
+
+    window: str = "not stated"
+    """How far back the listing goes."""
+    cancel: str = "not stated"
+    """Whether a job can be cancelled, and what that costs."""
+    remains: str = ""
+    """What can still go wrong with a lost answer, beyond what follows from the capabilities."""
+    grades: Mapping[str, str] = field(default_factory=dict)
+    """By row of the table (`echo`, `listing`, `running`, `window`, `bill`, `callbacks`, `retention`, `cancel`, `key`), the grade of its source: A the
+    provider's own and current, B its own but old or contradicted, C somebody else's or inferred."""
+
+
+@dataclass(frozen=True)
 class ProviderSpec:
     """One provider. `resources.providers.registry` lists them."""
 
@@ -97,6 +112,8 @@ class ProviderSpec:
     """Hosts of outputs in its documentation: looked at before anything is bought, never used as an allow-list."""
     callbacks: Callable[[Provider], CallbackReader] | None = None
     """Reads its callbacks with an account's client, None where it sends none."""
+    notes: ContractNotes = field(default_factory=ContractNotes)
+    """What else its contract says."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or not _VARIABLE.fullmatch(self.key_variable):

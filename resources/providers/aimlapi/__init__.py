@@ -1,6 +1,6 @@
 """AI/ML API (https://aimlapi.com): its client, its contract, and how its answers are read. Nothing outside names it."""
 
-from resources.providers.aimlapi.contract import CAPABILITIES, DOCUMENTED
+from resources.providers.aimlapi.contract import CAPABILITIES, DOCUMENTED, NOTES
 from resources.providers.provider import Provider
 from resources.providers.spec import Connection, Conventions, ProviderSpec
 
@@ -27,6 +27,7 @@ PROVIDER = ProviderSpec(
     build=_client,
     capabilities=CAPABILITIES,
     documented=DOCUMENTED,
+    notes=NOTES,
     # it calls a start image `image_url`, and has no uploads for video (AI/ML API docs: video models)
     conventions=Conventions(words={"image": ("image_url",)}),
     models_call="GET /v1/models",

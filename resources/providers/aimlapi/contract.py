@@ -1,7 +1,7 @@
 """AI/ML API's contract: what it offers, and its answers as its pages document them (AI/ML API contract, sections 2.1 to 2.5)."""
 
 from resources.providers.provider import Capabilities
-from resources.providers.spec import DocumentedWire
+from resources.providers.spec import ContractNotes, DocumentedWire
 from resources.providers.wire_fields import FLAG, LIST, NUMBER, OBJECT, TEXT
 
 CAPABILITIES = Capabilities(
@@ -12,6 +12,24 @@ CAPABILITIES = Capabilities(
     propagation_seconds=60,
     # not documented either way (AI/ML API contract, section 2.5)
     lists_running=False,
+)
+
+NOTES = ContractNotes(
+    # AI/ML API contract, sections 2.1 and 2.5
+    window="92 days",
+    cancel="no",
+    remains="whether the logs show a job that still runs is not documented, so a miss waits for the longest job",
+    grades={
+        "echo": "A",
+        "listing": "A",
+        "running": "C",
+        "window": "A",
+        "bill": "A",
+        "callbacks": "A",
+        "retention": "A",
+        "cancel": "A",
+        "key": "A",
+    },
 )
 
 _GENERATION = {

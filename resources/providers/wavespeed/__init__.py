@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, cast
 from resources.providers.callbacks import CallbackReader
 from resources.providers.provider import Provider
 from resources.providers.spec import Connection, Conventions, ProviderSpec
-from resources.providers.wavespeed.contract import CAPABILITIES, DOCUMENTED
+from resources.providers.wavespeed.contract import CAPABILITIES, DOCUMENTED, NOTES
 
 if TYPE_CHECKING:
     from resources.providers.wavespeed.client import WaveSpeed
@@ -41,6 +41,7 @@ PROVIDER = ProviderSpec(
     build=_client,
     capabilities=CAPABILITIES,
     documented=DOCUMENTED,
+    notes=NOTES,
     # it writes frames as `1280*720` and calls a start image `image` (WaveSpeed docs: model pages)
     conventions=Conventions(words={"image": ("images", "start_image")}, separator="*"),
     models_call="GET /api/v3/models",

@@ -1,7 +1,7 @@
 """WaveSpeed's contract: what it offers, and its answers as its pages document them (WaveSpeed contract, sections 1.1 to 1.10)."""
 
 from resources.providers.provider import Capabilities
-from resources.providers.spec import DocumentedWire
+from resources.providers.spec import ContractNotes, DocumentedWire
 from resources.providers.wire_fields import LIST, NUMBER, OBJECT, TEXT
 
 CAPABILITIES = Capabilities(
@@ -13,6 +13,24 @@ CAPABILITIES = Capabilities(
     refunds_failures=True,
     # files are kept for 7 days; WaveSpeed's own agent reuses an address for one day (WaveSpeed docs: upload-files)
     upload_seconds=24 * 3600,
+)
+
+NOTES = ContractNotes(
+    # WaveSpeed contract, sections 1.7, 1.8, 1.9, 1.12 and 1.14
+    window="7 days",
+    cancel="no",
+    remains="a listing has no inputs that can be relied on, so equal orders of one moment are told apart by time alone",
+    grades={
+        "echo": "A",
+        "listing": "A",
+        "running": "B",
+        "window": "B",
+        "bill": "A",
+        "callbacks": "A",
+        "retention": "A",
+        "cancel": "A",
+        "key": "A",
+    },
 )
 
 _PREDICTION = {
