@@ -5,41 +5,14 @@ numbers, or None where the page names none. A doubtful row says in a note which 
 pages: parameters beside the required ones, and US dollars.
 """
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
+
+from living_pages import LIVING
+from page_rows import RATIOS, Page, Row, prompt
 
 SORA_SIZES = ["720*1280", "1280*720"]
 PRO_SIZES = ["720*1280", "1280*720", "1024*1792", "1792*1024", "1920*1080", "1080*1920"]
-RATIOS = ["21:9", "16:9", "4:3", "1:1", "3:4", "9:16"]
 TO_20, TO_12 = [4, 8, 12, 16, 20], [4, 8, 12]
-
-
-class Row(NamedTuple):
-    name: str
-    type: str
-    required: bool = False
-    default: Any = None
-    allowed: Any = None
-
-
-@dataclass(frozen=True)
-class Page:
-    """One endpoint's page.
-
-    `starts_at` is the starting price of the family page, `examples` the prices of the endpoint's own. `ours` is what we
-    send instead of a default, and why that is no mistake is a comment in the catalogue.
-    """
-
-    provider: str
-    kind: str
-    rows: tuple[Row, ...]
-    starts_at: str | None = None
-    examples: tuple[tuple[dict[str, Any], str], ...] = ()
-    ours: tuple[tuple[str, Any], ...] = ()
-
-
-def _prompt() -> Row:
-    return Row("prompt", "string", True)
 
 
 PAGES = {
@@ -47,7 +20,7 @@ PAGES = {
         "wavespeed",
         "text-to-video",
         (
-            _prompt(),
+            prompt(),
             Row("size", "string", default="720*1280", allowed=SORA_SIZES),
             Row("duration", "integer", default=4, allowed=TO_20),
             Row("characters", "array"),
@@ -59,7 +32,7 @@ PAGES = {
         "wavespeed",
         "text-to-video",
         (
-            _prompt(),
+            prompt(),
             Row("size", "string", default="1280*720", allowed=PRO_SIZES),
             Row("duration", "integer", default=4, allowed=TO_20),
         ),
@@ -78,7 +51,7 @@ PAGES = {
         "wavespeed",
         "text-to-video",
         (
-            _prompt(),
+            prompt(),
             Row("size", "string", default="720*1280", allowed=PRO_SIZES),
             Row("duration", "integer", default=4, allowed=TO_12),
         ),
@@ -90,7 +63,7 @@ PAGES = {
         "image-to-video",
         (
             Row("image", "string", True),
-            _prompt(),
+            prompt(),
             Row("duration", "integer", default=4, allowed=TO_20),
         ),
         "0.40",
@@ -101,7 +74,7 @@ PAGES = {
         "image-to-video",
         (
             Row("image", "string", True),
-            _prompt(),
+            prompt(),
             Row("resolution", "string", default="720p", allowed=["720p", "1080p"]),
             Row("duration", "integer", default=4, allowed=TO_12),
         ),
@@ -113,7 +86,7 @@ PAGES = {
         "image-to-video",
         (
             Row("image", "string", True),
-            _prompt(),
+            prompt(),
             Row("resolution", "string", default="720p", allowed=["720p", "1080p"]),
             Row("duration", "integer", default=4, allowed=TO_20),
         ),
@@ -134,7 +107,7 @@ PAGES = {
         "wavespeed",
         "text-to-video",
         (
-            _prompt(),
+            prompt(),
             Row("image", "string"),
             Row("aspect_ratio", "string", default="9:16", allowed=["9:16", "16:9"]),
         ),
@@ -143,7 +116,7 @@ PAGES = {
         "wavespeed",
         "text-to-video",
         (
-            _prompt(),
+            prompt(),
             Row("aspect_ratio", "string", default="16:9", allowed=RATIOS),
             Row("duration", "integer", default=5, allowed="4..15"),
             Row("resolution", "string", default="720p", allowed=["480p", "720p", "1080p"]),
@@ -158,7 +131,7 @@ PAGES = {
         "wavespeed",
         "image-to-video",
         (
-            _prompt(),
+            prompt(),
             Row("image", "string", True),
             Row("last_image", "string"),
             Row("aspect_ratio", "string", allowed=RATIOS),
@@ -172,7 +145,7 @@ PAGES = {
         "aimlapi",
         "text-to-video",
         (
-            _prompt(),
+            prompt(),
             Row("resolution", "string", default="720p", allowed=["720p"]),
             Row("aspect_ratio", "string", default="16:9", allowed=["16:9", "9:16"]),
             Row("duration", "integer", default=4, allowed=TO_12),
@@ -184,7 +157,7 @@ PAGES = {
         "aimlapi",
         "image-to-video",
         (
-            _prompt(),
+            prompt(),
             Row("image_url", "string", True),
             Row("resolution", "string", default="720p", allowed=["720p"]),
             Row("aspect_ratio", "string", default="16:9", allowed=["16:9", "9:16"]),
@@ -196,7 +169,7 @@ PAGES = {
         "aimlapi",
         "text-to-video",
         (
-            _prompt(),
+            prompt(),
             Row("resolution", "string", default="1080p", allowed=["720p", "1080p"]),
             Row("aspect_ratio", "string", default="16:9", allowed=["16:9", "9:16"]),
             Row("duration", "integer", default=4, allowed=TO_12),
@@ -207,7 +180,7 @@ PAGES = {
         "aimlapi",
         "image-to-video",
         (
-            _prompt(),
+            prompt(),
             Row("image_url", "string", True),
             Row("resolution", "string", default="1080p", allowed=["720p", "1080p"]),
             Row("aspect_ratio", "string", default="16:9", allowed=["16:9", "9:16"]),
@@ -219,7 +192,7 @@ PAGES = {
         "aimlapi",
         "text-to-video",
         (
-            _prompt(),
+            prompt(),
             Row("image_url", "string"),
             Row("last_image_url", "string"),
             Row("image_urls", "array", allowed="up to 9"),
@@ -235,6 +208,7 @@ PAGES = {
         ),
         ours=(("provider", "bytedance"),),
     ),
+    **LIVING,
 }
 
 RETIRED_ON = "2026-09-24"

@@ -72,6 +72,25 @@ CLIPS: dict[str, tuple[dict[str, Any], tuple[int, int], str]] = {
     "openai/sora-2-pro-t2v": ({"resolution": "1024p"}, (1792, 1024), "$2.00"),
     "openai/sora-2-pro-i2v": ({"image": "images/wide.png", "resolution": "720p"}, (1280, 720), "$1.20"),
     "bytedance/seedance-2-0": ({"duration": 4, "seed": 7}, (1280, 720), "$0.96"),
+    "bytedance/seedance-2-5": ({"duration": 4, "aspect_ratio": "9:16"}, (720, 1280), "$1.16"),
+    "google/veo-3.1-t2v": ({"duration": 4, "aspect_ratio": "9:16"}, (1080, 1920), "$1.60"),
+    "klingai/video-v3-standard-text-to-video": (
+        {"duration": 3, "aspect_ratio": "9:16"},
+        (720, 1280),
+        "$0.336",
+    ),
+    "minimax/hailuo-2.3": ({"duration": 6}, (1366, 768), "$0.282"),
+    "alibaba/wan-2-7-t2v": ({"duration": 5, "aspect_ratio": "9:16"}, (1080, 1920), "$0.50"),
+    "bytedance/seedance-2.5/text-to-video-turbo": (
+        {"duration": 4, "aspect_ratio": "9:16"},
+        (720, 1280),
+        "$1.00",
+    ),
+    "vidu/q3-pro/text-to-video": ({"duration": 1}, (1280, 720), "$0.15"),
+    "minimax/hailuo-2.3/t2v-standard": ({"duration": 6}, (1366, 768), "$0.282"),
+    "alibaba/wan-2.5/text-to-video": ({"duration": 5}, (1280, 720), "$0.50"),
+    "google/veo3.1/text-to-video": ({"duration": 4, "aspect_ratio": "9:16"}, (720, 1280), "$1.60"),
+    "kwaivgi/kling-v3.0-std/text-to-video": ({"duration": 3, "aspect_ratio": "9:16"}, (720, 1280), "$0.252"),
 }
 
 
