@@ -12,7 +12,7 @@ from pipelines.cli.panels import PanelledGroup
 from pipelines.cli.terminal import Json, console, counted, print_json, print_table, table_of
 
 if TYPE_CHECKING:
-    from resources.conformance.kit import Finding
+    from resources.conformance.kit import KitFinding
     from resources.providers.spec import ProviderSpec
 
 providers_app = typer.Typer(
@@ -75,7 +75,7 @@ def load_spec(module: str) -> "ProviderSpec":
     return found
 
 
-def show(findings: "list[Finding]") -> None:
+def show(findings: "list[KitFinding]") -> None:
     """Print the findings: a table, and of each failed check what the client did and what the contract asks."""
     table = table_of("about", "check", "result")
     for finding in findings:

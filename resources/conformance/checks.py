@@ -12,7 +12,7 @@ Work = Callable[[Stand], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class Check:
+class KitCheck:
     """One check."""
 
     name: str
@@ -25,7 +25,7 @@ class Check:
     """Arguments of its `Stand`."""
 
 
-CHECKS: list[Check] = []
+CHECKS: list[KitCheck] = []
 """All checks, in the order in which they run."""
 
 
@@ -48,7 +48,9 @@ def check(
     """
 
     def add(work: Work) -> Work:
-        CHECKS.append(Check(name, about, asks, work, offered or (lambda spec: needs(spec.capabilities)), how))
+        CHECKS.append(
+            KitCheck(name, about, asks, work, offered or (lambda spec: needs(spec.capabilities)), how)
+        )
         return work
 
     return add

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from resources.conformance import answers, extras, histories, polls, posts, rows
-from resources.conformance.checks import CHECKS, Check
+from resources.conformance.checks import CHECKS, KitCheck
 from resources.conformance.stand import BrokenPromiseError, standing
 from resources.providers.spec import ProviderSpec
 
@@ -45,7 +45,7 @@ class Result(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class KitFinding:
     """What one check has found."""
 
     check: str
@@ -59,7 +59,7 @@ class Finding:
     """What the contract asks."""
 
 
-async def examine(spec: ProviderSpec, *, about: Collection[str] = ORDER) -> list[Finding]:
+async def examine(spec: ProviderSpec, *, about: Collection[str] = ORDER) -> list[KitFinding]:
     """Run the checks on a provider, those about histories only if no other has failed.
 
     Args:
@@ -68,7 +68,7 @@ async def examine(spec: ProviderSpec, *, about: Collection[str] = ORDER) -> list
     Raises:
         ConfigurationError: The sandbox has no front for it.
     """
-    findings: list[Finding] = []
+    findings: list[KitFinding] = []
     quiet = logging.getLogger("dailies"), logging.getLogger("resources.providers")
     levels = [logger.level for logger in quiet]
     for logger in quiet:
@@ -90,7 +90,7 @@ async def examine(spec: ProviderSpec, *, about: Collection[str] = ORDER) -> list
     return findings
 
 
-async def _tried(one: Check, spec: ProviderSpec) -> Finding:
+async def _tried(one: KitCheck, spec: ProviderSpec) -> KitFinding:
     try:
         async with asyncio.timeout(CHECK_SECONDS), standing(spec, **one.how) as stand:
             await one.work(stand)
@@ -103,10 +103,10 @@ async def _tried(one: Check, spec: ProviderSpec) -> Finding:
     return _finding(one, Result.PASSED)
 
 
-def _finding(one: Check, result: Result, did: str = "") -> Finding:
-    return Finding(one.name, one.about, result, did, one.asks)
+def _finding(one: KitCheck, result: Result, did: str = "") -> KitFinding:
+    return KitFinding(one.name, one.about, result, did, one.asks)
 
 
-def as_json(findings: list[Finding]) -> list[dict[str, Any]]:
+def as_json(findings: list[KitFinding]) -> list[dict[str, Any]]:
     """The findings for programs."""
     return [asdict(finding) for finding in findings]

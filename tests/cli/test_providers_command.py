@@ -9,16 +9,16 @@ from typer.testing import CliRunner
 from pipelines.cli import providers
 from pipelines.cli.app import app
 from resources.conformance import kit
-from resources.conformance.kit import Finding, Result
+from resources.conformance.kit import KitFinding, Result
 from resources.errors import ConfigurationError
 from resources.providers.provider import LostAnswer
 from resources.providers.registry import provider_names, registered, spec_of
 
 ASKS = "One call sends the paid POST once."
 FINDINGS = [
-    Finding("accepted", "posts", Result.PASSED, "", "A POST names its job."),
-    Finding("once", "posts", Result.FAILED, "it was accepted: it sent the paid POST 2 times", ASKS),
-    Finding("plain", "histories", Result.NOT_RUN, "", "Clips are bought once."),
+    KitFinding("accepted", "posts", Result.PASSED, "", "A POST names its job."),
+    KitFinding("once", "posts", Result.FAILED, "it was accepted: it sent the paid POST 2 times", ASKS),
+    KitFinding("plain", "histories", Result.NOT_RUN, "", "Clips are bought once."),
 ]
 PROVIDER = spec_of(provider_names()[0])
 NO_SPEC = "a text"
@@ -26,7 +26,7 @@ NO_SPEC = "a text"
 
 @pytest.fixture
 def examined(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def examine(_spec: object) -> list[Finding]:
+    async def examine(_spec: object) -> list[KitFinding]:
         return FINDINGS
 
     monkeypatch.setattr(kit, "examine", examine)
