@@ -9,7 +9,7 @@ from typing import Any
 
 from resources.conformance import answers, extras, histories, polls, posts, rows
 from resources.conformance.checks import CHECKS, KitCheck
-from resources.conformance.stand import BrokenPromiseError, standing
+from resources.conformance.stand import BrokenPromiseError, sample, standing
 from resources.providers.spec import ProviderSpec
 
 CHECK_SECONDS = 300.0
@@ -68,6 +68,7 @@ async def examine(spec: ProviderSpec, *, about: Collection[str] = ORDER) -> list
     Raises:
         ConfigurationError: The sandbox has no front for it.
     """
+    sample(spec.name)
     findings: list[KitFinding] = []
     quiet = logging.getLogger("dailies"), logging.getLogger("resources.providers")
     levels = [logger.level for logger in quiet]

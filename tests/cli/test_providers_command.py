@@ -1,5 +1,6 @@
 """`dailies providers test`: the conformance kit as a command."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -65,6 +66,11 @@ def test_programs_read_the_findings() -> None:
 def test_what_is_no_provider_is_named(module: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         providers.load_spec(module)
+
+
+async def test_without_a_front_nothing_is_tried() -> None:
+    with pytest.raises(ConfigurationError, match=r"no front for 'acme'.*entry-point group `dailies.sandbox`"):
+        await kit.examine(dataclasses.replace(PROVIDER, name="acme"))
 
 
 def test_what_a_lost_answer_comes_to_is_defined_in_the_docs() -> None:
