@@ -242,9 +242,8 @@ async def _rows(stand: Stand, read: Reading, jobs: list[str], key: Callable[[Any
                 others <= missing,
                 f"{where} of one row was {spoil!r}: {len(others - missing)} other rows are lost",
             )
-            known = {*jobs, "odd", "-1"}
-            odd = [key(row) for row in rows if key(row) not in known]
-            promised(not odd, f"{where} of one row was {spoil!r}: a row has the id {odd[:1]}")
+            unfit = [key(row) for row in rows if not key(row).strip() or " " in key(row)]
+            promised(not unfit, f"{where} of one row was {spoil!r}: a row has the id {unfit[:1]}")
             negative = [row for row in rows if isinstance(row, Charge) and row.micros < 0]
             promised(not negative, f"{where} of one row was {spoil!r}: a charge is below zero")
     promised(tried > 0, "its answers have no rows to spoil")

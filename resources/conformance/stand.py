@@ -170,10 +170,6 @@ class Stand:
         calls = self.spec.documented.calls
         return next((kind for pattern, kind in calls if re.fullmatch(pattern, sent.call)), None)
 
-    def posts(self) -> list[Sent]:
-        """The purchases that left the client."""
-        return [sent for sent in self.wire.sent if self.kind(sent) == "submit"]
-
     def is_post(self, sent: Sent) -> bool:
         """Whether a request is a purchase."""
         return self.kind(sent) == "submit"
