@@ -154,7 +154,7 @@ def test_without_a_key_it_says_which_one(words, monkeypatch):
 
 
 @pytest.mark.usefixtures("_keys")
-@pytest.mark.parametrize(("account", "price"), [("wavespeed", "0.96"), ("aimlapi", "0.96")])
+@pytest.mark.parametrize(("account", "price"), [("wavespeed", "0.96"), ("aimlapi", "0.282")])
 def test_a_service_that_is_as_documented_is_reported_so_and_booked(sandbox, account, price):
     before = jobs(sandbox)
     verified = run("verify-provider", account, "--yes", "--json", "--settle", "5")

@@ -90,7 +90,7 @@ def test_every_file_obeys_its_schema_and_names_it(file):
         {"endpoint": "openai/sora-3"},
         {"parameters": {"size": "720x1280"}},
         {"parameters": {"reslution": "720p"}},
-        {"clips": [{"name": "a", "parameters": {"duration": 5}}]},
+        {"clips": [{"name": "a", "parameters": {"duration": 50}}]},
         {"matrix": {"mood": ["a"]}},
         {"alow_retired": True},
         {"owner": "nobody"},
