@@ -94,7 +94,7 @@ LIVING: dict[str, Page] = {
             Row("reference_images", "array"),
         ),
     ),
-    "vidu/q3-pro/text-to-video": Page(
+    "vidu/q3/text-to-video": Page(
         "wavespeed",
         "text-to-video",
         (
@@ -102,6 +102,10 @@ LIVING: dict[str, Page] = {
             Row("style", "string", default="general", allowed=["general", "anime"]),
             Row("resolution", "string", default="720p", allowed=["540p", "720p", "1080p"]),
             Row("duration", "integer", default=5, allowed="1..16"),
+            Row("movement_amplitude", "string", default="auto", allowed=["auto", "small", "medium", "large"]),
+            Row("generate_audio", "boolean", default=True),
+            Row("bgm", "boolean", default=True),
+            Row("seed", "integer"),
         ),
     ),
     "minimax/hailuo-2.3/t2v-standard": Page(
@@ -147,10 +151,9 @@ LIVING: dict[str, Page] = {
         (
             prompt(),
             Row("negative_prompt", "string"),
-            Row("duration", "integer", allowed="3..15"),
-            Row("aspect_ratio", "string", allowed=["16:9", "9:16", "1:1"]),
-            Row("sound", "boolean"),
+            Row("duration", "integer", default=5, allowed="3..15"),
+            Row("aspect_ratio", "string", default="16:9", allowed=["16:9", "9:16", "1:1"]),
+            Row("sound", "boolean", default=False),
         ),
-        ours=(("duration", 5), ("sound", True)),
     ),
 }

@@ -86,7 +86,7 @@ CLIPS: dict[str, tuple[dict[str, Any], tuple[int, int], str]] = {
         (720, 1280),
         "$1.00",
     ),
-    "vidu/q3-pro/text-to-video": ({"duration": 1}, (1280, 720), "$0.15"),
+    "vidu/q3/text-to-video": ({"duration": 1}, (1280, 720), "$0.15"),
     "minimax/hailuo-2.3/t2v-standard": ({"duration": 6}, (1366, 768), "$0.282"),
     "alibaba/wan-2.5/text-to-video": ({"duration": 5}, (1280, 720), "$0.50"),
     "google/veo3.1/text-to-video": ({"duration": 4, "aspect_ratio": "9:16"}, (720, 1280), "$1.60"),
