@@ -174,7 +174,7 @@ class SandboxEndpoint(BaseModel):
             height=int(height),
             fps=self.fps,
             seconds=int(params.get("duration", self.seconds)),
-            audio=bool(params.get("generate_audio", True)),
+            audio=bool(params.get("generate_audio", params.get("sound", True))),
         )
 
     def look_at(self, params: dict[str, Any], files: dict[str, Measured]) -> dict[str, Any]:
