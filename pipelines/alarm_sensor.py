@@ -239,7 +239,7 @@ class _Teller:
         return over
 
     def _clips(self, decision: str) -> list[Attempt]:
-        """The newest purchase of each clip of a decision."""
+        """The newest purchase of each take of a decision."""
         query = (
             sa.select(attempts)
             .where(attempts.c.decision == decision, attempts.c.subject_kind == "clip")
@@ -247,7 +247,7 @@ class _Teller:
         )
         with self._ledger.read() as connection:
             found = [Attempt.from_row(row) for row in connection.execute(query)]
-        return list({attempt.subject_key: attempt for attempt in found}.values())
+        return list({attempt.take_slot: attempt for attempt in found}.values())
 
     def _has_active_runs(self, decision: str) -> bool:
         instance = self._context.instance

@@ -104,20 +104,21 @@ def buy(batch: Batch, requests: Mapping[str, ClipRequest], *, regenerate: bool) 
         return _carry(batch, ledger, store, accounts, requests, work, buying=True)
 
 
-def collect(batch: Batch, attempts: Mapping[str, Attempt]) -> Followed:
+def collect(batch: Batch, attempts: Collection[Attempt]) -> Followed:
     """Follow earlier purchases to the stage that the batch waits for; nothing is bought."""
     with batch.production.ledger() as ledger:
         store = batch.production.bound_store(ledger)
-        accounts = {account for a in attempts.values() for account in {a.account, *a.request.accounts}}
+        accounts = {account for a in attempts for account in {a.account, *a.request.accounts}}
 
         async def work(_engine: Engine, follower: Follower) -> Followed:
             decided = [
                 Decided(a.request, Ruling.REUSED if a.state is AttemptState.DELIVERED else Ruling.ADOPTED, a)
-                for a in attempts.values()
+                for a in attempts
             ]
             return await follower.follow(decided)
 
-        return _carry(batch, ledger, store, accounts, attempts, work, buying=False)
+        clips = list(dict.fromkeys(a.clip for a in attempts))
+        return _carry(batch, ledger, store, accounts, clips, work, buying=False)
 
 
 def _carry(
@@ -170,7 +171,7 @@ def _leave(batch: Batch, ledger: Ledger, clips: list[str]) -> None:
                 "this run was interrupted. Of its clips: %s", handover_of(ledger, [batch.run_id])
             )
             return
-        newest = [a for a in ledger.latest(clips).values() if batch.run_id in {a.batch, a.watched_by}]
+        newest = [a for a in ledger.latest_takes(clips).values() if batch.run_id in {a.batch, a.watched_by}]
         withdrawn = queue.withdraw(
             ledger,
             [attempt.id for attempt in newest],
@@ -232,9 +233,9 @@ class _Told:
             context.log.error("%s: %s", report.clip, report.error)
             if report.attempt is not None and self._is_kept_apart(report, report.attempt):
                 context.log_event(quarantine_event(report.attempt))
-        elif report.attempt is not None and report.stage in self._batch.show:
-            for stage in (*self._unshown_before(report.stage, report.attempt), report.stage):
-                context.log_event(stage_event(self._shown, stage, report.attempt))
+        elif report.shown is not None and report.stage in self._batch.show:
+            for stage in (*self._unshown_before(report.stage, report.shown), report.stage):
+                context.log_event(stage_event(self._shown, stage, report.shown))
                 self._shown.logged(ASSET_OF_STAGE[stage], report.clip)
         if report.attempt is not None and self._is_last_word(report, report.attempt):
             repeat_unrecorded(deliveries.mark_reported, self._ledger, [report.attempt.id], self._batch.run_id)

@@ -171,3 +171,22 @@ def _due_at(tries: Sequence[float]) -> float:
     if not tries:
         return 0.0
     return max(tries) + min(FIRST_PAUSE_SECONDS * 2.0 ** min(len(tries) - 1, 10), LONGEST_PAUSE_SECONDS)
+
+
+def takes_to_collect(
+    takes: Sequence[Attempt], current: Mapping[str, Attempt], *, ended: bool
+) -> tuple[list[Attempt], list[Attempt]]:
+    """The takes that were never sent, and those that a run follows.
+
+    Args:
+        takes: The newest of each slot of the run's clips.
+        current: The current take of each clip. If another one was never sent, it still counts.
+        ended: Whether a clip's ended takes go ahead without those that are still on their way, as for the completion sensor.
+    """
+    unsent = [a for a in takes if a.state is AttemptState.WITHDRAWN and a.clip in current]
+    sent = [a for a in takes if a not in unsent]
+    there = {a.clip for a in sent if a.state.is_ended}
+    kept = [a for a in sent if not ended or a.state.is_ended or a.clip not in there]
+    followed = {a.clip for a in kept}
+    instead = {a.clip: current[a.clip] for a in unsent if a.clip not in followed}
+    return unsent, [*kept, *instead.values()]

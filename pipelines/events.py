@@ -76,6 +76,7 @@ def show_again(context: dg.AssetExecutionContext, production: Production, keys: 
     try:
         with production.ledger(patience=RIDE_OUT_SECONDS) as ledger:
             repeat_unrecorded(heartbeats.check, ledger, context.run.run_id)
+            # where one take of several has failed, a delivered one keeps its clip green
             newest, current = (
                 repeat_unrecorded(ledger.latest, wanted),
                 repeat_unrecorded(ledger.shown, wanted),

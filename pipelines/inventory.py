@@ -112,8 +112,8 @@ def show_lost(ledger: Ledger, instance: dg.DagsterInstance) -> list[str]:
     A failed clip cannot be logged outside a run: the completion sensor requests one for it.
     """
     unreported = [a for a in untold(ledger) if a.state is AttemptState.DELIVERED]
-    newest = ledger.latest([a.subject_key for a in unreported])
-    unreported = [a for a in unreported if newest[a.subject_key].id == a.id]
+    newest = ledger.latest_takes([a.subject_key for a in unreported])
+    unreported = [a for a in unreported if newest[a.take_slot].id == a.id]
     lost = {a.subject_key: a for a in (*unshown(ledger, instance), *unreported)}
     show_delivered(instance, ledger, lost.values())
     deliveries.mark_reported(ledger, [a.id for a in unreported], DOCTOR)

@@ -14,6 +14,7 @@ from pipelines.prompt_batch import prompt_event, render, write_prompt
 from pipelines.scope import leave_alone, scope_of_list
 from resources.dagster_resources import Production
 from resources.ledger.outage import repeat_unrecorded
+from resources.orders import MOST_TAKES
 from resources.production.batch import Stage
 
 
@@ -54,6 +55,12 @@ class ScatteredConfig(dg.Config):
 
     keys: list[str] = Field(description="The clips' keys, in any order and with any gaps.")
     regenerate: bool = Field(default=False, description="Buy another take of delivered, unchanged clips.")
+    takes: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_TAKES,
+        description="How many takes to buy of each; by default as declared.",
+    )
 
 
 @dg.op(description="Produce clips from a list of keys, and show each in the four assets.")
@@ -82,7 +89,8 @@ def produce_scattered(
             repeat_unrecorded(add_clips, context.instance, ledger, keys)
         for request in rendered.requests.values():
             context.log_event(prompt_event(context.instance, request, write_prompt(store, request)))
-        reasons = say(batch, buy(batch, rendered.requests, regenerate=config.regenerate))
+        requests = {key: request.with_takes(config.takes) for key, request in rendered.requests.items()}
+        reasons = say(batch, buy(batch, requests, regenerate=config.regenerate))
     if reasons:
         raise clips_failed(reasons, len(keys), "failed")
 

@@ -3,7 +3,8 @@
 Every judge of the proofs applies them. They read the ledger's tables as plain rows and import nothing of dailies, so that
 they cannot repeat its mistakes. What breaks a law, in one word:
 
-*duplicate*: more than one charged job for one decision and clip without a recorded reason to buy again.
+*duplicate*: more than one charged job for one decision and take slot without a recorded reason to buy again, or a slot that was not
+asked for.
 *lost*: charged and succeeded, but neither stored nor shown.
 *unaccounted*: a difference between the books and the ledger.
 *over the cap*: more was owed than a cap allows.
@@ -24,6 +25,8 @@ from typing import Any
 from proof.jobs import Job
 
 Row = dict[str, Any]
+Slot = tuple[str, int]
+"""A clip, and which of its takes: one open purchase at most."""
 Money = tuple[str, int | None]
 """State of an attempt's money, and what it was charged in micro-USD."""
 
@@ -80,6 +83,8 @@ class Evidence:
     """Clips that must have been asked for."""
     regenerates: Mapping[str, bool] = field(default_factory=dict)
     """By decision, whether it asked for another take."""
+    takes: int = 1
+    """How many takes of each clip one decision buys."""
     max_attempts: int = 2
     """How often one decision may buy a clip whose jobs fail in passing."""
     fallback: bool = False
@@ -159,18 +164,22 @@ class Case:
                 )
 
     def duplicates(self) -> Iterator[Violation]:
-        """One charged job for a decision and clip, unless one failed in passing; and none beside an open purchase."""
-        purchases: dict[tuple[str, str, str], list[Job]] = defaultdict(list)
+        """One charged job for a decision and take slot, unless one failed in passing; and none beside an open purchase."""
+        purchases: dict[tuple[str, Slot, str], list[Job]] = defaultdict(list)
         for attempt_id, jobs in self.bought.items():
             attempt = self.attempts[attempt_id]
             if len(jobs) > 1:
                 yield Violation(
                     "duplicate", f"{_names(jobs)} are jobs of one purchase of {attempt['subject_key']}"
                 )
+            if attempt["slot"] > self.evidence.takes:
+                yield Violation(
+                    "duplicate", f"{_names(jobs)} fill a slot of {clip_of(attempt)} that nobody asked for"
+                )
             for job in jobs:
                 if not self.outlasted(job):
-                    purchases[attempt["decision"], clip_of(attempt), job.model].append(job)
-        for (decision, clip, _model), jobs in purchases.items():
+                    purchases[attempt["decision"], slot_of(attempt), job.model].append(job)
+        for (decision, (clip, _), _model), jobs in purchases.items():
             jobs.sort(key=lambda job: job.at)
             unjustified = [job for job in jobs[:-1] if not job.failed_in_passing or job.ends_at > jobs[-1].at]
             if unjustified or len(jobs) > self.evidence.max_attempts:
@@ -178,12 +187,12 @@ class Case:
         yield from self._fallbacks(purchases)
         yield from self._beside_others()
 
-    def _fallbacks(self, purchases: Mapping[tuple[str, str, str], list[Job]]) -> Iterator[Violation]:
+    def _fallbacks(self, purchases: Mapping[tuple[str, Slot, str], list[Job]]) -> Iterator[Violation]:
         """Another model is bought only where there is a fallback and the jobs of the model before have failed."""
-        by_clip: dict[tuple[str, str], list[list[Job]]] = defaultdict(list)
-        for (decision, clip, _model), jobs in purchases.items():
-            by_clip[decision, clip].append(jobs)
-        for (decision, clip), models in by_clip.items():
+        by_slot: dict[tuple[str, Slot], list[list[Job]]] = defaultdict(list)
+        for (decision, slot, _model), jobs in purchases.items():
+            by_slot[decision, slot].append(jobs)
+        for (decision, (clip, _)), models in by_slot.items():
             models.sort(key=lambda jobs: jobs[0].at)
             before, after = models[0], [job for jobs in models[1:] for job in jobs]
             over = self.evidence.fallback and all(
@@ -203,12 +212,13 @@ class Case:
         )
 
     def _beside_others(self) -> Iterator[Violation]:
-        """No decision buys a clip while another decision's purchase of it is open, or after it was delivered."""
-        by_clip: dict[str, list[Job]] = defaultdict(list)
+        """No decision buys a take while another decision's purchase in its slot is open, or after it was delivered."""
+        by_slot: dict[Slot, list[Job]] = defaultdict(list)
         for job in self.ours:
             if job.tag in self.posts and not self.outlasted(job):
-                by_clip[str(job.clip)].append(job)
-        for clip, jobs in by_clip.items():
+                post = self.attempts[self.posts[job.tag or ""]["attempt_id"]]
+                by_slot[str(job.clip), post["slot"]].append(job)
+        for (clip, _), jobs in by_slot.items():
             jobs.sort(key=lambda job: job.at)
             for earlier, later in itertools.pairwise(jobs):
                 first, second = self._first_purchase(earlier), self._first_purchase(later)
@@ -350,6 +360,11 @@ def _money_of(job: Job, now: float) -> tuple[set[Money], set[Money]]:
         case "empty":
             return ({paid}, {("released", None)}) if job.refund_at is None else (owed, set())
     return ({("released", None)}, set()) if job.refund_at is None else ({("refunded", job.price)}, owed)
+
+
+def slot_of(attempt: Row) -> Slot:
+    """The clip of a purchase, and which take of it."""
+    return clip_of(attempt), attempt["slot"]
 
 
 def clip_of(attempt: Row) -> str:

@@ -5,60 +5,47 @@ It contains only data, so that every room can import it without another room.
 
 import hashlib
 import json
-import re
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from resources.checks import Checks
+from resources.file_references import FileReference
 from resources.plain import addresses_cut
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-_FILE = re.compile(r"file:([^#\x00-\x1f]{1,500})#sha256=([0-9a-f]{64})")
+MOST_TAKES = 9
+"""Most takes of a clip that one decision buys; the room's number keys choose among so many."""
 
 
-@dataclass(frozen=True)
-class FileReference:
-    """A local file in a request: `file:images/harbor.png#sha256=...`, until it is uploaded and its address is sent."""
+class TakeSlot(NamedTuple):
+    """A place for one of the takes that a decision buys of a clip. It has one open purchase at most."""
 
-    path: str
-    """Below the data folder, with `/`."""
-    sha256: str
-    """SHA-256 of its content in hex; a file that has changed since is not sent."""
+    clip: str
+    """The clip's key, or that of another subject."""
+    number: int = 1
+    """From 1."""
 
     def __str__(self) -> str:
-        return f"file:{self.path}#sha256={self.sha256}"
+        return self.clip if self.number == 1 else f"{self.clip} (slot {self.number})"
 
-    @classmethod
-    def parse(cls, value: object) -> "FileReference | None":
-        """The reference in a text, None for any other text."""
-        match = _FILE.fullmatch(value) if isinstance(value, str) else None
-        return cls(match[1], match[2]) if match else None
 
-    @classmethod
-    def replaced(cls, body: dict[str, Any], change: "Callable[[FileReference], str]") -> dict[str, Any]:
-        """A copy of a request body with every local file in it replaced by a text."""
+class Seed(BaseModel):
+    """The parameter with which a model takes a seed."""
 
-        def text(value: Any) -> Any:
-            reference = cls.parse(value)
-            return value if reference is None else change(reference)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-        return {
-            name: [text(item) for item in value] if isinstance(value, list) else text(value)
-            for name, value in body.items()
-        }
+    name: str
+    """The endpoint's own name of it."""
+    least: int = 0
+    """The smallest seed that is drawn."""
+    most: int = 2**31 - 1
+    """The largest seed that is drawn."""
 
-    @classmethod
-    def of(cls, body: dict[str, Any]) -> "list[FileReference]":
-        """Every local file in a request body, each content once."""
-        found: dict[str, FileReference] = {}
-        cls.replaced(body, lambda reference: str(found.setdefault(reference.sha256, reference)))
-        return list(found.values())
+    def drawn(self, number: int) -> int:
+        """A seed in the range, from a number of any size."""
+        return self.least + number % (self.most - self.least + 1)
 
 
 class Expected(BaseModel):
@@ -156,6 +143,8 @@ class Choice(BaseModel):
     series allows retired endpoints."""
     cast: dict[str, str] = Field(default_factory=dict)
     """The characters that it shows: the provider's id of each, by its name."""
+    seed: Seed | None = None
+    """How the model takes a seed, None if it takes none."""
 
     @property
     def account_name(self) -> str:
@@ -210,6 +199,16 @@ class ClipRequest(BaseModel):
     """Seconds after which a job is overdue."""
     sunset_at: date | None = None
     """The day (UTC) from which it is not bought any more."""
+    seed: Seed | None = None
+    """How the model takes a seed, None if it takes none."""
+    takes: int = Field(default=1, ge=1, le=MOST_TAKES)
+    """How many takes one decision buys of the clip."""
+    slot: int = Field(default=1, ge=1, le=MOST_TAKES)
+    """Which of them this is; see `TakeSlot`."""
+    take_seed: int | None = None
+    """What the seed of this take is drawn from, None if the declared seed is sent."""
+    declared_fingerprint: str | None = None
+    """The fingerprint of the declared request, if the seed of this take has changed its body."""
     max_attempts: int = Field(default=1, ge=1, le=5)
     """Most purchases of one decision for this clip when the provider fails for a passing reason."""
     caps: Caps = Field(default_factory=Caps)
@@ -238,10 +237,13 @@ class ClipRequest(BaseModel):
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the canonical request: provider, model and body, because only they change the clip.
 
-        A fallback has the fingerprint of the original order, because it is the same clip.
+        A fallback has the fingerprint of the original order, because it is the same clip. All takes of a request have one
+        fingerprint, whatever their seeds.
         """
         if self.asked is not None:
             return self.asked.fingerprint
+        if self.declared_fingerprint is not None:
+            return self.declared_fingerprint
         return fingerprint(self.provider, self.endpoint, self.body)
 
     @property
@@ -259,7 +261,7 @@ class ClipRequest(BaseModel):
 
     @property
     def ceiling_micros(self) -> int:
-        """The highest cost for one decision: every try fails before the next fallback is bought. An unknown price is not bought."""
+        """The highest cost of a take in one decision: every try and fallback is bought. What has no price is not bought."""
         prices = [self.price_micros, *(choice.price_micros for choice in self.fallbacks)]
         return self.max_attempts * sum(price or 0 for price in prices)
 
@@ -280,7 +282,60 @@ class ClipRequest(BaseModel):
             provider=self.provider, endpoint=self.endpoint, fingerprint=self.fingerprint
         )
         choice = {name: getattr(self.fallbacks[0], name) for name in Choice.model_fields}
-        return self.model_copy(update={**choice, "fallbacks": self.fallbacks[1:], "asked": asked})
+        following = self.model_copy(update={**choice, "fallbacks": self.fallbacks[1:], "asked": asked})
+        return following if self.take_seed is None else following.seeded(self.take_seed)
+
+    @property
+    def take_slot(self) -> TakeSlot:
+        """Which take of which clip it is."""
+        return TakeSlot(self.clip, self.slot)
+
+    def with_takes(self, takes: int | None) -> "ClipRequest":
+        """The same request for so many takes; None for as many as declared."""
+        return self if takes is None else self.model_copy(update={"takes": takes})
+
+    def each_take(self, decision: str, *, regenerate: bool) -> "list[ClipRequest]":
+        """The request of every take that a decision asks for.
+
+        The first take has the declared seed. Every other take, and another take of a delivered request, has a seed of its own if
+        the model takes one. It follows from the decision and the slot, so that a retry sends the same seed.
+        """
+        found = []
+        for slot in range(1, self.takes + 1):
+            request = self.model_copy(update={"slot": slot})
+            drawn = self.takes > 1 and not self._has_seed
+            if slot > 1 or regenerate or drawn:
+                digest = hashlib.sha256(f"{self.fingerprint} {decision} {slot}".encode()).digest()
+                request = request.seeded(int.from_bytes(digest[:6]))
+            found.append(request)
+        return found
+
+    @property
+    def _has_seed(self) -> bool:
+        """Whether a seed is declared. At some providers a negative one means any."""
+        value = None if self.seed is None else self.body.get(self.seed.name)
+        return isinstance(value, int) and value >= 0
+
+    @property
+    def sent_seed(self) -> int | None:
+        """The seed in the body, None if the provider chooses one."""
+        return self.body[self.seed.name] if self.seed is not None and self._has_seed else None
+
+    def taken_as(self, slot: int, seed: int | None) -> "ClipRequest":
+        """The request of an earlier take, by its slot and the seed that was sent."""
+        if seed is None or self.seed is None or seed == self.sent_seed:
+            return self.model_copy(update={"slot": slot})
+        body = {**self.body, self.seed.name: seed}
+        return self.model_copy(update={"slot": slot, "body": body, "declared_fingerprint": self.fingerprint})
+
+    def seeded(self, number: int) -> "ClipRequest":
+        """The same request with a seed drawn from a number; unchanged if the model takes no seed."""
+        if self.seed is None:
+            return self.model_copy(update={"take_seed": number})
+        body = {**self.body, self.seed.name: self.seed.drawn(number)}
+        return self.model_copy(
+            update={"body": body, "take_seed": number, "declared_fingerprint": self.fingerprint}
+        )
 
     def as_bought(self, provider: str, endpoint: str) -> "ClipRequest | None":
         """The request to an endpoint: this one or one of its fallbacks, None if neither has the endpoint."""

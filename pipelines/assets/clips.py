@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from pipelines.clip_batch import Batch, buy, collect, decision_of
-from pipelines.collections import BATCH_TAG
+from pipelines.collections import BATCH_TAG, takes_to_collect
 from pipelines.events import ASSET_OF_STAGE, show_again
 from pipelines.failures import bought_by, clips_failed, explained
 from pipelines.lineage import CODE_VERSIONS, GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
@@ -20,7 +20,7 @@ from pipelines.scope import RunScope, leave_alone, left_alone_events, scope_of
 from resources.dagster_resources import Production
 from resources.ledger import deliveries
 from resources.ledger.outage import repeat_unrecorded
-from resources.ledger.states import AttemptState
+from resources.orders import MOST_TAKES
 from resources.production.batch import Followed, Stage
 
 DESCRIPTIONS = {
@@ -48,6 +48,12 @@ class ProduceConfig(dg.Config):
     regenerate: bool = Field(
         default=False,
         description="Buy another take of delivered, unchanged clips. Costs the full price of each.",
+    )
+    takes: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_TAKES,
+        description="How many takes to buy of each clip; by default as many as its series declares.",
     )
 
 
@@ -103,28 +109,26 @@ def _buy(batch: Batch, keys: list[str], config: ProduceConfig) -> dict[str, str]
     if prompts.problems:
         bought = bought_by(production, context.run)
         raise clips_failed(prompts.problems, len(keys), "cannot be bought", bought=bought)
-    return say(batch, buy(batch, prompts.requests, regenerate=config.regenerate))
+    requests = {key: request.with_takes(config.takes) for key, request in prompts.requests.items()}
+    return say(batch, buy(batch, requests, regenerate=config.regenerate))
 
 
 def _collect(batch: Batch, keys: list[str]) -> dict[str, str]:
     with batch.production.ledger() as ledger:
-        attempts, current = repeat_unrecorded(ledger.latest, keys), repeat_unrecorded(ledger.shown, keys)
-    # if another take was never sent, the current one still counts
-    unsent = {
-        key: attempt
-        for key, attempt in attempts.items()
-        if attempt.state is AttemptState.WITHDRAWN and key in current
-    }
-    followed = collect(batch, {**attempts, **{key: current[key] for key in unsent}})
+        takes = list(repeat_unrecorded(ledger.latest_takes, keys).values())
+        current = repeat_unrecorded(ledger.shown, keys)
+    unsent, followed_takes = takes_to_collect(takes, current, ended=BATCH_TAG in batch.context.run.tags)
+    followed = collect(batch, followed_takes)
     if unsent:
-        for key, attempt in unsent.items():
-            batch.context.log.warning("%s: another take was not sent: %s", key, attempt.reason)
+        for attempt in unsent:
+            batch.context.log.warning("%s: another take was not sent: %s", attempt.clip, attempt.reason)
         with batch.production.ledger() as ledger:
             # otherwise the sensor would request this run again and again
             repeat_unrecorded(
-                deliveries.mark_reported, ledger, [attempt.id for attempt in unsent.values()], batch.run_id
+                deliveries.mark_reported, ledger, [attempt.id for attempt in unsent], batch.run_id
             )
-    never = {key: "it was never bought; materialize `submissions` too" for key in keys if key not in attempts}
+    bought = {attempt.clip for attempt in takes}
+    never = {key: "it was never bought; materialize `submissions` too" for key in keys if key not in bought}
     if never and BATCH_TAG in batch.context.run.tags:
         # the sensor requests only clips of the ledger: these came to lie in the range before the run was created
         leave_alone(batch.context, RunScope([], strangers=tuple(never)))

@@ -36,6 +36,7 @@ def approve(
     command: str,
     yes: bool,
     regenerate: bool = False,
+    takes: int | None = None,
     quiet: bool = False,
     skip_bad: bool = False,
 ) -> Approved:
@@ -47,6 +48,7 @@ def approve(
     Args:
         command: Its name, for the plan's caps.
         yes: Whether the person has answered already, with `--yes`.
+        takes: How many takes of each clip; None for as many as its series declares.
         quiet: Whether to print no table, as with `--json`.
         skip_bad: Whether clips that cannot be rendered are left out instead of stopping the batch.
 
@@ -67,7 +69,7 @@ def approve(
     today = dt.datetime.now(dt.UTC).date()
     clips = [DueClip(declarations.find(key), today, f"plan:{command}") for key in keys if key not in problems]
     unpriced = any(not declarations.render(one.clip).is_priced for one in clips)
-    plan, changed = plan_of(settings, declarations, clips, regenerate=regenerate, quote=unpriced)
+    plan, changed = plan_of(settings, declarations, clips, regenerate=regenerate, takes=takes, quote=unpriced)
     if not quiet:
         show_decisions(plan, changed)
     if plan.may_not_buy is not None and Verb.BUY in plan.counts:
@@ -82,7 +84,7 @@ def approve(
     _ask(plan, yes=yes)
     refused |= problems
     approvals = [
-        Approval.of(one.request, one.ceiling)
+        one.approval(one.request)
         for one in plan.clips
         if one.verb is not Verb.REFUSE and one.request is not None
     ]
@@ -96,7 +98,8 @@ def _ask(plan: Plan, *, yes: bool) -> None:
         return
     floor, ceiling = show_usd(plan.floor), show_usd(plan.ceiling)
     price = ceiling if floor == ceiling else f"{floor} to {ceiling}"
-    agree(f"buy {counted(number, 'clip')} for {price}")
+    takes = "" if plan.takes == number else f" ({plan.takes} takes)"
+    agree(f"buy {counted(number, 'clip')}{takes} for {price}")
 
 
 def agree(what: str, *, yes: bool = False) -> None:

@@ -60,7 +60,7 @@ def show_clips(attempts: Iterable[Attempt], *, long: bool = False, now: float | 
         for attempt in shown:
             if attempt.delivery is None and (attempt.confirming or attempt.reason):
                 why = Text.assemble(
-                    (attempt.subject_key, COLOURS.get(attempt.state, "red")), ": ", where(attempt)
+                    (str(attempt.take_slot), COLOURS.get(attempt.state, "red")), ": ", where(attempt)
                 )
                 console.print(why, soft_wrap=True)
 
@@ -74,7 +74,7 @@ def status_table(attempts: Iterable[Attempt], *, long: bool = False, now: float 
     table = table_of(*columns, right={"age", "cost"})
     for attempt in attempts:
         cells: dict[str, Text | str] = {
-            "clip": Text(attempt.subject_key),
+            "clip": Text(str(attempt.take_slot)),
             "state": Text(_state(attempt), style=COLOURS.get(attempt.state, "red")),
             "endpoint": Text(_endpoint(attempt)),
             "age": age(now - attempt.created_at),
@@ -90,6 +90,7 @@ def as_document(attempt: Attempt) -> dict[str, Any]:
     delivery = attempt.delivery or {}
     return {
         "clip": attempt.subject_key,
+        "slot": attempt.slot,
         "series": attempt.series,
         "state": attempt.state.value,
         "reason": attempt.reason,

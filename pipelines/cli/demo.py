@@ -98,7 +98,7 @@ def _first_take(
     launched = launch(settings, api, approve_as_declared(settings, keys), job="produce_clips", command="demo")
     run = f"{api.url}/runs/{launched.runs[0]}"
     console.print(f"\nasked for in one run: {run}")
-    newest = wait_for(api, settings, launched, quiet=False).newest
+    newest = wait_for(api, settings, launched, quiet=False).by_clip
     if never := len(set(keys) - set(newest)):
         complain(f"{never} clips were not bought, because the run failed before that: {run}")
     return newest
@@ -128,7 +128,7 @@ def _second_take(settings: Settings, api: DagsterApi, newest: dict[str, Attempt]
         scattered=True,
     )
     console.print(f"asked for in one run: {api.url}/runs/{launched.runs[0]}")
-    again = wait_for(api, settings, launched, quiet=False).newest
+    again = wait_for(api, settings, launched, quiet=False).by_clip
     _settled(api, set(newest), red=set())
     return again
 

@@ -29,8 +29,10 @@ from resources.ledger.approvals import Approval, approve_clips
 from resources.ledger.ledger import Ledger
 from resources.ledger.newest import has_bought
 from resources.ledger.records import Attempt
+from resources.ledger.rules import stands_for
 from resources.ledger.states import UNDELIVERED, AttemptState
 from resources.money import show_usd
+from resources.orders import TakeSlot
 from resources.planning import chosen_purchases
 from resources.planning.selectors import RESERVED
 from resources.settings import Settings, open_ledger
@@ -107,6 +109,7 @@ def launch(
     series: str | None = None,
     scattered: bool = False,
     regenerate: bool = False,
+    takes: int | None = None,
     decision: str | None = None,
 ) -> Launched:
     """Request the runs that produce these clips.
@@ -120,6 +123,7 @@ def launch(
         series: For the run's tags.
         scattered: Whether one run over a list of keys produces clips that are not contiguous.
         regenerate: Whether to buy another take of delivered, unchanged clips.
+        takes: How many takes to buy of each clip; None for as many as its series declares.
         decision: The decision's name, where a request that is sent twice must be one decision; None makes a new one.
 
     Raises:
@@ -135,12 +139,15 @@ def launch(
         approve_clips(ledger, launched.decision, approvals)
     tags = {DECISION_TAG: launched.decision, APPROVED_TAG: "true"} | ({SERIES_TAG: series} if series else {})
     found = stretches(order, keys)
+    wanted: dict[str, object] = ({"regenerate": True} if regenerate else {}) | (
+        {"takes": takes} if takes else {}
+    )
     if scattered and len(found) > 1:
-        config = {"ops": {"produce_scattered": {"config": {"keys": list(keys), "regenerate": regenerate}}}}
+        config = {"ops": {"produce_scattered": {"config": {"keys": list(keys), **wanted}}}}
         with ended_with_a_word(settings, launched.decision):
             launched.runs.append(api.launch("produce_scattered_clips", tags=tags, config=config))
         return launched
-    config = {"ops": {"produce": {"config": {"regenerate": True}}}} if regenerate else {}
+    config = {"ops": {"produce": {"config": wanted}}} if wanted else {}
     with ended_with_a_word(settings, launched.decision):
         for stretch in found:
             try:
@@ -208,7 +215,7 @@ def failed_clips(ledger: Ledger, words: Sequence[str] = (), *, series: str | Non
         raise ConfigurationError(
             f"{word} {what}, so there is nothing to retry; `dailies status` shows all clips"
         )
-    return [one.subject_key for one in failed]
+    return list(dict.fromkeys(one.subject_key for one in failed))
 
 
 @dataclass
@@ -216,12 +223,18 @@ class Waited:
     """The result of runs that a command waited for.
 
     Attributes:
-        newest: The newest attempt of each clip that has one.
+        newest: The newest attempt of each take.
         runs: How each run, or its last re-execution, ended.
     """
 
-    newest: dict[str, Attempt]
+    newest: dict[TakeSlot, Attempt]
     runs: list[RunState]
+
+    @property
+    def by_clip(self) -> dict[str, Attempt]:
+        """The attempt that stands for each clip."""
+        clips = dict.fromkeys(attempt.clip for attempt in self.newest.values())
+        return {clip: stands_for(a for a in self.newest.values() if a.clip == clip) for clip in clips}
 
     @property
     def broken(self) -> list[str]:
@@ -245,10 +258,11 @@ def wait_for(api: DagsterApi, settings: Settings, launched: Launched, *, quiet: 
         task = progress.add_task("producing", total=len(launched.keys), money="", left="")
 
         def look() -> None:
-            newest = ledger.latest(launched.keys)
+            newest = ledger.latest_takes(launched.keys)
             ended = [a for a in newest.values() if a.state is not AttemptState.SUCCEEDED and a.state.is_ended]
             progress.update(
                 task,
+                total=max(len(newest), len(launched.keys)),
                 completed=len(ended),
                 description=_doing(newest),
                 money=show_usd(sum(attempt.cost_micros for attempt in newest.values())),
@@ -256,7 +270,7 @@ def wait_for(api: DagsterApi, settings: Settings, launched: Launched, *, quiet: 
             )
 
         runs = wait_for_runs(api, settings, launched.decision, launched.runs, look=look)
-        return Waited(ledger.latest(launched.keys), runs)
+        return Waited(ledger.latest_takes(launched.keys), runs)
 
 
 def wait_for_runs(
@@ -316,7 +330,7 @@ def time_left(newest: Iterable[Attempt], *, now: float) -> str:
     return f"about {age(left)} left" if left > 0 else "any moment"
 
 
-def _doing(newest: dict[str, Attempt]) -> str:
+def _doing(newest: Mapping[TakeSlot, Attempt]) -> str:
     states = [a.state.value for a in newest.values() if not a.state.is_ended]
     return ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states))) or "producing"
 
@@ -369,5 +383,5 @@ def finish(
             complain(f"{api.why_failed(run)}\n(run {api.url}/runs/{run})")
         if any(not a.state.is_ended or a.state is AttemptState.SUCCEEDED for a in newest.values()):
             complain(bought_so_far(settings, launched.decision))
-    if broken or refused or len(delivered) < len(launched.keys):
+    if broken or refused or len({a.clip for a in delivered}) < len(launched.keys):
         raise typer.Exit(1)

@@ -28,6 +28,7 @@ def make(
     until: dt.datetime | None = None,
     names: Sequence[str] = (),
     regenerate: bool = False,
+    takes: int | None = None,
     quote: bool = False,
 ) -> tuple[Plan, list[Edit]]:
     """Make a plan of what is declared.
@@ -38,6 +39,7 @@ def make(
         until: The last date of a range.
         names: Only these clips, by name or key.
         regenerate: As `dailies produce --regenerate` would.
+        takes: As `dailies produce --takes` would.
         quote: Whether to ask the providers what they would charge, which is free.
 
     Raises:
@@ -50,7 +52,7 @@ def make(
     else:
         clips = chosen_clips(settings, declarations, words, since=since, until=until, names=names)
         found = [_due(clip, clip.date or now.date()) for clip in clips]
-    return plan_of(settings, declarations, found, regenerate=regenerate, quote=quote)
+    return plan_of(settings, declarations, found, regenerate=regenerate, takes=takes, quote=quote)
 
 
 def _day(when: dt.datetime | None) -> dt.date | None:
@@ -67,6 +69,7 @@ def plan_of(
     clips: Sequence[DueClip],
     *,
     regenerate: bool = False,
+    takes: int | None = None,
     quote: bool = False,
 ) -> tuple[Plan, list[Edit]]:
     """The plan of these clips, and what has changed in those of them that were asked for before; see `make`."""
@@ -77,7 +80,8 @@ def plan_of(
 
             requests = Planning(declarations, ledger).requests(clips)
             quotes = asyncio.run(_quotes(settings, list(requests.values())))
-        made = Planning(declarations, ledger, regenerate=regenerate, quotes=quotes).plan(clips)
+        planning = Planning(declarations, ledger, regenerate=regenerate, quotes=quotes, takes=takes)
+        made = planning.plan(clips)
         changed = []
         if len(made.clips) <= LISTED:
             changed = edits(ledger, made)
@@ -181,6 +185,7 @@ def _clip(clip: PlannedClip) -> dict[str, Any]:
         "day": clip.day.isoformat(),
         "verb": clip.verb.value,
         "reason": clip.reason,
+        "takes": clip.takes,
         **asked,
         "floor_usd": _usd(clip.floor),
         "ceiling_usd": _usd(clip.ceiling),

@@ -61,7 +61,7 @@ def offer_retake(settings: Settings, clip: str) -> RetakeOffer:
     today = dt.datetime.now(dt.UTC).date()
     due = [DueClip(found, today, f"plan:retake:{clip}")]
     request = declarations.render(found)
-    plan, _ = plan_of(settings, declarations, due, regenerate=True, quote=not request.is_priced)
+    plan, _ = plan_of(settings, declarations, due, regenerate=True, takes=1, quote=not request.is_priced)
     (planned,) = plan.clips
     return RetakeOffer(
         clip,
@@ -69,7 +69,7 @@ def offer_retake(settings: Settings, clip: str) -> RetakeOffer:
         planned.ceiling,
         planned.request.endpoint if planned.request else "",
         _caps(plan),
-        Approval.of(request, planned.ceiling),
+        planned.approval(request),
         plan.may_not_buy or _refusal(planned),
     )
 
@@ -93,6 +93,7 @@ def buy_retake(settings: Settings, offer: RetakeOffer, *, decision: str | None =
             job="submit_clips",
             command="retake",
             regenerate=True,
+            takes=1,
             decision=decision,
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from pipelines.collections import Collection, PastRun, batches, plan
+from pipelines.collections import Collection, PastRun, batches, plan, takes_to_collect
 from proof.simulation.books import Job
 from proof.simulation.bucket import Fetching, Objects, Store
 from proof.simulation.processes import Process, ProcessLedger
@@ -130,15 +130,14 @@ async def collect(process: Process, around: Surroundings, run: Run) -> None:
     equipment = Equipment(process, around)
     try:
         equipment.mark.bind(buying=False)
-        found, current = equipment.ledger.latest(run.keys), equipment.ledger.shown(run.keys)
-        unsent = {key: a for key, a in found.items() if a.state is AttemptState.WITHDRAWN and key in current}
-        attempts = [current[key] if key in unsent else a for key, a in found.items()]
+        takes, current = equipment.ledger.latest_takes(run.keys), equipment.ledger.shown(run.keys)
+        unsent, attempts = takes_to_collect(list(takes.values()), current, ended=True)
         decided = [
             Decided(a.request, Ruling.REUSED if a.state is AttemptState.DELIVERED else Ruling.ADOPTED, a)
             for a in attempts
         ]
         await equipment.follower(run, Stage.DELIVERED).follow(decided)
-        deliveries.mark_reported(equipment.ledger, [a.id for a in unsent.values()], run.id)
+        deliveries.mark_reported(equipment.ledger, [a.id for a in unsent], run.id)
         await fetch_spares(equipment.engine, equipment.deliverer, run.keys, run_id=run.id)
     finally:
         await equipment.engine.aclose()

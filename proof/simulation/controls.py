@@ -79,7 +79,7 @@ CONTROLS = (
         lambda: mock.patch.object(actors, "decide", mutants.look_then_write),
         _with("second run"),
         DUPLICATE,
-        prepare="DROP INDEX one_open_attempt_per_subject",
+        prepare="DROP INDEX one_open_attempt_per_slot",
     ),
     Control(
         "an expired lease resubmits",

@@ -108,6 +108,7 @@ class History:
             expected=Expected(width=bucket.WIDTH),
             max_seconds=MAX_SECONDS,
             max_attempts=self.plan.max_attempts,
+            takes=self.plan.takes,
             fallbacks=(self._fallback(clip),) if self.plan.fallback else (),
         )
 
@@ -407,6 +408,7 @@ class History:
             flaw=flaw_of(self.around.objects.of),
             why_ambiguous=ambiguity_of(jobs, submissions, journal, doubts),
             regenerates=self.decisions,
+            takes=plan.takes,
             max_attempts=plan.max_attempts,
             fallback=plan.fallback,
             billed=plan.to_the_bill,

@@ -93,7 +93,10 @@ async def look_then_write(
     """Two transactions where the product has one, as it would be without `BEGIN IMMEDIATE` and advisory locks."""
     decided = list[Decided]()
     decision = decision_of(run, waits=waits)
-    for request in requests:
+    each = [
+        take for request in requests for take in request.each_take(run.decision, regenerate=run.regenerate)
+    ]
+    for request in each:
         for _ in range(3):
             found: Any = await engine.ledger.run(_look, request, decision, run.id)
             await _gap()

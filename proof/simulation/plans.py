@@ -68,6 +68,8 @@ class Plan:
     """Whether the account's list was seen to be prompt before, without which no miss in it proves anything."""
     to_the_bill: bool = False
     """Whether it goes on until the bill has confirmed every amount and given back what it gives back."""
+    takes: int = 1
+    """How many takes of each clip one decision buys."""
     fallback: bool = False
     """Whether another model is bought of a clip that is refused or fails."""
     dated: float = 0.0
@@ -134,10 +136,12 @@ def drawn(seed: int) -> Plan:
         ahead=rng.choice([86_400.0, 2 * 86_400.0]) if rng.random() < 0.1 else 0.0,
         right_after=rng.uniform(1.0, 200.0),
     )
+    # separate dice, as above
+    takes = random.Random(f"{seed}:takes").choice([1, 1, 1, 1, 2, 3])
     late = [TAKEN_BACK] if rng.random() < 0.2 else []
     later = random.Random(f"{seed}:later kinds")
     late += [kind for kind in (OUTAGE, ABANDONED_RUN) if later.random() < 0.1]
-    return replace(plan, kinds=(*plan.kinds, *late))
+    return replace(plan, kinds=(*plan.kinds, *late), takes=takes)
 
 
 def simpler(plan: Plan) -> list[Plan]:
@@ -147,6 +151,8 @@ def simpler(plan: Plan) -> list[Plan]:
     fewer += [replace(plan, kinds=_without(plan.kinds, kind)) for kind in plan.kinds]
     if plan.clips > 1:
         fewer.append(replace(plan, clips=plan.clips - 1))
+    if plan.takes > 1:
+        fewer.append(replace(plan, takes=plan.takes - 1))
     if plan.machines > 1:
         fewer.append(replace(plan, machines=1))
     if plan.in_flight:

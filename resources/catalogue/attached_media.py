@@ -17,7 +17,7 @@ class Attached:
     """A checked media parameter."""
 
     value: Any
-    """The value for the request, with a `resources.orders.FileReference` for every local file."""
+    """The value for the request, with a `resources.file_references.FileReference` for every local file."""
     files: list[LocalFile] = field(default_factory=list)
     """The local files."""
     problems: list[Problem] = field(default_factory=list)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from resources.catalogue.frames import Output
 from resources.catalogue.parameters import Parameter
 from resources.declared.problems import Problem, listed, show
+from resources.orders import Seed
 from resources.providers.spec import ProviderSpec
 
 COMMON = ("duration", "resolution", "aspect_ratio", "image", "characters", "seed")
@@ -120,6 +121,15 @@ class Codec:
         if shape:
             self._choose(endpoint, shape, found)
         return found
+
+    def seed(self, endpoint: EndpointFacts) -> Seed | None:
+        """How an endpoint takes a seed, None if it takes none."""
+        own = self._own_name(endpoint, "seed")
+        if own is None or endpoint.parameters[own].type != "integer":
+            return None
+        parameter = endpoint.parameters[own]
+        known = {"most": parameter.max} if parameter.max is not None else {}
+        return Seed(name=own, least=max(parameter.min or 0, 0), **known)
 
     def common_words(self, endpoint: EndpointFacts) -> dict[str, Parameter]:
         """The common parameters that an endpoint accepts in addition to its own."""

@@ -16,7 +16,7 @@ from resources.catalogue.parameters import Parameter
 from resources.declared.problems import Problem, ProblemsError, listed
 from resources.declared.validation import Declared, Usd, refused
 from resources.money import Micros, usd
-from resources.orders import Expected
+from resources.orders import Expected, Seed
 from resources.providers.registry import ProviderName, spec_of
 
 PROMPT = "prompt"
@@ -190,6 +190,11 @@ class Endpoint(Declared):
         return Codec(spec_of(self.provider))
 
     @property
+    def seed(self) -> Seed | None:
+        """How it takes a seed, None if it takes none."""
+        return self.codec.seed(self)
+
+    @property
     def common_words(self) -> dict[str, Parameter]:
         """The common parameters that it accepts in addition to its own."""
         return self.codec.common_words(self)
@@ -200,7 +205,7 @@ class Endpoint(Declared):
         """The request body, with every parameter explicit and in the order of the provider's page.
 
         Providers drop unknown keys silently and bill their defaults (WaveSpeed docs: validate-inputs), so everything that
-        the page does not allow is refused here. A local file becomes a `resources.orders.FileReference`; nothing is sent.
+        the page does not allow is refused here. A local file becomes a `resources.file_references.FileReference`; nothing is sent.
 
         Args:
             prompt: The rendered prompt.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from resources.catalogue.file_types import HEAD_BYTES, Sniffed, sniff
 from resources.declared.problems import Problem, ProblemsError, listed, show
-from resources.orders import FileReference
+from resources.file_references import FileReference
 from resources.video.facts import UnreadableVideoError
 from resources.video.inspector import own_inspector
 

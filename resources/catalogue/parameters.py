@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from resources.catalogue.media_addresses import ALLOWED, address_mistake
 from resources.declared.problems import Problem, listed, show
 from resources.declared.validation import Declared, Plain, refused
-from resources.orders import FileReference
+from resources.file_references import FileReference
 
 Scalar = str | int | bool
 Media = Literal["image", "video", "audio"]

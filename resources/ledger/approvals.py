@@ -1,4 +1,4 @@
-"""What a person has approved of a decision: the order of each clip, and the most that it may cost.
+"""What a person has approved of a decision: the order of each clip, the number of its takes, and the most that one may cost.
 
 A command shows the plan and asks. Between the answer and the run, somebody may edit a series or the catalogue, and the run's
 host may have another data folder. The decision buys only what is recorded here. Schedules, sensors and Dagster's own pages
@@ -12,14 +12,22 @@ import sqlalchemy as sa
 
 from resources.ledger.decision_clips import fix_rows
 from resources.ledger.ledger import Ledger
-from resources.ledger.schema import decision_clips
+from resources.ledger.schema import attempts, decision_clips
 from resources.money import show_usd
 from resources.orders import ClipRequest
 
 SHOWN_DIGITS = 12
 
-_APPROVED = sa.select(decision_clips.c.order_fingerprint, decision_clips.c.at_most_micros).where(
-    decision_clips.c.decision == sa.bindparam("decision"), decision_clips.c.clip == sa.bindparam("clip")
+_APPROVED = sa.select(
+    decision_clips.c.order_fingerprint,
+    decision_clips.c.at_most_micros,
+    sa.func.coalesce(decision_clips.c.takes, 1),
+).where(decision_clips.c.decision == sa.bindparam("decision"), decision_clips.c.clip == sa.bindparam("clip"))
+_OTHER_SLOTS = sa.select(sa.func.count(attempts.c.slot.distinct())).where(
+    attempts.c.decision == sa.bindparam("decision"),
+    attempts.c.subject_kind == sa.bindparam("kind"),
+    attempts.c.subject_key == sa.bindparam("clip"),
+    attempts.c.slot != sa.bindparam("slot"),
 )
 
 
@@ -32,18 +40,25 @@ class Approval:
     order_fingerprint: str
     """See `ClipRequest.order_fingerprint`."""
     at_most_micros: int
-    """The highest cost in micro-dollars, with every try and fallback; 0 where the plan bought nothing."""
+    """The highest cost of one take in micro-dollars, with every try and fallback; 0 where the plan bought nothing."""
+    takes: int = 1
+    """How many takes may be bought."""
 
     @classmethod
-    def of(cls, request: ClipRequest, at_most_micros: int | None = None) -> "Approval":
-        """The approval of a request, by default at its own highest cost."""
-        most = request.ceiling_micros if at_most_micros is None else at_most_micros
-        return cls(request.clip, request.order_fingerprint, most)
+    def of(cls, request: ClipRequest) -> "Approval":
+        """The approval of a request with all its takes, at its own highest cost."""
+        return cls(request.clip, request.order_fingerprint, request.ceiling_micros, request.takes)
+
+    @property
+    def total_micros(self) -> int:
+        """The highest cost of all takes in micro-dollars."""
+        return self.at_most_micros * self.takes
 
     def __str__(self) -> str:
         if not self.at_most_micros:
             return "no purchase"
-        return f"request {self.order_fingerprint[:SHOWN_DIGITS]} for at most {show_usd(self.at_most_micros)}"
+        each = "" if self.takes == 1 else f", {self.takes} takes"
+        return f"request {self.order_fingerprint[:SHOWN_DIGITS]} for at most {show_usd(self.at_most_micros)}{each}"
 
     def difference(self, now: "Approval") -> str | None:
         """Why what is declared now may not be bought under this approval; None if it may. A lower price may."""
@@ -69,12 +84,16 @@ def approve_clips(ledger: Ledger, decision: str, approvals: Iterable[Approval]) 
 def refusal(
     connection: sa.Connection, decision: str, request: ClipRequest, *, regenerate: bool
 ) -> str | None:
-    """Why a decision may not buy a request; None if it was approved, or if nobody was asked."""
+    """Why a decision may not buy a take; None if it was approved, or if nobody was asked."""
     row = connection.execute(_APPROVED, {"decision": decision, "clip": request.clip}).first()
     if row is None or row.order_fingerprint is None:
         return None
-    difference = Approval(request.clip, *row).difference(Approval.of(request))
+    approved = Approval(request.clip, *row)
+    difference = approved.difference(Approval.of(request))
     if difference is None:
-        return None
+        slot = {"decision": decision, "kind": request.kind, "clip": request.clip, "slot": request.slot}
+        if connection.execute(_OTHER_SLOTS, slot).scalar_one() < approved.takes:
+            return None
+        difference = f"it may buy {approved.takes} of its takes, as approved, and not one more"
     again = f"`dailies retake {request.clip}`" if regenerate else f"`dailies produce {request.clip}`"
     return f"{difference}. Nothing was bought. {again} shows the price and asks again."

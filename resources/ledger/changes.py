@@ -1,13 +1,14 @@
 """What has changed in the ledger since a reader last looked: a batch reads the changed clips, not every clip at every change."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import sqlalchemy as sa
 
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, journal
+from resources.orders import TakeSlot
 
 EVERYTHING_SECONDS = 10.0
 """How often every clip is read anew: PostgreSQL may commit an entry of the journal after a later one was read."""
@@ -25,14 +26,15 @@ _ENTRIES_SINCE = (
 
 
 class ChangedClips:
-    """Reads the attempts of a batch: all of them at first and every `EVERYTHING_SECONDS`, between that the changed ones."""
+    """Reads the newest attempts of a batch: all of them at first and every `EVERYTHING_SECONDS`, between that the changed ones."""
 
     def __init__(self) -> None:
         self._entry = 0
         self._read_all_at = -math.inf
 
-    def read(self, ledger: Ledger, clips: Collection[str]) -> dict[str, Attempt]:
-        """The newest attempt of each of these clips that may have changed since the last call, by clip."""
+    def read(self, ledger: Ledger, slots: Collection[TakeSlot]) -> dict[TakeSlot, Attempt]:
+        """The newest attempt in each of these slots that may have changed since the last call."""
+        clips = {slot.clip for slot in slots}
         now = ledger.clock()
         if 0 <= now - self._read_all_at < EVERYTHING_SECONDS:
             with ledger.read() as connection:
@@ -41,9 +43,13 @@ class ChangedClips:
                 if entries:
                     self._entry = entries[-1].seq
                 changed = {entry.subject_key for entry in entries}.intersection(clips)
-                return ledger.latest(changed) if changed else {}
+                return _of(ledger, changed, slots) if changed else {}
         # the journal is read first: a change after it is read once more and never missed
         with ledger.read() as connection:
             self._entry = connection.execute(_NEWEST_ENTRY).scalar() or 0
         self._read_all_at = now
-        return ledger.latest(clips)
+        return _of(ledger, clips, slots)
+
+
+def _of(ledger: Ledger, clips: Iterable[str], slots: Collection[TakeSlot]) -> dict[TakeSlot, Attempt]:
+    return {slot: attempt for slot, attempt in ledger.latest_takes(list(clips)).items() if slot in slots}

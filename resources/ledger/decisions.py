@@ -5,7 +5,7 @@ worker, a second backfill, another machine.
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -56,13 +56,17 @@ class Decision:
 def decide(
     ledger: Ledger, requests: Iterable[ClipRequest], decision: Decision, *, run_id: str | None = None
 ) -> list[Decided]:
-    """Find or queue the purchase of every clip, in one transaction each.
+    """Find or queue the purchase of every take of every clip, in one transaction each.
 
     Raises:
         UnavailableError: The ledger cannot be written. What was decided before is kept, and will be adopted.
         RunLostError: The run was given up; it decides nothing more.
     """
-    return [repeat_unrecorded(_decide_one, ledger, request, decision, run_id) for request in requests]
+    return [
+        repeat_unrecorded(_decide_one, ledger, take, decision, run_id)
+        for request in requests
+        for take in request.each_take(decision.id, regenerate=decision.regenerate)
+    ]
 
 
 _OF_SUBJECT = (
@@ -110,14 +114,14 @@ def _decide_one(ledger: Ledger, request: ClipRequest, decision: Decision, run_id
 
 
 def _find(tx: Transaction, request: ClipRequest, decision: Decision) -> Decided:
-    """What the ledger already has of this clip, or what is to be bought."""
+    """What the ledger already has of this take, or what is to be bought."""
     rows = tx.connection.execute(_OF_SUBJECT, {"kind": request.kind, "key": request.clip})
     known = [Attempt.from_row(row) for row in rows]
-    outdated = next((a for a in known if is_outdated(request, a)), None)
+    outdated = [a for a in known if is_outdated(request, a)]
     current = _current_take(tx.connection, request)
     settled = ruling_of(
         request,
-        [attempt for attempt in known if attempt is not outdated],
+        [attempt for attempt in known if attempt not in outdated],
         current,
         decision=decision.id,
         regenerate=decision.regenerate,
@@ -127,9 +131,9 @@ def _find(tx: Transaction, request: ClipRequest, decision: Decision) -> Decided:
         if unapproved is not None:
             said = _of_money(tx.connection, request, decision.id, unapproved)
             return Decided(request, Ruling.REFUSED, None, said)
-    if outdated is not None:
+    for attempt in outdated:
         tx.transition(
-            outdated,
+            attempt,
             AttemptState.WITHDRAWN,
             money=MoneyState.RELEASED,
             why="its request was changed before anything was sent",
@@ -153,6 +157,7 @@ def try_again(tx: Transaction, failed: Attempt) -> Attempt | None:
         .where(
             attempts.c.subject_kind == failed.subject_kind,
             attempts.c.subject_key == failed.subject_key,
+            attempts.c.slot == failed.slot,
             attempts.c.decision == failed.decision,
         )
         .order_by(attempts.c.seq.desc())
@@ -218,6 +223,7 @@ def _queue(tx: Transaction, request: ClipRequest, decision: Decision) -> Attempt
         .where(
             attempts.c.subject_kind == request.kind,
             attempts.c.subject_key == request.clip,
+            attempts.c.slot == request.slot,
             attempts.c.reported_run_id.is_(None),
         )
         .values(reported_run_id=SUPERSEDED)
@@ -242,23 +248,32 @@ def _queue(tx: Transaction, request: ClipRequest, decision: Decision) -> Attempt
 class Standing:
     """What the ledger has of one clip."""
 
-    open: Attempt | None = None
-    """Its open purchase."""
+    open: tuple[Attempt, ...] = ()
+    """Its open purchases, one in a slot at most."""
     current: Attempt | None = None
     """Its current take."""
     newest: Attempt | None = None
     """Its newest delivered take, where a verdict has made another one current, or none is current yet."""
+    others: tuple[Attempt, ...] = ()
+    """Every other purchase of a clip of which several takes are asked for."""
 
     @property
     def known(self) -> list[Attempt]:
         """All of them, newest first."""
-        found = {a.id: a for a in (self.open, self.newest, self.current) if a is not None}
+        found = {a.id: a for a in (*self.open, *self.others, self.newest, self.current) if a is not None}
         return sorted(found.values(), key=lambda attempt: -attempt.seq)
 
 
-def standings(ledger: Ledger, keys: Sequence[str], *, kind: str = "clip") -> dict[str, Standing]:
-    """What the ledger has of each subject, by the subject's key; subjects without either are left out."""
-    opened: dict[str, Attempt] = {}
+def standings(
+    ledger: Ledger, keys: Sequence[str], *, several: Collection[str] = (), kind: str = "clip"
+) -> dict[str, Standing]:
+    """What the ledger has of each subject, by the subject's key; subjects that were never bought are left out.
+
+    Args:
+        several: The subjects of which several takes are asked for, so that every purchase counts.
+    """
+    opened: dict[str, list[Attempt]] = {}
+    others: dict[str, list[Attempt]] = {}
     newest: dict[str, Attempt] = {}
     current: dict[str, Attempt] = {}
     states = [state.value for state in OPEN]
@@ -266,7 +281,8 @@ def standings(ledger: Ledger, keys: Sequence[str], *, kind: str = "clip") -> dic
         for some in chunks(keys):
             of_subjects = (attempts.c.subject_kind == kind, attempts.c.subject_key.in_(some))
             rows = connection.execute(sa.select(attempts).where(*of_subjects, attempts.c.state.in_(states)))
-            opened |= {a.subject_key: a for a in map(Attempt.from_row, rows)}
+            for attempt in map(Attempt.from_row, rows):
+                opened.setdefault(attempt.subject_key, []).append(attempt)
             rows = connection.execute(
                 sa.select(attempts)
                 .join(current_takes, current_takes.c.attempt_id == attempts.c.id)
@@ -287,8 +303,16 @@ def standings(ledger: Ledger, keys: Sequence[str], *, kind: str = "clip") -> dic
                 .order_by(attempts.c.seq)
             )
             newest |= {a.subject_key: a for a in map(Attempt.from_row, rows)}
+        for some in chunks(list(several)):
+            rows = connection.execute(
+                sa.select(attempts).where(attempts.c.subject_kind == kind, attempts.c.subject_key.in_(some))
+            )
+            for attempt in map(Attempt.from_row, rows):
+                others.setdefault(attempt.subject_key, []).append(attempt)
     return {
-        key: Standing(opened.get(key), current.get(key), newest.get(key))
+        key: Standing(
+            tuple(opened.get(key, ())), current.get(key), newest.get(key), tuple(others.get(key, ()))
+        )
         for key in keys
-        if key in opened or key in current or key in newest
+        if key in opened or key in current or key in newest or key in others
     }

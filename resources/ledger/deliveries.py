@@ -123,7 +123,7 @@ def record_quarantined(
 def record_accepted(ledger: Ledger, attempt_id: str, delivery: dict[str, Any], verdict: Verdict) -> Attempt:
     """Record that a person accepts a take that failed a check, and that the bucket holds it as a video.
 
-    The take is circled, unless nobody asked for it. It is reported to Dagster again where it is its clip's newest.
+    The take is circled, unless nobody asked for it. It is reported to Dagster again where it is the newest of its slot.
 
     Args:
         delivery: What is stored, as in `record_delivered`.
@@ -144,6 +144,7 @@ def record_accepted(ledger: Ledger, attempt_id: str, delivery: dict[str, Any], v
             sa.select(sa.func.max(attempts.c.seq)).where(
                 attempts.c.subject_kind == attempt.subject_kind,
                 attempts.c.subject_key == attempt.subject_key,
+                attempts.c.slot == attempt.slot,
             )
         ).scalar()
         unreported_again = {"reported_run_id": None, "watched_by": None} if newest == attempt.seq else {}

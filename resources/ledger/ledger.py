@@ -17,11 +17,13 @@ import sqlalchemy as sa
 from resources.ledger import outage
 from resources.ledger.budget import Budget
 from resources.ledger.database import chunks, insert_ignoring, open_database, whereabouts
-from resources.ledger.records import Attempt
+from resources.ledger.records import CLIP, Attempt
+from resources.ledger.rules import stands_for
 from resources.ledger.schema import attempts, current_takes, jobs, journal, meta, submissions
 from resources.ledger.states import AttemptState
 from resources.ledger.times import DatabaseClock
 from resources.ledger.transaction import Transaction
+from resources.orders import TakeSlot
 
 Clock = Callable[[], float]
 
@@ -155,11 +157,15 @@ class Ledger:
         return {a.id: a for a in self._select(_OF_IDS, list(ids))}
 
     def latest(self, keys: Collection[str], *, kind: str = "clip") -> dict[str, Attempt]:
-        """The newest attempt of each subject, by the subject's key; subjects never bought are left out."""
-        newest: dict[str, Attempt] = {}
+        """The attempt that stands for each subject (see `rules.stands_for`), by its key; subjects never bought are left out."""
+        found: dict[str, list[Attempt]] = {}
         for attempt in self._select(_OF_SUBJECTS, list(keys), kind=kind):
-            newest[attempt.subject_key] = attempt
-        return newest
+            found.setdefault(attempt.subject_key, []).append(attempt)
+        return {key: stands_for(purchases) for key, purchases in found.items()}
+
+    def latest_takes(self, keys: Collection[str]) -> dict[TakeSlot, Attempt]:
+        """The newest attempt in each slot of these clips; clips never bought are left out."""
+        return {a.take_slot: a for a in self._select(_OF_SUBJECTS, list(keys), kind=CLIP)}
 
     def current(self, keys: Collection[str], *, kind: str = "clip") -> dict[str, Attempt]:
         """The current take of each subject, by the subject's key."""

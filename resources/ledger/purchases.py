@@ -18,6 +18,7 @@ _MINE = attempts.c.decision == sa.bindparam("decision")
 _BOUGHT = (
     sa.select(
         attempts.c.subject_key,
+        attempts.c.slot,
         attempts.c.state,
         attempts.c.money_state,
         sa.func.coalesce(attempts.c.charged_micros, attempts.c.quoted_micros).label("cost"),
@@ -72,6 +73,8 @@ class Purchases:
     """Clips of which it is not known whether they were bought."""
     delivered: int
     """Clips that are in the bucket."""
+    several: bool = False
+    """Whether it buys several takes of a clip; then the numbers count takes."""
     elsewhere: int = 0
     """Clips that another decision has bought. This one waits for them and does not buy them again."""
 
@@ -109,7 +112,7 @@ class Purchases:
             if number
         ]
         if parts:
-            sentences.append(f"Clips: {', '.join(parts)}.")
+            sentences.append(f"{'Takes' if self.several else 'Clips'}: {', '.join(parts)}.")
         if self.goes_on:
             sentences.append(
                 "What is on its way goes on and is fetched while dailies runs; `dailies status` shows it, `dailies stop` "
@@ -130,7 +133,7 @@ def purchases_of(ledger: Ledger, decision: str) -> Purchases:
         posts = connection.execute(_POSTS, known).scalar_one()
         made = connection.execute(_JOBS, known).scalar_one()
         elsewhere = connection.execute(_ELSEWHERE, known).scalar_one()
-    newest = {bought.subject_key: AttemptState(bought.state) for bought in found}
+    newest = {(bought.subject_key, bought.slot): AttemptState(bought.state) for bought in found}
     return Purchases(
         decision,
         posts=posts,
@@ -141,6 +144,7 @@ def purchases_of(ledger: Ledger, decision: str) -> Purchases:
         unclear=sum(state in _UNCLEAR for state in newest.values()),
         delivered=sum(state is AttemptState.DELIVERED for state in newest.values()),
         elsewhere=elsewhere,
+        several=any(bought.slot > 1 for bought in found),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from resources.ledger.states import AttemptState, MoneyState
-from resources.orders import ClipRequest
+from resources.orders import ClipRequest, TakeSlot
 from resources.providers.base import FailureKind
 
 CLIP, SPARE = "clip", "spare"
@@ -94,6 +94,8 @@ class Attempt:
     """How often that end was seen."""
     late_at: float | None = None
     """When a job that ended without an output is polled once more; see `late_jobs.py`."""
+    slot: int = 1
+    """Which of the takes that its decision buys of the clip it is."""
 
     @classmethod
     def from_row(cls, row: sa.Row[Any]) -> "Attempt":
@@ -110,6 +112,11 @@ class Attempt:
     def request(self) -> ClipRequest:
         """What was ordered. It is parsed at the first look, since most readers of an attempt never look."""
         return ClipRequest.model_validate(self.stored_request)
+
+    @property
+    def take_slot(self) -> TakeSlot:
+        """Its subject and slot, which have one open purchase at most."""
+        return TakeSlot(self.subject_key, self.slot)
 
     @property
     def clip(self) -> str:

@@ -3,6 +3,7 @@
 Nothing here reads or writes the ledger, so that a plan follows the same rules as a decision (see `decisions.py`).
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -47,34 +48,73 @@ def is_outdated(request: ClipRequest, attempt: Attempt) -> bool:
     return attempt.state is AttemptState.QUEUED and attempt.fingerprint != request.fingerprint
 
 
+def stands_for(purchases: Iterable[Attempt]) -> Attempt:
+    """The purchase that stands for a clip: of the newest purchases of its slots, an open one, else a delivered one.
+
+    Args:
+        purchases: At least one, all of one clip, in any order.
+    """
+    newest: dict[int, Attempt] = {}
+    for attempt in sorted(purchases, key=lambda one: one.seq):
+        newest[attempt.slot] = attempt
+    return max(
+        newest.values(),
+        key=lambda one: (one.state.is_open, one.state is AttemptState.DELIVERED, one.seq),
+    )
+
+
 def ruling_of(
     request: ClipRequest, known: list[Attempt], current: str | None, *, decision: str, regenerate: bool
 ) -> Decided:
-    """Decide about a clip before money is reserved. With `Ruling.NEW`, the request of the ruling is to be bought.
+    """Decide about one take of a clip before money is reserved. With `Ruling.NEW`, the request of the ruling is to be bought.
 
     Args:
-        request: The request that is made.
-        known: The clip's attempts, newest first, without an outdated one.
+        request: The request that is made, in its slot.
+        known: The clip's attempts of all slots, newest first, without outdated ones.
         current: Id of the clip's current take.
         decision: Id of the decision that asks.
         regenerate: Whether to make another take of a delivered, unchanged request.
     """
-    open_attempt = next((a for a in known if a.state in OPEN), None)
-    if open_attempt is not None:
-        if open_attempt.fingerprint == request.fingerprint:
-            return Decided(request, Ruling.ADOPTED, open_attempt)
-        return Decided(request, Ruling.REFUSED, open_attempt, _in_the_way(open_attempt))
-    ours = [a for a in known if a.decision == decision]
+    mine = [a for a in known if a.slot == request.slot]
+    going = [a for a in known if a.state in OPEN]
+    open_attempt = next((a for a in going if a.slot == request.slot), None)
+    if open_attempt is not None and open_attempt.fingerprint == request.fingerprint:
+        return Decided(request, Ruling.ADOPTED, open_attempt)
+    other = next((a for a in going if a.fingerprint != request.fingerprint), None)
+    if other is not None:
+        return Decided(request, Ruling.REFUSED, other, _in_the_way(other))
+    ours = [a for a in mine if a.decision == decision]
     delivered = next((a for a in ours if a.state is AttemptState.DELIVERED), None)
     if delivered is not None:
         return Decided(request, Ruling.REUSED, delivered)
-    # a verdict can make an older take current; it must not have a delivered request bought again
-    newest = next((a for a in known if a.state is AttemptState.DELIVERED), None)
-    takes = (a for a in known if a.id == current or a is newest)
-    take = next((a for a in takes if a.fingerprint == request.fingerprint), None)
-    if take is not None and not regenerate:
+    take = None if regenerate else _take_there(request, known, current)
+    if take is not None:
         return Decided(request, Ruling.REUSED, take)
     return _tried_before(request, ours)
+
+
+def _take_there(request: ClipRequest, known: Sequence[Attempt], current: str | None) -> Attempt | None:
+    """The delivered take of the same request that fills a slot, None where the take is missing.
+
+    A take that was bought by a retake fills a slot in which nothing was bought yet, so that a series that asks for more takes
+    than before buys only those that are missing.
+    """
+    there = [a for a in known if a.state is AttemptState.DELIVERED]
+    # a verdict can make an older take current; it must not have a delivered request bought again
+    shown = [a for a in there if a.id == current or a is there[0]]
+    same = next((a for a in shown if a.fingerprint == request.fingerprint), None)
+    if same is None or request.takes == 1:
+        return same
+    filled: dict[int, Attempt] = {}
+    spread: list[Attempt] = []
+    for attempt in (a for a in there if a.fingerprint == request.fingerprint):
+        if attempt.slot > request.takes or attempt.slot in filled:
+            spread.append(attempt)
+        else:
+            filled[attempt.slot] = attempt
+    bought = {a.slot for a in known if a.fingerprint == request.fingerprint}
+    empty = [slot for slot in range(1, request.takes + 1) if slot not in bought]
+    return (filled | dict(zip(empty, spread, strict=False))).get(request.slot)
 
 
 def _tried_before(request: ClipRequest, ours: list[Attempt]) -> Decided:
@@ -100,7 +140,7 @@ def after(failed: Attempt, ours: list[Attempt], request: ClipRequest) -> ClipReq
 
     Args:
         failed: The purchase.
-        ours: All attempts of the decision at the clip, newest first.
+        ours: All attempts of the decision in the take's slot, newest first.
         request: The request as it is now; its file may have changed since the purchase.
     """
     same_clip = failed.fingerprint == request.fingerprint

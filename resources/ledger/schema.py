@@ -140,6 +140,7 @@ attempts = sa.Table(
     sa.Column("end_since", sa.Double),
     sa.Column("end_times", sa.Integer, nullable=False, server_default="0"),
     sa.Column("late_at", sa.Double),
+    sa.Column("slot", sa.Integer, nullable=False, server_default="1"),
     sa.CheckConstraint("quoted_micros >= 0", name="quoted_not_negative"),
     sa.CheckConstraint("version >= 1", name="version_positive"),
 )
@@ -153,7 +154,7 @@ def _partial_index(name: str, where: str, *columns: sa.Column[Any], unique: bool
 
 _of = attempts.c
 _partial_index(
-    "one_open_attempt_per_subject", OPEN_STATES_SQL, _of.subject_kind, _of.subject_key, unique=True
+    "one_open_attempt_per_slot", OPEN_STATES_SQL, _of.subject_kind, _of.subject_key, _of.slot, unique=True
 )
 _partial_index("attempts_not_delivered", NOT_DELIVERED.text, _of.state, _of.account, _of.seq, _of.overdue_at)
 _partial_index("attempts_to_poll", "next_poll_at IS NOT NULL", _of.account, _of.next_poll_at)
@@ -174,9 +175,10 @@ _newer = attempts.alias("newer")
 IS_NEWEST = ~sa.exists().where(
     _newer.c.subject_kind == attempts.c.subject_kind,
     _newer.c.subject_key == attempts.c.subject_key,
+    _newer.c.slot == attempts.c.slot,
     _newer.c.seq > attempts.c.seq,
 )
-"""Whether an attempt is the newest of its subject."""
+"""Whether an attempt is the newest of its subject and take slot."""
 
 submissions = sa.Table(
     "submissions",
@@ -266,6 +268,7 @@ decision_clips = sa.Table(
     sa.Column("clip", sa.String(128), primary_key=True),
     sa.Column("order_fingerprint", sa.String(64)),
     sa.Column("at_most_micros", sa.BigInteger),
+    sa.Column("takes", sa.Integer),
 )
 """Which clips (or characters) each decision is about (see `decision_clips.py`), and what a person has approved of each
 (see `approvals.py`); NULL where nobody was asked."""

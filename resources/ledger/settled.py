@@ -13,7 +13,9 @@ from resources.ledger.states import OPEN, AttemptState, MoneyState
 
 _A = attempts.c
 _OF_CLIPS = (
-    sa.select(_A.subject_key, _A.state, _A.money_state, _A.created_at, _A.delivered_at, _A.reported_run_id)
+    sa.select(
+        _A.subject_key, _A.slot, _A.state, _A.money_state, _A.created_at, _A.delivered_at, _A.reported_run_id
+    )
     .where(_A.subject_kind == CLIP, _A.subject_key.in_(sa.bindparam("keys", expanding=True)))
     .order_by(_A.seq)
 )
@@ -28,7 +30,7 @@ _DELIVERED, _WITHDRAWN = AttemptState.DELIVERED.value, AttemptState.WITHDRAWN.va
 def settled_clips(ledger: Ledger, keys: Collection[str], *, before: float) -> set[str]:
     """Those of the clips that were delivered before a time and that wait for nothing since.
 
-    A clip counts if its newest purchase is delivered (or was withdrawn after an earlier delivery), no purchase of it is open,
+    A clip counts if the newest purchase of each slot is delivered (or was withdrawn after an earlier delivery), no purchase of it is open,
     no refund is expected, and Dagster was told of every end. A clip that failed, is held or is in quarantine waits for a person.
 
     Args:
@@ -58,13 +60,13 @@ def never_bought(ledger: Ledger, keys: Collection[str]) -> set[str]:
 
 def _is_settled(rows: list[Any], before: float) -> bool:
     """Judge a clip by its purchases, oldest first."""
-    newest = rows[-1]
+    newest = {row.slot: row for row in rows}.values()
     deliveries = [row for row in rows if row.state == _DELIVERED and row.delivered_at is not None]
     return (
         bool(deliveries)
-        and newest.state in {_DELIVERED, _WITHDRAWN}
+        and all(row.state in {_DELIVERED, _WITHDRAWN} for row in newest)
         and all(row.delivered_at < before for row in deliveries)
-        and newest.created_at < before
+        and all(row.created_at < before for row in newest)
         and not any(row.state in _OPEN or row.money_state in _UNSETTLED_MONEY for row in rows)
         and all(row.reported_run_id is not None for row in rows if row.state != _WITHDRAWN)
     )

@@ -240,6 +240,7 @@ def ordered(request: ClipRequest) -> dict[str, Any]:
     return {
         "subject_kind": request.kind,
         "subject_key": request.clip,
+        "slot": request.slot,
         "series": request.series,
         "fingerprint": request.fingerprint,
         "provider": request.provider,

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from resources.file_references import FileReference
 from resources.ledger.database import insert_ignoring
 from resources.ledger.ledger import Ledger
 from resources.ledger.schema import attempts, uploads
 from resources.ledger.states import AttemptState
 from resources.ledger.times import has_passed
-from resources.orders import ClipRequest, FileReference
+from resources.orders import ClipRequest
 
 CLAIM_SECONDS = 400.0
 """How long a claimed upload belongs to its process: longer than the upload's own deadline."""

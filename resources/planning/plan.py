@@ -6,11 +6,12 @@ A plan reserves nothing, so another process may buy between the plan and the dec
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from resources.errors import DailiesError
 from resources.ledger import rules, stops
+from resources.ledger.approvals import Approval
 from resources.ledger.decisions import Standing, standings
 from resources.ledger.ledger import Ledger
 from resources.ledger.pauses import pauses
@@ -42,6 +43,10 @@ class Verb(StrEnum):
     """Nothing would be bought; see the reason."""
 
 
+_FIRST = (Verb.BUY, Verb.REFUSE, Verb.HOLD, Verb.ADOPT, Verb.REUSE)
+"""Of the takes of a clip, whose verb is the clip's."""
+
+
 @dataclass(frozen=True)
 class PlannedClip:
     """One clip of a plan; money in micro-dollars."""
@@ -60,10 +65,21 @@ class PlannedClip:
     """The purchase that is reused, adopted, in doubt or in the way."""
     reason: str | None = None
     """Why, unless the verb says it."""
+    takes: int = 0
+    """How many takes would be bought."""
     floor: int = 0
     """The cost if the first purchase succeeds; 0 if only an upper bound of the price is known."""
     ceiling: int = 0
     """The highest cost, with every try and fallback that the series allows."""
+
+    @property
+    def take_ceiling(self) -> int:
+        """The highest cost of one take."""
+        return self.ceiling // max(self.takes, 1)
+
+    def approval(self, request: ClipRequest) -> Approval:
+        """What a person approves who agrees to this line, and to its request."""
+        return Approval(self.clip, request.order_fingerprint, self.take_ceiling, max(self.takes, 1))
 
 
 @dataclass(frozen=True)
@@ -94,6 +110,11 @@ class Plan:
         return sum(clip.ceiling for clip in self.clips)
 
     @property
+    def takes(self) -> int:
+        """The number of takes that would be bought."""
+        return sum(clip.takes for clip in self.clips)
+
+    @property
     def counts(self) -> dict[Verb, int]:
         """The number of clips of each verb."""
         found = Counter(clip.verb for clip in self.clips)
@@ -108,6 +129,7 @@ class Planning:
         regenerate: Whether the decision would buy delivered, unchanged clips again.
         quotes: The providers' quotes, in micro-dollars by fingerprint: the price where the catalogue knows none. None if
             the providers were not asked.
+        takes: How many takes of each clip the decision would buy; None for as many as its series declares.
     """
 
     def __init__(
@@ -117,12 +139,14 @@ class Planning:
         *,
         regenerate: bool = False,
         quotes: Mapping[str, int] | None = None,
+        takes: int | None = None,
     ) -> None:
         self._declarations = declarations
         self._ledger = ledger
         self._regenerate = regenerate
         self._quotes = quotes or {}
         self._asked = quotes is not None
+        self._takes = takes
         self._stops = stops.stops(ledger)
         self._pauses = pauses(ledger)
         self._today = ledger.budget.day(ledger.clock())
@@ -134,7 +158,8 @@ class Planning:
             resources.errors.UnavailableError: The ledger does not answer.
         """
         requests, problems = self._render(clips)
-        found = standings(self._ledger, list(requests))
+        several = [key for key, request in requests.items() if request.takes > 1]
+        found = standings(self._ledger, list(requests), several=several)
         orders = {
             one.clip.key: Order(requests[one.clip.key], one.decision, max(self._today, one.day.isoformat()))
             for one in clips
@@ -182,7 +207,7 @@ class Planning:
             key = one.clip.key
             batches.setdefault(one.decision, []).append(key)
             try:
-                requests[key] = self._declarations.render(one.clip)
+                requests[key] = self._declarations.render(one.clip).with_takes(self._takes)
             except DailiesError as error:
                 problems[key] = str(error)
         if problems:
@@ -194,20 +219,28 @@ class Planning:
         return requests, problems
 
     def _decide(self, one: DueClip, order: Order, standing: Standing, purse: Purse) -> PlannedClip:
+        """What the decision would do with a clip: buy the takes that are missing, or else what it would do with the others."""
         request, known = order.request, standing.known
-        outdated = next((a for a in known if rules.is_outdated(request, a)), None)
-        if outdated is not None:
-            known.remove(outdated)
-        decided = rules.ruling_of(
-            request,
-            known,
-            standing.current.id if standing.current else None,
-            decision=order.decision,
-            regenerate=self._regenerate,
-        )
+        outdated = [a for a in known if rules.is_outdated(request, a)]
+        known = [a for a in known if a not in outdated]
+        current = standing.current.id if standing.current else None
+        for attempt in outdated:
+            purse.give_back(attempt)
         say = _Sayer(one, request)
+        planned = [
+            self._decide_take(
+                say,
+                rules.ruling_of(take, known, current, decision=order.decision, regenerate=self._regenerate),
+                order,
+                purse,
+            )
+            for take in request.each_take(order.decision, regenerate=self._regenerate)
+        ]
+        return self._of_takes(planned, outdated)
+
+    def _decide_take(self, say: "_Sayer", decided: rules.Decided, order: Order, purse: Purse) -> PlannedClip:
         if decided.ruling is Ruling.NEW:
-            return self._buy(say, order, outdated, purse)
+            return self._buy(say, order, purse)
         attempt = decided.attempt
         if decided.ruling is Ruling.REUSED:
             return say(Verb.REUSE, attempt)
@@ -216,10 +249,31 @@ class Planning:
         in_doubt = attempt is not None and attempt.state in IN_DOUBT
         return say(Verb.HOLD if in_doubt else Verb.ADOPT, attempt, attempt.reason if attempt else None)
 
-    def _buy(self, say: "_Sayer", order: Order, outdated: Attempt | None, purse: Purse) -> PlannedClip:
+    @staticmethod
+    def _of_takes(planned: Sequence[PlannedClip], outdated: Sequence[Attempt]) -> PlannedClip:
+        """The line of a clip, from what would be done with each of its takes."""
+        bought = [one for one in planned if one.verb is Verb.BUY]
+        if not bought:
+            return min(planned, key=lambda one: _FIRST.index(one.verb))
+        others = Counter(one.verb for one in planned if one.verb is not Verb.BUY)
+        refused = next((one.reason for one in planned if one.verb is Verb.REFUSE), None)
+        reasons = [bought[0].reason, refused]
+        if outdated:
+            reasons.insert(0, "replaces a queued purchase with an older request")
+        if len(planned) > 1:
+            rest = "".join(f", {number} to {verb.value}" for verb, number in others.items())
+            reasons.insert(0, f"{len(bought)} of {len(planned)} takes{rest}")
+        return replace(
+            bought[0],
+            attempt=outdated[0] if outdated else None,
+            reason="; ".join(filter(None, reasons)) or None,
+            takes=len(bought),
+            floor=sum(one.floor for one in bought),
+            ceiling=sum(one.ceiling for one in bought),
+        )
+
+    def _buy(self, say: "_Sayer", order: Order, purse: Purse) -> PlannedClip:
         request = order.request
-        if outdated is not None:
-            purse.give_back(outdated)
         quote = self._quotes.get(request.fingerprint)
         price = quote if request.price_micros is None else request.price_micros
         if price is None:
@@ -235,12 +289,10 @@ class Planning:
         floor = price
         if bound:
             floor = quote or 0
-        reasons = []
-        if outdated is not None:
-            reasons.append("replaces a queued purchase with an older request")
+        reason = None
         if quote is not None and quote != price and not bound:
-            reasons.append(f"its provider quotes {show_usd(quote)} now, the catalogue says {show_usd(price)}")
-        return say(Verb.BUY, outdated, "; ".join(reasons) or None, floor=floor, ceiling=ceiling)
+            reason = f"its provider quotes {show_usd(quote)} now, the catalogue says {show_usd(price)}"
+        return say(Verb.BUY, None, reason, floor=floor, ceiling=ceiling)
 
     def _priced(self, request: ClipRequest, price: int) -> ClipRequest:
         """The request with this price in micro-dollars, and with the quotes of fallbacks that the catalogue has no price of."""
@@ -280,5 +332,13 @@ class _Sayer:
     ) -> PlannedClip:
         one = self.wanted
         return PlannedClip(
-            one.clip.key, one.clip.series, one.day, verb, self.request, attempt, reason, floor, ceiling
+            one.clip.key,
+            one.clip.series,
+            one.day,
+            verb,
+            self.request,
+            attempt,
+            reason,
+            floor=floor,
+            ceiling=ceiling,
         )

@@ -8,7 +8,6 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 from resources.errors import DailiesError
 from resources.ledger import heartbeats, outcomes, polls, queue
@@ -18,10 +17,14 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.ledger.stops import Stop
+from resources.orders import TakeSlot
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
+from resources.production.stages import ClipStages, Report, Stage
 from resources.providers.base import FailureKind
 from resources.unforeseen import UnforeseenError, in_our_words
+
+__all__ = ["Followed", "Follower", "Report", "Stage"]
 
 LOOK_SECONDS = 2.0
 """How often the ledger is read for what other processes did."""
@@ -30,31 +33,6 @@ RECONCILE_SECONDS = 1.0
 DELIVERIES = 4
 QUEUE_PATIENCE_SECONDS = 20.0
 """How long a run that only submits waits for a free slot before it leaves the rest of its queue to the sensor."""
-
-
-class Stage(IntEnum):
-    """How far a clip is. A run waits for the last stage that it selects."""
-
-    DECIDED = 0
-    SUBMITTED = 1
-    GENERATED = 2
-    DELIVERED = 3
-
-
-@dataclass(frozen=True)
-class Report:
-    """One clip has reached a stage, or will not reach it."""
-
-    clip: str
-    """The clip's key."""
-    stage: Stage
-    """The stage that the clip has reached, or that failed."""
-    attempt: Attempt | None
-    """The attempt as it is now."""
-    error: str | None = None
-    """Why the clip has not reached the stage, None when it has."""
-    reused: bool = False
-    """Whether nothing was bought or fetched for the clip now."""
 
 
 @dataclass
@@ -97,7 +75,7 @@ class Follower:
         engine: Submits and polls.
         deliverer: Fetches and stores; needed for `Stage.DELIVERED`.
         until: The stage to wait for.
-        report: Called once per clip and stage, in the ledger's thread.
+        report: Called once per take and stage, in the ledger's thread.
         run_id: The run that follows.
     """
 
@@ -110,36 +88,38 @@ class Follower:
         report: Callable[[Report], None],
         run_id: str,
     ) -> None:
-        self._unknown_since: dict[str, float] = {}
-        self._overdue_since: dict[str, float] = {}
+        self._unknown_since: dict[TakeSlot, float] = {}
+        self._overdue_since: dict[TakeSlot, float] = {}
         self._engine = engine
         self._deliverer = deliverer
         self._until = until
         self._report = report
         self._run_id = run_id
-        self._reached: dict[str, Stage] = {}
-        self._pending: set[str] = set()
+        self._stages = ClipStages(until)
+        self._pending: set[TakeSlot] = set()
         self._changes = ChangedClips()
-        self._newest: dict[str, Attempt] = {}
+        self._newest: dict[TakeSlot, Attempt] = {}
         self._considered_at = -math.inf
-        self._ids: dict[str, str] = {}
-        self._deliveries: dict[str, asyncio.Task[None]] = {}
-        self._asked_at: dict[str, float] = {}
-        self._undelivered: dict[str, str] = {}
+        self._ids: dict[TakeSlot, str] = {}
+        self._deliveries: dict[TakeSlot, asyncio.Task[None]] = {}
+        self._asked_at: dict[TakeSlot, float] = {}
+        self._undelivered: dict[TakeSlot, str] = {}
         self._unpolled: dict[str, str] = {}
         self._untold: list[Report] = []
-        self._slots = asyncio.Semaphore(DELIVERIES)
+        self._turns = asyncio.Semaphore(DELIVERIES)
         self._result = Followed()
 
     async def follow(self, decided: list[Decided]) -> Followed:
         """Follow the clips from the ruling on each."""
-        reused = [d for d in decided if d.ruling is Ruling.REUSED and d.attempt is not None]
-        await asyncio.gather(*(self._reuse(d.attempt) for d in reused if d.attempt is not None))
+        for ruling in decided:
+            self._stages.follow(ruling.request.take_slot)
+        reused = [d for d in decided if d.ruling is Ruling.REUSED]
+        await asyncio.gather(*(self._reuse(d.request.take_slot, d.attempt) for d in reused if d.attempt))
         for ruling in decided:
             if ruling.ruling is Ruling.REFUSED:
-                stage = self._refused_stage(ruling)
-                self._tell_up_to(ruling.request.clip, ruling.attempt, Stage(stage - 1))
-                self._fail(ruling.request.clip, stage, ruling.attempt, ruling.reason or "refused")
+                stage, slot = self._refused_stage(ruling), ruling.request.take_slot
+                self._tell_up_to(slot, ruling.attempt, Stage(stage - 1))
+                self._fail(slot, stage, ruling.attempt, ruling.reason or "refused")
         await self._show()
         await self.carry(
             [d.attempt for d in decided if d.attempt is not None and d.ruling in {Ruling.NEW, Ruling.ADOPTED}]
@@ -148,8 +128,10 @@ class Follower:
 
     async def carry(self, attempts: list[Attempt]) -> Followed:
         """Follow attempts that are already in the ledger."""
-        self._pending = {attempt.subject_key for attempt in attempts}
-        self._ids = {attempt.subject_key: attempt.id for attempt in attempts}
+        self._ids = {attempt.take_slot: attempt.id for attempt in attempts}
+        self._pending = set(self._ids)
+        for slot in self._pending:
+            self._stages.follow(slot)
         # all accounts of the engine: a clip may fall back to another account than its first one
         accounts = sorted(self._engine.accounts) if attempts else []
         workers: list[asyncio.Task[None]] = []
@@ -190,7 +172,7 @@ class Follower:
             nap.cancel()
 
     def _leave(self) -> None:
-        self._result.left = sorted(self._pending)
+        self._result.left = sorted({slot.clip for slot in self._pending})
         self._pending.clear()
 
     # What the loop does for each account
@@ -242,7 +224,7 @@ class Follower:
     async def _poll(self, name: str) -> None:
         engine = self._engine
         while self._pending:
-            ours = [self._ids[clip] for clip in self._pending]
+            ours = [self._ids[slot] for slot in self._pending]
             await engine.poll_due(name, only=ours, run_id=self._run_id)
             await engine.ledger.run(polls.mark_overdue, name)
             at = await engine.ledger.run(polls.next_poll_time, name, only=ours)
@@ -264,56 +246,56 @@ class Follower:
         await self._engine.ledger.run(heartbeats.check, self._run_id)
         changed = await self._engine.ledger.run(self._read_changes)
         self._newest.update(changed)
-        self._ids.update({clip: attempt.id for clip, attempt in changed.items()})
+        self._ids.update({slot: attempt.id for slot, attempt in changed.items()})
         now = self._engine.ledger.clock()
         # patience ends and deliveries are tried again without a change in the ledger
         if not 0 <= now - self._considered_at < LOOK_SECONDS:
             self._considered_at = now
-            changed = {clip: self._newest[clip] for clip in self._pending if clip in self._newest}
-        for clip, attempt in changed.items():
-            self._consider(clip, attempt)
+            changed = {slot: self._newest[slot] for slot in self._pending if slot in self._newest}
+        for slot, attempt in changed.items():
+            self._consider(slot, attempt)
         await self._show()
 
-    def _read_changes(self, ledger: Ledger) -> dict[str, Attempt]:
+    def _read_changes(self, ledger: Ledger) -> dict[TakeSlot, Attempt]:
         return self._changes.read(ledger, self._pending)
 
-    def _consider(self, clip: str, attempt: Attempt) -> None:
+    def _consider(self, slot: TakeSlot, attempt: Attempt) -> None:
         reached = _REACHED.get(attempt.state, Stage.DECIDED)
         usable = attempt.account in self._engine.accounts
         if attempt.state is AttemptState.QUEUED and attempt.reason is None and usable:
             return
-        self._tell_up_to(clip, attempt, min(reached, self._until))
+        self._tell_up_to(slot, attempt, min(reached, self._until))
         if attempt.state in _GIVEN_UP:
-            self._fail(clip, self._failed_stage(attempt), attempt, attempt.reason or f"ended {attempt.state}")
+            self._fail(slot, self._failed_stage(attempt), attempt, attempt.reason or f"ended {attempt.state}")
         elif attempt.state is AttemptState.UNKNOWN and usable:
-            self._wait_for_the_unknown(clip, attempt)
+            self._wait_for_the_unknown(slot, attempt)
         elif reached >= self._until:
-            self._pending.discard(clip)
+            self._pending.discard(slot)
         elif attempt.state is AttemptState.SUCCEEDED and self._until is Stage.DELIVERED:
-            self._deliver(clip, attempt)
+            self._deliver(slot, attempt)
         elif not usable:
-            self._fail(clip, self._failed_stage(attempt), attempt, f"{attempt.account} cannot be used here")
-        elif attempt.state is AttemptState.OVERDUE and self._waited_long_enough(clip, attempt):
+            self._fail(slot, self._failed_stage(attempt), attempt, f"{attempt.account} cannot be used here")
+        elif attempt.state is AttemptState.OVERDUE and self._waited_long_enough(slot, attempt):
             late = f"{attempt.reason}. This run waits no longer; the completion sensor fetches it when it has ended"
-            self._fail(clip, Stage.GENERATED, attempt, late)
+            self._fail(slot, Stage.GENERATED, attempt, late)
         elif reached is Stage.SUBMITTED and (why := self._cannot_be_polled(attempt)):
-            self._fail(clip, Stage.GENERATED, attempt, why)
+            self._fail(slot, Stage.GENERATED, attempt, why)
 
-    def _waited_long_enough(self, clip: str, attempt: Attempt) -> bool:
+    def _waited_long_enough(self, slot: TakeSlot, attempt: Attempt) -> bool:
         """Whether the run has waited for an overdue job as long again as its endpoint needs: an endless job must keep no run."""
         now = self._engine.ledger.clock()
-        return now - self._overdue_since.setdefault(clip, now) > attempt.request.max_seconds
+        return now - self._overdue_since.setdefault(slot, now) > attempt.request.max_seconds
 
     def _cannot_be_polled(self, attempt: Attempt) -> str | None:
         """The unforeseen error that keeps this run from polling a job; the sensor continues with the job."""
         return self._unpolled.get(attempt.account) or self._engine.unforeseen(attempt)
 
-    def _wait_for_the_unknown(self, clip: str, attempt: Attempt) -> None:
+    def _wait_for_the_unknown(self, slot: TakeSlot, attempt: Attempt) -> None:
         """Fail a clip whose lost answer was not settled in time; the sensor continues with it."""
         now = self._engine.ledger.clock()
         patience = self._engine.accounts[attempt.account].patience(attempt.request)
-        if now - self._unknown_since.setdefault(clip, now) > patience:
-            self._fail(clip, Stage.SUBMITTED, attempt, attempt.reason or "its outcome is not known")
+        if now - self._unknown_since.setdefault(slot, now) > patience:
+            self._fail(slot, Stage.SUBMITTED, attempt, attempt.reason or "its outcome is not known")
 
     @staticmethod
     def _failed_stage(attempt: Attempt) -> Stage:
@@ -327,23 +309,19 @@ class Follower:
             return Stage.SUBMITTED
         return self._failed_stage(attempt)
 
-    def _tell_up_to(self, clip: str, attempt: Attempt | None, stage: Stage, *, reused: bool = False) -> None:
-        for step in (Stage.SUBMITTED, Stage.GENERATED, Stage.DELIVERED):
-            if self._reached.get(clip, Stage.DECIDED) < step <= stage:
-                self._reached[clip] = step
-                self._tell(Report(clip, step, attempt, reused=reused))
+    def _tell_up_to(
+        self, slot: TakeSlot, attempt: Attempt | None, stage: Stage, *, reused: bool = False
+    ) -> None:
+        self._untold += self._stages.reach(slot, attempt, stage, reused=reused)
 
-    def _fail(self, clip: str, stage: Stage, attempt: Attempt | None, error: str) -> None:
-        self._pending.discard(clip)
-        # a stage that an earlier purchase of the same decision has reached stays reached
-        stage = max(stage, Stage(min(self._reached.get(clip, Stage.DECIDED) + 1, Stage.DELIVERED)))
-        if stage > self._until:
-            return
-        self._result.failed[clip] = error
-        self._tell(Report(clip, stage, attempt, error=error))
-
-    def _tell(self, report: Report) -> None:
-        self._untold.append(report)
+    def _fail(self, slot: TakeSlot, stage: Stage, attempt: Attempt | None, error: str) -> None:
+        self._pending.discard(slot)
+        reports = list(self._stages.fail(slot, stage, attempt, error))
+        self._untold += reports
+        if reports:
+            why = reports[0].error or error
+            failed = self._result.failed
+            failed[slot.clip] = f"{failed[slot.clip]}; {why}" if slot.clip in failed else why
 
     async def _show(self) -> None:
         """Report the stages that were reached. An unforeseen error in a report fails its clip, and no other.
@@ -360,39 +338,38 @@ class Follower:
 
     # Delivering
 
-    def _deliver(self, clip: str, attempt: Attempt) -> None:
-        if clip in self._undelivered:
-            self._fail(clip, Stage.DELIVERED, attempt, self._undelivered[clip])
+    def _deliver(self, slot: TakeSlot, attempt: Attempt) -> None:
+        if slot in self._undelivered:
+            self._fail(slot, Stage.DELIVERED, attempt, self._undelivered[slot])
             return
         now = self._engine.ledger.clock()
-        task = self._deliveries.get(clip)
+        task = self._deliveries.get(slot)
         # a task that ended without a result found another worker's claim, and that worker may have died since
-        if task is None or (task.done() and not 0 <= now - self._asked_at[clip] < LOOK_SECONDS):
-            self._asked_at[clip] = now
-            self._deliveries[clip] = asyncio.create_task(self._deliver_one(clip, attempt))
+        if task is None or (task.done() and not 0 <= now - self._asked_at[slot] < LOOK_SECONDS):
+            self._asked_at[slot] = now
+            self._deliveries[slot] = asyncio.create_task(self._deliver_one(slot, attempt))
 
-    async def _deliver_one(self, clip: str, attempt: Attempt) -> None:
+    async def _deliver_one(self, slot: TakeSlot, attempt: Attempt) -> None:
         if self._deliverer is None:
             raise RuntimeError("a batch that is followed until it is delivered needs a deliverer")
-        async with self._slots:
+        async with self._turns:
             try:
-                with in_our_words(f"{clip} could not be delivered"):
+                with in_our_words(f"{slot} could not be delivered"):
                     await self._deliverer.deliver(attempt, run_id=self._run_id)
             except DailiesError as error:
-                self._undelivered[clip] = str(error)
+                self._undelivered[slot] = str(error)
                 self._considered_at = -math.inf
         self._engine.ledger.changed.set()
 
-    async def _reuse(self, attempt: Attempt) -> None:
+    async def _reuse(self, slot: TakeSlot, attempt: Attempt) -> None:
         """Check that a delivered video is still in the bucket before it is reported as reused."""
-        clip = attempt.subject_key
         if self._until is Stage.DELIVERED and self._deliverer is not None:
-            async with self._slots:
+            async with self._turns:
                 try:
-                    with in_our_words(f"the video of {clip} could not be looked for"):
+                    with in_our_words(f"the video of {slot} could not be looked for"):
                         await self._deliverer.verify(attempt)
                 except DailiesError as error:
-                    self._tell_up_to(clip, attempt, Stage.GENERATED, reused=True)
-                    self._fail(clip, Stage.DELIVERED, attempt, str(error))
+                    self._tell_up_to(slot, attempt, Stage.GENERATED, reused=True)
+                    self._fail(slot, Stage.DELIVERED, attempt, str(error))
                     return
-        self._tell_up_to(clip, attempt, self._until, reused=True)
+        self._tell_up_to(slot, attempt, self._until, reused=True)

@@ -178,6 +178,7 @@ def _read_take(store: ObjectStore, key: str, done: Rebuilt) -> ManifestTake | No
     bought = asked.as_bought(manifest.provider, manifest.endpoint) if asked is not None else None
     # two ways to the same endpoint may differ in the account
     request = (bought or _request_of(manifest)).at_account(manifest.account)
+    request = request.taken_as(manifest.slot, manifest.seed)
     return _take(manifest, request, store)
 
 
@@ -229,6 +230,7 @@ def _request_of(manifest: Manifest) -> ClipRequest:
         price_micros=manifest.cost.micros,
         expected=Expected(),
         asked=manifest.asked,
+        declared_fingerprint=manifest.fingerprint,
     )
 
 
@@ -244,7 +246,8 @@ async def _take_back(ledger: Ledger, store: ObjectStore, items: list[OnItsWay], 
                 "with what was asked for"
             )
         bought = prompt.as_bought(item.provider, item.endpoint) if prompt is not None else None
-        taken = rebuild.take_back(ledger, item, (bought or _request_of_item(item)).at_account(item.account))
+        request = (bought or _request_of_item(item)).at_account(item.account)
+        taken = rebuild.take_back(ledger, item, request.taken_as(item.slot, item.seed))
         if taken is Taken.ADOPTED:
             done.back += 1
         else:

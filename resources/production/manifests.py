@@ -78,6 +78,8 @@ def describe(
         strip=files.strip,
         video=facts,
         look=inspection.looked.look if inspection and inspection.looked else None,
+        slot=attempt.slot,
+        seed=attempt.request.sent_seed,
         spare=attempt.is_spare,
         checks=list(files.checks),
         disclosure=Disclosure(

@@ -7,12 +7,12 @@ is read from a repetition. A refusal, or a request that was not sent, says nothi
 import logging
 from dataclasses import dataclass, field
 
+from resources.file_references import FileReference
 from resources.ledger import keys, outcomes, stops
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost.posts import Undecided, find_undecided
 from resources.ledger.records import Attempt, Submission
 from resources.ledger.states import AttemptState
-from resources.orders import FileReference
 from resources.production.account import Account
 from resources.production.bucket_mark import MarkKeeper
 from resources.production.ledger_thread import LedgerThread

@@ -13,8 +13,9 @@ from typing import Any
 
 from resources.catalogue.files import DataFolder, LocalFile
 from resources.declared.problems import ProblemsError
+from resources.file_references import FileReference
 from resources.ledger import stops, uploads
-from resources.orders import ClipRequest, FileReference
+from resources.orders import ClipRequest
 from resources.production.ledger_thread import LedgerThread
 from resources.providers.base import FailureKind, NotSent, Rejected, Uploaded, UploadFailed
 from resources.providers.provider import Provider

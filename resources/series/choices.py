@@ -84,6 +84,7 @@ class SeriesEndpoint:
             max_seconds=endpoint.max_seconds,
             sunset_at=endpoint.lifecycle.to_come(dt.datetime.now(dt.UTC).date()),
             cast=cast,
+            seed=endpoint.seed,
         )
 
     def _id(self, name: str, entry: Entry, id_of: IdOf, document: Document) -> str:

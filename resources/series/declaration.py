@@ -12,7 +12,7 @@ from resources.checks import Checks
 from resources.declared.problems import nearest
 from resources.declared.validation import Declared, Plain, Usd, refused
 from resources.money import usd
-from resources.orders import Caps, Otherwise, Review
+from resources.orders import MOST_TAKES, Caps, Otherwise, Review
 from resources.providers.registry import ProviderName
 from resources.series.cron import cron_mistake
 from resources.series.dates import DateRule
@@ -299,6 +299,9 @@ class SeriesDeclaration(Declared):
     """Labels shown in Dagster."""
     max_attempts: int = Field(default=1, ge=1, le=5)
     """Most purchases of one decision for a clip when the provider fails for a passing reason."""
+    takes: int = Field(default=1, ge=1, le=MOST_TAKES, examples=[3])
+    """How many takes of each clip are bought within one decision, each at the full price and with a seed of its own where the model
+    takes one. A person circles one; until then the last take is the clip's video."""
     budget: BudgetDeclaration | None = None
     """The most that may be spent on it."""
     checks: Checks = Field(default_factory=Checks)

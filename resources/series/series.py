@@ -228,6 +228,7 @@ class Series:
             **{name: getattr(first, name) for name in Choice.model_fields},
             fallbacks=tuple(others),
             max_attempts=self.declaration.max_attempts,
+            takes=self.declaration.takes,
             caps=self.declaration.budget.caps() if self.declaration.budget else Caps(),
             checks=self.declaration.checks,
             review=review_of(self.declaration.review),

@@ -171,6 +171,10 @@ class Manifest(_Part):
     """What the file itself says, null where it could not be read."""
     look: str | None = None
     """Perceptual hash of some frames, which finds clips that look the same (`resources.video.perceptual_hash`)."""
+    slot: int = 1
+    """Which of the takes that its decision bought of the clip it is."""
+    seed: int | None = None
+    """The seed that was sent, null where the provider chose one."""
     spare: bool = False
     """Whether the take was paid for although nobody had asked for it. It is never its clip's current take."""
     checks: list[Check] = Field(default_factory=list)

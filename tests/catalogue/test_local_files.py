@@ -13,7 +13,8 @@ from resources.catalogue import Catalogue, DataFolder
 from resources.catalogue.file_types import sniff
 from resources.catalogue.files import MAX_BYTES, MAX_INLINE_BYTES
 from resources.declared.problems import ProblemsError
-from resources.orders import FileReference, fingerprint
+from resources.file_references import FileReference
+from resources.orders import fingerprint
 
 CATALOGUE = Catalogue.load(Path(__file__).parents[2] / "data" / "models")
 I2V, CHARACTERS = "openai/sora-2/image-to-video", "openai/sora-2/characters"

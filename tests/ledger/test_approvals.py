@@ -1,5 +1,6 @@
 """A decision buys what was approved of each clip, at no higher price, and an unapproved decision what is declared."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,7 +24,10 @@ FALLBACK = Choice(
 
 
 def approve(ledger: Ledger, request: ClipRequest, at_most_micros: int | None = None) -> None:
-    approve_clips(ledger, DECISION, [Approval.of(request, at_most_micros)])
+    approval = Approval.of(request)
+    if at_most_micros is not None:
+        approval = replace(approval, at_most_micros=at_most_micros)
+    approve_clips(ledger, DECISION, [approval])
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_the_migrations_build_exactly_what_the_schema_says(empty_url: str) -> No
 
 def test_the_migrated_index_covers_exactly_the_open_states(empty_url: str, backend: str) -> None:
     engine = open_database(empty_url)
-    name = "one_open_attempt_per_subject"
+    name = "one_open_attempt_per_slot"
     query = {
         "sqlite": f"SELECT sql FROM sqlite_master WHERE name = '{name}'",
         "postgresql": f"SELECT indexdef FROM pg_indexes WHERE indexname = '{name}' AND schemaname = current_schema()",

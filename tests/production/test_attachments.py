@@ -10,12 +10,13 @@ from fakes import SORA, Clock, Inline, run, submit_queue
 from pictures import png, put
 
 from resources.catalogue import DataFolder
+from resources.file_references import FileReference
 from resources.ledger import stops, uploads
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decision, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.states import AttemptState, MoneyState
-from resources.orders import ClipRequest, Expected, FileReference
+from resources.orders import ClipRequest, Expected
 from resources.production.account import Account
 from resources.production.engine import Engine
 from resources.providers.base import Accepted, FailureKind, Rejected, SubmitOutcome, Uploaded, UploadFailed

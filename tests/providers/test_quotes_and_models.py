@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resources.errors import ConfigurationError, UnavailableError
-from resources.orders import FileReference
+from resources.file_references import FileReference
 from resources.providers.aimlapi.client import AimlApi
 from resources.providers.aimlapi.models import aimlapi_model, aimlapi_price
 from resources.providers.base import FailureKind, Uploaded, UploadFailed

@@ -8,8 +8,9 @@ from pictures import mp4, put
 
 from resources.catalogue import Catalogue
 from resources.declared.problems import ProblemsError
+from resources.file_references import FileReference
 from resources.money import usd
-from resources.orders import Choice, FileReference
+from resources.orders import Choice
 from resources.series import Declarations, load_series
 from resources.series.characters import Made
 

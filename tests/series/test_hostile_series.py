@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from resources.catalogue import Catalogue
 from resources.declared.problems import ProblemsError
-from resources.orders import Choice, ClipRequest, FileReference
+from resources.file_references import FileReference
+from resources.orders import Choice, ClipRequest
 from resources.sandbox.endpoints import load_endpoints
 from resources.series import Declarations, load_series
 from resources.series.characters import Made

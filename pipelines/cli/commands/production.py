@@ -30,6 +30,15 @@ class OnOff(StrEnum):
     OFF = "off"
 
 
+Takes = Annotated[
+    int | None,
+    typer.Option(
+        "--takes",
+        min=1,
+        max=9,
+        help="How many takes of each clip; by default as many as its series declares.",
+    ),
+]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out clips that are invalid instead of stopping the batch.")
 ]
@@ -73,6 +82,7 @@ def plan(
     regenerate: Annotated[
         bool, typer.Option("--regenerate", help="Plan as `produce --regenerate` would buy.")
     ] = False,
+    takes: Takes = None,
     quote: Annotated[
         bool, typer.Option("--quote", help="Ask the providers for their prices (free).")
     ] = False,
@@ -92,6 +102,7 @@ def plan(
         until=until,
         names=clip or [],
         regenerate=regenerate,
+        takes=takes,
         quote=quote,
     )
     if as_json:
@@ -148,6 +159,7 @@ def produce(
     regenerate: Annotated[
         bool, typer.Option("--regenerate", help="Buy another take of delivered, unchanged clips.")
     ] = False,
+    takes: Takes = None,
     skip_bad: SkipBad = False,
     yes: Yes = False,
     as_json: Json = False,
@@ -183,6 +195,7 @@ def produce(
             command="produce",
             yes=yes,
             regenerate=regenerate,
+            takes=takes,
             quiet=as_json,
             skip_bad=skip_bad,
         )
@@ -194,6 +207,7 @@ def produce(
             command="produce",
             series=all_series.pop() if len(all_series) == 1 else None,
             regenerate=regenerate,
+            takes=takes,
         )
         finish(settings, api, launched, wait=wait, as_json=as_json, refused=found.refused)
 

@@ -73,6 +73,7 @@ def close_absent(
         sa.select(sa.func.count()).where(
             attempts.c.subject_kind == attempt.subject_kind,
             attempts.c.subject_key == attempt.subject_key,
+            attempts.c.slot == attempt.slot,
             attempts.c.decision == attempt.decision,
             attempts.c.state == AttemptState.ABSENT.value,
         )

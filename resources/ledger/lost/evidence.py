@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 
-from resources.orders import FileReference
+from resources.file_references import FileReference
 from resources.providers.base import Candidate
 from resources.providers.rows import SetAside, in_words
 

@@ -5,13 +5,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from resources.file_references import FileReference
 from resources.ledger.database import chunks
 from resources.ledger.limits import ACCEPTANCE_SECONDS, LEASE_MARGIN_SECONDS
 from resources.ledger.lost.evidence import Lack, Post
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, submissions
 from resources.ledger.states import AttemptState, SubmissionState
-from resources.orders import ClipRequest, FileReference
+from resources.orders import ClipRequest
 from resources.providers.base import ClockOffset
 
 CLOCK_SLACK_SECONDS = 1.0

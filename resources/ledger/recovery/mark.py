@@ -37,6 +37,10 @@ class OnItsWay(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     clip: str
+    slot: int = 1
+    """Which take of the clip it is; see `resources.orders.TakeSlot`."""
+    seed: int | None = None
+    """The seed that was sent, None where the provider chose one."""
     series: str
     fingerprint: str
     """The fingerprint of its request, which `prompts/` holds."""
@@ -124,6 +128,12 @@ def _named(entry: sa.Row[Any]) -> str:
     return f"{entry.attempt_id}:{entry.version}:{entry.at:.6f}"
 
 
+def _sent_seed(request: dict[str, Any]) -> int | None:
+    """The seed in a stored request; a mark is written often, so the request is not parsed."""
+    seed = (request.get("body") or {}).get((request.get("seed") or {}).get("name"))
+    return seed if isinstance(seed, int) and seed >= 0 else None
+
+
 def _on_their_way(connection: sa.Connection) -> list[OnItsWay]:
     came_to_nothing = [
         state.value
@@ -147,6 +157,8 @@ def _on_their_way(connection: sa.Connection) -> list[OnItsWay]:
     return [
         OnItsWay(
             clip=row.subject_key,
+            slot=row.slot,
+            seed=_sent_seed(row.request),
             series=row.series,
             fingerprint=row.fingerprint,
             provider=row.provider,

@@ -149,7 +149,7 @@ def take_back(ledger: Ledger, item: OnItsWay, request: ClipRequest) -> Taken:
             return _go_on(tx, mine, item)
         if known and item.job is None:
             return Taken.KNOWN
-        if _in_the_way(tx, item.clip):
+        if _in_the_way(tx, item):
             return Taken.BLOCKED
         state = _S.UNKNOWN if item.job is None else _S.SUBMITTED
         money = MoneyState.INDETERMINATE if item.job is None else MoneyState.RESERVED
@@ -210,12 +210,13 @@ def _go_on(tx: Transaction, mine: Attempt, item: OnItsWay) -> Taken:
     return Taken.LED_ON
 
 
-def _in_the_way(tx: Transaction, clip: str) -> bool:
-    """Whether another purchase of a clip is open; withdraws one that is only queued."""
+def _in_the_way(tx: Transaction, item: OnItsWay) -> bool:
+    """Whether another purchase in the slot is open; withdraws one that is only queued."""
     rows = tx.connection.execute(
         sa.select(attempts).where(
             attempts.c.subject_kind == "clip",
-            attempts.c.subject_key == clip,
+            attempts.c.subject_key == item.clip,
+            attempts.c.slot == item.slot,
             attempts.c.state.in_([state.value for state in _S if state.is_open]),
         )
     )

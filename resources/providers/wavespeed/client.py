@@ -15,8 +15,8 @@ from urllib.parse import quote
 import httpx
 
 from resources.errors import ConfigurationError, UnavailableError
+from resources.file_references import FileReference
 from resources.network.way_out import Network
-from resources.orders import FileReference
 from resources.providers import answers
 from resources.providers.base import (
     Accepted,

@@ -1,0 +1,100 @@
+"""The stages of clips that a run follows: each take's own, and the clip's, which all of its takes have reached that did not fail."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from resources.ledger.records import Attempt
+from resources.orders import TakeSlot
+
+
+class Stage(IntEnum):
+    """How far a clip is. A run waits for the last stage that it selects."""
+
+    DECIDED = 0
+    SUBMITTED = 1
+    GENERATED = 2
+    DELIVERED = 3
+
+
+STEPS = (Stage.SUBMITTED, Stage.GENERATED, Stage.DELIVERED)
+
+
+@dataclass(frozen=True)
+class Report:
+    """One take of a clip has reached a stage, or will not reach it."""
+
+    clip: str
+    """The clip's key."""
+    stage: Stage
+    """The stage that the take has reached, or that failed."""
+    attempt: Attempt | None
+    """The take's attempt as it is now."""
+    error: str | None = None
+    """Why the take has not reached the stage, None when it has."""
+    reused: bool = False
+    """Whether nothing was bought or fetched for the take now."""
+    shown: Attempt | None = None
+    """The attempt that stands for the clip, which has reached the stage with this report. None while another take is to reach it."""
+
+
+@dataclass
+class _TakeStage:
+    stage: Stage = Stage.DECIDED
+    attempt: Attempt | None = None
+    failed: bool = False
+
+
+class ClipStages:
+    """What the takes of each followed clip have reached.
+
+    Args:
+        until: The last stage that is waited for.
+    """
+
+    def __init__(self, until: Stage) -> None:
+        self._until = until
+        self._takes: dict[str, dict[TakeSlot, _TakeStage]] = {}
+        self._shown: dict[str, Stage] = {}
+
+    def follow(self, slot: TakeSlot) -> None:
+        """Count a take among those that its clip waits for."""
+        self._takes.setdefault(slot.clip, {}).setdefault(slot, _TakeStage())
+
+    def reach(
+        self, slot: TakeSlot, attempt: Attempt | None, stage: Stage, *, reused: bool = False
+    ) -> Iterator[Report]:
+        """Report every stage up to this one that a take has reached now."""
+        self.follow(slot)
+        take = self._takes[slot.clip][slot]
+        for step in STEPS:
+            if take.stage < step <= stage:
+                take.stage, take.attempt = step, attempt
+                shown = self._complete(slot.clip, step)
+                yield Report(slot.clip, step, attempt, reused=reused, shown=shown)
+
+    def fail(self, slot: TakeSlot, stage: Stage, attempt: Attempt | None, error: str) -> Iterator[Report]:
+        """Report that a take will not reach a stage, and what the others have reached without it."""
+        self.follow(slot)
+        takes = self._takes[slot.clip]
+        # a stage that an earlier purchase of the same decision has reached stays reached
+        stage = max(stage, Stage(min(takes[slot].stage + 1, Stage.DELIVERED)))
+        if stage > self._until:
+            return
+        takes[slot].failed = True
+        if len(takes) > 1:
+            error = f"take in slot {slot.number} of {len(takes)}: {error}"
+        yield Report(slot.clip, stage, attempt, error=error)
+        for step in STEPS:
+            shown = self._complete(slot.clip, step)
+            if shown is not None:
+                yield Report(slot.clip, step, None, shown=shown)
+
+    def _complete(self, clip: str, step: Stage) -> Attempt | None:
+        """The newest attempt of a clip that reaches a stage now, None if it does not."""
+        takes = [take for take in self._takes[clip].values() if not take.failed]
+        there = [take.attempt for take in takes if take.stage >= step and take.attempt is not None]
+        if self._shown.get(clip, Stage.DECIDED) >= step or not there or len(there) < len(takes):
+            return None
+        self._shown[clip] = step
+        return max(there, key=lambda attempt: attempt.seq)

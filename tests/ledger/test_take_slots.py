@@ -1,0 +1,209 @@
+"""Several takes of a clip in one decision: a slot each, with one open purchase at most, bought once and bought again alone."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from ledgerkit import ACCOUNT, NEVER_CHARGED, a_request, a_state, accepted, claimed, everything, rejected
+
+from resources.ledger import deliveries, polls, queue
+from resources.ledger.approvals import Approval, approve_clips
+from resources.ledger.decisions import Decided, Decision, Ruling, decide, standings
+from resources.ledger.ledger import Ledger
+from resources.ledger.newest import newest
+from resources.ledger.outcomes import record_outcome
+from resources.ledger.purchases import purchases_of
+from resources.ledger.records import Attempt
+from resources.ledger.recovery import rebuild
+from resources.ledger.recovery.mark import mark_of
+from resources.ledger.recovery.rebuild import Taken
+from resources.ledger.settled import settled_clips
+from resources.ledger.states import AttemptState
+from resources.ledger.takes import takes_of
+from resources.orders import Caps, Choice, ClipRequest, Expected, Seed, TakeSlot
+from resources.providers.base import FailureKind, JobStatus
+
+CLIP = "city-sunset"
+SEEDED: dict[str, Any] = {"seed": Seed(name="seed", most=1000)}
+
+
+def takes(number: int = 3, **changes: Any) -> ClipRequest:
+    return a_request(takes=number, **changes)
+
+
+def asked(
+    ledger: Ledger, request: ClipRequest, decision: str = "monday", *, regenerate: bool = False
+) -> list[Decided]:
+    return decide(ledger, [request], Decision(decision, regenerate=regenerate))
+
+
+def rulings(decided: list[Decided]) -> list[str]:
+    return [one.ruling.value for one in decided]
+
+
+def deliver(ledger: Ledger, *, failing: frozenset[int] = frozenset()) -> list[Attempt]:
+    """Carry everything that is queued to its end, in the order of the queue; the jobs of these slots fail."""
+    ended = []
+    while queue.queue_length(ledger, ACCOUNT):
+        submission = claimed(ledger)
+        attempt = record_outcome(ledger, submission, accepted(f"job-{submission.id}"))
+        if attempt.slot in failing:
+            ended.append(polls.record_end(ledger, attempt, a_state(JobStatus.FAILED), NEVER_CHARGED))
+            continue
+        attempt = polls.record_end(ledger, attempt, a_state(), NEVER_CHARGED)
+        ended.append(deliveries.record_delivered(ledger, attempt.id, {"uri": f"s3://b/{attempt.id}.mp4"}))
+    return ended
+
+
+def test_a_decision_buys_every_take_once(ledger: Ledger) -> None:
+    first = asked(ledger, takes())
+    assert rulings(first) == ["new"] * 3
+    assert [one.attempt.slot for one in first if one.attempt] == [1, 2, 3]
+    assert len({one.attempt.fingerprint for one in first if one.attempt}) == 1
+    assert rulings(asked(ledger, takes())) == ["adopted"] * 3
+    assert rulings(asked(ledger, takes(), "tuesday")) == ["adopted"] * 3
+    assert len(deliver(ledger)) == 3
+    assert rulings(asked(ledger, takes())) == ["reused"] * 3
+    assert rulings(asked(ledger, takes(), "tuesday")) == ["reused"] * 3
+    assert len(everything(ledger)) == 3
+    bought = purchases_of(ledger, "monday")
+    assert (bought.delivered, bought.counted_micros, bought.several) == (3, 1_200_000, True)
+    assert "Takes: 3 delivered" in str(bought)
+    assert [take.number for take in takes_of(ledger, [CLIP])[CLIP].takes] == [1, 2, 3]
+    current = ledger.current([CLIP])[CLIP]
+    assert current.slot == 3
+    assert settled_clips(ledger, [CLIP], before=ledger.clock() + 1) == set()
+
+
+def test_the_database_refuses_a_second_open_purchase_in_a_slot(ledger: Ledger) -> None:
+    second = asked(ledger, takes())[1].attempt
+    assert second is not None
+    values = {"id": "again", "decision": "x", "quoted_micros": 1, "counted_on": "2026-11-20", "created_at": 0}
+    with pytest.raises(sa.exc.IntegrityError), ledger.transaction(who="test", run_id=None) as tx:
+        tx.add_queued(second.request, why="a mistake", **values)
+
+
+@pytest.mark.parametrize(("cap", "bought"), [(1_200_000, 3), (800_000, 2), (399_999, 0)])
+def test_every_take_counts_against_the_caps(ledger: Ledger, cap: int, bought: int) -> None:
+    decided = asked(ledger, takes(caps=Caps(per_run=cap)))
+    assert rulings(decided) == ["new"] * bought + ["refused"] * (3 - bought)
+    assert purchases_of(ledger, "monday").counted_micros == bought * 400_000
+
+
+def test_only_the_failed_slots_are_bought_again(ledger: Ledger) -> None:
+    asked(ledger, takes())
+    deliver(ledger, failing=frozenset({2}))
+    # the same decision has tried; a new one is a retry
+    assert rulings(asked(ledger, takes())) == ["reused", "refused", "reused"]
+    failed = newest(ledger, [AttemptState.FAILED])
+    assert [one.subject_key for one in failed] == [CLIP]
+    assert rulings(asked(ledger, takes(), "retry")) == ["reused", "new", "reused"]
+    assert [attempt.slot for attempt in deliver(ledger)] == [2]
+    assert newest(ledger, [AttemptState.FAILED]) == []
+    assert {slot.number for slot in ledger.latest_takes([CLIP])} == {1, 2, 3}
+
+
+def test_a_slot_is_tried_again_and_falls_back_alone(ledger: Ledger) -> None:
+    other = Choice(
+        provider="wavespeed",
+        endpoint="bytedance/seedance-2.0/text-to-video",
+        body={"prompt": "a city at sunset", "duration": 5},
+        price_micros=500_000,
+        expected=Expected(),
+        seed=Seed(name="noise", most=10),
+    )
+    asked(ledger, takes(2, fallbacks=(other,), **SEEDED))
+    submission = claimed(ledger)
+    record_outcome(ledger, submission, rejected(FailureKind.MODERATION))
+    going = ledger.latest_takes([CLIP])
+    assert going[TakeSlot(CLIP, 1)].endpoint == other.endpoint
+    assert "noise" in going[TakeSlot(CLIP, 1)].request.body
+    assert going[TakeSlot(CLIP, 2)].endpoint == "openai/sora-2/text-to-video"
+    assert going[TakeSlot(CLIP, 1)].fingerprint == going[TakeSlot(CLIP, 2)].fingerprint
+
+
+@pytest.mark.parametrize("retakes", [0, 1, 2])
+def test_more_takes_buy_only_those_that_are_missing(ledger: Ledger, retakes: int) -> None:
+    asked(ledger, takes(1))
+    deliver(ledger)
+    for number in range(retakes):
+        asked(ledger, takes(1), f"retake-{number}", regenerate=True)
+        deliver(ledger)
+    decided = asked(ledger, takes(3), "tuesday")
+    assert rulings(decided) == ["reused"] * (1 + retakes) + ["new"] * (2 - retakes)
+    deliver(ledger)
+    assert rulings(asked(ledger, takes(3), "wednesday")) == ["reused"] * 3
+    assert rulings(asked(ledger, takes(1), "thursday")) == ["reused"]
+    assert len(everything(ledger)) == 3
+
+
+def test_an_edited_clip_waits_until_no_take_of_the_old_request_is_open(ledger: Ledger) -> None:
+    asked(ledger, takes())
+    sent = record_outcome(ledger, claimed(ledger), accepted("job-1"))
+    decided = asked(ledger, takes(prompt="a city at noon"), "tuesday")
+    # what was queued is withdrawn, what was sent is fetched first
+    assert rulings(decided) == ["refused"] * 3
+    states = {slot.number: attempt.state for slot, attempt in ledger.latest_takes([CLIP]).items()}
+    assert states == {1: sent.state, 2: AttemptState.WITHDRAWN, 3: AttemptState.WITHDRAWN}
+
+
+def test_every_take_has_its_own_seed_and_keeps_it_in_a_retry(ledger: Ledger) -> None:
+    body = {"prompt": "a city at sunset", "duration": 4, "seed": 7}
+    first = [one.attempt.request for one in asked(ledger, takes(body=body, **SEEDED)) if one.attempt]
+    seeds = [request.sent_seed for request in first]
+    assert seeds[0] == 7
+    assert len(set(seeds)) == 3
+    assert all(seed is not None and 0 <= seed <= 1000 for seed in seeds)
+    assert len({request.fingerprint for request in first}) == 1
+    again = takes(body=body, **SEEDED).each_take("monday", regenerate=False)
+    assert [request.sent_seed for request in again] == seeds
+    deliver(ledger)
+    (retake,) = asked(ledger, takes(1, body=body, **SEEDED), "retake", regenerate=True)
+    assert retake.ruling is Ruling.NEW
+    assert retake.request.sent_seed not in seeds
+    # one take with no seed declared is sent as before
+    (alone,) = takes(1, **SEEDED).each_take("monday", regenerate=False)
+    assert (alone.body, alone.sent_seed) == (takes().body, None)
+    assert None not in [one.sent_seed for one in takes(2, **SEEDED).each_take("monday", regenerate=False)]
+
+
+def test_a_decision_buys_no_more_takes_than_were_approved(ledger: Ledger) -> None:
+    approve_clips(ledger, "produce", [dataclasses.replace(Approval.of(takes()), takes=2)])
+    decided = asked(ledger, takes(), "produce")
+    assert rulings(decided) == ["new", "new", "refused"]
+    assert "it may buy 2 of its takes, as approved" in (decided[2].reason or "")
+    # nor again, when they are delivered
+    deliver(ledger)
+    assert rulings(asked(ledger, takes(), "produce")) == ["reused", "reused", "refused"]
+
+
+def test_a_plan_reads_what_a_decision_reads(ledger: Ledger) -> None:
+    asked(ledger, takes())
+    deliver(ledger, failing=frozenset({3}))
+    known = standings(ledger, [CLIP], several=[CLIP])[CLIP].known
+    assert [attempt.slot for attempt in known] == [3, 2, 1]
+
+
+def test_a_rebuilt_ledger_has_every_slot(ledger: Ledger) -> None:
+    body = {"prompt": "a city at sunset", "seed": 7}
+    for one in asked(ledger, takes(body=body, **SEEDED)):
+        assert one.attempt is not None
+    for number in range(3):
+        record_outcome(ledger, claimed(ledger), accepted(f"job-{number}"))
+    mark = mark_of(ledger)
+    assert [(item.slot, item.seed) for item in mark.on_their_way] == [
+        (a.slot, a.request.sent_seed) for a in everything(ledger)
+    ]
+    # an open purchase in one slot does not keep the job of another slot out
+    for item in mark.on_their_way:
+        lost = {"clip": "city-noon", "attempt": f"lost-{item.slot}", "job": f"lost-{item.job}"}
+        gone = item.model_copy(update={**lost, "submission": f"post-{item.slot}"})
+        request = takes(clip="city-noon", body=body, **SEEDED).taken_as(item.slot, item.seed)
+        assert rebuild.take_back(ledger, gone, request) is Taken.ADOPTED
+        assert rebuild.take_back(ledger, gone, request) is Taken.KNOWN
+    slots = ledger.latest_takes(["city-noon"])
+    assert {slot.number: a.request.sent_seed for slot, a in slots.items()} == {
+        item.slot: item.seed for item in mark.on_their_way
+    }
+    assert {a.request.fingerprint for a in slots.values()} == {takes(body=body).fingerprint}

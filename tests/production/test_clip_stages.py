@@ -1,0 +1,75 @@
+"""A clip with several takes is shown once for each stage: when all of its takes are there that did not fail."""
+
+from typing import Any, cast
+
+from resources.ledger.records import Attempt
+from resources.orders import TakeSlot
+from resources.production.stages import ClipStages, Report, Stage
+
+
+class Bought:
+    """An attempt, as far as stages look at it."""
+
+    def __init__(self, seq: int) -> None:
+        self.seq = seq
+
+
+def attempt(seq: int) -> Attempt:
+    return cast("Any", Bought(seq))
+
+
+ONE, TWO = TakeSlot("hill", 1), TakeSlot("hill", 2)
+
+
+def stages(*slots: TakeSlot) -> ClipStages:
+    made = ClipStages(Stage.DELIVERED)
+    for slot in slots:
+        made.follow(slot)
+    return made
+
+
+def shown(reports: list[Report]) -> list[tuple[Stage, int]]:
+    return [(report.stage, report.shown.seq) for report in reports if report.shown is not None]
+
+
+def test_one_take_is_shown_at_every_stage() -> None:
+    reports = list(stages(ONE).reach(ONE, attempt(1), Stage.DELIVERED))
+    assert shown(reports) == [(Stage.SUBMITTED, 1), (Stage.GENERATED, 1), (Stage.DELIVERED, 1)]
+    assert not [*stages(ONE).reach(ONE, None, Stage.DECIDED)]
+
+
+def test_a_clip_is_shown_when_its_last_take_is_there() -> None:
+    two = stages(ONE, TWO)
+    first = list(two.reach(TWO, attempt(2), Stage.DELIVERED))
+    assert [report.stage for report in first] == [Stage.SUBMITTED, Stage.GENERATED, Stage.DELIVERED]
+    assert shown(first) == []
+    assert shown([*two.reach(ONE, attempt(1), Stage.GENERATED)]) == [
+        (Stage.SUBMITTED, 2),
+        (Stage.GENERATED, 2),
+    ]
+    assert shown([*two.reach(ONE, attempt(1), Stage.DELIVERED)]) == [(Stage.DELIVERED, 2)]
+
+
+def test_a_failed_take_keeps_the_others_from_nothing() -> None:
+    two = stages(ONE, TWO)
+    assert shown([*two.reach(ONE, attempt(1), Stage.DELIVERED)]) == []
+    failed = list(two.fail(TWO, Stage.GENERATED, attempt(2), "no hands"))
+    assert failed[0].error == "take in slot 2 of 2: no hands"
+    assert shown(failed) == [(Stage.SUBMITTED, 1), (Stage.GENERATED, 1), (Stage.DELIVERED, 1)]
+
+
+def test_a_clip_whose_takes_all_fail_is_not_shown() -> None:
+    two = stages(ONE, TWO)
+    reports = [*two.reach(ONE, attempt(1), Stage.SUBMITTED), *two.fail(ONE, Stage.GENERATED, attempt(1), "a")]
+    reports += two.fail(TWO, Stage.SUBMITTED, attempt(2), "b")
+    assert shown(reports) == []
+    assert [report.error for report in reports if report.error] == [
+        "take in slot 1 of 2: a",
+        "take in slot 2 of 2: b",
+    ]
+
+
+def test_a_failure_after_the_last_stage_that_is_waited_for_says_nothing() -> None:
+    leaving = ClipStages(Stage.SUBMITTED)
+    assert len([*leaving.reach(ONE, attempt(1), Stage.SUBMITTED)]) == 1
+    assert [*leaving.fail(ONE, Stage.GENERATED, attempt(1), "later")] == []
