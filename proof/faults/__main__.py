@@ -74,6 +74,7 @@ def _storm(options: argparse.Namespace) -> Outcome:
     scale = Scale(
         options.clips,
         options.kills,
+        takes=options.takes,
         pace=options.pace,
         workers=options.workers,
         seed=options.seed,
@@ -173,6 +174,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--pace", type=float, default=10, help="the clock's seconds to a real one (default 10)"
     )
+    parser.add_argument("--takes", type=int, default=1, help="takes of each clip (default 1)")
     parser.add_argument("--workers", type=int, default=4, help="run workers at a time (default 4)")
     parser.add_argument("--troubles", type=int, default=12, help="outages around the workers (default 12)")
     parser.add_argument(

@@ -22,7 +22,7 @@ class Verdict:
     """Attempts that were settled, and rightly, although another answer was possible."""
     ever_unknown: int = 0
     ends: dict[str, int] = field(default_factory=dict)
-    """How many clips ended in which state."""
+    """How many takes ended in which state."""
     jobs: int = 0
     """How many jobs of ours there are."""
     spent_micros: int = 0
@@ -45,12 +45,13 @@ class Verdict:
         return [str(violation) for violation in self.violations]
 
 
-def judge(findings: Findings, sha256_of: Callable[[Job], str]) -> Verdict:
+def judge(findings: Findings, sha256_of: Callable[[Job], str], *, takes: int = 1) -> Verdict:
     """Everything there is to say.
 
     Args:
         findings: What there is.
         sha256_of: The digest of a job's file as its provider serves it.
+        takes: How many takes a decision buys of each clip.
     """
     jobs, attempts, now = findings.books.jobs, list(findings.attempts.values()), findings.now
     evidence = Evidence(
@@ -62,12 +63,13 @@ def judge(findings: Findings, sha256_of: Callable[[Job], str]) -> Verdict:
         flaw=flaw_of(findings.bucket, sha256_of),
         why_ambiguous=lambda attempt: why_ambiguous(findings, attempt),
         clips=frozenset(findings.clips),
+        takes=takes,
         now=now,
     )
     ours = [job for job in jobs.values() if job.ours]
-    latest: dict[str, Row] = {}
+    latest: dict[laws.Slot, Row] = {}
     for row in sorted(attempts, key=lambda row: int(row["seq"])):
-        latest[row["subject_key"]] = row
+        latest[laws.slot_of(row)] = row
     verdict = Verdict(
         laws.judge(evidence),
         ever_unknown=len(findings.ever_unknown),

@@ -23,7 +23,7 @@ MAX_SECONDS = 600.0
 """When the clips' jobs are overdue."""
 
 
-def requests(clips: int, *, prefix: str = "clip") -> list[dict[str, Any]]:
+def requests(clips: int, *, takes: int = 1, prefix: str = "clip") -> list[dict[str, Any]]:
     """Requests of clips, half at each provider, spread over its models."""
     made = []
     for number in range(clips):
@@ -47,6 +47,7 @@ def requests(clips: int, *, prefix: str = "clip") -> list[dict[str, Any]]:
                 "expected": {"duration": body["duration"]},
                 "max_seconds": MAX_SECONDS,
                 "max_attempts": 2,
+                "takes": takes,
             }
         )
     return made
@@ -68,7 +69,7 @@ def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outc
         s3 = stack.enter_context(EmbeddedS3(folder / "s3"))
         pace = Pace(time.time(), scale.pace)
         providers = stack.enter_context(Providers(folder, pace, scale.mischief))
-        clips = requests(scale.clips)
+        clips = requests(scale.clips, takes=scale.takes)
         later = requests(max(scale.clips // 50, 8), prefix="later")
         place = folder / "place.json"
         document = _place(folder, url, providers, s3, pace, clips + later, dedicated=scale.dedicated)
@@ -98,7 +99,7 @@ def run_round(scale: Scale, folder: Path, ledger_url: str | None = None) -> Outc
                 contextlib.closing(sqlite3.connect(folder / "ledger.db")) as copy,
             ):
                 kept.backup(copy)
-        outcome.verdict = judge(findings, providers.sha256)
+        outcome.verdict = judge(findings, providers.sha256, takes=scale.takes)
         outcome.faults = dict(sorted(findings.books.faults.items()))
     return outcome
 

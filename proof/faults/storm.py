@@ -52,6 +52,8 @@ class Scale:
     """Share of the batches that two runs produce at once."""
     skewed: float = 0.02
     """Share of the run workers whose clock is ten minutes off."""
+    takes: int = 1
+    """How many takes a decision buys of each clip."""
     settle: dict[str, float] = field(default_factory=dict)
     """By provider, a settle time that replaces its contract's, in the proof's seconds."""
 
@@ -274,5 +276,11 @@ class Storm:
 
     def _read(self) -> dict[str, str]:
         with self._engine.connect() as connection:
-            rows = connection.execute(sa.text("SELECT subject_key, state FROM attempts ORDER BY seq"))
-            return {row.subject_key: row.state for row in rows}
+            rows = connection.execute(sa.text("SELECT subject_key, slot, state FROM attempts ORDER BY seq"))
+            newest = {(row.subject_key, row.slot): row.state for row in rows}
+        # a clip has ended when all of its takes have
+        states: dict[str, str] = {}
+        for (clip, _), state in newest.items():
+            if states.get(clip, state) in DONE:
+                states[clip] = state
+        return states

@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,9 @@ def test_yes_approves_what_the_command_has_rendered(dailies: Run, approved: list
     with open_ledger(settings) as ledger:
         decide(ledger, requests[:1], Decision("earlier"))
     assert dailies("produce", "bay", "--yes")[0] == 0
-    assert approved == [[Approval.of(requests[0], 0), Approval.of(requests[1])]], "the first is on its way"
+    assert approved == [[replace(Approval.of(requests[0]), at_most_micros=0), Approval.of(requests[1])]], (
+        "the first is on its way"
+    )
     assert approved[0][1].at_most_micros == 1_200_000
 
 

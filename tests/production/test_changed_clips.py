@@ -1,7 +1,6 @@
 """A batch reads what has changed, not every clip at every change."""
 
 from collections.abc import Collection
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -12,20 +11,23 @@ from resources.ledger.decisions import Decision, decide
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.schema import journal
+from resources.orders import TakeSlot
 from resources.production.batch import Stage
+
+A, B = TakeSlot("clip-a"), TakeSlot("clip-b")
 
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many clips each look has read."""
     found: list[int] = []
-    whole = Ledger.latest
+    whole = Ledger.latest_takes
 
-    def counted(ledger: Ledger, keys: Collection[str], **how: Any) -> dict[str, Attempt]:
+    def counted(ledger: Ledger, keys: Collection[str]) -> dict[TakeSlot, Attempt]:
         found.append(len(keys))
-        return whole(ledger, keys, **how)
+        return whole(ledger, keys)
 
-    monkeypatch.setattr(Ledger, "latest", counted)
+    monkeypatch.setattr(Ledger, "latest_takes", counted)
     return found
 
 
@@ -54,10 +56,10 @@ def test_a_batch_reads_as_much_as_has_changed(world: World, reads: list[int], co
 def test_only_what_changed_is_read(world: World, reads: list[int]) -> None:
     queue(world, "clip-a", "clip-b", "clip-c")
     changes = ChangedClips()
-    assert sorted(changes.read(world.ledger, {"clip-a", "clip-b"})) == ["clip-a", "clip-b"]
-    assert changes.read(world.ledger, {"clip-a", "clip-b"}) == {}
+    assert sorted(changes.read(world.ledger, {A, B})) == [A, B]
+    assert changes.read(world.ledger, {A, B}) == {}
     queue(world, "clip-d")
-    assert changes.read(world.ledger, {"clip-a", "clip-b"}) == {}
+    assert changes.read(world.ledger, {A, B}) == {}
     assert sum(reads) == 2
 
 
@@ -65,14 +67,14 @@ def test_everything_is_read_again_after_a_while(world: World) -> None:
     """PostgreSQL numbers an entry of the journal before it commits it, so that a reader may pass one by."""
     queue(world, "clip-a")
     changes = ChangedClips()
-    changes.read(world.ledger, {"clip-a"})
+    changes.read(world.ledger, {A})
     world.clock.now += EVERYTHING_SECONDS
-    assert list(changes.read(world.ledger, {"clip-a"})) == ["clip-a"]
+    assert list(changes.read(world.ledger, {A})) == [A]
 
 
 def test_a_clock_that_was_set_back_has_everything_read(world: World) -> None:
     queue(world, "clip-a")
     changes = ChangedClips()
-    changes.read(world.ledger, {"clip-a"})
+    changes.read(world.ledger, {A})
     world.clock.now -= 3600
-    assert list(changes.read(world.ledger, {"clip-a"})) == ["clip-a"]
+    assert list(changes.read(world.ledger, {A})) == [A]
