@@ -301,7 +301,7 @@ class SeriesDeclaration(Declared):
     """Most purchases of one decision for a clip when the provider fails for a passing reason."""
     takes: int = Field(default=1, ge=1, le=MOST_TAKES, examples=[3])
     """How many takes of each clip are bought within one decision, each at the full price and with a seed of its own where the model
-    takes one. A person circles one; until then the last take is the clip's video."""
+    takes one. A person circles one."""
     budget: BudgetDeclaration | None = None
     """The most that may be spent on it."""
     checks: Checks = Field(default_factory=Checks)
