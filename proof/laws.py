@@ -12,6 +12,7 @@ asked for.
 *stranger*: a job of somebody else's that the ledger took for ours.
 *held*: held although it could have been settled.
 *unended*: a clip that did not come to its end in time.
+*verdict*: a person's verdict that is lost, or two circled takes of a clip (`proof.verdicts`).
 *broken*: an error nobody foresaw.
 """
 
@@ -39,6 +40,7 @@ KINDS_OF_VIOLATION = (
     "stranger",
     "held",
     "unended",
+    "verdict",
     "broken",
 )
 CLOSED_WITHOUT_JOB = {"withdrawn", "rejected", "absent"}

@@ -12,7 +12,7 @@ from unittest import mock
 from proof.laws import KINDS_OF_VIOLATION
 from proof.simulation import actors, mutants
 from proof.simulation.database import Database
-from proof.simulation.faults import ABANDONED_RUN, OUTAGE
+from proof.simulation.faults import ABANDONED_RUN, JUDGED, OUTAGE
 from proof.simulation.plans import Plan, drawn
 from proof.simulation.runner import Outcome, carry_out
 from resources.ledger import disputes, keys
@@ -57,6 +57,7 @@ def _with(*kinds: str, **changes: Any) -> Callable[[Plan], Plan]:
 DUPLICATE = frozenset({"duplicate"})
 UNACCOUNTED = frozenset({"unaccounted"})
 STRANGER = frozenset({"stranger"})
+VERDICT = frozenset({"verdict"})
 ANY = frozenset(KINDS_OF_VIOLATION)
 
 
@@ -80,6 +81,26 @@ CONTROLS = (
         _with("second run"),
         DUPLICATE,
         prepare="DROP INDEX one_open_attempt_per_slot",
+    ),
+    Control(
+        "the unique index dropped, with several takes",
+        lambda: mock.patch.object(actors, "decide", mutants.look_then_write),
+        _with("second run", takes=3),
+        DUPLICATE,
+        prepare="DROP INDEX one_open_attempt_per_slot",
+    ),
+    Control(
+        "a verdict answered before it is written",
+        mutants.answers_before_it_writes,
+        _with(JUDGED, "crash", at=(("verdict: answered", 0.0),), takes=1),
+        VERDICT,
+    ),
+    Control(
+        "the index of circled takes dropped",
+        mutants.circles_beside_the_others,
+        _with(JUDGED, takes=3),
+        VERDICT,
+        prepare="DROP INDEX one_circled_take_per_clip",
     ),
     Control(
         "an expired lease resubmits",

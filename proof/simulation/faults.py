@@ -43,6 +43,8 @@ OUTAGE = "list down throughout"
 """No listing can be read before the faults stop, so that a lost POST is held in the meantime."""
 ABANDONED_RUN = "run not repeated"
 """Nobody executes a run again that has died, so that its clips are left to the sensor."""
+JUDGED = "judged takes"
+"""People judge takes meanwhile."""
 
 KINDS = (
     *POST,
@@ -56,6 +58,7 @@ KINDS = (
     *BUCKET,
     *PEOPLE,
     ABANDONED_RUN,
+    JUDGED,
     *PROCESS,
 )
 

@@ -15,7 +15,8 @@ from proof.simulation.books import Books, Job
 from proof.simulation.bucket import Objects
 from proof.simulation.database import Database
 from proof.simulation.evidence import Doubts, ambiguity_of, flaw_of
-from proof.simulation.faults import ABANDONED_RUN, Faults
+from proof.simulation.faults import ABANDONED_RUN, JUDGED, Faults
+from proof.simulation.judges import Judges
 from proof.simulation.plans import FAULT_SECONDS, Plan
 from proof.simulation.processes import PROCESS, Points, Process
 from proof.simulation.provider import AIMLAPI, PRICE, WAVESPEED, Account
@@ -64,6 +65,7 @@ class History:
             database.scratch,
         )
         self.order = [f"clip-{number}" for number in range(plan.clips)]
+        self.judges = Judges(plan.seed, self.around, database, self.clock)
         self.runs: list[Run] = []
         self.decisions: dict[str, bool] = {}
         self.broken: list[str] = []
@@ -136,6 +138,7 @@ class History:
                 # the same decision once more, when everything has ended: it must find what it has
                 self._later(0.5, Run(f"again-{number}", "wait", tuple(self.order), "monday"))
                 await self._end(sensors)
+        await self.judges.store(self._act)
         for task in (*sensors, *self._children):
             task.cancel()
         await asyncio.gather(*sensors, *self._children, return_exceptions=True)
@@ -151,6 +154,9 @@ class History:
     def _plan_people(self) -> None:
         rng, plan = self._rng, self.plan
         self._later(0.0, Run("first", plan.way, tuple(self.order), "monday"))
+        if self.faults.strikes(JUDGED, chance=1.0):
+            for seconds in self.judges.visits():
+                self._judge_later(seconds)
         others = (
             ("second run", "second", "monday", 0.0, 3.0),
             ("second decision", "other", "tuesday", 0.0, 30.0),
@@ -173,6 +179,16 @@ class History:
             self.runs.append(run)
             self._planned -= 1
             await self._run(run)
+
+        self._children.append(asyncio.create_task(wait()))
+
+    def _judge_later(self, seconds: float) -> None:
+        self._planned += 1
+
+        async def wait() -> None:
+            await asyncio.sleep(seconds)
+            self._planned -= 1
+            await self.judges.visit(self._act)
 
         self._children.append(asyncio.create_task(wait()))
 

@@ -4,7 +4,7 @@
 
 import contextlib
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -13,11 +13,11 @@ from unittest import mock
 import sqlalchemy as sa
 
 from pipelines.collections import Collection, plan
-from proof.simulation import actors
-from proof.simulation.actors import Run, decision_of
-from proof.simulation.processes import PROCESS
+from proof.simulation import actors, judges
+from proof.simulation.actors import Run, Surroundings, decision_of
+from proof.simulation.processes import PROCESS, Process, ProcessLedger
 from proof.simulation.provider import PRICE, SETTLE_SECONDS, Client
-from resources.ledger import budget, decisions, deliveries, disputes, limits, outcomes, polls
+from resources.ledger import budget, decisions, deliveries, disputes, limits, outcomes, polls, verdicts
 from resources.ledger.decisions import Decided, Decision, Ruling
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import posts, search_schedule
@@ -27,6 +27,7 @@ from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState
 from resources.ledger.transaction import Transaction
+from resources.ledger.verdicts import RecordedVerdict, Verdict
 from resources.orders import ClipRequest
 from resources.production.account import Account
 from resources.production.delivery import Deliverer, DeliveryError
@@ -181,6 +182,32 @@ def ignores_decisions() -> AbstractContextManager[object]:
         return Decided(found.request, Ruling.NEW, None)
 
     return mock.patch.object(decisions, "_find", ignoring)
+
+
+# What people say
+
+
+def answers_before_it_writes() -> AbstractContextManager[object]:
+    """The person is told that a verdict is kept before it is."""
+
+    async def answering(
+        process: Process, around: Surroundings, verdict: Verdict, answer: Callable[[str], None]
+    ) -> None:
+        answer(verdict.id)
+        await process.at("verdict: answered")
+        verdicts.judge(ProcessLedger(process, budget=around.budget), verdict)
+        await judges.store(process, around)
+
+    return mock.patch.object(judges, "give", answering)
+
+
+def circles_beside_the_others() -> AbstractContextManager[object]:
+    """A circle does not take the place of the one before."""
+
+    def beside(given: Iterable[RecordedVerdict]) -> dict[str, RecordedVerdict]:
+        return {one.verdict.take: one for one in given}
+
+    return mock.patch.object(verdicts, "standing", beside)
 
 
 # What becomes of the unknown

@@ -9,6 +9,7 @@ from proof.simulation.faults import (
     BILL,
     FETCH,
     JOB,
+    JUDGED,
     KINDS,
     LIST,
     OUTAGE,
@@ -141,6 +142,8 @@ def drawn(seed: int) -> Plan:
     late = [TAKEN_BACK] if rng.random() < 0.2 else []
     later = random.Random(f"{seed}:later kinds")
     late += [kind for kind in (OUTAGE, ABANDONED_RUN) if later.random() < 0.1]
+    if random.Random(f"{seed}:judges").random() < 0.3:
+        late.append(JUDGED)
     return replace(plan, kinds=(*plan.kinds, *late), takes=takes)
 
 

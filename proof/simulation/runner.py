@@ -21,6 +21,7 @@ from proof.simulation.evidence import outlasted
 from proof.simulation.history import History
 from proof.simulation.plans import FAULT_SECONDS, Plan
 from proof.simulation.processes import Crash, Points, started, thread
+from proof.verdicts import judge_verdicts
 from resources.errors import DailiesError
 from resources.ledger import deliveries, polls
 from resources.ledger import ledger as ledger_module
@@ -82,6 +83,7 @@ def _judged(history: History) -> Outcome:
     violations = [
         *(Violation("broken", text) for text in history.broken),
         *judge(evidence),
+        *judge_verdicts(history.judges.words()),
         *(Violation("unaccounted", text) for text in history.unbooked),
     ]
     points, struck = history.points, history.faults.struck.copy()

@@ -1,0 +1,76 @@
+"""The laws of verdicts: what a person was told is kept stays in the ledger and comes to the bucket, and circles one take of a clip.
+
+Like the other laws they read plain rows and import nothing of dailies.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from proof.laws import Row, Violation
+
+KIND = "verdict"
+"""What breaks one of these laws."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What people said, and what is kept of it."""
+
+    given: Mapping[str, str]
+    """The take of every verdict that a person tried to give, by the verdict's id."""
+    answered: Collection[str]
+    """Ids of those of which the person was told that they are kept."""
+    verdicts: list[Row]
+    """The ledger's `verdicts`."""
+    standing: list[Row]
+    """The ledger's `take_verdicts`."""
+    objects: Mapping[str, bytes]
+    """The bucket, by key."""
+
+
+def judge_verdicts(words: Words) -> list[Violation]:
+    """Every broken law."""
+    return [*_lost(words), *_not_in_the_bucket(words), *_not_standing(words)]
+
+
+def _lost(words: Words) -> Iterator[Violation]:
+    known = {row["id"]: row for row in words.verdicts}
+    for verdict in sorted(words.answered):
+        if verdict not in known:
+            yield Violation(KIND, f"{verdict} was answered, and the ledger does not know it")
+    for verdict, row in known.items():
+        if words.given.get(verdict) != row["attempt_id"]:
+            yield Violation(KIND, f"nobody gave the verdict {verdict} on {row['attempt_id']}")
+
+
+def _not_in_the_bucket(words: Words) -> Iterator[Violation]:
+    for row in words.verdicts:
+        stored = words.objects.get(f"verdicts/{row['clip']}/{row['id']}.json")
+        if stored is None or json.loads(stored)["take"] != row["attempt_id"]:
+            yield Violation(KIND, f"the bucket does not have the verdict {row['id']}")
+
+
+def _not_standing(words: Words) -> Iterator[Violation]:
+    """What stands follows from the verdicts in their order, and one take of a clip is circled at most."""
+    stands: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in sorted(words.verdicts, key=lambda row: (row["at"], row["seq"])):
+        clip = stands[row["clip"]]
+        match row["word"]:
+            case "circled":
+                for take in [take for take, word in clip.items() if word == "circled"]:
+                    del clip[take]
+                clip[row["attempt_id"]] = "circled"
+            case "rejected":
+                clip[row["attempt_id"]] = "rejected"
+            case "taken_back":
+                clip.pop(row["attempt_id"], None)
+    told = {take: word for clip in stands.values() for take, word in clip.items()}
+    kept = {row["attempt_id"]: row["word"] for row in words.standing}
+    if told != kept:
+        yield Violation(KIND, f"{kept} stands, and what was said makes it {told}")
+    circled = Counter(row["clip"] for row in words.standing if row["word"] == "circled")
+    for clip, number in circled.items():
+        if number > 1:
+            yield Violation(KIND, f"{clip} has {number} circled takes")
