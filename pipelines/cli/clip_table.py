@@ -91,6 +91,7 @@ def as_document(attempt: Attempt) -> dict[str, Any]:
     return {
         "clip": attempt.subject_key,
         "slot": attempt.slot,
+        "seed": attempt.request.sent_seed,
         "series": attempt.series,
         "state": attempt.state.value,
         "reason": attempt.reason,

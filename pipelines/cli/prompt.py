@@ -24,6 +24,8 @@ def show(request: ClipRequest) -> None:
         table.add_row(name, escape(value if isinstance(value, str) else json.dumps(value)))
     unknown = "unknown; the provider quotes it before the purchase"
     table.add_row("price", unknown if request.price_micros is None else show_usd(request.price_micros))
+    if request.takes > 1:
+        table.add_row("takes", f"{request.takes}, each at this price")
     for choice in request.fallbacks:
         price = show_usd(choice.price_micros)
         table.add_row("or else", f"{choice.endpoint} ({choice.provider}), price {price}")
@@ -47,6 +49,7 @@ def document(request: ClipRequest) -> dict[str, Any]:
         "prompt": request.prompt,
         "request": shown_body(request.body),
         "price_usd": None if price is None else str(to_usd(price)),
+        "takes": request.takes,
         "expected": request.expected.model_dump(mode="json"),
         "fallbacks": [
             choice.model_dump(mode="json") | {"body": shown_body(choice.body)} for choice in request.fallbacks
