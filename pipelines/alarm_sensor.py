@@ -262,11 +262,12 @@ class _Teller:
         series = ", ".join(sorted({a.series for a in new}))
         more = " more" if again else ""
         open_ones = sum(a.state.is_open for a in clips)
+        noun = "takes" if any(a.slot > 1 for a in clips) else "clips"
         return Alarm(
             id=f"{decision}:{new[-1].id}",
             kind=Kind.CLIPS_FAILED,
-            title=f"{len(new)}{more} of {len(clips)} clips failed: {series}",
-            details=[f"{open_ones} clips are still on their way"] if open_ones else [],
+            title=f"{len(new)}{more} of {len(clips)} {noun} failed: {series}",
+            details=[f"{open_ones} {noun} are still on their way"] if open_ones else [],
             todo="`dailies status --failed` lists the failed clips; `dailies retry` buys them again.",
             batch=decision,
             clips=[self._clip(a) for a in new],
@@ -280,7 +281,7 @@ class _Teller:
     def _clip(self, attempt: Attempt) -> FailedClip:
         asset = "uploaded_videos" if attempt.state is AttemptState.QUARANTINED else "generations"
         return FailedClip(
-            attempt.subject_key,
+            str(attempt.take_slot),
             attempt.series,
             attempt.state.value,
             attempt.reason or "",

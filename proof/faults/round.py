@@ -34,8 +34,9 @@ def requests(clips: int, *, takes: int = 1, prefix: str = "clip") -> list[dict[s
             if e.type == "text-to-video" and "duration" in e.parameters
         }
         model = list(sold)[number // 2 % len(sold)]
+        seconds = sold[model].parameters["duration"].values or (4, 8)
         clip = f"{prefix}-{number:04}"
-        body = {"prompt": f"A lighthouse in a storm [{clip}]", "duration": (4, 8)[number % 3 % 2]}
+        body = {"prompt": f"A lighthouse in a storm [{clip}]", "duration": seconds[number % 3 % 2 % len(seconds)]}
         made.append(
             {
                 "clip": clip,

@@ -186,17 +186,20 @@ class Ledger:
         return found
 
     def overview(self, *, series: str | None = None, kind: str = "clip") -> list[Attempt]:
-        """The newest attempt of every subject, oldest attempt first."""
+        """The attempt that stands for every subject (see `rules.stands_for`), oldest attempt first."""
         newest = (
             sa.select(sa.func.max(attempts.c.seq))
             .where(attempts.c.subject_kind == kind)
-            .group_by(attempts.c.subject_key)
+            .group_by(attempts.c.subject_key, attempts.c.slot)
         )
         query = sa.select(attempts).where(attempts.c.seq.in_(newest)).order_by(attempts.c.seq)
         if series is not None:
             query = query.where(attempts.c.series == series)
+        found: dict[str, list[Attempt]] = {}
         with self.read() as connection:
-            return [Attempt.from_row(row) for row in connection.execute(query)]
+            for attempt in map(Attempt.from_row, connection.execute(query)):
+                found.setdefault(attempt.subject_key, []).append(attempt)
+        return sorted(map(stands_for, found.values()), key=lambda attempt: attempt.seq)
 
     def endpoint_of(self, account: str, submission_id: str) -> str | None:
         """The endpoint that a POST ordered, None where there is no such POST of the account."""

@@ -5,12 +5,24 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from ledgerkit import ACCOUNT, NEVER_CHARGED, a_request, a_state, accepted, claimed, everything, rejected
+from ledgerkit import (
+    ACCOUNT,
+    NEVER_CHARGED,
+    a_request,
+    a_state,
+    accepted,
+    claimed,
+    everything,
+    rejected,
+    unknown,
+)
 
 from resources.ledger import deliveries, polls, queue
 from resources.ledger.approvals import Approval, approve_clips
 from resources.ledger.decisions import Decided, Decision, Ruling, decide, standings
 from resources.ledger.ledger import Ledger
+from resources.ledger.lost.closures import hold
+from resources.ledger.lost.settle import adopt_by_hand
 from resources.ledger.newest import newest
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.purchases import purchases_of
@@ -18,6 +30,7 @@ from resources.ledger.records import Attempt
 from resources.ledger.recovery import rebuild
 from resources.ledger.recovery.mark import mark_of
 from resources.ledger.recovery.rebuild import Taken
+from resources.ledger.schema import submissions
 from resources.ledger.settled import settled_clips
 from resources.ledger.states import AttemptState
 from resources.ledger.takes import takes_of
@@ -207,3 +220,31 @@ def test_a_rebuilt_ledger_has_every_slot(ledger: Ledger) -> None:
         item.slot: item.seed for item in mark.on_their_way
     }
     assert {a.request.fingerprint for a in slots.values()} == {takes(body=body).fingerprint}
+
+
+def test_one_attempt_stands_for_a_clip(ledger: Ledger) -> None:
+    asked(ledger, takes())
+    deliver(ledger, failing=frozenset({3}))
+    # a delivered take stands for its clip, whatever became of a later slot
+    stands = [attempt.slot for attempt in ledger.overview()]
+    assert stands == [ledger.latest([CLIP])[CLIP].slot] == [2]
+    asked(ledger, takes(), "retry")
+    assert [attempt.slot for attempt in ledger.overview()] == [3]
+    assert ledger.latest([CLIP])[CLIP].state is AttemptState.QUEUED
+
+
+def test_a_person_gives_a_job_to_the_take_whose_candidate_it_is(ledger: Ledger) -> None:
+    asked(ledger, takes(2))
+    for job in ("job-of-1", "job-of-2"):
+        submission = claimed(ledger)
+        lost = record_outcome(ledger, submission, unknown())
+        with ledger.transaction(who="test", run_id=None) as tx:
+            tx.connection.execute(
+                sa.update(submissions)
+                .where(submissions.c.id == submission.id)
+                .values(candidates=[{"job": job, "model": None}])
+            )
+            hold(tx, lost, "two look alike", [{"job": job}])
+    adopted = adopt_by_hand(ledger, CLIP, "job-of-1", who="mara", why="the time fits")
+    assert (adopted.slot, adopted.job_id) == (1, "job-of-1")
+    assert adopt_by_hand(ledger, CLIP, "job-of-2", who="mara", why="the other").slot == 2

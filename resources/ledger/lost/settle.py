@@ -65,7 +65,7 @@ def adopt_by_hand(ledger: Ledger, clip: str, job_id: str, *, who: str, why: str)
     Raises:
         DailiesError: Nothing of the clip is unknown or held, or the job is another clip's. Nothing was changed.
     """
-    one = _the_one(ledger, clip)
+    one = _the_one(ledger, clip, job_id)
     with ledger.transaction(who=who, run_id=None) as tx:
         attempt = _unchanged(tx, one)
         model = next((c["model"] for c in one.candidates if c["job"] == job_id), None)
@@ -122,13 +122,15 @@ def write_off(ledger: Ledger, clip: str, *, who: str, why: str, anyway: bool = F
         )
 
 
-def _the_one(ledger: Ledger, clip: str) -> Unsettled:
+def _the_one(ledger: Ledger, clip: str, job_id: str | None = None) -> Unsettled:
+    """The clip's purchase that a person settles: of several takes the one whose candidate the job is, else the newest."""
     found = unsettled(ledger, clip=clip)
     if not found:
         raise DailiesError(
             f"nothing of {clip} is unknown or held; nothing was changed. `dailies resolve` lists what is."
         )
-    return found[-1]
+    named = [one for one in found if any(candidate["job"] == job_id for candidate in one.candidates)]
+    return (named or found)[-1]
 
 
 def _unchanged(tx: Transaction, one: Unsettled) -> Attempt:
