@@ -305,7 +305,7 @@ class ClipRequest(BaseModel):
             request = self.model_copy(update={"slot": slot})
             drawn = self.takes > 1 and not self._has_seed
             if slot > 1 or regenerate or drawn:
-                digest = hashlib.sha256(f"{self.fingerprint} {decision} {slot}".encode()).digest()
+                digest = hashlib.sha256(f"{self.clip} {self.fingerprint} {decision} {slot}".encode()).digest()
                 request = request.seeded(int.from_bytes(digest[:6]))
             found.append(request)
         return found

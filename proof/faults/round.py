@@ -36,7 +36,10 @@ def requests(clips: int, *, takes: int = 1, prefix: str = "clip") -> list[dict[s
         model = list(sold)[number // 2 % len(sold)]
         seconds = sold[model].parameters["duration"].values or (4, 8)
         clip = f"{prefix}-{number:04}"
-        body = {"prompt": f"A lighthouse in a storm [{clip}]", "duration": seconds[number % 3 % 2 % len(seconds)]}
+        body = {
+            "prompt": f"A lighthouse in a storm [{clip}]",
+            "duration": seconds[number % 3 % 2 % len(seconds)],
+        }
         made.append(
             {
                 "clip": clip,
