@@ -345,7 +345,7 @@ class Settings(BaseSettings):
             return AccountSettings(
                 name=name,
                 provider=spec.name,
-                key_variable=spec.key_variable if declared is None else declared.key,
+                key_variable=self._key_variable(name),
                 dedicated_by=spec.variable("dedicated")
                 if declared is None
                 else f"dedicated of data/accounts: {name}",
@@ -355,6 +355,7 @@ class Settings(BaseSettings):
                 submits_per_minute=given.submits_per_minute,
                 dedicated=given.dedicated,
                 settle_seconds=given.settle_seconds,
+                unusable=self._same_key(name),
                 network=self.network,
             )
         except ValidationError as error:
@@ -378,20 +379,33 @@ class Settings(BaseSettings):
         """Check the variables of all accounts.
 
         Raises:
-            ConfigurationError: A value is invalid, or two accounts of a provider have the same key: each would take the other's jobs for
-                strangers'.
+            ConfigurationError: A value is invalid.
         """
-        owners: dict[tuple[str, str], str] = {}
         for name in self.account_names:
-            key = self._given(name).api_key
-            if key is None or not key.get_secret_value():
-                continue
-            provider = self.declared_accounts.provider_of(name) or name
-            first = owners.setdefault((provider, key.get_secret_value()), name)
-            if first != name:
-                raise ConfigurationError(
-                    f"the accounts {first!r} and {name!r} have the same key. Nothing was bought."
-                )
+            self._given(name)
+
+    def _same_key(self, name: str) -> str | None:
+        """Why an account cannot be used because another one of its provider has its key: each would take the other's jobs for strangers'."""
+        accounts = self.declared_accounts
+        key = self._given(name).api_key
+        if key is None or not key.get_secret_value():
+            return None
+        twins = [
+            other
+            for other in self.account_names
+            if accounts.provider_of(other) == accounts.provider_of(name) and self._given(other).api_key == key
+        ]
+        if len(twins) == 1:
+            return None
+        variables = [self._key_variable(twin) for twin in twins]
+        return (
+            f"the accounts {' and '.join(map(repr, twins))} have the same key, so neither is used; other accounts go on. Set "
+            f"another key in one of {' and '.join(variables)}, or remove one account from data/accounts. Nothing was bought."
+        )
+
+    def _key_variable(self, name: str) -> str:
+        declared = self.declared_accounts.found.get(name)
+        return spec_of(name).key_variable if declared is None else declared.key
 
 
 def load_settings() -> Settings:

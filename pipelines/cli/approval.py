@@ -102,6 +102,11 @@ def _ask(plan: Plan, *, yes: bool) -> None:
     agree(f"buy {counted(number, 'clip')}{takes} for {price}")
 
 
+def is_terminal() -> bool:
+    """Whether a person can answer."""
+    return sys.stdin.isatty()
+
+
 def agree(what: str, *, yes: bool = False) -> None:
     """Ask a person whether to do something that costs money.
 
@@ -114,7 +119,7 @@ def agree(what: str, *, yes: bool = False) -> None:
     """
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not is_terminal():
         complain(
             f"nothing was bought: this would {what}, and without a terminal nobody can be asked. Add --yes."
         )

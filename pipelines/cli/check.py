@@ -39,7 +39,7 @@ def _unusable(settings: Settings) -> Iterator[str]:
             yield str(error)
     for name in settings.account_names:
         try:
-            settings.account(name)
+            settings.account(name).check_usable()
         except ConfigurationError as error:
             yield f"account {name}: {error}"
 

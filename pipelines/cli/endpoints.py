@@ -168,7 +168,7 @@ def _with_keys(settings: Settings, wanted: str | None) -> dict[str, str]:
     # any account of a provider can be asked for its list
     found: dict[str, str] = {}
     for one in settings.accounts_with_key:
-        if wanted in {None, one.provider}:
+        if wanted in {None, one.provider} and one.unusable is None:
             found.setdefault(one.provider, one.name)
     if not found:
         raise ConfigurationError(

@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from pipelines.cli.panels import PanelledGroup
-from pipelines.cli.terminal import Json, age, complain, console, print_json, print_table, table_of
+from pipelines.cli.terminal import Json, age, complain, confirm, console, print_json, print_table, table_of
 
 ledger_app = typer.Typer(
     cls=PanelledGroup, rich_markup_mode=None, help="Show the account; copy, restore or rebuild the ledger."
@@ -145,7 +145,7 @@ def disputed(
                     "with their ids."
                 )
             if not yes:
-                typer.confirm(f"{found[0]}. Accept it as true?", abort=True)
+                confirm(f"{found[0]}. Accept it as true?")
             word = why or "a person says that it is true"
             settled = disputes.accept(
                 ledger, found[0].attempt.id, who=f"person {getpass.getuser()}", why=word

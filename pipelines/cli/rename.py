@@ -11,17 +11,18 @@ from pipelines.cli.declared import declarations_of
 from pipelines.cli.terminal import console, counted, note
 from resources.declared.problems import nearest
 from resources.errors import ConfigurationError, DailiesError
+from resources.ledger.former_names import record_rename
 from resources.series import Declarations, Series
 from resources.series.declaration import NAME
-from resources.settings import Settings
+from resources.settings import Settings, open_ledger
 
 
 def rename(settings: Settings, old: str, new: str) -> None:
     """Change the name in a series' file, and the file's own name where it is the same.
 
     Raises:
-        ConfigurationError: There is no such series, the new name is taken or is none, or the file cannot be changed. Nothing was
-            changed.
+        DailiesError: There is no such series, the new name is taken or is none, the file cannot be changed, or the ledger cannot be
+            written. Nothing was changed.
     """
     before = declarations_of(settings)
     series = before.series.get(old)
@@ -43,12 +44,23 @@ def rename(settings: Settings, old: str, new: str) -> None:
     file.write_text(_renamed(series, text, new), encoding="utf-8")
     file.rename(target)
     after = declarations_of(settings)
-    if new not in after.series:
-        target.rename(file)
-        file.write_text(text, encoding="utf-8")
+    if new in after.series:
+        try:
+            with open_ledger(settings) as ledger, ledger.write() as connection:
+                record_rename(connection, old, new)
+        except DailiesError:
+            _undo(target, file, text)
+            raise
+    else:
+        _undo(target, file, text)
         problems = "; ".join(str(problem) for problem in after.problems)
         raise ConfigurationError(f"the renamed series would be broken: {problems}. Nothing was changed.")
     _say(before, series, after.series[new], after, target)
+
+
+def _undo(target: Path, file: Path, text: str) -> None:
+    target.rename(file)
+    file.write_text(text, encoding="utf-8")
 
 
 def _renamed(series: Series, text: str, new: str) -> str:
@@ -80,7 +92,7 @@ def _say(before: Declarations, old: Series, new: Series, after: Declarations, fi
             f"the prompts of {counted(changed, 'clip')} say the name of the series, so they have changed; `dailies plan {new.name}`"
         )
     if new.declaration.budget is not None:
-        note(f"what was spent so far stays counted under {old.name}: the caps of {new.name} begin at zero")
+        note(f"what was spent under {old.name} counts in the caps of {new.name}")
     if new.schedule is not None:
         note(f"its schedule is off under its new name: `dailies schedules on {new.name}`")
 

@@ -110,6 +110,9 @@ def check_bills(ledger: Ledger, settings: Settings, *, days: int) -> list[Differ
             if not account.capabilities.bills_jobs:
                 complain(f"{account.name} has no bill that names jobs: what is shown for it is our estimate")
                 continue
+            if account.unusable is not None:
+                complain(account.unusable)
+                continue
             bind_account(ledger, account)
             provider = build_provider(account)
             try:

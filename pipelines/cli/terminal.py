@@ -96,8 +96,8 @@ def note(message: str) -> None:
 
 
 def confirm(question: str) -> None:
-    """Ask a person, and end the command unless they answer yes."""
-    typer.confirm(legible(question, instead="\N{REPLACEMENT CHARACTER}"), abort=True)
+    """Ask a person on standard error, and end the command unless they answer yes."""
+    typer.confirm(legible(question, instead="\N{REPLACEMENT CHARACTER}"), abort=True, err=True)
 
 
 def print_json(document: object) -> None:

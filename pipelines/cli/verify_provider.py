@@ -121,7 +121,7 @@ async def _verify(
         )
         drift = await _drift(provider, offer, today)
         shown = ", ".join(f"{name} {value}" for name, value in offer.body.items() if name != "prompt")
-        ask(f"Buy one {offer.endpoint.id} ({shown}) from {account.name} for {show_usd(offer.micros)}?")
+        ask(f"buy one {offer.endpoint.id} ({shown}) from {account.name} for {show_usd(offer.micros)}")
         with open_ledger(settings) as ledger, bucket_if_any(settings) as bucket:
             bind_account(ledger, account)
             mark = None

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from resources.ledger.database import chunks, lock_money
+from resources.ledger.former_names import former_names
 from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, spending
 from resources.ledger.states import MoneyState
@@ -176,10 +177,18 @@ def spent(connection: sa.Connection, wanted: Sequence[Scope]) -> dict[Scope, int
     """What counts in each scope, in micro-USD.
 
     Money of a future day or month counts in every one before it: a clock that was ahead has dated it, and it must not be
-    missing from the cap of the day on which it was really spent.
+    missing from the cap of the day on which it was really spent. Money of a series counts under each name that it had.
     """
     found: dict[Scope, int] = {}
-    for some in chunks(wanted):
+    former = {
+        name: former_names(connection, name)
+        for name in {scope.name for scope in wanted if scope.of == SERIES}
+    }
+    before = {
+        scope: [scope._replace(name=old) for old in former[scope.name]] if scope.of == SERIES else []
+        for scope in wanted
+    }
+    for some in chunks([*before, *(old for scopes in before.values() for old in scopes)]):
         columns = zip(*some, strict=True)
         known = {
             f"{name}_{i}": value
@@ -196,7 +205,7 @@ def spent(connection: sa.Connection, wanted: Sequence[Scope]) -> dict[Scope, int
             micros for other, micros in found.items() if other[:3] == scope[:3] and other.key >= scope.key
         )
 
-    return {scope: counts(scope) for scope in wanted}
+    return {scope: counts(scope) + sum(map(counts, before[scope])) for scope in wanted}
 
 
 def _is_dated(scope: Scope) -> bool:

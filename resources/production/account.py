@@ -79,8 +79,9 @@ def bind_account(ledger: Ledger, account: AccountSettings) -> None:
     host's settings say about the account's key.
 
     Raises:
-        ConfigurationError: The ledger knows the account at another address. Nothing was bought.
+        ConfigurationError: The ledger knows the account at another address, or another account has its key. Nothing was bought.
     """
+    account.check_usable()
     name, place = account.name, _place(account.base_url)
     kept = ledger.fact(f"account {name}") or ledger.remember(f"account {name}", place)
     if kept != place:

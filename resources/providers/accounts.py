@@ -45,6 +45,8 @@ class AccountSettings(BaseModel):
     settle_seconds: float | None = Field(default=None, gt=0)
     """Seconds after the deadline from which a miss in the provider's listing can prove that there is no job; None for the
     provider's usual value. An earlier miss proves nothing."""
+    unusable: str | None = None
+    """Why nothing may be bought or read with its key, None if it may."""
     network: Network = Field(default=Network(), exclude=True, repr=False)
     """The way out."""
 
@@ -52,6 +54,15 @@ class AccountSettings(BaseModel):
     def capabilities(self) -> Capabilities:
         """What its provider offers, also without a key."""
         return spec_of(self.provider).capabilities
+
+    def check_usable(self) -> None:
+        """Raise if its key must not be used.
+
+        Raises:
+            ConfigurationError: With the reason and the cure.
+        """
+        if self.unusable is not None:
+            raise ConfigurationError(self.unusable)
 
     @field_validator("base_url")
     @classmethod
@@ -81,8 +92,9 @@ def build_provider(
         webhook_url: Builds the address that is called back for a submission id, None for no callbacks.
 
     Raises:
-        ConfigurationError: There is no key, or it cannot be one. The text names the variable and how to run without.
+        ConfigurationError: There is no key, it cannot be one, or another account has the same. The text names the variable and how to run without.
     """
+    settings.check_usable()
     spec = spec_of(settings.provider)
     variable = settings.key_variable or spec.key_variable
     key = settings.api_key.get_secret_value() if settings.api_key else ""

@@ -39,7 +39,7 @@ def callers(settings: Settings) -> dict[str, Caller]:
     able = {spec.name: spec.callbacks for spec in registered().values() if spec.callbacks is not None}
     for account in map(settings.account, settings.account_names):
         read = able.get(account.provider)
-        if read is not None and account.api_key is not None:
+        if read is not None and account.api_key is not None and account.unusable is None:
             client = build_provider(account, clock=time.time)
             found[account.name] = Caller(client, read(client))
     if not found:

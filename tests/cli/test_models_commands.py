@@ -178,8 +178,8 @@ def test_a_service_that_is_as_documented_is_reported_so_and_booked(sandbox, acco
 def test_nothing_is_bought_before_somebody_agrees(sandbox):
     before = jobs(sandbox)
     refused = CliRunner().invoke(app, ["verify-provider", "wavespeed"], input="n\n")
-    assert refused.exit_code == 1
-    assert "for $0.96?" in refused.output
+    assert refused.exit_code == 2
+    assert "for $0.96, and without a terminal nobody can be asked. Add --yes." in refused.output
     assert jobs(sandbox) == before
     with open_ledger(load_settings()) as ledger:
         assert ledger.overview(kind="probe") == []

@@ -115,3 +115,48 @@ def test_a_prompt_that_says_the_name_is_told(dailies: Run, tmp_path: Path) -> No
     file = tmp_path / "data" / "series" / "bay.yaml"
     file.write_text(file.read_text().replace("A quiet view", "The {{ series }}, a quiet view"))
     assert "the prompts of 2 clips say the name of the series" in dailies("rename", "bay", "coast")[2]
+
+
+def spend_cap(tmp_path: Path, name: str, dollars: float) -> None:
+    file = tmp_path / "data" / "series" / f"{name}.yaml"
+    file.write_text(f"{file.read_text()}budget: {{total: {dollars}}}\n")
+
+
+def test_what_was_spent_under_former_names_counts_in_the_caps(dailies: Run, tmp_path: Path) -> None:
+    declarations = declarations_of(load_settings())
+    with open_ledger(load_settings()) as ledger:
+        decide(ledger, [declarations.render(declarations.find("bay-2026-11-20-east"))], Decision("first"))
+    spend_cap(tmp_path, "bay", 2)
+    assert dailies("rename", "bay", "coast")[0] == 0
+    _, _, said = dailies("rename", "coast", "shore")
+    assert "what was spent under coast counts in the caps of shore" in said
+    assert verbs(dailies, "shore") == [("bay-2026-11-20-east", "adopt"), ("bay-2026-11-20-west", "refuse")]
+    declarations = declarations_of(load_settings())
+    west = declarations.render(declarations.find("bay-2026-11-20-west"))
+    with open_ledger(load_settings()) as ledger:
+        (refused,) = decide(ledger, [west], Decision("second"))
+        assert "$1.20 is spent or reserved" in (refused.reason or "")
+        # the negative control: a series that never had the name begins at zero
+        (bought,) = decide(ledger, [west.model_copy(update={"series": "strand"})], Decision("third"))
+        assert bought.attempt is not None
+
+
+def test_a_series_that_gets_its_name_back_counts_once(dailies: Run, tmp_path: Path) -> None:
+    declarations = declarations_of(load_settings())
+    with open_ledger(load_settings()) as ledger:
+        decide(ledger, [declarations.render(declarations.find("bay-2026-11-20-east"))], Decision("first"))
+    assert dailies("rename", "bay", "coast")[0] == 0
+    assert dailies("rename", "coast", "bay")[0] == 0
+    spend_cap(tmp_path, "bay", 2.40)
+    assert verbs(dailies, "bay") == [("bay-2026-11-20-east", "adopt"), ("bay-2026-11-20-west", "buy")]
+
+
+def test_a_ledger_that_cannot_keep_the_fact_leaves_the_series_as_it_was(
+    dailies: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (tmp_path / "data" / "series" / "bay.yaml").read_text()
+    monkeypatch.setenv("DAILIES_LEDGER_URL", f"sqlite:///{tmp_path}/nowhere/ledger.db")
+    (tmp_path / "nowhere").write_text("no folder")
+    assert dailies("rename", "bay", "coast")[0] == 2
+    assert (tmp_path / "data" / "series" / "bay.yaml").read_text() == text
+    assert not (tmp_path / "data" / "series" / "coast.yaml").exists()

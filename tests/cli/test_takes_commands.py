@@ -12,7 +12,7 @@ from makers import make_mp4
 from projects import a_project
 from typer.testing import CliRunner, Result
 
-from pipelines.cli import retakes
+from pipelines.cli import approval, retakes
 from pipelines.cli.app import app
 from pipelines.cli.launch import Launched
 from resources.errors import ConfigurationError, DailiesError
@@ -125,17 +125,28 @@ def bought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_retake_shows_its_price_and_asks(bought: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAILIES_MAX_USD_PER_DAY", "20")
-    refused = run("retake", CLIP, answer="n\n")
+    monkeypatch.setattr(approval, "is_terminal", lambda: True)
+    refused = run("retake", CLIP, "--json", answer="n\n")
     assert (refused.exit_code, bought) == (1, [])
+    assert "Buy" not in refused.stdout, "it is JSON for a program"
     price = retakes.offer_retake(load_settings(), CLIP).price
-    assert (
-        f"Buy one more take of {CLIP} from bytedance/seedance-2.0/text-to-video for {price}?"
-        in refused.output
-    )
-    assert "$0.00 spent" in refused.output
-    assert "$20.00" in refused.output
-    done = json.loads(run("retake", CLIP, "--yes", "--json").stdout)
-    assert (bought, done["decision"], price) == ([CLIP], "retake:1", show_usd(usd(done["price_usd"])))
+    question = f"Buy one more take of {CLIP} from bytedance/seedance-2.0/text-to-video for {price}?"
+    assert question in refused.stderr
+    assert "$0.00 spent" in refused.stderr
+    assert "$20.00" in refused.stderr
+    # the runner's terminal echoes the answer
+    agreed = json.loads(run("retake", CLIP, "--json", answer="y\n").stdout.removeprefix(" y\n"))
+    assert (bought, agreed["decision"], price) == ([CLIP], "retake:1", show_usd(usd(agreed["price_usd"])))
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_yes_that_is_piped_buys_nothing(bought: list[str], options: list[str]) -> None:
+    refused = run("retake", CLIP, *options, answer="y\n")
+    assert (refused.exit_code, refused.stdout, bought) == (2, "", [])
+    assert "nothing was bought" in refused.stderr
+    assert "Add --yes" in refused.stderr
+    assert run("retake", CLIP, "--yes", *options).exit_code == 0
+    assert bought == [CLIP]
 
 
 def test_a_retake_beyond_a_cap_is_refused(bought: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,12 +106,26 @@ def test_another_account_may_be_the_fallback(house: House, team: Path) -> None:
     assert set(bought_by(house)) == {AT_SANDBOX}
 
 
-def test_two_accounts_with_one_key_are_refused(
+def test_two_accounts_with_one_key_buy_nothing_and_the_others_go_on(
     house: House, team: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WAVESPEED_TEAM_B_KEY", KEY)
-    with pytest.raises(ConfigurationError, match="'wavespeed' and 'wavespeed-team-b' have the same key"):
-        house.production.settings()
+    theirs = house.declare("bay", ["east"], account=TEAM)
+    ours = house.declare("city", ["hill"])
+    others = house.declare("moon", ["rise"], endpoint="openai/sora-2-t2v", allow_retired=True, parameters={})
+    house.add([*theirs, *ours, *others])
+    said = (
+        "the accounts 'wavespeed' and 'wavespeed-team-b' have the same key, so neither is used; other accounts go on. "
+        "Set another key in one of WAVESPEED_API_KEY and WAVESPEED_TEAM_B_KEY"
+    )
+    for keys in (theirs, ours):
+        ran = house.run("submit_clips", keys)
+        assert not ran.green
+        assert said in str(ran.failed_clips or ran.failure)
+    assert house.run("submit_clips", others).green
+    assert [job["provider"] for job in house.books()["jobs"]] == ["aimlapi"]
+    monkeypatch.setenv("WAVESPEED_TEAM_B_KEY", f"{KEY}.{TEAM}")
+    assert house.run("submit_clips", ours).green, "the cure works at once"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from pipelines.cli.signals import end_on_signals
-from pipelines.cli.terminal import Json, console, print_json
+from pipelines.cli.terminal import Json, Yes, console, print_json
 
 operations_app = typer.Typer()
 PANEL = "Run"
@@ -202,22 +202,19 @@ def verify_provider(
     settle: Annotated[
         float, typer.Option(help="Seconds to wait for the listing and the bill after its end.", min=0)
     ] = 180.0,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Buy the cheapest job, and report how the live service differs from its documentation. Exits with 1 if it does."""
+    from pipelines.cli.approval import agree
     from pipelines.cli.stack_settings import running_settings
     from pipelines.cli.verify_provider import Trial, print_document, show, verify
-
-    def ask(question: str) -> None:
-        if not yes:
-            typer.confirm(question, abort=True, err=True)
 
     wanted = Trial(account, endpoint, allow_retired, wait, settle)
     report = verify(
         running_settings(),
         wanted,
-        ask=ask,
+        ask=lambda what: agree(what, yes=yes),
         say=lambda text: None if as_json else console.print(Text(text)),
     )
     if as_json:

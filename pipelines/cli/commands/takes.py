@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.terminal import Json, complain, confirm, console, print_json
+from pipelines.cli.terminal import Json, Yes, complain, console, print_json
 
 takes_app = typer.Typer()
 PANEL = "Judge takes"
@@ -71,10 +71,11 @@ def take_back(clip: Clip, take: Named = None, note: Note = "", as_json: Json = F
 @takes_app.command(rich_help_panel=PANEL)
 def retake(
     clip: Clip,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Buy one more take of a clip, after showing its price and the caps."""
+    from pipelines.cli.approval import agree
     from pipelines.cli.retakes import buy_retake, offer_retake
     from pipelines.cli.stack_settings import running_settings
     from resources.money import show_usd, to_usd
@@ -86,11 +87,7 @@ def retake(
             complain(
                 f"{cap.name}: {show_usd(cap.spent)} spent, {show_usd(cap.with_it)} with it, of {show_usd(cap.cap)}"
             )
-        question = f"Buy one more take of {clip} from {offer.endpoint} for {offer.price}?"
-        if yes:
-            complain(f"{question} Yes (--yes).")
-        else:
-            confirm(question)
+        agree(f"buy one more take of {clip} from {offer.endpoint} for {offer.price}", yes=yes)
     launched = buy_retake(settings, offer)
     if as_json:
         print_json(

@@ -1,0 +1,40 @@
+"""The names that a series had before: what was spent under them counts in its caps."""
+
+import sqlalchemy as sa
+
+from resources.ledger.schema import meta
+
+_FORMER = sa.select(meta.c.value).where(meta.c.key == sa.bindparam("fact"))
+
+
+def record_rename(connection: sa.Connection, old: str, new: str) -> None:
+    """Keep the fact that a series has another name now."""
+    known = _own(connection, new)
+    if old in known:
+        return
+    value = " ".join([*known, old])
+    if known:
+        connection.execute(sa.update(meta).where(meta.c.key == _fact(new)).values(value=value))
+    else:
+        connection.execute(sa.insert(meta).values(key=_fact(new), value=value))
+
+
+def former_names(connection: sa.Connection, name: str) -> set[str]:
+    """Every name that a series had before, also those of renamed names."""
+    found: set[str] = set()
+    left = [name]
+    while left:
+        for old in _own(connection, left.pop()):
+            # a series that got its first name back would be followed for ever
+            if old not in found and old != name:
+                found.add(old)
+                left.append(old)
+    return found
+
+
+def _own(connection: sa.Connection, name: str) -> list[str]:
+    return str(connection.execute(_FORMER, {"fact": _fact(name)}).scalar() or "").split()
+
+
+def _fact(name: str) -> str:
+    return f"renamed {name}"
