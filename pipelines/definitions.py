@@ -5,7 +5,7 @@ import logging
 import dagster as dg
 
 from pipelines.alarm_sensor import alarms
-from pipelines.asset_checks import hourly_inventory, inventory, take_inventory
+from pipelines.asset_checks import first_inventory, hourly_inventory, inventory, take_inventory
 from pipelines.assets.characters import make_characters
 from pipelines.assets.clips import produce
 from pipelines.assets.gallery import gallery
@@ -40,7 +40,13 @@ def build_defs(production: Production | None = None) -> dg.Definitions:
             daily_retention,
             *(series_schedule(series) for series in _declared(production) if series.schedule),
         ],
-        sensors=[*map(completion_sensor, account_names(production)), *ALL_SENSORS, gallery_pages, alarms],
+        sensors=[
+            *map(completion_sensor, account_names(production)),
+            *ALL_SENSORS,
+            gallery_pages,
+            first_inventory,
+            alarms,
+        ],
         resources={"production": production},
         executor=dg.in_process_executor,
     )

@@ -53,7 +53,7 @@ produce_clips = dg.define_asset_job(
 class ScatteredConfig(dg.Config):
     """Which clips to produce."""
 
-    keys: list[str] = Field(description="The clips' keys, in any order and with any gaps.")
+    keys: list[str] = Field(description="The clips' keys, in any order and with any gaps; at least one.")
     regenerate: bool = Field(default=False, description="Buy another take of delivered, unchanged clips.")
     takes: int | None = Field(
         default=None,
@@ -77,6 +77,11 @@ def produce_scattered(
     def bought() -> str:
         return bought_by(production, context.run)
 
+    if not config.keys:
+        raise dg.Failure(
+            "`keys` is empty: list the clips' keys in the launchpad, e.g. [city-sunset-2026-11-20-hero]. Nothing was bought.",
+            allow_retries=False,
+        )
     with explained(bought=bought), production.at_work(context.run.run_id):
         scope = scope_of_list(context, production, config.keys)
         leave_alone(context, scope)

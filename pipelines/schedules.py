@@ -1,7 +1,7 @@
 """The schedules: one for each series that declares one. They spend money, so they are off until a person turns them on."""
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -9,7 +9,8 @@ import dagster as dg
 from pipelines.clip_batch import DECISION_TAG
 from pipelines.jobs import submit_clips
 from pipelines.partitions import add_clips, range_tags, stretches
-from pipelines.prompt_batch import render
+from pipelines.prompt_batch import Rendered, render
+from pipelines.run_labels import run_labels
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger.decision_clips import fix_clips
@@ -72,5 +73,16 @@ def _requests(
     for stretch in stretches(order, keys):
         yield dg.RunRequest(
             run_key=f"{name}:{tick}:{stretch[0]}",
-            tags={**range_tags(stretch), DECISION_TAG: decision, SERIES_TAG: name},
+            tags={
+                **range_tags(stretch),
+                **run_labels(f"schedule {name} {when:%Y-%m-%d %H:%M}", stretch, _ceiling(rendered, stretch)),
+                DECISION_TAG: decision,
+                SERIES_TAG: name,
+            },
         )
+
+
+def _ceiling(rendered: Rendered, clips: Collection[str]) -> int | None:
+    """The most that clips may cost, in micro-dollars; None if a price is unknown."""
+    requests = [rendered.requests[clip] for clip in clips]
+    return sum(r.ceiling_micros for r in requests) if all(r.is_priced for r in requests) else None

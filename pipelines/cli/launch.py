@@ -5,24 +5,25 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipelines.cli.bought import bought_so_far, ended_with_a_word
 from pipelines.cli.clip_table import as_document, show_clips
 from pipelines.cli.dagster_api import DagsterApi, RunState
 from pipelines.cli.declared import declarations_of
+from pipelines.cli.progress import ClipProgress
 from pipelines.cli.signals import end_on_signals
 from pipelines.cli.takeover import running_stack
-from pipelines.cli.terminal import age, complain, console, counted, errors, print_json
+from pipelines.cli.terminal import complain, console, counted, errors, print_json
 from pipelines.clip_batch import APPROVED_TAG, DECISION_TAG
 from pipelines.partitions import add_clips, range_tags, stretches
 from pipelines.prompt_batch import render
+from pipelines.run_labels import run_labels
 from pipelines.schedules import SERIES_TAG
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.ledger.approvals import Approval, approve_clips
@@ -31,7 +32,6 @@ from resources.ledger.newest import has_bought
 from resources.ledger.records import Attempt
 from resources.ledger.rules import stands_for
 from resources.ledger.states import UNDELIVERED, AttemptState
-from resources.money import show_usd
 from resources.orders import TakeSlot
 from resources.planning import chosen_purchases
 from resources.planning.selectors import RESERVED
@@ -138,6 +138,11 @@ def launch(
         # before any run exists: one that waits in Dagster's queue must not buy clips that are added later
         approve_clips(ledger, launched.decision, approvals)
     tags = {DECISION_TAG: launched.decision, APPROVED_TAG: "true"} | ({SERIES_TAG: series} if series else {})
+    most = {approval.clip: approval.at_most_micros for approval in approvals}
+
+    def labels(clips: Sequence[str]) -> dict[str, str]:
+        return run_labels(" ".join(filter(None, (command, series))), clips, sum(map(most.__getitem__, clips)))
+
     found = stretches(order, keys)
     wanted: dict[str, object] = ({"regenerate": True} if regenerate else {}) | (
         {"takes": takes} if takes else {}
@@ -145,13 +150,16 @@ def launch(
     if scattered and len(found) > 1:
         config = {"ops": {"produce_scattered": {"config": {"keys": list(keys), **wanted}}}}
         with ended_with_a_word(settings, launched.decision):
-            launched.runs.append(api.launch("produce_scattered_clips", tags=tags, config=config))
+            launched.runs.append(
+                api.launch("produce_scattered_clips", tags={**tags, **labels(keys)}, config=config)
+            )
         return launched
     config = {"ops": {"produce": {"config": wanted}}} if wanted else {}
     with ended_with_a_word(settings, launched.decision):
         for stretch in found:
             try:
-                launched.runs.append(api.launch(job, tags={**tags, **range_tags(stretch)}, config=config))
+                labelled = {**tags, **labels(stretch), **range_tags(stretch)}
+                launched.runs.append(api.launch(job, tags=labelled, config=config))
             except DailiesError as error:
                 if not launched.runs:
                     raise
@@ -243,33 +251,12 @@ class Waited:
 
 
 def wait_for(api: DagsterApi, settings: Settings, launched: Launched, *, quiet: bool) -> Waited:
-    """Wait until the runs are over, with a progress bar on a terminal; see `wait_for_runs`."""
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[money]}"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
-        console=errors,
-        disable=quiet or not errors.is_terminal,
-    )
+    """Wait until the runs are over, and show how far they are; see `wait_for_runs`."""
+    progress = ClipProgress(launched.keys, errors, quiet=quiet)
     with progress, open_ledger(settings) as ledger:
-        task = progress.add_task("producing", total=len(launched.keys), money="", left="")
-
-        def look() -> None:
-            newest = ledger.latest_takes(launched.keys)
-            ended = [a for a in newest.values() if a.state is not AttemptState.SUCCEEDED and a.state.is_ended]
-            progress.update(
-                task,
-                total=max(len(newest), len(launched.keys)),
-                completed=len(ended),
-                description=_doing(newest),
-                money=show_usd(sum(attempt.cost_micros for attempt in newest.values())),
-                left=time_left(newest.values(), now=ledger.clock()),
-            )
-
-        runs = wait_for_runs(api, settings, launched.decision, launched.runs, look=look)
+        runs = wait_for_runs(
+            api, settings, launched.decision, launched.runs, look=lambda: progress.look(ledger)
+        )
         return Waited(ledger.latest_takes(launched.keys), runs)
 
 
@@ -312,27 +299,6 @@ def wait_for_runs(
             elif not any(run.will_retry for run in runs) or answered_at - over_since > RETRY_SECONDS:
                 return runs
             time.sleep(LOOK_SECONDS)
-
-
-def time_left(newest: Iterable[Attempt], *, now: float) -> str:
-    """About how long it takes until the last clip is delivered, by the usual time of its endpoint; empty if that is not known.
-
-    Args:
-        now: By the ledger's clock, seconds since the epoch.
-    """
-    going = [a for a in newest if a.state.is_open]
-    usual = [a.request.usual_seconds for a in going]
-    if not going or None in usual:
-        return ""
-    left = max(
-        (seconds or 0) - (now - (a.submitted_at or now)) for a, seconds in zip(going, usual, strict=True)
-    )
-    return f"about {age(left)} left" if left > 0 else "any moment"
-
-
-def _doing(newest: Mapping[TakeSlot, Attempt]) -> str:
-    states = [a.state.value for a in newest.values() if not a.state.is_ended]
-    return ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states))) or "producing"
 
 
 def finish(

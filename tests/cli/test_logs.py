@@ -1,5 +1,6 @@
 """`dailies logs`, completion, and how long a wait will take."""
 
+import io
 import os
 import subprocess
 import sys
@@ -11,10 +12,12 @@ import httpx
 import pytest
 import respx
 from projects import a_project
+from rich.console import Console
 
-from pipelines.cli.launch import time_left
 from pipelines.cli.logs import show_log, show_run
+from pipelines.cli.progress import ClipProgress, time_left
 from resources.errors import ConfigurationError
+from resources.ledger.states import AttemptState
 from resources.settings import load_settings
 
 URL = "http://127.0.0.1:3000"
@@ -87,6 +90,50 @@ def test_the_time_that_is_left_follows_from_what_an_endpoint_usually_takes(
     going: list[Any], said: str
 ) -> None:
     assert time_left(cast("Any", going), now=1000.0) == said
+
+
+class Watched:
+    """A ledger whose clips a test moves on."""
+
+    def __init__(self) -> None:
+        self.states = dict.fromkeys(("bay-a", "bay-b"), AttemptState.SUBMITTED)
+
+    def clock(self) -> float:
+        return 1000.0
+
+    def latest(self, _keys: object) -> dict[str, Any]:
+        request = SimpleNamespace(usual_seconds=60)
+        return {
+            key: SimpleNamespace(state=state, cost_micros=1_200_000, request=request, submitted_at=990.0)
+            for key, state in self.states.items()
+        }
+
+
+def test_without_a_terminal_progress_is_plain_lines_and_few() -> None:
+    written, seconds, ledger = io.StringIO(), [0.0], Watched()
+    progress = ClipProgress(
+        list(ledger.states), Console(file=written, width=200), clock=lambda: 100 + seconds[0]
+    )
+    with progress:
+        for seconds[0] in (0, 1, 2, 31):
+            progress.look(cast("Any", ledger))
+        ledger.states["bay-a"] = AttemptState.DELIVERED
+        progress.look(cast("Any", ledger))
+    going = "0 of 2 clips done; 2 submitted; $2.40; about 50 s left"
+    assert written.getvalue().splitlines() == [
+        going,
+        going,
+        "1 of 2 clips done; 1 submitted; $2.40; about 50 s left",
+    ]
+
+
+def test_in_a_terminal_progress_is_one_line_that_moves() -> None:
+    written, ledger = io.StringIO(), Watched()
+    console = Console(file=written, width=80, force_terminal=True)
+    with ClipProgress(list(ledger.states), console) as progress:
+        progress.look(cast("Any", ledger))
+    assert "0/2" in written.getvalue()
+    assert "clips done" not in written.getvalue()
 
 
 def test_the_shell_completes_the_names_of_series(home: Path) -> None:

@@ -208,7 +208,7 @@ class House:
         )
         outcome = found.evaluate_tick(context)
         for event in outcome.asset_events:
-            assert isinstance(event, dg.AssetMaterialization)
+            assert isinstance(event, (dg.AssetMaterialization, dg.AssetCheckEvaluation))
             self.instance.report_runless_asset_event(event)
         ran = []
         for request in outcome.run_requests or ():

@@ -141,3 +141,12 @@ def test_a_ledger_that_has_lost_the_approval_does_not_buy(house: House) -> None:
         assert "does not know what was approved for produce:1" in (ran.failure or "")
     approve(house, keys)
     assert house.produce(keys, tags=tags).green
+
+
+def test_an_empty_list_of_the_launchpad_is_refused(house: House) -> None:
+    declare(house)
+    config = {"ops": {"produce_scattered": {"config": {"keys": []}}}}
+    with nothing_bought(house):
+        ran = house.run("produce_scattered_clips", config=config)
+    assert not ran.green
+    assert "`keys` is empty" in (ran.failure or "")

@@ -35,6 +35,22 @@ def test_nothing_to_do_is_all_green(house: House) -> None:
     } == {}
 
 
+def test_a_new_dagster_shows_every_check_before_the_first_hourly_run(house: House) -> None:
+    ran, _ = house.tick("first_inventory")
+    assert ran == []
+    for check in CHECKS:
+        key = dg.AssetCheckKey(dg.AssetKey(check.asset), check.name)
+        (record,) = house.instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
+        evaluation = record.event.dagster_event.event_specific_data
+        assert (evaluation.check_name, evaluation.passed) == (check.name, True)
+    assert "have been made before" in (house.tick("first_inventory")[1] or "")
+
+
+def test_a_dagster_that_has_taken_the_inventory_is_not_asked_again(house: House) -> None:
+    results(house)
+    assert "have been made before" in (house.tick("first_inventory")[1] or "")
+
+
 def test_a_failed_clip_and_a_lost_object_are_counted_and_named(house: House) -> None:
     keys = house.declare("bay", ["dawn", "noon", "storm"])
     house.fault({"do": "fail"}, prompt_contains="storm")

@@ -34,6 +34,9 @@ def test_a_tick_asks_for_one_run_over_the_clips_of_the_day(house: House) -> None
     assert request.tags["dagster/asset_partition_range_start"] == keys[0]
     assert request.tags["dagster/asset_partition_range_end"] == keys[1]
     assert request.tags["dailies/series"] == "bay"
+    assert request.tags["dailies/asked_by"] == "schedule bay 2026-11-20 16:00"
+    assert request.tags["dailies/clips"] == "2"
+    assert request.tags["dailies/price"] == "at most $1.92"
     decision = request.tags["dailies/decision"]
     assert decision == "schedule:bay:2026-11-20T16:00+00:00"
     with house.production.ledger() as ledger:

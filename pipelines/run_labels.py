@@ -1,0 +1,21 @@
+"""Tags by which a person recognises a run in Dagster's lists: who asked for it, how many clips, and what they cost at most."""
+
+from collections.abc import Collection
+
+from resources.money import show_usd
+
+ASKED_BY = "dailies/asked_by"
+CLIPS = "dailies/clips"
+PRICE = "dailies/price"
+
+
+def run_labels(asked_by: str, clips: Collection[str], at_most_micros: int | None) -> dict[str, str]:
+    """The tags of a run.
+
+    Args:
+        asked_by: e.g. `schedule harbor-weather 2026-11-29`.
+        clips: The keys of its clips.
+        at_most_micros: The most that they may cost, in micro-dollars; None if a price is unknown.
+    """
+    price = "unknown" if at_most_micros is None else f"at most {show_usd(at_most_micros)}"
+    return {ASKED_BY: asked_by, CLIPS: str(len(clips)), PRICE: price}
