@@ -63,14 +63,15 @@ def refuse_misspelt(given: Iterable[str], where: str, *, known: frozenset[str]) 
     """
     spelt = Counter(name.upper() for name in given)
     wrong = [
-        f"{name} is no setting {nearest(_in_full(name, known), known)}".strip()
+        "; ".join(filter(None, (f"{name} is no setting", nearest(_in_full(name, known), known))))
         for name in sorted(spelt)
         if _is_misspelt(name, known)
     ]
     wrong += [f"{name} is given twice" for name in sorted(known) if spelt[name] > 1]
     if wrong:
+        end = "" if wrong[-1].endswith("?") else "."
         raise ConfigurationError(
-            f"{where}: {'; '.join(wrong)}. It is not ignored, because it may be a cap: correct or remove it. Nothing was "
+            f"{where}: {'; '.join(wrong)}{end} It is not ignored, because it may be a cap: correct or remove it. Nothing was "
             "bought. See .env.example."
         )
 

@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Sequence
 
-from resources.declared.problems import nearest
+from resources.declared.problems import suggestion
 from resources.errors import ConfigurationError
 from resources.planning import Chooser, Days
 from resources.series import Clip, Declarations
@@ -42,6 +42,6 @@ def chosen_clips(
         if name not in known:
             there = ", ".join(dict.fromkeys(clip.name for clip in found)) or "none"
             raise ConfigurationError(
-                f"{' '.join(words)} has no clip {name!r}; it has: {there}. {nearest(name, known)}".rstrip()
+                f"{' '.join(words)} has no clip {name!r}; it has: {there}{suggestion(name, known)}"
             )
     return [clip for clip in found if not names or clip.name in names or clip.key in names]

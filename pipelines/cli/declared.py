@@ -59,10 +59,10 @@ def clips_of(
 
 
 def _no_such_series(declarations: Declarations, name: str) -> str:
-    from resources.declared.problems import nearest
+    from resources.declared.problems import suggestion
 
     broken = [str(problem) for problem in declarations.problems]
-    hint = nearest(name, declarations.series)
+    hint = suggestion(name, declarations.series)
     known = ", ".join(sorted(declarations.series)) or "none"
-    text = f"there is no series {name!r}; there are: {known}. {hint}".rstrip()
+    text = f"there is no series {name!r}; there are: {known}{hint}"
     return "\n".join([text, *broken])

@@ -160,10 +160,11 @@ def _show_result(
     console.print(
         f"\nThe files are in {_relative(stack.home / 's3' / 'dailies' / 'videos')}.", soft_wrap=True
     )
+    up = "`make up`" if stack.wanted.port == PORT else f"`.venv/bin/dailies up --port {stack.wanted.port}`"
     console.print(
         f"\n{green} of {len(newest)} clips are green in Dagster. On a real account this would have cost "
         f"{show_usd(total)}; the sandbox charged nothing. It took {seconds:.0f} s.\n"
-        f"Everything is still there: `make up` shows it at {stack.dagster_url}, `.venv/bin/dailies status` lists it."
+        f"Everything is still there: {up} shows it at {stack.dagster_url}, `.venv/bin/dailies status` lists it."
     )
     _show_gallery(settings)
 

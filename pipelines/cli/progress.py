@@ -50,6 +50,7 @@ class ClipProgress:
             disable=quiet or not console.is_terminal,
         )
         self._task = self._bar.add_task("producing", total=len(keys), money="", left="")
+        self._failed_before: set[str] | None = None
         self._done = -1
         self._said_at = 0.0
 
@@ -65,17 +66,25 @@ class ClipProgress:
     def look(self, ledger: Ledger) -> None:
         """Show what the ledger says now."""
         newest = ledger.latest_takes(self._keys)
+        total = max(len(newest), len(self._keys))
+        if self._failed_before is None:
+            self._failed_before = {
+                a.id for a in newest.values() if a.state.is_ended and a.state is not AttemptState.DELIVERED
+            }
+        # a clip that is made again has not ended before its new purchase has
+        newest = {take: a for take, a in newest.items() if a.id not in self._failed_before}
         done = sum(a.state is not AttemptState.SUCCEEDED and a.state.is_ended for a in newest.values())
-        doing = _doing(newest.values())
+        doing = "its runs end" if done == total else _doing(newest.values())
         money = show_usd(sum(attempt.cost_micros for attempt in newest.values()))
         left = time_left(newest.values(), now=ledger.clock())
-        self._bar.update(self._task, completed=done, description=doing, money=money, left=left)
+        self._bar.update(self._task, total=total, completed=done, description=doing, money=money, left=left)
         if self._quiet or self._console.is_terminal:
             return
         now = self._clock()
         if done != self._done or now - self._said_at >= QUIET_SECONDS:
             self._done, self._said_at = done, now
-            parts = [f"{done} of {counted(len(self._keys), 'clip')} done", doing, money, left]
+            noun = "clip" if total == len(self._keys) else "take"
+            parts = [f"{done} of {counted(total, noun)} done", doing, money, left]
             self._console.print("; ".join(filter(None, parts)), soft_wrap=True)
 
 

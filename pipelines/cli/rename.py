@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipelines.cli.declared import declarations_of
 from pipelines.cli.terminal import console, counted, note
-from resources.declared.problems import nearest
+from resources.declared.problems import suggestion
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger.former_names import record_rename
 from resources.series import Declarations, Series
@@ -29,7 +29,7 @@ def rename(settings: Settings, old: str, new: str) -> None:
     if series is None:
         known = ", ".join(sorted(before.series)) or "none"
         raise ConfigurationError(
-            f"there is no series {old!r}; there are: {known}. {nearest(old, before.series)}".rstrip()
+            f"there is no series {old!r}; there are: {known}{suggestion(old, before.series)}"
         )
     if not NAME.fullmatch(new) or new in before.series:
         why = "is the name of another series" if new in before.series else "is no name"

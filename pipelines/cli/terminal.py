@@ -1,5 +1,6 @@
 """How commands print: tables for people, JSON for machines, errors on standard error."""
 
+import datetime as dt
 import json
 import os
 import sys
@@ -41,6 +42,18 @@ def _console(*, stderr: bool = False) -> Console:
 
 console = _console()
 errors = _console(stderr=True)
+
+
+def a_day(text: str) -> dt.datetime:
+    """The day that an option names.
+
+    Raises:
+        typer.BadParameter: It names none.
+    """
+    try:
+        return dt.datetime.strptime(text, "%Y-%m-%d")  # noqa: DTZ007 - a day has no time zone
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no day; write it as YYYY-MM-DD, e.g. 2026-11-20") from None
 
 
 def complete_clips(incomplete: str) -> list[str]:

@@ -11,7 +11,7 @@ from rich.text import Text
 from pipelines.cli.dagster_api import LOCATION, REPOSITORY, DagsterApi
 from pipelines.cli.takeover import running_stack
 from pipelines.cli.terminal import console, note, print_table, table_of
-from resources.declared.problems import nearest
+from resources.declared.problems import suggestion
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.money import show_usd, to_usd
 from resources.planning import DueClip, Planning, Verb
@@ -136,7 +136,7 @@ def row_of(rows: list[ScheduleRow], name: str) -> ScheduleRow:
     names = [row.series.name for row in rows]
     there = ", ".join(names) or "none"
     raise ConfigurationError(
-        f"no schedule is declared for {name!r}; there are: {there}. {nearest(name, names)}".rstrip()
+        f"no schedule is declared for {name!r}; there are: {there}{suggestion(name, names)}"
     )
 
 

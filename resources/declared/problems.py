@@ -103,6 +103,12 @@ def nearest(found: object, choices: Iterable[object]) -> str:
     return f"did you mean {show(by_text[matches[0]])}?" if matches else ""
 
 
+def suggestion(found: object, choices: Iterable[object]) -> str:
+    """`; did you mean 'x'?` as the end of a sentence; a full stop if no choice is similar."""
+    hint = nearest(found, choices)
+    return f"; {hint}" if hint else "."
+
+
 def _relative(file: Path) -> str:
     try:
         return legible(str(file.absolute().relative_to(Path.cwd())))

@@ -35,9 +35,8 @@ _ALLOWED = {
     "string_type": "text (put it in quotes)",
     "int_type": "a whole number",
     "bool_type": "true or false",
-    "list_type": "a list",
-    "dict_type": "a mapping of names to values",
-    "model_type": "a mapping of names to values",
+    "list_type": "a list: [a, b], or lines that begin with -",
+    "dict_type": "names with values, as `name: value`",
     "date_type": "a date as YYYY-MM-DD",
     "float_type": "a number",
     "bool_parsing": "true or false",
@@ -110,10 +109,19 @@ def _problem(model: type[Declared], document: Document, detail: ErrorDetails) ->
         allowed = str(context["expected"]).replace(" or ", ", ")
         problem = document.problem(where, found=show(detail["input"]), allowed=allowed)
         return problem.hinted(detail["input"], allowed.split("'")[1::2])
-    if (words := allowed_by(detail)) is not None:
+    words = _fields(_model_at(model, where) or model) if kind == "model_type" else allowed_by(detail)
+    if words is not None:
         return document.problem(where, found=show(detail["input"]), allowed=words)
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return document.problem(where, found=show(detail["input"]), message=message)
+
+
+def _fields(model: type[BaseModel]) -> str:
+    """What stands where a model is expected, with the first field that has an example."""
+    for name, field in model.model_fields.items():
+        if field.examples:
+            return f"fields, as `{name}: {field.examples[0]}`"
+    return "fields, as `name: value`"
 
 
 def _model_at(model: Any, where: Where) -> type[BaseModel] | None:

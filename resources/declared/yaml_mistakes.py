@@ -38,11 +38,27 @@ def mistake_of(text: str, error: yaml.YAMLError) -> tuple[int | None, str]:
     line, start = lines[at], lines[at][mark.column : mark.column + 1]
     if "mapping values" in reason and at and _NO_SPACE.match(lines[at - 1]):
         return at, "a space is missing after the colon"
+    if "mapping values" in reason and at and _is_deeper(lines, at, mark.column):
+        return (
+            at + 1,
+            "it begins with more spaces than the line above: begin both alike, or put the text above in quotes, if this belongs to it",
+        )
     if "end of stream" in reason:
         return opened + 1, "a quote that is opened here is never closed"
     if "',' or" in reason and "{{" not in line:
         return opened + 1, f"the {'[' if ']' in reason else '{'} is not closed, or a comma is missing"
     return at + 1, _in_line(line, start, reason)
+
+
+def _is_deeper(lines: list[str], at: int, column: int) -> bool:
+    """Whether the colon of a line's first word is the mistake, and the line stands further in than the value above it."""
+    line, above = lines[at], lines[at - 1]
+    first = line[:column].strip()
+    return (
+        first.isidentifier()
+        and ": " in above
+        and len(line) - len(line.lstrip()) > len(above) - len(above.lstrip())
+    )
 
 
 def _in_line(line: str, start: str, reason: str) -> str:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from resources.declared.problems import nearest
+from resources.declared.problems import suggestion
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger.ledger import Ledger
 from resources.ledger.newest import Newest, newest
@@ -231,10 +231,8 @@ class Chooser:
     def _nothing_called(self, term: Term) -> ConfigurationError:
         known = ", ".join(sorted(self._declarations.series)) or "none"
         broken = "".join(f"\n{problem}" for problem in self._declarations.problems)
-        hint = nearest(term.text, self._declarations.series)
-        return ConfigurationError(
-            f"there is no series {term.text!r}; there are: {known}. {hint}".rstrip() + broken
-        )
+        hint = suggestion(term.text, self._declarations.series)
+        return ConfigurationError(f"there is no series {term.text!r}; there are: {known}{hint}{broken}")
 
     def _check_names(self, selector: Selector) -> None:
         """Refuse a term that no series fits, since it is misspelt more likely than empty."""
@@ -250,7 +248,7 @@ class Chooser:
             }[term.kind]
             there = ", ".join(sorted(known)) or "none"
             raise ConfigurationError(
-                f"no series fits {str(term)!r}; there are: {there}. {nearest(term.text, known)}".rstrip()
+                f"no series fits {str(term)!r}; there are: {there}{suggestion(term.text, known)}"
             )
 
     def _today(self, series: Series) -> dt.date:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
-from resources.declared.problems import nearest
+from resources.declared.problems import suggestion
 from resources.errors import ConfigurationError
 from resources.series import Clip, Declarations, Series
 from resources.series.cron import runs_on
@@ -72,8 +72,8 @@ def _only(found: list[DueClip], names: Sequence[str]) -> list[DueClip]:
     known = {name for one in found for name in (one.clip.name, one.clip.key)}
     unknown = next((name for name in names if name not in known), None)
     if unknown is not None:
-        hint = nearest(unknown, known)
-        raise ConfigurationError(f"no clip of these series and dates is called {unknown!r}. {hint}".rstrip())
+        hint = suggestion(unknown, known)
+        raise ConfigurationError(f"no clip of these series and dates is called {unknown!r}{hint}")
     return [one for one in found if one.clip.name in names or one.clip.key in names]
 
 
@@ -92,8 +92,8 @@ def _named(declarations: Declarations, name: str) -> Series:
         return declarations.series[name]
     known = ", ".join(sorted(declarations.series)) or "none"
     broken = "".join(f"\n{problem}" for problem in declarations.problems)
-    hint = nearest(name, declarations.series)
-    raise ConfigurationError(f"there is no series {name!r}; there are: {known}. {hint}".rstrip() + broken)
+    hint = suggestion(name, declarations.series)
+    raise ConfigurationError(f"there is no series {name!r}; there are: {known}{hint}{broken}")
 
 
 def _days(series: Series, selection: Selection, now: dt.datetime) -> list[dt.date]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from resources.declared.problems import nearest
+from resources.declared.problems import suggestion
 from resources.errors import ConfigurationError
 from resources.ledger.states import AttemptState
 
@@ -117,10 +117,10 @@ def _term(part: str, word: str, today: dt.date) -> Term:
 
 def _prefixed(prefix: str, value: str, word: str) -> Term:
     if prefix not in PREFIXES:
-        hint = nearest(prefix, PREFIXES)
+        hint = suggestion(prefix, PREFIXES)
         raise _refused(
             f"{prefix}:",
-            f"is not known; allowed: {', '.join(f'{kind}:' for kind in PREFIXES)}. {hint}".rstrip(),
+            f"is not known; allowed: {', '.join(f'{kind}:' for kind in PREFIXES)}{hint}",
         )
     if not value:
         raise _refused(word, f"{prefix}: has no value after it")
@@ -128,7 +128,7 @@ def _prefixed(prefix: str, value: str, word: str) -> Term:
     if kind is TermKind.STATE and value not in STATES:
         raise _refused(
             f"{prefix}:{value}",
-            f"is no state; allowed: {', '.join(STATES)}. {nearest(value, STATES)}".rstrip(),
+            f"is no state; allowed: {', '.join(STATES)}{suggestion(value, STATES)}",
         )
     return Term(kind, value)
 

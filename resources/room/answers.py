@@ -73,6 +73,8 @@ class AskedVerdict(BaseModel):
     note: str = Field(default="", max_length=2_000)
     second: float | None = None
     seen: int | None = None
+    by: str | None = Field(default=None, max_length=200)
+    """Who gave it: it may have waited in a browser that somebody else uses now. None for whoever sends it."""
 
 
 class AskedRetake(BaseModel):
@@ -90,6 +92,10 @@ class AskedRetake(BaseModel):
 
 class NotAllowedError(DailiesError):
     """A request that this person may not make."""
+
+
+class AnotherPersonError(DailiesError):
+    """A verdict that waited in a browser, sent by somebody who did not give it."""
 
 
 class Room:
@@ -124,6 +130,10 @@ class Room:
 
     def judge(self, person: Person, asked: AskedVerdict) -> dict[str, Any]:
         """Record a verdict."""
+        if asked.by not in {None, person.name}:
+            raise AnotherPersonError(
+                f"{asked.by} gave this verdict, and {person.name} uses this browser now. It waits here until {asked.by} comes back."
+            )
         self._require(person, Right.JUDGE)
         ledger = self._house.ledger
         if asked.word not in set(Word):

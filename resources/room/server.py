@@ -18,7 +18,14 @@ from starlette.routing import Route
 from resources.errors import DailiesError, UnavailableError
 from resources.gallery.server import fetch_object, is_shown
 from resources.guard import Guard, Guarded
-from resources.room.answers import AskedRetake, AskedVerdict, NotAllowedError, Room, RoomHouse
+from resources.room.answers import (
+    AnotherPersonError,
+    AskedRetake,
+    AskedVerdict,
+    NotAllowedError,
+    Room,
+    RoomHouse,
+)
 from resources.room.keeper import VerdictKeeper
 from resources.room.people import Doorkeeper, Person
 from resources.server_thread import HOST, ServerThread
@@ -153,6 +160,8 @@ def _changing(room: Room, model: type[Asked], work: Callable[[Person, Asked], di
 def _answered(work: Callable[[], dict[str, Any]]) -> Response:
     try:
         return JSONResponse(work(), headers=_HEADERS)
+    except AnotherPersonError as error:
+        return _problem(409, str(error))
     except NotAllowedError as error:
         return _problem(403, str(error))
     except UnavailableError as error:

@@ -101,10 +101,16 @@ class Watched:
     def clock(self) -> float:
         return 1000.0
 
-    def latest(self, _keys: object) -> dict[str, Any]:
+    def latest_takes(self, _keys: object) -> dict[str, Any]:
         request = SimpleNamespace(usual_seconds=60)
         return {
-            key: SimpleNamespace(state=state, cost_micros=1_200_000, request=request, submitted_at=990.0)
+            key: SimpleNamespace(
+                id=f"{key}-{state.value}",
+                state=state,
+                cost_micros=1_200_000,
+                request=request,
+                submitted_at=990.0,
+            )
             for key, state in self.states.items()
         }
 
@@ -124,6 +130,19 @@ def test_without_a_terminal_progress_is_plain_lines_and_few() -> None:
         going,
         going,
         "1 of 2 clips done; 1 submitted; $2.40; about 50 s left",
+    ]
+
+
+def test_a_clip_that_is_made_again_is_not_done_before_its_new_purchase_is() -> None:
+    written, ledger = io.StringIO(), Watched()
+    ledger.states = dict.fromkeys(ledger.states, AttemptState.REJECTED)
+    with ClipProgress(list(ledger.states), Console(file=written, width=200)) as progress:
+        progress.look(cast("Any", ledger))
+        ledger.states = dict.fromkeys(ledger.states, AttemptState.DELIVERED)
+        progress.look(cast("Any", ledger))
+    assert [line.split(";")[0] for line in written.getvalue().splitlines()] == [
+        "0 of 2 clips done",
+        "2 of 2 clips done",
     ]
 
 

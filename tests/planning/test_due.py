@@ -82,7 +82,7 @@ def test_clips_are_chosen_by_name_or_key(declarations):
 @pytest.mark.parametrize(
     ("series", "how", "says"),
     [
-        (("wekly",), {}, "there is no series 'wekly'; there are: asked, daily, loop, still, weekly. did you mean 'weekly'?"),
+        (("wekly",), {}, "there is no series 'wekly'; there are: asked, daily, loop, still, weekly; did you mean 'weekly'?"),
         (("still",), {"clips": ("c",)}, "no clip of these series and dates is called 'c'"),
         ((), {"since": "2026-02-01", "until": "2026-01-01"}, "the range ends on 2026-01-01, before it begins"),
         ((), {"since": "0001-01-01", "until": "9999-12-31"}, f"longer than {MAX_DAYS:,} days"),

@@ -25,6 +25,7 @@ from resources.ledger.takes import ClipTakes, takes_of
 from resources.ledger.verdicts import Word, judge, unstored, verdicts_of
 from resources.production.bucket_mark import bind_bucket
 from resources.room.server import RoomServer
+from resources.series.review_rules import ReviewRules
 from resources.storage.embedded import EmbeddedS3
 from resources.storage.objects import ObjectStore
 
@@ -211,6 +212,40 @@ def test_what_is_said_without_a_network_is_sent_later(
         page.context.set_offline(False)
     all_sent(page)
     assert clip_of(studio, "away-rock").takes[0].is_circled
+
+
+def test_a_verdict_that_waits_in_a_shared_browser_stays_theirs_who_gave_it(
+    tab: Browser, studio: Studio, place: Path
+) -> None:
+    studio.take("share-gull", series="share")
+    house = studio.house(place, rules=ReviewRules(people={"mara": "judge", "tom": "judge"}))
+    page = tab.page
+
+    def is_now(who: str) -> None:
+        page.set_extra_http_headers({"X-Forwarded-User": who})
+
+    with RoomServer(house, user_header="X-Forwarded-User") as room:
+        address = f"{room.url}?series=share"
+        is_now("mara")
+        tab.open(address)
+        title(page, "gull")
+        page.route("**/api/verdicts", lambda route: route.abort())
+        page.keyboard.press("Enter")
+        expect(page.locator("#outbox")).to_have_text("1 on the way")
+        is_now("tom")
+        page.unroute("**/api/verdicts")
+        expect(page.locator("#me")).to_have_text("tom", timeout=PATIENCE_MS)
+        expect(page.locator("#outbox")).to_be_hidden()
+        tab.open(address)
+        title(page, "gull")
+        assert page.evaluate("localStorage.length") == 1
+        assert verdicts_of(studio.ledger, ["share-gull"]) == {}
+        is_now("mara")
+        tab.open(address)
+        all_sent(page)
+    (given,) = verdicts_of(studio.ledger, ["share-gull"])["share-gull"]
+    assert given.verdict.who == "mara"
+    page.set_extra_http_headers({})
 
 
 def test_a_page_of_the_proxy_is_no_answer_of_the_room(

@@ -156,7 +156,12 @@ def test_a_proxy_names_people_and_each_may_do_what_the_team_says(
         assert client.get("api/clips", headers=ask("eve")).json()["me"] == {"name": "eve", "right": "look"}
         refused = client.post("api/verdicts", json=said(take.id), headers=ask("eve"))
         assert "eve may look here" in refused.json()["problem"]
-        assert client.post("api/verdicts", json=said(take.id), headers=ask("tom")).status_code == 200
+        theirs = said(take.id) | {"by": "mara"}
+        kept = client.post("api/verdicts", json=theirs, headers=ask("tom"))
+        assert (kept.status_code, verdicts_of(studio.ledger, ["bay-ray"])) == (409, {})
+        assert "mara gave this verdict, and tom uses this browser now" in kept.json()["problem"]
+        ours = said(take.id) | {"by": "tom"}
+        assert client.post("api/verdicts", json=ours, headers=ask("tom")).status_code == 200
         assert client.get("api/offer?clip=bay-ray", headers=ask("tom")).status_code == 403
         bought = {
             "id": uuid.uuid4().hex,

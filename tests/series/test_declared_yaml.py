@@ -63,6 +63,7 @@ def test_plain_words_mean_what_people_expect(text, value):
         ("a: 1e999", 1, "too large a number"),
         ("a: 1\nb: [", 2, "a [ or { is not closed"),
         ("a: b: c", 1, "a colon and a space stand inside a text"),
+        ("a: b\n c: d", 2, "it begins with more spaces than the line above"),
         ("\ta: 1", 1, "a tab is not allowed"),
     ],
 )

@@ -11,6 +11,7 @@ from pipelines.cli.terminal import (
     Json,
     Long,
     Yes,
+    a_day,
     complain,
     complete_clips,
     console,
@@ -71,10 +72,11 @@ def plan(
         ),
     ] = None,
     date: Annotated[
-        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The date; by default today.")
+        dt.datetime | None,
+        typer.Option(parser=a_day, metavar="YYYY-MM-DD", help="The date; by default today."),
     ] = None,
     until: Annotated[
-        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The last date of a range.")
+        dt.datetime | None, typer.Option(parser=a_day, metavar="YYYY-MM-DD", help="The last date of a range.")
     ] = None,
     clip: Annotated[
         list[str] | None, typer.Option(help="Only this clip, by name or key; may be repeated.")
@@ -150,7 +152,7 @@ def produce(
     ],
     date: Annotated[
         dt.datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="Date of a dated series; by default today."),
+        typer.Option(parser=a_day, metavar="YYYY-MM-DD", help="Date of a dated series; by default today."),
     ] = None,
     clip: Annotated[
         list[str] | None, typer.Option(help="Only this clip, by name or key; may be repeated.")

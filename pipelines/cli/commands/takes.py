@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.terminal import Json, Yes, complain, console, print_json
+from pipelines.cli.terminal import Json, Yes, a_day, complain, console, print_json
 
 takes_app = typer.Typer()
 PANEL = "Judge takes"
@@ -116,7 +116,8 @@ def show_yield(
     by: Annotated[By, typer.Option(help="One line for each of these.")] = By.SERIES,
     series: Annotated[str | None, typer.Option(help="Only this series.")] = None,
     since: Annotated[
-        dt.datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Only what was bought since this day.")
+        dt.datetime | None,
+        typer.Option(parser=a_day, metavar="YYYY-MM-DD", help="Only what was bought since this day."),
     ] = None,
     as_csv: Annotated[
         str | None, typer.Option("--csv", metavar="FILE", help="Write CSV; - prints it.")

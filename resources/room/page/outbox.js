@@ -7,10 +7,11 @@ const LONGEST_PAUSE_MS = 15_000;
 export class Outbox {
   #items;
   #sending = false;
+  #person = null;
   #pause = 500;
   #timer = 0;
 
-  /** @param {{taken: Function, refused: Function, changed: Function}} tell what becomes of the verdicts */
+  /** @param {{taken: Function, refused: Function, changed: Function, changedHands: Function}} tell what becomes of the verdicts */
   constructor(tell) {
     this.tell = tell;
     // each under a key of its own, so that two tabs do not overwrite each other's
@@ -19,16 +20,33 @@ export class Outbox {
     addEventListener("online", () => this.send());
   }
 
-  /** The verdicts that the server does not have yet. */
+  /** The verdicts of whoever uses this browser now that the server does not have yet. */
   get items() {
-    return [...this.#items];
+    return this.#items.filter((item) => this.#isTheirs(item));
+  }
+
+  /** Who else's verdicts wait in this browser. */
+  get others() {
+    return [...new Set(this.#items.filter((item) => !this.#isTheirs(item)).map((item) => item.by))];
+  }
+
+  /** Say who uses this browser; only their verdicts are sent. */
+  usedBy(name) {
+    this.#person = name;
+    this.tell.changed(this.items.length);
+    this.send();
+  }
+
+  // before verdicts had a name, a browser belonged to one person
+  #isTheirs(item) {
+    return item.by === undefined || item.by === this.#person;
   }
 
   add(verdict) {
     const kept = `${KEPT}${String(Date.now()).padStart(15, "0")}:${verdict.id}`;
     localStorage.setItem(kept, JSON.stringify(verdict));
     this.#items.push({ ...verdict, kept });
-    this.tell.changed(this.#items.length);
+    this.tell.changed(this.items.length);
     this.send();
   }
 
@@ -36,8 +54,9 @@ export class Outbox {
     if (this.#sending) return;
     clearTimeout(this.#timer);
     this.#sending = true;
-    while (this.#items.length) {
-      const { kept, ...verdict } = this.#items[0];
+    while (this.items.length) {
+      const first = this.items[0];
+      const { kept, ...verdict } = first;
       const { status, answer } = await post("api/verdicts", verdict);
       const answered = status === 200 ? answer?.verdict : answer?.problem;
       // a proxy's page (its login, its own errors) is no word of the room on the verdict
@@ -47,13 +66,18 @@ export class Outbox {
         break;
       }
       this.#pause = 500;
-      this.#items.shift();
+      if (status === 409) {
+        // somebody else has signed in since the page was loaded: the verdict stays theirs who gave it
+        this.tell.changedHands(answer.problem);
+        break;
+      }
+      this.#items = this.#items.filter((item) => item !== first);
       localStorage.removeItem(kept);
       if (status === 200) this.tell.taken(verdict, answer);
       else this.tell.refused(verdict, answer.problem);
     }
     this.#sending = false;
-    this.tell.changed(this.#items.length);
+    this.tell.changed(this.items.length);
   }
 }
 

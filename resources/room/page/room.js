@@ -30,6 +30,10 @@ const outbox = new Outbox({
     say(`${nameOf(verdict.clip)}: ${problem}`, "warn");
     reload();
   },
+  changedHands(problem) {
+    say(problem, "warn");
+    reload();
+  },
   changed(number) {
     $("outbox").hidden = number === 0 || !room.ready;
     $("outbox").textContent = `${number} on the way`;
@@ -79,6 +83,8 @@ async function reload({ keep = true } = {}) {
     clips: [...kept, ...answer.clips.filter((one) => !known.has(one.clip))],
     entry: answer.entry, me: answer.me, reasons: answer.reasons, sells: answer.sells,
   });
+  $("me").textContent = room.me.name;
+  outbox.usedBy(room.me.name);
   for (const verdict of outbox.items) apply(verdict);
   if (!room.ready) start(answer);
   const named = shown ?? new URLSearchParams(location.search).get("clip");
@@ -90,7 +96,7 @@ function start(answer) {
   room.ready = true;
   $("series").append(...answer.series.map(([name, title]) => element("option", { value: name, text: title })));
   $("series").value = new URLSearchParams(location.search).get("series") ?? "";
-  $("me").textContent = room.me.name;
+  if (outbox.others.length) say(`Verdicts of ${outbox.others.join(", ")} wait in this browser, until they sign in here.`, "warn");
   for (const id of ["circle", "reject", "note"]) $(id).hidden = !may("judge");
   $("undo").hidden = !may("judge");
   $("retake").hidden = !may("buy") || !room.sells;
@@ -189,7 +195,7 @@ function give(word, more = {}, { of = take(), undoes = false } = {}) {
   const one = clip();
   const circled = one.takes.find((each) => each.verdict?.word === "circled");
   const before = { clip: one.clip, take: of.id, verdict: of.verdict, circled: circled && circled.id !== of.id ? circled.id : null, word };
-  const verdict = { id: newId(), clip: one.clip, take: of.id, word, reasons: [], note: "", second: null, seen: one.seen, ...more };
+  const verdict = { id: newId(), clip: one.clip, take: of.id, word, reasons: [], note: "", second: null, seen: one.seen, by: room.me.name, ...more };
   apply(verdict);
   if (!undoes && word !== "noted") room.undo.push(before);
   drawDots(room.clips, room.at);
