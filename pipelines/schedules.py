@@ -85,4 +85,4 @@ def _requests(
 def _ceiling(rendered: Rendered, clips: Collection[str]) -> int | None:
     """The most that clips may cost, in micro-dollars; None if a price is unknown."""
     requests = [rendered.requests[clip] for clip in clips]
-    return sum(r.ceiling_micros for r in requests) if all(r.is_priced for r in requests) else None
+    return sum(r.takes * r.ceiling_micros for r in requests) if all(r.is_priced for r in requests) else None
