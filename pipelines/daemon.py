@@ -42,6 +42,7 @@ def questions(instance: dg.DagsterInstance, production: Production) -> dict[str,
         "gallery_pages": gallery_sensor.has_work,
         "alarms": alarm_sensor.has_work,
         "dead_runs": lambda _production, _cursor: runs.has_work(instance),
+        "first_inventory": lambda _production, cursor: not cursor,
     }
 
 
