@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.cli.clip_table import as_document, show_clips
-from pipelines.cli.terminal import console, note, print_json_list
+from pipelines.cli.terminal import console, counted, note, print_json_list
 from resources.ledger.ledger import Ledger
 from resources.ledger.newest import clips_bought, newest, pages
 from resources.ledger.states import OPEN, UNDELIVERED, AttemptState
-from resources.money import show_usd
+from resources.ledger.waiting_clips import waiting
+from resources.money import show_cents, show_usd
 from resources.planning import chosen_purchases
 
 NEWEST = 50
@@ -76,6 +77,13 @@ def print_status(ledger: Ledger, shown: ShownClips, *, long: bool) -> None:
     console.print(f"\n{delivered + shown.left_out} of {total} delivered, {show_usd(cost)} in {of}")
     if shown.why:
         console.print(shown.why)
+    clips = waiting(ledger)
+    if clips:
+        held = sum(clip.held_at is not None for clip in clips)
+        console.print(
+            f"{counted(len(clips), 'clip')} without a verdict, {show_cents(sum(clip.spent_micros for clip in clips))}"
+            f"{f', {held} held' if held else ''}: `dailies room`"
+        )
 
 
 def print_status_json(ledger: Ledger, shown: ShownClips) -> None:

@@ -1,4 +1,4 @@
-"""`dailies yield`: what purchases were worth, by series, model or day."""
+"""`dailies yield`: what purchases were worth, by series, model, day or part of the prompt."""
 
 import sys
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ def table(lines: Sequence[YieldLine], by: YieldBy) -> Table:
         made.add_column(
             name, justify="left" if name in {by.value, "why rejected"} else "right", overflow="fold"
         )
-    for line in [*lines, *([total_of(lines)] if len(lines) > 1 else [])]:
+    for line in [*lines, *([total_of(lines)] if len(lines) > 1 and by is not YieldBy.PROMPT else [])]:
         each, seconds = line.each_micros, line.seconds_to_judge
         made.add_row(
             Text(line.name),
@@ -65,8 +65,9 @@ def table(lines: Sequence[YieldLine], by: YieldBy) -> Table:
 
 
 def document(lines: Sequence[YieldLine], by: YieldBy) -> dict[str, Any]:
-    """The same for machines; money as exact text in USD."""
-    return {"by": by.value, "lines": [_line(line) for line in lines], "total": _line(total_of(lines))}
+    """The same for machines; money as exact text in USD. Parts of prompts have no total."""
+    total = None if by is YieldBy.PROMPT else _line(total_of(lines))
+    return {"by": by.value, "lines": [_line(line) for line in lines], "total": total}
 
 
 def write_csv(lines: Sequence[YieldLine], place: str) -> int:

@@ -1,5 +1,6 @@
 """What purchases were worth: how many takes were circled or rejected, and what one circled take cost with all others."""
 
+import re
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ class YieldBy(StrEnum):
     """The endpoint that was bought."""
     DAY = "day"
     """The day that a purchase counts for."""
+    PROMPT = "prompt"
+    """Each part of a prompt that was declared as fields, e.g. its `camera`. A purchase is in the line of each of its parts."""
 
 
 @dataclass
@@ -67,7 +70,7 @@ class YieldLine:
 def read_yield(
     ledger: Ledger, by: YieldBy, *, series: str | None = None, since: str | None = None
 ) -> list[YieldLine]:
-    """The lines of a report, the largest spend first; days in their order.
+    """The lines of a report, the largest spend first; days and parts of prompts in their order.
 
     Args:
         series: Only purchases of this series.
@@ -77,29 +80,50 @@ def read_yield(
         YieldBy.SERIES: attempts.c.series,
         YieldBy.MODEL: attempts.c.endpoint,
         YieldBy.DAY: attempts.c.counted_on,
+        YieldBy.PROMPT: attempts.c.request[("body", "prompt")].as_string(),
     }[by]
+    names_of = parts_of if by is YieldBy.PROMPT else lambda value: [str(value)]
     mine: list[sa.ColumnElement[bool]] = [attempts.c.subject_kind.in_([CLIP, SPARE])]
     if series is not None:
         mine.append(attempts.c.series == series)
     if since is not None:
         mine.append(attempts.c.counted_on >= since)
+    lines: dict[str, YieldLine] = {}
+    waits: dict[str, list[float]] = {}
     with ledger.read() as connection:
-        lines = {line.name: line for line in _counted(connection, column, mine)}
-        for name, reasons in connection.execute(_reasons(column, mine)):
-            lines[str(name)].reasons.update(reasons)
-        waits: dict[str, list[float]] = {}
-        for name, delivered_at, judged_at in connection.execute(_first_verdicts(column, mine)):
-            waits.setdefault(str(name), []).append(max(0.0, judged_at - delivered_at))
+        for one in _counted(connection, column, mine):
+            for name in names_of(one.name):
+                lines[name] = _sum(name, [lines[name], one] if name in lines else [one])
+        for value, reasons in connection.execute(_reasons(column, mine)):
+            for name in names_of(value):
+                lines[name].reasons.update(reasons)
+        for value, delivered_at, judged_at in connection.execute(_first_verdicts(column, mine)):
+            for name in names_of(value):
+                waits.setdefault(name, []).append(max(0.0, judged_at - delivered_at))
     for name, seconds in waits.items():
         lines[name].seconds_to_judge = statistics.median(seconds)
     found = sorted(lines.values(), key=lambda line: (-line.spent_micros, line.name))
-    return sorted(found, key=lambda line: line.name) if by is YieldBy.DAY else found
+    return sorted(found, key=lambda line: line.name) if by in {YieldBy.DAY, YieldBy.PROMPT} else found
+
+
+_PART = re.compile(r"^(Scene|Camera|Lighting|Action|Sound|Avoid): (.+)$", re.MULTILINE)
+_LONGEST_PART = 80
+
+
+def parts_of(prompt: str | None) -> list[str]:
+    """The fields of a rendered prompt, e.g. `camera: slow push-in`; a text without fields has none."""
+    parts = [f"{label.lower()}: {text}" for label, text in _PART.findall(prompt or "")]
+    return list(dict.fromkeys(part[:_LONGEST_PART] for part in parts))
 
 
 def total_of(lines: Sequence[YieldLine]) -> YieldLine:
-    """The sum of all lines, without the time to judge."""
+    """The sum of all lines, without the time to judge. Parts of prompts have none, since a purchase is in several lines."""
+    return _sum("all", lines)
+
+
+def _sum(name: str, lines: Sequence[YieldLine]) -> YieldLine:
     return YieldLine(
-        "all",
+        name,
         sum(line.bought for line in lines),
         sum(line.spent_micros for line in lines),
         sum(line.takes for line in lines),
@@ -110,7 +134,7 @@ def total_of(lines: Sequence[YieldLine]) -> YieldLine:
 
 
 def _counted(
-    connection: sa.Connection, column: sa.Column[Any], mine: list[sa.ColumnElement[bool]]
+    connection: sa.Connection, column: sa.ColumnElement[Any], mine: list[sa.ColumnElement[bool]]
 ) -> list[YieldLine]:
     def number(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
         return sa.func.sum(sa.case((condition, 1), else_=0))
@@ -131,12 +155,12 @@ def _counted(
         .group_by(column)
     )
     return [
-        YieldLine(str(name), int(bought), int(spent), int(takes), int(circled), int(rejected))
+        YieldLine(str(name or ""), int(bought), int(spent), int(takes), int(circled), int(rejected))
         for name, bought, spent, takes, circled, rejected in connection.execute(query)
     ]
 
 
-def _reasons(column: sa.Column[Any], mine: list[sa.ColumnElement[bool]]) -> sa.Select[Any]:
+def _reasons(column: sa.ColumnElement[Any], mine: list[sa.ColumnElement[bool]]) -> sa.Select[Any]:
     return (
         sa.select(column, verdicts.c.reasons)
         .join(take_verdicts, take_verdicts.c.attempt_id == attempts.c.id)
@@ -145,7 +169,7 @@ def _reasons(column: sa.Column[Any], mine: list[sa.ColumnElement[bool]]) -> sa.S
     )
 
 
-def _first_verdicts(column: sa.Column[Any], mine: list[sa.ColumnElement[bool]]) -> sa.Select[Any]:
+def _first_verdicts(column: sa.ColumnElement[Any], mine: list[sa.ColumnElement[bool]]) -> sa.Select[Any]:
     delivered_at = sa.func.coalesce(attempts.c.delivered_at, attempts.c.finished_at, attempts.c.created_at)
     return (
         sa.select(column, delivered_at, sa.func.min(verdicts.c.at))

@@ -111,3 +111,20 @@ def test_the_command_says_when_nothing_was_bought(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("DAILIES_HOME", str(tmp_path))
     monkeypatch.delenv("DAILIES_LEDGER_URL", raising=False)
     assert "nothing was bought yet" in CliRunner().invoke(app, ["yield", "--by", "model"]).output
+
+
+def test_each_part_of_a_prompt_has_a_line_and_they_have_no_sum(ledger: Ledger) -> None:
+    still, handheld = "a tram\nCamera: still\nSound: a bell", "a tram\nCamera: handheld\nSound: a bell"
+    first = bought(ledger, "clip-a", prompt=still)
+    second = bought(ledger, "clip-b", prompt=handheld)
+    bought(ledger, "clip-c", prompt="a text without fields. Camera: none")
+    judge(ledger, a_verdict(first))
+    judge(ledger, a_verdict(second, Word.REJECTED, reasons=("camera",)))
+    lines = read_yield(ledger, YieldBy.PROMPT)
+    assert [(one.name, one.takes, one.circled, dict(one.reasons)) for one in lines] == [
+        ("camera: handheld", 1, 0, {"camera": 1}),
+        ("camera: still", 1, 1, {}),
+        ("sound: a bell", 2, 1, {"camera": 1}),
+    ]
+    assert lines[-1].each_micros == first.cost_micros + second.cost_micros
+    assert document(lines, YieldBy.PROMPT)["total"] is None

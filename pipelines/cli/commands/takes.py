@@ -109,6 +109,7 @@ class By(StrEnum):
     SERIES = "series"
     MODEL = "model"
     DAY = "day"
+    PROMPT = "prompt"
 
 
 @takes_app.command(name="yield", rich_help_panel=PANEL)
