@@ -14,9 +14,11 @@ from resources.ledger.approvals import Approval
 from resources.ledger.ledger import Ledger
 from resources.ledger.takes import takes_of
 from resources.ledger.verdicts import Verdict, VerdictWay, Word, judge
+from resources.ledger.waiting_clips import waiting
+from resources.ledger.yields import YieldBy, read_yield
 from resources.plain import fit
 from resources.production.acceptance import circle
-from resources.room.documents import clip_document, judged_document
+from resources.room.documents import clip_document, judged_document, worth_document
 from resources.room.keeper import VerdictKeeper
 from resources.room.people import Doorkeeper, Person
 from resources.room.selection import ClipFilter, Show, changed_clips, newest_entry, select_clips
@@ -128,6 +130,13 @@ class Room:
         entry, changed = changed_clips(self._house.ledger, int(after) if after.isdecimal() else 0)
         return {"entry": entry, "clips": self._documents(changed), "unstored": self._keeper.left}
 
+    def worth(self, _person: Person, query: Mapping[str, str]) -> dict[str, Any]:
+        """What purchases were worth: by series, or by model where one series is chosen."""
+        series = query.get("series") or None
+        lines = read_yield(self._house.ledger, YieldBy.MODEL if series else YieldBy.SERIES, series=series)
+        titles = {} if series else self._house.titles()
+        return {"lines": [worth_document(line, titles) for line in lines]}
+
     def judge(self, person: Person, asked: AskedVerdict) -> dict[str, Any]:
         """Record a verdict."""
         if asked.by not in {None, person.name}:
@@ -208,4 +217,5 @@ class Room:
     def _documents(self, clips: list[str]) -> list[dict[str, Any]]:
         found = takes_of(self._house.ledger, clips)
         titles = self._house.titles()
-        return [clip_document(found[clip], titles) for clip in clips if clip in found]
+        reviews = {one.clip: one for one in waiting(self._house.ledger)} if found else {}
+        return [clip_document(found[clip], titles, reviews.get(clip)) for clip in clips if clip in found]

@@ -8,7 +8,9 @@ from typing import Any
 from resources.ledger.records import Attempt
 from resources.ledger.takes import ClipTakes, Take
 from resources.ledger.verdicts import Judged, RecordedVerdict
-from resources.money import show_usd
+from resources.ledger.waiting_clips import WaitingClip
+from resources.ledger.yields import YieldLine
+from resources.money import show_cents, show_usd
 from resources.orders import shown_body
 from resources.plain import shown
 from resources.storage.layout import QUARANTINE, poster_key, quarantined, video_key
@@ -19,11 +21,14 @@ _MOST_WORDS = 2_000
 _HIDDEN = frozenset({"prompt"})
 
 
-def clip_document(found: ClipTakes, titles: Mapping[str, str]) -> dict[str, Any]:
+def clip_document(
+    found: ClipTakes, titles: Mapping[str, str], review: WaitingClip | None = None
+) -> dict[str, Any]:
     """One clip with its takes, for the page.
 
     Args:
         titles: Titles of series, by name.
+        review: Until when it waits for a person, where its series says so.
     """
     first = found.takes[0].attempt if found.takes else None
     series = found.series
@@ -40,6 +45,20 @@ def clip_document(found: ClipTakes, titles: Mapping[str, str]) -> dict[str, Any]
         ],
         "on_its_way": None if found.open is None else found.open.state.value,
         "seen": found.seen,
+        "review": None if review is None else {"decide_at": review.decide_at, "held_at": review.held_at},
+    }
+
+
+def worth_document(line: YieldLine, titles: Mapping[str, str]) -> dict[str, Any]:
+    """What purchases were worth, for the page."""
+    each = show_cents(line.each_micros) if line.circled else f"none of {show_cents(line.spent_micros)}"
+    return {
+        "name": shown(titles.get(line.name, line.name), longest=128),
+        "takes": line.takes,
+        "circled": line.circled,
+        "share": round(line.circled / line.takes, 3) if line.takes else 0,
+        "each": each,
+        "why": ", ".join(f"{reason} {number}" for reason, number in line.reasons.most_common(5)),
     }
 
 

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import CLIP
+from resources.ledger.review_tables import waiting_clips
 from resources.ledger.schema import attempts, journal, take_verdicts, verdicts
 from resources.ledger.states import AttemptState
 
@@ -21,6 +22,8 @@ class Show(StrEnum):
 
     WAITING = "waiting"
     """Nothing is circled, and a take has no verdict."""
+    ENDS = "ends"
+    """Nobody has judged them, and their series' policy decides at some time, the first one first."""
     CIRCLED = "circled"
     REJECTED = "rejected"
     """Every take is rejected."""
@@ -66,6 +69,13 @@ def select_clips(ledger: Ledger, wanted: ClipFilter, *, most: int = MOST) -> lis
     match wanted.show:
         case Show.WAITING:
             query = query.having(sa.and_(circled == 0, unjudged > 0))
+        case Show.ENDS:
+            query = (
+                query.join(waiting_clips, waiting_clips.c.clip == attempts.c.subject_key)
+                .where(waiting_clips.c.decide_at.is_not(None))
+                .order_by(None)
+                .order_by(sa.func.min(waiting_clips.c.decide_at), attempts.c.subject_key)
+            )
         case Show.CIRCLED:
             query = query.having(circled > 0)
         case Show.REJECTED:

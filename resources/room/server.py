@@ -64,6 +64,7 @@ def app_for(room: Room, store: ObjectStore, guard: Guard) -> Any:
         Route("/media/{key:path}", _media(room, store)),
         Route("/api/clips", _reading(room, room.clips)),
         Route("/api/changes", _reading(room, room.changes)),
+        Route("/api/worth", _reading(room, room.worth)),
         Route("/api/offer", _reading(room, room.offer)),
         Route("/api/verdicts", _changing(room, AskedVerdict, room.judge), methods=["POST"]),
         Route("/api/retakes", _changing(room, AskedRetake, room.retake), methods=["POST"]),

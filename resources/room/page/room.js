@@ -3,6 +3,7 @@
 import { get, newId, Outbox, post } from "./outbox.js";
 import { Player } from "./player.js";
 import { drawAbout, drawClips, drawDots, drawHead, drawStage, element, isJudged, say, time } from "./view.js";
+import { showWorth } from "./worth.js";
 
 const LOOK_MS = 2_000;
 const $ = (id) => document.getElementById(id);
@@ -359,7 +360,7 @@ async function buyRetake() {
 // Keys
 
 const KEYS = {
-  Enter: circle, x: askReason, n: askNote, r: askRetake, u: undo, f: fullScreen,
+  Enter: circle, x: askReason, n: askNote, r: askRetake, u: undo, w: showWorth, f: fullScreen,
   ArrowLeft: () => open(room.at - 1), ArrowRight: () => open(room.at + 1),
   ArrowUp: () => step(-1), ArrowDown: () => step(1), " ": () => player.toggle(),
   m: () => player.hear(player.heard ? null : room.chosen), "?": () => $("help-dialog").showModal(), "/": () => $("q").focus(),
@@ -418,7 +419,7 @@ function keyOfReason(event, types) {
 
 for (const [id, work] of Object.entries({
   circle, reject: askReason, note: askNote, retake: askRetake, undo, full: fullScreen, play: () => player.toggle(),
-  previous: () => open(room.at - 1), next: () => open(room.at + 1), "help-button": () => $("help-dialog").showModal(),
+  previous: () => open(room.at - 1), next: () => open(room.at + 1), "help-button": () => $("help-dialog").showModal(), "worth-button": showWorth,
   "reject-send": () => sendRejection(), "note-send": sendNote, "retake-buy": buyRetake,
 })) {
   $(id).addEventListener("click", (event) => {

@@ -89,7 +89,16 @@ export function drawDots(clips, at) {
 export function drawHead(clip) {
   $("clip-title").textContent = clip.name;
   const takes = clip.takes.length === 1 ? "1 take" : `${clip.takes.length} takes`;
-  $("clip-line").textContent = [clip.title, clip.day, takes, `${clip.cost} so far`].filter(Boolean).join("  ·  ");
+  $("clip-line").textContent = [clip.title, clip.day, takes, `${clip.cost} so far`, waits(clip.review)].filter(Boolean).join("  ·  ");
+}
+
+/** What becomes of a clip that nobody judges; nothing where its series has no policy. */
+function waits(review) {
+  if (review?.held_at) return "held: nobody had come in time";
+  if (!review?.decide_at) return "";
+  const at = new Date(review.decide_at * 1000);
+  const soon = review.decide_at * 1000 - Date.now() < 6 * 86_400_000;
+  return `decided without you ${at.toLocaleString(undefined, soon ? { weekday: "long", hour: "2-digit", minute: "2-digit" } : { dateStyle: "medium" })}`;
 }
 
 /** The takes side by side. */
@@ -117,9 +126,10 @@ export function drawStage(clip, chosen, reasons, player, does) {
             mouseleave: () => does.hear(null),
           },
         },
-        element("span", { cls: "number", text: take.number }),
-        element("span", { cls: "word" }),
-        take.in_quarantine ? element("span", { cls: "plain", text: "failed a check" }) : null,
+        // the spaces keep the words apart for those who have them read
+        element("span", { cls: "number", text: take.number }), " ",
+        element("span", { cls: "word" }), " ",
+        take.in_quarantine ? element("span", { cls: "plain", text: "failed a check" }) : null, " ",
         take.is_spare ? element("span", { cls: "plain", text: "spare take" }) : null,
         video,
       ),
@@ -146,7 +156,10 @@ function mark(figure, take, chosen, reasons) {
   figure.querySelector(".word").hidden = !word;
   const picture = figure.querySelector(".picture");
   picture.setAttribute("aria-pressed", String(take.id === chosen));
-  picture.setAttribute("aria-label", `Take ${take.number}${word ? `, ${word}` : ""}${take.is_current ? ", current" : ""}`);
+  const words = [
+    word, take.in_quarantine ? "failed a check" : "", take.is_spare ? "spare take" : "", take.is_current ? "current" : "",
+  ];
+  picture.setAttribute("aria-label", [`Take ${take.number}`, ...words].filter(Boolean).join(", "));
   figure.querySelector(".current").hidden = !take.is_current;
 }
 
