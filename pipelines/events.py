@@ -10,12 +10,22 @@ from typing import Any
 import dagster as dg
 
 from pipelines.clip_pictures import pictures_of
-from pipelines.lineage import GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS, ShownEvents, version_tags
+from pipelines.lineage import (
+    GENERATIONS,
+    PROMPTS,
+    SELECTS,
+    SUBMISSIONS,
+    UPLOADED_VIDEOS,
+    ShownEvents,
+    version_tags,
+)
+from pipelines.select_events import select_event
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger import heartbeats
 from resources.ledger.outage import RIDE_OUT_SECONDS, repeat_unrecorded
 from resources.ledger.records import Attempt
+from resources.ledger.selects import selects_of
 from resources.ledger.states import AttemptState
 from resources.money import to_usd
 from resources.production.batch import Stage
@@ -81,6 +91,7 @@ def show_again(context: dg.AssetExecutionContext, production: Production, keys: 
                 repeat_unrecorded(ledger.latest, wanted),
                 repeat_unrecorded(ledger.shown, wanted),
             )
+            chosen = repeat_unrecorded(selects_of, ledger, wanted) if SELECTS in (selected or ()) else {}
     except DailiesError as error:
         context.log.warning("the green clips cannot be logged again and turn red: %s", error)
         return
@@ -91,6 +102,9 @@ def show_again(context: dg.AssetExecutionContext, production: Production, keys: 
             if green is not None and (not selected or asset in selected):
                 context.log_event(stage_event(shown, stage, green))
                 shown.logged(asset, clip)
+    for select in chosen.values():
+        # the step of this asset does not run after the failure
+        context.instance.report_runless_asset_event(select_event(shown, select))
 
 
 def _green(stage: Stage, newest: Attempt, current: Attempt | None) -> Attempt | None:

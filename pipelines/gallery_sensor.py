@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from pipelines.assets.gallery import GALLERY, metadata_of, write_pages
-from pipelines.assets.selects import show_selects
+from pipelines.select_events import show_selects
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.gallery.pages import look

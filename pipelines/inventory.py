@@ -4,11 +4,11 @@ from collections.abc import Callable, Collection, Sequence
 
 import dagster as dg
 
-from pipelines.assets.selects import report_selects
 from pipelines.events import ASSET_OF_STAGE, stage_event
 from pipelines.lineage import PROMPTS, UPLOADED_VIDEOS, ShownEvents, latest
 from pipelines.partitions import add_clips, clips
 from pipelines.prompt_batch import prompt_event
+from pipelines.select_events import report_selects
 from resources.errors import DailiesError
 from resources.inventory import findings
 from resources.inventory.bucket_audit import Stock, take_stock

@@ -17,7 +17,7 @@ from resources.ledger.limits import Limits
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Attempt, Submission
-from resources.orders import ClipRequest, Expected
+from resources.orders import ClipRequest, Expected, Review
 from resources.providers.base import Accepted, JobState, JobStatus
 from resources.providers.provider import Capabilities
 from resources.room.answers import RoomHouse, Shop
@@ -47,7 +47,14 @@ class Studio:
     posters: Sequence[bytes] = field(default_factory=list)
 
     def take(
-        self, clip: str, *, prompt: str = "", film: int = 0, series: str = "bay", **facts: Any
+        self,
+        clip: str,
+        *,
+        prompt: str = "",
+        film: int = 0,
+        series: str = "bay",
+        review: Review | None = None,
+        **facts: Any,
     ) -> Attempt:
         """One more delivered take of a clip."""
         number = next(_numbers)
@@ -59,6 +66,7 @@ class Studio:
             body={"prompt": prompt or f"a quiet view of {clip}", "duration": 5, "seed": 100 + number},
             price_micros=400_000,
             expected=Expected(),
+            review=review or Review(),
         )
         decide(self.ledger, [request], Decision(f"take-{number}", regenerate=True))
         submission = claim_next(self.ledger, "wavespeed", PostTerms(Limits(), 30))

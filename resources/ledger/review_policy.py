@@ -1,9 +1,11 @@
 """The policy of a series for takes that nobody judges in time. It decides as a verdict of its own, once after each delivery."""
 
+import logging
 from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from resources.errors import DailiesError, UnavailableError
 from resources.ledger import waiting_clips
 from resources.ledger.current_takes import DeliveredTake, delivered_takes, waiting
 from resources.ledger.database import lock_subject
@@ -17,15 +19,28 @@ from resources.orders import Otherwise
 
 WHO = "review policy"
 
+logger = logging.getLogger("dailies")
+
 
 def decide_due(ledger: Ledger) -> list[RecordedVerdict]:
     """Decide the clips whose time for a person is over, one transaction each; safe in several processes at once.
 
+    A clip that cannot be decided is logged, and does not stop the others.
+
     Raises:
         UnavailableError: The ledger does not answer. What was decided before is kept.
     """
-    decided = (_decide(ledger, clip) for clip in waiting_clips.due(ledger))
-    return [one for one in decided if one is not None]
+    decided: list[RecordedVerdict] = []
+    for clip in waiting_clips.due(ledger):
+        try:
+            one = _decide(ledger, clip)
+        except UnavailableError:
+            raise
+        except DailiesError as error:
+            logger.warning("%s: its series' review policy could not decide: %s", clip, error)
+        else:
+            decided += [] if one is None else [one]
+    return decided
 
 
 def _decide(ledger: Ledger, clip: str) -> RecordedVerdict | None:

@@ -7,14 +7,16 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster_ui import DagsterUi
-from pipelinekit import House
+from pipelinekit import QUIET, House
 from verdictkit import a_verdict
 
-from pipelines.assets import selects as module
+from pipelines import select_events
 from pipelines.lineage import SELECTS
+from pipelines.partitions import range_tags
 from resources.ledger.selects import mark_shown, unshown
 from resources.ledger.verdicts import Word, judge
 
+EVERYTHING = ("prompts", "submissions", "generations", "uploaded_videos", "selects")
 ROOM = Path(__file__).parents[2] / "docs" / "room.md"
 
 
@@ -89,7 +91,7 @@ def test_what_was_told_is_told_again_only_if_it_has_changed(
     (east,) = delivered(house, ["east"])
     say(house, east)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "mark_shown", _dies)
+        patch.setattr(select_events, "mark_shown", _dies)
         with pytest.raises(RuntimeError):
             house.tick("gallery_pages")
     assert (events(house), len(told(house))) == (1, 1), "it was told, and this was not recorded"
@@ -112,6 +114,24 @@ def test_without_the_list_a_circle_is_never_shown(house: House) -> None:
         mark_shown(ledger, told(house))
     house.tick("gallery_pages")
     assert events(house) == 0
+
+
+def test_a_select_stays_green_when_a_run_over_everything_fails(house: House, ui: DagsterUi) -> None:
+    east, west = delivered(house, ["east", "west"])
+    say(house, east)
+    house.tick("gallery_pages")
+    house.edit("bay", "the west", "the far west")
+    house.fault({"do": "fail"}, prompt_contains="far west")
+    everything = house.definitions().resolve_implicit_global_asset_job_def()
+    result = everything.execute_in_process(
+        asset_selection=[dg.AssetKey(name) for name in EVERYTHING],
+        instance=house.instance,
+        tags=range_tags([east, west]),
+        run_config=QUIET,
+        raise_on_error=False,
+    )
+    assert not result.success
+    assert ui.bars()["selects"].green == {east}
 
 
 def test_a_policy_decides_in_the_sensor(house: House) -> None:

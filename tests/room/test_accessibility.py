@@ -21,6 +21,7 @@ PATIENCE_MS = 120_000
 FAULTS = """async () => (await axe.run(document, { resultTypes: ["violations"] })).violations
   .flatMap(fault => fault.nodes.map(node => `${fault.impact} ${fault.id}: ${node.target.join(" ")}`))"""
 SCREENS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]
+DIALOGS = {"x": "#reject-dialog", "n": "#note-dialog", "r": "#retake-dialog", "w": "#worth-rows tr"}
 
 
 def faults(page: Page) -> list[str]:
@@ -62,7 +63,7 @@ def test_nobody_is_kept_out_of_room_and_gallery(
             page.goto(f"{server.url}?series=bay&show=all")
             page.locator(".take").first.wait_for(timeout=PATIENCE_MS)
             assert faults(page) == []
-            for key, dialog in (("x", "#reject-dialog"), ("n", "#note-dialog"), ("r", "#retake-dialog")):
+            for key, dialog in DIALOGS.items():
                 page.keyboard.press(key)
                 page.locator(dialog).wait_for(timeout=PATIENCE_MS)
                 assert faults(page) == [], dialog
@@ -72,7 +73,7 @@ def test_nobody_is_kept_out_of_room_and_gallery(
             page.evaluate(
                 "() => document.querySelector('h2').setAttribute('style', 'color: #ccc; background: #ddd')"
             )
-            assert [fault.split(":")[0] for fault in faults(page)] == ["serious color-contrast"], (
+            assert {fault.split(":")[0] for fault in faults(page)} == {"serious color-contrast"}, (
                 "the control"
             )
         finally:

@@ -13,6 +13,7 @@ from resources.ledger import queue
 from resources.ledger.decisions import Decision, decide
 from resources.ledger.takes import takes_of
 from resources.ledger.verdicts import unstored, verdicts_of
+from resources.orders import Review
 from resources.room.server import RoomServer
 from resources.series.review_rules import ReviewRules
 from resources.storage.layout import VERDICTS
@@ -176,3 +177,33 @@ def test_a_proxy_names_people_and_each_may_do_what_the_team_says(
     assert takes_of(studio.ledger, ["bay-ray"])["bay-ray"].takes[0].is_circled
     (given,) = verdicts_of(studio.ledger, ["bay-ray"])["bay-ray"]
     assert given.verdict.who == "tom"
+
+
+def test_what_is_decided_soon_comes_first_and_says_when(client: httpx.Client, studio: Studio) -> None:
+    slow, soon = (Review(by="person", within_seconds=hours * 3_600) for hours in (48, 12))
+    studio.take("ends-late", series="ends", review=slow)
+    studio.take("ends-soon", series="ends", review=soon)
+    studio.take("ends-never", series="ends", review=Review(by="person"))
+    first, second = client.get("api/clips?show=ends&series=ends").json()["clips"]
+    assert (first["clip"], second["clip"]) == ("ends-soon", "ends-late")
+    assert second["review"]["decide_at"] - first["review"]["decide_at"] == pytest.approx(36 * 3_600, abs=600)
+    assert not any(take["is_current"] for take in first["takes"])
+    client.post("api/verdicts", json=said(first["takes"][0]["id"]))
+    (left,) = client.get("api/clips?show=ends&series=ends").json()["clips"]
+    assert left["clip"] == "ends-late"
+
+
+def test_what_takes_were_worth_by_series_and_by_model(client: httpx.Client, studio: Studio) -> None:
+    chosen, other = studio.take("worth-gull", series="worth"), studio.take("worth-gull", series="worth")
+    client.post("api/verdicts", json=said(chosen.id))
+    client.post("api/verdicts", json=said(other.id, "rejected", reasons=["hands"]))
+    (line,) = client.get("api/worth?series=worth").json()["lines"]
+    assert line == {
+        "name": "bytedance/seedance-2.0/text-to-video",
+        "takes": 2,
+        "circled": 1,
+        "share": 0.5,
+        "each": "$0.80",
+        "why": "hands 1",
+    }
+    assert "worth" in [one["name"] for one in client.get("api/worth").json()["lines"]]
