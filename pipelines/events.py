@@ -91,7 +91,6 @@ def show_again(context: dg.AssetExecutionContext, production: Production, keys: 
                 repeat_unrecorded(ledger.latest, wanted),
                 repeat_unrecorded(ledger.shown, wanted),
             )
-            chosen = repeat_unrecorded(selects_of, ledger, wanted) if SELECTS in (selected or ()) else {}
     except DailiesError as error:
         context.log.warning("the green clips cannot be logged again and turn red: %s", error)
         return
@@ -102,8 +101,19 @@ def show_again(context: dg.AssetExecutionContext, production: Production, keys: 
             if green is not None and (not selected or asset in selected):
                 context.log_event(stage_event(shown, stage, green))
                 shown.logged(asset, clip)
+
+
+def show_selects_again(
+    context: dg.AssetExecutionContext, production: Production, keys: Iterable[str]
+) -> None:
+    """Log the selects of a range again before its run fails: their own step does not run then."""
+    if SELECTS not in (context.run.asset_selection or ()):
+        return
+    wanted = list(keys)
+    with production.ledger(patience=RIDE_OUT_SECONDS) as ledger:
+        chosen = repeat_unrecorded(selects_of, ledger, wanted)
+    shown = ShownEvents(context.instance, chosen)
     for select in chosen.values():
-        # the step of this asset does not run after the failure
         context.instance.report_runless_asset_event(select_event(shown, select))
 
 

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from pipelines.clip_batch import Batch, buy, collect, decision_of
 from pipelines.collections import BATCH_TAG, takes_to_collect
-from pipelines.events import ASSET_OF_STAGE, show_again
+from pipelines.events import ASSET_OF_STAGE, show_again, show_selects_again
 from pipelines.failures import bought_by, clips_failed, explained
 from pipelines.lineage import CODE_VERSIONS, GENERATIONS, PROMPTS, SUBMISSIONS, UPLOADED_VIDEOS
 from pipelines.partitions import CLIPS_PER_RUN, clips
@@ -98,6 +98,7 @@ def produce(
     with showing, production.at_work(context.run.run_id):
         reasons = _buy(batch, keys, config) if Stage.SUBMITTED in show else _collect(batch, keys)
     if reasons:
+        show_selects_again(context, production, keys)
         raise clips_failed(reasons, len(keys), "failed")
     # a result of the framework would turn the whole range green, so the step only logs events
     yield from ()
