@@ -19,7 +19,7 @@ from resources.ledger.budget import Budget
 from resources.ledger.database import chunks, insert_ignoring, open_database, whereabouts
 from resources.ledger.records import CLIP, Attempt
 from resources.ledger.rules import stands_for
-from resources.ledger.schema import attempts, current_takes, jobs, journal, meta, submissions
+from resources.ledger.schema import IS_NEWEST, attempts, current_takes, jobs, journal, meta, submissions
 from resources.ledger.states import AttemptState
 from resources.ledger.times import DatabaseClock
 from resources.ledger.transaction import Transaction
@@ -187,12 +187,7 @@ class Ledger:
 
     def overview(self, *, series: str | None = None, kind: str = "clip") -> list[Attempt]:
         """The attempt that stands for every subject (see `rules.stands_for`), oldest attempt first."""
-        newest = (
-            sa.select(sa.func.max(attempts.c.seq))
-            .where(attempts.c.subject_kind == kind)
-            .group_by(attempts.c.subject_key, attempts.c.slot)
-        )
-        query = sa.select(attempts).where(attempts.c.seq.in_(newest)).order_by(attempts.c.seq)
+        query = sa.select(attempts).where(attempts.c.subject_kind == kind, IS_NEWEST).order_by(attempts.c.seq)
         if series is not None:
             query = query.where(attempts.c.series == series)
         found: dict[str, list[Attempt]] = {}
