@@ -17,7 +17,7 @@ class Verdict:
 
     violations: list[Violation] = field(default_factory=list)
     held: dict[str, str] = field(default_factory=dict)
-    """Clips that are held, with what makes them ambiguous."""
+    """Takes that are held, with what makes them ambiguous."""
     settled_in_doubt: list[str] = field(default_factory=list)
     """Attempts that were settled, and rightly, although another answer was possible."""
     ever_unknown: int = 0
@@ -85,7 +85,8 @@ def judge(findings: Findings, sha256_of: Callable[[Job], str], *, takes: int = 1
         row = findings.attempts[attempt_id]
         why = why_ambiguous(findings, row)
         if row["state"] == "held":
-            verdict.held[row["subject_key"]] = why or "nothing"
+            clip, slot = laws.slot_of(row)
+            verdict.held[clip if slot == 1 else f"{clip} (slot {slot})"] = why or "nothing"
         elif why:
             verdict.settled_in_doubt.append(f"{row['subject_key']}: {row['state']}, {why}")
     return verdict
