@@ -114,17 +114,8 @@ def test_a_run_that_shows_no_first_sign_is_dead_after_its_time_and_one_of_others
     assert run.status is dg.DagsterRunStatus.FAILURE
 
 
-@pytest.mark.parametrize(
-    ("job", "config"),
-    [
-        ("produce_clips", {}),
-        ("produce_scattered_clips", {"ops": {"produce_scattered": {"config": {"keys": ["bay-east"]}}}}),
-        ("inventory", {}),
-        ("render_prompts", {}),
-    ],
-)
 def test_every_run_shows_that_it_lives_while_it_is_carried_out(
-    house: House, keys: list[str], monkeypatch: pytest.MonkeyPatch, job: str, config: dict[str, object]
+    house: House, keys: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began: list[str] = []
     begin = heartbeats.begin
@@ -134,11 +125,18 @@ def test_every_run_shows_that_it_lives_while_it_is_carried_out(
         begin(ledger, run_id, owner)
 
     monkeypatch.setattr(heartbeats, "begin", seen)
-    ran = house.run(job, [] if config or job == "inventory" else keys, config=config)
-    assert ran.green, ran.failure
-    assert set(began) == {ran.run.run_id}
-    with house.production.ledger() as ledger:
-        assert heartbeats.owners(ledger) == {}
+    for run in (
+        lambda: house.produce(keys),
+        lambda: house.scattered(keys[:1]),
+        lambda: house.run("inventory"),
+        lambda: house.run("render_prompts", keys),
+    ):
+        began.clear()
+        ran = run()
+        assert ran.green, ran.failure
+        assert set(began) == {ran.run.run_id}
+        with house.production.ledger() as ledger:
+            assert heartbeats.owners(ledger) == {}
 
 
 def test_a_run_that_comes_back_after_it_was_given_up_buys_and_reports_nothing(

@@ -55,10 +55,18 @@ def file(shown: House) -> Path:
     return shown.bucket_file("gallery/index.html")
 
 
-@pytest.fixture
-def tab() -> Iterator[Browser]:
+@pytest.fixture(scope="module")
+def window() -> Iterator[Browser]:
     with browser() as found:
         yield found
+
+
+@pytest.fixture
+def tab(window: Browser) -> Browser:
+    """The browser's tab, in which nothing of an earlier test is under way."""
+    window.open("about:blank")
+    window.complaints.clear()
+    return window
 
 
 def shows(tab: Browser, *clips: str) -> None:
@@ -149,12 +157,15 @@ def test_the_keyboard_is_enough(file: Path, tab: Browser) -> None:
     assert tab.complaints == []
 
 
-def test_a_small_screen_needs_no_sideways_scrolling(file: Path) -> None:
-    with browser(width=340, height=600) as tab:
-        for page in ("index.html", "series/city.html"):
-            tab.open((file.parent / page).as_uri())
-            assert tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        assert tab.complaints == []
+def test_a_small_screen_needs_no_sideways_scrolling(file: Path, tab: Browser) -> None:
+    usual = tab.page.viewport_size
+    assert usual is not None
+    tab.page.set_viewport_size({"width": 340, "height": 600})
+    for page in ("index.html", "series/city.html"):
+        tab.open((file.parent / page).as_uri())
+        assert tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    tab.page.set_viewport_size(usual)
+    assert tab.complaints == []
 
 
 def test_a_series_page_leads_back_and_into_dagster(file: Path, tab: Browser) -> None:
