@@ -23,7 +23,7 @@ BUY = {
     },
     "mode": "default",
     "runConfigData": {"ops": {"produce": {"config": {"regenerate": True}}}},
-    "executionMetadata": {"tags": [{"key": "dagster/partition", "value": "weather-calm"}]},
+    "executionMetadata": {"tags": [{"key": "dagster/partition", "value": "city-tram"}]},
 }
 
 SCRIPT = """

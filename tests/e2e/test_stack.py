@@ -135,14 +135,16 @@ def declare(data: Path) -> None:
         "allow_retired": True,
         "prompt": "{{ clip }} at sunset.",
         "clips": [
-            {"name": name, "parameters": {"size": size, "duration": seconds}}
-            for name, (size, seconds) in SHAPES.items()
+            *(
+                {"name": name, "parameters": {"size": size, "duration": seconds}}
+                for name, (size, seconds) in SHAPES.items()
+            ),
+            {"name": "storm"},
         ],
     }
     declared = {
         "city": city,
         "bay": {**seedance, "clips": [{"name": key.removeprefix("bay-")} for key in BAY]},
-        "weather": {**seedance, "clips": [{"name": "storm"}, {"name": "calm"}]},
     }
     for name, series in declared.items():
         (data / "series" / f"{name}.yaml").write_text(yaml.safe_dump({"name": name, **series}))
@@ -175,12 +177,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def first(running: Running) -> dict[str, Any]:
-    """What three commands said: one series is left to the sensor, two are waited for at the same time."""
+    """What two commands said: one series is left to the sensor, the other is waited for, and one of its clips fails."""
     left = running.document("produce", "bay", "--yes")
-    with ThreadPoolExecutor() as pool:
-        city = pool.submit(running.document, "produce", "city", "--wait", "--yes")
-        weather = pool.submit(running.document, "produce", "weather", "--wait", "--yes", exit_code=1)
-        return {"bay": left, "city": city.result(), "weather": weather.result()}
+    return {"bay": left, "city": running.document("produce", "city", "--wait", "--yes", exit_code=1)}
 
 
 @pytest.fixture(scope="module")
@@ -211,10 +210,9 @@ def test_clips_are_asked_for_in_one_run_and_left(first: dict[str, Any]) -> None:
 
 
 def test_clips_that_are_waited_for_are_what_was_asked_for(running: Running, first: dict[str, Any]) -> None:
-    made = first["city"]
-    assert {result["state"] for result in made["results"]} == {"delivered"}
-    assert not made["failed_runs"]
-    for result in made["results"]:
+    made = [result for result in first["city"]["results"] if result["state"] == "delivered"]
+    assert len(made) == len(SHAPES)
+    for result in made:
         size, seconds = SHAPES[result["clip"].removeprefix("city-")]
         found = inspect_video(running.file(result["uri"]))
         assert f"{found.video.width}*{found.video.height}" == size
@@ -222,20 +220,21 @@ def test_clips_that_are_waited_for_are_what_was_asked_for(running: Running, firs
         assert found.video.has_audio
         assert (found.video.video_codec, found.video.audio_codec) == ("h264", "aac")
         assert running.file(result["manifest"]).exists()
-    keys = {"city-hero", "city-tram"}
     for asset, shown in running.colours("city-").items():
-        assert (shown.green, shown.red) == (keys, set()), asset
+        assert shown.green >= {"city-hero", "city-tram"}, asset
 
 
 def test_a_clip_that_fails_ends_the_command_with_1_and_says_why(
     running: Running, first: dict[str, Any]
 ) -> None:
-    made = first["weather"]
+    made = first["city"]
     states = {result["clip"]: result["state"] for result in made["results"]}
-    assert states == {"weather-storm": "failed", "weather-calm": "delivered"}
+    assert states == {"city-storm": "failed", "city-hero": "delivered", "city-tram": "delivered"}
     assert len(made["failed_runs"]) == 1
     assert "the storm is too strong" in running.dailies("status", "--failed").stdout
-    assert running.colours("weather-")["generations"].red == {"weather-storm"}
+    shown = running.colours("city-")
+    assert "city-storm" in shown["submissions"].green
+    assert shown["generations"].red == shown["uploaded_videos"].red == {"city-storm"}
 
 
 def test_the_daemons_sensor_brings_home_what_was_left(running: Running, collected: None) -> None:
@@ -265,9 +264,9 @@ def test_what_was_bought_is_what_is_known_and_every_file_plays(
     """The sandbox's own books are the oracle: a job for each attempt, and none for what was green already."""
     (green,) = second["green"]["results"]
     assert green == next(result for result in first["city"]["results"] if result["clip"] == "city-hero")
-    assert len(running.books()) == len(BAY) + 2 + len(SHAPES) + 2
+    assert len(running.books()) == len(BAY) + 2 + len(SHAPES) + 1
     delivered = [clip for clip in running.document("status") if clip["state"] == "delivered"]
-    assert len(delivered) == len(BAY) + len(SHAPES) + 1
+    assert len(delivered) == len(BAY) + len(SHAPES)
     for clip in delivered:
         file = running.file(clip["uri"])
         assert file.stat().st_size == clip["size_bytes"]
@@ -329,7 +328,7 @@ def test_the_doctor_finds_what_is_left_and_makes_a_lost_manifest_again(
     until(mended, "the manifest was made again")
     assert json.loads(manifest.read_bytes())["object"] == json.loads(before)["object"]
     left = [check for check in said["checks"] if not check["fine"]]
-    assert [(check["check"], check["keys"]) for check in left] == [("no_failed_clips", ["weather-storm"])]
+    assert [(check["check"], check["keys"]) for check in left] == [("no_failed_clips", ["city-storm"])]
 
 
 def test_no_other_user_of_the_machine_can_read_the_home_or_reach_the_code(
