@@ -3,10 +3,10 @@
 import asyncio
 import base64
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import pytest
-from fakes import SORA, Clock, Inline, run, submit_queue
+from fakes import SORA, Clock, run, submit_queue
 from pictures import png, put
 
 from resources.catalogue import DataFolder
@@ -21,9 +21,6 @@ from resources.production.account import Account
 from resources.production.engine import Engine
 from resources.providers.base import Accepted, FailureKind, Rejected, SubmitOutcome, Uploaded, UploadFailed
 from resources.providers.provider import Capabilities
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
 
 PASSING = UploadFailed("HTTP 503", FailureKind.PROVIDER)
 
@@ -117,8 +114,6 @@ def buy(
 
     async def send() -> None:
         engine = Engine(ledger, {"wavespeed": Account(studio)}, files=studio.folder if known else None)
-        engine.ledger._thread.shutdown()
-        engine.ledger._thread = cast("ThreadPoolExecutor", Inline())
         try:
             await submit_queue(engine)
         finally:

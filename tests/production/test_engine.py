@@ -16,7 +16,6 @@ from fakes import (
     Answer,
     Clock,
     Ends,
-    Inline,
     World,
     a_request,
     rejects,
@@ -267,27 +266,23 @@ def test_what_is_claimed_in_the_moment_of_the_interruption_is_given_back_unsent(
     assert world.newest("clip-a").state is S.SUBMITTED
 
 
-class Locked(Inline):
-    """A ledger that refuses to write answers down for a while."""
+def refuse_answers(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Let the ledger refuse to write answers down for a while."""
+    record, refused = outcomes.record_outcome, iter(range(times))
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
-        self.times = times
-        record = outcomes.record_outcome
+    def refusing(*args: Any, **kwargs: Any) -> Attempt:
+        if next(refused, None) is not None:
+            raise UnavailableError("the ledger could not be written: database is locked")
+        return record(*args, **kwargs)
 
-        def refusing(*args: Any, **kwargs: Any) -> Attempt:
-            if self.times > 0:
-                self.times -= 1
-                raise UnavailableError("the ledger could not be written: database is locked")
-            return record(*args, **kwargs)
-
-        monkeypatch.setattr(outcomes, "record_outcome", refusing)
+    monkeypatch.setattr(outcomes, "record_outcome", refusing)
 
 
 def test_an_answer_waits_for_a_locked_ledger_and_is_in_the_log_meanwhile(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     enqueue(world, "clip-a")
-    Locked(monkeypatch, 5)
+    refuse_answers(monkeypatch, 5)
     with caplog.at_level(logging.WARNING, "dailies"):
         world.run(submit_queue(world.engine()))
     assert world.newest("clip-a").job_id == "job-0-clip-a"
@@ -298,7 +293,7 @@ def test_an_answer_that_was_read_is_written_down_although_everything_is_interrup
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enqueue(world, "clip-a")
-    Locked(monkeypatch, 10)
+    refuse_answers(monkeypatch, 10)
     world.run(interrupted_after(world.engine(), 1.0))
     assert world.newest("clip-a").state is S.SUBMITTED
 
@@ -307,7 +302,7 @@ def test_a_ledger_that_stays_locked_is_an_error_and_not_a_silence(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enqueue(world, "clip-a")
-    Locked(monkeypatch, submitter.RECORD_TRIES)
+    refuse_answers(monkeypatch, submitter.RECORD_TRIES)
     with pytest.raises(UnavailableError, match="locked"):
         world.run(submit_queue(world.engine()))
 

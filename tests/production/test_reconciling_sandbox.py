@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import pytest
 import sqlalchemy as sa
-from fakes import Clock, Inline, run
+from fakes import Clock, run
 
 from proof.clock import START
 from resources.ledger import keys
@@ -76,10 +76,7 @@ class Rig:
         """A new process: nothing is kept but the ledger."""
         kind: Any = {"wavespeed": WaveSpeed, "aimlapi": AimlApi}[self.name]
         provider = kind("http://127.0.0.1:1", "sandbox", transport=self.transport, clock=self.clock)
-        engine = Engine(self.ledger, {self.name: Account(provider)}, rng=random.Random(1))
-        engine.ledger._thread.shutdown()
-        engine.ledger._thread = cast("Any", Inline())
-        return engine
+        return Engine(self.ledger, {self.name: Account(provider)}, rng=random.Random(1))
 
     def decide(self, *clips: str) -> None:
         requests = [a_request(self.name, clip) for clip in clips]
