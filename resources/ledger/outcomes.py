@@ -3,6 +3,8 @@
 A job id is committed the moment it is seen, whatever the attempt's state is by then.
 """
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
 from resources.ledger import spare_takes, stops
@@ -226,9 +228,6 @@ def _redate(ledger: Ledger, account: str) -> None:
     The offset between that clock and the provider's moves by the same amount, so that the POST keeps its place in the
     provider's time, in which its job is searched. Without an offset, the search window covers the whole distance.
     """
-    with ledger.read() as connection:
-        if not connection.execute(_AHEAD, {"account": account, "now": ledger.clock()}).first():
-            return
     with ledger.write() as connection:
         now = ledger.clock()
         rows = connection.execute(_AHEAD.with_for_update(), {"account": account, "now": now}).all()
@@ -259,11 +258,20 @@ def _redate(ledger: Ledger, account: str) -> None:
             )
 
 
+def _too_old(ledger: Ledger, account: str) -> tuple[Sequence[sa.Row[str, str]], bool]:
+    """The POSTs whose lease has run out, by their and their attempts' ids; and whether a clock that was ahead has dated any."""
+    with ledger.read() as connection:
+        known = {"account": account, "now": ledger.clock()}
+        ahead = connection.execute(_AHEAD, known).first() is not None
+        return connection.execute(_EXPIRED, known).all(), ahead
+
+
 def expire_submissions(ledger: Ledger, account: str) -> list[Attempt]:
     """Make POSTs unknown whose poster has died: an expired lease permits reading, never a POST."""
-    _redate(ledger, account)
-    with ledger.read() as connection:
-        overdue = connection.execute(_EXPIRED, {"account": account, "now": ledger.clock()}).all()
+    overdue, ahead = _too_old(ledger, account)
+    if ahead:
+        _redate(ledger, account)
+        overdue, _ = _too_old(ledger, account)
     expired = []
     for submission_id, attempt_id in overdue:
         with ledger.transaction(who="engine", run_id=None) as tx:
