@@ -14,12 +14,14 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import botocore.hooks
 import botocore.session
 import pytest
 import sqlalchemy as sa
 import stamina
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from examples import OF_A_PROFILE
 from explained import HISTORY
 from hypothesis import HealthCheck, settings
 from postgres_server import PostgresServer
@@ -37,8 +39,10 @@ from resources.ledger.ledger import Ledger
 settings.register_profile(
     "dailies",
     deadline=None,
+    max_examples=OF_A_PROFILE,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
+settings.register_profile("fast", settings.get_profile("dailies"), max_examples=OF_A_PROFILE // 5)
 settings.load_profile("dailies")
 
 # tables are cut to the terminal's width, which is read when the commands are loaded
@@ -50,6 +54,7 @@ os.environ.setdefault("DAILIES_SANDBOX_POST_SECONDS", "0")
 # Every test makes databases and S3 clients of its own. What alembic and botocore read from their packages for each, and
 # keep for each, is always the same and took a third of the tests' time.
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+botocore.hooks.accepts_kwargs = functools.cache(botocore.hooks.accepts_kwargs)
 _scripts: dict[str | None, ScriptDirectory] = {}
 _read_scripts = ScriptDirectory.from_config
 
@@ -156,9 +161,10 @@ def _skip_what_starts_a_process(event: str, _arguments: tuple[object, ...]) -> N
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hold the fast suite to starting no process; who only distributes tests starts the workers."""
+    """Hold the fast suite to starting no process and to few examples; who only distributes tests starts the workers."""
     distributes = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
     if config.option.markexpr == "not slow" and not distributes:
+        settings.load_profile("fast")
         sys.addaudithook(_skip_what_starts_a_process)
 
 

@@ -4,6 +4,7 @@ import struct
 from pathlib import Path
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import jpeg, mp4, png, put, webp
@@ -123,7 +124,7 @@ def test_pictures_start_no_process(folder: DataFolder, monkeypatch: pytest.Monke
 PICTURES = [png(64, 48), jpeg(64, 48), webp(64, 48), HEAD, b"RIFF\0\0\0\0WAVEfmt ", b"ID3\x03" + bytes(20)]
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     data=st.sampled_from(PICTURES),
     cut=st.integers(0, 2000),

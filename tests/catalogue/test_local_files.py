@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from examples import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pictures import jpeg, mp4, png, put, webp
@@ -151,7 +152,7 @@ def test_no_bytes_make_the_sniffer_stumble(data):
         assert found is None or found.media in {"image", "video", "audio"}
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     text=st.one_of(
         st.text(max_size=60),

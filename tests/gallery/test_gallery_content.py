@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -231,7 +232,7 @@ def tags_of(text: str) -> Tags:
 PLAIN = tags_of("quiet")
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.text(alphabet="<>\"'&/= abscriptonerror{}%\n\u202e", max_size=60))
 def test_what_strangers_wrote_adds_no_tag_and_no_attribute(text: str) -> None:
     found = tags_of(f"x{text}")

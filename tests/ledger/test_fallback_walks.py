@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledgerkit import (
@@ -104,7 +105,7 @@ def check(ledger: Ledger, request: ClipRequest, cap: int) -> None:
         assert all(n <= cap for scope, n in counted.items() if scope.of == budget.SERIES)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(
     steps=st.lists(st.sampled_from(STEPS), max_size=14),
     tries=st.integers(1, 2),

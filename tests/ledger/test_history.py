@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import pytest
 import sqlalchemy as sa
 from ledgerkit import Clock, everything, the_journal_is_whole
 
@@ -12,6 +13,7 @@ from resources.ledger.statement import statement
 from resources.ledger.states import AttemptState
 
 
+@pytest.mark.slow
 def test_a_history_is_whole(ledger: Ledger, clock: Clock) -> None:
     written = write_history(ledger, 1500, now=clock.now)
     found = everything(ledger)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 import sqlalchemy as sa
+from examples import examples
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -326,7 +327,7 @@ def a_clip_has_at_most_one_open_purchase(attempts: Iterable[Attempt]) -> None:
 
 
 Histories.TestCase.settings = settings(
-    max_examples=12,
+    max_examples=examples(12),
     stateful_step_count=50,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

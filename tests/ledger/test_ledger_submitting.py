@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledgerkit import (
@@ -249,7 +250,7 @@ def test_only_what_surely_was_not_sent_leaves_the_minute_free(
     assert isinstance(next_claim(ledger, Limits(per_minute=1)), Later) is counts
 
 
-@settings(max_examples=8)
+@settings(max_examples=examples(8))
 @given(
     places=st.integers(1, 4),
     per_minute=st.integers(1, 4),

@@ -18,6 +18,9 @@ from resources.ledger.states import OPEN, UNDELIVERED, AttemptState
 from resources.orders import ClipRequest
 from resources.planning import chosen_purchases
 
+# they need a ledger with a history
+pytestmark = pytest.mark.slow
+
 TODAY = dt.date(2026, 11, 29)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -100,7 +101,7 @@ past_runs = st.lists(
 
 
 @given(batches, past_runs)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_only_what_has_ended_and_nobody_watches_is_asked_for(
     attempts: list[Attempt], past: list[PastRun]
 ) -> None:
@@ -119,7 +120,7 @@ def test_only_what_has_ended_and_nobody_watches_is_asked_for(
 
 
 @given(batches, st.integers(1, 3))
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_every_ended_clip_is_asked_for_until_it_is_reported_and_soon_if_no_run_fails(
     attempts: list[Attempt], tries: int
 ) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -124,7 +125,9 @@ def test_the_date_of_the_options_counts_for_words_without_one(
     ]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60), deadline=None
+)
 @given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=3))
 def test_spaces_add_and_commas_narrow(declarations: Declarations, ledger: Ledger, words: list[str]) -> None:
     alone = [set(keys(declarations, ledger, word)) for word in words]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -123,7 +124,7 @@ AMOUNT = st.none() | st.integers(0, 8).map(lambda n: n * 200_000)
 CAPS = st.builds(Caps, per_run=AMOUNT, per_day=AMOUNT, per_month=AMOUNT, total=st.none())
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(
     history=st.lists(st.sampled_from(BROUGHT), min_size=6, max_size=6),
     changed=st.booleans(),
@@ -307,6 +308,7 @@ def test_a_batch_with_one_clip_that_cannot_be_rendered_is_refused_whole(tmp_path
     assert "a batch with one bad clip is refused whole" in (made.clips[0].reason or "")
 
 
+@pytest.mark.slow
 def test_ten_thousand_clips_are_planned_with_a_few_looks_into_the_ledger(tmp_path, ledger):
     """How long it takes is in docs/performance.md; a look for each clip would make it minutes."""
     clips = "".join(f"  - {{name: clip-{n}, variables: {{mood: mood {n}}}}}\n" for n in range(100))
@@ -327,6 +329,7 @@ def test_ten_thousand_clips_are_planned_with_a_few_looks_into_the_ledger(tmp_pat
     assert 0 < len(looks) < 200
 
 
+@pytest.mark.slow
 def test_ten_thousand_clips_are_shown_in_a_few_lines_and_written_whole(tmp_path, ledger, capsys):
     from pipelines.cli.plan import document
     from pipelines.cli.plan_table import show

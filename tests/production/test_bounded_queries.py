@@ -28,6 +28,9 @@ from resources.orders import ClipRequest
 from resources.production.batch import Stage
 from resources.providers.base import FailureKind, JobStatus
 
+# they need a ledger with a history
+pytestmark = pytest.mark.slow
+
 ACCOUNT = "wavespeed"
 HOUR = 3600.0
 

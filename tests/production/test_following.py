@@ -539,7 +539,9 @@ def test_a_provider_that_stammers_is_waited_for(world: World) -> None:
     assert carry(world, Stage.DELIVERED, "clip-a").failed == {}
 
 
-@pytest.mark.parametrize("limits", [Limits(), Limits(in_flight=3, per_minute=6)])
+@pytest.mark.parametrize(
+    "limits", [Limits(), pytest.param(Limits(in_flight=3, per_minute=6), marks=pytest.mark.slow)]
+)
 def test_two_runs_and_a_sensor_on_one_ledger_send_each_once_and_ask_one_at_a_time(
     world: World, limits: Limits
 ) -> None:

@@ -222,6 +222,7 @@ def fail(world: World, what: str) -> None:
 # How much is read
 
 
+@pytest.mark.slow
 def test_looks_for_what_is_held_are_rare_read_no_history_and_end(anonymous: World) -> None:
     known_lags(anonymous)
     lose(anonymous)

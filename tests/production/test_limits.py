@@ -5,6 +5,7 @@ import itertools
 import random
 from typing import Any
 
+import pytest
 from fakes import FakeProvider, World, a_request, rejects, submit_queue
 
 from resources.ledger.decisions import Decision, decide
@@ -41,6 +42,7 @@ async def several(world: World, limits: Limits, *, processes: int, every: float)
     await asyncio.gather(*(one(number * every / processes) for number in range(processes)))
 
 
+@pytest.mark.slow
 def test_forty_clips_on_two_places_and_two_submits_a_minute(world: World) -> None:
     world.provider = Faraway(world.clock)
     limits = Limits(in_flight=2, per_minute=2)

@@ -41,6 +41,7 @@ async def steps_until_all_have_ended(world: World) -> StepResult:
 WHOLE = pytest.mark.skipif(SCALE != 1, reason="takes a minute of processor")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("echoes", "most"), [(True, 1.15), pytest.param(False, 2.2, marks=WHOLE)])
 def test_a_batch_takes_little_longer_than_its_jobs(world: World, echoes: bool, most: float) -> None:
     if not echoes:

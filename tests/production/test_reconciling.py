@@ -47,6 +47,7 @@ def test_a_lost_answer_is_found_when_the_listing_shows_its_job(
     everything_is_accounted_for(either, "clip-a")
 
 
+@pytest.mark.slow
 def test_with_one_answer_in_ten_lost_nothing_is_held_and_nothing_bought_twice(either: World) -> None:
     clips = [f"clip-{number:03}" for number in range(40)]
     for clip in clips[::10]:
@@ -253,6 +254,7 @@ def test_a_listing_is_read_by_one_at_a_time(either: World) -> None:
     assert either.provider.listed == 1
 
 
+@pytest.mark.slow
 def test_a_held_submit_is_still_looked_for_where_ids_are_echoed(world: World) -> None:
     world.provider.answers["clip-a"] = [replace(QUICK, listed_after=3_000)]
     enqueue(world, "clip-a")

@@ -150,6 +150,7 @@ def every_clip_was_bought_once(rig: Rig, newest: dict[str, Attempt]) -> None:
 CLIPS = [f"clip-{number:03}" for number in range(30)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "then", [{"do": "lose_answer"}, {"do": "error_after", "status": 502}, {"do": "garbage"}]
 )
@@ -176,6 +177,7 @@ def test_a_clock_that_is_ten_minutes_off_changes_nothing(name: str, ahead: float
     rig.close()
 
 
+@pytest.mark.slow
 def test_with_strangers_about_nothing_of_theirs_is_ever_adopted(rig: Rig) -> None:
     keys.declare(rig.ledger, rig.name, False)
     rig.fault({"do": "lose_answer"}, prompt_contains="clip-", probability=0.3, seed=4)

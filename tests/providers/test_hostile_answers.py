@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from raw_server import answering
@@ -117,7 +118,7 @@ odd_answers = st.binary(max_size=300) | st.builds(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(sent=odd_answers)
 async def test_any_bytes_are_an_outcome(sent: bytes) -> None:
     with answering(sent) as server:
@@ -154,7 +155,7 @@ def test_what_an_upload_host_says_besides_its_status_is_never_read(sent: Callabl
     assert grown[0] < 4_000_000
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(sent=odd_answers)
 def test_any_bytes_of_an_upload_host_are_an_outcome(sent: bytes) -> None:
     with answering(sent) as server:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 
+from examples import examples
 from hostile_server import HostileServer, Peer
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -61,7 +62,7 @@ statuses = st.sampled_from(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     raw=st.binary(max_size=300)
     | st.tuples(statuses, bodies, st.integers(0, 400)).map(

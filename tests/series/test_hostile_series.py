@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -196,7 +197,7 @@ SERIES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(series=SERIES)
 def test_no_series_becomes_a_request_its_page_does_not_allow(house, series):
     check(house, json.dumps(series))
@@ -218,7 +219,7 @@ USUAL = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(series=USUAL)
 def test_a_series_that_is_nearly_right_becomes_only_what_its_page_allows(house, series):
     check(house, json.dumps(series))

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -130,7 +131,7 @@ def test_many_long_variables_end_at_the_cap():
         render("{{ big }}" * 400, big="a" * 2000)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.text(alphabet="{}%#-+*~|()[].,:'\"= \nabcity019_ifnotelsr", max_size=200))
 def test_any_text_is_a_template_that_renders_briefly_or_a_problem(text):
     started = time.process_time()
@@ -153,7 +154,7 @@ EXPRESSION = st.recursive(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(EXPRESSION)
 def test_whatever_an_expression_combines_stays_bounded(expression):
     started = time.process_time()

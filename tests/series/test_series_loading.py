@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -202,7 +203,7 @@ def test_an_undated_key_that_reads_as_a_dated_one_is_refused(tmp_path):
 NAME = st.from_regex(r"\A[a-z0-9]{1,6}(-[a-z0-9]{1,4}){0,3}\Z")
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     st.dictionaries(
         NAME, st.tuples(st.booleans(), st.lists(NAME, min_size=1, max_size=3, unique=True)), max_size=4
@@ -379,7 +380,7 @@ FIELDS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.sampled_from(FIELDS), YAML_VALUE)
 def test_no_value_of_any_field_makes_more_than_problems(tmp_path_factory, field, value):
     import json
@@ -388,7 +389,7 @@ def test_no_value_of_any_field_makes_more_than_problems(tmp_path_factory, field,
     load(tmp_path_factory.mktemp("data"), a=f"{field}: {json.dumps(value)}\n{kept}")
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     st.integers(0, len(CITY) - 1),
     st.integers(0, 12),
@@ -408,6 +409,7 @@ def many_series(folder: Path, series: int, clips: int) -> None:
         (folder / "series" / f"{i}.yaml").write_text(f"{head}dated: true\nclips:\n{entries}")
 
 
+@pytest.mark.slow
 def test_a_thousand_clips_load_and_ten_thousand_render_quickly(tmp_path):
     many_series(tmp_path, series=10, clips=100)
     started = time.process_time()

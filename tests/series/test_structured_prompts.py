@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -311,7 +312,7 @@ YAML = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     prompt=YAML,
     own=YAML,
@@ -332,6 +333,7 @@ def test_no_prompt_makes_more_than_problems(tmp_path_factory, prompt, own, inclu
             assert 0 < len(declarations.render(clip).prompt) <= MAX_PROMPT
 
 
+@pytest.mark.slow
 def test_thousands_of_prompts_of_their_own_are_read_briefly_or_refused(tmp_path):
     clips = "".join(f"  - {{name: c{n}, prompt: '{{{{ city }}}} {n} {{{{ city }}}}'}}\n" for n in range(2000))
     started = time.process_time()

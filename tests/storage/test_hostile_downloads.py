@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from examples import examples
 from hostile import MP4
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -140,7 +141,7 @@ odd_bytes = st.one_of(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(first=odd_bytes, then=odd_bytes)
 def test_any_bytes_end_as_a_clip_or_as_a_failed_download(tmp_path: Path, first: bytes, then: bytes) -> None:
     answers = iter([first])

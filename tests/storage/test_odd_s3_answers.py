@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -69,7 +70,7 @@ def test_an_answer_that_cannot_be_read_is_an_error_of_the_bucket(
         ask(store_at(server.origin))
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     sent=st.binary(max_size=200)
     | st.builds(

@@ -1,0 +1,11 @@
+"""How many examples Hypothesis tries: all of them in `make test`, a fifth of them in `make test-fast`."""
+
+from hypothesis import settings
+
+OF_A_PROFILE = 100
+"""What the profile of `make test` tries where a test names no number."""
+
+
+def examples(number: int) -> int:
+    """So many examples of a whole run, or the loaded profile's share of them."""
+    return max(number * settings.default.max_examples // OF_A_PROFILE, 5)
