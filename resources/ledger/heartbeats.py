@@ -25,6 +25,7 @@ GRACE_SECONDS = 180.0
 TOMBSTONE_SECONDS = 30 * 86_400.0
 
 _LOST = sa.select(heartbeats.c.lost_at).where(heartbeats.c.run_id == sa.bindparam("run_id"))
+_LOST_LOCKED = _LOST.with_for_update(read=True)
 
 
 class RunLostError(DailiesError):
@@ -92,7 +93,7 @@ def require(connection: sa.Connection, run_id: str | None) -> None:
     """
     if run_id is None:
         return
-    lost = connection.execute(_LOST.with_for_update(read=True), {"run_id": run_id}).scalar()
+    lost = connection.execute(_LOST_LOCKED, {"run_id": run_id}).scalar()
     if lost is not None:
         raise RunLostError(
             f"the run {run_id} gave no sign of life for {LEASE_SECONDS:.0f} s or more, so its clips were left to the completion "

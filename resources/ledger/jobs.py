@@ -9,6 +9,10 @@ from resources.ledger.records import Attempt
 from resources.ledger.schema import jobs
 from resources.ledger.transaction import Transaction
 
+_THIS = (jobs.c.account == sa.bindparam("of_account"), jobs.c.job_id == sa.bindparam("of_job"))
+_OWNER = sa.select(jobs.c.attempt_id).where(*_THIS)
+_OWN = sa.update(jobs).where(*_THIS, jobs.c.attempt_id.is_(None))
+
 
 class NamedJob(NamedTuple):
     """A job that an answer, a listing, a bill, a callback, a manifest or a person has named."""
@@ -36,15 +40,11 @@ def book_job(tx: Transaction, attempt: Attempt, submission_id: str | None, job: 
             account=attempt.account, job_id=job.id, source=job.source, seen_at=tx.now()
         )
     )
-    nobodys = (jobs.c.account == attempt.account, jobs.c.job_id == job.id, jobs.c.attempt_id.is_(None))
-    tx.connection.execute(
-        sa.update(jobs).where(*nobodys).values(attempt_id=attempt.id, submission_id=submission_id)
-    )
+    which = {"of_account": attempt.account, "of_job": job.id}
+    tx.connection.execute(_OWN, {**which, "attempt_id": attempt.id, "submission_id": submission_id})
     return owner_of(tx.connection, attempt.account, job.id) == attempt.id
 
 
 def owner_of(connection: sa.Connection, account: str, job_id: str) -> str | None:
     """The purchase that owns a job, None where none does."""
-    return connection.execute(
-        sa.select(jobs.c.attempt_id).where(jobs.c.account == account, jobs.c.job_id == job_id)
-    ).scalar()
+    return connection.execute(_OWNER, {"of_account": account, "of_job": job_id}).scalar()

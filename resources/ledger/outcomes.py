@@ -32,6 +32,10 @@ _EXPIRED = sa.select(submissions.c.id, submissions.c.attempt_id).where(
     submissions.c.state == SubmissionState.OPEN.value,
     submissions.c.lease_until < sa.bindparam("now"),
 )
+_CLOSE = sa.update(submissions).where(
+    submissions.c.id == sa.bindparam("submission_id"),
+    submissions.c.state.in_([SubmissionState.OPEN.value, SubmissionState.UNKNOWN.value]),
+)
 _AHEAD = sa.select(submissions).where(
     submissions.c.account == sa.bindparam("account"),
     submissions.c.state.in_([SubmissionState.OPEN.value, SubmissionState.UNKNOWN.value]),
@@ -124,12 +128,8 @@ def _close_submission(tx: Transaction, submission: Submission, outcome: SubmitOu
             state, status, detail = SubmissionState.NOT_SENT, None, outcome.cause
         case Unknown():
             state, status, detail = SubmissionState.UNKNOWN, outcome.http_status, outcome.cause
-    unanswered = [SubmissionState.OPEN.value, SubmissionState.UNKNOWN.value]
-    closed = tx.connection.execute(
-        sa.update(submissions)
-        .where(submissions.c.id == submission.id, submissions.c.state.in_(unanswered))
-        .values(state=state.value, ended_at=tx.now(), http_status=status, detail=detail)
-    )
+    answer = {"state": state.value, "ended_at": tx.now(), "http_status": status, "detail": detail}
+    closed = tx.connection.execute(_CLOSE, {"submission_id": submission.id, **answer})
     return closed.rowcount == 1
 
 

@@ -68,11 +68,32 @@ _RESCHEDULE = (
 _RESCHEDULE_RUNNING = _RESCHEDULE.values(polls=attempts.c.polls + 1, **NOTHING_SEEN)
 _NEXT = sa.select(sa.func.min(attempts.c.next_poll_at)).where(_POLLED)
 _NEXT_OF_THESE = _NEXT.where(_THESE)
+_LAST_IN_DOUBT = sa.select(sa.func.max(attempts.c.next_poll_at)).where(
+    _POLLED, attempts.c.end_kind.is_not(None), attempts.c.next_poll_at <= sa.bindparam("until")
+)
 _LATE = sa.select(attempts).where(
     attempts.c.account == sa.bindparam("account"),
     attempts.c.state == AttemptState.SUBMITTED.value,
     NOT_DELIVERED,
     attempts.c.overdue_at < sa.bindparam("now"),
+)
+
+
+_NOTICED = attempts.c.finished_at - attempts.c.submitted_at
+_STATED = attempts.c.inference_seconds + NOTICED_SECONDS
+_TOOK = sa.case((sa.and_(attempts.c.inference_seconds > 0, _STATED < _NOTICED), _STATED), else_=_NOTICED)
+_TOOK_LATELY, _POLLED_LATELY = (
+    sa.select(of_each)
+    .where(
+        attempts.c.account == sa.bindparam("account"),
+        attempts.c.endpoint == sa.bindparam("endpoint"),
+        attempts.c.charge_source.is_not(None),
+        attempts.c.submitted_at.is_not(None),
+        attempts.c.finished_at.is_not(None),
+    )
+    .order_by(attempts.c.seq.desc())
+    .limit(OBSERVATIONS)
+    for of_each in (_TOOK, attempts.c.polls)
 )
 
 
@@ -275,11 +296,8 @@ def usual_seconds(ledger: Ledger, account: str, endpoints: Collection[str]) -> d
     A job took as long as its provider states, plus `NOTICED_SECONDS` at most: an hour in which nobody polled says nothing
     about the job. Endpoints with fewer than three finished jobs are left out.
     """
-    noticed = attempts.c.finished_at - attempts.c.submitted_at
-    said = attempts.c.inference_seconds + NOTICED_SECONDS
-    took = sa.case((sa.and_(attempts.c.inference_seconds > 0, said < noticed), said), else_=noticed)
     usual: dict[str, float] = {}
-    for endpoint, seconds in _lately(ledger, account, endpoints, took).items():
+    for endpoint, seconds in _lately(ledger, account, endpoints, _TOOK_LATELY).items():
         if len(seconds) >= 3:
             usual[endpoint] = statistics.median(seconds)
     return usual
@@ -290,44 +308,29 @@ def over_at_first_poll(ledger: Ledger, account: str, endpoints: Collection[str])
 
     Without this the usual time could only grow, since no job's end is seen before its first poll.
     """
-    polls = _lately(ledger, account, endpoints, attempts.c.polls)
+    polls = _lately(ledger, account, endpoints, _POLLED_LATELY)
     return frozenset(
         endpoint for endpoint, numbers in polls.items() if numbers and statistics.median(numbers) <= 1
     )
 
 
 def _lately(
-    ledger: Ledger, account: str, endpoints: Collection[str], of_each: sa.ColumnElement[Any]
+    ledger: Ledger, account: str, endpoints: Collection[str], of_each: sa.Select[Any]
 ) -> dict[str, list[float]]:
     """A value of each of the last twenty finished jobs, by endpoint."""
     found: dict[str, list[float]] = {}
     with ledger.read() as connection:
         for endpoint in endpoints:
-            values = connection.execute(
-                sa.select(of_each)
-                .where(
-                    attempts.c.account == account,
-                    attempts.c.endpoint == endpoint,
-                    attempts.c.charge_source.is_not(None),
-                    attempts.c.submitted_at.is_not(None),
-                    attempts.c.finished_at.is_not(None),
-                )
-                .order_by(attempts.c.seq.desc())
-                .limit(OBSERVATIONS)
-            ).scalars()
+            values = connection.execute(of_each, {"account": account, "endpoint": endpoint}).scalars()
             found[endpoint] = [float(value) for value in values]
     return found
 
 
 def last_confirmation(ledger: Ledger, account: str) -> float | None:
     """When the last of the jobs whose failure was seen once is polled again, among those within `SOON_SECONDS`."""
-    soon = sa.select(sa.func.max(attempts.c.next_poll_at)).where(
-        _POLLED,
-        attempts.c.end_kind.is_not(None),
-        attempts.c.next_poll_at <= ledger.clock() + SOON_SECONDS,
-    )
+    until = ledger.clock() + SOON_SECONDS
     with ledger.read() as connection:
-        at = connection.execute(soon, {"account": account}).scalar()
+        at = connection.execute(_LAST_IN_DOUBT, {"account": account, "until": until}).scalar()
         return None if at is None else float(at)
 
 

@@ -42,6 +42,7 @@ _NEXT = (
     .with_for_update()
 )
 _NEXT_PRICE = sa.select(attempts.c.quoted_micros).where(_QUEUED).order_by(attempts.c.seq).limit(1)
+_OPEN = sa.insert(submissions)
 _QUEUE_LENGTH = sa.select(sa.func.count()).select_from(attempts).where(_QUEUED)
 _QUEUED_BEFORE = sa.select(attempts.c.id).where(_QUEUED, attempts.c.created_at < sa.bindparam("before"))
 
@@ -94,17 +95,18 @@ def claim_next(
         # PostgreSQL may have counted a slot that became free since `now`: no submit is dated before that
         now = tx.now()
         tx.connection.execute(
-            sa.insert(submissions).values(
-                id=submission_id,
-                attempt_id=attempt.id,
-                account=account,
-                state=SubmissionState.OPEN.value,
-                owner=ledger.owner,
-                started_at=now,
-                lease_until=now + terms.deadline_seconds + LEASE_MARGIN_SECONDS,
-                clock_low=None if offset is None else offset.low,
-                clock_high=None if offset is None else offset.high,
-            )
+            _OPEN,
+            {
+                "id": submission_id,
+                "attempt_id": attempt.id,
+                "account": account,
+                "state": SubmissionState.OPEN.value,
+                "owner": ledger.owner,
+                "started_at": now,
+                "lease_until": now + terms.deadline_seconds + LEASE_MARGIN_SECONDS,
+                "clock_low": None if offset is None else offset.low,
+                "clock_high": None if offset is None else offset.high,
+            },
         )
         attempt = tx.transition(
             attempt,

@@ -26,6 +26,7 @@ _CHANGE = sa.update(attempts).where(
     attempts.c.id == sa.bindparam("attempt_id"), attempts.c.version == sa.bindparam("version_read")
 )
 _ENTER = sa.insert(journal)
+_ORDER = sa.insert(attempts)
 """Made once: their columns are the names of the parameters."""
 
 
@@ -188,7 +189,7 @@ class Transaction:
             "money_state": money.value,
             **values,
         }
-        self.connection.execute(sa.insert(attempts).values(columns))
+        self.connection.execute(_ORDER, columns)
         attempt = self.attempt(columns["id"])
         self._journalize(None, attempt, why)
         return attempt
