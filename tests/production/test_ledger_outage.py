@@ -30,18 +30,23 @@ def server() -> Iterator[PostgresServer]:
 
 
 class Outage:
-    """Ends sessions at the n-th statement of a world's ledger, and counts them."""
+    """Ends sessions at the n-th statement of a world's ledger, or at the next one within a transaction, and counts them."""
 
-    def __init__(self, world: World, server: PostgresServer, *, at: int, whole: bool = False) -> None:
+    def __init__(
+        self, world: World, server: PostgresServer, *, at: int, whole: bool = False, within: bool = False
+    ) -> None:
         self.said = 0
         self.happened = False
-        self._at, self._whole, self._server = at, whole, server
+        self._at, self._whole, self._within, self._server = at, whole, within, server
         admin = make_url(server.url).set(drivername="postgresql+psycopg2")
         self._admin = sa.create_engine(admin, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
         sa.event.listen(world.ledger._engine, "before_cursor_execute", self._hear)
 
-    def _hear(self, connection: sa.Connection, *_: object) -> None:
+    def _hear(self, connection: sa.Connection, _cursor: object, statement: str, *_: object) -> None:
         self.said += 1
+        if self._within and self.said == self._at and "set_config" in statement:
+            # it begins a transaction, which waits for the server
+            self._at += 1
         if self.said != self._at:
             return
         self.happened = True
@@ -55,11 +60,11 @@ class Outage:
 
 
 def carried(
-    url: str, server: PostgresServer, *, at: int = 0, whole: bool = False
+    url: str, server: PostgresServer, *, at: int = 0, whole: bool = False, within: bool = False
 ) -> tuple[World, Outage, Followed]:
     world = World(url)
     world.ledger._patience = 60
-    troubled = Outage(world, server, at=at, whole=whole)
+    troubled = Outage(world, server, at=at, whole=whole, within=within)
     requests = [a_request(clip) for clip in CLIPS]
 
     async def run() -> Followed:
@@ -124,4 +129,4 @@ def test_without_patience_the_run_fails(
         "resources.production.ledger_thread.repeat_unrecorded", lambda function, *a, **k: function(*a, **k)
     )
     with pytest.raises(UnavailableError, match="went away"):
-        carried(url, server, at=50)
+        carried(url, server, at=60, within=True)
