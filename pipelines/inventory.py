@@ -16,6 +16,7 @@ from resources.inventory.findings import CHECKS, Audit, Finding, found
 from resources.inventory.ledger_audit import check_ledger, untold
 from resources.ledger import deliveries
 from resources.ledger.ledger import Ledger
+from resources.ledger.newest import pages, reported_deliveries
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.settings import MIN_KEPT_DAYS
@@ -95,15 +96,14 @@ def unshown(ledger: Ledger, instance: dg.DagsterInstance) -> list[Attempt]:
     there = set(instance.get_dynamic_partitions(clips.name or "clips"))
     expected_since = ledger.clock() - MIN_KEPT_DAYS * 86_400
     delivered = {
-        a.subject_key: a
-        for a in ledger.overview()
-        if a.state is AttemptState.DELIVERED
-        and a.reported_run_id is not None
-        and (a.subject_key in there or (a.delivered_at or 0.0) > expected_since)
+        clip: attempt
+        for clip, attempt, delivered_at in reported_deliveries(ledger)
+        if clip in there or delivered_at > expected_since
     }
     status = instance.get_status_by_partition(UPLOADED_VIDEOS, list(delivered), clips) if delivered else {}
     shown = {clip for clip, word in (status or {}).items() if word is not None and word.value != "FAILED"}
-    return [attempt for clip, attempt in delivered.items() if clip not in shown]
+    lost = [attempt for clip, attempt in delivered.items() if clip not in shown]
+    return [attempt for page in pages(ledger, lost) for attempt in page]
 
 
 def show_lost(ledger: Ledger, instance: dg.DagsterInstance) -> list[str]:

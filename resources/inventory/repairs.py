@@ -15,6 +15,7 @@ from typing import Any
 from resources.errors import DailiesError
 from resources.inventory.bucket_audit import KeptTake, Missing, Stock
 from resources.ledger.ledger import Ledger
+from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.production.manifests import TakeFiles, describe, show_current
 from resources.storage.download import download
@@ -59,7 +60,7 @@ class Mender:
     def mend(self, stock: Stock) -> Iterator[Mended]:
         """Repair one finding after the other; a failed repair does not stop the rest."""
         with VideoInspector() as inspector:
-            by_take = groupby(stock.missing, key=lambda missing: missing.take.attempt.id)
+            by_take = groupby(stock.missing, key=lambda missing: missing.take.attempt)
             for _, group in by_take:
                 missing = list(group)
                 try:
@@ -91,7 +92,7 @@ class Mender:
                     self._put_manifest(take, inspection)
                     yield Mended(lost.key, True, "written again from the ledger and the video")
         if lost := what.get("current"):
-            show_current(self._ledger, self._store, take.attempt)
+            show_current(self._ledger, self._store, self._attempt(take))
             yield Mended(lost.key, True, "shown again")
 
     def _fetch_again(self, take: KeptTake, path: Path) -> None:
@@ -106,12 +107,13 @@ class Mender:
                 f"{uri} is not what was stored, and is never overwritten: restore it from a version of the bucket, or remove "
                 "it and run this again"
             )
-        if not take.attempt.outputs:
+        outputs = self._attempt(take).outputs
+        if not outputs:
             raise DailiesError(
                 f"{uri} is gone, and where it came from is not known: restore it, or buy another take"
             )
         try:
-            fetched = download(take.attempt.outputs[0], path, policy=self._policy)
+            fetched = download(outputs[0], path, policy=self._policy)
         except DownloadError as error:
             raise DailiesError(f"{uri} is gone, and cannot be fetched again: {error}") from None
         if fetched.sha256 != take.sha256:
@@ -137,14 +139,14 @@ class Mender:
         return Mended(lost.key, True, "made again from the video")
 
     def _put_manifest(self, take: KeptTake, inspection: Inspection | None) -> None:
-        attempt, history = take.attempt, self._ledger.history(take.attempt.id)
+        attempt, history = self._attempt(take), self._ledger.history(take.attempt)
         stored = [e for e in history if e["to_state"] in {"delivered", "quarantined"} and e["run_id"]]
         files = TakeFiles(
             self._object(take.video, take.size, take.sha256, MP4),
             self._picture(take.poster),
             self._picture(take.strip),
             inspection,
-            _checks(take),
+            _checks(attempt),
         )
         manifest = describe(
             attempt,
@@ -158,6 +160,9 @@ class Mender:
         )
         manifest = manifest.model_copy(update={"accepted": accepted})
         self._store.put_bytes(take.manifest, _read_back(manifest), content_type=JSON)
+
+    def _attempt(self, take: KeptTake) -> Attempt:
+        return self._ledger.attempts([take.attempt])[take.attempt]
 
     def _picture(self, key: str | None) -> StoredObject | None:
         data = None if key is None else self._store.get_bytes(key)
@@ -188,9 +193,9 @@ def _inspected(inspector: VideoInspector, path: Path) -> Inspection | None:
         return None
 
 
-def _checks(take: KeptTake) -> list[Check]:
+def _checks(attempt: Attempt) -> list[Check]:
     """The results of checks in the ledger."""
-    attempt, delivery = take.attempt, take.attempt.delivery or {}
+    delivery = attempt.delivery or {}
     kept: dict[str, Any] = dict(delivery.get("checks") or {})
     if not kept and attempt.state is AttemptState.QUARANTINED:
         kept = {"whole": "failed"}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from resources.ledger import disputes
-from resources.ledger.database import insert_ignoring, lock_subject
+from resources.ledger.database import insert_ignoring, lock_money, lock_subject
 from resources.ledger.disputes import DisputeKind, StatedAmount
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -27,6 +27,8 @@ SELDOM_SECONDS = 6 * 3600.0
 """The longest time between two readings, while something is unconfirmed."""
 GIVE_UP_SECONDS = 14 * 86_400.0
 """How long a bill may confirm an amount; `dailies ledger` shows what it never confirmed."""
+PAGE = 25
+"""Jobs whose rows are recorded in one transaction: others that write wait for it."""
 MARGIN_SECONDS = 1_800.0
 """How far the provider's clock and its booking may be from ours."""
 BILL = "bill"
@@ -173,46 +175,59 @@ def record(
     Returns:
         The attempts that changed.
     """
-    changed = []
-    for attempt_id, subject in _billed_attempts(ledger, account, bill, since):
+    named = _billed_attempts(ledger, account, bill, since)
+    changed: list[Confirmed] = []
+    for start in range(0, len(named), PAGE):
+        page = named[start : start + PAGE]
         with ledger.transaction(who="engine", run_id=None) as tx:
-            lock_subject(tx.connection, subject)
-            attempt = tx.attempt(attempt_id)
-            billed = bill.get(core(attempt.job_id or ""))
-            # its job may have become a spare take meanwhile, which has a row of its own
-            if billed is None:
-                continue
-            if attempt.state in UNSETTLED:
-                if billed.charged > attempt.quoted_micros * disputes.BAND:
-                    # the account must not buy on until the job ends
-                    stated = StatedAmount(billed.charged, billed.refunded, BILL)
-                    disputes.raise_dispute(tx, attempt, DisputeKind.AMOUNT, stated)
-                continue
-            trusted = _trusted(tx, attempt, billed)
-            if trusted is None:
-                continue
-            billed = trusted
-            money, charged = _judge(attempt, billed, refunds_failures=refunds_failures)
-            swapped = _swapped(attempt, billed)
-            known = (attempt.money_state, attempt.charged_micros, attempt.charge_source)
-            if swapped is None and (money, charged, BILL) == known:
-                continue
-            after = tx.settle(
-                attempt,
-                money,
-                Booked(charged, BILL),
-                why=f"the bill of {account}: {show_usd(billed.charged)} charged, {show_usd(billed.refunded)} refunded"
-                + (f", and {swapped} made it" if swapped else ""),
-                served_model=swapped,
-            )
-            changed.append(Confirmed(attempt, after))
+            # every lock before the first change, in the order of all transactions: subjects, attempts, money
+            for subject in sorted({subject for _, subject in page}):
+                lock_subject(tx.connection, subject)
+            locked = [tx.attempt(attempt_id) for attempt_id, _ in page]
+            lock_money(tx.connection)
+            settled = [
+                _settled(tx, attempt, billed, refunds_failures=refunds_failures)
+                for attempt in locked
+                # its job may have become a spare take meanwhile, which has a row of its own
+                if (billed := bill.get(core(attempt.job_id or ""))) is not None
+            ]
+        changed += [one for one in settled if one is not None]
     return changed
+
+
+def _settled(
+    tx: Transaction, attempt: Attempt, billed: Billed, *, refunds_failures: bool
+) -> Confirmed | None:
+    """Write what a bill states about one job; None where that changes nothing."""
+    if attempt.state in UNSETTLED:
+        if billed.charged > attempt.quoted_micros * disputes.BAND:
+            # the account must not buy on until the job ends
+            stated = StatedAmount(billed.charged, billed.refunded, BILL)
+            disputes.raise_dispute(tx, attempt, DisputeKind.AMOUNT, stated)
+        return None
+    trusted = _trusted(tx, attempt, billed)
+    if trusted is None:
+        return None
+    money, charged = _judge(attempt, trusted, refunds_failures=refunds_failures)
+    swapped = _swapped(attempt, trusted)
+    known = (attempt.money_state, attempt.charged_micros, attempt.charge_source)
+    if swapped is None and (money, charged, BILL) == known:
+        return None
+    after = tx.settle(
+        attempt,
+        money,
+        Booked(charged, BILL),
+        why=f"the bill of {attempt.account}: {show_usd(trusted.charged)} charged, {show_usd(trusted.refunded)} refunded"
+        + (f", and {swapped} made it" if swapped else ""),
+        served_model=swapped,
+    )
+    return Confirmed(attempt, after)
 
 
 def _billed_attempts(
     ledger: Ledger, account: str, bill: Mapping[str, Billed], since: float
 ) -> list[tuple[str, str]]:
-    """The attempts whose jobs a bill names, with their subjects."""
+    """The attempts whose jobs a bill names, with their subjects, in the order of their locks."""
     with ledger.read() as connection:
         rows = connection.execute(
             sa.select(attempts.c.id, attempts.c.subject_key, attempts.c.job_id).where(
@@ -221,7 +236,7 @@ def _billed_attempts(
                 attempts.c.submitted_at >= since + MARGIN_SECONDS,
             )
         )
-        return [(row.id, row.subject_key) for row in rows if core(row.job_id) in bill]
+        return sorted((row.id, row.subject_key) for row in rows if core(row.job_id) in bill)
 
 
 def _trusted(tx: Transaction, attempt: Attempt, billed: Billed) -> Billed | None:

@@ -82,6 +82,38 @@ def newest(
     return found[::-1] if last is not None else found
 
 
+_REPORTED = (
+    sa.select(
+        attempts.c.seq,
+        attempts.c.subject_key,
+        attempts.c.id,
+        attempts.c.delivered_at,
+    )
+    .where(
+        attempts.c.seq > sa.bindparam("after"),
+        _kind == "clip",
+        attempts.c.state == AttemptState.DELIVERED.value,
+        attempts.c.reported_run_id.is_not(None),
+        IS_NEWEST,
+    )
+    .order_by(attempts.c.seq)
+    .limit(PAGE)
+)
+
+
+def reported_deliveries(ledger: Ledger) -> Iterator[tuple[str, str, float]]:
+    """Delivered clips that a run reported, oldest first, `PAGE` at a time: clip, attempt's id, and when it was delivered."""
+    after = 0
+    while True:
+        with ledger.read() as connection:
+            rows = connection.execute(_REPORTED, {"after": after}).all()
+        for row in rows:
+            yield row.subject_key, row.id, row.delivered_at or 0.0
+        if len(rows) < PAGE:
+            return
+        after = rows[-1].seq
+
+
 def _read(row: Sequence[Any]) -> Newest:
     key, subject, series, endpoint, state = row[:5]
     tags, owner = row[5:] or (None, None)

@@ -4,15 +4,15 @@ A hash is written before it is compared, under a lock of the series: of two clip
 second one sees the first.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from resources.ledger.database import insert_ignoring, lock_subject
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt, clip_of
-from resources.ledger.schema import attempts, notes
+from resources.ledger.schema import NOT_DELIVERED, attempts, journal, notes
 from resources.ledger.states import AttemptState
 
 NSFW = "nsfw"
@@ -60,30 +60,57 @@ class SiblingLook(NamedTuple):
     """Its perceptual hash."""
 
 
+# a rebuilt ledger has no notes; it has the hashes from the manifests
+_HASH = sa.func.coalesce(notes.c.value, attempts.c.delivery["look"].as_string())
+_LOOKS = (
+    sa.select(attempts.c.subject_key, attempts.c.seq, _HASH.label("look"))
+    .join(notes, sa.and_(notes.c.attempt_id == attempts.c.id, notes.c.name == LOOK), isouter=True)
+    .where(
+        attempts.c.id != sa.bindparam("mine"),
+        attempts.c.state.in_([AttemptState.SUCCEEDED.value, AttemptState.DELIVERED.value]),
+    )
+)
+# in the order of the index of a series, which is read as far as the limit: days, and within a day the clips
+_NEWEST = (
+    _LOOKS.where(attempts.c.series == sa.bindparam("series"))
+    .order_by(attempts.c.counted_on.desc(), attempts.c.subject_kind.desc(), attempts.c.subject_key.desc())
+    .limit(SIBLINGS)
+)
+# in a form that no index has, so that no database reads the whole series
+_in_series = attempts.c.series.concat("") == sa.bindparam("series")
+_FINISHED = _LOOKS.where(NOT_DELIVERED, attempts.c.state == AttemptState.SUCCEEDED.value, _in_series)
+_CHANGED = _LOOKS.where(
+    attempts.c.id.in_(sa.select(journal.c.attempt_id).where(journal.c.seq > sa.bindparam("since"))),
+    _in_series,
+)
+_NEWEST_ENTRY = sa.select(sa.func.max(journal.c.seq))
+
+
 def note_look(ledger: Ledger, attempt: Attempt, look: str) -> list[SiblingLook]:
     """Record the perceptual hash of a clip, and read those of its series.
+
+    The series is read before the lock. Under the lock only those are read that may have been noted meanwhile: the takes whose check
+    runs now, and those with a later entry in the journal.
 
     Returns:
         Other takes of the series, newest first: delivered ones, and those whose check runs now.
     """
-    columns = (attempts.c.subject_key, attempts.c.seq, attempts.c.delivery, notes.c.value)
+    which = {"series": attempt.series, "mine": attempt.id}
+    since, rows = _newest_looks(ledger, which)
     with ledger.write() as connection:
         lock_subject(connection, f"looks of {attempt.series}")
         _note(connection, attempt.id, LOOK, look)
-        rows = connection.execute(
-            sa.select(*columns)
-            .join(notes, sa.and_(notes.c.attempt_id == attempts.c.id, notes.c.name == LOOK), isouter=True)
-            .where(
-                attempts.c.series == attempt.series,
-                attempts.c.id != attempt.id,
-                attempts.c.state.in_([AttemptState.SUCCEEDED.value, AttemptState.DELIVERED.value]),
-            )
-            .order_by(attempts.c.seq.desc())
-            .limit(SIBLINGS)
-        ).all()
-    # a rebuilt ledger has no notes; it has the hashes from the manifests
-    found = ((key, seq, noted or (delivery or {}).get("look")) for key, seq, delivery, noted in rows)
-    return [SiblingLook(clip_of(key), seq, str(look)) for key, seq, look in found if look]
+        rows += connection.execute(_FINISHED, which)
+        rows += connection.execute(_CHANGED, {**which, "since": since})
+    found = {row.seq: SiblingLook(clip_of(row.subject_key), row.seq, row.look) for row in rows if row.look}
+    return [found[seq] for seq in sorted(found, reverse=True)[:SIBLINGS]]
+
+
+def _newest_looks(ledger: Ledger, which: Mapping[str, str]) -> tuple[int, list[sa.Row[Any]]]:
+    """The newest looks of a series, and the journal's newest entry before they were read."""
+    with ledger.read() as connection:
+        since = connection.execute(_NEWEST_ENTRY).scalar() or 0
+        return since, list(connection.execute(_NEWEST, which))
 
 
 def _note(connection: sa.Connection, attempt_id: str, name: str, value: str) -> None:

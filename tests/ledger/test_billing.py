@@ -125,6 +125,22 @@ def test_a_bill_that_is_read_twice_changes_nothing_the_second_time(ledger: Ledge
     assert billed(ledger, first, QUOTE) == first
 
 
+def test_a_page_of_a_bill_is_one_transaction(ledger: Ledger, clock: Clock) -> None:
+    takes = []
+    for number in range(bills.PAGE + 1):
+        made = submitted(ledger, a_request(f"clip-{number}"), job_id=f"job-{number}")
+        takes.append(polls.record_end(ledger, made, a_state(), CHARGED_FIRST))
+        clock.forward(60)
+    begun: list[str] = []
+    sa.event.listen(ledger._engine, "begin", lambda _: begun.append("transaction"))
+    bill = {take.job_id or "": Billed(QUOTE // 2, 0) for take in takes}
+    changed = bills.record(ledger, ACCOUNT, bill, since=0, refunds_failures=True)
+    assert {one.after.id: one.after.cost_micros for one in changed} == {take.id: QUOTE // 2 for take in takes}
+    assert len(begun) == 3, "one reads whom the bill names, two pages are written"
+    for one in changed:
+        the_journal_is_whole(ledger, one.after)
+
+
 def test_a_bill_says_nothing_about_what_still_runs(ledger: Ledger) -> None:
     """WaveSpeed charges first: what it does charge is known when the job has ended."""
     attempt = submitted(ledger)

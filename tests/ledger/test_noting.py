@@ -1,12 +1,16 @@
 """What is known of an output before it is delivered: flags, and how it looks, on both databases."""
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import sqlalchemy as sa
+from explained import explaining
 from ledgerkit import NEVER_CHARGED, Clock, a_request, a_state, read, submitted, succeeded
 from verdictkit import a_verdict
 
 from resources.ledger import deliveries, polls
+from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.notes import SiblingLook, note_look, nsfw
 
@@ -68,6 +72,32 @@ def test_of_two_at_the_same_moment_one_sees_the_other(ledger: Ledger) -> None:
     with ThreadPoolExecutor(2) as pool:
         seen = list(pool.map(lambda attempt: note_look(ledger, attempt, "aa"), pair))
     assert sorted(map(len, seen)) == [0, 1]
+
+
+def test_a_take_that_is_delivered_between_look_and_lock_is_seen(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (succeeded(ledger, a_request(f"clip-{name}"), job_id=name) for name in "ab")
+    write, begun = ledger.write, []
+
+    def first_is_faster() -> contextlib.AbstractContextManager[sa.Connection]:
+        if not begun:
+            begun.append(True)
+            note_look(ledger, first, "aa")
+            deliveries.record_delivered(ledger, first.id, STORED)
+        return write()
+
+    monkeypatch.setattr(ledger, "write", first_is_faster)
+    assert note_look(ledger, second, "bb") == [SiblingLook("clip-a", first.seq, "aa")]
+
+
+def test_what_is_read_under_the_lock_does_not_grow_with_the_series(history_url: str) -> None:
+    with Ledger(history_url, budget=Budget()) as old:
+        take = succeeded(old, a_request("clip-new", series="harbor"), job_id="new")
+        with explaining() as explained:
+            seen = note_look(old, take, "aa")
+    assert seen, "its series has a history"
+    assert explained.too_much.keys() <= {"notes.py: _newest_looks"}, explained
 
 
 # Claims that are renewed, and a person's word
