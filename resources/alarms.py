@@ -7,18 +7,19 @@ address can post there.
 import asyncio
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-import httpx
 from pydantic import SecretStr
 
 from resources.errors import ConfigurationError, DailiesError
 from resources.money import show_usd, to_usd
-from resources.network.transports import transport as network_transport
 from resources.network.way_out import Network
 from resources.plain import shown
 from resources.retry import retry_free_call
+
+if TYPE_CHECKING:
+    import httpx
 
 Format = Literal["auto", "slack", "json"]
 
@@ -197,7 +198,7 @@ class Sender:
         form: Format = "auto",
         network: Network | None = None,
         *,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: "httpx.AsyncBaseTransport | None" = None,
     ) -> None:
         self._url = url
         self._network = network or Network()
@@ -217,6 +218,10 @@ class Sender:
         asyncio.run(self._send(alarm.as_slack() if self._slack else alarm.as_json()))
 
     async def _send(self, body: dict[str, Any]) -> None:
+        import httpx
+
+        from resources.network.transports import transport as network_transport
+
         # httpx' client logs every address; its transport does not
         transport = self._transport or network_transport(self._network, httpx.Limits())
         try:
@@ -231,7 +236,9 @@ class Sender:
         except TimeoutError:
             raise _not_arrived(f"it did not answer within {TOTAL_SECONDS:.0f} s") from None
 
-    async def _post(self, transport: httpx.AsyncBaseTransport, body: dict[str, Any]) -> None:
+    async def _post(self, transport: "httpx.AsyncBaseTransport", body: dict[str, Any]) -> None:
+        import httpx
+
         patience = httpx.Timeout(TRY_SECONDS).as_dict()
         failed = ""
         try:

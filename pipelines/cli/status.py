@@ -11,7 +11,6 @@ from resources.ledger.newest import clips_bought, newest, pages
 from resources.ledger.states import OPEN, UNDELIVERED, AttemptState
 from resources.ledger.waiting_clips import waiting
 from resources.money import show_cents, show_usd
-from resources.planning import chosen_purchases
 
 NEWEST = 50
 """How many delivered clips are shown where nobody chose any."""
@@ -50,6 +49,8 @@ def clips_shown(
         ConfigurationError: A word is wrong.
     """
     if failed or words or every:
+        from resources.planning import chosen_purchases
+
         states = UNDELIVERED if failed else frozenset(AttemptState)
         today = dt.datetime.now(dt.UTC).date()
         return ShownClips(

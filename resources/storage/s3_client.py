@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 
 from resources.network.proxies import Proxy
 from resources.network.way_out import Network
-from resources.storage.answers import bound_answers
 
 if TYPE_CHECKING:
     from botocore.config import Config
@@ -143,6 +142,8 @@ def _connect(
     """A new client; `server` is the address that boto3's own settings were found to name."""
     import boto3
     import botocore.session
+
+    from resources.storage.answers import bound_answers
 
     # the host of AWS is this one or a subdomain of its end, whatever the region
     server = server or settings.endpoint_url or f"https://s3.{settings.region}.amazonaws.com"
