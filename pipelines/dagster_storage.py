@@ -7,6 +7,7 @@ opened by Dagster's own class, which creates or checks its tables.
 
 import atexit
 import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Self
 
+import dagster as dg
 import sqlalchemy as sa
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
@@ -125,11 +127,27 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 class KeptEventLog(SqliteEventLogStorage):
-    """Dagster's event log: a file for each run, and an index of all."""
+    """Dagster's event log: a file for each run, and an index of all.
+
+    Events are written without the spaces of Dagster's JSON and in UTF-8. Plans stay for ever: they fix the clips of a decision
+    (`scope.py`) and of a run that is removed (`retention.py`).
+    """
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._index, self._runs = KeptConnections(1), KeptConnections(MOST_FILES)
+        self._has_index_columns = False
         super().__init__(base_dir, inst_data)
+
+    def _event_to_row(self, event: dg.EventLogEntry) -> dict[str, Any]:
+        row = super()._event_to_row(event)
+        return {**row, "event": _shortened(row["event"])}
+
+    def _has_asset_key_index_cols_on_connection(self, conn: sa.Connection) -> bool:
+        # Dagster asks for the columns of a table at each event; they never go
+        self._has_index_columns = self._has_index_columns or super()._has_asset_key_index_cols_on_connection(
+            conn
+        )
+        return self._has_index_columns
 
     def run_connection(self, run_id: str | None = None) -> Any:
         """A connection to the file of a run."""
@@ -148,6 +166,18 @@ class KeptEventLog(SqliteEventLogStorage):
         super().dispose()
         self._index.close()
         self._runs.close()
+
+
+def _shortened(event: str) -> str:
+    """The same JSON without spaces, in UTF-8 where that can be written."""
+    read = json.loads(event)
+    short = json.dumps(read, ensure_ascii=False, separators=(",", ":"))
+    try:
+        short.encode()
+    except UnicodeEncodeError:
+        # half of a pair, which strangers' text may contain
+        return json.dumps(read, separators=(",", ":"))
+    return short
 
 
 class _OneFile:

@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import os
+import sqlite3
 import sqlite3.dbapi2
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -80,6 +81,30 @@ def test_it_says_what_dagster_s_own_says(tmp_path: Path, monkeypatch: pytest.Mon
     with instance_in(tmp_path / "ours", monkeypatch, OURS) as instance:
         assert type(instance.event_log_storage) is KeptEventLog
         assert a_life(instance) == theirs
+
+
+def test_events_have_no_spaces_and_their_own_letters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "dawn over the sea, \u6d77\u4e0a\u65e5\u51fa"
+    half = "half of a pair: \ud800"
+    sizes = {}
+    for name, storage in (("theirs", None), ("ours", OURS)):
+        with instance_in(tmp_path / name, monkeypatch, storage) as instance:
+            for number in range(40):
+                event = dg.AssetMaterialization(
+                    CLIP, partition=f"clip-{number}", metadata={"prompt": said * 100}
+                )
+                instance.report_runless_asset_event(event)
+            odd = dg.AssetMaterialization(CLIP, partition="odd", metadata={"prompt": half})
+            instance.report_runless_asset_event(odd)
+            records = instance.fetch_materializations(CLIP, limit=2).records
+            found = [one.asset_materialization for one in records]
+            assert [one and one.metadata["prompt"].value for one in found] == [half, said * 100]
+        (index,) = (tmp_path / name).rglob("index.db")
+        with sqlite3.connect(index) as connection:
+            (sizes[name],) = connection.execute(
+                "SELECT sum(length(CAST(event AS BLOB))) FROM event_logs"
+            ).fetchone()
+    assert sizes["ours"] < 0.8 * sizes["theirs"], sizes
 
 
 def test_both_read_the_same_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
