@@ -254,6 +254,14 @@ class ClipRequest(BaseModel):
             return self.fingerprint
         return hashlib.sha256(" ".join(ways).encode()).hexdigest()
 
+    def body_of_post(self, seed: int | None) -> dict[str, Any]:
+        """The body of one POST.
+
+        Args:
+            seed: The POST's own seed, None where the request has one or the model takes none.
+        """
+        return self.body if seed is None or self.seed is None else {**self.body, self.seed.name: seed}
+
     @property
     def is_priced(self) -> bool:
         """Whether the price of the request and of every fallback is known."""
@@ -303,7 +311,7 @@ class ClipRequest(BaseModel):
         found = []
         for slot in range(1, self.takes + 1):
             request = self.model_copy(update={"slot": slot})
-            drawn = self.takes > 1 and not self._has_seed
+            drawn = self.takes > 1 and not self.has_seed
             if slot > 1 or regenerate or drawn:
                 digest = hashlib.sha256(f"{self.clip} {self.fingerprint} {decision} {slot}".encode()).digest()
                 request = request.seeded(int.from_bytes(digest[:6]))
@@ -311,7 +319,7 @@ class ClipRequest(BaseModel):
         return found
 
     @property
-    def _has_seed(self) -> bool:
+    def has_seed(self) -> bool:
         """Whether a seed is declared. At some providers a negative one means any."""
         value = None if self.seed is None else self.body.get(self.seed.name)
         return isinstance(value, int) and value >= 0
@@ -319,7 +327,7 @@ class ClipRequest(BaseModel):
     @property
     def sent_seed(self) -> int | None:
         """The seed in the body, None if the provider chooses one."""
-        return self.body[self.seed.name] if self.seed is not None and self._has_seed else None
+        return self.body[self.seed.name] if self.seed is not None and self.has_seed else None
 
     def taken_as(self, slot: int, seed: int | None) -> "ClipRequest":
         """The request of an earlier take, by its slot and the seed that was sent."""

@@ -6,6 +6,7 @@ the provider is decided by the books and the faults.
 
 import asyncio
 import itertools
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -262,7 +263,13 @@ class Client:
         address = f"https://cdn.example/{job.id}/{job.address}.mp4"
         return JobState(JobStatus.SUCCEEDED, word, outputs=(address,), model=job.model, cost_micros=cost)
 
-    async def list_jobs(self, *, after: datetime, before: datetime) -> list[Candidate]:
+    async def list_jobs(
+        self,
+        *,
+        after: datetime,
+        before: datetime,
+        endpoints: Collection[str],  # noqa: ARG002 - it lists all
+    ) -> list[Candidate]:
         """The jobs in a window."""
         await self._ask("list")
         skew, rules = self._account.dated, self._books.rules

@@ -130,7 +130,7 @@ class Stand:
     async def listed(self, window: tuple[datetime, datetime] | None = None) -> Rows[Candidate]:
         """The listing of a window, by default of everything."""
         after, before = window or self.window()
-        return await self.client.list_jobs(after=after, before=before)
+        return await self.client.list_jobs(after=after, before=before, endpoints=[self.endpoint])
 
     async def billed(self) -> Rows[Charge]:
         """The whole bill."""

@@ -148,10 +148,12 @@ class Mender:
             inspection,
             _checks(attempt),
         )
+        submission = self._ledger.submission_of(attempt.account, attempt.job_id or "")
         manifest = describe(
             attempt,
             files,
-            submission=self._ledger.submission_of(attempt.account, attempt.job_id or ""),
+            submission=submission,
+            seed=self._ledger.seed_of(submission),
             run_id=str(stored[0]["run_id"]) if stored else "doctor",
             now=attempt.delivered_at or attempt.finished_at or self._ledger.clock(),
         )

@@ -213,6 +213,12 @@ class Ledger:
             ).scalar()
         return None if found is None else str(found)
 
+    def seed_of(self, submission_id: str | None) -> int | None:
+        """The own seed of a POST, None where it has none or is not known."""
+        with self.read() as connection:
+            query = sa.select(submissions.c.seed).where(submissions.c.id == submission_id)
+            return connection.execute(query).scalar()
+
     def history(self, attempt_id: str) -> list[dict[str, Any]]:
         """The journal of one attempt, oldest entry first."""
         with self.read() as connection:

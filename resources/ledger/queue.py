@@ -3,6 +3,7 @@
 A POST is sent only after `claim_next` has committed its submission; `outcomes.py` records its outcome.
 """
 
+import secrets
 import uuid
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from resources.ledger.records import Attempt, Submission
 from resources.ledger.schema import NOT_DELIVERED, attempts, submissions
 from resources.ledger.states import AttemptState, MoneyState, SubmissionState
 from resources.ledger.times import has_passed
+from resources.orders import ClipRequest
 from resources.providers.base import ClockOffset, FailureKind
 
 STOPPED_SECONDS = 30
@@ -92,6 +94,7 @@ def claim_next(
             return later
         attempt = Attempt.from_row(queued)
         submission_id, offset = uuid.uuid4().hex, terms.clock_offset
+        seed = _own_seed(attempt.request)
         # PostgreSQL may have counted a slot that became free since `now`: no submit is dated before that
         now = tx.now()
         tx.connection.execute(
@@ -106,6 +109,7 @@ def claim_next(
                 "lease_until": now + terms.deadline_seconds + LEASE_MARGIN_SECONDS,
                 "clock_low": None if offset is None else offset.low,
                 "clock_high": None if offset is None else offset.high,
+                "seed": seed,
             },
         )
         attempt = tx.transition(
@@ -114,7 +118,14 @@ def claim_next(
             why=f"submission {submission_id}",
             overdue_at=now + attempt.request.max_seconds,
         )
-        return Submission(submission_id, attempt, now + terms.deadline_seconds)
+        return Submission(submission_id, attempt, now + terms.deadline_seconds, seed)
+
+
+def _own_seed(request: ClipRequest) -> int | None:
+    """A seed for one POST; None where the request has one or the model takes none."""
+    if request.seed is None or request.has_seed:
+        return None
+    return request.seed.drawn(secrets.randbits(48))
 
 
 def _why_nothing(connection: sa.Connection, account: str, now: float) -> Later | None:

@@ -181,3 +181,10 @@ class Submission:
     """The attempt in state `submitting`."""
     deadline: float
     """When the POST must be over, seconds since the epoch. After that it must not be sent."""
+    seed: int | None = None
+    """Its own seed, by which a listing that shows requests names its job; None where the order leaves none open."""
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The request of this POST, with its own seed."""
+        return self.attempt.request.body_of_post(self.seed)

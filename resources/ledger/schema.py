@@ -198,8 +198,9 @@ submissions = sa.Table(
     sa.Column("candidates", sa.JSON),
     sa.Column("lack", sa.String(16)),
     sa.Column("judged_at", sa.Double),
+    sa.Column("seed", sa.BigInteger),
 )
-"""Every POST: when it was sent, how far the provider's clock was ahead then, its candidates, and, where it is held, which proof is
+"""Every POST: its own seed, when it was sent, how far the provider's clock was ahead then, its candidates, and, where it is held, which proof is
 missing and when that was last searched for."""
 sa.Index("submissions_by_account", submissions.c.account, submissions.c.started_at)
 sa.Index("submissions_by_attempt", submissions.c.attempt_id)

@@ -47,7 +47,9 @@ class Account:
         offers = self.provider.capabilities
         if self.settle_seconds is not None:
             return Contract(offers.echoes_submission_id, self.settle_seconds)
-        return Contract(offers.echoes_submission_id, offers.settle_seconds, offers.lists_running)
+        return Contract(
+            offers.echoes_submission_id, offers.settle_seconds, offers.lists_running, offers.start_seconds
+        )
 
     def patience(self, request: ClipRequest) -> float:
         """Seconds after which a submit with a lost answer has been settled or held, while the listing can be read."""

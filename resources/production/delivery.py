@@ -253,10 +253,12 @@ class Deliverer:
         )
         engine = self._engine
         video = self._object(stored.key, stored.size, stored.sha256, MP4)
+        submission = await engine.ledger.run(Ledger.submission_of, attempt.account, attempt.job_id or "")
         manifest = describe(
             attempt,
             TakeFiles(video, poster, strip, inspection, looked.checks),
-            submission=await engine.ledger.run(Ledger.submission_of, attempt.account, attempt.job_id or ""),
+            submission=submission,
+            seed=await engine.ledger.run(Ledger.seed_of, submission),
             run_id=run_id,
             now=engine.ledger.clock(),
         )

@@ -284,7 +284,7 @@ def _count(done: Rebuilt, clip: str, taken: Taken) -> None:
 async def _book_jobs(ledger: Ledger, provider: Provider) -> tuple[list[str], list[SetAside]]:
     """Record every listed or billed job that the ledger does not know; returns their ids, and the rows that were set aside."""
     now = datetime.fromtimestamp(ledger.clock(), UTC)
-    offers = provider.capabilities
+    offers, ordered = provider.capabilities, orphans.models_of(ledger, provider.name)
     days = LISTED_DAYS if offers.output_seconds is None else max(offers.output_seconds / 86_400, 1.0)
     found: list[str] = []
     aside: list[SetAside] = []
@@ -293,7 +293,9 @@ async def _book_jobs(ledger: Ledger, provider: Provider) -> tuple[list[str], lis
         after = before - timedelta(days=1)
         # dozens of reads while a person waits: one that fails must not restart all of them
         if offers.lists_jobs:
-            listed = await retry_free_call(functools.partial(provider.list_jobs, after=after, before=before))
+            listed = await retry_free_call(
+                functools.partial(provider.list_jobs, after=after, before=before, endpoints=ordered)
+            )
             found += orphans.book(ledger, provider.name, listed)
             aside += set_aside(listed)
         if offers.bills_jobs:

@@ -36,13 +36,14 @@ class TakeFiles:
 
 
 def describe(
-    attempt: Attempt, files: TakeFiles, *, submission: str | None, run_id: str, now: float
+    attempt: Attempt, files: TakeFiles, *, submission: str | None, seed: int | None, run_id: str, now: float
 ) -> Manifest:
     """The manifest of a stored take.
 
     Args:
         files: What is stored of it.
         submission: The POST that the provider accepted, None where it is not known.
+        seed: That POST's own seed, None where its request has one or the model takes none.
         run_id: The run that stores the take.
         now: When the take is delivered, in seconds since the epoch.
     """
@@ -63,6 +64,7 @@ def describe(
         attempt=attempt.id,
         decision=attempt.decision,
         submission=submission,
+        seed=attempt.request.sent_seed if seed is None else seed,
         job=attempt.job_id,
         run_id=run_id,
         times=Times(
@@ -79,7 +81,6 @@ def describe(
         video=facts,
         look=inspection.looked.look if inspection and inspection.looked else None,
         slot=attempt.slot,
-        seed=attempt.request.sent_seed,
         spare=attempt.is_spare,
         checks=list(files.checks),
         disclosure=Disclosure(

@@ -41,16 +41,17 @@ async def sweep(ledger: LedgerThread, provider: Provider) -> list[str]:
     after, billed_after, before = (
         datetime.fromtimestamp(at, UTC) for at in (claimed.after, claimed.billed_after, claimed.before)
     )
-    offers = provider.capabilities
+    offers, ordered = provider.capabilities, await ledger.run(orphans.models_of, provider.name)
     listed: Rows[Candidate] = Rows([])
     if offers.lists_jobs:
-        read = await _read_in_time(provider.list_jobs(after=after, before=before), "listing", provider.name)
+        listing = provider.list_jobs(after=after, before=before, endpoints=ordered)
+        read = await _read_in_time(listing, "listing", provider.name)
         if read is None:
             return []
         listed = read
     await ledger.run(disputes.note_unread, provider.name, orphans.LISTING, set_aside(listed))
     key = await ledger.run(keys.look_up, provider.name)
-    models = None if key.dedicated else await ledger.run(orphans.models_of, provider.name)
+    models = None if key.dedicated else ordered
     found = await ledger.run(orphans.book, provider.name, listed, models=models)
     bill: Rows[Charge] | None = Rows([])
     if offers.bills_jobs:

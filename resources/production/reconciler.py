@@ -5,7 +5,7 @@ import logging
 from datetime import UTC, datetime
 
 from resources.errors import ConfigurationError, DailiesError
-from resources.ledger.lost import reconcile, search_schedule
+from resources.ledger.lost import orphans, reconcile, search_schedule
 from resources.ledger.lost.evidence import LOOK_BACK_SECONDS
 from resources.ledger.lost.posts import UNMEASURED_SECONDS, Contract
 from resources.ledger.lost.readings import Reading, Search
@@ -112,11 +112,15 @@ class Reconciler:
         began_at = self._ledger.clock()
         offset = provider.clock_offset or ClockOffset(-UNMEASURED_SECONDS, UNMEASURED_SECONDS)
         after, before = _window(search.since, search.until or began_at, offset)
-        listed: list[Candidate] = await provider.list_jobs(after=after, before=before)
+        ordered = await self._ledger.run(orphans.models_of, provider.name)
+        listed: list[Candidate] = await provider.list_jobs(after=after, before=before, endpoints=ordered)
         aside = list(set_aside(listed))
         if search.later is not None:
             later, until = _window(search.later, search.later, offset)
-            listed = [*listed, *await provider.list_jobs(after=max(later, before), before=until)]
+            listed = [
+                *listed,
+                *await provider.list_jobs(after=max(later, before), before=until, endpoints=ordered),
+            ]
         charges, unread = await self._bill(provider, search, after, before)
         # these answers have measured the clock again, which may have been set meanwhile
         ended_at = self._ledger.clock()

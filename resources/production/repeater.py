@@ -69,7 +69,7 @@ class Repeater:
             with in_our_words(f"{one.attempt.subject_key} was being sent again"):
                 outcome = await account.provider.submit(
                     request.endpoint,
-                    request.body,
+                    one.body,
                     submission_id=one.submission_id,
                     deadline_seconds=account.submit_deadline_seconds,
                 )
@@ -82,7 +82,7 @@ class Repeater:
                 one.attempt.subject_key,
             )
             return None
-        submission = Submission(one.submission_id, one.attempt, deadline)
+        submission = Submission(one.submission_id, one.attempt, deadline, one.seed)
         return await self.ledger.run(outcomes.record_outcome, submission, outcome, run_id=run_id)
 
 

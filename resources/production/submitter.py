@@ -202,7 +202,7 @@ class Submitter:
         clip = submission.attempt.subject_key
         try:
             with in_our_words(f"the request for {clip} could not be made"):
-                body = await self._uploader.resolve_body(account.provider, request)
+                body = await self._uploader.resolve_body(account.provider, submission.body)
         except UnforeseenError as error:
             return Rejected(FailureKind.INVALID, f"{error}. Nothing was sent", 0)
         if isinstance(body, NotSent | Rejected):

@@ -91,15 +91,15 @@ class Uploader:
         await asyncio.gather(*(one(r) for r in wanted if self._failure(provider, r) is None))
 
     async def resolve_body(
-        self, provider: Provider, request: ClipRequest
+        self, provider: Provider, body: dict[str, Any]
     ) -> dict[str, Any] | NotSent | Rejected:
-        """The body to send, with the address of each local file, or its content where the provider takes files in the body.
+        """The body of a POST as it is sent, with the address of each local file, or its content where the provider takes files in the body.
 
         Returns:
             The body; why the clip cannot be bought; or that its file is not uploaded yet.
         """
         texts: dict[str, str] = {}
-        references = FileReference.of(request.body)
+        references = FileReference.of(body)
         if references and self._folder is None:
             cause = "it names a local file, and no data folder is known here; nothing was sent"
             return Rejected(FailureKind.INVALID, cause, 0)
@@ -119,7 +119,7 @@ class Uploader:
                     f"the file {reference.path} could not be uploaded: {failure.cause}. Nothing was bought."
                 )
                 return Rejected(failure.kind, cause, status)
-        return FileReference.replaced(request.body, lambda reference: texts[reference.sha256])
+        return FileReference.replaced(body, lambda reference: texts[reference.sha256])
 
     async def forget_uploads(self, account: str, request: ClipRequest) -> None:
         """Upload the request's files again next time: the provider refused the request, and may have deleted them."""

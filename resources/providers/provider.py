@@ -1,5 +1,6 @@
 """The interface every provider speaks, and what its contract offers."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -50,6 +51,9 @@ class Capabilities:
     """It has a listing of jobs. Without one, a lost answer is held at once: only a callback or a person can name its job."""
     lists_running: bool = True
     """The listing shows jobs that still run; otherwise a miss proves nothing while one may."""
+    start_seconds: float = 0
+    """How long a job may wait for its start before the provider ends it, where `Provider.submit` sets such a limit. A listing without
+    running jobs shows a job so much later."""
     bills_jobs: bool = True
     """It has a bill that names jobs. Without one, what a job costs is our estimate, and nothing confirms it."""
     idempotency_seconds: float | None = None
@@ -114,10 +118,15 @@ class Provider(Protocol):
         """
         ...
 
-    async def list_jobs(self, *, after: datetime, before: datetime) -> Rows[Candidate]:
+    async def list_jobs(
+        self, *, after: datetime, before: datetime, endpoints: Collection[str]
+    ) -> Rows[Candidate]:
         """Every job of the account created in a window (aware datetimes) whatever its model, all pages.
 
         A row that cannot be read is set aside and spoils no other.
+
+        Args:
+            endpoints: What was ordered from this account. A listing that must be asked by endpoint is read for these; others show all.
 
         Raises:
             resources.errors.UnavailableError: The listing could not be read to its end.

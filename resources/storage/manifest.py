@@ -139,7 +139,7 @@ class Manifest(_Part):
     fingerprint: str
     """SHA-256 of the canonical request (`resources.orders`)."""
     body: Body
-    """The request as it was sent. Addresses in it are cut before their query."""
+    """The request as it was sent, without a seed that was drawn for its POST alone. Addresses in it are cut before their query."""
     provider: str
     account: str
     """The account that paid."""

@@ -196,7 +196,9 @@ class Probe:
             return
         try:
             after, before = self._window()
-            jobs = await self._account.provider.list_jobs(after=after, before=before)
+            jobs = await self._account.provider.list_jobs(
+                after=after, before=before, endpoints=[attempt.endpoint]
+            )
         except UnavailableError as error:
             self._note(f"its listing: {error}")
             return

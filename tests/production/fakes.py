@@ -154,6 +154,7 @@ class Job:
     listed_from: float = 0.0
     billed_from: float = 0.0
     model: str | None = SORA
+    body: dict[str, Any] | None = None
     polled_at: list[float] = field(default_factory=list)
     being_polled: int = 0
 
@@ -176,6 +177,7 @@ class FakeProvider:
         charged_after: How much later than it was made a job is charged.
         listed: How often its listing was read, and `billed` its bill.
         listing_fails: Whether the listing cannot be read.
+        echoes_bodies: Whether the listing shows each job's request.
     """
 
     def __init__(self, clock: Clock, *, name: str = "wavespeed", poll_seconds: float = 0.3) -> None:
@@ -201,6 +203,7 @@ class FakeProvider:
         self.listed = 0
         self.billed = 0
         self.listing_fails = False
+        self.echoes_bodies = False
         self.closed = False
 
     async def submit(
@@ -215,26 +218,32 @@ class FakeProvider:
             answer = rejects(FailureKind.INSUFFICIENT_FUNDS)
         job = None
         if answer.outcome is None or answer.creates:
-            job = self._create(clip, submission_id, answer)
+            job = self._create(clip, submission_id, answer, body)
         await asyncio.sleep(answer.after)
         if answer.outcome is not None:
             return answer.outcome
         assert job is not None
         return Accepted(job.id, None, {})
 
-    def _create(self, clip: str, submission_id: str | None, answer: Answer) -> Job:
+    def _create(
+        self, clip: str, submission_id: str | None, answer: Answer, body: dict[str, Any] | None
+    ) -> Job:
         goes = self.jobs_go[clip].pop(0) if self.jobs_go[clip] else Ends()
         at = self.clock() + answer.creates_after
-        job = Job(f"job-{len(self.jobs)}-{clip}", clip, at, goes, submission_id, model=answer.model)
+        job = Job(
+            f"job-{len(self.jobs)}-{clip}", clip, at, goes, submission_id, model=answer.model, body=body
+        )
         job.listed_from = job.billed_from = at + answer.listed_after
         self.jobs[job.id] = job
         if self.balance_micros is not None:
             self.balance_micros -= PRICE
         return job
 
-    def stranger(self, clip: str = "a-stranger", *, model: str = SORA) -> Job:
+    def stranger(
+        self, clip: str = "a-stranger", *, model: str = SORA, body: dict[str, Any] | None = None
+    ) -> Job:
         """Somebody else buys with the same key."""
-        return self._create(clip, None, Answer(model=model))
+        return self._create(clip, None, Answer(model=model), body)
 
     async def poll(self, job_id: str, *, age_seconds: float) -> JobState | PollFailed:
         job = self.jobs[job_id]
@@ -267,7 +276,7 @@ class FakeProvider:
     def clock_offset(self) -> ClockOffset | None:
         return ClockOffset(self.ahead - 1, self.ahead + 1)
 
-    async def list_jobs(self, *, after: Any, before: Any) -> list[Candidate]:
+    async def list_jobs(self, *, after: Any, before: Any, endpoints: Any) -> list[Candidate]:
         self.listed += 1
         if self.listing_fails:
             raise UnavailableError("the provider's listing broke off")
@@ -279,6 +288,7 @@ class FakeProvider:
                 datetime.fromtimestamp(job.created_at + self.ahead + self.dated, UTC),
                 JobStatus.RUNNING,
                 submission_id=job.submission_id if self.capabilities.echoes_submission_id else None,
+                body=job.body if self.echoes_bodies else None,
             )
             for job in self.jobs.values()
             if self.clock() >= job.listed_from and low <= job.created_at + self.ahead + self.dated <= high

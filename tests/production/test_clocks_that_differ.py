@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -34,7 +35,7 @@ class Ahead(FakeProvider):
         super().__init__(world.clock)
         self.jobs = world.provider.jobs
 
-    async def list_jobs(self, *, after: datetime, before: datetime) -> list[Candidate]:
+    async def list_jobs(self, *, after: datetime, before: datetime, endpoints: Any) -> list[Candidate]:
         """The jobs as the provider dates them."""
         self.listed += 1
         return [

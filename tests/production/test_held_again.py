@@ -229,9 +229,9 @@ def test_looks_for_what_is_held_are_rare_read_no_history_and_end(anonymous: Worl
     read: list[float] = []
     list_jobs = anonymous.provider.list_jobs
 
-    async def counted(*, after: datetime, before: datetime) -> Any:
+    async def counted(*, after: datetime, before: datetime, endpoints: Any) -> Any:
         read.append((before - after).total_seconds())
-        return await list_jobs(after=after, before=before)
+        return await list_jobs(after=after, before=before, endpoints=endpoints)
 
     anonymous.provider.list_jobs = counted  # type: ignore[method-assign]
     engine = anonymous.engine()

@@ -172,7 +172,7 @@ async def test_a_rebuild_survives_every_third_read_failing(tmp_path: Path) -> No
             if self.reads % 3 == 0:
                 raise UnavailableError("HTTP 502")
 
-        async def list_jobs(self, *, after: datetime, before: datetime) -> list[Candidate]:
+        async def list_jobs(self, *, after: datetime, before: datetime, endpoints: Any) -> list[Candidate]:
             self._shake()
             return [Candidate(f"job-{before:%d}", "a/model", before, JobStatus.SUCCEEDED)]
 

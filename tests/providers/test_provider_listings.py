@@ -71,7 +71,7 @@ def aimlapi(handler: Any) -> AimlApi:
 
 
 async def find(client: Any) -> list[Candidate]:
-    found: list[Candidate] = await client.list_jobs(after=START, before=END)
+    found: list[Candidate] = await client.list_jobs(after=START, before=END, endpoints=())
     return found
 
 
@@ -257,7 +257,7 @@ BROKEN: list[Any] = [
 @pytest.mark.parametrize("broken", BROKEN)
 async def test_a_row_that_cannot_be_read_is_set_aside_alone(broken: Any) -> None:
     rows: list[Any] = [ws_row(2), broken, ws_row(1)]
-    read = await wavespeed(FakeWaveSpeed(rows)).list_jobs(after=START, before=END)
+    read = await wavespeed(FakeWaveSpeed(rows)).list_jobs(after=START, before=END, endpoints=())
     assert [job.job_id for job in read] == ["job-2", "job-1"]
     assert len(read.aside) == 1
     logged: Any = broken
@@ -265,7 +265,7 @@ async def test_a_row_that_cannot_be_read_is_set_aside_alone(broken: Any) -> None
         logged = {"inference_id": broken.get("id"), "created": broken.get("created_at")}
     logs = FakeLogs([aiml_row(2), logged, aiml_row(1)])
     for listed in (
-        await aimlapi(logs).list_jobs(after=START, before=END),
+        await aimlapi(logs).list_jobs(after=START, before=END, endpoints=()),
         await aimlapi(logs).charges(after=START, before=END),
     ):
         assert [row.job_id for row in listed] == ["inf-2", "inf-1"]
@@ -274,14 +274,14 @@ async def test_a_row_that_cannot_be_read_is_set_aside_alone(broken: Any) -> None
 
 async def test_every_broken_row_is_counted_once_over_all_pages() -> None:
     rows = [row for n in reversed(range(120)) for row in (ws_row(n), {"id": f"broken-{n}"})]
-    read = await wavespeed(FakeWaveSpeed(rows)).list_jobs(after=START, before=END)
+    read = await wavespeed(FakeWaveSpeed(rows)).list_jobs(after=START, before=END, endpoints=())
     assert (len(read), len(read.aside)) == (120, 120)
     assert {row.job_id for row in read.aside} == {f"broken-{n}" for n in range(120)}
 
 
 async def test_a_broken_row_that_is_dated_outside_of_the_window_is_no_matter() -> None:
     old = {"created_at": (START - timedelta(hours=1)).isoformat()}
-    read = await wavespeed(FakeWaveSpeed([ws_row(1), old])).list_jobs(after=START, before=END)
+    read = await wavespeed(FakeWaveSpeed([ws_row(1), old])).list_jobs(after=START, before=END, endpoints=())
     assert read.aside == ()
 
 

@@ -77,7 +77,7 @@ async def test_whatever_a_provider_calls_a_model_is_bounded_and_legible(make: An
     window = {"after": NOW - timedelta(hours=1), "before": NOW + timedelta(hours=1)}
     accepted = await client.submit(endpoint, {}, submission_id="s", deadline_seconds=60)
     state = await client.poll("job-1", age_seconds=5)
-    (job,) = await client.list_jobs(**window)
+    (job,) = await client.list_jobs(**window, endpoints=())
     (charge,) = await client.charges(**window)
     (sold,) = await client.models()
     named = [accepted.model, state.model, state.raw_status, job.model, charge.model, sold.id, sold.title]
@@ -138,6 +138,6 @@ async def test_a_listing_that_cannot_be_read_says_so_without_the_strangers_words
     transport = httpx.MockTransport(lambda _: httpx.Response(500, content=json.dumps({"message": HOSTILE})))
     client = WaveSpeed("https://x.test", "a-key-of-the-account", transport=transport)
     with pytest.raises(UnavailableError) as refused:
-        await client.list_jobs(after=NOW, before=NOW)
+        await client.list_jobs(after=NOW, before=NOW, endpoints=())
     assert str(refused.value).isprintable()
     assert len(str(refused.value)) < 800

@@ -43,10 +43,16 @@ class Contract:
     """How long after the hard deadline of a POST a miss starts to prove something."""
     lists_running: bool = True
     """Whether it shows running jobs. If not, a miss proves nothing before the longest job has ended."""
+    start_seconds: float = 0.0
+    """How long a job may wait for its start before the provider ends it."""
 
     def settle(self, request: ClipRequest) -> float:
         """The settle time for a request, in seconds."""
-        return self.settle_seconds if self.lists_running else max(self.settle_seconds, request.max_seconds)
+        if self.lists_running:
+            return self.settle_seconds
+        longest = self.start_seconds + request.max_seconds
+        # the listing's own delay comes after the end of a job whose start is bounded
+        return max(self.settle_seconds, longest) + (self.settle_seconds if self.start_seconds else 0.0)
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,12 @@ class Undecided:
     candidates: list[dict[str, Any]]
     lack: Lack | None = None
     judged_at: float | None = None
+    seed: int | None = None
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The request of this POST, with its own seed."""
+        return self.attempt.request.body_of_post(self.seed)
 
     @property
     def broke_off(self) -> float:
@@ -111,7 +123,7 @@ class Undecided:
         return Post(
             submission_id=self.submission_id,
             models=models | {self.attempt.endpoint},
-            body=_comparable(self.attempt.request.body),
+            body=_comparable(self.body),
             in_question=self.attempt.state is AttemptState.UNKNOWN
             or (again and self.attempt.state is AttemptState.HELD),
             held=self.attempt.state is AttemptState.HELD,
@@ -165,6 +177,7 @@ def find_undecided(connection: sa.Connection, account: str) -> list[Undecided]:
             row.candidates or [],
             Lack(row.lack) if row.lack else None,
             row.judged_at,
+            row.seed,
         )
         for row in rows
         if row.attempt_id in found

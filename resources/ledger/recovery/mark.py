@@ -145,7 +145,9 @@ def _on_their_way(connection: sa.Connection) -> list[OnItsWay]:
         )
     ]
     rows = connection.execute(
-        sa.select(attempts, submissions.c.id.label("submission"), submissions.c.started_at)
+        sa.select(
+            attempts, submissions.c.id.label("submission"), submissions.c.started_at, submissions.c.seed
+        )
         .join(submissions, submissions.c.attempt_id == attempts.c.id)
         .where(
             attempts.c.state.in_([state.value for state in ON_THEIR_WAY]),
@@ -158,7 +160,7 @@ def _on_their_way(connection: sa.Connection) -> list[OnItsWay]:
         OnItsWay(
             clip=row.subject_key,
             slot=row.slot,
-            seed=_sent_seed(row.request),
+            seed=_sent_seed(row.request) if row.seed is None else row.seed,
             series=row.series,
             fingerprint=row.fingerprint,
             provider=row.provider,

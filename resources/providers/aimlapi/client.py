@@ -20,7 +20,7 @@ What a submit's answer proves, and why:
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 
@@ -161,7 +161,13 @@ class AimlApi:
             )
         return self._no_state(answer)
 
-    async def list_jobs(self, *, after: datetime, before: datetime) -> Rows[Candidate]:
+    async def list_jobs(
+        self,
+        *,
+        after: datetime,
+        before: datetime,
+        endpoints: Collection[str],  # noqa: ARG002 - it lists all
+    ) -> Rows[Candidate]:
         """Every request of this key in a window (at most 92 days), from the usage logs.
 
         The logs are not filtered by model: their filter matches a name exactly, models have aliases, and a name that

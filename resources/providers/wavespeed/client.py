@@ -7,7 +7,7 @@ What its answers prove is decided in `envelope.py`; here are the calls.
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -149,7 +149,13 @@ class WaveSpeed:
             )
         return self._no_state(answer)
 
-    async def list_jobs(self, *, after: datetime, before: datetime) -> Rows[Candidate]:
+    async def list_jobs(
+        self,
+        *,
+        after: datetime,
+        before: datetime,
+        endpoints: Collection[str],  # noqa: ARG002 - it lists all
+    ) -> Rows[Candidate]:
         """Every job of the account created in a window, whatever its model.
 
         The listing is not filtered by model, since WaveSpeed may serve another model than the one asked for.
