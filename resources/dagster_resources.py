@@ -162,6 +162,7 @@ class Production(dg.ConfigurableResource[None]):
             Limits(account.max_in_flight, account.submits_per_minute),
             account.submit_deadline_seconds,
             account.settle_seconds,
+            account.output_key,
         )
 
     @contextlib.contextmanager

@@ -38,6 +38,7 @@ from resources.providers.account_variables import (
     Cap,
     known_variables,
     none_if_empty,
+    sandbox_admin_key,
     sandbox_variables,
     variables_of,
 )
@@ -221,7 +222,9 @@ class Settings(BaseSettings):
     def sandbox_variables(self, url: str, key: str) -> dict[str, str]:
         """The variables that put a sandbox in the place of every provider; each declared account gets a key of its own."""
         declared = self.declared_accounts.found.values()
-        return sandbox_variables(url, key) | {one.key: f"{key}.{one.name}" for one in declared}
+        found = sandbox_variables(url, key) | {one.key: f"{key}.{one.name}" for one in declared}
+        admin = {one.admin_key: sandbox_admin_key(f"{key}.{one.name}") for one in declared if one.admin_key}
+        return {**found, **admin}
 
     @property
     def account_names(self) -> tuple[str, ...]:
@@ -351,6 +354,7 @@ class Settings(BaseSettings):
                 else f"dedicated of data/accounts: {name}",
                 base_url=given.url,
                 api_key=given.api_key,
+                admin_key=given.admin_key,
                 max_in_flight=given.max_in_flight,
                 submits_per_minute=given.submits_per_minute,
                 dedicated=given.dedicated,

@@ -178,7 +178,11 @@ class Stack:
             away["DAILIES_ALARM_URL"] = None
         self.environment[PINNED] = pinned(
             {**self.environment, **away},
-            [account.key for account in self.settings.declared_accounts.found.values()],
+            [
+                name
+                for account in self.settings.declared_accounts.found.values()
+                for name in account.key_variables
+            ],
         )
         self.wanted.log("starting Dagster")
         python = [sys.executable, "-m"]

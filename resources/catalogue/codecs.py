@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from resources.catalogue.frames import Output
+from resources.catalogue.frames import Output, seconds_of
 from resources.catalogue.parameters import Parameter
 from resources.declared.problems import Problem, listed, show
 from resources.orders import Seed
@@ -167,6 +167,9 @@ class Codec:
     def _own_value(self, endpoint: EndpointFacts, own: str, value: Any) -> Any:
         """The endpoint's own name of a resolution that is given by its true shorter side; other values unchanged."""
         table, parameter = endpoint.output.table, endpoint.parameters[own]
+        if type(value) is int and parameter.type == "string" and own == endpoint.output.seconds:
+            written = [one for one in parameter.allowed or () if seconds_of(one) == value]
+            return written[0] if written else value
         if table is None or own != table.rows or parameter.allowed is None or value in parameter.allowed:
             return value
         for row, frames in table.frames.items():

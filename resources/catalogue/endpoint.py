@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 from resources.catalogue.attached_media import attach, frame_problems
 from resources.catalogue.codecs import COMMON, Codec
 from resources.catalogue.files import DataFolder, LocalFile
-from resources.catalogue.frames import Output
+from resources.catalogue.frames import Output, seconds_of
 from resources.catalogue.parameters import Parameter
 from resources.declared.problems import Problem, ProblemsError, listed
 from resources.declared.validation import Declared, Usd, refused
@@ -86,8 +86,8 @@ class Pricing(Declared):
         rate = self.usd if self.by is None else self.rates.get(str(body.get(self.by)))
         if rate is None or self.per == "job":
             return None if rate is None else usd(rate)
-        seconds = body.get(self.seconds)
-        return usd(rate * seconds) if type(seconds) is int else None
+        seconds = seconds_of(body.get(self.seconds))
+        return None if seconds is None else usd(rate * seconds)
 
     @property
     def parameters(self) -> set[str]:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, WithJsonSchema
 from resources.declared.validation import Declared, refused
 from resources.orders import Expected
 
+_SECONDS = re.compile(r"([1-9][0-9]{0,2})s?")
 _SHAPE = re.compile(r"[1-9][0-9]{0,3}:[1-9][0-9]{0,3}")
 
 
@@ -22,6 +23,13 @@ def _frame(value: str) -> str:
 Frame = Annotated[
     str, AfterValidator(_frame), WithJsonSchema({"type": "string", "pattern": "^[0-9]+x[0-9]+$"})
 ]
+
+
+def seconds_of(value: object) -> int | None:
+    """The seconds that a parameter says, as a number or as some providers write them: `5`, `8s`; None for anything else."""
+    if isinstance(value, str) and (match := _SECONDS.fullmatch(value)):
+        return int(match[1])
+    return value if type(value) is int else None
 
 
 class FrameTable(Declared):
@@ -59,7 +67,7 @@ class Output(Declared):
             frame = row.get(str(body.get(self.table.columns)))
         width, _, height = (frame or "").partition("x")
         shape = body.get(self.shape) if self.shape is not None else None
-        seconds = body.get(self.seconds) if self.seconds is not None else None
+        seconds = seconds_of(body.get(self.seconds)) if self.seconds is not None else None
         return Expected(
             width=int(width) if height else None,
             height=int(height) if height else None,

@@ -248,6 +248,9 @@ def record_end(
             money = MoneyState.INDETERMINATE
         elif capabilities.refunds_failures:
             money = MoneyState.REFUND_EXPECTED
+        elif state.may_be_charged:
+            money = MoneyState.CONFIRMED
+            values |= {"charged_micros": attempt.quoted_micros, "charge_source": "quote"}
         reason = state.error or f"{attempt.account} says {state.raw_status!r} and no more"
         ended = tx.transition(
             attempt,

@@ -18,6 +18,7 @@ from resources.ledger.stops import Stop
 from resources.orders import ClipRequest
 from resources.providers.accounts import AccountSettings
 from resources.providers.provider import Provider
+from resources.storage.policy import OutputKey
 
 logger = logging.getLogger("dailies")
 
@@ -35,6 +36,8 @@ class Account:
     settle_seconds: float | None = None
     """How long after that a miss in the provider's listing starts to prove something, None for what the provider's contract
     says."""
+    output_key: OutputKey | None = None
+    """The key that the provider's own hosts may want for outputs, None where they want none."""
 
     @property
     def name(self) -> str:

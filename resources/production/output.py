@@ -4,6 +4,7 @@ import asyncio
 import functools
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -62,6 +63,8 @@ class Fetcher:
             NoLongerThereError: The provider does not have the output any more.
         """
         url = self._url(attempt)
+        account = self._engine.accounts.get(attempt.account)
+        policy = replace(self._policy, key=None if account is None else account.output_key)
         expired: DownloadError | None = None
         renewed = False
 
@@ -77,7 +80,7 @@ class Fetcher:
                 self._store,
                 key=video_key(attempt.clip, attempt.id),
                 decide=decide,
-                policy=self._policy,
+                policy=policy,
                 stop=stop,
             )
             try:

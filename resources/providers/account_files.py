@@ -50,6 +50,10 @@ class AccountDeclaration(Declared):
         examples=["TEAM_B_KEY"]
     )
     """The environment variable of its key. The key itself belongs in no file of the data folder."""
+    admin_key: (
+        Annotated[str, StringConstraints(pattern=_VARIABLE), AfterValidator(_another_variable)] | None
+    ) = Field(default=None, examples=["TEAM_B_ADMIN_KEY"])
+    """The environment variable of its second key, where the provider's bill needs one; without it, costs are estimates."""
     dedicated: bool | None = None
     """Whether nobody but this ledger uses the key. Left out, it counts as shared, and nothing is guessed about a lost answer."""
     max_in_flight: Annotated[int, Field(ge=1)] | None = None
@@ -69,10 +73,16 @@ class AccountDeclaration(Declared):
         Raises:
             pydantic.ValidationError: The variable of the provider's address is invalid.
         """
-        fields = AccountVariables.model_fields.keys() & type(self).model_fields.keys()
+        fields = AccountVariables.model_fields.keys() & type(self).model_fields.keys() - {"admin_key"}
         own = {name: getattr(self, name) for name in fields}
         address = AccountVariables.read(spec_of(self.provider), variables).url
-        return AccountVariables(api_key=variables.get(self.key), url=address, **own)
+        admin_key = variables.get(self.admin_key) if self.admin_key else None
+        return AccountVariables(api_key=variables.get(self.key), admin_key=admin_key, url=address, **own)
+
+    @property
+    def key_variables(self) -> tuple[str, ...]:
+        """The variables of its keys."""
+        return (self.key,) if self.admin_key is None else (self.key, self.admin_key)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ class AccountVariables(BaseModel):
 
     api_key: SecretStr | None = None
     """The account's key."""
+    admin_key: SecretStr | None = None
+    """The account's second key, for its bill, where the provider has such a key."""
     url: str
     """The provider's address."""
     max_in_flight: Limit = None
@@ -77,6 +79,8 @@ def _micros(amount: Any) -> Micros | None:
 def variables_of(spec: ProviderSpec) -> dict[str, str]:
     """The variables of a provider's own account, by field of `AccountVariables`."""
     names = {field: spec.variable(field) for field in AccountVariables.model_fields}
+    if not spec.admin_key:
+        del names["admin_key"]
     return {**names, "api_key": spec.key_variable}
 
 
@@ -89,5 +93,16 @@ def sandbox_variables(url: str, key: str) -> dict[str, str]:
     """The variables that put a sandbox in the place of every provider. Nobody else buys at a sandbox whose key this home has made."""
     found: dict[str, str] = {}
     for spec in registered().values():
-        found |= {spec.variable("url"): url, spec.key_variable: key, spec.variable("dedicated"): "true"}
+        found |= {
+            spec.variable("url"): url + spec.sandbox_path,
+            spec.key_variable: key,
+            spec.variable("dedicated"): "true",
+        }
+        if spec.admin_key:
+            found[spec.variable("admin_key")] = sandbox_admin_key(key)
     return found
+
+
+def sandbox_admin_key(key: str) -> str:
+    """The sandbox's second key of the account of a key."""
+    return f"{key}:admin"

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
@@ -12,6 +13,7 @@ from resources.providers.address import checked_base_url
 from resources.providers.provider import Capabilities, Provider
 from resources.providers.registry import ProviderName, spec_of
 from resources.providers.spec import Connection
+from resources.storage.policy import OutputKey
 
 if TYPE_CHECKING:
     import httpx
@@ -32,6 +34,8 @@ class AccountSettings(BaseModel):
     """The environment variable of its key, for messages; empty for the provider's own."""
     api_key: SecretStr | None = None
     """The account's key, None if none is set."""
+    admin_key: SecretStr | None = None
+    """The account's second key, for its bill, where the provider has such a key."""
     max_in_flight: int | None = Field(default=None, ge=1)
     """Jobs that may run at once, None for no limit of ours. WaveSpeed's Bronze level allows 2."""
     submits_per_minute: int | None = Field(default=None, ge=1)
@@ -52,8 +56,23 @@ class AccountSettings(BaseModel):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What its provider offers, also without a key."""
-        return spec_of(self.provider).capabilities
+        """What its provider offers, also without a key. A bill that needs a second key is none without it."""
+        spec = spec_of(self.provider)
+        if spec.admin_key and self.admin_key is None:
+            return spec.capabilities.without_bill()
+        return spec.capabilities
+
+    @property
+    def output_key(self) -> OutputKey | None:
+        """The key for outputs at hosts of its provider, None where they need none."""
+        spec = spec_of(self.provider)
+        if not spec.keyed_hosts or self.api_key is None:
+            return None
+        header = f"{spec.key_scheme} {self.api_key.get_secret_value()}"
+        if self.base_url == spec.url:
+            return OutputKey(header, hosts=spec.keyed_hosts)
+        parts = urlsplit(self.base_url)
+        return OutputKey(header, origin=f"{parts.scheme}://{parts.netloc}")
 
     def check_usable(self) -> None:
         """Raise if its key must not be used.
@@ -104,7 +123,14 @@ def build_provider(
             "everything without a key and without spending, use the sandbox: `dailies up` or `make demo`"
         )
     connection = Connection(
-        settings.name, settings.base_url, key, settings.network, clock, transport, webhook_url
+        settings.name,
+        settings.base_url,
+        key,
+        settings.network,
+        clock,
+        transport,
+        webhook_url,
+        settings.admin_key.get_secret_value() if settings.admin_key else None,
     )
     try:
         return spec.build(connection)

@@ -136,6 +136,8 @@ class JobState:
     """Why, when the status is FAILED or GONE."""
     cost_micros: int | None = None
     """The charge in micro-dollars where the answer carries one."""
+    may_be_charged: bool = False
+    """Whether a failed job may be charged all the same; then it counts as spent until a bill says otherwise."""
     inference_seconds: float | None = None
     """Seconds of work, as the provider says."""
     nsfw: tuple[bool | None, ...] = ()

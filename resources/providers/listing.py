@@ -26,6 +26,8 @@ class Page(Generic[Row]):
     """Its rows, newest first, and those that were set aside."""
     more: bool | None = None
     """Whether another page follows, None if the provider does not say."""
+    by_creation: bool = True
+    """Whether the rows are sorted by their creation, so that a page older than the window is the last one."""
 
 
 Read = Callable[[int, int], Awaitable[Page[Row] | None]]
@@ -97,7 +99,12 @@ async def _every_row(
         for row in rows:
             sorted_so_far = sorted_so_far and at(row) <= latest
             latest = at(row)
-        over = bool(rows) and sorted_so_far and all(at(row) < start - _SLACK.total_seconds() for row in rows)
+        over = (
+            bool(rows)
+            and page.by_creation
+            and sorted_so_far
+            and all(at(row) < start - _SLACK.total_seconds() for row in rows)
+        )
         if not (fresh or new) or page.more is False or over:
             break
         received += len(page.rows)

@@ -1,7 +1,7 @@
 """The interface every provider speaks, and what its contract offers."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
@@ -61,6 +61,10 @@ class Capabilities:
     same POST creates no second job, so a lost answer is asked for by sending it again."""
     upload_seconds: float | None = None
     """How long an uploaded file may be used, None where the provider takes none."""
+
+    def without_bill(self) -> "Capabilities":
+        """The same of an account whose bill cannot be read."""
+        return replace(self, bills_jobs=False)
 
     @property
     def lost_answer(self) -> LostAnswer:

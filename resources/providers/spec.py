@@ -39,6 +39,8 @@ class Connection:
     """Replaces the network in tests and for `verify-provider`."""
     webhook_url: Callable[[str], str] | None = None
     """Builds the address that is called back for a submission id, None for no callbacks."""
+    admin_key: str | None = field(default=None, repr=False)
+    """The account's second key, which its bill needs; None where there is none or none is set."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,16 @@ class ProviderSpec:
     """The call that lists its models, named in drafts of entries."""
     output_hosts: tuple[str, ...] = ()
     """Hosts of outputs in its documentation: looked at before anything is bought, never used as an allow-list."""
+    keyed_hosts: tuple[str, ...] = ()
+    """Hosts, with those below them, whose outputs may need the account's key. It is sent to no other host, and there only after a 401
+    or 403."""
+    key_scheme: str = "Bearer"
+    """The word before the key in the header `Authorization`."""
+    admin_key: bool = False
+    """Whether its bill needs a second key of the account, in the variable `DAILIES_<NAME>_ADMIN_KEY`. Without it, what its jobs cost
+    is our estimate."""
+    sandbox_path: str = ""
+    """Where the sandbox stands in for it, below the sandbox's own address, e.g. `/acme`."""
     callbacks: Callable[[Provider], CallbackReader] | None = None
     """Reads its callbacks with an account's client, None where it sends none."""
     notes: ContractNotes = field(default_factory=ContractNotes)

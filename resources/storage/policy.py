@@ -47,6 +47,25 @@ class NotAVideoError(DownloadError):
 
 
 @dataclass(frozen=True)
+class OutputKey:
+    """A key that a provider's own hosts may want for its outputs. No other host gets it, and none before it answers 401 or 403."""
+
+    header: str = field(repr=False)
+    """The value of `Authorization`."""
+    hosts: tuple[str, ...] = ()
+    """Hosts that get it over https, with those below them."""
+    origin: str | None = None
+    """The one origin that gets it instead: a sandbox."""
+
+    def belongs_to(self, scheme: str, host: str, port: int) -> bool:
+        """Whether an origin may get it."""
+        if self.origin is not None:
+            return f"{scheme}://{host}:{port}" == _as_origin(self.origin)
+        below = any(host == known or host.endswith(f".{known}") for known in self.hosts)
+        return below and (scheme, port) == ("https", 443)
+
+
+@dataclass(frozen=True)
 class DownloadPolicy:
     """The limits of a download."""
 
@@ -55,6 +74,8 @@ class DownloadPolicy:
     the sandbox."""
     network: Network = field(default_factory=Network)
     """The way out."""
+    key: OutputKey | None = None
+    """The key of the account whose output is fetched, where its provider's hosts may want one."""
     max_bytes: int = 2_000_000_000
     """Size of the largest file that is fetched."""
     connect_seconds: float = 10

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _REDIRECTS = {301, 302, 303, 307, 308}
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _GONE = {401, 403, 404, 410}
+_WANTS_KEY = {401, 403}
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 _PIECE = 128 << 10
@@ -224,6 +225,11 @@ class RemoteFile:
         for _ in range(self._policy.max_redirects + 1):
             target = locate(url, self._policy)
             response = self._ask(target, headers)
+            key = self._policy.key
+            wants_key = response.status in _WANTS_KEY and key is not None
+            if key is not None and wants_key and key.belongs_to(target.scheme, target.host, target.port):
+                self._drop()
+                response = self._ask(target, {**headers, "Authorization": key.header})
             location = response.headers.get("Location")
             if response.status not in _REDIRECTS or location is None:
                 self._check_status(response.status)

@@ -1,0 +1,73 @@
+"""Some providers write a length as text: `5` or `8s`. Series say whole seconds everywhere."""
+
+from typing import Any
+
+import pytest
+
+from resources.catalogue.endpoint import Endpoint
+from resources.catalogue.frames import seconds_of
+from resources.declared.problems import ProblemsError
+
+
+def endpoint(allowed: list[str], **parameters: Any) -> Endpoint:
+    return Endpoint.model_validate(
+        {
+            "provider": "wavespeed",
+            "id": "maker/model",
+            "title": "A model",
+            "kind": "text-to-video",
+            "parameters": {
+                "prompt": {"type": "string", "required": True},
+                "duration": {"type": "string", "default": allowed[0], "allowed": allowed},
+                **parameters,
+            },
+            "pricing": {"basis": "listed", "source": "its page", "usd": "0.10"},
+            "output": {"seconds": "duration"},
+            "lifecycle": {"status": "live"},
+            "source": "its page",
+            "checked": "2026-11-29",
+        }
+    )
+
+
+@pytest.mark.parametrize(("allowed", "sent"), [(["4", "5"], "5"), (["4s", "5s"], "5s")])
+def test_whole_seconds_are_sent_as_the_provider_writes_them(allowed: list[str], sent: str) -> None:
+    model = endpoint(allowed)
+    body = model.resolve("a boat", {"duration": 5})
+    assert body["duration"] == sent
+    assert model.price(body) == 500_000
+    assert model.expected(body).duration == 5
+
+
+def test_a_length_that_is_not_sold_is_refused() -> None:
+    with pytest.raises(ProblemsError):
+        endpoint(["4s", "5s"]).resolve("a boat", {"duration": 6})
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("auto", None), ("0", None), (True, None), ("12s", 12), (3, 3)]
+)
+def test_what_counts_as_seconds(value: object, seconds: int | None) -> None:
+    assert seconds_of(value) == seconds
+
+
+@pytest.mark.parametrize(
+    ("parameter", "given", "open_seed"),
+    [
+        ({"type": "integer"}, {}, (1, 2**31 - 1)),
+        ({"type": "integer", "default": -1, "min": -1, "max": 999}, {}, (1, 999)),
+        ({"type": "integer"}, {"seed": 7}, None),
+        ({"type": "string"}, {}, None),
+    ],
+)
+def test_a_seed_that_the_order_leaves_open_is_each_posts_own(
+    parameter: dict[str, Any], given: dict[str, Any], open_seed: tuple[int, int] | None
+) -> None:
+    model = endpoint(["5"], seed=parameter)
+    seed = model.open_seed(model.resolve("a boat", given))
+    assert (None if seed is None else (seed.least, seed.most)) == open_seed
+
+
+def test_an_endpoint_without_a_seed_leaves_none_open() -> None:
+    model = endpoint(["5"])
+    assert model.open_seed(model.resolve("a boat", {})) is None
