@@ -7,6 +7,7 @@ from resources.catalogue.endpoint import Endpoint
 from resources.declared.document import Document, read_document, yaml_files
 from resources.declared.problems import Problem, ProblemsError, listed, show
 from resources.declared.validation import declare
+from resources.providers.registry import provider_names
 
 
 class Catalogue:
@@ -52,19 +53,17 @@ class Catalogue:
         return cls([endpoint for endpoint, _ in read.values()], problems)
 
     def get(self, endpoint: str, provider: str | None = None) -> Endpoint:
-        """The endpoint with an id, and with a provider if two sell the same id.
+        """The endpoint with an id, at the provider or, where none is named, at the first of its sellers.
+
+        The order is the registry's, so that a provider that is added later changes no series.
 
         Raises:
-            ProblemsError: No such endpoint exists, or the provider is missing; the fields are `endpoint` and `provider`.
+            ProblemsError: No such endpoint exists, or not at this provider; the fields are `endpoint` and `provider`.
         """
-        matches = [e for e in self if e.id == endpoint and provider in {None, e.provider}]
-        if len(matches) == 1:
-            return matches[0]
+        matches = {e.provider: e for e in self if e.id == endpoint and provider in {None, e.provider}}
+        if matches:
+            return next(matches[name] for name in provider_names() if name in matches)
         sellers = [e.provider for e in self if e.id == endpoint]
-        if len(matches) > 1:
-            raise ProblemsError(
-                [Problem("provider", "two providers sell this endpoint; choose one", None, listed(sellers))]
-            )
         if sellers:
             raise ProblemsError(
                 [Problem("provider", "does not sell this endpoint", show(provider), listed(sellers))]

@@ -83,7 +83,7 @@ class Pricing(Declared):
         """The price of a request in micro-dollars, None where it is unknown."""
         if any(body.get(name) is not None for name in self.unknown_with):
             return None
-        rate = self.usd if self.by is None else self.rates.get(str(body.get(self.by)))
+        rate = self.usd if self.by is None else self.rates.get(_in_yaml(body.get(self.by)))
         if rate is None or self.per == "job":
             return None if rate is None else usd(rate)
         seconds = seconds_of(body.get(self.seconds))
@@ -94,6 +94,11 @@ class Pricing(Declared):
         """The parameters that it reads."""
         seconds = {self.seconds} if self.basis != "unknown" and self.per == "second" else set()
         return seconds | ({self.by} if self.by else set()) | set(self.unknown_with)
+
+
+def _in_yaml(value: object) -> str:
+    """A value as `rates` names it: `720p`, `true`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 class Lifecycle(Declared):

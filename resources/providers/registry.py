@@ -18,6 +18,7 @@ from resources.providers.spec import ProviderSpec
 OURS = (
     "resources.providers.wavespeed",
     "resources.providers.aimlapi",
+    "resources.providers.fal",
 )
 """Packages that export a `PROVIDER`."""
 GROUP = "dailies.providers"

@@ -77,13 +77,26 @@ class SandboxParameter(BaseModel):
 
 
 class Price(BaseModel):
-    """What a clip costs in US dollars: `flat`, or `per_second`, one rate or one for each value of the parameter `by`."""
+    """What a clip costs in US dollars: `flat` or `per_second`, one rate or one for each value of the parameter `by`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    flat: Decimal | None = None
+    flat: Decimal | dict[str, Decimal] | None = None
     by: str | None = None
     per_second: Decimal | dict[str, Decimal] | None = None
+
+    def rate(self, params: dict[str, Any]) -> Decimal:
+        """The rate of a job with these parameters, per second or in all."""
+        found = self.per_second if self.flat is None else self.flat
+        if isinstance(found, dict):
+            value = params[str(self.by)]
+            return found[str(value).lower() if isinstance(value, bool) else str(value)]
+        return found or Decimal(0)
+
+
+def seconds_of(value: object) -> int:
+    """A length as the providers write it: 5, `5` or `8s`."""
+    return int(str(value).removesuffix("s"))
 
 
 Flaw = Literal["black", "frozen", "silent"]
@@ -144,12 +157,8 @@ class SandboxEndpoint(BaseModel):
 
     def cost(self, params: dict[str, Any]) -> Micros:
         """The price of a job with these parameters; the ordered duration counts."""
-        if self.price.flat is not None:
-            return usd(self.price.flat)
-        rate = self.price.per_second
-        if isinstance(rate, dict):
-            rate = rate[str(params[str(self.price.by)])]
-        return usd((rate or Decimal(0)) * int(params.get("duration", self.seconds)))
+        seconds = 1 if self.price.flat is not None else seconds_of(params.get("duration", self.seconds))
+        return usd(self.price.rate(params) * seconds)
 
     def estimate(self, inputs: dict[str, Any]) -> Micros:
         """The answer of the price endpoint: the base price if a parameter that decides the price is missing."""
@@ -173,7 +182,7 @@ class SandboxEndpoint(BaseModel):
             width=int(width),
             height=int(height),
             fps=self.fps,
-            seconds=int(params.get("duration", self.seconds)),
+            seconds=seconds_of(params.get("duration", self.seconds)),
             audio=bool(params.get("generate_audio", params.get("sound", True))),
         )
 

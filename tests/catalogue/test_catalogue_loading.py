@@ -107,11 +107,12 @@ def test_an_unknown_endpoint_names_the_nearest(tmp_path):
         catalogue.get("something else")
 
 
-def test_an_id_that_two_providers_sell_needs_a_provider(tmp_path):
-    catalogue = load(tmp_path, a=ENTRY, b=ENTRY.replace("wavespeed", "aimlapi"))
+def test_an_id_that_two_providers_sell_is_the_first_ones_so_that_an_added_provider_changes_no_series(
+    tmp_path,
+):
+    catalogue = load(tmp_path, a=ENTRY.replace("wavespeed", "aimlapi"), b=ENTRY)
     assert catalogue.get("maker/model", "aimlapi").provider == "aimlapi"
-    with pytest.raises(ProblemsError, match="two providers sell this endpoint; choose one"):
-        catalogue.get("maker/model")
+    assert catalogue.get("maker/model").provider == "wavespeed"
 
 
 def test_a_provider_that_does_not_sell_it_is_told_who_does(tmp_path):

@@ -49,25 +49,3 @@ def test_a_length_that_is_not_sold_is_refused() -> None:
 )
 def test_what_counts_as_seconds(value: object, seconds: int | None) -> None:
     assert seconds_of(value) == seconds
-
-
-@pytest.mark.parametrize(
-    ("parameter", "given", "open_seed"),
-    [
-        ({"type": "integer"}, {}, (1, 2**31 - 1)),
-        ({"type": "integer", "default": -1, "min": -1, "max": 999}, {}, (1, 999)),
-        ({"type": "integer"}, {"seed": 7}, None),
-        ({"type": "string"}, {}, None),
-    ],
-)
-def test_a_seed_that_the_order_leaves_open_is_each_posts_own(
-    parameter: dict[str, Any], given: dict[str, Any], open_seed: tuple[int, int] | None
-) -> None:
-    model = endpoint(["5"], seed=parameter)
-    seed = model.open_seed(model.resolve("a boat", given))
-    assert (None if seed is None else (seed.least, seed.most)) == open_seed
-
-
-def test_an_endpoint_without_a_seed_leaves_none_open() -> None:
-    model = endpoint(["5"])
-    assert model.open_seed(model.resolve("a boat", {})) is None

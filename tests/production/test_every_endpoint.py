@@ -4,6 +4,7 @@ The sandbox refuses what the pages do not allow, by its own table; the file is c
 """
 
 import asyncio
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.money import show_usd
+from resources.network.way_out import Network
 from resources.orders import ClipRequest, Expected
 from resources.production import batch, poll_times
 from resources.production.account import Account
@@ -28,8 +30,8 @@ from resources.production.batch import Follower, Stage
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.production.quotes import quoted
-from resources.providers.aimlapi.client import AimlApi
-from resources.providers.wavespeed.client import WaveSpeed
+from resources.providers.registry import spec_of
+from resources.providers.spec import Connection
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 from resources.series import load_series
 from resources.storage.download import DownloadPolicy
@@ -45,6 +47,7 @@ MODELS = Path(__file__).parents[2] / "data" / "models"
 CATALOGUE = Catalogue.load(MODELS)
 
 # what a series says, in the words that are the same everywhere; the frame and the charge that must come of it
+# a provider's name before a page that another one has, too
 CLIPS: dict[str, tuple[dict[str, Any], tuple[int, int], str]] = {
     "openai/sora-2/text-to-video": ({"aspect_ratio": "16:9", "duration": 4}, (1280, 720), "$0.40"),
     "openai/sora-2-pro/text-to-video": (
@@ -91,7 +94,33 @@ CLIPS: dict[str, tuple[dict[str, Any], tuple[int, int], str]] = {
     "alibaba/wan-2.5/text-to-video": ({"duration": 5}, (1280, 720), "$0.50"),
     "google/veo3.1/text-to-video": ({"duration": 4, "aspect_ratio": "9:16"}, (720, 1280), "$1.60"),
     "kwaivgi/kling-v3.0-std/text-to-video": ({"duration": 3, "aspect_ratio": "9:16"}, (720, 1280), "$0.252"),
+    "fal:bytedance/seedance-2.0/text-to-video": ({"duration": 4}, (1280, 720), "$1.2136"),
+    "fal:bytedance/seedance-2.0/image-to-video": (
+        {"duration": 4, "image": "images/tall.png"},
+        (720, 1280),
+        "$1.2096",
+    ),
+    "fal:bytedance/seedance-2.5/text-to-video": ({"duration": 4, "seed": 7}, (1280, 720), "$1.892"),
+    "fal:fal-ai/kling-video/v3/standard/text-to-video": (
+        {"duration": 3, "generate_audio": False, "aspect_ratio": "9:16"},
+        (720, 1280),
+        "$0.252",
+    ),
+    "fal:fal-ai/veo3.1": ({"duration": 4, "resolution": "1080p"}, (1920, 1080), "$1.60"),
+    "fal:wan/v2.6/text-to-video": ({"aspect_ratio": "1:1"}, (960, 960), "$0.50"),
+    "fal:fal-ai/minimax/hailuo-2.3/standard/text-to-video": ({"duration": 6}, (1366, 768), "$0.28"),
+    "fal:fal-ai/minimax/hailuo-2.3/standard/image-to-video": (
+        {"image": "images/wide.png"},
+        (1366, 768),
+        "$0.28",
+    ),
 }
+
+
+def seller(name: str) -> tuple[str | None, str]:
+    """Provider and page of a name in `CLIPS`."""
+    provider, colon, page = name.partition(":")
+    return (provider, page) if colon else (None, name)
 
 
 @pytest.fixture(scope="module")
@@ -132,14 +161,15 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "LOOK_SECONDS", 0.2)
 
 
-def rendered(data: Path, page: str, parameters: dict[str, Any]) -> ClipRequest:
+def rendered(data: Path, page: str, parameters: dict[str, Any], *, at: str | None = None) -> ClipRequest:
     """The request of a series of one clip, through the real declarations."""
     name = page.replace("/", "-").replace(".", "")
+    provider = f"provider: {at}\n" if at else ""
     lines = [f"{key}: {value!r}" for key, value in parameters.items()]
     put(
         data,
         "series/one.yaml",
-        f"name: {name}\nendpoint: {page}\nallow_retired: true\nprompt: A boat on calm water.\n"
+        f"name: {name}\nendpoint: {page}\n{provider}allow_retired: true\nprompt: A boat on calm water.\n"
         f"parameters: {{{', '.join(lines)}}}\nclips: [{{name: hero}}]\n".encode(),
     )
     declarations = load_series(data, CATALOGUE)
@@ -151,8 +181,9 @@ def with_engine(
     sandbox: RunningSandbox, ledger: Ledger, data: Path, name: str, work: Callable[[Engine], Awaitable[T]]
 ) -> T:
     async def carried() -> T:
-        kinds: dict[str, Any] = {"wavespeed": WaveSpeed, "aimlapi": AimlApi}
-        engine = Engine(ledger, {name: Account(kinds[name](sandbox.url, "sandbox"))}, files=DataFolder(data))
+        spec = spec_of(name)
+        place = Connection(name, sandbox.url + spec.sandbox_path, "sandbox", Network(), time.time)
+        engine = Engine(ledger, {name: Account(spec.build(place))}, files=DataFolder(data))
         try:
             return await work(engine)
         finally:
@@ -181,15 +212,17 @@ def produce(
 
 
 def test_every_endpoint_of_the_catalogue_that_makes_clips_is_in_this_list() -> None:
-    assert {endpoint.id for endpoint in CATALOGUE if endpoint.makes_video} == set(CLIPS)
+    listed = [CATALOGUE.get(page, provider) for provider, page in map(seller, CLIPS)]
+    assert {id(endpoint) for endpoint in CATALOGUE if endpoint.makes_video} == set(map(id, listed))
 
 
-@pytest.mark.parametrize("page", CLIPS)
+@pytest.mark.parametrize("name", CLIPS)
 def test_every_endpoint_makes_a_clip(
-    sandbox: RunningSandbox, ledger: Ledger, store: ObjectStore, data: Path, page: str
+    sandbox: RunningSandbox, ledger: Ledger, store: ObjectStore, data: Path, name: str
 ) -> None:
-    parameters, frame, price = CLIPS[page]
-    request = rendered(data, page, parameters)
+    parameters, frame, price = CLIPS[name]
+    provider, page = seller(name)
+    request = rendered(data, page, parameters, at=provider)
     attempt = produce(sandbox, ledger, store, data, request)
     assert attempt.state is AttemptState.DELIVERED
     assert show_usd(attempt.quoted_micros) == price
@@ -202,7 +235,9 @@ def test_every_endpoint_makes_a_clip(
     assert job["endpoint"] == page
     assert show_usd(job["charged_micros"]) == price
     # nothing the page does not have was sent, and every parameter explicitly
-    known = set(CATALOGUE.get(page).parameters) | ({"model"} if request.provider == "aimlapi" else set())
+    known = set(CATALOGUE.get(page, provider).parameters) | (
+        {"model"} if request.provider == "aimlapi" else set()
+    )
     assert set(job["body"]) <= known
     data_of = store.get_bytes(attempt.delivery["key"].removesuffix(".mp4") + ".json")
     assert data_of is not None
@@ -212,6 +247,7 @@ def test_every_endpoint_makes_a_clip(
     assert manifest.failures == []
     # what was handed in is named by its file, never by the address it went to
     assert b"/uploads/" not in data_of
+    assert b"/fal/files/" not in data_of
     if "image" in parameters:
         assert f"file:{parameters['image']}#sha256=".encode() in data_of
 

@@ -21,7 +21,8 @@ HOUSE = Path(__file__).parents[2]
 NAMING = "|".join(
     sorted({word for spec in registered().values() for word in (spec.name, spec.title)} | {"AI/ML"}, key=len)
 )
-NAMES = re.compile(rf"(?<![a-z])({NAMING})", re.IGNORECASE)
+# a short name is a part of many words: false, fallback
+NAMES = re.compile(rf"(?<![a-z])({NAMING})(?!(?<=fal)[a-z])", re.IGNORECASE)
 MAY_NAME = {
     "resources/providers/registry.py": "the list itself",
 }

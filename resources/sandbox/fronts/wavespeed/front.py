@@ -16,7 +16,7 @@ from resources.sandbox.desk import Front, WireCall, moment, timestamp
 from resources.sandbox.endpoints import InvalidParameter, SandboxEndpoint, load_endpoints
 from resources.sandbox.faults import Backward, OddRows, StatusWord
 from resources.sandbox.front_registry import CallbackReport
-from resources.sandbox.fronts.wavespeed.uploads import Uploads
+from resources.sandbox.fronts.wavespeed.uploads import MediaUploads
 from resources.sandbox.pictures import Measured, measure
 from resources.sandbox.workshop import Workshop, endpoint_of
 
@@ -47,7 +47,7 @@ class WaveSpeedFront(Front):
     def __init__(self, workshop: Workshop, report: Callable[[], None]) -> None:
         super().__init__(workshop)
         self._report = report
-        self._uploads = Uploads(workshop.directory / "uploads")
+        self._uploads = MediaUploads(workshop.directory / "uploads")
 
     def routes(self) -> list[BaseRoute]:
         """Every route; submit takes all other paths."""
