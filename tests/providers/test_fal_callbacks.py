@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from resources.providers.callbacks import UnverifiedWebhookError
 from resources.providers.ed25519 import is_signed
-from resources.providers.fal.signatures import SignedCallbacks
+from resources.providers.fal.signatures import Ed25519Callbacks
 
 NOW = 1_795_000_000.0
 MODEL = "bytedance/seedance-2.0/text-to-video"
@@ -45,7 +45,7 @@ class Keys:
 
 
 async def test_a_signed_callback_names_its_job_by_the_endpoint_of_its_post() -> None:
-    callback = await SignedCallbacks(Keys(OTHER, KEY)).read(headers(), BODY, endpoint=MODEL, now=NOW)
+    callback = await Ed25519Callbacks(Keys(OTHER, KEY)).read(headers(), BODY, endpoint=MODEL, now=NOW)
     assert (callback.id, callback.job_id) == ("g-9", "bytedance/seedance-2.0/requests/r-1")
 
 
@@ -66,17 +66,17 @@ FORGED = {
 @pytest.mark.parametrize(("sent", "body"), FORGED.values(), ids=FORGED.keys())
 async def test_what_is_not_signed_is_not_believed(sent: dict[str, str], body: bytes) -> None:
     with pytest.raises(UnverifiedWebhookError):
-        await SignedCallbacks(Keys(KEY)).read(sent, body, endpoint=MODEL, now=NOW)
+        await Ed25519Callbacks(Keys(KEY)).read(sent, body, endpoint=MODEL, now=NOW)
 
 
 async def test_a_callback_of_no_known_post_has_no_job() -> None:
     with pytest.raises(UnverifiedWebhookError):
-        await SignedCallbacks(Keys(KEY)).read(headers(), BODY, endpoint=None, now=NOW)
+        await Ed25519Callbacks(Keys(KEY)).read(headers(), BODY, endpoint=None, now=NOW)
 
 
 async def test_the_keys_are_kept_and_asked_for_again_after_a_change_but_not_for_every_forgery() -> None:
     keys = Keys(OTHER)
-    reader = SignedCallbacks(keys)
+    reader = Ed25519Callbacks(keys)
     for _ in range(3):
         with pytest.raises(UnverifiedWebhookError):
             await reader.read(headers(), BODY, endpoint=MODEL, now=NOW)

@@ -18,9 +18,9 @@ def _client(connection: Connection) -> Provider:
 
 
 def _callbacks(client: Provider) -> CallbackReader:
-    from resources.providers.fal.signatures import SignedCallbacks
+    from resources.providers.fal.signatures import Ed25519Callbacks
 
-    return SignedCallbacks(cast("Fal", client).callback_keys)
+    return Ed25519Callbacks(cast("Fal", client).callback_keys)
 
 
 PROVIDER = ProviderSpec(

@@ -24,7 +24,7 @@ MOST_KEYS = 10
 _PREFIX = "x-fal-webhook-"
 
 
-class SignedCallbacks:
+class Ed25519Callbacks:
     """Verifies one account's webhooks; implements `resources.providers.callbacks.CallbackReader`.
 
     Args:
