@@ -25,7 +25,7 @@ class Cdn(Front):
 
     def routes(self) -> list[BaseRoute]:
         """The one route there is."""
-        return [self.route("/cdn/{media}.mp4", "cdn", self._fetch, "GET", key=False)]
+        return [self.route("/cdn/{media}.mp4", "cdn", self.fetch, "GET", key=False)]
 
     def wrong_key(self, call: WireCall) -> Response:  # noqa: ARG002 - the front's interface
         """Never needed: the clips are public."""
@@ -39,7 +39,8 @@ class Cdn(Front):
         """The file's name leads to its job."""
         call.job = self.workshop.books.job_of_media(call.request.path_params["media"])
 
-    async def _fetch(self, call: WireCall) -> Response:
+    async def fetch(self, call: WireCall) -> Response:
+        """The file of a job, or what its faults make of it."""
         job = call.job
         if job is None or not self._there(job, call.now):
             return Response("NoSuchKey", status_code=404)

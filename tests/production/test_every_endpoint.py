@@ -4,7 +4,6 @@ The sandbox refuses what the pages do not allow, by its own table; the file is c
 """
 
 import asyncio
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 from pictures import mp4, png, put
+from pydantic import SecretStr
 
 from resources.catalogue import Catalogue, DataFolder
 from resources.characters.maker import Maker
@@ -22,7 +22,6 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.money import show_usd
-from resources.network.way_out import Network
 from resources.orders import ClipRequest, Expected
 from resources.production import batch, poll_times
 from resources.production.account import Account
@@ -30,8 +29,8 @@ from resources.production.batch import Follower, Stage
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
 from resources.production.quotes import quoted
+from resources.providers.accounts import AccountSettings, build_provider
 from resources.providers.registry import spec_of
-from resources.providers.spec import Connection
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 from resources.series import load_series
 from resources.storage.download import DownloadPolicy
@@ -181,9 +180,10 @@ def with_engine(
     sandbox: RunningSandbox, ledger: Ledger, data: Path, name: str, work: Callable[[Engine], Awaitable[T]]
 ) -> T:
     async def carried() -> T:
-        spec = spec_of(name)
-        place = Connection(name, sandbox.url + spec.sandbox_path, "sandbox", Network(), time.time)
-        engine = Engine(ledger, {name: Account(spec.build(place))}, files=DataFolder(data))
+        url = sandbox.url + spec_of(name).sandbox_path
+        place = AccountSettings(name=name, provider=name, base_url=url, api_key=SecretStr("sandbox"))
+        account = Account(build_provider(place), output_key=place.output_key)
+        engine = Engine(ledger, {name: account}, files=DataFolder(data))
         try:
             return await work(engine)
         finally:
