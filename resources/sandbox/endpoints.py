@@ -213,7 +213,7 @@ class SandboxEndpoint(BaseModel):
                     f"the image must be {frame.width}x{frame.height}, got {first.width}x{first.height}",
                 )
             return params
-        if params.get("aspect_ratio"):
+        if params.get("aspect_ratio") not in {None, "auto", "adaptive"}:
             return params
         planned = self.frame(params)
         width, height = scaled(first, min(planned.width, planned.height))

@@ -4,6 +4,7 @@ The sandbox refuses what the pages do not allow, by its own table; the file is c
 """
 
 import asyncio
+import json
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -164,7 +165,7 @@ def rendered(data: Path, page: str, parameters: dict[str, Any], *, at: str | Non
     """The request of a series of one clip, through the real declarations."""
     name = page.replace("/", "-").replace(".", "")
     provider = f"provider: {at}\n" if at else ""
-    lines = [f"{key}: {value!r}" for key, value in parameters.items()]
+    lines = [f"{key}: {json.dumps(value)}" for key, value in parameters.items()]
     put(
         data,
         "series/one.yaml",
