@@ -62,6 +62,7 @@ class LedgerSummary:
         differences: Differences from the bills, None if the bills were not read.
         disputed: Charges and refunds that are not believed.
         unread: Rows of listings and bills that proved nothing the last time.
+        estimated: Accounts without a bill, whose sums are our estimate.
     """
 
     statement: Statement
@@ -70,6 +71,7 @@ class LedgerSummary:
     differences: list[Difference] | None
     disputed: list[Dispute]
     unread: list[Unread]
+    estimated: list[Line]
 
     @property
     def is_wrong(self) -> bool:
@@ -81,13 +83,18 @@ def report(settings: Settings, *, check: bool, days: int) -> LedgerSummary:
     """Gather the account; with `check`, read the bills and book what they confirm first."""
     with open_ledger(settings) as ledger:
         found = check_bills(ledger, settings, days=days) if check else None
+        read = statement.statement(ledger)
+        unbilled = {
+            name for name in settings.account_names if not settings.account(name).capabilities.bills_jobs
+        }
         return LedgerSummary(
-            statement.statement(ledger),
+            read,
             stops.stops(ledger),
             statement.in_doubt(ledger),
             found,
             disputes.open_disputes(ledger),
             disputes.unread(ledger),
+            [line for line in read.by_account if line.name in unbilled and line.micros],
         )
 
 
@@ -139,6 +146,11 @@ def show(account: LedgerSummary) -> None:
         _print_lines("money", statement.by_state, total=statement.total)
         _print_lines("series", statement.by_series)
         _print_lines("endpoint", statement.by_endpoint)
+        _print_lines("account", statement.by_account)
+        for line in account.estimated:
+            console.print(
+                f"{show_usd(line.micros - line.billed_micros)} is our estimate: {line.name} has no bill that names jobs"
+            )
         _print_lines("day", statement.by_day)
     if statement.caps:
         table = _table("cap", "spent", "of")
@@ -214,6 +226,11 @@ def document(account: LedgerSummary) -> dict[str, Any]:
         "by_money": [_line(line) for line in statement.by_state],
         "by_series": [_line(line) for line in statement.by_series],
         "by_endpoint": [_line(line) for line in statement.by_endpoint],
+        "by_account": [_line(line) for line in statement.by_account],
+        "estimated": [
+            {"account": line.name, "usd": _usd(line.micros - line.billed_micros)}
+            for line in account.estimated
+        ],
         "by_day": [_line(line) for line in statement.by_day],
         "caps": [
             {**cap.scope._asdict(), "spent_usd": _usd(cap.spent_micros), "cap_usd": _usd(cap.cap_micros)}

@@ -52,6 +52,8 @@ class Statement:
     """One for each series; what is released or refunded counts nothing."""
     by_endpoint: list[Line]
     """One for each endpoint."""
+    by_account: list[Line]
+    """One for each account."""
     by_day: list[Line]
     """One for each day, newest first."""
     total: Line
@@ -70,6 +72,7 @@ def statement(ledger: Ledger) -> Statement:
             by_state=_lines(connection, attempts.c.money_state),
             by_series=_lines(connection, attempts.c.series),
             by_endpoint=_lines(connection, attempts.c.endpoint),
+            by_account=_lines(connection, attempts.c.account),
             by_day=_lines(connection, attempts.c.counted_on)[::-1],
             total=total[0] if total else Line("total", 0, 0, 0),
             caps=_caps(connection, ledger.budget.day(ledger.clock())),

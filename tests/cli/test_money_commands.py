@@ -199,3 +199,21 @@ def test_a_setting_that_cannot_be_right_is_refused_by_name(
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match=name):
         load_settings()
+
+
+def test_the_ledger_says_which_sum_is_only_our_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = ClipRequest(
+        clip="city-hero",
+        series="city",
+        provider="fal",
+        endpoint="fal-ai/veo3.1",
+        body={"prompt": "x"},
+        price_micros=usd("3.20"),
+        expected=Expected(),
+    )
+    with open_ledger(load_settings()) as ledger:
+        decide(ledger, [order], Decision("monday"))
+    assert "$3.20 is our estimate: fal has no bill that names jobs" in " ".join(run("ledger").stdout.split())
+    assert json.loads(run("ledger", "--json").stdout)["estimated"] == [{"account": "fal", "usd": "3.2"}]
+    monkeypatch.setenv("DAILIES_FAL_ADMIN_KEY", "an-admin-key")
+    assert json.loads(run("ledger", "--json").stdout)["estimated"] == []
