@@ -64,7 +64,8 @@ class Fetcher:
         """
         url = self._url(attempt)
         account = self._engine.accounts.get(attempt.account)
-        policy = replace(self._policy, key=None if account is None else account.output_key)
+        key = None if account is None else account.output_key
+        policy = self._policy if key is None else replace(self._policy, key=key)
         expired: DownloadError | None = None
         renewed = False
 
