@@ -5,6 +5,7 @@ It knows nothing of dailies: it is told of POSTs and polls, and keeps its books.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from proof.jobs import End
 from proof.jobs import Job as JobRecord
@@ -26,6 +27,10 @@ class Rules:
     """Its list shows what the client sent along to name its POST."""
     tells_cost: bool
     """A finished job's answer says what it did cost."""
+    echoes_input: bool = False
+    """Its list shows each job's request."""
+    bills: bool = True
+    """It has a bill of single jobs."""
     bills_after_seconds: float = 5.0
     """How long after a job began its charge is on the bill."""
 
@@ -66,6 +71,8 @@ class Job:
     """When it was created, in true time."""
     fate: Fate
     """How it goes."""
+    body: dict[str, Any] | None = None
+    """The request."""
     address: int = 0
     """How often its file's address was renewed."""
     expired: int = -1
@@ -117,9 +124,18 @@ class Books:
     jobs: dict[str, Job] = field(default_factory=dict)
     """Every job by id, oldest first."""
 
-    def create(self, *, clip: str | None, tag: str | None, model: str, price: int, fate: Fate) -> Job:
+    def create(
+        self,
+        *,
+        clip: str | None,
+        tag: str | None,
+        model: str,
+        price: int,
+        fate: Fate,
+        body: dict[str, Any] | None = None,
+    ) -> Job:
         """A POST was accepted."""
-        job = Job(f"job-{len(self.jobs)}", clip, tag, model, price, self.clock(), fate)
+        job = Job(f"job-{len(self.jobs)}", clip, tag, model, price, self.clock(), fate, body)
         self.jobs[job.id] = job
         return job
 

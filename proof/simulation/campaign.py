@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from multiprocessing.util import Finalize
 
 from proof.simulation.database import Database
-from proof.simulation.plans import PROVIDERS, WAYS, Plan, drawn, quiet, simpler
+from proof.simulation.plans import FURTHER_PROVIDERS, PROVIDERS, WAYS, Plan, drawn, drawn_at, quiet, simpler
 from proof.simulation.runner import Outcome, carry_out
 
 SINGLE, PAIR, RANDOM = "single crashes", "pairs of crashes", "random histories"
@@ -85,15 +85,16 @@ def name_of(plan: Plan) -> str:
 
 
 def plan_of(name: str) -> Plan:
-    """The history of a name: a number for a random one, `wavespeed-wait-2@17+33` for crashes at two points.
+    """The history of a name: a number for a random one (`8@fal` at another provider), `wavespeed-wait-2@17+33` for crashes at two points.
 
     Raises:
         ValueError: It is neither.
     """
-    if name.isdecimal():
-        return drawn(int(name))
+    number, _, provider = name.partition("@")
+    if number.isdecimal() and provider in {"", *FURTHER_PROVIDERS}:
+        return drawn_at(int(number), provider) if provider else drawn(int(number))
     found = _NAME.fullmatch(name)
-    if found is None or found["provider"] not in PROVIDERS or found["way"] not in WAYS:
+    if found is None or found["provider"] not in (*PROVIDERS, *FURTHER_PROVIDERS) or found["way"] not in WAYS:
         raise ValueError(f"{name!r} is no history; allowed: a seed such as 123, or wavespeed-wait-2@17+33")
     crashes = tuple(int(number) for number in (found["crashes"] or "").split("+") if number)
     return replace(quiet(found["provider"], found["way"], int(found["clips"])), crashes=crashes)

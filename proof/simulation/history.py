@@ -19,11 +19,11 @@ from proof.simulation.faults import ABANDONED_RUN, JUDGED, Faults
 from proof.simulation.judges import Judges
 from proof.simulation.plans import FAULT_SECONDS, Plan
 from proof.simulation.processes import PROCESS, Points, Process
-from proof.simulation.provider import AIMLAPI, PRICE, WAVESPEED, Account
+from proof.simulation.provider import AIMLAPI, FAL, PRICE, REPLICATE, WAVESPEED, Account
 from resources.errors import DailiesError
 from resources.ledger.budget import Budget
 from resources.ledger.limits import Limits
-from resources.orders import Caps, Choice, ClipRequest, Expected
+from resources.orders import Caps, Choice, ClipRequest, Expected, SeedParameter
 
 MODEL = "openai/sora-2/text-to-video"
 FALLBACK = "bytedance/seedance-2.0/text-to-video"
@@ -39,7 +39,7 @@ SWEPT_WITHIN_SECONDS = 10_000.0
 """A sweep books a job that ran on unseen this long after the faults at the latest."""
 ON_ITS_WAY = """reported_run_id IS NULL AND (subject_kind <> 'spare' OR state IN ('submitted', 'overdue', 'succeeded'))"""
 """Selects attempts that have not ended; spare takes are fetched, and reported to nobody."""
-RULES = {rules.name: rules for rules in (WAVESPEED, AIMLAPI)}
+RULES = {rules.name: rules for rules in (WAVESPEED, AIMLAPI, FAL, REPLICATE)}
 
 
 class History:
@@ -112,7 +112,13 @@ class History:
             max_attempts=self.plan.max_attempts,
             takes=self.plan.takes,
             fallbacks=(self._fallback(clip),) if self.plan.fallback else (),
+            seed=self._seed,
         )
+
+    @property
+    def _seed(self) -> SeedParameter | None:
+        """The seed that the order leaves open, where the list shows requests."""
+        return SeedParameter(name="seed") if self.account.books.rules.echoes_input else None
 
     def _fallback(self, clip: str) -> Choice:
         return Choice(
@@ -122,6 +128,7 @@ class History:
             price_micros=PRICE,
             expected=Expected(width=bucket.WIDTH),
             max_seconds=MAX_SECONDS,
+            seed=self._seed,
         )
 
     # Carrying it out
@@ -387,7 +394,9 @@ class History:
         tags = {
             row["id"]
             for row in held
-            if books.rules.echoes_tags or (self.plan.dedicated and row["lack"] == "reading")
+            if books.rules.echoes_tags
+            or books.rules.echoes_input
+            or (self.plan.dedicated and row["lack"] == "reading")
         }
         return any(job.tag in tags and job.fate.end != "vanished" for job in books.ours)
 

@@ -26,6 +26,9 @@ FAULT_SECONDS = 400.0
 CRASHES_WITHIN = 140
 """Points of a history among which the crashes and pauses of a random history are drawn."""
 PROVIDERS = ("wavespeed", "aimlapi")
+"""Drawn for random histories, and enumerated."""
+FURTHER_PROVIDERS = ("fal", "replicate")
+"""Asked for by name: a seed of a random history still names the history that it named before they were there."""
 WAYS = ("wait", "leave")
 
 
@@ -145,6 +148,14 @@ def drawn(seed: int) -> Plan:
     if random.Random(f"{seed}:judges").random() < 0.3:
         late.append(JUDGED)
     return replace(plan, kinds=(*plan.kinds, *late), takes=takes)
+
+
+def drawn_at(seed: int, provider: str) -> Plan:
+    """A random history at a further provider."""
+    plan = drawn(seed)
+    # without a bill nothing confirms an amount
+    to_the_bill = plan.to_the_bill and provider != "replicate"
+    return replace(plan, seed=f"{seed}@{provider}", provider=provider, to_the_bill=to_the_bill)
 
 
 def simpler(plan: Plan) -> list[Plan]:

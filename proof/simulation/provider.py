@@ -69,6 +69,25 @@ AIMLAPI = Rules(
     echoes_tags=True,
     tells_cost=True,
 )
+FAL = Rules(
+    "fal",
+    charges_first=False,
+    refund_seconds=0.0,
+    lists_running=False,
+    echoes_tags=False,
+    tells_cost=False,
+    echoes_input=True,
+)
+REPLICATE = Rules(
+    "replicate",
+    charges_first=False,
+    refund_seconds=0.0,
+    lists_running=True,
+    echoes_tags=False,
+    tells_cost=False,
+    echoes_input=True,
+    bills=False,
+)
 
 
 class Account:
@@ -92,8 +111,16 @@ class Account:
         self.made: Callable[[Job], None] = lambda _job: None
         """Told of every job that a POST of ours has made."""
 
-    def create(self, clip: str | None, tag: str | None, model: str, *, price: int = PRICE) -> Job:
-        """Take an order. A stranger may place one beside it."""
+    def create(
+        self,
+        clip: str | None,
+        tag: str | None,
+        model: str,
+        *,
+        price: int = PRICE,
+        body: dict[str, Any] | None = None,
+    ) -> Job:
+        """Take an order. A stranger may place one beside it: the same, with a seed of their own."""
         faults, rng = self.faults, self.faults.stream("jobs")
         seconds = rng.uniform(3.0, 14.0)
         lag = self.faults.stream("lag").uniform(0, LONGEST_LAG_SECONDS) if faults.strikes("list lag") else 0.2
@@ -116,14 +143,16 @@ class Account:
             model=model,
             price=price,
             fate=Fate(end, seconds, lag, file, shows, taken_back),
+            body=body,
         )
         if clip is not None:
             self.made(job)
         if clip is not None and faults.strikes("stranger's job"):
             stranger = faults.stream("strangers")
             price = stranger.choice([PRICE, PRICE, PRICE // 2, 3 * PRICE])
+            theirs = None if body is None else {**body, "seed": stranger.randrange(1, 2**31)}
             asyncio.get_running_loop().call_later(
-                stranger.uniform(0, 20), lambda: self.create(None, None, model, price=price)
+                stranger.uniform(0, 20), lambda: self.create(None, None, model, price=price, body=theirs)
             )
         return job
 
@@ -141,6 +170,7 @@ class Client:
             propagation_seconds=30,
             refunds_failures=rules.charges_first,
             lists_running=rules.lists_running,
+            bills_jobs=rules.bills,
         )
         self._account = account
         self._books = account.books
@@ -172,14 +202,13 @@ class Client:
         await process.at("POST: before")
         if process.clock() - began >= deadline_seconds:
             return NotSent("the deadline had passed before the request was sent; nothing left this machine")
-        clip = str(body["prompt"])
         fault = self._faults.first(POST)
         if (
             fault in {"not sent", "throttled", "refused", "out of credit"}
             or process.clock() < account.broke_until
         ):
             return await self._refuse(fault)
-        return await self._take(fault, clip, endpoint, submission_id, deadline_seconds, began)
+        return await self._take(fault, body, endpoint, submission_id, deadline_seconds, began)
 
     async def _refuse(self, fault: str | None) -> SubmitOutcome:
         if fault == "not sent":
@@ -198,16 +227,17 @@ class Client:
         return Rejected(FailureKind.INSUFFICIENT_FUNDS, "insufficient credits", 402)
 
     async def _take(
-        self, fault: str | None, clip: str, model: str, tag: str, deadline: float, began: float
+        self, fault: str | None, body: dict[str, Any], model: str, tag: str, deadline: float, began: float
     ) -> SubmitOutcome:
         process, account = self._process, self._account
+        clip = str(body["prompt"])
         if fault == "acceptance after our time-out":
             late = deadline + self._rng.uniform(0, LATEST_ACCEPTANCE_SECONDS)
-            asyncio.get_running_loop().call_later(late, lambda: account.create(clip, tag, model))
+            asyncio.get_running_loop().call_later(late, lambda: account.create(clip, tag, model, body=body))
             await process.sleep(deadline)
             await process.at("POST: after")
             return Unknown("no complete answer within the deadline")
-        job = None if fault in CREATES_NOTHING else account.create(clip, tag, model)
+        job = None if fault in CREATES_NOTHING else account.create(clip, tag, model, body=body)
         await process.at("POST: accepted" if job else "POST: taken")
         await self._wait(deadline if fault == "lost answer" else 1.0)
         await process.at("POST: after")
@@ -283,7 +313,8 @@ class Client:
             }[self._books.word(job.id)]
             at = datetime.fromtimestamp(job.at + skew, UTC)
             tag = job.tag if rules.echoes_tags else None
-            found.append(Candidate(job.id, job.model, at, status, submission_id=tag))
+            shown = job.body if rules.echoes_input else None
+            found.append(Candidate(job.id, job.model, at, status, submission_id=tag, body=shown))
         await self._process.at("list: after")
         return found
 

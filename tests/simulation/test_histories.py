@@ -14,7 +14,7 @@ import pytest
 
 from proof.simulation.campaign import PAIR, RANDOM, SINGLE, Tally, least, name_of, pairs, plan_of, singles
 from proof.simulation.database import Database
-from proof.simulation.plans import PROVIDERS, WAYS, drawn, quiet
+from proof.simulation.plans import FURTHER_PROVIDERS, PROVIDERS, WAYS, drawn, drawn_at, quiet
 from proof.simulation.runner import carry_out
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +74,19 @@ def test_random_histories_end_with_equal_books(database: Database) -> None:
     assert tally.states["delivered"] > RANDOMS / 2
     assert sum(tally.crashed.values()) > RANDOMS / 4
     assert len(tally.struck) > 25, "most kinds of faults were met"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("provider", FURTHER_PROVIDERS)
+def test_random_histories_where_the_list_shows_requests_end_with_equal_books(
+    database: Database, provider: str
+) -> None:
+    tally = Tally()
+    for seed in range(RANDOMS // 4):
+        tally.add(RANDOM, f"{seed}@{provider}", carry_out(drawn_at(seed, provider), database))
+    nothing_is_wrong(tally)
+    assert tally.states["delivered"] > RANDOMS / 8
+    assert plan_of(f"8@{provider}") == drawn_at(8, provider)
 
 
 @pytest.mark.slow
