@@ -23,7 +23,7 @@ from proof.simulation.provider import AIMLAPI, FAL, PRICE, REPLICATE, WAVESPEED,
 from resources.errors import DailiesError
 from resources.ledger.budget import Budget
 from resources.ledger.limits import Limits
-from resources.orders import Caps, Choice, ClipRequest, Expected, SeedParameter
+from resources.orders import Caps, Choice, ClipRequest, Expected, Seed
 
 MODEL = "openai/sora-2/text-to-video"
 FALLBACK = "bytedance/seedance-2.0/text-to-video"
@@ -116,9 +116,9 @@ class History:
         )
 
     @property
-    def _seed(self) -> SeedParameter | None:
+    def _seed(self) -> Seed | None:
         """The seed that the order leaves open, where the list shows requests."""
-        return SeedParameter(name="seed") if self.account.books.rules.echoes_input else None
+        return Seed(name="seed") if self.account.books.rules.echoes_input else None
 
     def _fallback(self, clip: str) -> Choice:
         return Choice(

@@ -153,7 +153,7 @@ async def uploads(stand: Stand) -> None:
             failed = await stand.client.upload("a.png", "image/png", b"x")
         promised(isinstance(failed, UploadFailed), f"{name}: {type(failed).__name__}")
     with running_sandbox(SandboxSettings(key=KEY), clock=stand.clock) as running:
-        here = Connection(stand.spec.name, running.url, KEY, Network(), stand.clock)
+        here = Connection(stand.spec.name, running.url + stand.spec.sandbox_path, KEY, Network(), stand.clock)
         client = stand.spec.build(here)
         try:
             uploaded = await client.upload("a.png", "image/png", _picture())

@@ -277,12 +277,14 @@ def _paths_of_rows(answers: list[Any], job_id: str) -> Iterator[tuple[str, ...]]
 
 
 def _rows_about(document: Any, job_id: str) -> Iterator[dict[str, Any]]:
+    """The rows that name a job. One whose id is a path is named by its own part of that, which is the longest."""
+    own = max(job_id.split("/"), key=len)
     if isinstance(document, dict):
         for value in document.values():
             yield from _rows_about(value, job_id)
     elif isinstance(document, list):
         for item in document:
-            if isinstance(item, dict) and job_id in str(item):
+            if isinstance(item, dict) and own in str(item):
                 yield item
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from resources.conformance.wire import Mishap, Sent, Wire
 from resources.errors import ConfigurationError
 from resources.network.way_out import Network
+from resources.providers.account_variables import sandbox_admin_key
 from resources.providers.base import Accepted, Candidate, Charge, SubmitOutcome
 from resources.providers.provider import Provider
 from resources.providers.rows import Rows
@@ -92,8 +93,9 @@ class Stand:
         return self.spec.build(
             Connection(
                 account=self.spec.name,
-                base_url=ADDRESS,
+                base_url=ADDRESS + self.spec.sandbox_path,
                 api_key=key or self.key,
+                admin_key=sandbox_admin_key(key or self.key) if self.spec.admin_key else None,
                 network=Network(),
                 clock=self.clock,
                 transport=self.wire,

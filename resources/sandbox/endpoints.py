@@ -94,9 +94,14 @@ class Price(BaseModel):
         return found or Decimal(0)
 
 
-def seconds_of(value: object) -> int:
-    """A length as the providers write it: 5, `5` or `8s`."""
-    return int(str(value).removesuffix("s"))
+def seconds_of(value: object, chosen: int) -> int:
+    """A length as the providers write it: 5, `5` or `8s`.
+
+    Args:
+        chosen: The length where the model chooses it: `auto`, -1.
+    """
+    digits = str(value).removesuffix("s")
+    return int(digits) if digits.isdecimal() else chosen
 
 
 Flaw = Literal["black", "frozen", "silent"]
@@ -157,7 +162,7 @@ class SandboxEndpoint(BaseModel):
 
     def cost(self, params: dict[str, Any]) -> Micros:
         """The price of a job with these parameters; the ordered duration counts."""
-        seconds = 1 if self.price.flat is not None else seconds_of(params.get("duration", self.seconds))
+        seconds = 1 if self.price.flat is not None else seconds_of(params.get("duration"), self.seconds)
         return usd(self.price.rate(params) * seconds)
 
     def estimate(self, inputs: dict[str, Any]) -> Micros:
@@ -182,7 +187,7 @@ class SandboxEndpoint(BaseModel):
             width=int(width),
             height=int(height),
             fps=self.fps,
-            seconds=seconds_of(params.get("duration", self.seconds)),
+            seconds=seconds_of(params.get("duration"), self.seconds),
             audio=bool(params.get("generate_audio", params.get("sound", True))),
         )
 

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from resources.catalogue import Catalogue, Endpoint, Parameter
+from resources.catalogue.frames import seconds_of
 from resources.providers.account_files import AccountDeclaration
 from resources.series.characters import CharacterDeclaration
 from resources.series.declaration import SeriesDeclaration
@@ -24,7 +25,10 @@ def series_json_schema(catalogue: Catalogue) -> dict[str, Any]:
     schema["$defs"] |= {_name(endpoint): _parameters_of(endpoint) for endpoint in endpoints}
     for one in (schema, fallback, clip):
         one["properties"]["endpoint"]["enum"] = [*ids, None] if one is clip else ids
-        one["allOf"] = [_chosen(endpoint, clips=one is schema) for endpoint in endpoints]
+        one["allOf"] = [
+            _chosen(endpoint, clips=one is schema, named=catalogue.get(endpoint.id) is not endpoint)
+            for endpoint in endpoints
+        ]
     schema["oneOf"] = [{"required": ["clips"]}, {"required": ["matrix"]}]
     return {"$schema": DIALECT, **_strict(schema)}
 
@@ -67,29 +71,34 @@ def _parameters_of(endpoint: Endpoint) -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "properties": {
-            name: _parameter(parameter)
+            name: _parameter(parameter, is_length=name == endpoint.output.seconds)
             for name, parameter in {**endpoint.parameters, **endpoint.common_words}.items()
             if name != "prompt"
         },
     }
 
 
-def _chosen(endpoint: Endpoint, *, clips: bool) -> dict[str, Any]:
-    """The condition on `parameters`, of the series and its clips, that follows from the chosen endpoint."""
+def _chosen(endpoint: Endpoint, *, clips: bool, named: bool) -> dict[str, Any]:
+    """The condition on `parameters`, of the series and its clips, that follows from the chosen endpoint.
+
+    Args:
+        named: Whether it is meant only where its provider is named, since an earlier provider sells the same id.
+    """
     parameters = {"$ref": f"#/$defs/{quote(_name(endpoint))}"}
     chosen: dict[str, Any] = {
         "endpoint": {"const": endpoint.id},
-        "provider": {"enum": [endpoint.provider, None]},
+        "provider": {"const": endpoint.provider} if named else {"enum": [endpoint.provider, None]},
     }
     then: dict[str, Any] = {"parameters": parameters}
     if clips:
         elsewhere = [{"required": [name]} for name in ("endpoint", "provider")]
         own = {"properties": {"parameters": parameters}}
         then["clips"] = {"items": {"type": "object", "if": {"not": {"anyOf": elsewhere}}, "then": own}}
-    return {"if": {"properties": chosen, "required": ["endpoint"]}, "then": {"properties": then}}
+    required = ["endpoint", "provider"] if named else ["endpoint"]
+    return {"if": {"properties": chosen, "required": required}, "then": {"properties": then}}
 
 
-def _parameter(parameter: Parameter) -> dict[str, Any]:
+def _parameter(parameter: Parameter, *, is_length: bool) -> dict[str, Any]:
     text = {"pattern": f"^{parameter.starts_with}"} if parameter.starts_with else {}
     facts: dict[str, Any] = {
         "type": parameter.type,
@@ -102,6 +111,10 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
         "maxItems": parameter.max_items,
         "items": {"type": "string", **text} if parameter.type == "array" else None,
     }
+    if is_length and parameter.type == "string" and parameter.allowed:
+        # a series says whole seconds everywhere
+        whole = [seconds for value in parameter.allowed if (seconds := seconds_of(value)) is not None]
+        facts |= {"type": None, "enum": [*parameter.allowed, *whole]}
     return {name: fact for name, fact in facts.items() if fact is not None}
 
 

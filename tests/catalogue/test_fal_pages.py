@@ -169,4 +169,4 @@ def test_a_price_no_page_names_is_unknown_and_not_zero(page: str, given: dict[st
 
 @pytest.mark.parametrize(("page", "seeded"), [(page, "seed" in rows) for page, (rows, _) in PAGES.items()])
 def test_a_post_has_a_seed_of_its_own_where_the_page_has_one(page: str, seeded: bool) -> None:
-    assert (entry(page).open_seed(entry(page).resolve("a boat", needed(page))) is not None) is seeded
+    assert (entry(page).seed is not None) is seeded

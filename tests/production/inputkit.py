@@ -18,7 +18,7 @@ from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.network.way_out import Network
-from resources.orders import ClipRequest, Expected, SeedParameter
+from resources.orders import ClipRequest, Expected, Seed
 from resources.production.account import Account
 from resources.production.engine import Engine
 from resources.providers.base import Accepted
@@ -29,7 +29,7 @@ from resources.sandbox import SandboxSettings, create_app
 from resources.sandbox.faults import FaultScript
 
 S = AttemptState
-OWN = SeedParameter(name="seed")
+OWN = Seed(name="seed")
 GOING = {S.QUEUED, S.SUBMITTING, S.UNKNOWN, S.SUBMITTED, S.OVERDUE}
 LOSSES = [{"do": "lose_answer"}, {"do": "error_after", "status": 502}, {"do": "garbage"}]
 
@@ -90,7 +90,7 @@ class Rig:
         engine.ledger._thread = cast("Any", Inline())
         return engine
 
-    def decide(self, *clips: str, seed: SeedParameter | None) -> None:
+    def decide(self, *clips: str, seed: Seed | None) -> None:
         orders = [
             ClipRequest(
                 clip=clip,

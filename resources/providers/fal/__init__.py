@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, cast
 
 from resources.providers.callbacks import CallbackReader
-from resources.providers.fal.contract import CAPABILITIES, DOCUMENTED, PUBLIC_URL
+from resources.providers.fal.contract import CAPABILITIES, DOCUMENTED, NOTES, PUBLIC_URL
 from resources.providers.provider import Provider
 from resources.providers.spec import Connection, Conventions, ProviderSpec
 
@@ -33,6 +33,7 @@ PROVIDER = ProviderSpec(
     build=_client,
     capabilities=CAPABILITIES,
     documented=DOCUMENTED,
+    notes=NOTES,
     # its models call a start image `image_url` or `start_image_url` (fal model pages)
     conventions=Conventions(words={"image": ("image_url", "start_image_url")}),
     models_call="GET /v1/models",

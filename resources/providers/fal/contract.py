@@ -20,7 +20,7 @@ measured.
 """
 
 from resources.providers.provider import Capabilities
-from resources.providers.spec import DocumentedWire
+from resources.providers.spec import ContractNotes, DocumentedWire
 from resources.providers.wire_fields import FLAG, LIST, NUMBER, OBJECT, TEXT
 
 PUBLIC_URL = "https://queue.fal.run"
@@ -45,6 +45,24 @@ CAPABILITIES = Capabilities(
     start_seconds=START_SECONDS,
     # an uploaded file's lifetime is "at least 7 days" in an older FAQ; a day is enough
     upload_seconds=24 * 3600,
+)
+
+NOTES = ContractNotes(
+    window="30 days with inputs",
+    cancel="yes; a running job may finish and be charged",
+    remains="exact on any key where the model takes a seed; where it takes none, equal orders of one moment are held; "
+    "without an admin key there is no bill, and no POST is proved absent",
+    grades={
+        "echo": "A",
+        "listing": "A",
+        "running": "C",
+        "window": "A",
+        "bill": "A",
+        "callbacks": "A",
+        "retention": "A",
+        "cancel": "A",
+        "key": "A",
+    },
 )
 
 DOCUMENTED = DocumentedWire(
