@@ -45,7 +45,6 @@ def a_take(attempt: str = "lost", clip: str = "city-sunset", **changes: Any) -> 
         account=ACCOUNT,
         decision="monday",
         submission="submission-of-it",
-        seed=None,
         job="job-of-it",
         money=MoneyState.CONFIRMED,
         charged_micros=400_000,
