@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
-from fakes import Clock, Inline, run
+from fakes import Clock, run
 
 from resources.ledger import keys
 from resources.ledger.budget import Budget
@@ -85,10 +85,7 @@ class Rig:
         )
 
     def engine(self) -> Engine:
-        engine = Engine(self.ledger, {self.name: Account(self.client())}, rng=random.Random(1))
-        engine.ledger._thread.shutdown()
-        engine.ledger._thread = cast("Any", Inline())
-        return engine
+        return Engine(self.ledger, {self.name: Account(self.client())}, rng=random.Random(1))
 
     def decide(self, *clips: str, seed: Seed | None) -> None:
         orders = [
