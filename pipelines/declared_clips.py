@@ -20,6 +20,7 @@ from pipelines.jobs import render_prompts
 from pipelines.lineage import PROMPTS, data_versions, storage_ids
 from pipelines.partitions import add_characters, add_clips, range_tags, stretches
 from pipelines.prompt_batch import render
+from pipelines.schedules import stop_removed
 from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.series import Declarations, Series
@@ -59,6 +60,10 @@ def declared_clips(
         declarations = production.declarations()
         for problem in declarations.problems:
             context.log.error(str(problem))
+        if context.code_location_origin is not None:
+            location = context.code_location_origin.location_name
+            for name in stop_removed(context.instance, declarations, location):
+                context.log.warning("%s was on, and no series declares it any more: it is off now", name)
         with production.ledger() as ledger:
             add_characters(context.instance, declarations.characters.found)
             undated = [c.key for s in declarations.series.values() if not s.dated for c in s.clips()]

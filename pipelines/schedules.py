@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterator
 from zoneinfo import ZoneInfo
 
 import dagster as dg
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.scheduler.instigation import InstigatorStatus
 
 from pipelines.clip_batch import DECISION_TAG
 from pipelines.jobs import submit_clips
@@ -15,7 +17,8 @@ from resources.dagster_resources import Production
 from resources.errors import DailiesError
 from resources.ledger.decision_clips import fix_clips
 from resources.ledger.purchases import purchases_of
-from resources.series import Series
+from resources.series import Declarations, Series
+from resources.series.series import SCHEDULE_SUFFIX
 
 SERIES_TAG = "dailies/series"
 
@@ -48,6 +51,38 @@ def series_schedule(series: Series) -> dg.ScheduleDefinition:
             return dg.SkipReason(f"{name}: {error}")
 
     return tick
+
+
+def stop_removed(instance: dg.DagsterInstance, declarations: Declarations, location: str) -> list[str]:
+    """Turn off the schedules of series that are declared no more, or without one.
+
+    Dagster keeps the state of a schedule that is gone: declared again, perhaps a year later, it would buy without anybody having
+    turned it on. While a file of a series is broken its schedule cannot be told from a removed one, and nothing is turned off.
+
+    Args:
+        location: The name of the code location.
+
+    Returns:
+        The names of the schedules that were on.
+    """
+    if declarations.problems:
+        return []
+    declared = {
+        series.schedule_name for series in declarations.series.values() if series.schedule is not None
+    }
+    running = instance.all_instigator_state(
+        instigator_type=InstigatorType.SCHEDULE, instigator_statuses={InstigatorStatus.RUNNING}
+    )
+    removed = [
+        state
+        for state in running
+        if state.origin.location_name == location
+        and state.instigator_name.endswith(SCHEDULE_SUFFIX)
+        and state.instigator_name not in declared
+    ]
+    for state in removed:
+        instance.stop_schedule(state.instigator_origin_id, state.selector_id)
+    return [state.instigator_name for state in removed]
 
 
 def _requests(

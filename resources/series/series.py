@@ -19,6 +19,8 @@ from resources.series.includes import Include
 _KEY = re.compile(r"[a-z0-9][a-z0-9-]{2,79}")
 _ANY_DATE = "0000-00-00"
 
+SCHEDULE_SUFFIX = "_schedule"
+"""The end of the name of every series' schedule, and of no other schedule."""
 MAX_SAMPLES = 5000
 """Most clips on special dates that are rendered when a file is read."""
 
@@ -106,7 +108,7 @@ class Series:
     @property
     def schedule_name(self) -> str:
         """The name of its schedule where names may have no hyphens."""
-        return f"{self.name.replace('-', '_')}_schedule"
+        return self.name.replace("-", "_") + SCHEDULE_SUFFIX
 
     @property
     def owner(self) -> str | None:

@@ -4,9 +4,17 @@ import datetime as dt
 from zoneinfo import ZoneInfo
 
 import dagster as dg
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.remote_origin import (
+    InProcessCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, ScheduleInstigatorData
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from pipelinekit import House, nothing_bought
 
-from pipelines.schedules import series_schedule
+from pipelines.schedules import series_schedule, stop_removed
 from resources.ledger.decision_clips import fixed_clips
 
 CLIPS = ["east", "west"]
@@ -99,3 +107,45 @@ def test_a_schedule_is_named_after_its_series_and_off_at_first(house: House) -> 
     assert (schedule.name, schedule.cron_schedule) == ("far_bay_schedule", "0 16 * * FRI")
     assert schedule.execution_timezone == "Europe/Lisbon"
     assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
+
+
+def turn_on(instance: dg.DagsterInstance, name: str) -> None:
+    """Record what Dagster records when a person turns a schedule on."""
+    target = LoadableTargetOrigin(module_name="pipelines.definitions", attribute="defs")
+    place = InProcessCodeLocationOrigin(target, location_name="dailies")
+    origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(place, "__repository__"), name)
+    data = ScheduleInstigatorData("0 16 * * *", start_timestamp=0.0)
+    instance.add_instigator_state(
+        InstigatorState(origin, InstigatorType.SCHEDULE, InstigatorStatus.RUNNING, data)
+    )
+
+
+def running(house: House) -> set[str]:
+    """The schedules that are on."""
+    states = house.instance.all_instigator_state(instigator_statuses={InstigatorStatus.RUNNING})
+    return {state.instigator_name for state in states}
+
+
+def test_a_series_that_is_removed_and_declared_again_is_off_until_a_person_turns_it_on(house: House) -> None:
+    cron = {"cron": "0 16 * * *", "timezone": "Europe/Lisbon"}
+    for name in ("bay", "city"):
+        house.declare(name, CLIPS, schedule=cron)
+    everything = {"bay_schedule", "city_schedule", "hourly_inventory"}
+    for name in everything:
+        turn_on(house.instance, name)
+    assert running(house) == everything
+
+    def removed(location: str = "dailies") -> list[str]:
+        return stop_removed(house.instance, house.production.declarations(), location)
+
+    assert removed() == []
+    bay = house.production.settings().data / "series" / "bay.yaml"
+    whole = bay.read_text()
+    bay.write_text("name: [")
+    assert removed() == [], "a file that is broken for a moment turns nothing off"
+    bay.unlink()
+    assert removed("elsewhere") == [], "another code location's schedules are not ours"
+    assert running(house) == everything
+    assert removed() == ["bay_schedule"]
+    bay.write_text(whole)
+    assert running(house) == {"city_schedule", "hourly_inventory"}, "declared again, it stays off"
