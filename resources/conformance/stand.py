@@ -169,8 +169,8 @@ class Stand:
 
     def kind(self, sent: Sent) -> str | None:
         """The kind of a request, by the provider's documented calls."""
-        calls = self.spec.documented.calls
-        return next((kind for pattern, kind in calls if re.fullmatch(pattern, sent.call)), None)
+        calls, call = self.spec.documented.calls, sent.call.replace(f" {self.spec.sandbox_path}/", " /", 1)
+        return next((kind for pattern, kind in calls if re.fullmatch(pattern, call)), None)
 
     def is_post(self, sent: Sent) -> bool:
         """Whether a request is a purchase."""
