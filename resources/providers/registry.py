@@ -19,6 +19,7 @@ OURS = (
     "resources.providers.wavespeed",
     "resources.providers.aimlapi",
     "resources.providers.fal",
+    "resources.providers.replicate",
 )
 """Packages that export a `PROVIDER`."""
 GROUP = "dailies.providers"

@@ -114,6 +114,8 @@ CLIPS: dict[str, tuple[dict[str, Any], tuple[int, int], str]] = {
         (1366, 768),
         "$0.28",
     ),
+    "bytedance/seedance-2.0": ({"duration": 4, "aspect_ratio": "9:16"}, (720, 1280), "$1.2136"),
+    "kwaivgi/kling-v3-video": ({"duration": 3, "mode": "standard"}, (1280, 720), "$0.51"),
 }
 
 
