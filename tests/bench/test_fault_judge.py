@@ -43,6 +43,7 @@ def an_attempt(**changes: Any) -> dict[str, Any]:
         "seq": 1,
         "subject_key": "pier",
         "subject_kind": "clip",
+        "slot": 1,
         "decision": "monday",
         "provider": "wavespeed",
         "endpoint": "sora",
