@@ -245,6 +245,12 @@ WRONG: dict[str, list[Any]] = {
 """Values that are refused before anything is sent."""
 
 
+def wrong_values(row: Row) -> list[Any]:
+    """The mistakes of a parameter's name that its page does not allow."""
+    allowed = [(type(value), value) for value in allowed_values(row)]
+    return [value for value in WRONG.get(row.name, []) if (type(value), value) not in allowed]
+
+
 def allowed_values(row: Row) -> list[Any]:
     """Values that the page allows, all of them where it lists them and some where it does not."""
     if isinstance(row.allowed, list):

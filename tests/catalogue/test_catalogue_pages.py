@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_facts import PAGES, RETIRED_ON, WRONG, Row, allowed_values, needed
+from page_facts import PAGES, RETIRED_ON, Row, allowed_values, needed, wrong_values
 
 from resources.catalogue import Catalogue
 from resources.declared.problems import ProblemsError
@@ -66,7 +66,7 @@ def test_what_the_page_allows_is_sent_as_it_writes_it(catalogue, page, name, val
     [
         (page, row.name, value)
         for page, row in ROWS
-        for value in WRONG.get(row.name, [])
+        for value in wrong_values(row)
         if not any(type(fine) is type(value) and fine == value for fine in allowed_values(row))
     ],
 )
