@@ -85,7 +85,7 @@ def test_a_dagster_that_does_not_answer_ends_with_3(
         (("produce", "bya"), ("no series 'bya'", "bay")),
         (("produce", "bay", "--clip", "esat"), ("no clip 'esat'", "east, west")),
         (("produce", "bay", "--date", "2026-11-20"), ("has no dates", "--date")),
-        (("produce", "bay", "--date", "tomorrow"), ("tomorrow", "%Y-%m-%d")),
+        (("produce", "bay", "--date", "tomorrow"), ("tomorrow", "YYYY-MM-DD")),
         (("retry", "bay-east"), ("bay-east", "never bought", "dailies status")),
         (("produce",), ("Missing argument", "CLIPS", "--help")),
         (("produce", "tga:x"), ("tga:", "series:, tag:, owner:")),
@@ -261,7 +261,7 @@ def test_a_setting_is_told_in_our_words(
 @pytest.mark.parametrize(
     ("word", "words"),
     [
-        ("endpiont: x", ("'cast', 'name', 'parameters', 'prompt', 'variables'", "`parameters`")),
+        ("endpiont: x", ("did you mean 'endpoint'?", "`parameters`")),
         ("duration: 5", ("`parameters`",)),
         ("promt: x", ("did you mean 'prompt'?",)),
     ],

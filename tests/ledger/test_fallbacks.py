@@ -185,18 +185,16 @@ def test_an_edited_clip_does_not_go_on_with_the_fallbacks_of_the_old_one(ledger:
 
 
 def test_a_fallback_keeps_what_belongs_to_the_clip() -> None:
-    request = asked(owner="team:video", caps=Caps(total=1), cast={"mara": "char_1"})
+    cast = {"mara": "char_1"}
+    ways = [CHEAP.model_copy(update={"cast": cast}), OTHER]
+    request = asked(owner="team:video", caps=Caps(total=1), cast=cast, fallbacks=ways)
     second = request.fall_back()
     assert second is not None
     third = second.fall_back()
     assert third is not None
     assert third.fall_back() is None
-    assert (third.owner, third.caps, third.cast, third.clip) == (
-        request.owner,
-        request.caps,
-        request.cast,
-        request.clip,
-    )
+    assert (third.owner, third.caps, third.clip) == (request.owner, request.caps, request.clip)
+    assert (second.cast, third.cast) == (cast, {}), "each way shows its own characters"
     assert third.asked == second.asked
     assert third.fingerprint == request.fingerprint
     assert ClipRequest.model_validate_json(third.model_dump_json()) == third
