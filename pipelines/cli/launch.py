@@ -138,7 +138,7 @@ def launch(
         # before any run exists: one that waits in Dagster's queue must not buy clips that are added later
         approve_clips(ledger, launched.decision, approvals)
     tags = {DECISION_TAG: launched.decision, APPROVED_TAG: "true"} | ({SERIES_TAG: series} if series else {})
-    most = {approval.clip: approval.at_most_micros for approval in approvals}
+    most = {approval.clip: approval.total_micros for approval in approvals}
 
     def labels(clips: Sequence[str]) -> dict[str, str]:
         return run_labels(" ".join(filter(None, (command, series))), clips, sum(map(most.__getitem__, clips)))

@@ -75,7 +75,6 @@ def ruling_of(
         decision: Id of the decision that asks.
         regenerate: Whether to make another take of a delivered, unchanged request.
     """
-    mine = [a for a in known if a.slot == request.slot]
     going = [a for a in known if a.state in OPEN]
     open_attempt = next((a for a in going if a.slot == request.slot), None)
     if open_attempt is not None and open_attempt.fingerprint == request.fingerprint:
@@ -83,14 +82,49 @@ def ruling_of(
     other = next((a for a in going if a.fingerprint != request.fingerprint), None)
     if other is not None:
         return Decided(request, Ruling.REFUSED, other, _in_the_way(other))
-    ours = [a for a in mine if a.decision == decision]
-    delivered = next((a for a in ours if a.state is AttemptState.DELIVERED), None)
-    if delivered is not None:
-        return Decided(request, Ruling.REUSED, delivered)
-    take = None if regenerate else _take_there(request, known, current)
+
+    def there(slot: int) -> Attempt | None:
+        """The take that fills a slot, so that nothing is bought for it."""
+        ours = (a for a in known if a.slot == slot and a.decision == decision)
+        delivered = next((a for a in ours if a.state is AttemptState.DELIVERED), None)
+        if delivered is not None or regenerate:
+            return delivered
+        return _take_there(request.model_copy(update={"slot": slot}), known, current)
+
+    take = there(request.slot)
     if take is not None:
         return Decided(request, Ruling.REUSED, take)
-    return _tried_before(request, ours)
+    # a purchase on its way in a slot that is no longer asked for fills one that is
+    beyond = sorted((a for a in going if a.slot > request.takes), key=lambda a: a.slot)
+    if beyond:
+        filled = {a.slot for a in going}
+        lacking = [n for n in range(1, request.slot) if n not in filled and there(n) is None]
+        if len(lacking) < len(beyond):
+            return Decided(request, Ruling.ADOPTED, beyond[len(lacking)])
+    return _more_takes(request, known, decision) or _tried_before(
+        request, [a for a in known if a.slot == request.slot and a.decision == decision]
+    )
+
+
+def _more_takes(request: ClipRequest, known: Sequence[Attempt], decision: str) -> Decided | None:
+    """The ruling on a take beyond those that a decision asked for when it bought; None where it may buy the take.
+
+    A run may be carried out again years later, when its series asks for more takes.
+    """
+    ours = [a for a in known if a.decision == decision] if request.slot > 1 else []
+    if not ours or request.slot <= (asked := max(a.request.takes for a in ours)):
+        return None
+    stands = stands_for(ours)
+    if stands.state is AttemptState.DELIVERED:
+        return Decided(request, Ruling.REUSED, stands)
+    if stands.state.is_open:
+        return Decided(request, Ruling.ADOPTED, stands)
+    return Decided(
+        request,
+        Ruling.REFUSED,
+        None,
+        f"this decision asked for {asked} of its takes; `dailies produce {request.clip}` or Materialize is a new decision",
+    )
 
 
 def _take_there(request: ClipRequest, known: Sequence[Attempt], current: str | None) -> Attempt | None:
@@ -106,15 +140,21 @@ def _take_there(request: ClipRequest, known: Sequence[Attempt], current: str | N
     if same is None or request.takes == 1:
         return same
     filled: dict[int, Attempt] = {}
+    beyond: list[Attempt] = []
     spread: list[Attempt] = []
     for attempt in (a for a in there if a.fingerprint == request.fingerprint):
-        if attempt.slot > request.takes or attempt.slot in filled:
+        if attempt.slot > request.takes:
+            beyond.append(attempt)
+        elif attempt.slot in filled:
             spread.append(attempt)
         else:
             filled[attempt.slot] = attempt
+    slots = range(1, request.takes + 1)
     bought = {a.slot for a in known if a.fingerprint == request.fingerprint}
-    empty = [slot for slot in range(1, request.takes + 1) if slot not in bought]
-    return (filled | dict(zip(empty, spread, strict=False))).get(request.slot)
+    # what lies in a slot that is no longer asked for fills any other one
+    filled |= zip([slot for slot in slots if slot not in filled], beyond, strict=False)
+    filled |= zip([slot for slot in slots if slot not in {*filled, *bought}], spread, strict=False)
+    return filled.get(request.slot)
 
 
 def _tried_before(request: ClipRequest, ours: list[Attempt]) -> Decided:

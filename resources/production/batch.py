@@ -112,7 +112,9 @@ class Follower:
     async def follow(self, decided: list[Decided]) -> Followed:
         """Follow the clips from the ruling on each."""
         for ruling in decided:
-            self._stages.follow(ruling.request.take_slot)
+            # an adopted purchase may lie in another slot than the one that was asked for
+            adopted = ruling.attempt if ruling.ruling is Ruling.ADOPTED else None
+            self._stages.follow((adopted or ruling.request).take_slot)
         reused = [d for d in decided if d.ruling is Ruling.REUSED]
         await asyncio.gather(*(self._reuse(d.request.take_slot, d.attempt) for d in reused if d.attempt))
         for ruling in decided:

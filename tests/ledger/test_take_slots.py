@@ -248,3 +248,41 @@ def test_a_person_gives_a_job_to_the_take_whose_candidate_it_is(ledger: Ledger) 
     adopted = adopt_by_hand(ledger, CLIP, "job-of-1", who="mara", why="the time fits")
     assert (adopted.slot, adopted.job_id) == (1, "job-of-1")
     assert adopt_by_hand(ledger, CLIP, "job-of-2", who="mara", why="the other").slot == 2
+
+
+def test_fewer_takes_wait_for_a_purchase_in_a_slot_that_is_no_longer_asked_for(ledger: Ledger) -> None:
+    asked(ledger, takes(2))
+    submission = claimed(ledger)
+    record_outcome(ledger, submission, rejected(FailureKind.MODERATION))
+    # the first slot failed, and the second one is on its way: one take is asked for, and one comes
+    (decided,) = asked(ledger, takes(1), "tuesday")
+    assert (decided.ruling, decided.attempt and decided.attempt.slot) == (Ruling.ADOPTED, 2)
+    (retake,) = asked(ledger, takes(1), "retake", regenerate=True)
+    assert (retake.ruling, retake.attempt and retake.attempt.slot) == (Ruling.ADOPTED, 2)
+    deliver(ledger)
+    assert rulings(asked(ledger, takes(1), "tuesday")) == ["reused"]
+    assert rulings(asked(ledger, takes(1), "wednesday")) == ["reused"]
+    assert len(everything(ledger)) == 2
+
+
+def test_each_purchase_beyond_the_takes_is_adopted_for_one_slot(ledger: Ledger) -> None:
+    asked(ledger, takes(4))
+    for _slot in (1, 2):
+        record_outcome(ledger, claimed(ledger), rejected(FailureKind.MODERATION))
+    queue.withdraw(ledger, [ledger.latest_takes([CLIP])[TakeSlot(CLIP, 3)].id], why="a test")
+    decided = asked(ledger, takes(2), "tuesday")
+    assert rulings(decided) == ["adopted", "new"]
+    assert [one.attempt.slot for one in decided if one.attempt] == [4, 2]
+    deliver(ledger)
+    assert rulings(asked(ledger, takes(2), "wednesday")) == ["reused"] * 2
+    # a delivered take in a slot that is no longer asked for fills one whose purchase has failed
+    assert rulings(asked(ledger, takes(1), "thursday")) == ["reused"]
+
+
+def test_a_decision_that_has_bought_never_buys_more_takes_than_it_asked_for(ledger: Ledger) -> None:
+    asked(ledger, takes(1))
+    deliver(ledger)
+    # its run is carried out again after the series asks for three
+    again = asked(ledger, takes(3))
+    assert "new" not in rulings(again)
+    assert rulings(asked(ledger, takes(3), "tuesday")) == ["reused", "new", "new"]
