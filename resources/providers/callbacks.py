@@ -1,6 +1,6 @@
 """What a provider's callback says once its signature is verified. It is a hint: a poll confirms it before anything is believed."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +8,8 @@ from resources.errors import DailiesError
 
 BODY_LIMIT = 1_000_000
 """Bytes; a callback carries the request and the addresses of its outputs."""
+ASK_AGAIN_SECONDS = 300.0
+"""How soon a provider is asked again for what verifies its callbacks, which a forger could otherwise provoke."""
 
 
 class UnverifiedWebhookError(DailiesError):
@@ -22,6 +24,35 @@ class VerifiedCallback:
     """The provider's id of the callback: a repetition has the same one."""
     job_id: str
     """The job that it is about."""
+
+
+class CallbackSecret:
+    """The secret that signs an account's callbacks. A receiver runs for months, and the secret may be changed meanwhile.
+
+    Args:
+        ask: Asks the provider for the secret.
+    """
+
+    def __init__(self, ask: Callable[[], Awaitable[str]]) -> None:
+        self._ask = ask
+        self._secret: str | None = None
+        self._asked_at = 0.0
+
+    async def verified(self, check: Callable[[str], VerifiedCallback], now: float) -> VerifiedCallback:
+        """What `check` reads with the secret. A refusal asks for the secret once more, at most every `ASK_AGAIN_SECONDS`.
+
+        Raises:
+            DailiesError: `check` refuses the newest secret, or the secret cannot be had now.
+        """
+        if self._secret is not None:
+            try:
+                return check(self._secret)
+            except DailiesError:
+                if 0 <= now - self._asked_at < ASK_AGAIN_SECONDS:
+                    raise
+        self._asked_at = now
+        self._secret = await self._ask()
+        return check(self._secret)
 
 
 class CallbackReader(Protocol):

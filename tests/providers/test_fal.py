@@ -212,7 +212,11 @@ ENDS: list[tuple[dict[str, Any], httpx.Response, FailureKind, bool]] = [
     (DONE, httpx.Response(503, json=LOST), FailureKind.PROVIDER, False),
     ({**DONE, "error": "late"}, httpx.Response(504, json=LOST), FailureKind.PROVIDER, False),
     ({**DONE, "error": "it failed"}, httpx.Response(200, json=VIDEO), FailureKind.PROVIDER, True),
-    (DONE, httpx.Response(200, json={"seed": 1}), FailureKind.NO_OUTPUT, False),
+    (DONE, httpx.Response(200, json={"seed": 1}), FailureKind.NO_OUTPUT, True),
+    # a result that was deleted may have been paid for
+    (DONE, httpx.Response(404, json=DETAIL), FailureKind.INVALID, True),
+    # a gateway that writes JSON does not say that the request is free
+    ({**DONE, "error": "it failed"}, httpx.Response(502, json={"message": "no"}), FailureKind.PROVIDER, True),
 ]
 
 
@@ -232,16 +236,23 @@ async def test_a_refusal_names_the_part_of_the_request() -> None:
 
 
 @pytest.mark.parametrize(
-    "result",
+    ("status", "result"),
     [
-        httpx.Response(502, text=HTML),
-        httpx.Response(429, json=DETAIL),
-        httpx.Response(401, json=DETAIL),
-        httpx.Response(200, text="{"),
+        (DONE, httpx.Response(502, text=HTML)),
+        (DONE, httpx.Response(429, json=DETAIL)),
+        (DONE, httpx.Response(401, json=DETAIL)),
+        (DONE, httpx.Response(200, text="{")),
+        (DONE, httpx.Response(400, json={"detail": "Request is still in progress"})),
+        # why it failed, and so whether it may be charged and bought again, is in the result
+        ({**DONE, "error": "it failed"}, httpx.Response(502, text=HTML)),
+        ({**DONE, "error": "it failed"}, httpx.Response(429, json=DETAIL)),
+        ({**DONE, "error": "it failed"}, httpx.Response(401, json=DETAIL)),
     ],
 )
-async def test_a_result_that_cannot_be_had_ends_nothing(result: httpx.Response) -> None:
-    assert isinstance(await polled(httpx.Response(200, json=DONE), result), PollFailed)
+async def test_a_result_that_cannot_be_had_ends_nothing(
+    status: dict[str, Any], result: httpx.Response
+) -> None:
+    assert isinstance(await polled(httpx.Response(200, json=status), result), PollFailed)
 
 
 async def test_a_404_is_gone_once_the_request_is_old_enough() -> None:

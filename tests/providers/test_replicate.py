@@ -138,7 +138,7 @@ STATES: list[tuple[dict[str, Any], JobStatus, FailureKind | None, bool]] = [
     ({"status": "dreaming"}, JobStatus.RUNNING, None, False),
     ({"status": "succeeded", "output": OUTPUT}, JobStatus.SUCCEEDED, None, False),
     ({"status": "succeeded", "output": [OUTPUT]}, JobStatus.SUCCEEDED, None, False),
-    ({"status": "succeeded", "output": []}, JobStatus.FAILED, FailureKind.NO_OUTPUT, False),
+    ({"status": "succeeded", "output": []}, JobStatus.FAILED, FailureKind.NO_OUTPUT, True),
     ({"status": "succeeded", "data_removed": True}, JobStatus.GONE, FailureKind.GONE, False),
     ({"status": "failed", "error": "(E005) flagged"}, JobStatus.FAILED, FailureKind.MODERATION, False),
     ({"status": "failed", "error": "runner lost"}, JobStatus.FAILED, FailureKind.PROVIDER, False),
@@ -280,3 +280,24 @@ async def test_what_is_not_signed_is_not_believed(sent: dict[str, str], body: by
 async def test_a_secret_that_is_none_is_no_proof_of_a_forgery() -> None:
     with pytest.raises(UnavailableError):
         await read(headers(), secret="whsec_!")
+
+
+async def test_a_changed_secret_is_asked_for_again_but_not_for_every_forgery() -> None:
+    secrets, asked = [b"t" * 24], 0
+
+    async def ask() -> str:
+        nonlocal asked
+        asked += 1
+        return "whsec_" + base64.b64encode(secrets[-1]).decode()
+
+    reader, now = StandardWebhooks(ask), NOW.timestamp()
+    for _ in range(3):
+        with pytest.raises(UnverifiedWebhookError):
+            await reader.read(headers(), SAID, endpoint=None, now=now)
+    assert asked == 1
+    secrets.append(b"s" * 24)
+    later = now + 300
+    for _ in range(2):
+        callback = await reader.read(headers(at=later), SAID, endpoint=None, now=later)
+        assert callback.job_id == "p1"
+    assert asked == 2

@@ -12,7 +12,7 @@ import pytest
 from resources.errors import UnavailableError
 from resources.providers.callbacks import UnverifiedWebhookError
 from resources.providers.wavespeed.client import WaveSpeed
-from resources.providers.wavespeed.signatures import signature, verified_job
+from resources.providers.wavespeed.signatures import SignedCallbacks, signature, verified_job
 
 SECRET = "whsec_Zm9vYmFyYmF6cXV1eA=="
 NOW = 1_800_000_000
@@ -88,3 +88,21 @@ async def test_the_secret_is_asked_for(tmp_path: Any) -> None:
     empty = httpx.MockTransport(lambda _: httpx.Response(200, json={"code": 200, "data": {}}))
     with pytest.raises(UnavailableError, match="no webhook secret"):
         await WaveSpeed("https://ws.test", "key-of-wavespeed", transport=empty).webhook_secret()
+
+
+async def test_a_changed_secret_is_asked_for_again_but_not_for_every_forgery() -> None:
+    secrets, asked = ["whsec_the-one-before"], 0
+
+    async def ask() -> str:
+        nonlocal asked
+        asked += 1
+        return secrets[-1]
+
+    reader = SignedCallbacks(ask)
+    for _ in range(3):
+        with pytest.raises(UnverifiedWebhookError):
+            await reader.read(headers(), BODY, endpoint=None, now=NOW)
+    assert asked == 1
+    secrets.append(SECRET)
+    callback = await reader.read(headers(), BODY, endpoint=None, now=NOW + 300)
+    assert (callback.job_id, asked) == ("a1b2c3", 2)

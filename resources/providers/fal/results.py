@@ -1,5 +1,6 @@
 """The end of a completed request: fal has no failed state, so the result says whether and how it failed."""
 
+import re
 from typing import Any
 
 from resources.providers import answers
@@ -7,6 +8,11 @@ from resources.providers.answers import Scrubber
 from resources.providers.base import FailureKind, JobState, JobStatus
 from resources.providers.fal.errors import REFUSED, failure, is_error, with_places
 from resources.providers.http import Answer
+
+_RESULTS = {*REFUSED, *range(500, 505)}
+"""Statuses of the result of a failed request."""
+_TOO_EARLY = re.compile(r"\bstill in progress\b", re.IGNORECASE)
+"""fal's error where a result is asked for before its request has ended (third-party clients read it)."""
 
 
 def end_of(status: dict[str, Any], answer: Answer, scrub: Scrubber) -> JobState | None:
@@ -34,14 +40,18 @@ def end_of(status: dict[str, Any], answer: Answer, scrub: Scrubber) -> JobState 
                 raw=raw,
             )
         error = "fal says that the request is completed, but its result has no video"
-        return JobState(JobStatus.FAILED, word, error=error, failure=FailureKind.NO_OUTPUT, raw=raw)
-    typed = answer.headers.get("x-fal-error-type") is not None
-    if not told and not typed and not (is_error(fields) and answer.status in {*REFUSED, *range(500, 505)}):
-        # a gateway's page, or a key that is refused, says nothing about the request
+        failed = FailureKind.NO_OUTPUT
+        return JobState(JobStatus.FAILED, word, error=error, failure=failed, may_be_charged=True, raw=raw)
+    of_fal = answer.headers.get("x-fal-error-type") is not None or is_error(fields)
+    readable = of_fal or (told and answer.document is not None)
+    # a gateway's page, a refused key and a result that is not there yet say nothing about the request
+    if not answer.ok and not (readable and answer.status in _RESULTS):
+        return None
+    if answer.status == 400 and not told and _TOO_EARLY.search(answers.reason(fields)):
         return None
     error = with_places(fields) or answers.reason(fields) or answers.reason(told) or str(told or "")
-    # "5xx is never billed", and a 422 may be (fal docs: errors, FAQ); a status without a result may be either
-    is_free = answer.status >= 500 or answer.status in {400, 404}
+    # "5xx is never billed" is said of fal's own errors, a 422 may be billed, and nothing is said of the rest (fal docs: errors, FAQ)
+    is_free = answer.status >= 500 and of_fal
     return JobState(
         JobStatus.FAILED,
         word,

@@ -9,7 +9,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from resources.providers import answers
-from resources.providers.callbacks import UnverifiedWebhookError, VerifiedCallback
+from resources.providers.callbacks import ASK_AGAIN_SECONDS, UnverifiedWebhookError, VerifiedCallback
 from resources.providers.ed25519 import is_signed
 from resources.providers.fal.rows import job_of
 
@@ -17,8 +17,6 @@ MAX_AGE_SECONDS = 300
 """How old a webhook may be, by its own timestamp."""
 KEYS_SECONDS = 86_400.0
 """How long the keys may be kept (fal docs: webhooks)."""
-ASK_AGAIN_SECONDS = 300.0
-"""How soon the keys are asked for again after a signature of none of them, which a forger could otherwise provoke."""
 MOST_KEYS = 10
 
 _PREFIX = "x-fal-webhook-"

@@ -246,6 +246,8 @@ class Replicate:
         if status is JobStatus.SUCCEEDED and not urls and fields.get("data_removed") is True:
             return _gone(word, "its output was deleted, an hour after its end", raw)
         failure = None
+        # what is canceled while it runs is charged until then, and what is aborted is not; what has succeeded is charged
+        may_be_charged = word.lower() in {"canceled", "cancelled"} or status is JobStatus.SUCCEEDED
         if status is JobStatus.SUCCEEDED and not urls:
             status, failure = JobStatus.FAILED, FailureKind.NO_OUTPUT
             error = error or "Replicate says that the prediction has succeeded, but it has no output"
@@ -262,8 +264,7 @@ class Replicate:
             error=error or None,
             failure=failure,
             inference_seconds=None if worked is None else float(worked),
-            # what is canceled while it runs is charged until then, and what is aborted is not
-            may_be_charged=word.lower() in {"canceled", "cancelled"},
+            may_be_charged=may_be_charged and status is JobStatus.FAILED,
             raw=raw,
         )
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from resources.errors import UnavailableError
 from resources.providers import answers
-from resources.providers.callbacks import UnverifiedWebhookError, VerifiedCallback
+from resources.providers.callbacks import CallbackSecret, UnverifiedWebhookError, VerifiedCallback
 
 MAX_AGE_SECONDS = 300
 """How old a webhook may be, by its own timestamp."""
@@ -26,12 +26,11 @@ class StandardWebhooks:
     """Verifies one account's webhooks; implements `resources.providers.callbacks.CallbackReader`.
 
     Args:
-        secret: Asks for the secret that signs them. It is asked for once.
+        secret: Asks for the secret that signs them.
     """
 
     def __init__(self, secret: Callable[[], Awaitable[str]]) -> None:
-        self._ask = secret
-        self._secret: str | None = None
+        self._secret = CallbackSecret(secret)
 
     async def read(
         self,
@@ -42,25 +41,25 @@ class StandardWebhooks:
         now: float,
     ) -> VerifiedCallback:
         """See `CallbackReader.read`."""
-        if self._secret is None:
-            self._secret = await self._ask()
-        webhook_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-        if not webhook_id or not re.fullmatch(r"[0-9]{1,12}", timestamp):
-            raise UnverifiedWebhookError("the webhook has no id or no timestamp")
-        expected = signature(self._secret, webhook_id, timestamp, body).encode()
-        # there are several signatures while a secret is being changed
-        given = headers.get("webhook-signature", "").encode("utf-8", "replace").split()[:MOST_SIGNATURES]
-        if not any([hmac.compare_digest(one, expected) for one in given]):  # noqa: C419 - all are compared
-            raise UnverifiedWebhookError("the webhook is not signed with the account's secret")
-        if abs(now - int(timestamp)) > MAX_AGE_SECONDS:
-            raise UnverifiedWebhookError(
-                f"the webhook is older than {MAX_AGE_SECONDS} s, or a clock is wrong"
-            )
-        document = answers.Scrubber(self._secret).document(body)
-        job_id = answers.job_id(document.get("id")) if isinstance(document, dict) else None
-        if job_id is None:
-            raise UnverifiedWebhookError("the webhook names no prediction")
-        return VerifiedCallback(webhook_id, job_id)
+        return await self._secret.verified(lambda secret: _verified(headers, body, secret, now), now)
+
+
+def _verified(headers: Mapping[str, str], body: bytes, secret: str, now: float) -> VerifiedCallback:
+    webhook_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    if not webhook_id or not re.fullmatch(r"[0-9]{1,12}", timestamp):
+        raise UnverifiedWebhookError("the webhook has no id or no timestamp")
+    expected = signature(secret, webhook_id, timestamp, body).encode()
+    # there are several signatures while a secret is being changed
+    given = headers.get("webhook-signature", "").encode("utf-8", "replace").split()[:MOST_SIGNATURES]
+    if not any([hmac.compare_digest(one, expected) for one in given]):  # noqa: C419 - all are compared
+        raise UnverifiedWebhookError("the webhook is not signed with the account's secret")
+    if abs(now - int(timestamp)) > MAX_AGE_SECONDS:
+        raise UnverifiedWebhookError(f"the webhook is older than {MAX_AGE_SECONDS} s, or a clock is wrong")
+    document = answers.Scrubber(secret).document(body)
+    job_id = answers.job_id(document.get("id")) if isinstance(document, dict) else None
+    if job_id is None:
+        raise UnverifiedWebhookError("the webhook names no prediction")
+    return VerifiedCallback(webhook_id, job_id)
 
 
 def signature(secret: str, webhook_id: str, timestamp: str, body: bytes) -> str:

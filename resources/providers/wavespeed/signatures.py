@@ -11,7 +11,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 
 from resources.providers import answers
-from resources.providers.callbacks import UnverifiedWebhookError, VerifiedCallback
+from resources.providers.callbacks import CallbackSecret, UnverifiedWebhookError, VerifiedCallback
 
 MAX_AGE_SECONDS = 300
 """How old a webhook may be, by its own timestamp."""
@@ -23,12 +23,11 @@ class SignedCallbacks:
     """Verifies one account's webhooks; implements `resources.providers.callbacks.CallbackReader`.
 
     Args:
-        secret: Asks for the secret that signs them. It is asked for once.
+        secret: Asks for the secret that signs them.
     """
 
     def __init__(self, secret: Callable[[], Awaitable[str]]) -> None:
-        self._ask = secret
-        self._secret: str | None = None
+        self._secret = CallbackSecret(secret)
 
     async def read(
         self,
@@ -39,10 +38,12 @@ class SignedCallbacks:
         now: float,
     ) -> VerifiedCallback:
         """See `CallbackReader.read`."""
-        if self._secret is None:
-            self._secret = await self._ask()
-        job_id = verified_job(headers, body, secret=self._secret, now=now)
-        return VerifiedCallback(headers["webhook-id"], job_id)
+
+        def check(secret: str) -> VerifiedCallback:
+            job_id = verified_job(headers, body, secret=secret, now=now)
+            return VerifiedCallback(headers["webhook-id"], job_id)
+
+        return await self._secret.verified(check, now)
 
 
 def signature(secret: str, webhook_id: str, timestamp: str, body: bytes) -> str:
