@@ -181,6 +181,8 @@ class ClipRequest(BaseModel):
     """The clip's key, which is its Dagster partition, e.g. `city-sunset-2026-11-20-hero`; a character's name."""
     series: str
     """Name of the series that declares it."""
+    keys: str | None = None
+    """The start of its series' keys where that is another name: the series may have had that name before."""
     provider: str
     """Name of a registered provider, e.g. `wavespeed`."""
     account: str | None = None

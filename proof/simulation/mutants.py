@@ -165,7 +165,7 @@ def _affordable(ledger: Ledger, request: ClipRequest, decision: str) -> bool:
     day = ledger.budget.day(ledger.clock())
     wanted = budget.scopes(account=request.provider, series=request.series, decision=decision, day=day)
     with ledger.read() as connection:
-        spent = budget.spent(connection, wanted)
+        spent = budget.spent(connection, wanted, {request.series: request.keys})
     caps = {scope: ledger.budget.cap(scope, request.caps) for scope in wanted}
     return all(
         cap is None or spent[scope] + (request.price_micros or 0) <= cap for scope, cap in caps.items()

@@ -25,7 +25,7 @@ from resources.ledger.records import Attempt
 from resources.ledger.schema import attempts, spending
 from resources.ledger.states import MoneyState
 from resources.money import show_usd, usd
-from resources.orders import Caps
+from resources.orders import Caps, ClipRequest
 
 MOST_PER_CLIP = usd("100")
 """What one clip may cost unless a setting says otherwise: several times the dearest clip that any page sells ($14.00), and far
@@ -109,7 +109,7 @@ def scopes_of(attempt: Attempt) -> list[Scope]:
 
 
 def reserve(
-    connection: sa.Connection, wanted: list[Scope], amount: int, *, budget: Budget, series: Caps
+    connection: sa.Connection, wanted: list[Scope], amount: int, *, budget: Budget, request: ClipRequest
 ) -> str | None:
     """Count a new purchase, unless it would exceed a cap.
 
@@ -118,7 +118,7 @@ def reserve(
         wanted: Its counters.
         amount: Its price in micro-dollars.
         budget: The caps of everything and of the accounts.
-        series: The caps of its series.
+        request: What is bought; it has the caps of its series.
 
     Returns:
         Why it is refused, for a person; None when it was counted.
@@ -127,9 +127,11 @@ def reserve(
     if too_dear is not None:
         return too_dear
     lock_money(connection)
-    caps = {scope: budget.cap(scope, series) for scope in wanted}
+    caps = {scope: budget.cap(scope, request.caps) for scope in wanted}
     capped = [scope for scope, cap in caps.items() if cap is not None]
-    refusal = exceeded(caps, spent(connection, capped), amount, budget.timezone)
+    refusal = exceeded(
+        caps, spent(connection, capped, {request.series: request.keys}), amount, budget.timezone
+    )
     if refusal is None:
         _add(connection, caps, amount, holding=True)
     return refusal
@@ -173,15 +175,20 @@ def count(connection: sa.Connection, attempt: Attempt) -> None:
         _add(connection, dict.fromkeys(scopes_of(attempt)), attempt.cost_micros, holding=False)
 
 
-def spent(connection: sa.Connection, wanted: Sequence[Scope]) -> dict[Scope, int]:
+def spent(
+    connection: sa.Connection, wanted: Sequence[Scope], keys: Mapping[str, str | None]
+) -> dict[Scope, int]:
     """What counts in each scope, in micro-USD.
 
     Money of a future day or month counts in every one before it: a clock that was ahead has dated it, and it must not be
     missing from the cap of the day on which it was really spent. Money of a series counts under each name that it had.
+
+    Args:
+        keys: By series: the start of its keys where that is another name; see `former_names`.
     """
     found: dict[Scope, int] = {}
     former = {
-        name: former_names(connection, name)
+        name: former_names(connection, name, keys.get(name))
         for name in {scope.name for scope in wanted if scope.of == SERIES}
     }
     before = {

@@ -214,7 +214,7 @@ def _queue(tx: Transaction, request: ClipRequest, decision: Decision) -> Attempt
         budget.scopes(account=request.account_name, series=request.series, decision=decision.id, day=day),
         price,
         budget=tx.budget,
-        series=request.caps,
+        request=request,
     )
     if refusal is not None:
         return refusal

@@ -19,10 +19,14 @@ def record_rename(connection: sa.Connection, old: str, new: str) -> None:
         connection.execute(sa.insert(meta).values(key=_fact(new), value=value))
 
 
-def former_names(connection: sa.Connection, name: str) -> set[str]:
-    """Every name that a series had before, also those of renamed names."""
-    found: set[str] = set()
-    left = [name]
+def former_names(connection: sa.Connection, name: str, keys: str | None) -> set[str]:
+    """Every name that a series had before, also those of renamed names.
+
+    Args:
+        keys: The start of its keys where that is another name. A series that was renamed by hand has its first name there.
+    """
+    found: set[str] = {keys} if keys is not None else set()
+    left = [name, *found]
     while left:
         for old in _own(connection, left.pop()):
             # a series that got its first name back would be followed for ever

@@ -55,9 +55,10 @@ class Purse:
         self._caps = wanted
         self._spent: dict[Scope, int] = {}
         scopes = list(wanted)
+        keys = {order.request.series: order.request.keys for order in orders}
         with ledger.read() as connection:
             for some in chunks(scopes):
-                self._spent |= budget.spent(connection, some)
+                self._spent |= budget.spent(connection, some, keys)
         self._floor = dict(self._spent)
         self._ceiling = dict(self._spent)
 

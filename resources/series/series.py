@@ -227,6 +227,7 @@ class Series:
         return ClipRequest(
             clip=clip.key,
             series=self.name,
+            keys=self.key_prefix if self.key_prefix != self.name else None,
             **{name: getattr(first, name) for name in Choice.model_fields},
             fallbacks=tuple(others),
             max_attempts=self.declaration.max_attempts,

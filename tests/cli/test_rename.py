@@ -137,8 +137,26 @@ def test_what_was_spent_under_former_names_counts_in_the_caps(dailies: Run, tmp_
         (refused,) = decide(ledger, [west], Decision("second"))
         assert "$1.20 is spent or reserved" in (refused.reason or "")
         # the negative control: a series that never had the name begins at zero
-        (bought,) = decide(ledger, [west.model_copy(update={"series": "strand"})], Decision("third"))
+        (bought,) = decide(
+            ledger, [west.model_copy(update={"series": "strand", "keys": None})], Decision("third")
+        )
         assert bought.attempt is not None
+
+
+def test_what_was_spent_counts_where_a_series_was_renamed_by_hand(dailies: Run, tmp_path: Path) -> None:
+    declarations = declarations_of(load_settings())
+    with open_ledger(load_settings()) as ledger:
+        decide(ledger, [declarations.render(declarations.find("bay-2026-11-20-east"))], Decision("first"))
+    # as a plan advises where a series has another name and its clips would be bought again
+    file = tmp_path / "data" / "series" / "bay.yaml"
+    file.write_text(file.read_text().replace("name: bay\n", "name: shore\nkeys: bay\n"))
+    spend_cap(tmp_path, "bay", 2)
+    assert verbs(dailies, "shore") == [("bay-2026-11-20-east", "adopt"), ("bay-2026-11-20-west", "refuse")]
+    declarations = declarations_of(load_settings())
+    west = declarations.render(declarations.find("bay-2026-11-20-west"))
+    with open_ledger(load_settings()) as ledger:
+        (refused,) = decide(ledger, [west], Decision("second"))
+        assert "$1.20 is spent or reserved" in (refused.reason or "")
 
 
 def test_a_series_that_gets_its_name_back_counts_once(dailies: Run, tmp_path: Path) -> None:
