@@ -19,7 +19,7 @@ AT_ONCE = 4
 async def quoted(requests: Iterable[ClipRequest], providers: Mapping[str, Provider]) -> list[ClipRequest]:
     """The requests and their fallbacks; those of unknown price have the provider's quote, where it gives one.
 
-    Requests that differ only in their prompts share one quote. A quote of zero is not believed.
+    Requests to one account that differ only in their prompts share one quote: accounts may have prices of their own. A quote of zero is not believed.
 
     Args:
         providers: By name; requests of another provider stay as they are.
@@ -70,4 +70,4 @@ def _price(wanted: ClipRequest | Choice, prices: Mapping[str, int | None]) -> in
 
 def _alike(wanted: ClipRequest | Choice) -> str:
     body = {name: value for name, value in wanted.body.items() if name != "prompt"}
-    return json.dumps([wanted.provider, wanted.endpoint, body], sort_keys=True)
+    return json.dumps([wanted.account_name, wanted.endpoint, body], sort_keys=True)

@@ -89,10 +89,17 @@ async def test_a_refused_key_is_told_at_once() -> None:
 
 async def test_a_clip_is_bought_at_its_quote_and_not_at_all_without_one(ledger_url: str) -> None:
     with Ledger(ledger_url, budget=Budget()) as ledger:
-        wanted = [*await quoted([request("quoted-one")], {"aimlapi": Shop(960_000)}), request("unquoted")]  # type: ignore[dict-item]
+        wanted = [*await quoted([request("quoted-one")], {"aimlapi": Shop(960_000)}), request("unquoted")]
         bought, refused = decide(ledger, wanted, Decision("monday"))
         assert bought.ruling is Ruling.NEW
         assert bought.attempt is not None
         assert bought.attempt.quoted_micros == 960_000
         assert refused.ruling is Ruling.REFUSED
         assert "unknown" in str(refused.reason)
+
+
+async def test_each_account_is_asked_for_its_own_price() -> None:
+    cheap, dear = Shop(100_000), Shop(900_000)
+    mine, theirs = request("clip-one"), request("clip-two", account="aimlapi-team")
+    priced = await quoted([mine, theirs], {"aimlapi": cheap, "aimlapi-team": dear})
+    assert [one.price_micros for one in priced] == [100_000, 900_000]
