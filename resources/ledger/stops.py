@@ -68,10 +68,13 @@ class StopKind(StrEnum):
 
     @property
     def gives_way_to(self) -> frozenset["StopKind"]:
-        """The kinds that replace this one: a stop that clears by itself gives way to one that needs a person."""
+        """The kinds that replace this one: a stop that clears by itself gives way to one that needs a person.
+
+        A charge above what was ordered also replaces a person's stop: it is seen once, and who ends the stop must learn of it.
+        """
         persons = frozenset({StopKind.PERSON, StopKind.OVERCHARGED})
         if self in persons:
-            return frozenset()
+            return frozenset({StopKind.OVERCHARGED}) - {self}
         return persons | {StopKind.UNBELIEVABLE} if self.reopens else persons
 
 

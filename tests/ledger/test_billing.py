@@ -252,6 +252,20 @@ def test_a_person_who_stops_an_account_with_a_disputed_amount_has_it_stopped_whe
     assert [stop.kind for stop in stops.stops(ledger)] == [StopKind.PERSON]
 
 
+def test_a_bill_above_the_quote_is_told_although_a_person_has_stopped_the_account(
+    ledger: Ledger, clock: Clock
+) -> None:
+    attempt = ended(ledger, clock, S.DELIVERED)
+    stops.stop(ledger, reason="a holiday", account=ACCOUNT)
+    clock.now += 1
+    # who starts the account after the holiday would not learn of it: the bill says so once
+    billed(ledger, attempt, QUOTE * 2)
+    (stop,) = stops.stops(ledger)
+    assert stop.kind is StopKind.OVERCHARGED
+    assert stops.take_alarm(ledger, ACCOUNT) == stop
+    assert stops.stop(ledger, reason="another holiday", account=ACCOUNT).kind is StopKind.OVERCHARGED
+
+
 def test_a_bill_above_the_quote_keeps_an_account_stopped_whose_disputed_amount_is_settled(
     ledger: Ledger,
 ) -> None:
