@@ -13,6 +13,7 @@ from pipelines.cli.terminal import complain, console, counted, print_table, tabl
 from resources.catalogue import Catalogue, Endpoint
 from resources.catalogue.drafts import draft, file_name
 from resources.catalogue.drift import Drift, drifts, sample_body
+from resources.catalogue.frames import seconds_of
 from resources.errors import ConfigurationError, UnavailableError
 from resources.money import to_usd
 from resources.providers.accounts import build_provider
@@ -202,7 +203,13 @@ def _seconds(endpoint: Endpoint) -> str:
     if parameter is None:
         return ""
     if parameter.allowed:
-        return " ".join(map(str, parameter.allowed))
+        read = {value: seconds_of(value) or 0 for value in parameter.allowed}
+        # some models let a word or -1 choose the length
+        words = [str(value) for value, seconds in read.items() if seconds < 1]
+        lengths = sorted({seconds for seconds in read.values() if seconds > 0})
+        is_run = len(lengths) > 2 and lengths == list(range(lengths[0], lengths[-1] + 1))
+        said = f"{lengths[0]} to {lengths[-1]}" if is_run else " ".join(map(str, lengths))
+        return ", ".join(filter(None, [*words, said]))
     return f"{parameter.min} to {parameter.max}" if parameter.min is not None else ""
 
 

@@ -42,9 +42,9 @@ def show_account(
         return
     from pipelines.cli import statement
     from pipelines.cli.stack_settings import running_settings
-    from resources.settings import load_settings, open_ledger
+    from resources.settings import open_ledger
 
-    settings = running_settings() if check else load_settings()
+    settings = running_settings()
     account = statement.report(settings, check=check, days=days)
     if as_csv is not None:
         with open_ledger(settings) as ledger:

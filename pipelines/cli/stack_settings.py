@@ -6,13 +6,15 @@ from resources.settings import Settings, load_settings
 
 
 def running_settings() -> Settings:
-    """The settings; if `dailies up` runs with a sandbox, its address and key replace those of the accounts, as in its runs.
+    """The settings; if `dailies up` runs, with its Dagster, and with its sandbox in the place of the accounts, as in its runs.
 
     Raises:
         ConfigurationError: A setting is invalid, or the sandbox's key cannot be read.
     """
     settings = load_settings()
     running = running_stack(settings.home) or {}
+    if dagster := running.get("dagster_url"):
+        settings = settings.model_copy(update={"dagster_url": str(dagster)})
     url = running.get("sandbox_url")
     if url is None:
         return settings

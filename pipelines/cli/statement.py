@@ -94,7 +94,7 @@ def report(settings: Settings, *, check: bool, days: int) -> LedgerSummary:
             found,
             disputes.open_disputes(ledger),
             disputes.unread(ledger),
-            [line for line in read.by_account if line.name in unbilled and line.micros],
+            [line for line in read.by_account if line.name in unbilled and line.micros > line.billed_micros],
         )
 
 
@@ -204,12 +204,12 @@ def show_differences(found: list[Difference]) -> None:
 
 
 def _table(*columns: str) -> Table:
-    right = {"clips", "counted", "billed", "spent", "of", "ledger", "bill"}
+    right = {"purchases", "counted", "billed", "spent", "of", "ledger", "bill"}
     return table_of(*columns, right=right, wraps={"why"})
 
 
 def _print_lines(title: str, lines: Iterable[Line], *, total: Line | None = None) -> None:
-    table = _table(title, "clips", "counted", "billed")
+    table = _table(title, "purchases", "counted", "billed")
     for line in (*lines, *([total] if total else [])):
         table.add_row(
             Text(line.name), str(line.attempts), show_usd(line.micros), show_usd(line.billed_micros)

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from pipelines.cli.bucket import bucket_of
 from pipelines.cli.clip_table import as_document
-from pipelines.cli.terminal import age, complain
+from pipelines.cli.terminal import age, complain, table_of
 from resources.errors import ConfigurationError
 from resources.ledger.takes import ClipTakes, Take, takes_of
 from resources.ledger.verdicts import Judged, RecordedVerdict, Verdict, VerdictWay, Word, judge
@@ -89,10 +89,11 @@ def outcome(found: ClipTakes, judged: Judged) -> str:
 
 
 def table(found: ClipTakes, *, now: float) -> Table:
-    """One line per take."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("take", "id", "verdict", "who", "state", "model", "age", "cost", "note"):
-        made.add_column(name, justify="right" if name in {"take", "age", "cost"} else "left", overflow="fold")
+    """One line per take; the model has a column where takes differ in it."""
+    heads = ["take", "id", "verdict", "who", "state", "model", "age", "cost", "note"]
+    if one_model(found) is not None:
+        heads.remove("model")
+    made = table_of(*heads, right={"take", "age", "cost"}, wraps={"verdict", "note"})
     for take in found.takes:
         attempt, said = take.attempt, take.verdict.verdict if take.verdict else None
         made.add_row(
@@ -101,12 +102,18 @@ def table(found: ClipTakes, *, now: float) -> Table:
             Text(_verdict(take), style="green" if take.is_circled else "red" if take.is_rejected else "dim"),
             Text(said.who if said else ""),
             "spare" if attempt.is_spare else attempt.state.value,
-            Text(attempt.served_model or attempt.endpoint),
+            *([Text(_model(take))] if "model" in heads else []),
             age(now - (attempt.finished_at or attempt.created_at)),
             show_usd(attempt.cost_micros),
             Text(_notes(take) or attempt.reason or ""),
         )
     return made
+
+
+def one_model(found: ClipTakes) -> str | None:
+    """The model that made all takes; None if several did."""
+    models = {_model(take) for take in found.takes}
+    return models.pop() if len(models) == 1 else None
 
 
 def document(found: ClipTakes) -> dict[str, Any]:
@@ -144,6 +151,10 @@ def verdict_document(one: RecordedVerdict) -> dict[str, Any]:
         "way": verdict.way.value,
         "at": one.at,
     }
+
+
+def _model(take: Take) -> str:
+    return take.attempt.served_model or take.attempt.endpoint
 
 
 def _verdict(take: Take) -> str:

@@ -85,10 +85,15 @@ def print_table(made: "Table") -> None:
     from rich.measure import Measurement
 
     width, options = console.width, console.options.update(width=MOST_COLUMNS)
-    needed = -2
+    least = []
     for column in made.columns:
         sizes = [Measurement.get(console, options, cell) for cell in (column.header, *column.cells)]
-        needed += 2 + max(size.maximum if column.no_wrap else size.minimum for size in sizes)
+        least.append(max(size.maximum if column.no_wrap else size.minimum for size in sizes))
+    needed = sum(least) + 2 * (len(least) - 1)
+    if needed > width:
+        for column, size in zip(made.columns, least, strict=True):
+            # rich would break a word in one column to spare a line in another
+            column.width = size
     console.width = max(width, needed)
     try:
         console.print(made)

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cli.spreadsheet import Cell, write_rows
-from pipelines.cli.terminal import age
+from pipelines.cli.terminal import age, table_of
 from resources.errors import ConfigurationError
 from resources.ledger.yields import YieldBy, YieldLine, total_of
 from resources.money import show_usd, to_usd
@@ -32,22 +32,14 @@ COLUMNS = (
 
 def table(lines: Sequence[YieldLine], by: YieldBy) -> Table:
     """One line each, and their sum."""
-    made = Table(box=None, pad_edge=False, header_style="bold")
-    heads = (
+    numbers = ("bought", "takes", "circled", "rejected", "spent", "a select", "judged in")
+    made = table_of(
         by.value,
-        "bought",
-        "takes",
-        "circled",
-        "rejected",
-        "spent",
-        "a select",
-        "judged in",
+        *numbers,
         "why rejected",
+        right=numbers,
+        wraps={"a select", "judged in", "why rejected", *((by.value,) if by is YieldBy.PROMPT else ())},
     )
-    for name in heads:
-        made.add_column(
-            name, justify="left" if name in {by.value, "why rejected"} else "right", overflow="fold"
-        )
     for line in [*lines, *([total_of(lines)] if len(lines) > 1 and by is not YieldBy.PROMPT else [])]:
         each, seconds = line.each_micros, line.seconds_to_judge
         made.add_row(

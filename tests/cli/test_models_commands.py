@@ -82,6 +82,7 @@ def test_models_lists_what_can_be_bought_and_needs_no_key():
     assert by_id[SEEDANCE]["default_price_usd"] == "1.2"
     assert by_id["openai/sora-2"]["default_price_usd"] is None
     assert "use 'bytedance" in by_id["openai/sora-2/text-to-video"]["warning"]
+    assert "auto, 4 to 15" in run("models", "--provider", "fal", "--long").output
     shown = run("models", "show", "openai/sora-2-pro/text-to-video").output
     assert "1080*1920" in shown
     assert "aspect_ratio" in shown

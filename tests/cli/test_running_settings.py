@@ -47,8 +47,10 @@ def test_a_running_sandbox_stands_in_for_every_account(home: Path) -> None:
 
 
 def test_a_stack_at_the_providers_changes_nothing(home: Path) -> None:
-    write(home, sandbox_url=None)
-    assert running_settings().account("wavespeed").base_url.startswith("https://")
+    write(home, sandbox_url=None, dagster_url="http://127.0.0.1:3456")
+    settings = running_settings()
+    assert settings.account("wavespeed").base_url.startswith("https://")
+    assert settings.dagster_url == "http://127.0.0.1:3456", "the port is an option of `dailies up`"
 
 
 def test_a_key_that_cannot_be_read_is_a_sentence_and_never_the_persons_key_at_a_strangers_address(

@@ -74,7 +74,9 @@ def test_takes_are_judged_in_the_terminal(depot: Depot, tmp_path: Path) -> None:
     first, second = a_take(depot, "monday"), a_take(depot, "tuesday")
     shown = run("takes", CLIP)
     assert shown.exit_code == 0, shown.output
-    assert all(part in shown.output for part in (first.id[:8], f"2*  {second.id[:8]}"))
+    assert all(
+        part in shown.output for part in (first.id[:8], f"2*  {second.id[:8]}", f"made by {first.endpoint}")
+    )
     with pytest.raises(DailiesError, match="more than one take"):
         raise run("circle", CLIP).exception or AssertionError
     circled = run("circle", CLIP, "1", "--note", "the light")

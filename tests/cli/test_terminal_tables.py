@@ -35,3 +35,11 @@ def test_a_key_is_whole_where_the_terminal_is_too_narrow(printed: io.StringIO) -
     line = printed.getvalue().splitlines()[1]
     assert line.split() == [KEY, f"s3://dailies/videos/{KEY}/take.mp4", "$1.20"]
     assert terminal.console.width == 80
+
+
+def test_no_word_is_broken_where_the_terminal_is_too_narrow(printed: io.StringIO) -> None:
+    table = table_of("clip", "price", "seconds", "state", wraps={"price", "seconds"})
+    table.add_row(KEY, "at most $0.3024/s", "auto, 4 to 15", "delivered")
+    print_table(table)
+    words = printed.getvalue().split()
+    assert {"$0.3024/s", "auto,"} <= set(words)

@@ -111,6 +111,12 @@ def test_the_command_says_when_nothing_was_bought(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("DAILIES_HOME", str(tmp_path))
     monkeypatch.delenv("DAILIES_LEDGER_URL", raising=False)
     assert "nothing was bought yet" in CliRunner().invoke(app, ["yield", "--by", "model"]).output
+    # something may have been bought that has no such parts, or is of another series
+    for words, said in (
+        (["--by", "prompt"], "declared as fields"),
+        (["--series", "city"], "nothing of that"),
+    ):
+        assert said in CliRunner().invoke(app, ["yield", *words]).output
 
 
 def test_each_part_of_a_prompt_has_a_line_and_they_have_no_sum(ledger: Ledger) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.terminal import Json, Yes, a_day, complain, console, print_json
+from pipelines.cli.terminal import Json, Yes, a_day, complain, console, print_json, print_table
 
 takes_app = typer.Typer()
 PANEL = "Judge takes"
@@ -21,7 +21,7 @@ Note = Annotated[str, typer.Option(help="What you want to say about it.")]
 @takes_app.command(rich_help_panel=PANEL)
 def takes(clip: Clip, as_json: Json = False) -> None:
     """Show the takes of a clip: verdict, model, age, cost. `*` is the current one."""
-    from pipelines.cli.takes import document, read_takes, table
+    from pipelines.cli.takes import document, one_model, read_takes, table
     from resources.settings import load_settings
 
     found = read_takes(load_settings(), clip)
@@ -29,7 +29,9 @@ def takes(clip: Clip, as_json: Json = False) -> None:
         print_json(document(found))
         return
     if found.takes:
-        console.print(table(found, now=time.time()))
+        print_table(table(found, now=time.time()))
+        if (model := one_model(found)) is not None:
+            console.print(f"made by {model}", markup=False, soft_wrap=True)
     if found.open is not None:
         console.print(f"a take is on its way: {found.open.state}")
     elif not found.takes:
@@ -140,7 +142,11 @@ def show_yield(
     elif as_json:
         print_json(document(lines, chosen))
     elif lines:
-        console.print(table(lines, chosen))
+        print_table(table(lines, chosen))
+    elif chosen is YieldBy.PROMPT:
+        console.print("nothing was bought whose prompt was declared as fields (docs/series.md)")
+    elif series is not None or since is not None:
+        console.print("nothing of that was bought")
     else:
         console.print("nothing was bought yet")
 
