@@ -1,7 +1,6 @@
 """The clips that words choose: among those that are declared, or among those that the ledger knows."""
 
 import datetime as dt
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
@@ -17,9 +16,8 @@ from resources.ledger.schema import NOT_DELIVERED, attempts
 from resources.ledger.states import OPEN, UNDELIVERED, AttemptState
 from resources.planning.due import MAX_CLIPS, schedule_days
 from resources.planning.selectors import Days, Selector, Term, TermKind, parse
-from resources.series import Clip, Declarations, Series
+from resources.series import Clip, Declarations, Series, date_in_key
 
-_DATED_KEY = re.compile(r".+-([0-9]{4}-[0-9]{2}-[0-9]{2})-.+")
 _OF_SERIES = {TermKind.SERIES, TermKind.TAG, TermKind.OWNER, TermKind.ENDPOINT}
 
 
@@ -140,23 +138,15 @@ def _condition(term: Term) -> sa.ColumnElement[bool] | None:
 
 
 def _seen(one: Newest) -> ClipTraits:
-    date = _DATED_KEY.fullmatch(one.subject_key)
     return ClipTraits(
         one.subject_key,
         one.series,
-        _date(date[1]) if date else None,
+        date_in_key(one.subject_key),
         one.tags,
         one.owner,
         {one.endpoint},
         one.state,
     )
-
-
-def _date(text: str) -> dt.date | None:
-    try:
-        return dt.date.fromisoformat(text)
-    except ValueError:
-        return None
 
 
 class Chooser:

@@ -3,7 +3,7 @@
 What a purchase does with a request belongs to `resources.ledger`.
 """
 
-from resources.series.declarations import Declarations, load_series
+from resources.series.declarations import Declarations, date_in_key, load_series
 from resources.series.series import Clip, Series
 
-__all__ = ["Clip", "Declarations", "Series", "load_series"]
+__all__ = ["Clip", "Declarations", "Series", "date_in_key", "load_series"]

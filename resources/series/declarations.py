@@ -32,6 +32,15 @@ ANY_CHARACTER = "char_any"
 _DATED_KEY = re.compile(r"(.+)-([0-9]{4}-[0-9]{2}-[0-9]{2})-(.+)")
 
 
+def date_in_key(key: str) -> dt.date | None:
+    """The date in a clip's key, None if it has none."""
+    match = _DATED_KEY.fullmatch(key)
+    try:
+        return None if match is None else dt.date.fromisoformat(match[2])
+    except ValueError:
+        return None
+
+
 @dataclass
 class Declarations:
     """Everything that is declared."""

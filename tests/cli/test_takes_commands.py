@@ -1,13 +1,11 @@
 """`dailies takes`, `circle`, `reject`, `take-back` and `retake`, as a person types them."""
 
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from deliverykit import Depot
-from hostile import File, serving
+from hostile import File
 from makers import make_mp4
 from projects import a_project
 from typer.testing import CliRunner, Result
@@ -17,51 +15,17 @@ from pipelines.cli.app import app
 from pipelines.cli.launch import Launched
 from resources.errors import ConfigurationError, DailiesError
 from resources.ledger.approvals import Approval
-from resources.ledger.budget import Budget
-from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.states import AttemptState
 from resources.money import show_usd, usd
-from resources.production.bucket_mark import bind_bucket
 from resources.settings import load_settings
-from resources.storage import remote
-from resources.storage.embedded import EmbeddedS3
 from resources.storage.layout import VERDICTS
-from resources.storage.objects import ObjectStore
 
 CLIP = "bay-dawn"
 
 
 def run(*words: str, answer: str | None = None) -> Result:
     return CliRunner().invoke(app, list(words), input=answer)
-
-
-@pytest.fixture
-def depot(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Depot]:
-    a_project(tmp_path, monkeypatch, ["dawn", "noon"])
-    home = tmp_path / "home"
-    home.mkdir()
-    shutil.copyfile(sqlite_template, home / "ledger.db")
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    with EmbeddedS3(tmp_path / "s3") as s3, serving() as server:
-        secret = s3.settings.secret_access_key
-        assert secret is not None
-        variables = {
-            "DAILIES_S3_ENDPOINT": s3.endpoint_url,
-            "DAILIES_S3_BUCKET": s3.bucket,
-            "AWS_ACCESS_KEY_ID": s3.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": secret.get_secret_value(),
-        }
-        monkeypatch.delenv("DAILIES_LEDGER_URL", raising=False)
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        server.files["/clip.mp4"] = File(data=make_mp4(tmp_path / "film.mp4").read_bytes())
-        store = ObjectStore(s3.settings)
-        with Ledger(f"sqlite:///{home}/ledger.db", budget=Budget()) as ledger:
-            bind_bucket(ledger, store, buying=True)
-            yield Depot(ledger, store, server, scratch)
-    remote._connections.close()
 
 
 def a_take(depot: Depot, decision: str) -> Attempt:

@@ -1,13 +1,24 @@
-"""Commands about takes: takes, circle, reject, take-back, retake, yield, room."""
+"""Commands about takes: takes, circle, reject, take-back, retake, fetch, yield, room."""
 
 import datetime as dt
 import time
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.cli.terminal import Json, Yes, a_day, complain, console, print_json, print_table
+from pipelines.cli.terminal import (
+    CLIPS,
+    Json,
+    Yes,
+    a_day,
+    complain,
+    complete_clips,
+    console,
+    print_json,
+    print_table,
+)
 
 takes_app = typer.Typer()
 PANEL = "Judge takes"
@@ -103,6 +114,39 @@ def retake(
         )
     else:
         console.print(f"one more take of {clip} is requested; `dailies takes {clip}` shows it")
+
+
+@takes_app.command(rich_help_panel=PANEL)
+def fetch(
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder; made if it is not there.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CLIPS]...",
+            autocompletion=complete_clips,
+            help=f"{CLIPS} By default every clip.",
+        ),
+    ] = None,
+    all_takes: Annotated[
+        bool, typer.Option("--all-takes", help="Every delivered take, also rejected and spare ones.")
+    ] = False,
+    otio: Annotated[
+        bool,
+        typer.Option("--otio", help="Write timelines of the selects: OpenTimelineIO, EDL, Final Cut XML."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy circled takes into a folder, with manifests, a contact sheet and SHA-256 digests. Buys nothing."""
+    from pipelines.cli.fetch import document, show
+    from pipelines.cli.fetch import fetch as fetch_clips
+    from resources.settings import load_settings
+
+    result = fetch_clips(load_settings(), words or [], to, every=all_takes, otio=otio)
+    if as_json:
+        print_json(document(result))
+    else:
+        show(result)
+    raise typer.Exit(result.exit_code)
 
 
 class By(StrEnum):

@@ -1,0 +1,211 @@
+"""`dailies fetch`: copies of chosen takes in a folder, with a contact sheet, digests and a timeline."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipelines.cli.bucket import bucket_of
+from pipelines.cli.declared import declarations_of
+from pipelines.cli.terminal import complain, console, counted, note
+from resources.errors import ConfigurationError, DailiesError, UnavailableError
+from resources.export.fetched_takes import FailedTake, FetchedTake, contact_sheets, fetch_takes
+from resources.export.folder import ExportFolder
+from resources.export.selection import wanted_takes
+from resources.export.timeline import require_timelines, write_timelines
+from resources.ledger.ledger import Ledger
+from resources.ledger.takes import Take, takes_of
+from resources.planning import chosen_purchases
+from resources.production.bucket_mark import bind_bucket
+from resources.series import Declarations, date_in_key
+from resources.settings import Settings, open_ledger
+from resources.storage.objects import ObjectStore
+from resources.video.inspector import VideoInspector
+
+LAST = 1_000_000
+"""The place of clips that are not declared any more: after the others of their series and day."""
+
+
+@dataclass
+class Fetched:
+    """What came of a fetch."""
+
+    folder: Path
+    takes: list[FetchedTake] = field(default_factory=list)
+    failed: list[FailedTake] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Why, by clip."""
+    extras: list[str] = field(default_factory=list)
+    """Contact sheets and timelines, relative to the folder."""
+    problems: list[str] = field(default_factory=list)
+    """Which of them could not be written, and why."""
+    notes: list[str] = field(default_factory=list)
+    """What the timelines do not hold."""
+
+    @property
+    def exit_code(self) -> int:
+        """1 if something that was wanted is not there."""
+        return 1 if self.failed or self.problems else 0
+
+
+@dataclass
+class _Chosen:
+    takes: list[Take] = field(default_factory=list)
+    selects: set[str] = field(default_factory=set)
+    """The attempts of the timeline."""
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def fetch(settings: Settings, words: Sequence[str], to: Path, *, every: bool, otio: bool) -> Fetched:
+    """Fetch takes into a folder, with their manifests, a contact sheet and the list of digests.
+
+    Args:
+        words: Which clips; every one that was bought without words.
+        every: Every delivered take instead of the circled one.
+        otio: Whether to write timelines.
+
+    Raises:
+        DailiesError: A word is wrong, the folder cannot be used, or the ledger or the bucket does not answer.
+    """
+    if otio:
+        require_timelines()
+    folder = ExportFolder(to)
+    with bucket_of(settings) as bucket, open_ledger(settings) as ledger:
+        bind_bucket(ledger, bucket.store, buying=False)
+        chosen = _choose(ledger, _keys(ledger, words, _declarations(settings)), every=every)
+        result = Fetched(to, left_out=chosen.left_out)
+        try:
+            title = " ".join(words) or "dailies"
+            _write(bucket.store, folder, chosen, result, timeline=title if otio else None)
+        except OSError as error:
+            raise DailiesError(f"cannot write {error.filename or to}: {error.strerror}") from None
+    return result
+
+
+def _write(
+    store: ObjectStore, folder: ExportFolder, chosen: _Chosen, result: Fetched, *, timeline: str | None
+) -> None:
+    with folder.arriving() as arriving:
+        try:
+            for one in fetch_takes(store, folder, arriving, chosen.takes):
+                if isinstance(one, FetchedTake):
+                    result.takes.append(one)
+                else:
+                    result.failed.append(one)
+            _add_sheets(store, folder, arriving, result)
+            if timeline is not None:
+                selects = [one for one in result.takes if one.take.attempt.id in chosen.selects]
+                made = write_timelines(timeline, selects, folder.path)
+                result.notes += made.left_out
+                for name, data in made.files.items():
+                    _add(folder, arriving, result, name, data)
+        finally:
+            folder.write_sums(arriving)
+
+
+def _add_sheets(store: ObjectStore, folder: ExportFolder, arriving: Path, result: Fetched) -> None:
+    try:
+        with VideoInspector() as inspector:
+            for name, picture in contact_sheets(store, inspector, result.takes):
+                _add(folder, arriving, result, name, picture)
+    except UnavailableError:
+        raise
+    except DailiesError as error:
+        result.problems.append(f"the contact sheet was not made: {error}")
+
+
+def _add(folder: ExportFolder, arriving: Path, result: Fetched, name: str, data: bytes) -> None:
+    try:
+        folder.add(arriving, name, data, replaces=True)
+    except DailiesError as error:
+        result.problems.append(str(error))
+    else:
+        result.extras.append(name)
+
+
+def _choose(ledger: Ledger, keys: Sequence[str], *, every: bool) -> _Chosen:
+    chosen, found = _Chosen(), takes_of(ledger, keys)
+    for clip in keys:
+        wanted = wanted_takes(found[clip], every=every)
+        chosen.takes += wanted.takes
+        if wanted.select is not None:
+            chosen.selects.add(wanted.select.attempt.id)
+        if wanted.left_out:
+            chosen.left_out[clip] = wanted.left_out
+    return chosen
+
+
+def _keys(ledger: Ledger, words: Sequence[str], declarations: Declarations) -> list[str]:
+    """The bought clips of some words: in the order of the words; then by series, day, and place in the series' file."""
+    today = dt.datetime.now(dt.UTC).date()
+    found: dict[str, tuple[int, str, str, int]] = {}
+    places: dict[tuple[str, dt.date | None], dict[str, int]] = {}
+    for place, word in enumerate(words or [None]):
+        for one in chosen_purchases(ledger, [word] if word else [], today=today):
+            key, day = one.subject_key, date_in_key(one.subject_key)
+            series = declarations.series.get(one.series)
+            if (one.series, day) not in places:
+                clips = series.clips(day) if series and series.dated == (day is not None) else []
+                places[one.series, day] = {clip.key: number for number, clip in enumerate(clips)}
+            number = places[one.series, day].get(key, LAST)
+            found.setdefault(key, (place, one.series, "" if day is None else day.isoformat(), number))
+    if not found:
+        named = f"fits {' '.join(words)!r}" if words else "is in the ledger"
+        raise ConfigurationError(f"no clip that was bought {named}; `dailies status --all` shows every clip")
+    return sorted(found, key=found.__getitem__)
+
+
+def _declarations(settings: Settings) -> Declarations:
+    try:
+        return declarations_of(settings)
+    except DailiesError as error:
+        complain(f"the clips are in the order of their purchases: {error}")
+        return Declarations()
+
+
+def show(result: Fetched) -> None:
+    """Say what is in the folder, and name what is not."""
+    for clip, why in result.left_out.items():
+        note(f"{clip}: {why}")
+    for text in result.notes:
+        note(text)
+    for failed in result.failed:
+        complain(f"take {failed.take.number} of {failed.take.attempt.clip}: {failed.why}")
+    for problem in result.problems:
+        complain(problem)
+    there = sum(one.was_there for one in result.takes)
+    console.print(
+        f"{counted(len(result.takes), 'take')} in {result.folder}: {len(result.takes) - there} fetched, {there} there before"
+        f"{''.join(f', {name}' for name in result.extras)}",
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )
+
+
+def document(result: Fetched) -> dict[str, Any]:
+    """The same for machines; files are relative to the folder."""
+    return {
+        "folder": str(result.folder),
+        "takes": [
+            {
+                "clip": one.take.attempt.clip,
+                "take": one.take.number,
+                "attempt": one.take.attempt.id,
+                "file": one.file,
+                "sidecar": one.sidecar,
+                "sha256": one.manifest.object.sha256,
+                "size_bytes": one.manifest.object.size,
+                "was_there": one.was_there,
+            }
+            for one in result.takes
+        ],
+        "failed": [
+            {"clip": one.take.attempt.clip, "take": one.take.number, "why": one.why} for one in result.failed
+        ],
+        "left_out": [{"clip": clip, "why": why} for clip, why in result.left_out.items()],
+        "extras": result.extras,
+        "problems": result.problems,
+        "notes": result.notes,
+    }

@@ -1,0 +1,55 @@
+"""Which takes of a clip are fetched, and why the others are not."""
+
+from dataclasses import dataclass
+
+from resources.ledger.states import AttemptState
+from resources.ledger.takes import ClipTakes, Take
+
+
+@dataclass(frozen=True)
+class WantedTakes:
+    """What is fetched of a clip."""
+
+    takes: tuple[Take, ...]
+    """Oldest first."""
+    select: Take | None
+    """The one for the timeline; None if nobody has chosen one that had to be chosen."""
+    left_out: str
+    """Why nothing is fetched, or not everything that was asked for; empty if nothing is left out."""
+
+
+def wanted_takes(found: ClipTakes, *, every: bool) -> WantedTakes:
+    """The circled take of a clip; without one, the current take if its series asks for no review.
+
+    Args:
+        every: Whether every delivered take is wanted, also rejected and spare ones.
+    """
+    delivered = tuple(take for take in found.takes if take.attempt.state is AttemptState.DELIVERED)
+    select = _select(delivered)
+    if every and delivered:
+        apart = [str(take.number) for take in found.takes if take not in delivered]
+        named = f"take {', '.join(apart)} failed a check; `dailies accept` delivers it" if apart else ""
+        return WantedTakes(delivered, select, named)
+    if select is not None:
+        return WantedTakes((select,), select, "")
+    return WantedTakes((), None, _why_none(found, delivered))
+
+
+def _select(delivered: tuple[Take, ...]) -> Take | None:
+    circled = next((take for take in delivered if take.is_circled), None)
+    if circled is not None:
+        return circled
+    current = next((take for take in delivered if take.is_current), None)
+    if current is None or current.is_rejected or current.attempt.request.review.asks:
+        return None
+    return current
+
+
+def _why_none(found: ClipTakes, delivered: tuple[Take, ...]) -> str:
+    if delivered:
+        if all(take.is_rejected for take in delivered):
+            return "every take is rejected"
+        return f"no take is circled; `dailies takes {found.clip}` shows them"
+    if found.takes:
+        return "it failed a check; `dailies accept` delivers it all the same"
+    return "its take is on its way" if found.open is not None else "no take was delivered"
