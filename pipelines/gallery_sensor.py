@@ -15,10 +15,11 @@ from resources.errors import DailiesError
 from resources.gallery.pages import look
 from resources.gallery.writer import newest_change
 from resources.ledger import waiting_clips
+from resources.ledger.ledger import Ledger
 from resources.ledger.review_policy import decide_due
 from resources.ledger.selects import unshown
 from resources.ledger.verdicts import in_words
-from resources.production.bucket_mark import bind_bucket
+from resources.production.bucket_mark import BucketMark, bind_bucket
 from resources.storage.objects import ObjectStore
 
 GALLERY_SECONDS = 30
@@ -81,8 +82,7 @@ def gallery_pages(
     seen = GalleryCursor.read(context.cursor)
     try:
         with production.ledger() as ledger:
-            for one in decide_due(ledger):
-                context.log.info("%s: %s", one.clip, in_words(one.verdict))
+            _decide(context, production, ledger)
             for clip in show_selects(context.instance, ledger):
                 context.log.info("%s: its select has changed", clip)
             change = newest_change(ledger)
@@ -99,6 +99,19 @@ def gallery_pages(
         cursor=GalleryCursor(change, look(), written.digests).written(),
         skip_reason=dg.SkipReason(f"{len(written.changed)} of {len(written.digests)} pages written"),
     )
+
+
+def _decide(context: dg.SensorEvaluationContext, production: Production, ledger: Ledger) -> None:
+    """Let the policies decide, unless the ledger is older than its bucket: that may hold a person's verdict, which a later one replaces."""
+    if not waiting_clips.due(ledger, most=1):
+        return
+    try:
+        BucketMark(ledger, production.store()).examine()
+    except DailiesError as error:
+        context.log.warning("no review is decided: %s", error)
+        return
+    for one in decide_due(ledger):
+        context.log.info("%s: %s", one.clip, in_words(one.verdict))
 
 
 def _impatient(store: ObjectStore) -> ObjectStore:

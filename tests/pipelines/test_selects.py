@@ -1,11 +1,13 @@
 """Circled takes become selects in Dagster without a run, once; they go when the circle is taken back, and others build on them."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster_ui import DagsterUi
 from pipelinekit import QUIET, House
 from verdictkit import a_verdict
@@ -13,6 +15,7 @@ from verdictkit import a_verdict
 from pipelines import select_events
 from pipelines.lineage import SELECTS
 from pipelines.partitions import range_tags
+from resources.ledger.review_tables import waiting_clips
 from resources.ledger.selects import mark_shown, unshown
 from resources.ledger.verdicts import Word, judge
 
@@ -132,6 +135,25 @@ def test_a_select_stays_green_when_a_run_over_everything_fails(house: House, ui:
     )
     assert not result.success
     assert ui.bars()["selects"].green == {east}
+
+
+def test_a_policy_of_a_ledger_that_is_older_than_its_bucket_decides_nothing(house: House) -> None:
+    house.declare("bay", ["east"], review={"by": "person", "within": "12h", "otherwise": "newest"})
+    east = "bay-east"
+    house.add([east])
+    assert house.produce([east]).green
+    with house.production.ledger() as ledger, ledger.write() as connection:
+        connection.execute(sa.update(waiting_clips).values(decide_at=0.0))
+    # the bucket has seen entries that this copy lost, and perhaps a person's verdict with them
+    mark = house.bucket_file("ledger.json")
+    text = mark.read_text()
+    document = json.loads(text)
+    mark.write_text(json.dumps({**document, "seq": document["seq"] + 5, "entry": "another:1:1.000000"}))
+    house.tick("gallery_pages")
+    assert events(house, east) == 0
+    mark.write_text(text)
+    house.tick("gallery_pages")
+    assert events(house, east) == 1
 
 
 def test_a_policy_decides_in_the_sensor(house: House) -> None:
