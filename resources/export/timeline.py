@@ -126,7 +126,7 @@ def _clip(take: FetchedTake, video: VideoFacts, linked_from: Path | None) -> Any
     manifest, rate = take.manifest, frame_rate(video.fps)
     seconds = video.duration if video.picture is None else video.picture.end
     whole = TimeRange(RationalTime(0, rate), RationalTime(max(1, round(seconds * rate)), rate))
-    address = take.file if linked_from is None else (linked_from.absolute() / take.file).as_uri()
+    address = take.file if linked_from is None else (linked_from.resolve() / take.file).as_uri()
     return schema.Clip(
         name=f"{manifest.clip}-take{take.take.number}",
         media_reference=schema.ExternalReference(target_url=address, available_range=whole),
@@ -139,6 +139,8 @@ def _clip(take: FetchedTake, video: VideoFacts, linked_from: Path | None) -> Any
                 "sha256": manifest.object.sha256,
                 "ai_system_used": manifest.disclosure.ai_system_used,
                 "digital_source_type": manifest.disclosure.digital_source_type,
-            }
+            },
+            # a reel of an EDL has eight characters, which the takes of a series share in their names
+            "cmx_3600": {"reel": manifest.attempt[:8]},
         },
     )

@@ -134,13 +134,14 @@ def test_a_file_of_somebody_else_is_never_overwritten(depot: Depot, tmp_path: Pa
     mine = to / "bay" / "undated" / "bay-dawn-take1.mp4"
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b"my own cut")
-    (to / "timeline.otio").write_text("my own order")
     shown = run("fetch", "bay", "--to", str(to))
     assert (shown.exit_code, mine.read_bytes()) == (1, b"my own cut")
     assert f"{mine} is there with other bytes, and is not overwritten" in shown.stderr
     mine.unlink()
-    assert run("fetch", "bay", "--to", str(to), "--otio").exit_code == 1
-    assert (to / "timeline.otio").read_text() == "my own order"
+    (to / "contact-sheet.webp").write_bytes(b"my own picture")
+    changed = run("fetch", "bay", "--to", str(to))
+    assert (changed.exit_code, (to / "contact-sheet.webp").read_bytes()) == (1, b"my own picture")
+    assert mine.is_file()
     with pytest.raises(ConfigurationError, match="is not a folder"):
         raise run("fetch", "bay", "--to", str(mine)).exception or AssertionError
     with pytest.raises(ConfigurationError, match="no clip that was bought fits 'bai'"):
@@ -177,6 +178,8 @@ def test_the_timelines_are_read_back_with_lengths_and_links(depot: Depot, tmp_pa
     edl = otio.adapters.read_from_file(str(to / "timeline.edl"), rate=24)
     (cut,) = edl.tracks
     assert [clip.duration().to_frames() for clip in cut] == [72, 48]
+    reels = [clip.metadata["cmx_3600"]["reel"] for clip in cut]
+    assert reels == [take["attempt"][:8] for take in made["takes"]], "an editor finds a file by its reel"
     xml = otio.adapters.read_from_file(str(to / "timeline.xml"))
     links = [clip.media_reference.target_url for clip in xml.tracks[0]]
     expected = [(to / clip.media_reference.target_url).as_uri() for clip in pictures]
