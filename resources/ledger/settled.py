@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from resources.ledger.database import chunks
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import CLIP, SPARE, clip_of
+from resources.ledger.review_tables import waiting_clips
 from resources.ledger.schema import NOT_DELIVERED, attempts
 from resources.ledger.states import OPEN, AttemptState, MoneyState
 
@@ -31,7 +32,8 @@ def settled_clips(ledger: Ledger, keys: Collection[str], *, before: float) -> se
     """Those of the clips that were delivered before a time and that wait for nothing since.
 
     A clip counts if the newest purchase of each slot is delivered (or was withdrawn after an earlier delivery), no purchase of it is open,
-    no refund is expected, and Dagster was told of every end. A clip that failed, is held or is in quarantine waits for a person.
+    no refund is expected, and Dagster was told of every end. Clips that failed, are held, are in
+    quarantine or have a take to judge wait for a person.
 
     Args:
         ledger: The ledger.
@@ -40,8 +42,9 @@ def settled_clips(ledger: Ledger, keys: Collection[str], *, before: float) -> se
     """
     settled: set[str] = set()
     with ledger.read() as connection:
-        spares = {clip_of(str(key)) for key in connection.execute(_OPEN_SPARES).scalars()}
-        for some in chunks([key for key in keys if key not in spares]):
+        waiting = {clip_of(str(key)) for key in connection.execute(_OPEN_SPARES).scalars()}
+        waiting |= set(connection.execute(sa.select(waiting_clips.c.clip)).scalars())
+        for some in chunks([key for key in keys if key not in waiting]):
             rows: dict[str, list[Any]] = {}
             for row in connection.execute(_OF_CLIPS, {"keys": some}):
                 rows.setdefault(row.subject_key, []).append(row)

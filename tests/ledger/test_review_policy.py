@@ -13,11 +13,12 @@ from resources.errors import DailiesError
 from resources.ledger import polls, review_policy, waiting_clips
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import standings
-from resources.ledger.deliveries import record_delivered
+from resources.ledger.deliveries import mark_reported, record_delivered
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
 from resources.ledger.review_policy import decide_due
 from resources.ledger.rules import Ruling
+from resources.ledger.settled import settled_clips
 from resources.ledger.verdicts import RecordedVerdict, VerdictWay, Word, judge, unstored, verdicts_of
 from resources.ledger.waiting_clips import waiting
 from resources.ledger.yields import YieldBy, read_yield
@@ -71,6 +72,16 @@ def test_no_take_is_current_before_it_is_circled_and_none_replaces_it(ledger: Le
     judge(ledger, a_verdict(first, Word.TAKEN_BACK))
     assert current(ledger) is None
     assert len(waiting(ledger)) == 1
+
+
+def test_a_clip_that_waits_for_a_person_is_not_settled(ledger: Ledger, clock: Clock) -> None:
+    first = take(ledger, a_policy(days=None))
+    mark_reported(ledger, [first.id], "run")
+    clock.forward(400 * DAY)
+    # its partition and its runs stay in Dagster
+    assert settled_clips(ledger, [CLIP], before=clock.now) == set()
+    judge(ledger, a_verdict(first))
+    assert settled_clips(ledger, [CLIP], before=clock.now) == {CLIP}
 
 
 def test_a_take_that_waits_is_not_bought_again(ledger: Ledger) -> None:
