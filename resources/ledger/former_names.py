@@ -1,9 +1,11 @@
-"""The names that a series had before: what was spent under them counts in its caps."""
+"""The names that a series had before: what was spent under them counts in its caps, and its new name chooses what was bought under them."""
 
 import sqlalchemy as sa
 
 from resources.ledger.schema import meta
 
+_FACT = "renamed "
+_RENAMES = sa.select(meta.c.key).where(meta.c.key.startswith(_FACT))
 _FORMER = sa.select(meta.c.value).where(meta.c.key == sa.bindparam("fact"))
 
 
@@ -36,9 +38,19 @@ def former_names(connection: sa.Connection, name: str, keys: str | None) -> set[
     return found
 
 
+def later_names(connection: sa.Connection) -> dict[str, set[str]]:
+    """The names that series got later, by each name that they had before. Those of series that were renamed by hand are not known."""
+    found: dict[str, set[str]] = {}
+    for (fact,) in connection.execute(_RENAMES):
+        name = str(fact).removeprefix(_FACT)
+        for old in former_names(connection, name, None):
+            found.setdefault(old, set()).add(name)
+    return found
+
+
 def _own(connection: sa.Connection, name: str) -> list[str]:
     return str(connection.execute(_FORMER, {"fact": _fact(name)}).scalar() or "").split()
 
 
 def _fact(name: str) -> str:
-    return f"renamed {name}"
+    return f"{_FACT}{name}"

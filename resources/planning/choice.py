@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from resources.declared.problems import suggestion
 from resources.errors import ConfigurationError, DailiesError
+from resources.ledger.former_names import later_names
 from resources.ledger.ledger import Ledger
 from resources.ledger.newest import Newest, newest
 from resources.ledger.records import CLIP, Attempt
@@ -95,58 +96,64 @@ def chosen_purchases(
     """
     selectors = parse(words, today=today)
     kinds = {term.kind for selector in selectors for term in selector}
+    later: dict[str, set[str]] = {}
+    if kinds & {TermKind.NAME, TermKind.SERIES}:
+        with ledger.read() as connection:
+            later = later_names(connection)
     if TermKind.CHANGED in kinds:
         raise ConfigurationError("cannot choose clips by 'changed' here; `dailies plan changed` lists them")
     found = newest(
         ledger,
         states,
         series=series,
-        where=_bounds(selectors),
+        where=_bounds(selectors, later),
         labels=bool(kinds & {TermKind.TAG, TermKind.OWNER}),
     )
     if not selectors:
         return found
-    return [one for one in found if any(all(_seen(one).fits(term) for term in terms) for terms in selectors)]
+    return [
+        one
+        for one in found
+        if any(all(seen.fits(term) for term in terms) for seen in _seen(one, later) for terms in selectors)
+    ]
 
 
-def _bounds(selectors: Sequence[Selector]) -> sa.ColumnElement[bool] | None:
+def _bounds(
+    selectors: Sequence[Selector], later: Mapping[str, Collection[str]]
+) -> sa.ColumnElement[bool] | None:
     """What the database can check of some words, so that it need not read every purchase; None where that is nothing."""
     words = []
     for selector in selectors:
-        terms = [condition for term in selector if (condition := _condition(term)) is not None]
+        terms = [condition for term in selector if (condition := _condition(term, later)) is not None]
         if not terms:
             return None
         words.append(sa.and_(*terms))
     return sa.or_(*words) if words else None
 
 
-def _condition(term: Term) -> sa.ColumnElement[bool] | None:
+def _condition(term: Term, later: Mapping[str, Collection[str]]) -> sa.ColumnElement[bool] | None:
     if term.kind is TermKind.STATE:
         named = _named(term.text)
         among = attempts.c.state.in_(sorted(state.value for state in named))
         return among if AttemptState.DELIVERED in named else sa.and_(NOT_DELIVERED, among)
     if set("*?[") & set(term.text):
         return None
+    of_series = attempts.c.series.in_([term.text, *sorted(old for old in later if term.text in later[old])])
     if term.kind is TermKind.SERIES:
-        return attempts.c.series == term.text
+        return of_series
     if term.kind is TermKind.NAME:
-        return sa.or_(
-            sa.and_(attempts.c.subject_kind == CLIP, attempts.c.subject_key == term.text),
-            attempts.c.series == term.text,
-        )
+        of_clip = sa.and_(attempts.c.subject_kind == CLIP, attempts.c.subject_key == term.text)
+        return sa.or_(of_clip, of_series)
     return None
 
 
-def _seen(one: Newest) -> ClipTraits:
-    return ClipTraits(
-        one.subject_key,
-        one.series,
-        date_in_key(one.subject_key),
-        one.tags,
-        one.owner,
-        {one.endpoint},
-        one.state,
-    )
+def _seen(one: Newest, later: Mapping[str, Collection[str]]) -> list[ClipTraits]:
+    """A clip that was bought, under the name that its series had then and under those it got later."""
+    key, endpoints = one.subject_key, {one.endpoint}
+    return [
+        ClipTraits(key, name, date_in_key(key), one.tags, one.owner, endpoints, one.state)
+        for name in (one.series, *sorted(later.get(one.series, ())))
+    ]
 
 
 class Chooser:

@@ -15,6 +15,7 @@ from resources.errors import ConfigurationError, DailiesError
 from resources.ledger import queue
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decision, decide
+from resources.ledger.former_names import record_rename
 from resources.ledger.ledger import Ledger
 from resources.planning import Chooser, Days, chosen_purchases
 from resources.series import Declarations, load_series
@@ -166,5 +167,11 @@ def test_the_same_words_choose_among_what_was_bought(declarations: Declarations,
     assert chosen("state:failed,loop*", "2026-11-09..11") == {"loop-a", "harbor-2026-11-10-b"}
     assert chosen("tag:channel", "owner:me@example.com,state:open") == {"harbor-2026-11-10-b", "loop-b"}
     assert chosen("yesterday") == set()
+    with ledger.write() as connection:
+        record_rename(connection, "loop", "orbit")
+        record_rename(connection, "orbit", "turn")
+    for name in ("loop", "orbit", "turn", "tu*", "series:turn", "turn,state:failed"):
+        assert chosen(name) == ({"loop-a"} if "failed" in name else {"loop-a", "loop-b"}), name
+    assert chosen("turns") == set()
     with pytest.raises(ConfigurationError, match="dailies plan changed"):
         chosen("changed")
