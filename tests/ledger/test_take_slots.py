@@ -22,13 +22,14 @@ from resources.ledger.approvals import Approval, approve_clips
 from resources.ledger.decisions import Decided, Decision, Ruling, decide, standings
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost.closures import hold
+from resources.ledger.lost.posts import find_undecided
 from resources.ledger.lost.settle import adopt_by_hand
 from resources.ledger.newest import newest
 from resources.ledger.outcomes import record_outcome
 from resources.ledger.purchases import purchases_of
 from resources.ledger.records import Attempt
 from resources.ledger.recovery import rebuild
-from resources.ledger.recovery.mark import mark_of
+from resources.ledger.recovery.mark import OnItsWay, mark_of
 from resources.ledger.recovery.rebuild import Taken
 from resources.ledger.schema import submissions
 from resources.ledger.settled import settled_clips
@@ -286,3 +287,28 @@ def test_a_decision_that_has_bought_never_buys_more_takes_than_it_asked_for(ledg
     again = asked(ledger, takes(3))
     assert "new" not in rulings(again)
     assert rulings(asked(ledger, takes(3), "tuesday")) == ["reused", "new", "new"]
+
+
+def test_a_post_that_a_copy_has_not_seen_keeps_the_seed_that_was_sent(ledger: Ledger) -> None:
+    (one,) = asked(ledger, takes(1, **SEEDED))
+    assert one.attempt is not None
+    item = OnItsWay(
+        clip=CLIP,
+        seed=77,
+        series="city",
+        fingerprint=one.attempt.fingerprint,
+        provider=ACCOUNT,
+        account=ACCOUNT,
+        endpoint=one.attempt.endpoint,
+        attempt=one.attempt.id,
+        decision="monday",
+        submission="post-after-the-copy",
+        job=None,
+        sent_at=ledger.clock(),
+        quoted_micros=400_000,
+    )
+    assert rebuild.take_back(ledger, item, one.request) is Taken.LED_ON
+    with ledger.read() as connection:
+        (lost,) = find_undecided(connection, ACCOUNT)
+    # a listing that shows requests names its job by this seed alone
+    assert lost.body["seed"] == 77

@@ -287,13 +287,20 @@ def _money_on_the_way(state: AttemptState) -> MoneyState:
 
 def _book_submission(tx: Transaction, item: OnItsWay, attempt: Attempt) -> None:
     state = SubmissionState.UNKNOWN if item.job is None else SubmissionState.ACCEPTED
-    _submission(tx.connection, item.submission, attempt, item.sent_at, state)
+    # a request without a seed of its own was sent with one that only the mark knows
+    seed = None if attempt.request.has_seed else item.seed
+    _submission(tx.connection, item.submission, attempt, item.sent_at, state, seed)
     if item.job is not None:
         book_job(tx, attempt, item.submission, NamedJob(item.job, None, "mark"))
 
 
 def _submission(
-    connection: sa.Connection, name: str, attempt: Attempt, sent_at: float, state: SubmissionState
+    connection: sa.Connection,
+    name: str,
+    attempt: Attempt,
+    sent_at: float,
+    state: SubmissionState,
+    seed: int | None = None,
 ) -> None:
     """Record a POST that was sent, or the state of a POST that the ledger knows."""
     connection.execute(
@@ -306,6 +313,7 @@ def _submission(
             started_at=sent_at,
             lease_until=sent_at,
             ended_at=sent_at,
+            seed=seed,
         )
     )
     connection.execute(
