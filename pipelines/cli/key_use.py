@@ -77,5 +77,8 @@ def _consequence(settings: Settings, account: str, use: KeyUse) -> str:
     if use.dedicated:
         return "A lost answer is settled by elimination, and a job that was not ordered here is an alarm."
     if settings.webhook_url is None:
-        return "A lost answer is held for a person, since no callback can name its job (DAILIES_WEBHOOK_URL is not set)."
-    return "A lost answer is settled by a callback that names it, or held for a person."
+        return (
+            "A lost answer is settled if a listed job shows its request, or held for a person: no callback can name its job "
+            "(DAILIES_WEBHOOK_URL is not set)."
+        )
+    return "A lost answer is settled by a callback or by a listed job that shows its request, or held for a person."

@@ -151,6 +151,8 @@ def show(account: LedgerSummary) -> None:
             console.print(
                 f"{show_usd(line.micros - line.billed_micros)} is our estimate: {line.name} has no bill that names jobs"
             )
+        if account.estimated:
+            console.print()
         _print_lines("day", statement.by_day)
     if statement.caps:
         table = _table("cap", "spent", "of")

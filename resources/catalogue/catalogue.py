@@ -68,7 +68,7 @@ class Catalogue:
             raise ProblemsError(
                 [Problem("provider", "does not sell this endpoint", show(provider), listed(sellers))]
             )
-        ids = [e.id for e in self if provider in {None, e.provider}]
+        ids = sorted({e.id for e in self if provider in {None, e.provider}})
         problem = Problem("endpoint", "is not in the catalogue (data/models)", show(endpoint))
         raise ProblemsError([problem.suggesting(endpoint, ids)])
 

@@ -107,6 +107,12 @@ def test_an_unknown_endpoint_names_the_nearest(tmp_path):
         catalogue.get("something else")
 
 
+def test_an_id_that_two_providers_sell_is_named_once(tmp_path):
+    catalogue = load(tmp_path, a=ENTRY, b=ENTRY.replace("provider: wavespeed", "provider: fal"))
+    with pytest.raises(ProblemsError, match="allowed: 'maker/model' - is not in"):
+        catalogue.get("something else")
+
+
 def test_an_id_that_two_providers_sell_is_the_first_ones_so_that_an_added_provider_changes_no_series(
     tmp_path,
 ):
