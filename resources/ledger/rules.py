@@ -85,7 +85,8 @@ def ruling_of(
 
     def there(slot: int) -> Attempt | None:
         """The take that fills a slot, so that nothing is bought for it."""
-        ours = (a for a in known if a.slot == slot and a.decision == decision)
+        # the first run of a decision without another name may have waited for a purchase of somebody else
+        ours = (a for a in known if a.slot == slot and decision in {a.decision, a.watched_by})
         delivered = next((a for a in ours if a.state is AttemptState.DELIVERED), None)
         if delivered is not None or regenerate:
             return delivered

@@ -289,6 +289,19 @@ def test_a_decision_that_has_bought_never_buys_more_takes_than_it_asked_for(ledg
     assert rulings(asked(ledger, takes(3), "tuesday")) == ["reused", "new", "new"]
 
 
+def test_a_retry_of_a_run_that_adopted_a_take_buys_no_other_one(ledger: Ledger) -> None:
+    """Dagster retries a run by itself when its worker dies. Its decision is then the id of the first run."""
+    asked(ledger, takes(2))
+    again = Decision("first-run", batch="first-run", watched_by="first-run", regenerate=True)
+    assert rulings(decide(ledger, [takes(2)], again)) == ["adopted"] * 2
+    deliver(ledger)
+    retry = dataclasses.replace(again, batch="retry", watched_by="retry")
+    assert rulings(decide(ledger, [takes(2)], retry)) == ["reused"] * 2
+    # the negative control: another run asks for other takes
+    other = dataclasses.replace(again, id="other-run", batch="other-run", watched_by="other-run")
+    assert rulings(decide(ledger, [takes(2)], other)) == ["new"] * 2
+
+
 def test_a_post_that_a_copy_has_not_seen_keeps_the_seed_that_was_sent(ledger: Ledger) -> None:
     (one,) = asked(ledger, takes(1, **SEEDED))
     assert one.attempt is not None

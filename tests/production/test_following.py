@@ -82,6 +82,17 @@ def test_a_run_that_only_submits_leaves_what_finds_no_place_to_the_sensor(world:
     assert {world.newest(clip).state for clip in clips(5)[2:]} == {S.QUEUED}
 
 
+def test_a_purchase_in_a_slot_that_is_no_longer_asked_for_brings_the_clip(world: World) -> None:
+    world.provider.answers["clip-a"] = [rejects(FailureKind.MODERATION)]
+    carry(world, Stage.SUBMITTED, "clip-a", takes=2)
+    result = carry(world, Stage.DELIVERED, "clip-a", decision="tuesday", takes=1)
+    assert (result.failed, result.left) == ({}, [])
+    assert len(world.provider.jobs) == 1
+    assert world.newest("clip-a").slot == 2
+    assert world.told("clip-a")[-2:] == NAMES[1:]
+    assert [one.stage for one in world.reports if one.shown is not None][-1] is Stage.DELIVERED
+
+
 def test_a_clip_of_an_account_that_cannot_be_used_here_fails_alone(world: World) -> None:
     decided = [*wanted(world, "clip-a"), *wanted(world, "clip-b", account="wavespeed-team-b")]
     result = world.run(world.follower(Stage.DELIVERED).follow(decided))
