@@ -226,7 +226,7 @@ class FakeProvider:
         return Accepted(job.id, None, {})
 
     def _create(
-        self, clip: str, submission_id: str | None, answer: Answer, body: dict[str, Any] | None
+        self, clip: str, submission_id: str | None, answer: Answer, body: dict[str, Any] | None = None
     ) -> Job:
         goes = self.jobs_go[clip].pop(0) if self.jobs_go[clip] else Ends()
         at = self.clock() + answer.creates_after
