@@ -103,7 +103,9 @@ def test_a_persons_word_against_this_hosts_own_setting_is_named(monkeypatch: pyt
 
 def test_a_callback_address_is_what_settles_a_shared_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAILIES_WEBHOOK_URL", "https://hooks.example.com/dailies")
-    assert "settled by a callback or by a listed job that shows its request" in said("key", "wavespeed", "--shared")
+    assert "settled by a callback or by a listed job that shows its request" in said(
+        "key", "wavespeed", "--shared"
+    )
 
 
 def test_what_is_no_account_or_no_statement_is_refused() -> None:
