@@ -166,6 +166,27 @@ def test_on_a_shared_key_a_strangers_job_near_by_keeps_a_miss_from_being_proof()
     assert only([post("s", 100, shared=True)], read).finding is Proof.HOLD
 
 
+@pytest.mark.parametrize(
+    ("shown", "on_our_own_key", "on_a_shared_key"),
+    [
+        # a provider may clean a prompt, add defaults, or name a picture's address anew
+        ({**BODY, "prompt": "a trimmed prompt"}, Proof.HOLD, Proof.ABSENT),
+        ({**BODY, "duration": "4s"}, Proof.HOLD, Proof.HOLD),
+        ({}, Proof.HOLD, Proof.ABSENT),
+    ],
+)
+def test_a_job_of_its_time_with_a_request_that_nobody_sent_keeps_a_miss_from_being_proof(
+    shown: dict[str, object], on_our_own_key: Proof, on_a_shared_key: Proof
+) -> None:
+    for shared, finding in ((False, on_our_own_key), (True, on_a_shared_key)):
+        mine = post("s", 100, body={**BODY, "duration": 4}, shared=shared)
+        found = only([mine], evidence(job("a", 100.5, body=shown)))
+        assert found.finding is finding
+        assert [one.job_id for one in found.candidates] == (["a"] if finding is Proof.HOLD else [])
+    of_another_time = evidence(job("a", 1_300.0, body={"prompt": "another"}))
+    assert only([post("s", 100)], of_another_time).finding is Proof.ABSENT
+
+
 def test_on_a_shared_key_a_job_with_our_request_is_ours() -> None:
     read = evidence(job("a", 100.5, body=BODY), read_from=103.0)
     assert findings([post("s", 100, shared=True)], read) == {"s": (Proof.ADOPT, "a")}

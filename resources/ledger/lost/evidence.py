@@ -119,6 +119,18 @@ class Post:
         """Whether the job may be this POST's if the provider ran another model without saying so."""
         return job.submission_id is None and not self.fits(job) and self._in_time(job) and job.body is None
 
+    def may_be_rewritten(self, job: Candidate) -> bool:
+        """Whether the job may be this POST's if the provider shows another request than was sent: cleaned, completed or re-addressed.
+
+        On a key that others may use, only a job with our prompt or our seed may be: others do buy the same model.
+        """
+        if job.submission_id is not None or job.body is None or self.fits(job) or not self._in_time(job):
+            return False
+        agree = any(
+            name in self.body and self.body[name] == job.body.get(name) for name in ("prompt", "seed")
+        )
+        return job.model in {None, *self.models} and (agree or not (self.shared or self.other_key))
+
     def _in_time(self, job: Candidate) -> bool:
         return self.not_before <= job.created_at.timestamp() <= self.created_by
 
@@ -302,10 +314,16 @@ def _judge_one(post: Post, known: _Sorted, evidence: Evidence) -> Judgement:
     if evidence.read_from < post.settled_from:
         return Judgement(post, Proof.WAIT, candidates=tuple(candidates), why="it may still turn up")
     substituted = [job for job in known.strangers if post.may_be_substituted(job)]
+    rewritten = [job for job in known.strangers if post.may_be_rewritten(job)]
     doubt = _doubt(post, candidates, strangers, substituted, evidence)
+    if doubt is None and rewritten:
+        doubt = (
+            Lack.OWNER,
+            "a job of the same model and another request, which nobody ordered here, was created then",
+        )
     if doubt is not None:
         lack, why = doubt
-        shown = candidates or strangers or substituted
+        shown = candidates or strangers or substituted or rewritten
         return Judgement(post, Proof.HOLD, candidates=tuple(shown), why=why, lack=lack)
     return _missing(post, known, evidence)
 
