@@ -110,7 +110,13 @@ def _buy(batch: Batch, keys: list[str], config: ProduceConfig) -> dict[str, str]
     if prompts.problems:
         bought = bought_by(production, context.run)
         raise clips_failed(prompts.problems, len(keys), "cannot be bought", bought=bought)
-    requests = {key: request.with_takes(config.takes) for key, request in prompts.requests.items()}
+    declared = production.declarations().series
+    requests = {
+        key: (series.limited(request) if (series := declared.get(request.series)) else request).with_takes(
+            config.takes
+        )
+        for key, request in prompts.requests.items()
+    }
     return say(batch, buy(batch, requests, regenerate=config.regenerate))
 
 

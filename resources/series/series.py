@@ -91,6 +91,17 @@ class Series:
         return self.declaration.keys or self.declaration.name
 
     @property
+    def _limits(self) -> dict[str, Any]:
+        """The fields of a request that limit what is bought."""
+        said = self.declaration
+        caps = said.budget.caps() if said.budget else Caps()
+        return {"max_attempts": said.max_attempts, "takes": said.takes, "caps": caps}
+
+    def limited(self, request: ClipRequest) -> ClipRequest:
+        """A request that was rendered earlier, with the limits that are declared now: they change no prompt."""
+        return request.model_copy(update=self._limits)
+
+    @property
     def title(self) -> str:
         """Its name for people."""
         return self.declaration.title or self.declaration.name
@@ -230,9 +241,7 @@ class Series:
             keys=self.key_prefix if self.key_prefix != self.name else None,
             **{name: getattr(first, name) for name in Choice.model_fields},
             fallbacks=tuple(others),
-            max_attempts=self.declaration.max_attempts,
-            takes=self.declaration.takes,
-            caps=self.declaration.budget.caps() if self.declaration.budget else Caps(),
+            **self._limits,
             checks=self.declaration.checks,
             review=review_of(self.declaration.review),
             owner=self.owner,

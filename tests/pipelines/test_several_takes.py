@@ -72,3 +72,17 @@ def test_the_sensor_brings_every_take_home(house: House):
     assert len(house.bought()) == 4
     with house.production.ledger() as ledger:
         assert {a.reported_run_id is None for a in ledger.latest_takes(keys).values()} == {False}
+
+
+def test_a_prompt_that_was_rendered_before_is_bought_within_the_limits_of_now(house: House):
+    """No limit changes a prompt, so that a prompt of last week lies in the bucket with the limits of last week."""
+    keys = house.declare("hill", ["dawn", "dusk"], takes=3)
+    house.add(keys)
+    assert house.materialize(["prompts"], keys).green
+    house.declare("hill", ["dawn", "dusk"], takes=1, budget={"total": 0.01})
+    ran = house.materialize(["submissions"], keys)
+    assert "the cap of the series hill" in ran.failed_clips["hill-dawn"]
+    assert house.bought() == []
+    house.declare("hill", ["dawn", "dusk"], takes=1)
+    assert house.materialize(["submissions"], keys).green
+    assert len(house.bought()) == 2
