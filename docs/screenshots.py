@@ -1,7 +1,7 @@
 """Take the docs' pictures from a running Dagster: `.venv/bin/python docs/screenshots.py URL CLIP GALLERY ROOM`.
 
 Needs Debian's chromium; after `dailies demo`, `dailies up` shows the same clips, and GALLERY is the file that the demo names,
-ROOM the room's address with `?clip=` and a clip of several takes (`dailies retake`).
+ROOM the room's address with `?show=all&clip=` and a clip of several takes (`dailies retake`).
 Materialize the checks (the job `inventory`) before.
 """
 
@@ -34,7 +34,7 @@ def graph(page: Page, url: str) -> None:
 def clip(page: Page, url: str, key: str) -> None:
     """One clip's page."""
     page.goto(f"{url}/assets/uploaded_videos?view=partitions&partition={key}")
-    page.get_by_text("[Show Markdown]").first.wait_for()
+    page.get_by_alt_text("poster").first.wait_for()
     page.wait_for_timeout(SETTLE_MS)
     page.screenshot(path=IMAGES / "clip.png")
 
@@ -65,7 +65,7 @@ def room(page: Page, url: str) -> None:
     page.emulate_media(color_scheme="dark")
     page.goto(url)
     page.wait_for_function(
-        "() => [...document.querySelectorAll('.take video')].every(v => v.readyState >= 2 && v.currentTime > 1)"
+        "() => (videos => videos.length > 1 && videos.every(v => v.readyState >= 2 && v.currentTime > 1))([...document.querySelectorAll('.take video')])"
     )
     page.screenshot(path=IMAGES / "room.png")
 
@@ -75,7 +75,7 @@ def main() -> None:
     url, key, file, room_url = sys.argv[1].rstrip("/"), sys.argv[2], Path(sys.argv[3]), sys.argv[4]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1500, "height": 700})
+        page = browser.new_page(viewport={"width": 1500, "height": 900})
         graph(page, url)
         clip(page, url, key)
         checks(page, url)
