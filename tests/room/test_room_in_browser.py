@@ -224,19 +224,29 @@ def test_a_verdict_that_waits_in_a_shared_browser_stays_theirs_who_gave_it(
     house = studio.house(place, rules=ReviewRules(people={"mara": "judge", "tom": "judge"}))
     page = tab.page
 
+    at = {"who": "mara", "reaches": "no"}
+
     def is_now(who: str) -> None:
+        at["who"] = who
         page.set_extra_http_headers({"X-Forwarded-User": who})
+
+    def proxy(route: Route) -> None:
+        # a request that waits here carries the name of whoever was signed in when it was made
+        if at["reaches"] == "no":
+            route.abort()
+        else:
+            route.continue_(headers={**route.request.headers, "x-forwarded-user": at["who"]})
 
     with RoomServer(house, user_header="X-Forwarded-User") as room:
         address = f"{room.url}?series=share"
         is_now("mara")
         tab.open(address)
         title(page, "gull")
-        page.route("**/api/verdicts", lambda route: route.abort())
+        page.route("**/api/verdicts", proxy)
         page.keyboard.press("Enter")
         expect(page.locator("#outbox")).to_have_text("1 on the way")
         is_now("tom")
-        page.unroute("**/api/verdicts")
+        at["reaches"] = "yes"
         expect(page.locator("#me")).to_have_text("tom", timeout=PATIENCE_MS)
         expect(page.locator("#outbox")).to_be_hidden()
         tab.open(address)
@@ -248,6 +258,7 @@ def test_a_verdict_that_waits_in_a_shared_browser_stays_theirs_who_gave_it(
         all_sent(page)
     (given,) = verdicts_of(studio.ledger, ["share-gull"])["share-gull"]
     assert given.verdict.who == "mara"
+    page.unroute("**/api/verdicts")
     page.set_extra_http_headers({})
 
 
