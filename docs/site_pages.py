@@ -1,6 +1,6 @@
 """Pages of the site that are made when it is built: the reference, from the code, and the files of the repository's root.
 
-MkDocs calls `on_files` and `on_page_markdown` (`hooks` in mkdocs.yml). What is made from the code can not lie, and is written nowhere else.
+MkDocs calls `on_files` and `on_page_markdown` (`hooks` in mkdocs.yml). Pages that are made from the code cannot differ from it.
 """
 
 import ast

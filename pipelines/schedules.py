@@ -56,8 +56,8 @@ def series_schedule(series: Series) -> dg.ScheduleDefinition:
 def stop_removed(instance: dg.DagsterInstance, declarations: Declarations, location: str) -> list[str]:
     """Turn off the schedules of series that are declared no more, or without one.
 
-    Dagster keeps the state of a schedule that is gone: declared again, perhaps a year later, it would buy without anybody having
-    turned it on. While a file of a series is broken its schedule cannot be told from a removed one, and nothing is turned off.
+    Dagster keeps the state of a removed schedule. Declared again, perhaps a year later, the schedule would buy although nobody turned it
+    on. While a series' file is broken, nothing is turned off: its schedule only seems to be removed.
 
     Args:
         location: The name of the code location.

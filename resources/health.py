@@ -1,7 +1,7 @@
-"""Whether a server of ours lives and can work, and its metrics, for the programs that look after it.
+"""Health, readiness and metrics of our servers, for the programs that monitor them.
 
-`/healthz` and `/readyz` say one word to whoever asks, before the guard: a prober has the address of a machine and no name of ours. `/metrics` tells sums of
-money and stands behind the guard.
+`/healthz` and `/readyz` are answered before the guard, because a prober names the machine by its address, which is none of our hosts.
+`/metrics` shows sums of money, so it stays behind the guard.
 """
 
 import asyncio
