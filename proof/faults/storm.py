@@ -281,6 +281,6 @@ class Storm:
         # a clip has ended when all of its takes have
         states: dict[str, str] = {}
         for (clip, _), state in newest.items():
-            if states.get(clip, state) in DONE:
+            if clip not in states or state not in DONE:
                 states[clip] = state
         return states
