@@ -11,7 +11,14 @@ from typing import Any
 
 import httpx
 
-OURS = ("DAILIES_", "DAGSTER_", "AWS_", "WAVESPEED_", "AIMLAPI_")
+from resources.settings import names
+
+OURS = ("DAILIES_", "DAGSTER_", "AWS_")
+
+
+def is_ours(name: str) -> bool:
+    """Whether a variable could change what is measured, or holds the key of a provider."""
+    return name.startswith(OURS) or name in names()
 
 
 @contextlib.contextmanager
@@ -19,7 +26,7 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
     """Set variables for the block, and take out all that could change what is measured."""
     before = dict(os.environ)
     for name in before:
-        if name.startswith(OURS):
+        if is_ours(name):
             del os.environ[name]
     # an .env beside the project is the person's too
     os.environ.update({"DAILIES_ENV_FILE": "", **values})

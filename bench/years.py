@@ -21,7 +21,7 @@ import dagster as dg
 
 from bench.dagster_history import write_dagster_history
 from bench.history import SERIES, write_history
-from bench.machine import OURS, machine
+from bench.machine import is_ours, machine
 from bench.ui import asking
 from pipelines.definitions import build_defs
 from pipelines.sensors import completion_name
@@ -176,7 +176,7 @@ def main() -> None:
     for purchases in options.sizes:
         with tempfile.TemporaryDirectory(prefix="dailies-years-") as folder:
             environment = {
-                **{name: value for name, value in os.environ.items() if not name.startswith(OURS)},
+                **{name: value for name, value in os.environ.items() if not is_ours(name)},
                 "DAILIES_ENV_FILE": "",
                 "DAILIES_HOME": folder,
                 "DAILIES_DATA": str(declared(Path(folder))),

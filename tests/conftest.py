@@ -34,6 +34,7 @@ from resources.ledger.backup import back_up
 from resources.ledger.budget import Budget
 from resources.ledger.database import open_database
 from resources.ledger.ledger import Ledger
+from resources.settings import names
 
 # how long an example takes says something about the machine, and nothing about the code
 settings.register_profile(
@@ -47,6 +48,10 @@ settings.load_profile("dailies")
 
 # tables are cut to the terminal's width, which is read when the commands are loaded
 os.environ.setdefault("COLUMNS", "200")
+
+# no test may buy with a person's own key, of whichever provider, or write into their bucket
+for _name in names():
+    os.environ.pop(_name, None)
 
 # the sandbox's command answers a submit after 0.3 s, which only measurements need
 os.environ.setdefault("DAILIES_SANDBOX_POST_SECONDS", "0")

@@ -17,6 +17,7 @@ import pytest
 from corporate import Corporation, corporation, without_proxies
 from raw_server import RawServer, answering
 
+from bench.machine import is_ours
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.declared import declarations_of
 from pipelines.cli.launch import approve_as_declared, launch, wait_for
@@ -67,7 +68,6 @@ class Office:
 def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     folder = tmp_path_factory.mktemp("office")
     provider = SandboxSettings(key=KEY, job_seconds=1, public_url="https://provider.corp.test")
-    ours = ("DAILIES_", "DAGSTER_", "AWS_", "WAVESPEED_", "AIMLAPI_")
     with (
         pytest.MonkeyPatch.context() as patch,
         corporation(folder, login=LOGIN) as company,
@@ -75,7 +75,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
         EmbeddedS3(folder / "s3") as s3,
         answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as alarms,
     ):
-        for name in [*(name for name in os.environ if name.startswith(ours)), *without_proxies(), "COLUMNS"]:
+        for name in [*filter(is_ours, os.environ), *without_proxies(), "COLUMNS"]:
             patch.delenv(name, raising=False)
         patch.chdir(ROOT)
         secret = s3.settings.secret_access_key

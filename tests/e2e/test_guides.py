@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.machine import is_ours
 from pipelines.cli import main
 from pipelines.cli.stack import Stack, StackOptions, free_port
 from resources.home import UMASK
@@ -37,9 +38,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A stack with the sample series. Its sandbox's jobs take a second."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
-        for name in os.environ:
-            if name.startswith(("DAILIES_", "DAGSTER_", "AWS_", "WAVESPEED_", "AIMLAPI_")):
-                patch.delenv(name)
+        for name in filter(is_ours, list(os.environ)):
+            patch.delenv(name)
         patch.chdir(ROOT)
         patch.setenv("DAILIES_ENV_FILE", "")
         patch.setenv("DAILIES_HOME", str(home / "dailies"))

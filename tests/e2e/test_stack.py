@@ -22,6 +22,7 @@ from browserkit import browser
 from hostile_page import ADD, BUY, LAUNCH, ask_from, page_elsewhere, try_everything
 from ports import answers, listening
 
+from bench.machine import is_ours
 from pipelines.cli.dagster_api import Colours, DagsterApi
 from pipelines.cli.stack import Stack, StackOptions, free_port
 from resources.ledger.budget import Budget
@@ -156,11 +157,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     declare(home / "data")
     faults = home / "faults.yaml"
     faults.write_text(yaml.safe_dump(FAULTS))
-    ours = ("DAILIES_", "DAGSTER_", "AWS_", "WAVESPEED_", "AIMLAPI_")
     with pytest.MonkeyPatch.context() as patch:
-        for name in os.environ:
-            if name.startswith(ours):
-                patch.delenv(name)
+        for name in filter(is_ours, list(os.environ)):
+            patch.delenv(name)
         # a terminal's width would break lines that are looked for
         patch.delenv("COLUMNS", raising=False)
         patch.chdir(ROOT)
