@@ -60,8 +60,7 @@ def clips_shown(
     delivered = newest(ledger, {AttemptState.DELIVERED}, series=series, last=NEWEST)
     # the two answers are of two moments, between which a clip may be delivered
     clips = {one.subject_key for one in (*rest, *delivered)}
-    rest_ids = [one.id for one in rest]
-    ids = [*rest_ids, *(one.id for one in delivered if one.id not in set(rest_ids))]
+    ids = list(dict.fromkeys(one.id for one in (*rest, *delivered)))
     left_out = clips_bought(ledger, series=series) - len(clips) if len(delivered) == NEWEST else 0
     return ShownClips([attempt.id for attempt in ledger.attempts(ids).values()], max(0, left_out))
 

@@ -37,7 +37,7 @@ LOSSES = [{"do": "lose_answer"}, {"do": "error_after", "status": 502}, {"do": "g
 class Dated(httpx.ASGITransport):
     """The sandbox in this process, with the `Date` its server would send."""
 
-    def __init__(self, app: Any, clock: Clock) -> None:
+    def __init__(self, app: Any, clock: Callable[[], float]) -> None:
         super().__init__(app)
         self._clock = clock
 

@@ -3,8 +3,6 @@
 import asyncio
 import random
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 from fakes import Clock, run
+from inputkit import GOING, Dated
 
 from proof.clock import START
 from resources.ledger import keys
@@ -37,21 +36,6 @@ BODIES: dict[str, dict[str, Any]] = {
     "aimlapi": {"resolution": "720p", "aspect_ratio": "16:9", "duration": 4},
 }
 KEY = {"Authorization": "Bearer sandbox"}
-GOING = {S.QUEUED, S.SUBMITTING, S.UNKNOWN, S.SUBMITTED, S.OVERDUE}
-
-
-class Dated(httpx.ASGITransport):
-    """The sandbox in this process, with the `Date` its server would send."""
-
-    def __init__(self, app: Any, clock: Any) -> None:
-        super().__init__(app)
-        self._clock = clock
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        response = await super().handle_async_request(request)
-        at = datetime.fromtimestamp(int(self._clock()), UTC)
-        response.headers["Date"] = format_datetime(at, usegmt=True)
-        return response
 
 
 class Rig:
