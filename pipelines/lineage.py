@@ -180,7 +180,7 @@ def cast_tags(instance: dg.DagsterInstance, cast: Mapping[str, str]) -> dict[str
 def input_pointer(
     instance: dg.DagsterInstance, asset: dg.AssetKey, clip: str, parent: dg.AssetKey
 ) -> str | None:
-    """The number of the input's event that an asset's newest materialization names, None where it names none."""
+    """The number of the input's event that an asset's newest materialization was made from; None if it records no input."""
     wanted = dg.AssetRecordsFilter(asset_key=asset, asset_partitions=[clip])
     for record in instance.fetch_materializations(wanted, limit=1).records:
         made = record.asset_materialization

@@ -69,7 +69,7 @@ def _not_standing(words: Words) -> Iterator[Violation]:
     told = {take: word for clip in stands.values() for take, word in clip.items()}
     kept = {row["attempt_id"]: row["word"] for row in words.standing}
     if told != kept:
-        yield Violation(KIND, f"{kept} stands, and what was said makes it {told}")
+        yield Violation(KIND, f"the ledger shows {kept}, and its verdicts come to {told}")
     circled = Counter(row["clip"] for row in words.standing if row["word"] == "circled")
     for clip, number in circled.items():
         if number > 1:

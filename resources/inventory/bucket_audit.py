@@ -216,7 +216,7 @@ class _Notebook:
         return None if row is None else KeptTake(*row)
 
     def size_of(self, key: str) -> int | None:
-        """The size of an object in bytes, None where it is not listed."""
+        """The size of an object in bytes; None if the bucket does not list it."""
         row = self._file.execute(
             "SELECT size FROM objects WHERE folder = ? AND attempt = ? AND key = ?", (*_place_of(key), key)
         ).fetchone()

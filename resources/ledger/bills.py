@@ -198,7 +198,7 @@ def record(
 def _settled(
     tx: Transaction, attempt: Attempt, billed: Billed, *, refunds_failures: bool
 ) -> Confirmed | None:
-    """Write what a bill states about one job; None where that changes nothing."""
+    """Write what a bill states about one job; returns None if nothing changes."""
     if attempt.state in UNSETTLED:
         if billed.charged > attempt.quoted_micros * disputes.BAND:
             # the account must not buy on until the job ends

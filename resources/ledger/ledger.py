@@ -214,7 +214,7 @@ class Ledger:
         return None if found is None else str(found)
 
     def seed_of(self, submission_id: str | None) -> int | None:
-        """The own seed of a POST, None where it has none or is not known."""
+        """The seed of a POST of its own; None if the POST has none or is unknown."""
         with self.read() as connection:
             query = sa.select(submissions.c.seed).where(submissions.c.id == submission_id)
             return connection.execute(query).scalar()

@@ -31,7 +31,7 @@ class Newest:
     tags: Mapping[str, str] = field(default_factory=dict)
     """Of its request; empty where nobody asked for them."""
     owner: str | None = None
-    """Of its request; None where nobody asked for it."""
+    """The owner in its request; None if the query left it out."""
 
 
 def newest(
