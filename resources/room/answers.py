@@ -111,13 +111,15 @@ class Room:
     # What the page asks
 
     def clips(self, person: Person, query: Mapping[str, str]) -> dict[str, Any]:
-        """The clips that fit, newest first, and what the page needs to know besides."""
+        """The clips that fit, newest first; `hidden` is the named clip where the filter leaves it out."""
         ledger, rules = self._house.ledger, self._house.rules()
         entry = newest_entry(ledger)
         chosen = select_clips(ledger, self._filter(person, query))
+        named = query.get("clip", "")[:128]
         return {
             "entry": entry,
             "clips": self._documents(chosen),
+            "hidden": self._documents([named]) if named and named not in chosen else [],
             "series": sorted(self._house.titles().items()),
             "me": {"name": person.name, "right": person.right.value},
             "reasons": [reason.model_dump() for reason in rules.reasons],

@@ -346,6 +346,28 @@ def test_filters_are_in_the_address(tab: Browser, server: RoomServer, studio: St
     expect(page.locator("#nothing")).to_contain_text("Nothing to judge here", timeout=PATIENCE_MS)
 
 
+def test_a_link_shows_its_clip_although_the_filter_hides_it(
+    tab: Browser, server: RoomServer, studio: Studio
+) -> None:
+    take = studio.take("link-cape", series="link")
+    studio.take("link-bight", series="link")
+    judge(studio.ledger, a_verdict(take, who="tom"))
+    page = tab.page
+    tab.open(f"{server.url}?series=link&clip=link-cape")
+    title(page, "cape")
+    expect(page.locator("#clip-line")).to_contain_text("The filter hides this clip")
+    assert "clip=link-cape" in page.url
+    page.keyboard.press("ArrowRight")
+    title(page, "bight")
+    expect(page.locator("#clip-line")).not_to_contain_text("The filter hides")
+    tab.open(f"{server.url}?series=link&clip=link-bight")
+    title(page, "bight")
+    expect(page.locator("#clips button")).to_have_count(1)
+    tab.open(f"{server.url}?series=link&clip=link-nowhere")
+    expect(page.locator("#said")).to_contain_text("link-nowhere has no take to show", timeout=PATIENCE_MS)
+    assert tab.complaints == []
+
+
 class KilledRoom:
     """A room in a process that is killed and started again at the same port."""
 

@@ -7,7 +7,7 @@ import { showWorth } from "./worth.js";
 
 const LOOK_MS = 2_000;
 const $ = (id) => document.getElementById(id);
-const room = { clips: [], at: 0, chosen: null, entry: 0, me: { name: "", right: "look" }, reasons: [], sells: false, undo: [], ready: false };
+const room = { clips: [], at: 0, chosen: null, hidden: null, entry: 0, me: { name: "", right: "look" }, reasons: [], sells: false, undo: [], ready: false };
 
 const player = new Player({
   moved(position, length, plays) {
@@ -68,8 +68,9 @@ function rememberAddress() {
 
 async function reload({ keep = true } = {}) {
   const shown = keep ? clip()?.clip : null;
+  const linked = keep ? null : new URLSearchParams(location.search).get("clip");
   const wanted = filters();
-  if (shown) wanted.delete("clip");
+  if (linked) wanted.set("clip", linked);
   const { status, answer } = await get(`api/clips?${wanted}`);
   if (status !== 200) {
     say(answer?.problem ?? "The server does not answer. What you say is kept here until it does.", "warn");
@@ -80,16 +81,18 @@ async function reload({ keep = true } = {}) {
   const fresh = new Map(answer.clips.map((one) => [one.clip, one]));
   const kept = keep ? room.clips.map((one) => fresh.get(one.clip) ?? one) : [];
   const known = new Set(kept.map((one) => one.clip));
+  if (!keep) room.hidden = answer.hidden[0]?.clip ?? null;
   Object.assign(room, {
-    clips: [...kept, ...answer.clips.filter((one) => !known.has(one.clip))],
+    clips: [...answer.hidden, ...kept, ...answer.clips.filter((one) => !known.has(one.clip))],
     entry: answer.entry, me: answer.me, reasons: answer.reasons, sells: answer.sells,
   });
   $("me").textContent = room.me.name;
   outbox.usedBy(room.me.name);
   for (const verdict of outbox.items) apply(verdict);
   if (!room.ready) start(answer);
-  const named = shown ?? new URLSearchParams(location.search).get("clip");
+  const named = shown ?? linked;
   const at = room.clips.findIndex((one) => one.clip === named);
+  if (linked && at < 0) say(`${linked} has no take to show`, "warn");
   open(at >= 0 ? at : 0, { again: at >= 0 && shown === named });
 }
 
@@ -132,7 +135,7 @@ function open(at, { again = false } = {}) {
 }
 
 function draw() {
-  drawHead(clip());
+  drawHead(clip(), clip().clip === room.hidden);
   drawStage(clip(), room.chosen, room.reasons, player, does);
   if (player.plays) player.play();
   if (take()) drawAbout(take(), room.reasons, does);

@@ -86,10 +86,12 @@ export function drawDots(clips, at) {
   );
 }
 
-export function drawHead(clip) {
+export function drawHead(clip, isHidden) {
   $("clip-title").textContent = clip.name;
   const takes = clip.takes.length === 1 ? "1 take" : `${clip.takes.length} takes`;
-  $("clip-line").textContent = [clip.title, clip.day, takes, `${clip.cost} so far`, waits(clip.review)].filter(Boolean).join("  ·  ");
+  $("clip-line").textContent = [
+    isHidden ? "The filter hides this clip; its link shows it" : "", clip.title, clip.day, takes, `${clip.cost} so far`, waits(clip.review),
+  ].filter(Boolean).join("  ·  ");
 }
 
 /** What becomes of a clip that nobody judges; nothing where its series has no policy. */
