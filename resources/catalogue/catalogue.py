@@ -42,11 +42,15 @@ class Catalogue:
                 continue
             read[key] = (endpoint, document)
         for endpoint, document in read.values():
-            other = endpoint.lifecycle.replacement
-            if other is not None and (other, endpoint.provider) not in read:
+            drafts = endpoint.drafts
+            for where, other in (
+                (("lifecycle", "replacement"), endpoint.lifecycle.replacement),
+                (("drafts", "finished_by"), None if drafts is None else drafts.finished_by),
+            ):
+                if other is None or (other, endpoint.provider) in read:
+                    continue
                 ids = [id_ for id_, provider in read if provider == endpoint.provider]
                 message = f"is not an endpoint of {endpoint.provider} in this catalogue"
-                where = ("lifecycle", "replacement")
                 problems.append(
                     document.problem(where, found=show(other), message=message).hinted(other, ids)
                 )

@@ -134,6 +134,17 @@ class Lifecycle(Declared):
         return f"; use {self.replacement!r}" if self.replacement else ""
 
 
+class Drafts(Declared):
+    """How a model makes drafts that its provider can finish as the very same shot."""
+
+    parameter: str
+    """The parameter that, when true, asks for a draft."""
+    finished_by: str
+    """The endpoint of the same provider that finishes them."""
+    days: Annotated[int, Field(gt=0)]
+    """How many days the provider keeps a draft. Only the account that made it can finish it."""
+
+
 class Endpoint(Declared):
     """A provider's model: an entry of `data/models/`. A new model of a known provider needs an entry and no code."""
 
@@ -143,7 +154,14 @@ class Endpoint(Declared):
     """The provider's model id."""
     title: str
     """Its name for people."""
-    kind: Literal["text-to-video", "image-to-video", "video-to-video", "audio-to-video", "video-to-text"]
+    kind: Literal[
+        "text-to-video",
+        "image-to-video",
+        "video-to-video",
+        "audio-to-video",
+        "draft-to-video",
+        "video-to-text",
+    ]
     """What it turns into what."""
     parameters: dict[str, Parameter]
     """Its parameters by the provider's own names, in the order of its page."""
@@ -151,6 +169,11 @@ class Endpoint(Declared):
     """What one job costs."""
     output: Output = Output()
     """What the file must look like."""
+    drafts: Drafts | None = None
+    """How it makes drafts for another endpoint to finish; left out if it makes none."""
+    draft_id: str | None = None
+    """Of a `draft-to-video` endpoint: the parameter that takes the provider's id of the draft. Prices and output may read parameters
+    that only the draft has, such as its `duration`."""
     usual_seconds: Annotated[int, Field(gt=0)] | None = None
     """Seconds that a job usually takes, if the provider says so."""
     max_seconds: Annotated[int, Field(gt=0)] = 1800
@@ -166,7 +189,12 @@ class Endpoint(Declared):
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Endpoint":
-        for field, names in (("pricing", self.pricing.parameters), ("output", self.output.parameters)):
+        if (self.kind == "draft-to-video") != (self.draft_id is not None):
+            raise refused("`draft_id` and the kind draft-to-video belong together", found=False)
+        of_drafts = [("drafts", {self.drafts.parameter})] if self.drafts is not None else []
+        of_drafts += [("draft_id", {self.draft_id})] if self.draft_id is not None else []
+        read = [("pricing", self.pricing.parameters), ("output", self.output.parameters)]
+        for field, names in of_drafts if self.draft_id is not None else [*read, *of_drafts]:
             for name in sorted(names - self.parameters.keys()):
                 raise refused(
                     f"`{field}` reads the parameter {name!r}, which is not in `parameters`", found=False
@@ -177,7 +205,7 @@ class Endpoint(Declared):
         if self.output.table is not None:
             chosen.append((self.output.table.rows, self.output.table.frames))
         for by, values in chosen:
-            known = self.parameters[by].allowed
+            known = self.parameters[by].allowed if by in self.parameters else None
             for value in values:
                 if known is not None and value not in map(str, known):
                     said = f"a price or frame is given for {by} {value!r}, which `parameters` does not allow"
@@ -257,13 +285,21 @@ class Endpoint(Declared):
     def _knows(self, name: str) -> bool:
         return name in self.parameters or name in COMMON
 
-    def price(self, body: Mapping[str, Any]) -> Micros | None:
-        """The price of a request in micro-dollars, None where it is unknown; `pricing.basis` says where it is from."""
-        return self.pricing.price(body)
+    def takes(self, name: str) -> bool:
+        """Whether a series' parameter means something to it, by its own name or as a common one."""
+        return name in self.parameters or name in self.common_words
 
-    def expected(self, body: Mapping[str, Any]) -> Expected:
-        """What the file of a request must look like; None for what the sources do not say."""
-        return self.output.expected(body)
+    def price(self, body: Mapping[str, Any], *, draft: Mapping[str, Any] | None = None) -> Micros | None:
+        """The price of a request in micro-dollars, None where it is unknown; `pricing.basis` says where it is from.
+
+        Args:
+            draft: The body of the draft that it finishes, for what only that one says.
+        """
+        return self.pricing.price({**(draft or {}), **body})
+
+    def expected(self, body: Mapping[str, Any], *, draft: Mapping[str, Any] | None = None) -> Expected:
+        """What the file of a request must look like; None for what the sources do not say. Arguments as of `price`."""
+        return self.output.expected({**(draft or {}), **body})
 
     def _unknown(self, name: str) -> Problem:
         if name == PROMPT:

@@ -1,4 +1,4 @@
-"""Notes about an attempt's output before its delivery: the provider's NSFW flags, and the clip's perceptual hash.
+"""Notes about an attempt's output: the provider's NSFW flags, its id of a draft, and the clip's perceptual hash.
 
 A hash is written before it is compared, under a lock of the series: of two clips that are checked at the same moment, the
 second one sees the first.
@@ -16,6 +16,7 @@ from resources.ledger.schema import NOT_DELIVERED, attempts, journal, notes
 from resources.ledger.states import AttemptState
 
 NSFW = "nsfw"
+DRAFT_ID = "draft_id"
 LOOK = "look"
 SIBLINGS = 2000
 """How many takes of a series a new one is compared with: the newest ones."""
@@ -47,6 +48,18 @@ def nsfw(ledger: Ledger, attempt_id: str) -> bool | None:
             sa.select(notes.c.value).where(notes.c.attempt_id == attempt_id, notes.c.name == NSFW)
         ).scalar()
     return None if value is None else value == "yes"
+
+
+def note_draft_id(connection: sa.Connection, attempt_id: str, draft_id: str | None) -> None:
+    """Record the provider's id of a draft. Arguments as of `note_nsfw`; None where the answer names none."""
+    if draft_id is not None:
+        _note(connection, attempt_id, DRAFT_ID, draft_id)
+
+
+def draft_id(connection: sa.Connection, attempt_id: str) -> str | None:
+    """The provider's id of a draft, None where its answer named none."""
+    named = (notes.c.attempt_id == attempt_id, notes.c.name == DRAFT_ID)
+    return connection.execute(sa.select(notes.c.value).where(*named)).scalar()
 
 
 class SiblingLook(NamedTuple):

@@ -16,7 +16,7 @@ from resources.ledger.disputes import believed_cost
 from resources.ledger.ends import LATE_SECONDS, NOTHING_SEEN, SOON_SECONDS, is_explained, kind_of, sighting
 from resources.ledger.ledger import Ledger
 from resources.ledger.limits import LONGEST_PAUSE_SECONDS
-from resources.ledger.notes import note_nsfw
+from resources.ledger.notes import note_draft_id, note_nsfw
 from resources.ledger.records import Attempt
 from resources.ledger.schema import NOT_DELIVERED, accounts, attempts, jobs, submissions
 from resources.ledger.states import AT_PROVIDER, AttemptState, MoneyState
@@ -230,6 +230,7 @@ def record_end(
         if state.status is JobStatus.SUCCEEDED:
             booked = believed_cost(tx, attempt, state.cost_micros)
             note_nsfw(tx.connection, attempt.id, state.nsfw)
+            note_draft_id(tx.connection, attempt.id, state.draft_id)
             return tx.transition(
                 attempt,
                 AttemptState.SUCCEEDED,

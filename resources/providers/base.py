@@ -142,11 +142,13 @@ class JobState:
     """Seconds of work, as the provider says."""
     nsfw: tuple[bool | None, ...] = ()
     """For each output whether it is NSFW; None if the provider does not say, which is not the same as no."""
+    draft_id: str | None = None
+    """The provider's id of a finished draft, by which it can be finished; None if the answer names none."""
     raw: dict[str, Any] = field(default_factory=dict)
     """The answer as received."""
 
     def __post_init__(self) -> None:
-        clean_fields(self, names=("raw_status", "model"), sentences=("error",))
+        clean_fields(self, names=("raw_status", "model", "draft_id"), sentences=("error",))
 
 
 @dataclass(frozen=True)

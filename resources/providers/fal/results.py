@@ -37,6 +37,7 @@ def end_of(status: dict[str, Any], answer: Answer, scrub: Scrubber) -> JobState 
                 word,
                 outputs=urls,
                 inference_seconds=None if worked is None else float(worked),
+                draft_id=answers.text_or_none(fields.get("draft_id")),
                 raw=raw,
             )
         error = "fal says that the request is completed, but its result has no video"
