@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from resources.ledger import budget, schema
+from resources.ledger import counters, schema
 from resources.ledger.budget import Budget
 from resources.ledger.ledger import Ledger
 from resources.ledger.states import OPEN, AttemptState, MoneyState, SubmissionState
@@ -210,7 +210,7 @@ class _Writer:
             self._rows.add(schema.current_takes, subject_kind="clip", subject_key=key, **take)
         self._rows.write(self._ledger)
         with self._ledger.read() as connection:
-            counted = budget.recounted(connection)
+            counted = counters.recounted(connection)
         for scope, micros in counted.items():
             self._rows.add(schema.spending, **scope._asdict(), spent_micros=micros, cap_micros=None)
         for account in sorted({series.account for series in SERIES}):

@@ -4,7 +4,6 @@ An alarm is bounded in size and in time, tried a few times, and never contains i
 address can post there.
 """
 
-import asyncio
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +15,6 @@ from resources.errors import ConfigurationError, DailiesError
 from resources.money import show_usd, to_usd
 from resources.network.way_out import Network
 from resources.plain import shown
-from resources.retry import retry_free_call
 
 if TYPE_CHECKING:
     import httpx
@@ -215,12 +213,17 @@ class Sender:
         Raises:
             AlarmNotSentError: The alarm did not arrive, or may not have arrived.
         """
+        import asyncio
+
         asyncio.run(self._send(alarm.as_slack() if self._slack else alarm.as_json()))
 
     async def _send(self, body: dict[str, Any]) -> None:
+        import asyncio
+
         import httpx
 
         from resources.network.transports import transport as network_transport
+        from resources.retry import retry_free_call
 
         # httpx' client logs every address; its transport does not
         transport = self._transport or network_transport(self._network, httpx.Limits())

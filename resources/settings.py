@@ -13,21 +13,26 @@ from collections.abc import Collection, Mapping
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from dotenv import dotenv_values
-from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 
 from resources.alarms import Format
 from resources.declared.validation import allowed_by
 from resources.errors import ConfigurationError
 from resources.guard import Authority, hosts
 from resources.home import room_address
-from resources.ledger.budget import MOST_PER_CLIP, Budget
-from resources.ledger.disputes import BAND
-from resources.ledger.ledger import Ledger
-from resources.ledger.outage import PATIENCE_SECONDS
+from resources.ledger.budget import BAND, MOST_PER_CLIP, Budget
 from resources.money import Micros, to_usd, usd
 from resources.network.way_out import Network, is_variable
 from resources.orders import Caps
@@ -48,6 +53,9 @@ from resources.storage.policy import DownloadPolicy
 from resources.storage.s3_client import S3Settings
 from resources.variables import ENV_FILE, PINNED, merged, names_in, refuse_misspelt
 
+if TYPE_CHECKING:
+    from resources.ledger.ledger import Ledger
+
 MIN_KEPT_DAYS = 30
 """The shortest retention: for so long the inventory expects each delivered clip to be green in Dagster."""
 KeptDays = Annotated[Annotated[int, Field(ge=MIN_KEPT_DAYS)] | None, BeforeValidator(none_if_empty)]
@@ -60,7 +68,7 @@ _WEBHOOK_URL = re.compile(
 _ALARM_URL = re.compile(r"(https://[^\s@]+|http://(127\.0\.0\.1|\[::1\]|localhost)(:[0-9]+)?(/\S*)?)")
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The settings, by the names of their environment variables.
 
     Attributes:
@@ -69,7 +77,7 @@ class Settings(BaseSettings):
             the internet; the sandbox is one.
     """
 
-    model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True, frozen=True)
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, frozen=True)
 
     home: Path = Field(default=Path(".dailies"), validation_alias="DAILIES_HOME")
     """Folder of everything local: the ledger, Dagster's storage, the embedded S3, temporary files."""
@@ -82,13 +90,9 @@ class Settings(BaseSettings):
     """The address at which people open the room, for alarms and Dagster's pages; unset, that of `dailies up`."""
     dagster_url: str = Field(default="http://127.0.0.1:3000", validation_alias="DAILIES_DAGSTER_URL")
     """The address of Dagster's webserver."""
-    allowed_hosts_setting: Annotated[str, NoDecode] = Field(
-        default="", validation_alias="DAILIES_ALLOWED_HOSTS"
-    )
+    allowed_hosts_setting: str = Field(default="", validation_alias="DAILIES_ALLOWED_HOSTS")
     """Hosts by which a proxy before `dailies up` is reached, e.g. `dailies.example.com`."""
-    allowed_users_setting: Annotated[str, NoDecode] = Field(
-        default="", validation_alias="DAILIES_ALLOWED_USERS"
-    )
+    allowed_users_setting: str = Field(default="", validation_alias="DAILIES_ALLOWED_USERS")
     """Users of this machine that may use Dagster's port besides one's own, e.g. the proxy's."""
 
     keep_runs_days: KeptDays = Field(default=90, validation_alias="DAILIES_KEEP_RUNS_DAYS")
@@ -128,9 +132,7 @@ class Settings(BaseSettings):
     """The webhook address for alarms, a secret; unset, no alarm is sent."""
     alarm_format: Format = Field(default="auto", validation_alias="DAILIES_ALARM_FORMAT")
     """`slack`, `json`, or `auto` to decide by the address."""
-    allowed_origins_setting: Annotated[str, NoDecode] = Field(
-        default="", validation_alias="DAILIES_ALLOWED_ORIGINS"
-    )
+    allowed_origins_setting: str = Field(default="", validation_alias="DAILIES_ALLOWED_ORIGINS")
     """Origins that clips may be fetched from although they are not on the internet, e.g. `http://127.0.0.1:8788`."""
     timezone: str = Field(default="UTC", validation_alias="DAILIES_TIMEZONE")
     """The time zone in which days and months begin, by its IANA name."""
@@ -453,7 +455,7 @@ def _settings(
     pinned_ones = json.loads(pinned_json)
     in_file = {} if file is None else dotenv_values(file)
     variables = merged(pinned_ones, os.environ, in_file)
-    settings = Settings(_env_file=file, **pinned_ones).through(network, variables)
+    settings = Settings.model_validate(variables).through(network, variables)
     settings.check_accounts()
     return settings
 
@@ -467,18 +469,26 @@ def _bytes_of(file: str | None) -> bytes:
         return b""
 
 
-def open_ledger(settings: Settings, *, patience: float = PATIENCE_SECONDS) -> Ledger:
+def open_ledger(settings: Settings, *, patience: float | None = None) -> "Ledger":
     """The ledger with the settings' caps and time zone. Commands, resources and jobs open it only through this function.
 
     A rebuilt ledger once counted its days in UTC, because its command did not pass the budget.
 
     Args:
-        patience: How long to wait for a PostgreSQL server that is away, in seconds.
+        patience: How long to wait for a PostgreSQL server that is away, in seconds; None for as long as a command or a tick waits.
 
     Raises:
         ConfigurationError: The database cannot be used; see `resources.ledger.database.open_database`.
     """
-    return Ledger(settings.ledger_url, budget=settings.budget, patience=patience)
+    # SQLAlchemy is half of what a command loads, and many commands read settings alone
+    from resources.ledger.ledger import Ledger
+    from resources.ledger.outage import PATIENCE_SECONDS
+
+    return Ledger(
+        settings.ledger_url,
+        budget=settings.budget,
+        patience=PATIENCE_SECONDS if patience is None else patience,
+    )
 
 
 @functools.cache

@@ -4,15 +4,17 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from pipelines.cli.takeover import running_stack
+from pipelines.cli.stack_state import running_stack
 from resources.errors import ConfigurationError
 from resources.settings import Settings
-from resources.storage.embedded import EmbeddedS3
-from resources.storage.objects import ObjectStore
 from resources.storage.s3_client import S3Settings
+
+if TYPE_CHECKING:
+    from resources.storage.objects import ObjectStore
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Bucket:
         folder: The folder of this machine with the objects as files, None for a bucket elsewhere.
     """
 
-    store: ObjectStore
+    store: "ObjectStore"
     folder: Path | None
 
 
@@ -49,15 +51,19 @@ def bucket_if_any(settings: Settings) -> Iterator[Bucket | None]:
     """The same; None if no bucket is set and the home has none, as before the first `dailies up`."""
     folder, secret = settings.home.absolute() / "s3", settings.home / "s3-secret"
     running = running_stack(settings.home) or {}
+    if not running.get("s3_url") and not settings.s3_bucket and not secret.exists():
+        yield None
+        return
+    from resources.storage.embedded import EmbeddedS3
+    from resources.storage.objects import ObjectStore
+
     if running.get("s3_url"):
         yield Bucket(ObjectStore(_embedded(running["s3_url"], _read(secret))), folder / "dailies")
     elif settings.s3_bucket:
         yield Bucket(ObjectStore(settings.s3()), None)
-    elif secret.exists():
+    else:
         with EmbeddedS3(folder, secret_access_key=_read(secret)) as server:
             yield Bucket(ObjectStore(server.settings), folder / server.bucket)
-    else:
-        yield None
 
 
 def _read(secret: Path) -> SecretStr:

@@ -20,9 +20,9 @@ def examine(settings: Settings) -> tuple[Declarations, list[str], list[str]]:
     Returns:
         The declarations; the problems, which keep something from being produced; and the notes, which do not.
     """
-    declarations = declarations_of(settings)
-    catalogue = Catalogue.load(settings.data / "models").problems
-    problems = [*map(str, catalogue), *map(str, declarations.problems), *_unusable(settings)]
+    catalogue = Catalogue.load(settings.data / "models")
+    declarations = declarations_of(settings, catalogue)
+    problems = [*map(str, catalogue.problems), *map(str, declarations.problems), *_unusable(settings)]
     return (
         declarations,
         problems,

@@ -4,21 +4,22 @@ import datetime as dt
 from collections.abc import Sequence
 
 from resources.catalogue import Catalogue
-from resources.characters.made import made_in
 from resources.errors import ConfigurationError
 from resources.series import Declarations, load_series
 from resources.series.characters import Made
 from resources.settings import Settings, open_ledger
 
 
-def declarations_of(settings: Settings) -> Declarations:
-    """The series of the data folder."""
+def declarations_of(settings: Settings, catalogue: Catalogue | None = None) -> Declarations:
+    """The series of the data folder; of its own catalogue unless that was loaded before."""
 
     def made() -> dict[str, Made]:
+        from resources.characters.made import made_in
+
         with open_ledger(settings) as ledger:
             return made_in(ledger)
 
-    return load_series(settings.data, Catalogue.load(settings.data / "models"), made=made)
+    return load_series(settings.data, catalogue or Catalogue.load(settings.data / "models"), made=made)
 
 
 def clips_of(

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from pipelines.cli import key_use
 from pipelines.cli.bucket import bucket_of
-from pipelines.cli.takeover import running_stack
+from pipelines.cli.stack_state import running_stack
 from pipelines.cli.terminal import complain, console, counted
 from pipelines.cli.vitals import vitals
 from pipelines.inventory import DOCTOR, Inventory, show_lost

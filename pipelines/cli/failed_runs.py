@@ -6,14 +6,17 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pipelines.cli.dagster_api import DagsterApi
-from pipelines.cli.takeover import running_stack
+from pipelines.cli.stack_state import running_stack
 from resources.errors import DailiesError
 from resources.ledger.decision_clips import fixed_clips
 from resources.ledger.ledger import Ledger
 from resources.ledger.purchases import purchases_of
 from resources.settings import Settings
+
+if TYPE_CHECKING:
+    from pipelines.cli.dagster_api import DagsterApi
 
 SHOWN_SECONDS = 86_400.0
 """For how long `dailies status` shows such a run."""
@@ -52,6 +55,8 @@ def barren_runs(settings: Settings, ledger: Ledger) -> list[BarrenRun]:
     found: list[BarrenRun] = []
     if stack is None:
         return found
+    from pipelines.cli.dagster_api import DagsterApi
+
     with DagsterApi(str(stack["dagster_url"]), settings.network) as api:
         try:
             for run_id, decision, started_at in _failed_runs(api):
@@ -68,7 +73,7 @@ def barren_runs(settings: Settings, ledger: Ledger) -> list[BarrenRun]:
     return found
 
 
-def _failed_runs(api: DagsterApi) -> Iterator[tuple[str, str, float]]:
+def _failed_runs(api: "DagsterApi") -> Iterator[tuple[str, str, float]]:
     """Id, decision and start (seconds since the epoch) of the newest failed run of each decision."""
     seen = set()
     for run in api.query(_FAILED, after=time.time() - SHOWN_SECONDS)["runsOrError"].get("results", []):

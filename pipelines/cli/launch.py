@@ -18,7 +18,7 @@ from pipelines.cli.dagster_api import DagsterApi, RunState
 from pipelines.cli.declared import declarations_of
 from pipelines.cli.progress import ClipProgress
 from pipelines.cli.signals import end_on_signals
-from pipelines.cli.takeover import running_stack
+from pipelines.cli.stack_state import running_stack
 from pipelines.cli.terminal import complain, console, counted, errors, print_json
 from pipelines.clip_batch import APPROVED_TAG, DECISION_TAG
 from pipelines.partitions import add_clips, range_tags, stretches

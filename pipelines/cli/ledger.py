@@ -72,7 +72,7 @@ def backup(file: Annotated[Path, typer.Argument(help="The copy to write; never a
 @ledger_app.command()
 def restore(file: Annotated[Path, typer.Argument(help="A copy that `dailies ledger backup` made.")]) -> None:
     """Replace the ledger with a copy; the replaced ledger is kept beside it. End `dailies up` first."""
-    from pipelines.cli.takeover import running_stack
+    from pipelines.cli.stack_state import running_stack
     from resources.errors import UnavailableError
     from resources.ledger.backup import restore as put_back
     from resources.settings import load_settings

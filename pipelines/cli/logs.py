@@ -9,7 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from pipelines.cli.dagster_api import DagsterApi
-from pipelines.cli.takeover import running_stack
+from pipelines.cli.stack_state import running_stack
 from pipelines.cli.terminal import console
 from resources.errors import ConfigurationError
 from resources.plain import legible, shown

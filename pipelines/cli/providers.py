@@ -1,6 +1,5 @@
 """`dailies providers`: try a provider's client against its front at the sandbox."""
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,6 +39,8 @@ def try_provider(
 
     Its front at the sandbox must be installed, by the entry-point group `dailies.sandbox`. The exit code is 1 when a check fails.
     """
+    import asyncio
+
     from resources.conformance.kit import Result, examine
     from resources.conformance.kit import as_json as document
 

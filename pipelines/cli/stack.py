@@ -23,15 +23,9 @@ from pydantic import SecretStr
 from pipelines.cli.dagster_api import DagsterApi
 from pipelines.cli.ports import HOST, answers, check_port_is_free, free_port, kept_port, room_port
 from pipelines.cli.schedule_watch import ScheduleWatch
+from pipelines.cli.stack_state import SANDBOX_KEY_FILE, STATE_FILE
 from pipelines.cli.supervision import CodeWatch, Deaths, end_child
-from pipelines.cli.takeover import (
-    STATE_FILE,
-    hand_over,
-    link_dagster_yaml,
-    only_stack,
-    running_stack,
-    take_over,
-)
+from pipelines.cli.takeover import hand_over, link_dagster_yaml, only_stack, take_over
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.home import SOCKETS, UMASK, make_private, socket_folder
 from resources.keeper import release_keeper, start_keeper
@@ -40,21 +34,11 @@ from resources.settings import Settings, pinned
 from resources.storage.embedded import EmbeddedS3
 from resources.variables import ENV_FILE, PINNED, SANDBOX_KEY, STACK
 
-__all__ = [
-    "HOST",
-    "SANDBOX_KEY_FILE",
-    "STATE_FILE",
-    "Stack",
-    "StackOptions",
-    "check_port_is_free",
-    "free_port",
-    "running_stack",
-]
+__all__ = ["HOST", "Stack", "StackOptions", "check_port_is_free", "free_port"]
 
 START_SECONDS = 120.0
 TEND_SECONDS = 20.0
 """How often `dailies up` asks whether the code location still answers."""
-SANDBOX_KEY_FILE = "sandbox-key"
 
 
 @dataclass

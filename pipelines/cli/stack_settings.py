@@ -1,6 +1,6 @@
 """The settings of a command beside a running `dailies up`, whose sandbox then stands in for the providers."""
 
-from pipelines.cli.stack import SANDBOX_KEY_FILE, running_stack
+from pipelines.cli.stack_state import SANDBOX_KEY_FILE, running_stack
 from resources.errors import ConfigurationError
 from resources.settings import Settings, load_settings
 

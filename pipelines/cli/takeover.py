@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.cli.dagster_api import LOCATION
+from pipelines.cli.stack_state import STATE_FILE
 from resources.errors import ConfigurationError, DailiesError
 from resources.file_lock import FileLockedError, lock_file
 from resources.ledger import heartbeats
 from resources.ledger.handover import handover_of
 from resources.ledger.ledger import Ledger, machine_name
-from resources.processes import Process, end, is_living, of_home, started_at
+from resources.processes import Process, end, is_living, of_home
 from resources.settings import Settings, open_ledger
 
 LOCK_FILE = "stack.lock"
-STATE_FILE = "stack.json"
 LOCK_PATIENCE_SECONDS = 2.0
 """How long to retry the lock: another command may be probing it."""
 LEFT_SECONDS = 15.0
@@ -51,17 +51,6 @@ def only_stack(home: Path, dagster_url: str) -> Iterator[None]:
             yield
         finally:
             file.truncate(0)
-
-
-def running_stack(home: Path) -> dict[str, Any] | None:
-    """The state file of a running `dailies up`, None if none runs."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        state = json.loads((home / STATE_FILE).read_text())
-        began = state.get("started_at")
-        # another program may have the process id of one that was killed
-        if is_living(state["pid"]) and began in {None, started_at(state["pid"])}:
-            return dict(state)
-    return None
 
 
 def take_over(settings: Settings, home: Path, dagster_home: Path, *, log: Callable[[str], None]) -> None:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from rich.text import Text
 
 from pipelines.cli.dagster_api import LOCATION, REPOSITORY, DagsterApi
-from pipelines.cli.takeover import running_stack
+from pipelines.cli.stack_state import running_stack
 from pipelines.cli.terminal import console, note, print_table, table_of
 from resources.declared.problems import suggestion
 from resources.errors import ConfigurationError, DailiesError, UnavailableError

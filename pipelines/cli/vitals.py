@@ -3,7 +3,7 @@
 import dagster as dg
 
 from pipelines.cli.dagster_api import LOCATION, DagsterApi
-from pipelines.cli.takeover import running_stack
+from pipelines.cli.stack_state import running_stack
 from pipelines.runs import not_ended
 from resources.errors import DailiesError
 from resources.inventory.findings import EVERYTHING_LIVES, Finding, found

@@ -19,7 +19,8 @@ from pipelines.cli.dagster_api import FINISHED, DagsterApi
 from pipelines.cli.declared import clips_of, declarations_of
 from pipelines.cli.launch import approve_as_declared, dagster_instance, launch
 from pipelines.cli.ports import free_port
-from pipelines.cli.takeover import name_of, running_stack
+from pipelines.cli.stack_state import running_stack
+from pipelines.cli.takeover import name_of
 from proof.clock import Pace
 from proof.faults.evidence import gather
 from proof.faults.judge import Verdict, judge

@@ -17,7 +17,17 @@ from proof.simulation import actors, judges
 from proof.simulation.actors import Run, Surroundings, decision_of
 from proof.simulation.processes import PROCESS, Process, ProcessLedger
 from proof.simulation.provider import PRICE, SETTLE_SECONDS, Client
-from resources.ledger import budget, decisions, deliveries, disputes, limits, outcomes, polls, verdicts
+from resources.ledger import (
+    budget,
+    counters,
+    decisions,
+    deliveries,
+    disputes,
+    limits,
+    outcomes,
+    polls,
+    verdicts,
+)
 from resources.ledger.decisions import Decided, Decision, Ruling
 from resources.ledger.ledger import Ledger
 from resources.ledger.lost import posts, search_schedule
@@ -149,14 +159,14 @@ async def _count_then_reserve(
 
 
 def _reserve_unchecked(connection: sa.Connection, wanted: list[Any], amount: int, **_: object) -> None:
-    budget._add(connection, dict.fromkeys(wanted), amount, holding=True)
+    counters._add(connection, dict.fromkeys(wanted), amount, holding=True)
 
 
 @contextlib.contextmanager
 def caps_beside_the_transaction() -> Iterator[None]:
     with (
         mock.patch.object(actors, "decide", _count_then_reserve),
-        mock.patch.object(budget, "reserve", _reserve_unchecked),
+        mock.patch.object(counters, "reserve", _reserve_unchecked),
     ):
         yield
 
@@ -165,7 +175,7 @@ def _affordable(ledger: Ledger, request: ClipRequest, decision: str) -> bool:
     day = ledger.budget.day(ledger.clock())
     wanted = budget.scopes(account=request.provider, series=request.series, decision=decision, day=day)
     with ledger.read() as connection:
-        spent = budget.spent(connection, wanted, {request.series: request.keys})
+        spent = counters.spent(connection, wanted, {request.series: request.keys})
     caps = {scope: ledger.budget.cap(scope, request.caps) for scope in wanted}
     return all(
         cap is None or spent[scope] + (request.price_micros or 0) <= cap for scope, cap in caps.items()

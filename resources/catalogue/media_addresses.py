@@ -8,7 +8,7 @@ import re
 import socket
 import unicodedata
 
-from resources.storage.addresses import LOCAL_NAMES, is_public
+from resources.network.public_addresses import LOCAL_NAMES, is_public
 
 MAX_URL = 2048
 ALLOWED = "an address that begins with https:// or http://, on the internet and without a user or password"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from resources.ledger import disputes
+from resources.ledger.budget import BAND
 from resources.ledger.database import insert_ignoring, lock_money, lock_subject
 from resources.ledger.disputes import DisputeKind, StatedAmount
 from resources.ledger.ledger import Ledger
@@ -200,7 +201,7 @@ def _settled(
 ) -> Confirmed | None:
     """Write what a bill states about one job; returns None if nothing changes."""
     if attempt.state in UNSETTLED:
-        if billed.charged > attempt.quoted_micros * disputes.BAND:
+        if billed.charged > attempt.quoted_micros * BAND:
             # the account must not buy on until the job ends
             stated = StatedAmount(billed.charged, billed.refunded, BILL)
             disputes.raise_dispute(tx, attempt, DisputeKind.AMOUNT, stated)

@@ -319,10 +319,13 @@ def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def insert_ignoring(connection: sa.Connection, table: sa.Table) -> sa.Insert:
-    """An INSERT that leaves an existing row alone; both dialects have it, each for itself."""
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert(table).on_conflict_do_nothing()
-    return postgresql.insert(table).on_conflict_do_nothing()
+    """An INSERT that leaves an existing row alone."""
+    return insert_into(connection.dialect.name, table).on_conflict_do_nothing()
+
+
+def insert_into(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that can say what happens on a conflict; both dialects have it, each for itself."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
 def lock_subject(connection: sa.Connection, key: str) -> None:

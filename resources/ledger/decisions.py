@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from resources.ledger import approvals, budget, decision_clips, heartbeats, stops
+from resources.ledger import approvals, budget, counters, decision_clips, heartbeats, stops
 from resources.ledger.database import chunks, lock_subject
 from resources.ledger.ledger import Ledger
 from resources.ledger.outage import repeat_unrecorded
@@ -209,7 +209,7 @@ def _queue(tx: Transaction, request: ClipRequest, decision: Decision) -> Attempt
     if stop is not None and not stop.kind.reopens:
         return f"{stop} Nothing was bought."
     day = tx.budget.day(tx.now())
-    refusal = budget.reserve(
+    refusal = counters.reserve(
         tx.connection,
         budget.scopes(account=request.account_name, series=request.series, decision=decision.id, day=day),
         price,

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from resources.errors import DailiesError
 from resources.ledger import stops
+from resources.ledger.budget import BAND
 from resources.ledger.database import insert_ignoring, lock_money, lock_subject
 from resources.ledger.ledger import Ledger
 from resources.ledger.records import Attempt
@@ -22,11 +23,6 @@ from resources.ledger.stops import StopKind
 from resources.ledger.transaction import Booked, Transaction
 from resources.money import show_usd
 from resources.providers.rows import SetAside, in_words
-
-BAND = 5
-"""An amount is believed up to this many times the quote, and down to this part of it. Providers' pages show discounts of a
-tenth, and prices that differ by a factor of two between their versions; cents (100), yuan (7), micro-USD and credits (a
-million) are outside."""
 
 
 class DisputeKind(StrEnum):

@@ -91,7 +91,7 @@ spending = sa.Table(
     sa.Column("cap_micros", sa.BigInteger),
     sa.CheckConstraint("cap_micros IS NULL OR spent_micros <= cap_micros", name="cap_holds"),
 )
-"""What counts as spent, by everything, series and account, and by run, day, month and in total; see `budget.py`."""
+"""What counts as spent, by everything, series and account, and by run, day, month and in total; see `counters.py`."""
 
 attempts = sa.Table(
     "attempts",

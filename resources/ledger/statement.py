@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from resources.ledger import budget, schema
+from resources.ledger import counters, schema
 from resources.ledger.bills import MARGIN_SECONDS, Billed, Window, core
 from resources.ledger.budget import Scope
 from resources.ledger.disputes import open_disputes
@@ -107,7 +107,7 @@ def _caps(connection: sa.Connection, day: str) -> list[Cap]:
 
 
 def _miscounted(connection: sa.Connection) -> list[tuple[Scope, int, int]]:
-    counted, real = budget.counted(connection), budget.recounted(connection)
+    counted, real = counters.counted(connection), counters.recounted(connection)
     return [
         (scope, counted.get(scope, 0), real.get(scope, 0))
         for scope in sorted({*counted, *real})

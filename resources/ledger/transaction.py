@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from resources.errors import DailiesError
-from resources.ledger import budget, stops
+from resources.ledger import counters, stops
 from resources.ledger.budget import Budget
 from resources.ledger.database import lock_subject
 from resources.ledger.records import Attempt, clip_of
@@ -147,7 +147,7 @@ class Transaction:
         return self._change(attempt, attempt.state, attempt.money_state, why, {})
 
     def add_queued(self, request: ClipRequest, *, why: str, **values: Any) -> Attempt:
-        """Queue a purchase whose price `budget.reserve` has counted in this transaction.
+        """Queue a purchase whose price `counters.reserve` has counted in this transaction.
 
         Args:
             request: What to order.
@@ -171,7 +171,7 @@ class Transaction:
             values: Further columns; `id`, `decision`, `quoted_micros`, `counted_on` and `created_at` among them.
         """
         attempt = self._add(request, state, money, why, values)
-        budget.count(self.connection, attempt)
+        counters.count(self.connection, attempt)
         return attempt
 
     def _add(
@@ -209,7 +209,7 @@ class Transaction:
             raise StaleAttemptError(f"attempt {before.id} of {before.subject_key} changed since it was read")
         after = self.attempt(before.id)
         self._journalize(before, after, why)
-        budget.follow(self.connection, before, after)
+        counters.follow(self.connection, before, after)
         most = after.quoted_micros * self.budget.request_factor
         if after.overcharged_micros > before.overcharged_micros and (after.charged_micros or 0) > most:
             reason = (

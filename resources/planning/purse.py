@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from resources.ledger import budget
+from resources.ledger import budget, counters
 from resources.ledger.budget import Scope
 from resources.ledger.database import chunks
 from resources.ledger.ledger import Ledger
@@ -58,7 +58,7 @@ class Purse:
         keys = {order.request.series: order.request.keys for order in orders}
         with ledger.read() as connection:
             for some in chunks(scopes):
-                self._spent |= budget.spent(connection, some, keys)
+                self._spent |= counters.spent(connection, some, keys)
         self._floor = dict(self._spent)
         self._ceiling = dict(self._spent)
 
@@ -76,7 +76,7 @@ class Purse:
 
     def give_back(self, attempt: Attempt) -> None:
         """Release the reservation of a replaced purchase."""
-        for scope in budget.scopes_of(attempt):
+        for scope in counters.scopes_of(attempt):
             if scope in self._caps:
                 self._floor[scope] -= attempt.cost_micros
                 self._ceiling[scope] -= attempt.cost_micros

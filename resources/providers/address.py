@@ -1,12 +1,14 @@
 """Checks an account's address and key before anything is sent."""
 
 import ipaddress
+import re
 from urllib.parse import urlsplit
-
-import httpx
 
 from resources.errors import ConfigurationError
 from resources.plain import without_queries
+
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+"""A host that every client reads alike; one with other letters is written in its `xn--` form."""
 
 
 def checked_base_url(url: str) -> str:
@@ -22,10 +24,14 @@ def checked_base_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
-        httpx.URL(url)
-    except (ValueError, httpx.InvalidURL):
+    except ValueError:
         raise ConfigurationError(f"the provider address {shown!r} is not a URL") from None
-    if parts.scheme not in {"http", "https"} or not host or any(char.isspace() for char in url):
+    if (
+        parts.scheme not in {"http", "https"}
+        or not host
+        or not _HOST.fullmatch(host)
+        or not all("!" <= char <= "~" for char in url)
+    ):
         raise ConfigurationError(f"the provider address {shown!r} must look like https://api.example.com")
     if parts.username or parts.password or parts.query or parts.fragment or "?" in url or "#" in url:
         raise ConfigurationError(

@@ -1,5 +1,6 @@
 """`dailies --help` and `--version`: they load nothing that only a command needs."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,34 @@ def test_help_imports_neither_database_nor_dagster_nor_models(arguments: tuple[s
     }
     if arguments == ("--help",):
         heavy.add("pydantic")
-    assert not heavy & set(ran.stderr.split())
+    assert heavy & set(ran.stderr.split()) == set()
+
+
+CLIENTS = {"alembic", "av", "boto3", "botocore", "dagster", "h11", "httpcore", "httpx", "stamina", "urllib3"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [
+        (("check",), CLIENTS | {"sqlalchemy"}),
+        (("plan", "product-loop"), CLIENTS - {"alembic"}),
+        (("status",), CLIENTS - {"alembic"} | {"jinja2"}),
+    ],
+)
+def test_a_command_that_only_looks_imports_no_client(
+    tmp_path: Path, arguments: tuple[str, ...], heavy: set[str]
+) -> None:
+    # a new ledger is made with Alembic, once
+    environment = {"PATH": os.environ["PATH"], "DAILIES_HOME": str(tmp_path / "home"), "DAILIES_ENV_FILE": ""}
+    ran = subprocess.run(
+        [sys.executable, "-c", LOADED, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    assert ran.stdout
+    assert heavy & set(ran.stderr.split()) == set()
 
 
 def test_help_lists_every_command_whole_in_80_columns() -> None:

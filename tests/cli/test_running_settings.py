@@ -114,7 +114,7 @@ def test_the_product_opens_ledgers_in_one_way() -> None:
         str(file.relative_to(root))
         for folder in ("pipelines", "resources")
         for file in (root / folder).rglob("*.py")
-        if re.search(r"\bLedger\(\w", file.read_text())
+        if re.search(r"\bLedger\(\s*\w", file.read_text())
     }
     # the kit's ledger holds invented purchases and goes with its folder
     assert opening == {"resources/settings.py", "resources/conformance/histories.py"}

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli import takeover
+from pipelines.cli.stack_state import running_stack
 from pipelines.cli.supervision import DEATHS, CodeWatch, Deaths
-from pipelines.cli.takeover import hand_over, only_stack, pid_of, running_stack, take_claims, take_over
+from pipelines.cli.takeover import hand_over, only_stack, pid_of, take_claims, take_over
 from resources import processes
 from resources.errors import ConfigurationError
 from resources.keeper import release_keeper, start_keeper

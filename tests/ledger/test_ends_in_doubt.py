@@ -14,7 +14,7 @@ from ledgerkit import (
     the_journal_is_whole,
 )
 
-from resources.ledger import budget, deliveries, late_jobs, polls
+from resources.ledger import budget, counters, deliveries, late_jobs, polls
 from resources.ledger.budget import Budget
 from resources.ledger.ends import APART_SECONDS, SILENT_SECONDS, SILENT_TIMES, SOON_SECONDS
 from resources.ledger.late_jobs import ask_later, claim_late, keep_late
@@ -182,9 +182,9 @@ def test_a_fresh_address_clears_that_an_output_seemed_gone(ledger: Ledger, clock
 
 def spent(ledger: Ledger) -> dict[budget.Scope, int]:
     with ledger.read() as connection:
-        counted = budget.counted(connection)
+        counted = counters.counted(connection)
         assert {s: n for s, n in counted.items() if n} == {
-            s: n for s, n in budget.recounted(connection).items() if n
+            s: n for s, n in counters.recounted(connection).items() if n
         }
     return counted
 

@@ -22,7 +22,7 @@ from ledgerkit import (
 )
 from ledgerkit import rejected as refused_by_provider
 
-from resources.ledger import budget, limits, outcomes, polls
+from resources.ledger import budget, counters, limits, outcomes, polls
 from resources.ledger.budget import Budget
 from resources.ledger.deliveries import record_delivered
 from resources.ledger.ledger import Ledger
@@ -100,8 +100,8 @@ def check(ledger: Ledger, request: ClipRequest, cap: int) -> None:
     after_the_end = [a for a in bought[:-1] if a.state in {AttemptState.DELIVERED, AttemptState.VANISHED}]
     assert after_the_end == []
     with ledger.read() as connection:
-        counted = {scope: n for scope, n in budget.counted(connection).items() if n}
-        assert counted == {scope: n for scope, n in budget.recounted(connection).items() if n}
+        counted = {scope: n for scope, n in counters.counted(connection).items() if n}
+        assert counted == {scope: n for scope, n in counters.recounted(connection).items() if n}
         assert all(n <= cap for scope, n in counted.items() if scope.of == budget.SERIES)
 
 

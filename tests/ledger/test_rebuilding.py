@@ -21,7 +21,7 @@ from ledgerkit import (
     the_journal_is_whole,
 )
 
-from resources.ledger import budget, polls
+from resources.ledger import counters, polls
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.ledger import Ledger
@@ -84,8 +84,8 @@ def on_its_way(attempt: str = "lost", clip: str = "city-sunset", **changes: Any)
 def _the_books_agree(ledger: Ledger) -> Any:
     yield
     with ledger.read() as connection:
-        counted = {scope: n for scope, n in budget.counted(connection).items() if n}
-        assert counted == {scope: n for scope, n in budget.recounted(connection).items() if n}
+        counted = {scope: n for scope, n in counters.counted(connection).items() if n}
+        assert counted == {scope: n for scope, n in counters.recounted(connection).items() if n}
     for attempt in everything(ledger):
         the_journal_is_whole(ledger, attempt)
 

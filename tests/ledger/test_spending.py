@@ -29,7 +29,7 @@ from ledgerkit import (
     unknown,
 )
 
-from resources.ledger import bills, budget, polls, queue, schema, statement, stops
+from resources.ledger import bills, counters, polls, queue, schema, statement, stops
 from resources.ledger.bills import Billed
 from resources.ledger.budget import Budget, Scope
 from resources.ledger.decisions import Decision, Ruling, decide
@@ -66,7 +66,7 @@ def bought(ledger: Ledger, count: int, **how: Any) -> list[Ruling]:
 
 def spent(ledger: Ledger, scope: Scope) -> int:
     with ledger.read() as connection:
-        return budget.counted(connection).get(scope, 0)
+        return counters.counted(connection).get(scope, 0)
 
 
 def at(year: int, month: int, day: int, hour: int) -> float:
@@ -292,7 +292,7 @@ def test_a_reservation_and_its_attempt_are_one_transaction(
         decided(ledger)
     assert everything(ledger) == []
     with ledger.read() as connection:
-        assert budget.counted(connection) == {}
+        assert counters.counted(connection) == {}
 
 
 # Any order of events
@@ -415,7 +415,7 @@ class Spending(RuleBasedStateMachine):
     @invariant()
     def the_counters_are_what_the_attempts_add_up_to(self) -> None:
         with self.ledger.read() as connection:
-            counted, real = budget.counted(connection), budget.recounted(connection)
+            counted, real = counters.counted(connection), counters.recounted(connection)
         assert {scope: amount for scope, amount in counted.items() if amount} == {
             scope: amount for scope, amount in real.items() if amount
         }
@@ -424,7 +424,7 @@ class Spending(RuleBasedStateMachine):
     @invariant()
     def no_day_holds_more_than_its_cap_but_for_bills_above_their_quotes(self) -> None:
         with self.ledger.read() as connection:
-            counted = budget.counted(connection)
+            counted = counters.counted(connection)
         for scope, amount in counted.items():
             if scope.of == "everything" and scope.period == "day" and not self.bigger_bills:
                 assert amount <= CAP

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ledgerkit import ACCOUNT, a_request, everything, processes
 
-from resources.ledger import budget, queue
+from resources.ledger import counters, queue
 from resources.ledger.budget import Budget, Scope
 from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.ledger import Ledger
@@ -128,7 +128,7 @@ DAY = Budget(everything=Caps(per_day=CAP))
 
 def spent(ledger: Ledger) -> int:
     with ledger.read() as connection:
-        return budget.counted(connection)[Scope("everything", "", "total", "")]
+        return counters.counted(connection)[Scope("everything", "", "total", "")]
 
 
 def buys_what_it_can(together: Barrier, number: int, url: str) -> tuple[int, int]:

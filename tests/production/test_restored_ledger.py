@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from drillkit import Studio, a_request
 
 from resources.errors import ConfigurationError
-from resources.ledger import budget, keys, queue
+from resources.ledger import counters, keys, queue
 from resources.ledger.budget import Budget
 from resources.ledger.decisions import Decision, Ruling, decide
 from resources.ledger.ledger import Ledger
@@ -92,8 +92,8 @@ def studio(sandbox: RunningSandbox, store: ObjectStore, tmp_path: Path, provider
 
 def the_books_agree(ledger: Ledger) -> None:
     with ledger.read() as connection:
-        counted = {s: n for s, n in budget.counted(connection).items() if n}
-        assert counted == {s: n for s, n in budget.recounted(connection).items() if n}
+        counted = {s: n for s, n in counters.counted(connection).items() if n}
+        assert counted == {s: n for s, n in counters.recounted(connection).items() if n}
 
 
 def test_a_ledger_restored_from_yesterdays_copy_buys_again_only_after_the_rebuild_and_nothing_twice(

@@ -94,9 +94,8 @@ def test_a_key_that_cannot_be_a_header_is_refused_without_showing_it(make: Any, 
     assert "7f3a91c0de5e" not in shown(raised.value)
 
 
-def test_settings_do_not_show_the_ledgers_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DAILIES_LEDGER_URL", "postgresql://me:canary-pw@db.test/dailies")
-    settings = Settings(_env_file=None)
+def test_settings_do_not_show_the_ledgers_password() -> None:
+    settings = Settings(DAILIES_LEDGER_URL="postgresql://me:canary-pw@db.test/dailies")
     assert settings.ledger_url.endswith("canary-pw@db.test/dailies")
     assert "canary-pw" not in f"{settings!r} {settings}"
 

@@ -13,6 +13,7 @@ from certificates import self_signed
 from hostile import MP4, File, Hostile, serving
 
 from resources.errors import ConfigurationError
+from resources.network.public_addresses import is_public
 from resources.network.way_out import Network
 from resources.storage import addresses, remote
 from resources.storage.download import (
@@ -335,14 +336,14 @@ def test_an_exception_must_be_an_origin(origin: str) -> None:
     ],
 )
 def test_addresses_that_are_not_on_the_internet(address: str) -> None:
-    assert not addresses.is_public(address)
+    assert not is_public(address)
 
 
 @pytest.mark.parametrize(
     "address", ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "64:ff9b::808:808", "::ffff:8.8.8.8"]
 )
 def test_addresses_that_are(address: str) -> None:
-    assert addresses.is_public(address)
+    assert is_public(address)
 
 
 def answers(*numbers: str):

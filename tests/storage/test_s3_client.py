@@ -117,14 +117,14 @@ def test_the_place_of_a_bucket_at_aws_is_aws() -> None:
 def test_an_address_that_is_none_is_refused_with_its_variable_and_without_its_text(
     endpoint: str, says: str
 ) -> None:
-    found = Settings(DAILIES_S3_BUCKET="clips", DAILIES_S3_ENDPOINT=endpoint, _env_file=None)
+    found = Settings(DAILIES_S3_BUCKET="clips", DAILIES_S3_ENDPOINT=endpoint)
     with pytest.raises(ConfigurationError, match=f"DAILIES_S3_ENDPOINT: .*{says}") as caught:
         found.s3()
     assert "canary" not in str(caught.value)
 
 
 def test_an_empty_address_is_aws() -> None:
-    found = Settings(DAILIES_S3_BUCKET="clips", DAILIES_S3_ENDPOINT="", _env_file=None)
+    found = Settings(DAILIES_S3_BUCKET="clips", DAILIES_S3_ENDPOINT="")
     assert found.s3().endpoint_url is None
 
 
