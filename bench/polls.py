@@ -27,6 +27,7 @@ from resources.ledger.schema import attempts
 from resources.ledger.states import AttemptState, MoneyState
 from resources.production.account import Account
 from resources.production.engine import Engine
+from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
 
 BOUGHT = SERIES[1]
@@ -121,7 +122,7 @@ async def _measure(url: str, port: int, count: int) -> dict[str, float]:
     found = {}
     with Ledger(url, budget=Budget()) as ledger:
         _write_jobs(ledger, count)
-        provider = WaveSpeed(f"http://127.0.0.1:{port}", "a-key-of-the-bench")
+        provider = WaveSpeed(Connection("wavespeed", f"http://127.0.0.1:{port}", "a-key-of-the-bench"))
         engine = Engine(ledger, {BOUGHT.account: Account(provider)})
         for what in ("running", "ended"):
             if what == "ended":

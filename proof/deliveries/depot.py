@@ -22,6 +22,7 @@ from resources.ledger.queue import PostTerms, claim_next
 from resources.ledger.records import Attempt, Submission
 from resources.orders import ClipRequest, Expected
 from resources.providers.base import JobState
+from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
 from resources.sandbox import FaultRule, SandboxSettings, running_sandbox
 from resources.storage.embedded import EmbeddedS3
@@ -127,7 +128,7 @@ async def _finished(ledger: Ledger, clip: str, origin: str) -> tuple[Attempt, st
     submission = claim_next(ledger, "wavespeed", PostTerms(Limits(), 30))
     if not isinstance(submission, Submission):
         raise TypeError(f"nothing could be claimed: {submission}")
-    provider = WaveSpeed(origin, KEY)
+    provider = WaveSpeed(Connection("wavespeed", origin, KEY))
     try:
         outcome = await provider.submit(MODEL, request.body, submission_id=submission.id, deadline_seconds=30)
         attempt = record_outcome(ledger, submission, outcome)

@@ -23,6 +23,7 @@ from resources.ledger.states import AttemptState
 from resources.production.account import Account
 from resources.production.delivery import Deliverer
 from resources.production.engine import Engine
+from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
 from resources.storage.objects import ObjectStore
 from resources.storage.policy import DownloadPolicy
@@ -53,7 +54,9 @@ async def bring_home(place: dict[str, Any]) -> None:
     )
     policy = DownloadPolicy(allowed_origins=frozenset({place["origin"]}), pause_seconds=0.05, read_seconds=5)
     with Ledger(place["ledger"], budget=Budget()) as ledger:
-        engine = Engine(ledger, {"wavespeed": Account(WaveSpeed(place["origin"], KEY))})
+        engine = Engine(
+            ledger, {"wavespeed": Account(WaveSpeed(Connection("wavespeed", place["origin"], KEY)))}
+        )
         turns = asyncio.Semaphore(AT_ONCE)
 
         async def one(deliverer: Deliverer, attempt: Attempt) -> None:

@@ -48,6 +48,7 @@ from resources.providers.accounts import AccountSettings
 from resources.providers.aimlapi.client import AimlApi
 from resources.providers.base import SubmitOutcome
 from resources.providers.provider import Provider
+from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
 from resources.storage.download import DownloadPolicy
 from resources.storage.objects import ObjectStore
@@ -242,7 +243,7 @@ class Worker:
 def client(name: str, url: str, key: str, pace: Pace) -> Provider:
     """The product's client of an account, on the proof's clock."""
     kind = PacedWaveSpeed if name == "wavespeed" else PacedAimlApi
-    provider = kind(url, key, clock=pace.clock)
+    provider = kind(Connection(name, url, key, clock=pace.clock))
     provider.factor = pace.factor
     _label(provider)
     return provider

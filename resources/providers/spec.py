@@ -5,6 +5,7 @@ brings the HTTP library.
 """
 
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -31,9 +32,9 @@ class Connection:
     """Address without the API's path."""
     api_key: str = field(repr=False)
     """The account's key."""
-    network: "Network"
-    """The way out."""
-    clock: Callable[[], float]
+    network: "Network | None" = None
+    """The way out, None for the environment's proxies only."""
+    clock: Callable[[], float] = time.time
     """Seconds since the epoch; what the provider's clock is compared with."""
     transport: "httpx.AsyncBaseTransport | None" = None
     """Replaces the network in tests and for `verify-provider`."""

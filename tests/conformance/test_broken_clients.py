@@ -145,8 +145,8 @@ class MeasuresNoClock(Acme):
 
 
 class ShowsTheKey(Acme):
-    def said(self, answer: Answer) -> str:
-        return f"{super().said(answer)} (sent with {self.key})"
+    def _said(self, answer: Answer) -> str:
+        return f"{super()._said(answer)} (sent with {self.key})"
 
 
 class ReadsForEver(Acme):

@@ -25,6 +25,7 @@ from resources.orders import Caps, ClipRequest
 from resources.production.account import Account
 from resources.production.batch import Follower, Stage
 from resources.production.engine import Engine
+from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 
@@ -74,7 +75,9 @@ def carry(
     """Decide and follow, as a run does."""
 
     async def work(ledger: Ledger) -> dict[str, str]:
-        account = Account(WaveSpeed(sandbox, "sandbox", clock=clock), limits, 30 * clock.times)
+        account = Account(
+            WaveSpeed(Connection("wavespeed", sandbox, "sandbox", clock=clock)), limits, 30 * clock.times
+        )
         engine = Engine(ledger, {ACCOUNT: account}, sleep=clock.sleep)
         try:
             decided = decide(

@@ -15,6 +15,7 @@ from raw_server import answering
 from resources.alarms import Sender, a_test
 from resources.network.way_out import Network
 from resources.providers.base import Accepted
+from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
 from resources.settings import load_settings
 from resources.storage import addresses
@@ -51,7 +52,7 @@ def port_of(origin: str) -> int:
 
 async def test_a_purchase(on_six: Callable[[int], str]) -> None:
     with answering(OK % (len(CREATED), CREATED)) as provider:
-        wavespeed = WaveSpeed(on_six(port_of(provider.origin)), "key-of-wavespeed")
+        wavespeed = WaveSpeed(Connection("wavespeed", on_six(port_of(provider.origin)), "key-of-wavespeed"))
         outcome = await wavespeed.submit(
             "openai/sora-2/text-to-video", {"prompt": "x"}, submission_id="s-1", deadline_seconds=60
         )
@@ -88,7 +89,12 @@ async def test_a_proxy(on_six: Callable[[int], str]) -> None:
     with answering(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n") as proxy:
         address = on_six(port_of(proxy.origin))
         wavespeed = WaveSpeed(
-            "https://[2001:db8::7]:8443", "key-of-wavespeed", network=Network.of({"HTTPS_PROXY": address})
+            Connection(
+                "wavespeed",
+                "https://[2001:db8::7]:8443",
+                "key-of-wavespeed",
+                network=Network.of({"HTTPS_PROXY": address}),
+            )
         )
         outcome = await wavespeed.submit(
             "openai/sora-2/text-to-video", {"prompt": "x"}, submission_id="s-1", deadline_seconds=60

@@ -15,6 +15,7 @@ from resources.alarms import AlarmNotSentError, Sender, a_test
 from resources.errors import ConfigurationError, UnavailableError
 from resources.network.way_out import Network
 from resources.providers.base import Accepted, JobState, NotSent, PollFailed, SubmitOutcome, Unknown
+from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
 
 HOST = "provider.corp.test"
@@ -39,7 +40,7 @@ def company(tmp_path: Path, provider: RawServer) -> Iterator[Corporation]:
 
 def client(company: Corporation, **environment: str) -> WaveSpeed:
     network = Network.of({**company.environment, **environment})
-    return WaveSpeed(f"https://{HOST}", KEY, network=network)
+    return WaveSpeed(Connection("wavespeed", f"https://{HOST}", KEY, network=network))
 
 
 async def submit(company: Corporation, *, deadline: float = 20, **environment: str) -> SubmitOutcome:
@@ -150,7 +151,7 @@ async def test_a_proxy_may_itself_be_behind_tls(tmp_path: Path, provider: RawSer
 
 async def test_an_authority_that_nobody_named_is_not_believed(company: Corporation) -> None:
     network = Network.of({"HTTPS_PROXY": company.proxy.url})
-    wavespeed = WaveSpeed(f"https://{HOST}", KEY, network=network)
+    wavespeed = WaveSpeed(Connection("wavespeed", f"https://{HOST}", KEY, network=network))
     outcome = await wavespeed.submit(
         "openai/sora-2/text-to-video", {"prompt": "x"}, submission_id="s-1", deadline_seconds=20
     )

@@ -20,6 +20,7 @@ from resources.production.engine import Engine
 from resources.production.ledger_rebuild import Rebuilt, rebuild_ledger
 from resources.providers.aimlapi.client import AimlApi
 from resources.providers.provider import Provider
+from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
 from resources.storage.download import DownloadPolicy
 from resources.storage.layout import prompt_key
@@ -61,7 +62,7 @@ class Studio:
 
     def provider(self) -> Provider:
         kinds: dict[str, Any] = {"wavespeed": WaveSpeed, "aimlapi": AimlApi}
-        made: Provider = kinds[self.name](self.sandbox, "sandbox")
+        made: Provider = kinds[self.name](Connection(self.name, self.sandbox, "sandbox"))
         return made
 
     def _jobs(self) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from resources.money import usd
 from resources.production.account import Account
 from resources.production.engine import Engine
 from resources.providers.aimlapi.client import AimlApi
+from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
 from resources.sandbox import RunningSandbox, SandboxSettings, running_sandbox
 from resources.settings import Settings
@@ -91,7 +92,9 @@ class Shop:
         """Steps of the engine, each after so many seconds."""
 
         async def work() -> None:
-            provider = CLIENTS[self.name](self.sandbox.url, "sandbox", clock=self.clock)
+            provider = CLIENTS[self.name](
+                Connection(self.name, self.sandbox.url, "sandbox", clock=self.clock)
+            )
             engine = Engine(self.ledger, {self.name: Account(provider)})
             try:
                 for pause in pauses:
@@ -179,7 +182,7 @@ def test_the_check_finds_nothing_unaccounted_and_names_a_stranger(
     assert account.statement.total.billed_micros == account.statement.total.micros > 0
 
     async def stranger() -> None:
-        client = CLIENTS[shop.name](shop.sandbox.url, "sandbox")
+        client = CLIENTS[shop.name](Connection(shop.name, shop.sandbox.url, "sandbox"))
         body = {"prompt": "not ours", **BODIES[shop.name]}
         await client.submit(ENDPOINTS[shop.name], body, submission_id="x", deadline_seconds=10)
         await client.aclose()

@@ -25,6 +25,7 @@ from resources.orders import ClipRequest, Expected
 from resources.production.account import Account
 from resources.production.engine import Engine
 from resources.providers.aimlapi.client import AimlApi
+from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
 from resources.sandbox import SandboxSettings, create_app, running_sandbox
 from resources.sandbox.faults import FaultScript
@@ -59,7 +60,9 @@ class Rig:
     def engine(self) -> Engine:
         """A new process: nothing is kept but the ledger."""
         kind: Any = {"wavespeed": WaveSpeed, "aimlapi": AimlApi}[self.name]
-        provider = kind("http://127.0.0.1:1", "sandbox", transport=self.transport, clock=self.clock)
+        provider = kind(
+            Connection(self.name, "http://127.0.0.1:1", "sandbox", transport=self.transport, clock=self.clock)
+        )
         return Engine(self.ledger, {self.name: Account(provider)}, rng=random.Random(1))
 
     def decide(self, *clips: str) -> None:
@@ -222,7 +225,9 @@ async def test_a_job_that_is_taken_after_our_deadline_is_found_at_a_real_server(
     ):
         workshop = sandbox.app.state.workshop
         workshop.faults.rules.extend(FaultScript.model_validate({"faults": [rule]}).faults)
-        account = Account(WaveSpeed(sandbox.url, "sandbox"), submit_deadline_seconds=0.3)
+        account = Account(
+            WaveSpeed(Connection("wavespeed", sandbox.url, "sandbox")), submit_deadline_seconds=0.3
+        )
         keys.declare(ledger, "wavespeed", True)
         engine = Engine(ledger, {"wavespeed": account})
         decide(ledger, [a_request("wavespeed", "clip-000")], Decision("monday"))

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from resources.providers.base import ClockOffset
+from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
 
 NOW = 1_800_000_000.0
@@ -38,7 +39,13 @@ def times() -> Times:
 @pytest.fixture
 def client(times: Times) -> WaveSpeed:
     return WaveSpeed(
-        "https://ws.test", "key-of-wavespeed", transport=httpx.MockTransport(times.answer), clock=times
+        Connection(
+            "wavespeed",
+            "https://ws.test",
+            "key-of-wavespeed",
+            transport=httpx.MockTransport(times.answer),
+            clock=times,
+        )
     )
 
 

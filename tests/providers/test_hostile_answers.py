@@ -28,6 +28,7 @@ from resources.providers.base import (
     Uploaded,
     UploadFailed,
 )
+from resources.providers.spec import Connection
 from resources.providers.upload_tickets import Ticket, put
 from resources.providers.wavespeed.client import WaveSpeed
 
@@ -82,7 +83,10 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("sent", BOMBS)
 async def test_an_answer_that_grows_is_given_up_at_its_limit(sent: str) -> None:
     with answering(BOMBS[sent]()) as server:
-        for client in (WaveSpeed(server.origin, KEY), AimlApi(server.origin, KEY)):
+        for client in (
+            WaveSpeed(Connection("wavespeed", server.origin, KEY)),
+            AimlApi(Connection("aimlapi", server.origin, KEY)),
+        ):
             with measured() as grown:
                 assert isinstance(await client.poll("job-1", age_seconds=99), PollFailed)
                 outcome = await client.submit(
@@ -98,7 +102,7 @@ async def test_one_layer_of_compression_is_undone(encoding: str) -> None:
     document = json.dumps({"code": 200, "data": {"id": "job-1", "status": "created"}}).encode()
     body = zlib.compress(document) if encoding == "deflate" else gzip.compress(document)
     with answering(said(body, f"Content-Encoding: {encoding}")) as server:
-        client = WaveSpeed(server.origin, KEY)
+        client = WaveSpeed(Connection("wavespeed", server.origin, KEY))
         outcome = await client.submit("a/model", {"prompt": "x"}, submission_id="s", deadline_seconds=60)
         await client.aclose()
     assert isinstance(outcome, Accepted)
@@ -122,7 +126,10 @@ odd_answers = st.binary(max_size=300) | st.builds(
 @given(sent=odd_answers)
 async def test_any_bytes_are_an_outcome(sent: bytes) -> None:
     with answering(sent) as server:
-        for client in (WaveSpeed(server.origin, KEY), AimlApi(server.origin, KEY)):
+        for client in (
+            WaveSpeed(Connection("wavespeed", server.origin, KEY)),
+            AimlApi(Connection("aimlapi", server.origin, KEY)),
+        ):
             outcome = await client.submit("a/model", {"prompt": "x"}, submission_id="s", deadline_seconds=60)
             assert isinstance(outcome, Accepted | Rejected | Unknown | NotSent)
             assert not isinstance(outcome, NotSent), "it was sent"
@@ -238,7 +245,7 @@ async def test_a_hostile_ticket_hands_the_file_in_all_the_same() -> None:
         )
 
     with answering(sent) as server:
-        client = WaveSpeed(server.origin, KEY)
+        client = WaveSpeed(Connection("wavespeed", server.origin, KEY))
         assert await client.upload("a.png", "image/png", FILE) == Uploaded("https://c.example/a")
         await client.aclose()
     assert KEY.encode() not in server.requests[1]

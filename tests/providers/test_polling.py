@@ -8,6 +8,7 @@ import pytest
 
 from resources.providers.aimlapi.client import AimlApi
 from resources.providers.base import FailureKind, JobState, JobStatus, PollFailed
+from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
 
 VIDEO = "https://d111.example.net/a1b2c3/1.mp4"
@@ -32,7 +33,11 @@ def generation(**fields: Any) -> dict[str, Any]:
 async def poll_wavespeed(
     status: int, body: object, *, age: float = 10, headers: Any = None
 ) -> JobState | PollFailed:
-    client = WaveSpeed("https://ws.test", "key-of-wavespeed", transport=answering(status, body, headers))
+    client = WaveSpeed(
+        Connection(
+            "wavespeed", "https://ws.test", "key-of-wavespeed", transport=answering(status, body, headers)
+        )
+    )
     try:
         return await client.poll("a1b2c3", age_seconds=age)
     finally:
@@ -42,7 +47,11 @@ async def poll_wavespeed(
 async def poll_aimlapi(
     status: int, body: object, *, age: float = 10, headers: Any = None
 ) -> JobState | PollFailed:
-    client = AimlApi("https://aiml.test", "key-of-aimlapi", transport=answering(status, body, headers))
+    client = AimlApi(
+        Connection(
+            "aimlapi", "https://aiml.test", "key-of-aimlapi", transport=answering(status, body, headers)
+        )
+    )
     try:
         return await client.poll(AIML_ID, age_seconds=age)
     finally:
@@ -322,7 +331,9 @@ async def test_an_unreachable_provider_is_a_failed_poll() -> None:
     def broken(request: httpx.Request) -> httpx.Response:
         raise httpx.ReadError("reset")
 
-    client = WaveSpeed("https://ws.test", "key-of-wavespeed", transport=httpx.MockTransport(broken))
+    client = WaveSpeed(
+        Connection("wavespeed", "https://ws.test", "key-of-wavespeed", transport=httpx.MockTransport(broken))
+    )
     failed = await client.poll("a", age_seconds=0)
     assert isinstance(failed, PollFailed)
     assert "ws.test" in failed.cause
@@ -334,8 +345,16 @@ async def test_what_cannot_be_an_id_is_not_asked_for(job_id: str) -> None:
         raise AssertionError(request.url)
 
     for client in (
-        WaveSpeed("https://ws.test", "key-of-wavespeed", transport=httpx.MockTransport(unexpected)),
-        AimlApi("https://aiml.test", "key-of-aimlapi", transport=httpx.MockTransport(unexpected)),
+        WaveSpeed(
+            Connection(
+                "wavespeed", "https://ws.test", "key-of-wavespeed", transport=httpx.MockTransport(unexpected)
+            )
+        ),
+        AimlApi(
+            Connection(
+                "aimlapi", "https://aiml.test", "key-of-aimlapi", transport=httpx.MockTransport(unexpected)
+            )
+        ),
     ):
         failed = await client.poll(job_id, age_seconds=999)
         assert isinstance(failed, PollFailed)

@@ -10,6 +10,7 @@ import pytest
 from resources.errors import ConfigurationError, UnavailableError
 from resources.providers.aimlapi.client import AimlApi
 from resources.providers.base import Candidate, Charge, JobStatus
+from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
 
 START = datetime(2026, 1, 2, 3, 0, tzinfo=UTC)
@@ -63,11 +64,15 @@ class FakeLogs:
 
 
 def wavespeed(handler: Any) -> WaveSpeed:
-    return WaveSpeed("https://ws.test", "key-of-wavespeed", transport=httpx.MockTransport(handler))
+    return WaveSpeed(
+        Connection("wavespeed", "https://ws.test", "key-of-wavespeed", transport=httpx.MockTransport(handler))
+    )
 
 
 def aimlapi(handler: Any) -> AimlApi:
-    return AimlApi("https://aiml.test", "key-of-aimlapi", transport=httpx.MockTransport(handler))
+    return AimlApi(
+        Connection("aimlapi", "https://aiml.test", "key-of-aimlapi", transport=httpx.MockTransport(handler))
+    )
 
 
 async def find(client: Any) -> list[Candidate]:

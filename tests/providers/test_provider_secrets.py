@@ -11,6 +11,7 @@ from hostile_server import Peer
 from resources.errors import ConfigurationError, DailiesError
 from resources.providers.accounts import AccountSettings, build_provider
 from resources.providers.aimlapi.client import AimlApi
+from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
 from resources.settings import Settings
 
@@ -39,7 +40,7 @@ async def test_a_key_in_a_library_error_is_hidden(error: Exception) -> None:
     def broken(request: httpx.Request) -> httpx.Response:
         raise error
 
-    client = WaveSpeed("https://ws.test", KEY, transport=httpx.MockTransport(broken))
+    client = WaveSpeed(Connection("wavespeed", "https://ws.test", KEY, transport=httpx.MockTransport(broken)))
     outcome = await client.submit(ENDPOINT, {"prompt": "x"}, submission_id="s", deadline_seconds=60)
     polled = await client.poll("job-1", age_seconds=5)
     handed_in = await client.upload("a.png", "image/png", b"x")
@@ -59,7 +60,7 @@ async def test_logs_do_not_show_a_key_that_comes_back_in_a_header(
 
     caplog.set_level(logging.DEBUG)
     server = await listen(echoes)
-    client = WaveSpeed(server.url, KEY)
+    client = WaveSpeed(Connection("wavespeed", server.url, KEY))
     await client.submit(ENDPOINT, {"prompt": "x"}, submission_id="s", deadline_seconds=60)
     await client.aclose()
     assert f"{server.url}/api/v3/{ENDPOINT} " in caplog.text.replace('"', " ")
@@ -74,7 +75,12 @@ async def test_logs_show_neither_key_nor_query(listen: Any, caplog: pytest.LogCa
     caplog.set_level(logging.DEBUG)
     server = await listen(accepts)
     client = WaveSpeed(
-        server.url, KEY, webhook_url=lambda submission: f"https://me.test/{submission}?token={TOKEN}"
+        Connection(
+            "wavespeed",
+            server.url,
+            KEY,
+            webhook_url=lambda submission: f"https://me.test/{submission}?token={TOKEN}",
+        )
     )
     await client.submit(ENDPOINT, {"prompt": "x"}, submission_id="s", deadline_seconds=60)
     await client.aclose()
@@ -90,7 +96,7 @@ async def test_logs_show_neither_key_nor_query(listen: Any, caplog: pytest.LogCa
 @pytest.mark.parametrize("make", [WaveSpeed, AimlApi])
 def test_a_key_that_cannot_be_a_header_is_refused_without_showing_it(make: Any, key: str) -> None:
     with pytest.raises(ConfigurationError, match="API key") as raised:
-        make("https://x.test", key)
+        make(Connection("an-account", "https://x.test", key))
     assert "7f3a91c0de5e" not in shown(raised.value)
 
 

@@ -15,6 +15,7 @@ from resources.providers.aimlapi.client import AimlApi
 from resources.providers.aimlapi.models import aimlapi_model, aimlapi_price
 from resources.providers.base import FailureKind, Uploaded, UploadFailed
 from resources.providers.live_models import LiveParameter
+from resources.providers.spec import Connection
 from resources.providers.upload_tickets import Ticket
 from resources.providers.wavespeed.client import PLACEHOLDER, WaveSpeed
 from resources.providers.wavespeed.models import wavespeed_model
@@ -30,12 +31,21 @@ def wavespeed(answer: Any, status: int = 200, seen: list[httpx.Request] | None =
             seen.append(request)
         return httpx.Response(status, json=answer)
 
-    return WaveSpeed("https://api.example.com", "key-of-the-account", transport=httpx.MockTransport(handle))
+    return WaveSpeed(
+        Connection(
+            "wavespeed",
+            "https://api.example.com",
+            "key-of-the-account",
+            transport=httpx.MockTransport(handle),
+        )
+    )
 
 
 def aimlapi(answer: Any, status: int = 200) -> AimlApi:
     transport = httpx.MockTransport(lambda _: httpx.Response(status, json=answer))
-    return AimlApi("https://api.example.com", "key-of-the-account", transport=transport)
+    return AimlApi(
+        Connection("aimlapi", "https://api.example.com", "key-of-the-account", transport=transport)
+    )
 
 
 def price(**data: Any) -> dict[str, Any]:
@@ -188,7 +198,7 @@ def sandbox() -> Any:
 
 @pytest.fixture
 async def client(sandbox: RunningSandbox) -> Any:
-    opened = WaveSpeed(sandbox.url, "sandbox")
+    opened = WaveSpeed(Connection("wavespeed", sandbox.url, "sandbox"))
     async with httpx.AsyncClient() as admin:
         await admin.delete(f"{sandbox.url}/admin/faults")
     yield opened

@@ -17,6 +17,7 @@ from resources.network.way_out import Network
 from resources.providers import http
 from resources.providers.aimlapi.client import AimlApi
 from resources.providers.base import Accepted, FailureKind, JobState, NotSent, PollFailed, Rejected, Unknown
+from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
 
 ENDPOINT = "openai/sora-2/text-to-video"
@@ -31,7 +32,7 @@ NEVER = 3600.0
 
 
 async def submit(url: str, network: Network | None = None) -> Any:
-    client = WaveSpeed(url, "key-of-wavespeed", network=network)
+    client = WaveSpeed(Connection("wavespeed", url, "key-of-wavespeed", network=network))
     try:
         return await client.submit(ENDPOINT, BODY, submission_id="s-1", deadline_seconds=DEADLINE)
     finally:
@@ -248,7 +249,7 @@ async def test_every_submit_has_a_connection_of_its_own(listen: Any) -> None:
             peer.received = b""
 
     server = await listen(keeps_open)
-    client = WaveSpeed(server.url, "key-of-wavespeed")
+    client = WaveSpeed(Connection("wavespeed", server.url, "key-of-wavespeed"))
     for _ in range(3):
         outcome = await client.submit(ENDPOINT, BODY, submission_id="s", deadline_seconds=DEADLINE)
         assert isinstance(outcome, Accepted)
@@ -264,7 +265,7 @@ async def test_polls_share_a_connection(listen: Any) -> None:
             await peer.answer(200, CREATED)
 
     server = await listen(keeps_open)
-    client = WaveSpeed(server.url, "key-of-wavespeed")
+    client = WaveSpeed(Connection("wavespeed", server.url, "key-of-wavespeed"))
     for _ in range(3):
         assert isinstance(await client.poll("job-1", age_seconds=1), JobState)
     assert len(server.peers) == 1
@@ -280,7 +281,7 @@ async def test_the_key_does_not_follow_a_redirect(listen: Any) -> None:
 
     server = await listen(redirects)
     assert isinstance(await submit(server.url), Unknown)
-    client = AimlApi(server.url, "key-of-aimlapi")
+    client = AimlApi(Connection("aimlapi", server.url, "key-of-aimlapi"))
     assert isinstance(await client.poll("x", age_seconds=999), PollFailed)
     await client.aclose()
     assert elsewhere.peers == []
@@ -303,7 +304,7 @@ async def test_a_client_reads_no_proxies_and_netrc_from_the_environment_itself(
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password else\n")
     monkeypatch.setenv("NETRC", str(netrc))
-    client = WaveSpeed(server.url, "key-of-wavespeed")
+    client = WaveSpeed(Connection("wavespeed", server.url, "key-of-wavespeed"))
     for _ in range(2):
         outcome = await client.submit(ENDPOINT, BODY, submission_id="s", deadline_seconds=DEADLINE)
         assert isinstance(outcome, Accepted)
@@ -323,7 +324,10 @@ async def test_one_layer_of_gzip_nobody_asked_for_is_read(listen: Any) -> None:
 
 async def test_an_id_goes_out_percent_encoded(listen: Any) -> None:
     server = await listen(reads_headers_and_closes)
-    wavespeed, aimlapi = WaveSpeed(server.url, "key-of-wavespeed"), AimlApi(server.url, "key-of-aimlapi")
+    wavespeed, aimlapi = (
+        WaveSpeed(Connection("wavespeed", server.url, "key-of-wavespeed")),
+        AimlApi(Connection("aimlapi", server.url, "key-of-aimlapi")),
+    )
     await wavespeed.poll("a/../b?c#d:e%2f", age_seconds=1)
     await aimlapi.poll("video_1:openai/sora-2&x=1", age_seconds=1)
     first, second = (peer.received.split(b"\r\n")[0] for peer in server.peers)
@@ -369,7 +373,7 @@ async def test_the_total_deadline_during_connect_is_proved_by_the_trace(
     server = await listen(stalls)
     # without the connect timeout only the total deadline is left, and only the trace can tell
     monkeypatch.setattr(http.httpx, "Timeout", lambda *args, **kwargs: None)
-    client = WaveSpeed(server.url.replace("http:", "https:"), "key-of-wavespeed")
+    client = WaveSpeed(Connection("wavespeed", server.url.replace("http:", "https:"), "key-of-wavespeed"))
     outcome = await client.submit(ENDPOINT, BODY, submission_id="s", deadline_seconds=DEADLINE)
     assert isinstance(outcome, NotSent), outcome
     assert "no complete answer" in outcome.cause

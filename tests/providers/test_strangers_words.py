@@ -24,6 +24,7 @@ from resources.providers.base import (
     UploadFailed,
 )
 from resources.providers.live_models import LiveModel, LiveParameter
+from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
 from resources.storage.s3_errors import translated
 
@@ -72,7 +73,14 @@ def texts(thing: Any) -> list[str]:
 
 @pytest.mark.parametrize("make", [WaveSpeed, AimlApi])
 async def test_whatever_a_provider_calls_a_model_is_bounded_and_legible(make: Any) -> None:
-    client = make("https://x.test", "a-key-of-the-account", transport=httpx.MockTransport(hostile_answer))
+    client = make(
+        Connection(
+            "an-account",
+            "https://x.test",
+            "a-key-of-the-account",
+            transport=httpx.MockTransport(hostile_answer),
+        )
+    )
     endpoint = "openai/sora-2/text-to-video"
     window = {"after": NOW - timedelta(hours=1), "before": NOW + timedelta(hours=1)}
     accepted = await client.submit(endpoint, {}, submission_id="s", deadline_seconds=60)
@@ -136,7 +144,7 @@ def test_the_code_of_an_s3_server_is_a_strangers_word_too() -> None:
 
 async def test_a_listing_that_cannot_be_read_says_so_without_the_strangers_words() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(500, content=json.dumps({"message": HOSTILE})))
-    client = WaveSpeed("https://x.test", "a-key-of-the-account", transport=transport)
+    client = WaveSpeed(Connection("wavespeed", "https://x.test", "a-key-of-the-account", transport=transport))
     with pytest.raises(UnavailableError) as refused:
         await client.list_jobs(after=NOW, before=NOW, endpoints=())
     assert str(refused.value).isprintable()

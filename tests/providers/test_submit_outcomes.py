@@ -8,6 +8,7 @@ import pytest
 
 from resources.providers.aimlapi.client import AimlApi
 from resources.providers.base import Accepted, FailureKind, NotSent, Rejected, SubmitOutcome, Unknown
+from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
 
 WS_ENDPOINT = "openai/sora-2/text-to-video"
@@ -45,7 +46,9 @@ def failing(error: Exception) -> httpx.MockTransport:
 async def to_wavespeed(
     transport: httpx.MockTransport, endpoint: str = WS_ENDPOINT, **options: Any
 ) -> SubmitOutcome:
-    client = WaveSpeed("https://ws.test", "key-of-wavespeed", transport=transport, **options)
+    client = WaveSpeed(
+        Connection("wavespeed", "https://ws.test", "key-of-wavespeed", transport=transport, **options)
+    )
     try:
         return await client.submit(endpoint, BODY, submission_id="s-1", deadline_seconds=60)
     finally:
@@ -55,7 +58,7 @@ async def to_wavespeed(
 async def to_aimlapi(
     transport: httpx.MockTransport, endpoint: str = AIML_ENDPOINT, submission_id: str = "s-1"
 ) -> SubmitOutcome:
-    client = AimlApi("https://aiml.test", "key-of-aimlapi", transport=transport)
+    client = AimlApi(Connection("aimlapi", "https://aiml.test", "key-of-aimlapi", transport=transport))
     try:
         return await client.submit(endpoint, BODY, submission_id=submission_id, deadline_seconds=60)
     finally:
@@ -364,8 +367,8 @@ async def test_an_id_aimlapi_would_drop_is_refused_before_anything_is_sent() -> 
 async def test_a_body_that_is_not_json_is_refused_before_anything_is_sent(value: object) -> None:
     transport = failing(AssertionError("sent"))
     for client in (
-        WaveSpeed("https://ws.test", "key-of-wavespeed", transport=transport),
-        AimlApi("https://aiml.test", "key-of-aimlapi", transport=transport),
+        WaveSpeed(Connection("wavespeed", "https://ws.test", "key-of-wavespeed", transport=transport)),
+        AimlApi(Connection("aimlapi", "https://aiml.test", "key-of-aimlapi", transport=transport)),
     ):
         outcome = await client.submit(WS_ENDPOINT, {"seed": value}, submission_id="s", deadline_seconds=60)
         assert isinstance(outcome, Rejected)
@@ -373,7 +376,11 @@ async def test_a_body_that_is_not_json_is_refused_before_anything_is_sent(value:
 
 
 async def test_a_deadline_that_has_passed_sends_nothing() -> None:
-    client = WaveSpeed("https://ws.test", "key-of-wavespeed", transport=failing(AssertionError("sent")))
+    client = WaveSpeed(
+        Connection(
+            "wavespeed", "https://ws.test", "key-of-wavespeed", transport=failing(AssertionError("sent"))
+        )
+    )
     for deadline in (0, -1, float("nan")):
         outcome = await client.submit(WS_ENDPOINT, BODY, submission_id="s", deadline_seconds=deadline)
         assert isinstance(outcome, NotSent)

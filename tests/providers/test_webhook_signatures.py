@@ -11,6 +11,7 @@ import pytest
 
 from resources.errors import UnavailableError
 from resources.providers.callbacks import UnverifiedWebhookError
+from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
 from resources.providers.wavespeed.signatures import SignedCallbacks, signature, verified_job
 
@@ -83,11 +84,15 @@ async def test_the_secret_is_asked_for(tmp_path: Any) -> None:
         assert request.url.path == "/api/v3/webhook/secret"
         return httpx.Response(200, content=json.dumps({"code": 200, "data": {"secret": SECRET}}))
 
-    client = WaveSpeed("https://ws.test", "key-of-wavespeed", transport=httpx.MockTransport(answer))
+    client = WaveSpeed(
+        Connection("wavespeed", "https://ws.test", "key-of-wavespeed", transport=httpx.MockTransport(answer))
+    )
     assert await client.webhook_secret() == SECRET
     empty = httpx.MockTransport(lambda _: httpx.Response(200, json={"code": 200, "data": {}}))
     with pytest.raises(UnavailableError, match="no webhook secret"):
-        await WaveSpeed("https://ws.test", "key-of-wavespeed", transport=empty).webhook_secret()
+        await WaveSpeed(
+            Connection("wavespeed", "https://ws.test", "key-of-wavespeed", transport=empty)
+        ).webhook_secret()
 
 
 async def test_a_changed_secret_is_asked_for_again_but_not_for_every_forgery() -> None:

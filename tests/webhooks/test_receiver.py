@@ -33,6 +33,7 @@ from resources.production.account import Account
 from resources.production.engine import Engine
 from resources.providers.base import Accepted, FailureKind, JobState, JobStatus, PollFailed, Unknown
 from resources.providers.callbacks import BODY_LIMIT, VerifiedCallback
+from resources.providers.spec import Connection
 from resources.providers.wavespeed.client import WaveSpeed
 from resources.providers.wavespeed.signatures import SignedCallbacks, signature
 from resources.sandbox import SandboxSettings, running_sandbox
@@ -381,12 +382,14 @@ async def test_with_a_sandbox_that_hides_the_job_only_the_callback_finds_it(tmp_
         effects = [{"do": "lose_answer"}, {"do": "unlisted", "seconds": 9_999}]
         rules = [{"name": str(n), "when": when, "then": then} for n, then in enumerate(effects)]
         sandbox.app.state.workshop.faults.rules.extend(FaultScript.model_validate({"faults": rules}).faults)
-        asks = WaveSpeed(sandbox.url, "sandbox")
+        asks = WaveSpeed(Connection("wavespeed", sandbox.url, "sandbox"))
         app = Receiver(ledger, {"wavespeed": Caller(asks, SignedCallbacks(asks.webhook_secret))}).app()
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
-        buys = WaveSpeed(sandbox.url, "sandbox", webhook_url=addresses(ledger, "wavespeed", base))
+        buys = WaveSpeed(
+            Connection("wavespeed", sandbox.url, "sandbox", webhook_url=addresses(ledger, "wavespeed", base))
+        )
         engine = Engine(ledger, {"wavespeed": Account(buys)})
         try:
             decide(ledger, [a_request()], Decision("monday"))

@@ -8,14 +8,7 @@ from resources.providers.spec import Connection, Conventions, ProviderSpec
 def _client(connection: Connection) -> Provider:
     from resources.providers.aimlapi.client import AimlApi
 
-    return AimlApi(
-        connection.base_url,
-        connection.api_key,
-        network=connection.network,
-        transport=connection.transport,
-        clock=connection.clock,
-        account=connection.account,
-    )
+    return AimlApi(connection)
 
 
 PROVIDER = ProviderSpec(

@@ -19,16 +19,12 @@ What a submit's answer proves, and why:
 
 import logging
 import re
-import time
 from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 
-import httpx
-
-from resources.errors import ConfigurationError, UnavailableError
+from resources.errors import UnavailableError
 from resources.money import usd
-from resources.network.way_out import Network
 from resources.providers import answers
 from resources.providers.aimlapi.contract import CAPABILITIES
 from resources.providers.aimlapi.models import aimlapi_model, aimlapi_price
@@ -36,19 +32,18 @@ from resources.providers.base import (
     Accepted,
     Candidate,
     Charge,
-    ClockOffset,
     FailureKind,
     JobState,
     JobStatus,
     NotSent,
     PollFailed,
-    Rejected,
     SubmitOutcome,
     Unknown,
     Uploaded,
     UploadFailed,
 )
-from resources.providers.http import Answer, ProviderHttp, encode
+from resources.providers.client import ProviderClient
+from resources.providers.http import Answer, encode
 from resources.providers.listing import PAGE_SIZE, Page, Read, every_charge, every_job, widened
 from resources.providers.live_models import MODELS_LIMIT, LiveModel
 from resources.providers.rows import Row, Rows, SetAside, digest
@@ -66,43 +61,17 @@ _SUBMISSION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _log = logging.getLogger(__name__)
 
 
-class AimlApi:
+class AimlApi(ProviderClient):
     """One account at AI/ML API; implements `resources.providers.provider.Provider`.
-
-    Args:
-        base_url: Address without `/v2`, e.g. `https://api.aimlapi.com`.
-        api_key: The account's key.
-        network: The way out.
-        transport: Replaces the network in tests.
-        clock: Seconds since the epoch; what AI/ML API's clock is compared with.
-        account: Its name in the ledger.
 
     Raises:
         ConfigurationError: The address or the key cannot be used.
     """
 
+    title = "AI/ML API"
+    key_advice = "Set AIMLAPI_API_KEY to a key of the account"
+    job_word = "generation"
     capabilities = CAPABILITIES
-
-    def __init__(
-        self,
-        base_url: str,
-        api_key: str,
-        *,
-        network: Network | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-        clock: Callable[[], float] = time.time,
-        account: str = "aimlapi",
-    ) -> None:
-        self.name = account
-        self._http = ProviderHttp(base_url, api_key, network=network, transport=transport, clock=clock)
-
-    def __repr__(self) -> str:
-        return f"AimlApi({self._http.base_url!r})"
-
-    @property
-    def clock_offset(self) -> ClockOffset | None:
-        """See `Provider.clock_offset`."""
-        return self._http.offset
 
     async def submit(
         self, endpoint: str, body: dict[str, Any], *, submission_id: str, deadline_seconds: float
@@ -120,9 +89,9 @@ class AimlApi:
         try:
             content = encode({**body, "model": endpoint})
         except ValueError as error:
-            problem = self._http.scrub.message(f"the request cannot be written as JSON: {error}", 300)
+            problem = self._unwritable(error)
         if problem is not None:
-            return Rejected(FailureKind.INVALID, f"{problem}; nothing was sent", 0)
+            return self._unsent(problem)
         answer = await self._http.submit(
             _GENERATIONS,
             content,
@@ -151,14 +120,7 @@ class AimlApi:
             and _is_error(fields)
             and age_seconds > self.capabilities.propagation_seconds
         ):
-            said = self._http.scrub.message(fields) or "AI/ML API does not know this generation"
-            return JobState(
-                JobStatus.GONE,
-                f"HTTP {answer.status}",
-                error=said,
-                failure=FailureKind.GONE,
-                raw=answers.storable(answer.document),
-            )
+            return self._gone(f"HTTP {answer.status}", fields, answer.document)
         return self._no_state(answer)
 
     async def list_jobs(
@@ -238,10 +200,6 @@ class AimlApi:
         """See `Provider.upload`. The documentation has no uploads for video; small pictures are part of the request."""
         return UploadFailed("AI/ML API takes no uploads for video", FailureKind.INVALID)
 
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
-
     def _outcome(self, answer: Answer) -> SubmitOutcome:
         fields = answer.fields
         inference_id = answers.job_id(answer.headers.get("x-inference-id"))
@@ -255,8 +213,7 @@ class AimlApi:
         if kind is None:
             named = f" as {self._http.scrub.message(inference_id)}" if inference_id else ""
             return Unknown(f"{self._said(answer)}; a job may have been created{named}", answer.status)
-        raw = answers.storable(answer.document) if answer.document is not None else None
-        return Rejected(kind, self._said(answer), answer.status, answer.retry_after, raw)
+        return self._refused(kind, answer)
 
     def _state(self, answer: Answer) -> JobState:
         fields = answer.fields
@@ -287,29 +244,6 @@ class AimlApi:
             cost_micros=_cost(answer, finished=status is JobStatus.SUCCEEDED),
             raw=answers.storable(fields),
         )
-
-    def _no_state(self, answer: Answer) -> PollFailed:
-        kind = FailureKind.PROVIDER
-        if answer.status == 429:
-            kind = FailureKind.THROTTLED
-        elif answer.status == 401 or (answer.status == 403 and answer.document is not None):
-            kind = FailureKind.AUTH
-        return PollFailed(self._said(answer), answer.retry_after, kind)
-
-    def _fields(self, answer: Answer | PollFailed, task: str) -> dict[str, Any]:
-        """The answer to a question about the account; raises an error that a person can act on."""
-        if isinstance(answer, Answer) and answer.ok and answer.fields:
-            return answer.fields
-        failed = answer if isinstance(answer, PollFailed) else self._no_state(answer)
-        if failed.kind is FailureKind.AUTH:
-            raise ConfigurationError(
-                f"AI/ML API refuses the API key: {failed.cause}. Set AIMLAPI_API_KEY to a key of the account"
-            )
-        raise UnavailableError(f"AI/ML API did not {task}: {failed.cause}. Try again later")
-
-    def _said(self, answer: Answer) -> str:
-        words = self._http.scrub.message(answer.fields) or answer.problem or "it gives no reason"
-        return self._http.scrub.message(f"AI/ML API answered HTTP {answer.status}: {words}")
 
 
 def _generation_id(fields: dict[str, Any]) -> str | None:

@@ -27,7 +27,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from resources.errors import ConfigurationError, UnavailableError
+from resources.errors import UnavailableError
 from resources.providers import answers
 from resources.providers.base import (
     Accepted,
@@ -39,12 +39,12 @@ from resources.providers.base import (
     JobStatus,
     NotSent,
     PollFailed,
-    Rejected,
     SubmitOutcome,
     Unknown,
     Uploaded,
     UploadFailed,
 )
+from resources.providers.client import ProviderClient
 from resources.providers.fal.contract import (
     CAPABILITIES,
     KEPT_SECONDS,
@@ -82,7 +82,7 @@ _STATUS_WORDS = {
 _CALL_OF_ANOTHER = {"storage", "v1"}
 
 
-class Fal:
+class Fal(ProviderClient):
     """One account at fal; implements `resources.providers.provider.Provider`.
 
     At fal's public address the platform API and the storage have hosts of their own; anywhere else (the sandbox) all three are at the
@@ -92,26 +92,26 @@ class Fal:
         ConfigurationError: The address or a key cannot be used.
     """
 
+    title = "fal"
+    key_advice = "Set FAL_KEY to a key of the account, and for its bill DAILIES_FAL_ADMIN_KEY to one with the scope ADMIN"
+    key_scheme = "Key"
+    job_word = "request"
+
     def __init__(self, connection: Connection) -> None:
-        self.name = connection.account
+        super().__init__(connection)
         # without an admin key the bill is refused, and what jobs cost is our estimate
         self.capabilities = CAPABILITIES.without_bill() if connection.admin_key is None else CAPABILITIES
         is_public = connection.base_url == PUBLIC_URL
-        self._queue = _http(connection, connection.base_url)
-        self._platform = _http(connection, PLATFORM_URL) if is_public else self._queue
-        self._storage = _http(connection, STORAGE_URL) if is_public else self._queue
+        self._platform = self._reach(connection, PLATFORM_URL) if is_public else self._http
+        self._storage = self._reach(connection, STORAGE_URL) if is_public else self._http
         self._admin: ProviderHttp | None = None
         if connection.admin_key is not None:
-            self._admin = _http(connection, self._platform.base_url, connection.admin_key)
-        self._webhook_url = connection.webhook_url
-
-    def __repr__(self) -> str:
-        return f"Fal({self._queue.base_url!r})"
+            self._admin = self._reach(connection, self._platform.base_url, connection.admin_key)
 
     @property
     def clock_offset(self) -> ClockOffset | None:
         """See `Provider.clock_offset`. The queue dates what the listing shows."""
-        return self._queue.offset or self._platform.offset
+        return self._http.offset or self._platform.offset
 
     async def submit(
         self, endpoint: str, body: dict[str, Any], *, submission_id: str, deadline_seconds: float
@@ -129,10 +129,10 @@ class Fal:
         try:
             content = encode(body)
         except ValueError as error:
-            problem = self._queue.scrub.message(f"the request cannot be written as JSON: {error}", 300)
+            problem = self._unwritable(error)
         if problem is not None:
-            return Rejected(FailureKind.INVALID, f"{problem}; nothing was sent", 0)
-        answer = await self._queue.submit(
+            return self._unsent(problem)
+        answer = await self._http.submit(
             f"/{endpoint}",
             content,
             deadline_seconds=deadline_seconds,
@@ -152,7 +152,7 @@ class Fal:
         if answers.job_id(job_id) is None or not JOB.fullmatch(job_id):
             return PollFailed("this cannot be a request of fal")
         path = "/" + quote(job_id, safe="/")
-        answer = await self._queue.ask("GET", f"{path}/status")
+        answer = await self._http.ask("GET", f"{path}/status")
         if isinstance(answer, PollFailed):
             return answer
         fields, word = answer.fields, answer.fields.get("status")
@@ -163,14 +163,14 @@ class Fal:
             return PollFailed("fal answered for another request than the one asked for")
         status = answers.normal_status(word, _STATUS_WORDS) or JobStatus.RUNNING
         if status is not JobStatus.SUCCEEDED:
-            return JobState(status, self._queue.scrub.message(word, 100), raw=answers.storable(fields))
+            return JobState(status, self._http.scrub.message(word, 100), raw=answers.storable(fields))
         return await self._end(path, fields)
 
     async def _end(self, path: str, status: dict[str, Any]) -> JobState | PollFailed:
-        result = await self._queue.ask("GET", path)
+        result = await self._http.ask("GET", path)
         if isinstance(result, PollFailed):
             return result
-        return end_of(status, result, self._queue.scrub) or self._no_state(result)
+        return end_of(status, result, self._http.scrub) or self._no_state(result)
 
     async def list_jobs(
         self, *, after: datetime, before: datetime, endpoints: Collection[str]
@@ -321,7 +321,7 @@ class Fal:
     async def aclose(self) -> None:
         """Close the connections."""
         # at a sandbox several of these are one
-        for http in {self._queue, self._platform, self._storage, self._admin} - {None}:
+        for http in {self._http, self._platform, self._storage, self._admin} - {None}:
             if http is not None:
                 await http.aclose()
 
@@ -332,58 +332,16 @@ class Fal:
             return Accepted(job_id, None, answers.storable(fields))
         kind = None if answer.ok else refusal(answer)
         if kind is None:
-            named = self._queue.scrub.message(answer.headers.get("x-fal-request-id"), 100)
+            named = self._http.scrub.message(answer.headers.get("x-fal-request-id"), 100)
             told = f" as {named}" if named else ""
             return Unknown(f"{self._said(answer)}; a request may have been queued{told}", answer.status)
-        raw = answers.storable(answer.document) if answer.document is not None else None
-        return Rejected(kind, self._said(answer), answer.status, answer.retry_after, raw)
+        return self._refused(kind, answer)
 
     def _no_job(self, answer: Answer, age_seconds: float) -> JobState | PollFailed:
         is_gone = answer.status in {404, 410} and is_error(answer.fields)
         if not is_gone or age_seconds <= self.capabilities.propagation_seconds:
             return self._no_state(answer)
-        return JobState(
-            JobStatus.GONE,
-            f"HTTP {answer.status}",
-            error=self._queue.scrub.message(answer.fields) or "fal does not know this request",
-            failure=FailureKind.GONE,
-            raw=answers.storable(answer.document),
-        )
-
-    def _no_state(self, answer: Answer) -> PollFailed:
-        kind = FailureKind.PROVIDER
-        if answer.status == 429:
-            kind = FailureKind.THROTTLED
-        elif answer.status == 401 or (answer.status == 403 and answer.document is not None):
-            kind = FailureKind.AUTH
-        return PollFailed(self._said(answer), answer.retry_after, kind)
-
-    def _fields(self, answer: Answer | PollFailed, task: str) -> dict[str, Any]:
-        """The answer to a question about the account; raises an error that a person can act on."""
-        if isinstance(answer, Answer) and answer.ok and answer.fields:
-            return answer.fields
-        failed = answer if isinstance(answer, PollFailed) else self._no_state(answer)
-        if failed.kind is FailureKind.AUTH:
-            raise ConfigurationError(
-                f"fal refuses the API key: {failed.cause}. Set FAL_KEY to a key of the account, and for its bill "
-                "DAILIES_FAL_ADMIN_KEY to one with the scope ADMIN"
-            )
-        raise UnavailableError(f"fal did not {task}: {failed.cause}. Try again later")
-
-    def _said(self, answer: Answer) -> str:
-        words = self._queue.scrub.message(answer.fields) or answer.problem or "it gives no reason"
-        return self._queue.scrub.message(f"fal answered HTTP {answer.status}: {words}")
-
-
-def _http(connection: Connection, base_url: str, key: str | None = None) -> ProviderHttp:
-    return ProviderHttp(
-        base_url,
-        key or connection.api_key,
-        network=connection.network,
-        transport=connection.transport,
-        clock=connection.clock,
-        scheme="Key",
-    )
+        return self._gone(f"HTTP {answer.status}", answer.fields, answer.document)
 
 
 def _seconds(value: object) -> int | None:

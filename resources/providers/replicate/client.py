@@ -22,32 +22,30 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
-from resources.errors import ConfigurationError, UnavailableError
+from resources.errors import UnavailableError
 from resources.providers import answers
 from resources.providers.base import (
     Accepted,
     Candidate,
     Charge,
-    ClockOffset,
     FailureKind,
     JobState,
     JobStatus,
     NotSent,
     PollFailed,
-    Rejected,
     SubmitOutcome,
     Unknown,
     Uploaded,
     UploadFailed,
 )
-from resources.providers.http import Answer, ProviderHttp, encode
+from resources.providers.client import ProviderClient
+from resources.providers.http import Answer, encode
 from resources.providers.listing import Page, every_job, widened
 from resources.providers.live_models import MODELS_LIMIT, LiveModel
 from resources.providers.replicate.contract import CANCEL_AFTER, CAPABILITIES
 from resources.providers.replicate.models import replicate_model
 from resources.providers.replicate.rows import STATUS_WORDS, candidate
 from resources.providers.rows import Rows
-from resources.providers.spec import Connection
 
 PAGE_BYTES = 8_000_000
 """Bytes of a page of the list, which carries the inputs and logs of a hundred predictions."""
@@ -61,33 +59,17 @@ _REFUSED = {400, 404, 405, 413, 422}
 _FLAGGED = re.compile(r"\bE005\b|sensitive", re.IGNORECASE)
 
 
-class Replicate:
+class Replicate(ProviderClient):
     """One account at Replicate; implements `resources.providers.provider.Provider`.
 
     Raises:
         ConfigurationError: The address or the key cannot be used.
     """
 
+    title = "Replicate"
+    key_advice = "Set REPLICATE_API_TOKEN to a token of the account"
+    job_word = "prediction"
     capabilities = CAPABILITIES
-
-    def __init__(self, connection: Connection) -> None:
-        self.name = connection.account
-        self._http = ProviderHttp(
-            connection.base_url,
-            connection.api_key,
-            network=connection.network,
-            transport=connection.transport,
-            clock=connection.clock,
-        )
-        self._webhook_url = connection.webhook_url
-
-    def __repr__(self) -> str:
-        return f"Replicate({self._http.base_url!r})"
-
-    @property
-    def clock_offset(self) -> ClockOffset | None:
-        """See `Provider.clock_offset`."""
-        return self._http.offset
 
     async def submit(
         self, endpoint: str, body: dict[str, Any], *, submission_id: str, deadline_seconds: float
@@ -108,9 +90,9 @@ class Replicate:
         try:
             content = encode(sent)
         except ValueError as error:
-            problem = self._http.scrub.message(f"the request cannot be written as JSON: {error}", 300)
+            problem = self._unwritable(error)
         if problem is not None:
-            return Rejected(FailureKind.INVALID, f"{problem}; nothing was sent", 0)
+            return self._unsent(problem)
         answer = await self._http.submit(
             f"/v1/models/{endpoint}/predictions",
             content,
@@ -134,8 +116,7 @@ class Replicate:
         is_gone = answer.status in {404, 410} and _is_error(fields)
         if not is_gone or age_seconds <= self.capabilities.propagation_seconds:
             return self._no_state(answer)
-        error = self._http.scrub.message(fields) or "Replicate does not know this prediction"
-        return _gone(f"HTTP {answer.status}", error, answers.storable(fields))
+        return self._gone(f"HTTP {answer.status}", fields, answer.document)
 
     async def list_jobs(
         self,
@@ -223,10 +204,6 @@ class Replicate:
             raise UnavailableError("Replicate's answer names no webhook secret; its format may have changed")
         return secret
 
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
-
     def _outcome(self, answer: Answer) -> SubmitOutcome:
         fields = answer.fields
         job_id = answers.job_id(fields.get("id"))
@@ -235,8 +212,7 @@ class Replicate:
         kind = None if answer.ok else _refusal(answer)
         if kind is None:
             return Unknown(f"{self._said(answer)}; a prediction may have been created", answer.status)
-        raw = answers.storable(answer.document) if answer.document is not None else None
-        return Rejected(kind, self._said(answer), answer.status, answer.retry_after, raw)
+        return self._refused(kind, answer)
 
     def _state(self, fields: dict[str, Any]) -> JobState:
         word = self._http.scrub.message(fields["status"], 100)
@@ -244,7 +220,7 @@ class Replicate:
         urls, error = answers.media_urls(fields.get("output")), self._http.scrub.message(fields.get("error"))
         raw = answers.storable(fields)
         if status is JobStatus.SUCCEEDED and not urls and fields.get("data_removed") is True:
-            return _gone(word, "its output was deleted, an hour after its end", raw)
+            return self._gone(word, "its output was deleted, an hour after its end", fields)
         failure = None
         # what is canceled while it runs is charged until then, and what is aborted is not; what has succeeded is charged
         may_be_charged = word.lower() in {"canceled", "cancelled"} or status is JobStatus.SUCCEEDED
@@ -267,33 +243,6 @@ class Replicate:
             may_be_charged=may_be_charged and status is JobStatus.FAILED,
             raw=raw,
         )
-
-    def _no_state(self, answer: Answer) -> PollFailed:
-        kind = FailureKind.PROVIDER
-        if answer.status == 429:
-            kind = FailureKind.THROTTLED
-        elif answer.status == 401 or (answer.status == 403 and answer.document is not None):
-            kind = FailureKind.AUTH
-        return PollFailed(self._said(answer), answer.retry_after, kind)
-
-    def _fields(self, answer: Answer | PollFailed, task: str) -> dict[str, Any]:
-        """The answer to a question about the account; raises an error that a person can act on."""
-        if isinstance(answer, Answer) and answer.ok and answer.fields:
-            return answer.fields
-        failed = answer if isinstance(answer, PollFailed) else self._no_state(answer)
-        if failed.kind is FailureKind.AUTH:
-            raise ConfigurationError(
-                f"Replicate refuses the API token: {failed.cause}. Set REPLICATE_API_TOKEN to a token of the account"
-            )
-        raise UnavailableError(f"Replicate did not {task}: {failed.cause}. Try again later")
-
-    def _said(self, answer: Answer) -> str:
-        words = self._http.scrub.message(answer.fields) or answer.problem or "it gives no reason"
-        return self._http.scrub.message(f"Replicate answered HTTP {answer.status}: {words}")
-
-
-def _gone(word: str, error: str, raw: dict[str, Any]) -> JobState:
-    return JobState(JobStatus.GONE, word, error=error, failure=FailureKind.GONE, raw=raw)
 
 
 def _is_error(fields: dict[str, Any]) -> bool:

@@ -14,15 +14,7 @@ if TYPE_CHECKING:
 def _client(connection: Connection) -> Provider:
     from resources.providers.wavespeed.client import WaveSpeed
 
-    return WaveSpeed(
-        connection.base_url,
-        connection.api_key,
-        webhook_url=connection.webhook_url,
-        network=connection.network,
-        transport=connection.transport,
-        clock=connection.clock,
-        account=connection.account,
-    )
+    return WaveSpeed(connection)
 
 
 def _callbacks(client: Provider) -> CallbackReader:

@@ -6,35 +6,30 @@ What its answers prove is decided in `envelope.py`; here are the calls.
 
 import asyncio
 import re
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-import httpx
-
-from resources.errors import ConfigurationError, UnavailableError
+from resources.errors import UnavailableError
 from resources.file_references import FileReference
-from resources.network.way_out import Network
 from resources.providers import answers
 from resources.providers.base import (
     Accepted,
     Candidate,
     Charge,
-    ClockOffset,
     FailureKind,
     JobState,
     JobStatus,
     NotSent,
     PollFailed,
-    Rejected,
     SubmitOutcome,
     Unknown,
     Uploaded,
     UploadFailed,
 )
-from resources.providers.http import Answer, ProviderHttp, encode
+from resources.providers.client import ProviderClient
+from resources.providers.http import Answer, encode
 from resources.providers.listing import PAGE_SIZE, Page, every_charge, every_job, widened
 from resources.providers.live_models import MODELS_LIMIT, LiveModel
 from resources.providers.rows import Rows
@@ -62,47 +57,21 @@ _OTHER_CALLS = {
 }
 
 
-class WaveSpeed:
+class WaveSpeed(ProviderClient):
     """One account at WaveSpeedAI; implements `resources.providers.provider.Provider`.
 
-    Args:
-        base_url: Address without `/api/v3`, e.g. `https://api.wavespeed.ai`.
-        api_key: The account's key.
-        webhook_url: Builds the address WaveSpeed calls when the job of a submission id has ended; None for no webhook.
-            It goes out as the `webhook` query parameter, since a `webhook_url` in the body does nothing.
-        network: The way out.
-        transport: Replaces the network in tests.
-        clock: Seconds since the epoch; what WaveSpeed's clock is compared with.
-        account: Its name in the ledger.
+    The address of the callback goes out as the query parameter `webhook`, since a `webhook_url` in the body does nothing.
 
     Raises:
         ConfigurationError: The address or the key cannot be used.
     """
 
+    title = "WaveSpeed"
+    key_advice = (
+        "Set WAVESPEED_API_KEY to a key of the account; a new key is said to work only after the first top-up"
+    )
+    job_word = "prediction"
     capabilities = CAPABILITIES
-
-    def __init__(
-        self,
-        base_url: str,
-        api_key: str,
-        *,
-        webhook_url: Callable[[str], str] | None = None,
-        network: Network | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-        clock: Callable[[], float] = time.time,
-        account: str = "wavespeed",
-    ) -> None:
-        self.name = account
-        self._http = ProviderHttp(base_url, api_key, network=network, transport=transport, clock=clock)
-        self._webhook_url = webhook_url
-
-    def __repr__(self) -> str:
-        return f"WaveSpeed({self._http.base_url!r})"
-
-    @property
-    def clock_offset(self) -> ClockOffset | None:
-        """See `Provider.clock_offset`."""
-        return self._http.offset
 
     async def submit(
         self, endpoint: str, body: dict[str, Any], *, submission_id: str, deadline_seconds: float
@@ -110,12 +79,11 @@ class WaveSpeed:
         """See `Provider.submit`. A request that cannot be built is `Rejected` with status 0: nothing was sent."""
         if not _ENDPOINT.fullmatch(endpoint) or endpoint.split("/", maxsplit=1)[0] in _OTHER_CALLS:
             problem = f"{endpoint[:200]!r} is not a WaveSpeed model id (like 'openai/sora-2/text-to-video')"
-            return Rejected(FailureKind.INVALID, f"{problem}; nothing was sent", 0)
+            return self._unsent(problem)
         try:
             content = encode(body)
         except ValueError as error:
-            problem = self._http.scrub.message(f"the request cannot be written as JSON: {error}", 300)
-            return Rejected(FailureKind.INVALID, f"{problem}; nothing was sent", 0)
+            return self._unsent(self._unwritable(error))
         answer = await self._http.submit(
             f"/api/v3/{endpoint}",
             content,
@@ -139,14 +107,7 @@ class WaveSpeed:
             return self._state(envelope, answer)
         # only the API's own 404 is final; a gateway's page is not
         if envelope.says({404, 410}) and age_seconds > self.capabilities.propagation_seconds:
-            said = self._http.scrub.message(envelope.message) or "WaveSpeed does not know this prediction"
-            return JobState(
-                JobStatus.GONE,
-                f"HTTP {envelope.status}",
-                error=said,
-                failure=FailureKind.GONE,
-                raw=answers.storable(answer.document),
-            )
+            return self._gone(f"HTTP {envelope.status}", envelope.message, answer.document)
         return self._no_state(answer)
 
     async def list_jobs(
@@ -249,7 +210,7 @@ class WaveSpeed:
     async def models(self) -> list[LiveModel]:
         """See `Provider.models`. Each has the schema of its parameters, which decides what the model accepts."""
         answer = await self._http.ask("GET", "/api/v3/models", limit=MODELS_LIMIT)
-        rows = self._answered(answer, "list its models").get("data")
+        rows = self._fields(answer, "list its models").get("data")
         if isinstance(rows, dict):
             rows = rows.get("items", rows.get("models"))
         if not isinstance(rows, list):
@@ -287,10 +248,6 @@ class WaveSpeed:
             raise UnavailableError("WaveSpeed's answer names no webhook secret; its format may have changed")
         return secret
 
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._http.aclose()
-
     def _outcome(self, answer: Answer) -> SubmitOutcome:
         envelope = Envelope.of(answer)
         if envelope.job_id is not None:
@@ -299,8 +256,7 @@ class WaveSpeed:
         kind = envelope.refusal()
         if kind is None:
             return Unknown(f"{self._said(answer)}; a task may have been created", answer.status)
-        raw = answers.storable(answer.document) if answer.document is not None else None
-        return Rejected(kind, self._said(answer), answer.status, answer.retry_after, raw)
+        return self._refused(kind, answer)
 
     def _state(self, envelope: Envelope, answer: Answer) -> JobState:
         data = envelope.data
@@ -334,31 +290,13 @@ class WaveSpeed:
             raw=answers.storable(answer.document),
         )
 
-    def _no_state(self, answer: Answer) -> PollFailed:
-        status = Envelope.of(answer).status
-        kind = FailureKind.PROVIDER
-        if status == 429:
-            kind = FailureKind.THROTTLED
-        elif status == 401 or (status == 403 and answer.document is not None):
-            kind = FailureKind.AUTH
-        return PollFailed(self._said(answer), answer.retry_after, kind)
-
     def _data(self, answer: Answer | PollFailed, task: str) -> dict[str, Any]:
-        """The `data` of an answer about the account; raises an error that a person can act on."""
-        data = self._answered(answer, task).get("data")
+        """The `data` of an answer about the account, see `_fields`."""
+        data = self._fields(answer, task).get("data")
         return data if isinstance(data, dict) else {}
 
-    def _answered(self, answer: Answer | PollFailed, task: str) -> dict[str, Any]:
-        """The whole document of such an answer."""
-        failed = answer if isinstance(answer, PollFailed) else self._no_state(answer)
-        if isinstance(answer, Answer) and 200 <= Envelope.of(answer).status < 300 and answer.fields:
-            return answer.fields
-        if failed.kind is FailureKind.AUTH:
-            raise ConfigurationError(
-                f"WaveSpeed refuses the API key: {failed.cause}. Set WAVESPEED_API_KEY to a key of the account; "
-                "a new key is said to work only after the first top-up"
-            )
-        raise UnavailableError(f"WaveSpeed did not {task}: {failed.cause}. Try again later")
+    def _status(self, answer: Answer) -> int:
+        return Envelope.of(answer).status
 
     def _said(self, answer: Answer) -> str:
         """One sentence with each code by its name and the provider's words."""

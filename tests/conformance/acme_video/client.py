@@ -11,25 +11,24 @@
 from datetime import datetime
 from typing import Any
 
-from resources.errors import ConfigurationError, UnavailableError
+from resources.errors import UnavailableError
 from resources.providers import answers
 from resources.providers.base import (
     Accepted,
     Candidate,
     Charge,
-    ClockOffset,
     FailureKind,
     JobState,
     JobStatus,
     NotSent,
     PollFailed,
-    Rejected,
     SubmitOutcome,
     Unknown,
     Uploaded,
     UploadFailed,
 )
-from resources.providers.http import Answer, ProviderHttp, encode
+from resources.providers.client import ProviderClient
+from resources.providers.http import Answer, encode
 from resources.providers.listing import Page, every_charge, every_job, widened
 from resources.providers.live_models import LiveModel
 from resources.providers.rows import Rows, SetAside, digest
@@ -44,33 +43,23 @@ KINDS = {
 }
 
 
-class Acme:
+class Acme(ProviderClient):
     """One account at Acme."""
+
+    title = "Acme"
+    key_advice = "Set ACME_KEY"
+    job_word = "video"
 
     def __init__(self, connection: Connection) -> None:
         from acme_video import CAPABILITIES
 
-        self.name, self.capabilities = connection.account, CAPABILITIES
-        self._webhook_url = connection.webhook_url
+        super().__init__(connection)
+        self.capabilities = CAPABILITIES
         self._connection = connection
-        self._http = ProviderHttp(
-            connection.base_url,
-            connection.api_key,
-            network=connection.network,
-            transport=connection.transport,
-            clock=connection.clock,
-        )
-
-    def __repr__(self) -> str:
-        return f"Acme({self._http.base_url!r})"
 
     @property
     def key(self) -> str:
         return self._connection.api_key
-
-    @property
-    def clock_offset(self) -> ClockOffset | None:
-        return self._http.offset
 
     async def submit(
         self, endpoint: str, body: dict[str, Any], *, submission_id: str, deadline_seconds: float
@@ -79,11 +68,11 @@ class Acme:
         if self._webhook_url is not None:
             sent["callback_url"] = self._webhook_url(submission_id)
         if not endpoint or endpoint.startswith("."):
-            return Rejected(FailureKind.INVALID, "this is no model", 0)
+            return self._unsent("this is no model")
         try:
             content = encode(sent)
         except ValueError as error:
-            return Rejected(FailureKind.INVALID, f"the request cannot be sent: {error}", 0)
+            return self._unsent(self._unwritable(error))
         answer = await self._http.submit(
             "/acme/videos",
             content,
@@ -102,14 +91,8 @@ class Acme:
             return Accepted(named, model, answers.storable(answer.fields))
         kind = self.refusal(answer)
         if kind is None:
-            return Unknown(self.said(answer), answer.status)
-        return Rejected(
-            kind,
-            self.said(answer),
-            answer.status,
-            answer.retry_after,
-            answers.storable(answer.document) if answer.document is not None else None,
-        )
+            return Unknown(self._said(answer), answer.status)
+        return self._refused(kind, answer)
 
     def refusal(self, answer: Answer) -> FailureKind | None:
         if answer.status in {401, 402}:
@@ -119,10 +102,6 @@ class Acme:
         if not 400 <= answer.status < 500 or answer.status in {408, 409} or not isinstance(code, str):
             return None
         return KINDS.get(code)
-
-    def said(self, answer: Answer) -> str:
-        words = self._http.scrub.message(answer.fields) or answer.problem or "it gives no reason"
-        return self._http.scrub.message(f"Acme answered HTTP {answer.status}: {words}")
 
     async def poll(self, job_id: str, *, age_seconds: float) -> JobState | PollFailed:
         if answers.job_id(job_id) is None or "/" in job_id:
@@ -135,12 +114,11 @@ class Acme:
         error = answer.fields.get("error")
         unknown = isinstance(error, dict) and error.get("code") == "not_found"
         if answer.status == 404 and unknown and age_seconds > self.capabilities.propagation_seconds:
-            return JobState(JobStatus.GONE, "HTTP 404", error=self.said(answer), failure=FailureKind.GONE)
+            return self._gone("HTTP 404", answer.fields, answer.document)
         return self.silence(answer)
 
     def silence(self, answer: Answer) -> JobState | PollFailed:
-        kind = {401: FailureKind.AUTH, 429: FailureKind.THROTTLED}.get(answer.status, FailureKind.PROVIDER)
-        return PollFailed(self.said(answer), answer.retry_after, kind)
+        return self._no_state(answer)
 
     def state(self, answer: Answer) -> JobState:
         fields = answer.fields
@@ -209,17 +187,6 @@ class Acme:
 
     async def upload(self, name: str, content_type: str, data: bytes) -> Uploaded | UploadFailed:
         return UploadFailed("Acme takes no uploads", FailureKind.INVALID)
-
-    async def aclose(self) -> None:
-        await self._http.aclose()
-
-    def _fields(self, answer: Answer | PollFailed, task: str) -> dict[str, Any]:
-        if isinstance(answer, Answer) and answer.ok and answer.fields:
-            return answer.fields
-        failed = answer if isinstance(answer, PollFailed) else self.silence(answer)
-        if isinstance(failed, PollFailed) and failed.kind is FailureKind.AUTH:
-            raise ConfigurationError(f"Acme refuses the API key: {failed.cause}. Set ACME_KEY")
-        raise UnavailableError(f"Acme did not {task}: {getattr(failed, 'cause', '')}. Try again later")
 
 
 def _candidate(row: object) -> Candidate | SetAside:
