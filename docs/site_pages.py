@@ -38,6 +38,7 @@ ELSEWHERE = {
 """Files that are no pages, and the page that shows their content."""
 SCHEMAS = {
     "series": "data/series/",
+    "edits": "data/edits/",
     "include": "data/prompts/",
     "model": "data/models/",
     "account": "data/accounts/",

@@ -225,9 +225,13 @@ def find_edited_clips(
 def _edited_series(declarations: Declarations, files: Collection[str]) -> list[Series]:
     """The series whose clips may have changed with these files: any, if one of them is not a series' own."""
     series = list(declarations.series.values())
-    if any(not file.startswith("series/") for file in files):
+    if any(not file.startswith(("series/", "edits/")) for file in files):
         return series
-    return [one for one in series if f"series/{one.document.file.name}" in files]
+    return [
+        one
+        for one in series
+        if f"series/{one.document.file.name}" in files or f"edits/{one.name}.yaml" in files
+    ]
 
 
 def _today(series: Series) -> dt.date:
@@ -247,7 +251,7 @@ def _run_key(files: dict[str, str], stretch: list[str], shown: dict[str, int]) -
 
 def _digests(production: Production) -> dict[str, str]:
     data = production.settings().data
-    folders = ("series", "prompts", "characters", "models")
+    folders = ("series", "edits", "prompts", "characters", "models")
     files = sorted(file for folder in folders for file in data.glob(f"{folder}/*.y*ml"))
     digests = {
         str(file.relative_to(data)): hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files

@@ -64,6 +64,8 @@ def prompt_event(
             {name: value for name, value in shown_body(request.body).items() if value != request.prompt}
         ),
     }
+    if request.edited is not None:
+        metadata["edited"] = dg.MetadataValue.text(str(request.edited))
     if request.cast:
         metadata["cast"] = dg.MetadataValue.json(dict(request.cast))
     if request.fallbacks:

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from resources.checks import Checks
+from resources.edited_words import EditedWords
 from resources.file_references import FileReference
 from resources.plain import addresses_cut
 
@@ -227,6 +228,8 @@ class ClipRequest(BaseModel):
     """Who is responsible for it, as Dagster writes owners."""
     tags: dict[str, str] = Field(default_factory=dict)
     """The series' tags."""
+    edited: EditedWords | None = None
+    """Who gave the clip other words than its series, None if it has the series' words."""
     cast: dict[str, str] = Field(default_factory=dict)
     """The characters it shows: the provider's id of each, by its name."""
 

@@ -26,7 +26,12 @@ def examine(settings: Settings) -> tuple[Declarations, list[str], list[str]]:
     return (
         declarations,
         problems,
-        [*_misspelt(), *_unread(settings.data / "series", declarations), *_ageing(declarations)],
+        [
+            *_misspelt(),
+            *_unread(settings.data / "series", declarations),
+            *_ageing(declarations),
+            *_overtaken(declarations),
+        ],
     )
 
 
@@ -76,3 +81,14 @@ def _ageing(declarations: Declarations) -> Iterator[str]:
         for endpoint in {way.endpoint.id: way.endpoint for way in series.endpoints}.values():
             if (warning := endpoint.lifecycle.warning(today)) is not None:
                 yield f"{series.name}: {endpoint.id} {warning}"
+
+
+def _overtaken(declarations: Declarations) -> Iterator[str]:
+    """Edits of clips whose series says something else by now than what they replaced."""
+    for series in declarations.series.values():
+        for key, edit in series.edits.of_clips.items():
+            clip = series.clip_of_key(key)
+            if clip is not None and (changed := series.overtaken(clip)):
+                place = edit.prompt.document.problem(edit.where)
+                parts = ", ".join(part for part, _, _ in changed)
+                yield f"{place.file}:{place.line}: {key} has other words since {edit.declared.at}, and its series' {parts} has changed after that; `dailies edit {key}` shows both"

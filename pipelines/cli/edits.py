@@ -25,12 +25,17 @@ def show_edits(changed: Sequence[Edit]) -> None:
 
 
 def _line(change: Change) -> Text:
-    line = Text(f"  {change.name}: ")
-    if not (isinstance(change.before, str) and isinstance(change.after, str)):
-        return line.append_text(Text(f"{show(change.before)} -> {show(change.after)}"))
-    if change.before.split() == change.after.split():
-        return line.append("only its white space")
-    for index, (kind, words) in enumerate(word_changes(change.before, change.after)):
+    if isinstance(change.before, str) and isinstance(change.after, str):
+        if change.before.split() == change.after.split():
+            return Text(f"  {change.name}: only its white space")
+        return changed_words(change.name, change.before, change.after)
+    return Text(f"  {change.name}: {show(change.before)} -> {show(change.after)}")
+
+
+def changed_words(name: str, before: str, after: str) -> Text:
+    """A text as it is, with the words that were taken out of it and put into it."""
+    line = Text(f"  {name}: ")
+    for index, (kind, words) in enumerate(word_changes(before, after)):
         opening, closing, colour = MARKS[kind]
         line.append(f"{' ' if index else ''}{opening}{words}{closing}", style=colour)
     return line

@@ -173,6 +173,7 @@ def _clip(clip: PlannedClip) -> dict[str, Any]:
             "endpoint": request.endpoint,
             "request": shown_body(request.body),
             "fingerprint": request.fingerprint,
+            "edited": None if request.edited is None else request.edited.model_dump(mode="json"),
             "fallbacks": [
                 {"provider": way.provider, "endpoint": way.endpoint, "body": shown_body(way.body)}
                 for way in request.fallbacks

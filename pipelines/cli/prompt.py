@@ -22,6 +22,8 @@ def show(request: ClipRequest) -> None:
     table.add_row("endpoint", f"{request.endpoint} ({request.provider})")
     for name, value in parameters.items():
         table.add_row(name, escape(value if isinstance(value, str) else json.dumps(value)))
+    if request.edited is not None:
+        table.add_row("other words", escape(str(request.edited)))
     unknown = "unknown; the provider quotes it before the purchase"
     table.add_row("price", unknown if request.price_micros is None else show_usd(request.price_micros))
     if request.takes > 1:
@@ -47,6 +49,7 @@ def document(request: ClipRequest) -> dict[str, Any]:
         "provider": request.provider,
         "endpoint": request.endpoint,
         "prompt": request.prompt,
+        "edited": None if request.edited is None else request.edited.model_dump(mode="json"),
         "request": shown_body(request.body),
         "price_usd": None if price is None else str(to_usd(price)),
         "takes": request.takes,

@@ -14,11 +14,12 @@ from resources.errors import ConfigurationError, DailiesError
 from resources.ledger.former_names import record_rename
 from resources.series import Declarations, Series
 from resources.series.declaration import NAME
+from resources.series.prompt_edits import edit_file
 from resources.settings import Settings, open_ledger
 
 
 def rename(settings: Settings, old: str, new: str) -> None:
-    """Change the name in a series' file, and the file's own name where it is the same.
+    """Change the name in a series' file, and the file's own name where it is the same; the series' edits keep to it.
 
     Raises:
         DailiesError: There is no such series, the new name is taken or is none, the file cannot be changed, or the ledger cannot be
@@ -38,11 +39,15 @@ def rename(settings: Settings, old: str, new: str) -> None:
         )
     file = series.document.file
     target = file.with_name(f"{new}{file.suffix}") if file.stem == old else file
-    if target != file and target.exists():
-        raise ConfigurationError(f"{target} exists already. Nothing was changed.")
+    edits, edits_target = edit_file(settings.data, old), edit_file(settings.data, new)
+    for one in (target, edits_target):
+        if one not in {file, edits} and one.exists():
+            raise ConfigurationError(f"{one} exists already. Nothing was changed.")
     text = file.read_text(encoding="utf-8")
     file.write_text(_renamed(series, text, new), encoding="utf-8")
     file.rename(target)
+    if edits.exists():
+        edits.rename(edits_target)
     after = declarations_of(settings)
     if new in after.series:
         try:
@@ -50,9 +55,11 @@ def rename(settings: Settings, old: str, new: str) -> None:
                 record_rename(connection, old, new)
         except DailiesError:
             _undo(target, file, text)
+            _move_back(edits_target, edits)
             raise
     else:
         _undo(target, file, text)
+        _move_back(edits_target, edits)
         problems = "; ".join(str(problem) for problem in after.problems)
         raise ConfigurationError(f"the renamed series would be broken: {problems}. Nothing was changed.")
     _say(before, series, after.series[new], after, target)
@@ -61,6 +68,11 @@ def rename(settings: Settings, old: str, new: str) -> None:
 def _undo(target: Path, file: Path, text: str) -> None:
     target.rename(file)
     file.write_text(text, encoding="utf-8")
+
+
+def _move_back(target: Path, file: Path) -> None:
+    if target.exists():
+        target.rename(file)
 
 
 def _renamed(series: Series, text: str, new: str) -> str:

@@ -54,6 +54,7 @@ def describe(
         clip=attempt.clip,
         series=attempt.series,
         prompt=attempt.request.prompt,
+        edited=attempt.request.edited,
         fingerprint=attempt.fingerprint,
         body=attempt.request.body,
         provider=attempt.provider,

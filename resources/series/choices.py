@@ -104,6 +104,9 @@ class SeriesEndpoint:
     def _in_place(self, problem: Problem, entry: Entry, document: Document) -> Problem:
         """A problem of the endpoint, with the line of the fallback, the clip or the series that gives the value."""
         inside: Where = tuple(problem.field.split("."))
+        if inside == ("prompt",) and entry.prompt.document is not document:
+            place = entry.prompt.document.problem(entry.prompt.where)
+            return problem.at(entry.prompt.document.file, place.line, place.field)
         places: list[Where] = [(*self.where, *inside)] if self.where else []
         places += [(*entry.where, *inside), inside]
         if entry.cast and inside == ("parameters", CHARACTERS):

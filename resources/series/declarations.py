@@ -18,6 +18,7 @@ from resources.series.characters import Characters, Made, id_of
 from resources.series.choices import Choices, SeriesEndpoint
 from resources.series.declaration import SeriesDeclaration
 from resources.series.includes import Includes
+from resources.series.prompt_edits import PromptEditFiles
 from resources.series.retirement import retired
 from resources.series.series import Clip, Series
 
@@ -138,18 +139,22 @@ def load_series(
     ]
     declarations = Declarations(problems=problems, characters=characters, made=functools.cache(made))
     keys: dict[str, Series] = {}
+    edits = PromptEditFiles.load(data_dir)
+    broken: set[str] = set()
     for file in yaml_files(data_dir / "series"):
         try:
-            series = _load(read_document(file, inside=data_dir), catalogue, includes, accounts)
+            series = _load(read_document(file, inside=data_dir), catalogue, includes, accounts, edits)
             _check_unique(series, declarations, keys)
             _check_cast(series, characters)
             _check_clips(series)
         except ProblemsError as error:
             declarations.problems += error.problems
+            broken.add(file.stem)
             continue
         declarations.series[series.name] = series
         if not series.dated:
             keys |= {clip.key: series for clip in series.clips()}
+    declarations.problems += edits.of_nobody(broken | declarations.series.keys())
     return declarations
 
 
@@ -164,11 +169,17 @@ def _missing_folder(data_dir: Path) -> Problem | None:
     return Problem("", message, file=data_dir)
 
 
-def _load(document: Document, catalogue: Catalogue, includes: Includes, accounts: DeclaredAccounts) -> Series:
+def _load(
+    document: Document,
+    catalogue: Catalogue,
+    includes: Includes,
+    accounts: DeclaredAccounts,
+    edits: PromptEditFiles,
+) -> Series:
     declaration = declare(SeriesDeclaration, document)
     endpoints = Choices.read(declaration, document, catalogue, accounts)
     taken_in = [includes.get(name, document, index) for index, name in enumerate(declaration.include)]
-    series = Series(declaration, endpoints, document, taken_in)
+    series = Series(declaration, endpoints, document, taken_in, edits.of(declaration.name))
     if (problem := _retired(series, series.endpoints)) is not None:
         raise ProblemsError([problem])
     return series

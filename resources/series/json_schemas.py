@@ -11,6 +11,7 @@ from resources.providers.account_files import AccountDeclaration
 from resources.series.characters import CharacterDeclaration
 from resources.series.declaration import SeriesDeclaration
 from resources.series.includes import IncludeDeclaration
+from resources.series.prompt_edits import EditsDeclaration
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DATA = Path("data")
@@ -41,6 +42,11 @@ def model_json_schema() -> dict[str, Any]:
 def include_json_schema() -> dict[str, Any]:
     """The JSON Schema of a file of shared parts."""
     return {"$schema": DIALECT, **_strict(IncludeDeclaration.model_json_schema())}
+
+
+def edits_json_schema() -> dict[str, Any]:
+    """The JSON Schema of a file of edits."""
+    return {"$schema": DIALECT, **EditsDeclaration.model_json_schema()}
 
 
 def character_json_schema() -> dict[str, Any]:
@@ -129,6 +135,7 @@ def main() -> None:
         "series.schema.json": series_json_schema(Catalogue.load(DATA / "models")),
         "model.schema.json": model_json_schema(),
         "include.schema.json": include_json_schema(),
+        "edits.schema.json": edits_json_schema(),
         "character.schema.json": character_json_schema(),
         "account.schema.json": account_json_schema(),
     }

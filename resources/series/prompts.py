@@ -27,6 +27,9 @@ LABELS = {
 }
 """The fields in the order in which they are rendered, one line each, with the label of the line."""
 
+Words = str | dict[str, str]
+"""Rendered words of a prompt: its text, or the text of each field without its label."""
+
 
 def _texts(value: Any) -> Any:
     texts = value if isinstance(value, list) else [value]
@@ -129,12 +132,19 @@ class _Field:
         )
 
     def render(self, variables: Mapping[str, Any], clip: str) -> str:
-        texts = [rendered for text in self.texts if (rendered := text.render(variables, clip))]
+        texts = self._rendered(variables, clip)
         if not texts:
             return ""
         if self.name == "dialogue" and len(self.texts) > 1:
             return "\n- ".join([LABELS[self.name].rstrip(), *texts])
         return LABELS[self.name] + ", ".join(texts)
+
+    def words(self, variables: Mapping[str, Any], clip: str) -> str:
+        """The same without the label."""
+        return ("\n" if self.name == "dialogue" else ", ").join(self._rendered(variables, clip))
+
+    def _rendered(self, variables: Mapping[str, Any], clip: str) -> list[str]:
+        return [rendered for text in self.texts if (rendered := text.render(variables, clip))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +210,19 @@ class Prompt:
         if message:
             raise ProblemsError([self.document.problem(self.where, message=message)])
         return rendered
+
+    def words(self, variables: Mapping[str, Any], clip: str) -> Words:
+        """What is rendered, for somebody who changes it.
+
+        Args:
+            clip: The clip's name, for problems.
+
+        Raises:
+            ProblemsError: A variable is missing.
+        """
+        if self.text is not None:
+            return self.text.render(variables, clip)
+        return {name: self.fields[name].words(variables, clip) for name in LABELS if name in self.fields}
 
 
 def _problem(

@@ -3,7 +3,7 @@
 import datetime as dt
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from resources.catalogue import DataFolder
@@ -15,6 +15,8 @@ from resources.series.choices import Choices, IdOf, SeriesEndpoint
 from resources.series.declaration import Schedule, SeriesDeclaration, is_date_shaped, review_of
 from resources.series.expansion import Entry, expand
 from resources.series.includes import Include
+from resources.series.prompt_edits import EditDeclaration, PromptEdits
+from resources.series.prompts import Prompt, Words
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9-]{2,79}")
 _ANY_DATE = "0000-00-00"
@@ -46,6 +48,8 @@ class Series:
         declaration: What the file says.
         endpoints: What its clips are bought from, and their fallbacks.
         document: The file with its lines.
+        edits: Other words for single clips.
+        data_dir: The data folder.
     """
 
     def __init__(
@@ -54,20 +58,24 @@ class Series:
         endpoints: Choices,
         document: Document,
         includes: Sequence[Include] = (),
+        edits: PromptEdits | None = None,
     ) -> None:
         """Expand the declaration and compile its prompts.
 
         Args:
             document: The series' file.
             includes: In the order in which the series names them.
+            edits: None for a series without edits.
 
         Raises:
-            ProblemsError: It cannot be expanded, or a prompt is wrong.
+            ProblemsError: It cannot be expanded, a prompt is wrong, or an edit is of no clip.
         """
         self.declaration = declaration
         self.endpoints = endpoints
         self.document = document
-        self._files = DataFolder(document.file.parent.parent)
+        self._includes = includes
+        self.data_dir = document.file.parent.parent
+        self._files = DataFolder(self.data_dir)
         self._entries = expand(declaration, document, includes)
         self._shared = {
             name: value for include in includes for name, value in include.declaration.variables.items()
@@ -79,6 +87,30 @@ class Series:
             if not self.dated and is_date_shaped(key):
                 message = f"the clip's key {show(key)} seems to contain a date; change a name"
                 raise ProblemsError([document.problem(entry.where, message=message)])
+        self.edits = edits or PromptEdits()
+        self._edited = dict(self._entries_edited())
+
+    def with_edits(self, edits: PromptEdits) -> "Series":
+        """The same series with other edits.
+
+        Raises:
+            ProblemsError: An edit is of no clip, or has fields where the prompt is plain text.
+        """
+        return Series(self.declaration, self.endpoints, self.document, self._includes, edits)
+
+    def _entries_edited(self) -> Iterator[tuple[str, Entry]]:
+        """What is said about each edited clip, by its key."""
+        for key, edit in self.edits.of_clips.items():
+            clip = self.clip_of_key(key)
+            if clip is None:
+                message = (
+                    f"is no clip of the series {self.name}; `dailies edit {key} --remove` removes this edit"
+                )
+                problem = edit.prompt.document.problem(edit.where, message=message)
+                known = [] if self.dated else [one.key for one in self.clips()]
+                raise ProblemsError([problem.hinted(key, known)])
+            entry = self._entries[clip.name]
+            yield key, replace(entry, prompt=edit.prompt.over(entry.prompt))
 
     @property
     def name(self) -> str:
@@ -173,6 +205,16 @@ class Series:
             )
         return Clip(self._key(name, date.isoformat()), self.name, name, date)
 
+    def clip_of_key(self, key: str) -> Clip | None:
+        """The clip with a key, None if the series has none."""
+        rest = key.removeprefix(f"{self.key_prefix}-")
+        name = rest[11:] if self.dated else rest
+        try:
+            date = dt.date.fromisoformat(rest[:10]) if self.dated else None
+        except ValueError:
+            return None
+        return clip if name in self and (clip := self.clip(name, date)).key == key else None
+
     def _key(self, name: str, date: str | None) -> str:
         return f"{self.key_prefix}-{date}-{name}" if date else f"{self.key_prefix}-{name}"
 
@@ -188,16 +230,17 @@ class Series:
         return found if clip.date is None else {**found, "date": clip.date.isoformat()}
 
     def samples(self) -> list[Clip]:
-        """Clips that cover the whole file: all clips on one date, and on each date with variables of its own.
+        """Clips that cover the whole file: all clips on one date and on each date with variables of its own, and every edited clip.
 
         If those are more than `MAX_SAMPLES`, only the first clip is tried on each special date.
         """
         if not self.dated:
             return self.clips()
+        edited = [clip for key in self._edited if (clip := self.clip_of_key(key)) is not None]
         first, *special = dates.samples(self.declaration.dates)
         found = self.clips(first)
         names = self.clip_names if len(special) * len(self._entries) <= MAX_SAMPLES else self.clip_names[:1]
-        return found + [self.clip(name, date) for date in special for name in names]
+        return [*found, *(self.clip(name, date) for date in special for name in names), *edited]
 
     @property
     def cast(self) -> set[str]:
@@ -228,7 +271,7 @@ class Series:
             ProblemsError: The prompt or a parameter is wrong, or a character has no id; each problem names its line.
         """
         clip = self.clip(clip.name, clip.date)  # the file may have changed since the clip was found
-        entry = self._entries[clip.name]
+        entry, edit = self._entry(clip), self.edit_of(clip)
         prompt = entry.prompt.render(self.variables(clip), clip.name)
         first, *others = (
             way.choose(prompt, entry, id_of=id_of, document=self.document, files=self._files)
@@ -246,7 +289,50 @@ class Series:
             review=review_of(self.declaration.review),
             owner=self.owner,
             tags=self.tags,
+            edited=None if edit is None else edit.record,
         )
+
+    def _entry(self, clip: Clip) -> Entry:
+        return self._edited.get(clip.key) or self._entries[clip.name]
+
+    def edit_of(self, clip: Clip) -> EditDeclaration | None:
+        """The other words of a clip, None if it has those of its series."""
+        edit = self.edits.of_clips.get(clip.key)
+        return None if edit is None else edit.declared
+
+    def words(self, clip: Clip, *, edited: bool = True) -> Words:
+        """The words of a clip.
+
+        Args:
+            edited: Whether with its edit; without, they are the series' own.
+
+        Raises:
+            ProblemsError: A variable is missing.
+        """
+        return self._prompt(clip, edited=edited).words(self.variables(clip), clip.name)
+
+    def text(self, clip: Clip, *, edited: bool = True) -> str:
+        """The whole prompt of a clip; see `words`."""
+        return self._prompt(clip, edited=edited).render(self.variables(clip), clip.name)
+
+    def _prompt(self, clip: Clip, *, edited: bool) -> Prompt:
+        return (self._entry(clip) if edited else self._entries[clip.name]).prompt
+
+    def overtaken(self, clip: Clip) -> list[tuple[str, str, str]]:
+        """Where the series changed after the edit of a clip: each replaced part with its words then and now; `text` is the whole.
+
+        Raises:
+            ProblemsError: A variable is missing.
+        """
+        edit = self.edit_of(clip)
+        before = {} if edit is None else edit.replaced
+        if not before:
+            return []
+        own = self.words(clip, edited=False)
+        # the whole text of a prompt in fields may be replaced, too
+        now = own if isinstance(own, dict) else {}
+        now = {**now, "text": self.text(clip, edited=False)}
+        return [(n, before[n], now.get(n, "")) for n in before if before[n] != now.get(n, "")]
 
     def _check_fallbacks(self, entry: Entry, first: Choice, others: Sequence[Choice]) -> None:
         """Refuse a fallback that repeats an earlier request."""

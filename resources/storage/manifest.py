@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from resources.edited_words import EditedWords
 from resources.errors import DailiesError
 from resources.money import to_usd
 from resources.orders import Asked, shown_body
@@ -136,6 +137,8 @@ class Manifest(_Part):
     """The series that declares the clip."""
     prompt: str
     """The text as it was sent."""
+    edited: EditedWords | None = None
+    """Who gave the clip other words than its series, null if it has the series' words."""
     fingerprint: str
     """SHA-256 of the canonical request (`resources.orders`)."""
     body: Body

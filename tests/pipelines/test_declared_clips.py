@@ -65,6 +65,24 @@ def test_an_edited_prompt_is_rendered_again_and_one_that_is_edited_back_too(
     assert ui.bars()["prompts"].green == set(keys)
 
 
+def test_other_words_for_one_clip_are_rendered_and_dagster_says_whose_they_are(house: House) -> None:
+    keys = house.declare("bay", ["east", "west"])
+    house.declare("cape", ["north"])
+    house.tick(SENSOR)
+    file = house.data / "edits" / "bay.yaml"
+    file.parent.mkdir()
+    file.write_text("clips:\n  bay-west: {prompt: Fog., by: mara, at: 2026-11-20T08:00:00Z}\n")
+    ran, _ = house.tick(SENSOR)
+    assert [run.green for run in ran] == [True]
+    shown = house.shown("prompts", "bay-west")
+    assert shown["prompt"] == "Fog."
+    assert shown["edited"] == "the whole text by mara on 2026-11-20 at 08:00 UTC"
+    assert "edited" not in house.shown("prompts", keys[0])
+    file.unlink()
+    assert [run.green for run in house.tick(SENSOR)[0]] == [True]
+    assert house.shown("prompts", "bay-west")["prompt"] == "A quiet view of the west."
+
+
 def test_a_dated_clip_that_was_produced_is_rendered_again_when_its_series_is_edited(
     house: House, ui: DagsterUi
 ) -> None:

@@ -13,6 +13,7 @@ from resources.series import load_series
 from resources.series.json_schemas import (
     account_json_schema,
     character_json_schema,
+    edits_json_schema,
     include_json_schema,
     model_json_schema,
     rendered,
@@ -29,6 +30,7 @@ SCHEMAS = {
     "series": series_json_schema(CATALOGUE),
     "model": model_json_schema(),
     "include": include_json_schema(),
+    "edits": edits_json_schema(),
     "character": character_json_schema(),
     "account": account_json_schema(),
 }

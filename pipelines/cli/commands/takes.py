@@ -1,4 +1,4 @@
-"""Commands about takes: takes, circle, reject, take-back, retake, fetch, yield, room."""
+"""Commands about takes: takes, circle, reject, take-back, edit, retake, fetch, yield, room."""
 
 import datetime as dt
 import time
@@ -79,6 +79,43 @@ def take_back(clip: Clip, take: Named = None, note: Note = "", as_json: Json = F
     from resources.ledger.verdicts import Word
 
     _give(clip, take, Word.TAKEN_BACK, [], note, as_json=as_json)
+
+
+@takes_app.command(rich_help_panel=PANEL)
+def edit(
+    clip: Clip,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=TEXT", help="Other words for a field of the prompt; may be repeated."),
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="Another prompt, instead of the whole one.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Give the clip its series' words back.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Give one clip other words than its series, in data/edits; without an option, show them. Buys nothing."""
+    import getpass
+
+    from pipelines.cli.prompt_edits import PromptEditor, document, parse_fields
+    from pipelines.cli.word_changes import show_words
+    from resources.errors import ConfigurationError
+    from resources.settings import load_settings
+
+    settings = load_settings()
+    if sum((bool(field), text is not None, remove)) > 1:
+        raise ConfigurationError("give --field, --text or --remove, one of them. Nothing was changed.")
+    editor = PromptEditor(settings)
+    found = editor.look(clip)
+    if field:
+        given = parse_fields(field)
+        base = found.words if isinstance(found.words, dict) else found.own
+        words = {**base, **given} if isinstance(base, dict) else given
+        found = editor.keep(clip, words, who=getpass.getuser(), seen=found.seen)
+    elif text is not None or remove:
+        found = editor.keep(clip, text, who=getpass.getuser(), seen=found.seen)
+    if as_json:
+        print_json(document(found))
+    else:
+        show_words(found, changed=bool(field) or text is not None or remove)
 
 
 @takes_app.command(rich_help_panel=PANEL)

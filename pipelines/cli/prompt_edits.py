@@ -1,0 +1,283 @@
+"""Other words for a clip: shown, tried and kept in `data/edits/`, for the room and for `dailies edit`. Nothing here buys."""
+
+import contextlib
+import datetime as dt
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipelines.cli.declared import declarations_of
+from resources.declared.document import Document
+from resources.declared.problems import Problem, ProblemsError
+from resources.declared.validation import declare
+from resources.edited_words import EditedWords
+from resources.errors import ConfigurationError
+from resources.file_lock import FileLockedError, lock_file
+from resources.money import show_usd
+from resources.orders import ClipRequest
+from resources.series import Clip, Declarations, Series
+from resources.series.declarations import ANY_CHARACTER
+from resources.series.edit_writer import with_edit, write_edits
+from resources.series.prompt_edits import (
+    EditConflictError,
+    EditDeclaration,
+    PromptEditFiles,
+    PromptEdits,
+    declared_words,
+    edit_file,
+)
+from resources.series.prompts import LABELS, PromptFields, Words
+from resources.settings import Settings
+
+PATIENCE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class ClipWords:
+    """The words of a clip, for somebody who changes them."""
+
+    clip: str
+    own: Words
+    """Those that its series declares."""
+    words: Words
+    """Those that it has."""
+    edit: EditedWords | None
+    """Who gave it other words than its series, None if nobody has."""
+    overtaken: list[tuple[str, str, str]]
+    """See `Series.overtaken`."""
+    seen: str
+    """Names this state of the words: whoever changes them sends it back, so that nobody overwrites what they have not seen."""
+    problem: str | None = None
+    """Why the clip cannot be rendered. Its edit can still be removed."""
+
+
+@dataclass(frozen=True)
+class WordsPreview:
+    """A clip with words that are not kept yet."""
+
+    request: ClipRequest
+
+    @property
+    def price(self) -> str:
+        """The price of a take, for a person."""
+        price = self.request.price_micros
+        return "its provider quotes the price before the purchase" if price is None else show_usd(price)
+
+
+@dataclass(frozen=True)
+class _Declared:
+    """A clip as it is declared now."""
+
+    declarations: Declarations
+    series: Series
+    clip: Clip
+
+    @property
+    def own_text(self) -> str:
+        return self.series.text(self.clip, edited=False)
+
+    @property
+    def words(self) -> ClipWords:
+        series, clip = self.series, self.clip
+        edit = series.edit_of(clip)
+        return ClipWords(
+            clip.key,
+            series.words(clip, edited=False),
+            series.words(clip),
+            None if edit is None else edit.record,
+            series.overtaken(clip),
+            _state(self.own_text, edit),
+        )
+
+    def edited(self, words: Words | None, who: str) -> tuple[str, Series]:
+        """The text of the file of edits with these words, and the series with them.
+
+        Raises:
+            ProblemsError: The words have mistakes.
+        """
+        said = None if words is None else self._edit_of(words, who)
+        file = edit_file(self.series.data_dir, self.series.name)
+        text, edits = with_edit(self.series.edits, file, self.clip.key, said)
+        series = self.series.with_edits(edits)
+        series.render(self.clip, id_of=lambda _name: ANY_CHARACTER)
+        return text, series
+
+    def _edit_of(self, words: Words, who: str) -> EditDeclaration | None:
+        """The edit that gives the clip these words, None if they are the series' own."""
+        before, own = self.series.edit_of(self.clip), self.series.words(self.clip, edited=False)
+        now = self.series.words(self.clip)
+        if isinstance(words, str):
+            text = _plain(words)
+            if text == self.own_text:
+                return None
+            kept = before.prompt if before is not None and text == now else text
+            return self._signed(kept, self.own_text, who)
+        if isinstance(own, str):
+            message = f"the prompt of {self.clip.key} is plain text and has no fields"
+            raise ProblemsError([Problem("prompt", message)])
+        changed = {n: text for n, said in words.items() if (text := _plain(said)) != own.get(n, "")}
+        if not changed:
+            return None
+        fields: dict[str, Any] = {name: declared_words(name, text) for name, text in changed.items()}
+        if before is not None and isinstance(before.prompt, PromptFields) and isinstance(now, dict):
+            # a template that somebody wrote stays one where its words are the same
+            fields |= {n: getattr(before.prompt, n) for n in before.fields if changed.get(n) == now.get(n)}
+        return self._signed(fields, {n: own.get(n, "") for n in changed}, who)
+
+    def _signed(self, prompt: Any, instead_of: str | dict[str, str], who: str) -> EditDeclaration:
+        now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        said = {"prompt": prompt, "by": who, "at": now, "instead_of": instead_of}
+        return declare(EditDeclaration, Document(edit_file(self.series.data_dir, self.series.name), said))
+
+
+class PromptEditor:
+    """Shows, tries and keeps other words for clips."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def look(self, clip: str) -> ClipWords:
+        """The words of a clip as they are declared now.
+
+        Raises:
+            DailiesError: No series declares the clip, or its series has mistakes and nobody edited the clip.
+        """
+        try:
+            return self._declared(clip).words
+        except ProblemsError as error:
+            edit = self._edit_in_file(clip)
+            if edit is None:
+                raise
+            return ClipWords(clip, "", "", edit.record, [], _state(None, edit), problem=str(error))
+
+    def preview(self, clip: str, words: Words) -> WordsPreview:
+        """What would be sent with these words.
+
+        Raises:
+            ProblemsError: The words have mistakes, or the clip cannot be rendered.
+        """
+        declared = self._declared(clip)
+        _, series = declared.edited(words, "preview")
+        with_words = {**declared.declarations.series, series.name: series}
+        return WordsPreview(replace(declared.declarations, series=with_words).render(declared.clip))
+
+    def keep(self, clip: str, words: Words | None, *, who: str, seen: str | None) -> ClipWords:
+        """Give a clip other words, or the series' own.
+
+        Args:
+            words: None for the series' own. Fields that are not named keep the series' words.
+            who: Who gives them.
+            seen: `ClipWords.seen` of the words that they looked at; None replaces whatever is there.
+
+        Raises:
+            EditConflictError: Somebody changed the words in between. Nothing was kept.
+            DailiesError: The words have mistakes, or the file cannot be written. Nothing was kept.
+        """
+        with self._locked():
+            try:
+                declared = self._declared(clip)
+            except ProblemsError:
+                if words is not None or not self._remove(clip, seen):
+                    raise
+                return ClipWords(clip, "", "", None, [], "")
+            text, series = declared.edited(words, who)
+            now = declared.words
+            result = replace(declared, series=series).words
+            # an answer that was lost is asked for again
+            if (now.words, now.edit and now.edit.by) == (result.words, result.edit and result.edit.by):
+                return now
+            if seen is not None and seen != now.seen:
+                raise _conflict(now, seen)
+            data = self._settings.data
+            write_edits(data, edit_file(data, series.name), text)
+            return result
+
+    def _declared(self, clip: str) -> _Declared:
+        declarations = declarations_of(self._settings)
+        found = declarations.find(clip)
+        return _Declared(declarations, declarations.series[found.series], found)
+
+    def _edit_in_file(self, clip: str) -> EditDeclaration | None:
+        edits = self._edits_with(clip)
+        return None if edits is None else edits.of_clips[clip].declared
+
+    def _edits_with(self, clip: str) -> PromptEdits | None:
+        found = PromptEditFiles.load(self._settings.data).found.values()
+        return next((edits for edits in found if clip in edits.of_clips), None)
+
+    def _remove(self, clip: str, seen: str | None) -> bool:
+        """Remove an edit that keeps its own series from being read. Whether there was one."""
+        edits = self._edits_with(clip)
+        if edits is None or edits.document is None:
+            return False
+        if seen not in {None, _state(None, edits.of_clips[clip].declared)}:
+            raise EditConflictError(
+                f"the words of {clip} were changed meanwhile. Nothing was kept. Look at them again."
+            )
+        text, _ = with_edit(edits, edits.document.file, clip, None)
+        write_edits(self._settings.data, edits.document.file, text)
+        return True
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One writer at a time on this machine."""
+        self._settings.home.mkdir(parents=True, exist_ok=True)
+        with (self._settings.home / "edits.lock").open("a+") as file:
+            try:
+                lock_file(file, patience_seconds=PATIENCE_SECONDS)
+            except FileLockedError:
+                raise ConfigurationError(
+                    f"another process writes edits for more than {PATIENCE_SECONDS:.0f} s. Nothing was kept; try again."
+                ) from None
+            yield
+
+
+def parse_fields(given: list[str]) -> dict[str, str]:
+    """Fields of a prompt, each given as `NAME=TEXT`.
+
+    Raises:
+        ConfigurationError: One is no field.
+    """
+    fields = {}
+    for one in given:
+        name, equals, text = one.partition("=")
+        if not equals or name not in LABELS:
+            raise ConfigurationError(f"--field {one!r}: allowed is NAME=TEXT with one of {', '.join(LABELS)}")
+        fields[name] = text
+    return fields
+
+
+def document(found: ClipWords) -> dict[str, Any]:
+    """A clip's words for a program."""
+    return {
+        "clip": found.clip,
+        "words": found.words,
+        "series_words": found.own,
+        "edited": None if found.edit is None else found.edit.model_dump(mode="json"),
+        "overtaken": [{"part": n, "then": then, "now": now} for n, then, now in found.overtaken],
+        "problem": found.problem,
+    }
+
+
+def _plain(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.splitlines()).strip()
+
+
+def _state(own: str | None, edit: EditDeclaration | None) -> str:
+    parts = [own, None if edit is None else edit.model_dump(mode="json")]
+    return ".".join(
+        hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()[:32] for part in parts
+    )
+
+
+def _conflict(now: ClipWords, seen: str) -> EditConflictError:
+    what = "the prompt of its series changed"
+    if seen.partition(".")[2] != now.seen.partition(".")[2]:
+        what = "somebody gave it its series' words back"
+        if now.edit is not None:
+            what = f"{now.edit.by} gave it other words on {now.edit.at:%Y-%m-%d at %H:%M} UTC"
+    return EditConflictError(
+        f"after you looked at {now.clip}, {what}. Your words were not kept. Look at the words that it has now, and send yours again."
+    )

@@ -1,0 +1,42 @@
+"""How `dailies edit` shows a clip's words: each changed word beside the word of the series that it replaces."""
+
+from rich.text import Text
+
+from pipelines.cli.edits import changed_words
+from pipelines.cli.prompt_edits import ClipWords
+from pipelines.cli.terminal import console, note
+from resources.series.prompts import Words
+
+
+def show_words(found: ClipWords, *, changed: bool) -> None:
+    """Print the words of a clip.
+
+    Args:
+        changed: Whether they were changed just now.
+    """
+    if found.problem is not None:
+        note(
+            f"{found.clip} cannot be rendered: {found.problem}\n`dailies edit {found.clip} --remove` gives it its series' words back"
+        )
+        return
+    own, words = _by_part(found.own), _by_part(found.words)
+    if "text" in words and "text" not in own:
+        own = {}
+    for part, text in words.items():
+        same = own.get(part, text) == text
+        console.print(Text(f"  {part}: {text}") if same else changed_words(part, own[part], text))
+    if found.edit is None:
+        console.print(f"{found.clip} has its series' words")
+    else:
+        console.print(f"{found.clip} has other words: {found.edit}", markup=False, soft_wrap=True)
+    for part, then, now in found.overtaken:
+        note(f"the series' {part} has changed since this edit replaced it:")
+        console.print(changed_words(part, then, now))
+    if changed:
+        note(
+            f"nothing was bought; `dailies retake {found.clip}` buys a take with these words after its price and a question"
+        )
+
+
+def _by_part(words: Words) -> dict[str, str]:
+    return {"text": words} if isinstance(words, str) else {name: text for name, text in words.items() if text}
