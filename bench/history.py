@@ -79,7 +79,8 @@ VIDEO = json.loads("""{
     "sound": {"start": 0.0, "end": 5.041667, "gap": null, "missing_seconds": 0.0}
 }""")
 CHECKS = json.loads("""[
-    "whole", "size", "duration", "frame_rate", "codecs", "audio", "coverage", "silence", "black", "frozen", "model", "nsfw", "duplicate"
+    "whole", "size", "duration", "frame_rate", "codecs", "audio", "coverage", "silence", "black", "frozen", "model", "nsfw",
+    "credentials", "duplicate"
 ]""")
 UNDER_WAY: tuple[tuple[int, Path], ...] = (
     (30, _TO_JOB[:1]),

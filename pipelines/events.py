@@ -29,6 +29,7 @@ from resources.ledger.selects import selects_of
 from resources.ledger.states import AttemptState
 from resources.money import to_usd
 from resources.production.batch import Stage
+from resources.video.credentials import stored_credentials
 
 ASSET_OF_STAGE = {
     Stage.SUBMITTED: SUBMISSIONS,
@@ -194,6 +195,7 @@ def _of_video(attempt: Attempt, delivery: dict[str, Any]) -> dict[str, Any]:
         "frames_per_second": facts.get("fps"),
         "video_codec": facts.get("video_codec"),
         "audio_codec": facts.get("audio_codec"),
+        "content_credentials": str(stored_credentials(delivery) or "not verified"),
         "warnings": "; ".join(delivery.get("warnings", ())) or None,
         "accepted": delivery.get("accepted"),
     }

@@ -62,6 +62,8 @@ class Checks(Declared):
     """Whether the provider says that it used another model than the bought one; skipped if it says nothing."""
     nsfw: Level = "fail"
     """Whether the provider says that the clip is not safe for work; skipped if it says nothing."""
+    credentials: Level = "warn"
+    """Whether its content credentials (C2PA), where it carries some, fit its bytes; skipped if it carries none."""
     duplicate: Level = "warn"
     """Whether it looks like an earlier clip of the series. Series of loops or with fixed seeds may need `off`."""
     duplicate_bits: Annotated[int, Field(ge=0, le=20)] = 6

@@ -124,6 +124,15 @@ class Settings(BaseModel):
     s3_session_token: SecretStr | None = Field(default=None, validation_alias="AWS_SESSION_TOKEN")
     """The token of a key that is lent for some hours."""
 
+    sign_certificate: Annotated[Path | None, BeforeValidator(none_if_empty)] = Field(
+        default=None, validation_alias="DAILIES_SIGN_CERTIFICATE"
+    )
+    """The file with the certificates of `dailies fetch --sign`, the signer's first, in PEM."""
+    sign_key: Annotated[Path | None, BeforeValidator(none_if_empty)] = Field(
+        default=None, repr=False, validation_alias="DAILIES_SIGN_KEY"
+    )
+    """The file with its private key, in PEM and without a password."""
+
     webhook_url: str | None = Field(default=None, validation_alias="DAILIES_WEBHOOK_URL")
     """The https address of the receiver of `dailies webhooks`; unset, there are no callbacks."""
     alarm_url: Annotated[SecretStr | None, BeforeValidator(none_if_empty)] = Field(

@@ -6,10 +6,12 @@ import secrets
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,71 @@ class Authority(Certificate):
         unsigned = _unsigned(name, self.name, key).add_extension(names, critical=False)
         _write(made, unsigned, key, self.private_key)
         return made
+
+
+def signer(folder: Path, key: PrivateKeyTypes | None = None, organization: str = "Bay Films") -> Certificate:
+    """A certificate for content credentials, with its authority's below it in the same file."""
+    above = ec.generate_private_key(ec.SECP256R1())
+    private = key or ec.generate_private_key(ec.SECP256R1())
+
+    def named(common: str) -> x509.Name:
+        return x509.Name(
+            [
+                x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, organization),
+                x509.NameAttribute(x509.NameOID.COMMON_NAME, common),
+            ]
+        )
+
+    def made(name: str, public: Any, *, authority: bool) -> x509.Certificate:
+        now = dt.datetime.now(dt.UTC)
+        usage = dict.fromkeys(
+            (
+                "content_commitment",
+                "key_encipherment",
+                "data_encipherment",
+                "key_agreement",
+                "encipher_only",
+                "decipher_only",
+            ),
+            False,
+        )
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(named(name))
+            .issuer_name(named("Authority"))
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(days=1))
+            .not_valid_after(now + dt.timedelta(days=30))
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(
+                x509.KeyUsage(
+                    digital_signature=not authority, key_cert_sign=authority, crl_sign=authority, **usage
+                ),
+                critical=True,
+            )
+        )
+        if authority:
+            identifier = x509.SubjectKeyIdentifier.from_public_key(public)
+            return builder.add_extension(identifier, critical=False).sign(above, hashes.SHA256())
+        mail = x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.EMAIL_PROTECTION])
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(above.public_key())
+        builder = builder.add_extension(mail, critical=False).add_extension(issuer, critical=False)
+        return builder.sign(above, hashes.SHA256())
+
+    chain = (
+        made("Signer", private.public_key(), authority=False),
+        made("Authority", above.public_key(), authority=True),
+    )
+    place = secrets.token_hex(4)
+    found = Certificate(folder / f"{place}-chain.pem", folder / f"{place}-secret.pem")
+    found.file.write_bytes(b"".join(one.public_bytes(serialization.Encoding.PEM) for one in chain))
+    found.key.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return found
 
 
 def self_signed(folder: Path, host: str) -> Certificate:

@@ -12,7 +12,9 @@ from pipelines.cli.terminal import complain, console, counted, note
 from resources.errors import ConfigurationError, DailiesError, UnavailableError
 from resources.export.fetched_takes import FailedTake, FetchedTake, contact_sheets, fetch_takes
 from resources.export.folder import ExportFolder
+from resources.export.marked_copies import MarkedCopy, UnmarkedTake, mark_takes
 from resources.export.selection import wanted_takes
+from resources.export.signing_identity import SigningIdentity
 from resources.export.timeline import require_timelines, write_timelines
 from resources.ledger.ledger import Ledger
 from resources.ledger.takes import Take, takes_of
@@ -21,6 +23,7 @@ from resources.production.bucket_mark import bind_bucket
 from resources.series import Declarations, date_in_key
 from resources.settings import Settings, open_ledger
 from resources.storage.objects import ObjectStore
+from resources.video.credentials_verifier import CredentialsVerifier, require_credentials
 from resources.video.inspector import VideoInspector
 
 LAST = 1_000_000
@@ -33,6 +36,8 @@ class Fetched:
 
     folder: Path
     takes: list[FetchedTake] = field(default_factory=list)
+    copies: list[MarkedCopy] = field(default_factory=list)
+    """Those that `--sign` or `--mark` made."""
     failed: list[FailedTake] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     """Why, by clip."""
@@ -41,7 +46,7 @@ class Fetched:
     problems: list[str] = field(default_factory=list)
     """Which of them could not be written, and why."""
     notes: list[str] = field(default_factory=list)
-    """What the timelines do not hold."""
+    """What the timelines do not hold, and which takes needed no mark."""
 
     @property
     def exit_code(self) -> int:
@@ -50,41 +55,55 @@ class Fetched:
 
 
 @dataclass
-class _Chosen:
+class Chosen:
+    """The takes that are fetched."""
+
     takes: list[Take] = field(default_factory=list)
     selects: set[str] = field(default_factory=set)
     """The attempts of the timeline."""
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-def fetch(settings: Settings, words: Sequence[str], to: Path, *, every: bool, otio: bool) -> Fetched:
+@dataclass(frozen=True)
+class Extras:
+    """What a fetch makes besides the copies."""
+
+    timelines: bool = False
+    marks: bool = False
+    """Copies that say that they are made by a generative model."""
+    identity: SigningIdentity | None = None
+    """Signs these copies."""
+
+
+def fetch(settings: Settings, words: Sequence[str], to: Path, *, every: bool, extras: Extras) -> Fetched:
     """Fetch takes into a folder, with their manifests, a contact sheet and the list of digests.
 
     Args:
         words: Which clips; every one that was bought without words.
         every: Every delivered take instead of the circled one.
-        otio: Whether to write timelines.
 
     Raises:
         DailiesError: A word is wrong, the folder cannot be used, or the ledger or the bucket does not answer.
     """
-    if otio:
+    if extras.timelines:
         require_timelines()
+    if extras.marks:
+        require_credentials()
     folder = ExportFolder(to)
     with bucket_of(settings) as bucket, open_ledger(settings) as ledger:
         bind_bucket(ledger, bucket.store, buying=False)
-        chosen = _choose(ledger, _keys(ledger, words, _declarations(settings)), every=every)
+        chosen = choose(ledger, words, declared_or_none(settings), every=every)
         result = Fetched(to, left_out=chosen.left_out)
         try:
             title = " ".join(words) or "dailies"
-            _write(bucket.store, folder, chosen, result, timeline=title if otio else None)
+            _write(bucket.store, folder, chosen, result, extras, title=title)
         except OSError as error:
             raise DailiesError(f"cannot write {error.filename or to}: {error.strerror}") from None
     return result
 
 
 def _write(
-    store: ObjectStore, folder: ExportFolder, chosen: _Chosen, result: Fetched, *, timeline: str | None
+    store: ObjectStore, folder: ExportFolder, chosen: Chosen, result: Fetched, extras: Extras, *, title: str
 ) -> None:
     with folder.arriving() as arriving:
         try:
@@ -93,15 +112,30 @@ def _write(
                     result.takes.append(one)
                 else:
                     result.failed.append(one)
+            if extras.marks:
+                _add_copies(folder, arriving, result, extras.identity)
             _add_sheets(store, folder, arriving, result)
-            if timeline is not None:
+            if extras.timelines:
                 selects = [one for one in result.takes if one.take.attempt.id in chosen.selects]
-                made = write_timelines(timeline, selects, folder.path)
+                made = write_timelines(title, selects, folder.path)
                 result.notes += made.left_out
                 for name, data in made.files.items():
                     _add(folder, arriving, result, name, data)
         finally:
             folder.write_sums(arriving)
+
+
+def _add_copies(
+    folder: ExportFolder, arriving: Path, result: Fetched, identity: SigningIdentity | None
+) -> None:
+    with CredentialsVerifier() as verifier:
+        for one in mark_takes(folder, arriving, verifier, result.takes, identity):
+            match one:
+                case MarkedCopy():
+                    result.copies.append(one)
+                    result.notes += [one.note] if one.note else []
+                case UnmarkedTake():
+                    (result.problems if one.was_wanted else result.notes).append(one.why)
 
 
 def _add_sheets(store: ObjectStore, folder: ExportFolder, arriving: Path, result: Fetched) -> None:
@@ -124,8 +158,18 @@ def _add(folder: ExportFolder, arriving: Path, result: Fetched, name: str, data:
         result.extras.append(name)
 
 
-def _choose(ledger: Ledger, keys: Sequence[str], *, every: bool) -> _Chosen:
-    chosen, found = _Chosen(), takes_of(ledger, keys)
+def choose(ledger: Ledger, words: Sequence[str], declarations: Declarations, *, every: bool) -> Chosen:
+    """The takes of some words.
+
+    Args:
+        words: Which clips; every one that was bought without words.
+        every: Every delivered take instead of the circled one.
+
+    Raises:
+        ConfigurationError: No clip fits the words.
+    """
+    keys = _keys(ledger, words, declarations)
+    chosen, found = Chosen(), takes_of(ledger, keys)
     for clip in keys:
         wanted = wanted_takes(found[clip], every=every)
         chosen.takes += wanted.takes
@@ -156,7 +200,8 @@ def _keys(ledger: Ledger, words: Sequence[str], declarations: Declarations) -> l
     return sorted(found, key=found.__getitem__)
 
 
-def _declarations(settings: Settings) -> Declarations:
+def declared_or_none(settings: Settings) -> Declarations:
+    """What is declared; nothing, with a complaint, if it cannot be read."""
     try:
         return declarations_of(settings)
     except DailiesError as error:
@@ -174,9 +219,10 @@ def show(result: Fetched) -> None:
         complain(f"take {failed.take.number} of {failed.take.attempt.clip}: {failed.why}")
     for problem in result.problems:
         complain(problem)
+    copies = f", {counted(len(result.copies), 'marked copy')}" if result.copies else ""
     there = sum(one.was_there for one in result.takes)
     console.print(
-        f"{counted(len(result.takes), 'take')} in {result.folder}: {len(result.takes) - there} fetched, {there} there before"
+        f"{counted(len(result.takes), 'take')} in {result.folder}: {len(result.takes) - there} fetched, {there} there before{copies}"
         f"{''.join(f', {name}' for name in result.extras)}",
         soft_wrap=True,
         markup=False,
@@ -200,6 +246,18 @@ def document(result: Fetched) -> dict[str, Any]:
                 "was_there": one.was_there,
             }
             for one in result.takes
+        ],
+        "copies": [
+            {
+                "clip": one.take.take.attempt.clip,
+                "take": one.take.take.number,
+                "file": one.file,
+                "sha256": one.sha256,
+                "original": one.take.file,
+                "original_sha256": one.take.manifest.object.sha256,
+                "signed": one.is_signed,
+            }
+            for one in result.copies
         ],
         "failed": [
             {"clip": one.take.attempt.clip, "take": one.take.number, "why": one.why} for one in result.failed

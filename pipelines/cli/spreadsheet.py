@@ -6,10 +6,14 @@ Source: https://owasp.org/www-community/attacks/CSV_Injection
 """
 
 import itertools
+import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import TextIO
+
+from resources.errors import ConfigurationError
 
 Cell = str | Decimal | None
 """Text, a number or nothing. Only our own numbers may be a `Decimal`, which is written without a check."""
@@ -28,6 +32,24 @@ def write_rows(file: TextIO, columns: Sequence[str], rows: Iterable[Sequence[Cel
         file.write(f"{','.join(map(_written, row))}\n")
         written += 1
     return written
+
+
+def write_file(place: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> int:
+    """Write a heading and rows; returns how many rows there were.
+
+    Args:
+        place: A file, or `-` for standard output.
+
+    Raises:
+        ConfigurationError: The file cannot be written.
+    """
+    if place == "-":
+        return write_rows(sys.stdout, columns, rows)
+    try:
+        with Path(place).open("w", encoding="utf-8", newline="") as file:
+            return write_rows(file, columns, rows)
+    except OSError as error:
+        raise ConfigurationError(f"cannot write {place}: {error.strerror}") from None
 
 
 def as_text(text: str) -> str:

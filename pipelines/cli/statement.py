@@ -3,17 +3,15 @@
 import asyncio
 import contextlib
 import functools
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.spreadsheet import Cell, write_rows
+from pipelines.cli.spreadsheet import Cell, write_file
 from pipelines.cli.terminal import complain, console, counted, print_table, table_of
 from resources.errors import ConfigurationError
 from resources.ledger import disputes, statement, stops
@@ -294,17 +292,7 @@ def write_csv(ledger: Ledger, target: str) -> int:
     Raises:
         ConfigurationError: The file cannot be written.
     """
-    if target == "-":
-        return _write(ledger, sys.stdout)
-    try:
-        with Path(target).open("w", newline="", encoding="utf-8") as file:
-            return _write(ledger, file)
-    except OSError as error:
-        raise ConfigurationError(f"cannot write {target}: {error.strerror}") from None
-
-
-def _write(ledger: Ledger, file: TextIO) -> int:
-    return write_rows(file, COLUMNS, map(_row, statement.everything(ledger)))
+    return write_file(target, COLUMNS, map(_row, statement.everything(ledger)))
 
 
 def _row(attempt: Attempt) -> list[Cell]:

@@ -1,17 +1,14 @@
 """`dailies yield`: what purchases were worth, by series, model, day or part of the prompt."""
 
-import sys
 from collections.abc import Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cli.spreadsheet import Cell, write_rows
+from pipelines.cli.spreadsheet import Cell, write_file
 from pipelines.cli.terminal import age, table_of
-from resources.errors import ConfigurationError
 from resources.ledger.yields import YieldBy, YieldLine, total_of
 from resources.money import show_usd, to_usd
 
@@ -71,14 +68,7 @@ def write_csv(lines: Sequence[YieldLine], place: str) -> int:
     Raises:
         ConfigurationError: The file cannot be written.
     """
-    rows = [_cells(line) for line in lines]
-    if place == "-":
-        return write_rows(sys.stdout, COLUMNS, rows)
-    try:
-        with Path(place).open("w", encoding="utf-8", newline="") as file:
-            return write_rows(file, COLUMNS, rows)
-    except OSError as error:
-        raise ConfigurationError(f"cannot write {place}: {error.strerror}") from None
+    return write_file(place, COLUMNS, [_cells(line) for line in lines])
 
 
 def _line(line: YieldLine) -> dict[str, Any]:

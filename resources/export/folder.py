@@ -79,6 +79,15 @@ class ExportFolder:
         self._sums[name] = sha256
         return True
 
+    def kept(self, name: str) -> str | None:
+        """The digest of a file that an earlier fetch made, None if it is not there.
+
+        Raises:
+            FileConflictError: It is there, and is not what an earlier fetch made.
+        """
+        made = self._sums.get(name, "")
+        return made if self.has(name, made) else None
+
     def keep(self, arrived: Path, name: str, sha256: str) -> None:
         """Give a file that has arrived its name.
 

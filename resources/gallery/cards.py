@@ -15,6 +15,7 @@ from resources.ledger.states import AttemptState
 from resources.ledger.takes import Take, takes_of
 from resources.plain import shown
 from resources.storage.layout import QUARANTINE, poster_key, quarantined, video_key
+from resources.video.credentials import stored_credentials
 
 NEWEST = 2_000
 """Most clips on one page; a browser needs about a second for them."""
@@ -247,7 +248,7 @@ def _card(
         video=video,
         poster=poster,
         strip=strip,
-        facts=_in_words(delivery.get("video") or {}),
+        facts=_in_words(delivery),
         checks=_checks(newest, delivery if kept is newest else {}),
         accepted=shown(delivery.get("accepted"), longest=300),
         waited_seconds=newest.waited_seconds,
@@ -273,14 +274,17 @@ def _key(uri: object) -> str | None:
     return str(uri).removeprefix("s3://").partition("/")[2] or None if uri else None
 
 
-def _in_words(facts: dict[str, Any]) -> str:
-    words = []
+def _in_words(delivery: dict[str, Any]) -> str:
+    facts, words = delivery.get("video") or {}, []
     if facts.get("width") and facts.get("height"):
         words.append(f"{facts['width']}\N{MULTIPLICATION SIGN}{facts['height']}")
     if facts.get("duration"):
         words.append(f"{facts['duration']:.1f} s")
     if facts:
         words.append("sound" if facts.get("has_audio") else "no sound")
+    credentials = stored_credentials(delivery)
+    if credentials is not None and credentials.state != "absent":
+        words.append(f"content credentials {credentials.state}")
     return ", ".join(words)
 
 

@@ -87,6 +87,7 @@ def describe(
         disclosure=Disclosure(
             ai_system_used=f"{title_of(attempt.provider)} {model}",
             c2pa=facts is not None and facts.c2pa,
+            credentials=inspection.credentials if inspection else None,
         ),
     )
 
@@ -95,6 +96,7 @@ def delivery_of(manifest: Manifest, store: ObjectStore) -> dict[str, Any]:
     """The facts of a manifest that the ledger keeps: enough to show the clip without reading the bucket."""
     key = manifest_key(manifest.clip, manifest.attempt)
     apart, said = manifest.quarantined_for is not None, manifest.accepted
+    credentials = manifest.disclosure.credentials
     return {
         "key": manifest.object.key,
         "uri": manifest.object.uri,
@@ -105,6 +107,7 @@ def delivery_of(manifest: Manifest, store: ObjectStore) -> dict[str, Any]:
         "sha256": manifest.object.sha256,
         "video": manifest.video.model_dump(mode="json") if manifest.video else {},
         "look": manifest.look,
+        "credentials": None if credentials is None else credentials.model_dump(mode="json"),
         "checks": {check.name: check.outcome for check in manifest.checks},
         "accepted": None if said is None else f"by {said.by}" + (f": {said.why}" if said.why else ""),
         "warnings": [check.detail for check in manifest.checks if check.outcome == "warned"],

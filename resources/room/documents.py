@@ -14,6 +14,7 @@ from resources.money import show_cents, show_usd
 from resources.orders import shown_body
 from resources.plain import shown
 from resources.storage.layout import QUARANTINE, poster_key, quarantined, video_key
+from resources.video.credentials import stored_credentials
 
 _WORDS = re.compile(r"\s+|\S+\s*")
 _MOST_WORDS = 2_000
@@ -107,7 +108,7 @@ def _take(take: Take, before: Take | None) -> dict[str, Any]:
         if delivery.get("poster_uri")
         else None,
         "shape": _shape(facts),
-        "facts": _facts(facts),
+        "facts": _facts(delivery),
         "checks": _checks(attempt, delivery),
         "asked": attempt.request.asked.endpoint if attempt.request.asked else attempt.endpoint,
         "bought": attempt.endpoint,
@@ -162,14 +163,17 @@ def _shape(facts: Mapping[str, Any]) -> float:
     return round(width / height, 4) if width and height else 1.7778
 
 
-def _facts(facts: Mapping[str, Any]) -> str:
-    words = []
+def _facts(delivery: Mapping[str, Any]) -> str:
+    facts, words = delivery.get("video") or {}, []
     if facts.get("width") and facts.get("height"):
         words.append(f"{facts['width']}\N{MULTIPLICATION SIGN}{facts['height']}")
     if facts.get("duration"):
         words.append(f"{facts['duration']:.1f} s")
     if facts:
         words.append("sound" if facts.get("has_audio") else "no sound")
+    credentials = stored_credentials(delivery)
+    if credentials is not None and credentials.state != "absent":
+        words.append(f"content credentials {credentials.state}")
     return ", ".join(words)
 
 

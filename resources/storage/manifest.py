@@ -23,6 +23,7 @@ from resources.edited_words import EditedWords
 from resources.errors import DailiesError
 from resources.money import to_usd
 from resources.orders import Asked, shown_body
+from resources.video.credentials import ContentCredentials
 from resources.video.facts import VideoFacts
 from resources.video.judge import Check
 
@@ -122,8 +123,9 @@ class Disclosure(_Part):
     ai_system_used: str = ""
     """Provider and model, as IPTC's property of this name wants them."""
     c2pa: bool
-    """Whether the file carries content credentials (a C2PA manifest) of its maker. The file is stored as it came, so they are
-    kept byte for byte; nobody checks whether they are valid."""
+    """Whether the file carries content credentials (a C2PA manifest). The file is stored as it came, so they are kept byte for byte."""
+    credentials: ContentCredentials | None = None
+    """What those say and whether they are valid, null where they were not verified."""
 
 
 class Manifest(_Part):

@@ -14,6 +14,8 @@ from typing import BinaryIO
 _MAX_INDEX = 64 << 20
 _MAX_BOXES = 10_000
 _C2PA = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+"""The type of a box with XMP (XMP specification, part 3)."""
 _MAX_TRACKS = 32
 _MAX_SAMPLES = 2_000_000
 """Most samples of all tracks: an hour of film with sound has 500,000. The demuxer would spend minutes on a small file that
@@ -44,6 +46,10 @@ class Movie:
     """The index is before the data."""
     c2pa: bool = False
     """There is a C2PA box."""
+    xmp: bool = False
+    """There is a box with XMP."""
+    open_ended: bool = False
+    """The last box names no length and ends with the file, so that nothing can follow it."""
     fragmented: bool = False
     """The samples are listed in fragments and not in the index."""
     edits: dict[int, "Edits"] = field(default_factory=dict)
@@ -67,6 +73,7 @@ class _Box:
     name: bytes
     body: int
     end: int
+    open_ended: bool
 
     @property
     def is_one(self) -> bool:
@@ -112,7 +119,10 @@ def walk(file: BinaryIO) -> Movie:
         elif box.name == b"mdat" and data_at is None:
             data_at = position
         elif box.name == b"uuid":
-            movie.c2pa |= _read(file, box.body, 16) == _C2PA
+            kind = _read(file, box.body, 16)
+            movie.c2pa |= kind == _C2PA
+            movie.xmp |= kind == XMP
+        movie.open_ended |= box.open_ended
         movie.fragmented |= box.name == b"moof"
         position = box.end
     if index_at is None:
@@ -220,7 +230,7 @@ def _box(file: BinaryIO, position: int, size: int) -> _Box | None:
     length, name, body = int.from_bytes(head[:4], "big"), head[4:8], position + 8
     if length == 1 and len(head) == 16:
         length, body = int.from_bytes(head[8:16], "big"), position + 16
-    return _Box(name, body, size if length == 0 else position + length)
+    return _Box(name, body, size if length == 0 else position + length, length == 0)
 
 
 def _read(file: BinaryIO, position: int, count: int) -> bytes:

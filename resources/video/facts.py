@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from resources.errors import DailiesError
+from resources.video.credentials import ContentCredentials
 from resources.video.perceptual_hash import LOOK_PATTERN
 
 
@@ -60,7 +61,7 @@ class VideoFacts(BaseModel):
     faststart: bool
     """The index is before the data, so that the file plays while it loads."""
     c2pa: bool
-    """It contains a C2PA manifest (content credentials), which is not validated."""
+    """It contains a C2PA manifest (content credentials); whether it is valid, `resources.video.credentials` says."""
     trailing_bytes: int = Field(default=0, ge=0)
     """Bytes after the last complete box; a player does not need them."""
     speeds: bool = False
@@ -106,3 +107,5 @@ class Inspection:
     """Some frames side by side, None if the file could not be decoded."""
     looked: Looked | None = None
     """What it contains, None if the file could not be decoded."""
+    credentials: ContentCredentials | None = None
+    """Its content credentials, None if they were not verified."""

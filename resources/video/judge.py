@@ -76,7 +76,8 @@ def judge(
     found = [_whole(facts, looked)]
     found += _as_asked_for(facts, request)
     found += [_coverage(facts, checks), *_seen_and_heard(facts, looked, checks)]
-    found += [_model(served, request), _nsfw(nsfw, checks), _duplicate(looked, siblings, checks)]
+    found += [_model(served, request), _nsfw(nsfw, checks), _credentials(inspection, checks)]
+    found += [_duplicate(looked, siblings, checks)]
     return found
 
 
@@ -221,6 +222,19 @@ def _model(served: str | None, request: ClipRequest) -> Check:
 def _nsfw(nsfw: bool | None, checks: Checks) -> Check:
     level = checks.nsfw if nsfw is not None else None
     return _check("nsfw", level, not nsfw, "the provider says that it is not safe for work")
+
+
+def _credentials(inspection: Inspection, checks: Checks) -> Check:
+    found = inspection.credentials
+    if checks.credentials == "off":
+        return _check("credentials", "off", True, "")
+    if found is None:
+        says = "it carries content credentials, which were not verified: c2pa-python is not installed here"
+        return Check(name="credentials", outcome="skipped", detail=says)
+    if found.state == "absent":
+        return Check(name="credentials", outcome="skipped", detail="it carries no content credentials")
+    says = f"its content credentials are invalid: {', '.join(found.problems)}"
+    return _check("credentials", checks.credentials, found.state == "valid", says)
 
 
 def _duplicate(looked: Looked | None, siblings: Sequence[Sibling], checks: Checks) -> Check:

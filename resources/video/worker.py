@@ -1,20 +1,12 @@
-"""The guarded process that reads strangers' bytes: `python -m resources.video.worker`.
+"""The guarded process that decodes strangers' videos: `python -m resources.video.worker` (`resources.video.guarded_process`).
 
-It has no secrets in its environment, limits its own memory and processor time, gives up every right that it does not need
-(`resources.video.confinement`), and speaks one JSON object per line. Requests come through the socket that is its standard
-input, with their open file: the worker opens none itself. It says `{"ready": true, "confined": [...]}`, and then answers
-each `{"file": true, "poster_width": ..., "shortest_seconds": ..., "cpu_seconds": ...}`, `{"file": true, "measure": true, ...}` for the duration of
-its picture, or `{"posters": [...], "failed": [...], "cpu_seconds": ...}` for a contact sheet.
+It answers each `{"poster_width": ..., "shortest_seconds": ...}` with a file, `{"measure": true}` for the duration of the file's
+picture, or `{"posters": [...], "failed": [...]}` for a contact sheet.
 """
 
 import base64
 import contextlib
-import json
 import os
-import resource
-import socket
-import sys
-from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, BinaryIO
 
@@ -23,15 +15,13 @@ import av.error
 import av.subtitles.stream  # PyAV loads it with the first file, when nothing can be opened any more
 
 from resources.video.boxes import BoxError, Movie, walk
-from resources.video.confinement import confine
+from resources.video.guarded_process import Ask, serve
 from resources.video.key_frames import Parts, are_close, can_be_left_out, parts_of
 from resources.video.sheets import compose, size_of
 from resources.video.timeline import Timeline, TimelineError, edits_of, read
 from resources.video.tracks import DECODERS, MAX_PIXELS, UnreadableError, codec_of, played
 from resources.video.viewer import Viewer
 
-MEMORY_BYTES = 2 << 30
-"""Address space of the process, in bytes."""
 MAX_FRAMES = 100_000
 """Most frames of one clip: an hour at 24 frames per second has 86,400."""
 _GUARD: Any = {"max_pixels": str(MAX_PIXELS), "threads": "1"}
@@ -232,115 +222,15 @@ def measure(file: BinaryIO) -> dict[str, Any]:
     return {"seconds": round(shown.end - shown.start, 3)}
 
 
-def answer(request: dict[str, Any], file: BinaryIO | None = None) -> dict[str, Any]:
-    """The answer to one request; every error becomes an answer."""
-    _limit_processor(request["cpu_seconds"])
-    source: Any = file
-    try:
-        if "posters" in request:
-            return _composed(request)
-        if "measure" in request:
-            found = measure(source)
-        else:
-            wanted = request["poster_width"], request["shortest_seconds"], request["cpu_seconds"] / 2
-            found = inspect(source, *wanted)
-    except (BoxError, TimelineError, UnreadableError) as error:
-        found = {"error": str(error)}
-    except MemoryError:
-        found = {"error": f"reading it needs more than {MEMORY_BYTES >> 20:,} MB of memory"}
-    except OSError as error:
-        found = {"error": f"it cannot be read: {error.strerror}"}
-    except Exception as error:  # noqa: BLE001  # a stranger's file may make anything of ours or PyAV's raise
-        found = {"error": f"reading it fails with {type(error).__name__}"}
-    return found | {"memory_bytes": _memory()}
-
-
-def _memory() -> int:
-    """Bytes in use. Not ru_maxrss, which starts with the parent's use at the fork."""
-    try:
-        pages = int(os.pread(_STATM, 100, 0).split()[1])
-    except OSError:
-        return 0
-    return pages * resource.getpagesize()
-
-
-def _opened(path: str) -> int:
-    """The open file of this process's memory statistics, opened before files are forbidden; -1 if there is none."""
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return -1
-
-
-_STATM = _opened("/proc/self/statm")
-
-
-def _limit_processor(seconds: float) -> None:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    _, most = resource.getrlimit(resource.RLIMIT_CPU)
-    wanted = int(usage.ru_utime + usage.ru_stime + seconds) + 1
-    resource.setrlimit(
-        resource.RLIMIT_CPU, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most)
-    )
-
-
-def _guard() -> None:
-    """Give up rights that are not needed; they do not come back."""
-    if sys.platform != "darwin":  # which refuses this limit
-        _limit(resource.RLIMIT_AS, MEMORY_BYTES)
-    _limit(resource.RLIMIT_FSIZE, 1 << 20)
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_NOFILE, 64)
-
-
-def _limit(what: int, value: int) -> None:
-    _, most = resource.getrlimit(what)
-    value = value if most == resource.RLIM_INFINITY else min(value, most)
-    resource.setrlimit(what, (value, value))
-
-
-def _own_output() -> BinaryIO:
-    """Keep standard output for answers: text that a library prints is dropped."""
-    answers = os.fdopen(os.dup(1), "wb")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
-    return answers
-
-
-def _requests(asked: socket.socket) -> Iterator[tuple[dict[str, Any], BinaryIO | None]]:
-    """Every request with its file, until the parent closes the socket."""
-    waiting, files = bytearray(), []
-    while True:
-        data, more, _, _ = socket.recv_fds(asked, 1 << 16, 4)
-        files += more
-        waiting += data
-        if not data:
-            return
-        if not data.endswith(b"\n"):
-            continue
-        for line in waiting.splitlines():
-            request = json.loads(line)
-            yield request, os.fdopen(files.pop(0), "rb") if request.get("file") else None
-        waiting.clear()
-
-
-def main() -> None:
-    """Answer requests until the parent closes the socket."""
-    _guard()
-    answers = _own_output()
-    asked = socket.socket(fileno=0)
-    answers.write(json.dumps({"ready": True, "confined": confine()}).encode() + b"\n")
-    answers.flush()
-    for request, file in _requests(asked):
-        try:
-            found = answer(request, file)
-        finally:
-            if file is not None:
-                file.close()
-        answers.write(json.dumps(found).encode() + b"\n")
-        answers.flush()
+def answer(request: dict[str, Any], files: list[BinaryIO], _ask: Ask) -> dict[str, Any]:
+    """The answer to one request."""
+    if "posters" in request:
+        return _composed(request)
+    if "measure" in request:
+        return measure(files[0])
+    wanted = request["poster_width"], request["shortest_seconds"], request["cpu_seconds"] / 2
+    return inspect(files[0], *wanted)
 
 
 if __name__ == "__main__":
-    main()
+    serve(answer, (BoxError, TimelineError, UnreadableError))

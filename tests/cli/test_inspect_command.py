@@ -76,7 +76,7 @@ def test_what_fails_is_said_with_its_numbers_and_ends_with_1(clip: Path, tmp_pat
 def test_nothing_is_compared_that_was_not_asked_for(clip: Path) -> None:
     (said,) = outcomes(run(clip, "--json"))
     assert {name for name, outcome in said.items() if outcome == "skipped"} == {
-        *("size", "duration", "frame_rate", "audio", "model", "nsfw")
+        *("size", "duration", "frame_rate", "audio", "model", "nsfw", "credentials")
     }
 
 

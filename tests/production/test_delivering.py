@@ -92,6 +92,7 @@ def test_a_clip_comes_home_with_its_pictures_and_its_manifest_last(
         "silence": "passed",
         "model": "skipped",
         "nsfw": "skipped",
+        "credentials": "skipped",
         "duplicate": "passed",
     }
     assert manifest.poster is not None

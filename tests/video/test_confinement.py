@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from resources.video import confinement, inspector
+from resources.video import confinement, guarded_workers
 from resources.video.confinement import LANDLOCK, LAYERS, NO_NETWORK, NO_NEW_PRIVILEGES, SECCOMP
 from resources.video.inspector import VideoInspector
 
@@ -93,7 +93,7 @@ class Listening:
             capture_output=True,
             text=True,
             timeout=300,
-            env=inspector._environment(),
+            env=guarded_workers._environment(),
             check=False,
         )  # fmt: skip
         assert ran.stdout, ran.stderr

@@ -13,7 +13,7 @@ import pytest
 from makers import make_mp4, with_c2pa
 
 from resources.errors import UnavailableError
-from resources.video import inspector as inspecting
+from resources.video import guarded_workers
 from resources.video.facts import UnreadableVideoError
 from resources.video.inspector import VideoInspector, inspect_video
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 
 def pid_of(inspector: VideoInspector) -> int:
-    return inspector._workers.queue[-1]._process.pid
+    return inspector.idle.queue[-1]._process.pid
 
 
 def test_a_good_clip_is_described_and_shown(inspector: VideoInspector, clip: Path) -> None:
@@ -216,17 +216,17 @@ def test_one_worker_serves_many_clips_and_threads(clip: Path) -> None:
 
 
 def test_a_worker_is_replaced_after_some_clips_or_too_much_memory(clip: Path) -> None:
-    for how in ({"clips_per_worker": 1}, {"max_worker_bytes": 1}):
+    for how in ({"files_per_worker": 1}, {"max_worker_bytes": 1}):
         with VideoInspector(**how) as inspector:
             inspector.inspect(clip)
-            assert inspector._workers.queue[-1]._process is None
+            assert inspector.idle.queue[-1]._process is None
 
 
 def test_a_worker_that_was_killed_is_started_again(clip: Path) -> None:
     with VideoInspector() as inspector:
         inspector.inspect(clip)
         os.kill(pid_of(inspector), signal.SIGKILL)
-        inspector._workers.queue[-1]._process.wait(60)
+        inspector.idle.queue[-1]._process.wait(60)
         assert inspector.inspect(clip).video.width == 320
 
 
@@ -237,7 +237,7 @@ def test_a_worker_has_no_secrets_in_its_environment(clip: Path, monkeypatch: pyt
         environment = Path(f"/proc/{pid_of(inspector)}/environ")
         if environment.exists():
             assert b"canary" not in environment.read_bytes()
-    assert "canary" not in str(inspecting._environment())
+    assert "canary" not in str(guarded_workers._environment())
 
 
 class Misbehaving:
@@ -252,7 +252,7 @@ class Misbehaving:
             (folder / "__init__.py").write_text("")
         start = "print('{\"ready\": true}', flush=True)\n" if ready else ""
         (package / "worker.py").write_text(f"import json, os, sys, time, resource\n{start}{body}\n")
-        monkeypatch.setattr(inspecting, "_environment", lambda: {"PYTHONPATH": str(tmp_path / "fake")})
+        monkeypatch.setattr(guarded_workers, "_environment", lambda: {"PYTHONPATH": str(tmp_path / "fake")})
 
 
 def test_a_decoder_that_hangs_is_killed(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +262,7 @@ def test_a_decoder_that_hangs_is_killed(clip: Path, tmp_path: Path, monkeypatch:
         with pytest.raises(UnreadableVideoError, match=r"good\.mp4: reading it takes longer than 0\.2 s"):
             inspector.inspect(clip)
         assert time.monotonic() - began < 120
-        assert inspector._workers.queue[-1]._process is None
+        assert inspector.idle.queue[-1]._process is None
 
 
 @pytest.mark.parametrize(
@@ -305,18 +305,17 @@ def test_the_real_worker_is_stopped_by_its_own_limits(clip: Path, tmp_path: Path
     import sys
 
     code = (
-        "import resources.video.worker as w; w.MEMORY_BYTES = 700 << 20; w._guard()\n"
-        "w.inspect = lambda *_: bytearray(1 << 30)\n"
-        "print(w.answer({'path': 'x', 'poster_width': 1, 'shortest_seconds': 0, 'cpu_seconds': 5})['error'], flush=True)\n"
-        "w.inspect = lambda *_: exec('while True: pass')\n"
-        "w.answer({'path': 'x', 'poster_width': 1, 'shortest_seconds': 0, 'cpu_seconds': 0})\n"
+        "import resources.video.worker, resources.video.guarded_process as g\n"
+        "g.MEMORY_BYTES = 700 << 20; g.limit_resources()\n"
+        "print(g._attempted(lambda *_: bytearray(1 << 30), (), {'cpu_seconds': 5}, [], None)['error'], flush=True)\n"
+        "g._attempted(lambda *_: exec('while True: pass'), (), {'cpu_seconds': 0}, [], None)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         timeout=120,
-        env=inspecting._environment(),
+        env=guarded_workers._environment(),
         check=False,
     )
     assert "needs more than 700 MB of memory" in done.stdout, done.stderr
@@ -326,7 +325,7 @@ def test_the_real_worker_is_stopped_by_its_own_limits(clip: Path, tmp_path: Path
 def test_closing_while_a_clip_is_looked_at_ends_its_worker_too(clip: Path) -> None:
     inspector = VideoInspector()
     inspector.inspect(clip)
-    worker = inspector._workers.queue[-1]
+    worker = inspector.idle.queue[-1]
     original, began, go_on = worker.ask, threading.Event(), threading.Event()
 
     def slowly(*args: Any) -> Any:

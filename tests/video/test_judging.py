@@ -62,6 +62,7 @@ def test_a_clip_as_asked_for_passes_and_what_was_not_promised_is_skipped() -> No
         "coverage",
         "model",
         "nsfw",
+        "credentials",
         "duplicate",
     }
     promised = a_request(width=1280, height=720, duration=4, audio=True, fps=24)
@@ -285,5 +286,5 @@ def test_every_clip_gets_one_verdict_a_check(
 ) -> None:
     found = judge(inspection(facts=facts, black=stretch, silent=stretch), a_request(duration=4), nsfw=nsfw)
     names = [check.name for check in found]
-    assert len(names) == len(set(names)) == 13
+    assert len(names) == len(set(names)) == 14
     assert all(check.detail for check in found if check.outcome in {"warned", "failed", "skipped"})

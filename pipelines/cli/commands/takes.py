@@ -1,4 +1,4 @@
-"""Commands about takes: takes, circle, reject, take-back, edit, retake, fetch, yield, room."""
+"""Commands about takes: takes, circle, reject, take-back, edit, retake, fetch, disclosure, yield, room."""
 
 import datetime as dt
 import time
@@ -171,19 +171,72 @@ def fetch(
         bool,
         typer.Option("--otio", help="Write timelines of the selects: OpenTimelineIO, EDL, Final Cut XML."),
     ] = False,
+    sign: Annotated[
+        bool,
+        typer.Option("--sign", help="Make copies with content credentials, signed by your certificate."),
+    ] = False,
+    mark: Annotated[
+        bool, typer.Option("--mark", help="Make copies with XMP that says that they are AI-made.")
+    ] = False,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Certificates in PEM, yours first; default DAILIES_SIGN_CERTIFICATE."
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its private key in PEM; default DAILIES_SIGN_KEY.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Copy circled takes into a folder, with manifests, a contact sheet and SHA-256 digests. Buys nothing."""
-    from pipelines.cli.fetch import document, show
+    from pipelines.cli.fetch import Extras, document, show
     from pipelines.cli.fetch import fetch as fetch_clips
+    from resources.export.signing_identity import read_identity
     from resources.settings import load_settings
 
-    result = fetch_clips(load_settings(), words or [], to, every=all_takes, otio=otio)
+    settings = load_settings()
+    identity = (
+        read_identity(certificate or settings.sign_certificate, key or settings.sign_key) if sign else None
+    )
+    extras = Extras(timelines=otio, marks=sign or mark, identity=identity)
+    result = fetch_clips(settings, words or [], to, every=all_takes, extras=extras)
     if as_json:
         print_json(document(result))
     else:
         show(result)
     raise typer.Exit(result.exit_code)
+
+
+@takes_app.command(rich_help_panel=PANEL)
+def disclosure(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[CLIPS]...", autocompletion=complete_clips, help=f"{CLIPS} By default every clip."
+        ),
+    ] = None,
+    all_takes: Annotated[
+        bool, typer.Option("--all-takes", help="Every delivered take, also rejected and spare ones.")
+    ] = False,
+    as_csv: Annotated[
+        str | None, typer.Option("--csv", metavar="FILE", help="Write CSV; - prints it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what each select says of its making: content credentials, signer, source type. Facts, not a legal opinion."""
+    from pipelines.cli.disclosure import disclose, document, table, write_csv
+    from resources.settings import load_settings
+
+    found = disclose(load_settings(), words or [], every=all_takes)
+    if as_csv is not None:
+        written = write_csv(found, as_csv)
+        if as_csv != "-":
+            console.print(f"{written} lines are in {as_csv}")
+    elif as_json:
+        print_json(document(found))
+    else:
+        print_table(table(found))
 
 
 class By(StrEnum):

@@ -1,0 +1,129 @@
+"""`dailies disclosure`: what the selects carry that says how they were made, as the ledger has it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.cli.fetch import choose, declared_or_none
+from pipelines.cli.spreadsheet import write_file
+from pipelines.cli.terminal import note, table_of
+from resources.ledger.takes import Take
+from resources.providers.registry import title_of
+from resources.settings import Settings, open_ledger
+from resources.storage.manifest import TRAINED_ALGORITHMIC_MEDIA
+from resources.video.credentials import ContentCredentials, stored_credentials
+
+COLUMNS = (
+    "clip",
+    "take",
+    "ai_system_used",
+    "digital_source_type",
+    "credentials",
+    "problems",
+    "signed_by",
+    "signed_at",
+    "made_with",
+    "stated_source_types",
+    "sha256",
+    "uri",
+)
+STYLES = {"valid": "green", "invalid": "red"}
+
+
+@dataclass(frozen=True)
+class DisclosedTake:
+    """A take and what its file carries."""
+
+    take: Take
+    credentials: ContentCredentials | None
+    """None if they were not verified."""
+
+    @property
+    def state(self) -> str:
+        """`valid`, `invalid`, `absent`, or `not verified`."""
+        return "not verified" if self.credentials is None else self.credentials.state
+
+
+def disclose(settings: Settings, words: Sequence[str], *, every: bool) -> list[DisclosedTake]:
+    """The selects of some words, and what they carry. Clips without a select are named on standard error.
+
+    Args:
+        words: Which clips; every one that was bought without words.
+        every: Every delivered take instead of the selects.
+
+    Raises:
+        DailiesError: No clip fits the words, or the ledger does not answer.
+    """
+    with open_ledger(settings) as ledger:
+        chosen = choose(ledger, words, declared_or_none(settings), every=every)
+    for clip, why in chosen.left_out.items():
+        note(f"{clip}: {why}")
+    return [DisclosedTake(take, stored_credentials(take.attempt.delivery or {})) for take in chosen.takes]
+
+
+def table(found: Sequence[DisclosedTake]) -> Table:
+    """One line per take."""
+    made = table_of(
+        "clip", "take", "credentials", "signed by", "stated", right={"take"}, wraps={"signed by", "stated"}
+    )
+    for one in found:
+        said = one.credentials
+        made.add_row(
+            one.take.attempt.clip,
+            str(one.take.number),
+            Text(one.state, style=STYLES.get(one.state, "dim")),
+            Text((said.signed_by if said else None) or "-"),
+            Text(
+                ", ".join(uri.rpartition("/")[2] for uri in said.source_types)
+                if said and said.source_types
+                else "-"
+            ),
+        )
+    return made
+
+
+def document(found: Sequence[DisclosedTake]) -> list[dict[str, Any]]:
+    """The same and more for machines."""
+    return [_line(one) for one in found]
+
+
+def write_csv(found: Sequence[DisclosedTake], place: str) -> int:
+    """Write the lines as CSV; returns how many there were.
+
+    Args:
+        place: A file, or `-` for standard output.
+
+    Raises:
+        ConfigurationError: The file cannot be written.
+    """
+    rows = [
+        [
+            "; ".join(value) if isinstance(value, list) else None if value is None else str(value)
+            for value in line.values()
+        ]
+        for line in document(found)
+    ]
+    return write_file(place, COLUMNS, rows)
+
+
+def _line(one: DisclosedTake) -> dict[str, Any]:
+    attempt, said = one.take.attempt, one.credentials
+    delivery = attempt.delivery or {}
+    values = (
+        attempt.clip,
+        one.take.number,
+        f"{title_of(attempt.provider)} {attempt.served_model or attempt.endpoint}",
+        TRAINED_ALGORITHMIC_MEDIA,
+        one.state,
+        said.problems if said else [],
+        said.signed_by if said else None,
+        said.signed_at if said else None,
+        said.made_with if said else None,
+        said.source_types if said else [],
+        delivery.get("sha256"),
+        delivery.get("uri"),
+    )
+    return dict(zip(COLUMNS, values, strict=True))
