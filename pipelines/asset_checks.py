@@ -3,16 +3,24 @@
 Jobs that produce clips leave the checks out, since they list the whole bucket.
 """
 
+import json
+import time
 from collections.abc import Iterator
 
 import dagster as dg
 
-from pipelines.inventory import Inventory
+from pipelines.inventory import OF_BUCKET, OF_EVENTS, OF_LEDGER, Inventory
 from resources.dagster_resources import Production
 from resources.inventory.findings import CHECKS, SAMPLE, WAITS_FOR_REVIEW, Finding, Weight
 
 SEVERITIES = {Weight.WARNING: dg.AssetCheckSeverity.WARN, Weight.ERROR: dg.AssetCheckSeverity.ERROR}
 CRON = "17 * * * *"
+QUIET_SECONDS = 30.0
+"""For so long no clip is logged before the checks follow: one evaluation a batch, not one a clip."""
+BUSY_SECONDS = 600.0
+"""How often the checks follow while clips keep coming."""
+LOOKED_AT = "looked_at"
+"""The metadata of a repeated result: when the bucket and the clips' status were read."""
 
 
 @dg.multi_asset_check(
@@ -75,24 +83,79 @@ inventory = dg.define_asset_job(
 
 
 @dg.sensor(
-    name="first_inventory",
-    minimum_interval_seconds=3600,
+    name="checks_after_clips",
+    minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Makes the checks once, without a run, so that they say something before the first hourly inventory.",
+    description="Makes the checks without a run: in the first minute, and again after clips, since Dagster calls a check that is "
+    "older than the newest clip not evaluated.",
 )
-def first_inventory(
+def checks_after_clips(
     context: dg.SensorEvaluationContext, production: Production
 ) -> dg.SensorResult | dg.SkipReason:
-    """Make every check in the first minute of a new Dagster."""
-    made_before = dg.RunsFilter(job_name="inventory")
-    if context.cursor or context.instance.get_runs_count(made_before):
-        return dg.SkipReason("the checks have been made before; hourly_inventory goes on")
+    """Make every check in the first minute of a new Dagster; after clips, make the ledger's anew and repeat the others."""
+    now = time.time()
+    newest = _newest_event(context.instance)
+    if not _are_due(context.cursor, newest, now):
+        return dg.SkipReason("every check is newer than the newest clip")
+    repeated = _last_results(context.instance)
     with production.ledger() as ledger:
-        findings = Inventory(ledger, production.store, context.instance).take()
+        anew = [check for check in CHECKS if check in OF_LEDGER or check.name not in repeated]
+        findings = Inventory(ledger, production.store, context.instance).take(anew)
         room = production.settings().room_url
+    made = {finding.check.name: _evaluation(result_of(finding, room=room)) for finding in findings}
     return dg.SensorResult(
-        asset_events=[_evaluation(result_of(finding, room=room)) for finding in findings], cursor="made"
+        asset_events=list({**repeated, **made}.values()), cursor=json.dumps({"seen": newest, "made": now})
     )
+
+
+def has_work(instance: dg.DagsterInstance, cursor: str | None) -> bool:
+    """Whether a tick would make the checks."""
+    return _are_due(cursor, _newest_event(instance), time.time())
+
+
+def _are_due(cursor: str | None, newest: float, now: float) -> bool:
+    """Whether clips are newer than the checks, and no more of them come at the moment or they have come for long.
+
+    Args:
+        cursor: What the last checks saw, and when.
+        newest: When the newest event of a checked asset was logged, in seconds since the epoch; 0 if there is none.
+        now: Seconds since the epoch.
+    """
+    if not cursor:
+        return True
+    last = json.loads(cursor)
+    waited = now - newest >= QUIET_SECONDS or now - last["made"] >= BUSY_SECONDS
+    return newest > last["seen"] and waited
+
+
+def _newest_event(instance: dg.DagsterInstance) -> float:
+    assets = {dg.AssetKey(check.asset) for check in CHECKS}
+    events = map(instance.get_latest_materialization_event, assets)
+    return max((event.timestamp for event in events if event is not None), default=0.0)
+
+
+def _last_results(instance: dg.DagsterInstance) -> dict[str, dg.AssetCheckEvaluation]:
+    """The last results of the checks that read the bucket or every clip's status, by check, each with the time of its look.
+
+    They are repeated until the next hourly inventory, since after each batch they would cost more than the batch itself.
+    """
+    found: dict[str, dg.AssetCheckEvaluation] = {}
+    for check in (*OF_BUCKET, *OF_EVENTS):
+        key = dg.AssetCheckKey(dg.AssetKey(check.asset), check.name)
+        record = instance.get_latest_asset_check_evaluation_record(key)
+        if record is None or record.evaluation is None:
+            continue
+        last = record.evaluation
+        looked_at = last.metadata.get(LOOKED_AT, dg.MetadataValue.timestamp(record.create_timestamp))
+        found[check.name] = dg.AssetCheckEvaluation(
+            asset_key=last.asset_key,
+            check_name=last.check_name,
+            passed=last.passed,
+            metadata={**last.metadata, LOOKED_AT: looked_at},
+            severity=last.severity,
+            description=last.description,
+        )
+    return found
 
 
 def _evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:

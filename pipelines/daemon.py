@@ -15,7 +15,7 @@ import dagster as dg
 from dagster._daemon import sensor as sensor_daemon
 from dagster._daemon.cli import main
 
-from pipelines import alarm_sensor, code_watch, declared_clips, gallery_sensor, runs, sensors
+from pipelines import alarm_sensor, asset_checks, code_watch, declared_clips, gallery_sensor, runs, sensors
 from resources.dagster_resources import Production
 from resources.gallery.writer import newest_change
 
@@ -42,7 +42,7 @@ def questions(instance: dg.DagsterInstance, production: Production) -> dict[str,
         "gallery_pages": gallery_sensor.has_work,
         "alarms": alarm_sensor.has_work,
         "dead_runs": lambda _production, _cursor: runs.has_work(instance),
-        "first_inventory": lambda _production, cursor: not cursor,
+        "checks_after_clips": lambda _production, cursor: asset_checks.has_work(instance, cursor),
     }
 
 

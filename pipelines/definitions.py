@@ -5,7 +5,7 @@ import logging
 import dagster as dg
 
 from pipelines.alarm_sensor import alarms
-from pipelines.asset_checks import first_inventory, hourly_inventory, inventory, take_inventory
+from pipelines.asset_checks import checks_after_clips, hourly_inventory, inventory, take_inventory
 from pipelines.assets.characters import make_characters
 from pipelines.assets.clips import produce
 from pipelines.assets.gallery import gallery
@@ -44,7 +44,7 @@ def build_defs(production: Production | None = None) -> dg.Definitions:
             *map(completion_sensor, account_names(production)),
             *ALL_SENSORS,
             gallery_pages,
-            first_inventory,
+            checks_after_clips,
             alarms,
         ],
         resources={"production": production},

@@ -5,8 +5,10 @@ remove the events of one partition (`wipe_asset_partitions` raises NotImplemente
 """
 
 import contextlib
-from collections.abc import Iterable, Sequence
+import datetime as dt
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
@@ -16,9 +18,15 @@ RUNLESS = ""
 AT_ONCE = 500
 """Keys in one statement."""
 
-_EVENTS = sa.table("event_logs", *map(sa.column, ("id", "run_id", "asset_key", "partition")))
+_EVENTS = sa.table(
+    "event_logs",
+    *map(sa.column, ("id", "run_id", "asset_key", "partition", "dagster_event_type", "timestamp")),
+)
 _TAGS = sa.table("asset_event_tags", sa.column("event_id"))
-_CHECKS = sa.table("asset_check_executions", sa.column("run_id"))
+_CHECKS = sa.table(
+    "asset_check_executions",
+    *map(sa.column, ("id", "run_id", "asset_key", "check_name", "evaluation_event_timestamp")),
+)
 
 
 def forget_run(instance: dg.DagsterInstance, run_id: str) -> None:
@@ -42,13 +50,8 @@ def forget_partitions(
     instance: dg.DagsterInstance, assets: Iterable[dg.AssetKey], keys: Sequence[str]
 ) -> None:
     """Remove the events of partitions of assets; runs keep their logs."""
-    storage = instance.event_log_storage
     names = [asset.to_string() for asset in assets]
-    # SQLite has the events without a run in a file of their own, too
-    connections = [storage.index_connection]  # type: ignore[attr-defined]
-    if _file_of(instance, RUNLESS) is not None:
-        connections.append(lambda: storage.run_connection(RUNLESS))  # type: ignore[attr-defined]
-    for connect in connections:
+    for connect in _runless_connections(instance):
         for start in range(0, len(keys), AT_ONCE):
             some = keys[start : start + AT_ONCE]
             which = sa.and_(_EVENTS.c.asset_key.in_(names), _EVENTS.c.partition.in_(some))
@@ -56,6 +59,30 @@ def forget_partitions(
                 ids = sa.select(_EVENTS.c.id).where(which)
                 connection.execute(sa.delete(_TAGS).where(_TAGS.c.event_id.in_(ids)))
                 connection.execute(sa.delete(_EVENTS).where(which))
+
+
+def forget_checks(instance: dg.DagsterInstance, before: dt.datetime) -> None:
+    """Remove results of checks without a run that are older than a time; the newest result of each check stays."""
+    storage = instance.event_log_storage
+    newest = sa.select(sa.func.max(_CHECKS.c.id)).group_by(_CHECKS.c.asset_key, _CHECKS.c.check_name)
+    with storage.index_connection() as connection:  # type: ignore[attr-defined]
+        old = sa.and_(_CHECKS.c.run_id == RUNLESS, _CHECKS.c.evaluation_event_timestamp < before)
+        connection.execute(sa.delete(_CHECKS).where(old, _CHECKS.c.id.not_in(newest)))
+    for connect in _runless_connections(instance):
+        with connect() as connection:
+            is_check = _EVENTS.c.dagster_event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION.value
+            connection.execute(
+                sa.delete(_EVENTS).where(_EVENTS.c.run_id == RUNLESS, is_check, _EVENTS.c.timestamp < before)
+            )
+
+
+def _runless_connections(instance: dg.DagsterInstance) -> list[Callable[[], Any]]:
+    """Where events without a run lie: SQLite has them in a file of their own, too."""
+    storage = instance.event_log_storage
+    connections = [storage.index_connection]  # type: ignore[attr-defined]
+    if _file_of(instance, RUNLESS) is not None:
+        connections.append(lambda: storage.run_connection(RUNLESS))  # type: ignore[attr-defined]
+    return connections
 
 
 def _file_of(instance: dg.DagsterInstance, run_id: str) -> str | None:

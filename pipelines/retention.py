@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from pipelines.declared_clips import date_of
-from pipelines.event_storage import forget_partitions, forget_run
+from pipelines.event_storage import forget_checks, forget_partitions, forget_run
 from pipelines.failures import explained
 from pipelines.lineage import GENERATIONS, PROMPTS, SELECTS, SUBMISSIONS, UPLOADED_VIDEOS, carried_tags
 from pipelines.partitions import PARTITION, clips
@@ -125,6 +125,9 @@ def _remove_inventories(
         if run.job_name in INVENTORY_JOBS and run.run_id not in newest:
             forget_run(instance, run.run_id)
             removed.inventories += 1
+    forget_checks(
+        instance, dt.datetime.fromtimestamp(now - INVENTORY_DAYS * DAY, dt.UTC).replace(tzinfo=None)
+    )
 
 
 def _remove_runs(

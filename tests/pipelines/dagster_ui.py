@@ -41,6 +41,16 @@ query Stale($clips: [String!], $assets: [AssetKeyInput!]) {
 }
 """
 
+CHECKS = """
+query Checks {
+  assetNodes {
+    assetChecksOrError {
+      ... on AssetChecks { checks { name executionForLatestMaterialization { status } } }
+    }
+  }
+}
+"""
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -77,6 +87,15 @@ class DagsterUi:
                 frozenset(shown["materializingPartitions"]),
                 (stats["numMaterialized"], stats["numFailed"]),
             )
+        return found
+
+    def checks(self) -> dict[str, str | None]:
+        """The status of each check, None where the UI says "Not evaluated"."""
+        found: dict[str, str | None] = {}
+        for node in self.ask(CHECKS)["assetNodes"]:
+            for check in node["assetChecksOrError"].get("checks", ()):
+                shown = check["executionForLatestMaterialization"]
+                found[check["name"]] = shown and shown["status"]
         return found
 
     def stale(self, clips: list[str]) -> dict[str, dict[str, list[str]]]:

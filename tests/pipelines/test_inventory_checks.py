@@ -1,12 +1,17 @@
 """The inventory in Dagster: every check on its asset, with the exact number, and no check in a run that produces clips."""
 
+import json
+
 import dagster as dg
 import pytest
 from dagster_ui import DagsterUi
 from pipelinekit import QUIET, House
 
+from pipelines import asset_checks
 from pipelines.partitions import range_tags
 from resources.inventory.findings import CHECKS
+
+SENSOR = "checks_after_clips"
 
 
 def results(house: House) -> dict[str, dg.AssetCheckEvaluation]:
@@ -36,19 +41,57 @@ def test_nothing_to_do_is_all_green(house: House) -> None:
 
 
 def test_a_new_dagster_shows_every_check_before_the_first_hourly_run(house: House) -> None:
-    ran, _ = house.tick("first_inventory")
+    ran, _ = house.tick(SENSOR)
     assert ran == []
     for check in CHECKS:
         key = dg.AssetCheckKey(dg.AssetKey(check.asset), check.name)
         (record,) = house.instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
         evaluation = record.event.dagster_event.event_specific_data
         assert (evaluation.check_name, evaluation.passed) == (check.name, True)
-    assert "have been made before" in (house.tick("first_inventory")[1] or "")
+    assert "newer than the newest clip" in (house.tick(SENSOR)[1] or "")
 
 
-def test_a_dagster_that_has_taken_the_inventory_is_not_asked_again(house: House) -> None:
-    results(house)
-    assert "have been made before" in (house.tick("first_inventory")[1] or "")
+def test_after_clips_every_check_is_evaluated_once_and_the_buckets_say_when_they_looked(
+    house: House, ui: DagsterUi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {check.name for check in CHECKS}
+    house.tick(SENSOR)
+    assert ui.checks() == dict.fromkeys(names, "SUCCEEDED")
+
+    keys = house.declare("bay", ["dawn", "storm"])
+    house.fault({"do": "fail"}, prompt_contains="storm")
+    house.add(keys)
+    house.produce(keys)
+    assert set(ui.checks().values()) == {None}
+    monkeypatch.setattr(asset_checks, "QUIET_SECONDS", 3600.0)
+    assert not asset_checks.has_work(house.instance, house.cursors[SENSOR])
+    # Dagster keeps the time of a check in whole seconds
+    monkeypatch.setattr(asset_checks, "QUIET_SECONDS", 1.1)
+    house.until(lambda: asset_checks.has_work(house.instance, house.cursors[SENSOR]))
+
+    house.delete(f"videos/bay-dawn/{house.attempts(keys)['bay-dawn'].id}.mp4")
+    house.tick(SENSOR)
+
+    # the bucket is read by the hourly inventory; until then its last answer stands, with its time
+    expected = dict.fromkeys(names, "SUCCEEDED") | {"no_failed_clips": "FAILED"}
+    assert ui.checks() == expected
+    assert not asset_checks.has_work(house.instance, house.cursors[SENSOR])
+    key = dg.AssetCheckKey(dg.AssetKey("uploaded_videos"), "nothing_is_missing")
+    record = house.instance.get_latest_asset_check_evaluation_record(key)
+    assert record is not None
+    assert record.evaluation is not None
+    looked_at = record.evaluation.metadata["looked_at"].value
+    assert isinstance(looked_at, float)
+    assert looked_at < record.create_timestamp
+    house.age(120)
+    assert not results(house)["nothing_is_missing"].passed
+
+
+def test_while_clips_keep_coming_the_checks_follow_every_ten_minutes() -> None:
+    cursor = json.dumps({"seen": 1000.0, "made": 1010.0})
+    due = [asset_checks._are_due(cursor, now - 1, now) for now in (1020.0, 1609.0, 1611.0)]
+    assert due == [False, False, True]
+    assert not asset_checks._are_due(cursor, 1000.0, 9000.0)
 
 
 def test_a_failed_clip_and_a_lost_object_are_counted_and_named(house: House) -> None:

@@ -180,6 +180,22 @@ def test_a_run_that_rendered_a_clip_nobody_bought_goes_and_its_prompt_stays_gree
     assert house.tick("declared_clips")[0] == []
 
 
+def test_results_of_checks_without_a_run_go_after_a_week_except_the_newest(house: House) -> None:
+    for _ in range(2):
+        house.cursors.pop("checks_after_clips", None)
+        house.tick("checks_after_clips")
+    key = dg.AssetCheckKey(dg.AssetKey("submissions"), "nothing_unclear")
+
+    def kept() -> int:
+        return len(house.instance.event_log_storage.get_asset_check_execution_history(key, limit=9))
+
+    tidied(house, 6)
+    assert kept() == 2
+    tidied(house, 8)
+    assert kept() == 1
+    assert house.instance.get_latest_asset_check_evaluation_record(key) is not None
+
+
 def test_the_inventory_keeps_a_week_and_its_newest_run(house: House) -> None:
     for _ in range(3):
         assert house.run("inventory").green
