@@ -119,18 +119,18 @@ class Review(BaseModel):
 
 
 class Choice(BaseModel):
-    """A fallback: another endpoint for the same clip, bought when a provider refuses it or fails."""
+    """What is bought at one endpoint for a clip. A fallback is another one, bought when a provider refuses the first or fails."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     provider: str
     """Name of a registered provider, e.g. `wavespeed`."""
     account: str | None = None
-    """Name of the account, None for the provider's own."""
+    """Name of the account, None for the provider's own. It does not change the clip, so the fingerprint is without it."""
     endpoint: str
-    """The provider's model id."""
+    """The provider's model id, e.g. `openai/sora-2/text-to-video`."""
     body: dict[str, Any]
-    """The request exactly as it is sent."""
+    """The request exactly as it is sent. Every parameter is explicit, because providers' defaults cost money."""
     price_micros: int | None
     """The catalogue's price in micro-dollars; None is unknown, and then it is not bought."""
     expected: Expected
@@ -171,10 +171,8 @@ class Asked(BaseModel):
     """Fingerprint of the original request."""
 
 
-class ClipRequest(BaseModel):
+class ClipRequest(Choice):
     """One clip, rendered and validated: everything that a purchase needs, and nothing else."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["clip", "character", "probe"] = "clip"
     """The kind of purchase: a clip, a character that clips show, or a probe of a provider."""
@@ -184,26 +182,6 @@ class ClipRequest(BaseModel):
     """Name of the series that declares it."""
     keys: str | None = None
     """The start of its series' keys where that is another name: the series may have had that name before."""
-    provider: str
-    """Name of a registered provider, e.g. `wavespeed`."""
-    account: str | None = None
-    """Name of the account, None for the provider's own. It does not change the clip, so the fingerprint is without it."""
-    endpoint: str
-    """The provider's model id, e.g. `openai/sora-2/text-to-video`."""
-    body: dict[str, Any]
-    """The request exactly as it is sent. Every parameter is explicit, because providers' defaults cost money."""
-    price_micros: int | None
-    """The catalogue's price in micro-dollars; None is unknown, and then it is not bought."""
-    expected: Expected
-    """What the delivered file must look like."""
-    usual_seconds: float | None = None
-    """Seconds that this endpoint usually takes, if the catalogue knows."""
-    max_seconds: float = 1800
-    """Seconds after which a job is overdue."""
-    sunset_at: date | None = None
-    """The day (UTC) from which it is not bought any more."""
-    seed: Seed | None = None
-    """How the model takes a seed, None if it takes none."""
     takes: int = Field(default=1, ge=1, le=MOST_TAKES)
     """How many takes one decision buys of the clip."""
     slot: int = Field(default=1, ge=1, le=MOST_TAKES)
@@ -230,8 +208,6 @@ class ClipRequest(BaseModel):
     """The series' tags."""
     edited: EditedWords | None = None
     """Who gave the clip other words than its series, None if it has the series' words."""
-    cast: dict[str, str] = Field(default_factory=dict)
-    """The characters it shows: the provider's id of each, by its name."""
 
     @property
     def prompt(self) -> str:
@@ -362,11 +338,6 @@ class ClipRequest(BaseModel):
         mine = (self.account_name, self.endpoint, self.body)
         return mine == (other.account_name, other.endpoint, other.body)
 
-    @property
-    def account_name(self) -> str:
-        """Name of the account that it is bought from, in the ledger."""
-        return self.account or self.provider
-
     def at_account(self, name: str) -> "ClipRequest":
         """The same request to an account, by its name in the ledger."""
         return self.model_copy(update={"account": None if name == self.provider else name})
@@ -377,7 +348,7 @@ class ClipRequest(BaseModel):
         return {self.account_name, *(choice.account_name for choice in self.fallbacks)}
 
 
-def _order(one: ClipRequest | Choice) -> str:
+def _order(one: Choice) -> str:
     # the provider's own account adds nothing, so that approvals from before accounts were part of an order still hold
     return one.fingerprint if one.account_name == one.provider else f"{one.fingerprint}@{one.account_name}"
 
