@@ -29,6 +29,7 @@ __all__ = [
     "Ruling",
     "Standing",
     "decide",
+    "queue_purchase",
     "standings",
     "try_again",
 ]
@@ -90,7 +91,7 @@ def _decide_one(ledger: Ledger, request: ClipRequest, decision: Decision, run_id
                     return Decided(request, Ruling.REFUSED, None, foreign)
                 settled = _find(tx, request, decision)
                 if settled.ruling is Ruling.NEW:
-                    queued = _queue(tx, settled.request, decision)
+                    queued = queue_purchase(tx, settled.request, decision)
                     if isinstance(queued, str):
                         said = _of_money(tx.connection, request, decision.id, queued)
                         return Decided(request, Ruling.REFUSED, None, said)
@@ -165,7 +166,7 @@ def try_again(tx: Transaction, failed: Attempt) -> Attempt | None:
     following = after(failed, [Attempt.from_row(row) for row in rows], request)
     if following is None:
         return None
-    queued = _queue(tx, following, Decision(failed.decision, failed.batch, failed.watched_by))
+    queued = queue_purchase(tx, following, Decision(failed.decision, failed.batch, failed.watched_by))
     if isinstance(queued, Attempt):
         return queued
     said = _of_money(tx.connection, request, failed.decision, queued)
@@ -197,8 +198,12 @@ def _instead_of(request: ClipRequest) -> str:
     return f", in place of {asked.endpoint} of {asked.provider}" if asked is not None else ""
 
 
-def _queue(tx: Transaction, request: ClipRequest, decision: Decision) -> Attempt | str:
-    """Queue a purchase and reserve its money; returns why where that is refused."""
+def queue_purchase(tx: Transaction, request: ClipRequest, decision: Decision) -> Attempt | str:
+    """Queue a purchase and reserve its money; returns why where that is refused.
+
+    Args:
+        tx: A transaction that has the lock of the request's subject.
+    """
     price = request.price_micros
     if price is None:
         return unknown_price(request)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from resources.errors import DailiesError
-from resources.ledger import counters, stops
+from resources.ledger import counters, stops, waiting_finishes
 from resources.ledger.budget import Budget
 from resources.ledger.database import lock_subject
 from resources.ledger.records import Attempt, clip_of
@@ -191,6 +191,7 @@ class Transaction:
         }
         self.connection.execute(_ORDER, columns)
         attempt = self.attempt(columns["id"])
+        waiting_finishes.follow(self.connection, attempt, now=self.now())
         self._journalize(None, attempt, why)
         return attempt
 
@@ -208,6 +209,8 @@ class Transaction:
         if changed.rowcount != 1:
             raise StaleAttemptError(f"attempt {before.id} of {before.subject_key} changed since it was read")
         after = self.attempt(before.id)
+        if after.state is not before.state:
+            waiting_finishes.follow(self.connection, after, now=self.now())
         self._journalize(before, after, why)
         counters.follow(self.connection, before, after)
         most = after.quoted_micros * self.budget.request_factor
@@ -242,6 +245,8 @@ def ordered(request: ClipRequest) -> dict[str, Any]:
         "subject_kind": request.kind,
         "subject_key": request.clip,
         "slot": request.slot,
+        "is_draft": request.is_draft,
+        "finishes": request.finishes.attempt if request.finishes is not None else None,
         "series": request.series,
         "fingerprint": request.fingerprint,
         "provider": request.provider,
